@@ -1,0 +1,1 @@
+"""hub: a hub of models."""

@@ -1,0 +1,138 @@
+"""Every error that hub raises on purpose.
+
+Each class has a machine-readable `code` and an HTTP `status`. The facts are the constructor's arguments (kept in
+`args`, so that an error pickles) and attributes; `str()` gives a sentence that names the repair. Two places turn
+these into what leaves the process: `hub.http.problems` (an RFC 9457 reply) and `hub.model.worker` (a stored outcome).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from typing_extensions import override
+
+
+class HubError(Exception):
+    """The root of the tree.
+
+    Attributes:
+        code: Stable, machine-readable name of the kind of error, `snake_case`.
+        status: The HTTP status that fits it.
+        title: The kind of error in a few words, the same for every occurrence.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a program may want to read of the error, as JSON-ready values. Becomes members of the problem reply."""
+        return {}
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which a new try makes sense; `None` if the same call fails again."""
+        return None
+
+
+class ConfigurationError(HubError):
+    """A setting, or a combination of settings, cannot work. The process exits with code 2."""
+
+    code = "configuration_error"
+    title = "Bad configuration"
+
+
+class InvalidName(HubError):
+    """A model name that is not a legal queue name and path segment."""
+
+    code = "invalid_name"
+    status = 422
+    title = "Invalid model name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"{self.name!r} is not a model name: start with a letter and use up to 64 letters, digits, '_', '.' or '-'"
+        )
+
+
+class LinkLost(HubError):
+    """The connection to the broker or the store broke, was refused, or fell silent.
+
+    The fate of what was in flight is unknown. The link's owner re-enters its scope; see `hub.supervision`.
+    """
+
+    code = "link_lost"
+    status = 503
+    title = "A server behind the hub is out of reach"
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(server, reason)
+        self.server = server
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"link to {self.server} lost: {self.reason}"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+class PublishRefused(HubError):
+    """The broker did not take a message; it is on no queue."""
+
+    code = "publish_refused"
+    status = 503
+    title = "The broker did not take the task"
+
+    def __init__(self, queue: str, reason: str) -> None:
+        super().__init__(queue, reason)
+        self.queue = queue
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"queue {self.queue!r} did not take the message: {self.reason}"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+class Unroutable(PublishRefused):
+    """The queue does not exist: no instance of the model has ever connected to this broker, or somebody deleted it."""
+
+    code = "unroutable"
+
+
+class QueueFull(PublishRefused):
+    """The queue is at its maximum length (`x-max-length` with `reject-publish`)."""
+
+    code = "queue_full"
+    status = 429
+    title = "The queue of the model is full"
+
+
+class Undecodable(HubError):
+    """Bytes from the broker or the store are not the protobuf message that belongs there."""
+
+    code = "undecodable"
+    title = "Undecodable message"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message, reason)
+        self.message = message
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"not a {self.message}: {self.reason}"

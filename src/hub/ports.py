@@ -1,0 +1,256 @@
+"""What hub needs of the world behind it: a broker, a store for results, and the registry's database.
+
+Each port has an embedded adapter (`memory://`) and real ones, and one contract suite that all of them pass
+(`tests/brokers`, `tests/stores`, `tests/directories`). Rules that hold for every adapter:
+
+* An adapter is opened as an async context manager (`hub.brokers.open_broker(url)`, ...) and is used inside that block,
+  by any number of tasks at once. It reconnects by itself, except where a method says otherwise.
+* When its server is out of reach a call raises `LinkLost`, never an error of the client library, and never an
+  `ExceptionGroup`. What had been sent may or may not have been carried out; every call may be repeated.
+* Every call may be cancelled at any checkpoint: nothing leaks, and no later call sees the answer of a cancelled one.
+* No call takes a timeout; callers use `anyio.fail_after`.
+* Calls that carry tasks take many at once and answer in the same order, so that one round trip serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from hub.contract.contract import Contract
+from hub.errors import PublishRefused
+from hub.task import Outcome, Task, TaskRecord
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
+
+# --- broker ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A message on its way to a queue. `message_id` and `timestamp` (Unix seconds) are for people who look at queues."""
+
+    queue: str
+    body: bytes
+    message_id: str
+    timestamp: float
+    headers: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message that the broker handed out and that stays unacknowledged until it is settled.
+
+    Attributes:
+        tag: Names the delivery on its consumer; means nothing anywhere else.
+        redelivered: The broker has handed it out before.
+        deliveries: How often the broker had handed it out before, as far as it counts that (0 if it does not).
+    """
+
+    tag: int
+    body: bytes
+    message_id: str
+    redelivered: bool
+    deliveries: int
+    headers: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """One queue as the broker sees it: messages that wait for a consumer, and how many consumers there are."""
+
+    ready: int
+    consumers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerStatistics:
+    connected: bool
+    publishing: int
+    consumers: int
+    unacked: int
+    reconnects: int
+
+
+class Consumer(Protocol):
+    """One subscription to one queue, for as long as its link lives.
+
+    The three ways to settle a delivery are buffered and return at once. Settling twice, or after the link was lost,
+    does nothing: the broker has already put the message back.
+    """
+
+    async def receive(self) -> Sequence[Delivery]:
+        """Waits for work and returns all that has arrived, at least one delivery, never more than the prefetch count.
+
+        Raises:
+            LinkLost: The link broke, or the broker cancelled the consumer (its queue was deleted, its node went down).
+        """
+
+    def ack(self, deliveries: Iterable[Delivery]) -> None:
+        """The messages are done with; the broker forgets them."""
+
+    def requeue(self, deliveries: Iterable[Delivery]) -> None:
+        """Hands messages back that were not started, as a drain does (`basic.nack`, not counted against them)."""
+
+    def reject(self, deliveries: Iterable[Delivery], *, requeue: bool) -> None:
+        """Gives messages up after a failure: back to the queue, or else to the dead-letter queue `<queue>.dead`."""
+
+    async def stop(self) -> None:
+        """Ends the intake: no `receive()` returns deliveries from here on; what nobody received yet is requeued.
+
+        What was received can still be settled until the block that opened the consumer is left.
+        """
+
+
+class Broker(Protocol):
+    async def declare(self, queue: ModelName) -> None:
+        """Creates the durable queue and its dead-letter queue `<queue>.dead`, if they do not exist.
+
+        Raises:
+            ConfigurationError: They exist with other arguments; says which.
+        """
+
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        """Puts messages on queues and waits until the broker has taken responsibility for each of them.
+
+        Returns:
+            For each publication `None`, or why the broker did not take it (`Unroutable`, `QueueFull`).
+
+        Raises:
+            LinkLost: The fate of at least one of them is unknown. While the link is down a call waits for its return.
+        """
+
+    def consume(self, queue: ModelName, *, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
+        """Declares the queue and subscribes to it, with at most `prefetch` unsettled deliveries at a time.
+
+        One call is one link: it does not reconnect. The caller supervises it (`hub.supervision`). Leaving the block
+        puts everything unsettled back on the queue.
+
+        Raises:
+            LinkLost: On entry, when the broker cannot be reached.
+        """
+
+    async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+        """The depth of each queue now; `None` for a queue that does not exist."""
+
+    def statistics(self) -> BrokerStatistics: ...
+
+
+# --- result store ---------------------------------------------------------------------------------------------------
+
+
+class Absent(Enum):
+    """Why there is no record: the id was never seen (or forgotten entirely), or its record has expired."""
+
+    UNKNOWN = "unknown"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The answer to `ResultStore.start`: run it if `state` is `RUNNING`; `None` means the task was withdrawn."""
+
+    state: TaskState | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatistics:
+    connected: bool
+    waiting: int
+    flushes: int
+    commands: int
+    dropped_outcomes: int
+    reconnects: int
+
+
+class ResultStore(Protocol):
+    """Task records and outcomes, by task id. Every change of a record raises its revision, atomically."""
+
+    @property
+    def channel(self) -> str:
+        """Where this process hears of changes; a gateway puts it into `Task.reply_channel` when a client waits."""
+
+    async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
+        """Writes a `queued` record for each task, never over an existing one.
+
+        Returns:
+            For each task `None` when the record was written, or the record that was there already.
+        """
+
+    async def withdraw(self, task_ids: Sequence[TaskId]) -> None:
+        """Takes back records whose task could not be published. A task that turns up nevertheless is not started.
+
+        Records that are no longer `queued` stay. A withdrawn id is `Absent.UNKNOWN` to everybody else.
+        """
+
+    async def start(self, tasks: Sequence[Task], instance: InstanceId) -> Sequence[Start]:
+        """Counts one more attempt of each task and marks it `running` on `instance`.
+
+        A task whose record is terminal, or was withdrawn, is left as it is and not counted. A task whose record has
+        vanished (the store lost its data) gets a new one: the broker still vouches for it, so it was accepted.
+        """
+
+    async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
+        """Stores terminal outcomes; the first of a task wins.
+
+        Returns:
+            For each outcome whether it is the one that counts. A repeated call with the same outcome is `True` again.
+        """
+
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]: ...
+
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+        """Waits until the revision is higher than `after` (with `until_terminal`: until the task has ended too).
+
+        Returns at once when that is so already, or when there is no record. Woken by the store, it never polls.
+        """
+
+    def statistics(self) -> StoreStatistics: ...
+
+
+# --- the registry's database ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceEntry:
+    """One instance as it logged in. `url` is the base of its HTTP routes, such as `http://10.0.0.7:40123`."""
+
+    id: InstanceId
+    model: ModelName
+    url: str
+    fingerprint: Fingerprint
+    logged_in_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownContract:
+    """A contract that the registry has accepted, the first time it did, and the instance that brought it."""
+
+    model: ModelName
+    contract: Contract
+    first_seen_at: float
+    first_seen_from: InstanceId
+
+
+class Directory(Protocol):
+    async def login(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
+        """Adds or refreshes an instance, unless its model's name is taken by instances with another contract.
+
+        Atomic: of two registries that log in different contracts under one name, exactly one succeeds. An accepted
+        contract is kept for good; see `contracts`.
+
+        Returns:
+            `None` when the instance is in, else the fingerprint that holds the name.
+        """
+
+    async def logout(self, instance: InstanceId) -> bool:
+        """Removes an instance. Returns whether it was there. The last one to go frees the name of its model."""
+
+    async def instances(self) -> Sequence[InstanceEntry]:
+        """All instances, oldest login first."""
+
+    async def contracts(self) -> Sequence[KnownContract]:
+        """Every contract ever accepted, oldest first."""

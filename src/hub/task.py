@@ -1,0 +1,204 @@
+"""The values of the task life cycle, and their protobuf form (`protos/hub/v1/task.proto`).
+
+Times are Unix seconds (UTC) as floats, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hub.errors import Undecodable
+from hub.v1 import task_pb2
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
+
+DEFAULT_RESULT_TTL: Final = 24 * 3600.0
+"""Seconds that an outcome is kept when the submit does not say otherwise."""
+
+_STATES: Final = {state: task_pb2.TaskState.Value(f"TASK_STATE_{state.name}") for state in TaskState}
+_STATES_BACK: Final = {number: state for state, number in _STATES.items()}
+_NANO: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One unit of work for a model; `encode()` is the body of its message on the queue."""
+
+    id: TaskId
+    model: ModelName
+    body: bytes
+    fingerprint: Fingerprint
+    created_at: float
+    deadline: float | None = None
+    result_ttl: float = DEFAULT_RESULT_TTL
+    reply_channel: str = ""
+    traceparent: str = ""
+    tracestate: str = ""
+    idempotency_key: str = ""
+
+    def encode(self) -> bytes:
+        message = task_pb2.Task(
+            id=self.id,
+            model=self.model,
+            body=self.body,
+            fingerprint=self.fingerprint,
+            created_at=_timestamp(self.created_at),
+            result_ttl=_duration(self.result_ttl),
+            reply_channel=self.reply_channel,
+            traceparent=self.traceparent,
+            tracestate=self.tracestate,
+            idempotency_key=self.idempotency_key,
+        )
+        if self.deadline is not None:
+            message.deadline.CopyFrom(_timestamp(self.deadline))
+        return message.SerializeToString()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Task:
+        """Reads a serialized `hub.v1.Task`.
+
+        Raises:
+            Undecodable: `data` is something else, or names no task or no model.
+        """
+        try:
+            message = task_pb2.Task.FromString(data)
+        except DecodeError as error:
+            raise Undecodable("hub.v1.Task", str(error)) from error
+        if not message.id or not message.model:
+            raise Undecodable("hub.v1.Task", "it has no id or no model")
+        return cls(
+            id=TaskId(message.id),
+            model=ModelName(message.model),
+            body=message.body,
+            fingerprint=Fingerprint(message.fingerprint),
+            created_at=_seconds(message.created_at),
+            deadline=_seconds(message.deadline) if message.HasField("deadline") else None,
+            result_ttl=_seconds(message.result_ttl) if message.HasField("result_ttl") else DEFAULT_RESULT_TTL,
+            reply_channel=message.reply_channel,
+            traceparent=message.traceparent,
+            tracestate=message.tracestate,
+            idempotency_key=message.idempotency_key,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a task has no response.
+
+    Attributes:
+        code: Machine-readable and stable, such as `model_error` or `wrong_contract`.
+        type: The class of the exception that the model raised, with its module; empty if there was none.
+        message: For people.
+        traceback: Only of an instance in debug mode, else empty.
+    """
+
+    code: str
+    message: str
+    type: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a task ended: the serialized response, or a failure. Exactly one of `body` and `failure` is set."""
+
+    task_id: TaskId
+    state: TaskState
+    body: bytes | None = None
+    failure: Failure | None = None
+    attempt: int = 0
+    instance: InstanceId | None = None
+    started_at: float | None = None
+    finished_at: float
+
+    def __post_init__(self) -> None:
+        if not self.state.terminal or (self.body is None) == (self.failure is None):
+            raise ValueError(f"an outcome has a terminal state and either a body or a failure, not {self!r}")
+
+    def encode(self) -> bytes:
+        message = task_pb2.Outcome(
+            task_id=self.task_id,
+            state=_STATES[self.state],
+            attempt=self.attempt,
+            instance=self.instance or "",
+            finished_at=_timestamp(self.finished_at),
+        )
+        if self.started_at is not None:
+            message.started_at.CopyFrom(_timestamp(self.started_at))
+        if self.failure is None:
+            message.body = self.body or b""
+        else:
+            message.failure.code = self.failure.code
+            message.failure.type = self.failure.type
+            message.failure.message = self.failure.message
+            message.failure.traceback = self.failure.traceback
+        return message.SerializeToString()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Outcome:
+        """Reads a serialized `hub.v1.Outcome`.
+
+        Raises:
+            Undecodable: `data` is something else.
+        """
+        try:
+            message = task_pb2.Outcome.FromString(data)
+            failure = message.failure if message.HasField("failure") else None
+            return cls(
+                task_id=TaskId(message.task_id),
+                state=_STATES_BACK[message.state],
+                body=message.body if message.HasField("body") else None,
+                failure=failure
+                and Failure(code=failure.code, type=failure.type, message=failure.message, traceback=failure.traceback),
+                attempt=message.attempt,
+                instance=InstanceId(message.instance) if message.instance else None,
+                started_at=_seconds(message.started_at) if message.HasField("started_at") else None,
+                finished_at=_seconds(message.finished_at),
+            )
+        except (DecodeError, KeyError, ValueError) as error:
+            raise Undecodable("hub.v1.Outcome", str(error)) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRecord:
+    """What the store knows of a task.
+
+    Attributes:
+        revision: Counts the changes of the record from 1; with the id, an ETag.
+        attempt: Runs that were started so far; 0 while the task has never run.
+        instance: The instance that started the last run.
+        updated_at: When `revision` was last raised.
+        expires_at: From then on the store may have forgotten the task. Moves forward with each change.
+        outcome: Set exactly when `state` is terminal.
+    """
+
+    id: TaskId
+    model: ModelName
+    state: TaskState
+    revision: int
+    attempt: int
+    instance: InstanceId | None
+    fingerprint: Fingerprint
+    created_at: float
+    updated_at: float
+    deadline: float | None
+    expires_at: float
+    outcome: Outcome | None
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    whole, nanos = divmod(round(seconds * _NANO), _NANO)
+    return Timestamp(seconds=whole, nanos=nanos)
+
+
+def _duration(seconds: float) -> Duration:
+    whole, nanos = divmod(round(seconds * _NANO), _NANO)
+    return Duration(seconds=whole, nanos=nanos)
+
+
+def _seconds(value: Timestamp | Duration) -> float:
+    return value.seconds + value.nanos / _NANO

@@ -1,0 +1,1 @@
+../../../stubs/hub/v1/contract_pb2.pyi

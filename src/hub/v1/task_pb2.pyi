@@ -1,0 +1,1 @@
+../../../stubs/hub/v1/task_pb2.pyi

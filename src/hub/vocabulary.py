@@ -1,0 +1,77 @@
+"""The words that every part of hub shares: ids, names, states, and where "now" comes from."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+import uuid_utils
+
+from hub.errors import InvalidName
+
+ModelName = NewType("ModelName", str)
+"""Name of a model, and of its queue: `[A-Za-z][A-Za-z0-9_.-]{0,63}`."""
+
+InstanceId = NewType("InstanceId", str)
+"""UUIDv7 of one start of one instance of a model."""
+
+TaskId = NewType("TaskId", str)
+"""UUIDv7 of one task, in canonical text form; sorts by creation time."""
+
+Fingerprint = NewType("Fingerprint", str)
+"""SHA-256 of a canonical contract: 64 lower-case hexadecimal digits."""
+
+WallClock = Callable[[], float]
+"""Returns Unix time in seconds. What must run in virtual time takes one of these; the default is `time.time`."""
+
+wall_clock: WallClock = time.time
+
+_MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life; see the state table in `docs/tasks.md`."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    DEAD = "dead"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the task has ended: its state and its outcome never change again."""
+        return self not in (TaskState.QUEUED, TaskState.RUNNING)
+
+
+def model_name(text: str) -> ModelName:
+    """Checks that `text` is a model name.
+
+    Raises:
+        InvalidName: It is not.
+    """
+    if _MODEL_NAME.fullmatch(text) is None:
+        raise InvalidName(text)
+    return ModelName(text)
+
+
+def new_task_id() -> TaskId:
+    return TaskId(str(uuid_utils.uuid7()))
+
+
+def new_instance_id() -> InstanceId:
+    return InstanceId(str(uuid_utils.uuid7()))
+
+
+def parse_task_id(text: str) -> TaskId | None:
+    """The canonical form of a task id, or `None` if `text` is no UUID (and so cannot name a task)."""
+    try:
+        return TaskId(str(UUID(text)))
+    except ValueError:
+        return None
