@@ -87,21 +87,26 @@ class Consumer(Protocol):
         Raises:
             LinkLost: The link broke, or the broker cancelled the consumer (its queue was deleted, its node went down).
         """
+        ...
 
     def ack(self, deliveries: Iterable[Delivery]) -> None:
         """The messages are done with; the broker forgets them."""
+        ...
 
     def requeue(self, deliveries: Iterable[Delivery]) -> None:
         """Hands messages back that were not started, as a drain does (`basic.nack`, not counted against them)."""
+        ...
 
     def reject(self, deliveries: Iterable[Delivery], *, requeue: bool) -> None:
         """Gives messages up after a failure: back to the queue, or else to the dead-letter queue `<queue>.dead`."""
+        ...
 
     async def stop(self) -> None:
         """Ends the intake: no `receive()` returns deliveries from here on; what nobody received yet is requeued.
 
         What was received can still be settled until the block that opened the consumer is left.
         """
+        ...
 
 
 class Broker(Protocol):
@@ -111,6 +116,7 @@ class Broker(Protocol):
         Raises:
             ConfigurationError: They exist with other arguments; says which.
         """
+        ...
 
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         """Puts messages on queues and waits until the broker has taken responsibility for each of them.
@@ -121,6 +127,7 @@ class Broker(Protocol):
         Raises:
             LinkLost: The fate of at least one of them is unknown. While the link is down a call waits for its return.
         """
+        ...
 
     def consume(self, queue: ModelName, *, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
         """Declares the queue and subscribes to it, with at most `prefetch` unsettled deliveries at a time.
@@ -131,9 +138,11 @@ class Broker(Protocol):
         Raises:
             LinkLost: On entry, when the broker cannot be reached.
         """
+        ...
 
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
         """The depth of each queue now; `None` for a queue that does not exist."""
+        ...
 
     def statistics(self) -> BrokerStatistics: ...
 
@@ -172,6 +181,7 @@ class ResultStore(Protocol):
     @property
     def channel(self) -> str:
         """Where this process hears of changes; a gateway puts it into `Task.reply_channel` when a client waits."""
+        ...
 
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
         """Writes a `queued` record for each task, never over an existing one.
@@ -179,12 +189,14 @@ class ResultStore(Protocol):
         Returns:
             For each task `None` when the record was written, or the record that was there already.
         """
+        ...
 
     async def withdraw(self, task_ids: Sequence[TaskId]) -> None:
         """Takes back records whose task could not be published. A task that turns up nevertheless is not started.
 
         Records that are no longer `queued` stay. A withdrawn id is `Absent.UNKNOWN` to everybody else.
         """
+        ...
 
     async def start(self, tasks: Sequence[Task], instance: InstanceId) -> Sequence[Start]:
         """Counts one more attempt of each task and marks it `running` on `instance`.
@@ -192,6 +204,7 @@ class ResultStore(Protocol):
         A task whose record is terminal, or was withdrawn, is left as it is and not counted. A task whose record has
         vanished (the store lost its data) gets a new one: the broker still vouches for it, so it was accepted.
         """
+        ...
 
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
         """Stores terminal outcomes; the first of a task wins.
@@ -199,6 +212,7 @@ class ResultStore(Protocol):
         Returns:
             For each outcome whether it is the one that counts. A repeated call with the same outcome is `True` again.
         """
+        ...
 
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]: ...
 
@@ -207,6 +221,7 @@ class ResultStore(Protocol):
 
         Returns at once when that is so already, or when there is no record. Woken by the store, it never polls.
         """
+        ...
 
     def statistics(self) -> StoreStatistics: ...
 
@@ -245,12 +260,16 @@ class Directory(Protocol):
         Returns:
             `None` when the instance is in, else the fingerprint that holds the name.
         """
+        ...
 
     async def logout(self, instance: InstanceId) -> bool:
         """Removes an instance. Returns whether it was there. The last one to go frees the name of its model."""
+        ...
 
     async def instances(self) -> Sequence[InstanceEntry]:
         """All instances, oldest login first."""
+        ...
 
     async def contracts(self) -> Sequence[KnownContract]:
         """Every contract ever accepted, oldest first."""
+        ...
