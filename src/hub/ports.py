@@ -36,7 +36,7 @@ class Publication:
     body: bytes
     message_id: str
     timestamp: float
-    headers: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

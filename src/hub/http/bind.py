@@ -1,0 +1,70 @@
+"""Where a server of hub listens."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from hub.errors import ConfigurationError
+
+BACKLOG = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """An address to listen on. Port 0 takes a free one.
+
+    Attributes:
+        certificate: PEM file with the certificate chain; together with `key` it turns TLS on.
+        key: PEM file with the private key.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def scheme(self) -> str:
+        return "http" if self.certificate is None else "https"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether nobody outside this machine can reach the address."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def open(self) -> socket.socket:
+        """A listening socket.
+
+        Raises:
+            ConfigurationError: The address is taken, not ours, or no address at all.
+        """
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listener = socket.socket(family, kind, protocol)
+        except OSError as error:
+            raise ConfigurationError(f"cannot listen on {self.host}:{self.port}: {error}") from error
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise ConfigurationError(
+                f"cannot listen on {self.host}:{self.port}: {error.strerror}; choose another port or end the process "
+                "that holds it"
+            ) from error
+        listener.setblocking(False)
+        return listener
+
+    def url(self, listener: socket.socket) -> str:
+        """The base URL of a socket that `open` returned."""
+        host, port = listener.getsockname()[:2]
+        return f"{self.scheme}://[{host}]:{port}" if ":" in host else f"{self.scheme}://{host}:{port}"

@@ -1,0 +1,32 @@
+"""The HTTP client that hub's own components use for one another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from httpx2 import AsyncClient, Limits, Timeout
+
+from hub.supervision import unwrapped
+
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds to reach the other side. How long a whole call may take is the caller's `fail_after`."""
+
+
+@asynccontextmanager
+async def open_client(*, token: str = "", connections: int = 100) -> AsyncGenerator[AsyncClient]:
+    """A client with kept-alive connections that trusts no proxy settings of the environment.
+
+    Args:
+        token: Sent as `Authorization: Bearer ...` with each request, unless empty.
+        connections: Connections at a time; further requests wait for a free one.
+    """
+    headers = {"User-Agent": "hub"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    limits = Limits(max_connections=connections, max_keepalive_connections=connections)
+    timeout = Timeout(None, connect=CONNECT_TIMEOUT)
+    with unwrapped():
+        async with AsyncClient(headers=headers, limits=limits, timeout=timeout, trust_env=False) as client:
+            yield client

@@ -1,0 +1,50 @@
+"""Who may call: bearer tokens and API keys, compared in constant time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hmac import compare_digest
+from typing import Any, final
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from typing_extensions import override
+
+from hub.errors import HubError
+
+
+@final
+class Unauthorized(HubError):
+    """No credential, or a wrong one."""
+
+    code = "unauthorized"
+    status = 401
+    title = "Credential missing or wrong"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @override
+    def __str__(self) -> str:
+        return "send a valid credential as 'Authorization: Bearer <token>' or 'X-API-Key: <key>'"
+
+
+def require_credential(
+    accepted: Sequence[str],
+) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
+    """A Litestar guard that lets a request pass when it carries one of `accepted`; with none accepted all pass.
+
+    The credential is read from `Authorization: Bearer ...` (RFC 6750) or from `X-API-Key`.
+    """
+    known = [secret.encode() for secret in accepted]
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        if not known:
+            return
+        kind, _, token = connection.headers.get("authorization", "").partition(" ")
+        given = token.strip() if kind.lower() == "bearer" else connection.headers.get("x-api-key", "")
+        matches = [compare_digest(given.encode(), secret) for secret in known]  # all of them: no early exit to time
+        if not any(matches):
+            raise Unauthorized
+
+    return guard

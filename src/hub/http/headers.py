@@ -1,0 +1,30 @@
+"""Request headers that more than one surface understands."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_WAIT: Final = 60.0
+"""Seconds that one request may wait at most: proxies commonly cut idle connections after a minute."""
+
+
+def prefer_wait(prefer: str | None) -> float | None:
+    """The seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most `MAX_WAIT`; `None` if it is absent or malformed.
+
+    A preference is never an error: RFC 7240 section 2 tells servers to ignore what they do not understand.
+    """
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            text = value.strip().strip('"')
+            if text.isascii() and text.isdigit():
+                return min(float(text), MAX_WAIT)
+    return None
+
+
+def etag_matches(if_none_match: str | None, etag: str) -> bool:
+    """Whether `If-None-Match` names `etag` (with its quotes), by the weak comparison of RFC 9110 section 8.8.3.2."""
+    if if_none_match is None:
+        return False
+    candidates = [candidate.strip().removeprefix("W/") for candidate in if_none_match.split(",")]
+    return "*" in candidates or etag.removeprefix("W/") in candidates

@@ -1,0 +1,82 @@
+"""The one place where an error becomes an HTTP reply: `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from math import ceil
+from typing import Any, Final
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+
+from hub.errors import HubError
+
+PROBLEM_TYPE: Final = "application/problem+json"
+
+_log = structlog.get_logger("hub.http")
+
+
+def problem(
+    status: int,
+    *,
+    code: str,
+    title: str,
+    detail: str,
+    facts: dict[str, object] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response[bytes]:
+    """A problem reply. `facts` become extension members; `code` is what programs should branch on."""
+    members = {"type": f"urn:hub:problem:{code}", "title": title, "status": status, "detail": detail, "code": code}
+    return Response(
+        msgspec.json.encode({**members, **(facts or {})}), status_code=status, media_type=PROBLEM_TYPE, headers=headers
+    )
+
+
+def problem_of(error: HubError) -> Response[bytes]:
+    """The reply for one of hub's own errors, with `Retry-After` in whole seconds when a new try makes sense."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(max(1, ceil(error.retry_after)))}
+    return problem(
+        error.status, code=error.code, title=error.title, detail=str(error), facts=error.facts, headers=headers
+    )
+
+
+def _on_hub_error(request: Request[Any, Any, Any], error: HubError) -> Response[bytes]:
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("request failed", method=request.method, path=request.url.path, code=error.code, reason=str(error))
+    return problem_of(error)
+
+
+def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    status = HTTPStatus(error.status_code)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _on_bug(request, error)
+    return problem(
+        status,
+        code=status.name.lower(),
+        title=status.phrase,
+        detail=str(error.detail) or status.phrase,
+        facts={"errors": error.extra} if error.extra else None,
+        headers=dict(error.headers or {}),
+    )
+
+
+def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    # Anything that is not a HubError is a defect of ours: the log gets all of it, the client gets a fact to report.
+    _log.error("unexpected error", method=request.method, path=request.url.path, exc_info=error)
+    return problem(
+        500,
+        code=HubError.code,
+        title=HubError.title,
+        detail=f"an unexpected {type(error).__name__} was raised; the log of this server has the details",
+    )
+
+
+EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
+    HubError: _on_hub_error,
+    HTTPException: _on_http_exception,
+    Exception: _on_bug,
+}
+"""Give these to every `Litestar(exception_handlers=...)`; with them no error leaves as anything but a problem."""
