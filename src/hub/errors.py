@@ -19,11 +19,13 @@ class HubError(Exception):
         code: Stable, machine-readable name of the kind of error, `snake_case`.
         status: The HTTP status that fits it.
         title: The kind of error in a few words, the same for every occurrence.
+        exit_code: What a process exits with when this error ends it.
     """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
+    exit_code: ClassVar[int] = 1
 
     @property
     def facts(self) -> dict[str, object]:
@@ -41,6 +43,7 @@ class ConfigurationError(HubError):
 
     code = "configuration_error"
     title = "Bad configuration"
+    exit_code = 2
 
 
 class InvalidName(HubError):
@@ -70,6 +73,7 @@ class LinkLost(HubError):
     code = "link_lost"
     status = 503
     title = "A server behind the hub is out of reach"
+    exit_code = 3
 
     def __init__(self, server: str, reason: str) -> None:
         super().__init__(server, reason)

@@ -1,0 +1,87 @@
+"""The root of a process: the event loop, the signals, the order of shutdown, the exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+import structlog
+from anyio import CancelScope, create_task_group, open_signal_receiver
+from anyio.abc import TaskStatus
+
+from hub.errors import HubError
+from hub.settings import Backend
+from hub.supervision import unwrapped
+
+EXIT_FAILURE: Final = 1
+
+_log = structlog.get_logger("hub.lifecycle")
+
+@asynccontextmanager
+async def running(component: Callable[..., Awaitable[None]], *, name: str) -> AsyncGenerator[Any]:
+    """Runs a component in the background of the block, and stops it after the block has ended.
+
+    Nest these to get an order of shutdown: a cancellation from outside reaches the innermost block first, because each
+    component is shielded until the block inside it is done. Yields what the component told its `task_status`.
+
+    The component must bound its own shutdown. If it dies the block is cancelled, and its error leaves in an
+    `ExceptionGroup`.
+    """
+    shield = CancelScope(shield=True)
+
+    async def shielded(*, task_status: TaskStatus[Any]) -> None:
+        with shield:
+            await component(task_status=task_status)
+
+    async with create_task_group() as tg:
+        value = await tg.start(shielded, name=f"hub.component {name}")
+        try:
+            yield value
+        finally:
+            shield.cancel(f"{name} is not needed any more")
+
+
+def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend) -> int:
+    """Runs `main` as the whole process and returns its exit code.
+
+    The first SIGTERM or SIGINT cancels `main`, whose components drain; the second one ends the process at once.
+
+    Returns:
+        0 after a normal end or a signal; the `exit_code` of a `HubError`; 1 for anything else.
+    """
+    options: dict[str, Any] = {"use_uvloop": True} if backend == "asyncio" else {}
+    try:
+        with unwrapped():
+            anyio.run(_with_signals, main, backend=backend, backend_options=options)
+    except HubError as error:
+        _log.error(str(error), code=error.code)
+        return error.exit_code
+    except BaseException as error:  # noqa: BLE001 - the last frame of the process: log it all, then say so by the code
+        _log.critical("the process failed", exc_info=error)
+        return EXIT_FAILURE
+    return 0
+
+
+async def _with_signals(main: Callable[[], Awaitable[None]]) -> None:
+    async with create_task_group() as tg:
+        with open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+
+            async def watch_signals() -> None:
+                stopping = False
+                async for number in signals:
+                    if stopping:
+                        _log.warning("second signal, ending at once", signal=number.name)
+                        os._exit(128 + number)
+                    stopping = True
+                    _log.info("stopping; send the signal again to end at once", signal=number.name)
+                    main_scope.cancel(f"{number.name} received")
+
+            main_scope = CancelScope()
+            tg.start_soon(watch_signals, name="hub.signals")
+            with main_scope:
+                await main()
+            tg.cancel_scope.cancel("main has ended")

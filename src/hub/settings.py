@@ -1,0 +1,254 @@
+"""One typed settings object for each kind of process.
+
+The names are the same everywhere: the field `ping_period` is the key `ping_period` in `hub.toml`, the variable
+`HUB_PING_PERIOD` and the option `--ping-period`. `hub.cli.sources` fills the objects in that order of precedence.
+Durations are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from cyclopts import Parameter
+
+from hub.errors import ConfigurationError
+from hub.http.bind import Bind
+from hub.task import DEFAULT_RESULT_TTL
+
+Backend = Literal["asyncio", "trio"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["console", "json"]
+QueueType = Literal["quorum", "classic"]
+
+LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672/"
+LOCAL_REDIS = "redis://127.0.0.1:6379/0"
+LOCAL_REGISTRY = "http://127.0.0.1:8001"
+MEMORY = "memory://"
+
+_SECRET = {"secret": True}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ProcessSettings:
+    """What every process of hub understands."""
+
+    backend: Annotated[Backend, Parameter(help="The event loop to run on.")] = "asyncio"
+    log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "info"
+    log_format: Annotated[LogFormat, Parameter(help="For people, or one JSON object a line.")] = "console"
+    token: Annotated[
+        str, Parameter(help="Guards the routes of the registry and of the instances; needed beyond loopback.")
+    ] = field(default="", metadata=_SECRET)
+    tls_certificate: Annotated[Path | None, Parameter(help="PEM chain; with --tls-key our HTTP is HTTPS.")] = None
+    tls_key: Annotated[Path | None, Parameter(help="PEM private key of --tls-certificate.")] = None
+
+    def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> Bind:
+        """Where to listen.
+
+        Raises:
+            ConfigurationError: The address can be reached from other machines and nothing guards it.
+        """
+        bind = Bind(host=host, port=port, certificate=self.tls_certificate, key=self.tls_key)
+        if not guarded and not bind.loopback:
+            raise ConfigurationError(
+                f"the {what} would listen on {host}, which other machines can reach, with no credential asked: "
+                f"{repair}, or listen on 127.0.0.1"
+            )
+        return bind
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class BrokerSettings:
+    """How to reach the broker, and what the queues of models are like."""
+
+    broker_url: Annotated[str, Parameter(help="amqp://, amqps://, amqp+aiormq:// (asyncio only).")] = field(
+        default=LOCAL_RABBITMQ, metadata=_SECRET
+    )
+    queue_type: Annotated[QueueType, Parameter(help="Type of the queues that models declare.")] = "quorum"
+    queue_delivery_limit: Annotated[
+        int, Parameter(help="Returns of one message after which the broker itself dead-letters it.")
+    ] = 100
+    queue_max_length: Annotated[
+        int | None, Parameter(help="Messages in one queue at most; the broker refuses more.")
+    ] = None
+    heartbeat: Annotated[int, Parameter(help="Seconds between heartbeats on a link to the broker.")] = 15
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings:
+    """How to reach the result store."""
+
+    store_url: Annotated[str, Parameter(help="redis://, rediss://, redis+redispy:// (asyncio only).")] = field(
+        default=LOCAL_REDIS, metadata=_SECRET
+    )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RegistrySettings(BrokerSettings, ProcessSettings):
+    """A registry process."""
+
+    registry_host: Annotated[str, Parameter(help="Address that the registry listens on.")] = "127.0.0.1"
+    registry_port: Annotated[int, Parameter(help="Port of the registry; 0 takes a free one.")] = 8001
+    directory_url: Annotated[str, Parameter(help="Where instances are kept: redis:// or memory://.")] = field(
+        default=LOCAL_REDIS, metadata=_SECRET
+    )
+    ping_period: Annotated[float, Parameter(help="Seconds between two pings of one instance.")] = 10.0
+    ping_timeout: Annotated[float, Parameter(help="Seconds that an instance has to answer a ping.")] = 3.0
+    ping_misses: Annotated[int, Parameter(help="Unanswered pings after which an instance is removed.")] = 3
+    depth_period: Annotated[float, Parameter(help="Seconds between two looks at the depth of the queues.")] = 2.0
+    instance_networks: Annotated[
+        str, Parameter(help="Networks that instances may be in, comma-separated; empty: loopback, or any with a token.")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ping_timeout < self.ping_period:
+            raise ConfigurationError(
+                f"ping_timeout ({self.ping_timeout:g} s) must be above 0 and below ping_period ({self.ping_period:g} s)"
+            )
+        if self.ping_misses < 1:
+            raise ConfigurationError("ping_misses must be at least 1")
+        _ = self.networks
+
+    @property
+    def registry_bind(self) -> Bind:
+        return self.bind(
+            self.registry_host,
+            self.registry_port,
+            what="registry",
+            guarded=bool(self.token),
+            repair="set HUB_TOKEN here and on every instance and gateway",
+        )
+
+    @property
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Networks whose addresses the registry pings.
+
+        Raises:
+            ConfigurationError: One of them is not a network.
+        """
+        text = self.instance_networks or ("0.0.0.0/0,::/0" if self.token else "127.0.0.0/8,::1/128")
+        try:
+            return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+        except ValueError as error:
+            raise ConfigurationError(
+                f"instance_networks: {error}; write networks like 10.0.0.0/8, separated by commas"
+            ) from error
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings(StoreSettings, BrokerSettings, ProcessSettings):
+    """A gateway process."""
+
+    gateway_host: Annotated[str, Parameter(help="Address that the gateway listens on.")] = "127.0.0.1"
+    gateway_port: Annotated[int, Parameter(help="Port of the gateway; 0 takes a free one.")] = 8000
+    registry_url: Annotated[str, Parameter(help="Base URL of the registry.")] = LOCAL_REGISTRY
+    api_keys: Annotated[
+        str, Parameter(help="Keys of clients, comma-separated; needed beyond loopback. Empty: no key is asked.")
+    ] = field(default="", metadata=_SECRET)
+    body_limit: Annotated[int, Parameter(help="Bytes of a request body at most.")] = 16 * 1024 * 1024
+    call_wait: Annotated[float, Parameter(help="Seconds that a synchronous call waits for its outcome.")] = 60.0
+    publish_patience: Annotated[float, Parameter(help="Seconds that a submit waits for the broker.")] = 5.0
+    result_ttl: Annotated[float, Parameter(help="Seconds that an outcome is kept.")] = DEFAULT_RESULT_TTL
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(key.strip() for key in self.api_keys.split(",") if key.strip())
+
+    @property
+    def gateway_bind(self) -> Bind:
+        return self.bind(
+            self.gateway_host,
+            self.gateway_port,
+            what="gateway",
+            guarded=bool(self.keys),
+            repair="set HUB_API_KEYS",
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(StoreSettings, BrokerSettings, ProcessSettings):
+    """A process that runs an instance of a model."""
+
+    registry_url: Annotated[str, Parameter(help="Base URL of the registry.")] = LOCAL_REGISTRY
+    instance_host: Annotated[str, Parameter(help="Address that the instance answers pings on.")] = "127.0.0.1"
+    instance_port: Annotated[int, Parameter(help="Port of the instance; 0 takes a free one.")] = 0
+    advertise_host: Annotated[
+        str, Parameter(help="Name or address under which the registry reaches the instance; empty: --instance-host.")
+    ] = ""
+    ping_period: Annotated[
+        float, Parameter(help="The registry's ping period; after three without a ping the instance logs in again.")
+    ] = 10.0
+    start_patience: Annotated[
+        float, Parameter(help="Seconds to try for broker, store and registry at start; then exit code 3.")
+    ] = 60.0
+    drain_grace: Annotated[float, Parameter(help="Seconds that running tasks have to finish at shutdown.")] = 30.0
+    debug: Annotated[bool, Parameter(help="Store tracebacks of failed tasks with their outcome.")] = False
+
+    @property
+    def instance_bind(self) -> Bind:
+        return self.bind(
+            self.instance_host,
+            self.instance_port,
+            what="instance",
+            guarded=bool(self.token),
+            repair="set HUB_TOKEN here and on the registry",
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class UpSettings(RegistrySettings, GatewaySettings, ModelSettings):
+    """Everything in one process: the embedded default, with nothing to install."""
+
+    broker_url: Annotated[str, Parameter(help="memory://, or a RabbitMQ as in the other commands.")] = field(
+        default=MEMORY, metadata=_SECRET
+    )
+    store_url: Annotated[str, Parameter(help="memory://, or a Redis as in the other commands.")] = field(
+        default=MEMORY, metadata=_SECRET
+    )
+    directory_url: Annotated[str, Parameter(help="memory://, or a Redis as in the other commands.")] = field(
+        default=MEMORY, metadata=_SECRET
+    )
+    dashboard_host: Annotated[str, Parameter(help="Address that the dashboard listens on.")] = "127.0.0.1"
+    dashboard_port: Annotated[int, Parameter(help="Port of the dashboard; 0 takes a free one.")] = 3000
+
+    @property
+    def dashboard_bind(self) -> Bind:
+        return self.bind(
+            self.dashboard_host,
+            self.dashboard_port,
+            what="dashboard",
+            guarded=bool(self.keys),
+            repair="set HUB_API_KEYS",
+        )
+
+
+def shown(url: str) -> str:
+    """A URL without its password, for logs and `hub config show`."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def require_shared(settings: BrokerSettings | StoreSettings) -> None:
+    """Refuses `memory://` for a process that must share its broker or store with other processes.
+
+    Raises:
+        ConfigurationError: One of them is `memory://`.
+    """
+    for name in ("broker_url", "store_url"):
+        if getattr(settings, name, "").startswith(MEMORY):
+            raise ConfigurationError(
+                f"{name} is {MEMORY}, which lives inside one process: name a server that this process and the others "
+                f"can reach (HUB_{name.upper()}), or run everything in one process with `hub up`"
+            )
