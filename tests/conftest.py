@@ -1,11 +1,15 @@
-"""What every test gets: both backends, and the promise that no task of hub outlives its test."""
+"""What every test gets: both backends, the servers, and the promise that no task of hub outlives its test."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 
 import anyio
 import pytest
+
+from tests.support.rabbitmq import RabbitMQ, rabbitmq
+from tests.support.redis import Redis, redis
 
 
 @pytest.fixture(
@@ -23,3 +27,55 @@ async def no_leaked_tasks() -> AsyncIterator[None]:
     await anyio.wait_all_tasks_blocked()
     left = [task.name for task in anyio.get_running_tasks() if (task.name or "").startswith("hub.")]
     assert not left
+
+
+@pytest.fixture(scope="session")
+def amqp_url() -> Iterator[str]:
+    """A RabbitMQ that all tests share: HUB_TEST_AMQP_URL, or one of the run's own. Name queues uniquely."""
+    given = os.environ.get("HUB_TEST_AMQP_URL")
+    if given:
+        yield given
+        return
+    with rabbitmq() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis that all tests share: HUB_TEST_REDIS_URL, or one of the run's own. Name keys uniquely."""
+    given = os.environ.get("HUB_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    with redis() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def _rabbitmq_to_break() -> Iterator[RabbitMQ]:
+    with rabbitmq() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _redis_to_break() -> Iterator[Redis]:
+    with redis(appendonly=True) as server:
+        yield server
+
+
+@pytest.fixture
+def private_rabbitmq(_rabbitmq_to_break: RabbitMQ) -> Iterator[RabbitMQ]:
+    """A RabbitMQ to kill and freeze, running when the test starts. What earlier tests left in it is still there."""
+    _rabbitmq_to_break.start()
+    yield _rabbitmq_to_break
+    if _rabbitmq_to_break.is_alive():
+        _rabbitmq_to_break.thaw()
+
+
+@pytest.fixture
+def private_redis(_redis_to_break: Redis) -> Iterator[Redis]:
+    """A Redis (append-only file, synced at each write) to kill and freeze, running when the test starts."""
+    _redis_to_break.start()
+    yield _redis_to_break
+    if _redis_to_break.is_alive():
+        _redis_to_break.thaw()

@@ -1,0 +1,160 @@
+"""A RabbitMQ of the test run's own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, final
+
+from tests.support.server import ServerMissing, ServerProcess, answers, free_port
+
+MISSING: Final = (
+    "no rabbitmq-server on this machine: `apt-get install rabbitmq-server`, or point HUB_TEST_AMQP_URL at a RabbitMQ "
+    "that tests may use (tests that kill their server need the installed one all the same)"
+)
+
+_SCRIPTS: Final = Path("/usr/lib/rabbitmq/bin")
+"""RabbitMQ's own scripts. Debian's in /usr/sbin change user and folder around them, which a private node must not."""
+
+_CONFIG: Final = """\
+listeners.tcp.1 = 127.0.0.1:{port}
+log.console = true
+log.console.level = warning
+log.file = false
+disk_free_limit.absolute = 1MB
+raft.wal_max_size_bytes = 32000000
+"""
+_AMQP_0_9_1: Final = b"AMQP\x00\x00\x09\x01"
+_METHOD_FRAME_ON_CHANNEL_0: Final = b"\x01\x00\x00"
+
+
+@final
+class RabbitMQ:
+    """One node with its own name, cookie, port mapper, data and ports, all on loopback, with no plugins.
+
+    Methods block; see `tests.support.server.ServerProcess`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.port: Final = free_port()
+        self._node = f"hub{self.port}@localhost"
+        mapper_port = free_port()
+        node_port = free_port()
+        plugins = folder / "enabled_plugins"
+        plugins.write_text("[].\n")
+        config = folder / "rabbitmq.conf"
+        config.write_text(_CONFIG.format(port=self.port))
+        cookie = folder / ".erlang.cookie"
+        cookie.write_text(secrets.token_hex(16))
+        cookie.chmod(0o400)
+        only_loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
+        self._env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(mapper_port),
+            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "no-such-file"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "no-such-file.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_DIST_PORT": str(node_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": only_loopback,
+            "RABBITMQ_CTL_ERL_ARGS": only_loopback,
+        }
+        self._mapper = ServerProcess(
+            [_program("epmd"), "-port", str(mapper_port), "-address", "127.0.0.1"],
+            env=self._env,
+            log=folder / "epmd.log",
+            ready=lambda: answers(mapper_port, b"\x00\x01n", mapper_port.to_bytes(4, "big")),
+        )
+        self._server = ServerProcess(
+            [_program("rabbitmq-server")],
+            env=self._env,
+            log=folder / "server.log",
+            ready=lambda: answers(self.port, _AMQP_0_9_1, _METHOD_FRAME_ON_CHANNEL_0),
+        )
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    def is_alive(self) -> bool:
+        return self._server.is_alive()
+
+    def start(self) -> None:
+        """Returns once the broker answers on its port; does nothing when it runs."""
+        self._mapper.start()
+        self._server.start()
+
+    def kill(self) -> None:
+        """kill -9. What was confirmed for a durable queue is there again after `start`."""
+        self._server.kill()
+
+    def restart(self) -> None:
+        """Kills and starts it: same port, same messages."""
+        self.kill()
+        self.start()
+
+    def freeze(self) -> None:
+        self._server.freeze()
+
+    def thaw(self) -> None:
+        self._server.thaw()
+
+    def ctl(self, *arguments: str) -> str:
+        """Runs `rabbitmqctl` with `arguments` (takes seconds) and returns what it prints.
+
+        Raises:
+            AssertionError: It failed; the text has what it said.
+        """
+        done = subprocess.run(
+            [_program("rabbitmqctl"), "--quiet", "--node", self._node, *arguments],
+            env=self._env,
+            cwd=self._env["HOME"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"rabbitmqctl {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def close(self) -> None:
+        self._server.kill()
+        self._mapper.kill()
+
+
+@contextmanager
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """Runs a new, empty RabbitMQ while the block runs.
+
+    Raises:
+        ServerMissing: It is not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="hub-rabbitmq-", ignore_cleanup_errors=True) as folder:
+        server = RabbitMQ(Path(folder))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()
+
+
+def _program(name: str) -> str:
+    own = _SCRIPTS / name
+    found = str(own) if own.exists() else shutil.which(name)
+    if found is None:
+        raise ServerMissing(MISSING)
+    return found

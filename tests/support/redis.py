@@ -1,0 +1,117 @@
+"""A Redis of the test run's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, final
+
+from tests.support.server import ServerMissing, ServerProcess, answers, free_port
+
+MISSING: Final = (
+    "no redis-server on this machine: `apt-get install redis-server`, or point HUB_TEST_REDIS_URL at a Redis "
+    "that tests may use (tests that kill their server need the installed one all the same)"
+)
+
+
+@final
+class Redis:
+    """One server on loopback. Methods block; see `tests.support.server.ServerProcess`.
+
+    Args:
+        folder: Where its data go.
+        appendonly: Whether each write is on disk before it is answered, so that it survives `kill`.
+    """
+
+    def __init__(self, folder: Path, *, appendonly: bool = False) -> None:
+        self.port: Final = free_port()
+        options = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "dir": str(folder),
+            "save": "",
+            "appendonly": "yes" if appendonly else "no",
+            "appendfsync": "always",
+        }
+        self._env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+        self._server = ServerProcess(
+            [_program("redis-server"), *(word for name, value in options.items() for word in (f"--{name}", value))],
+            env=self._env,
+            log=folder / "server.log",
+            ready=lambda: answers(self.port, b"PING\r\n", b"+PONG"),
+        )
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def is_alive(self) -> bool:
+        return self._server.is_alive()
+
+    def start(self) -> None:
+        """Returns once the server answers, with its data loaded; does nothing when it runs."""
+        self._server.start()
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._server.kill()
+
+    def restart(self) -> None:
+        """Kills and starts it: same port; the same data if it is `appendonly`."""
+        self.kill()
+        self.start()
+
+    def freeze(self) -> None:
+        self._server.freeze()
+
+    def thaw(self) -> None:
+        self._server.thaw()
+
+    def ctl(self, *arguments: str) -> str:
+        """Runs `redis-cli` with `arguments` and returns what it prints.
+
+        Raises:
+            AssertionError: It failed; the text has what it said.
+        """
+        done = subprocess.run(
+            [_program("redis-cli"), "-e", "-p", str(self.port), *arguments],
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert done.returncode == 0, f"redis-cli {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def close(self) -> None:
+        self._server.kill()
+
+
+@contextmanager
+def redis(*, appendonly: bool = False) -> Iterator[Redis]:
+    """Runs a new, empty Redis while the block runs.
+
+    Raises:
+        ServerMissing: It is not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="hub-redis-", ignore_cleanup_errors=True) as folder:
+        server = Redis(Path(folder), appendonly=appendonly)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise ServerMissing(MISSING)
+    return found

@@ -1,0 +1,137 @@
+"""One process of a server that a test may treat badly, and that never outlives the test run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, final
+
+START_TIMEOUT: Final = 90.0
+"""Seconds that a server may take until it answers. RabbitMQ takes about 5 s alone and 20 s on a busy machine."""
+
+_POLL: Final = 0.05
+
+_PORTS: Final = range(20_000, 32_000)
+"""Below Linux's ephemeral range: while a server is down, no outgoing connection takes its port away."""
+
+_UNTIL_PARENT_DIES: Final = 'read -r _; kill -KILL "-$1"'
+"""A shell that waits for the end of its standard input, which comes when the test run dies in whatever way."""
+
+
+class ServerMissing(Exception):
+    """A server that tests need is not installed. Never a skip: a test that did not run has proved nothing."""
+
+
+class ServerDied(Exception):
+    """A server ended, or did not answer, while it was expected to start."""
+
+
+@final
+class ServerProcess:
+    """A server as a child process in a process group of its own.
+
+    All methods block. In a test with an event loop, call the ones that wait for a start (`start`) through
+    `anyio.to_thread.run_sync`; the others take milliseconds.
+
+    Args:
+        command: The program and its arguments; must stay in the foreground.
+        env: The complete environment.
+        log: Where its output goes; appended to over restarts.
+        ready: Returns whether the server answers; called over and over, must not block for long.
+    """
+
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], log: Path, ready: Callable[[], bool]) -> None:
+        self._command = list(command)
+        self._env = dict(env)
+        self._log = log
+        self._ready = ready
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
+
+    def is_alive(self) -> bool:
+        """Whether the process exists; a frozen one does."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise ServerDied(f"{self._command[0]} was never started")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Starts the process and returns once the server answers.
+
+        Raises:
+            ServerDied: It ended, or did not answer within `START_TIMEOUT`; the text has the end of its log.
+        """
+        if self.is_alive():
+            return
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._log.parent,
+                start_new_session=True,
+            )
+        self._watchdog = subprocess.Popen(
+            ["/bin/sh", "-c", _UNTIL_PARENT_DIES, "watchdog", str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._ready():
+            if not self.is_alive() or time.monotonic() > deadline:
+                self.kill()
+                raise ServerDied(f"{self._command[0]} did not start:\n{self._log.read_text(errors='replace')[-4000:]}")
+            time.sleep(_POLL)
+
+    def kill(self) -> None:
+        """SIGKILL to the whole process group. Returns when the process is gone; what it had open is closed then."""
+        if self._watchdog is not None:
+            self._watchdog.kill()
+            self._watchdog.communicate()
+            self._watchdog = None
+        if self._process is not None and self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers, as with a machine that hangs."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    ports = list(_PORTS)
+    random.shuffle(ports)
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ServerDied("no free port on 127.0.0.1")
+
+
+def answers(port: int, question: bytes, start_of_answer: bytes) -> bool:
+    """Whether the server at 127.0.0.1:`port` answers `question` as it should, within a second."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
+            link.sendall(question)
+            return link.recv(len(start_of_answer)) == start_of_answer
+    except OSError:
+        return False
