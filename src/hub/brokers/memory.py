@@ -1,0 +1,152 @@
+"""`memory://`: a broker inside the process, for one-process systems and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, Self, final
+
+import structlog
+from anyio import AsyncContextManagerMixin, Event
+from anyio.lowlevel import checkpoint
+from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
+
+from hub.brokers.memory_consumer import MemoryConsumer
+from hub.brokers.memory_queue import MemoryQueue
+from hub.brokers.options import BrokerOptions
+from hub.brokers.topology import dead_letter_queue
+from hub.errors import ConfigurationError, LinkLost, PublishRefused, QueueFull, Unroutable
+from hub.ports import Broker, BrokerStatistics, Consumer, Publication, QueueDepth
+from hub.vocabulary import ModelName
+
+MAX_LENGTH: Final = 100_000
+"""Messages that a queue holds when the options set no limit: memory is finite."""
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@final
+class MemoryBroker(AsyncContextManagerMixin, Broker):
+    """A broker with the semantics of RabbitMQ's quorum queues, and no server.
+
+    Unacknowledged messages, redelivery, delivery limit, dead letters, prefetch and maximum length behave as they do on
+    the real one. Everything is forgotten when the block is left.
+    """
+
+    def __init__(self, options: BrokerOptions | None = None) -> None:
+        self._options = options or BrokerOptions()
+        self._queues: dict[str, MemoryQueue] = {}
+        self._consumers: set[MemoryConsumer] = set()
+        self._publishing = 0
+        self._reconnects = 0
+        self._outage_over: Event | None = None
+        self._open = False
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        _log.info("the memory broker keeps queues in this process only; they are gone when it ends")
+        self._open = True
+        try:
+            yield self
+        finally:
+            self._open = False
+            self._lose_all("the broker was closed")
+
+    @override
+    async def declare(self, queue: ModelName) -> None:
+        await checkpoint()
+        self._reach()
+        self._declare(queue)
+
+    @override
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        self._publishing += len(publications)
+        try:
+            await checkpoint()
+            while self._outage_over is not None:
+                await self._outage_over.wait()
+            return [self._publish(publication) for publication in publications]
+        finally:
+            self._publishing -= len(publications)
+
+    @override
+    @asynccontextmanager
+    async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
+        await self.declare(queue)
+        consumer = MemoryConsumer(self._queues[queue], prefetch=prefetch)
+        self._consumers.add(consumer)
+        try:
+            yield consumer
+        finally:
+            self._consumers.discard(consumer)
+            consumer.close()
+
+    @override
+    async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+        await checkpoint()
+        self._reach()
+        return {
+            name: QueueDepth(ready=queue.ready, consumers=queue.consumers) if queue is not None else None
+            for name, queue in ((name, self._queues.get(name)) for name in queues)
+        }
+
+    @override
+    def statistics(self) -> BrokerStatistics:
+        return BrokerStatistics(
+            connected=self._open and self._outage_over is None,
+            publishing=self._publishing,
+            consumers=len(self._consumers),
+            unacked=sum(consumer.unsettled for consumer in self._consumers),
+            reconnects=self._reconnects,
+        )
+
+    @contextmanager
+    def outage(self) -> Generator[None]:
+        """A fault injector: while the block runs, the broker cannot be reached.
+
+        On entry every consumer loses its link. In the block `publish` waits, and every other call raises `LinkLost`.
+        """
+        self._outage_over = over = Event()
+        self._lose_all("the broker is out of reach")
+        try:
+            yield
+        finally:
+            self._outage_over = None
+            self._reconnects += 1
+            over.set()
+
+    def _reach(self) -> None:
+        if self._outage_over is not None:
+            raise LinkLost("memory://", "the broker is out of reach")
+
+    def _lose_all(self, reason: str) -> None:
+        for consumer in self._consumers:  # first, so that nothing goes from one lost consumer to the next
+            consumer.detach()
+        for consumer in self._consumers:
+            consumer.lose(reason)
+
+    def _declare(self, name: ModelName) -> None:
+        if name in self._queues:
+            if self._queues[name].dead is None:
+                raise ConfigurationError(f"queue {name!r} is a dead-letter queue already; give the model another name")
+            return
+        dead_name = dead_letter_queue(name)
+        if dead_name in self._queues:
+            raise ConfigurationError(
+                f"queue {dead_name!r} belongs to a model, so {name!r} cannot have its dead letters"
+            )
+        max_length = self._options.max_length or MAX_LENGTH
+        limit = self._options.delivery_limit
+        dead = MemoryQueue(dead_name, max_length=MAX_LENGTH, delivery_limit=limit)
+        self._queues[dead_name] = dead
+        self._queues[name] = MemoryQueue(name, max_length=max_length, delivery_limit=limit, dead=dead)
+
+    def _publish(self, publication: Publication) -> PublishRefused | None:
+        queue = self._queues.get(publication.queue)
+        if queue is None:
+            return Unroutable(publication.queue, "there is no such queue")
+        if not queue.publish(publication):
+            return QueueFull(publication.queue, "it is at its maximum length")
+        return None

@@ -1,0 +1,59 @@
+"""Runs every test of this folder over every adapter, on each backend that the adapter supports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from hub.ports import Broker
+from hub.vocabulary import ModelName
+from tests.brokers.stage import MemoryStage, Stage, new_queue
+
+ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
+TRIO: tuple[str, dict[str, object]] = ("trio", {})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    backend: tuple[str, dict[str, object]]
+    stage: Callable[[pytest.FixtureRequest], Stage]
+
+
+def memory(_: pytest.FixtureRequest) -> Stage:
+    return MemoryStage()
+
+
+CASES = {
+    "memory-asyncio": Case(ASYNCIO, memory),
+    "memory-trio": Case(TRIO, memory),
+}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(case, id=name) for name, case in CASES.items()])
+def case(request: pytest.FixtureRequest) -> Case:
+    param = request.param
+    assert isinstance(param, Case)
+    return param
+
+
+@pytest.fixture(scope="module")
+def anyio_backend(case: Case) -> object:
+    return case.backend
+
+
+@pytest.fixture
+def stage(case: Case, request: pytest.FixtureRequest) -> Stage:
+    return case.stage(request)
+
+
+@pytest.fixture
+def queue() -> ModelName:
+    return new_queue()
+
+
+@pytest.fixture
+async def broker(stage: Stage) -> AsyncIterator[Broker]:
+    async with stage.open() as opened:
+        yield opened

@@ -1,0 +1,82 @@
+"""Where the contract suite of the `Broker` port plays: one stage per adapter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+from uuid import uuid4
+
+from anyio.lowlevel import checkpoint
+from typing_extensions import override
+
+from hub.brokers import BrokerOptions
+from hub.brokers.memory import MemoryBroker
+from hub.ports import Broker, Consumer, Delivery, Publication, QueueDepth
+from hub.vocabulary import ModelName
+
+PATIENCE = 30.0
+"""Seconds that any one wait of the suite may take; a real broker on a busy machine is slow at times."""
+
+
+class Stage(Protocol):
+    """One adapter, with the means to break its link."""
+
+    def open(self, options: BrokerOptions | None = None) -> AbstractAsyncContextManager[Broker]: ...
+
+    def outage(self, broker: Broker) -> AbstractAsyncContextManager[None]:
+        """While the block runs, the server cannot be reached, and the link is broken."""
+        ...
+
+
+class MemoryStage(Stage):
+    @override
+    def open(self, options: BrokerOptions | None = None) -> AbstractAsyncContextManager[Broker]:
+        return MemoryBroker(options)
+
+    @override
+    @asynccontextmanager
+    async def outage(self, broker: Broker) -> AsyncGenerator[None]:
+        assert isinstance(broker, MemoryBroker)
+        with broker.outage():
+            yield
+
+
+def new_queue() -> ModelName:
+    """A queue name that no other test uses, so that servers can be shared."""
+    return ModelName(f"t{uuid4().hex}")
+
+
+def message(queue: str, body: bytes = b"", *, message_id: str = "", **headers: str | int) -> Publication:
+    return Publication(queue=queue, body=body, message_id=message_id, timestamp=1_700_000_000.0, headers=headers)
+
+
+async def fill(broker: Broker, queue: ModelName, *bodies: bytes) -> None:
+    """Declares the queue and puts messages on it, in order."""
+    await broker.declare(queue)
+    for body in bodies:  # one after the other: only a confirmed message is surely before the next one
+        assert await broker.publish([message(queue, body)]) == [None]
+
+
+async def receive(consumer: Consumer, count: int) -> Sequence[Delivery]:
+    """Exactly `count` deliveries; fails when more arrive with them."""
+    arrived: list[Delivery] = []
+    while len(arrived) < count:
+        arrived.extend(await consumer.receive())
+    assert len(arrived) == count
+    return arrived
+
+
+def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:
+    return [delivery.body for delivery in deliveries]
+
+
+async def until_depth(broker: Broker, queue: ModelName, *, ready: int, consumers: int = 0) -> None:
+    """Waits for the broker to have carried out what was sent to it; the caller bounds the wait."""
+    expected = QueueDepth(ready=ready, consumers=consumers)
+    while (await broker.depths([queue]))[queue] != expected:
+        await checkpoint()
+
+
+def dead(queue: ModelName) -> ModelName:
+    return ModelName(f"{queue}.dead")

@@ -1,0 +1,114 @@
+"""Contract of the `Broker` port: what happens when the link breaks."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from hub.errors import LinkLost, PublishRefused
+from hub.ports import Broker
+from hub.vocabulary import ModelName
+from tests.brokers.stage import PATIENCE, Stage, bodies, fill, message, receive, until_depth
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+async def test_a_consumer_learns_that_its_link_is_lost(broker: Broker, stage: Stage, queue: ModelName) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with broker.consume(queue, prefetch=1) as consumer, stage.outage(broker):
+            with pytest.raises(LinkLost):
+                await consumer.receive()
+
+
+async def test_a_receive_that_waits_learns_it_too(broker: Broker, stage: Stage, queue: ModelName) -> None:
+    learnt: list[LinkLost] = []
+
+    async def wait() -> None:
+        async with broker.consume(queue, prefetch=1) as consumer:
+            waiting.set()
+            try:
+                await consumer.receive()
+            except LinkLost as lost:
+                learnt.append(lost)
+
+    waiting = anyio.Event()
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(wait, name="hub.test receiver")
+            await waiting.wait()
+            await anyio.wait_all_tasks_blocked()
+            async with stage.outage(broker):
+                pass
+    assert len(learnt) == 1
+
+
+async def test_a_lost_link_ends_a_block_with_link_lost_and_no_group(
+    broker: Broker, stage: Stage, queue: ModelName
+) -> None:
+    async def consume() -> None:
+        async with broker.consume(queue, prefetch=1) as consumer:
+            async with stage.outage(broker):
+                pass
+            await consumer.receive()
+
+    with anyio.fail_after(PATIENCE), pytest.raises(LinkLost):
+        await consume()
+
+
+async def test_unsettled_messages_come_again_after_a_lost_link(broker: Broker, stage: Stage, queue: ModelName) -> None:
+    with anyio.fail_after(PATIENCE):
+        await fill(broker, queue, b"1", b"2")
+        async with broker.consume(queue, prefetch=2) as consumer:
+            received = await receive(consumer, 2)
+            async with stage.outage(broker):
+                consumer.ack(received)  # too late: the broker has put them back
+                consumer.reject(received, requeue=False)
+        async with broker.consume(queue, prefetch=2) as consumer:
+            again = await receive(consumer, 2)
+            assert bodies(again) == [b"1", b"2"]
+            assert [delivery.redelivered for delivery in again] == [True, True]
+            consumer.ack(again)
+        await until_depth(broker, queue, ready=0)
+
+
+async def test_no_consumer_starts_while_the_broker_is_out_of_reach(
+    broker: Broker, stage: Stage, queue: ModelName
+) -> None:
+    with anyio.fail_after(PATIENCE):
+        await broker.declare(queue)
+        async with stage.outage(broker):
+            with pytest.raises(LinkLost):
+                async with broker.consume(queue, prefetch=1):
+                    pytest.fail("entered without a link")
+        assert broker.statistics().consumers == 0
+
+
+async def test_a_publish_waits_for_the_return_of_the_link(broker: Broker, stage: Stage, queue: ModelName) -> None:
+    results: list[PublishRefused | None] = []
+
+    async def publish() -> None:
+        results.extend(await broker.publish([message(queue, b"late")]))
+
+    with anyio.fail_after(PATIENCE):
+        await broker.declare(queue)
+        async with anyio.create_task_group() as tg, stage.outage(broker):
+            while broker.statistics().connected:
+                await anyio.lowlevel.checkpoint()
+            tg.start_soon(publish, name="hub.test publisher")
+            await anyio.wait_all_tasks_blocked()
+            assert results == []
+        assert results == [None]
+        await until_depth(broker, queue, ready=1)
+
+
+async def test_a_broker_counts_its_reconnects(broker: Broker, stage: Stage, queue: ModelName) -> None:
+    with anyio.fail_after(PATIENCE):
+        await broker.declare(queue)
+        assert broker.statistics().connected
+        assert broker.statistics().reconnects == 0
+        async with stage.outage(broker):
+            while broker.statistics().connected:
+                await anyio.lowlevel.checkpoint()
+        await broker.publish([message(queue)])
+        assert broker.statistics().connected
+        assert broker.statistics().reconnects >= 1
