@@ -1,0 +1,111 @@
+"""The JSON bodies of the registry's routes, shared by both sides. Times are Unix seconds."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from msgspec import Struct
+
+from hub.registry.states import InstanceState, InstanceStatus
+
+PROTOBUF: str = "application/x-protobuf"
+
+
+class LoginBody(Struct, frozen=True, kw_only=True):
+    """What an instance says of itself.
+
+    Attributes:
+        model: Name of its model.
+        url: Base of its HTTP routes as the registry reaches them, such as `http://10.0.0.7:40123`.
+        contract: A serialized `hub.v1.Contract`; base64 in JSON.
+    """
+
+    model: str
+    url: str
+    contract: bytes
+
+
+class CheckBody(Struct, frozen=True, kw_only=True):
+    """A contract to hold against the one that is known. `contract` is a serialized `hub.v1.Contract`, as base64."""
+
+    contract: bytes
+
+
+class CheckReply(Struct, frozen=True, kw_only=True):
+    """Whether an instance with the contract could log in now, and if not, each difference in words."""
+
+    compatible: bool
+    fingerprint: str
+    known_fingerprint: str
+    differences: tuple[str, ...]
+
+
+class InstanceBody(Struct, frozen=True, kw_only=True):
+    """One instance; see `hub.registry.states.InstanceStatus`."""
+
+    id: str
+    model: str
+    url: str
+    fingerprint: str
+    state: InstanceState
+    reason: str
+    misses: int
+    logged_in_at: float
+    answered_at: float | None
+
+    @classmethod
+    def of(cls, status: InstanceStatus) -> Self:
+        entry = status.entry
+        return cls(
+            id=entry.id,
+            model=entry.model,
+            url=entry.url,
+            fingerprint=entry.fingerprint,
+            state=status.state,
+            reason=status.reason,
+            misses=status.misses,
+            logged_in_at=entry.logged_in_at,
+            answered_at=status.answered_at,
+        )
+
+
+class InstancesBody(Struct, frozen=True, kw_only=True):
+    """All instances, oldest login first."""
+
+    instances: tuple[InstanceBody, ...]
+
+
+class ModelBody(Struct, frozen=True, kw_only=True):
+    """One model. `active` means that at least one of its instances is live; `request` and `response` are full names."""
+
+    name: str
+    active: bool
+    fingerprint: str
+    request: str
+    response: str
+    instances: tuple[InstanceBody, ...]
+
+
+class ModelsBody(Struct, frozen=True, kw_only=True):
+    """Models by name."""
+
+    models: tuple[ModelBody, ...]
+
+
+class SchemaBody(Struct, frozen=True, kw_only=True):
+    """The contract of a model; `descriptors` is its `google.protobuf.FileDescriptorSet` as ProtoJSON."""
+
+    model: str
+    fingerprint: str
+    request: str
+    response: str
+    first_seen_at: float
+    first_seen_from: str
+    descriptors: dict[str, object]
+
+
+class TargetGroup(Struct, frozen=True, kw_only=True):
+    """One entry of Prometheus's HTTP service discovery."""
+
+    targets: tuple[str, ...]
+    labels: dict[str, str]

@@ -1,0 +1,162 @@
+"""The registry, as instances and gateways call it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final, TypeVar, final
+from urllib.parse import quote
+
+import msgspec
+from httpx2 import AsyncClient, HTTPError, InvalidURL, Response
+
+from hub.contract.contract import Contract
+from hub.errors import LinkLost
+from hub.registry.bodies import PROTOBUF, InstanceBody, LoginBody, ModelBody, ModelsBody
+from hub.registry.errors import InstanceUnreachable, NameTaken, RegistryRefused
+from hub.registry.snapshot import KnownModel, ModelsSnapshot
+from hub.registry.states import InstanceState
+from hub.registry.wire import encode_contract
+from hub.supervision import unwrapped
+from hub.vocabulary import Fingerprint, InstanceId, ModelName
+
+NOT_MODIFIED: Final = 304
+
+_Body = TypeVar("_Body")
+
+
+class _Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """The members of a problem reply that the client reads; see `hub.http.problems`."""
+
+    code: str = ""
+    detail: str = ""
+    model: str = ""
+    differences: tuple[str, ...] = ()
+    incumbents: tuple[str, ...] = ()
+    url: str = ""
+    reason: str = ""
+
+
+@final
+class RegistryClient:
+    """Calls one registry. Every call may be repeated, and is given its time by the caller's `fail_after`.
+
+    Args:
+        base_url: Such as `http://127.0.0.1:8001`.
+        http: Carries the calls; it stays the caller's (see `hub.http.client.open_client`).
+        token: Sent as a bearer token, unless empty.
+
+    Every method raises `LinkLost` when the registry is out of reach, answers nonsense, or has trouble of its own (5xx),
+    and `RegistryRefused` for any other error that its description does not name.
+    """
+
+    def __init__(self, base_url: str, http: AsyncClient, *, token: str = "") -> None:
+        self._base_url = base_url.rstrip("/")
+        self._http = http
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._contracts: dict[Fingerprint, Contract] = {}
+
+    @property
+    def base_url(self) -> str:
+        return self._base_url
+
+    async def login(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> InstanceState:
+        """Lists an instance, or says again that it is there. The registry pings it before it answers.
+
+        Args:
+            instance: Its id.
+            model: The name of its model.
+            url: Base of its HTTP routes as the registry reaches them; `/ping` must answer there already.
+            contract: What the model takes and gives back.
+
+        Returns:
+            The state after that ping. `SUSPECT` means that the instance was too slow; it is pinged again.
+
+        Raises:
+            NameTaken: Live instances hold the name with another contract.
+            InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
+        """
+        body = LoginBody(model=model, url=url, contract=encode_contract(contract))
+        response = await self._call(
+            "PUT", f"/v1/instances/{quote(instance, safe='')}", content=msgspec.json.encode(body)
+        )
+        return self._decode(response, InstanceBody).state
+
+    async def logout(self, instance: InstanceId) -> None:
+        """Takes an instance off the list, at once. Does nothing if it is not on it."""
+        await self._call("DELETE", f"/v1/instances/{quote(instance, safe='')}")
+
+    async def models(self) -> ModelsSnapshot:
+        """Every model that the registry knows now, active or not, with its contract."""
+        snapshot = await self.models_after("", wait=0)
+        if snapshot is None:
+            raise LinkLost("registry", "it answered 304 to a request that named no version")
+        return snapshot
+
+    async def models_after(self, etag: str, *, wait: float) -> ModelsSnapshot | None:
+        """The models once the list is another one than `etag` names; see `hub.registry.watch` for a loop over this.
+
+        Returns:
+            `None` if nothing has changed for `wait` seconds (rounded to whole ones).
+        """
+        headers = {"If-None-Match": etag, "Prefer": f"wait={wait:.0f}"} if etag else {}
+        response = await self._call("GET", "/v1/models?known=true", headers=headers)
+        if response.status_code == NOT_MODIFIED:
+            return None
+        listed = self._decode(response, ModelsBody).models
+        models = {ModelName(body.name): await self._known_model(body) for body in listed}
+        kept = {model.fingerprint for model in models.values()}
+        self._contracts = {key: contract for key, contract in self._contracts.items() if key in kept}
+        return ModelsSnapshot(etag=response.headers.get("ETag", ""), models=models)
+
+    async def _known_model(self, body: ModelBody) -> KnownModel:
+        counts = Counter(instance.state for instance in body.instances)
+        return KnownModel(name=ModelName(body.name), contract=await self._contract(body), instances=counts)
+
+    async def _contract(self, body: ModelBody) -> Contract:
+        fingerprint = Fingerprint(body.fingerprint)
+        if fingerprint not in self._contracts:
+            path = f"/v1/schemas/{quote(body.name, safe='')}?fingerprint={fingerprint}"
+            response = await self._call("GET", path, headers={"Accept": PROTOBUF})
+            self._contracts[fingerprint] = Contract(
+                request=body.request, response=body.response, files=response.content, fingerprint=fingerprint
+            )
+        return self._contracts[fingerprint]
+
+    async def _call(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> Response:
+        all_headers = {**self._headers, **(headers or {})}
+        if content is not None:
+            all_headers["Content-Type"] = "application/json"
+        try:
+            with unwrapped():
+                response = await self._http.request(
+                    method, self._base_url + path, headers=all_headers, content=content, timeout=None
+                )
+        except (HTTPError, InvalidURL) as error:
+            raise LinkLost(f"registry {self._base_url}", str(error) or type(error).__name__) from error
+        if response.is_success or response.status_code == NOT_MODIFIED:
+            return response
+        raise self._error(response)
+
+    def _error(self, response: Response) -> Exception:
+        try:
+            problem = msgspec.json.decode(response.content, type=_Problem)
+        except msgspec.DecodeError:
+            problem = _Problem(detail=response.reason_phrase)
+        match problem.code:
+            case NameTaken.code:
+                return NameTaken(problem.model, problem.differences, problem.incumbents)
+            case InstanceUnreachable.code:
+                return InstanceUnreachable(problem.url, problem.reason)
+            case _ if response.is_server_error:
+                return LinkLost(f"registry {self._base_url}", f"it answered {response.status_code}: {problem.detail}")
+            case code:
+                return RegistryRefused(response.status_code, code, problem.detail)
+
+    def _decode(self, response: Response, kind: type[_Body]) -> _Body:
+        try:
+            return msgspec.json.decode(response.content, type=kind)
+        except msgspec.DecodeError as error:
+            raise LinkLost(f"registry {self._base_url}", f"its reply is not a {kind.__name__}: {error}") from error

@@ -1,0 +1,132 @@
+"""The errors of the registry, raised alike by the registry itself and by its client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from typing_extensions import override
+
+from hub.errors import HubError
+
+
+@final
+class NameTaken(HubError):
+    """A model of this name is up with another contract.
+
+    Attributes:
+        differences: One sentence for each field that differs.
+        incumbents: Where the instances that hold the name answer.
+    """
+
+    code = "name_taken"
+    status = 409
+    title = "The name belongs to a model with another contract"
+
+    def __init__(self, model: str, differences: Sequence[str], incumbents: Sequence[str]) -> None:
+        super().__init__(model, differences, incumbents)
+        self.model = model
+        self.differences = tuple(differences)
+        self.incumbents = tuple(incumbents)
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"the model name {self.model!r} is taken by {', '.join(self.incumbents) or 'another model'}, whose contract "
+            f"differs: {'; '.join(self.differences)}. Give your model another name, or stop those instances first"
+        )
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"model": self.model, "differences": list(self.differences), "incumbents": list(self.incumbents)}
+
+
+@final
+class InstanceUnreachable(HubError):
+    """The registry could not confirm a login, because nobody, or somebody else, answers at the instance's address."""
+
+    code = "instance_unreachable"
+    status = 502
+    title = "The registry cannot reach the instance"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"the registry pinged {self.url} and got: {self.reason}. Advertise an address at which the registry "
+            "reaches the instance (HUB_ADVERTISE_HOST), then log in again"
+        )
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"url": self.url, "reason": self.reason}
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+@final
+class InvalidLogin(HubError):
+    """A login, or a contract to check, that can never be accepted as it stands."""
+
+    code = "invalid_login"
+    status = 422
+    title = "Invalid login"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"field": self.field}
+
+
+@final
+class UnknownModel(HubError):
+    """No model of this name has ever logged in."""
+
+    code = "unknown_model"
+    status = 404
+    title = "Unknown model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    @override
+    def __str__(self) -> str:
+        return f"no model named {self.model!r} is known here; GET /v1/models lists those that are"
+
+
+@final
+class RegistryRefused(HubError):
+    """The registry answered a call of its client with an error that a new try will not change."""
+
+    code = "registry_refused"
+    status = 502
+    title = "The registry refused the call"
+
+    def __init__(self, http_status: int, problem_code: str, detail: str) -> None:
+        super().__init__(http_status, problem_code, detail)
+        self.http_status = http_status
+        self.problem_code = problem_code
+        self.detail = detail
+
+    @override
+    def __str__(self) -> str:
+        return f"the registry refused with {self.http_status} {self.problem_code}: {self.detail}"

@@ -1,0 +1,81 @@
+"""Following the registry's list of models by long poll."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from typing import Final, Self, final
+
+import structlog
+from anyio import fail_after, sleep
+from typing_extensions import override
+
+from hub.errors import LinkLost
+from hub.registry.client import RegistryClient
+from hub.registry.snapshot import ModelsSnapshot
+from hub.supervision import Backoff
+
+LONGEST_WAIT: Final = 30.0
+"""Seconds that the registry holds one request when nothing changes."""
+
+REPLY_GRACE: Final = 5.0
+"""Seconds on top of a wait after which the registry counts as lost: its reply, and contracts that are new to us."""
+
+_log = structlog.get_logger("hub.registry.watch")
+
+
+@final
+class ModelWatch(AsyncIterator[ModelsSnapshot]):
+    """An endless iterator: the list of models now, then again at each change.
+
+    A registry that is out of reach is tried again with backoff; meanwhile the last snapshot stands. Cancelling a
+    `__anext__` loses nothing, the next one continues from the same version. Use it from one task.
+
+    Raises:
+        RegistryRefused: From `__anext__`, for instance when the token is wrong.
+    """
+
+    def __init__(
+        self, client: RegistryClient, *, backoff: Backoff | None = None, rng: random.Random | None = None
+    ) -> None:
+        self._client = client
+        self._backoff = backoff or Backoff()
+        self._rng = rng
+        self._etag = ""
+        self._connected = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether the registry answered the last request: for health pages, the list may be out of date if not."""
+        return self._connected
+
+    @override
+    def __aiter__(self) -> Self:
+        return self
+
+    @override
+    async def __anext__(self) -> ModelsSnapshot:
+        delays = self._backoff.delays(self._rng)
+        while True:
+            try:
+                snapshot = await self._poll()
+            except (LinkLost, TimeoutError) as error:
+                delay = next(delays)
+                if self._connected or not self._etag:
+                    _log.warning(
+                        "registry out of reach", url=self._client.base_url, reason=str(error), delay=round(delay, 2)
+                    )
+                self._connected = False
+                await sleep(delay)
+                continue
+            self._connected = True
+            delays = self._backoff.delays(self._rng)
+            if snapshot is not None:
+                self._etag = snapshot.etag
+                return snapshot
+
+    async def _poll(self) -> ModelsSnapshot | None:
+        # A first request, and the first after a loss, is answered at once: it tells whether the registry is back.
+        wait = LONGEST_WAIT if self._connected else 0.0
+        with fail_after(wait + REPLY_GRACE):
+            return await self._client.models_after(self._etag, wait=wait)
