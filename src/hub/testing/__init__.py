@@ -1,0 +1,1 @@
+"""For the tests of programs that use hub: embedded fakes and injected faults. Not imported by the product."""

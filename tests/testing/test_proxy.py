@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from hub.testing.proxy import FaultProxy
+
+
+async def echo(stream: SocketStream) -> None:
+    async with stream:
+        try:
+            async for chunk in stream:
+                await stream.send(chunk)
+            await stream.send_eof()
+        except anyio.BrokenResourceError:
+            pass
+
+
+@asynccontextmanager
+async def echo_behind_proxy() -> AsyncIterator[FaultProxy]:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(listener.serve, echo, tg)
+            async with FaultProxy("127.0.0.1", listener.extra(SocketAttribute.local_port)) as proxy:
+                yield proxy
+            tg.cancel_scope.cancel()
+
+
+async def exchange(client: SocketStream, message: bytes) -> bytes:
+    await client.send(message)
+    return await receive_exactly(client, len(message))
+
+
+async def receive_exactly(client: SocketStream, size: int) -> bytes:
+    received = bytearray()
+    while len(received) < size:
+        received += await client.receive(size - len(received))
+    return bytes(received)
+
+
+async def test_bytes_pass_in_both_directions_and_are_counted() -> None:
+    with anyio.fail_after(10):
+        async with echo_behind_proxy() as proxy, await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
+            message = bytes(range(256)) * 4096
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(client.send, message)
+                assert await receive_exactly(client, len(message)) == message
+
+            assert proxy.statistics().connections == 1
+            assert proxy.statistics().accepted == 1
+            await exchange(client, b"x")
+            assert proxy.statistics().forwarded >= 2 * len(message)
+
+
+async def test_an_end_of_stream_passes_while_the_answer_still_arrives() -> None:
+    with anyio.fail_after(10):
+        async with echo_behind_proxy() as proxy, await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
+            await client.send(b"last words")
+            await client.send_eof()
+
+            assert await receive_exactly(client, 10) == b"last words"
+            with pytest.raises(anyio.EndOfStream):
+                await client.receive()
+
+
+async def test_a_cut_resets_open_connections_and_lets_new_ones_in() -> None:
+    with anyio.fail_after(10):
+        async with echo_behind_proxy() as proxy:
+            async with await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
+                await exchange(client, b"before")
+
+                proxy.cut()
+
+                with pytest.raises(anyio.BrokenResourceError) as broken:
+                    await client.receive()
+                assert isinstance(broken.value.__cause__, ConnectionResetError)
+                assert proxy.statistics().connections == 0
+            async with await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
+                assert await exchange(client, b"after") == b"after"
+
+
+async def test_a_cut_resets_the_server_side_too() -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tg:
+        send, receive = anyio.create_memory_object_stream[SocketStream](1)
+        tg.start_soon(listener.serve, send.send, tg)
+        with anyio.fail_after(10):
+            async with FaultProxy("127.0.0.1", listener.extra(SocketAttribute.local_port)) as proxy, send, receive:
+                async with await anyio.connect_tcp("127.0.0.1", proxy.port), await receive.receive() as server:
+                    proxy.cut()
+
+                    with pytest.raises(anyio.BrokenResourceError):
+                        await server.receive()
+        tg.cancel_scope.cancel()
+
+
+async def test_a_hole_is_silent_and_what_fell_into_it_arrives_afterwards_in_order() -> None:
+    with anyio.fail_after(10):
+        async with echo_behind_proxy() as proxy, await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
+            await exchange(client, b"before")
+            forwarded = proxy.statistics().forwarded
+
+            proxy.hole()
+            proxy.hole()
+            await client.send(b"one ")
+            await client.send(b"two")
+            await anyio.wait_all_tasks_blocked()
+
+            assert proxy.statistics().forwarded == forwarded
+            assert proxy.statistics().connections == 1
+            proxy.unhole()
+            proxy.unhole()
+            assert await receive_exactly(client, 7) == b"one two"
+
+
+async def test_a_hole_takes_new_connections_and_answers_them_when_it_ends() -> None:
+    with anyio.fail_after(10):
+        async with echo_behind_proxy() as proxy:
+            proxy.hole()
+            async with await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
+                await client.send(b"anybody?")
+                await anyio.wait_all_tasks_blocked()
+                assert proxy.statistics().forwarded == 0
+
+                proxy.unhole()
+
+                assert await receive_exactly(client, 8) == b"anybody?"
+
+
+async def test_a_cut_ends_connections_that_are_in_a_hole() -> None:
+    with anyio.fail_after(10):
+        async with echo_behind_proxy() as proxy, await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
+            await exchange(client, b"before")
+            proxy.hole()
+            await client.send(b"lost")
+
+            proxy.cut()
+
+            with pytest.raises(anyio.BrokenResourceError):
+                await client.receive()
+
+
+async def test_refused_connections_are_reset_and_open_ones_go_on() -> None:
+    with anyio.fail_after(10):
+        async with echo_behind_proxy() as proxy, await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
+            await exchange(client, b"before")
+
+            proxy.refuse()
+
+            async with await anyio.connect_tcp("127.0.0.1", proxy.port) as refused:
+                with pytest.raises(anyio.BrokenResourceError):
+                    await refused.receive()
+            assert await exchange(client, b"still here") == b"still here"
+            proxy.accept()
+            async with await anyio.connect_tcp("127.0.0.1", proxy.port) as accepted:
+                assert await exchange(accepted, b"again") == b"again"
+
+
+async def test_a_client_is_reset_when_the_server_is_down() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with anyio.fail_after(10):
+            async with FaultProxy("127.0.0.1", taken.getsockname()[1]) as proxy:
+                async with await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
+                    with pytest.raises(anyio.BrokenResourceError):
+                        await client.receive()
+
+
+@pytest.mark.usefixtures("no_leaked_tasks")
+async def test_the_end_of_the_block_resets_what_is_open_and_frees_the_port() -> None:
+    with anyio.fail_after(10):
+        async with echo_behind_proxy() as proxy:
+            client = await anyio.connect_tcp("127.0.0.1", proxy.port)
+            await exchange(client, b"before")
+        async with client:
+            with pytest.raises(anyio.BrokenResourceError):
+                await client.receive()
+        with pytest.raises(OSError, match=r"(?i)connect"):
+            await anyio.connect_tcp("127.0.0.1", proxy.port)
