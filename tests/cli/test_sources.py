@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hub.cli.sources import check_names, describe
+from hub.errors import ConfigurationError
+from hub.settings import GatewaySettings, RegistrySettings, UpSettings, require_shared, shown
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUB_PING_PERIDO", "3")
+    with pytest.raises(ConfigurationError, match=r"HUB_PING_PERIDO.*ping_period"):
+        check_names()
+
+
+def test_a_misspelt_key_is_refused_with_the_nearest_name(in_an_empty_folder: Path) -> None:
+    (in_an_empty_folder / "hub.toml").write_text("borker_url = 'memory://'\n")
+    with pytest.raises(ConfigurationError, match=r"borker_url.*broker_url"):
+        check_names()
+
+
+def test_a_file_that_is_not_toml_is_refused(in_an_empty_folder: Path) -> None:
+    (in_an_empty_folder / "hub.toml").write_text("ping_period: 3\n")
+    with pytest.raises(ConfigurationError, match="not TOML"):
+        check_names()
+
+
+def test_each_setting_is_shown_with_its_source(in_an_empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (in_an_empty_folder / "hub.toml").write_text("ping_period = 5\nping_misses = 2\n")
+    monkeypatch.setenv("HUB_PING_MISSES", "4")
+    monkeypatch.setenv("HUB_TOKEN", "s3cret")
+    settings = UpSettings(ping_period=5, ping_misses=4, registry_port=9, token="s3cret")
+    lines = {line.name: line for line in describe(settings, ["config", "show", "--registry-port=9"])}
+    assert (lines["ping_period"].value, lines["ping_period"].source) == ("5", "hub.toml")
+    assert (lines["ping_misses"].value, lines["ping_misses"].source) == ("4", "environment HUB_PING_MISSES")
+    assert (lines["registry_port"].value, lines["registry_port"].source) == ("9", "command line")
+    assert lines["backend"].source == "default"
+    assert "s3cret" not in lines["token"].value
+
+
+def test_passwords_in_urls_are_hidden() -> None:
+    assert shown("amqp://user:pa%40ss@host:5672/v") == "amqp://user:***@host:5672/v"
+    assert shown("redis://host:6379/0") == "redis://host:6379/0"
+
+
+def test_an_address_beyond_loopback_needs_a_credential() -> None:
+    with pytest.raises(ConfigurationError, match="HUB_TOKEN"):
+        _ = RegistrySettings(registry_host="0.0.0.0").registry_bind
+    with pytest.raises(ConfigurationError, match="HUB_API_KEYS"):
+        _ = GatewaySettings(gateway_host="0.0.0.0", token="only for instances").gateway_bind
+    assert RegistrySettings(registry_host="0.0.0.0", token="t").registry_bind.host == "0.0.0.0"
+    assert GatewaySettings(gateway_host="::1").gateway_bind.loopback
+
+
+def test_a_ping_timeout_must_fit_into_the_period() -> None:
+    with pytest.raises(ConfigurationError, match="ping_timeout"):
+        RegistrySettings(ping_period=2, ping_timeout=3)
+
+
+def test_without_a_token_only_loopback_instances_are_pinged() -> None:
+    assert [str(network) for network in RegistrySettings().networks] == ["127.0.0.0/8", "::1/128"]
+    assert RegistrySettings(token="t").networks[0].prefixlen == 0
+    with pytest.raises(ConfigurationError, match=r"10\.0\.0\.0/8"):
+        RegistrySettings(instance_networks="10.0.0.1/8x")
+
+
+def test_memory_is_refused_where_processes_must_share() -> None:
+    with pytest.raises(ConfigurationError, match="hub up"):
+        require_shared(GatewaySettings(broker_url="memory://"))
+    with pytest.raises(ConfigurationError, match="HUB_STORE_URL"):
+        require_shared(GatewaySettings(store_url="memory://"))

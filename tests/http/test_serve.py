@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import socket
+
+import anyio
+import pytest
+from anyio import create_task_group, fail_after
+from httpx2 import AsyncClient, ConnectError, RemoteProtocolError
+from litestar import Litestar, get
+
+from hub.errors import ConfigurationError
+from hub.http.bind import Bind
+from hub.http.client import open_client
+from hub.http.problems import EXCEPTION_HANDLERS
+from hub.http.serve import serve
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+class Slow:
+    """An application whose one route answers when told to."""
+
+    def __init__(self) -> None:
+        self.entered = anyio.Event()
+        self.answer = anyio.Event()
+
+        @get("/")
+        async def slow() -> str:
+            self.entered.set()
+            await self.answer.wait()
+            return "done"
+
+        self.app = Litestar([slow], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None, logging_config=None)
+
+
+async def test_the_bound_url_is_reported_once_requests_are_answered() -> None:
+    slow = Slow()
+    slow.answer.set()
+    with fail_after(10):
+        async with open_client() as client, create_task_group() as tg:
+            url = await tg.start(serve, slow.app, Bind())
+            reply = await client.get(url)
+            tg.cancel_scope.cancel()
+    assert reply.text == "done"
+
+
+async def test_a_request_in_flight_finishes_while_the_server_drains() -> None:
+    slow = Slow()
+    replies: list[str] = []
+
+    async def ask(client: AsyncClient, url: str) -> None:
+        replies.append((await client.get(url)).text)
+
+    with fail_after(10):
+        async with open_client() as client, create_task_group() as clients:
+            async with create_task_group() as tg:
+                url = await tg.start(serve, slow.app, Bind())
+                clients.start_soon(ask, client, url)
+                await slow.entered.wait()
+                tg.cancel_scope.cancel()
+                slow.answer.set()
+    assert replies == ["done"]
+
+
+async def test_a_request_that_outlasts_the_grace_is_cut() -> None:
+    slow = Slow()
+    cut: list[BaseException] = []
+
+    async def ask(client: AsyncClient, url: str) -> None:
+        try:
+            reply = await client.get(url)
+            assert reply.status_code == 500  # asyncio: uvicorn answers for the handler that it cancelled
+            cut.append(RemoteProtocolError("500"))
+        except RemoteProtocolError as error:
+            cut.append(error)
+
+    with fail_after(10):
+        async with open_client() as client, create_task_group() as clients:
+            async with create_task_group() as tg:
+                url = await tg.start(lambda *, task_status: serve(slow.app, Bind(), grace=1, task_status=task_status))
+                clients.start_soon(ask, client, url)
+                await slow.entered.wait()
+                tg.cancel_scope.cancel()
+    assert len(cut) == 1
+
+
+async def test_the_drain_is_announced_so_that_long_polls_can_be_answered() -> None:
+    slow = Slow()
+    replies: list[str] = []
+
+    async def ask(client: AsyncClient, url: str) -> None:
+        replies.append((await client.get(url)).text)
+
+    with fail_after(10):
+        async with open_client() as client, create_task_group() as clients:
+            async with create_task_group() as tg:
+                url = await tg.start(
+                    lambda *, task_status: serve(slow.app, Bind(), on_drain=slow.answer.set, task_status=task_status)
+                )
+                clients.start_soon(ask, client, url)
+                await slow.entered.wait()
+                tg.cancel_scope.cancel()
+    assert replies == ["done"]
+
+
+async def test_after_the_drain_nobody_listens() -> None:
+    with fail_after(10):
+        async with create_task_group() as tg:
+            url = await tg.start(serve, Slow().app, Bind())
+            tg.cancel_scope.cancel()
+        async with open_client() as client:
+            with pytest.raises(ConnectError):
+                await client.get(url)
+
+
+async def test_a_taken_port_is_a_configuration_error_that_names_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with fail_after(10), pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}"):
+            await serve(Slow().app, Bind(port=port))
