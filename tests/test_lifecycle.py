@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from textwrap import dedent
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio import TASK_STATUS_IGNORED, CancelScope, create_task_group, fail_after, sleep_forever
+from anyio.abc import TaskStatus
+
+from hub.lifecycle import running
+
+leaves_nothing = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+async def component(name: str, events: list[str], *, task_status: TaskStatus[str] = TASK_STATUS_IGNORED) -> None:
+    events.append(f"{name} up")
+    task_status.started(name)
+    try:
+        await sleep_forever()
+    finally:
+        events.append(f"{name} down")
+
+
+@leaves_nothing
+async def test_components_stop_in_the_reverse_order_when_cancelled_from_outside() -> None:
+    events: list[str] = []
+    with fail_after(5):
+        async with create_task_group() as tg:
+
+            async def nest(*, task_status: TaskStatus[None]) -> None:
+                async with (
+                    running(partial(component, "outer", events), name="outer") as outer,
+                    running(partial(component, "inner", events), name="inner") as inner,
+                ):
+                    assert (outer, inner) == ("outer", "inner")
+                    task_status.started()
+                    try:
+                        await sleep_forever()
+                    finally:
+                        with CancelScope(shield=True):
+                            await anyio.wait_all_tasks_blocked()
+                        events.append("body down")
+
+            await tg.start(nest)
+            tg.cancel_scope.cancel()
+    assert events == ["outer up", "inner up", "body down", "inner down", "outer down"]
+
+
+@leaves_nothing
+async def test_a_component_that_dies_takes_the_block_with_it() -> None:
+    events: list[str] = []
+
+    async def dying(*, task_status: TaskStatus[None]) -> None:
+        task_status.started()
+        await anyio.lowlevel.checkpoint()
+        raise RuntimeError("died")
+
+    with fail_after(5), pytest.raises(ExceptionGroup) as caught:
+        async with running(partial(component, "outer", events), name="outer"), running(dying, name="dying"):
+            await sleep_forever()
+    assert caught.group_contains(RuntimeError, match="died")
+    assert events == ["outer up", "outer down"]
+
+
+@leaves_nothing
+async def test_a_component_that_cannot_start_is_reported() -> None:
+    async def broken(**_: object) -> None:
+        raise RuntimeError("cannot start")
+
+    with fail_after(5), pytest.raises(ExceptionGroup) as caught:
+        async with running(broken, name="broken"):
+            pytest.fail("the block must not be entered")
+    assert caught.group_contains(RuntimeError, match="cannot start")
+
+
+PROGRAM = """
+    import sys
+    from anyio import CancelScope, sleep, sleep_forever
+    from hub.errors import ConfigurationError, LinkLost
+    from hub.lifecycle import run_process
+
+    async def drain():
+        print("up", flush=True)
+        try:
+            await sleep_forever()
+        finally:
+            with CancelScope(shield=True):
+                print("draining", flush=True)
+                await sleep(float(sys.argv[2]))
+                print("drained", flush=True)
+
+    async def misconfigured():
+        raise ConfigurationError("wrong")
+
+    async def unreachable():
+        raise LinkLost("server", "refused")
+
+    async def buggy():
+        raise RuntimeError("bug")
+
+    async def fine():
+        pass
+
+    sys.exit(run_process(globals()[sys.argv[1]], backend=sys.argv[3]))
+"""
+
+
+def start(what: str, backend: str, drain: float = 0) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", dedent(PROGRAM), what, str(drain), backend],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_and_exits_with_zero(backend: str, number: signal.Signals) -> None:
+    with start("drain", backend) as process:
+        assert line(process) == "up"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert out.split() == ["draining", "drained"]
+    assert process.returncode == 0, err
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_second_signal_ends_the_process_at_once(backend: str) -> None:
+    with start("drain", backend, drain=600) as process:
+        assert line(process) == "up"
+        os.kill(process.pid, signal.SIGTERM)
+        assert line(process) == "draining"
+        os.kill(process.pid, signal.SIGTERM)
+        out, _ = process.communicate(timeout=20)
+    assert out == ""
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize(
+    ("what", "code", "message"),
+    [("fine", 0, ""), ("misconfigured", 2, "wrong"), ("unreachable", 3, "refused"), ("buggy", 1, "RuntimeError")],
+)
+def test_the_exit_code_tells_why_the_process_ended(backend: str, what: str, code: int, message: str) -> None:
+    with start(what, backend) as process:
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert message in out + err
