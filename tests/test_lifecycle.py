@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from textwrap import dedent
 
@@ -84,6 +86,7 @@ PROGRAM = """
     from anyio import CancelScope, sleep, sleep_forever
     from hub.errors import ConfigurationError, LinkLost
     from hub.lifecycle import run_process
+    from hub.logs import configure_logging
 
     async def drain():
         print("up", flush=True)
@@ -107,17 +110,23 @@ PROGRAM = """
     async def fine():
         pass
 
+    configure_logging("info", "console")
     sys.exit(run_process(globals()[sys.argv[1]], backend=sys.argv[3]))
 """
 
 
-def start(what: str, backend: str, drain: float = 0) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def start(what: str, backend: str, drain: float = 0) -> Generator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-c", dedent(PROGRAM), what, str(drain), backend],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def line(process: subprocess.Popen[str]) -> str:

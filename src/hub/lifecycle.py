@@ -67,20 +67,20 @@ def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend) -> int
 
 
 async def _with_signals(main: Callable[[], Awaitable[None]]) -> None:
-    async with create_task_group() as tg:
-        with open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    main_scope = CancelScope()
+    with open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
-            async def watch_signals() -> None:
-                stopping = False
-                async for number in signals:
-                    if stopping:
-                        _log.warning("second signal, ending at once", signal=number.name)
-                        os._exit(128 + number)
-                    stopping = True
-                    _log.info("stopping; send the signal again to end at once", signal=number.name)
-                    main_scope.cancel(f"{number.name} received")
+        async def watch_signals() -> None:
+            stopping = False
+            async for number in signals:
+                if stopping:
+                    _log.warning("second signal, ending at once", signal=number.name)
+                    os._exit(128 + number)
+                stopping = True
+                _log.info("stopping; send the signal again to end at once", signal=number.name)
+                main_scope.cancel(f"{number.name} received")
 
-            main_scope = CancelScope()
+        async with create_task_group() as tg:
             tg.start_soon(watch_signals, name="hub.signals")
             with main_scope:
                 await main()
