@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from hub.testing.proxy import FaultProxy
 
@@ -28,6 +30,17 @@ async def echo_behind_proxy() -> AsyncIterator[FaultProxy]:
             tg.start_soon(listener.serve, echo, tg)
             async with FaultProxy("127.0.0.1", listener.extra(SocketAttribute.local_port)) as proxy:
                 yield proxy
+            tg.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[tuple[int, MemoryObjectReceiveStream[SocketStream]]]:
+    """A server that hands its connections to the test."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        send, receive = anyio.create_memory_object_stream[SocketStream](1)
+        async with send, receive, anyio.create_task_group() as tg:
+            tg.start_soon(listener.serve, send.send, tg)
+            yield listener.extra(SocketAttribute.local_port), receive
             tg.cancel_scope.cancel()
 
 
@@ -86,17 +99,26 @@ async def test_a_cut_resets_open_connections_and_lets_new_ones_in() -> None:
 
 
 async def test_a_cut_resets_the_server_side_too() -> None:
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tg:
-        send, receive = anyio.create_memory_object_stream[SocketStream](1)
-        tg.start_soon(listener.serve, send.send, tg)
-        with anyio.fail_after(10):
-            async with FaultProxy("127.0.0.1", listener.extra(SocketAttribute.local_port)) as proxy, send, receive:
-                async with await anyio.connect_tcp("127.0.0.1", proxy.port), await receive.receive() as server:
-                    proxy.cut()
+    with anyio.fail_after(10):
+        async with listening() as (port, served), FaultProxy("127.0.0.1", port) as proxy:
+            async with await anyio.connect_tcp("127.0.0.1", proxy.port), await served.receive() as server:
+                proxy.cut()
 
-                    with pytest.raises(anyio.BrokenResourceError):
-                        await server.receive()
-        tg.cancel_scope.cancel()
+                with pytest.raises(anyio.BrokenResourceError):
+                    await server.receive()
+
+
+async def test_a_reset_by_the_client_reaches_the_server() -> None:
+    with anyio.fail_after(10):
+        async with listening() as (port, served), FaultProxy("127.0.0.1", port) as proxy:
+            client = await anyio.connect_tcp("127.0.0.1", proxy.port)
+            async with await served.receive() as server:
+                raw = client.extra(SocketAttribute.raw_socket)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                await client.aclose()
+
+                with pytest.raises(anyio.BrokenResourceError):
+                    await server.receive()
 
 
 async def test_a_hole_is_silent_and_what_fell_into_it_arrives_afterwards_in_order() -> None:

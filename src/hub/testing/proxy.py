@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Self, final
 
@@ -122,27 +122,32 @@ class FaultProxy(AsyncContextManagerMixin):
     async def _carry(self, client: SocketStream) -> None:
         """Serves one client until either side is gone, or it is cut."""
         self._accepted += 1
+        orderly = False
         with CancelScope() as scope:
             self._scopes.add(scope)
             try:
                 if not self._refusing:
-                    await self._connect_and_pump(client)
+                    orderly = await self._connect_and_pump(client)
             finally:
                 self._scopes.discard(scope)
-                await _reset(client)
+                await _close(client, reset=not orderly)
 
-    async def _connect_and_pump(self, client: SocketStream) -> None:
+    async def _connect_and_pump(self, client: SocketStream) -> bool:
+        """Returns whether both directions came to their end of stream."""
         await self._passable()
         try:
             server = await connect_tcp(*self._target)
         except OSError:
-            return
+            return False
+        orderly = False
         try:
             async with create_task_group() as tg:
                 tg.start_soon(self._pump, client, server, tg.cancel_scope, name="hub.testing.proxy to server")
                 tg.start_soon(self._pump, server, client, tg.cancel_scope, name="hub.testing.proxy to client")
+            orderly = not tg.cancel_scope.cancel_called
         finally:
-            await _reset(server)
+            await _close(server, reset=not orderly)
+        return orderly
 
     async def _pump(self, source: SocketStream, sink: SocketStream, both: CancelScope) -> None:
         """Passes on one direction until its end of stream; a broken side breaks the other one too."""
@@ -150,8 +155,8 @@ class FaultProxy(AsyncContextManagerMixin):
             while True:
                 chunk = await source.receive()
                 await self._passable()
-                await sink.send(chunk)
                 self._forwarded += len(chunk)
+                await sink.send(chunk)
         except EndOfStream:
             await self._passable()
             await sink.send_eof()
@@ -164,8 +169,10 @@ class FaultProxy(AsyncContextManagerMixin):
             await self._unholed.wait()
 
 
-async def _reset(stream: SocketStream) -> None:
-    """Closes `stream` with RST, unless both directions have ended already."""
+async def _close(stream: SocketStream, *, reset: bool) -> None:
     with move_on_after(_CLOSE_GRACE, shield=True):
-        stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        if reset:
+            with suppress(OSError):  # the other side has reset it first, and asyncio has closed the socket
+                raw = stream.extra(SocketAttribute.raw_socket)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         await stream.aclose()
