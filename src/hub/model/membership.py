@@ -1,0 +1,146 @@
+"""Keeps one instance on the registry's list."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final, Protocol, Self, final
+
+import structlog
+from anyio import (
+    AsyncContextManagerMixin,
+    create_task_group,
+    current_time,
+    fail_after,
+    move_on_after,
+    sleep,
+    sleep_until,
+)
+from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
+
+from hub.contract import Contract
+from hub.errors import HubError, LinkLost
+from hub.registry.errors import InstanceUnreachable
+from hub.supervision import Backoff
+from hub.vocabulary import InstanceId, ModelName
+
+SILENCE: Final = 3
+"""Ping periods without a ping after which the registry must have forgotten us, or never knew us."""
+
+LOGIN_TIMEOUT: Final = 10.0
+"""Seconds for one login; the registry pings us before it answers."""
+
+LOGOUT_GRACE: Final = 2.0
+"""Seconds for the logout. Without it the registry finds out by pings, so it is not worth more of the exit."""
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+class Registry(Protocol):
+    """What membership needs of `hub.registry.client.RegistryClient`; see there."""
+
+    async def login(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> object: ...
+
+    async def logout(self, instance: InstanceId) -> None: ...
+
+
+@final
+class Membership(AsyncContextManagerMixin):
+    """Lists an instance while the block runs: logs in on entry, again whenever nobody pings, and out on exit.
+
+    The logout is shielded, and takes `LOGOUT_GRACE` seconds at most. After a login that worked, a registry that is out
+    of reach is only logged: it heals.
+
+    Args:
+        registry: Where to log in.
+        instance: Who we are.
+        model: The name of our model.
+        url: Base of our HTTP routes as the registry reaches them.
+        contract: Our model's.
+        ping_period: Seconds between two pings of the registry.
+        start_patience: Seconds to try for the first login.
+
+    Raises:
+        NameTaken: On entry, or in an `ExceptionGroup` later: the name belongs to another contract now.
+        RegistryRefused: Likewise: the registry will never take us.
+        LinkLost: On entry: the registry was out of reach for `start_patience`.
+        InstanceUnreachable: On entry: it could not reach us for `start_patience`.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        instance: InstanceId,
+        model: ModelName,
+        url: str,
+        contract: Contract,
+        ping_period: float,
+        start_patience: float,
+    ) -> None:
+        self._registry = registry
+        self._instance = instance
+        self._model = model
+        self._url = url
+        self._contract = contract
+        self._silence = SILENCE * ping_period
+        self._start_patience = start_patience
+        self._heard_at = 0.0
+        self._logins = 0
+
+    @property
+    def logins(self) -> int:
+        """How often we have logged in; above 1 the registry had forgotten us."""
+        return self._logins
+
+    def heard(self) -> None:
+        """The registry has pinged us."""
+        self._heard_at = current_time()
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        try:
+            await self._login(give_up_at=current_time() + self._start_patience)
+            async with create_task_group() as tg:
+                tg.start_soon(self._stay, name=f"hub.membership {self._instance}")
+                yield self
+                tg.cancel_scope.cancel("membership closed")
+        finally:
+            with move_on_after(LOGOUT_GRACE, shield=True):
+                await self._logout()
+
+    async def _stay(self) -> None:
+        while True:
+            due = self._heard_at + self._silence
+            if current_time() < due:
+                await sleep_until(due)
+            else:
+                _log.warning("the registry does not ping, logging in again", silent_for=self._silence)
+                await self._login()
+
+    async def _login(self, *, give_up_at: float | None = None) -> None:
+        for delay in Backoff().delays():
+            try:
+                with fail_after(LOGIN_TIMEOUT):
+                    await self._registry.login(self._instance, self._model, self._url, self._contract)
+            except (LinkLost, InstanceUnreachable) as error:
+                if give_up_at is not None and current_time() + delay > give_up_at:
+                    raise
+                _log.warning("login failed, trying again", reason=str(error), delay=round(delay, 2))
+            except TimeoutError as error:
+                if give_up_at is not None and current_time() + delay > give_up_at:
+                    raise LinkLost("registry", f"it did not answer a login within {LOGIN_TIMEOUT:g} s") from error
+                _log.warning("login not answered, trying again", delay=round(delay, 2))
+            else:
+                self._logins += 1
+                self.heard()
+                return
+            await sleep(delay)
+
+    async def _logout(self) -> None:
+        try:
+            await self._registry.logout(self._instance)
+        except HubError as error:
+            _log.warning("logout failed; the registry will find out by pings", reason=str(error))

@@ -1,0 +1,154 @@
+"""What a model's author writes: a class with one method, over two protobuf messages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+from typing_extensions import override
+
+from hub.errors import InvalidName
+from hub.model.errors import InvalidModel
+from hub.model.formats import type_arguments
+from hub.vocabulary import model_name
+
+Req = TypeVar("Req", bound=Message)
+Resp = TypeVar("Resp", bound=Message)
+
+_REPAIR = (
+    "Write `class {name}(hub.Model[SomeRequest, SomeResponse])` with two classes that protoc generated, "
+    "or override get_request_format and get_response_format"
+)
+
+
+class Model(ABC, Generic[Req, Resp]):
+    """A model: turns a request message into a response message. hub does the rest.
+
+    ```python
+    class ModelA(hub.Model[ModelARequest, ModelAResponse]):
+        async def process_request(self, request: ModelARequest) -> ModelAResponse:
+            return ModelAResponse(reply=f"Processed message: {request.messages}")
+    ```
+
+    The formats of request and response come from the type arguments. A class that cannot work is refused where it is
+    defined, with an `InvalidModel` that names the repair. One object of the class serves one instance; it is made
+    without arguments.
+
+    Without type arguments (`class ModelA(hub.Model)`) both `get_..._format` methods must be overridden, and
+    `process_request` gets the serialized request as `bytes`.
+
+    Attributes:
+        name: Name of the model and of its queue. The name of the class unless it is set.
+        concurrency: How many requests one instance processes at the same time; it takes no more tasks than that.
+    """
+
+    name: ClassVar[str] = ""
+    concurrency: ClassVar[int] = 1
+
+    @abstractmethod
+    def process_request(self, request: Req) -> Awaitable[Resp] | Resp:
+        """Answers one request.
+
+        Write it as `async def`, or as a plain `def`, which then runs in a worker thread. What it raises becomes the
+        failure of the task. It may be cancelled at any `await`; a thread is not interrupted, its answer is dropped.
+        """
+        raise AssertionError  # pragma: no cover - a class that leaves it abstract has no objects
+
+    def setup(self) -> Awaitable[None] | None:
+        """Called once before the first request: load weights here. `async def`, or plain `def` (in a thread).
+
+        What it raises ends the instance.
+        """
+        return None
+
+    def teardown(self) -> Awaitable[None] | None:
+        """Called once after the last request, also when `setup` failed. It has a few seconds."""
+        return None
+
+    async def health(self) -> None:
+        """Raises when the model cannot do its work now; its instance then answers pings with 503 and this reason."""
+
+    def get_request_format(self) -> Descriptor:
+        """The descriptor of the request message."""
+        return _descriptor(self._messages()[0])
+
+    def get_response_format(self) -> Descriptor:
+        """The descriptor of the response message."""
+        return _descriptor(self._messages()[1])
+
+    @classmethod
+    def example(cls) -> Req | None:
+        """A request that shows what the model does, for documentation. `None`: one with every field at its default."""
+        return None
+
+    @classmethod
+    def example_json(cls) -> str:
+        """`example()` as a client would send it, on one line."""
+        message: Message | None = cls.example()
+        if message is None:
+            messages = _message_classes(cls)
+            if messages is None:
+                return "{}"
+            message = messages[0]()
+        return MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
+
+    @classmethod
+    def _messages(cls) -> tuple[type[Message], type[Message]]:
+        messages = _message_classes(cls)
+        if messages is None:
+            raise InvalidModel(cls.__qualname__, "its messages are unknown", _REPAIR.format(name=cls.__name__))
+        return messages
+
+    @override
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
+        if not getattr(cls.process_request, "__isabstractmethod__", False):
+            _check(cls)
+
+
+def _check(cls: type[Model[Any, Any]]) -> None:
+    try:
+        model_name(cls.name)
+    except InvalidName as error:
+        raise InvalidModel(cls.__qualname__, str(error), "Set `name` in the class") from error
+    if cls.concurrency < 1:
+        raise InvalidModel(
+            cls.__qualname__, f"its concurrency is {cls.concurrency!r}", "Set `concurrency` to a whole number from 1"
+        )
+    overridden = tuple(_overrides(cls, method) for method in ("get_request_format", "get_response_format"))
+    repair = _REPAIR.format(name=cls.__name__)
+    arguments = type_arguments(cls, Model)
+    if arguments is None:
+        if not all(overridden):
+            raise InvalidModel(cls.__qualname__, "it says nothing about its request and response", repair)
+        return
+    for what, argument, free in zip(("request", "response"), arguments, overridden, strict=True):
+        if not (free or _is_generated(argument)):
+            shown = getattr(argument, "__qualname__", None) or str(argument)
+            raise InvalidModel(cls.__qualname__, f"its {what} is {shown}, which is no generated message class", repair)
+
+
+def _overrides(cls: type, method: str) -> bool:
+    return getattr(cls, method) is not getattr(Model, method)
+
+
+def _message_classes(cls: type[Model[Any, Any]]) -> tuple[type[Message], type[Message]] | None:
+    arguments = type_arguments(cls, Model)
+    if arguments is None or not all(_is_generated(argument) for argument in arguments):
+        return None
+    request, response = arguments
+    return request, response
+
+
+def _is_generated(argument: object) -> bool:
+    return isinstance(argument, type) and issubclass(argument, Message) and argument is not Message
+
+
+def _descriptor(message: type[Message]) -> Descriptor:
+    return cast("Descriptor", message.DESCRIPTOR)  # the stubs say "or its upb twin"; at run time they are one class

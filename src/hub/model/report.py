@@ -1,0 +1,81 @@
+"""The one place that turns what happened to a task into its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from traceback import format_exception
+from typing import Final
+
+from hub.errors import HubError, Undecodable
+from hub.model.run import Run
+from hub.task import Failure, Outcome
+from hub.vocabulary import InstanceId, TaskState
+
+TEXT_LIMIT: Final = 16_384
+"""Characters of an error message or traceback that are kept."""
+
+
+def success(run: Run, body: bytes, *, instance: InstanceId, now: float) -> Outcome:
+    return Outcome(
+        task_id=run.task.id,
+        state=TaskState.SUCCEEDED,
+        body=body,
+        attempt=run.attempt,
+        instance=instance,
+        started_at=run.started_at,
+        finished_at=now,
+    )
+
+
+def failure(run: Run, error: BaseException, *, instance: InstanceId, now: float, debug: bool = False) -> Outcome:
+    """The outcome of a run that raised `error`.
+
+    A request that is no request message can never be answered, so its task is dead. Everything else is a failure: one
+    of hub's own errors under its own code, whatever the model raised as `model_error`.
+
+    Args:
+        run: The run.
+        error: What it raised.
+        instance: Where.
+        now: Unix seconds.
+        debug: Put the traceback into the outcome, where clients see it.
+    """
+    state = TaskState.DEAD if isinstance(error, Undecodable) else TaskState.FAILED
+    return _failed(run, _describe(error, debug=debug), state, instance=instance, now=now)
+
+
+def dead(run: Run, *, code: str, message: str, instance: InstanceId, now: float) -> Outcome:
+    """The outcome of a task that is given up without a run."""
+    return _failed(run, Failure(code=code, message=message), TaskState.DEAD, instance=instance, now=now)
+
+
+def _failed(run: Run, failure: Failure, state: TaskState, *, instance: InstanceId, now: float) -> Outcome:
+    return Outcome(
+        task_id=run.task.id,
+        state=state,
+        failure=failure,
+        attempt=run.attempt,
+        instance=instance,
+        started_at=run.started_at if run.attempt else None,
+        finished_at=now,
+    )
+
+
+def _describe(error: BaseException, *, debug: bool) -> Failure:
+    kind = type(error)
+    return Failure(
+        code=error.code if isinstance(error, HubError) else "model_error",
+        type=kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
+        message=_text(lambda: str(error)),
+        traceback=_text(lambda: "".join(format_exception(error))) if debug else "",
+    )
+
+
+def _text(write: Callable[[], str]) -> str:
+    """A text that fits into an outcome, whatever a foreign exception says of itself."""
+    try:
+        text = write()
+    except Exception as broken:  # noqa: BLE001 - a __str__ of the model's; its task still needs an outcome
+        text = f"(the error could not be shown: {type(broken).__qualname__})"
+    text = text.encode(errors="replace").decode()  # protobuf strings hold no lone surrogates
+    return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + " ..."
