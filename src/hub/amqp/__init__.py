@@ -1,0 +1,22 @@
+"""An AMQP 0-9-1 client on anyio: structured, cancellable anywhere, on asyncio and trio.
+
+`connect` gives a `Connection`; that gives a `Channel` for declaring and consuming, and a `Publisher`. The protocol
+itself, without I/O, is in `hub.amqp.protocol`.
+"""
+
+from hub.amqp.address import AmqpAddress as AmqpAddress, Mechanism as Mechanism
+from hub.amqp.channel import Channel as Channel
+from hub.amqp.connection import Connection as Connection, connect as connect
+from hub.amqp.consumer import Consumer as Consumer
+from hub.amqp.errors import (
+    ChannelClosed as ChannelClosed,
+    ConnectionClosed as ConnectionClosed,
+    ConsumerCancelled as ConsumerCancelled,
+    LoginRefused as LoginRefused,
+    MessageTooLarge as MessageTooLarge,
+    ProtocolViolation as ProtocolViolation,
+    TooManyChannels as TooManyChannels,
+)
+from hub.amqp.message import Message as Message, Received as Received, Route as Route
+from hub.amqp.options import AmqpOptions as AmqpOptions
+from hub.amqp.publisher import Publisher as Publisher

@@ -1,0 +1,112 @@
+"""Declaring things, and consuming."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeVar, final
+
+from anyio import move_on_after
+from pamqp import base, commands
+
+from hub.amqp.consumer import Consumer
+from hub.amqp.protocol.channel import ChannelState
+from hub.amqp.waiting import CLOSE_GRACE, settled
+
+R = TypeVar("R", bound=base.Frame)
+
+
+@final
+class Channel:
+    """One AMQP channel; made by `Connection.channel`.
+
+    The server closes a channel on most errors, such as a declaration that does not fit: the call raises
+    `ChannelClosed`, and so does every later one. So use a channel of its own for what may be refused.
+
+    A call that is cancelled leaves the channel intact; whether the server has carried it out is unknown, except that
+    a consumer that nobody waits for is cancelled again.
+    """
+
+    def __init__(self, state: ChannelState) -> None:
+        self._state = state
+
+    async def call(self, request: base.Frame, expected: type[R]) -> R:
+        """Sends any method that the server answers, and waits for the answer.
+
+        Raises:
+            ChannelClosed: The server refused.
+            LinkLost: The link broke.
+        """
+        return await settled(self._state.call(request, expected))
+
+    async def declare_queue(self, name: str, arguments: Mapping[str, str | int] | None = None) -> None:
+        """Creates a durable queue, if it does not exist.
+
+        Raises:
+            ChannelClosed: With 406 when it exists with other arguments, 403 when that is not allowed.
+            LinkLost: The link broke.
+        """
+        declare = commands.Queue.Declare(queue=name, durable=True, arguments=dict(arguments or {}))
+        await self.call(declare, commands.Queue.DeclareOk)
+
+    async def look_at_queue(self, name: str) -> commands.Queue.DeclareOk:
+        """How many messages wait in a queue, and how many consumers it has: a passive declaration.
+
+        Raises:
+            ChannelClosed: With 404 when there is no such queue, and nothing more can be done on this channel.
+            LinkLost: The link broke.
+        """
+        return await self.call(commands.Queue.Declare(queue=name, passive=True), commands.Queue.DeclareOk)
+
+    async def declare_exchange(self, name: str, kind: str = "direct") -> None:
+        """Creates a durable exchange, if it does not exist.
+
+        Raises:
+            ChannelClosed: With 406 when it exists and is of another kind.
+            LinkLost: The link broke.
+        """
+        declare = commands.Exchange.Declare(exchange=name, exchange_type=kind, durable=True)
+        await self.call(declare, commands.Exchange.DeclareOk)
+
+    async def bind_queue(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Lets messages with this routing key through from the exchange to the queue.
+
+        Raises:
+            ChannelClosed: With 404 when one of the two does not exist.
+            LinkLost: The link broke.
+        """
+        bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)
+        await self.call(bind, commands.Queue.BindOk)
+
+    async def delete_queue(self, name: str) -> None:
+        """Deletes a queue and all that is in it; does nothing when it does not exist.
+
+        Raises:
+            LinkLost: The link broke.
+        """
+        await self.call(commands.Queue.Delete(queue=name), commands.Queue.DeleteOk)
+
+    @asynccontextmanager
+    async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[Consumer]:
+        """Subscribes to a queue.
+
+        Leaving the block ends the subscription, and hands back what was not received. What was received and not
+        settled stays unsettled until the channel is closed.
+
+        Args:
+            queue: The queue's name.
+            prefetch: Unsettled messages at a time, from 1 to 65535; it also bounds what is held in memory.
+
+        Raises:
+            ChannelClosed: With 404 when there is no such queue.
+            LinkLost: The link broke.
+        """
+        await self.call(commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
+        subscription, started = self._state.subscribe(queue)
+        await settled(started)
+        consumer = Consumer(self._state, subscription)
+        try:
+            yield consumer
+        finally:
+            with move_on_after(CLOSE_GRACE, shield=True):
+                await consumer.stop()

@@ -1,0 +1,288 @@
+"""One connection to one broker, over a socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final, Never, Self, final
+
+from anyio import (
+    AsyncContextManagerMixin,
+    BrokenResourceError,
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    Event,
+    connect_tcp,
+    create_task_group,
+    current_time,
+    move_on_after,
+    sleep,
+)
+from anyio.abc import ByteStream
+from pamqp import commands
+from typing_extensions import override
+
+from hub.amqp.address import AmqpAddress
+from hub.amqp.channel import Channel
+from hub.amqp.errors import ConnectionClosed
+from hub.amqp.options import AmqpOptions
+from hub.amqp.protocol.channel import ChannelState
+from hub.amqp.protocol.connection import ConnectionState
+from hub.amqp.protocol.handshake import Tuning
+from hub.amqp.publisher import Publisher
+from hub.amqp.waiting import CLOSE_GRACE, settled
+from hub.errors import LinkLost
+from hub.supervision import unwrapped
+
+_RECEIVE_SIZE: Final = 256 * 1024
+_BROKEN: Final = (BrokenResourceError, ClosedResourceError, EndOfStream, OSError)
+
+
+@final
+class Connection(AsyncContextManagerMixin):
+    """A connection over a socket that is connected already; usually made by `connect`.
+
+    Entering the block logs in, leaving it says goodbye. When the link breaks, every call that waits and every later
+    one raises `LinkLost`; nothing is cancelled. An error of the block comes out as it is, not in an `ExceptionGroup`.
+
+    Args:
+        stream: Closed by whoever opened it.
+        address: Whom to log in as, and where.
+        options: Already joined with the query of the address.
+    """
+
+    def __init__(self, stream: ByteStream, address: AmqpAddress, options: AmqpOptions) -> None:
+        self._stream = stream
+        self._timeout = options.connect_timeout
+        self._output = Event()
+        self._room = Event()
+        self._closed = Event()
+        self._flushed = Event()
+        self._last_heard = current_time()
+        self._last_said = current_time()
+        self._state = ConnectionState(
+            address, options, on_output=self._wake_writer, on_blocked=self._make_room, on_closed=self._end
+        )
+
+    @property
+    def server(self) -> str:
+        """The broker's address, without credentials."""
+        return self._state.server
+
+    @property
+    def usable(self) -> bool:
+        return self._state.usable
+
+    @property
+    def blocked(self) -> str | None:
+        """Why the broker takes no messages at present, such as `low on memory`."""
+        return self._state.blocked
+
+    @property
+    def channels(self) -> int:
+        """Channel numbers in use, those of channels that are about to close included."""
+        return self._state.channels
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncGenerator[Channel]:
+        """Opens a channel for declaring and consuming; closing it puts back what is unsettled on it.
+
+        Raises:
+            LinkLost: The link broke.
+            TooManyChannels: There are no more numbers.
+        """
+        async with self._open_channel() as state:
+            yield Channel(state)
+
+    @asynccontextmanager
+    async def publisher(self) -> AsyncGenerator[Publisher]:
+        """Opens a channel for publishing.
+
+        Raises:
+            LinkLost: The link broke.
+            TooManyChannels: There are no more numbers.
+        """
+        async with self._open_channel() as state:
+            await settled(state.call(commands.Confirm.Select(), commands.Confirm.SelectOk))
+            yield Publisher(state, self._wait_for_room)
+
+    async def lost(self) -> Never:
+        """Waits for the end of the link.
+
+        Raises:
+            LinkLost: Always.
+        """
+        await self._closed.wait()
+        raise self._state.closed or AssertionError("the event is set where the reason is")
+
+    @asynccontextmanager
+    async def _open_channel(self) -> AsyncGenerator[ChannelState]:
+        state = self._state.new_channel()
+        await settled(state.open())
+        try:
+            yield state
+        finally:
+            reply = state.close()
+            if reply is not None:
+                with move_on_after(CLOSE_GRACE, shield=True):
+                    await settled(reply)
+
+    async def _wait_for_room(self, high_water: int) -> None:
+        state = self._state
+        while state.closed is None and (state.blocked is not None or state.outbox.size >= high_water):
+            await self._room.wait()
+
+    def _wake_writer(self) -> None:
+        self._output.set()
+
+    def _make_room(self) -> None:
+        self._room.set()
+        self._room = Event()
+
+    def _end(self) -> None:
+        self._closed.set()
+        self._make_room()
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        name = self._state.server
+        # Shielded, because goodbyes have to be sent and answered while the block is being cancelled; they end with
+        # the block.
+        reading, writing = CancelScope(shield=True), CancelScope(shield=True)
+        with unwrapped():
+            async with create_task_group() as tg:
+                tg.start_soon(self._read, reading, name=f"hub.amqp reader {name}")
+                tg.start_soon(self._write, writing, name=f"hub.amqp writer {name}")
+                try:
+                    tuning = await self._log_in()
+                    if tuning.heartbeat:
+                        tg.start_soon(self._beat, tuning.heartbeat, name=f"hub.amqp heartbeat {name}")
+                    yield self
+                finally:
+                    await self._close()
+                    for scope in (reading, writing, tg.cancel_scope):
+                        scope.cancel("connection closed")
+
+    async def _log_in(self) -> Tuning:
+        state = self._state
+        state.begin()
+        with move_on_after(self._timeout):
+            await settled(state.opened)
+        if state.tuning is None:
+            raise LinkLost(state.server, f"no login within {self._timeout:g} s")
+        return state.tuning
+
+    async def _close(self) -> None:
+        with move_on_after(CLOSE_GRACE, shield=True):
+            if self._state.usable:
+                self._state.close()
+                await self._closed.wait()
+            elif isinstance(self._state.closed, ConnectionClosed):
+                await self._flushed.wait()  # the server waits for our close-ok
+        self._state.lost(LinkLost(self._state.server, "the connection is closed"))
+
+    async def _read(self, scope: CancelScope) -> None:
+        state, stream = self._state, self._stream
+        with scope:
+            try:
+                while state.closed is None:
+                    data = await stream.receive(_RECEIVE_SIZE)
+                    self._last_heard = current_time()
+                    state.receive(data)
+            except _BROKEN as error:
+                state.lost(LinkLost(state.server, _broken_reason(error)))
+
+    async def _write(self, scope: CancelScope) -> None:
+        state, stream = self._state, self._stream
+        with scope:
+            try:
+                over = False
+                while not over:
+                    await self._output.wait()
+                    self._output = Event()
+                    over = state.closed is not None  # these are the last words
+                    data = state.outbox.take()
+                    self._make_room()
+                    await stream.send(data)
+                    self._last_said = current_time()
+            except _BROKEN as error:
+                state.lost(LinkLost(state.server, _broken_reason(error)))
+            finally:
+                self._flushed.set()
+
+    async def _beat(self, interval: int) -> None:
+        """Sends signs of life, and looks for the server's: twice in each interval (section 4.2.7)."""
+        state, step = self._state, interval / 2
+        while state.closed is None:
+            await sleep(step)
+            now = current_time()
+            silence = now - self._last_heard
+            if silence > 2 * interval:
+                state.lost(LinkLost(state.server, f"not a sign of life for {silence:.1f} s"))
+            elif now - self._last_said >= step:
+                state.beat()
+
+
+@asynccontextmanager
+async def connect(target: str | AmqpAddress, options: AmqpOptions | None = None) -> AsyncGenerator[Connection]:
+    """Connects, logs in, and keeps the connection alive while the block runs.
+
+    An error of the block comes out as it is, not in an `ExceptionGroup`. Leaving the block closes the connection in
+    good order: what was sent before is delivered to the server first.
+
+    Args:
+        target: An AMQP URL; see `AmqpAddress.parse`.
+        options: What the URL does not say.
+
+    Raises:
+        LoginRefused: Wrong credentials or virtual host.
+        LinkLost: The server is out of reach, or did not answer within `connect_timeout`.
+        ConfigurationError: The URL makes no sense.
+    """
+    address = AmqpAddress.parse(target) if isinstance(target, str) else target
+    options = address.options(options or AmqpOptions())
+    stream = await _open_stream(address, options)
+    async with _closing(stream), Connection(stream, address, options) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _closing(stream: ByteStream) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        with move_on_after(CLOSE_GRACE, shield=True):
+            await stream.aclose()
+
+
+async def _open_stream(address: AmqpAddress, options: AmqpOptions) -> ByteStream:
+    stream: ByteStream | None = None
+    with move_on_after(options.connect_timeout):
+        try:
+            stream = await _connect_socket(address, options)
+        except (OSError, BrokenResourceError, EndOfStream) as error:
+            raise LinkLost(address.server, _broken_reason(error)) from error
+    if stream is None:
+        raise LinkLost(address.server, f"no connection within {options.connect_timeout:g} s")
+    return stream
+
+
+async def _connect_socket(address: AmqpAddress, options: AmqpOptions) -> ByteStream:
+    if options.tls is None:
+        return await connect_tcp(address.host, address.port)
+    return await connect_tcp(
+        address.host,
+        address.port,
+        ssl_context=options.tls,
+        tls_hostname=address.server_name or address.host,
+        tls_standard_compatible=False,  # RabbitMQ closes without close_notify
+    )
+
+
+def _broken_reason(error: Exception) -> str:
+    if isinstance(error, EndOfStream):
+        return "the server closed the socket"
+    cause = error.__cause__ or error
+    return f"{cause}" or type(cause).__name__

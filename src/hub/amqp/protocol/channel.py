@@ -1,0 +1,317 @@
+"""The state of one channel: bytes of its frames in, replies and deliveries out. Nothing awaits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar, final
+
+from pamqp import base, commands
+
+from hub.amqp.errors import ChannelClosed, ConsumerCancelled, MessageTooLarge, ProtocolViolation
+from hub.amqp.message import Received
+from hub.amqp.protocol.calls import Calls
+from hub.amqp.protocol.confirms import Batch, Confirms
+from hub.amqp.protocol.framing import decode_method
+from hub.amqp.protocol.incoming import (
+    DELIVER,
+    BodyAssembly,
+    ContentHead,
+    DeliverMethod,
+    decode_deliver,
+    decode_head,
+)
+from hub.amqp.protocol.outbox import Outbox
+from hub.amqp.protocol.outgoing import MessageEncoder
+from hub.amqp.protocol.reply import Reply
+from hub.amqp.protocol.subscription import Subscription, ack_frames, nack_frames, reject_frames
+from hub.errors import LinkLost
+
+R = TypeVar("R", bound=base.Frame)
+
+_OK: Final = 200
+
+
+@final
+class ChannelState:
+    """One channel, from the moment its `channel.open` is on its way.
+
+    Attributes:
+        number: The channel's number; free again only when the server has confirmed the close.
+        closed: Why the channel can no longer be used.
+        on_closed: Called once, when `closed` is set.
+
+    Args:
+        number: A number that is not in use.
+        server: For error messages.
+        outbox: Of the connection.
+        frame_max: Bytes of the largest frame.
+        body_limit: Bytes of the largest body, in both directions.
+        release: Called with the number when it may be used again.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        server: str,
+        outbox: Outbox,
+        frame_max: int,
+        body_limit: int,
+        release: Callable[[int], None],
+    ) -> None:
+        self.number = number
+        self.closed: LinkLost | None = None
+        self.on_closed: Callable[[], None] | None = None
+        self._server = server
+        self._outbox = outbox
+        self._body_limit = body_limit
+        self._release = release
+        self._closing = False  # our channel.close is out: anything but close-ok after it is a connection error, 504
+        self._calls = Calls(server)
+        self._confirms = Confirms(server)
+        self._encoder = MessageEncoder(number, frame_max)
+        self._subscriptions: dict[bytes, Subscription] = {}
+        self._next_subscription = 1
+        # A message that is under way: its method, then also its header, then also its body.
+        self._method: DeliverMethod | commands.Basic.Return | None = None
+        self._head: ContentHead | None = None
+        self._assembly: BodyAssembly | None = None
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that wait for their answer."""
+        return len(self._calls)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Messages that wait for their confirm."""
+        return len(self._confirms)
+
+    @property
+    def consumers(self) -> int:
+        return len(self._subscriptions)
+
+    # Requests
+
+    def open(self) -> Reply[commands.Channel.OpenOk]:
+        return self.call(commands.Channel.Open(), commands.Channel.OpenOk, undo=lambda _: self.drop())
+
+    def call(self, request: base.Frame, expected: type[R], undo: Callable[[R], None] | None = None) -> Reply[R]:
+        """Sends a request.
+
+        Args:
+            request: A method that the server answers.
+            expected: The type of the answer.
+            undo: What takes the request back when its caller has gone away by the time of the answer.
+
+        Raises:
+            LinkLost: The channel is closed.
+        """
+        self._check_open()
+        self._outbox.add_method(self.number, request)
+        return self._calls.add(expected, undo)
+
+    def publish(self, batch: Batch, *, high_water: int) -> None:
+        """Sends messages of `batch` until all are sent or `high_water` bytes wait in the outbox.
+
+        Raises:
+            LinkLost: The channel is closed.
+        """
+        self._check_open()
+        messages = batch.messages
+        while batch.sent < len(messages) and self._outbox.size < high_water:
+            index = batch.sent
+            message = messages[index]
+            size = len(message.body)
+            if size > self._body_limit:
+                batch.sent += 1
+                batch.refuse(index, MessageTooLarge(message.route.routing_key, size, self._body_limit))
+                batch.close_one()
+                continue
+            data = self._encoder.encode(message)
+            self._outbox.add(data)
+            self._confirms.sent(batch, index)
+            batch.sent += 1
+
+    def subscribe(self, queue: str) -> tuple[Subscription, Reply[commands.Basic.ConsumeOk]]:
+        """Starts a consumer.
+
+        Raises:
+            LinkLost: The channel is closed.
+        """
+        subscription = Subscription(f"hub.{self._next_subscription}", queue)
+        self._next_subscription += 1
+        reply = self.call(
+            commands.Basic.Consume(queue=queue, consumer_tag=subscription.tag),
+            commands.Basic.ConsumeOk,
+            undo=lambda _: self._forget(subscription),
+        )
+        self._subscriptions[subscription.tag.encode()] = subscription
+        return subscription, reply
+
+    def unsubscribe(self, subscription: Subscription) -> Reply[commands.Basic.CancelOk] | None:
+        """Stops a consumer and hands back what was delivered and not taken; `None` if it has ended already."""
+        if not self._deactivate(subscription):
+            return None
+        self._subscriptions.pop(subscription.tag.encode(), None)
+        return self.call(commands.Basic.Cancel(consumer_tag=subscription.tag), commands.Basic.CancelOk)
+
+    def ack(self, subscription: Subscription, tags: Iterable[int]) -> None:
+        self._settle(ack_frames(self.number, subscription.settled(tags)))
+
+    def nack(self, subscription: Subscription, tags: Iterable[int]) -> None:
+        self._settle(nack_frames(self.number, subscription.settled(tags)))
+
+    def reject(self, subscription: Subscription, tags: Iterable[int], *, requeue: bool) -> None:
+        self._settle(reject_frames(self.number, subscription.settled(tags), requeue=requeue))
+
+    def close(self) -> Reply[commands.Channel.CloseOk] | None:
+        """Closes the channel; `None` if it is closed, or about to be."""
+        if self.closed is not None or self._closing:
+            return None
+        reply = self.call(
+            commands.Channel.Close(reply_code=_OK, reply_text="", class_id=0, method_id=0), commands.Channel.CloseOk
+        )
+        self._closing = True
+        return reply
+
+    def drop(self) -> None:
+        """Closes the channel; nobody waits for that."""
+        reply = self.close()
+        if reply is not None:
+            reply.abandon()
+
+    # Frames
+
+    def method_frame(self, payload: bytes) -> None:
+        """Handles a method frame.
+
+        Raises:
+            ProtocolViolation: It makes no sense here.
+        """
+        if self._method is not None:
+            raise ProtocolViolation(self._server, "a method in the middle of a message")
+        if payload.startswith(DELIVER):
+            self._method = decode_deliver(self._server, payload)
+            return
+        method = decode_method(self._server, payload)
+        match method:
+            case commands.Basic.Ack() | commands.Basic.Nack():
+                taken = isinstance(method, commands.Basic.Ack)
+                self._confirms.answered(method.delivery_tag or 0, multiple=method.multiple, taken=taken)
+            case commands.Basic.Return():
+                self._method = method
+            case commands.Basic.Cancel():
+                self._cancelled_by_server(method.consumer_tag or "")
+            case commands.Channel.Close():
+                self._closed_by_server(method)
+            case commands.Channel.Flow():
+                self._send(commands.Channel.FlowOk(active=method.active))
+            case commands.Channel.CloseOk():
+                self._calls.answered(method)
+                self._end(LinkLost(self._server, "the channel is closed"))
+                self._release(self.number)
+            case _:
+                self._calls.answered(method)
+
+    def header_frame(self, payload: bytes) -> None:
+        """Handles a content header frame.
+
+        Raises:
+            ProtocolViolation: It makes no sense here.
+        """
+        if self._method is None or self._head is not None:
+            raise ProtocolViolation(self._server, "a content header without its method")
+        self._head = head = decode_head(self._server, payload)
+        self._assembly = BodyAssembly(head.body_size, self._body_limit)
+        if not head.body_size:
+            self._message_complete(self._method, head, self._assembly)
+
+    def body_frame(self, payload: bytes) -> None:
+        """Handles a body frame.
+
+        Raises:
+            ProtocolViolation: It makes no sense here.
+        """
+        if self._method is None or self._head is None or self._assembly is None:
+            raise ProtocolViolation(self._server, "a body without its header")
+        if not self._assembly.add(payload):
+            raise ProtocolViolation(self._server, "a body that is longer than its header says")
+        if self._assembly.complete:
+            self._message_complete(self._method, self._head, self._assembly)
+
+    def lost(self, error: LinkLost) -> None:
+        """The connection is gone: everybody who waits hears of it."""
+        self._end(error)
+
+    # Inside
+
+    def _check_open(self) -> None:
+        if self.closed is not None:
+            raise self.closed
+        if self._closing:
+            raise LinkLost(self._server, "the channel is closing")
+
+    def _send(self, method: base.Frame) -> None:
+        if not self._closing:
+            self._outbox.add_method(self.number, method)
+
+    def _settle(self, frames: bytes) -> None:
+        if self.closed is None and not self._closing:
+            self._outbox.add(frames)
+
+    def _message_complete(
+        self, method: DeliverMethod | commands.Basic.Return, head: ContentHead, assembly: BodyAssembly
+    ) -> None:
+        self._method = self._head = self._assembly = None
+        if isinstance(method, commands.Basic.Return):
+            reason = f"{method.reply_code} {method.reply_text}: there is no such queue"
+            self._confirms.returned(head.message_id, method.routing_key or "", reason)
+            return
+        tag = method.delivery_tag
+        subscription = self._subscriptions.get(method.consumer_tag)
+        if subscription is None or not subscription.active:
+            self._settle(nack_frames(self.number, [tag]))
+        elif assembly.oversize:
+            subscription.oversize += 1
+            self._settle(reject_frames(self.number, [tag], requeue=False))
+        else:
+            subscription.deliver(Received(tag, assembly.body(), head.message_id, method.redelivered, head.headers))
+
+    def _deactivate(self, subscription: Subscription) -> bool:
+        if not subscription.active or self.closed is not None or self._closing:
+            return False
+        subscription.active = False
+        self.nack(subscription, [message.tag for message in subscription.take()])
+        return True
+
+    def _forget(self, subscription: Subscription) -> None:
+        if self._deactivate(subscription):
+            del self._subscriptions[subscription.tag.encode()]
+            self._send(commands.Basic.Cancel(consumer_tag=subscription.tag, nowait=True))
+
+    def _cancelled_by_server(self, consumer_tag: str) -> None:
+        subscription = self._subscriptions.pop(consumer_tag.encode(), None)
+        if subscription is not None:
+            subscription.end(ConsumerCancelled(self._server, subscription.queue))
+
+    def _closed_by_server(self, method: commands.Channel.Close) -> None:
+        self._outbox.add_method(self.number, commands.Channel.CloseOk())
+        error = ChannelClosed(self._server, method.reply_code or 0, method.reply_text)
+        if self._closing:  # both closed at once; the server still owes the answer to ours
+            self._calls.fail(error, but=commands.Channel.CloseOk)
+            return
+        self._end(error)
+        self._release(self.number)
+
+    def _end(self, error: LinkLost) -> None:
+        if self.closed is not None:
+            return
+        self.closed = error
+        self._calls.fail(error)
+        self._confirms.fail(error)
+        for subscription in self._subscriptions.values():
+            subscription.end(error)
+        self._subscriptions.clear()
+        if self.on_closed is not None:
+            self.on_closed()

@@ -1,0 +1,190 @@
+"""`amqp://` and `amqps://`: RabbitMQ through hub's own driver, on asyncio and trio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final, NoReturn, Self, final
+
+from anyio import AsyncContextManagerMixin
+from typing_extensions import override
+
+from hub.amqp import AmqpAddress, AmqpOptions, Channel, ChannelClosed, Connection, Message, Publisher, Route, connect
+from hub.amqp.link import Link
+from hub.brokers.amqp_consumer import AmqpConsumer
+from hub.brokers.options import BrokerOptions
+from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, dead_letter_queue, queue_arguments
+from hub.errors import ConfigurationError, PublishRefused
+from hub.ports import Broker, BrokerStatistics, Consumer, Publication, QueueDepth
+from hub.supervision import unwrapped
+from hub.vocabulary import ModelName
+
+_ACCESS_REFUSED: Final = 403
+_NOT_FOUND: Final = 404
+_PRECONDITION_FAILED: Final = 406
+
+_KEPT_ROUTES: Final = 4096
+"""One route per queue; the bound is for programs that make names up."""
+
+
+@final
+class AmqpBroker(AsyncContextManagerMixin, Broker):
+    """RabbitMQ 3.10 or later.
+
+    Holds one connection for declaring and asking, and from the first `publish` on a second one: RabbitMQ stops
+    reading from connections that publish when it runs out of memory or disk, and questions must be answered even
+    then. Both come back by themselves. Each `consume` has a connection of its own, which does not.
+
+    Args:
+        url: See `AmqpAddress.parse`; what its query says comes before the options.
+        options: How queues are declared.
+        link: How connections are opened and kept, but for what `options` says.
+
+    Raises:
+        ConfigurationError: The URL makes no sense.
+    """
+
+    def __init__(self, url: str, options: BrokerOptions | None = None, link: AmqpOptions | None = None) -> None:
+        self._options = options or BrokerOptions()
+        self._address = AmqpAddress.parse(url)
+        self._link_options = replace(
+            link or AmqpOptions(),
+            heartbeat=self._options.heartbeat,
+            connection_name=self._options.connection_name,
+        )
+        server = self._address.server
+        self._control = Link(self._enter_control, name=f"{server} control")
+        self._publishing = Link(self._enter_publishing, name=f"{server} publishing", lazy=True)
+        self._publications = 0
+        self._consumers: set[AmqpConsumer] = set()
+        self._routes: dict[str, Route] = {}
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        with unwrapped():
+            async with self._control, self._publishing:
+                yield self
+
+    @override
+    async def declare(self, queue: ModelName) -> None:
+        connection = await self._control.reach()
+        await self._declare(connection, queue)
+
+    @override
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        self._publications += len(publications)
+        try:
+            publisher = await self._publishing.wait()
+            return await publisher.publish([self._message(publication) for publication in publications])
+        finally:
+            self._publications -= len(publications)
+
+    @override
+    @asynccontextmanager
+    async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
+        async with connect(self._address, self._link_options) as connection:
+            await self._declare(connection, queue)
+            async with connection.channel() as channel, channel.consume(queue, prefetch=prefetch) as subscription:
+                consumer = AmqpConsumer(subscription)
+                self._consumers.add(consumer)
+                try:
+                    yield consumer
+                finally:
+                    self._consumers.discard(consumer)
+
+    @override
+    async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+        depths: dict[ModelName, QueueDepth | None] = {}
+        waiting = list(queues)
+        connection = await self._control.reach()
+        while waiting:
+            async with connection.channel() as channel:
+                await self._look(channel, waiting, depths)
+        return depths
+
+    @override
+    def statistics(self) -> BrokerStatistics:
+        return BrokerStatistics(
+            connected=self._control.connected and (self._publishing.connected or not self._publishing.wanted),
+            publishing=self._publications,
+            consumers=len(self._consumers),
+            unacked=sum(consumer.unsettled for consumer in self._consumers),
+            reconnects=self._control.reconnects + self._publishing.reconnects,
+        )
+
+    @asynccontextmanager
+    async def _enter_control(self) -> AsyncGenerator[Connection]:
+        async with connect(self._address, self._link_options) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _enter_publishing(self) -> AsyncGenerator[Publisher]:
+        async with connect(self._address, self._link_options) as connection, connection.publisher() as publisher:
+            yield publisher
+
+    async def _declare(self, connection: Connection, queue: ModelName) -> None:
+        dead = dead_letter_queue(queue)
+        try:
+            async with connection.channel() as channel:  # a refusal closes it
+                await channel.declare_exchange(DEAD_LETTER_EXCHANGE)
+                await channel.declare_queue(dead, dead_letter_arguments(self._options))
+                await channel.bind_queue(dead, DEAD_LETTER_EXCHANGE, queue)
+                await channel.declare_queue(queue, queue_arguments(self._options))
+        except ChannelClosed as closed:
+            _explain(closed, queue)
+
+    async def _look(
+        self, channel: Channel, waiting: list[ModelName], depths: dict[ModelName, QueueDepth | None]
+    ) -> None:
+        """Takes names from `waiting` until none is left, or one does not exist, which costs the channel."""
+        while waiting:
+            queue = waiting[-1]
+            try:
+                found = await channel.look_at_queue(queue)
+            except ChannelClosed as closed:
+                if closed.reply_code != _NOT_FOUND:
+                    raise
+                depths[queue] = None
+                waiting.pop()
+                return
+            depths[queue] = QueueDepth(ready=found.message_count or 0, consumers=found.consumer_count or 0)
+            waiting.pop()
+
+    def _message(self, publication: Publication) -> Message:
+        queue = publication.queue
+        route = self._routes.get(queue)
+        if route is None:
+            if len(self._routes) >= _KEPT_ROUTES:
+                self._routes.clear()
+            route = self._routes[queue] = Route(
+                routing_key=queue, content_type="application/x-protobuf", type="hub.v1.Task", app_id="hub"
+            )
+        return Message(
+            route=route,
+            body=publication.body,
+            message_id=publication.message_id,
+            timestamp=int(publication.timestamp),
+            headers=publication.headers,
+        )
+
+
+def _explain(closed: ChannelClosed, queue: str) -> NoReturn:
+    """Turns a refused declaration into an error that names the repair.
+
+    Raises:
+        ConfigurationError: The queue exists with other arguments, or the user may not declare it.
+        ChannelClosed: Anything else.
+    """
+    if closed.reply_code == _PRECONDITION_FAILED:
+        raise ConfigurationError(
+            f"queue {queue!r} or its dead-letter queue exists with other arguments ({closed.reply_text}): set the "
+            "queue type, delivery limit and maximum length that it has, or drain it, delete it and start again"
+        ) from closed
+    if closed.reply_code == _ACCESS_REFUSED:
+        raise ConfigurationError(
+            f"the user of the broker URL may not declare queue {queue!r} ({closed.reply_text}): give it the "
+            "configure, write and read permissions for the queues of models, for *.dead and for hub.dead"
+        ) from closed
+    raise closed
