@@ -1,0 +1,241 @@
+"""What the gateway refuses, and what it cannot do right now."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+from typing_extensions import override
+
+from hub.errors import HubError
+from hub.task import Failure
+from hub.vocabulary import TaskState
+
+
+@final
+class UnknownModel(HubError):
+    """No model of that name was ever seen."""
+
+    code = "unknown_model"
+    status = 404
+    title = "Unknown model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    @override
+    def __str__(self) -> str:
+        return f"there is no model {self.model!r}; GET /v1/models lists the ones that are alive"
+
+
+@final
+class ModelNotAlive(HubError):
+    """The model is known, and none of its instances is alive."""
+
+    code = "model_not_alive"
+    status = 503
+    title = "No instance of the model is alive"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    @override
+    def __str__(self) -> str:
+        return f"no instance of {self.model!r} is alive; start one, or try again when it is back"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 5.0
+
+
+@final
+class CatalogMissing(HubError):
+    """The registry has not answered once since this gateway started, so nothing can be said about any model."""
+
+    code = "registry_unreachable"
+    status = 503
+    title = "The registry is out of reach"
+
+    @override
+    def __str__(self) -> str:
+        return "this gateway has not reached the registry since it started"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+@final
+class AcceptTimeout(HubError):
+    """The store and the broker did not confirm in time. The task is taken back: it does not run."""
+
+    code = "accept_timeout"
+    status = 503
+    title = "The task was not accepted in time"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    @override
+    def __str__(self) -> str:
+        return f"the broker did not confirm the task within {self.seconds:g} s; it has been taken back, send it again"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+class BadRequest(HubError):
+    """A request that cannot be served as it stands, whatever the state of the system is."""
+
+    code: ClassVar[str] = "bad_request"
+    status = 400
+    title = "Bad request"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @override
+    def __str__(self) -> str:
+        return self.detail
+
+
+@final
+class UnsupportedBody(BadRequest):
+    code = "unsupported_media_type"
+    status = 415
+    title = "Unsupported media type"
+
+
+@final
+class NotAcceptable(BadRequest):
+    """The client takes none of the types that the reply comes in."""
+
+    code = "not_acceptable"
+    status = 406
+    title = "Not acceptable"
+
+
+@final
+class BadParameter(BadRequest):
+    """A query parameter or header is malformed."""
+
+    code = "bad_parameter"
+
+
+@final
+class UndecodableBody(BadRequest):
+    """A protobuf body that is not the request message of the model."""
+
+    code = "invalid_request"
+    status = 422
+    title = "Not the request message of the model"
+
+
+@final
+class UnknownTask(HubError):
+    code = "unknown_task"
+    status = 404
+    title = "Unknown task"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+        self.task = task
+
+    @override
+    def __str__(self) -> str:
+        return f"there is no task {self.task!r}"
+
+
+@final
+class TaskGone(HubError):
+    """The task existed, and its record has expired."""
+
+    code = "task_gone"
+    status = 410
+    title = "The task has expired"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+        self.task = task
+
+    @override
+    def __str__(self) -> str:
+        return f"task {self.task} has expired; results are kept until the expires_at of the task"
+
+
+class TaskError(HubError):
+    """An error about one accepted task: the reply links to it, so that the work is not lost."""
+
+    def __init__(self, task: str, state: TaskState) -> None:
+        super().__init__(task, state)
+        self.task = task
+        self.state = state
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"task": self.task, "state": self.state.value}
+
+
+@final
+class NotFinished(TaskError):
+    """The result of a task was asked for before there is one."""
+
+    code = "not_finished"
+    status = 409
+    title = "The task has not finished"
+
+    @override
+    def __str__(self) -> str:
+        return f"task {self.task} is {self.state.value}; GET /v1/tasks/{self.task}?wait=30 answers when it has ended"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+@final
+class CallTimeout(TaskError):
+    """A synchronous call whose task goes on."""
+
+    code = "call_timeout"
+    status = 504
+    title = "The task has not finished in time"
+
+    @override
+    def __str__(self) -> str:
+        return f"task {self.task} is {self.state.value} and goes on; fetch its outcome at /v1/tasks/{self.task}"
+
+
+@final
+class TaskFailed(TaskError):
+    """A result was asked for, and the task ended without one."""
+
+    code = "task_failed"
+    status = 502
+    title = "The task failed"
+
+    def __init__(self, task: str, state: TaskState, failure: Failure) -> None:
+        super().__init__(task, state)
+        self.args = (task, state, failure)
+        self.failure = failure
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        reason = {"code": self.failure.code, "type": self.failure.type, "message": self.failure.message}
+        if self.failure.traceback:
+            reason["traceback"] = self.failure.traceback
+        return {**super().facts, "failure": reason}
+
+    @override
+    def __str__(self) -> str:
+        return f"task {self.task} {self.state.value}: {self.failure.message or self.failure.code}"

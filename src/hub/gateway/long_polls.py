@@ -1,0 +1,39 @@
+"""Requests that are held back until something happens."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import final
+
+from anyio import CancelScope, move_on_after
+
+
+@final
+class LongPolls:
+    """Bounds the waits of clients, and ends them all when the server drains, so that each still gets its answer."""
+
+    def __init__(self) -> None:
+        self._scopes: set[CancelScope] = set()
+        self._draining = False
+
+    @property
+    def held(self) -> int:
+        """Requests that wait now."""
+        return len(self._scopes)
+
+    @contextmanager
+    def hold(self, seconds: float) -> Generator[None]:
+        """Leaves the block quietly after `seconds`, or when the server drains; at its first checkpoint if it does."""
+        with move_on_after(0 if self._draining else seconds) as scope:
+            self._scopes.add(scope)
+            try:
+                yield
+            finally:
+                self._scopes.discard(scope)
+
+    def end_all(self) -> None:
+        """Ends every wait, and every later one: the server is about to stop."""
+        self._draining = True
+        for scope in self._scopes:
+            scope.cancel("the server drains")

@@ -1,0 +1,87 @@
+"""What a request says about its body, the reply that it wants, and how long it waits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from litestar import Request
+from litestar.datastructures import State
+
+from hub.gateway.errors import BadParameter, NotAcceptable, UnsupportedBody
+from hub.http.headers import MAX_WAIT
+
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
+
+_PROTOBUF_NAMES: Final = frozenset({PROTOBUF, "application/protobuf", "application/vnd.google.protobuf"})
+_WILDCARDS: Final = {"*/*": 2, "application/*": 1}
+
+type_of_body = {**dict.fromkeys(_PROTOBUF_NAMES, PROTOBUF), JSON: JSON}
+"""The media types that a body may have, by what they mean."""
+
+HttpRequest = Request[None, None, State]
+
+
+def body_type(request: HttpRequest) -> str:
+    """`JSON` or `PROTOBUF`, by `Content-Type`; a body of no declared type is taken for JSON.
+
+    Raises:
+        UnsupportedBody: It is another type.
+    """
+    declared = request.headers.get("content-type", JSON)
+    media_type, _, parameters = declared.partition(";")
+    found = type_of_body.get(media_type.strip().lower())
+    if found is None or not _utf8(parameters):
+        raise UnsupportedBody(f"the body is declared as {declared!r}; send {JSON} (in UTF-8) or {PROTOBUF}")
+    return found
+
+
+def reply_type(request: HttpRequest) -> str:
+    """`JSON` or `PROTOBUF`, whichever `Accept` likes better; JSON when it does not care (RFC 9110 section 12.5.1).
+
+    Raises:
+        NotAcceptable: It takes neither.
+    """
+    accept = request.headers.get("accept", "*/*")
+    weights: dict[str, tuple[int, float]] = {}  # media type -> how exactly it was named (0 is best), and its weight
+    for element in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in element.split(";"))
+        exactness = _WILDCARDS.get(name, 0)
+        for meant in (JSON, PROTOBUF) if exactness else filter(None, [type_of_body.get(name)]):
+            if meant not in weights or exactness < weights[meant][0]:
+                weights[meant] = exactness, _weight(parameters)
+    best = max((JSON, PROTOBUF), key=lambda name: weights.get(name, (0, 0.0))[1])
+    if weights.get(best, (0, 0.0))[1] <= 0:
+        raise NotAcceptable(f"Accept is {accept!r}; this reply comes as {JSON} or {PROTOBUF}")
+    return best
+
+
+def wait_parameter(request: HttpRequest) -> float:
+    """The seconds of `?wait=N`, at most `MAX_WAIT`; 0 if it is absent.
+
+    Raises:
+        BadParameter: It is no number of seconds.
+    """
+    text = request.query_params.get("wait", "0")
+    if not (text.isascii() and text.replace(".", "", 1).isdigit()):
+        raise BadParameter(f"wait={text!r} is no number of seconds; write ?wait=30")
+    return min(float(text), MAX_WAIT)
+
+
+def _utf8(parameters: str) -> bool:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip('"').lower() in ("utf-8", "utf8")
+    return True
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(float(value), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0
