@@ -1,0 +1,34 @@
+"""Models that the processes under test run."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from anyio import sleep
+from typing_extensions import override
+
+import hub
+from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+
+
+class Echo(hub.Model[ModelARequest, ModelAResponse]):
+    """Answers after as many seconds as the request says, `0.5 text`."""
+
+    concurrency: ClassVar[int] = 4
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        seconds, _, text = request.messages.partition(" ")
+        await sleep(float(seconds))
+        return ModelAResponse(reply=text)
+
+
+class Impostor(hub.Model[DigitsRequest, DigitsResponse]):
+    """Another model under Echo's name."""
+
+    name: ClassVar[str] = "Echo"
+
+    @override
+    async def process_request(self, request: DigitsRequest) -> DigitsResponse:
+        return DigitsResponse()

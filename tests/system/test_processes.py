@@ -1,0 +1,207 @@
+"""Registry, gateway and instances as separate processes over a real RabbitMQ and a real Redis.
+
+The processes run on the backend that the test itself runs on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from anyio import create_task_group, fail_after
+from anyio.to_thread import run_sync
+from examples.digits.sample import held_out_digit
+from httpx2 import AsyncClient
+
+from hub.http.client import open_client
+from tests.support.server import free_port
+from tests.system.processes import HubProcess, hub_process
+
+PING_PERIOD = 2.0
+PATIENCE = 90.0
+"""Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """What runs, and a client."""
+
+    settings: Mapping[str, str]
+    registry_settings: Mapping[str, str]
+    registry_process: HubProcess
+    registry: str
+    gateway: str
+    http: AsyncClient
+
+    @contextmanager
+    def instance(self, target: str) -> Generator[HubProcess]:
+        with hub_process(["hub.model", target], self.settings) as process:
+            yield process
+
+    async def submit(self, model: str, body: Mapping[str, object]) -> str:
+        reply = await self.http.post(f"{self.gateway}/v1/models/{model}/tasks", json=body)
+        assert reply.status_code == 202, reply.text
+        return str(reply.json()["id"])
+
+    async def ended(self, task_id: str) -> dict[str, Any]:
+        """The task, once it has ended."""
+        while True:
+            reply = await self.http.get(f"{self.gateway}/v1/tasks/{task_id}", params={"wait": "30"})
+            assert reply.status_code == 200, reply.text
+            task: dict[str, Any] = reply.json()
+            if task["state"] not in {"queued", "running"}:
+                return task
+
+    async def models(self, etag: str = "") -> tuple[dict[str, list[str]], str]:
+        """Live instances by model, at once or (after `etag`) at the next change of the registry's list."""
+        headers = {"If-None-Match": etag, "Prefer": "wait=30"} if etag else {}
+        reply = await self.http.get(f"{self.registry}/v1/models", headers=headers)
+        if reply.status_code == 304:
+            return await self.models()
+        live = {
+            model["name"]: [instance["id"] for instance in model["instances"] if instance["state"] == "live"]
+            for model in reply.json()["models"]
+        }
+        return live, reply.headers["etag"]
+
+    async def until_listed(self, model: str, count: int) -> list[str]:
+        """Watches the registry until it lists exactly `count` live instances of `model`."""
+        live, etag = await self.models()
+        while len(live.get(model, [])) != count:
+            live, etag = await self.models(etag)
+        return live.get(model, [])
+
+    async def until_offered(self, model: str) -> None:
+        """Watches the gateway's API page until `model` is on it."""
+        etag = ""
+        while True:
+            headers = {"If-None-Match": etag, "Prefer": "wait=30"} if etag else {}
+            reply = await self.http.get(f"{self.gateway}/openapi.json", headers=headers)
+            if reply.status_code == 200 and f"/v1/models/{model}" in reply.json()["paths"]:
+                return
+            etag = reply.headers.get("etag", etag)
+
+
+@pytest.fixture
+async def hub(anyio_backend_name: str, amqp_url: str, redis_url: str) -> AsyncGenerator[Hub]:
+    """A registry and a gateway, each a process of its own."""
+    database = {"asyncio": 11, "trio": 12}[anyio_backend_name]
+    redis = f"{redis_url.rstrip('/')}/{database}"
+    common = {"backend": anyio_backend_name, "broker_url": amqp_url, "ping_period": f"{PING_PERIOD}"}
+    port = free_port()  # fixed, so that a second registry can take the place of the first
+    registry_settings = common | {"directory_url": redis, "registry_port": f"{port}", "ping_timeout": "1"}
+    async with open_client() as http:
+        with hub_process(["hub.registry"], registry_settings) as registry:
+            registry_url = await up(registry)
+            rest = common | {"registry_url": registry_url, "store_url": redis}
+            with hub_process(["hub.gateway"], rest | {"gateway_port": "0"}) as gateway:
+                gateway_url = await up(gateway)
+                yield Hub(rest, registry_settings, registry, registry_url, gateway_url, http)
+
+
+async def up(process: HubProcess) -> str:
+    """The URL that a process reports once it works."""
+    fields = await run_sync(process.wait_for, "is up")
+    return str(fields["url"])
+
+
+@asynccontextmanager
+async def instances(hub: Hub, target: str, count: int) -> AsyncGenerator[list[HubProcess]]:
+    """`count` processes of one model, all of them listed and the model on the gateway's page."""
+    model = target.partition(":")[2]
+    await hub.until_listed(model, 0)  # what an earlier test left behind has vanished
+    contexts = [hub.instance(target) for _ in range(count)]
+    processes = [context.__enter__() for context in contexts]
+    try:
+        await hub.until_listed(model, count)
+        await hub.until_offered(model)
+        yield processes
+    finally:
+        for context in contexts:
+            context.__exit__(None, None, None)
+
+
+async def test_a_held_out_digit_is_recognised_through_four_processes(hub: Hub) -> None:
+    digit = held_out_digit()
+    with fail_after(PATIENCE):
+        async with instances(hub, "examples.digits:Digits", 1):
+            reply = await hub.http.post(f"{hub.gateway}/v1/models/Digits", json={"pixels": list(digit.pixels)})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["label"] == digit.label
+
+
+async def test_no_accepted_task_is_lost_when_an_instance_is_killed_under_load(hub: Hub) -> None:
+    tasks: list[dict[str, Any]] = []
+    ids: list[str] = []
+
+    async def follow(task_id: str) -> None:
+        tasks.append(await hub.ended(task_id))
+
+    with fail_after(PATIENCE):
+        async with instances(hub, "tests.system.models:Echo", 2) as (victim, _):
+            for number in range(200):
+                ids.append(await hub.submit("Echo", {"messages": f"0.02 {number}"}))
+                if number == 60:
+                    victim.kill()
+            with fail_after(PING_PERIOD + 1.5):  # one period, and what the refused ping itself takes
+                await hub.until_listed("Echo", 1)
+            async with create_task_group() as tg:
+                for task_id in ids:
+                    tg.start_soon(follow, task_id)
+    assert Counter(task["state"] for task in tasks) == {"succeeded": 200}
+    assert {task["id"] for task in tasks} == set(ids)
+    assert max(task["attempt"] for task in tasks) == 2  # some were in the victim's hands
+
+
+async def test_an_instance_that_is_told_to_stop_finishes_what_it_runs_and_logs_out_at_once(hub: Hub) -> None:
+    with fail_after(PATIENCE):
+        async with instances(hub, "tests.system.models:Echo", 1) as (only,):
+            ids = [await hub.submit("Echo", {"messages": f"1 {number}"}) for number in range(8)]
+            running = 0
+            while running < 4:
+                states = [(await hub.http.get(f"{hub.gateway}/v1/tasks/{task_id}")).json()["state"] for task_id in ids]
+                running = states.count("running")
+            only.terminate()
+            assert await run_sync(only.wait) == 0
+            live, _ = await hub.models()
+            assert "Echo" not in live  # logged out before it ended, not found dead by a ping
+            states = [(await hub.http.get(f"{hub.gateway}/v1/tasks/{task_id}")).json()["state"] for task_id in ids]
+            assert Counter(states) == {"succeeded": 4, "queued": 4}
+            with hub.instance("tests.system.models:Echo"):
+                tasks = [await hub.ended(task_id) for task_id in ids]
+    assert [task["state"] for task in tasks] == ["succeeded"] * 8
+    assert [task["attempt"] for task in tasks] == [1] * 8  # handed back unstarted is no attempt
+
+
+async def test_another_model_under_a_taken_name_is_refused_and_the_incumbent_goes_on(hub: Hub) -> None:
+    with fail_after(PATIENCE):
+        async with instances(hub, "tests.system.models:Echo", 1):
+            before, _ = await hub.models()
+            with hub.instance("tests.system.models:Impostor") as impostor:
+                code = await run_sync(impostor.wait)
+                said = impostor.output()
+            after, _ = await hub.models()
+            reply = await hub.http.post(f"{hub.gateway}/v1/models/Echo", json={"messages": "0 still here"})
+    assert code not in {0, None}
+    assert "messages" in said  # the field that the incumbent has
+    assert "pixels" in said  # the field that the impostor brought
+    assert before == after
+    assert reply.json() == {"reply": "still here"}
+
+
+async def test_a_registry_that_is_killed_and_started_again_forgets_nobody(hub: Hub) -> None:
+    with fail_after(PATIENCE):
+        async with instances(hub, "tests.system.models:Echo", 2):
+            before, _ = await hub.models()
+            hub.registry_process.kill()
+            reply = await hub.http.post(f"{hub.gateway}/v1/models/Echo", json={"messages": "0 meanwhile"})
+            assert reply.json() == {"reply": "meanwhile"}  # work does not stop for want of a registry
+            with hub_process(["hub.registry"], hub.registry_settings) as again:
+                await up(again)
+                await hub.until_listed("Echo", 2)
+                after, _ = await hub.models()
+    assert sorted(before["Echo"]) == sorted(after["Echo"])
