@@ -105,7 +105,7 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
 def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> int:
     """Run one instance of a model: it takes tasks from the model's queue and stores their outcomes."""
     from hub.brokers import open_broker  # noqa: PLC0415
-    from hub.model import run_instance  # noqa: PLC0415
+    from hub.model.instance import run_instance  # noqa: PLC0415
     from hub.stores import open_store  # noqa: PLC0415
 
     settings = settings or ModelSettings()

@@ -16,7 +16,8 @@ from hub.cli.options import broker_options
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.lifecycle import running
-from hub.model import Model, run_instance
+from hub.model import Model
+from hub.model.instance import run_instance
 from hub.registry.service import run_registry
 from hub.settings import UpSettings
 from hub.stores import open_store

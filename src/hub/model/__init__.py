@@ -1,0 +1,7 @@
+"""The author's side: a model, and (in `hub.model.instance`) the process that runs one.
+
+Only what authors import is here, so that `import hub` stays light.
+"""
+
+from hub.model.current import CurrentTask as CurrentTask, current_task as current_task
+from hub.model.model import Model as Model

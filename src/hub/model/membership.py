@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol, Self, final
 
@@ -58,6 +58,7 @@ class Membership(AsyncContextManagerMixin):
         model: The name of our model.
         url: Base of our HTTP routes as the registry reaches them.
         contract: Our model's.
+        pinged_at: Tells when the registry last pinged us, on the clock of `anyio.current_time`.
         ping_period: Seconds between two pings of the registry.
         start_patience: Seconds to try for the first login.
 
@@ -76,6 +77,7 @@ class Membership(AsyncContextManagerMixin):
         model: ModelName,
         url: str,
         contract: Contract,
+        pinged_at: Callable[[], float],
         ping_period: float,
         start_patience: float,
     ) -> None:
@@ -86,17 +88,14 @@ class Membership(AsyncContextManagerMixin):
         self._contract = contract
         self._silence = SILENCE * ping_period
         self._start_patience = start_patience
-        self._heard_at = 0.0
+        self._pinged_at = pinged_at
+        self._logged_in_at = 0.0
         self._logins = 0
 
     @property
     def logins(self) -> int:
         """How often we have logged in; above 1 the registry had forgotten us."""
         return self._logins
-
-    def heard(self) -> None:
-        """The registry has pinged us."""
-        self._heard_at = current_time()
 
     @override
     @asynccontextmanager
@@ -113,7 +112,7 @@ class Membership(AsyncContextManagerMixin):
 
     async def _stay(self) -> None:
         while True:
-            due = self._heard_at + self._silence
+            due = max(self._pinged_at(), self._logged_in_at) + self._silence
             if current_time() < due:
                 await sleep_until(due)
             else:
@@ -135,7 +134,7 @@ class Membership(AsyncContextManagerMixin):
                 _log.warning("login not answered, trying again", delay=round(delay, 2))
             else:
                 self._logins += 1
-                self.heard()
+                self._logged_in_at = current_time()
                 return
             await sleep(delay)
 

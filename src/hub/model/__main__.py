@@ -1,0 +1,10 @@
+"""`python -m hub.model pkg.module:Class`: the same as `hub model pkg.module:Class`."""
+
+from __future__ import annotations
+
+import sys
+
+from hub.cli import main
+
+if __name__ == "__main__":
+    main(["model", *sys.argv[1:]])

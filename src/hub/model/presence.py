@@ -1,0 +1,83 @@
+"""What an instance says of itself when it is asked."""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+from anyio import current_time, fail_after
+from msgspec import Struct
+
+from hub.contract import Contract
+from hub.model.model import Model
+from hub.model.worker import Worker
+from hub.vocabulary import InstanceId
+
+HEALTH_PATIENCE: Final = 1.0
+"""Seconds for `Model.health`: less than the registry waits for the answer to a ping."""
+
+
+class Ping(Struct, frozen=True, kw_only=True):
+    """The answer to `GET /ping`.
+
+    Attributes:
+        instance: Id of the instance.
+        model: Name of its model.
+        consuming: Whether it takes tasks from the queue of its model.
+        in_flight: Tasks that it works on.
+        attempts: Runs that it has started so far.
+        uptime_seconds: How long it has been up.
+        reason: Why it cannot work; empty if it can.
+    """
+
+    instance: str
+    model: str
+    consuming: bool
+    in_flight: int
+    attempts: int
+    uptime_seconds: float
+    reason: str = ""
+
+
+@final
+class Presence:
+    """Answers for an instance, and remembers when the registry last asked."""
+
+    def __init__(self, model: Model[Any, Any], *, contract: Contract, instance: InstanceId, worker: Worker) -> None:
+        self.model = model
+        self.contract = contract
+        self._instance = instance
+        self._worker = worker
+        self._up_since = current_time()
+        self._pinged_at = self._up_since
+
+    def pinged_at(self) -> float:
+        """When the registry last asked, or when this began, on the clock of `anyio.current_time`."""
+        return self._pinged_at
+
+    def heard(self) -> None:
+        """The registry has asked."""
+        self._pinged_at = current_time()
+
+    async def ping(self) -> Ping:
+        """How we are now. `reason` is set when the model's own `health` says no, or when nothing is consumed."""
+        statistics = self._worker.statistics()
+        reason = await self._trouble() if statistics.consuming else "nothing is taken from the queue"
+        return Ping(
+            instance=self._instance,
+            model=self.model.name,
+            consuming=statistics.consuming,
+            in_flight=statistics.in_flight,
+            attempts=statistics.attempts,
+            uptime_seconds=round(current_time() - self._up_since, 3),
+            reason=reason,
+        )
+
+    async def _trouble(self) -> str:
+        try:
+            with fail_after(HEALTH_PATIENCE):
+                await self.model.health()
+        except TimeoutError:
+            return f"health took longer than {HEALTH_PATIENCE:g} s"
+        except Exception as error:  # noqa: BLE001 - whatever a model raises in `health` is its answer
+            return f"{type(error).__qualname__}: {error}"
+        return ""

@@ -1,0 +1,78 @@
+"""The HTTP routes of an instance: ping, descriptors, metrics."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+from litestar import Litestar, Request, Response, get
+from litestar.datastructures import State
+
+from hub.http.guard import require_credential
+from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
+from hub.model.metrics import CONTENT_TYPE, InstanceMetrics
+from hub.model.presence import Ping, Presence
+
+PROTOBUF: Final = "application/x-protobuf"
+JSON: Final = "application/json"
+
+_OURS: Final = "hub"
+"""How the user agent of hub's own HTTP client begins; anybody else's ping says nothing about the registry."""
+
+
+def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "") -> Litestar:
+    """The ASGI application of one instance.
+
+    Args:
+        presence: Answers pings.
+        metrics: Shown at `/metrics`.
+        token: Asked of every caller, unless empty.
+    """
+
+    @get("/ping")
+    async def ping(request: Request[Any, Any, State]) -> Response[Ping]:
+        if request.headers.get("user-agent", "").startswith(_OURS):
+            presence.heard()
+        reply = await presence.ping()
+        return Response(reply, status_code=503 if reply.reason else 200)
+
+    @get("/descriptors")
+    async def descriptors(request: Request[Any, Any, State]) -> Response[bytes]:
+        return _message(request, FileDescriptorSet.FromString(presence.contract.files))
+
+    @get("/descriptors/request")
+    async def request_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:
+        return _message(request, _proto(presence.model.get_request_format()))
+
+    @get("/descriptors/response")
+    async def response_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:
+        return _message(request, _proto(presence.model.get_response_format()))
+
+    @get("/metrics")
+    async def exposition() -> Response[bytes]:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+
+    return Litestar(
+        [ping, descriptors, request_descriptor, response_descriptor, exposition],
+        guards=[require_credential([token] if token else [])],
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _proto(descriptor: Descriptor) -> DescriptorProto:
+    proto = DescriptorProto()
+    descriptor.CopyToProto(proto)
+    return proto
+
+
+def _message(request: Request[Any, Any, State], message: Message) -> Response[bytes]:
+    """Protobuf, or ProtoJSON for a client that accepts JSON by name."""
+    headers = {"Vary": "Accept"}
+    if JSON in request.headers.get("accept", ""):
+        return Response(MessageToJson(message).encode(), media_type=JSON, headers=headers)
+    return Response(message.SerializeToString(), media_type=PROTOBUF, headers=headers)
