@@ -1,0 +1,186 @@
+"""One Redis link, kept alive, and commands carried over it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Self, final
+
+from anyio import (
+    TASK_STATUS_IGNORED,
+    AsyncContextManagerMixin,
+    Event,
+    create_task_group,
+    current_time,
+    move_on_after,
+    sleep_until,
+)
+from anyio.abc import TaskStatus
+from typing_extensions import override
+
+from hub.errors import ConfigurationError, LinkLost, Undecodable
+from hub.redis.link import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
+from hub.redis.script import Script
+from hub.supervision import Backoff, keep_linked, unwrapped
+
+BACKOFF: Final = Backoff(first=0.05, cap=1.0)
+"""Between two tries to link. One connection per process is cheap, and everybody waits for it."""
+
+
+def _ignore(_: Sequence[bytes]) -> None: ...
+
+
+def _nothing() -> None: ...
+
+
+@final
+class RedisClient(AsyncContextManagerMixin):
+    """Keeps one link open while its block runs, and opens the next one when it breaks.
+
+    A call that meets no link waits for the next one, `patience` seconds at most. A call that was under way when the
+    link broke ends in `LinkLost`: whether the server carried it out is unknown.
+
+    Args:
+        links: Opens links.
+        channel: What to subscribe each link to.
+        on_messages: Called with the messages of the channel, as many as have arrived.
+        on_linked: Called each time a link works and is subscribed. Messages from before then may have been missed.
+        patience: Seconds that a call waits for a link; also how often an idle link is tested.
+    """
+
+    def __init__(
+        self,
+        links: LinkOpener,
+        *,
+        channel: str | None = None,
+        on_messages: Callable[[Sequence[bytes]], None] = _ignore,
+        on_linked: Callable[[], None] = _nothing,
+        patience: float,
+    ) -> None:
+        self._links = links
+        self._channel = channel
+        self._on_messages = on_messages
+        self._on_linked = on_linked
+        self._patience = patience
+        self._link: RedisLink | None = None
+        self._linked = Event()
+        self._reason = "it was never reached"
+        self.round_trips = 0
+        self.links_opened = 0
+
+    @property
+    def server(self) -> str:
+        return self._links.server
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        """Enters with a link that works.
+
+        Raises:
+            LinkLost: The server cannot be reached.
+            ConfigurationError: It does not accept the credentials, or the client library cannot run on this backend.
+        """
+        with unwrapped():
+            async with create_task_group() as tg:
+                await tg.start(self._keep_linked, name=f"hub.redis client of {self.server}")
+                try:
+                    yield self
+                finally:
+                    tg.cancel_scope.cancel("redis client closed")
+
+    async def run(self, script: Script, commands: Sequence[Command]) -> Sequence[Reply]:
+        """Carries out commands made by `script.by_digest`, in one round trip, or two when the server lacks the script.
+
+        Raises:
+            LinkLost: The server is out of reach, or refused one of them.
+            Undecodable: There is something else under a key of hub.
+        """
+        replies = list(await self.call(commands))
+        unknown = [
+            index
+            for index, reply in enumerate(replies)
+            if isinstance(reply, Refusal) and reply.kind is RefusalKind.NO_SCRIPT
+        ]
+        if unknown:
+            again = await self.call([script.in_full(commands[index]) for index in unknown])
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
+        return self.accepted(replies)
+
+    def accepted(self, replies: Sequence[Reply]) -> Sequence[Reply]:
+        """`replies`, if the server refused none of the commands.
+
+        Raises:
+            LinkLost: It did; such a refusal passes, as that of a server which is out of memory or still loading.
+            Undecodable: There is something else under a key of hub.
+        """
+        for reply in replies:
+            if isinstance(reply, Refusal):
+                if reply.kind is RefusalKind.WRONG_TYPE:
+                    raise Undecodable("value of hub", reply.text)
+                raise LinkLost(self.server, f"it refused: {reply.text}")
+        return replies
+
+    async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
+        """Carries out commands in one round trip; the server's error replies are among the replies.
+
+        Raises:
+            LinkLost: The server is out of reach.
+        """
+        link = self._link
+        if link is None:
+            with move_on_after(self._patience):
+                await self._linked.wait()
+            link = self._link
+            if link is None:
+                raise LinkLost(self.server, self._reason)
+        self.round_trips += 1
+        replies = await link.call(commands)
+        if any(isinstance(reply, Refusal) and reply.kind is RefusalKind.NOT_PRIMARY for reply in replies):
+            link.abort("it is no longer the primary")
+        return replies
+
+    async def _keep_linked(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        async def session(linked: Callable[[], None]) -> None:
+            try:
+                with unwrapped():
+                    async with self._links(self._channel) as link:
+                        self._link = link
+                        self.links_opened += 1
+                        linked()
+                        if self.links_opened == 1:
+                            task_status.started()
+                        self._linked.set()
+                        self._on_linked()
+                        await self._use(link)
+            except ConfigurationError as refused:
+                if self.links_opened == 0:
+                    raise
+                raise LinkLost(self.server, str(refused)) from refused
+            except LinkLost as lost:
+                self._reason = lost.reason
+                raise
+            finally:
+                if self._link is not None:
+                    self._link = None
+                    self._linked = Event()
+
+        await keep_linked(session, name=self.server, backoff=BACKOFF, give_up_after=0.0)
+
+    async def _use(self, link: RedisLink) -> None:
+        async with create_task_group() as tg:
+            tg.start_soon(self._test, link, name=f"hub.redis test of {self.server}")
+            while True:
+                self._on_messages(await link.receive())
+
+    async def _test(self, link: RedisLink) -> None:
+        due = current_time()
+        while True:
+            due += self._patience
+            await sleep_until(due)
+            await link.call([("PING",)])

@@ -1,0 +1,176 @@
+"""A link through coredis, on asyncio and on trio.
+
+One RESP3 connection carries the commands and the messages. coredis's connection is used without its pool: hub has one
+connection per link, and the pool of coredis 6.9 loses a slot with every connection that dies while it is leased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import cast, final
+
+from anyio import Event, create_task_group, fail_after
+from coredis import exceptions
+from coredis.connection import TCPConnection, TCPLocation
+from coredis.sentinel import Sentinel
+from typing_extensions import override
+
+from hub.errors import ConfigurationError, LinkLost
+from hub.redis.address import RedisAddress
+from hub.redis.link import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
+from hub.supervision import unwrapped
+
+
+@final
+class CoredisLink(RedisLink):
+    """See `CoredisLinks`, which opens it."""
+
+    def __init__(self, connection: TCPConnection, server: str) -> None:
+        self._connection = connection
+        self._server = server
+        self._reason = "the connection was closed"
+        self._messages: list[bytes] = []
+        self._arrived = Event()
+        self._broken = False
+        self.subscribed = Event()
+
+    @override
+    async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
+        try:
+            requests = [
+                self._connection.create_request(str(name).encode(), *arguments, decode=False, raise_exceptions=False)
+                for name, *arguments in commands
+            ]
+            return [self._reply(await request) for request in requests]
+        except exceptions.ConnectionError as error:
+            raise self._lost(error) from error
+
+    @override
+    async def receive(self) -> Sequence[bytes]:
+        await self._arrived.wait()
+        if not self._messages:
+            raise LinkLost(self._server, self._reason)
+        messages, self._messages = self._messages, []
+        if not self._broken:
+            self._arrived = Event()
+        return messages
+
+    @override
+    def abort(self, reason: str) -> None:
+        self._reason = reason
+        self._connection.invalidate(reason)
+
+    async def listen(self, channel: str | None) -> None:
+        """Collects what the server pushes until the connection ends."""
+        try:
+            if channel is not None:
+                self._connection.send_command(b"SUBSCRIBE", channel)
+            async with aclosing(self._connection.push_messages) as pushes:
+                async for push in pushes:
+                    match push:
+                        case [b"message", _, bytes(payload)]:
+                            self._messages.append(payload)
+                            self._arrived.set()
+                        case [b"subscribe", *_]:
+                            self.subscribed.set()
+                        case _:
+                            pass
+        except exceptions.ConnectionError as error:
+            self._lost(error)
+        finally:
+            self._broken = True
+            self._arrived.set()
+
+    def _reply(self, reply: object) -> Reply:
+        match reply:
+            case TimeoutError():
+                self.abort(str(reply))
+                raise LinkLost(self._server, self._reason) from reply
+            case exceptions.ConnectionError():
+                raise self._lost(reply) from reply
+            case exceptions.NoScriptError():
+                return Refusal(RefusalKind.NO_SCRIPT, str(reply))
+            case exceptions.ReadOnlyError():
+                return Refusal(RefusalKind.NOT_PRIMARY, str(reply))
+            case exceptions.WrongTypeError():
+                return Refusal(RefusalKind.WRONG_TYPE, str(reply))
+            case exceptions.RedisError():
+                return Refusal(RefusalKind.OTHER, str(reply))
+            case _:
+                return cast("Reply", reply)  # undecoded RESP of commands that answer with nothing else
+
+    def _lost(self, error: BaseException) -> LinkLost:
+        if not self._broken and error.__cause__ is not None:
+            self._reason = _reason(error)
+        return LinkLost(self._server, self._reason)
+
+
+@final
+class CoredisLinks(LinkOpener):
+    """Opens links to one address.
+
+    Args:
+        address: The server, or the Sentinels that know it; they are asked anew for each link.
+        silence: Seconds without an answer after which the server counts as lost.
+    """
+
+    def __init__(self, address: RedisAddress, silence: float) -> None:
+        self._address = address
+        self._silence = silence
+
+    @property
+    @override
+    def server(self) -> str:
+        return self._address.server
+
+    @override
+    @asynccontextmanager
+    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisLink]:
+        address, server = self._address, self._address.server
+        location = await self._primary() if address.service else TCPLocation(*address.nodes[0])
+        connection = TCPConnection(
+            location,
+            socket_keepalive=True,
+            stream_timeout=self._silence,
+            connect_timeout=self._silence,
+            db=address.db,
+            username=address.username,
+            password=address.password,
+            ssl_context=address.tls.context() if address.tls else None,
+        )
+        with unwrapped():
+            async with create_task_group() as tg:
+                try:
+                    await tg.start(connection.run, name=f"hub.redis connection to {server}")
+                    link = CoredisLink(connection, server)
+                    tg.start_soon(link.listen, channel, name=f"hub.redis messages from {server}")
+                    if channel is not None:
+                        with fail_after(self._silence):
+                            await link.subscribed.wait()
+                except exceptions.AuthenticationError as error:
+                    raise ConfigurationError(f"{server} does not accept the credentials in its URL: {error}") from error
+                except (exceptions.RedisError, OSError) as error:  # TimeoutError is an OSError
+                    raise LinkLost(server, _reason(error)) from error
+                yield link
+                tg.cancel_scope.cancel("redis link closed")
+
+    async def _primary(self) -> TCPLocation:
+        address = self._address
+        try:
+            async with Sentinel(
+                [TCPLocation(host, port) for host, port in address.nodes],
+                sentinel_kwargs={"stream_timeout": self._silence, "connect_timeout": self._silence},
+            ) as sentinel:
+                host, port = await sentinel.discover_primary(address.service)
+        except* (exceptions.RedisError, OSError) as errors:
+            raise LinkLost(address.server, _reason(errors.exceptions[0])) from errors
+        return TCPLocation(host, port)
+
+
+def _reason(error: BaseException) -> str:
+    causes = [str(error) or type(error).__name__]
+    while (cause := error.__cause__) is not None:
+        error = cause
+        causes.append(str(error) or type(error).__name__)
+    return ": ".join(causes)

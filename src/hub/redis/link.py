@@ -1,0 +1,78 @@
+"""What hub asks of a Redis client library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+Word: TypeAlias = bytes | str | int
+Command: TypeAlias = tuple[Word, ...]
+
+
+class RefusalKind(Enum):
+    """What can be done about an error reply.
+
+    `NO_SCRIPT`: send the script along. `NOT_PRIMARY`: look for the primary elsewhere. `WRONG_TYPE`: nothing, somebody
+    else writes under our keys. `OTHER`: try again later.
+    """
+
+    NO_SCRIPT = "no script"
+    NOT_PRIMARY = "not primary"
+    WRONG_TYPE = "wrong type"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error reply of the server."""
+
+    kind: RefusalKind
+    text: str
+
+
+Reply: TypeAlias = "int | bytes | Refusal | Sequence[Reply] | None"
+
+
+class RedisLink(Protocol):
+    """One live link to one server. It does not reconnect: once broken it stays broken, and its owner opens another."""
+
+    async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
+        """Sends commands in one go and returns their replies in order.
+
+        Other calls may be under way at the same time. Cancelling one disturbs no other.
+
+        Raises:
+            LinkLost: The link broke, or the server did not answer in time; the link is broken from then on.
+        """
+        ...
+
+    async def receive(self) -> Sequence[bytes]:
+        """Waits for messages on the channel that the link was opened with, and returns all that have arrived.
+
+        Raises:
+            LinkLost: The link broke.
+        """
+        ...
+
+    def abort(self, reason: str) -> None:
+        """Breaks the link: every call under way, and `receive`, raises `LinkLost`."""
+        ...
+
+
+class LinkOpener(Protocol):
+    @property
+    def server(self) -> str:
+        """For errors and logs; never holds a password."""
+        ...
+
+    def __call__(self, channel: str | None) -> AbstractAsyncContextManager[RedisLink]:
+        """Opens a link, and subscribes it to a channel if one is given.
+
+        Raises:
+            LinkLost: On entry, when the server cannot be reached.
+            ConfigurationError: On entry, when it does not accept the credentials, or the library cannot run here.
+        """
+        ...

@@ -1,0 +1,24 @@
+-- ARGV: the channel that is to hear of the next changes, or ''.
+-- Answers the record as HGETALL gives it, or 'gone' or 'unknown'.
+local channel = ARGV[1]
+local answers = {}
+for i = 1, #KEYS, 2 do
+  local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
+  local there = redis.pcall('HGETALL', record)
+  if there.err then
+    answers[n] = there.err
+  elseif #there > 0 then
+    answers[n] = there
+    if channel ~= '' then
+      local state, channels = unpack(redis.call('HMGET', record, 'state', 'channels'))
+      channels = channels or ''
+      if state and not terminal(state) and not string.find(' ' .. channels .. ' ', ' ' .. channel .. ' ', 1, true) then
+        redis.call('HSET', record, 'channels', channels == '' and channel or channels .. ' ' .. channel)
+      end
+    end
+  else
+    local word = epitaph(tombstone)
+    answers[n] = word and word ~= 'withdrawn' and 'gone' or 'unknown'
+  end
+end
+return answers

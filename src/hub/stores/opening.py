@@ -1,0 +1,38 @@
+"""Picks the store adapter that a URL names."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from urllib.parse import urlsplit
+
+from hub.errors import ConfigurationError
+from hub.ports import ResultStore
+from hub.redis.opening import SCHEMES, redis_links
+from hub.stores.memory import MemoryStore
+from hub.stores.options import StoreOptions
+
+
+def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncContextManager[ResultStore]:
+    """The result store at `url`, used inside `async with`.
+
+    Args:
+        url: `memory://` (this process only, forgotten at exit); `redis://` or `rediss://` (coredis, both backends), also
+            as `redis+sentinel://host:port,host:port/service/db`; or `redis+redispy://` or `rediss+redispy://` (redis-py,
+            asyncio only).
+        options: See `StoreOptions`.
+
+    Raises:
+        ConfigurationError: No adapter has this scheme; or, on entry, it cannot run on this backend, or the server does
+            not accept the credentials.
+        LinkLost: On entry, when the server cannot be reached.
+    """
+    options = options or StoreOptions()
+    scheme = urlsplit(url).scheme
+    if scheme == "memory":
+        return MemoryStore(options)
+    if scheme in SCHEMES:
+        from hub.stores.redis_store import RedisStore  # noqa: PLC0415 - only who talks to Redis pays for its scripts
+
+        return RedisStore(redis_links(url, silence=options.silence), options)
+    known = ", ".join(f"{name}://" for name in ("memory", *SCHEMES))
+    raise ConfigurationError(f"{scheme or url!r} is no result store: use {known}")

@@ -1,0 +1,33 @@
+"""What can be set about a result store, whichever adapter talks to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from hub.vocabulary import WallClock, wall_clock
+
+UNFINISHED_TTL: Final = 7 * 24 * 3600.0
+"""Seconds that the record of a task which has not ended is kept after its last change, if its own TTL is not longer.
+
+A task may wait in its queue, or run, for longer than its outcome is to be kept.
+"""
+
+TOMBSTONE_TTL: Final = 24 * 3600.0
+"""Seconds that an expired record is still known as `Absent.GONE`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """How a store is kept in touch with.
+
+    Attributes:
+        silence: Seconds without an answer after which the server counts as lost.
+        patience: Seconds that a call waits for a lost link to come back before it ends in `LinkLost`; an idle link is
+            tested as often.
+        clock: Dates the records. Lifetimes are counted by the server's own clock, or by this one in memory.
+    """
+
+    silence: float = 5.0
+    patience: float = 2.0
+    clock: WallClock = wall_clock

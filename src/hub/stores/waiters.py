@@ -1,0 +1,78 @@
+"""Who waits for which task."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import final
+
+from anyio import Event
+
+from hub.ports import Absent
+from hub.task import TaskRecord
+from hub.vocabulary import TaskId, TaskState
+
+
+@final
+class Waiter:
+    """One call of `ResultStore.changed`. Created by `Waiters.waiting`."""
+
+    def __init__(self, *, after: int, until_terminal: bool) -> None:
+        self._after = after
+        self._until_terminal = until_terminal
+        self._woken = Event()
+
+    def content_with(self, revision: int, state: TaskState | None) -> bool:
+        """Whether a record at `revision`, or one that is gone (`state` is `None`), is what the call waits for."""
+        if state is None:
+            return True
+        return revision > self._after and (state.terminal or not self._until_terminal)
+
+    def accepts(self, found: TaskRecord | Absent) -> bool:
+        return isinstance(found, Absent) or self.content_with(found.revision, found.state)
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def woken(self) -> None:
+        """Returns once `wake` was called since the last return."""
+        await self._woken.wait()
+        self._woken = Event()
+
+
+@final
+class Waiters:
+    """The table of waiting calls. A call must be in it before it reads the record: then it misses no change."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[TaskId, set[Waiter]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @contextmanager
+    def waiting(self, task_id: TaskId, *, after: int, until_terminal: bool) -> Generator[Waiter]:
+        waiter = Waiter(after=after, until_terminal=until_terminal)
+        same_task = self._waiters.setdefault(task_id, set())
+        same_task.add(waiter)
+        self._count += 1
+        try:
+            yield waiter
+        finally:
+            self._count -= 1
+            same_task.discard(waiter)
+            if not same_task:
+                self._waiters.pop(task_id, None)
+
+    def changed(self, task_id: TaskId, revision: int, state: TaskState | None) -> None:
+        """Wakes the calls that want to hear of this; `state` is `None` when the record is no more."""
+        for waiter in self._waiters.get(task_id, ()):
+            if waiter.content_with(revision, state):
+                waiter.wake()
+
+    def wake_all(self) -> None:
+        """After changes may have been missed."""
+        for same_task in self._waiters.values():
+            for waiter in same_task:
+                waiter.wake()
