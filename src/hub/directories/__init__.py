@@ -1,0 +1,3 @@
+"""The registry's databases; see `hub.ports.Directory`."""
+
+from hub.directories.opening import open_directory as open_directory
