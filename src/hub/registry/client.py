@@ -13,10 +13,9 @@ from httpx2 import AsyncClient, HTTPError, InvalidURL, Response
 from hub.contract.contract import Contract
 from hub.errors import LinkLost
 from hub.registry.bodies import PROTOBUF, InstanceBody, LoginBody, ModelBody, ModelsBody
-from hub.registry.errors import InstanceUnreachable, NameTaken, RegistryRefused
+from hub.registry.errors import Incumbent, InstanceUnreachable, NameTaken, RegistryRefused
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.states import InstanceState
-from hub.registry.wire import encode_contract
 from hub.supervision import unwrapped
 from hub.vocabulary import Fingerprint, InstanceId, ModelName
 
@@ -32,7 +31,7 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     model: str = ""
     differences: tuple[str, ...] = ()
-    incumbents: tuple[str, ...] = ()
+    incumbents: tuple[Incumbent, ...] = ()
     url: str = ""
     reason: str = ""
 
@@ -76,7 +75,7 @@ class RegistryClient:
             NameTaken: Live instances hold the name with another contract.
             InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
         """
-        body = LoginBody(model=model, url=url, contract=encode_contract(contract))
+        body = LoginBody(model=model, url=url, contract=contract.encode())
         response = await self._call(
             "PUT", f"/v1/instances/{quote(instance, safe='')}", content=msgspec.json.encode(body)
         )

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import final
 
 from typing_extensions import override
 
 from hub.errors import HubError
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """An instance that holds a name."""
+
+    id: str
+    url: str
+    state: str
 
 
 @final
@@ -16,14 +26,14 @@ class NameTaken(HubError):
 
     Attributes:
         differences: One sentence for each field that differs.
-        incumbents: Where the instances that hold the name answer.
+        incumbents: The instances that hold the name; none of them is disturbed.
     """
 
     code = "name_taken"
     status = 409
     title = "The name belongs to a model with another contract"
 
-    def __init__(self, model: str, differences: Sequence[str], incumbents: Sequence[str]) -> None:
+    def __init__(self, model: str, differences: Sequence[str], incumbents: Sequence[Incumbent]) -> None:
         super().__init__(model, differences, incumbents)
         self.model = model
         self.differences = tuple(differences)
@@ -31,15 +41,20 @@ class NameTaken(HubError):
 
     @override
     def __str__(self) -> str:
+        holders = ", ".join(f"the {each.state} instance {each.id} at {each.url}" for each in self.incumbents)
         return (
-            f"the model name {self.model!r} is taken by {', '.join(self.incumbents) or 'another model'}, whose contract "
-            f"differs: {'; '.join(self.differences)}. Give your model another name, or stop those instances first"
+            f"the model name {self.model!r} is taken by {holders or 'another model'}, with another contract: "
+            f"{'; '.join(self.differences)}. Give your model another name, or stop those instances first"
         )
 
     @property
     @override
     def facts(self) -> dict[str, object]:
-        return {"model": self.model, "differences": list(self.differences), "incumbents": list(self.incumbents)}
+        return {
+            "model": self.model,
+            "differences": list(self.differences),
+            "incumbents": [asdict(each) for each in self.incumbents],
+        }
 
 
 @final

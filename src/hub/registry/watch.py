@@ -43,6 +43,7 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
         self._rng = rng
         self._etag = ""
         self._connected = False
+        self._warned = False
 
     @property
     def connected(self) -> bool:
@@ -61,14 +62,14 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
                 snapshot = await self._poll()
             except (LinkLost, TimeoutError) as error:
                 delay = next(delays)
-                if self._connected or not self._etag:
-                    _log.warning(
-                        "registry out of reach", url=self._client.base_url, reason=str(error), delay=round(delay, 2)
-                    )
                 self._connected = False
+                if not self._warned:
+                    self._warned = True
+                    _log.warning("registry out of reach", url=self._client.base_url, reason=str(error))
                 await sleep(delay)
                 continue
             self._connected = True
+            self._warned = False
             delays = self._backoff.delays(self._rng)
             if snapshot is not None:
                 self._etag = snapshot.etag

@@ -1,0 +1,127 @@
+"""One ping over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, final
+from urllib.parse import urlsplit
+
+import msgspec
+from httpx2 import AsyncClient, ConnectError, HTTPError, NetworkError, RemoteProtocolError, Response
+
+from hub.ports import InstanceEntry
+from hub.registry.addresses import InstanceNetworks, IPAddress, addresses_of
+from hub.registry.pings import Answered, Missed, PingResult, Refused
+from hub.supervision import unwrapped
+
+LONGEST_REPLY: Final = 64 * 1024
+"""Bytes of a ping reply at most: a real one has some hundred."""
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class _PingReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry reads of a ping reply. Whoever answers 200 with something else is taken at that word."""
+
+    instance: str | None = None
+    consuming: bool | None = None
+
+
+@final
+class HttpProbe:
+    """Sends `GET <url>/ping` over kept-alive connections.
+
+    The name of a host is looked up at each ping and the connection goes to the address that was checked, so that a
+    name cannot be pointed elsewhere in between.
+
+    Args:
+        http: Carries the pings, with the token of the instances.
+        networks: Where instances may be.
+    """
+
+    def __init__(self, http: AsyncClient, networks: InstanceNetworks) -> None:
+        self._http = http
+        self._networks = networks
+
+    async def __call__(self, entry: InstanceEntry) -> PingResult:
+        parts = urlsplit(entry.url)
+        host = parts.hostname or ""
+        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        try:
+            found = await addresses_of(host, port)
+        except OSError as error:
+            return Missed(f"the name {host} cannot be resolved: {error.strerror or error}")
+        allowed = [address for address in found if address in self._networks]
+        if not allowed:
+            where = ", ".join(map(str, found))
+            return Refused(f"{host} is at {where}, outside of HUB_INSTANCE_NETWORKS ({self._networks})")
+        result: PingResult = Refused("nobody listens there")
+        for address in allowed:
+            result = await self._ping(entry, address, port)
+            if not isinstance(result, Refused):
+                break
+        return result
+
+    async def _ping(self, entry: InstanceEntry, address: IPAddress, port: int) -> PingResult:
+        parts = urlsplit(entry.url)
+        numeric = f"[{address}]" if address.version == 6 else str(address)
+        url = f"{parts.scheme}://{numeric}:{port}{parts.path}/ping"
+        try:
+            try:
+                return await self._get(entry, url, parts.netloc, parts.hostname or "")
+            except (NetworkError, RemoteProtocolError) as error:
+                if isinstance(error, ConnectError):
+                    raise
+                # A kept-alive connection that the other side closed as we wrote: a GET may go out again (RFC 9110 9.2.2).
+                return await self._get(entry, url, parts.netloc, parts.hostname or "")
+        except ConnectError as error:
+            if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
+                return Refused("connection refused")
+            return Missed(f"no connection: {error}")
+        except HTTPError as error:
+            return Missed(str(error) or type(error).__name__)
+
+    async def _get(self, entry: InstanceEntry, url: str, netloc: str, host: str) -> PingResult:
+        with unwrapped():
+            async with self._http.stream(
+                "GET",
+                url,
+                headers={"Host": netloc, "Accept": "application/json"},
+                extensions={"sni_hostname": host},
+                timeout=None,  # the pinger limits the time
+            ) as response:
+                body = b""
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > LONGEST_REPLY:
+                        return Missed(f"its reply is longer than {LONGEST_REPLY} bytes")
+        return _judge(entry, response, body)
+
+
+def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
+    status = response.status_code
+    if status in (401, 403):
+        return Missed(f"it answered {status} to the registry: set the same HUB_TOKEN for both")
+    try:
+        reply = msgspec.json.decode(body, type=_PingReply)
+    except msgspec.DecodeError:
+        reply = _PingReply()
+    if reply.instance is not None and reply.instance != entry.id:
+        return Refused(f"another instance answers there, {reply.instance!r:.50}")
+    if status == 200 and reply.consuming is not False:
+        return Answered()
+    if status in (200, 503) and reply.consuming is False:
+        return Answered(consuming=False, reason="it answers, but consumes nothing from the queue of its model")
+    return Missed(f"it answered {status}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything that it came from."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    for earlier in (error.__cause__, error.__context__):
+        if earlier is not None:
+            yield from _causes(earlier)
+            break

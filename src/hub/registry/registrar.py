@@ -1,0 +1,132 @@
+"""Logins and logouts: what an instance may ask of the registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from hub.contract import Contract
+from hub.contract.compatibility import differences
+from hub.ports import Directory, InstanceEntry, KnownContract
+from hub.registry.addresses import InstanceNetworks, base_url
+from hub.registry.errors import Incumbent, InstanceUnreachable, NameTaken
+from hub.registry.keeper import DirectoryKeeper, directory_patience
+from hub.registry.pinger import Pinger
+from hub.registry.pings import Answered
+from hub.registry.roll import Roll
+from hub.registry.states import InstanceStatus
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """An accepted login. `created` is false when the instance was listed with the same facts already."""
+
+    status: InstanceStatus
+    created: bool
+
+
+@final
+class Registrar:
+    """Decides who is let in.
+
+    Args:
+        roll: The memory of this process.
+        directory: Decides, atomically and among all registries, who has a name; keeps what it accepted.
+        keeper: Brings the two in step when they disagree about a name.
+        pinger: Checks addresses and incumbents.
+        networks: Where instances may be.
+        clock: Where Unix time comes from.
+    """
+
+    def __init__(
+        self,
+        roll: Roll,
+        directory: Directory,
+        keeper: DirectoryKeeper,
+        pinger: Pinger,
+        *,
+        networks: InstanceNetworks,
+        clock: WallClock = wall_clock,
+    ) -> None:
+        self._roll = roll
+        self._directory = directory
+        self._keeper = keeper
+        self._pinger = pinger
+        self._networks = networks
+        self._clock = clock
+
+    async def login(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> Login:
+        """Lets an instance in and pings it, so that what is listed has answered once.
+
+        A name is held by those who answer: before a login is refused because of incumbents, they are pinged, and those
+        who are gone are removed. Cancelled half-way, the instance may be in; the ping loop finds out about it.
+
+        Raises:
+            InvalidLogin: The address can never be accepted.
+            NameTaken: Instances with another contract hold the name.
+            InstanceUnreachable: Nobody, or somebody else, answers at the address. The instance is not in.
+            LinkLost: The directory is out of reach.
+        """
+        url = base_url(url)
+        self._networks.check(url)
+        table = self._roll.table
+        current = table.instance(instance)
+        entry = InstanceEntry(
+            id=instance,
+            model=model,
+            url=url,
+            fingerprint=contract.fingerprint,
+            logged_in_at=self._clock() if current is None else current.entry.logged_in_at,
+        )
+        self._roll.departed.discard(instance)
+        if await self._claim(entry, contract) is not None:
+            await self._look_after(model)
+            holder = await self._claim(entry, contract)
+            if holder is not None:
+                raise await self._name_taken(model, contract, holder)
+        self._roll.know(
+            [KnownContract(model=model, contract=contract, first_seen_at=entry.logged_in_at, first_seen_from=instance)]
+        )
+        changes = table.login(entry)
+        self._roll.apply(changes)
+        target = table.target(instance)
+        result = Answered() if target is None else await self._pinger.ping(target)
+        status = table.instance(instance)
+        if status is None:
+            raise InstanceUnreachable(url, result.reason or "it logged out meanwhile")
+        return Login(status, created=bool(changes))
+
+    def logout(self, instance: InstanceId) -> None:
+        """Takes an instance off the lists at once; the directory follows in the background."""
+        self._roll.apply(self._roll.table.logout(instance))
+
+    async def _claim(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
+        """Asks for the name. Returns the fingerprint that holds it if it is not to be had."""
+        model = self._roll.table.model(entry.model)
+        others = () if model is None else [status for status in model.instances if status.entry.id != entry.id]
+        if model is not None and others and model.fingerprint != entry.fingerprint:
+            return model.fingerprint  # the directory may have lost its data, the table has not
+        with directory_patience():
+            return await self._directory.login(entry, contract)
+
+    async def _look_after(self, model: ModelName) -> None:
+        """Pings those who hold a name, and lets go of the dead, here and in the directory."""
+        await self._keeper.reconcile()
+        holder = self._roll.table.model(model)
+        if holder is not None:
+            targets = [self._roll.table.target(status.entry.id) for status in holder.instances]
+            await self._pinger.ping_all(target for target in targets if target is not None)
+        await self._keeper.flush()
+
+    async def _name_taken(self, model: ModelName, contract: Contract, holder: Fingerprint) -> NameTaken:
+        known = self._roll.contract(model, holder)
+        status = self._roll.table.model(model)
+        return NameTaken(
+            model,
+            [] if known is None else [str(each) for each in differences(known.contract, contract)],
+            [
+                Incumbent(each.entry.id, each.entry.url, each.state)
+                for each in (() if status is None else status.instances)
+            ],
+        )
