@@ -1,0 +1,1 @@
+../../../stubs/examples/digits/v1/digits_pb2.pyi

@@ -1,0 +1,1 @@
+../../../stubs/examples/model_a/v1/model_a_pb2.pyi

@@ -1,0 +1,4 @@
+from sklearn.pipeline import Step
+
+class StandardScaler(Step):
+    def __init__(self) -> None: ...
