@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self, final
@@ -109,19 +109,23 @@ class Acceptance(AsyncContextManagerMixin):
                 await self._withdraw()
 
     async def _carry_out(self, submissions: Sequence[_Submission]) -> Sequence[PublishRefused | None]:
-        outcome: list[PublishRefused | None] | None = None
+        # Whatever is not confirmed, by refusal, lost link or cancellation, must not stay queued without a message.
         try:
-            outcome = await self._create_and_publish(submissions)
-        finally:
-            # Whatever is not confirmed, by refusal, lost link or cancellation, must not stay queued without a message.
-            self._failed |= {
-                submission.task.id
-                for index, submission in enumerate(submissions)
-                if outcome is None or outcome[index] is not None or submission.abandoned
-            }
-            if self._failed:
-                self._some_failed.set()
-        return outcome
+            answers = await self._create_and_publish(submissions)
+        except BaseException:
+            self._take_back(submissions)
+            raise
+        self._take_back(
+            submission
+            for submission, refused in zip(submissions, answers, strict=True)
+            if refused is not None or submission.abandoned
+        )
+        return answers
+
+    def _take_back(self, submissions: Iterable[_Submission]) -> None:
+        self._failed.update(submission.task.id for submission in submissions)
+        if self._failed:
+            self._some_failed.set()
 
     async def _create_and_publish(self, submissions: Sequence[_Submission]) -> list[PublishRefused | None]:
         try:

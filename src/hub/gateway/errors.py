@@ -239,3 +239,16 @@ class TaskFailed(TaskError):
     @override
     def __str__(self) -> str:
         return f"task {self.task} {self.state.value}: {self.failure.message or self.failure.code}"
+
+
+@final
+class ContractMissing(HubError):
+    """A result was asked for as JSON, and this gateway has never seen the contract that it was written for."""
+
+    code = "contract_missing"
+    status = 503
+    title = "The contract of the result is not known here"
+
+    @override
+    def __str__(self) -> str:
+        return "the model has changed its contract since; ask with 'Accept: application/x-protobuf'"

@@ -1,0 +1,136 @@
+"""What is alive, with everything that is compiled from its contract."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, final
+
+import structlog
+from anyio import Event
+
+from hub.contract.errors import InvalidContract
+from hub.gateway.codec import Codec
+from hub.gateway.errors import CatalogMissing, ModelNotAlive, UnknownModel
+from hub.registry.snapshot import KnownModel, ModelsSnapshot
+from hub.vocabulary import Fingerprint, ModelName
+
+MAX_CODECS: Final = 512
+"""Contracts kept compiled: those in use, and former ones whose results may still be asked for."""
+
+_log = structlog.get_logger("hub.gateway")
+
+
+class Watch(AsyncIterator[ModelsSnapshot], Protocol):
+    """Follows the registry; see `hub.registry.watch.ModelWatch`."""
+
+    @property
+    def connected(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model with at least one live instance."""
+
+    known: KnownModel
+    codec: Codec
+
+    @property
+    def name(self) -> ModelName:
+        return self.known.name
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self.known.fingerprint
+
+
+@final
+class Catalog:
+    """The models, as the registry last told. It never asks: `follow` waits for what the registry has to tell.
+
+    While the registry is out of reach the last list stands; `connected` says so.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._told = False
+        self._known: Mapping[ModelName, KnownModel] = {}
+        self._served: dict[ModelName, ServedModel] = {}
+        self._codecs: OrderedDict[Fingerprint, Codec] = OrderedDict()
+        self._next = Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the list is there and fresh."""
+        return self._told and self._watch.connected
+
+    @property
+    def known(self) -> Mapping[ModelName, KnownModel]:
+        """Every model that the registry remembers, alive or not; empty before it was reached."""
+        return self._known
+
+    @property
+    def served(self) -> Sequence[ServedModel]:
+        """The models that are alive, by name; empty before the registry was reached."""
+        return [self._served[name] for name in sorted(self._served)]
+
+    async def follow(self) -> None:
+        """Takes in one list after the other. Never returns.
+
+        Raises:
+            HubError: The registry refuses us, for example because of a wrong token.
+        """
+        async for snapshot in self._watch:
+            self._take(snapshot)
+
+    async def changed(self) -> None:
+        """Waits for the next list; it may differ in anything, or in nothing that matters to the caller."""
+        await self._next.wait()
+
+    def find(self, name: str) -> ServedModel:
+        """The model of this name.
+
+        Raises:
+            UnknownModel: There never was one.
+            ModelNotAlive: There was one, and no instance of it is alive.
+            CatalogMissing: The registry has not been reached yet, so nobody can say.
+        """
+        served = self._served.get(ModelName(name))
+        if served is not None:
+            return served
+        if not self._told:
+            raise CatalogMissing
+        raise ModelNotAlive(name) if name in self._known else UnknownModel(name)
+
+    def codec(self, fingerprint: Fingerprint) -> Codec | None:
+        """What reads messages of this contract, or `None` if this gateway has not seen the contract."""
+        return self._codecs.get(fingerprint)
+
+    def _take(self, snapshot: ModelsSnapshot) -> None:
+        served: dict[ModelName, ServedModel] = {}
+        for name, known in snapshot.models.items():
+            codec = self._compiled(known)
+            if codec is not None and known.live:
+                served[name] = ServedModel(known=known, codec=codec)
+        while len(self._codecs) > max(MAX_CODECS, len(snapshot.models)):
+            self._codecs.popitem(last=False)
+        for name in served.keys() - self._served.keys():
+            _log.info("model is alive", model=name, instances=served[name].known.live)
+        for name in self._served.keys() - served.keys():
+            _log.info("model is gone", model=name)
+        self._known, self._served, self._told = snapshot.models, served, True
+        told, self._next = self._next, Event()
+        told.set()
+
+    def _compiled(self, known: KnownModel) -> Codec | None:
+        codec = self._codecs.get(known.fingerprint)
+        if codec is None:
+            try:
+                codec = Codec(known.contract)
+            except InvalidContract as error:  # the registry let it in, so its version of hub may be newer than ours
+                _log.error("model left out: its contract cannot be used here", model=known.name, reason=str(error))
+                return None
+            self._codecs[known.fingerprint] = codec
+        self._codecs.move_to_end(known.fingerprint)
+        return codec

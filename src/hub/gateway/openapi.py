@@ -1,0 +1,85 @@
+"""The API description of what is alive now (OpenAPI 3.1)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from importlib.resources import files
+from typing import final
+
+import msgspec
+
+from hub.gateway.catalog import Catalog
+from hub.gateway.openapi_model import ModelDescription, describe
+from hub.vocabulary import Fingerprint, ModelName
+
+_Objects = dict[str, msgspec.Raw]
+_Key = tuple[ModelName, Fingerprint]
+
+
+class _Static(msgspec.Struct, kw_only=True):
+    openapi: str
+    json_schema_dialect: str = msgspec.field(name="jsonSchemaDialect")
+    info: msgspec.Raw
+    tags: list[msgspec.Raw]
+    paths: _Objects
+    components: dict[str, _Objects]
+    security: list[dict[str, list[str]]] = []
+
+
+@final
+class Description:
+    """The document, encoded again only when the set of models or one of their contracts changes.
+
+    Args:
+        catalog: What is alive.
+        guarded: Whether clients need an API key.
+    """
+
+    def __init__(self, catalog: Catalog, *, guarded: bool) -> None:
+        self._catalog = catalog
+        self._static = _static(guarded=guarded)
+        self._parts: dict[_Key, ModelDescription] = {}
+        self._key: tuple[_Key, ...] | None = None
+        self._encoded = ("", b"")
+
+    def current(self) -> tuple[str, bytes]:
+        """The ETag and the document."""
+        served = {(model.name, model.fingerprint): model for model in self._catalog.served}
+        key = tuple(served)
+        if key != self._key:
+            self._parts = {key: self._parts.get(key) or describe(model) for key, model in served.items()}
+            document = self._document()
+            self._encoded = f'"{sha256(document).hexdigest()[:32]}"', document
+            self._key = key
+        return self._encoded
+
+    def _document(self) -> bytes:
+        parts, static = self._parts.values(), self._static
+        schemas = dict(static.components["schemas"])
+        paths = dict[str, msgspec.Raw]()
+        for part in parts:
+            schemas |= part.schemas
+            paths |= part.paths
+        return msgspec.json.encode(
+            msgspec.structs.replace(
+                static,
+                tags=[*(part.tag for part in parts), *static.tags],
+                paths={**paths, **static.paths},
+                components={**static.components, "schemas": schemas},
+            )
+        )
+
+
+def _static(*, guarded: bool) -> _Static:
+    source = (files("hub.gateway") / "openapi_static.json").read_bytes()
+    static = msgspec.json.decode(source, type=_Static)
+    if guarded:
+        schemes = {
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            "bearer": {"type": "http", "scheme": "bearer"},
+        }
+        static.components["securitySchemes"] = {
+            name: msgspec.Raw(msgspec.json.encode(scheme)) for name, scheme in schemes.items()
+        }
+        static.security = [{name: []} for name in schemes]
+    return static

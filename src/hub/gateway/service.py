@@ -1,0 +1,82 @@
+"""The gateway as a component of a process."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from anyio import TASK_STATUS_IGNORED, sleep_forever
+from anyio.abc import TaskStatus
+
+from hub.gateway.app import gateway_app
+from hub.gateway.catalog import Catalog
+from hub.gateway.dispatch import Dispatch
+from hub.gateway.long_polls import LongPolls
+from hub.http.client import open_client
+from hub.http.serve import serve
+from hub.lifecycle import running
+from hub.ports import Broker, ResultStore
+from hub.registry.client import RegistryClient
+from hub.registry.watch import ModelWatch
+from hub.settings import GatewaySettings
+from hub.supervision import unwrapped
+
+
+async def run_gateway(
+    settings: GatewaySettings,
+    *,
+    broker: Broker,
+    store: ResultStore,
+    task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
+) -> None:
+    """Runs a gateway until it is cancelled; then requests in flight may finish, and long polls are answered.
+
+    It starts without the registry too: until that is reached it is not ready, and answers 503 for every model.
+
+    Args:
+        settings: Where to listen, where the registry is, limits and keys.
+        broker: Open, and stays the caller's.
+        store: Open, and stays the caller's.
+        task_status: Gets the base URL when requests are answered.
+
+    Raises:
+        ConfigurationError: The address cannot be listened on.
+        RegistryRefused: The registry does not take our token.
+    """
+    with unwrapped():
+        await _run(settings, broker, store, task_status)
+
+
+async def _run(settings: GatewaySettings, broker: Broker, store: ResultStore, task_status: TaskStatus[str]) -> None:
+    polls = LongPolls()
+    async with open_client(connections=4) as http:
+        catalog = Catalog(ModelWatch(RegistryClient(settings.registry_url, http, token=settings.token)))
+        dispatch = Dispatch(
+            broker, store, patience=settings.publish_patience, result_ttl=settings.result_ttl, polls=polls
+        )
+        app = gateway_app(
+            catalog,
+            dispatch,
+            broker,
+            store,
+            polls,
+            keys=settings.keys,
+            body_limit=settings.body_limit,
+            call_wait=settings.call_wait,
+        )
+        # Left in the reverse order: requests end first, then nothing needs the groups and the catalog any more.
+        async with (
+            running(partial(_open, dispatch), name="dispatch"),
+            running(partial(_follow, catalog), name="catalog"),
+        ):
+            await serve(app, settings.gateway_bind, on_drain=polls.end_all, task_status=task_status)
+
+
+async def _open(dispatch: Dispatch, *, task_status: TaskStatus[None]) -> None:
+    async with dispatch:
+        task_status.started()
+        await sleep_forever()
+
+
+async def _follow(catalog: Catalog, *, task_status: TaskStatus[None]) -> None:
+    task_status.started()
+    await catalog.follow()
