@@ -11,6 +11,16 @@ import pytest
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.redis import Redis, redis
 
+_SERVERS_TO_BREAK = {"private_rabbitmq", "private_redis"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lets `-m "not kills_servers"` leave out what a server behind HUB_TEST_*_URL cannot be used for."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not _SERVERS_TO_BREAK.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.kills_servers)
+
 
 @pytest.fixture(
     scope="module",

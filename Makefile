@@ -1,0 +1,77 @@
+# CI, a laptop and the README share these targets. `make up` and `make test` work in a fresh clone.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+RUN := .venv/run.installed
+DEV := .venv/dev.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+
+MODELS ?= examples.model_a:ModelA examples.digits:Digits
+ARGS ?=
+
+.PHONY: help install up test check lint types generated docs fmt bench lock generate
+
+help: ## Show the targets.
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+install: $(DEV) ## Make .venv with everything that development needs.
+
+up: $(RUN) ## Run registry, gateway, dashboard and the examples in one process. MODELS=... ARGS=...
+	@exec $(BIN)/hub up $(MODELS) $(ARGS)
+
+test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest.
+	@scripts/need-servers.sh
+	$(BIN)/pytest $(ARGS)
+
+check: lint types generated docs ## Lint, types, import rules, generated-code drift, documentation.
+
+lint: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	@# ASYNC106: `from anyio import ...` is our style. ASYNC114, ASYNC9xx: off in flake8 by default; a checkpoint on
+	@# every path is not what our synchronous fast paths promise.
+	find src tests examples benchmarks scripts -name '*.py' -not -name '*_pb2.py' -print0 \
+		| xargs -0 $(BIN)/flake8-async --anyio --disable ASYNC106,ASYNC114,ASYNC9
+	cd protos && ../$(BIN)/buf lint
+	$(BIN)/pytest -q tests/frame/test_imports.py
+
+types: $(DEV)
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+generated: $(DEV)
+	PYTHON=$(BIN)/python scripts/check-generated.sh
+
+docs: $(RUN) ## Check the documentation: links, commands, settings.
+	$(BIN)/python scripts/check_docs.py
+
+fmt: $(DEV) ## Format and apply safe fixes.
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+	cd protos && ../$(BIN)/buf format --write
+
+bench: $(DEV) ## Run the benchmarks. ARGS=... goes to them.
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(DEV) ## Pin dependencies anew. ARGS=--upgrade takes the newest.
+	scripts/lock.sh $(ARGS)
+
+generate: $(DEV) ## Write the code that protos/ give.
+	PYTHON=$(BIN)/python scripts/generate.sh
+
+$(RUN): requirements/run.lock pyproject.toml
+	@scripts/make-venv.sh .venv
+	@echo "installing what hub runs with (once)"
+	@$(PIP) install --require-hashes --requirement requirements/run.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements/dev.lock pyproject.toml
+	@scripts/make-venv.sh .venv
+	@echo "installing what development needs (once)"
+	@$(PIP) install --require-hashes --requirement requirements/dev.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $(RUN) $@

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Fails when generated code is not what protos/ gives: edited by hand, stale, or left behind by a deleted .proto.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+scripts/generate.sh "$fresh"
+
+generated() {
+    (cd "$1" && find src stubs examples -type f \( -name '*_pb2.py' -o -name '*_pb2.pyi' \) | sort)
+}
+
+stale=
+diff -u --label committed --label generated <(generated .) <(generated "$fresh") || stale=1
+while read -r file; do
+    diff -u "$file" "$fresh/$file" || stale=1
+done < <(generated "$fresh")
+if [ -n "$stale" ]; then
+    echo "generated code differs from protos/: run \`make generate\` and commit what it changes" >&2
+    exit 1
+fi

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Pins every dependency, with hashes, for every platform and Python version at once. Keeps the present pins where
+# pyproject.toml allows them; arguments go to uv (--upgrade, --upgrade-package NAME).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+compile() {
+    .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+        --custom-compile-command "make lock" pyproject.toml "$@"
+}
+compile "$@" --group dev --output-file requirements/dev.lock
+compile --group build --group examples --constraints requirements/dev.lock --output-file requirements/run.lock

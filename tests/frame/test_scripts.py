@@ -1,0 +1,185 @@
+"""What `make` does on a machine that lacks something. The programs of that machine are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+SHELL_TOOLS = ("bash", "sh", "dirname", "chmod", "rm", "env", "cat", "mktemp")
+
+Machine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """Runs a script on a machine with nothing but a shell and the programs given as name="shell script"."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for tool in SHELL_TOOLS:
+        found = shutil.which(tool)
+        assert found
+        (programs / tool).symlink_to(found)
+
+    def run(script: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in more.items() if name.isupper()}
+        for name, text in more.items():
+            if name not in environment:
+                program = programs / name.replace("_", "-")
+                program.write_text(f"#!/bin/sh\n{text}\n")
+                program.chmod(0o755)
+        return subprocess.run(
+            [SCRIPTS / script, *arguments],
+            env={"PATH": str(programs), "POLICY_RC_D": str(tmp_path / "policy-rc.d"), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+@pytest.fixture
+def no_system_rabbitmq(tmp_path: Path) -> Path:
+    """A copy of scripts/ that does not see this machine's /usr/sbin."""
+    copy = tmp_path / "project" / "scripts"
+    shutil.copytree(SCRIPTS, copy)
+    script = copy / "need-servers.sh"
+    script.write_text(script.read_text().replace("/usr/sbin/rabbitmq-server", "/nowhere/rabbitmq-server"))
+    return copy
+
+
+def test_packages_are_installed_by_root_without_starting_services(machine: Machine, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = machine(
+        "apt-install.sh",
+        "redis-server",
+        id="echo 0",
+        apt_get=f'echo "$@" >>{log}; {tmp_path}/policy-rc.d; echo "policy $?" >>{log}',
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert log.read_text().splitlines() == [
+        "update -q",
+        "policy 101",
+        "install -q -y --no-install-recommends redis-server",
+        "policy 101",
+    ]
+    assert not (tmp_path / "policy-rc.d").exists()
+
+
+def test_a_policy_of_the_machine_is_left_alone(machine: Machine, tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 104\n")
+
+    done = machine("apt-install.sh", "redis-server", id="echo 0", apt_get="exit 0")
+
+    assert done.returncode == 0, done.stderr
+    assert "exit 104" in policy.read_text()
+
+
+def test_packages_are_installed_with_sudo_that_asks_nothing(machine: Machine, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = machine(
+        "apt-install.sh",
+        "chromium",
+        id="echo 1000",
+        sudo=f'echo "$@" >>{log}; shift; [ "$1" = true ] || exec "$@"',
+        apt_get="exit 0",
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "apt-get install -q -y --no-install-recommends chromium" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    "programs",
+    [
+        pytest.param({"id": "echo 1000", "apt_get": "exit 0"}, id="no sudo"),
+        pytest.param({"id": "echo 1000", "apt_get": "exit 0", "sudo": "exit 1"}, id="sudo asks"),
+        pytest.param({"id": "echo 0"}, id="no apt-get"),
+        pytest.param({"id": "echo 0", "apt_get": "exit 100"}, id="apt-get fails"),
+    ],
+)
+def test_packages_that_may_not_be_installed_are_a_failure(machine: Machine, programs: dict[str, str]) -> None:
+    assert machine("apt-install.sh", "redis-server", **programs).returncode != 0
+
+
+def test_a_machine_that_has_the_servers_needs_nothing(machine: Machine) -> None:
+    done = machine("need-servers.sh", rabbitmq_server="", redis_server="", chromium="", apt_get="exit 100", id="echo 0")
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_missing_servers_are_installed(machine: Machine, no_system_rabbitmq: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = machine(
+        str(no_system_rabbitmq / "need-servers.sh"), redis_server="", id="echo 0", apt_get=f"echo $@ >>{log}"
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "recommends rabbitmq-server chromium" in log.read_text()
+
+
+def test_missing_servers_stop_the_tests_with_both_repairs(machine: Machine, no_system_rabbitmq: Path) -> None:
+    done = machine(str(no_system_rabbitmq / "need-servers.sh"), id="echo 1000")
+
+    assert done.returncode == 1
+    for package, variable in (
+        ("rabbitmq-server", "HUB_TEST_AMQP_URL"),
+        ("redis-server", "HUB_TEST_REDIS_URL"),
+        ("chromium", "HUB_TEST_CHROMIUM"),
+    ):
+        assert f"apt-get install {package}" in done.stderr
+        assert variable in done.stderr
+
+
+def test_given_servers_are_taken_and_what_they_cannot_do_is_said(machine: Machine, no_system_rabbitmq: Path) -> None:
+    done = machine(
+        str(no_system_rabbitmq / "need-servers.sh"),
+        id="echo 1000",
+        my_chromium="",
+        HUB_TEST_AMQP_URL="amqp://elsewhere",
+        HUB_TEST_REDIS_URL="redis://elsewhere",
+        HUB_TEST_CHROMIUM="my-chromium",
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "not kills_servers" in done.stderr
+
+
+def test_an_old_python_is_named_with_its_repair(machine: Machine, tmp_path: Path) -> None:
+    done = machine("make-venv.sh", str(tmp_path / "venv"), python3="exit 1")
+
+    assert done.returncode == 1
+    assert "3.11 or newer" in done.stderr
+
+
+def test_a_python_without_ensurepip_gets_it_from_debian(machine: Machine, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    python = f'case "$2" in *ensurepip*) exit 1;; esac; [ "$2" = venv ] && echo venv "$3" >>{log}; exit 0'
+    done = machine("make-venv.sh", str(tmp_path / "venv"), python3=python, id="echo 0", apt_get=f'echo "$@" >>{log}')
+
+    assert done.returncode == 0, done.stderr
+    assert log.read_text().splitlines()[1:] == [
+        "install -q -y --no-install-recommends python3-venv",
+        f"venv {tmp_path / 'venv'}",
+    ]
+
+
+def test_a_python_without_ensurepip_names_the_repair(machine: Machine, tmp_path: Path) -> None:
+    python = 'case "$2" in *ensurepip*) exit 1;; esac; exit 0'
+    done = machine("make-venv.sh", str(tmp_path / "venv"), python3=python, id="echo 1000")
+
+    assert done.returncode == 1
+    assert "apt-get install python3-venv" in done.stderr
+
+
+def test_the_scripts_are_executable() -> None:
+    assert [path.name for path in SCRIPTS.glob("*.sh") if not os.access(path, os.X_OK)] == []
