@@ -191,13 +191,20 @@ class TaskRecord:
 
 
 def _timestamp(seconds: float) -> Timestamp:
-    whole, nanos = divmod(round(seconds * _NANO), _NANO)
+    whole, nanos = _split(seconds)
     return Timestamp(seconds=whole, nanos=nanos)
 
 
 def _duration(seconds: float) -> Duration:
-    whole, nanos = divmod(round(seconds * _NANO), _NANO)
+    whole, nanos = _split(seconds)
     return Duration(seconds=whole, nanos=nanos)
+
+
+def _split(seconds: float) -> tuple[int, int]:
+    """Whole seconds and nanoseconds, such that `_seconds` gives back the very same number."""
+    whole, fraction = divmod(seconds, 1.0)  # before scaling: a double cannot hold nanoseconds since 1970
+    carry, nanos = divmod(round(fraction * _NANO), _NANO)
+    return int(whole) + carry, nanos
 
 
 def _seconds(value: Timestamp | Duration) -> float:
