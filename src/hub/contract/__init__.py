@@ -1,3 +1,17 @@
 """Contracts: what a model takes and gives back, and everything that is computed from it."""
 
-from hub.contract.contract import Contract as Contract
+from hub.contract.contract import Contract as Contract, contract_of as contract_of
+from hub.contract.differences import (
+    Difference as Difference,
+    DifferenceKind as DifferenceKind,
+    differences as differences,
+)
+from hub.contract.errors import (
+    InvalidContract as InvalidContract,
+    InvalidDocument as InvalidDocument,
+    MalformedJson as MalformedJson,
+    NoJsonForm as NoJsonForm,
+    Problem as Problem,
+)
+from hub.contract.loaded import LoadedContract as LoadedContract, load as load
+from hub.contract.transcoder import Transcoder as Transcoder

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from typing import Final
 
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.message import DecodeError
+
+from hub.contract.closure import closure_of
+from hub.contract.errors import InvalidContract
+from hub.contract.pool import pool_of
+from hub.v1 import contract_pb2
 from hub.vocabulary import Fingerprint
+
+MAX_BYTES: Final = 2 * 1024 * 1024
+"""Size of a serialized contract that `Contract.decode` takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +35,64 @@ class Contract:
     response: str
     files: bytes
     fingerprint: Fingerprint
+
+    def encode(self) -> bytes:
+        """Serializes to `hub.v1.Contract`."""
+        message = contract_pb2.Contract(request=self.request, response=self.response)
+        message.files.ParseFromString(self.files)
+        return message.SerializeToString(deterministic=True)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Contract:
+        """Reads a serialized `hub.v1.Contract` of anybody, canonical or not.
+
+        Raises:
+            InvalidContract: `data` is something else, a file or a message is missing, or a limit is exceeded.
+        """
+        if len(data) > MAX_BYTES:
+            raise InvalidContract(f"{len(data)} bytes; at most {MAX_BYTES} are taken")
+        try:
+            message = contract_pb2.Contract.FromString(data)
+        except DecodeError as error:
+            raise InvalidContract(f"not a serialized hub.v1.Contract: {error}") from error
+        pool = pool_of(message.files)
+        try:
+            request = pool.FindMessageTypeByName(message.request)
+            response = pool.FindMessageTypeByName(message.response)
+        except KeyError as error:
+            raise InvalidContract(f"its files do not declare the message that it names: {error}") from error
+        return contract_of(request, response)
+
+
+def contract_of(request: Descriptor, response: Descriptor) -> Contract:
+    """The contract of a model that takes `request` and gives back `response`.
+
+    The descriptors may come from generated code or from any pool. The fingerprint changes exactly when something does
+    that decides the wire or the JSON form of either message, or the name or the place of a declaration.
+
+    Raises:
+        InvalidContract: The two messages come from pools that contradict each other.
+    """
+    files = closure_of([request, response]) if request.file.pool is response.file.pool else _joined(request, response)
+    serialized = files.SerializeToString(deterministic=True)
+    digest = hashlib.sha256()
+    for part in (request.full_name.encode(), response.full_name.encode(), serialized):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return Contract(
+        request=request.full_name,
+        response=response.full_name,
+        files=serialized,
+        fingerprint=Fingerprint(digest.hexdigest()),
+    )
+
+
+def _joined(request: Descriptor, response: Descriptor) -> FileDescriptorSet:
+    """The closure of messages from two pools."""
+    files = {file.name: file for descriptor in (request, response) for file in closure_of([descriptor]).file}
+    pool = pool_of(FileDescriptorSet(file=files.values()))
+    try:
+        found = [pool.FindMessageTypeByName(descriptor.full_name) for descriptor in (request, response)]
+    except KeyError as error:
+        raise InvalidContract(f"request and response come from different versions of a file: {error}") from error
+    return closure_of(found)

@@ -1,0 +1,115 @@
+"""What can be wrong with a contract, with a document that a client sent, and with a message that has no JSON form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from hub.errors import HubError
+
+
+class InvalidContract(HubError):
+    """Descriptors that hub cannot take as a contract: damaged, incomplete, too big, or at odds with protobuf's own."""
+
+    code = "invalid_contract"
+    status = 422
+    title = "Invalid contract"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"the descriptors are no contract: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One bad place of a JSON document.
+
+    Attributes:
+        pointer: JSON pointer (RFC 6901) to the place; empty for the whole document.
+        message: What is wrong there and what would be right.
+    """
+
+    pointer: str
+    message: str
+
+
+class InvalidDocument(HubError):
+    """A JSON document that is not the ProtoJSON form of a message. Every bad field is listed, up to a limit."""
+
+    code = "invalid_document"
+    status = 422
+    title = "The document does not fit the message"
+
+    def __init__(self, message: str, problems: Sequence[Problem]) -> None:
+        super().__init__(message, problems)
+        self.message = message
+        self.problems = tuple(problems)
+
+    @override
+    def __str__(self) -> str:
+        places = "; ".join(f"{problem.pointer or 'the document'}: {problem.message}" for problem in self.problems)
+        return f"not a {self.message} in JSON: {places}"
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"errors": [{"pointer": problem.pointer, "message": problem.message} for problem in self.problems]}
+
+
+class MalformedJson(HubError):
+    """Bytes that are no JSON text (RFC 8259) at all.
+
+    Attributes:
+        line: Line of the first byte that cannot stand there, from 1.
+        column: Byte in that line, from 1.
+    """
+
+    code = "malformed_json"
+    status = 400
+    title = "Malformed JSON"
+
+    def __init__(self, reason: str, line: int, column: int) -> None:
+        super().__init__(reason, line, column)
+        self.reason = reason
+        self.line = line
+        self.column = column
+
+    @override
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}: {self.reason}"
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"line": self.line, "column": self.column}
+
+
+class NoJsonForm(HubError):
+    """A message that ProtoJSON cannot express, such as a `Timestamp` in the year 10000 or an `Any` of unknown type.
+
+    Its author has to change it; binary protobuf can still carry it.
+    """
+
+    code = "no_json_form"
+    status = 502
+    title = "The message has no JSON form"
+
+    def __init__(self, message: str, problem: Problem) -> None:
+        super().__init__(message, problem)
+        self.message = message
+        self.problem = problem
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.message} has no JSON form: {self.problem.pointer or 'the message'}: {self.problem.message}"
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"errors": [{"pointer": self.problem.pointer, "message": self.problem.message}]}

@@ -1,0 +1,106 @@
+"""JSON text (RFC 8259) to plain values, with what a fast parser leaves out: duplicate names, and where it stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import Final, TypeAlias, cast
+
+import msgspec
+
+from hub.contract.errors import MalformedJson
+from hub.contract.refusal import Place
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+
+TOO_DEEP: Final = "nested too deep"
+
+_LONG_NUMBER: Final = 1000
+"""Digits of an integer that is beyond every type; Python refuses to read much longer ones."""
+
+_decoder: Final = msgspec.json.Decoder()
+_POSITION: Final = re.compile(r"^(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?$")
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+
+
+def parse(text: bytes) -> JsonValue:
+    """The value of `text`. Of a name that an object has twice, the last one counts; see `has_duplicates`.
+
+    Raises:
+        MalformedJson: `text` is no JSON in UTF-8.
+    """
+    try:
+        return cast("JsonValue", _decoder.decode(text))  # what a JSON parser returns
+    except msgspec.ValidationError:
+        # A number beyond the range of a double. It is read as infinite, and the reader of the field refuses it.
+        return cast("JsonValue", json.loads(text, parse_int=_integer))
+    except msgspec.DecodeError as error:
+        raise _malformed(text, str(error)) from error
+    except UnicodeDecodeError as error:
+        raise _not_utf8(text) from error
+    except RecursionError as error:
+        raise MalformedJson(TOO_DEEP, 1, 1) from error
+
+
+def has_duplicates(text: bytes, names: int) -> bool:
+    """Whether an object of `text` has a name twice.
+
+    Args:
+        text: Well-formed JSON.
+        names: Members of all objects that a parser which drops duplicates has found.
+    """
+    # A colon stands after each name; others can only be in strings. So this decides most documents at once.
+    if text.count(b":") == names:
+        return False
+    return _STRING.sub(b"", text).count(b":") != names
+
+
+def duplicates(text: bytes) -> list[Place]:
+    """The place of each name that an object of well-formed `text` has more than once."""
+    marked: dict[int, tuple[dict[str, JsonValue], list[str]]] = {}
+
+    def note(members: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+        unique = dict(members)
+        if len(unique) != len(members):
+            counted = Counter(name for name, _ in members)
+            marked[id(unique)] = (unique, [name for name, times in counted.items() if times > 1])
+        return unique
+
+    root = cast("JsonValue", json.loads(text, object_pairs_hook=note, parse_int=_integer))
+    places: list[Place] = []
+    waiting: list[tuple[Place, JsonValue]] = [((), root)]
+    while waiting and marked:
+        place, value = waiting.pop()
+        if isinstance(value, dict):
+            if id(value) in marked:
+                places.extend((*place, name) for name in marked[id(value)][1])
+            waiting.extend(((*place, name), member) for name, member in value.items())
+        elif isinstance(value, list):
+            waiting.extend(((*place, index), item) for index, item in enumerate(value))
+    return places
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < _LONG_NUMBER else float(digits)
+
+
+def _malformed(text: bytes, message: str) -> MalformedJson:
+    match = _POSITION.match(message)
+    reason, byte = match.groups() if match else (message, None)
+    if byte is None:
+        reason = "the text ends too early"
+    return _at(text, reason or message, len(text) if byte is None else int(byte))
+
+
+def _not_utf8(text: bytes) -> MalformedJson:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return _at(text, "not UTF-8", error.start)
+    return _at(text, "not UTF-8", 0)
+
+
+def _at(text: bytes, reason: str, offset: int) -> MalformedJson:
+    line_start = text.rfind(b"\n", 0, offset) + 1
+    return MalformedJson(reason, text.count(b"\n", 0, offset) + 1, offset - line_start + 1)

@@ -1,0 +1,109 @@
+"""Regular expressions of the strings that ProtoJSON gives a meaning to.
+
+The transcoder matches with them and the JSON Schema publishes them, so that the two cannot disagree. All are written
+in the part of the syntax that Python, ECMA-262, RE2 and Rust read alike (no look-around); `whole()` anchors one for JSON Schema.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+def whole(pattern: str) -> str:
+    """`pattern`, anchored at both ends as JSON Schema needs it."""
+    return f"^(?:{pattern})$"
+
+
+def decimal_up_to(limit: int) -> str:
+    """Decimal integers from 0 to `limit`, without leading zeros."""
+    digits = str(limit)
+    shorter = len(digits) - 1
+    choices = ["0"]
+    if shorter > 0:
+        choices.append(f"[1-9][0-9]{{0,{shorter - 1}}}")
+    for index, digit in enumerate(digits):
+        first = 1 if index == 0 else 0
+        if int(digit) > first:
+            rest = len(digits) - index - 1
+            choices.append(f"{digits[:index]}[{first}-{int(digit) - 1}]" + (f"[0-9]{{{rest}}}" if rest else ""))
+    if limit > 0:
+        choices.append(digits)
+    return "|".join(choices)
+
+
+def integer_key(low: int, high: int) -> str:
+    """Integers as the keys of maps: canonical, so that two keys never mean the same."""
+    negative = f"|-(?:{decimal_up_to(-low).removeprefix('0|')})" if low < 0 else ""
+    return f"{decimal_up_to(high)}{negative}"
+
+
+def quoted_integer(low: int, high: int) -> str:
+    """Integers within strings: any decimal number in range, a fraction of zeros, and exponents.
+
+    With an exponent, the number may have one digit less than the limit has; a regular expression of sensible size
+    cannot tell more.
+    """
+    digits = len(str(high)) - 1
+    mantissas = "|".join(
+        f"(?:0|[1-9][0-9]{{0,{digits - exponent - 1}}})"
+        + (f"(?:\\.[0-9]{{1,{exponent}}}0*)?" if exponent else "(?:\\.0+)?")
+        + f"[eE]\\+?0*{exponent}"
+        for exponent in range(digits)
+    )
+    sign = "-?" if low < 0 else ""
+    return f"(?:{decimal_up_to(high)}|-(?:{decimal_up_to(-low)}))(?:\\.0+)?|{sign}(?:{mantissas})"
+
+
+def quoted_number(largest: str, exponent: int) -> str:
+    """Numbers within strings that are surely within the range of a floating point type.
+
+    Either one digit, an optional fraction and an exponent, in the full range; or up to 21 digits before the point,
+    which is what any program writes when it uses no exponent.
+
+    Args:
+        largest: The digits of the largest finite value, without the point.
+        exponent: Its decimal exponent.
+    """
+    below = "|".join(
+        f"{largest[0]}\\.{largest[1:index]}[0-{int(digit) - 1}][0-9]*"
+        for index, digit in enumerate(largest)
+        if index > 0 and digit != "0"
+    )
+    smaller_first = f"[1-{int(largest[0]) - 1}](?:\\.[0-9]+)?|" if largest[0] != "1" else ""
+    at_limit = f"(?:{smaller_first}{below}|{_prefixes(largest)})[eE]\\+?0*{exponent}"
+    normalized = f"[0-9](?:\\.[0-9]+)?[eE](?:\\+?0*(?:{decimal_up_to(exponent - 1)})|-[0-9]+)"
+    plain = "(?:0|[1-9][0-9]{0,20})(?:\\.[0-9]+)?"
+    moderate = f"(?:[eE](?:\\+?0*(?:{decimal_up_to(exponent - 22)})|-[0-9]+))?"
+    return f"-?(?:{normalized}|{at_limit}|{plain}{moderate})"
+
+
+def _prefixes(largest: str) -> str:
+    """The largest value itself, and what is left of it when digits are cut off at the end."""
+    return f"{largest[0]}(?:\\.(?:" + "|".join(largest[1:end] for end in range(2, len(largest) + 1)) + ")0*)?"
+
+
+_MONTH_AND_DAY: Final = (
+    "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+)
+_INNER_YEAR: Final = "(?:000[2-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
+_LEAP_YEAR: Final = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
+_HOUR_AND_MINUTE: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_TIME: Final = f"T{_HOUR_AND_MINUTE}:[0-5][0-9](?:\\.[0-9]{{1,9}})?"
+
+TIMESTAMP: Final = (
+    f"(?:{_INNER_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29){_TIME}(?:Z|[+-]{_HOUR_AND_MINUTE})"
+    f"|(?:0001|9999)-{_MONTH_AND_DAY}{_TIME}Z"
+)
+"""RFC 3339, from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z, at most nine digits of a second. In the first
+and the last year, where an offset could lead out of that range, it has to be `Z`."""
+
+DURATION: Final = f"-?(?:{decimal_up_to(315_576_000_000)})(?:\\.[0-9]{{1,9}})?s"
+"""Seconds within about ±10000 years, at most nine digits of a second."""
+
+FIELD_MASK: Final = "[^_]*"
+"""Paths in lowerCamelCase, separated by commas."""
+
+_SIXTY_FOUR: Final = "[A-Za-z0-9+/_-]"
+BASE64: Final = f"(?:{_SIXTY_FOUR}{{4}})*(?:{_SIXTY_FOUR}{{2}}(?:==)?|{_SIXTY_FOUR}{{3}}=?)?"
+"""Base64 in the standard or the URL-safe alphabet (RFC 4648), with or without padding."""

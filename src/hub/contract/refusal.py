@@ -1,0 +1,49 @@
+"""How readers and writers of single values report what they cannot take; never leaves the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from typing_extensions import Self
+
+from hub.contract.errors import Problem
+
+MAX_PROBLEMS: Final = 100
+"""Bad places that one error lists; a document can have millions."""
+
+MAX_NESTING: Final = 100
+"""Messages within messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
+
+Place = tuple[str | int, ...]
+"""Member names and list indices, outermost first."""
+
+
+class Refusal(Exception):
+    """Bad values, each with its place relative to the value that was read.
+
+    Paths are put together while the exception passes outwards, so good documents pay nothing for them.
+    """
+
+    def __init__(self, reason: str, place: Place = ()) -> None:
+        super().__init__(reason)
+        self.found: Sequence[tuple[Place, str]] = [(place, reason)]
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[Place, str]]) -> Self:
+        refusal = cls(found[0][1])
+        refusal.found = found
+        return refusal
+
+    def under(self, token: str | int) -> list[tuple[Place, str]]:
+        """What was found, seen from one level further out."""
+        return [((token, *place), reason) for place, reason in self.found]
+
+
+def problems_of(found: Iterable[tuple[Place, str]]) -> list[Problem]:
+    return [Problem(pointer(place), reason) for place, reason in found][:MAX_PROBLEMS]
+
+
+def pointer(place: Place) -> str:
+    """`place` as a JSON pointer (RFC 6901)."""
+    return "".join("/" + str(token).replace("~", "~0").replace("/", "~1") for token in place)

@@ -1,0 +1,98 @@
+"""JSON to protobuf and back for one message type, compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, final
+
+import msgspec
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from hub.contract import jsontext
+from hub.contract.closure import files_of, messages_of
+from hub.contract.errors import InvalidDocument, NoJsonForm
+from hub.contract.reading import MessageReaders
+from hub.contract.refusal import Place, Refusal, problems_of
+from hub.contract.writing import MessageWriters
+from hub.errors import Undecodable
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+@final
+class Transcoder:
+    """Turns ProtoJSON documents into one message and back.
+
+    It follows https://protobuf.dev/programming-guides/json/; `docs/protojson.md` lists where it is stricter than
+    `google.protobuf.json_format`. It may be used from several threads.
+
+    Args:
+        descriptor: The message; from generated code or from any pool.
+        types: The messages that an `Any` may hold, by full name; by default those of the files that `descriptor`
+            refers to.
+    """
+
+    def __init__(self, descriptor: Descriptor, types: Mapping[str, Descriptor] | None = None) -> None:
+        self.descriptor: Final = descriptor
+        self._class: Final = GetMessageClass(descriptor)
+        known = messages_of(files_of([descriptor])) if types is None else types
+        self._read: Final = MessageReaders(known).of(descriptor)
+        self._write: Final = MessageWriters(known, including_defaults=False).of(descriptor)
+        self._write_with_defaults: Final = MessageWriters(known, including_defaults=True).of(descriptor)
+
+    def parse_json(self, text: bytes) -> Message:
+        """Reads a JSON document into a new message of the descriptor's own class.
+
+        Raises:
+            MalformedJson: `text` is not JSON.
+            InvalidDocument: It is not the message; all bad fields are listed.
+        """
+        document = jsontext.parse(text)
+        message = self._class()
+        found: list[tuple[Place, str]] = []
+        names = -1
+        try:
+            names = self._read(message, document, 1)
+        except Refusal as refusal:
+            found += refusal.found
+        if names < 0 or jsontext.has_duplicates(text, names):
+            found += [(place, "given more than once") for place in jsontext.duplicates(text)]
+            if found:
+                raise InvalidDocument(self.descriptor.full_name, problems_of(found))
+        return message
+
+    def decode_json(self, text: bytes) -> bytes:
+        """Reads a JSON document and serializes the message, deterministically. Raises what `parse_json` does."""
+        return self._class.SerializeToString(self.parse_json(text), deterministic=True)
+
+    def encode_json(self, message: Message | bytes, *, including_defaults: bool = False) -> bytes:
+        """Writes a message, or its serialized form, as compact JSON in UTF-8.
+
+        Args:
+            message: Of the descriptor's full name; it may come from another pool.
+            including_defaults: Also write the fields that cannot tell "unset" from their default when they have it,
+                as `always_print_fields_with_no_presence` of `json_format` does.
+
+        Raises:
+            Undecodable: `message` is bytes of something else.
+            NoJsonForm: The message has a value that JSON cannot express.
+        """
+        own = message if isinstance(message, self._class) else self._parse(message)
+        try:
+            document = (self._write_with_defaults if including_defaults else self._write)(own)
+        except Refusal as refusal:
+            raise NoJsonForm(self.descriptor.full_name, problems_of(refusal.found)[0]) from refusal
+        return _encoder.encode(document)
+
+    def _parse(self, message: Message | bytes) -> Message:
+        full_name = self.descriptor.full_name
+        if isinstance(message, Message):
+            if message.DESCRIPTOR.full_name != full_name:
+                raise Undecodable(full_name, f"it is a {message.DESCRIPTOR.full_name}")
+            message = type(message).SerializePartialToString(message)
+        try:
+            return self._class.FromString(message)
+        except DecodeError as error:
+            raise Undecodable(full_name, str(error)) from error

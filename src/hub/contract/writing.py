@@ -1,0 +1,118 @@
+"""Messages to JSON, compiled once for each descriptor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, final
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from hub.contract.fields import json_fields
+from hub.contract.floats import shortest_float32s
+from hub.contract.jsontext import JsonValue
+from hub.contract.refusal import Refusal
+from hub.contract.scalars import Writer, scalar_writer, write_key
+from hub.contract.well_known import WELL_KNOWN
+from hub.contract.well_known_writing import well_known_writer
+
+MessageWriter: TypeAlias = Callable[[Message], JsonValue]
+"""Gives the JSON value of a message. Raises `Refusal` for what has none."""
+
+
+@final
+class MessageWriters:
+    """The message writers of one closure.
+
+    Args:
+        types: What an `Any` may hold, by full name.
+        including_defaults: Whether fields that cannot tell "unset" from their default are written when they have it:
+            numbers, strings and enums of proto3 without `optional`, lists, and maps.
+    """
+
+    def __init__(self, types: Mapping[str, Descriptor], *, including_defaults: bool) -> None:
+        self.types: Final = types
+        self._including_defaults = including_defaults
+        self._writers: Final[dict[str, MessageWriter]] = {}
+
+    def of(self, message: Descriptor) -> MessageWriter:
+        """The writer of `message`; compiled at the first call."""
+        writer = self._writers.get(message.full_name)
+        if writer is not None:
+            return writer
+        if message.full_name in WELL_KNOWN:
+            writer = self._writers[message.full_name] = well_known_writer(message, self)
+            return writer
+        fields: dict[FieldDescriptor, tuple[str, Writer | None]] = {}
+        defaults: dict[str, JsonValue] = {}
+        writer = self._writers[message.full_name] = _message_writer(message, fields, defaults)
+        for field in json_fields(message):
+            fields[field.descriptor] = (field.json_name, self._field_writer(field.descriptor))
+            if self._including_defaults and not field.descriptor.is_extension and not field.descriptor.has_presence:
+                defaults[field.json_name] = _default(field.descriptor)
+        return writer
+
+    def _field_writer(self, field: FieldDescriptor) -> Writer | None:
+        value_type = field.message_type
+        if value_type is not None and value_type.GetOptions().map_entry:
+            value_field = value_type.fields_by_name["value"]
+            write = self._value_writer(value_field)
+            if write is None:
+                return lambda entries: {write_key(key): entries[key] for key in entries}
+            return lambda entries: {write_key(key): write(entries[key]) for key in entries}
+        write = self._value_writer(field)
+        if not field.is_repeated:
+            return write
+        if write is None:
+            return list
+        if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
+            return _float_list_writer(write)
+        return lambda items: [write(item) for item in items]
+
+    def _value_writer(self, field: FieldDescriptor) -> Writer | None:
+        return scalar_writer(field) if field.message_type is None else self.of(field.message_type)
+
+
+def _message_writer(
+    message: Descriptor,
+    fields: Mapping[FieldDescriptor, tuple[str, Writer | None]],
+    defaults: Mapping[str, JsonValue],
+) -> MessageWriter:
+    # Taken from the class: a field may be called ListFields too.
+    list_fields = GetMessageClass(message).ListFields
+
+    def write(value: Message) -> JsonValue:
+        document: dict[str, JsonValue] = dict(defaults)
+        name = ""
+        try:
+            for field, content in list_fields(value):
+                name, write_field = fields[field]
+                document[name] = content if write_field is None else write_field(content)
+        except Refusal as refusal:
+            raise Refusal.of(refusal.under(name)) from None
+        return document
+
+    return write
+
+
+def _float_list_writer(write: Writer) -> Writer:
+    def write_list(items: Any) -> JsonValue:
+        values: list[float] = list(items)
+        # The sum of finite single precision numbers is finite in double precision.
+        total = sum(values)
+        if total - total == 0:
+            return [*shortest_float32s(values)]
+        return [write(item) for item in values]
+
+    return write_list
+
+
+def _default(field: FieldDescriptor) -> JsonValue:
+    if field.is_repeated:
+        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+        return {} if is_map else []
+    write = scalar_writer(field)
+    default: Any = field.default_value
+    value: JsonValue = default if write is None else write(default)
+    return value
