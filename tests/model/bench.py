@@ -1,0 +1,272 @@
+"""What tests of the worker need: small models, tasks, and a broker and a store that can be watched and broken."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+from typing_extensions import override
+
+import hub
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.brokers import BrokerOptions
+from hub.brokers.memory import MemoryBroker
+from hub.contract import Contract
+from hub.errors import LinkLost, PublishRefused
+from hub.model.worker import Worker, WorkerOptions
+from hub.ports import (
+    Absent,
+    Broker,
+    BrokerStatistics,
+    Consumer,
+    Delivery,
+    Publication,
+    QueueDepth,
+    ResultStore,
+    Start,
+    StoreStatistics,
+)
+from hub.stores.memory import MemoryStore
+from hub.stores.options import StoreOptions
+from hub.task import Outcome, Task, TaskRecord
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, new_task_id
+
+PATIENCE: Final = 20.0
+"""Seconds that any one wait of these tests may take."""
+
+ECHO: Final = ModelName("Echo")
+INSTANCE: Final = InstanceId("instance-1")
+CONTRACT: Final = Contract(
+    request="examples.model_a.v1.ModelARequest",
+    response="examples.model_a.v1.ModelAResponse",
+    files=b"",
+    fingerprint=Fingerprint("f" * 64),
+)
+
+Behaviour = Callable[[str], Awaitable[str]]
+
+
+class Echo(hub.Model[ModelARequest, ModelAResponse]):
+    """Answers with what `behaviour` makes of the text, by default the text itself."""
+
+    concurrency = 3
+
+    def __init__(self, behaviour: Behaviour | None = None) -> None:
+        self.behaviour = behaviour
+        self.running = 0
+        self.most_running = 0
+        self.seen: list[str] = []
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        self.running += 1
+        self.most_running = max(self.running, self.most_running)
+        self.seen.append(request.messages)
+        try:
+            reply = request.messages if self.behaviour is None else await self.behaviour(request.messages)
+        finally:
+            self.running -= 1
+        return ModelAResponse(reply=reply)
+
+
+def task(text: str = "", *, model: ModelName = ECHO, fingerprint: Fingerprint = CONTRACT.fingerprint) -> Task:
+    body = ModelARequest(messages=text).SerializeToString()
+    return Task(id=new_task_id(), model=model, body=body, fingerprint=fingerprint, created_at=1_700_000_000.0)
+
+
+def publication(*tasks: Task, queue: ModelName = ECHO) -> list[Publication]:
+    return [
+        Publication(queue=queue, body=each.encode(), message_id=each.id, timestamp=each.created_at) for each in tasks
+    ]
+
+
+async def submit(broker: Broker, store: ResultStore, *tasks: Task) -> None:
+    """What a gateway does: record first, then publish."""
+    await broker.declare(ECHO)
+    await store.create(tasks)
+    assert await broker.publish(publication(*tasks)) == [None] * len(tasks)
+
+
+async def ended(store: ResultStore, each: Task) -> TaskRecord:
+    """The record of a task once it has ended."""
+    record = await store.changed(each.id, after=0, until_terminal=True)
+    assert not isinstance(record, Absent)
+    return record
+
+
+async def reply_of(store: ResultStore, each: Task) -> str:
+    outcome = (await ended(store, each)).outcome
+    assert outcome is not None
+    assert outcome.body is not None, outcome.failure
+    return ModelAResponse.FromString(outcome.body).reply
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets the others work until it is so; the caller bounds the wait."""
+    while not condition():
+        await anyio.lowlevel.checkpoint()
+
+
+def worker(
+    model: Echo,
+    broker: Broker,
+    store: ResultStore,
+    *,
+    instance: InstanceId = INSTANCE,
+    start_patience: float = 5.0,
+    store_patience: float = 5.0,
+    drain_grace: float = 5.0,
+    debug: bool = False,
+) -> Worker:
+    return Worker(
+        model,
+        contract=CONTRACT,
+        instance=instance,
+        broker=broker,
+        store=store,
+        options=WorkerOptions(
+            start_patience=start_patience, store_patience=store_patience, drain_grace=drain_grace, debug=debug
+        ),
+    )
+
+
+class BreakableStore(ResultStore):
+    """A memory store that can be put out of reach, and that remembers which outcomes it has confirmed.
+
+    Attributes:
+        down: Every call raises `LinkLost`.
+        deaf: `finish` is carried out, but its answer is lost.
+        confirmed: Tasks whose end was confirmed to the caller, by `finish` or by `start`.
+        groups: Sizes of the groups that `finish` was called with.
+    """
+
+    def __init__(self) -> None:
+        self.inner = MemoryStore(StoreOptions())
+        self.down = False
+        self.deaf = False
+        self.confirmed: set[TaskId] = set()
+        self.groups: list[int] = []
+        self.starts = 0
+
+    @property
+    @override
+    def channel(self) -> str:
+        return self.inner.channel
+
+    @override
+    async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
+        return await self.inner.create(tasks)
+
+    @override
+    async def withdraw(self, task_ids: Sequence[TaskId]) -> None:
+        await self.inner.withdraw(task_ids)
+
+    @override
+    async def start(self, tasks: Sequence[Task], instance: InstanceId) -> Sequence[Start]:
+        self._reach()
+        self.starts += 1
+        starts = await self.inner.start(tasks, instance)
+        self._reach()
+        for each, start in zip(tasks, starts, strict=True):
+            if start.state is None or start.state.terminal:
+                self.confirmed.add(each.id)
+        return starts
+
+    @override
+    async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
+        self._reach()
+        self.groups.append(len(outcomes))
+        counted = await self.inner.finish(outcomes)
+        self._reach()
+        if self.deaf:
+            raise LinkLost("store", "the answer was lost")
+        self.confirmed.update(outcome.task_id for outcome in outcomes)
+        return counted
+
+    @override
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
+        return await self.inner.fetch(task_ids)
+
+    @override
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+        return await self.inner.changed(task_id, after=after, until_terminal=until_terminal)
+
+    @override
+    def statistics(self) -> StoreStatistics:
+        return self.inner.statistics()
+
+    def _reach(self) -> None:
+        if self.down:
+            raise LinkLost("store", "out of reach")
+
+
+class WatchedBroker(Broker):
+    """A memory broker that fails the test at the moment at which something is acked whose end is not confirmed."""
+
+    def __init__(self, store: BreakableStore) -> None:
+        self.inner = MemoryBroker(BrokerOptions())
+        self.store = store
+        self.early: list[TaskId] = []
+        self.acked: list[TaskId] = []
+
+    @override
+    async def declare(self, queue: ModelName) -> None:
+        await self.inner.declare(queue)
+
+    @override
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        return await self.inner.publish(publications)
+
+    @override
+    @asynccontextmanager
+    async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
+        async with self.inner.consume(queue, prefetch=prefetch) as consumer:
+            yield WatchedConsumer(consumer, self)
+
+    @override
+    async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+        return await self.inner.depths(queues)
+
+    @override
+    def statistics(self) -> BrokerStatistics:
+        return self.inner.statistics()
+
+
+class WatchedConsumer(Consumer):
+    def __init__(self, inner: Consumer, broker: WatchedBroker) -> None:
+        self._inner = inner
+        self._broker = broker
+
+    @override
+    async def receive(self) -> Sequence[Delivery]:
+        return await self._inner.receive()
+
+    @override
+    def ack(self, deliveries: Iterable[Delivery]) -> None:
+        deliveries = list(deliveries)
+        self._check(deliveries)
+        self._broker.acked += [TaskId(delivery.message_id) for delivery in deliveries]
+        self._inner.ack(deliveries)
+
+    @override
+    def requeue(self, deliveries: Iterable[Delivery]) -> None:
+        self._inner.requeue(deliveries)
+
+    @override
+    def reject(self, deliveries: Iterable[Delivery], *, requeue: bool) -> None:
+        deliveries = list(deliveries)
+        if not requeue:
+            self._check(deliveries)
+        self._inner.reject(deliveries, requeue=requeue)
+
+    @override
+    async def stop(self) -> None:
+        await self._inner.stop()
+
+    def _check(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            task_id = TaskId(delivery.message_id)
+            if task_id and task_id not in self._broker.store.confirmed:
+                self._broker.early.append(task_id)
