@@ -6,6 +6,7 @@ from typing import Self
 
 from msgspec import Struct
 
+from hub.contract import Difference
 from hub.registry.states import InstanceState, InstanceStatus
 
 PROTOBUF: str = "application/x-protobuf"
@@ -32,12 +33,12 @@ class CheckBody(Struct, frozen=True, kw_only=True):
 
 
 class CheckReply(Struct, frozen=True, kw_only=True):
-    """Whether an instance with the contract could log in now, and if not, each difference in words."""
+    """Whether an instance with the contract could log in now, and if not, each difference."""
 
     compatible: bool
     fingerprint: str
     known_fingerprint: str
-    differences: tuple[str, ...]
+    differences: tuple[Difference, ...]
 
 
 class InstanceBody(Struct, frozen=True, kw_only=True):
@@ -75,8 +76,18 @@ class InstancesBody(Struct, frozen=True, kw_only=True):
     instances: tuple[InstanceBody, ...]
 
 
+class QueueBody(Struct, frozen=True, kw_only=True):
+    """The queue of a model a moment ago: messages that wait for a consumer, and consumers."""
+
+    ready: int
+    consumers: int
+
+
 class ModelBody(Struct, frozen=True, kw_only=True):
-    """One model. `active` means that at least one of its instances is live; `request` and `response` are full names."""
+    """One model. `active` means that at least one of its instances is live; `request` and `response` are full names.
+
+    `queue` is `None` while the broker is out of reach, or when the queue does not exist. It is no part of the version.
+    """
 
     name: str
     active: bool
@@ -84,6 +95,7 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     request: str
     response: str
     instances: tuple[InstanceBody, ...]
+    queue: QueueBody | None = None
 
 
 class ModelsBody(Struct, frozen=True, kw_only=True):
@@ -109,3 +121,10 @@ class TargetGroup(Struct, frozen=True, kw_only=True):
 
     targets: tuple[str, ...]
     labels: dict[str, str]
+
+
+class HealthBody(Struct, frozen=True, kw_only=True):
+    """`status` is `ok` or `degraded`; in the latter case `out_of_reach` names the servers that do not answer."""
+
+    status: str
+    out_of_reach: tuple[str, ...] = ()

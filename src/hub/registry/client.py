@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 from httpx2 import AsyncClient, HTTPError, InvalidURL, Response
 
-from hub.contract.contract import Contract
+from hub.contract import Contract, Difference
 from hub.errors import LinkLost
 from hub.registry.bodies import PROTOBUF, InstanceBody, LoginBody, ModelBody, ModelsBody
 from hub.registry.errors import Incumbent, InstanceUnreachable, NameTaken, RegistryRefused
@@ -30,7 +30,7 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     detail: str = ""
     model: str = ""
-    differences: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
     incumbents: tuple[Incumbent, ...] = ()
     url: str = ""
     reason: str = ""

@@ -8,6 +8,7 @@ from typing import final
 
 from typing_extensions import override
 
+from hub.contract import Difference
 from hub.errors import HubError
 
 
@@ -25,7 +26,7 @@ class NameTaken(HubError):
     """A model of this name is up with another contract.
 
     Attributes:
-        differences: One sentence for each field that differs.
+        differences: What the new contract does otherwise than theirs, field by field.
         incumbents: The instances that hold the name; none of them is disturbed.
     """
 
@@ -33,7 +34,7 @@ class NameTaken(HubError):
     status = 409
     title = "The name belongs to a model with another contract"
 
-    def __init__(self, model: str, differences: Sequence[str], incumbents: Sequence[Incumbent]) -> None:
+    def __init__(self, model: str, differences: Sequence[Difference], incumbents: Sequence[Incumbent]) -> None:
         super().__init__(model, differences, incumbents)
         self.model = model
         self.differences = tuple(differences)
@@ -41,10 +42,11 @@ class NameTaken(HubError):
 
     @override
     def __str__(self) -> str:
+        differences = "; ".join(f"{each.path}: {each.message}" for each in self.differences)
         holders = ", ".join(f"the {each.state} instance {each.id} at {each.url}" for each in self.incumbents)
         return (
             f"the model name {self.model!r} is taken by {holders or 'another model'}, with another contract: "
-            f"{'; '.join(self.differences)}. Give your model another name, or stop those instances first"
+            f"{differences}. Give your model another name, or stop those instances first"
         )
 
     @property

@@ -73,8 +73,13 @@ class DirectoryKeeper:
             stored = await self._directory.instances()
             if any(self._roll.contract(entry.model, entry.fingerprint) is None for entry in stored):
                 self._roll.know(await self._directory.contracts())
-        strangers = [entry for entry in stored if table.instance(entry.id) is None]
-        strangers = [entry for entry in strangers if entry.id not in self._roll.departed]
+        strangers = [
+            entry
+            for entry in stored
+            if table.instance(entry.id) is None
+            and entry.id not in self._roll.departed
+            and self._roll.contract(entry.model, entry.fingerprint) is not None
+        ]
         ids = {entry.id for entry in stored}
         missing = [status.entry for status in table.instances() if status.entry.id not in ids]
         for entry in strangers:

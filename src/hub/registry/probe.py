@@ -17,6 +17,9 @@ from hub.supervision import unwrapped
 LONGEST_REPLY: Final = 64 * 1024
 """Bytes of a ping reply at most: a real one has some hundred."""
 
+LONGEST_REASON: Final = 200
+"""Characters that an instance gets to say why it cannot work."""
+
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -25,6 +28,7 @@ class _PingReply(msgspec.Struct, frozen=True, kw_only=True):
 
     instance: str | None = None
     consuming: bool | None = None
+    reason: str = ""
 
 
 @final
@@ -110,8 +114,9 @@ def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
         return Refused(f"another instance answers there, {reply.instance!r:.50}")
     if status == 200 and reply.consuming is not False:
         return Answered()
-    if status in (200, 503) and reply.consuming is False:
-        return Answered(consuming=False, reason="it answers, but consumes nothing from the queue of its model")
+    if status in (200, 503) and (reply.instance is not None or reply.consuming is False):
+        reason = reply.reason[:LONGEST_REASON] or "it answers, but consumes nothing from the queue of its model"
+        return Answered(consuming=False, reason=reason)
     return Missed(f"it answered {status}")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from hub.contract import Contract
-from hub.contract.compatibility import differences
+from hub.contract import Contract, differences
 from hub.ports import Directory, InstanceEntry, KnownContract
 from hub.registry.addresses import InstanceNetworks, base_url
 from hub.registry.errors import Incumbent, InstanceUnreachable, NameTaken
@@ -124,7 +123,7 @@ class Registrar:
         status = self._roll.table.model(model)
         return NameTaken(
             model,
-            [] if known is None else [str(each) for each in differences(known.contract, contract)],
+            [] if known is None else differences(known.contract, contract),
             [
                 Incumbent(each.entry.id, each.entry.url, each.state)
                 for each in (() if status is None else status.instances)

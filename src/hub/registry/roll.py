@@ -11,7 +11,7 @@ from anyio import Event
 from anyio.lowlevel import checkpoint
 
 from hub.ports import KnownContract
-from hub.registry.states import InstanceState
+from hub.registry.states import InstanceState, ModelStatus
 from hub.registry.table import Change, Table
 from hub.vocabulary import Fingerprint, InstanceId, ModelName
 
@@ -86,6 +86,10 @@ class Roll:
         await checkpoint()
         while not self.departed:
             await self._departures.wait()
+
+    def present(self, model: ModelStatus) -> KnownContract:
+        """The contract of a model of the table; whoever puts one there makes its contract known first."""
+        return self._contracts[model.name, model.fingerprint]
 
     async def newer_than(self, version: int) -> None:
         """Waits until the version of the table is another one than `version`, or the registry closes."""

@@ -16,7 +16,7 @@ class InstanceState(StrEnum):
     """It answers, and it consumes from the queue of its model."""
 
     DEAF = "deaf"
-    """It answers, but consumes nothing: its link to the broker is down, or it is about to stop."""
+    """It answers, but says that it cannot work: it consumes nothing, its model is not well, or it is about to stop."""
 
     SUSPECT = "suspect"
     """It has not answered its last ping, or has not been pinged yet."""

@@ -1,0 +1,78 @@
+"""The ASGI application of the registry."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from prometheus_client import CollectorRegistry
+
+from hub.http.guard import require_credential
+from hub.http.problems import EXCEPTION_HANDLERS
+from hub.registry.depths import QueueDepths
+from hub.registry.http import instances, models, operations, schemas
+from hub.registry.keeper import DirectoryKeeper
+from hub.registry.registrar import Registrar
+from hub.registry.roll import Roll
+from hub.web.routes import WEB_ROUTES
+
+BODY_LIMIT: Final = 4 * 1024 * 1024
+"""Bytes of a request body at most: a contract of the largest size that is taken, as base64 in JSON."""
+
+_T = TypeVar("_T")
+
+
+def registry_app(
+    *,
+    roll: Roll,
+    registrar: Registrar,
+    keeper: DirectoryKeeper,
+    depths: QueueDepths,
+    collectors: CollectorRegistry,
+    token: str,
+) -> Litestar:
+    """Builds the application. With a `token` every route asks for it, but health, documentation and pages."""
+    guarded = Router(
+        "/",
+        guards=[require_credential([token] if token else [])],
+        route_handlers=[
+            instances.login,
+            instances.logout,
+            instances.list_instances,
+            models.list_models,
+            models.show_model,
+            schemas.show_schema,
+            schemas.check_schema,
+            operations.targets,
+            operations.metrics,
+        ],
+    )
+    return Litestar(
+        [guarded, operations.live, operations.ready, operations.openapi, operations.docs, operations.home, *WEB_ROUTES],
+        dependencies={
+            "roll": _provide(roll),
+            "registrar": _provide(registrar),
+            "keeper": _provide(keeper),
+            "depths": _provide(depths),
+            "collectors": _provide(collectors),
+        },
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_max_body_size=BODY_LIMIT,
+        openapi_config=OpenAPIConfig(
+            title=operations.TITLE,
+            version="1",
+            path="/schema",  # Litestar insists on routes of its own; ours is /openapi.json, as on the gateway
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        logging_config=None,
+    )
+
+
+def _provide(value: _T) -> Provide:
+    def provide() -> _T:
+        return value
+
+    return Provide(provide, sync_to_thread=False)

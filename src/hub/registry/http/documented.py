@@ -1,0 +1,16 @@
+"""Replies as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from litestar.openapi.datastructures import ResponseSpec
+from msgspec import Struct
+
+
+def reply(kind: type[Struct] | None, description: str) -> ResponseSpec:
+    """A reply without the random examples that Litestar makes up: the document is the same at each start."""
+    return ResponseSpec(kind, description=description, generate_examples=False)
+
+
+NOT_MODIFIED: Final = reply(None, "Nothing has changed, for as long as `Prefer: wait=N` asked to wait.")

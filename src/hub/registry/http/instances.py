@@ -1,0 +1,70 @@
+"""Login, logout, and the list of instances."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, Response, delete, get, put
+
+from hub.contract import Contract
+from hub.registry.bodies import InstanceBody, InstancesBody, LoginBody
+from hub.registry.errors import InvalidLogin
+from hub.registry.http.documented import NOT_MODIFIED, reply
+from hub.registry.http.watching import watched
+from hub.registry.registrar import Registrar
+from hub.registry.roll import Roll
+from hub.vocabulary import InstanceId, model_name
+
+
+@put(
+    "/v1/instances/{instance_id:str}",
+    summary="Log an instance in",
+    responses={
+        200: reply(InstanceBody, "It was listed with the same facts already."),
+        201: reply(InstanceBody, "It is listed now."),
+    },
+    tags=["instances"],
+)
+async def login(instance_id: str, data: LoginBody, registrar: Registrar) -> Response[InstanceBody]:
+    """The registry pings the instance before it answers, so `/ping` must be served at `url` by then.
+
+    The call is idempotent; an instance that has not been pinged for three periods calls again. 409 when live instances
+    hold the name of the model with another contract: the reply names each difference and those instances.
+    """
+    instance = parse_instance_id(instance_id)
+    if instance is None:
+        raise InvalidLogin("id", f"{instance_id!r} is no UUID: take a new UUID at each start of an instance")
+    outcome = await registrar.login(instance, model_name(data.model), data.url, Contract.decode(data.contract))
+    return Response(InstanceBody.of(outcome.status), status_code=201 if outcome.created else 200)
+
+
+@delete("/v1/instances/{instance_id:str}", summary="Log an instance out", status_code=204, tags=["instances"])
+async def logout(instance_id: str, registrar: Registrar) -> None:
+    """Takes the instance off the lists at once. Idempotent: an instance that is not listed is logged out already."""
+    instance = parse_instance_id(instance_id)
+    if instance is not None:
+        registrar.logout(instance)
+
+
+@get(
+    "/v1/instances",
+    summary="List all instances",
+    responses={200: reply(InstancesBody, "All instances."), 304: NOT_MODIFIED},
+    tags=["instances"],
+)
+async def list_instances(request: Request[Any, Any, Any], roll: Roll) -> Response[bytes]:
+    """Every instance with its state. Watch the list with `If-None-Match` and `Prefer: wait=30`."""
+    return await watched(
+        request,
+        roll,
+        lambda: InstancesBody(instances=tuple(InstanceBody.of(status) for status in roll.table.instances())),
+    )
+
+
+def parse_instance_id(text: str) -> InstanceId | None:
+    """The canonical form of an instance id, or `None` if `text` is no UUID."""
+    try:
+        return InstanceId(str(UUID(text)))
+    except ValueError:
+        return None

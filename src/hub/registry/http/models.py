@@ -1,0 +1,72 @@
+"""The lists of models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Request, Response, get
+from litestar.params import Parameter
+
+from hub.registry.bodies import InstanceBody, ModelBody, ModelsBody, QueueBody
+from hub.registry.depths import QueueDepths
+from hub.registry.errors import UnknownModel
+from hub.registry.http.documented import NOT_MODIFIED, reply
+from hub.registry.http.watching import watched
+from hub.registry.roll import Roll
+from hub.registry.states import ModelStatus
+from hub.vocabulary import ModelName
+
+
+@get(
+    "/v1/models",
+    summary="List the active models",
+    responses={200: reply(ModelsBody, "Models by name."), 304: NOT_MODIFIED},
+    tags=["models"],
+)
+async def list_models(
+    request: Request[Any, Any, Any],
+    roll: Roll,
+    depths: QueueDepths,
+    *,
+    known: Annotated[bool, Parameter(description="Also those that have no live instance now.")] = False,
+) -> Response[bytes]:
+    """Models with at least one live instance. Watch the list with `If-None-Match` and `Prefer: wait=30`."""
+    return await watched(
+        request,
+        roll,
+        lambda: ModelsBody(
+            models=tuple(_body(model, roll, depths) for model in roll.table.models() if known or model.active)
+        ),
+    )
+
+
+@get(
+    "/v1/models/{model:str}",
+    summary="Show one model",
+    responses={200: reply(ModelBody, "The model."), 304: NOT_MODIFIED},
+    tags=["models"],
+)
+async def show_model(request: Request[Any, Any, Any], model: str, roll: Roll, depths: QueueDepths) -> Response[bytes]:
+    """One model with its instances, whether it is active or not. Can be watched like the list."""
+
+    def content() -> ModelBody:
+        status = roll.table.model(ModelName(model))
+        if status is None:
+            raise UnknownModel(model)
+        return _body(status, roll, depths)
+
+    return await watched(request, roll, content)
+
+
+def _body(status: ModelStatus, roll: Roll, depths: QueueDepths) -> ModelBody:
+    contract = roll.present(status).contract
+    depth = depths.latest.get(status.name)
+    return ModelBody(
+        name=status.name,
+        active=status.active,
+        fingerprint=status.fingerprint,
+        request=contract.request,
+        response=contract.response,
+        instances=tuple(InstanceBody.of(instance) for instance in status.instances),
+        queue=None if depth is None else QueueBody(ready=depth.ready, consumers=depth.consumers),
+    )

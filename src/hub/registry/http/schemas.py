@@ -1,0 +1,86 @@
+"""What models take and give back, for programs that cannot ask an instance."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.json_format import MessageToDict
+from litestar import MediaType, Request, Response, get, post
+from litestar.params import Parameter
+
+from hub.contract import Contract, differences
+from hub.http.headers import etag_matches
+from hub.ports import KnownContract
+from hub.registry.bodies import PROTOBUF, CheckBody, CheckReply, SchemaBody
+from hub.registry.errors import UnknownModel
+from hub.registry.http.documented import reply
+from hub.registry.roll import Roll
+from hub.vocabulary import Fingerprint, ModelName
+
+
+@get(
+    "/v1/schemas/{model:str}",
+    summary="Show the contract of a model",
+    responses={200: reply(SchemaBody, f"Or, by `Accept: {PROTOBUF}`, a binary FileDescriptorSet.")},
+    tags=["schemas"],
+)
+async def show_schema(
+    request: Request[Any, Any, Any],
+    model: str,
+    roll: Roll,
+    fingerprint: Annotated[
+        str | None, Parameter(description="An earlier contract of the model; without it, the present one.")
+    ] = None,
+) -> Response[bytes]:
+    """The `FileDescriptorSet` of its request and response message and all that they refer to."""
+    known = _known(roll, model, fingerprint)
+    contract = known.contract
+    binary = PROTOBUF in request.headers.get("accept", "")
+    headers = {
+        "ETag": f'"{contract.fingerprint}{".binary" if binary else ""}"',
+        "Cache-Control": "no-cache",
+        "Vary": "Accept",
+    }
+    if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(b"", status_code=304, headers=headers)
+    if binary:
+        media_type = f"{PROTOBUF}; proto=google.protobuf.FileDescriptorSet"
+        return Response(contract.files, media_type=media_type, headers=headers)
+    body = SchemaBody(
+        model=known.model,
+        fingerprint=contract.fingerprint,
+        request=contract.request,
+        response=contract.response,
+        first_seen_at=known.first_seen_at,
+        first_seen_from=known.first_seen_from,
+        descriptors=MessageToDict(FileDescriptorSet.FromString(contract.files)),
+    )
+    return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=headers)
+
+
+@post("/v1/schemas/{model:str}/check", summary="Check a contract against a model's", status_code=200, tags=["schemas"])
+async def check_schema(model: str, data: CheckBody, roll: Roll) -> CheckReply:
+    """Whether an instance with this contract could log in while the present instances of the model are up.
+
+    For a build pipeline: it finds a changed message before a deployment does.
+    """
+    known = _known(roll, model, None)
+    contract = Contract.decode(data.contract)
+    return CheckReply(
+        compatible=contract.fingerprint == known.contract.fingerprint,
+        fingerprint=contract.fingerprint,
+        known_fingerprint=known.contract.fingerprint,
+        differences=tuple(differences(known.contract, contract)),
+    )
+
+
+def _known(roll: Roll, model: str, fingerprint: str | None) -> KnownContract:
+    status = roll.table.model(ModelName(model))
+    if status is None:
+        raise UnknownModel(model)
+    known = roll.contract(status.name, Fingerprint(fingerprint) if fingerprint else status.fingerprint)
+    if known is None:
+        raise UnknownModel(f"{model} with fingerprint {fingerprint}")
+    return known

@@ -1,0 +1,103 @@
+"""The registry's figures for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from hub.registry.depths import QueueDepths
+from hub.registry.keeper import DirectoryKeeper
+from hub.registry.pings import Answered, PingResult, Refused
+from hub.registry.roll import Roll
+from hub.registry.states import InstanceState
+
+PING_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds: from a process on this machine to one that is just within the timeout."""
+
+
+@final
+class PingMetrics:
+    """How pings went. Call it with each result."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "hub_registry_ping_duration_seconds",
+            "Time until an instance answered a ping.",
+            buckets=PING_BUCKETS,
+            registry=registry,
+        )
+        self._failures = Counter(
+            "hub_registry_ping_failures_total",
+            "Pings without an answer, by whether the connection was refused or nothing came in time.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("missed", "refused"):
+            self._failures.labels(reason)  # so that a rate has a zero to start from
+
+    def __call__(self, result: PingResult, seconds: float) -> None:
+        if isinstance(result, Answered):
+            self._seconds.observe(seconds)
+        else:
+            self._failures.labels("refused" if isinstance(result, Refused) else "missed").inc()
+
+
+@final
+class LiveCollector(Collector):
+    """Yields what is so now, from memory: a series ends with what it tells of, and a scrape waits for nobody."""
+
+    def __init__(self, roll: Roll, depths: QueueDepths, keeper: DirectoryKeeper) -> None:
+        self._roll = roll
+        self._depths = depths
+        self._keeper = keeper
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        models = self._roll.table.models()
+        active = [model for model in models if model.active]
+        yield GaugeMetricFamily("hub_models", "Models with at least one live instance.", len(active))
+        info = GaugeMetricFamily(
+            "hub_model_info", "1 for each model with a live instance.", labels=["model", "fingerprint"]
+        )
+        for model in active:
+            info.add_metric([model.name, model.fingerprint], 1)
+        yield info
+        instances = GaugeMetricFamily(
+            "hub_model_instances",
+            "Instances by state: live, deaf (answers but consumes nothing), suspect (does not answer).",
+            labels=["model", "state"],
+        )
+        for model in models:
+            for state in InstanceState if model.instances else ():
+                instances.add_metric([model.name, state], model.count(state))
+        yield instances
+        messages = GaugeMetricFamily(
+            "hub_queue_messages", "Messages in the queue of a model, by state.", labels=["model", "state"]
+        )
+        consumers = GaugeMetricFamily("hub_queue_consumers", "Consumers of the queue of a model.", labels=["model"])
+        for name, depth in self._depths.latest.items():
+            messages.add_metric([name, "ready"], depth.ready)
+            consumers.add_metric([name], depth.consumers)
+        yield messages
+        yield consumers
+        links = GaugeMetricFamily(
+            "hub_registry_linked", "Whether a server behind the registry answered last time.", labels=["server"]
+        )
+        links.add_metric(["directory"], self._keeper.linked)
+        links.add_metric(["broker"], self._depths.linked)
+        yield links
+
+
+def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """The figures in the format that `Accept` asks for, with its media type."""
+    encode, media_type = choose_encoder(accept)
+    if media_type.startswith("text/"):
+        media_type = media_type.removesuffix("; charset=utf-8")  # Litestar adds it to every text
+    return encode(registry), media_type

@@ -1,0 +1,99 @@
+"""The registry as a component: everything that runs for as long as it does."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import structlog
+from anyio import TASK_STATUS_IGNORED, create_task_group, move_on_after
+from anyio.abc import TaskStatus
+from prometheus_client import CollectorRegistry
+
+from hub.errors import LinkLost
+from hub.http.client import open_client
+from hub.http.serve import serve
+from hub.ports import Broker, Directory
+from hub.registry.addresses import InstanceNetworks
+from hub.registry.depths import QueueDepths
+from hub.registry.http.app import registry_app
+from hub.registry.keeper import DirectoryKeeper, directory_patience
+from hub.registry.metrics import LiveCollector, PingMetrics
+from hub.registry.pinger import CONCURRENT_PINGS, Pinger
+from hub.registry.probe import HttpProbe
+from hub.registry.registrar import Registrar
+from hub.registry.roll import Roll
+from hub.registry.table import Table
+from hub.settings import RegistrySettings
+from hub.supervision import unwrapped
+
+FLUSH_GRACE: Final = 2.0
+"""Seconds that the end waits for the directory to take the last logouts; pings find out about them otherwise."""
+
+_log = structlog.get_logger("hub.registry")
+
+
+async def run_registry(
+    settings: RegistrySettings,
+    *,
+    directory: Directory,
+    broker: Broker,
+    task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
+) -> None:
+    """Runs a registry until cancelled.
+
+    Whom the directory remembers is pinged before the first request is accepted, so a restart lists neither the dead
+    nor forgets the living. Cancellation drains: watchers are answered, requests in flight finish.
+
+    Args:
+        settings: Where to listen, whom to ping and how often.
+        directory: What survives this process.
+        broker: Where the queues of the models are.
+        task_status: Gets the base URL once requests are accepted.
+
+    Raises:
+        ConfigurationError: The address cannot be listened on.
+        LinkLost: The directory is out of reach at start; later losses are survived.
+    """
+    networks = InstanceNetworks(settings.networks)
+    collectors = CollectorRegistry()
+    roll = Roll(Table(misses=settings.ping_misses))
+    with unwrapped():
+        async with open_client(token=settings.token, connections=CONCURRENT_PINGS) as http:
+            pinger = Pinger(
+                roll,
+                HttpProbe(http, networks),
+                period=settings.ping_period,
+                timeout=settings.ping_timeout,
+                observe=PingMetrics(collectors),
+            )
+            keeper = DirectoryKeeper(roll, directory, pinger, period=settings.ping_period)
+            registrar = Registrar(roll, directory, keeper, pinger, networks=networks)
+            depths = QueueDepths(roll, broker, period=settings.depth_period)
+            collectors.register(LiveCollector(roll, depths, keeper))
+            app = registry_app(
+                roll=roll,
+                registrar=registrar,
+                keeper=keeper,
+                depths=depths,
+                collectors=collectors,
+                token=settings.token,
+            )
+            with directory_patience():
+                roll.know(await directory.contracts())
+            with move_on_after(settings.ping_period):
+                await keeper.reconcile()
+            try:
+                async with create_task_group() as tg:
+                    tg.start_soon(pinger.run, name="hub.registry pinger")
+                    tg.start_soon(keeper.run, name="hub.registry keeper")
+                    tg.start_soon(depths.run, name="hub.registry depths")
+                    url = await tg.start(
+                        partial(serve, app, settings.registry_bind, on_drain=roll.close), name="hub.registry http"
+                    )
+                    _log.info("registry is up", url=url, instances=len(roll.table.instances()))
+                    task_status.started(url)
+            finally:
+                with move_on_after(FLUSH_GRACE, shield=True), suppress(LinkLost):
+                    await keeper.flush()
