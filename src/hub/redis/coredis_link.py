@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import cast, final
+from typing import Final, cast, final
 
 from anyio import Event, create_task_group, fail_after
-from coredis import exceptions
+from coredis import Sentinel, exceptions
 from coredis.connection import TCPConnection, TCPLocation
-from coredis.sentinel import Sentinel
 from typing_extensions import override
 
 from hub.errors import ConfigurationError, LinkLost
 from hub.redis.address import RedisAddress
 from hub.redis.link import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
 from hub.supervision import unwrapped
+
+GATHERED: Final = 256
+"""Messages after which `receive` returns although more are there already."""
 
 
 @final
@@ -71,11 +73,13 @@ class CoredisLink(RedisLink):
                     match push:
                         case [b"message", _, bytes(payload)]:
                             self._messages.append(payload)
-                            self._arrived.set()
                         case [b"subscribe", *_]:
                             self.subscribed.set()
                         case _:
                             pass
+                    # One wake-up for all that came with one read; `reusable` says that nothing is left of it.
+                    if self._messages and (self._connection.reusable or len(self._messages) >= GATHERED):
+                        self._arrived.set()
         except exceptions.ConnectionError as error:
             self._lost(error)
         finally:

@@ -51,7 +51,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             on_linked=self._waiters.wake_all,
             patience=options.patience,
         )
-        self._watched = Grouped(self._watch, name=f"watched records {self._channel}", lanes=2)
+        self._watched = Grouped(self._watch, name=f"watched records {self._channel}")
 
     @property
     @override

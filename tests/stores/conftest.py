@@ -1,0 +1,61 @@
+"""Runs every test of this folder over every adapter, on each backend that the adapter supports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from hub.ports import ResultStore
+from tests.stores.stage import Stage
+
+ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
+TRIO: tuple[str, dict[str, object]] = ("trio", {})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    scheme: str
+    backend: tuple[str, dict[str, object]]
+
+
+CASES = {
+    "memory-asyncio": Case("memory", ASYNCIO),
+    "memory-trio": Case("memory", TRIO),
+    "coredis-asyncio": Case("redis", ASYNCIO),
+    "coredis-trio": Case("redis", TRIO),
+    "redispy-asyncio": Case("redis+redispy", ASYNCIO),
+}
+
+
+def on_redis(url: str, scheme: str) -> str:
+    """`url` with another scheme, which chooses another client library."""
+    return f"{scheme}:{url.partition(':')[2]}"
+
+
+@pytest.fixture(scope="module", params=[pytest.param(case, id=name) for name, case in CASES.items()])
+def case(request: pytest.FixtureRequest) -> Case:
+    param = request.param
+    assert isinstance(param, Case)
+    return param
+
+
+@pytest.fixture(scope="module")
+def anyio_backend(case: Case) -> object:
+    return case.backend
+
+
+@pytest.fixture(scope="module")
+def stage(case: Case, request: pytest.FixtureRequest) -> Stage:
+    if case.scheme == "memory":
+        return Stage("memory://")
+    url = request.getfixturevalue("redis_url")
+    assert isinstance(url, str)
+    return Stage(on_redis(url, case.scheme))
+
+
+@pytest.fixture
+async def store(stage: Stage) -> AsyncIterator[ResultStore]:
+    async with stage.open() as opened:
+        yield opened

@@ -1,0 +1,113 @@
+"""Where the contract suite of the `ResultStore` port plays, and the tasks in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar, cast, final
+
+from anyio import CancelScope
+
+from hub.ports import ResultStore
+from hub.stores import StoreOptions, open_store
+from hub.task import Failure, Outcome, Task, TaskRecord
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskState, new_task_id
+
+PATIENCE: Final = 30.0
+"""Seconds that any one wait of the suite may take."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One adapter on one server. Each store that it opens stands for a process of its own, except in memory."""
+
+    url: str
+
+    @property
+    def shared(self) -> bool:
+        """Whether two stores that are opened here see the same records."""
+        return not self.url.startswith("memory:")
+
+    def open(self, options: StoreOptions | None = None) -> AbstractAsyncContextManager[ResultStore]:
+        return open_store(self.url, options)
+
+
+def task(
+    *, result_ttl: float = 60.0, reply_channel: str = "", deadline: float | None = None, created_at: float = 1.7e9
+) -> Task:
+    return Task(
+        id=new_task_id(),
+        model=ModelName("ModelA"),
+        body=b"request",
+        fingerprint=Fingerprint("f" * 64),
+        created_at=created_at,
+        deadline=deadline,
+        result_ttl=result_ttl,
+        reply_channel=reply_channel,
+    )
+
+
+def success(of: Task, body: bytes = b"response") -> Outcome:
+    return Outcome(
+        task_id=of.id,
+        state=TaskState.SUCCEEDED,
+        body=body,
+        attempt=1,
+        instance=InstanceId("instance-1"),
+        started_at=1.7e9 + 1.25,
+        finished_at=1.7e9 + 2.5,
+    )
+
+
+def failure(of: Task, message: str = "boom") -> Outcome:
+    return Outcome(
+        task_id=of.id,
+        state=TaskState.FAILED,
+        failure=Failure(code="model_error", message=message, type="builtins.ValueError"),
+        attempt=1,
+        finished_at=1.7e9 + 3,
+    )
+
+
+async def record_of(store: ResultStore, of: Task) -> TaskRecord:
+    (found,) = await store.fetch([of.id])
+    assert isinstance(found, TaskRecord)
+    return found
+
+
+def timeless(record: TaskRecord) -> TaskRecord:
+    return replace(record, updated_at=0.0, expires_at=0.0)
+
+
+@final
+class CancelledAt:
+    """Awaits a coroutine and cancels a scope when it waits for the n-th time (from 1).
+
+    `waits` says how often it waited, so a sweep knows when it has seen every checkpoint.
+    """
+
+    def __init__(self, coroutine: Coroutine[object, object, T], nth: int, scope: CancelScope) -> None:
+        self._coroutine = cast("Coroutine[object, object, object]", coroutine)
+        self._nth = nth
+        self._scope = scope
+        self.waits = 0
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        step: Callable[[], object] = lambda: self._coroutine.send(None)  # noqa: E731
+        while True:
+            try:
+                waiting_for = step()
+            except StopIteration as done:
+                return done.value
+            self.waits += 1
+            if self.waits == self._nth:
+                self._scope.cancel()
+            try:
+                value = yield waiting_for
+            except BaseException as error:  # noqa: BLE001 - handed on to the coroutine, as `yield from` does
+                step = lambda error=error: self._coroutine.throw(error)  # type: ignore[misc]  # noqa: E731
+            else:
+                step = lambda value=value: self._coroutine.send(value)  # type: ignore[misc]  # noqa: E731

@@ -1,0 +1,183 @@
+"""Many callers at once, calls that are cancelled, and calls in any order, whichever adapter serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anyio import create_task_group, fail_after, move_on_after
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from hub.ports import Absent, ResultStore, Start
+from hub.stores import StoreOptions
+from hub.stores.memory import MemoryStore
+from hub.task import Outcome, Task, TaskRecord
+from hub.vocabulary import InstanceId, TaskState
+from tests.stores.stage import PATIENCE, CancelledAt, Stage, failure, record_of, success, task, timeless
+from tests.stores.test_waiting import peer
+
+ONE = InstanceId("instance-1")
+
+
+async def test_of_racing_outcomes_exactly_one_counts(stage: Stage, store: ResultStore) -> None:
+    tasks = [task() for _ in range(80)]
+    counted: list[Outcome] = []
+
+    async def finish(by: ResultStore, outcomes: Sequence[Outcome]) -> None:
+        told = await by.finish(outcomes)
+        counted.extend(outcome for outcome, counts in zip(outcomes, told, strict=True) if counts)
+
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other:
+            await store.create(tasks)
+            async with create_task_group() as tg:
+                for index in range(6):
+                    outcomes = [success(one, bytes([index])) for one in tasks]
+                    for start in range(0, 80, 20):  # in pieces, so that the calls interleave
+                        tg.start_soon(finish, (store, other)[index % 2], outcomes[start : start + 20])
+        assert sorted(outcome.task_id for outcome in counted) == sorted(one.id for one in tasks)
+        found = await store.fetch([outcome.task_id for outcome in counted])
+        assert [record.outcome for record in found if isinstance(record, TaskRecord)] == counted
+
+
+async def test_racing_starts_each_count_one_attempt(stage: Stage, store: ResultStore) -> None:
+    one = task()
+    attempts: list[int] = []
+
+    async def start(by: ResultStore) -> None:
+        (started,) = await by.start([one], ONE)
+        attempts.append(started.attempt)
+
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other:
+            await store.create([one])
+            async with create_task_group() as tg:
+                for index in range(40):
+                    tg.start_soon(start, (store, other)[index % 2])
+        assert sorted(attempts) == list(range(1, 41))
+        assert (await record_of(store, one)).revision == 41
+
+
+async def test_of_racing_creates_exactly_one_writes(stage: Stage, store: ResultStore) -> None:
+    one = task()
+    written: list[bool] = []
+
+    async def create(by: ResultStore) -> None:
+        (there,) = await by.create([one])
+        written.append(there is None)
+
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other, create_task_group() as tg:
+            for index in range(20):
+                tg.start_soon(create, (store, other)[index % 2])
+        assert written.count(True) == 1
+
+
+async def test_a_withdrawal_that_races_with_a_start_leaves_one_winner(stage: Stage, store: ResultStore) -> None:
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other:
+            for _ in range(30):
+                one = task()
+                await store.create([one])
+                started: list[Start] = []
+
+                async def start(one: Task = one, started: list[Start] = started) -> None:
+                    started.extend(await other.start([one], ONE))
+
+                async with create_task_group() as tg:
+                    tg.start_soon(store.withdraw, [one.id])
+                    tg.start_soon(start)
+                (found,) = await store.fetch([one.id])
+                assert (started[0].state is None) == (found is Absent.UNKNOWN)
+
+
+async def test_a_call_cancelled_anywhere_disturbs_no_other(store: ResultStore) -> None:
+    """At its 1st, 2nd, 3rd ... checkpoint, with other calls before and behind it on the same link."""
+    with fail_after(PATIENCE):
+        nth, more = 0, True
+        while more:
+            nth += 1
+            victim, others = task(), [task() for _ in range(4)]
+            await store.create([victim, *others])
+            found: dict[str, object] = {}
+
+            async def fetch(one: Task, found: dict[str, object] = found) -> None:
+                found[one.id] = (await store.fetch([one.id]))[0]
+
+            async with create_task_group() as tg:
+                for one in others[:2]:
+                    tg.start_soon(fetch, one)
+                with move_on_after(5) as scope:
+                    call = CancelledAt(store.finish([success(victim)]), nth, scope)
+                    tg.start_soon(fetch, others[2])
+                    await call
+                tg.start_soon(fetch, others[3])
+            more = call.waits >= nth
+            assert found == {one.id: await record_of(store, one) for one in others}
+            # Whether the server carried the cancelled call out is open; repeating it settles that.
+            assert (await record_of(store, victim)).state in (TaskState.QUEUED, TaskState.SUCCEEDED)
+            assert await store.finish([success(victim)]) == [True]
+            assert store.statistics().reconnects == 0
+
+
+calls = st.lists(
+    st.tuples(
+        st.sampled_from(["create", "withdraw", "start", "finish well", "finish badly"]),
+        st.lists(st.integers(0, 2), min_size=1, max_size=4),
+    ),
+    max_size=12,
+)
+
+
+@given(script=calls)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_any_order_of_calls_keeps_the_promises_of_a_record(
+    stage: Stage, store: ResultStore, script: list[tuple[str, list[int]]]
+) -> None:
+    """Every answer is the one of the store in memory, and what no record may do, none does."""
+    tasks = [task(result_ttl=60.0) for _ in range(3)]
+    with fail_after(PATIENCE):
+        async with MemoryStore(StoreOptions()) as oracle:
+            before: list[TaskRecord | Absent] = [Absent.UNKNOWN] * 3
+            for name, indices in script:
+                group = [tasks[index] for index in indices]
+                assert timeless_answers(await carry_out(store, name, group)) == timeless_answers(
+                    await carry_out(oracle, name, group)
+                )
+                after = await store.fetch([one.id for one in tasks])
+                assert timeless_answers(after) == timeless_answers(await oracle.fetch([one.id for one in tasks]))
+                for old, new in zip(before, after, strict=True):
+                    check_step(old, new)
+                before = list(after)
+
+
+def check_step(old: TaskRecord | Absent, new: TaskRecord | Absent) -> None:
+    if isinstance(old, Absent):
+        return
+    if isinstance(new, Absent):
+        assert old.state is TaskState.QUEUED, "only what is queued can be withdrawn"
+    elif old.state.terminal:
+        assert new == old, "what has ended never changes"
+    else:
+        assert new.revision >= old.revision
+        assert (new.revision > old.revision) == (timeless(new) != timeless(old)), "each change is counted"
+        assert new.attempt >= old.attempt
+        assert (new.outcome is not None) == new.state.terminal
+
+
+async def carry_out(store: ResultStore, name: str, group: Sequence[Task]) -> Sequence[object]:
+    match name:
+        case "create":
+            return await store.create(group)
+        case "withdraw":
+            await store.withdraw([one.id for one in group])
+            return ()
+        case "start":
+            return await store.start(group, ONE)
+        case "finish well":
+            return await store.finish([success(one) for one in group])
+        case _:
+            return await store.finish([failure(one) for one in group])
+
+
+def timeless_answers(answers: Sequence[object]) -> list[object]:
+    return [timeless(answer) if isinstance(answer, TaskRecord) else answer for answer in answers]

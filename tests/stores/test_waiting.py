@@ -1,0 +1,194 @@
+"""Waiting for a task, whichever adapter wakes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio import create_task_group, fail_after, move_on_after
+
+from hub.ports import Absent, ResultStore
+from hub.task import Task, TaskRecord
+from hub.vocabulary import InstanceId, TaskId, TaskState, new_task_id
+from tests.stores.stage import PATIENCE, CancelledAt, Stage, record_of, success, task
+
+ONE = InstanceId("instance-1")
+
+Heard = dict[object, TaskRecord | Absent]
+
+
+async def hear(store: ResultStore, heard: Heard, key: object, of: TaskId, after: int, *, until_terminal: bool) -> None:
+    heard[key] = await store.changed(of, after=after, until_terminal=until_terminal)
+
+
+async def until_waiting(store: ResultStore, count: int) -> None:
+    """Returns when `count` calls wait and have read their records, so that only a wake-up can end them."""
+    while store.statistics().waiting != count:
+        await anyio.wait_all_tasks_blocked()
+    before = None
+    while before != (before := store.statistics().commands):
+        await store.fetch([new_task_id()])  # answered after every earlier command on the same link
+        await anyio.wait_all_tasks_blocked()
+        before = store.statistics().commands
+
+
+@asynccontextmanager
+async def peer(stage: Stage, store: ResultStore) -> AsyncGenerator[ResultStore]:
+    """Another process with the same records; in memory there is no other process."""
+    if stage.shared:
+        async with stage.open() as other:
+            yield other
+    else:
+        yield store
+
+
+async def test_a_change_that_has_happened_is_answered_at_once(store: ResultStore) -> None:
+    one = task()
+    with fail_after(PATIENCE):
+        await store.create([one])
+        await store.start([one], ONE)
+        assert await store.changed(one.id, after=1) == await record_of(store, one)
+        await store.finish([success(one)])
+        assert await store.changed(one.id, after=1, until_terminal=True) == await record_of(store, one)
+        assert store.statistics().waiting == 0
+
+
+async def test_what_is_not_there_is_answered_at_once(store: ResultStore) -> None:
+    withdrawn = task()
+    with fail_after(PATIENCE):
+        await store.create([withdrawn])
+        await store.withdraw([withdrawn.id])
+        assert await store.changed(withdrawn.id, after=0) is Absent.UNKNOWN
+        assert await store.changed(new_task_id(), after=0, until_terminal=True) is Absent.UNKNOWN
+
+
+async def test_a_waiting_call_is_woken_by_another_process(stage: Stage, store: ResultStore) -> None:
+    one, heard = task(), Heard()
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other, create_task_group() as tg:
+            await other.create([one])
+            tg.start_soon(lambda: hear(store, heard, "any", one.id, 1, until_terminal=False))
+            tg.start_soon(lambda: hear(store, heard, "end", one.id, 1, until_terminal=True))
+            await until_waiting(store, 2)
+            await other.start([one], ONE)
+            while "any" not in heard:
+                await anyio.wait_all_tasks_blocked()
+            assert "end" not in heard
+            await other.finish([success(one)])
+        first, last = heard["any"], heard["end"]
+        assert isinstance(first, TaskRecord)
+        assert (first.state, first.revision) == (TaskState.RUNNING, 2)
+        assert last == await record_of(store, one)
+
+
+async def test_the_reply_channel_of_a_task_is_told_from_the_first_change_on(stage: Stage, store: ResultStore) -> None:
+    one, heard = task(reply_channel=store.channel), Heard()
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other, create_task_group() as tg:
+            await other.create([one])
+            tg.start_soon(lambda: hear(store, heard, "end", one.id, 1, until_terminal=True))
+            await other.start([one], ONE)
+            await other.finish([success(one)])
+        assert heard["end"] == await record_of(store, one)
+
+
+async def test_several_gateways_may_wait_for_one_task(stage: Stage, store: ResultStore) -> None:
+    one, heard = task(reply_channel=store.channel), Heard()
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as second, peer(stage, store) as third, create_task_group() as tg:
+            stores = (store, second, third)
+            await store.create([one])
+            for index, waiting in enumerate(stores):
+                tg.start_soon(lambda w=waiting, i=index: hear(w, heard, i, one.id, 1, until_terminal=True))
+            for waiting in stores:
+                await until_waiting(waiting, 1 if stage.shared else 3)
+            await third.finish([success(one)])
+        assert list(heard.values()) == [await record_of(store, one)] * 3
+
+
+async def test_a_waiting_call_hears_of_a_withdrawal(stage: Stage, store: ResultStore) -> None:
+    one, heard = task(), Heard()
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other, create_task_group() as tg:
+            await store.create([one])
+            tg.start_soon(lambda: hear(store, heard, "end", one.id, 1, until_terminal=True))
+            await until_waiting(store, 1)
+            await other.withdraw([one.id])
+        assert heard == {"end": Absent.UNKNOWN}
+
+
+async def test_a_change_before_the_read_and_one_after_it_are_both_heard(stage: Stage, store: ResultStore) -> None:
+    """The change races with the call that waits for it, at every offset."""
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other:
+            for _ in range(60):
+                one, heard = task(), Heard()
+                await store.create([one])
+                async with create_task_group() as tg:
+                    tg.start_soon(lambda o=one, h=heard: hear(store, h, "end", o.id, 1, until_terminal=True))
+                    tg.start_soon(other.finish, [success(one)])
+                assert heard["end"] == await record_of(store, one)
+
+
+async def test_many_wake_ups_cost_few_round_trips(stage: Stage, store: ResultStore) -> None:
+    tasks = [task(reply_channel=store.channel) for _ in range(200)]
+    heard = Heard()
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other, create_task_group() as tg:
+            await other.create(tasks)
+            for one in tasks:
+                tg.start_soon(lambda o=one: hear(store, heard, o.id, o.id, 1, until_terminal=True))
+            await until_waiting(store, 200)
+            before = store.statistics().flushes
+            await other.finish([success(one) for one in tasks])
+        assert len(heard) == 200
+        assert store.statistics().flushes - before <= 20
+        assert store.statistics().waiting == 0
+
+
+async def test_nobody_is_woken_for_a_revision_that_is_not_news(store: ResultStore) -> None:
+    one = task()
+    with fail_after(PATIENCE):
+        await store.create([one])
+        await store.start([one], ONE)
+        with move_on_after(0.05):
+            await store.changed(one.id, after=2)
+            raise AssertionError("revision 2 is not higher than 2")
+        assert store.statistics().waiting == 0
+
+
+async def test_a_cancelled_wait_leaves_nothing_behind(stage: Stage, store: ResultStore) -> None:
+    """Cancelled at its 1st, 2nd, 3rd ... checkpoint; other calls get their own answers all the while."""
+    with fail_after(PATIENCE):
+        nth, cancelled = 0, True
+        while cancelled:
+            nth += 1
+            one = task()
+            await store.create([one])
+            cancelled = await cancelled_wait(store, one, nth)
+            assert store.statistics().waiting == 0
+            assert (await record_of(store, one)).id == one.id
+            async with peer(stage, store) as other, create_task_group() as tg:
+                heard = Heard()
+                tg.start_soon(lambda o=one, h=heard: hear(store, h, "end", o.id, 1, until_terminal=True))
+                await other.finish([success(one)])
+            assert heard["end"] == await record_of(store, one)
+        assert nth > 2 or not stage.shared
+
+
+async def cancelled_wait(store: ResultStore, one: Task, nth: int) -> bool:
+    """Whether the wait had an n-th checkpoint to be cancelled at, before the one at which only a wake-up helps."""
+    with move_on_after(5) as scope:
+        waiting = CancelledAt(store.changed(one.id, after=1), nth, scope)
+        async with create_task_group() as tg:
+            tg.start_soon(end_when_asleep, store, waiting, nth, scope)
+            await waiting
+            tg.cancel_scope.cancel()
+    return waiting.waits >= nth
+
+
+async def end_when_asleep(store: ResultStore, waiting: CancelledAt, nth: int, scope: anyio.CancelScope) -> None:
+    await until_waiting(store, 1)
+    if waiting.waits < nth:
+        scope.cancel()
