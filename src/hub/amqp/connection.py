@@ -161,7 +161,9 @@ class Connection(AsyncContextManagerMixin):
                         tg.start_soon(self._beat, tuning.heartbeat, name=f"hub.amqp heartbeat {name}")
                     yield self
                 finally:
-                    await self._close()
+                    with move_on_after(CLOSE_GRACE, shield=True):
+                        await self._say_goodbye()
+                    self._state.lost(LinkLost(name, "the connection is closed"))
                     for scope in (reading, writing, tg.cancel_scope):
                         scope.cancel("connection closed")
 
@@ -174,14 +176,12 @@ class Connection(AsyncContextManagerMixin):
             raise LinkLost(state.server, f"no login within {self._timeout:g} s")
         return state.tuning
 
-    async def _close(self) -> None:
-        with move_on_after(CLOSE_GRACE, shield=True):
-            if self._state.usable:
-                self._state.close()
-                await self._closed.wait()
-            elif isinstance(self._state.closed, ConnectionClosed):
-                await self._flushed.wait()  # the server waits for our close-ok
-        self._state.lost(LinkLost(self._state.server, "the connection is closed"))
+    async def _say_goodbye(self) -> None:
+        if self._state.usable:
+            self._state.close()
+            await self._closed.wait()
+        elif isinstance(self._state.closed, ConnectionClosed):
+            await self._flushed.wait()  # the server waits for our close-ok
 
     async def _read(self, scope: CancelScope) -> None:
         state, stream = self._state, self._stream

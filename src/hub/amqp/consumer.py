@@ -75,5 +75,7 @@ class Consumer:
         On cancellation the intake has ended all the same; only the broker's confirmation is not waited for.
         """
         reply = self._channel.unsubscribe(self._subscription)
-        if reply is not None:
+        if reply is None:
+            await checkpoint()
+        else:
             await settled(reply)
