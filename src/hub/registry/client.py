@@ -10,10 +10,10 @@ from urllib.parse import quote
 import msgspec
 from httpx2 import AsyncClient, HTTPError, InvalidURL, Response
 
-from hub.contract import Contract, Difference
+from hub.contract import Contract
 from hub.errors import LinkLost
 from hub.registry.bodies import PROTOBUF, InstanceBody, LoginBody, ModelBody, ModelsBody
-from hub.registry.errors import Incumbent, InstanceUnreachable, NameTaken, RegistryRefused
+from hub.registry.errors import InstanceUnreachable, NameTaken, RegistryRefused
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.states import InstanceState
 from hub.supervision import unwrapped
@@ -30,8 +30,8 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     detail: str = ""
     model: str = ""
-    differences: tuple[Difference, ...] = ()
-    incumbents: tuple[Incumbent, ...] = ()
+    differences: tuple[str, ...] = ()
+    incumbents: tuple[str, ...] = ()
     url: str = ""
     reason: str = ""
 

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import final
 
 from typing_extensions import override
 
-from hub.contract import Difference
 from hub.errors import HubError
-
-
-@dataclass(frozen=True, slots=True)
-class Incumbent:
-    """An instance that holds a name."""
-
-    id: str
-    url: str
-    state: str
 
 
 @final
@@ -26,15 +15,15 @@ class NameTaken(HubError):
     """A model of this name is up with another contract.
 
     Attributes:
-        differences: What the new contract does otherwise than theirs, field by field.
-        incumbents: The instances that hold the name; none of them is disturbed.
+        differences: What the new contract does otherwise than theirs, one sentence for each field.
+        incumbents: The instances that hold the name: state, id and URL. None of them is disturbed.
     """
 
     code = "name_taken"
     status = 409
     title = "The name belongs to a model with another contract"
 
-    def __init__(self, model: str, differences: Sequence[Difference], incumbents: Sequence[Incumbent]) -> None:
+    def __init__(self, model: str, differences: Sequence[str], incumbents: Sequence[str]) -> None:
         super().__init__(model, differences, incumbents)
         self.model = model
         self.differences = tuple(differences)
@@ -42,21 +31,16 @@ class NameTaken(HubError):
 
     @override
     def __str__(self) -> str:
-        differences = "; ".join(f"{each.path}: {each.message}" for each in self.differences)
-        holders = ", ".join(f"the {each.state} instance {each.id} at {each.url}" for each in self.incumbents)
+        holders = ", ".join(self.incumbents) or "another model"
         return (
-            f"the model name {self.model!r} is taken by {holders or 'another model'}, with another contract: "
-            f"{differences}. Give your model another name, or stop those instances first"
+            f"the model name {self.model!r} is taken by {holders}, with another contract: "
+            f"{'; '.join(self.differences)}. Give your model another name, or stop those instances first"
         )
 
     @property
     @override
     def facts(self) -> dict[str, object]:
-        return {
-            "model": self.model,
-            "differences": list(self.differences),
-            "incumbents": [asdict(each) for each in self.incumbents],
-        }
+        return {"model": self.model, "differences": list(self.differences), "incumbents": list(self.incumbents)}
 
 
 @final

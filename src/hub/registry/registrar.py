@@ -8,7 +8,7 @@ from typing import final
 from hub.contract import Contract, differences
 from hub.ports import Directory, InstanceEntry, KnownContract
 from hub.registry.addresses import InstanceNetworks, base_url
-from hub.registry.errors import Incumbent, InstanceUnreachable, NameTaken
+from hub.registry.errors import InstanceUnreachable, NameTaken
 from hub.registry.keeper import DirectoryKeeper, directory_patience
 from hub.registry.pinger import Pinger
 from hub.registry.pings import Answered
@@ -83,7 +83,7 @@ class Registrar:
             await self._look_after(model)
             holder = await self._claim(entry, contract)
             if holder is not None:
-                raise await self._name_taken(model, contract, holder)
+                raise self._name_taken(model, contract, holder)
         self._roll.know(
             [KnownContract(model=model, contract=contract, first_seen_at=entry.logged_in_at, first_seen_from=instance)]
         )
@@ -118,14 +118,13 @@ class Registrar:
             await self._pinger.ping_all(target for target in targets if target is not None)
         await self._keeper.flush()
 
-    async def _name_taken(self, model: ModelName, contract: Contract, holder: Fingerprint) -> NameTaken:
+    def _name_taken(self, model: ModelName, contract: Contract, holder: Fingerprint) -> NameTaken:
         known = self._roll.contract(model, holder)
         status = self._roll.table.model(model)
+        found = () if known is None else differences(known.contract, contract)
+        incumbents = () if status is None else status.instances
         return NameTaken(
             model,
-            [] if known is None else differences(known.contract, contract),
-            [
-                Incumbent(each.entry.id, each.entry.url, each.state)
-                for each in (() if status is None else status.instances)
-            ],
+            [f"{difference.path}: {difference.message}" for difference in found],
+            [f"{each.state} instance {each.entry.id} at {each.entry.url}" for each in incumbents],
         )
