@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hub.cli import main
+from hub.cli.app import main
 
 if __name__ == "__main__":
     main(["gateway", *sys.argv[1:]])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from litestar import Litestar, Request, Response, Router
+from litestar.di import Provide
 from litestar.types import ExceptionHandlersMap
 
+from hub.gateway import http_models, http_pages, http_submit, http_system, http_tasks
+from hub.gateway.admission import Admission
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.errors import TaskError
-from hub.gateway.http_models import ModelRoutes
-from hub.gateway.http_pages import PageRoutes
-from hub.gateway.http_submit import SubmitRoutes
-from hub.gateway.http_system import SystemRoutes
-from hub.gateway.http_tasks import TaskRoutes
+from hub.gateway.health import Health
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.metrics import GatewayMetrics
 from hub.gateway.openapi import Description
@@ -27,6 +26,8 @@ from hub.http.problems import (
 )
 from hub.ports import Broker, ResultStore
 from hub.web.routes import WEB_ROUTES
+
+_T = TypeVar("_T")
 
 
 def gateway_app(
@@ -53,25 +54,52 @@ def gateway_app(
         call_wait: Seconds that a synchronous call waits unless the client says otherwise.
     """
     metrics = GatewayMetrics(catalog, dispatch.accept, polls)
-    system = SystemRoutes(catalog, broker, store, metrics)
-    guarded = [
-        *ModelRoutes(catalog, Overview(catalog, broker), polls).handlers(),
-        *SubmitRoutes(catalog, dispatch, metrics, call_wait=call_wait).handlers(),
-        *TaskRoutes(catalog, dispatch).handlers(),
-        *system.handlers(),
-    ]
-    pages = PageRoutes(catalog, Description(catalog, guarded=bool(keys)), polls)
+    guarded = Router(
+        "/",
+        guards=[require_credential(keys)],
+        route_handlers=[
+            http_models.list_models,
+            http_models.show_model,
+            http_models.show_overview,
+            http_submit.call_model,
+            http_submit.submit_task,
+            http_tasks.show_task,
+            http_tasks.show_result,
+            http_system.show_metrics,
+        ],
+    )
     return Litestar(
         [
-            Router("/", route_handlers=guarded, guards=[require_credential(keys)]),
-            *system.open_handlers(),
-            *pages.handlers(),
+            guarded,
+            http_system.show_liveness,
+            http_system.show_readiness,
+            http_pages.show_dashboard,
+            http_pages.show_docs,
+            http_pages.show_description,
             *WEB_ROUTES,
         ],
+        dependencies={
+            "admission": _provide(Admission(catalog, dispatch, metrics, call_wait=call_wait)),
+            "catalog": _provide(catalog),
+            "description": _provide(Description(catalog, guarded=bool(keys))),
+            "dispatch": _provide(dispatch),
+            "health": _provide(Health(catalog, broker, store)),
+            "metrics": _provide(metrics),
+            "overview": _provide(Overview(catalog, broker)),
+            "polls": _provide(polls),
+        },
         exception_handlers={**EXCEPTION_HANDLERS, **_TASK_ERRORS},
         request_max_body_size=body_limit,
         openapi_config=None,
+        logging_config=None,
     )
+
+
+def _provide(value: _T) -> Provide:
+    def provide() -> _T:
+        return value
+
+    return Provide(provide, sync_to_thread=False)
 
 
 def _on_task_error(_request: Request[Any, Any, Any], error: TaskError) -> Response[bytes]:

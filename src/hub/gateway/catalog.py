@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, final
 
@@ -22,7 +22,7 @@ MAX_CODECS: Final = 512
 _log = structlog.get_logger("hub.gateway")
 
 
-class Watch(AsyncIterator[ModelsSnapshot], Protocol):
+class Watch(AsyncIterable[ModelsSnapshot], Protocol):
     """Follows the registry; see `hub.registry.watch.ModelWatch`."""
 
     @property

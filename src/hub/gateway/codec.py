@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
-from google.protobuf import json_format, message_factory
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError
 
-from hub.contract.contract import Contract
-from hub.contract.errors import InvalidDocument, Problem
-from hub.contract.pool import pool_of
+from hub.contract import Contract, load
 from hub.gateway.errors import UndecodableBody
 
 
@@ -27,14 +23,18 @@ class Schemas:
 
 @final
 class Codec:
-    """Requests in and responses out, as JSON or protobuf, and the JSON Schemas of both."""
+    """Requests in and responses out, as JSON or protobuf, and the JSON Schemas of both.
+
+    Raises:
+        InvalidContract: The contract cannot be used.
+    """
 
     def __init__(self, contract: Contract) -> None:
-        self.contract = contract
-        pool = pool_of(FileDescriptorSet.FromString(contract.files))
-        self._pool = pool
-        self._request = message_factory.GetMessageClass(pool.FindMessageTypeByName(contract.request))
-        self._response = message_factory.GetMessageClass(pool.FindMessageTypeByName(contract.response))
+        self.contract: Final = contract
+        loaded = load(contract)
+        self._request_class = loaded.request_class
+        self._request = loaded.request_transcoder
+        self._response = loaded.response_transcoder
 
     def request_from_json(self, document: bytes) -> bytes:
         """The request message that a JSON document describes, serialized.
@@ -43,10 +43,7 @@ class Codec:
             InvalidDocument: It describes none; lists each bad field.
             MalformedJson: It is no JSON at all.
         """
-        try:
-            return json_format.Parse(document, self._request(), descriptor_pool=self._pool).SerializeToString()
-        except json_format.ParseError as error:
-            raise InvalidDocument(self.contract.request, [Problem("", str(error))]) from error
+        return self._request.decode_json(document)
 
     def checked_request(self, body: bytes) -> bytes:
         """A serialized request message as a client sent it.
@@ -55,14 +52,19 @@ class Codec:
             UndecodableBody: It is none.
         """
         try:
-            self._request.FromString(body)
+            self._request_class.FromString(body)
         except DecodeError as error:
             raise UndecodableBody(f"the body is no serialized {self.contract.request}: {error}") from error
         return body
 
     def response_to_json(self, body: bytes) -> bytes:
-        """A serialized response message as JSON."""
-        return json_format.MessageToJson(self._response.FromString(body), descriptor_pool=self._pool).encode()
+        """A serialized response message as JSON; fields without presence are written with their defaults too.
+
+        Raises:
+            NoJsonForm: It has a value that JSON cannot express.
+            Undecodable: It is not the response message of the model.
+        """
+        return self._response.encode_json(body, including_defaults=True)
 
     @property
     def example(self) -> object:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import final
 
 import msgspec
 from litestar import Response, get
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from hub.gateway.bodies import ServedModelBody, ServedModelsBody
 from hub.gateway.catalog import Catalog, ServedModel
@@ -17,34 +17,25 @@ from hub.gateway.overview import Overview
 from hub.gateway.replies import NO_STORE, conditional_reply, json_reply
 
 
-@final
-class ModelRoutes:
-    """`/v1/models`, `/v1/models/{model}` and `/v1/overview`."""
-
-    def __init__(self, catalog: Catalog, overview: Overview, polls: LongPolls) -> None:
-        self._catalog = catalog
-        self._overview = overview
-        self._polls = polls
-
-    def handlers(self) -> list[HTTPRouteHandler]:
-        return [
-            get("/v1/models")(self.list_models),
-            get("/v1/models/{model:str}")(self.show_model),
-            get("/v1/overview")(self.show_overview),
-        ]
-
-    async def list_models(self, request: HttpRequest) -> Response[bytes]:
-        return await conditional_reply(request, self._render, self._catalog.changed, self._polls)
-
-    async def show_model(self, model: str) -> Response[bytes]:
-        return json_reply(_body(self._catalog.find(model)), headers={"Cache-Control": "no-cache"})
-
-    async def show_overview(self) -> Response[bytes]:
-        return json_reply(await self._overview.now(), headers=NO_STORE)
-
-    def _render(self) -> tuple[str, bytes]:
-        content = msgspec.json.encode(ServedModelsBody(models=tuple(_body(model) for model in self._catalog.served)))
+@get("/v1/models")
+async def list_models(
+    request: HttpRequest, catalog: NamedDependency[Catalog], polls: NamedDependency[LongPolls]
+) -> Response[bytes]:
+    def render() -> tuple[str, bytes]:
+        content = msgspec.json.encode(ServedModelsBody(models=tuple(_body(model) for model in catalog.served)))
         return f'"{sha256(content).hexdigest()[:32]}"', content
+
+    return await conditional_reply(request, render, catalog.changed, polls)
+
+
+@get("/v1/models/{model:str}")
+async def show_model(model: FromPath[str], catalog: NamedDependency[Catalog]) -> Response[bytes]:
+    return json_reply(_body(catalog.find(model)), headers={"Cache-Control": "no-cache"})
+
+
+@get("/v1/overview")
+async def show_overview(overview: NamedDependency[Overview]) -> Response[bytes]:
+    return json_reply(await overview.now(), headers=NO_STORE)
 
 
 def _body(model: ServedModel) -> ServedModelBody:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import final
 
 from litestar import Response, get
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from hub.contract.errors import NoJsonForm
 from hub.gateway.bodies import TaskBody
@@ -20,37 +20,28 @@ from hub.http.headers import etag_matches
 from hub.task import TaskRecord
 
 
-@final
-class TaskRoutes:
-    """`/v1/tasks/{task_id}` and `/v1/tasks/{task_id}/result`."""
+@get("/v1/tasks/{task_id:str}")
+async def show_task(
+    request: HttpRequest, task_id: FromPath[str], catalog: NamedDependency[Catalog], dispatch: NamedDependency[Dispatch]
+) -> Response[bytes]:
+    known = request.headers.get("if-none-match")
+    seconds = wait_parameter(request)
+    record = await dispatch.find(task_id)
+    if seconds and not record.state.terminal and (known is None or etag_matches(known, _etag(record))):
+        record = await dispatch.wait(task_id, seconds, after=None if known is None else record.revision)
+    headers = {"Cache-Control": "no-cache", "ETag": _etag(record)}
+    if etag_matches(known, _etag(record)):
+        return Response(b"", status_code=304, headers=headers)
+    return json_reply(task_body(record, catalog.codec(record.fingerprint)), headers=headers)
 
-    def __init__(self, catalog: Catalog, dispatch: Dispatch) -> None:
-        self._catalog = catalog
-        self._dispatch = dispatch
 
-    def handlers(self) -> list[HTTPRouteHandler]:
-        return [
-            get("/v1/tasks/{task_id:str}")(self.show_task),
-            get("/v1/tasks/{task_id:str}/result")(self.show_result),
-        ]
-
-    async def show_task(self, request: HttpRequest, task_id: str) -> Response[bytes]:
-        known = request.headers.get("if-none-match")
-        seconds = wait_parameter(request)
-        record = await self._dispatch.find(task_id)
-        if seconds and not record.state.terminal and (known is None or etag_matches(known, _etag(record))):
-            after = None if known is None else record.revision
-            record = await self._dispatch.wait(task_id, seconds, after=after)
-        headers = {"Cache-Control": "no-cache", "ETag": _etag(record)}
-        if etag_matches(known, _etag(record)):
-            return Response(b"", status_code=304, headers=headers)
-        return json_reply(task_body(record, self._catalog.codec(record.fingerprint)), headers=headers)
-
-    async def show_result(self, request: HttpRequest, task_id: str) -> Response[bytes]:
-        kind = reply_type(request)
-        record = await self._dispatch.wait(task_id, wait_parameter(request))
-        body = succeeded(record)
-        return message_reply(body, self._catalog.codec(record.fingerprint), kind, NO_STORE)
+@get("/v1/tasks/{task_id:str}/result")
+async def show_result(
+    request: HttpRequest, task_id: FromPath[str], catalog: NamedDependency[Catalog], dispatch: NamedDependency[Dispatch]
+) -> Response[bytes]:
+    kind = reply_type(request)
+    record = await dispatch.wait(task_id, wait_parameter(request))
+    return message_reply(succeeded(record), catalog.codec(record.fingerprint), kind, NO_STORE)
 
 
 def task_body(record: TaskRecord, codec: Codec | None) -> TaskBody:

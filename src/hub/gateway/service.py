@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from functools import partial
 
 from anyio import TASK_STATUS_IGNORED, sleep_forever
@@ -11,6 +12,7 @@ from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.long_polls import LongPolls
+from hub.http.bind import Bind
 from hub.http.client import open_client
 from hub.http.serve import serve
 from hub.lifecycle import running
@@ -26,6 +28,7 @@ async def run_gateway(
     *,
     broker: Broker,
     store: ResultStore,
+    dashboard: Bind | None = None,
     task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a gateway until it is cancelled; then requests in flight may finish, and long polls are answered.
@@ -36,6 +39,7 @@ async def run_gateway(
         settings: Where to listen, where the registry is, limits and keys.
         broker: Open, and stays the caller's.
         store: Open, and stays the caller's.
+        dashboard: A second address for the same routes, for the port on which people look for the dashboard (`/`).
         task_status: Gets the base URL when requests are answered.
 
     Raises:
@@ -43,10 +47,16 @@ async def run_gateway(
         RegistryRefused: The registry does not take our token.
     """
     with unwrapped():
-        await _run(settings, broker, store, task_status)
+        await _run(settings, broker, store, dashboard, task_status)
 
 
-async def _run(settings: GatewaySettings, broker: Broker, store: ResultStore, task_status: TaskStatus[str]) -> None:
+async def _run(
+    settings: GatewaySettings,
+    broker: Broker,
+    store: ResultStore,
+    dashboard: Bind | None,
+    task_status: TaskStatus[str],
+) -> None:
     polls = LongPolls()
     async with open_client(connections=4) as http:
         catalog = Catalog(ModelWatch(RegistryClient(settings.registry_url, http, token=settings.token)))
@@ -67,7 +77,10 @@ async def _run(settings: GatewaySettings, broker: Broker, store: ResultStore, ta
         async with (
             running(partial(_open, dispatch), name="dispatch"),
             running(partial(_follow, catalog), name="catalog"),
+            AsyncExitStack() as stack,
         ):
+            if dashboard is not None:
+                await stack.enter_async_context(running(partial(serve, app, dashboard), name="dashboard"))
             await serve(app, settings.gateway_bind, on_drain=polls.end_all, task_status=task_status)
 
 

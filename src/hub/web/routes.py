@@ -6,6 +6,7 @@ from typing import Final
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
+from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from hub.http.headers import etag_matches
@@ -19,7 +20,7 @@ _FOR_GOOD: Final = "public, max-age=31536000, immutable"
 
 
 @get("/assets/{path:path}", include_in_schema=False, sync_to_thread=True)
-def asset_route(request: Request[None, None, State], path: str) -> Response[bytes]:
+def asset_route(request: Request[None, None, State], path: FromPath[str]) -> Response[bytes]:
     """A file of ours; runs in a thread because the first request for a file compresses it."""
     asset = find_asset(path.lstrip("/"))
     if asset is None:

@@ -1,0 +1,27 @@
+"""Whether a gateway can take work."""
+
+from __future__ import annotations
+
+from typing import final
+
+from hub.gateway.catalog import Catalog
+from hub.ports import Broker, ResultStore
+
+
+@final
+class Health:
+    """Looks at what is known already; asking never waits and never does I/O."""
+
+    def __init__(self, catalog: Catalog, broker: Broker, store: ResultStore) -> None:
+        self._catalog = catalog
+        self._broker = broker
+        self._store = store
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why it cannot, as sentences; empty when it can."""
+        links = {
+            "the registry is out of reach; the last known list of models stands": self._catalog.connected,
+            "the broker is out of reach": self._broker.statistics().connected,
+            "the result store is out of reach": self._store.statistics().connected,
+        }
+        return tuple(reason for reason, connected in links.items() if not connected)

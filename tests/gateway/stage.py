@@ -1,0 +1,175 @@
+"""A gateway over the memory adapters, a registry that says what the test wants, and instances that answer at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, cast, final
+
+from anyio import TASK_STATUS_IGNORED, Event, create_task_group
+from anyio.abc import TaskGroup, TaskStatus
+from httpx2 import ASGITransport, AsyncClient
+from typing_extensions import override
+
+from examples.digits.v1 import digits_pb2
+from examples.model_a.v1 import model_a_pb2
+from hub.brokers import open_broker
+from hub.contract import Contract, contract_of
+from hub.gateway.app import gateway_app
+from hub.gateway.catalog import Catalog
+from hub.gateway.dispatch import Dispatch
+from hub.gateway.long_polls import LongPolls
+from hub.ports import Broker, Consumer, ResultStore
+from hub.registry.snapshot import KnownModel, ModelsSnapshot
+from hub.registry.states import InstanceState
+from hub.stores import open_store
+from hub.task import Failure, Outcome, Task
+from hub.vocabulary import InstanceId, ModelName, TaskState, wall_clock
+
+MODEL_A = ModelName("ModelA")
+DIGITS = ModelName("Digits")
+INSTANCE = InstanceId("01890000-0000-7000-8000-000000000001")
+CONTRACT_A = contract_of(model_a_pb2.ModelARequest.DESCRIPTOR, model_a_pb2.ModelAResponse.DESCRIPTOR)
+CONTRACT_DIGITS = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
+
+Answer = Callable[[bytes], bytes | Failure]
+"""What a fake instance does with a request: a serialized response, or a failure."""
+
+
+def echo_a(body: bytes) -> bytes:
+    request = model_a_pb2.ModelARequest.FromString(body)
+    return model_a_pb2.ModelAResponse(reply=f"Processed message: {request.messages}\n").SerializeToString()
+
+
+@final
+class FakeWatch(AsyncIterator[ModelsSnapshot]):
+    """A registry's watch in the hands of a test; it starts unreachable."""
+
+    def __init__(self) -> None:
+        self.connected = False
+        self._known: dict[ModelName, KnownModel] = {}
+        self._told = 0
+        self._seen = 0
+        self._news = Event()
+
+    def tell(self, name: ModelName, contract: Contract, *, live: int = 1) -> None:
+        """Says that a model has so many live instances (0: it is only remembered)."""
+        counts: Mapping[InstanceState, int] = {InstanceState.LIVE: live} if live else {}
+        self._known[name] = KnownModel(name=name, contract=contract, instances=counts)
+        self.tell_again()
+
+    def tell_again(self) -> None:
+        """Says what is known, changed or not."""
+        self.connected = True
+        self._told += 1
+        self._news.set()
+
+    @override
+    def __aiter__(self) -> Self:
+        return self
+
+    @override
+    async def __anext__(self) -> ModelsSnapshot:
+        await self._news.wait()
+        self._news = Event()
+        self._seen = self._told
+        return ModelsSnapshot(etag=f'"{self._told}"', models=dict(self._known))
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """Everything that a test of the gateway touches."""
+
+    broker: Broker
+    store: ResultStore
+    watch: FakeWatch
+    catalog: Catalog
+    dispatch: Dispatch
+    polls: LongPolls
+    client: AsyncClient
+    tg: TaskGroup
+    tasks: list[Task] = field(default_factory=list[Task])
+
+    async def model(
+        self, name: ModelName = MODEL_A, contract: Contract = CONTRACT_A, *, live: int = 1, answer: Answer | None = None
+    ) -> None:
+        """Makes a model known, with a queue, and with a consumer if `answer` is given; returns when it is served."""
+        await self.broker.declare(name)
+        if answer is not None:
+            await self.tg.start(self._instance, name, answer, name=f"hub.test instance {name}")
+        await self.tell(name, contract, live=live)
+
+    async def tell(self, name: ModelName, contract: Contract, *, live: int) -> None:
+        self.watch.tell(name, contract, live=live)
+        await self.catalog.changed()
+
+    async def _instance(
+        self, name: ModelName, answer: Answer, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+    ) -> None:
+        async with self.broker.consume(name, prefetch=16) as consumer:
+            task_status.started()
+            while True:
+                await self._work(consumer, answer)
+
+    async def _work(self, consumer: Consumer, answer: Answer) -> None:
+        for delivery in await consumer.receive():
+            task = Task.decode(delivery.body)
+            self.tasks.append(task)
+            (start,) = await self.store.start([task], INSTANCE)
+            if start.state is TaskState.RUNNING:
+                outcome = Outcome(
+                    task_id=task.id,
+                    state=TaskState.SUCCEEDED,
+                    body=b"",
+                    attempt=start.attempt,
+                    instance=INSTANCE,
+                    started_at=wall_clock(),
+                    finished_at=wall_clock(),
+                )
+                match answer(task.body):
+                    case Failure() as failure:
+                        outcome = replace(outcome, state=TaskState.FAILED, body=None, failure=failure)
+                    case body:
+                        outcome = replace(outcome, body=body)
+                await self.store.finish([outcome])
+            consumer.ack([delivery])
+
+
+@asynccontextmanager
+async def open_stage(
+    *,
+    keys: tuple[str, ...] = (),
+    body_limit: int = 100_000,
+    call_wait: float = 5,
+    patience: float = 5,
+    broker: Broker | None = None,
+    store: ResultStore | None = None,
+) -> AsyncGenerator[Stage]:
+    """A gateway with no model yet; its registry counts as unreachable until `Stage.model` is called."""
+    watch, polls = FakeWatch(), LongPolls()
+    catalog = Catalog(watch)
+    async with open_broker("memory://") as own_broker, open_store("memory://") as own_store:
+        broker, store = broker or own_broker, store or own_store
+        dispatch = Dispatch(broker, store, patience=patience, polls=polls)
+        app = gateway_app(
+            catalog, dispatch, broker, store, polls, keys=keys, body_limit=body_limit, call_wait=call_wait
+        )
+        transport = ASGITransport(app=cast("Any", app), raise_app_exceptions=False)  # each has its own ASGI types
+        async with (
+            dispatch,
+            AsyncClient(transport=transport, base_url="http://hub.test") as client,
+            create_task_group() as tg,
+        ):
+            tg.start_soon(catalog.follow, name="hub.test catalog")
+            yield Stage(
+                broker=broker,
+                store=store,
+                watch=watch,
+                catalog=catalog,
+                dispatch=dispatch,
+                polls=polls,
+                client=client,
+                tg=tg,
+            )
+            tg.cancel_scope.cancel("test is over")

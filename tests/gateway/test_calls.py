@@ -1,0 +1,108 @@
+"""The synchronous call: the reply is the response message itself."""
+
+from __future__ import annotations
+
+import anyio
+
+from examples.model_a.v1 import model_a_pb2
+from hub.task import Failure
+from hub.vocabulary import TaskState
+from tests.gateway.stage import Stage, echo_a, open_stage
+
+JSON = {"Content-Type": "application/json"}
+PROTOBUF = "application/x-protobuf"
+
+
+async def test_a_json_request_is_answered_with_the_response_message(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+
+    reply = await stage.client.post("/v1/models/ModelA", json={"messages": "hi"})
+
+    assert (reply.status_code, reply.json()) == (200, {"reply": "Processed message: hi\n"})
+    assert reply.headers["hub-task"] == stage.tasks[0].id
+
+
+async def test_a_protobuf_request_is_answered_with_protobuf_when_that_is_accepted(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    body = model_a_pb2.ModelARequest(messages="hi").SerializeToString()
+
+    reply = await stage.client.post(
+        "/v1/models/ModelA", content=body, headers={"Content-Type": PROTOBUF, "Accept": PROTOBUF}
+    )
+
+    assert reply.headers["content-type"] == PROTOBUF
+    assert model_a_pb2.ModelAResponse.FromString(reply.content).reply == "Processed message: hi\n"
+
+
+async def test_a_response_field_at_its_default_is_written(stage: Stage) -> None:
+    await stage.model(answer=lambda _: b"")
+
+    reply = await stage.client.post("/v1/models/ModelA", json={})
+
+    assert reply.json() == {"reply": ""}
+
+
+async def test_a_failed_task_is_a_502_that_tells_the_failure_and_where_the_task_is(stage: Stage) -> None:
+    await stage.model(answer=lambda _: Failure(code="model_error", type="builtins.ValueError", message="no such word"))
+
+    reply = await stage.client.post("/v1/models/ModelA", json={})
+
+    task = stage.tasks[0].id
+    assert reply.status_code == 502
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["location"] == f"/v1/tasks/{task}"
+    problem = reply.json()
+    assert problem["code"] == "task_failed"
+    assert problem["failure"] == {"code": "model_error", "type": "builtins.ValueError", "message": "no such word"}
+    assert (await stage.client.get(reply.headers["location"])).json()["state"] == "failed"
+
+
+async def test_a_call_that_takes_too_long_is_a_504_whose_task_goes_on(stage: Stage) -> None:
+    await stage.model()
+
+    reply = await stage.client.post("/v1/models/ModelA", json={"messages": "slow"}, headers={"Prefer": "wait=0"})
+
+    assert (reply.status_code, reply.json()["code"], reply.json()["state"]) == (504, "call_timeout", "queued")
+    await stage.model(answer=echo_a)
+    task = await stage.client.get(reply.headers["location"], params={"wait": 5})
+    assert task.json()["result"] == {"reply": "Processed message: slow\n"}
+
+
+async def test_the_server_decides_how_long_a_call_waits_when_the_client_does_not() -> None:
+    with anyio.fail_after(10):
+        async with open_stage(call_wait=0.01) as stage:
+            await stage.model()
+            assert (await stage.client.post("/v1/models/ModelA", json={})).status_code == 504
+
+
+async def test_a_call_is_put_on_the_channel_that_the_gateway_listens_on(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+
+    await stage.client.post("/v1/models/ModelA", json={}, headers={"traceparent": "00-abc-def-01"})
+
+    assert stage.tasks[0].reply_channel == stage.store.channel
+    assert stage.tasks[0].traceparent == "00-abc-def-01"
+
+
+async def test_many_calls_at_once_share_few_flushes(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    replies: dict[int, str] = {}
+
+    async def call(number: int) -> None:
+        reply = await stage.client.post("/v1/models/ModelA", json={"messages": str(number)})
+        replies[number] = reply.json()["reply"]
+
+    async with anyio.create_task_group() as tg:
+        for number in range(200):
+            tg.start_soon(call, number)
+
+    assert replies == {number: f"Processed message: {number}\n" for number in range(200)}
+    statistics = stage.dispatch.accept.statistics()
+    assert statistics.submits == 200
+    assert statistics.groups < 100
+
+
+async def test_a_store_lost_while_waiting_costs_the_answer_but_not_the_task(stage: Stage) -> None:
+    await stage.model()
+    record = await stage.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=0"})
+    assert record.json()["state"] == TaskState.QUEUED
