@@ -14,4 +14,5 @@ from hub.contract.errors import (
     Problem as Problem,
 )
 from hub.contract.loaded import LoadedContract as LoadedContract, load as load
+from hub.contract.schema import MessageSchema as MessageSchema, json_schema as json_schema
 from hub.contract.transcoder import Transcoder as Transcoder

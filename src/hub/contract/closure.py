@@ -23,8 +23,7 @@ _WHOLE_FILES: Final = frozenset({ANY})
 
 
 def files_of(messages: Iterable[Descriptor]) -> list[FileDescriptor]:
-    """The files that declare `messages`, with all their imports; dependencies first, in an order that is always the
-    same."""
+    """The files that declare `messages`, with all their imports; dependencies first, and always in the same order."""
     ordered: dict[str, FileDescriptor] = {}
 
     def visit(file: FileDescriptor) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from hub.contract.errors import MalformedJson
 from hub.contract.refusal import Place
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 TOO_DEEP: Final = "nested too deep"
 

@@ -7,13 +7,14 @@ chosen when it was compiled; reading a document looks nothing up in descriptors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from hub.contract.fields import JsonField, json_fields, json_oneofs
+from hub.contract.conflicts import conflict_check
+from hub.contract.fields import JsonField, json_fields
 from hub.contract.jsontext import JsonValue
 from hub.contract.refusal import MAX_NESTING, MAX_PROBLEMS, Place, Refusal
 from hub.contract.repeated import list_reader
@@ -67,7 +68,7 @@ class MessageReaders:
             return self._map_reader(field, value_type)
         if value_type is not None:
             fill = self.of(value_type)
-            return _messages(field, fill) if descriptor.is_repeated else _message(field, fill)
+            return _messages(field, fill) if descriptor.is_repeated else _message(field, value_type, fill)
         if descriptor.is_repeated:
             return _scalars(field, list_reader(descriptor))
         return _scalar(field, scalar_reader(descriptor))
@@ -85,7 +86,7 @@ class MessageReaders:
         else:
             read_value = scalar_reader(value_field)
 
-            def read_entry(target: Any, key: Any, value: JsonValue, level: int) -> int:
+            def read_entry(target: Any, key: Any, value: JsonValue, _level: int) -> int:
                 target[key] = read_value(value)
                 return 0
 
@@ -113,27 +114,8 @@ def _message_reader(message: Descriptor, fields: Mapping[str, FieldReader]) -> M
     full_name = message.full_name
     described = json_fields(message)
     takes_null = frozenset(name for field in described if field.takes_null for name in field.names)
-    aliases = {field.descriptor.name: field.json_name for field in described if len(field.names) > 1}
-    alias_names = frozenset(aliases)
-    oneofs = json_oneofs(message)
-    required = [field for field in described if field.descriptor.is_required]
+    conflicts = conflict_check(message)
     expected = ", ".join(repr(field.json_name) for field in described[:20]) or "none"
-
-    def conflicts(document: dict[str, JsonValue]) -> list[tuple[Place, str]]:
-        found: list[tuple[Place, str]] = []
-        for alias in alias_names & document.keys():
-            if aliases[alias] in document:
-                found.append(((alias,), f"the same field as {aliases[alias]!r}: give only one of the two"))
-        for name, members in oneofs:
-            given = [key for key in document if key in members and (document[key] is not None or key in takes_null)]
-            if len({members[key] for key in given}) > 1:
-                found.append(((given[-1],), f"{given[0]!r} is given too, and only one field of {name!r} can be set"))
-        for field in required:
-            if not any(document.get(key) is not None or (key in takes_null and key in document) for key in field.names):
-                found.append(((), f"the required field {field.json_name!r} is missing"))
-        return found
-
-    may_conflict = bool(aliases or oneofs or required)
 
     def read(target: Message, document: JsonValue, level: int) -> int:
         if type(document) is not dict:
@@ -141,7 +123,7 @@ def _message_reader(message: Descriptor, fields: Mapping[str, FieldReader]) -> M
         if level > MAX_NESTING:
             raise Refusal(f"messages are nested more than {MAX_NESTING} deep")
         names = len(document)
-        found = conflicts(document) if may_conflict else []
+        found = [] if conflicts is None else conflicts(document)
         for name, value in document.items():
             read_field = fields.get(name)
             if read_field is None:
@@ -160,9 +142,10 @@ def _message_reader(message: Descriptor, fields: Mapping[str, FieldReader]) -> M
     return read
 
 
-def _message(field: JsonField, fill: MessageReader) -> FieldReader:
+def _message(field: JsonField, value_type: Descriptor, fill: MessageReader) -> FieldReader:
     get = field.get
-    set_in_parent = GetMessageClass(field.descriptor.message_type).SetInParent
+    # Taken from the class: a field may be called SetInParent too.
+    set_in_parent = GetMessageClass(value_type).SetInParent
 
     def read(message: Message, value: JsonValue, level: int) -> int:
         child = get(message)
@@ -208,9 +191,10 @@ def _scalars(field: JsonField, read_list: Callable[[JsonValue], list[Any]]) -> F
 def _scalar(field: JsonField, read_value: Reader) -> FieldReader:
     descriptor: FieldDescriptor = field.descriptor
     if descriptor.is_extension:
+        handle = cast("Any", descriptor)  # the stubs want the extension's own handle, which its descriptor serves as
 
         def read_extension(message: Message, value: JsonValue, _level: int) -> int:
-            message.Extensions[descriptor] = read_value(value)
+            message.Extensions[handle] = read_value(value)
             return 0
 
         return read_extension

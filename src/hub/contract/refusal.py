@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
-
-from typing_extensions import Self
+from typing import Final, Self
 
 from hub.contract.errors import Problem
 

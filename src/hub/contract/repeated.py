@@ -37,14 +37,14 @@ def _plain_check(field: FieldDescriptor) -> Callable[[list[Any]], bool] | None:
     cpp_type = field.cpp_type
     if cpp_type in INTEGER_RANGES:
         low, high = INTEGER_RANGES[cpp_type]
-        return lambda items: set(map(type, items)) == _INT and low <= min(items) and max(items) <= high
+        return lambda items: set(map(type, items)) == _INT and min(items) >= low and max(items) <= high
     match cpp_type:
         case FieldDescriptor.CPPTYPE_DOUBLE:
             # A sum is finite only if every item is.
-            return lambda items: set(map(type, items)) == _FLOAT and -FLOAT_MAX <= sum(items) <= FLOAT_MAX
+            return lambda items: set(map(type, items)) == _FLOAT and abs(sum(items)) <= FLOAT_MAX
         case FieldDescriptor.CPPTYPE_FLOAT:
             return lambda items: (
-                set(map(type, items)) == _FLOAT and -FLOAT_MAX <= min(items) and max(items) <= FLOAT_MAX
+                set(map(type, items)) == _FLOAT and min(items) >= -FLOAT_MAX and max(items) <= FLOAT_MAX
             )
         case FieldDescriptor.CPPTYPE_BOOL:
             return lambda items: set(map(type, items)) == _BOOL

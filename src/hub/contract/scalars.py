@@ -147,6 +147,8 @@ def scalar_reader(field: FieldDescriptor) -> Reader:
     cpp_type = field.cpp_type
     if cpp_type in INTEGER_RANGES:
         return read_integer(cpp_type)
+    if field.enum_type is not None:
+        return read_enum(field.enum_type)
     match cpp_type:
         case FieldDescriptor.CPPTYPE_DOUBLE:
             return read_floating(DOUBLE_MAX, QUOTED_DOUBLE)
@@ -154,8 +156,6 @@ def scalar_reader(field: FieldDescriptor) -> Reader:
             return read_floating(FLOAT_MAX, QUOTED_FLOAT)
         case FieldDescriptor.CPPTYPE_BOOL:
             return read_bool
-        case FieldDescriptor.CPPTYPE_ENUM:
-            return read_enum(field.enum_type)
         case _:
             return read_bytes if field.type == FieldDescriptor.TYPE_BYTES else read_string
 
@@ -186,6 +186,8 @@ def key_reader(field: FieldDescriptor) -> Callable[[str], Any] | None:
 
 def scalar_writer(field: FieldDescriptor) -> Writer | None:
     """The writer of one value of `field`, which is no message."""
+    if field.enum_type is not None:
+        return _write_enum(field.enum_type)
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_INT64 | FieldDescriptor.CPPTYPE_UINT64:
             return str
@@ -193,13 +195,11 @@ def scalar_writer(field: FieldDescriptor) -> Writer | None:
             return _write_double
         case FieldDescriptor.CPPTYPE_FLOAT:
             return _write_float
-        case FieldDescriptor.CPPTYPE_ENUM:
-            return _write_enum(field.enum_type)
         case _:
             return _write_bytes if field.type == FieldDescriptor.TYPE_BYTES else None
 
 
-def write_key(key: bool | int | str) -> str:
+def write_key(key: int | str) -> str:
     if isinstance(key, bool):
         return "true" if key else "false"
     return str(key)

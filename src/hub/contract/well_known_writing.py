@@ -60,9 +60,8 @@ def _any_writer(writers: MessageWriters) -> MessageWriter:
         document = writers.of(content_type)(content)
         if name in well_known.WELL_KNOWN:
             return {"@type": url, "value": document}
-        if not isinstance(document, dict):
-            raise AssertionError("a message without a form of its own is an object")
-        return {"@type": url, **document}
+        # A message without a form of its own is always an object.
+        return {"@type": url, **cast("dict[str, JsonValue]", document)}
 
     return write
 

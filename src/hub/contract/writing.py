@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias, final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -60,7 +61,7 @@ class MessageWriters:
             write = self._value_writer(value_field)
             if write is None:
                 return lambda entries: {write_key(key): entries[key] for key in entries}
-            return lambda entries: {write_key(key): write(entries[key]) for key in entries}
+            return partial(_write_map, write)
         write = self._value_writer(field)
         if not field.is_repeated:
             return write
@@ -68,7 +69,7 @@ class MessageWriters:
             return list
         if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
             return _float_list_writer(write)
-        return lambda items: [write(item) for item in items]
+        return partial(_write_list, write)
 
     def _value_writer(self, field: FieldDescriptor) -> Writer | None:
         return scalar_writer(field) if field.message_type is None else self.of(field.message_type)
@@ -94,6 +95,14 @@ def _message_writer(
         return document
 
     return write
+
+
+def _write_list(write: Writer, items: Any) -> JsonValue:
+    return [write(item) for item in items]
+
+
+def _write_map(write: Writer, entries: Any) -> JsonValue:
+    return {write_key(key): write(entries[key]) for key in entries}
 
 
 def _float_list_writer(write: Writer) -> Writer:

@@ -1,0 +1,79 @@
+"""Example documents, for people who look at a model's page and press "Try it out"."""
+
+from __future__ import annotations
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from hub.contract.fields import json_fields, json_oneofs
+from hub.contract.jsontext import JsonValue
+from hub.contract.scalar_schemas import scalar_name
+from hub.contract.well_known import ANY, DURATION, FIELD_MASK, LIST_VALUE, STRUCT, TIMESTAMP, VALUE, WRAPPERS
+
+MAX_DEPTH = 4
+"""Messages within messages that an example shows; it stops where a message contains itself anyway."""
+
+_SCALARS: dict[str, JsonValue] = {"bool": True, "string": "text", "bytes": "aHVi", "int64": "1", "uint64": "1"}
+_WELL_KNOWN: dict[str, JsonValue] = {
+    ANY: {},
+    DURATION: "1.5s",
+    FIELD_MASK: "user.displayName,photo",
+    LIST_VALUE: ["text", 1],
+    STRUCT: {"key": "text"},
+    TIMESTAMP: "2026-01-31T12:00:00Z",
+    VALUE: "text",
+}
+
+
+def example_of(message: Descriptor) -> dict[str, JsonValue]:
+    """A document that the transcoder takes: every field that fits, the first member of each oneof, lists of one."""
+    return _message(message, ())
+
+
+def _message(message: Descriptor, outer: tuple[str, ...]) -> dict[str, JsonValue]:
+    skipped = {
+        name
+        for _, members in json_oneofs(message)
+        for name, field in members.items()
+        if field != next(iter(members.values()))
+    }
+    document: dict[str, JsonValue] = {}
+    within = (*outer, message.full_name)
+    for field in json_fields(message):
+        descriptor = field.descriptor
+        value_type = descriptor.message_type
+        if field.json_name in skipped or descriptor.is_extension:
+            continue
+        if value_type is not None and value_type.GetOptions().map_entry:
+            key, value = (value_type.fields_by_name[name] for name in ("key", "value"))
+            if _fits(value, within):
+                document[field.json_name] = {_key(key): _value(value, within)}
+        elif descriptor.is_required or _fits(descriptor, within):
+            one = _value(descriptor, within)
+            document[field.json_name] = [one] if descriptor.is_repeated else one
+    return document
+
+
+def _fits(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
+    message = field.message_type
+    return message is None or (message.full_name not in within and len(within) < MAX_DEPTH)
+
+
+def _value(field: FieldDescriptor, within: tuple[str, ...]) -> JsonValue:
+    message = field.message_type
+    if message is None:
+        if field.enum_type is not None:
+            # The first value is usually the one that means "not said".
+            values = field.enum_type.values
+            return str(values[min(1, len(values) - 1)].name)
+        return _SCALARS.get(scalar_name(field), 1)
+    if message.full_name in WRAPPERS:
+        return _value(message.fields_by_name["value"], within)
+    if message.full_name in _WELL_KNOWN:
+        return _WELL_KNOWN[message.full_name]
+    return _message(message, within)
+
+
+def _key(field: FieldDescriptor) -> str:
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return "true"
+    return "key" if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else "1"
