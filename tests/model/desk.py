@@ -1,0 +1,69 @@
+"""A registry that only writes down who logged in and out, behind real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import anyio
+from litestar import Litestar, Response, delete, put
+from litestar.params import FromPath, JSONBody
+
+from hub.http.bind import Bind
+from hub.http.problems import EXCEPTION_HANDLERS
+from hub.http.serve import serve
+from hub.lifecycle import running
+from hub.registry.bodies import InstanceBody, LoginBody
+from hub.registry.errors import NameTaken
+from hub.registry.states import InstanceState
+
+
+@dataclass
+class Desk:
+    """What was asked of it, in order. `taken` refuses logins; `news` is set at the next request."""
+
+    url: str = ""
+    taken: bool = False
+    logins: list[tuple[str, LoginBody]] = field(default_factory=list[tuple[str, LoginBody]])
+    logouts: list[str] = field(default_factory=list[str])
+    news: anyio.Event = field(default_factory=anyio.Event)
+
+    def note(self) -> None:
+        self.news.set()
+        self.news = anyio.Event()
+
+
+@asynccontextmanager
+async def desk() -> AsyncGenerator[Desk]:
+    it = Desk()
+
+    @put("/v1/instances/{instance:str}", status_code=200)
+    async def login(instance: FromPath[str], data: JSONBody[LoginBody]) -> InstanceBody:
+        it.logins.append((instance, data))
+        it.note()
+        if it.taken:
+            raise NameTaken(data.model, ["request field 'messages' has another type"], ["http://10.0.0.7:1"])
+        return InstanceBody(
+            id=instance,
+            model=data.model,
+            url=data.url,
+            fingerprint="",
+            state=InstanceState.LIVE,
+            reason="",
+            misses=0,
+            logged_in_at=1.0,
+            answered_at=1.0,
+        )
+
+    @delete("/v1/instances/{instance:str}", status_code=204)
+    async def logout(instance: FromPath[str]) -> Response[None]:
+        it.logouts.append(instance)
+        it.note()
+        return Response(None, status_code=204)
+
+    app = Litestar([login, logout], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None, logging_config=None)
+    async with running(partial(serve, app, Bind()), name="desk") as url:
+        it.url = url
+        yield it

@@ -1,0 +1,250 @@
+"""One instance over real HTTP: its routes, its start, its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
+from httpx2 import AsyncClient
+from typing_extensions import override
+
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.brokers.memory import MemoryBroker
+from hub.contract import Contract, contract_of
+from hub.errors import LinkLost
+from hub.http.client import open_client
+from hub.lifecycle import running
+from hub.model.instance import run_instance
+from hub.registry.errors import NameTaken
+from hub.settings import ModelSettings
+from hub.stores.memory import MemoryStore
+from hub.stores.options import StoreOptions
+from hub.task import Task
+from hub.v1.contract_pb2 import Contract as ContractMessage
+from hub.vocabulary import InstanceId, ModelName, new_task_id
+from tests.model.bench import PATIENCE, Echo, ended, reply_of, submit
+from tests.model.desk import Desk, desk
+
+INSTANCE = InstanceId("0192-instance")
+CONTRACT: Contract = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[Desk]:
+    async with desk() as it:
+        yield it
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[AsyncClient]:
+    async with open_client() as http:
+        yield http
+
+
+def settings(registry: Desk, **changes: object) -> ModelSettings:
+    values: dict[str, object] = {"registry_url": registry.url, "start_patience": 10.0, "drain_grace": 10.0}
+    return ModelSettings(**{**values, **changes})  # type: ignore[arg-type]  # fields by name
+
+
+def new_task(text: str) -> Task:
+    return Task(
+        id=new_task_id(),
+        model=ModelName("Echo"),
+        body=ModelARequest(messages=text).SerializeToString(),
+        fingerprint=CONTRACT.fingerprint,
+        created_at=1_700_000_000.0,
+    )
+
+
+class World:
+    """What an instance needs around it."""
+
+    def __init__(self, registry: Desk) -> None:
+        self.registry = registry
+        self.broker = MemoryBroker()
+        self.store = MemoryStore(StoreOptions())
+
+    def instance(self, model: type[Echo] = Echo, **changes: object) -> Callable[..., Coroutine[Any, Any, None]]:
+        return partial(
+            run_instance,
+            model,
+            settings(self.registry, **changes),
+            broker=self.broker,
+            store=self.store,
+            instance=INSTANCE,
+        )
+
+
+@pytest.fixture
+async def world(registry: Desk) -> AsyncIterator[World]:
+    it = World(registry)
+    async with it.broker, it.store:
+        yield it
+
+
+async def test_an_instance_logs_in_works_and_logs_out(world: World) -> None:
+    one = new_task("hello")
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance") as url:
+            [(instance, login)] = world.registry.logins
+            assert instance == INSTANCE
+            assert login.model == "Echo"
+            assert login.url == url
+            sent = ContractMessage.FromString(login.contract)
+            assert (sent.request, sent.response) == (CONTRACT.request, CONTRACT.response)
+            await submit(world.broker, world.store, one)
+            assert await reply_of(world.store, one) == "hello"
+            assert world.registry.logouts == []
+        assert world.registry.logouts == [INSTANCE]
+
+
+async def test_a_ping_tells_how_the_instance_is(world: World, client: AsyncClient) -> None:
+    one = new_task("hello")
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance") as url:
+            await submit(world.broker, world.store, one)
+            await ended(world.store, one)
+            response = await client.get(f"{url}/ping")
+    assert response.status_code == 200
+    ping = response.json()
+    assert ping.pop("uptime_seconds") >= 0
+    assert ping.pop("in_flight") in (0, 1)
+    assert ping == {"instance": INSTANCE, "model": "Echo", "consuming": True, "attempts": 1, "reason": ""}
+
+
+async def test_a_ping_is_503_while_nothing_is_consumed(world: World, client: AsyncClient) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance") as url:
+            with world.broker.outage():
+                response = await client.get(f"{url}/ping")
+                while response.json()["consuming"]:
+                    response = await client.get(f"{url}/ping")
+                assert response.status_code == 503
+                assert response.json()["instance"] == INSTANCE
+            while response.status_code != 200:
+                response = await client.get(f"{url}/ping")
+
+
+async def test_a_ping_is_503_while_the_model_says_that_it_is_ill(world: World, client: AsyncClient) -> None:
+    class Ill(Echo):
+        name = "Echo"
+
+        @override
+        async def health(self) -> None:
+            raise RuntimeError("no GPU")
+
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(Ill), name="instance") as url:
+            response = await client.get(f"{url}/ping")
+    assert response.status_code == 503
+    assert response.json()["reason"] == "RuntimeError: no GPU"
+
+
+async def test_descriptors_come_as_protobuf_or_as_json(world: World, client: AsyncClient) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance") as url:
+            whole = await client.get(f"{url}/descriptors")
+            as_json = await client.get(f"{url}/descriptors", headers={"Accept": "application/json"})
+            request = await client.get(f"{url}/descriptors/request")
+            response = await client.get(f"{url}/descriptors/response", headers={"Accept": "application/json"})
+    assert whole.headers["content-type"] == "application/x-protobuf"
+    assert FileDescriptorSet.FromString(whole.content) == FileDescriptorSet.FromString(CONTRACT.files)
+    assert as_json.json()["file"][0]["package"] == "examples.model_a.v1"
+    assert DescriptorProto.FromString(request.content).name == "ModelARequest"
+    assert response.json()["name"] == "ModelAResponse"
+
+
+async def test_metrics_tell_what_was_done(world: World, client: AsyncClient) -> None:
+    one = new_task("hello")
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance") as url:
+            await submit(world.broker, world.store, one)
+            await ended(world.store, one)
+            text = (await client.get(f"{url}/metrics")).text
+            while 'hub_task_outcomes_total{model="Echo",state="succeeded"} 1.0' not in text:
+                text = (await client.get(f"{url}/metrics")).text
+    assert 'hub_instance_consuming{model="Echo"} 1.0' in text
+    assert 'hub_task_run_seconds_count{model="Echo",state="succeeded"} 1.0' in text
+    assert 'hub_task_attempts_total{model="Echo"} 1.0' in text
+
+
+async def test_routes_ask_for_the_token(world: World, client: AsyncClient) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(token="open sesame"), name="instance") as url:
+            assert (await client.get(f"{url}/ping")).status_code == 401
+            known = await client.get(f"{url}/ping", headers={"Authorization": "Bearer open sesame"})
+            assert known.status_code == 200
+
+
+async def test_a_drain_lets_running_work_finish_and_logs_out_first(world: World) -> None:
+    release = anyio.Event()
+
+    class Slow(Echo):
+        name = "Echo"
+
+        @override
+        async def process_request(self, request: ModelARequest) -> ModelAResponse:
+            begun.set()
+            await release.wait()
+            return ModelAResponse(reply=request.messages)
+
+    begun = anyio.Event()
+    one = new_task("slow")
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tg:
+            await tg.start(world.instance(Slow))
+            await submit(world.broker, world.store, one)
+            await begun.wait()
+            news = world.registry.news
+            tg.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await news.wait()
+                assert world.registry.logouts == [INSTANCE]
+                release.set()
+        assert await reply_of(world.store, one) == "slow"
+        assert (await world.broker.depths([ModelName("Echo")]))[ModelName("Echo")] is not None
+
+
+async def test_a_taken_name_ends_the_instance_with_the_differences(world: World) -> None:
+    world.registry.taken = True
+    with anyio.fail_after(PATIENCE), pytest.raises(NameTaken, match="'messages' has another type") as caught:
+        await world.instance()()
+    assert caught.value.differences == ("request field 'messages' has another type",)
+
+
+async def test_a_broker_that_stays_away_ends_the_instance(world: World) -> None:
+    with anyio.fail_after(PATIENCE), world.broker.outage(), pytest.raises(LinkLost) as caught:
+        await world.instance(start_patience=0.0)()
+    assert caught.value.exit_code == 3
+    assert world.registry.logins == []
+
+
+async def test_a_registry_that_stays_away_ends_the_instance(world: World) -> None:
+    world.registry.url = "http://127.0.0.1:9"
+    with anyio.fail_after(PATIENCE), pytest.raises(LinkLost, match="registry"):
+        await world.instance(start_patience=0.0)()
+
+
+async def test_a_setup_that_fails_ends_the_instance_before_it_serves_anything(world: World) -> None:
+    class Broken(Echo):
+        name = "Echo"
+        torn_down = False
+
+        @override
+        async def setup(self) -> None:
+            raise OSError("no weights")
+
+        @override
+        def teardown(self) -> None:
+            type(self).torn_down = True
+
+    with anyio.fail_after(PATIENCE), pytest.raises(OSError, match="no weights"):
+        await world.instance(Broken)()
+    assert world.registry.logins == []
+    assert Broken.torn_down
