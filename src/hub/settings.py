@@ -219,10 +219,12 @@ class UpSettings(RegistrySettings, GatewaySettings, ModelSettings):
         default=MEMORY, metadata=_SECRET
     )
     dashboard_host: Annotated[str, Parameter(help="Address that the dashboard listens on.")] = "127.0.0.1"
-    dashboard_port: Annotated[int, Parameter(help="Port of the dashboard; 0 takes a free one.")] = 3000
+    dashboard_port: Annotated[int, Parameter(help="Port of the dashboard; 0: only at / of the gateway.")] = 3000
 
     @property
-    def dashboard_bind(self) -> Bind:
+    def dashboard_bind(self) -> Bind | None:
+        if self.dashboard_port == 0:
+            return None
         return self.bind(
             self.dashboard_host,
             self.dashboard_port,

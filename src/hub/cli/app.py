@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -38,7 +38,7 @@ app.command(config)
 
 _log = structlog.get_logger("hub.cli")
 
-ModelTargets = Annotated[tuple[str, ...], Parameter(env_var=(), help="Models to run, each as pkg.module:Class.")]
+ModelTargets = Annotated[str, Parameter(env_var=(), help="Models to run, each as pkg.module:Class.")]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
 
 
@@ -132,7 +132,7 @@ def show(*, settings: UpSettings | None = None) -> None:
     Console().print(table)
 
 
-async def _serving(what: str, component: Callable[..., Awaitable[None]]) -> None:
+async def _serving(what: str, component: Callable[..., Coroutine[Any, Any, None]]) -> None:
     async with create_task_group() as tg:
         url: Any = await tg.start(component, name=f"hub.component {what}")
         _log.info(f"{what} is up", url=url)

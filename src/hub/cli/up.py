@@ -21,7 +21,6 @@ from hub.model.instance import run_instance
 from hub.registry.service import run_registry
 from hub.settings import UpSettings
 from hub.stores import open_store
-from hub.web.service import run_dashboard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +64,10 @@ async def run_up(
         registry_url: str = await stack.enter_async_context(running(registry, name="registry"))
         settings = replace(settings, registry_url=registry_url)
 
-        gateway = partial(run_gateway, settings, broker=broker, store=store)
+        dashboard = settings.dashboard_bind
+        gateway = partial(run_gateway, settings, broker=broker, store=store, dashboard=dashboard)
         gateway_url: str = await stack.enter_async_context(running(gateway, name="gateway"))
-
-        dashboard = partial(run_dashboard, settings.dashboard_bind, gateway_url=gateway_url)
-        dashboard_url: str = await stack.enter_async_context(running(dashboard, name="dashboard"))
+        dashboard_url = gateway_url if dashboard is None else f"{dashboard.scheme}://{dashboard.host}:{dashboard.port}"
 
         for model in models:
             instance = partial(run_instance, model, settings, broker=broker, store=store)
