@@ -36,5 +36,4 @@ def load_model(target: str) -> type[Model[Any, Any]]:
         models = [name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, Model)]
         there = ", ".join(name for name in models if name != "Model") or "none"
         raise ConfigurationError(f"{module_name} has no model {class_name}; models in it: {there}")
-    model: type[Model[Any, Any]] = found
-    return model
+    return found  # pyright: ignore[reportUnknownVariableType]  # isinstance cannot tell type arguments
