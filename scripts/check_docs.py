@@ -1,0 +1,79 @@
+"""Checks what the documentation says against the project: links, `make` targets, `hub` commands, HUB_* variables.
+
+Prints one line for each thing that is not there and exits with 1; prints nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+from hub.cli.app import app
+from hub.settings import UpSettings
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+
+_LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING: Final = re.compile(r"^#+\s+(.+?)\s*$", re.MULTILINE)
+_CODE: Final = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+_MAKE: Final = re.compile(r"(?:^|[`\s])make ([a-z]+)\b")
+_COMMAND: Final = re.compile(r"(?:^|[`\s/])hub ((?:[a-z]+ ?)+)")
+_VARIABLE: Final = re.compile(r"\bHUB_[A-Z0-9_]*[A-Z0-9]\b")
+_OTHER_VARIABLES: Final = re.compile(r"HUB_CONFIG|HUB_TEST_[A-Z_]+")
+
+
+def pages() -> list[Path]:
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments of a page's headings, as Git forges make them."""
+    headings = _HEADING.findall(
+        _CODE.sub(lambda code: code.group().strip("`") if "\n" not in code.group() else "", page.read_text())
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path, text: str) -> Iterator[str]:
+    for target in _LINK.findall(_CODE.sub("", text)):
+        if re.match(r"[a-z]+:", target):
+            continue  # another site: not ours to check, and CI may have no network
+        name, _, fragment = target.partition("#")
+        linked = (page.parent / name).resolve() if name else page
+        if not linked.exists():
+            yield f"link to {target}, which does not exist"
+        elif fragment and linked.suffix == ".md" and fragment not in anchors(linked):
+            yield f"link to {target}: the page has no such heading"
+
+
+def unknown_names(text: str) -> Iterator[str]:
+    code = "\n".join(_CODE.findall(text))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in _MAKE.findall(code):
+        if target not in targets:
+            yield f"`make {target}`: the Makefile has no such target"
+    for words in _COMMAND.findall(code):
+        if words.split()[0] not in app:
+            yield f"`hub {words.strip()}`: there is no such command"
+    known = {f"HUB_{field.name.upper()}" for field in fields(UpSettings)}
+    for variable in _VARIABLE.findall(text):
+        if variable not in known and not _OTHER_VARIABLES.fullmatch(variable):
+            yield f"{variable} is no setting"
+
+
+def main() -> int:
+    found = 0
+    for page in pages():
+        text = page.read_text()
+        for complaint in (*broken_links(page, text), *unknown_names(text)):
+            print(f"{page.relative_to(ROOT)}: {complaint}")
+            found += 1
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
