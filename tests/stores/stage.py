@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast, final
 
 from anyio import CancelScope
+from anyio.lowlevel import checkpoint
 
 from hub.ports import ResultStore
 from hub.stores import StoreOptions, open_store
@@ -78,6 +79,14 @@ async def record_of(store: ResultStore, of: Task) -> TaskRecord:
     return found
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns once `condition` holds; for what nobody tells of."""
+    while True:
+        if condition():
+            return
+        await checkpoint()
+
+
 def timeless(record: TaskRecord) -> TaskRecord:
     return replace(record, updated_at=0.0, expires_at=0.0)
 
@@ -107,7 +116,7 @@ class CancelledAt:
                 self._scope.cancel()
             try:
                 value = yield waiting_for
-            except BaseException as error:  # noqa: BLE001 - handed on to the coroutine, as `yield from` does
+            except BaseException as error:  # noqa: ASYNC103, BLE001 - handed on to the coroutine, as `yield from` does
                 step = lambda error=error: self._coroutine.throw(error)  # type: ignore[misc]  # noqa: E731
             else:
                 step = lambda value=value: self._coroutine.send(value)  # type: ignore[misc]  # noqa: E731

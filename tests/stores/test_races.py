@@ -131,7 +131,7 @@ calls = st.lists(
 @given(script=calls)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_order_of_calls_keeps_the_promises_of_a_record(
-    stage: Stage, store: ResultStore, script: list[tuple[str, list[int]]]
+    store: ResultStore, script: list[tuple[str, list[int]]]
 ) -> None:
     """Every answer is the one of the store in memory, and what no record may do, none does."""
     tasks = [task(result_ttl=60.0) for _ in range(3)]

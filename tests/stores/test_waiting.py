@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 
 import anyio
 from anyio import create_task_group, fail_after, move_on_after
+from anyio.abc import TaskGroup
 
 from hub.ports import Absent, ResultStore
 from hub.task import Task, TaskRecord
-from hub.vocabulary import InstanceId, TaskId, TaskState, new_task_id
+from hub.vocabulary import InstanceId, TaskState, new_task_id
 from tests.stores.stage import PATIENCE, CancelledAt, Stage, record_of, success, task
 
 ONE = InstanceId("instance-1")
@@ -18,8 +19,15 @@ ONE = InstanceId("instance-1")
 Heard = dict[object, TaskRecord | Absent]
 
 
-async def hear(store: ResultStore, heard: Heard, key: object, of: TaskId, after: int, *, until_terminal: bool) -> None:
-    heard[key] = await store.changed(of, after=after, until_terminal=until_terminal)
+def hear(
+    tg: TaskGroup, store: ResultStore, heard: Heard, key: object, of: Task, *, until_terminal: bool = True
+) -> None:
+    """Waits in `tg` for a change after the first revision."""
+
+    async def wait() -> None:
+        heard[key] = await store.changed(of.id, after=1, until_terminal=until_terminal)
+
+    tg.start_soon(wait)
 
 
 async def until_waiting(store: ResultStore, count: int) -> None:
@@ -68,8 +76,8 @@ async def test_a_waiting_call_is_woken_by_another_process(stage: Stage, store: R
     with fail_after(PATIENCE):
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create([one])
-            tg.start_soon(lambda: hear(store, heard, "any", one.id, 1, until_terminal=False))
-            tg.start_soon(lambda: hear(store, heard, "end", one.id, 1, until_terminal=True))
+            hear(tg, store, heard, "any", one, until_terminal=False)
+            hear(tg, store, heard, "end", one)
             await until_waiting(store, 2)
             await other.start([one], ONE)
             while "any" not in heard:
@@ -87,7 +95,7 @@ async def test_the_reply_channel_of_a_task_is_told_from_the_first_change_on(stag
     with fail_after(PATIENCE):
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create([one])
-            tg.start_soon(lambda: hear(store, heard, "end", one.id, 1, until_terminal=True))
+            hear(tg, store, heard, "end", one)
             await other.start([one], ONE)
             await other.finish([success(one)])
         assert heard["end"] == await record_of(store, one)
@@ -100,7 +108,7 @@ async def test_several_gateways_may_wait_for_one_task(stage: Stage, store: Resul
             stores = (store, second, third)
             await store.create([one])
             for index, waiting in enumerate(stores):
-                tg.start_soon(lambda w=waiting, i=index: hear(w, heard, i, one.id, 1, until_terminal=True))
+                hear(tg, waiting, heard, index, one)
             for waiting in stores:
                 await until_waiting(waiting, 1 if stage.shared else 3)
             await third.finish([success(one)])
@@ -112,7 +120,7 @@ async def test_a_waiting_call_hears_of_a_withdrawal(stage: Stage, store: ResultS
     with fail_after(PATIENCE):
         async with peer(stage, store) as other, create_task_group() as tg:
             await store.create([one])
-            tg.start_soon(lambda: hear(store, heard, "end", one.id, 1, until_terminal=True))
+            hear(tg, store, heard, "end", one)
             await until_waiting(store, 1)
             await other.withdraw([one.id])
         assert heard == {"end": Absent.UNKNOWN}
@@ -126,7 +134,7 @@ async def test_a_change_before_the_read_and_one_after_it_are_both_heard(stage: S
                 one, heard = task(), Heard()
                 await store.create([one])
                 async with create_task_group() as tg:
-                    tg.start_soon(lambda o=one, h=heard: hear(store, h, "end", o.id, 1, until_terminal=True))
+                    hear(tg, store, heard, "end", one)
                     tg.start_soon(other.finish, [success(one)])
                 assert heard["end"] == await record_of(store, one)
 
@@ -138,7 +146,7 @@ async def test_many_wake_ups_cost_few_round_trips(stage: Stage, store: ResultSto
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create(tasks)
             for one in tasks:
-                tg.start_soon(lambda o=one: hear(store, heard, o.id, o.id, 1, until_terminal=True))
+                hear(tg, store, heard, one.id, one)
             await until_waiting(store, 200)
             before = store.statistics().flushes
             await other.finish([success(one) for one in tasks])
@@ -171,7 +179,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind(stage: Stage, store: Resul
             assert (await record_of(store, one)).id == one.id
             async with peer(stage, store) as other, create_task_group() as tg:
                 heard = Heard()
-                tg.start_soon(lambda o=one, h=heard: hear(store, h, "end", o.id, 1, until_terminal=True))
+                hear(tg, store, heard, "end", one)
                 await other.finish([success(one)])
             assert heard["end"] == await record_of(store, one)
         assert nth > 2 or not stage.shared

@@ -140,7 +140,11 @@ class RedisClient(AsyncContextManagerMixin):
             if link is None:
                 raise LinkLost(self.server, self._reason)
         self.round_trips += 1
-        replies = await link.call(commands)
+        try:
+            replies = await link.call(commands)
+        except LinkLost as lost:
+            self._unlink(link, lost.reason)
+            raise
         if any(isinstance(reply, Refusal) and reply.kind is RefusalKind.NOT_PRIMARY for reply in replies):
             link.abort("it is no longer the primary")
         return replies
@@ -166,11 +170,16 @@ class RedisClient(AsyncContextManagerMixin):
                 self._reason = lost.reason
                 raise
             finally:
-                if self._link is not None:
-                    self._link = None
-                    self._linked = Event()
+                self._unlink(self._link, self._reason)
 
         await keep_linked(session, name=self.server, backoff=BACKOFF, give_up_after=0.0)
+
+    def _unlink(self, link: RedisLink | None, reason: str) -> None:
+        """From here on calls wait for the next link."""
+        if link is not None and link is self._link:
+            self._link = None
+            self._linked = Event()
+            self._reason = reason
 
     async def _use(self, link: RedisLink) -> None:
         async with create_task_group() as tg:

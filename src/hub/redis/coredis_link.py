@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, cast, final
 
-from anyio import Event, create_task_group, fail_after
+from anyio import TASK_STATUS_IGNORED, Event, create_task_group, fail_after
+from anyio.abc import TaskStatus
 from coredis import Sentinel, exceptions
 from coredis.connection import TCPConnection, TCPLocation
 from typing_extensions import override
@@ -22,6 +23,21 @@ from hub.supervision import unwrapped
 
 GATHERED: Final = 256
 """Messages after which `receive` returns although more are there already."""
+
+
+@final
+class _Connection(TCPConnection):
+    """coredis 6.9 leaves its buffers open when it cannot connect, and anyio warns of each one that is not closed."""
+
+    @override
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:  # noqa: ASYNC128 - super does
+        try:
+            await super().run(task_status=task_status)
+        finally:
+            for buffer in (self._write_buffer_in, self._push_message_buffer_in, self._streamed_message_buffer_in):
+                buffer.close()
+            for unread in (self._write_buffer_out, self._push_message_buffer_out, self._streamed_message_buffer_out):
+                unread.close()
 
 
 @final
@@ -133,7 +149,7 @@ class CoredisLinks(LinkOpener):
     async def __call__(self, channel: str | None) -> AsyncGenerator[RedisLink]:
         address, server = self._address, self._address.server
         location = await self._primary() if address.service else TCPLocation(*address.nodes[0])
-        connection = TCPConnection(
+        connection = _Connection(
             location,
             socket_keepalive=True,
             stream_timeout=self._silence,

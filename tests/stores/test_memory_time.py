@@ -1,0 +1,102 @@
+"""Lifetimes of the store in memory, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+import trio.testing
+
+from hub.ports import Absent, Start
+from hub.stores import StoreOptions
+from hub.stores.memory import MemoryStore
+from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
+from hub.task import DEFAULT_RESULT_TTL, TaskRecord
+from hub.vocabulary import InstanceId, TaskState
+from tests.stores.stage import record_of, success, task
+
+ONE = InstanceId("instance-1")
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[MemoryStore]:
+    async with MemoryStore(StoreOptions(clock=lambda: 1.7e9 + anyio.current_time())) as opened:
+        yield opened
+
+
+async def test_an_outcome_is_kept_for_a_day_and_known_to_be_gone_for_another(store: MemoryStore) -> None:
+    one = task(result_ttl=DEFAULT_RESULT_TTL)
+    await store.create([one])
+    await anyio.sleep(3600)
+    await store.finish([success(one)])
+    record = await record_of(store, one)
+    assert record.expires_at - record.updated_at == DEFAULT_RESULT_TTL
+    await anyio.sleep(DEFAULT_RESULT_TTL - 1)
+    assert await record_of(store, one) == record
+    await anyio.sleep(1)
+    assert await store.fetch([one.id]) == [Absent.GONE]
+    assert await store.start([one], ONE) == [Start(TaskState.SUCCEEDED, 0)]
+    await anyio.sleep(TOMBSTONE_TTL - 1)
+    assert await store.fetch([one.id]) == [Absent.GONE]
+    await anyio.sleep(1)
+    assert await store.fetch([one.id]) == [Absent.UNKNOWN]
+
+
+async def test_a_queued_task_waits_for_a_week(store: MemoryStore) -> None:
+    one = task(result_ttl=1.0)
+    await store.create([one])
+    await anyio.sleep(UNFINISHED_TTL - 1)
+    assert (await record_of(store, one)).state is TaskState.QUEUED
+    await anyio.sleep(1)
+    assert await store.fetch([one.id]) == [Absent.GONE]
+    assert await store.start([one], ONE) == [Start(TaskState.RUNNING, 1)]
+
+
+async def test_a_longer_lifetime_than_a_week_holds_for_what_has_not_ended_too(store: MemoryStore) -> None:
+    one = task(result_ttl=2 * UNFINISHED_TTL)
+    await store.create([one])
+    await anyio.sleep(2 * UNFINISHED_TTL - 1)
+    assert (await record_of(store, one)).state is TaskState.QUEUED
+
+
+async def test_a_withdrawal_is_remembered_as_long_as_a_message_may_wait(store: MemoryStore) -> None:
+    one = task()
+    await store.create([one])
+    await store.withdraw([one.id])
+    await anyio.sleep(UNFINISHED_TTL - 1)
+    assert await store.start([one], ONE) == [Start(None, 0)]
+    assert await store.fetch([one.id]) == [Absent.UNKNOWN]
+
+
+async def test_what_has_expired_does_not_pile_up(store: MemoryStore) -> None:
+    for _ in range(50):
+        tasks = [task(result_ttl=60.0) for _ in range(10)]
+        await store.create(tasks)
+        await store.finish([success(one) for one in tasks])
+        await anyio.sleep(UNFINISHED_TTL)
+    assert len(store._records) < 30
+    assert len(store._tombstones) < 30
+
+
+async def test_a_long_wait_takes_no_time(store: MemoryStore) -> None:
+    one = task()
+    await store.create([one])
+    heard: list[object] = []
+
+    async def wait() -> None:
+        heard.append(await store.changed(one.id, after=1, until_terminal=True))
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(wait)
+        await anyio.sleep(5 * 24 * 3600)
+        assert heard == []
+        await store.finish([success(one)])
+    (record,) = heard
+    assert isinstance(record, TaskRecord)
+    assert record.state is TaskState.SUCCEEDED
