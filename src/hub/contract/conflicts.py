@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor
@@ -11,7 +11,8 @@ from hub.contract.fields import JsonField, json_fields, json_oneofs
 from hub.contract.jsontext import JsonValue
 from hub.contract.refusal import Place
 
-ConflictCheck: TypeAlias = Callable[[dict[str, JsonValue]], list[tuple[Place, str]]]
+Document: TypeAlias = dict[str, JsonValue]
+ConflictCheck: TypeAlias = Callable[[Document], Sequence[tuple[Place, str]]]
 
 
 def conflict_check(message: Descriptor) -> ConflictCheck | None:
@@ -20,45 +21,55 @@ def conflict_check(message: Descriptor) -> ConflictCheck | None:
     `None` for a message to which none of these can happen.
     """
     fields = json_fields(message)
+    checks = [
+        check for check in (_alias_check(fields), _oneof_check(message, fields), _required_check(fields)) if check
+    ]
+    if len(checks) <= 1:
+        return checks[0] if checks else None
+    return lambda document: [problem for check in checks for problem in check(document)]
+
+
+def _alias_check(fields: Sequence[JsonField]) -> ConflictCheck | None:
     aliases = {field.names[1]: field.json_name for field in fields if len(field.names) > 1}
+    names = frozenset(aliases)
+
+    def check(document: Document) -> Sequence[tuple[Place, str]]:
+        if names.isdisjoint(document):
+            return ()
+        return [
+            ((alias,), f"the same field as {aliases[alias]!r}: give only one of the two")
+            for alias in document
+            if alias in names and aliases[alias] in document
+        ]
+
+    return check if aliases else None
+
+
+def _oneof_check(message: Descriptor, fields: Sequence[JsonField]) -> ConflictCheck | None:
     oneofs = json_oneofs(message)
-    required = [field for field in fields if field.descriptor.is_required]
     takes_null = frozenset(name for field in fields if field.takes_null for name in field.names)
-    if not (aliases or oneofs or required):
-        return None
-    alias_names = frozenset(aliases)
 
-    def set_by(document: dict[str, JsonValue], name: str) -> bool:
-        return document[name] is not None or name in takes_null
-
-    def given_twice(document: dict[str, JsonValue]) -> Iterator[tuple[Place, str]]:
-        for alias in alias_names & document.keys():
-            if aliases[alias] in document:
-                yield (alias,), f"the same field as {aliases[alias]!r}: give only one of the two"
-
-    def exclusive(document: dict[str, JsonValue]) -> Iterator[tuple[Place, str]]:
+    def search(document: Document) -> Iterator[tuple[Place, str]]:
         for oneof, members in oneofs:
-            given = [name for name in document if name in members and set_by(document, name)]
-            if len({members[name] for name in given}) > 1:
+            given = [
+                name
+                for name, value in document.items()
+                if name in members and (value is not None or name in takes_null)
+            ]
+            if len(given) > 1 and len({members[name] for name in given}) > 1:
                 yield (given[-1],), f"{given[0]!r} is given too, and only one field of the oneof {oneof!r} can be set"
 
-    def missing(document: dict[str, JsonValue]) -> Iterator[tuple[Place, str]]:
-        for field in required:
-            if not _is_set(field, document):
-                yield (), f"the required field {field.json_name!r} is missing"
-
-    def check(document: dict[str, JsonValue]) -> list[tuple[Place, str]]:
-        found: list[tuple[Place, str]] = []
-        if not alias_names.isdisjoint(document):
-            found += given_twice(document)
-        if oneofs:
-            found += exclusive(document)
-        if required:
-            found += missing(document)
-        return found
-
-    return check
+    return (lambda document: list(search(document))) if oneofs else None
 
 
-def _is_set(field: JsonField, document: dict[str, JsonValue]) -> bool:
-    return any(name in document and (document[name] is not None or field.takes_null) for name in field.names)
+def _required_check(fields: Sequence[JsonField]) -> ConflictCheck | None:
+    required = [field for field in fields if field.descriptor.is_required]
+
+    def check(document: Document) -> Sequence[tuple[Place, str]]:
+        return [
+            ((), f"the required field {field.json_name!r} is missing")
+            for field in required
+            if not any(name in document and (document[name] is not None or field.takes_null) for name in field.names)
+        ]
+
+    return check if required else None

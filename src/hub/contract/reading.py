@@ -7,6 +7,7 @@ chosen when it was compiled; reading a document looks nothing up in descriptors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias, cast, final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -31,6 +32,9 @@ of the value have in all. Raises `Refusal` with everything that is bad.
 
 FieldReader: TypeAlias = Callable[[Message, JsonValue, int], int]
 """The same for one field of a message, which is not null."""
+
+_EntryReader: TypeAlias = Callable[[Any, Any, JsonValue, int], int]
+"""Puts one entry into a map of a message. Takes the map, the key, the value as JSON, and the level of the value."""
 
 
 @final
@@ -71,24 +75,16 @@ class MessageReaders:
             return _messages(field, fill) if descriptor.is_repeated else _message(field, value_type, fill)
         if descriptor.is_repeated:
             return _scalars(field, list_reader(descriptor))
-        return _scalar(field, scalar_reader(descriptor))
+        read_value = scalar_reader(descriptor)
+        # The one scalar to which null is a value: google.protobuf.NullValue.
+        return _scalar(field, partial(_or_zero, read_value) if field.takes_null else read_value)
 
     def _map_reader(self, field: JsonField, entry: Descriptor) -> FieldReader:
         read_key = key_reader(entry.fields_by_name["key"])
         value_field = entry.fields_by_name["value"]
+        value_type = value_field.message_type
+        read_entry = _scalar_entry(value_field) if value_type is None else _message_entry(self.of(value_type))
         get = field.get
-        if value_field.message_type is not None:
-            fill = self.of(value_field.message_type)
-
-            def read_entry(target: Any, key: Any, value: JsonValue, level: int) -> int:
-                return fill(target[key], value, level)
-
-        else:
-            read_value = scalar_reader(value_field)
-
-            def read_entry(target: Any, key: Any, value: JsonValue, _level: int) -> int:
-                target[key] = read_value(value)
-                return 0
 
         def read(message: Message, document: JsonValue, level: int) -> int:
             if type(document) is not dict:
@@ -123,7 +119,7 @@ def _message_reader(message: Descriptor, fields: Mapping[str, FieldReader]) -> M
         if level > MAX_NESTING:
             raise Refusal(f"messages are nested more than {MAX_NESTING} deep")
         names = len(document)
-        found = [] if conflicts is None else conflicts(document)
+        found: list[tuple[Place, str]] = [] if conflicts is None else [*conflicts(document)]
         for name, value in document.items():
             read_field = fields.get(name)
             if read_field is None:
@@ -138,6 +134,27 @@ def _message_reader(message: Descriptor, fields: Mapping[str, FieldReader]) -> M
         if found:
             raise Refusal.of(found)
         return names
+
+    return read
+
+
+def _or_zero(read_value: Reader, value: JsonValue) -> int:
+    return 0 if value is None else int(read_value(value))
+
+
+def _message_entry(fill: MessageReader) -> _EntryReader:
+    def read(target: Any, key: Any, value: JsonValue, level: int) -> int:
+        return fill(target[key], value, level)
+
+    return read
+
+
+def _scalar_entry(value_field: FieldDescriptor) -> _EntryReader:
+    read_value = scalar_reader(value_field)
+
+    def read(target: Any, key: Any, value: JsonValue, _level: int) -> int:
+        target[key] = read_value(value)
+        return 0
 
     return read
 

@@ -89,8 +89,10 @@ class Transcoder:
     def _parse(self, message: Message | bytes) -> Message:
         full_name = self.descriptor.full_name
         if isinstance(message, Message):
-            if message.DESCRIPTOR.full_name != full_name:
-                raise Undecodable(full_name, f"it is a {message.DESCRIPTOR.full_name}")
+            # Of the class: a field may be called DESCRIPTOR too.
+            given = type(message).DESCRIPTOR.full_name
+            if given != full_name:
+                raise Undecodable(full_name, f"it is a {given}")
             message = type(message).SerializePartialToString(message)
         try:
             return self._class.FromString(message)

@@ -1,0 +1,98 @@
+"""Random messages and documents: hub, protobuf's own implementation and the published schema have to agree."""
+
+from __future__ import annotations
+
+import json
+from typing import cast
+
+import msgspec
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import given, note, strategies as st
+from jsonschema_rs import Draft202012Validator
+
+from hub.contract import InvalidDocument, Transcoder, json_schema
+from hub.contract.example import example_of
+from hub.contract.jsontext import JsonValue
+from tests.contract.bounded import bounded
+from tests.contract.oracle import explained, verdict
+from tests.contract.random_descriptors import descriptors
+from tests.contract.random_values import damaged, messages
+
+
+@bounded
+@given(st.data())
+def test_a_message_has_the_json_that_json_format_writes(data: st.DataObject) -> None:
+    descriptor = data.draw(descriptors())
+    message = data.draw(messages(descriptor))
+    transcoder = Transcoder(descriptor)
+    for including_defaults in (False, True):
+        expected = json_format.MessageToDict(
+            message,
+            always_print_fields_with_no_presence=including_defaults,
+            descriptor_pool=descriptor.file.pool,
+        )
+        written = transcoder.encode_json(message, including_defaults=including_defaults)
+        assert msgspec.json.decode(written) == json.loads(json.dumps(expected))
+
+
+@bounded
+@given(st.data())
+def test_what_hub_writes_is_read_back_as_json_format_reads_it(data: st.DataObject) -> None:
+    descriptor = data.draw(descriptors())
+    message = data.draw(messages(descriptor))
+    transcoder = Transcoder(descriptor)
+    text = transcoder.encode_json(message)
+    note(text.decode())
+    expected = verdict(descriptor, text)
+    if expected is None:
+        # Null in a list or map of NullValue: ProtoJSON writes it and does not read it.
+        assert _refuses(transcoder, text)
+        return
+    body = transcoder.decode_json(text)
+    own = GetMessageClass(descriptor).FromString(body)
+    assert type(own).SerializeToString(own, deterministic=True) == type(expected).SerializeToString(
+        expected, deterministic=True
+    )
+
+
+@bounded
+@given(st.data())
+def test_hub_json_format_and_the_schema_judge_a_damaged_document_alike(data: st.DataObject) -> None:
+    descriptor = data.draw(descriptors())
+    transcoder = Transcoder(descriptor)
+    good = json.loads(transcoder.encode_json(data.draw(messages(descriptor))))
+    document = data.draw(damaged(good, descriptor))
+    text = msgspec.json.encode(document)
+    note(text.decode())
+    document = cast("JsonValue", msgspec.json.decode(text))
+    schema = Draft202012Validator(json_schema(descriptor).standalone())
+    expected = verdict(descriptor, text)
+    try:
+        own = transcoder.parse_json(text)
+    except InvalidDocument as error:
+        note(str(error))
+        assert not schema.is_valid(document)
+        if expected is not None:
+            assert all(explained(document, problem) for problem in error.problems)
+    else:
+        assert schema.is_valid(document)
+        assert expected is not None
+        assert type(own).SerializeToString(own, deterministic=True) == type(expected).SerializeToString(
+            expected, deterministic=True
+        )
+
+
+@bounded
+@given(descriptors())
+def test_the_example_of_a_message_is_a_good_document(descriptor: Descriptor) -> None:
+    Transcoder(descriptor).decode_json(msgspec.json.encode(example_of(descriptor)))
+
+
+def _refuses(transcoder: Transcoder, text: bytes) -> bool:
+    try:
+        transcoder.parse_json(text)
+    except InvalidDocument:
+        return True
+    return False
