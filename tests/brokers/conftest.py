@@ -9,7 +9,7 @@ import pytest
 
 from hub.ports import Broker
 from hub.vocabulary import ModelName
-from tests.brokers.stage import MemoryStage, Stage, new_queue
+from tests.brokers.stage import MemoryStage, RabbitStage, Stage, new_queue
 
 ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
 TRIO: tuple[str, dict[str, object]] = ("trio", {})
@@ -25,9 +25,20 @@ def memory(_: pytest.FixtureRequest) -> Stage:
     return MemoryStage()
 
 
+def amqp(request: pytest.FixtureRequest) -> Stage:
+    return RabbitStage(request.getfixturevalue("amqp_url"))
+
+
+def aiormq(request: pytest.FixtureRequest) -> Stage:
+    return RabbitStage(request.getfixturevalue("amqp_url"), "+aiormq")
+
+
 CASES = {
     "memory-asyncio": Case(ASYNCIO, memory),
     "memory-trio": Case(TRIO, memory),
+    "amqp-asyncio": Case(ASYNCIO, amqp),
+    "amqp-trio": Case(TRIO, amqp),
+    "aiormq-asyncio": Case(ASYNCIO, aiormq),
 }
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.brokers import BrokerOptions
+from hub.brokers import BrokerOptions, open_broker
 from hub.brokers.memory import MemoryBroker
 from hub.ports import Broker, Consumer, Delivery, Publication, QueueDepth
+from hub.testing.proxy import FaultProxy
 from hub.vocabulary import ModelName
 
 PATIENCE = 30.0
@@ -40,6 +42,41 @@ class MemoryStage(Stage):
         assert isinstance(broker, MemoryBroker)
         with broker.outage():
             yield
+
+
+class RabbitStage(Stage):
+    """A RabbitMQ behind a proxy, and one of the adapters that talk to it. Breaks one link after the other, not the server.
+
+    Args:
+        url: Of the server, `amqp://`.
+        adapter: What the scheme says after `amqp`: `+aiormq`, or nothing.
+    """
+
+    def __init__(self, url: str, adapter: str = "") -> None:
+        self._parts = urlsplit(url)
+        self._adapter = adapter
+        self._proxies: dict[int, FaultProxy] = {}
+
+    @override
+    @asynccontextmanager
+    async def open(self, options: BrokerOptions | None = None) -> AsyncGenerator[Broker]:
+        async with FaultProxy(self._parts.hostname or "127.0.0.1", self._parts.port or 5672) as proxy:
+            netloc = f"{self._parts.username}:{self._parts.password}@127.0.0.1:{proxy.port}"
+            url = self._parts._replace(scheme=f"amqp{self._adapter}", netloc=netloc).geturl()
+            async with open_broker(url, options) as broker:
+                self._proxies[id(broker)] = proxy
+                yield broker
+
+    @override
+    @asynccontextmanager
+    async def outage(self, broker: Broker) -> AsyncGenerator[None]:
+        proxy = self._proxies[id(broker)]
+        proxy.refuse()
+        proxy.cut()
+        try:
+            yield
+        finally:
+            proxy.accept()
 
 
 def new_queue() -> ModelName:

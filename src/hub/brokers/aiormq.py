@@ -1,0 +1,229 @@
+"""`amqp+aiormq://` and `amqps+aiormq://`: RabbitMQ through aiormq, on asyncio only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final, NoReturn, Self, final
+from urllib.parse import urlsplit
+
+import aiormq
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+from anyio import AsyncContextManagerMixin, move_on_after
+from pamqp.commands import Basic
+from sniffio import current_async_library
+from typing_extensions import override
+
+from hub.amqp.link import Link
+from hub.brokers.aiormq_consumer import AiormqConsumer
+from hub.brokers.aiormq_session import AiormqSession, open_session
+from hub.brokers.options import BrokerOptions
+from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, dead_letter_queue, queue_arguments
+from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
+from hub.ports import Broker, BrokerStatistics, Consumer, Publication, QueueDepth
+from hub.supervision import unwrapped
+from hub.vocabulary import ModelName
+
+FLUSH_GRACE: Final = 2.0
+"""Seconds that settlements have to be written when a consumer's block is left."""
+
+_PERSISTENT: Final = 2
+
+
+@final
+class AiormqBroker(AsyncContextManagerMixin, Broker):
+    """RabbitMQ 3.10 or later, through the client that most of the asyncio world builds on.
+
+    One connection publishes, another one declares and asks, and each `consume` has its own. The first two come back by
+    themselves.
+
+    Args:
+        url: With scheme `amqp+aiormq` or `amqps+aiormq`; query parameters are aiormq's (`heartbeat`, `cafile`, ...).
+        options: How queues are declared.
+
+    Raises:
+        ConfigurationError: On entry: this is not asyncio.
+    """
+
+    def __init__(self, url: str, options: BrokerOptions | None = None) -> None:
+        self._url = url
+        self._options = options or BrokerOptions()
+        server = urlsplit(url).netloc.rpartition("@")[2]
+        self._control = Link(self._enter_control, name=f"{server} control (aiormq)")
+        self._publishing = Link(self._enter_publishing, name=f"{server} publishing (aiormq)", lazy=True)
+        self._publications = 0
+        self._consumers: set[AiormqConsumer] = set()
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        if current_async_library() != "asyncio":
+            raise ConfigurationError(
+                f"amqp+aiormq:// runs on asyncio only, and this is {current_async_library()}: "
+                "use amqp:// instead, which runs on both, or start with --backend asyncio"
+            )
+        with unwrapped():
+            async with self._control, self._publishing:
+                yield self
+
+    @override
+    async def declare(self, queue: ModelName) -> None:
+        session = await self._control.reach()
+        await self._declare(session, queue)
+
+    @override
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        self._publications += len(publications)
+        try:
+            publisher = await self._publishing.wait()
+            return await publisher.publish(publications)
+        finally:
+            self._publications -= len(publications)
+
+    @override
+    @asynccontextmanager
+    async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
+        async with open_session(self._url, self._options) as session:
+            await self._declare(session, queue)
+            consumer = AiormqConsumer(session)
+            await consumer.subscribe(queue, prefetch=prefetch)
+            self._consumers.add(consumer)
+            try:
+                yield consumer
+            finally:
+                self._consumers.discard(consumer)
+                with move_on_after(FLUSH_GRACE, shield=True):
+                    await consumer.flushed()
+
+    @override
+    async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+        session = await self._control.reach()
+        try:
+            return await session.call(_depths(session, list(queues)), "depths")
+        except AMQPError as error:
+            raise session.link_lost(error) from error
+
+    @override
+    def statistics(self) -> BrokerStatistics:
+        return BrokerStatistics(
+            connected=self._control.connected and (self._publishing.connected or not self._publishing.wanted),
+            publishing=self._publications,
+            consumers=len(self._consumers),
+            unacked=sum(consumer.unsettled for consumer in self._consumers),
+            reconnects=self._control.reconnects + self._publishing.reconnects,
+        )
+
+    @asynccontextmanager
+    async def _enter_control(self) -> AsyncGenerator[AiormqSession]:
+        async with open_session(self._url, self._options) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _enter_publishing(self) -> AsyncGenerator[_Publisher]:
+        async with open_session(self._url, self._options) as session:
+            try:
+                channel = await session.call(session.connection.channel(), "publishing channel")
+            except AMQPError as error:
+                raise session.link_lost(error) from error
+            yield _Publisher(session, channel)
+
+    async def _declare(self, session: AiormqSession, queue: ModelName) -> None:
+        try:
+            await session.call(_declare(session, queue, self._options), f"declare {queue}")
+        except (ChannelPreconditionFailed, ChannelAccessRefused) as error:
+            _explain(error, queue)
+        except AMQPError as error:
+            raise session.link_lost(error) from error
+
+
+@final
+class _Publisher:
+    """A session with a channel in confirm mode."""
+
+    def __init__(self, session: AiormqSession, channel: AbstractChannel) -> None:
+        self._session = session
+        self._channel = channel
+
+    @property
+    def usable(self) -> bool:
+        return self._session.usable and not self._channel.is_closed
+
+    async def lost(self) -> NoReturn:
+        await self._session.lost()
+
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        results = await self._session.call(self._publish(publications), f"publish {len(publications)}")
+        return [self._judge(each, result) for each, result in zip(publications, results, strict=True)]
+
+    async def _publish(self, publications: Sequence[Publication]) -> list[object]:
+        return await asyncio.gather(*(self._publish_one(each) for each in publications), return_exceptions=True)
+
+    async def _publish_one(self, publication: Publication) -> None:
+        await self._channel.basic_publish(
+            publication.body,
+            routing_key=publication.queue,
+            mandatory=True,
+            properties=Basic.Properties(
+                content_type="application/x-protobuf",
+                message_type="hub.v1.Task",
+                app_id="hub",
+                delivery_mode=_PERSISTENT,
+                message_id=publication.message_id,
+                timestamp=datetime.fromtimestamp(int(publication.timestamp), UTC),
+                headers=dict(publication.headers),
+            ),
+        )
+
+    def _judge(self, publication: Publication, result: object) -> PublishRefused | None:
+        match result:
+            case aiormq.exceptions.PublishError():
+                return Unroutable(publication.queue, "there is no such queue")
+            case aiormq.exceptions.DeliveryError():
+                return QueueFull(publication.queue, "the broker refused it (basic.nack): it is at its maximum length")
+            case BaseException():
+                raise self._session.link_lost(result) from result
+            case _:
+                return None
+
+
+async def _declare(session: AiormqSession, queue: str, options: BrokerOptions) -> None:
+    channel = await session.connection.channel(publisher_confirms=False)  # a refusal closes it
+    dead = dead_letter_queue(queue)
+    await channel.exchange_declare(DEAD_LETTER_EXCHANGE, exchange_type="direct", durable=True)
+    await channel.queue_declare(dead, durable=True, arguments={**dead_letter_arguments(options)})
+    await channel.queue_bind(dead, DEAD_LETTER_EXCHANGE, queue)
+    await channel.queue_declare(queue, durable=True, arguments={**queue_arguments(options)})
+    await channel.close()
+
+
+async def _depths(session: AiormqSession, queues: list[ModelName]) -> dict[ModelName, QueueDepth | None]:
+    depths: dict[ModelName, QueueDepth | None] = {}
+    channel: AbstractChannel | None = None
+    for queue in queues:
+        if channel is None:
+            channel = await session.connection.channel(publisher_confirms=False)
+        try:
+            found = await channel.queue_declare(queue, passive=True)
+        except ChannelNotFoundEntity:
+            depths[queue] = None
+            channel = None  # a queue that does not exist costs the channel
+        else:
+            depths[queue] = QueueDepth(ready=found.message_count or 0, consumers=found.consumer_count or 0)
+    if channel is not None:
+        await channel.close()
+    return depths
+
+
+def _explain(error: ChannelPreconditionFailed | ChannelAccessRefused, queue: str) -> NoReturn:
+    if isinstance(error, ChannelAccessRefused):
+        raise ConfigurationError(
+            f"the user of the broker URL may not declare queue {queue!r} ({error}): give it the configure, write and "
+            "read permissions for the queues of models, for *.dead and for hub.dead"
+        ) from error
+    raise ConfigurationError(
+        f"queue {queue!r} or its dead-letter queue exists with other arguments ({error}): set the queue type, delivery "
+        "limit and maximum length that it has, or drain it, delete it and start again"
+    ) from error

@@ -1,0 +1,173 @@
+"""One connection of aiormq, kept apart from the cancellation of structured concurrency.
+
+aiormq was written for asyncio's edge cancellation: a cancelled call closes its channel, a connection that falls silent
+ends its callers with a `CancelledError` that nobody asked for, which a task group takes for its own and drops. So each
+of its calls runs in a task of its own that no scope of ours reaches; callers wait for that task, and what they see is
+a result, `LinkLost`, or their own cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Any, Final, Never, TypeVar, final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import aiormq
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.exceptions import AMQPError
+from anyio import CancelScope, Event, current_effective_deadline, fail_after
+from typing_extensions import override
+from yarl import URL
+
+from hub.brokers.options import BrokerOptions
+from hub.errors import LinkLost
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for TCP, TLS and the AMQP handshake together."""
+
+CLOSE_GRACE: Final = 2.0
+"""Seconds for an orderly close; after that the socket is aborted, and the broker notices by itself."""
+
+T = TypeVar("T")
+
+
+@final
+class AiormqSession:
+    """One open connection. Made by `open_session`, and used inside its block."""
+
+    def __init__(self, url: str, server: str) -> None:
+        self.server = server
+        self._transport = _Transport(secure=urlsplit(url).scheme == "amqps")
+        self.connection = aiormq.Connection(url, transport_factory=self._transport)
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._gone = Event()
+        self._reason = "the connection was closed"
+        self._on_lost: list[Callable[[str], None]] = []
+
+    @property
+    def usable(self) -> bool:
+        return not self._gone.is_set()
+
+    async def lost(self) -> Never:
+        """Waits for the end of the connection.
+
+        Raises:
+            LinkLost: It has come.
+        """
+        await self._gone.wait()
+        raise LinkLost(self.server, self._reason)
+
+    def on_lost(self, tell: Callable[[str], None]) -> None:
+        """Calls `tell` with the reason when the connection ends."""
+        self._on_lost.append(tell)
+
+    def start(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Runs a coroutine of aiormq out of the reach of cancellation, at the latest until the session closes."""
+        task = asyncio.create_task(coroutine, name=f"hub.aiormq {name}")
+        self._calls.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    async def call(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
+        """Runs a coroutine of aiormq and waits for it. A cancelled caller leaves; the call goes on, unheard.
+
+        Raises:
+            LinkLost: The connection broke, in whichever way aiormq puts it.
+            AMQPError: The broker answered with an error of the channel.
+        """
+        task = self.start(coroutine, name)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if current_effective_deadline() == -inf or not task.done():
+                raise
+            raise LinkLost(self.server, "it fell silent") from error
+        except (aiormq.exceptions.ConnectionClosed, aiormq.exceptions.ChannelInvalidStateError, OSError) as error:
+            raise self.link_lost(error) from error
+        except RuntimeError as error:  # "<Connection ...> closed"
+            raise self.link_lost(error) from error
+
+    def link_lost(self, error: BaseException) -> LinkLost:
+        return LinkLost(self.server, str(error) or type(error).__name__)
+
+    async def open(self) -> None:
+        try:
+            with fail_after(CONNECT_TIMEOUT):
+                await self.call(self._connect(), f"connect {self.server}")
+        except TimeoutError as error:
+            raise LinkLost(self.server, f"no connection within {CONNECT_TIMEOUT:g} s") from error
+        except AMQPError as error:
+            raise self.link_lost(error) from error
+        closing: asyncio.Future[Any] = self.connection.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # bare
+        closing.add_done_callback(self._closed)
+
+    async def close(self) -> None:
+        """Closes the connection within `CLOSE_GRACE`, and ends every call that is still under way."""
+        closing = asyncio.create_task(self.connection.close(), name=f"hub.aiormq close {self.server}")
+        await asyncio.wait({closing}, timeout=CLOSE_GRACE)
+        self._transport.abort()
+        for task in (closing, *self._calls):
+            task.cancel()
+        await asyncio.wait({closing, *self._calls})
+        if not closing.cancelled():
+            closing.exception()
+
+    async def _connect(self) -> None:
+        await self.connection.connect()  # pyright: ignore[reportUnknownMemberType]  # wrapped without types
+
+    def _closed(self, closing: asyncio.Future[Any]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        if error is not None:
+            self._reason = str(error) or type(error).__name__
+        self._gone.set()
+        for tell in self._on_lost:
+            tell(self._reason)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # heard, even if its caller has left
+
+
+@asynccontextmanager
+async def open_session(url: str, options: BrokerOptions) -> AsyncGenerator[AiormqSession]:
+    """A connection while the block runs.
+
+    Args:
+        url: `amqp+aiormq://...` or `amqps+aiormq://...`, with the query parameters that aiormq knows.
+        options: Heartbeat and connection name, unless the URL says otherwise.
+
+    Raises:
+        LinkLost: On entry: the broker cannot be reached, or refuses us.
+    """
+    parts = urlsplit(url)
+    query = {"heartbeat": str(options.heartbeat), "name": options.connection_name, **dict(parse_qsl(parts.query))}
+    plain = parts._replace(scheme=parts.scheme.removesuffix("+aiormq"), query=urlencode(query))
+    session = AiormqSession(plain.geturl(), f"{plain.scheme}://{parts.netloc.rpartition('@')[2]}")
+    try:
+        await session.open()
+        yield session
+    finally:
+        with CancelScope(shield=True):  # bounded by CLOSE_GRACE
+            await session.close()
+
+
+class _Transport(TransportFactory):
+    """Remembers the socket of a connection, so that it can be aborted."""
+
+    def __init__(self, *, secure: bool) -> None:
+        self._inner = TLSTransportFactory() if secure else TCPTransportFactory()
+        self._writer: asyncio.StreamWriter | None = None
+
+    @override
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await self._inner.create(url, **kwargs)
+        self._writer = writer
+        return reader, writer
+
+    def abort(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
