@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from math import floor
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from anyio import CapacityLimiter, create_task_group, current_time, move_on_after, sleep_until
 
@@ -21,8 +21,8 @@ Probe = Callable[[InstanceEntry], Awaitable[PingResult]]
 """Pings one instance. Network trouble is a result, not an error; the pinger limits its time."""
 
 
-class PingObserver(Protocol):
-    def __call__(self, result: PingResult, seconds: float) -> None: ...
+PingObserver = Callable[[PingResult, float], None]
+"""Told of each result, with the seconds that the ping took."""
 
 
 @final

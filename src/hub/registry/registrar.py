@@ -125,6 +125,6 @@ class Registrar:
         incumbents = () if status is None else status.instances
         return NameTaken(
             model,
-            [f"{difference.path}: {difference.message}" for difference in found],
+            [difference.message for difference in found],
             [f"{each.state} instance {each.entry.id} at {each.entry.url}" for each in incumbents],
         )

@@ -1,0 +1,103 @@
+"""Instances and contracts for tests of the registry."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import anyio
+from litestar import Litestar, Response, get
+
+from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.contract import Contract, contract_of
+from hub.http.bind import Bind
+from hub.http.serve import serve
+from hub.lifecycle import running
+from hub.ports import InstanceEntry
+from hub.registry.pings import Answered, PingResult
+from hub.vocabulary import InstanceId, ModelName, new_instance_id
+
+PATIENCE: Final = 30.0
+"""Seconds after which a test that hangs fails; nothing here takes one."""
+
+TEXTS: Final[Contract] = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
+DIGITS: Final[Contract] = contract_of(DigitsRequest.DESCRIPTOR, DigitsResponse.DESCRIPTOR)
+
+MODEL: Final = ModelName("ModelA")
+
+
+def entry_of(
+    model: str = MODEL,
+    *,
+    contract: Contract = TEXTS,
+    url: str = "http://127.0.0.1:9",
+    at: float = 1.0,
+    id: InstanceId | None = None,  # noqa: A002 - the field's name
+) -> InstanceEntry:
+    return InstanceEntry(
+        id=id or new_instance_id(),
+        model=ModelName(model),
+        url=url,
+        fingerprint=contract.fingerprint,
+        logged_in_at=at,
+    )
+
+
+@dataclass
+class ScriptedProbe:
+    """Answers pings by instance: with what `results` says, else that it lives. `pinged` is who was asked, in order.
+
+    An instance that is in `hanging` gives no answer ever.
+    """
+
+    results: dict[InstanceId, PingResult] = field(default_factory=dict[InstanceId, PingResult])
+    hanging: set[InstanceId] = field(default_factory=set[InstanceId])
+    pinged: list[tuple[float, InstanceId]] = field(default_factory=list[tuple[float, InstanceId]])
+
+    async def __call__(self, entry: InstanceEntry) -> PingResult:
+        self.pinged.append((anyio.current_time(), entry.id))
+        if entry.id in self.hanging:
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+        return self.results.get(entry.id, Answered())
+
+    def times(self, instance: InstanceId) -> list[float]:
+        return [when for when, who in self.pinged if who == instance]
+
+
+@dataclass
+class PingServer:
+    """A real HTTP server that answers pings as one instance; `consuming` and `silent` may be changed at any time."""
+
+    id: InstanceId
+    url: str = ""
+    consuming: bool = True
+    pings: int = 0
+    tokens: list[str] = field(default_factory=list[str])
+    news: anyio.Event = field(default_factory=anyio.Event)
+
+
+@asynccontextmanager
+async def ping_server(instance: InstanceId | None = None) -> AsyncGenerator[PingServer]:
+    """An instance as far as the registry can see. After the block its address refuses connections."""
+    it = PingServer(instance or new_instance_id())
+
+    @get("/ping")
+    async def ping(headers: dict[str, str]) -> Response[dict[str, object]]:
+        it.pings += 1
+        it.tokens.append(headers.get("authorization", ""))
+        it.news.set()
+        it.news = anyio.Event()
+        return Response(
+            {"instance": it.id, "model": "any", "consuming": it.consuming, "reason": "" if it.consuming else "no link"},
+            status_code=200 if it.consuming else 503,
+        )
+
+    app = Litestar([ping], openapi_config=None, logging_config=None)
+    async with running(partial(serve, app, Bind(), grace=0.1), name="ping server") as url:
+        it.url = url
+        yield it

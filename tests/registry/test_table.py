@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+from typing import Final
+
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from hub.ports import InstanceEntry
+from hub.registry.pings import Answered, Missed, PingResult, PingTarget, Refused
+from hub.registry.states import InstanceState, InstanceStatus
+from hub.registry.table import Change, Table
+from hub.vocabulary import Fingerprint, InstanceId, ModelName
+from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of
+
+LIVE, DEAF, SUSPECT = InstanceState.LIVE, InstanceState.DEAF, InstanceState.SUSPECT
+
+
+def pinged(
+    table: Table, entry: InstanceEntry, result: PingResult, *, now: float = 5.0, scheduled: bool = True
+) -> list[Change]:
+    target = table.target(entry.id)
+    assert target is not None
+    return list(table.pinged(target, result, now=now, scheduled=scheduled))
+
+
+def table_with(*entries: InstanceEntry) -> Table:
+    table = Table()
+    for entry in entries:
+        table.login(entry)
+        pinged(table, entry, Answered())
+    return table
+
+
+def state_of(table: Table, entry: InstanceEntry) -> InstanceState | None:
+    status = table.instance(entry.id)
+    return None if status is None else status.state
+
+
+def is_active(table: Table, model: ModelName = MODEL) -> bool:
+    status = table.model(model)
+    return status is not None and status.active
+
+
+def test_a_login_is_suspect_until_its_first_answer_makes_it_live() -> None:
+    table, entry = Table(), entry_of()
+    assert [(change.before, change.after) for change in table.login(entry)] == [(None, SUSPECT)]
+    assert not is_active(table)
+    assert [(change.before, change.after) for change in pinged(table, entry, Answered(), now=7.0)] == [(SUSPECT, LIVE)]
+    status = table.instance(entry.id)
+    assert status == InstanceStatus(entry=entry, state=LIVE, reason="", misses=0, answered_at=7.0)
+    assert is_active(table)
+
+
+def test_a_repeated_login_changes_nothing_and_keeps_the_time_of_the_first() -> None:
+    entry = entry_of(at=1.0)
+    table = table_with(entry)
+    version = table.version
+    again = entry_of(id=entry.id, at=99.0)
+    assert not table.login(again)
+    assert table.version == version
+    assert [status.entry for status in table.instances()] == [entry]
+    assert state_of(table, entry) is LIVE
+
+
+def test_a_login_from_another_address_has_to_answer_there() -> None:
+    entry = entry_of(url="http://127.0.0.1:1")
+    table = table_with(entry)
+    old = table.target(entry.id)
+    assert old is not None
+    moved = entry_of(id=entry.id, url="http://127.0.0.1:2")
+    table.login(moved)
+    assert state_of(table, entry) is SUSPECT
+    assert not table.pinged(old, Answered(), now=5.0)
+    assert not table.pinged(old, Refused("connection refused"), now=5.0)
+    assert state_of(table, entry) is SUSPECT
+
+
+def test_one_miss_takes_an_instance_off_the_active_list_and_one_answer_brings_it_back() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    pinged(table, entry, Missed("silence"))
+    assert (state_of(table, entry), is_active(table)) == (SUSPECT, False)
+    pinged(table, entry, Answered())
+    assert (state_of(table, entry), is_active(table)) == (LIVE, True)
+
+
+def test_three_misses_in_a_row_remove_an_instance_and_an_answer_in_between_starts_the_count_again() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    for result in (Missed("1"), Missed("2"), Answered(), Missed("1"), Missed("2")):
+        pinged(table, entry, result)
+    assert state_of(table, entry) is SUSPECT
+    (change,) = pinged(table, entry, Missed("3"))
+    assert (change.before, change.after, change.reason) == (SUSPECT, None, "3")
+    assert table.instances() == ()
+
+
+def test_a_refused_connection_removes_an_instance_at_once() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    (change,) = pinged(table, entry, Refused("connection refused"))
+    assert (change.before, change.after, change.reason) == (LIVE, None, "connection refused")
+    assert table.target(entry.id) is None
+
+
+def test_a_model_is_active_as_long_as_one_of_its_instances_is_live() -> None:
+    first, second, third = entry_of(), entry_of(), entry_of()
+    table = table_with(first, second, third)
+    pinged(table, first, Refused("gone"))
+    pinged(table, second, Missed("silence"))
+    assert is_active(table)
+    pinged(table, third, Answered(consuming=False, reason="no link to the broker"))
+    assert not is_active(table)
+
+
+def test_an_instance_that_answers_but_consumes_nothing_is_deaf_with_its_reason_and_never_removed_for_it() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    for now in range(20):
+        pinged(table, entry, Answered(consuming=False, reason="no link to the broker"), now=float(now))
+    status = table.instance(entry.id)
+    assert status == InstanceStatus(entry=entry, state=DEAF, reason="no link to the broker", misses=0, answered_at=19.0)
+    assert not is_active(table)
+
+
+def test_a_miss_out_of_schedule_neither_counts_nor_disturbs_a_live_instance() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    version = table.version
+    for _ in range(10):
+        assert not pinged(table, entry, Missed("silence"), scheduled=False)
+    assert (state_of(table, entry), table.version) == (LIVE, version)
+
+
+def test_a_miss_out_of_schedule_explains_a_suspect() -> None:
+    table, entry = Table(), entry_of()
+    table.login(entry)
+    pinged(table, entry, Missed("no answer within 3 s"), scheduled=False)
+    status = table.instance(entry.id)
+    assert status is not None
+    assert (status.state, status.reason, status.misses) == (SUSPECT, "no answer within 3 s", 0)
+
+
+def test_a_refusal_out_of_schedule_removes_at_once() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    pinged(table, entry, Refused("connection refused"), scheduled=False)
+    assert table.instances() == ()
+
+
+def test_a_logout_removes_at_once_and_a_second_one_changes_nothing() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    assert [(change.before, change.after) for change in table.logout(entry.id)] == [(LIVE, None)]
+    version = table.version
+    assert not table.logout(entry.id)
+    assert table.version == version
+
+
+def test_a_model_without_instances_stays_known_but_is_not_active() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    table.logout(entry.id)
+    (model,) = table.models()
+    assert (model.name, model.fingerprint, model.instances, model.active) == (MODEL, TEXTS.fingerprint, (), False)
+
+
+def test_a_remembered_contract_never_replaces_the_one_that_a_model_has() -> None:
+    table = table_with(entry_of())
+    table.remember(MODEL, DIGITS.fingerprint)
+    model = table.model(MODEL)
+    assert model is not None
+    assert model.fingerprint == TEXTS.fingerprint
+
+
+def test_an_accepted_login_with_another_contract_puts_out_the_former_holders_of_the_name() -> None:
+    former, other = entry_of(), entry_of("Other")
+    table = table_with(former, other)
+    successor = entry_of(contract=DIGITS)
+    table.login(successor)
+    assert {status.entry.id for status in table.instances()} == {successor.id, other.id}
+    model = table.model(MODEL)
+    assert model is not None
+    assert model.fingerprint == DIGITS.fingerprint
+
+
+def test_an_instance_that_brings_another_contract_is_the_same_instance_in_a_new_state() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    changes = table.login(entry_of(id=entry.id, contract=DIGITS))
+    assert [(change.before, change.after) for change in changes] == [(LIVE, SUSPECT)]
+
+
+def test_instances_are_listed_oldest_login_first() -> None:
+    late, early = entry_of(at=2.0), entry_of(at=1.0)
+    table = table_with(late, early)
+    assert [status.entry for status in table.instances()] == [early, late]
+
+
+def test_the_time_of_the_last_answer_is_no_news() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    version = table.version
+    assert not pinged(table, entry, Answered(), now=1000.0)
+    assert table.version == version
+    status = table.instance(entry.id)
+    assert status is not None
+    assert status.answered_at == 1000.0
+
+
+IDS: Final = [InstanceId(f"instance-{number}") for number in range(4)]
+MODELS: Final = [ModelName("A"), ModelName("B")]
+URLS: Final = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+RESULTS: Final = st.sampled_from(
+    [Answered(), Answered(consuming=False, reason="no link"), Missed("silence"), Refused("connection refused")]
+)
+
+
+class TableMachine(RuleBasedStateMachine):
+    """Random histories against a model of the rules that is as plain as the docstring of the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = Table(misses=3)
+        self.entries: dict[InstanceId, InstanceEntry] = {}
+        self.states: dict[InstanceId, InstanceState] = {}
+        self.misses: dict[InstanceId, int] = {}
+        self.targets: list[PingTarget] = []
+        self.stale: set[int] = set()
+        self.shown = self.show()
+        self.version = self.table.version
+        self.now = 0.0
+
+    def show(self) -> object:
+        """What the lists show and the version stands for."""
+        models = self.table.models()
+        return [
+            (model.name, model.fingerprint, [(each.entry, each.state, each.reason) for each in model.instances])
+            for model in models
+        ]
+
+    def forget(self, instance: InstanceId) -> None:
+        del self.entries[instance], self.states[instance], self.misses[instance]
+        self.stale |= {target.serial for target in self.targets if target.entry.id == instance}
+
+    @rule(
+        instance=st.sampled_from(IDS),
+        model=st.sampled_from(MODELS),
+        contract=st.sampled_from([TEXTS, DIGITS]),
+        url=st.sampled_from(URLS),
+    )
+    def login(self, instance: InstanceId, model: ModelName, contract: object, url: str) -> None:
+        fingerprint: Fingerprint = TEXTS.fingerprint if contract is TEXTS else DIGITS.fingerprint
+        self.now += 1
+        entry = InstanceEntry(id=instance, model=model, url=url, fingerprint=fingerprint, logged_in_at=self.now)
+        current = self.entries.get(instance)
+        self.table.login(entry)
+        if current is not None and (current.model, current.url, current.fingerprint) == (model, url, fingerprint):
+            return
+        if current is not None:
+            self.forget(instance)
+        for other in list(self.entries.values()):
+            if other.model == model and other.fingerprint != fingerprint:
+                self.forget(other.id)
+        self.entries[instance], self.states[instance], self.misses[instance] = entry, SUSPECT, 0
+
+    @rule(instance=st.sampled_from(IDS))
+    def logout(self, instance: InstanceId) -> None:
+        self.table.logout(instance)
+        if instance in self.entries:
+            self.forget(instance)
+
+    @rule(instance=st.sampled_from(IDS))
+    def begin_a_ping(self, instance: InstanceId) -> None:
+        target = self.table.target(instance)
+        if target is not None:
+            self.targets.append(target)
+
+    @precondition(lambda self: self.targets)
+    @rule(data=st.data(), result=RESULTS, scheduled=st.booleans())
+    def end_a_ping(self, data: st.DataObject, result: PingResult, *, scheduled: bool) -> None:
+        target = data.draw(st.sampled_from(self.targets))
+        self.now += 1
+        self.table.pinged(target, result, now=self.now, scheduled=scheduled)
+        instance = target.entry.id
+        if target.serial in self.stale:
+            return
+        match result:
+            case Answered(consuming=consuming):
+                self.states[instance], self.misses[instance] = LIVE if consuming else DEAF, 0
+            case Missed():
+                if not scheduled:
+                    return
+                self.misses[instance] += 1
+                self.states[instance] = SUSPECT
+                if self.misses[instance] == 3:
+                    self.forget(instance)
+            case Refused():
+                self.forget(instance)
+
+    @invariant()
+    def instances_and_states_are_those_of_the_rules(self) -> None:
+        assert {each.entry.id: each.entry for each in self.table.instances()} == self.entries
+        assert {each.entry.id: each.state for each in self.table.instances()} == self.states
+        assert {each.entry.id: each.misses for each in self.table.instances()} == self.misses
+
+    @invariant()
+    def a_model_is_active_exactly_while_an_instance_of_it_is_live(self) -> None:
+        live = {self.entries[key].model for key, state in self.states.items() if state is LIVE}
+        assert {model.name for model in self.table.models() if model.active} == live
+
+    @invariant()
+    def a_name_has_one_contract_at_a_time(self) -> None:
+        for model in self.table.models():
+            assert {each.entry.fingerprint for each in model.instances} <= {model.fingerprint}
+
+    @invariant()
+    def the_version_rises_exactly_when_something_that_is_shown_changes(self) -> None:
+        shown = self.show()
+        if shown == self.shown:
+            assert self.table.version == self.version
+        else:
+            assert self.table.version > self.version
+        self.shown, self.version = shown, self.table.version
+
+    @invariant()
+    def every_instance_is_to_be_pinged_and_nobody_else(self) -> None:
+        assert {target.entry.id for target in self.table.targets()} == set(self.entries)
+
+
+TableMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+test_any_history_keeps_the_rules = TableMachine.TestCase
