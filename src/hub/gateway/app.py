@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
@@ -26,8 +26,6 @@ from hub.http.problems import (
 )
 from hub.ports import Broker, ResultStore
 from hub.web.routes import WEB_ROUTES
-
-_T = TypeVar("_T")
 
 
 def gateway_app(
@@ -95,8 +93,8 @@ def gateway_app(
     )
 
 
-def _provide(value: _T) -> Provide:
-    def provide() -> _T:
+def _provide(value: object) -> Provide:
+    def provide() -> object:
         return value
 
     return Provide(provide, sync_to_thread=False)

@@ -8,7 +8,8 @@ from typing import Final, final
 
 from google.protobuf.message import DecodeError
 
-from hub.contract import Contract, load
+from hub.contract import Contract, json_schema, load
+from hub.contract.example import example_of
 from hub.gateway.errors import UndecodableBody
 
 
@@ -31,10 +32,10 @@ class Codec:
 
     def __init__(self, contract: Contract) -> None:
         self.contract: Final = contract
-        loaded = load(contract)
-        self._request_class = loaded.request_class
-        self._request = loaded.request_transcoder
-        self._response = loaded.response_transcoder
+        self._loaded = load(contract)
+        self._request_class = self._loaded.request_class
+        self._request = self._loaded.request_transcoder
+        self._response = self._loaded.response_transcoder
 
     def request_from_json(self, document: bytes) -> bytes:
         """The request message that a JSON document describes, serialized.
@@ -69,14 +70,18 @@ class Codec:
     @property
     def example(self) -> object:
         """A request that the model takes, as a JSON document."""
-        return {}
+        return example_of(self._loaded.request)
 
-    def schemas(self, *, prefix: str, ref_prefix: str) -> Schemas:
+    def schemas(self, *, name_prefix: str, ref_prefix: str) -> Schemas:
         """The JSON Schemas of both messages and of everything that they refer to.
 
         Args:
-            prefix: Starts the name of each component.
+            name_prefix: Starts the name of each component.
             ref_prefix: Starts each `$ref` to one.
         """
-        del prefix, ref_prefix
-        return Schemas({}, {}, {})
+        loaded = self._loaded
+        request, response = (
+            json_schema(message, loaded.types, ref_prefix=ref_prefix, name_prefix=name_prefix)
+            for message in (loaded.request, loaded.response)
+        )
+        return Schemas(request.root, response.root, {**request.components, **response.components})

@@ -18,7 +18,6 @@ _Key = tuple[ModelName, Fingerprint]
 
 class _Static(msgspec.Struct, kw_only=True):
     openapi: str
-    json_schema_dialect: str = msgspec.field(name="jsonSchemaDialect")
     info: msgspec.Raw
     tags: list[msgspec.Raw]
     paths: _Objects

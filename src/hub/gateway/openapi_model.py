@@ -12,10 +12,6 @@ from hub.gateway.negotiation import JSON, PROTOBUF
 
 _BINARY: Final = {"type": "string", "format": "binary"}
 _PROBLEMS: Final = {
-    "404": "Problem",
-    "406": "Problem",
-    "413": "Problem",
-    "415": "Problem",
     "422": "Invalid",
     "429": "Busy",
     "503": "Busy",
@@ -35,7 +31,7 @@ class ModelDescription:
 def describe(model: ServedModel) -> ModelDescription:
     """The description of one model; component names start with its name, so that no two models clash."""
     name, contract = model.name, model.known.contract
-    schemas = model.codec.schemas(prefix=f"{name}.", ref_prefix="#/components/schemas/")
+    schemas = model.codec.schemas(name_prefix=f"{name}.", ref_prefix="#/components/schemas/")
     reply = _responses(f"The response message, `{contract.response}`.", schemas.response, {"Hub-Task": "HubTask"})
     waited = _json_response("Waited for with `Prefer: wait`: the task with its outcome.", "Task")
     accepted = _json_response("Accepted: the task has an id and will end in an outcome.", "Accepted")

@@ -44,13 +44,14 @@ function chart(element, series, data) {
   const style = getComputedStyle(document.documentElement);
   const quiet = style.getPropertyValue("--quiet").trim();
   const line = style.getPropertyValue("--line").trim();
-  const axis = { stroke: quiet, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+  const axis = { size: 30, stroke: quiet, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "12px system-ui" };
   const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
   const plot = new uPlot(
     {
       width: element.clientWidth,
       height: 240,
-      legend: { live: true },
+      padding: [8, 12, 0, 0],
+      legend: { live: true, markers: { width: 0, fill: (self, index) => self.series[index].stroke() } },
       cursor: { y: false, points: { size: 7 } },
       scales: {
         x: { range: (_, low, high) => [Math.min(low, high - 60), high] },
@@ -58,7 +59,7 @@ function chart(element, series, data) {
       },
       axes: [
         { ...axis, space: 70, values: (_, ticks) => ticks.map(clock) },
-        { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6] },
+        { ...axis, size: 36, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6] },
       ],
       series: [{ label: "Time", value: (_, seconds) => (seconds === null ? "" : clock(seconds)) }, ...series],
     },
