@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
-from litestar import Litestar, Response, get
+from litestar import Litestar, Request, Response, get
 
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
@@ -71,7 +71,7 @@ class ScriptedProbe:
 
 @dataclass
 class PingServer:
-    """A real HTTP server that answers pings as one instance; `consuming` and `silent` may be changed at any time."""
+    """A real HTTP server that answers pings as one instance; `consuming` may be changed at any time."""
 
     id: InstanceId
     url: str = ""
@@ -87,9 +87,9 @@ async def ping_server(instance: InstanceId | None = None) -> AsyncGenerator[Ping
     it = PingServer(instance or new_instance_id())
 
     @get("/ping")
-    async def ping(headers: dict[str, str]) -> Response[dict[str, object]]:
+    async def ping(request: Request[Any, Any, Any]) -> Response[dict[str, object]]:
         it.pings += 1
-        it.tokens.append(headers.get("authorization", ""))
+        it.tokens.append(request.headers.get("authorization", ""))
         it.news.set()
         it.news = anyio.Event()
         return Response(

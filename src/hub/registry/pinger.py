@@ -64,6 +64,11 @@ class Pinger:
         self._limiter: CapacityLimiter | None = None
         self._under_way: set[int] = set()
 
+    @property
+    def under_way(self) -> int:
+        """Instances whose ping waits for its turn or for an answer."""
+        return len(self._under_way)
+
     async def ping(self, target: PingTarget, *, scheduled: bool = False) -> PingResult:
         """Pings one instance now, records the result and returns it. Cancelled, it records nothing.
 

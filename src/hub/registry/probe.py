@@ -90,15 +90,16 @@ class HttpProbe:
             async with self._http.stream(
                 "GET",
                 url,
-                headers={"Host": netloc, "Accept": "application/json"},
+                headers={"Host": netloc, "Accept": "application/json", "Accept-Encoding": "identity"},
                 extensions={"sni_hostname": host},
                 timeout=None,  # the pinger limits the time
             ) as response:
                 body = b""
                 async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > LONGEST_REPLY:
-                        return Missed(f"its reply is longer than {LONGEST_REPLY} bytes")
+                    # Read to the end, but not kept: a generator that is left early is not closed by httpx2.
+                    body += chunk[: LONGEST_REPLY + 1 - len(body)]
+        if len(body) > LONGEST_REPLY:
+            return Missed(f"its reply is longer than {LONGEST_REPLY} bytes")
         return _judge(entry, response, body)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Request, Response, delete, get, put
+from litestar.params import JSONBody
 
 from hub.contract import Contract
 from hub.registry.bodies import InstanceBody, InstancesBody, LoginBody
@@ -26,7 +27,7 @@ from hub.vocabulary import InstanceId, model_name
     },
     tags=["instances"],
 )
-async def login(instance_id: str, data: LoginBody, registrar: Registrar) -> Response[InstanceBody]:
+async def login(instance_id: str, data: JSONBody[LoginBody], registrar: Registrar) -> Response[InstanceBody]:
     """The registry pings the instance before it answers, so `/ping` must be served at `url` by then.
 
     The call is idempotent; an instance that has not been pinged for three periods calls again. 409 when live instances

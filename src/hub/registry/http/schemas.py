@@ -8,7 +8,7 @@ import msgspec
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.json_format import MessageToDict
 from litestar import MediaType, Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 
 from hub.contract import Contract, differences
 from hub.http.headers import etag_matches
@@ -61,7 +61,7 @@ async def show_schema(
 
 
 @post("/v1/schemas/{model:str}/check", summary="Check a contract against a model's", status_code=200, tags=["schemas"])
-async def check_schema(model: str, data: CheckBody, roll: Roll) -> CheckReply:
+async def check_schema(model: str, data: JSONBody[CheckBody], roll: Roll) -> CheckReply:
     """Whether an instance with this contract could log in while the present instances of the model are up.
 
     For a build pipeline: it finds a changed message before a deployment does.

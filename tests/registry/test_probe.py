@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from httpx2 import AsyncClient
+
+from hub.http.client import open_client
+from hub.ports import InstanceEntry
+from hub.registry.addresses import InstanceNetworks
+from hub.registry.pings import Answered, Missed, PingResult, Refused
+from hub.registry.probe import LONGEST_REPLY, HttpProbe
+from tests.registry.support import PATIENCE, entry_of, ping_server
+
+LOOPBACK = InstanceNetworks([ip_network("127.0.0.0/8"), ip_network("::1/128")])
+
+
+@pytest.fixture
+async def http() -> AsyncGenerator[AsyncClient]:
+    async with open_client(token="sesame") as client:
+        yield client
+
+
+@asynccontextmanager
+async def raw_server(handle: Callable[[SocketStream], Awaitable[None]]) -> AsyncGenerator[str]:
+    """Something that listens and does what `handle` does with each connection, then closes it."""
+
+    async def connected(stream: SocketStream) -> None:
+        async with stream:
+            await handle(stream)
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tg,
+    ):
+        tg.start_soon(listener.serve, connected, name="raw server")
+        yield f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        tg.cancel_scope.cancel()
+
+
+def reply(status: str, body: bytes) -> Callable[[SocketStream], Awaitable[None]]:
+    async def handle(stream: SocketStream) -> None:
+        await stream.receive()
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        await stream.send(head.encode() + body)
+
+    return handle
+
+
+async def ping(http: AsyncClient, entry: InstanceEntry, networks: InstanceNetworks = LOOPBACK) -> PingResult:
+    with anyio.fail_after(PATIENCE):
+        return await HttpProbe(http, networks)(entry)
+
+
+async def test_an_instance_that_consumes_has_answered(http: AsyncClient) -> None:
+    async with ping_server() as server:
+        assert await ping(http, entry_of(id=server.id, url=server.url)) == Answered()
+        assert server.tokens == ["Bearer sesame"]
+
+
+async def test_an_instance_that_consumes_nothing_has_answered_too_and_says_why(http: AsyncClient) -> None:
+    async with ping_server() as server:
+        server.consuming = False
+        assert await ping(http, entry_of(id=server.id, url=server.url)) == Answered(consuming=False, reason="no link")
+
+
+async def test_a_host_may_be_a_name_and_all_its_addresses_are_tried(http: AsyncClient) -> None:
+    async with ping_server() as server:  # on 127.0.0.1, while the name may stand for ::1 as well
+        url = server.url.replace("127.0.0.1", "localhost")
+        assert await ping(http, entry_of(id=server.id, url=url)) == Answered()
+
+
+async def test_where_nobody_listens_the_ping_is_refused(http: AsyncClient) -> None:
+    async with ping_server() as server:
+        entry = entry_of(id=server.id, url=server.url)
+        assert await ping(http, entry) == Answered()
+    assert await ping(http, entry) == Refused("connection refused")
+
+
+async def test_another_instance_at_the_address_is_a_refusal(http: AsyncClient) -> None:
+    async with ping_server() as server:
+        result = await ping(http, entry_of(url=server.url))
+        assert isinstance(result, Refused)
+        assert server.id in result.reason
+
+
+async def test_an_address_outside_of_the_networks_is_never_connected_to(http: AsyncClient) -> None:
+    elsewhere = InstanceNetworks([ip_network("10.0.0.0/8")])
+    async with ping_server() as server:
+        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+            result = await ping(http, entry_of(id=server.id, url=url), elsewhere)
+            assert isinstance(result, Refused)
+            assert "HUB_INSTANCE_NETWORKS" in result.reason
+        assert server.pings == 0
+
+
+async def test_a_name_that_nobody_knows_is_a_miss(http: AsyncClient) -> None:
+    result = await ping(http, entry_of(url="http://no-such-host.invalid:4000"))
+    assert isinstance(result, Missed)
+    assert "no-such-host.invalid cannot be resolved" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        ("200 OK", b"pong", Answered()),
+        ("200 OK", b'{"consuming": false, "reason": "health: no GPU"}', Answered(False, "health: no GPU")),
+        ("404 Not Found", b"{}", Missed("it answered 404")),
+        ("503 Service Unavailable", b"<html>a proxy", Missed("it answered 503")),
+        ("503 Service Unavailable", b'{"status": 503}', Missed("it answered 503")),
+        ("302 Found", b"", Missed("it answered 302")),
+        ("401 Unauthorized", b"", Missed("it answered 401 to the registry: set the same HUB_TOKEN for both")),
+        ("200 OK", b" " * (LONGEST_REPLY + 1), Missed(f"its reply is longer than {LONGEST_REPLY} bytes")),
+    ],
+)
+async def test_replies_of_strangers(http: AsyncClient, status: str, body: bytes, expected: PingResult) -> None:
+    async with raw_server(reply(status, body)) as url:
+        assert await ping(http, entry_of(url=url)) == expected
+
+
+async def test_a_reason_is_cut(http: AsyncClient) -> None:
+    async with raw_server(reply("200 OK", b'{"consuming": false, "reason": "%s"}' % (b"x" * 10_000))) as url:
+        result = await ping(http, entry_of(url=url))
+        assert isinstance(result, Answered)
+        assert len(result.reason) == 200
+
+
+async def test_a_connection_that_is_closed_without_an_answer_is_a_miss(http: AsyncClient) -> None:
+    async def hang_up(stream: SocketStream) -> None:
+        await stream.receive()
+
+    async with raw_server(hang_up) as url:
+        assert isinstance(await ping(http, entry_of(url=url)), Missed)
+
+
+async def test_something_that_does_not_speak_http_is_a_miss(http: AsyncClient) -> None:
+    async def babble(stream: SocketStream) -> None:
+        await stream.send(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+    async with raw_server(babble) as url:
+        assert isinstance(await ping(http, entry_of(url=url)), Missed)
+
+
+async def test_a_kept_alive_connection_that_the_other_side_closes_under_a_ping_is_no_miss(http: AsyncClient) -> None:
+    connections = 0
+
+    async def close_at_the_second_request(stream: SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await stream.receive()
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await stream.receive()
+
+    async with raw_server(close_at_the_second_request) as url:
+        entry = entry_of(url=url)
+        assert await ping(http, entry) == Answered()
+        assert await ping(http, entry) == Answered()
+    assert connections == 2
+
+
+async def test_connections_are_kept_alive(http: AsyncClient) -> None:
+    connections = 0
+
+    async def answer_all(stream: SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        async for _ in stream:
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with raw_server(answer_all) as url:
+        for _ in range(3):
+            assert await ping(http, entry_of(url=url)) == Answered()
+    assert connections == 1

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import final
+
+import anyio
+import pytest
+from typing_extensions import override
+
+from hub.contract import Contract
+from hub.directories.memory import MemoryDirectory
+from hub.errors import LinkLost
+from hub.ports import Directory, InstanceEntry, KnownContract
+from hub.registry.addresses import InstanceNetworks
+from hub.registry.errors import InstanceUnreachable, InvalidLogin, NameTaken
+from hub.registry.keeper import DirectoryKeeper
+from hub.registry.pinger import Pinger
+from hub.registry.pings import Answered, Missed, Refused
+from hub.registry.registrar import Login, Registrar
+from hub.registry.roll import Roll
+from hub.registry.states import InstanceState
+from hub.registry.table import Table
+from hub.vocabulary import Fingerprint, InstanceId, new_instance_id
+from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ScriptedProbe, entry_of
+
+URL = "http://127.0.0.1:4000"
+
+
+@final
+class FlakyDirectory(Directory):
+    """A directory in memory whose link is down while `down` is set."""
+
+    def __init__(self, inner: MemoryDirectory) -> None:
+        self.inner = inner
+        self.down = False
+
+    def check(self) -> None:
+        if self.down:
+            raise LinkLost("the directory", "pulled plug")
+
+    @override
+    async def login(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
+        self.check()
+        return await self.inner.login(entry, contract)
+
+    @override
+    async def logout(self, instance: InstanceId) -> bool:
+        self.check()
+        return await self.inner.logout(instance)
+
+    @override
+    async def instances(self) -> Sequence[InstanceEntry]:
+        self.check()
+        return await self.inner.instances()
+
+    @override
+    async def contracts(self) -> Sequence[KnownContract]:
+        self.check()
+        return await self.inner.contracts()
+
+
+@dataclass
+class Office:
+    """One registry without HTTP. Several may share a directory and a probe."""
+
+    memory: MemoryDirectory = field(default_factory=MemoryDirectory)
+    probe: ScriptedProbe = field(default_factory=ScriptedProbe)
+
+    def __post_init__(self) -> None:
+        self.directory = FlakyDirectory(self.memory)
+        self.roll = Roll(Table())
+        self.pinger = Pinger(self.roll, self.probe, period=10, timeout=0.05)
+        self.keeper = DirectoryKeeper(self.roll, self.directory, self.pinger, period=0.01)
+        self.registrar = Registrar(
+            self.roll,
+            self.directory,
+            self.keeper,
+            self.pinger,
+            networks=InstanceNetworks([ip_network("127.0.0.0/8")]),
+            clock=lambda: 1000.0,
+        )
+
+    async def login(self, contract: Contract = TEXTS, instance: InstanceId | None = None, url: str = URL) -> Login:
+        return await self.registrar.login(instance or new_instance_id(), MODEL, url, contract)
+
+    def states(self) -> dict[InstanceId, InstanceState]:
+        return {status.entry.id: status.state for status in self.roll.table.instances()}
+
+    async def stored(self) -> set[InstanceId]:
+        return {entry.id for entry in await self.memory.instances()}
+
+
+@pytest.fixture
+async def office() -> AsyncGenerator[Office]:
+    with anyio.fail_after(PATIENCE):
+        yield Office()
+
+
+async def test_a_login_is_pinged_before_it_is_answered_and_is_live_then(office: Office) -> None:
+    login = await office.login()
+    assert (login.created, login.status.state) == (True, InstanceState.LIVE)
+    assert [who for _, who in office.probe.pinged] == [login.status.entry.id]
+    assert await office.stored() == {login.status.entry.id}
+
+
+async def test_a_repeated_login_is_the_same_login(office: Office) -> None:
+    first = await office.login()
+    version = office.roll.table.version
+    again = await office.login(instance=first.status.entry.id)
+    assert (again.created, again.status.entry) == (False, first.status.entry)
+    assert office.roll.table.version == version
+
+
+async def test_a_login_that_nobody_answers_at_is_refused_and_leaves_nothing(office: Office) -> None:
+    instance = new_instance_id()
+    office.probe.results[instance] = Refused("connection refused")
+    with pytest.raises(InstanceUnreachable, match=r"connection refused.*HUB_ADVERTISE_HOST"):
+        await office.login(instance=instance)
+    assert office.states() == {}
+    await office.keeper.flush()
+    assert await office.stored() == set()
+
+
+async def test_a_login_that_is_slow_to_answer_is_in_but_suspect(office: Office) -> None:
+    instance = new_instance_id()
+    office.probe.hanging.add(instance)
+    login = await office.login(instance=instance)
+    assert (login.status.state, login.status.reason) == (InstanceState.SUSPECT, "no answer within 0.05 s")
+
+
+async def test_a_login_from_elsewhere_is_refused_before_anything_is_connected_to(office: Office) -> None:
+    with pytest.raises(InvalidLogin, match="HUB_INSTANCE_NETWORKS"):
+        await office.login(url="http://10.1.1.1:4000")
+    assert office.probe.pinged == []
+    assert await office.stored() == set()
+
+
+async def test_another_contract_under_a_taken_name_is_refused_and_the_incumbent_is_undisturbed(office: Office) -> None:
+    incumbent = await office.login()
+    version = office.roll.table.version
+    with pytest.raises(NameTaken) as caught:
+        await office.login(DIGITS)
+    text = str(caught.value)
+    for field_name in ("messages", "pixels", "reply", "label", "probabilities"):
+        assert field_name in text
+    assert caught.value.incumbents == (f"live instance {incumbent.status.entry.id} at {URL}",)
+    assert (office.states(), office.roll.table.version) == ({incumbent.status.entry.id: InstanceState.LIVE}, version)
+
+
+async def test_a_slow_incumbent_keeps_its_name_however_often_somebody_asks_for_it(office: Office) -> None:
+    incumbent = await office.login()
+    office.probe.hanging.add(incumbent.status.entry.id)
+    for _ in range(5):
+        with pytest.raises(NameTaken):
+            await office.login(DIGITS)
+    assert office.states() == {incumbent.status.entry.id: InstanceState.LIVE}
+
+
+async def test_a_dead_incumbent_loses_its_name_to_the_first_who_asks(office: Office) -> None:
+    incumbent = await office.login()
+    office.probe.results[incumbent.status.entry.id] = Refused("connection refused")
+    successor = await office.login(DIGITS)
+    assert office.states() == {successor.status.entry.id: InstanceState.LIVE}
+    assert await office.stored() == {successor.status.entry.id}
+
+
+async def test_the_only_holder_of_a_name_may_come_back_with_another_contract(office: Office) -> None:
+    first = await office.login()
+    again = await office.login(DIGITS, instance=first.status.entry.id)
+    assert again.created
+    assert office.roll.table.models()[0].fingerprint == DIGITS.fingerprint
+
+
+async def test_a_directory_that_lost_its_data_does_not_give_a_held_name_away(office: Office) -> None:
+    incumbent = await office.login()
+    await office.memory.logout(incumbent.status.entry.id)
+    with pytest.raises(NameTaken):
+        await office.login(DIGITS)
+
+
+async def test_without_the_directory_nobody_logs_in_but_logouts_and_lists_go_on(office: Office) -> None:
+    login = await office.login()
+    office.directory.down = True
+    with pytest.raises(LinkLost):
+        await office.login()
+    assert office.states() == {login.status.entry.id: InstanceState.LIVE}
+    office.registrar.logout(login.status.entry.id)
+    assert office.states() == {}
+
+
+async def test_a_logout_that_the_directory_missed_reaches_it_when_it_is_back(office: Office) -> None:
+    login = await office.login()
+    office.directory.down = True
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(office.keeper.run)
+        office.registrar.logout(login.status.entry.id)
+        while office.keeper.linked:
+            await anyio.lowlevel.checkpoint()
+        office.directory.down = False
+        while await office.stored():
+            await anyio.lowlevel.checkpoint()
+        tg.cancel_scope.cancel()
+    assert office.states() == {}
+
+
+async def test_a_registry_that_starts_believes_pings_and_not_its_memory(office: Office) -> None:
+    alive, dead, deaf = await office.login(), await office.login(), await office.login()
+    office.probe.results[dead.status.entry.id] = Refused("connection refused")
+    office.probe.results[deaf.status.entry.id] = Answered(consuming=False, reason="no link")
+    successor = Office(office.memory, office.probe)
+    await successor.keeper.reconcile()
+    assert successor.states() == {
+        alive.status.entry.id: InstanceState.LIVE,
+        deaf.status.entry.id: InstanceState.DEAF,
+    }
+    await successor.keeper.flush()
+    assert await office.stored() == {alive.status.entry.id, deaf.status.entry.id}
+    assert successor.roll.contract(MODEL, TEXTS.fingerprint) is not None
+
+
+async def test_a_model_without_instances_is_known_again_after_a_restart(office: Office) -> None:
+    login = await office.login()
+    office.registrar.logout(login.status.entry.id)
+    await office.keeper.flush()
+    successor = Office(office.memory, office.probe)
+    successor.roll.know(await successor.directory.contracts())
+    (model,) = successor.roll.table.models()
+    assert (model.name, model.active) == (MODEL, False)
+
+
+async def test_two_registries_with_one_directory_see_each_others_logins(office: Office) -> None:
+    other = Office(office.memory, office.probe)
+    login = await office.login()
+    await other.keeper.reconcile()
+    assert other.states() == {login.status.entry.id: InstanceState.LIVE}
+    with pytest.raises(NameTaken) as caught:
+        await Office(office.memory, office.probe).login(DIGITS)
+    assert login.status.entry.id in str(caught.value)
+
+
+async def test_a_directory_that_lost_its_data_gets_the_living_back(office: Office) -> None:
+    alive, silent = await office.login(), await office.login()
+    office.probe.results[silent.status.entry.id] = Answered(consuming=False, reason="it logged out elsewhere")
+    for login in (alive, silent):
+        await office.memory.logout(login.status.entry.id)
+    await office.keeper.reconcile()
+    assert await office.stored() == {alive.status.entry.id}
+
+
+async def test_a_live_instance_whose_name_went_to_another_contract_meanwhile_is_put_out(office: Office) -> None:
+    loser = await office.login()
+    await office.memory.logout(loser.status.entry.id)
+    winner = entry_of(contract=DIGITS)
+    assert await office.memory.login(winner, DIGITS) is None
+    await office.keeper.reconcile()
+    assert set(office.states()) == {winner.id}
+    assert office.roll.table.models()[0].fingerprint == DIGITS.fingerprint
+
+
+async def test_a_login_cancelled_at_any_point_leaves_the_registry_usable() -> None:
+    for checkpoints in range(12):
+        office = Office()
+        instance = new_instance_id()
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(office.registrar.login, instance, MODEL, URL, TEXTS)
+                for _ in range(checkpoints):
+                    await anyio.lowlevel.checkpoint()
+                tg.cancel_scope.cancel()
+            await office.keeper.reconcile()
+            await office.keeper.flush()
+            assert set(office.states()) == await office.stored()
+            assert (await office.login(instance=instance)).status.state is InstanceState.LIVE
+            assert office.pinger.under_way == 0
+
+
+async def test_a_flush_cancelled_at_any_point_forgets_nobody_who_is_still_stored() -> None:
+    for checkpoints in range(6):
+        office = Office()
+        with anyio.fail_after(PATIENCE):
+            logins = [await office.login() for _ in range(3)]
+            for login in logins:
+                office.registrar.logout(login.status.entry.id)
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(office.keeper.flush)
+                for _ in range(checkpoints):
+                    await anyio.lowlevel.checkpoint()
+                tg.cancel_scope.cancel()
+            assert await office.stored() <= office.roll.departed
+            await office.keeper.flush()
+            assert await office.stored() == set()
+
+
+async def test_who_waits_for_news_is_woken_by_it(office: Office) -> None:
+    versions: list[int] = []
+
+    async def wait(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        version = office.roll.table.version
+        task_status.started()
+        await office.roll.newer_than(version)
+        versions.append(office.roll.table.version - version)
+
+    async with anyio.create_task_group() as tg:
+        await tg.start(wait)
+        await office.login()
+    assert versions
+    assert versions[0] > 0
+
+
+async def test_nobody_waits_for_news_of_a_registry_that_closes(office: Office) -> None:
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(office.roll.newer_than, office.roll.table.version)
+        await anyio.wait_all_tasks_blocked()
+        office.roll.close()
+    await office.roll.newer_than(office.roll.table.version)
+
+
+async def test_a_miss_of_a_newcomer_is_not_one_of_its_three(office: Office) -> None:
+    instance = new_instance_id()
+    office.probe.results[instance] = Missed("it answered 404")
+    for _ in range(4):
+        await office.login(instance=instance)
+    login = await office.login(instance=instance)
+    assert (login.status.state, login.status.misses) == (InstanceState.SUSPECT, 0)
