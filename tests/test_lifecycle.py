@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from textwrap import dedent
 
@@ -15,7 +15,8 @@ import pytest
 from anyio import TASK_STATUS_IGNORED, CancelScope, create_task_group, fail_after, sleep_forever
 from anyio.abc import TaskStatus
 
-from hub.lifecycle import running
+from hub.errors import LinkLost
+from hub.lifecycle import kept_open, running
 
 leaves_nothing = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -167,3 +168,63 @@ def test_the_exit_code_tells_why_the_process_ended(backend: str, what: str, code
         out, err = process.communicate(timeout=20)
     assert process.returncode == code
     assert message in out + err
+
+
+@leaves_nothing
+async def test_a_resource_stays_open_while_what_uses_it_drains() -> None:
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def resource() -> AsyncGenerator[str]:
+        async with create_task_group() as tg:
+            await tg.start(component, "background task", events)
+            yield "open"
+            tg.cancel_scope.cancel()
+
+    with fail_after(5):
+        async with create_task_group() as tg:
+
+            async def use(*, task_status: TaskStatus[None]) -> None:
+                async with kept_open(resource, name="resource") as value:
+                    assert value == "open"
+                    task_status.started()
+                    try:
+                        await sleep_forever()
+                    finally:
+                        with CancelScope(shield=True):
+                            await anyio.wait_all_tasks_blocked()
+                        events.append("drained")
+
+            await tg.start(use)
+            tg.cancel_scope.cancel()
+    assert events == ["background task up", "drained", "background task down"]
+
+
+@leaves_nothing
+async def test_opening_is_tried_again_while_patience_lasts() -> None:
+    tries = 0
+
+    @asynccontextmanager
+    async def resource() -> AsyncGenerator[int]:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise LinkLost("server", "refused")
+        yield tries
+
+    with fail_after(10):
+        async with kept_open(resource, name="resource", patience=60) as value:
+            assert value == 3
+
+
+@leaves_nothing
+async def test_without_patience_the_first_refusal_counts() -> None:
+    @asynccontextmanager
+    async def resource() -> AsyncGenerator[None]:
+        raise LinkLost("server", "refused")
+        yield
+
+    with fail_after(5), pytest.raises(ExceptionGroup) as caught:
+        async with kept_open(resource, name="resource"):
+            pytest.fail("the block must not be entered")
+    assert caught.group_contains(LinkLost)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, TypeVar
 
 import anyio
 import structlog
-from anyio import CancelScope, create_task_group, open_signal_receiver
+from anyio import CancelScope, create_task_group, current_time, open_signal_receiver, sleep, sleep_forever
 from anyio.abc import TaskStatus
 
-from hub.errors import HubError
+from hub.errors import HubError, LinkLost
 from hub.settings import Backend
-from hub.supervision import unwrapped
+from hub.supervision import Backoff, unwrapped
 
 EXIT_FAILURE: Final = 1
 
+T = TypeVar("T")
+
 _log = structlog.get_logger("hub.lifecycle")
+
 
 @asynccontextmanager
 async def running(component: Callable[..., Awaitable[None]], *, name: str) -> AsyncGenerator[Any]:
@@ -43,6 +46,43 @@ async def running(component: Callable[..., Awaitable[None]], *, name: str) -> As
             yield value
         finally:
             shield.cancel(f"{name} is not needed any more")
+
+
+@asynccontextmanager
+async def kept_open(
+    open_resource: Callable[[], AbstractAsyncContextManager[T]], *, name: str, patience: float = 0.0
+) -> AsyncGenerator[T]:
+    """Holds a resource open around the block, shielded like a component: it outlives what drains inside the block.
+
+    A connection that was opened plainly would lose its background tasks to the very cancellation that starts the
+    drain, just when the last outcomes are to be stored.
+
+    Args:
+        open_resource: Makes the context manager; called once for each try.
+        name: For task names.
+        patience: Seconds to try again while opening raises `LinkLost`.
+
+    Raises:
+        ExceptionGroup: Around what opening, holding or closing the resource raised.
+    """
+
+    async def hold(*, task_status: TaskStatus[T]) -> None:
+        give_up = current_time() + patience
+        is_open = False
+        for delay in Backoff().delays():
+            try:
+                async with open_resource() as resource:
+                    is_open = True
+                    task_status.started(resource)
+                    await sleep_forever()
+            except LinkLost as lost:
+                if is_open or current_time() + delay > give_up:
+                    raise
+                _log.warning("not reached, trying again", what=name, reason=lost.reason, delay=round(delay, 2))
+            await sleep(delay)
+
+    async with running(hold, name=name) as resource:
+        yield resource
 
 
 def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend) -> int:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from anyio import create_task_group, fail_after
 from anyio.to_thread import run_sync
-from examples.digits.sample import held_out_digit
 from httpx2 import AsyncClient
 
+from examples.digits.pictures import split
 from hub.http.client import open_client
 from tests.support.server import free_port
 from tests.system.processes import HubProcess, hub_process
@@ -126,12 +126,13 @@ async def instances(hub: Hub, target: str, count: int) -> AsyncGenerator[list[Hu
 
 
 async def test_a_held_out_digit_is_recognised_through_four_processes(hub: Hub) -> None:
-    digit = held_out_digit()
+    _, held_out = split()
+    picture = {"pixels": held_out.pixels[0].tolist()}
     with fail_after(PATIENCE):
         async with instances(hub, "examples.digits:Digits", 1):
-            reply = await hub.http.post(f"{hub.gateway}/v1/models/Digits", json={"pixels": list(digit.pixels)})
+            reply = await hub.http.post(f"{hub.gateway}/v1/models/Digits", json=picture)
     assert reply.status_code == 200, reply.text
-    assert reply.json()["label"] == digit.label
+    assert reply.json()["label"] == held_out.labels[0]
 
 
 async def test_no_accepted_task_is_lost_when_an_instance_is_killed_under_load(hub: Hub) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import structlog
 from anyio import create_task_group
@@ -18,9 +18,12 @@ from hub.cli.load import load_model
 from hub.cli.options import broker_options
 from hub.cli.sources import check_names, describe, layers
 from hub.errors import HubError
-from hub.lifecycle import run_process
+from hub.lifecycle import kept_open, run_process
 from hub.logs import configure_logging
 from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings, require_shared
+
+START_PATIENCE: Final = 60.0
+"""Seconds that a registry or a gateway tries for its store when it starts; then exit code 3."""
 
 _EPILOGUE = (
     "Each option can also be given as HUB_<NAME> in the environment, or as a key in hub.toml "
@@ -73,8 +76,10 @@ def registry(*, settings: RegistrySettings | None = None) -> int:
 
     async def main() -> None:
         async with (
-            open_broker(settings.broker_url, broker_options(settings)) as broker,
-            open_directory(settings.directory_url) as directory,
+            kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
+            kept_open(
+                lambda: open_directory(settings.directory_url), name="directory", patience=START_PATIENCE
+            ) as directory,
         ):
             await _serving("registry", partial(run_registry, settings, directory=directory, broker=broker))
 
@@ -93,8 +98,8 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
 
     async def main() -> None:
         async with (
-            open_broker(settings.broker_url, broker_options(settings)) as broker,
-            open_store(settings.store_url) as store,
+            kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
+            kept_open(lambda: open_store(settings.store_url), name="store", patience=START_PATIENCE) as store,
         ):
             await _serving("gateway", partial(run_gateway, settings, broker=broker, store=store))
 
@@ -114,8 +119,8 @@ def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> i
 
     async def main() -> None:
         async with (
-            open_broker(settings.broker_url, broker_options(settings)) as broker,
-            open_store(settings.store_url) as store,
+            kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
+            kept_open(lambda: open_store(settings.store_url), name="store", patience=settings.start_patience) as store,
         ):
             instance = partial(run_instance, model_class, settings, broker=broker, store=store)
             await _serving(f"instance of {model_class.name}", instance)

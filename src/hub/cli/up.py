@@ -15,9 +15,10 @@ from hub.brokers import open_broker
 from hub.cli.options import broker_options
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
-from hub.lifecycle import running
+from hub.lifecycle import kept_open, running
 from hub.model import Model
 from hub.model.instance import run_instance
+from hub.ports import Broker, Directory, ResultStore
 from hub.registry.service import run_registry
 from hub.settings import UpSettings
 from hub.stores import open_store
@@ -56,9 +57,17 @@ async def run_up(
     async with AsyncExitStack() as stack:
         # Entered in the order of need, so left in the reverse: no model loses its broker, or the registry that it
         # wants to log out of. `running` keeps a cancellation from outside away from all but the innermost.
-        broker = await stack.enter_async_context(open_broker(settings.broker_url, broker_options(settings)))
-        store = await stack.enter_async_context(open_store(settings.store_url))
-        directory = await stack.enter_async_context(open_directory(settings.directory_url))
+        broker: Broker = await stack.enter_async_context(
+            kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker")
+        )
+        store: ResultStore = await stack.enter_async_context(
+            kept_open(lambda: open_store(settings.store_url), name="store", patience=settings.start_patience)
+        )
+        directory: Directory = await stack.enter_async_context(
+            kept_open(
+                lambda: open_directory(settings.directory_url), name="directory", patience=settings.start_patience
+            )
+        )
 
         registry = partial(run_registry, settings, directory=directory, broker=broker)
         registry_url: str = await stack.enter_async_context(running(registry, name="registry"))
