@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hmac import compare_digest
 from typing import Any, final
 
@@ -31,14 +31,15 @@ class Unauthorized(HubError):
 
 def require_credential(
     accepted: Sequence[str],
-) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
+) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
     """A Litestar guard that lets a request pass when it carries one of `accepted`; with none accepted all pass.
 
     The credential is read from `Authorization: Bearer ...` (RFC 6750) or from `X-API-Key`.
     """
     known = [secret.encode() for secret in accepted]
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    # Async although it awaits nothing: Litestar runs a plain function in a worker thread, for each request.
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         if not known:
             return
         kind, _, token = connection.headers.get("authorization", "").partition(" ")
