@@ -5,11 +5,12 @@ from __future__ import annotations
 import anyio
 
 from examples.model_a.v1 import model_a_pb2
+from hub.stores import open_store
 from hub.task import Failure
 from hub.vocabulary import TaskState
+from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import Stage, echo_a, open_stage
 
-JSON = {"Content-Type": "application/json"}
 PROTOBUF = "application/x-protobuf"
 
 
@@ -102,7 +103,17 @@ async def test_many_calls_at_once_share_few_flushes(stage: Stage) -> None:
     assert statistics.groups < 100
 
 
-async def test_a_store_lost_while_waiting_costs_the_answer_but_not_the_task(stage: Stage) -> None:
-    await stage.model()
-    record = await stage.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=0"})
-    assert record.json()["state"] == TaskState.QUEUED
+async def test_a_store_lost_while_waiting_costs_the_answer_but_not_the_task() -> None:
+    with anyio.fail_after(10):
+        async with open_store("memory://") as memory:
+            store = FaultyStore(memory)
+            async with open_stage(store=store) as stage:
+                await stage.model()
+                store.changed_error = LOST
+
+                call = await stage.client.post("/v1/models/ModelA", json={})
+                submit = await stage.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=5"})
+
+                assert (call.status_code, submit.status_code) == (504, 202)
+                for reply in (call, submit):
+                    assert (await stage.client.get(reply.headers["location"])).json()["state"] == TaskState.QUEUED

@@ -1,0 +1,123 @@
+"""A broker and a store that fail when a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import final
+
+from anyio import Event
+from typing_extensions import override
+
+from hub.errors import HubError, LinkLost, PublishRefused
+from hub.ports import (
+    Absent,
+    Broker,
+    BrokerStatistics,
+    Consumer,
+    Publication,
+    QueueDepth,
+    ResultStore,
+    Start,
+    StoreStatistics,
+)
+from hub.task import Outcome, Task, TaskRecord
+from hub.vocabulary import InstanceId, ModelName, TaskId
+
+LOST = LinkLost("test server", "pulled the plug")
+
+
+@final
+class FaultyBroker(Broker):
+    """Passes calls on, unless `publish_error`, `refusal` or `stuck` say otherwise."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.error: HubError | None = None
+        self.refusal: Callable[[Publication], PublishRefused | None] = lambda _: None
+        self.stuck: Event | None = None
+        self.publishing = Event()
+
+    @override
+    async def declare(self, queue: ModelName) -> None:
+        await self.broker.declare(queue)
+
+    @override
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        self.publishing.set()
+        if self.stuck is not None:
+            await self.stuck.wait()
+        if self.error is not None:
+            raise self.error
+        refused = {publication.message_id: self.refusal(publication) for publication in publications}
+        taken = [publication for publication in publications if refused[publication.message_id] is None]
+        answers = dict(zip((p.message_id for p in taken), await self.broker.publish(taken), strict=True))
+        return [refused[p.message_id] or answers[p.message_id] for p in publications]
+
+    @override
+    def consume(self, queue: ModelName, *, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
+        return self.broker.consume(queue, prefetch=prefetch)
+
+    @override
+    async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+        if self.error is not None:
+            raise self.error
+        return await self.broker.depths(queues)
+
+    @override
+    def statistics(self) -> BrokerStatistics:
+        return self.broker.statistics()
+
+
+@final
+class FaultyStore(ResultStore):
+    """Passes calls on, unless the error of that call is set."""
+
+    def __init__(self, store: ResultStore) -> None:
+        self.store = store
+        self.create_error: HubError | None = None
+        self.changed_error: HubError | None = None
+        self.failing_withdrawals = 0
+        self.withdrawn = Event()
+
+    @property
+    @override
+    def channel(self) -> str:
+        return self.store.channel
+
+    @override
+    async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
+        records = await self.store.create(tasks)
+        if self.create_error is not None:
+            raise self.create_error  # after the fact: its fate is unknown to the caller
+        return records
+
+    @override
+    async def withdraw(self, task_ids: Sequence[TaskId]) -> None:
+        if self.failing_withdrawals:
+            self.failing_withdrawals -= 1
+            raise LOST
+        await self.store.withdraw(task_ids)
+        self.withdrawn.set()
+
+    @override
+    async def start(self, tasks: Sequence[Task], instance: InstanceId) -> Sequence[Start]:
+        return await self.store.start(tasks, instance)
+
+    @override
+    async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
+        return await self.store.finish(outcomes)
+
+    @override
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
+        return await self.store.fetch(task_ids)
+
+    @override
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+        if self.changed_error is not None:
+            raise self.changed_error
+        return await self.store.changed(task_id, after=after, until_terminal=until_terminal)
+
+    @override
+    def statistics(self) -> StoreStatistics:
+        return self.store.statistics()

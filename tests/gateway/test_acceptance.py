@@ -1,0 +1,191 @@
+"""A task is accepted with a record and a confirmed message, or it leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+import trio.testing
+from anyio import CancelScope
+
+from hub.brokers import open_broker
+from hub.errors import LinkLost, QueueFull, Unroutable
+from hub.gateway.acceptance import Acceptance
+from hub.gateway.errors import AcceptTimeout
+from hub.ports import Absent
+from hub.stores import open_store
+from hub.task import Task
+from hub.vocabulary import TaskState, new_task_id
+from tests.gateway.faults import LOST, FaultyBroker, FaultyStore
+from tests.gateway.stage import CONTRACT_A, INSTANCE, MODEL_A
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> object:
+    """Both backends; on trio time is virtual, so that patience costs none."""
+    if request.param == "trio":
+        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return "asyncio", {"debug": True}
+
+
+class Bench:
+    def __init__(self, accept: Acceptance, broker: FaultyBroker, store: FaultyStore) -> None:
+        self.accept = accept
+        self.broker = broker
+        self.store = store
+
+    async def state(self, task: Task) -> TaskState | Absent:
+        (found,) = await self.store.fetch([task.id])
+        return found if isinstance(found, Absent) else found.state
+
+    async def messages(self) -> int:
+        depth = (await self.broker.depths([MODEL_A]))[MODEL_A]
+        return 0 if depth is None else depth.ready
+
+
+@asynccontextmanager
+async def bench(*, patience: float = 0.05) -> AsyncGenerator[Bench]:
+    with anyio.fail_after(20):
+        async with open_broker("memory://") as broker, open_store("memory://") as store:
+            await broker.declare(MODEL_A)
+            faulty_broker, faulty_store = FaultyBroker(broker), FaultyStore(store)
+            async with Acceptance(faulty_broker, faulty_store, patience=patience) as accept:
+                yield Bench(accept, faulty_broker, faulty_store)
+
+
+def new_task() -> Task:
+    return Task(id=new_task_id(), model=MODEL_A, body=b"", fingerprint=CONTRACT_A.fingerprint, created_at=0.0)
+
+
+async def test_an_accepted_task_has_a_record_and_a_message() -> None:
+    async with bench() as b:
+        task = new_task()
+        await b.accept(task)
+        assert await b.state(task) is TaskState.QUEUED
+        assert await b.messages() == 1
+
+
+@pytest.mark.parametrize("refusal", [QueueFull(MODEL_A, "at its limit"), Unroutable(MODEL_A, "no such queue")])
+async def test_a_refused_task_leaves_no_record(refusal: QueueFull | Unroutable) -> None:
+    async with bench() as b:
+        b.broker.refusal = lambda _: refusal
+        task = new_task()
+        with pytest.raises(type(refusal)):
+            await b.accept(task)
+        await b.store.withdrawn.wait()
+        assert await b.state(task) is Absent.UNKNOWN
+
+
+async def test_one_refused_task_takes_no_other_with_it() -> None:
+    async with bench() as b:
+        bad, good = new_task(), new_task()
+        b.broker.refusal = lambda p: QueueFull(MODEL_A, "at its limit") if p.message_id == bad.id else None
+
+        async def submit_bad() -> None:
+            with pytest.raises(QueueFull):
+                await b.accept(bad)
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(submit_bad)
+            tg.start_soon(b.accept, good)
+        await b.store.withdrawn.wait()
+        assert (await b.state(bad), await b.state(good)) == (Absent.UNKNOWN, TaskState.QUEUED)
+
+
+async def test_a_task_of_unknown_fate_is_taken_back_and_never_starts() -> None:
+    async with bench() as b:
+        b.broker.error = LOST
+        task = new_task()
+        with pytest.raises(LinkLost):
+            await b.accept(task)
+        await b.store.withdrawn.wait()
+        # The broker had it after all: the message turns up.
+        (start,) = await b.store.start([task], INSTANCE)
+        assert start.state is None
+
+
+async def test_a_lost_store_refuses_the_task_even_if_the_record_was_written() -> None:
+    async with bench() as b:
+        b.store.create_error = LOST
+        task = new_task()
+        with pytest.raises(LinkLost):
+            await b.accept(task)
+        await b.store.withdrawn.wait()
+        assert (await b.state(task), await b.messages()) == (Absent.UNKNOWN, 0)
+
+
+async def test_a_broker_that_does_not_confirm_in_time_means_no_task() -> None:
+    async with bench() as b:
+        b.broker.stuck = anyio.Event()
+        task = new_task()
+        with pytest.raises(AcceptTimeout):
+            await b.accept(task)
+        await b.store.withdrawn.wait()
+        assert await b.state(task) is Absent.UNKNOWN
+
+
+async def test_a_record_that_cannot_be_taken_back_now_is_taken_back_later() -> None:
+    async with bench() as b:
+        b.broker.error = LOST
+        b.store.failing_withdrawals = 2
+        task = new_task()
+        with pytest.raises(LinkLost):
+            await b.accept(task)
+        await b.store.withdrawn.wait()
+        assert await b.state(task) is Absent.UNKNOWN
+        assert b.accept.statistics().failed == 0
+
+
+async def test_records_of_refused_tasks_are_gone_when_the_block_ends() -> None:
+    task = new_task()
+    with anyio.fail_after(20):
+        async with open_broker("memory://") as broker, open_store("memory://") as store:
+            faulty = FaultyBroker(broker)
+            faulty.stuck = anyio.Event()
+            async with anyio.create_task_group() as tg:
+
+                async def submit() -> None:
+                    async with Acceptance(faulty, store, patience=60) as accept:
+                        await accept(task)
+
+                tg.start_soon(submit)
+                await faulty.publishing.wait()
+                tg.cancel_scope.cancel()
+            assert await store.fetch([task.id]) == [Absent.UNKNOWN]
+
+
+async def test_a_client_that_hangs_up_at_any_moment_leaves_no_record_without_a_message() -> None:
+    for steps in range(12):
+        async with bench(patience=5) as b:
+            task = new_task()
+            scope = CancelScope()
+
+            async def submit(b: Bench = b, task: Task = task, scope: CancelScope = scope) -> None:
+                with scope:
+                    await b.accept(task)
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(submit)
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+            await anyio.wait_all_tasks_blocked()
+            if await b.state(task) is TaskState.QUEUED:
+                assert await b.messages() == 1
+
+
+async def test_a_client_that_hangs_up_while_the_broker_is_slow_has_its_task_taken_back() -> None:
+    async with bench(patience=60) as b:
+        b.broker.stuck = anyio.Event()
+        task = new_task()
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(b.accept, task)
+            await b.broker.publishing.wait()
+            tg.cancel_scope.cancel()
+        b.broker.stuck.set()
+        await b.store.withdrawn.wait()
+        assert await b.state(task) is Absent.UNKNOWN
+        (start,) = await b.store.start([task], INSTANCE)
+        assert start.state is None

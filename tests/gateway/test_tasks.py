@@ -1,0 +1,189 @@
+"""What became of a task."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from examples.model_a.v1 import model_a_pb2
+from hub.stores import open_store
+from hub.stores.options import StoreOptions
+from hub.task import Failure
+from hub.vocabulary import new_task_id
+from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, MODEL_A, Stage, echo_a, open_stage
+from tests.gateway.test_submit import TASKS, problem
+
+
+async def submit(stage: Stage) -> str:
+    reply = await stage.client.post(TASKS, json={"messages": "hi"})
+    return str(reply.headers["location"])
+
+
+@pytest.mark.parametrize("task_id", ["nonsense", str(new_task_id())])
+async def test_a_task_that_never_was_is_unknown(stage: Stage, task_id: str) -> None:
+    for path in (f"/v1/tasks/{task_id}", f"/v1/tasks/{task_id}/result", f"/v1/tasks/{task_id}?wait=5"):
+        assert problem(await stage.client.get(path)) == (404, "unknown_task")
+
+
+async def test_a_task_that_has_expired_is_gone() -> None:
+    now = [1_000_000.0]
+    with anyio.fail_after(10):
+        async with (
+            open_store("memory://", StoreOptions(clock=lambda: now[0])) as store,
+            open_stage(store=store) as stage,
+        ):
+            await stage.model(answer=echo_a)
+            reply = await stage.client.post(TASKS, json={}, headers={"Prefer": "wait=5"})
+            now[0] += 24 * 3600 + 1
+            assert problem(await stage.client.get(reply.headers["location"])) == (410, "task_gone")
+            assert problem(await stage.client.get(reply.headers["location"] + "/result")) == (410, "task_gone")
+
+
+async def test_a_task_tells_its_state_and_changes_its_etag_with_it(stage: Stage) -> None:
+    await stage.model()
+    task = await submit(stage)
+
+    queued = await stage.client.get(task)
+    again = await stage.client.get(task, headers={"If-None-Match": queued.headers["etag"]})
+    await stage.model(answer=echo_a)
+    ended = await stage.client.get(task, params={"wait": 5})
+
+    assert queued.json()["state"] == "queued"
+    assert (again.status_code, again.content) == (304, b"")
+    assert ended.json()["state"] == "succeeded"
+    assert (ended.json()["attempt"], ended.json()["result"]) == (1, {"reply": "Processed message: hi\n"})
+    assert ended.headers["etag"] != queued.headers["etag"]
+
+
+async def test_a_held_request_is_answered_when_the_task_ends(stage: Stage) -> None:
+    await stage.model()
+    task = await submit(stage)
+    states: list[str] = []
+
+    async def hold() -> None:
+        states.append((await stage.client.get(task, params={"wait": 30})).json()["state"])
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(hold)
+        await anyio.wait_all_tasks_blocked()
+        assert (states, stage.polls.held) == ([], 1)
+        await stage.model(answer=echo_a)
+
+    assert (states, stage.polls.held) == (["succeeded"], 0)
+
+
+async def test_a_held_request_that_knows_the_state_is_answered_at_any_change(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    task = (await stage.client.post(TASKS, json={}, headers={"Prefer": "wait=5"})).headers["location"]
+    etag = (await stage.client.get(task)).headers["etag"]
+
+    # It has ended already, so there is nothing to wait for.
+    reply = await stage.client.get(task, params={"wait": 30}, headers={"If-None-Match": etag})
+    stale = await stage.client.get(task, params={"wait": 30}, headers={"If-None-Match": '"1"'})
+
+    assert (reply.status_code, stale.status_code) == (304, 200)
+
+
+async def test_a_server_that_drains_answers_what_it_holds_back(stage: Stage) -> None:
+    await stage.model()
+    task = await submit(stage)
+    states: list[str] = []
+
+    async def hold() -> None:
+        states.append((await stage.client.get(task, params={"wait": 30})).json()["state"])
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(hold)
+        await anyio.wait_all_tasks_blocked()
+        stage.polls.end_all()
+    assert states == ["queued"]
+    assert (await stage.client.get(task, params={"wait": 30})).json()["state"] == "queued"
+
+
+@pytest.mark.parametrize("wait", ["soon", "-1", "1.2.3", "", "inf"])
+async def test_a_wait_that_is_no_number_of_seconds_is_refused(stage: Stage, wait: str) -> None:
+    await stage.model()
+    task = await submit(stage)
+    assert problem(await stage.client.get(task, params={"wait": wait})) == (400, "bad_parameter")
+
+
+async def test_the_result_comes_alone_as_json_or_as_protobuf(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    task = await submit(stage)
+
+    as_json = await stage.client.get(f"{task}/result", params={"wait": 5})
+    as_protobuf = await stage.client.get(f"{task}/result", headers={"Accept": "application/x-protobuf"})
+
+    assert (as_json.headers["content-type"], as_json.json()) == (
+        "application/json",
+        {"reply": "Processed message: hi\n"},
+    )
+    assert model_a_pb2.ModelAResponse.FromString(as_protobuf.content).reply == "Processed message: hi\n"
+
+
+async def test_a_result_that_is_not_there_yet_is_a_409_with_the_state(stage: Stage) -> None:
+    await stage.model()
+    task = await submit(stage)
+    reply = await stage.client.get(f"{task}/result")
+    assert problem(reply) == (409, "not_finished")
+    assert (reply.json()["state"], reply.headers["location"]) == ("queued", task)
+
+
+async def test_a_failed_task_is_a_200_with_the_failure_inside_and_a_502_as_a_result(stage: Stage) -> None:
+    await stage.model(answer=lambda _: Failure(code="model_error", message="no such word"))
+    task = await submit(stage)
+
+    shown = await stage.client.get(task, params={"wait": 5})
+    result = await stage.client.get(f"{task}/result")
+
+    assert (shown.status_code, shown.json()["failure"]) == (200, {"code": "model_error", "message": "no such word"})
+    assert "result" not in shown.json()
+    assert problem(result) == (502, "task_failed")
+
+
+async def test_a_reply_in_a_type_that_nobody_writes_is_a_406(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    task = await submit(stage)
+    reply = await stage.client.get(f"{task}/result", headers={"Accept": "text/html"})
+    assert problem(reply) == (406, "not_acceptable")
+
+
+async def test_a_result_outlives_the_instance_and_the_contract_of_its_model(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    task = await submit(stage)
+    await stage.client.get(task, params={"wait": 5})
+
+    await stage.tell(MODEL_A, CONTRACT_DIGITS, live=0)
+
+    assert (await stage.client.get(f"{task}/result")).json() == {"reply": "Processed message: hi\n"}
+
+
+async def test_a_result_of_a_contract_that_this_gateway_never_saw_comes_as_protobuf_only() -> None:
+    with anyio.fail_after(10):
+        async with open_store("memory://") as store:
+            async with open_stage(store=store) as first:
+                await first.model(answer=echo_a)
+                task = await submit(first)
+                await first.client.get(task, params={"wait": 5})
+            async with open_stage(store=store) as second:
+                await second.tell(MODEL_A, CONTRACT_DIGITS, live=1)
+                shown = (await second.client.get(task)).json()
+                assert ("result" in shown, shown["result_url"]) == (False, f"{task}/result")
+                assert problem(await second.client.get(f"{task}/result")) == (503, "contract_missing")
+                binary = await second.client.get(f"{task}/result", headers={"Accept": "application/x-protobuf"})
+                assert binary.status_code == 200
+                await second.tell(MODEL_A, CONTRACT_A, live=1)
+                assert (await second.client.get(task)).json()["result"] == {"reply": "Processed message: hi\n"}
+
+
+async def test_a_store_that_does_not_answer_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    with anyio.fail_after(10):
+        async with open_store("memory://") as store:
+
+            async def silent(*_: object) -> None:
+                await anyio.sleep_forever()
+
+            monkeypatch.setattr(store, "fetch", silent)
+            async with open_stage(store=store, patience=0.05) as stage:
+                reply = await stage.client.get(f"/v1/tasks/{new_task_id()}")
+                assert problem(reply) == (503, "link_lost")
