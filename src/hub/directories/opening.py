@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from typing import Final
-from urllib.parse import urlsplit
 
 from hub.directories.memory import MemoryDirectory
 from hub.errors import ConfigurationError
 from hub.ports import Directory
-from hub.redis.opening import SCHEMES, redis_links
+from hub.redis.opening import SCHEMES, redis_links, scheme_of
 
 SILENCE: Final = 5.0
 """Seconds without an answer after which the server counts as lost."""
@@ -27,7 +26,7 @@ def open_directory(url: str, *, silence: float = SILENCE) -> AbstractAsyncContex
             not accept the credentials.
         LinkLost: On entry, when the server cannot be reached.
     """
-    scheme = urlsplit(url).scheme
+    scheme = scheme_of(url)
     if scheme == "memory":
         return MemoryDirectory()
     if scheme in SCHEMES:
@@ -35,4 +34,4 @@ def open_directory(url: str, *, silence: float = SILENCE) -> AbstractAsyncContex
 
         return RedisDirectory(redis_links(url, silence=silence))
     known = ", ".join(f"{name}://" for name in ("memory", *SCHEMES))
-    raise ConfigurationError(f"{scheme or url!r} is no directory: use {known}")
+    raise ConfigurationError(f"{scheme!r} is no directory: use {known}")

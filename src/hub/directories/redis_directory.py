@@ -102,6 +102,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
     async def contracts(self) -> Sequence[KnownContract]:
         # They never change, so each is transferred and checked once.
         names = await self._read(("HKEYS", _CONTRACTS))
+        self._known = {name: self._known[name] for name in names if name in self._known}
         unknown = [name for name in names if name not in self._known]
         if unknown:
             values = await self._read(("HMGET", _CONTRACTS, *unknown))

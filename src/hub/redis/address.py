@@ -67,7 +67,10 @@ def redis_address(url: str) -> RedisAddress:
     Raises:
         ConfigurationError: The URL says something else.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"a Redis URL cannot be read: {error}") from error
     sentinel = parts.scheme.endswith("+sentinel")
     if parts.query and not parts.scheme.startswith("rediss"):
         raise _malformed(parts, "only rediss:// takes a query")

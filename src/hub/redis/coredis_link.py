@@ -12,7 +12,7 @@ from typing import Final, cast, final
 
 from anyio import TASK_STATUS_IGNORED, Event, create_task_group, fail_after
 from anyio.abc import TaskStatus
-from coredis import Sentinel, exceptions
+from coredis import exceptions
 from coredis.connection import TCPConnection, TCPLocation
 from typing_extensions import override
 
@@ -147,18 +147,46 @@ class CoredisLinks(LinkOpener):
     @override
     @asynccontextmanager
     async def __call__(self, channel: str | None) -> AsyncGenerator[RedisLink]:
-        address, server = self._address, self._address.server
+        address = self._address
         location = await self._primary() if address.service else TCPLocation(*address.nodes[0])
-        connection = _Connection(
+        connection = self._connection(location, db=address.db, username=address.username, password=address.password)
+        async with self._linked(connection, channel) as link:
+            yield link
+
+    async def _primary(self) -> TCPLocation:
+        """The location of the primary, by the first Sentinel that knows it. Sentinels are asked without credentials."""
+        reasons: list[str] = []
+        for host, port in self._address.nodes:
+            try:
+                async with self._linked(self._connection(TCPLocation(host, port)), None) as sentinel:
+                    (reply,) = await sentinel.call([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)])
+            except LinkLost as lost:
+                reasons.append(lost.reason)
+                continue
+            match reply:
+                case [bytes(primary_host), bytes(primary_port)]:
+                    return TCPLocation(primary_host.decode(), int(primary_port))
+                case _:
+                    reasons.append(f"{host}:{port} knows no such service")
+        raise LinkLost(self.server, "; ".join(reasons))
+
+    def _connection(
+        self, location: TCPLocation, *, db: int = 0, username: str | None = None, password: str | None = None
+    ) -> _Connection:
+        return _Connection(
             location,
             socket_keepalive=True,
             stream_timeout=self._silence,
             connect_timeout=self._silence,
-            db=address.db,
-            username=address.username,
-            password=address.password,
-            ssl_context=address.tls.context() if address.tls else None,
+            db=db,
+            username=username,
+            password=password,
+            ssl_context=self._address.tls.context() if self._address.tls else None,
         )
+
+    @asynccontextmanager
+    async def _linked(self, connection: _Connection, channel: str | None) -> AsyncGenerator[CoredisLink]:
+        server = self.server
         with unwrapped():
             async with create_task_group() as tg:
                 try:
@@ -174,18 +202,6 @@ class CoredisLinks(LinkOpener):
                     raise LinkLost(server, _reason(error)) from error
                 yield link
                 tg.cancel_scope.cancel("redis link closed")
-
-    async def _primary(self) -> TCPLocation:
-        address = self._address
-        try:
-            async with Sentinel(
-                [TCPLocation(host, port) for host, port in address.nodes],
-                sentinel_kwargs={"stream_timeout": self._silence, "connect_timeout": self._silence},
-            ) as sentinel:
-                host, port = await sentinel.discover_primary(address.service)
-        except* (exceptions.RedisError, OSError) as errors:
-            raise LinkLost(address.server, _reason(errors.exceptions[0])) from errors
-        return TCPLocation(host, port)
 
 
 def _reason(error: BaseException) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from hub.errors import ConfigurationError
 from hub.redis.address import redis_address
 from hub.redis.link import LinkOpener
 
 SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+redispy", "rediss+redispy")
+
+
+def scheme_of(url: str) -> str:
+    """What stands before `://`; empty if nothing does. A URL may hold a password, so only this goes into errors."""
+    scheme, separator, _ = url.partition("://")
+    return scheme if separator else ""
 
 
 def redis_links(url: str, *, silence: float) -> LinkOpener:
@@ -22,9 +27,9 @@ def redis_links(url: str, *, silence: float) -> LinkOpener:
     Raises:
         ConfigurationError: It is no Redis URL.
     """
-    scheme = urlsplit(url).scheme
+    scheme = scheme_of(url)
     if scheme not in SCHEMES:
-        raise ConfigurationError(f"{scheme or url!r} is no Redis: use {', '.join(f'{known}://' for known in SCHEMES)}")
+        raise ConfigurationError(f"{scheme!r} is no Redis: use {', '.join(f'{known}://' for known in SCHEMES)}")
     address = redis_address(url)
     # A process needs one client library; the other one is not imported.
     if scheme.endswith("+redispy"):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from urllib.parse import urlsplit
 
 from hub.errors import ConfigurationError
 from hub.ports import ResultStore
-from hub.redis.opening import SCHEMES, redis_links
+from hub.redis.opening import SCHEMES, redis_links, scheme_of
 from hub.stores.memory import MemoryStore
 from hub.stores.options import StoreOptions
 
@@ -27,7 +26,7 @@ def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncCo
         LinkLost: On entry, when the server cannot be reached.
     """
     options = options or StoreOptions()
-    scheme = urlsplit(url).scheme
+    scheme = scheme_of(url)
     if scheme == "memory":
         return MemoryStore(options)
     if scheme in SCHEMES:
@@ -35,4 +34,4 @@ def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncCo
 
         return RedisStore(redis_links(url, silence=options.silence), options)
     known = ", ".join(f"{name}://" for name in ("memory", *SCHEMES))
-    raise ConfigurationError(f"{scheme or url!r} is no result store: use {known}")
+    raise ConfigurationError(f"{scheme!r} is no result store: use {known}")

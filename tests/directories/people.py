@@ -1,0 +1,41 @@
+"""Models and instances that log in."""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import uuid4
+
+from google.protobuf import struct_pb2, timestamp_pb2
+
+from hub.contract.contract import Contract, contract_of
+from hub.ports import Directory, InstanceEntry, KnownContract
+from hub.vocabulary import ModelName, new_instance_id
+
+PATIENCE: Final = 30.0
+"""Seconds that any one wait of the suite may take."""
+
+ONE: Final = contract_of(struct_pb2.Struct.DESCRIPTOR, struct_pb2.Value.DESCRIPTOR)
+ANOTHER: Final = contract_of(struct_pb2.Struct.DESCRIPTOR, timestamp_pb2.Timestamp.DESCRIPTOR)
+
+
+def new_model() -> ModelName:
+    """A name that no other test uses, so that servers can be shared."""
+    return ModelName(f"t{uuid4().hex}")
+
+
+def instance(model: ModelName, contract: Contract = ONE, *, logged_in_at: float = 1.7e9) -> InstanceEntry:
+    return InstanceEntry(
+        id=new_instance_id(),
+        model=model,
+        url="http://10.0.0.7:40123",
+        fingerprint=contract.fingerprint,
+        logged_in_at=logged_in_at,
+    )
+
+
+async def instances_of(directory: Directory, *models: ModelName) -> list[InstanceEntry]:
+    return [entry for entry in await directory.instances() if entry.model in models]
+
+
+async def contracts_of(directory: Directory, *models: ModelName) -> list[KnownContract]:
+    return [known for known in await directory.contracts() if known.model in models]

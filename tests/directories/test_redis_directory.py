@@ -1,0 +1,105 @@
+"""What the directory in Redis makes of a server that is killed, frozen or written to by others."""
+
+from __future__ import annotations
+
+import pytest
+from anyio import fail_after, to_thread
+
+from hub.directories import open_directory
+from hub.errors import LinkLost, Undecodable
+from tests.directories.people import ANOTHER, ONE, PATIENCE, instance, instances_of, new_model
+from tests.stores.conftest import CASES, Case, on_redis
+from tests.stores.test_redis_outages import once_back
+from tests.support.redis import Redis
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    param = request.param
+    assert isinstance(param, Case)
+    return param
+
+
+@pytest.fixture
+def url(case: Case, private_redis: Redis) -> str:
+    private_redis.ctl("DEL", *(f"hub:{{directory}}:{name}" for name in ("instances", "names", "contracts")))
+    return on_redis(private_redis.url, case.scheme)
+
+
+async def test_a_restart_of_the_server_forgets_nobody(url: str, private_redis: Redis) -> None:
+    entry = instance(new_model())
+    with fail_after(PATIENCE):
+        async with open_directory(url) as directory:
+            await directory.login(entry, ONE)
+            private_redis.kill()
+            with pytest.raises(LinkLost):
+                await directory.instances()
+            await to_thread.run_sync(private_redis.start)
+            assert await once_back(directory.instances) == [entry]
+            assert await directory.login(instance(entry.model, ANOTHER), ANOTHER) == ONE.fingerprint
+
+
+async def test_a_frozen_server_is_noticed(url: str, private_redis: Redis) -> None:
+    with fail_after(PATIENCE):
+        async with open_directory(url, silence=0.3) as directory:
+            private_redis.freeze()
+            with pytest.raises(LinkLost):
+                await directory.instances()
+            private_redis.thaw()
+            assert await once_back(directory.instances) == []
+
+
+async def test_a_server_without_the_scripts_gets_them(url: str, private_redis: Redis) -> None:
+    entry = instance(new_model())
+    with fail_after(PATIENCE):
+        async with open_directory(url) as directory:
+            private_redis.ctl("SCRIPT", "FLUSH")
+            assert await directory.login(entry, ONE) is None
+            private_redis.ctl("SCRIPT", "FLUSH")
+            assert await directory.logout(entry.id) is True
+
+
+async def test_an_emptied_server_is_an_empty_directory(url: str, private_redis: Redis) -> None:
+    entry = instance(new_model())
+    with fail_after(PATIENCE):
+        async with open_directory(url) as directory:
+            await directory.login(entry, ONE)
+            assert len(await directory.contracts()) == 1
+            private_redis.ctl("FLUSHALL")
+            assert await directory.instances() == []
+            assert await directory.contracts() == []
+            assert await directory.login(entry, ONE) is None
+            assert [known.contract for known in await directory.contracts()] == [ONE]
+
+
+@pytest.mark.parametrize("rubbish", ["text", "{}", '{"model": 1}', "\\xff"])
+async def test_something_else_in_an_entry_is_undecodable(url: str, private_redis: Redis, rubbish: str) -> None:
+    entry = instance(new_model())
+    private_redis.ctl("HSET", "hub:{directory}:instances", entry.id, rubbish)
+    private_redis.ctl("HSET", "hub:{directory}:contracts", f"{entry.model} {entry.fingerprint}", rubbish)
+    with fail_after(PATIENCE):
+        async with open_directory(url) as directory:
+            for call in (
+                directory.instances,
+                directory.contracts,
+                lambda: directory.login(entry, ONE),
+                lambda: directory.logout(entry.id),
+            ):
+                with pytest.raises(Undecodable):
+                    await call()
+            private_redis.ctl("HDEL", "hub:{directory}:instances", entry.id)
+            assert await directory.login(entry, ONE) is None
+            assert await instances_of(directory, entry.model) == [entry]
+
+
+async def test_another_type_under_a_key_is_undecodable(url: str, private_redis: Redis) -> None:
+    private_redis.ctl("SET", "hub:{directory}:instances", "text")
+    with fail_after(PATIENCE):
+        async with open_directory(url) as directory:
+            with pytest.raises(Undecodable):
+                await directory.instances()
+            with pytest.raises(Undecodable):
+                await directory.login(instance(new_model()), ONE)
