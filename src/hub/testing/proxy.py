@@ -130,7 +130,8 @@ class FaultProxy(AsyncContextManagerMixin):
                     orderly = await self._connect_and_pump(client)
             finally:
                 self._scopes.discard(scope)
-                await _close(client, reset=not orderly)
+                with move_on_after(_CLOSE_GRACE, shield=True):
+                    await _close(client, reset=not orderly)
 
     async def _connect_and_pump(self, client: SocketStream) -> bool:
         """Returns whether both directions came to their end of stream."""
@@ -146,7 +147,8 @@ class FaultProxy(AsyncContextManagerMixin):
                 tg.start_soon(self._pump, server, client, tg.cancel_scope, name="hub.testing.proxy to client")
             orderly = not tg.cancel_scope.cancel_called
         finally:
-            await _close(server, reset=not orderly)
+            with move_on_after(_CLOSE_GRACE, shield=True):
+                await _close(server, reset=not orderly)
         return orderly
 
     async def _pump(self, source: SocketStream, sink: SocketStream, both: CancelScope) -> None:
@@ -170,9 +172,8 @@ class FaultProxy(AsyncContextManagerMixin):
 
 
 async def _close(stream: SocketStream, *, reset: bool) -> None:
-    with move_on_after(_CLOSE_GRACE, shield=True):
-        if reset:
-            with suppress(OSError):  # the other side has reset it first, and asyncio has closed the socket
-                raw = stream.extra(SocketAttribute.raw_socket)
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        await stream.aclose()
+    if reset:
+        with suppress(OSError):  # the other side has reset it first, and asyncio has closed the socket
+            raw = stream.extra(SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    await stream.aclose()
