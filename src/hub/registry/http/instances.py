@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Request, Response, delete, get, put
-from litestar.params import JSONBody
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 
 from hub.contract import Contract
 from hub.registry.bodies import InstanceBody, InstancesBody, LoginBody
@@ -27,7 +28,9 @@ from hub.vocabulary import InstanceId, model_name
     },
     tags=["instances"],
 )
-async def login(instance_id: str, data: JSONBody[LoginBody], registrar: Registrar) -> Response[InstanceBody]:
+async def login(
+    instance_id: FromPath[str], data: JSONBody[LoginBody], registrar: NamedDependency[Registrar]
+) -> Response[InstanceBody]:
     """The registry pings the instance before it answers, so `/ping` must be served at `url` by then.
 
     The call is idempotent; an instance that has not been pinged for three periods calls again. 409 when live instances
@@ -41,7 +44,7 @@ async def login(instance_id: str, data: JSONBody[LoginBody], registrar: Registra
 
 
 @delete("/v1/instances/{instance_id:str}", summary="Log an instance out", status_code=204, tags=["instances"])
-async def logout(instance_id: str, registrar: Registrar) -> None:
+async def logout(instance_id: FromPath[str], registrar: NamedDependency[Registrar]) -> None:
     """Takes the instance off the lists at once. Idempotent: an instance that is not listed is logged out already."""
     instance = parse_instance_id(instance_id)
     if instance is not None:
@@ -54,7 +57,7 @@ async def logout(instance_id: str, registrar: Registrar) -> None:
     responses={200: reply(InstancesBody, "All instances."), 304: NOT_MODIFIED},
     tags=["instances"],
 )
-async def list_instances(request: Request[Any, Any, Any], roll: Roll) -> Response[bytes]:
+async def list_instances(request: Request[Any, Any, Any], roll: NamedDependency[Roll]) -> Response[bytes]:
     """Every instance with its state. Watch the list with `If-None-Match` and `Prefer: wait=30`."""
     return await watched(
         request,

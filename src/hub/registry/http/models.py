@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
 
 from hub.registry.bodies import InstanceBody, ModelBody, ModelsBody, QueueBody
 from hub.registry.depths import QueueDepths
@@ -25,10 +26,10 @@ from hub.vocabulary import ModelName
 )
 async def list_models(
     request: Request[Any, Any, Any],
-    roll: Roll,
-    depths: QueueDepths,
+    roll: NamedDependency[Roll],
+    depths: NamedDependency[QueueDepths],
     *,
-    known: Annotated[bool, Parameter(description="Also those that have no live instance now.")] = False,
+    known: Annotated[bool, QueryParameter(description="Also those that have no live instance now.")] = False,
 ) -> Response[bytes]:
     """Models with at least one live instance. Watch the list with `If-None-Match` and `Prefer: wait=30`."""
     return await watched(
@@ -46,7 +47,12 @@ async def list_models(
     responses={200: reply(ModelBody, "The model."), 304: NOT_MODIFIED},
     tags=["models"],
 )
-async def show_model(request: Request[Any, Any, Any], model: str, roll: Roll, depths: QueueDepths) -> Response[bytes]:
+async def show_model(
+    request: Request[Any, Any, Any],
+    model: FromPath[str],
+    roll: NamedDependency[Roll],
+    depths: NamedDependency[QueueDepths],
+) -> Response[bytes]:
     """One model with its instances, whether it is active or not. Can be watched like the list."""
 
     def content() -> ModelBody:

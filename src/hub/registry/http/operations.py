@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from litestar.response import Redirect
 from prometheus_client import CollectorRegistry
 
@@ -24,14 +25,14 @@ TITLE: Final = "hub registry"
 
 
 @get("/metrics", summary="Figures for Prometheus", media_type="text/plain", tags=["operations"])
-async def metrics(request: Request[Any, Any, Any], collectors: CollectorRegistry) -> Response[bytes]:
+async def metrics(request: Request[Any, Any, Any], collectors: NamedDependency[CollectorRegistry]) -> Response[bytes]:
     """From memory, in the text format that `Accept` asks for."""
     content, media_type = exposition(collectors, request.headers.get("accept", ""))
     return Response(content, media_type=media_type)
 
 
 @get("/v1/prometheus/targets", summary="Instances for Prometheus to scrape", tags=["operations"])
-async def targets(roll: Roll) -> Sequence[TargetGroup]:
+async def targets(roll: NamedDependency[Roll]) -> Sequence[TargetGroup]:
     """Prometheus's HTTP service discovery (`http_sd_configs`): every instance, so that a dead one shows as down."""
     groups: list[TargetGroup] = []
     for status in roll.table.instances():
@@ -59,7 +60,7 @@ async def live() -> HealthBody:
 
 
 @get("/health/ready", summary="Whether the lists are complete", tags=["operations"])
-async def ready(keeper: DirectoryKeeper, depths: QueueDepths) -> HealthBody:
+async def ready(keeper: NamedDependency[DirectoryKeeper], depths: NamedDependency[QueueDepths]) -> HealthBody:
     """The registry listens once it has pinged everybody whom it remembered, so an answer means that lists can be read.
 
     `degraded` says that a server behind it is out of reach: without the directory nobody can log in, without the

@@ -8,7 +8,8 @@ import msgspec
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.json_format import MessageToDict
 from litestar import MediaType, Request, Response, get, post
-from litestar.params import JSONBody, Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from hub.contract import Contract, differences
 from hub.http.headers import etag_matches
@@ -28,10 +29,10 @@ from hub.vocabulary import Fingerprint, ModelName
 )
 async def show_schema(
     request: Request[Any, Any, Any],
-    model: str,
-    roll: Roll,
+    model: FromPath[str],
+    roll: NamedDependency[Roll],
     fingerprint: Annotated[
-        str | None, Parameter(description="An earlier contract of the model; without it, the present one.")
+        str | None, QueryParameter(description="An earlier contract of the model; without it, the present one.")
     ] = None,
 ) -> Response[bytes]:
     """The `FileDescriptorSet` of its request and response message and all that they refer to."""
@@ -61,7 +62,7 @@ async def show_schema(
 
 
 @post("/v1/schemas/{model:str}/check", summary="Check a contract against a model's", status_code=200, tags=["schemas"])
-async def check_schema(model: str, data: JSONBody[CheckBody], roll: Roll) -> CheckReply:
+async def check_schema(model: FromPath[str], data: JSONBody[CheckBody], roll: NamedDependency[Roll]) -> CheckReply:
     """Whether an instance with this contract could log in while the present instances of the model are up.
 
     For a build pipeline: it finds a changed message before a deployment does.

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import anyio
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from httpx2 import Response
+
+from hub.registry.errors import InstanceUnreachable, NameTaken
+from hub.registry.states import InstanceState
+from hub.vocabulary import new_instance_id
+from tests.registry.served import ServedRegistry, served_registry
+from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+@pytest.fixture
+async def registry() -> AsyncGenerator[ServedRegistry]:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as served:
+            yield served
+
+
+def problem(reply: Response, status: int, code: str) -> dict[str, Any]:
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = reply.json()
+    assert (body["status"], body["code"]) == (status, code)
+    return body
+
+
+def login_body(**changes: object) -> dict[str, object]:
+    body: dict[str, object] = {
+        "model": MODEL,
+        "url": "http://127.0.0.1:9",
+        "contract": base64.b64encode(TEXTS.encode()).decode(),
+    }
+    return body | changes
+
+
+async def test_a_login_is_created_once_and_lists_its_model(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        url = f"{registry.url}/v1/instances/{server.id}"
+        first = await registry.http.put(url, json=login_body(url=server.url))
+        again = await registry.http.put(url, json=login_body(url=server.url))
+        assert (first.status_code, again.status_code) == (201, 200)
+        assert first.json()["state"] == "live"
+        (model,) = (await registry.json("/v1/models"))["models"]
+        (instance,) = model["instances"]
+        assert (model["name"], model["active"], model["fingerprint"]) == (MODEL, True, TEXTS.fingerprint)
+        assert (model["request"], model["response"]) == (TEXTS.request, TEXTS.response)
+        assert (instance["id"], instance["url"], instance["state"]) == (server.id, server.url, "live")
+        assert instance["answered_at"] >= instance["logged_in_at"] > 0
+        assert await registry.json("/v1/instances") == {"instances": [instance]}
+        assert (await registry.json(f"/v1/models/{MODEL}"))["name"] == MODEL
+
+
+async def test_a_logout_is_seen_at_once_and_may_be_repeated(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        await registry.login(server)
+        for _ in range(2):
+            reply = await registry.http.delete(f"{registry.url}/v1/instances/{server.id}")
+            assert (reply.status_code, reply.content) == (204, b"")
+            assert await registry.active() == []
+    assert (await registry.http.delete(f"{registry.url}/v1/instances/nobody")).status_code == 204
+
+
+async def test_a_model_without_instances_is_known_but_not_listed(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        await registry.login(server)
+        await registry.client.logout(server.id)
+    assert await registry.active() == []
+    known = (await registry.json("/v1/models?known=true"))["models"]
+    assert [(model["name"], model["active"], model["instances"]) for model in known] == [(MODEL, False, [])]
+    assert (await registry.json(f"/v1/models/{MODEL}"))["active"] is False
+
+
+async def test_a_deaf_instance_is_shown_with_its_reason_and_does_not_make_its_model_active(
+    registry: ServedRegistry,
+) -> None:
+    async with ping_server() as server:
+        server.consuming = False
+        assert await registry.login(server) is InstanceState.DEAF
+        (instance,) = (await registry.json("/v1/instances"))["instances"]
+        assert (instance["state"], instance["reason"]) == ("deaf", "no link")
+        assert await registry.active() == []
+
+
+async def test_a_taken_name_is_a_409_that_names_each_differing_field_and_the_incumbents(
+    registry: ServedRegistry,
+) -> None:
+    async with ping_server() as incumbent, ping_server() as impostor:
+        await registry.login(incumbent)
+        before = await registry.get("/v1/models")
+        reply = await registry.http.put(
+            f"{registry.url}/v1/instances/{impostor.id}",
+            json=login_body(url=impostor.url, contract=base64.b64encode(DIGITS.encode()).decode()),
+        )
+        body = problem(reply, 409, "name_taken")
+        text = " ".join(body["differences"])
+        for field in ("messages", "pixels", "reply", "label", "probabilities"):
+            assert field in text
+        assert body["incumbents"] == [f"live instance {incumbent.id} at {incumbent.url}"]
+        assert (await registry.get("/v1/models")).headers["etag"] == before.headers["etag"]
+        assert impostor.pings == 0
+
+
+async def test_the_client_raises_what_the_registry_answered(registry: ServedRegistry) -> None:
+    async with ping_server() as incumbent, ping_server() as impostor:
+        await registry.login(incumbent)
+        with pytest.raises(NameTaken, match="pixels") as taken:
+            await registry.login(impostor, contract=DIGITS)
+        assert taken.value.incumbents == (f"live instance {incumbent.id} at {incumbent.url}",)
+        with pytest.raises(InstanceUnreachable, match="another instance answers there") as unreachable:
+            await registry.login(impostor, "Other", url=incumbent.url)
+        assert unreachable.value.url == incumbent.url
+
+
+async def test_a_login_that_nobody_answers_at_is_a_502_that_names_the_setting(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        pass
+    reply = await registry.http.put(f"{registry.url}/v1/instances/{server.id}", json=login_body(url=server.url))
+    body = problem(reply, 502, "instance_unreachable")
+    assert "HUB_ADVERTISE_HOST" in body["detail"]
+    assert (body["url"], body["reason"]) == (server.url, "connection refused")
+    assert reply.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "repair"),
+    [
+        ({"model": "1st"}, "invalid_name", "start with a letter"),
+        ({"model": "../x"}, "invalid_name", "start with a letter"),
+        ({"url": "127.0.0.1:9"}, "invalid_login", "write http://host:port"),
+        ({"url": "http://10.0.0.7:9"}, "invalid_login", "HUB_INSTANCE_NETWORKS"),
+        ({"contract": base64.b64encode(b"\xff\xff").decode()}, "invalid_contract", "hub.v1.Contract"),
+        ({"contract": ""}, "invalid_contract", "does not declare|do not declare|names"),
+    ],
+)
+async def test_a_login_that_cannot_be_accepted_is_a_422_that_names_the_repair(
+    registry: ServedRegistry, changes: dict[str, object], code: str, repair: str
+) -> None:
+    reply = await registry.http.put(f"{registry.url}/v1/instances/{new_instance_id()}", json=login_body(**changes))
+    body = problem(reply, 422, code)
+    assert any(words in body["detail"] for words in repair.split("|")), body["detail"]
+
+
+async def test_an_instance_id_is_a_uuid(registry: ServedRegistry) -> None:
+    reply = await registry.http.put(f"{registry.url}/v1/instances/first", json=login_body())
+    assert "UUID" in problem(reply, 422, "invalid_login")["detail"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"model": "A"}', b'{"model": 1, "url": "", "contract": ""}'])
+async def test_a_body_that_is_no_login_is_a_400(registry: ServedRegistry, content: bytes) -> None:
+    reply = await registry.http.put(
+        f"{registry.url}/v1/instances/{new_instance_id()}",
+        content=content,
+        headers={"Content-Type": "application/json"},
+    )
+    problem(reply, 400, "bad_request")
+
+
+async def test_a_body_over_the_limit_is_a_413(registry: ServedRegistry) -> None:
+    reply = await registry.http.put(
+        f"{registry.url}/v1/instances/{new_instance_id()}",
+        content=b'{"contract": "' + b"x" * 5_000_000,
+        headers={"Content-Type": "application/json"},
+    )
+    problem(reply, 413, "request_entity_too_large")
+
+
+@pytest.mark.parametrize("path", ["/v1/models/Nobody", "/v1/schemas/Nobody", "/v1/nothing"])
+async def test_what_is_not_there_is_a_404(registry: ServedRegistry, path: str) -> None:
+    problem(await registry.get(path), 404, "not_found" if path == "/v1/nothing" else "unknown_model")
+
+
+async def test_a_list_has_an_etag_that_only_news_change(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        await registry.login(server)
+        first = await registry.get("/v1/models")
+        again = await registry.get("/v1/models", if_none_match=first.headers["etag"])
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == first.headers["etag"]
+        await registry.client.logout(server.id)
+        changed = await registry.get("/v1/models", if_none_match=first.headers["etag"])
+        assert changed.status_code == 200
+        assert changed.headers["etag"] != first.headers["etag"]
+
+
+async def test_etags_of_two_starts_never_match(registry: ServedRegistry) -> None:
+    async with served_registry() as other:
+        one, two = await registry.get("/v1/models"), await other.get("/v1/models")
+    assert one.content == two.content
+    assert one.headers["etag"] != two.headers["etag"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models?known=true", "/v1/instances"])
+async def test_a_watched_list_is_answered_at_the_next_change(registry: ServedRegistry, path: str) -> None:
+    replies: list[Response] = []
+    etag = (await registry.get(path)).headers["etag"]
+
+    async def watch() -> None:
+        replies.append(await registry.get(path, if_none_match=etag, prefer="wait=60"))
+
+    async with ping_server() as server, anyio.create_task_group() as tg:
+        tg.start_soon(watch)
+        await registry.get("/health/live")  # a round trip later the watch is still held
+        assert replies == []
+        await registry.login(server)
+    (reply,) = replies
+    assert (reply.status_code, reply.headers["preference-applied"]) == (200, "wait=60")
+    assert server.id in reply.text
+
+
+async def test_a_watch_without_news_ends_in_304(registry: ServedRegistry) -> None:
+    etag = (await registry.get("/v1/models")).headers["etag"]
+    reply = await registry.get("/v1/models", if_none_match=etag, prefer="wait=1")
+    assert (reply.status_code, reply.headers["etag"]) == (304, etag)
+
+
+async def test_a_schema_is_given_in_json_and_in_binary(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        await registry.login(server)
+    body = await registry.json(f"/v1/schemas/{MODEL}")
+    assert (body["fingerprint"], body["first_seen_from"]) == (TEXTS.fingerprint, server.id)
+    assert [message["name"] for file in body["descriptors"]["file"] for message in file["messageType"]]
+    binary = await registry.get(f"/v1/schemas/{MODEL}", accept="application/x-protobuf")
+    assert binary.headers["content-type"] == "application/x-protobuf; proto=google.protobuf.FileDescriptorSet"
+    assert binary.content == TEXTS.files
+    assert FileDescriptorSet.FromString(binary.content).file
+    unchanged = await registry.get(
+        f"/v1/schemas/{MODEL}", accept="application/x-protobuf", if_none_match=binary.headers["etag"]
+    )
+    assert unchanged.status_code == 304
+
+
+async def test_an_earlier_contract_stays_available_by_its_fingerprint(registry: ServedRegistry) -> None:
+    async with ping_server() as first:
+        await registry.login(first)
+        await registry.client.logout(first.id)
+    async with ping_server() as second:
+        await registry.login(second, contract=DIGITS)
+        assert (await registry.json(f"/v1/schemas/{MODEL}"))["fingerprint"] == DIGITS.fingerprint
+        earlier = await registry.json(f"/v1/schemas/{MODEL}?fingerprint={TEXTS.fingerprint}")
+        assert earlier["request"] == TEXTS.request
+    problem(await registry.get(f"/v1/schemas/{MODEL}?fingerprint=00"), 404, "unknown_model")
+
+
+async def test_a_contract_can_be_checked_before_it_is_deployed(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        await registry.login(server)
+
+    async def check(contract: bytes) -> Response:
+        body = {"contract": base64.b64encode(contract).decode()}
+        return await registry.http.post(f"{registry.url}/v1/schemas/{MODEL}/check", json=body)
+
+    same, other = await check(TEXTS.encode()), await check(DIGITS.encode())
+    assert (same.status_code, same.json()["compatible"], same.json()["differences"]) == (200, True, [])
+    assert other.json()["compatible"] is False
+    assert other.json()["known_fingerprint"] == TEXTS.fingerprint
+    assert "pixels" in str(other.json()["differences"])
+    problem(await check(b"\xff"), 422, "invalid_contract")
+
+
+async def test_prometheus_finds_every_instance(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        await registry.login(server)
+        assert await registry.json("/v1/prometheus/targets") == [
+            {
+                "targets": [server.url.removeprefix("http://")],
+                "labels": {
+                    "__scheme__": "http",
+                    "__metrics_path__": "/metrics",
+                    "model": MODEL,
+                    "hub_instance": server.id,
+                },
+            }
+        ]
+
+
+async def test_health_and_documentation_answer(registry: ServedRegistry) -> None:
+    assert await registry.json("/health/live") == {"status": "ok", "out_of_reach": []}
+    assert await registry.json("/health/ready") == {"status": "ok", "out_of_reach": []}
+    page = await registry.get("/docs")
+    assert page.status_code == 200
+    assert "/openapi.json" in page.text
+    assert "https://" not in page.text
+    home = await registry.get("/")
+    assert (home.status_code, home.headers["location"]) == (302, "/docs")
+
+
+async def test_the_description_is_the_same_at_each_start_and_shows_every_route(registry: ServedRegistry) -> None:
+    async with served_registry() as other:
+        assert await other.json("/openapi.json") == await registry.json("/openapi.json")
+    description = await registry.json("/openapi.json")
+    assert set(description["paths"]) == {
+        "/v1/instances",
+        "/v1/instances/{instance_id}",
+        "/v1/models",
+        "/v1/models/{model}",
+        "/v1/schemas/{model}",
+        "/v1/schemas/{model}/check",
+        "/v1/prometheus/targets",
+        "/metrics",
+        "/health/live",
+        "/health/ready",
+    }
+    reply = await registry.get("/openapi.json")
+    again = await registry.get("/openapi.json", if_none_match=reply.headers["etag"])
+    assert again.status_code == 304
+
+
+async def test_with_a_token_every_route_that_tells_or_changes_something_asks_for_it() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry(token="sesame") as registry, ping_server() as server:
+            for path in (
+                "/v1/models",
+                "/v1/models/A",
+                "/v1/instances",
+                "/v1/schemas/A",
+                "/v1/prometheus/targets",
+                "/metrics",
+            ):
+                problem(await registry.get(path), 401, "unauthorized")
+                problem(await registry.get(path, authorization="Bearer wrong"), 401, "unauthorized")
+            problem(await registry.http.delete(f"{registry.url}/v1/instances/{server.id}"), 401, "unauthorized")
+            url = f"{registry.url}/v1/instances/{server.id}"
+            problem(await registry.http.put(url, json=login_body()), 401, "unauthorized")
+            for path in ("/health/live", "/health/ready", "/docs", "/openapi.json"):
+                assert (await registry.get(path)).status_code == 200
+            assert await registry.login(server) is InstanceState.LIVE
+            assert server.tokens == ["Bearer sesame"]
