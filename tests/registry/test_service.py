@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+import pytest
+
+from hub.brokers.memory import MemoryBroker
+from hub.directories import open_directory
+from hub.directories.memory import MemoryDirectory
+from hub.errors import ConfigurationError, LinkLost
+from hub.http.client import open_client
+from hub.ports import Directory
+from hub.registry.client import RegistryClient
+from hub.registry.service import run_registry
+from hub.registry.states import InstanceState
+from hub.registry.watch import ModelWatch
+from hub.settings import RegistrySettings
+from hub.vocabulary import InstanceId
+from tests.registry.served import ServedRegistry, served_registry
+from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, entry_of, ping_server
+from tests.registry.test_registrar import FlakyDirectory
+from tests.support.redis import Redis
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+@asynccontextmanager
+async def directory_in_redis(redis_url: str, backend: str) -> AsyncGenerator[Directory]:
+    """A database of its own for each backend, with nobody in it."""
+    database = {"asyncio": 13, "trio": 14}[backend]
+    async with open_directory(f"{redis_url.rstrip('/')}/{database}") as directory:
+        for entry in await directory.instances():
+            await directory.logout(entry.id)
+        yield directory
+
+
+async def states(registry: ServedRegistry) -> dict[str, str]:
+    return {each["id"]: each["state"] for each in (await registry.json("/v1/instances"))["instances"]}
+
+
+async def test_a_registry_that_starts_again_over_redis_forgets_nobody_who_lives(
+    redis_url: str, anyio_backend_name: str
+) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with directory_in_redis(redis_url, anyio_backend_name) as directory, ping_server() as one:
+            async with ping_server() as two, ping_server() as dead:
+                async with served_registry(directory=directory) as registry:
+                    await registry.login(one)
+                    await registry.login(two, "Digits", DIGITS)
+                    await registry.login(dead)
+                    before = await registry.json("/v1/instances")
+                pings = one.pings, two.pings
+            async with served_registry(directory=directory) as again:
+                after = await again.json("/v1/instances")
+                assert [each["id"] for each in after["instances"]] == [one.id]
+                assert after["instances"][0]["logged_in_at"] == before["instances"][0]["logged_in_at"]
+                assert after["instances"][0]["state"] == "live"
+                assert one.pings == pings[0] + 1
+                snapshot = await again.client.models()
+                assert {str(name) for name in snapshot.models} >= {MODEL, "Digits"}
+                assert snapshot.models[MODEL].contract == TEXTS
+                assert set(snapshot.active) == {MODEL}
+
+
+async def test_a_name_stays_taken_over_a_restart(redis_url: str, anyio_backend_name: str) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with (
+            directory_in_redis(redis_url, anyio_backend_name) as directory,
+            ping_server() as incumbent,
+            ping_server() as impostor,
+        ):
+            async with served_registry(directory=directory) as registry:
+                await registry.login(incumbent)
+            async with served_registry(directory=directory) as again:
+                reply = await again.http.put(
+                    f"{again.url}/v1/instances/{impostor.id}",
+                    json={"model": MODEL, "url": impostor.url, "contract": b64encode(DIGITS.encode()).decode()},
+                )
+                assert reply.status_code == 409
+                assert "pixels" in reply.text
+
+
+async def test_a_redis_that_is_killed_holds_up_logins_only_and_heals(private_redis: Redis) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with (
+            open_directory(private_redis.url, silence=0.5) as directory,
+            ping_server() as one,
+            ping_server() as two,
+            served_registry(directory=directory) as registry,
+        ):
+            await registry.login(one)
+            private_redis.kill()
+            with pytest.raises(LinkLost):
+                await registry.login(two)
+            assert await registry.active() == [MODEL]
+            private_redis.start()
+            while True:
+                try:
+                    await registry.login(two)
+                except LinkLost:
+                    continue
+                break
+            assert await states(registry) == {one.id: "live", two.id: "live"}
+            await registry.client.logout(one.id)
+            await registry.client.logout(two.id)
+
+
+async def test_pings_take_the_dead_off_the_list_and_bring_the_recovered_back() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry(ping_period=0.05) as registry, ping_server() as one:
+            await registry.login(one)
+            async with ping_server() as two:
+                await registry.login(two)
+                await registry.until(lambda snapshot: snapshot.models[MODEL].live == 2)
+            await registry.until(lambda snapshot: snapshot.models[MODEL].instances == {"live": 1})
+            one.consuming = False
+            await registry.until(lambda snapshot: not snapshot.active)
+            assert await states(registry) == {one.id: "deaf"}
+            one.consuming = True
+            await registry.until(lambda snapshot: MODEL in snapshot.active)
+
+
+async def test_an_empty_registry_heals_as_instances_log_in_again() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as server:
+            async with served_registry() as registry:
+                await registry.login(server)
+            async with served_registry() as again:
+                assert await states(again) == {}
+                assert await again.login(server) is InstanceState.LIVE
+                assert await again.active() == [MODEL]
+
+
+async def test_two_registries_share_a_directory() -> None:
+    directory = MemoryDirectory()
+    with anyio.fail_after(PATIENCE):
+        async with (
+            served_registry(directory=directory, ping_period=0.05) as one,
+            served_registry(directory=directory, ping_period=0.05) as two,
+            ping_server() as server,
+        ):
+            await one.login(server)
+            await two.until(lambda snapshot: MODEL in snapshot.active)
+            await one.client.logout(server.id)
+            assert await one.active() == []
+
+
+async def test_logouts_in_the_last_moment_reach_the_directory() -> None:
+    directory = MemoryDirectory()
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as server:
+            async with served_registry(directory=directory) as registry:
+                await registry.login(server)
+                await registry.client.logout(server.id)
+            assert await directory.instances() == []
+
+
+async def test_a_watcher_hears_of_a_login_without_polling() -> None:
+    requests = 0
+
+    async def count(_: object) -> None:
+        nonlocal requests
+        requests += 1
+
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as registry, open_client() as http, ping_server() as server:
+            http.event_hooks = {"request": [count]}
+            watch = ModelWatch(RegistryClient(registry.url, http))
+            await anext(watch)
+            async with anyio.create_task_group() as tg:
+
+                async def follow() -> None:
+                    while MODEL not in (await anext(watch)).active:
+                        pass
+
+                tg.start_soon(follow)
+                await registry.login(server)
+    assert requests <= 4  # the first list, the login, its ping, and the contract
+
+
+async def test_a_port_that_is_taken_ends_the_registry_with_a_clear_error() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as registry, MemoryBroker() as broker:
+            settings = RegistrySettings(registry_port=int(registry.url.rpartition(":")[2]))
+            with pytest.raises(ConfigurationError, match="choose another port"):
+                await run_registry(settings, directory=MemoryDirectory(), broker=broker)
+
+
+async def test_a_directory_out_of_reach_at_start_ends_the_registry() -> None:
+    directory = FlakyDirectory(MemoryDirectory())
+    directory.down = True
+    with anyio.fail_after(PATIENCE):
+        async with MemoryBroker() as broker:
+            with pytest.raises(LinkLost, match="pulled plug"):
+                await run_registry(RegistrySettings(registry_port=0), directory=directory, broker=broker)
+
+
+async def test_a_registry_cancelled_at_any_point_of_its_start_stops_cleanly() -> None:
+    directory = MemoryDirectory()
+    await directory.login(entry_of(id=InstanceId("somebody")), TEXTS)
+    for checkpoints in (*range(30), 40, 60, 100, 200):
+        with anyio.fail_after(PATIENCE):
+            async with MemoryBroker() as broker, anyio.create_task_group() as tg:
+                settings = RegistrySettings(registry_port=0, ping_period=0.05, ping_timeout=0.02, depth_period=0.01)
+                tg.start_soon(partial(run_registry, settings, directory=directory, broker=broker))
+                for _ in range(checkpoints):
+                    await anyio.lowlevel.checkpoint()
+                tg.cancel_scope.cancel()

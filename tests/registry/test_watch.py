@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Callable
+
+import anyio
+import pytest
+from httpx2 import AsyncClient, MockTransport, Request, Response
+
+from hub.errors import LinkLost
+from hub.http.client import open_client
+from hub.registry.client import RegistryClient
+from hub.registry.errors import RegistryRefused
+from hub.registry.snapshot import ModelsSnapshot
+from hub.registry.watch import ModelWatch
+from hub.supervision import Backoff
+from hub.testing.proxy import FaultProxy
+from hub.vocabulary import ModelName
+from tests.registry.served import ServedRegistry, served_registry
+from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+NO_DELAY = Backoff(first=0.001, cap=0.002)
+
+
+@pytest.fixture
+async def registry() -> AsyncGenerator[ServedRegistry]:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as served:
+            yield served
+
+
+async def next_with(watch: ModelWatch, satisfied: Callable[[ModelsSnapshot], bool]) -> ModelsSnapshot:
+    while True:
+        snapshot = await anext(watch)
+        if satisfied(snapshot):
+            return snapshot
+
+
+async def test_the_models_of_a_registry_come_with_their_contracts(registry: ServedRegistry) -> None:
+    async with ping_server() as one, ping_server() as two, ping_server() as other:
+        await registry.login(one)
+        await registry.login(two)
+        await registry.login(other, "Digits", DIGITS)
+        other.consuming = False
+        await registry.login(other, "Digits", DIGITS)
+        snapshot = await registry.client.models()
+    assert {name: model.contract for name, model in snapshot.models.items()} == {MODEL: TEXTS, "Digits": DIGITS}
+    assert snapshot.models[MODEL].instances == {"live": 2}
+    assert snapshot.models[MODEL].live == 2
+    assert snapshot.models[ModelName("Digits")].instances == {"deaf": 1}
+    assert set(snapshot.active) == {MODEL}
+
+
+async def test_a_contract_is_fetched_once(registry: ServedRegistry) -> None:
+    requests: list[str] = []
+
+    async def note(request: Request) -> None:
+        requests.append(request.url.path)
+
+    registry.http.event_hooks = {"request": [note]}
+    async with ping_server() as server:
+        await registry.login(server)
+        for _ in range(3):
+            await registry.client.models()
+    assert requests.count(f"/v1/schemas/{MODEL}") == 1
+
+
+async def test_a_watch_begins_with_the_present_list_and_goes_on_with_each_change(registry: ServedRegistry) -> None:
+    watch = ModelWatch(registry.client)
+    assert (await anext(watch)).models == {}
+    assert watch.connected
+    async with ping_server() as server:
+        seen = anyio.Event()
+
+        async def follow() -> None:
+            await next_with(watch, lambda snapshot: MODEL in snapshot.active)
+            seen.set()
+            await next_with(watch, lambda snapshot: MODEL in snapshot.models and MODEL not in snapshot.active)
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(follow)
+            await registry.login(server)
+            await seen.wait()
+            await registry.client.logout(server.id)
+
+
+async def test_a_cancelled_wait_loses_nothing(registry: ServedRegistry) -> None:
+    watch = ModelWatch(registry.client)
+    await anext(watch)
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(anext, watch)
+        await registry.get("/health/live")
+        tg.cancel_scope.cancel()
+    async with ping_server() as server:
+        await registry.login(server)
+        await next_with(watch, lambda snapshot: MODEL in snapshot.active)
+
+
+async def test_a_watch_outlives_its_connection(registry: ServedRegistry) -> None:
+    host, port = registry.url.removeprefix("http://").split(":")
+    async with FaultProxy(host, int(port)) as proxy, open_client() as http, ping_server() as server:
+        watch = ModelWatch(RegistryClient(f"http://127.0.0.1:{proxy.port}", http), backoff=NO_DELAY)
+        await anext(watch)
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(next_with, watch, lambda snapshot: MODEL in snapshot.active)
+            await registry.get("/health/live")
+            proxy.cut()
+            await registry.login(server)
+    assert watch.connected
+
+
+async def test_a_watch_goes_on_with_the_registry_that_takes_the_place_of_a_lost_one() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with open_client() as http:
+            async with served_registry() as first, ping_server() as server:
+                watch = ModelWatch(RegistryClient(first.url, http), backoff=NO_DELAY, rng=random.Random(1))
+                await first.login(server)
+                await next_with(watch, lambda snapshot: MODEL in snapshot.active)
+            lost = anyio.Event()
+            async with anyio.create_task_group() as tg:
+
+                async def follow() -> None:
+                    assert (await anext(watch)).models == {}  # a new registry, a new list
+
+                tg.start_soon(follow)
+                while watch.connected:
+                    await anyio.lowlevel.checkpoint()
+                lost.set()
+                async with served_registry(port=int(first.url.rpartition(":")[2])):
+                    while not watch.connected:
+                        await anyio.lowlevel.checkpoint()
+
+
+async def test_a_registry_that_stops_lets_its_watchers_go_at_once() -> None:
+    replies: list[Response] = []
+    with anyio.fail_after(PATIENCE):
+        async with open_client() as http, anyio.create_task_group() as tg:
+            async with served_registry() as registry:
+                etag = (await registry.get("/v1/models")).headers["etag"]
+                url = f"{registry.url}/v1/models"
+
+                async def watch() -> None:
+                    replies.append(await http.get(url, headers={"If-None-Match": etag, "Prefer": "wait=60"}))
+
+                tg.start_soon(watch)
+                await registry.get("/health/live")
+    assert [reply.status_code for reply in replies] == [304]
+
+
+async def test_a_wrong_token_ends_a_watch() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry(token="sesame") as registry:
+            watch = ModelWatch(RegistryClient(registry.url, registry.http, token="wrong"))
+            with pytest.raises(RegistryRefused, match="401 unauthorized") as caught:
+                await anext(watch)
+    assert (caught.value.http_status, caught.value.problem_code) == (401, "unauthorized")
+
+
+def answering(reply: Response) -> RegistryClient:
+    return RegistryClient("http://registry", AsyncClient(transport=MockTransport(lambda _: reply)))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Response(200, content=b"<html>"),
+        Response(200, json={"models": 5}),
+        Response(500, json={"code": "internal_error", "detail": "a bug"}),
+        Response(502, content=b"bad gateway"),
+        Response(503, json={"code": "link_lost", "detail": "no Redis"}),
+        Response(304),
+    ],
+)
+async def test_a_registry_that_answers_nonsense_or_has_trouble_counts_as_lost(reply: Response) -> None:
+    with pytest.raises(LinkLost, match="registry"):
+        await answering(reply).models()
+
+
+async def test_a_registry_that_is_not_there_counts_as_lost() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as server:
+            pass
+        async with open_client() as http:
+            with pytest.raises(LinkLost):
+                await RegistryClient(server.url, http).models()
