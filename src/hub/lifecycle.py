@@ -100,9 +100,9 @@ def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend) -> int
     except HubError as error:
         _log.error(str(error), code=error.code)
         return error.exit_code
-    except BaseException as error:  # noqa: BLE001 - the last frame of the process: log it all, then say so by the code
+    except BaseException as error:  # noqa: ASYNC103, BLE001 - the last frame of the process: log it all, then say so by the code
         _log.critical("the process failed", exc_info=error)
-        return EXIT_FAILURE
+        return EXIT_FAILURE  # noqa: ASYNC104 - no event loop is running any more
     return 0
 
 

@@ -27,7 +27,7 @@ async def echo(stream: SocketStream) -> None:
 async def echo_behind_proxy() -> AsyncIterator[FaultProxy]:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         async with anyio.create_task_group() as tg:
-            tg.start_soon(listener.serve, echo, tg)
+            tg.start_soon(listener.serve, echo, tg)  # noqa: ASYNC113 - the socket listens already
             async with FaultProxy("127.0.0.1", listener.extra(SocketAttribute.local_port)) as proxy:
                 yield proxy
             tg.cancel_scope.cancel()

@@ -84,7 +84,7 @@ class AiormqSession:
         except asyncio.CancelledError as error:
             if current_effective_deadline() == -inf or not task.done():
                 raise
-            raise LinkLost(self.server, "it fell silent") from error
+            raise LinkLost(self.server, "it fell silent") from error  # noqa: ASYNC104 - nobody cancelled this task
         except (aiormq.exceptions.ConnectionClosed, aiormq.exceptions.ChannelInvalidStateError, OSError) as error:
             raise self.link_lost(error) from error
         except RuntimeError as error:  # "<Connection ...> closed"

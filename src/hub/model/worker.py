@@ -258,12 +258,12 @@ class Worker(AsyncContextManagerMixin):
         try:
             with processing(current), unwrapped():
                 body = await self._processor(run.task.body)
-        except get_cancelled_exc_class():
+        except get_cancelled_exc_class():  # noqa: ASYNC103 - passed on when it is ours
             if current_effective_deadline() == -inf:
                 raise
             # Nobody cancelled this task: the model let the cancellation of something of its own escape. Passed on, it
             # would end this task without an outcome and without an error.
-            return self._failure(run, StrayCancellation())
+            return self._failure(run, StrayCancellation())  # noqa: ASYNC104
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
             return self._failure(run, error)
         return report.success(run, body, instance=self._instance, now=self._clock())
