@@ -30,6 +30,15 @@ log.file = false
 disk_free_limit.absolute = 1MB
 raft.wal_max_size_bytes = 32000000
 """
+_WITH_FILES: Final = """\
+files=$(ulimit -H -n)
+if [ "$files" = unlimited ] || [ "$files" -gt 65536 ]; then files=65536; fi
+ulimit -n "$files"
+exec "$0"
+"""
+"""Each quorum queue reserves three file descriptors. With the usual limit of 1024 a node that holds three hundred queues
+accepts connections and then never answers them."""
+
 _AMQP_0_9_1: Final = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME_ON_CHANNEL_0: Final = b"\x01\x00\x00"
 
@@ -79,7 +88,7 @@ class RabbitMQ:
             ready=lambda: answers(mapper_port, b"\x00\x01n", mapper_port.to_bytes(4, "big")),
         )
         self._server = ServerProcess(
-            [_program("rabbitmq-server")],
+            ["/bin/sh", "-c", _WITH_FILES, _program("rabbitmq-server")],
             env=self._env,
             log=folder / "server.log",
             ready=lambda: answers(self.port, _AMQP_0_9_1, _METHOD_FRAME_ON_CHANNEL_0),

@@ -86,12 +86,13 @@ class Hub:
             etag = reply.headers.get("etag", etag)
 
 
-@pytest.fixture
-async def hub(anyio_backend_name: str, amqp_url: str, redis_url: str) -> AsyncGenerator[Hub]:
+@pytest.fixture(scope="module")
+async def hub(anyio_backend: tuple[str, dict[str, object]], amqp_url: str, redis_url: str) -> AsyncGenerator[Hub]:
     """A registry and a gateway, each a process of its own."""
-    database = {"asyncio": 11, "trio": 12}[anyio_backend_name]
+    backend = anyio_backend[0]
+    database = {"asyncio": 11, "trio": 12}[backend]
     redis = f"{redis_url.rstrip('/')}/{database}"
-    common = {"backend": anyio_backend_name, "broker_url": amqp_url, "ping_period": f"{PING_PERIOD}"}
+    common = {"backend": backend, "broker_url": amqp_url, "ping_period": f"{PING_PERIOD}"}
     port = free_port()  # fixed, so that a second registry can take the place of the first
     registry_settings = common | {"directory_url": redis, "registry_port": f"{port}", "ping_timeout": "1"}
     async with open_client() as http:
