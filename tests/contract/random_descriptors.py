@@ -96,7 +96,7 @@ def _fields(draw: st.DrawFn, message: DescriptorProto, syntax: str, messages: in
             if not message.oneof_decl:
                 message.oneof_decl.add(name="choice")
             field.oneof_index = 0
-        elif shape == "required" and syntax == "proto2" and field.type not in (11,):
+        elif shape == "required" and syntax == "proto2" and field.type != FieldDescriptorProto.TYPE_MESSAGE:
             field.label = REQUIRED
     if syntax == "proto3":
         _make_optional(draw, message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -15,9 +15,8 @@ from hub.contract.scalars import INTEGER_RANGES
 
 MAX_LEVEL = 3
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=6) | st.sampled_from(('a:"b', "\\", "/~", "\u2028"))
-ODD_VALUES: st.SearchStrategy[JsonValue] = st.sampled_from(
-    cast(
+TEXT = st.text(max_size=6) | st.sampled_from(('a:"b', "\\", "/~", "\u2028"))
+ODD: Final = cast(
         "list[JsonValue]",
         [
             None, True, False, 0, -0.0, 1, -1, 1.0, 1.5, 1e2, 2**31 - 1, 2**31, -(2**31), 2**32 - 1, 2**32, 2**53 + 1,
@@ -46,8 +45,10 @@ ODD_VALUES: st.SearchStrategy[JsonValue] = st.sampled_from(
             {"@type": "x/google.protobuf.Int64Value", "value": None}, {"@type": "x/random.v1.Message0"},
             {"1": 1, "01": 2}, {"true": True}, {"1": None}, {"-0": 1}, {"a": {"b": [1, {"c": None}]}},
         ],
-    )
 )  # fmt: skip
+"""JSON values that lie at the edge of what some reader takes."""
+
+ODD_VALUES: Final = st.sampled_from(ODD)
 
 
 def messages(descriptor: Descriptor) -> st.SearchStrategy[Message]:
@@ -66,31 +67,33 @@ def _fill(draw: st.DrawFn, message: Any, descriptor: Descriptor, level: int) -> 
     if _fill_well_known(draw, message, descriptor, level):
         return
     for field in descriptor.fields:
-        wanted = field.is_required or draw(st.booleans())
-        if not wanted or (field.message_type is not None and level >= MAX_LEVEL and not field.is_required):
-            continue
-        entry = field.message_type
-        if entry is not None and entry.GetOptions().map_entry:
-            target = getattr(message, field.name)
-            for _ in range(draw(st.integers(0, 2))):
-                key = draw(_scalars(entry.fields_by_name["key"]))
-                value_field = entry.fields_by_name["value"]
-                if value_field.message_type is not None:
-                    _fill(draw, target[key], value_field.message_type, level + 1)
-                else:
-                    target[key] = draw(_scalars(value_field))
-        elif field.is_repeated:
-            for _ in range(draw(st.integers(0, 3))):
-                if entry is not None:
-                    _fill(draw, getattr(message, field.name).add(), entry, level + 1)
-                else:
-                    getattr(message, field.name).append(draw(_scalars(field)))
-        elif entry is not None:
-            child = getattr(message, field.name)
-            GetMessageClass(entry).SetInParent(child)
-            _fill(draw, child, entry, level + 1)
+        too_deep = field.message_type is not None and level >= MAX_LEVEL
+        if field.is_required or (draw(st.booleans()) and not too_deep):
+            _fill_field(draw, message, field, level)
+
+
+def _fill_field(draw: st.DrawFn, message: Any, field: FieldDescriptor, level: int) -> None:
+    value_type = field.message_type
+    if value_type is None:
+        if field.is_repeated:
+            getattr(message, field.name).extend(draw(st.lists(_scalars(field), max_size=3)))
         else:
             setattr(message, field.name, draw(_scalars(field)))
+    elif value_type.GetOptions().map_entry:
+        target = getattr(message, field.name)
+        value_field = value_type.fields_by_name["value"]
+        for key in draw(st.lists(_scalars(value_type.fields_by_name["key"]), max_size=2)):
+            if value_field.message_type is not None:
+                _fill(draw, target[key], value_field.message_type, level + 1)
+            else:
+                target[key] = draw(_scalars(value_field))
+    elif field.is_repeated:
+        for _ in range(draw(st.integers(0, 3))):
+            _fill(draw, getattr(message, field.name).add(), value_type, level + 1)
+    else:
+        child = getattr(message, field.name)
+        child.SetInParent()
+        _fill(draw, child, value_type, level + 1)
 
 
 def _scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
@@ -171,47 +174,42 @@ def damaged(draw: st.DrawFn, document: JsonValue, descriptor: Descriptor) -> Jso
 
 @st.composite
 def _changed(draw: st.DrawFn, document: JsonValue, descriptor: Descriptor) -> JsonValue:
-    if isinstance(document, dict):
-        action = draw(
-            st.sampled_from(("deeper", "deeper", "deeper", "value", "field", "field", "rename", "drop", "replace"))
-        )
-        if action == "field":
-            field = draw(st.sampled_from([*descriptor.fields]))
-            name = draw(st.sampled_from((field.name, field.json_name)))
-            return {**document, name: draw(_for(field))}
-        if not document:
-            return (
-                draw(ODD_VALUES)
-                if action == "replace"
-                else {draw(st.sampled_from(("x", "1", "true", "@type"))): draw(ODD_VALUES)}
-            )
-        name = draw(st.sampled_from([*document]))
-        if action == "deeper":
-            return {**document, name: draw(_changed(document[name], descriptor))}
-        if action == "value":
-            return {**document, name: draw(ODD_VALUES)}
-        if action == "replace":
-            return draw(ODD_VALUES)
-        rest = {key: value for key, value in document.items() if key != name}
-        if action == "drop":
-            return rest
-        return {
-            **rest,
-            draw(st.sampled_from(("x", "foo_bar", "01", "1e0", "+1", "@type", "value", name.upper()))): document[name],
-        }
+    if isinstance(document, dict) and draw(st.integers(0, 9)):
+        return draw(_changed_object(document, descriptor))
     if isinstance(document, list) and document and draw(st.booleans()):
         index = draw(st.integers(0, len(document) - 1))
         return [*document[:index], draw(_changed(document[index], descriptor)), *document[index + 1 :]]
     return draw(ODD_VALUES)
 
 
+@st.composite
+def _changed_object(draw: st.DrawFn, document: dict[str, JsonValue], descriptor: Descriptor) -> JsonValue:
+    actions = ("field", "add", "deeper", "deeper", "deeper", "value", "rename", "drop")
+    action = draw(st.sampled_from(actions if document else actions[:2]))
+    changed = dict(document)
+    name = draw(st.sampled_from([*document])) if document else ""
+    match action:
+        case "field":
+            field = draw(st.sampled_from([*descriptor.fields]))
+            changed[draw(st.sampled_from((field.name, field.json_name)))] = draw(_for(field))
+        case "add":
+            changed[draw(st.sampled_from(("x", "1", "true", "@type")))] = draw(ODD_VALUES)
+        case "deeper":
+            changed[name] = draw(_changed(document[name], descriptor))
+        case "value":
+            changed[name] = draw(ODD_VALUES)
+        case "rename":
+            del changed[name]
+            other = st.sampled_from(("x", "foo_bar", "01", "1e0", "+1", "@type", "value", name.upper()))
+            changed[draw(other)] = document[name]
+        case _:
+            del changed[name]
+    return changed
+
+
 def _for(field: FieldDescriptor) -> st.SearchStrategy[JsonValue]:
     """Values at which the readers of `field` could stumble."""
-    values = ODD_VALUES
-    if field.is_repeated:
-        values = (
-            st.lists(values, max_size=2)
-            | st.dictionaries(st.sampled_from(("1", "true", "k")), values, max_size=2)
-            | values
-        )
-    return values
+    if not field.is_repeated:
+        return ODD_VALUES
+    entries = st.dictionaries(st.sampled_from(("1", "true", "k")), ODD_VALUES, max_size=2)
+    return st.lists(ODD_VALUES, max_size=2) | entries | ODD_VALUES

@@ -47,7 +47,7 @@ def _message(message: Descriptor, outer: tuple[str, ...]) -> dict[str, JsonValue
             key, value = (value_type.fields_by_name[name] for name in ("key", "value"))
             if _fits(value, within):
                 document[field.json_name] = {_key(key): _value(value, within)}
-        elif descriptor.is_required or _fits(descriptor, within):
+        elif _fits(descriptor, within) or _must_fit(descriptor, within):
             one = _value(descriptor, within)
             document[field.json_name] = [one] if descriptor.is_repeated else one
     return document
@@ -56,6 +56,11 @@ def _message(message: Descriptor, outer: tuple[str, ...]) -> dict[str, JsonValue
 def _fits(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
     message = field.message_type
     return message is None or (message.full_name not in within and len(within) < MAX_DEPTH)
+
+
+def _must_fit(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
+    """A required message is shown at any depth, but never within itself: no document could satisfy that."""
+    return field.is_required and field.message_type is not None and field.message_type.full_name not in within
 
 
 def _value(field: FieldDescriptor, within: tuple[str, ...]) -> JsonValue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from math import isfinite
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -16,11 +17,15 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 
 TOO_DEEP: Final = "nested too deep"
 
-_LONG_NUMBER: Final = 1000
+TOO_BIG: Final = 10**400
+"""Stands for every number beyond the range of a double, so that each `float` of a parsed document is finite."""
+
+_LONG_NUMBER: Final = 400
 """Digits of an integer that is beyond every type; Python refuses to read much longer ones."""
 
 _decoder: Final = msgspec.json.Decoder()
 _POSITION: Final = re.compile(r"^(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?$")
+_SPACES: Final = (b" ", b"\t", b"\n", b"\r")
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
@@ -33,8 +38,8 @@ def parse(text: bytes) -> JsonValue:
     try:
         return cast("JsonValue", _decoder.decode(text))  # what a JSON parser returns
     except msgspec.ValidationError:
-        # A number beyond the range of a double. It is read as infinite, and the reader of the field refuses it.
-        return cast("JsonValue", json.loads(text, parse_int=_integer))
+        # A number beyond the range of a double; the reader of its field refuses it in its place.
+        return cast("JsonValue", json.loads(text, parse_int=_number, parse_float=_number))
     except msgspec.DecodeError as error:
         raise _malformed(text, str(error)) from error
     except UnicodeDecodeError as error:
@@ -50,8 +55,11 @@ def has_duplicates(text: bytes, names: int) -> bool:
         text: Well-formed JSON.
         names: Members of all objects that a parser which drops duplicates has found.
     """
-    # A colon stands after each name; others can only be in strings. So this decides most documents at once.
+    # A colon stands after each name, and other colons can only be in strings. So most documents are decided at once:
+    # those without a colon in a string, and those whose names are all directly followed by theirs.
     if text.count(b":") == names:
+        return False
+    if text.count(b'":') == names and not any(space in text and space + b":" in text for space in _SPACES):
         return False
     return _STRING.sub(b"", text).count(b":") != names
 
@@ -67,7 +75,7 @@ def duplicates(text: bytes) -> list[Place]:
             marked[id(unique)] = (unique, [name for name, times in counted.items() if times > 1])
         return unique
 
-    root = cast("JsonValue", json.loads(text, object_pairs_hook=note, parse_int=_integer))
+    root = cast("JsonValue", json.loads(text, object_pairs_hook=note, parse_int=_number))
     places: list[Place] = []
     waiting: list[tuple[Place, JsonValue]] = [((), root)]
     while waiting and marked:
@@ -81,8 +89,11 @@ def duplicates(text: bytes) -> list[Place]:
     return places
 
 
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < _LONG_NUMBER else float(digits)
+def _number(digits: str) -> int | float:
+    if "." in digits or "e" in digits or "E" in digits or len(digits) > _LONG_NUMBER:
+        number = float(digits)
+        return number if isfinite(number) else TOO_BIG
+    return int(digits)
 
 
 def _malformed(text: bytes, message: str) -> MalformedJson:

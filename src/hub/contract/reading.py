@@ -19,7 +19,7 @@ from hub.contract.fields import JsonField, json_fields
 from hub.contract.jsontext import JsonValue
 from hub.contract.refusal import MAX_NESTING, MAX_PROBLEMS, Place, Refusal
 from hub.contract.repeated import list_reader
-from hub.contract.scalars import Reader, key_reader, kind_of, scalar_reader
+from hub.contract.scalars import Reader, key_reader, kind_of, plain_type, scalar_reader
 from hub.contract.well_known import WELL_KNOWN
 from hub.contract.well_known_reading import well_known_reader
 
@@ -111,6 +111,7 @@ def _message_reader(message: Descriptor, fields: Mapping[str, FieldReader]) -> M
     described = json_fields(message)
     takes_null = frozenset(name for field in described if field.takes_null for name in field.names)
     conflicts = conflict_check(message)
+    find = fields.get
     expected = ", ".join(repr(field.json_name) for field in described[:20]) or "none"
 
     def read(target: Message, document: JsonValue, level: int) -> int:
@@ -121,7 +122,7 @@ def _message_reader(message: Descriptor, fields: Mapping[str, FieldReader]) -> M
         names = len(document)
         found: list[tuple[Place, str]] = [] if conflicts is None else [*conflicts(document)]
         for name, value in document.items():
-            read_field = fields.get(name)
+            read_field = find(name)
             if read_field is None:
                 found.append(((name,), f"{full_name} has no such field; it has {expected}"))
             elif value is not None or name in takes_null:
@@ -216,9 +217,17 @@ def _scalar(field: JsonField, read_value: Reader) -> FieldReader:
 
         return read_extension
     name = descriptor.name
+    as_it_is = plain_type(descriptor)
 
     def read(message: Message, value: JsonValue, _level: int) -> int:
-        setattr(message, name, read_value(value))
+        if type(value) is as_it_is:
+            try:
+                setattr(message, name, value)
+            except ValueError:
+                read_value(value)
+                raise
+        else:
+            setattr(message, name, read_value(value))
         return 0
 
     return read

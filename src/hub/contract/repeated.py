@@ -40,12 +40,10 @@ def _plain_check(field: FieldDescriptor) -> Callable[[list[Any]], bool] | None:
         return lambda items: set(map(type, items)) == _INT and min(items) >= low and max(items) <= high
     match cpp_type:
         case FieldDescriptor.CPPTYPE_DOUBLE:
-            # A sum is finite only if every item is.
-            return lambda items: set(map(type, items)) == _FLOAT and abs(sum(items)) <= FLOAT_MAX
+            return lambda items: set(map(type, items)) == _FLOAT
         case FieldDescriptor.CPPTYPE_FLOAT:
-            return lambda items: (
-                set(map(type, items)) == _FLOAT and min(items) >= -FLOAT_MAX and max(items) <= FLOAT_MAX
-            )
+            # The sum is in range only if each item is.
+            return lambda items: set(map(type, items)) == _FLOAT and sum(map(abs, items)) <= FLOAT_MAX
         case FieldDescriptor.CPPTYPE_BOOL:
             return lambda items: set(map(type, items)) == _BOOL
         case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_STRING:

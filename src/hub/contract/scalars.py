@@ -160,6 +160,21 @@ def scalar_reader(field: FieldDescriptor) -> Reader:
             return read_bytes if field.type == FieldDescriptor.TYPE_BYTES else read_string
 
 
+def plain_type(field: FieldDescriptor) -> type | None:
+    """The type of JSON values that a singular `field` takes as they are, or else refuses with `ValueError`."""
+    if field.cpp_type in INTEGER_RANGES:
+        return int
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_DOUBLE:
+            return float
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return bool
+        case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_STRING:
+            return str
+        case _:
+            return None
+
+
 def key_reader(field: FieldDescriptor) -> Callable[[str], Any] | None:
     """The reader of the keys of a map; `None` for keys that are strings."""
     cpp_type = field.cpp_type
