@@ -102,13 +102,13 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
     async def contracts(self) -> Sequence[KnownContract]:
         # They never change, so each is transferred and checked once.
         names = await self._read(("HKEYS", _CONTRACTS))
-        self._known = {name: self._known[name] for name in names if name in self._known}
-        unknown = [name for name in names if name not in self._known]
+        known = {name: self._known[name] for name in names if name in self._known}
+        unknown = [name for name in names if name not in known]
         if unknown:
             values = await self._read(("HMGET", _CONTRACTS, *unknown))
-            self._known.update(zip(unknown, map(_known_contract, values), strict=True))
-        found = [self._known[name] for name in names]
-        return sorted(found, key=lambda known: (known.first_seen_at, known.first_seen_from))
+            known.update(zip(unknown, map(_known_contract, values), strict=True))
+        self._known = known
+        return sorted(known.values(), key=lambda one: (one.first_seen_at, one.first_seen_from))
 
     async def _read(self, command: Command) -> list[bytes]:
         (reply,) = self._client.accepted(await self._client.call([command]))

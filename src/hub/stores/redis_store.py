@@ -16,8 +16,9 @@ from hub.grouping import Grouped
 from hub.ports import Absent, ResultStore, Start, StoreStatistics
 from hub.redis.client import RedisClient
 from hub.redis.eviction import warn_of_eviction
-from hub.redis.link import LinkOpener
-from hub.stores import redis_records as records
+from hub.redis.link import Command, LinkOpener, Reply
+from hub.redis.script import Script
+from hub.stores import redis_commands as commands, redis_replies as replies
 from hub.stores.options import StoreOptions
 from hub.stores.started import StartedTasks
 from hub.stores.waiters import Waiters
@@ -30,7 +31,7 @@ _log: Final = structlog.get_logger("hub.stores")
 
 @final
 class RedisStore(ResultStore, AsyncContextManagerMixin):
-    """Task records as hashes in Redis; see `hub.stores.lua` for the keys and `hub.stores.redis_records` for the rest.
+    """Task records as hashes in Redis; see `hub.stores.lua` for the keys and `hub.stores.redis_commands` for the rest.
 
     One link carries everything, this process's wake-ups included. A record knows who wants to hear of it: the reply
     channel of its task, and every process that has asked with `changed`. So several gateways may wait for one task.
@@ -74,38 +75,34 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
-        self._commands += len(tasks)
-        replies = await self._client.run(records.CREATE, records.create(tasks, now=self._clock()))
-        return records.answers(replies, records.created)
+        told = await self._run(commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
+        return replies.answers(told, _ids(tasks), replies.created)
 
     @override
     async def withdraw(self, task_ids: Sequence[TaskId]) -> None:
-        self._commands += len(task_ids)
-        replies = await self._client.run(records.WITHDRAW, records.withdraw(task_ids))
-        records.answers(replies, records.counted)
+        told = await self._run(commands.WITHDRAW, commands.withdraw(task_ids), task_ids)
+        replies.answers(told, task_ids, replies.counted)
 
     @override
     async def start(self, tasks: Sequence[Task], instance: InstanceId) -> Sequence[Start]:
-        self._commands += len(tasks)
-        replies = await self._client.run(records.START, records.start(tasks, instance, now=self._clock()))
+        told = await self._run(commands.START, commands.start(tasks, instance, now=self._clock()), tasks)
         self._started.remember(tasks)
-        return records.answers(replies, records.started)
+        return replies.answers(told, _ids(tasks), replies.started)
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
-        self._commands += len(outcomes)
-        commands = records.finish(outcomes, self._started.identities, now=self._clock())
-        replies = await self._client.run(records.FINISH, commands)
-        counted = records.answers(replies, records.counted)
-        self._started.forget(outcome.task_id for outcome in outcomes)
+        finish = commands.finish(outcomes, self._started.identities, now=self._clock())
+        told = await self._run(commands.FINISH, finish, outcomes)
+        task_ids = [outcome.task_id for outcome in outcomes]
+        counted = replies.answers(told, task_ids, replies.counted)
+        self._started.forget(task_ids)
         self._dropped += counted.count(False)
         return counted
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
-        self._commands += len(task_ids)
-        replies = await self._client.run(records.FETCH, records.fetch(task_ids))
-        return records.answers(replies, records.fetched)
+        told = await self._run(commands.FETCH, commands.fetch(task_ids), task_ids)
+        return replies.answers(told, task_ids, replies.fetched)
 
     @override
     async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
@@ -130,13 +127,20 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         )
 
     async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
-        self._commands += len(task_ids)
-        replies = await self._client.run(records.FETCH, records.fetch(task_ids, channel=self._channel))
-        return records.answers(replies, records.fetched_or_why_not)
+        told = await self._run(commands.FETCH, commands.fetch(task_ids, channel=self._channel), task_ids)
+        return replies.answers(told, task_ids, replies.fetched_or_why_not)
+
+    async def _run(self, script: Script, calls: Sequence[Command], group: Sequence[object]) -> Sequence[Reply]:
+        self._commands += len(group)
+        return await self._client.run(script, calls) if calls else ()
 
     def _heard(self, messages: Sequence[bytes]) -> None:
         for message in messages:
             try:
-                self._waiters.changed(*records.announcement(message))
+                self._waiters.changed(*replies.announcement(message))
             except Undecodable as error:
                 _log.warning("strange wake-up", channel=self._channel, reason=error.reason)
+
+
+def _ids(tasks: Sequence[Task]) -> list[TaskId]:
+    return [task.id for task in tasks]

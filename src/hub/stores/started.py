@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Final, final
 
-from hub.stores.redis_records import Identity, identity
+from hub.stores.redis_commands import Identity, identity
 from hub.task import Task
 from hub.vocabulary import TaskId
 

@@ -3,7 +3,7 @@
 local channel = ARGV[1]
 local answers = {}
 for i = 1, #KEYS, 2 do
-  local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
+  local record, n = KEYS[i], (i + 1) / 2
   local there = redis.pcall('HGETALL', record)
   if there.err then
     answers[n] = there.err
@@ -17,7 +17,7 @@ for i = 1, #KEYS, 2 do
       end
     end
   else
-    local word = epitaph(tombstone)
+    local word = epitaph(KEYS[i + 1])
     answers[n] = word and word ~= 'withdrawn' and 'gone' or 'unknown'
   end
 end

@@ -1,17 +1,16 @@
--- ARGV: withdrawn_ttl.
+-- ARGV: tombstone_ms.
 -- Answers 1 for a task that is withdrawn now, 0 for one that is not queued any more.
-local withdrawn_ttl = tonumber(ARGV[1])
 local answers = {}
 for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
-  local fields, wrong = read(record, 'state', 'revision', 'channels')
+  local fields, wrong = read(record, 'channels')
   local word = epitaph(tombstone)
   if wrong then
     answers[n] = wrong
-  elseif fields.state == 'queued' or (not fields.state and (not word or word == 'withdrawn' or not terminal(word))) then
+  elseif fields[1] == 'queued' or (not fields[1] and (not word or word == 'withdrawn' or not terminal(word))) then
     redis.call('DEL', record)
-    redis.call('SET', tombstone, 'withdrawn', 'PX', milliseconds(withdrawn_ttl))
-    announce(record, fields.channels, (fields.revision or 0) + 1, 'withdrawn')
+    redis.call('SET', tombstone, 'withdrawn', 'PX', ARGV[1])
+    announce(record, fields[3], (fields[2] or 0) + 1, 'withdrawn')
     answers[n] = 1
   else
     answers[n] = 0

@@ -1,0 +1,118 @@
+"""Task records in Redis: what the scripts of `hub.stores.redis_commands` answer. Does no I/O.
+
+A reader takes the task's id and the element of the reply that belongs to it, and raises `Undecodable` when what is under
+the task's keys is no task record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+from hub.errors import Undecodable
+from hub.ports import Absent, Start
+from hub.redis.link import Reply
+from hub.task import Outcome, TaskRecord
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
+
+R = TypeVar("R")
+
+Reader: TypeAlias = Callable[[TaskId, Reply], R]
+
+_WITHDRAWN: Final = "withdrawn"
+_ABSENT: Final = {b"unknown": Absent.UNKNOWN, b"gone": Absent.GONE}
+
+
+def answers(replies: Iterable[Reply], task_ids: Iterable[TaskId], read: Reader[R]) -> list[R]:
+    """One answer for each task, out of the replies to the chunks that carried them."""
+    elements: list[Reply] = []
+    for reply in replies:
+        if not isinstance(reply, Sequence) or isinstance(reply, bytes):
+            raise Undecodable("answer of a script", repr(reply))
+        elements += reply
+    return [read(task_id, element) for task_id, element in zip(task_ids, elements, strict=True)]
+
+
+def created(task_id: TaskId, element: Reply) -> TaskRecord | None:
+    return None if element is None else record(task_id, element)
+
+
+def fetched(task_id: TaskId, element: Reply) -> TaskRecord | Absent:
+    if isinstance(element, bytes) and (absent := _ABSENT.get(element)) is not None:
+        return absent
+    return record(task_id, element)
+
+
+def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Undecodable:
+    """For groups in which one bad record must not fail the others."""
+    try:
+        return fetched(task_id, element)
+    except Undecodable as error:
+        return error
+
+
+def started(task_id: TaskId, element: Reply) -> Start:
+    match element:
+        case [bytes(word), int(attempt)]:
+            return Start(_state(f"task record {task_id}", word.decode(errors="replace")), attempt)
+        case _:
+            raise _undecodable(task_id, element)
+
+
+def counted(task_id: TaskId, element: Reply) -> bool:
+    if not isinstance(element, int):
+        raise _undecodable(task_id, element)
+    return element == 1
+
+
+def record(task_id: TaskId, element: Reply) -> TaskRecord:
+    if not isinstance(element, Sequence) or isinstance(element, bytes):
+        raise _undecodable(task_id, element)
+    fields: dict[bytes, bytes] = dict(zip(element[::2], element[1::2], strict=True))  # type: ignore[arg-type]  # HGETALL
+    try:
+        state = TaskState(fields[b"state"].decode())
+        deadline = fields[b"deadline"]
+        updated_at = float(fields[b"updated_at"])
+        return TaskRecord(
+            id=task_id,
+            model=ModelName(fields[b"model"].decode()),
+            state=state,
+            revision=int(fields[b"revision"]),
+            attempt=int(fields[b"attempt"]),
+            instance=InstanceId(fields.get(b"instance", b"").decode()) or None,
+            fingerprint=Fingerprint(fields[b"fingerprint"].decode()),
+            created_at=float(fields[b"created_at"]),
+            updated_at=updated_at,
+            deadline=float(deadline) if deadline else None,
+            expires_at=updated_at + float(fields[b"ttl"]),
+            outcome=Outcome.decode(fields[b"outcome"]) if state.terminal else None,
+        )
+    except KeyError as error:
+        raise Undecodable(f"task record {task_id}", f"it has no {error.args[0].decode()}") from error
+    except ValueError as error:
+        raise Undecodable(f"task record {task_id}", str(error)) from error
+
+
+def announcement(message: bytes) -> tuple[TaskId, int, TaskState | None]:
+    """Task, revision and state out of a wake-up; no state when the task was withdrawn.
+
+    Raises:
+        Undecodable: Something else was published on our channel.
+    """
+    try:
+        task_id, revision, word = message.decode().split(" ")
+        return TaskId(task_id), int(revision), _state("wake-up", word)
+    except ValueError as error:
+        raise Undecodable("wake-up", str(error)) from error
+
+
+def _state(what: str, word: str) -> TaskState | None:
+    try:
+        return None if word == _WITHDRAWN else TaskState(word)
+    except ValueError as error:
+        raise Undecodable(what, str(error)) from error
+
+
+def _undecodable(task_id: TaskId, element: Reply) -> Undecodable:
+    reason = element.decode(errors="replace") if isinstance(element, bytes) else repr(element)
+    return Undecodable(f"task record {task_id}", reason)
