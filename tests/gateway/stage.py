@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast, final
 
-from anyio import TASK_STATUS_IGNORED, Event, create_task_group
+from anyio import TASK_STATUS_IGNORED, Event, create_task_group, fail_after
 from anyio.abc import TaskGroup, TaskStatus
 from httpx2 import ASGITransport, AsyncClient
 from typing_extensions import override
@@ -102,7 +102,8 @@ class Stage:
 
     async def tell(self, name: ModelName, contract: Contract, *, live: int) -> None:
         self.watch.tell(name, contract, live=live)
-        await self.catalog.changed()
+        with fail_after(5):
+            await self.catalog.changed()
 
     async def _instance(
         self, name: ModelName, answer: Answer, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED

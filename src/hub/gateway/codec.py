@@ -8,7 +8,7 @@ from typing import Final, final
 
 from google.protobuf.message import DecodeError
 
-from hub.contract import Contract, json_schema, load
+from hub.contract import Contract, InvalidContract, json_schema, load
 from hub.contract.example import example_of
 from hub.gateway.errors import UndecodableBody
 
@@ -32,7 +32,10 @@ class Codec:
 
     def __init__(self, contract: Contract) -> None:
         self.contract: Final = contract
-        self._loaded = load(contract)
+        try:
+            self._loaded = load(contract)
+        except (DecodeError, KeyError) as error:  # it came over the network, so its parts need not fit together
+            raise InvalidContract(f"its files do not declare its messages: {error}") from error
         self._request_class = self._loaded.request_class
         self._request = self._loaded.request_transcoder
         self._response = self._loaded.response_transcoder

@@ -1,0 +1,83 @@
+"""The gateway follows the registry, and keeps what it knew while that is away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+
+from hub.vocabulary import Fingerprint, ModelName
+from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage
+
+
+async def names(stage: Stage) -> list[str]:
+    return [model["name"] for model in (await stage.client.get("/v1/models")).json()["models"]]
+
+
+async def test_models_come_and_go_as_the_registry_tells(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=2)
+    await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+    assert await names(stage) == ["Digits", "ModelA"]
+    await stage.tell(DIGITS, CONTRACT_DIGITS, live=0)
+    assert await names(stage) == ["ModelA"]
+
+
+async def test_a_model_shows_its_messages_its_instances_and_its_addresses(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=2)
+    reply = await stage.client.get("/v1/models/ModelA")
+    assert reply.json() == {
+        "name": "ModelA",
+        "instances": 2,
+        "fingerprint": CONTRACT_A.fingerprint,
+        "request": "examples.model_a.v1.ModelARequest",
+        "response": "examples.model_a.v1.ModelAResponse",
+        "call_url": "/v1/models/ModelA",
+        "tasks_url": "/v1/models/ModelA/tasks",
+    }
+
+
+async def test_a_registry_out_of_reach_leaves_the_last_list_and_a_gateway_that_is_not_ready(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    assert (await stage.client.get("/health/ready")).status_code == 200
+
+    stage.watch.connected = False
+
+    assert await names(stage) == ["ModelA"]
+    ready = await stage.client.get("/health/ready")
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    assert "registry" in ready.json()["reasons"][0]
+    assert (await stage.client.get("/health/live")).status_code == 200
+
+
+async def test_a_list_of_models_can_be_watched(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    etag = (await stage.client.get("/v1/models")).headers["etag"]
+    seen: list[int] = []
+
+    async def watch() -> None:
+        reply = await stage.client.get("/v1/models", headers={"If-None-Match": etag, "Prefer": "wait=30"})
+        seen.append(reply.json()["models"][0]["instances"])
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(watch)
+        await anyio.wait_all_tasks_blocked()
+        stage.watch.tell_again()  # nothing new: the request is held on
+        await anyio.wait_all_tasks_blocked()
+        assert (seen, stage.polls.held) == ([], 1)
+        await stage.tell(MODEL_A, CONTRACT_A, live=3)
+    assert seen == [3]
+
+
+async def test_a_contract_that_cannot_be_used_takes_no_other_model_down(stage: Stage) -> None:
+    broken = replace(CONTRACT_DIGITS, files=CONTRACT_A.files, fingerprint=Fingerprint("f" * 64))
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    await stage.tell(ModelName("Broken"), broken, live=1)
+    assert await names(stage) == ["ModelA"]
+    assert (await stage.client.post("/v1/models/Broken", json={})).status_code == 503
+
+
+async def test_a_contract_is_compiled_once_however_often_it_is_told(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    first = stage.catalog.find("ModelA").codec
+    await stage.tell(MODEL_A, CONTRACT_A, live=2)
+    assert stage.catalog.find("ModelA").codec is first

@@ -1,0 +1,145 @@
+"""The API description: live, exact, and cheap to ask for again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from litestar.routes import HTTPRoute
+
+from hub.gateway.app import gateway_app
+from hub.gateway.openapi import Description
+from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, open_stage
+
+SILENT = {"/", "/docs", "/openapi.json", "/assets/{path}", "/favicon.ico"}
+"""Routes for browsers, which the description leaves out."""
+
+
+async def document(stage: Stage) -> dict[str, Any]:
+    reply = await stage.client.get("/openapi.json")
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+def references(value: object) -> set[str]:
+    match value:
+        case dict():
+            own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+            return own.union(*(references(inner) for inner in value.values()))
+        case list():
+            return set[str]().union(*(references(inner) for inner in value))
+        case _:
+            return set()
+
+
+async def test_every_live_model_is_described_with_its_real_fields(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+
+    found = await document(stage)
+
+    assert found["openapi"].startswith("3.1")
+    schemas = found["components"]["schemas"]
+    for path in ("/v1/models/Digits", "/v1/models/Digits/tasks"):
+        content = found["paths"][path]["post"]["requestBody"]["content"]
+        reference = content["application/json"]["schema"]["$ref"].removeprefix("#/components/schemas/")
+        assert reference.startswith("Digits.")
+        assert "pixels" in schemas[reference]["properties"]
+        assert "pixels" in content["application/json"]["example"]
+        assert "application/x-protobuf" in content
+    response = found["paths"]["/v1/models/Digits"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert set(schemas[response["$ref"].removeprefix("#/components/schemas/")]["properties"]) == {
+        "label",
+        "probabilities",
+    }
+    assert "messages" in schemas["ModelA.examples.model_a.v1.ModelARequest"]["properties"]
+
+
+async def test_every_reference_leads_somewhere(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+    found = await document(stage)
+    for reference in references(found):
+        target: Any = found
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part.replace("~1", "/").replace("~0", "~")]
+
+
+async def test_a_model_that_goes_leaves_the_description(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    await stage.tell(MODEL_A, CONTRACT_A, live=0)
+    found = await document(stage)
+    assert not [path for path in found["paths"] if "ModelA" in path]
+    assert not [name for name in found["components"]["schemas"] if "ModelA" in name]
+
+
+async def test_who_has_the_description_already_gets_a_304(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    first = await stage.client.get("/openapi.json")
+    again = await stage.client.get("/openapi.json", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    await stage.tell(MODEL_A, CONTRACT_A, live=2)  # more instances change nothing about the API
+    assert (await stage.client.get("/openapi.json")).headers["etag"] == first.headers["etag"]
+    await stage.tell(MODEL_A, CONTRACT_DIGITS, live=2)
+    assert (await stage.client.get("/openapi.json")).headers["etag"] != first.headers["etag"]
+
+
+async def test_who_holds_the_description_hears_of_a_new_model_at_once(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    etag = (await stage.client.get("/openapi.json")).headers["etag"]
+    paths: list[str] = []
+
+    async def hold() -> None:
+        reply = await stage.client.get("/openapi.json", headers={"If-None-Match": etag, "Prefer": "wait=30"})
+        paths.extend(reply.json()["paths"])
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(hold)
+        await anyio.wait_all_tasks_blocked()
+        assert paths == []
+        await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+    assert "/v1/models/Digits" in paths
+
+
+async def test_the_document_is_encoded_once_for_each_set_of_models(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    description = Description(stage.catalog, guarded=False)
+    assert description.current()[1] is description.current()[1]
+
+
+async def test_every_route_is_described_and_every_description_is_a_route(stage: Stage) -> None:
+    app = gateway_app(stage.catalog, stage.dispatch, stage.broker, stage.store, stage.polls, body_limit=1, call_wait=1)
+    routes = {
+        (route.path_format, method.lower())
+        for route in app.routes
+        if isinstance(route, HTTPRoute) and route.path_format not in SILENT
+        for method in route.methods - {"OPTIONS"}
+    }
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    described = {
+        (path.replace("/ModelA", "/{model}"), method)
+        for path, item in (await document(stage))["paths"].items()
+        for method in item
+    }
+    assert described == routes
+
+
+@pytest.mark.parametrize("credential", [{"Authorization": "Bearer one"}, {"X-API-Key": "two"}])
+async def test_with_keys_the_api_asks_for_one_and_the_pages_do_not(credential: dict[str, str]) -> None:
+    with anyio.fail_after(10):
+        async with open_stage(keys=("one", "two")) as stage:
+            await stage.model()
+            for path in ("/v1/models", "/v1/overview", "/metrics", "/v1/tasks/x"):
+                reply = await stage.client.get(path)
+                assert (reply.status_code, reply.json()["code"]) == (401, "unauthorized")
+            assert (await stage.client.post("/v1/models/ModelA", json={})).status_code == 401
+            assert (await stage.client.get("/v1/models", headers=credential)).status_code == 200
+            assert (await stage.client.get("/v1/models", headers={"X-API-Key": "three"})).status_code == 401
+            for path in ("/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/favicon.ico"):
+                assert (await stage.client.get(path)).status_code == 200
+            assert set((await document(stage))["components"]["securitySchemes"]) == {"key", "bearer"}
+
+
+async def test_without_keys_the_description_asks_for_none(stage: Stage) -> None:
+    assert "securitySchemes" not in (await document(stage))["components"]
