@@ -1,0 +1,75 @@
+"""Pages and assets: whole, cacheable, and closed to everything that is not ours."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from httpx2 import AsyncClient
+
+PAGES = ["/docs", "/dashboard"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_everything_that_a_page_names_is_served_by_us_for_good(client: AsyncClient, page: str) -> None:
+    html = (await client.get(page)).text
+    named = re.findall(r'(?:src|href)="(/assets[^"]*)"', html)
+    assert len(named) >= 4
+    for address in named:
+        reply = await client.get(address)
+        assert reply.status_code == 200
+        assert "immutable" in reply.headers["cache-control"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_a_page_allows_no_script_but_ours_and_no_other_server(client: AsyncClient, page: str) -> None:
+    reply = await client.get(page)
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "http" not in policy
+    assert not re.search(r"<script(?![^>]*\bsrc=)", reply.text)
+    assert not re.search(r'(?:src|href)="(?:https?:)?//(?!gateway\.test)', reply.text)
+
+
+async def test_values_in_a_page_are_text(client: AsyncClient) -> None:
+    html = (await client.get("/docs")).text
+    assert "<title>A &quot;quoted&quot; &lt;title&gt;</title>" in html
+    assert 'data-openapi="/openapi.json"' in html
+
+
+async def test_a_page_that_is_known_already_is_a_304(client: AsyncClient) -> None:
+    etag = (await client.get("/docs")).headers["etag"]
+    reply = await client.get("/docs", headers={"If-None-Match": etag})
+    assert (reply.status_code, reply.content) == (304, b"")
+
+
+async def test_an_asset_without_its_digest_is_asked_for_again_each_time(client: AsyncClient) -> None:
+    first = await client.get("/assets/hub/docs.js")
+    again = await client.get("/assets/hub/docs.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (first.headers["cache-control"], again.status_code) == ("no-cache", 304)
+
+
+async def test_assets_come_compressed_to_those_who_take_that(client: AsyncClient) -> None:
+    address = "/assets/swagger-ui/swagger-ui-bundle.js"
+    plain = await client.get(address, headers={"Accept-Encoding": "identity"})
+    packed = await client.get(address, headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) * 3 < int(plain.headers["content-length"])
+    assert packed.content == plain.content
+
+
+@pytest.mark.parametrize("path", ["../pages.py", "..%2fpages.py", "hub/../../pages.py", "hub", "", "hub/none.js"])
+async def test_nothing_but_assets_can_be_reached(client: AsyncClient, path: str) -> None:
+    assert (await client.get(f"/assets/{path}")).status_code == 404
+
+
+@pytest.mark.parametrize("licence", ["swagger-ui/LICENSE", "swagger-ui/NOTICE", "uplot/LICENSE"])
+async def test_licences_of_other_projects_ship_beside_their_files(client: AsyncClient, licence: str) -> None:
+    assert (await client.get(f"/assets/{licence}")).status_code == 200
+
+
+async def test_the_icon_is_where_browsers_look(client: AsyncClient) -> None:
+    reply = await client.get("/favicon.ico")
+    assert reply.headers["content-type"].startswith("image/svg+xml")
