@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 import pytest
 
@@ -58,11 +60,12 @@ async def test_a_lost_link_ends_a_block_with_link_lost_and_no_group(
 async def test_unsettled_messages_come_again_after_a_lost_link(broker: Broker, stage: Stage, queue: ModelName) -> None:
     with anyio.fail_after(PATIENCE):
         await fill(broker, queue, b"1", b"2")
-        async with broker.consume(queue, prefetch=2) as consumer:
-            received = await receive(consumer, 2)
-            async with stage.outage(broker):
-                consumer.ack(received)  # too late: the broker has put them back
-                consumer.reject(received, requeue=False)
+        with suppress(LinkLost):  # what nobody could hear of before may come out as the block is left
+            async with broker.consume(queue, prefetch=2) as consumer:
+                received = await receive(consumer, 2)
+                async with stage.outage(broker):
+                    consumer.ack(received)  # too late: the broker has put them back
+                    consumer.reject(received, requeue=False)
         async with broker.consume(queue, prefetch=2) as consumer:
             again = await receive(consumer, 2)
             assert bodies(again) == [b"1", b"2"]

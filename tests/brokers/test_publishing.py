@@ -54,7 +54,7 @@ async def test_messages_published_together_keep_their_order(broker: Broker, queu
 
 async def test_publishing_nothing_is_nothing(broker: Broker) -> None:
     with anyio.fail_after(PATIENCE):
-        assert await broker.publish([]) == []
+        assert not await broker.publish([])
 
 
 async def test_a_message_to_no_queue_is_unroutable_and_the_others_are_taken(broker: Broker, queue: ModelName) -> None:
