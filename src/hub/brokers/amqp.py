@@ -63,6 +63,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        self._address.options(self._link_options)  # wrong certificates are a mistake to hear of now, not on a retry
         with unwrapped():
             async with self._control, self._publishing:
                 yield self

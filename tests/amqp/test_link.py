@@ -1,0 +1,139 @@
+"""A link that comes back by itself, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Never
+
+import anyio
+import pytest
+from trio.testing import MockClock
+
+from hub.amqp import LoginRefused
+from hub.amqp.link import Link
+from hub.errors import LinkLost
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+class Line:
+    """A session that ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.cut = anyio.Event()
+
+    @property
+    def usable(self) -> bool:
+        return not self.cut.is_set()
+
+    async def lost(self) -> Never:
+        await self.cut.wait()
+        raise LinkLost("exchange", "cut")
+
+
+class Exchange:
+    """Where lines are opened, while it does not refuse."""
+
+    def __init__(self) -> None:
+        self.refuses = False
+        self.lines: list[Line] = []
+        self.open = 0
+        self.tries = 0
+
+    @asynccontextmanager
+    async def enter(self) -> AsyncGenerator[Line]:
+        self.tries += 1
+        await anyio.sleep(0.001)
+        if self.refuses:
+            raise LoginRefused("exchange", 403, "not today")
+        self.lines.append(Line())
+        self.open += 1
+        try:
+            yield self.lines[-1]
+        finally:
+            self.open -= 1
+
+
+async def test_a_session_that_is_lost_is_left_and_entered_anew() -> None:
+    exchange = Exchange()
+    async with Link(exchange.enter, name="test") as link:
+        first = await link.wait()
+        seen = [link.connected]
+        first.cut.set()
+        seen.append(link.connected)
+        second = await link.wait()
+        assert seen == [True, False]
+        assert second is not first
+        assert (link.connected, link.reconnects, exchange.open) == (True, 1, 1)
+    assert exchange.open == 0
+
+
+async def test_who_waits_gets_the_session_however_late_it_comes() -> None:
+    exchange = Exchange()
+    exchange.refuses = True
+    async with Link(exchange.enter, name="test") as link, anyio.create_task_group() as tg:
+        tg.start_soon(link.wait, name="hub.test waiter")
+        await anyio.sleep(3600)
+        assert not link.connected
+        exchange.refuses = False
+    assert len(exchange.lines) == 1
+
+
+async def test_tries_are_spaced_out_up_to_a_cap() -> None:
+    exchange = Exchange()
+    exchange.refuses = True
+    async with Link(exchange.enter, name="test"):
+        await anyio.sleep(1000)
+    assert 500 <= exchange.tries <= 1020  # one in 1 to 2 s once the cap is reached
+
+
+async def test_who_asks_does_not_wait_longer_than_for_one_try_and_hears_why_it_failed() -> None:
+    exchange = Exchange()
+    exchange.refuses = True
+    async with Link(exchange.enter, name="test") as link:
+        with pytest.raises(LoginRefused, match="not today"):
+            await link.reach()
+        with pytest.raises(LoginRefused, match="not today"):
+            await link.reach()
+        exchange.refuses = False
+        await link.wait()
+        exchange.lines[-1].cut.set()
+        assert await link.reach() is exchange.lines[-1]
+        assert len(exchange.lines) == 2
+
+
+async def test_a_lazy_link_connects_when_it_is_wanted() -> None:
+    exchange = Exchange()
+    async with Link(exchange.enter, name="test", lazy=True) as link:
+        await anyio.sleep(100)
+        assert (exchange.tries, link.wanted, link.reconnects) == (0, False, 0)
+        await link.wait()
+        assert (exchange.tries, link.wanted, link.reconnects) == (1, True, 0)
+
+
+async def test_a_waiter_that_is_cancelled_leaves_the_link_alone() -> None:
+    exchange = Exchange()
+    exchange.refuses = True
+    async with Link(exchange.enter, name="test") as link:
+        with anyio.move_on_after(1):
+            await link.wait()
+        exchange.refuses = False
+        await link.wait()
+        assert exchange.open == 1
+
+
+async def test_a_bug_in_opening_a_session_ends_the_block() -> None:
+    @asynccontextmanager
+    async def broken() -> AsyncGenerator[Line]:
+        await anyio.sleep(0.001)
+        yield next(Line() for _ in range(1 // 0))
+
+    with pytest.RaisesGroup(ZeroDivisionError):
+        async with Link(broken, name="test"):
+            await anyio.sleep_forever()
