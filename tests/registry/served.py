@@ -75,7 +75,7 @@ async def served_registry(
         registry_port=port,
         token=token,
         ping_period=ping_period,
-        ping_timeout=ping_period / 2,
+        ping_timeout=ping_period * 0.9,
         depth_period=0.01,
         instance_networks="127.0.0.0/8,::1/128",
     )

@@ -205,6 +205,18 @@ async def test_a_logout_that_the_directory_missed_reaches_it_when_it_is_back(off
     assert office.states() == {}
 
 
+async def test_a_look_at_the_directory_that_overtakes_a_logout_brings_nobody_back(office: Office) -> None:
+    for checkpoints in range(8):
+        login = await office.login()
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(office.keeper.reconcile)
+            for _ in range(checkpoints):
+                await anyio.lowlevel.checkpoint()
+            office.registrar.logout(login.status.entry.id)
+            tg.start_soon(office.keeper.flush)
+        assert (office.states(), await office.stored()) == ({}, set())
+
+
 async def test_a_registry_that_starts_believes_pings_and_not_its_memory(office: Office) -> None:
     alive, dead, deaf = await office.login(), await office.login(), await office.login()
     office.probe.results[dead.status.entry.id] = Refused("connection refused")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final, final
 
 import structlog
-from anyio import create_task_group, current_time, fail_after, sleep, sleep_until
+from anyio import Lock, create_task_group, current_time, fail_after, sleep, sleep_until
 
 from hub.errors import LinkLost
 from hub.ports import Directory, InstanceEntry
@@ -56,6 +56,7 @@ class DirectoryKeeper:
         self._pinger = pinger
         self._period = period
         self._linked = True
+        self._one_at_a_time = Lock()
 
     @property
     def linked(self) -> bool:
@@ -70,20 +71,15 @@ class DirectoryKeeper:
         """
         table = self._roll.table
         with directory_patience():
-            stored = await self._directory.instances()
-            if any(self._roll.contract(entry.model, entry.fingerprint) is None for entry in stored):
-                self._roll.know(await self._directory.contracts())
-        strangers = [
-            entry
-            for entry in stored
-            if table.instance(entry.id) is None
-            and entry.id not in self._roll.departed
-            and self._roll.contract(entry.model, entry.fingerprint) is not None
-        ]
+            async with self._one_at_a_time:  # a flush in between would make what was read look like news
+                stored = await self._directory.instances()
+                if any(self._roll.contract(entry.model, entry.fingerprint) is None for entry in stored):
+                    self._roll.know(await self._directory.contracts())
+                strangers = [entry for entry in stored if self._is_stranger(entry)]
+                for entry in strangers:
+                    self._roll.apply(table.login(entry))
         ids = {entry.id for entry in stored}
         missing = [status.entry for status in table.instances() if status.entry.id not in ids]
-        for entry in strangers:
-            self._roll.apply(table.login(entry))
         targets = [table.target(entry.id) for entry in (*strangers, *missing)]
         await self._pinger.ping_all(target for target in targets if target is not None)
         for entry in missing:
@@ -96,14 +92,11 @@ class DirectoryKeeper:
             LinkLost: The directory is out of reach. Who is left stays noted.
         """
         while self._roll.departed:
-            instance = self._roll.departed.pop()
-            try:
-                with directory_patience():
-                    await self._directory.logout(instance)
-            except BaseException:
-                if self._roll.table.instance(instance) is None:
-                    self._roll.depart(instance)
-                raise
+            with directory_patience():
+                async with self._one_at_a_time:
+                    for instance in tuple(self._roll.departed):
+                        await self._directory.logout(instance)
+                        self._roll.departed.discard(instance)
 
     async def run(self) -> None:
         """Keeps both sides in step until cancelled, however often the directory goes away."""
@@ -140,6 +133,13 @@ class DirectoryKeeper:
         if self._linked:
             _log.warning("directory out of reach; lists go on, logins have to wait", reason=lost.reason)
         self._linked = False
+
+    def _is_stranger(self, entry: InstanceEntry) -> bool:
+        return (
+            self._roll.table.instance(entry.id) is None
+            and entry.id not in self._roll.departed
+            and self._roll.contract(entry.model, entry.fingerprint) is not None
+        )
 
     async def _write_back(self, entry: InstanceEntry) -> None:
         status = self._roll.table.instance(entry.id)
