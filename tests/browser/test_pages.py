@@ -1,0 +1,80 @@
+"""The pages in a real browser, with no way out of this machine."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Addresses, Browser
+
+PATIENCE = 20_000
+"""Milliseconds: a browser on a busy machine is slow."""
+
+pytestmark = pytest.mark.timeout(300)
+
+LOOKS = [
+    pytest.param(("light", (1280, 900)), id="light-desktop"),
+    pytest.param(("dark", (1280, 900)), id="dark-desktop"),
+    pytest.param(("light", (390, 844)), id="light-phone"),
+    pytest.param(("dark", (390, 844)), id="dark-phone"),
+]
+
+
+def test_swagger_lists_both_models_with_their_real_fields(hub_up: Addresses, browser: Browser) -> None:
+    page = browser.page
+    page.goto(hub_up.docs)
+    for model, field in (("ModelA", "messages"), ("Digits", "pixels")):
+        operation = page.locator(f"#operations-{model}-call_{model}")
+        operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
+        expect(operation.locator(".body-param__text")).to_contain_text(field, timeout=PATIENCE)
+    answers = page.locator("#operations-Digits-call_Digits .responses-table").first
+    expect(answers).to_contain_text("probabilities", timeout=PATIENCE)
+
+
+def test_try_it_out_gets_the_models_answer(hub_up: Addresses, browser: Browser) -> None:
+    page = browser.page
+    page.goto(hub_up.docs)
+    operation = page.locator("#operations-ModelA-call_ModelA")
+    operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
+    operation.locator(".body-param__text").fill('{"messages": "from the page"}', timeout=PATIENCE)
+    operation.locator(".btn.execute").click()
+    answer = operation.locator(".live-responses-table")
+    expect(answer.locator(".response-col_status").nth(1)).to_contain_text("200", timeout=PATIENCE)
+    expect(answer).to_contain_text("Processed message: from the page", timeout=PATIENCE)
+
+
+def test_a_bad_request_is_explained_on_the_page(hub_up: Addresses, browser: Browser) -> None:
+    page = browser.page
+    page.goto(hub_up.docs)
+    operation = page.locator("#operations-Digits-submit_Digits")
+    operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
+    operation.locator(".body-param__text").fill('{"pixels": ["white"]}', timeout=PATIENCE)
+    operation.locator(".btn.execute").click()
+    expect(operation.locator(".live-responses-table")).to_contain_text("/pixels/0", timeout=PATIENCE)
+    browser.complaints.clear()  # browsers log each reply with an error status
+
+
+def test_the_registry_has_the_same_page(hub_up: Addresses, browser: Browser) -> None:
+    browser.page.goto(f"{hub_up.registry}/docs")
+    expect(browser.page.locator("body")).to_contain_text("/v1/instances", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("browser", LOOKS, indirect=True)
+def test_the_dashboard_shows_the_models_at_any_width(hub_up: Addresses, browser: Browser) -> None:
+    page = browser.page
+    page.goto(hub_up.dashboard)
+    expect(page.locator("#models tr")).to_have_count(2, timeout=PATIENCE)
+    expect(page.locator("#models")).to_contain_text("Digits")
+    expect(page.locator("#models")).to_contain_text("ModelA")
+    expect(page.locator("#active")).to_have_text("2")
+    expect(page.locator("#status")).to_have_text("Live")
+    expect(page.locator(".chart canvas")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    expect(page.get_by_role("link", name="API")).to_have_attribute("href", re.compile(r"/docs$"))
+
+
+def test_the_gateway_shows_the_dashboard_too(hub_up: Addresses, browser: Browser) -> None:
+    browser.page.goto(hub_up.gateway)
+    expect(browser.page.locator("#models tr")).to_have_count(2, timeout=PATIENCE)
