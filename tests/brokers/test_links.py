@@ -101,6 +101,8 @@ async def test_a_publish_waits_for_the_return_of_the_link(broker: Broker, stage:
             await anyio.wait_all_tasks_blocked()
             assert results == []
         assert results == [None]
+        while not broker.statistics().connected:
+            await anyio.lowlevel.checkpoint()
         await until_depth(broker, queue, ready=1)
 
 
