@@ -51,11 +51,15 @@ def main() -> None:
         return json_format.Parse(text, message_class(), descriptor_pool=pool).SerializeToString()
 
     def oracle_encode() -> str:
+        return json_format.MessageToJson(message_class.FromString(body), descriptor_pool=pool)
+
+    def oracle_encode_compact() -> str:
         return json_format.MessageToJson(message_class.FromString(body), descriptor_pool=pool, indent=None)
 
     print(f"{len(text)} bytes of JSON, {len(body)} bytes of protobuf")
     compare("JSON to protobuf", lambda: transcoder.decode_json(text), oracle_decode)
     compare("protobuf to JSON", lambda: transcoder.encode_json(body), oracle_encode)
+    compare("protobuf to JSON, no indentation", lambda: transcoder.encode_json(body), oracle_encode_compact)
 
 
 def compare(direction: str, own: Callable[[], object], oracle: Callable[[], object]) -> None:

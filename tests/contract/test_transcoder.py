@@ -66,6 +66,8 @@ def test_a_field_under_both_of_its_names_is_refused() -> None:
         (b'{"card":"\\":","c\\u0061rd" :"a"}', ["/card"]),
         (b'{"items": [{}, {"unitName": "a", "unitName": "b"}], "cash": 1, "cash": 2}', ["/cash", "/items/1/unitName"]),
         (b'{"at": "2026-01-31T12:00:00Z", "at": "2026-01-31T12:00:00Z"}', ["/at"]),
+        (b'{"at": "2026-01-31T12\\u003a00:00Z", "card": "a", "card": "a"}', ["/card"]),
+        (b'{"at": "2026-01-31T12\\u003a00\\u003A00\\u002b00\\u003a00", "card": "a", "card": "a"}', ["/card"]),
     ],
 )
 def test_a_name_given_twice_is_refused(text: bytes, places: list[str]) -> None:

@@ -30,6 +30,9 @@ def shortest_float32(value: float) -> float:
 def shortest_float32s(values: Sequence[float]) -> list[float]:
     """`shortest_float32` of many finite values, formatted and parsed all at once."""
     shortest = list(values)
+    # Pictures are often whole numbers.
+    if all(map(float.is_integer, shortest)) and max(map(abs, shortest), default=0) <= _EXACT:
+        return shortest
     waiting: Sequence[int] = range(len(shortest))
     exact = shortest
     for precision in _PRECISIONS:

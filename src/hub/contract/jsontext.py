@@ -48,16 +48,18 @@ def parse(text: bytes) -> JsonValue:
         raise MalformedJson(TOO_DEEP, 1, 1) from error
 
 
-def has_duplicates(text: bytes, names: int) -> bool:
+def has_duplicates(text: bytes, names: int, colons: int) -> bool:
     """Whether an object of `text` has a name twice.
 
     Args:
         text: Well-formed JSON.
         names: Members of all objects that a parser which drops duplicates has found.
+        colons: Colons that are known to be in strings; at most as many as there are.
     """
     # A colon stands after each name, and other colons can only be in strings. So most documents are decided at once:
-    # those without a colon in a string, and those whose names are all directly followed by theirs.
-    if text.count(b":") == names:
+    # those without colons in other strings (unless an escape stands for one that was expected), and those whose names
+    # are all directly followed by theirs.
+    if text.count(b":") == names + colons and (colons == 0 or b"\\" not in text):
         return False
     if text.count(b'":') == names and not any(space in text and space + b":" in text for space in _SPACES):
         return False

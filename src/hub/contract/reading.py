@@ -1,40 +1,32 @@
 """JSON to messages, compiled once for each descriptor.
 
-A message reader fills a message from a parsed JSON value. All readers of a message's fields are closures that were
-chosen when it was compiled; reading a document looks nothing up in descriptors.
+The reader of a message turns an object into the arguments of the message's constructor, which then builds the message
+and all within it in one step. What a reader does with each member was decided when it was compiled; reading a document
+looks nothing up in descriptors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, TypeAlias, cast, final
+from typing import Any, Final, TypeAlias, final
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.descriptor import Descriptor
 
 from hub.contract.conflicts import conflict_check
+from hub.contract.extending import extended_reader
 from hub.contract.fields import JsonField, json_fields
 from hub.contract.jsontext import JsonValue
-from hub.contract.refusal import MAX_NESTING, MAX_PROBLEMS, Place, Refusal
-from hub.contract.repeated import list_reader
-from hub.contract.scalars import Reader, key_reader, kind_of, plain_type, scalar_reader
+from hub.contract.refusal import MAX_NESTING, TOO_DEEP, Refusal
+from hub.contract.repeated import list_reader, map_reader, message_list_reader
+from hub.contract.scalars import Reader, kind_of, plain_type, scalar_reader
+from hub.contract.value_reader import Tally, ValueReader
 from hub.contract.well_known import WELL_KNOWN
 from hub.contract.well_known_reading import well_known_reader
 
-MessageReader: TypeAlias = Callable[[Message, JsonValue, int], int]
-"""Fills an empty message from a JSON value.
-
-Takes the message, the value, and the level of the message (the outermost is 1). Returns how many members the objects
-of the value have in all. Raises `Refusal` with everything that is bad.
-"""
-
-FieldReader: TypeAlias = Callable[[Message, JsonValue, int], int]
-"""The same for one field of a message, which is not null."""
-
-_EntryReader: TypeAlias = Callable[[Any, Any, JsonValue, int], int]
-"""Puts one entry into a map of a message. Takes the map, the key, the value as JSON, and the level of the value."""
+FieldEntry: TypeAlias = tuple[str, type | None, Reader | None, ValueReader | None]
+"""What a message reader knows of a name: the name of the field, the type of values that it takes as they are, and the
+reader of all others: one of single values, or one of values that may contain messages."""
 
 
 @final
@@ -43,13 +35,16 @@ class MessageReaders:
 
     Args:
         types: What an `Any` may hold, by full name.
+        trusting: Whether integers are left to the constructor of the message. It refuses those out of range with a
+            `ValueError` that does not say where; readers that are not trusting tell.
     """
 
-    def __init__(self, types: Mapping[str, Descriptor]) -> None:
+    def __init__(self, types: Mapping[str, Descriptor], *, trusting: bool) -> None:
         self.types: Final = types
-        self._readers: Final[dict[str, MessageReader]] = {}
+        self._trusting = trusting
+        self._readers: Final[dict[str, ValueReader]] = {}
 
-    def of(self, message: Descriptor) -> MessageReader:
+    def of(self, message: Descriptor) -> ValueReader:
         """The reader of `message`; compiled at the first call."""
         reader = self._readers.get(message.full_name)
         if reader is not None:
@@ -57,177 +52,88 @@ class MessageReaders:
         if message.full_name in WELL_KNOWN:
             reader = self._readers[message.full_name] = well_known_reader(message, self)
             return reader
-        fields: dict[str, FieldReader] = {}
-        reader = self._readers[message.full_name] = _message_reader(message, fields)
+        entries: dict[str, FieldEntry] = {}
+        reader = _message_reader(message, entries)
+        if message.is_extendable:
+            reader = extended_reader(message, reader)
+        # The place is taken before the fields are compiled, because a message may contain itself.
+        self._readers[message.full_name] = reader
         for field in json_fields(message):
-            read = self._field_reader(field)
+            entry = self._entry(field)
             for name in field.names:
-                fields[name] = read
+                entries[name] = entry
         return reader
 
-    def _field_reader(self, field: JsonField) -> FieldReader:
+    def _entry(self, field: JsonField) -> FieldEntry:
         descriptor = field.descriptor
+        name = field.json_name if descriptor.is_extension else descriptor.name
         value_type = descriptor.message_type
-        if value_type is not None and value_type.GetOptions().map_entry:
-            return self._map_reader(field, value_type)
-        if value_type is not None:
-            fill = self.of(value_type)
-            return _messages(field, fill) if descriptor.is_repeated else _message(field, value_type, fill)
-        if descriptor.is_repeated:
-            return _scalars(field, list_reader(descriptor))
-        read_value = scalar_reader(descriptor)
-        # The one scalar to which null is a value: google.protobuf.NullValue.
-        return _scalar(field, partial(_or_zero, read_value) if field.takes_null else read_value)
-
-    def _map_reader(self, field: JsonField, entry: Descriptor) -> FieldReader:
-        read_key = key_reader(entry.fields_by_name["key"])
-        value_field = entry.fields_by_name["value"]
-        value_type = value_field.message_type
-        read_entry = _scalar_entry(value_field) if value_type is None else _message_entry(self.of(value_type))
-        get = field.get
-
-        def read(message: Message, document: JsonValue, level: int) -> int:
-            if type(document) is not dict:
-                raise Refusal(f"expected an object with the entries of the map, not {kind_of(document)}")
-            target = get(message)
-            names = len(document)
-            found: list[tuple[Place, str]] = []
-            for key, value in document.items():
-                try:
-                    names += read_entry(target, key if read_key is None else read_key(key), value, level + 2)
-                except Refusal as refusal:
-                    found += refusal.under(key)
-                    if len(found) >= MAX_PROBLEMS:
-                        break
-            if found:
-                raise Refusal.of(found)
-            return names
-
-        return read
+        if value_type is None:
+            if descriptor.is_repeated:
+                return name, None, list_reader(descriptor), None
+            read_value = scalar_reader(descriptor)
+            if field.takes_null:
+                # The one scalar to which null is a value: google.protobuf.NullValue.
+                return name, None, partial(_or_zero, read_value), None
+            as_it_is = plain_type(descriptor)
+            return name, as_it_is if self._trusting or as_it_is is not int else None, read_value, None
+        if value_type.GetOptions().map_entry:
+            value_field = value_type.fields_by_name["value"]
+            read_message = None if value_field.message_type is None else self.of(value_field.message_type)
+            return name, None, None, map_reader(value_type, read_message)
+        read = self.of(value_type)
+        return name, None, None, message_list_reader(read) if descriptor.is_repeated else partial(_deeper, read)
 
 
-def _message_reader(message: Descriptor, fields: Mapping[str, FieldReader]) -> MessageReader:
-    full_name = message.full_name
-    described = json_fields(message)
-    takes_null = frozenset(name for field in described if field.takes_null for name in field.names)
+def _message_reader(message: Descriptor, entries: Mapping[str, FieldEntry]) -> ValueReader:
     conflicts = conflict_check(message)
-    find = fields.get
-    expected = ", ".join(repr(field.json_name) for field in described[:20]) or "none"
+    takes_null = frozenset(name for field in json_fields(message) if field.takes_null for name in field.names)
+    expected = f"expected an object ({message.full_name}), not "
+    unknown = _unknown(message)
 
-    def read(target: Message, document: JsonValue, level: int) -> int:
+    def read(document: JsonValue, level: int, tally: Tally) -> dict[str, Any]:
         if type(document) is not dict:
-            raise Refusal(f"expected an object ({full_name}), not {kind_of(document)}")
+            raise Refusal(expected + kind_of(document))
         if level > MAX_NESTING:
-            raise Refusal(f"messages are nested more than {MAX_NESTING} deep")
-        names = len(document)
-        found: list[tuple[Place, str]] = [] if conflicts is None else [*conflicts(document)]
+            raise Refusal(TOO_DEEP)
+        tally.names += len(document)
+        found = None if conflicts is None else conflicts(document)
+        arguments: dict[str, Any] = {}
         for name, value in document.items():
-            read_field = find(name)
-            if read_field is None:
-                found.append(((name,), f"{full_name} has no such field; it has {expected}"))
-            elif value is not None or name in takes_null:
-                try:
-                    names += read_field(target, value, level)
-                except Refusal as refusal:
-                    found += refusal.under(name)
-            if len(found) >= MAX_PROBLEMS:
-                break
+            try:
+                entry = entries[name]
+                if type(value) is entry[1]:
+                    arguments[entry[0]] = value
+                elif value is not None or name in takes_null:
+                    _read_member(entry, arguments, value, level, tally)
+            except KeyError:
+                found = [*(found or ()), ((name,), unknown)]
+            except Refusal as refusal:
+                found = [*(found or ()), *refusal.under(name)]
         if found:
             raise Refusal.of(found)
-        return names
+        return arguments
 
     return read
+
+
+def _unknown(message: Descriptor) -> str:
+    names = [repr(field.json_name) for field in json_fields(message)]
+    known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"{message.full_name} has no such field; it has {known or 'none'}"
+
+
+def _read_member(entry: FieldEntry, arguments: dict[str, Any], value: JsonValue, level: int, tally: Tally) -> None:
+    field, _, read_value, read_messages = entry
+    if read_messages is not None:
+        arguments[field] = read_messages(value, level, tally)
+    elif read_value is not None:
+        arguments[field] = read_value(value)
+
+
+def _deeper(read: ValueReader, value: JsonValue, level: int, tally: Tally) -> Any:
+    return read(value, level + 1, tally)
 
 
 def _or_zero(read_value: Reader, value: JsonValue) -> int:
     return 0 if value is None else int(read_value(value))
-
-
-def _message_entry(fill: MessageReader) -> _EntryReader:
-    def read(target: Any, key: Any, value: JsonValue, level: int) -> int:
-        return fill(target[key], value, level)
-
-    return read
-
-
-def _scalar_entry(value_field: FieldDescriptor) -> _EntryReader:
-    read_value = scalar_reader(value_field)
-
-    def read(target: Any, key: Any, value: JsonValue, _level: int) -> int:
-        target[key] = read_value(value)
-        return 0
-
-    return read
-
-
-def _message(field: JsonField, value_type: Descriptor, fill: MessageReader) -> FieldReader:
-    get = field.get
-    # Taken from the class: a field may be called SetInParent too.
-    set_in_parent = GetMessageClass(value_type).SetInParent
-
-    def read(message: Message, value: JsonValue, level: int) -> int:
-        child = get(message)
-        set_in_parent(child)
-        return fill(child, value, level + 1)
-
-    return read
-
-
-def _messages(field: JsonField, fill: MessageReader) -> FieldReader:
-    get = field.get
-
-    def read(message: Message, items: JsonValue, level: int) -> int:
-        if type(items) is not list:
-            raise Refusal(f"expected an array, not {kind_of(items)}")
-        add = get(message).add
-        names = 0
-        found: list[tuple[Place, str]] = []
-        for index, item in enumerate(items):
-            try:
-                names += fill(add(), item, level + 1)
-            except Refusal as refusal:
-                found += refusal.under(index)
-                if len(found) >= MAX_PROBLEMS:
-                    break
-        if found:
-            raise Refusal.of(found)
-        return names
-
-    return read
-
-
-def _scalars(field: JsonField, read_list: Callable[[JsonValue], list[Any]]) -> FieldReader:
-    get = field.get
-
-    def read(message: Message, items: JsonValue, _level: int) -> int:
-        get(message).extend(read_list(items))
-        return 0
-
-    return read
-
-
-def _scalar(field: JsonField, read_value: Reader) -> FieldReader:
-    descriptor: FieldDescriptor = field.descriptor
-    if descriptor.is_extension:
-        handle = cast("Any", descriptor)  # the stubs want the extension's own handle, which its descriptor serves as
-
-        def read_extension(message: Message, value: JsonValue, _level: int) -> int:
-            message.Extensions[handle] = read_value(value)
-            return 0
-
-        return read_extension
-    name = descriptor.name
-    as_it_is = plain_type(descriptor)
-
-    def read(message: Message, value: JsonValue, _level: int) -> int:
-        if type(value) is as_it_is:
-            try:
-                setattr(message, name, value)
-            except ValueError:
-                read_value(value)
-                raise
-        else:
-            setattr(message, name, read_value(value))
-        return 0
-
-    return read

@@ -13,6 +13,8 @@ MAX_PROBLEMS: Final = 100
 MAX_NESTING: Final = 100
 """Messages within messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
 
+TOO_DEEP: Final = f"messages are nested more than {MAX_NESTING} deep"
+
 Place = tuple[str | int, ...]
 """Member names and list indices, outermost first."""
 

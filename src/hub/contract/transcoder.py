@@ -12,9 +12,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import jsontext
 from hub.contract.closure import files_of, messages_of
-from hub.contract.errors import InvalidDocument, NoJsonForm
+from hub.contract.errors import InvalidDocument, NoJsonForm, Problem
 from hub.contract.reading import MessageReaders
 from hub.contract.refusal import Place, Refusal, problems_of
+from hub.contract.value_reader import Tally
 from hub.contract.writing import MessageWriters
 from hub.errors import Undecodable
 
@@ -38,7 +39,8 @@ class Transcoder:
         self.descriptor: Final = descriptor
         self._class: Final = GetMessageClass(descriptor)
         known = messages_of(files_of([descriptor])) if types is None else types
-        self._read: Final = MessageReaders(known).of(descriptor)
+        self._read: Final = MessageReaders(known, trusting=True).of(descriptor)
+        self._read_exactly: Final = MessageReaders(known, trusting=False).of(descriptor)
         self._write: Final = MessageWriters(known, including_defaults=False).of(descriptor)
         self._write_with_defaults: Final = MessageWriters(known, including_defaults=True).of(descriptor)
 
@@ -50,17 +52,13 @@ class Transcoder:
             InvalidDocument: It is not the message; all bad fields are listed.
         """
         document = jsontext.parse(text)
-        message = self._class()
-        found: list[tuple[Place, str]] = []
-        names = -1
+        tally = Tally()
         try:
-            names = self._read(message, document, 1)
-        except Refusal as refusal:
-            found += refusal.found
-        if names < 0 or jsontext.has_duplicates(text, names):
-            found += [(place, "given more than once") for place in jsontext.duplicates(text)]
-            if found:
-                raise InvalidDocument(self.descriptor.full_name, problems_of(found))
+            message = self._build(self._read(document, 1, tally))
+        except (Refusal, ValueError) as error:
+            raise InvalidDocument(self.descriptor.full_name, self._problems(text, document)) from error
+        if jsontext.has_duplicates(text, tally.names, tally.colons):
+            raise InvalidDocument(self.descriptor.full_name, self._problems(text, document))
         return message
 
     def decode_json(self, text: bytes) -> bytes:
@@ -85,6 +83,19 @@ class Transcoder:
         except Refusal as refusal:
             raise NoJsonForm(self.descriptor.full_name, problems_of(refusal.found)[0]) from refusal
         return _encoder.encode(document)
+
+    def _build(self, value: dict[str, object] | Message) -> Message:
+        return self._class(**value) if isinstance(value, dict) else value
+
+    def _problems(self, text: bytes, document: jsontext.JsonValue) -> list[Problem]:
+        """Everything that is bad in a document of which something is."""
+        found: list[tuple[Place, str]] = []
+        try:
+            self._build(self._read_exactly(document, 1, Tally()))
+        except Refusal as refusal:
+            found += refusal.found
+        found += [(place, "given more than once") for place in jsontext.duplicates(text)]
+        return problems_of(found)
 
     def _parse(self, message: Message | bytes) -> Message:
         full_name = self.descriptor.full_name

@@ -8,16 +8,16 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import patterns, well_known
 from hub.contract.jsontext import JsonValue
 from hub.contract.refusal import MAX_NESTING, MAX_PROBLEMS, Place, Refusal
 from hub.contract.scalars import DOUBLE_MAX, kind_of, scalar_reader
+from hub.contract.value_reader import Tally, ValueReader
 
 if TYPE_CHECKING:
-    from hub.contract.reading import MessageReader, MessageReaders
+    from hub.contract.reading import MessageReaders
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _timestamp: Final = re.compile(patterns.TIMESTAMP).fullmatch
@@ -25,175 +25,166 @@ _duration: Final = re.compile(patterns.DURATION).fullmatch
 _field_mask: Final = re.compile(patterns.FIELD_MASK).fullmatch
 
 
-def well_known_reader(message: Descriptor, readers: MessageReaders) -> MessageReader:
-    """The reader of a message of `well_known.WELL_KNOWN`."""
+def well_known_reader(message: Descriptor, readers: MessageReaders) -> ValueReader:
+    """The reader of a message of `well_known.WELL_KNOWN`; it gives finished messages."""
     name = message.full_name
+    message_class = cast("type[Any]", GetMessageClass(message))  # its fields were checked when the pool was built
     if name in well_known.WRAPPERS:
-        return _wrapper_reader(message)
+        read_value = scalar_reader(message.fields_by_name["value"])
+        return lambda value, _level, _tally: message_class(value=read_value(value))
     if name == well_known.ANY:
-        return _any_reader(readers)
-    return _READERS[name]
+        return _any_reader(message_class, readers)
+    fill = _FILLERS[name]
 
-
-def _wrapper_reader(message: Descriptor) -> MessageReader:
-    read_value = scalar_reader(message.fields_by_name["value"])
-
-    def read(target: Message, value: JsonValue, _level: int) -> int:
-        cast("Any", target).value = read_value(value)  # every wrapper has this one field
-        return 0
+    def read(value: JsonValue, level: int, tally: Tally) -> Any:
+        target = message_class()
+        fill(target, value, level, tally)
+        return target
 
     return read
 
 
-def _any_reader(readers: MessageReaders) -> MessageReader:
-    def read(target: Message, document: JsonValue, level: int) -> int:
+def _any_reader(message_class: type[Any], readers: MessageReaders) -> ValueReader:
+    def read(document: JsonValue, level: int, tally: Tally) -> Any:
         if type(document) is not dict:
             raise Refusal(f'expected an object with "@type", not {kind_of(document)}')
         if not document:
-            return 0
+            return message_class()
         url = document.get("@type")
         if type(url) is not str:
             raise Refusal('"@type" is missing: it says what the Any holds, such as "type.googleapis.com/a.Message"')
-        prefix, slash, name = url.rpartition("/")
+        _, slash, name = url.rpartition("/")
         message = readers.types.get(name) if slash else None
         if message is None:
-            raise Refusal(
-                f"{url!r} names no message of the contract: expected an URL that ends in /full.Name", ("@type",)
-            )
-        content = GetMessageClass(message)()
+            reason = f"{url!r} names no message of the contract: expected an URL that ends in /full.Name"
+            raise Refusal(reason, ("@type",))
         rest = {member: value for member, value in document.items() if member != "@type"}
+        tally.names += 1
+        read_message = readers.of(message)
         if name in well_known.WELL_KNOWN:
-            names = _read_value_member(rest, readers.of(message), content, level)
+            tally.names += len(rest)
+            content = _read_value_member(rest, read_message, level, tally)
         else:
-            names = readers.of(message)(content, rest, level + 1)
-        holder = cast("Any", target)  # its fields were checked when the pool was built
-        holder.type_url = f"{prefix}/{name}"
-        holder.value = type(content).SerializeToString(content, deterministic=True)
-        return 1 + names
+            content = read_message(rest, level + 1, tally)
+        content_class = GetMessageClass(message)
+        held = content_class(**cast("dict[str, Any]", content)) if type(content) is dict else content
+        return message_class(type_url=url, value=content_class.SerializeToString(held, deterministic=True))
 
     return read
 
 
-def _read_value_member(rest: dict[str, JsonValue], read: MessageReader, content: Message, level: int) -> int:
+def _read_value_member(rest: dict[str, JsonValue], read: ValueReader, level: int, tally: Tally) -> Any:
     found: list[tuple[Place, str]] = [
         ((member,), 'unknown here: a well-known type stands in "value"') for member in rest if member != "value"
     ]
-    names = len(rest)
+    content: Any = None
     if "value" not in rest:
         found.append(((), 'the member "value" is missing'))
     else:
         try:
-            names += read(content, rest["value"], level + 1)
+            content = read(rest["value"], level + 1, tally)
         except Refusal as refusal:
             found += refusal.under("value")
     if found:
         raise Refusal.of(found)
-    return names
+    return content
 
 
-def _read_timestamp(target: Message, value: JsonValue, _level: int) -> int:
+def _fill_timestamp(target: Any, value: JsonValue, _level: int, tally: Tally) -> None:
     if type(value) is not str or not _timestamp(value):
         raise Refusal(f'expected a time such as "2026-01-31T12:00:00Z" (RFC 3339), not {kind_of(value)}')
     days = date(int(value[:4]), int(value[5:7]), int(value[8:10])).toordinal() - _EPOCH
     seconds = days * 86400 + int(value[11:13]) * 3600 + int(value[14:16]) * 60 + int(value[17:19])
     rest = value[19:]
+    tally.colons += 2
     if rest.endswith("Z"):
         fraction = rest[1:-1]
     else:
         fraction = rest[1:-6]
+        tally.colons += 1
         offset = int(rest[-5:-3]) * 3600 + int(rest[-2:]) * 60
         seconds -= offset if rest[-6] == "+" else -offset
-    timestamp = cast("Any", target)
-    timestamp.seconds = seconds
-    timestamp.nanos = int(fraction.ljust(9, "0")) if fraction else 0
-    return 0
+    target.seconds = seconds
+    target.nanos = int(fraction.ljust(9, "0")) if fraction else 0
 
 
-def _read_duration(target: Message, value: JsonValue, _level: int) -> int:
+def _fill_duration(target: Any, value: JsonValue, _level: int, _tally: Tally) -> None:
     if type(value) is not str or not _duration(value):
         raise Refusal(f'expected seconds such as "1.5s", not {kind_of(value)}')
     seconds, _, fraction = value[:-1].partition(".")
     nanos = int(fraction.ljust(9, "0")) if fraction else 0
-    duration = cast("Any", target)
-    duration.seconds = int(seconds)
-    duration.nanos = -nanos if value.startswith("-") else nanos
-    return 0
+    target.seconds = int(seconds)
+    target.nanos = -nanos if value.startswith("-") else nanos
 
 
-def _read_field_mask(target: Message, value: JsonValue, _level: int) -> int:
+def _fill_field_mask(target: Any, value: JsonValue, _level: int, _tally: Tally) -> None:
     if type(value) is not str or not _field_mask(value):
         raise Refusal(f'expected paths in lowerCamelCase such as "user.displayName,photo", not {kind_of(value)}')
     if value:
         paths = ("".join(f"_{each.lower()}" if each.isupper() else each for each in path) for path in value.split(","))
-        cast("Any", target).paths.extend(paths)
-    return 0
+        target.paths.extend(paths)
 
 
-def _read_struct(target: Message, value: JsonValue, level: int) -> int:
+def _fill_struct(target: Any, value: JsonValue, level: int, tally: Tally) -> None:
     if type(value) is not dict:
         raise Refusal(f"expected an object, not {kind_of(value)}")
-    fields = cast("Any", target).fields
-    names = len(value)
+    fields = target.fields
+    tally.names += len(value)
     found: list[tuple[Place, str]] = []
     for name, member in value.items():
         try:
-            names += _read_value(fields[name], member, level + 2)
+            _fill_value(fields[name], member, level + 2, tally)
         except Refusal as refusal:
             found += refusal.under(name)
             if len(found) >= MAX_PROBLEMS:
                 break
     if found:
         raise Refusal.of(found)
-    return names
 
 
-def _read_list(target: Message, value: JsonValue, level: int) -> int:
+def _fill_list(target: Any, value: JsonValue, level: int, tally: Tally) -> None:
     if type(value) is not list:
         raise Refusal(f"expected an array, not {kind_of(value)}")
-    add = cast("Any", target).values.add
-    names = 0
+    add = target.values.add
     found: list[tuple[Place, str]] = []
     for index, item in enumerate(value):
         try:
-            names += _read_value(add(), item, level + 1)
+            _fill_value(add(), item, level + 1, tally)
         except Refusal as refusal:
             found += refusal.under(index)
             if len(found) >= MAX_PROBLEMS:
                 break
     if found:
         raise Refusal.of(found)
-    return names
 
 
-def _read_value(target: Message, value: JsonValue, level: int) -> int:
+def _fill_value(target: Any, value: JsonValue, level: int, tally: Tally) -> None:
     if level > MAX_NESTING:
         raise Refusal(f"messages are nested more than {MAX_NESTING} deep")
-    holder = cast("Any", target)
     match value:
         case None:
-            holder.null_value = 0
+            target.null_value = 0
         case bool():
-            holder.bool_value = value
+            target.bool_value = value
         case str():
-            holder.string_value = value
+            target.string_value = value
         case int() | float():
             if not -DOUBLE_MAX <= value <= DOUBLE_MAX:
                 raise Refusal(f"expected a number from {-DOUBLE_MAX} to {DOUBLE_MAX}")
-            holder.number_value = float(value)
+            target.number_value = float(value)
         case dict():
-            holder.struct_value.SetInParent()
-            return _read_struct(holder.struct_value, value, level + 1)
+            target.struct_value.SetInParent()
+            _fill_struct(target.struct_value, value, level + 1, tally)
         case list():
-            holder.list_value.SetInParent()
-            return _read_list(holder.list_value, value, level + 1)
-    return 0
+            target.list_value.SetInParent()
+            _fill_list(target.list_value, value, level + 1, tally)
 
 
-_READERS: Final[dict[str, Callable[[Message, JsonValue, int], int]]] = {
-    well_known.TIMESTAMP: _read_timestamp,
-    well_known.DURATION: _read_duration,
-    well_known.FIELD_MASK: _read_field_mask,
-    well_known.STRUCT: _read_struct,
-    well_known.LIST_VALUE: _read_list,
-    well_known.VALUE: _read_value,
+_FILLERS: Final[dict[str, Callable[[Any, JsonValue, int, Tally], None]]] = {
+    well_known.TIMESTAMP: _fill_timestamp,
+    well_known.DURATION: _fill_duration,
+    well_known.FIELD_MASK: _fill_field_mask,
+    well_known.STRUCT: _fill_struct,
+    well_known.LIST_VALUE: _fill_list,
+    well_known.VALUE: _fill_value,
 }

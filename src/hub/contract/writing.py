@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -60,13 +60,13 @@ class MessageWriters:
             value_field = value_type.fields_by_name["value"]
             write = self._value_writer(value_field)
             if write is None:
-                return lambda entries: {write_key(key): entries[key] for key in entries}
+                return lambda entries: {write_key(key): value for key, value in entries.items()}
             return partial(_write_map, write)
         write = self._value_writer(field)
         if not field.is_repeated:
             return write
         if write is None:
-            return list
+            return _write_plain_list
         if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
             return _float_list_writer(write)
         return partial(_write_list, write)
@@ -97,21 +97,26 @@ def _message_writer(
     return write
 
 
+def _write_plain_list(items: Any) -> JsonValue:
+    plain: list[JsonValue] = items[:]
+    return plain
+
+
 def _write_list(write: Writer, items: Any) -> JsonValue:
-    return [write(item) for item in items]
+    return [write(item) for item in items[:]]
 
 
 def _write_map(write: Writer, entries: Any) -> JsonValue:
-    return {write_key(key): write(entries[key]) for key in entries}
+    return {write_key(key): write(value) for key, value in entries.items()}
 
 
 def _float_list_writer(write: Writer) -> Writer:
     def write_list(items: Any) -> JsonValue:
-        values: list[float] = list(items)
+        values: list[float] = items[:]
         # The sum of finite single precision numbers is finite in double precision.
         total = sum(values)
         if total - total == 0:
-            return [*shortest_float32s(values)]
+            return cast("JsonValue", shortest_float32s(values))  # a list of numbers is a JSON value
         return [write(item) for item in values]
 
     return write_list
