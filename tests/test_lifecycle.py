@@ -72,6 +72,17 @@ async def test_a_component_that_dies_takes_the_block_with_it() -> None:
 
 
 @leaves_nothing
+async def test_a_component_that_is_not_up_yet_does_not_hold_up_a_cancellation() -> None:
+    async def never_up(**_: object) -> None:
+        await sleep_forever()
+
+    with fail_after(5), anyio.move_on_after(0.05) as scope:
+        async with running(never_up, name="never up"):
+            pytest.fail("the block must not be entered")
+    assert scope.cancelled_caught
+
+
+@leaves_nothing
 async def test_a_component_that_cannot_start_is_reported() -> None:
     async def broken(**_: object) -> None:
         raise RuntimeError("cannot start")

@@ -34,18 +34,19 @@ async def running(component: Callable[..., Awaitable[None]], *, name: str) -> As
     The component must bound its own shutdown. If it dies the block is cancelled, and its error leaves in an
     `ExceptionGroup`.
     """
-    shield = CancelScope(shield=True)
+    scope = CancelScope()
 
-    async def shielded(*, task_status: TaskStatus[Any]) -> None:
-        with shield:
+    async def scoped(*, task_status: TaskStatus[Any]) -> None:
+        with scope:
             await component(task_status=task_status)
 
     async with create_task_group() as tg:
-        value = await tg.start(shielded, name=f"hub.component {name}")
+        value = await tg.start(scoped, name=f"hub.component {name}")
+        scope.shield = True  # not before: what has not come up yet has nothing to drain, and must not hold up the exit
         try:
             yield value
         finally:
-            shield.cancel(f"{name} is not needed any more")
+            scope.cancel(f"{name} is not needed any more")
 
 
 @asynccontextmanager
