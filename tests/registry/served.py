@@ -52,6 +52,11 @@ class ServedRegistry:
     async def active(self) -> list[str]:
         return [model["name"] for model in (await self.json("/v1/models"))["models"]]
 
+    async def watched(self) -> None:
+        """Returns once a request is held."""
+        while "hub_registry_watchers 0.0" in (await self.get("/metrics")).text:
+            await anyio.lowlevel.checkpoint()
+
     async def until(self, satisfied: Callable[[ModelsSnapshot], bool]) -> ModelsSnapshot:
         """Follows the list until it is as wanted."""
         watch = ModelWatch(self.client)
@@ -83,9 +88,3 @@ async def served_registry(
         component = partial(run_registry, settings, directory=directory or MemoryDirectory(), broker=broker or embedded)
         async with running(component, name="registry") as url:
             yield ServedRegistry(url=url, http=http, client=RegistryClient(url, http, token=token))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Lets others run until a condition holds; for what no event tells of."""
-    while not condition():
-        await anyio.lowlevel.checkpoint()

@@ -208,7 +208,7 @@ async def test_a_watched_list_is_answered_at_the_next_change(registry: ServedReg
 
     async with ping_server() as server, anyio.create_task_group() as tg:
         tg.start_soon(watch)
-        await registry.get("/health/live")  # a round trip later the watch is still held
+        await registry.watched()
         assert replies == []
         await registry.login(server)
     (reply,) = replies

@@ -91,7 +91,7 @@ async def test_a_cancelled_wait_loses_nothing(registry: ServedRegistry) -> None:
     await anext(watch)
     async with anyio.create_task_group() as tg:
         tg.start_soon(anext, watch)
-        await registry.get("/health/live")
+        await registry.watched()
         tg.cancel_scope.cancel()
     async with ping_server() as server:
         await registry.login(server)
@@ -105,7 +105,7 @@ async def test_a_watch_outlives_its_connection(registry: ServedRegistry) -> None
         await anext(watch)
         async with anyio.create_task_group() as tg:
             tg.start_soon(next_with, watch, lambda snapshot: MODEL in snapshot.active)
-            await registry.get("/health/live")
+            await registry.watched()
             proxy.cut()
             await registry.login(server)
     assert watch.connected
@@ -145,7 +145,7 @@ async def test_a_registry_that_stops_lets_its_watchers_go_at_once() -> None:
                     replies.append(await http.get(url, headers={"If-None-Match": etag, "Prefer": "wait=60"}))
 
                 tg.start_soon(watch)
-                await registry.get("/health/live")
+                await registry.watched()
     assert [reply.status_code for reply in replies] == [304]
 
 
@@ -156,6 +156,22 @@ async def test_a_wrong_token_ends_a_watch() -> None:
             with pytest.raises(RegistryRefused, match="401 unauthorized") as caught:
                 await anext(watch)
     assert (caught.value.http_status, caught.value.problem_code) == (401, "unauthorized")
+
+
+async def test_after_a_loss_the_first_request_asks_for_an_answer_at_once() -> None:
+    waits: list[str | None] = []
+
+    def answer(request: Request) -> Response:
+        waits.append(request.headers.get("Prefer"))
+        if len(waits) == 3:
+            return Response(503)
+        return Response(304) if 1 < len(waits) < 6 else Response(200, json={"models": []}, headers={"ETag": '"1"'})
+
+    client = RegistryClient("http://registry", AsyncClient(transport=MockTransport(answer)))
+    watch = ModelWatch(client, backoff=NO_DELAY)
+    for _ in range(2):
+        await anext(watch)
+    assert waits == [None, "wait=30", "wait=30", "wait=0", "wait=30", "wait=30"]
 
 
 def answering(reply: Response) -> RegistryClient:

@@ -87,6 +87,9 @@ class LiveCollector(Collector):
             consumers.add_metric([name], depth.consumers)
         yield messages
         yield consumers
+        yield GaugeMetricFamily(
+            "hub_registry_watchers", "Requests that are held until a list changes.", self._roll.waiting
+        )
         links = GaugeMetricFamily(
             "hub_registry_linked", "Whether a server behind the registry answered last time.", labels=["server"]
         )

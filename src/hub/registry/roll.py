@@ -42,11 +42,17 @@ class Roll:
         self._news = Event()
         self._departures = Event()
         self._closed = False
+        self._waiting = 0
 
     @property
     def etag(self) -> str:
         """The version of the lists as a weak HTTP validator; another process, or another start, never repeats one."""
         return f'W/"{self._epoch}-{self.table.version}"'
+
+    @property
+    def waiting(self) -> int:
+        """Who waits for news now."""
+        return self._waiting
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Logs changes of the table and wakes everybody who waits for news."""
@@ -94,8 +100,12 @@ class Roll:
     async def newer_than(self, version: int) -> None:
         """Waits until the version of the table is another one than `version`, or the registry closes."""
         await checkpoint()
-        while self.table.version == version and not self._closed:
-            await self._news.wait()
+        self._waiting += 1
+        try:
+            while self.table.version == version and not self._closed:
+                await self._news.wait()
+        finally:
+            self._waiting -= 1
 
     def close(self) -> None:
         """Lets everybody go who waits for news, now and later: the process is about to stop."""
