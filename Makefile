@@ -40,8 +40,8 @@ lint: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	find $(wildcard src examples benchmarks scripts) -name '*.py' -not -name '*_pb2.py' -print0 \
-		| xargs -0 $(BIN)/flake8-async --anyio --disable $(NOT_OURS)
-	find tests -name '*.py' -print0 | xargs -0 $(BIN)/flake8-async --anyio --disable $(NOT_OURS),$(NOT_IN_TESTS)
+		| xargs -0 -n 40 -P 2 $(BIN)/flake8-async --anyio --disable $(NOT_OURS)
+	find tests -name '*.py' -print0 | xargs -0 -n 40 -P 2 $(BIN)/flake8-async --anyio --disable $(NOT_OURS),$(NOT_IN_TESTS)
 	cd protos && ../$(BIN)/buf lint
 	$(BIN)/pytest -q tests/frame/test_imports.py
 

@@ -112,7 +112,15 @@ def test_packages_that_may_not_be_installed_are_a_failure(machine: Machine, prog
 
 
 def test_a_machine_that_has_the_servers_needs_nothing(machine: Machine) -> None:
-    done = machine("need-servers.sh", rabbitmq_server="", redis_server="", chromium="", apt_get="exit 100", id="echo 0")
+    done = machine(
+        "need-servers.sh",
+        rabbitmq_server="",
+        redis_server="",
+        chromium="",
+        promtool="",
+        apt_get="exit 100",
+        id="echo 0",
+    )
 
     assert done.returncode == 0, done.stderr
 
@@ -124,7 +132,7 @@ def test_missing_servers_are_installed(machine: Machine, no_system_rabbitmq: Pat
     )
 
     assert done.returncode == 0, done.stderr
-    assert "recommends rabbitmq-server chromium" in log.read_text()
+    assert "recommends rabbitmq-server chromium prometheus" in log.read_text()
 
 
 def test_missing_servers_stop_the_tests_with_both_repairs(machine: Machine, no_system_rabbitmq: Path) -> None:
@@ -135,6 +143,7 @@ def test_missing_servers_stop_the_tests_with_both_repairs(machine: Machine, no_s
         ("rabbitmq-server", "HUB_TEST_AMQP_URL"),
         ("redis-server", "HUB_TEST_REDIS_URL"),
         ("chromium", "HUB_TEST_CHROMIUM"),
+        ("prometheus", "PATH"),
     ):
         assert f"apt-get install {package}" in done.stderr
         assert variable in done.stderr
@@ -145,6 +154,7 @@ def test_given_servers_are_taken_and_what_they_cannot_do_is_said(machine: Machin
         str(no_system_rabbitmq / "need-servers.sh"),
         id="echo 1000",
         my_chromium="",
+        promtool="",
         HUB_TEST_AMQP_URL="amqp://elsewhere",
         HUB_TEST_REDIS_URL="redis://elsewhere",
         HUB_TEST_CHROMIUM="my-chromium",
