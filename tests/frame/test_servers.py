@@ -30,6 +30,10 @@ def test_a_killed_redis_is_back_on_its_port_with_its_data(private_redis: Redis) 
     assert private_redis.ctl("get", "frame:kept").strip() == "yes"
 
 
+def test_a_redis_to_break_starts_each_test_empty(private_redis: Redis) -> None:
+    assert private_redis.ctl("dbsize").strip() == "0"
+
+
 def test_a_frozen_redis_is_silent_until_it_is_thawed(private_redis: Redis) -> None:
     private_redis.freeze()
 
