@@ -1,0 +1,129 @@
+"""Tasks a second, from submit to stored result, and the round trip of one at a time; over RabbitMQ and Redis.
+
+    python -m benchmarks.tasks amqp://guest:guest@127.0.0.1:5672/ redis://127.0.0.1:6379/0 [--backend trio]
+
+Submits through `hub.gateway.dispatch` (the gateway without HTTP) and runs one instance in a process of its own, as the
+peers in the same table do: 100-byte bodies, durable queue, persistent messages, confirms, results in Redis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from typing import ClassVar
+
+import anyio
+from typing_extensions import override
+
+import hub
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.brokers import open_broker
+from hub.contract import contract_of
+from hub.gateway.dispatch import Dispatch
+from hub.model.worker import Worker
+from hub.stores import open_store
+from hub.vocabulary import ModelName, new_instance_id
+
+CONCURRENT = 200
+PAYLOAD = "x" * 100
+
+
+class BenchEcho(hub.Model[ModelARequest, ModelAResponse]):
+    concurrency: ClassVar[int] = CONCURRENT
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return ModelAResponse(reply=request.messages)
+
+
+async def work(broker_url: str, store_url: str) -> None:
+    model = BenchEcho()
+    contract = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
+    async with (
+        open_broker(broker_url) as broker,
+        open_store(store_url) as store,
+        Worker(model, contract=contract, instance=new_instance_id(), broker=broker, store=store),
+    ):
+        print("working", flush=True)
+        await anyio.sleep_forever()
+
+
+async def measure(broker_url: str, store_url: str, count: int, label: str) -> None:
+    contract = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
+    body = ModelARequest(messages=PAYLOAD).SerializeToString()
+    async with (
+        open_broker(broker_url) as broker,
+        open_store(store_url) as store,
+        Dispatch(broker, store, patience=60) as dispatch,
+    ):
+
+        async def one() -> None:
+            task = await dispatch.submit(ModelName("BenchEcho"), contract.fingerprint, body, waiting=True)
+            record = await dispatch.wait(task.id, 60)
+            assert record.outcome is not None, record.state
+            assert record.outcome.body is not None, record.outcome
+
+        for _ in range(50):
+            await one()
+
+        async def client(tasks: int) -> None:
+            for _ in range(tasks):
+                await one()
+
+        began = time.perf_counter()
+        async with anyio.create_task_group() as tg:
+            for _ in range(CONCURRENT):
+                tg.start_soon(client, count // CONCURRENT)
+        elapsed = time.perf_counter() - began
+
+        times: list[float] = []
+        for _ in range(500):
+            start = time.perf_counter()
+            await one()
+            times.append((time.perf_counter() - start) * 1000)
+        cuts = statistics.quantiles(times, n=100)
+        print(
+            f"{label:20s} {count / elapsed:8.0f} tasks/s with {CONCURRENT} at a time;"
+            f" one at a time p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("broker")
+    parser.add_argument("store")
+    parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    options = {"use_uvloop": True} if arguments.backend == "asyncio" else {}
+    if arguments.work:
+        anyio.run(work, arguments.broker, arguments.store, backend=arguments.backend, backend_options=options)
+        return
+    command = [sys.executable, "-m", "benchmarks.tasks", arguments.broker, arguments.store]
+    with subprocess.Popen(
+        [*command, "--backend", arguments.backend, "--work"], stdout=subprocess.PIPE, text=True
+    ) as worker:
+        try:
+            assert worker.stdout is not None
+            while (line := worker.stdout.readline()).strip() != "working":
+                assert line, "the worker has ended"
+            label = f"hub on {arguments.backend}"
+            anyio.run(
+                measure,
+                arguments.broker,
+                arguments.store,
+                arguments.count,
+                label,
+                backend=arguments.backend,
+                backend_options=options,
+            )
+        finally:
+            worker.kill()
+
+
+if __name__ == "__main__":
+    main()
