@@ -1,0 +1,99 @@
+"""The bookkeeping of the memory broker: what the contract cannot see from outside."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from hub.brokers.memory_queue import MemoryQueue, Message, Outlet
+from hub.ports import Publication
+
+
+class Hand(Outlet):
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.held: list[Message] = []
+
+    @property
+    @override
+    def has_room(self) -> bool:
+        return len(self.held) < self.room
+
+    @override
+    def put(self, message: Message) -> None:
+        self.held.append(message)
+
+
+def publication(number: int) -> Publication:
+    return Publication(queue="q", body=b"%d" % number, message_id="", timestamp=0.0)
+
+
+def queue(*, max_length: int = 100, limit: int = 2) -> tuple[MemoryQueue, MemoryQueue]:
+    dead = MemoryQueue("q.dead", max_length=3, delivery_limit=limit)
+    return MemoryQueue("q", max_length=max_length, delivery_limit=limit, dead=dead), dead
+
+
+def test_consumers_with_room_are_served_in_turn() -> None:
+    it, _ = queue()
+    hands = [Hand(2), Hand(1), Hand(3)]
+    for hand in hands:
+        it.attach(hand)
+    for number in range(10):
+        it.publish(publication(number))
+    assert [[m.position for m in hand.held] for hand in hands] == [[1, 4], [2], [3, 5, 6]]
+    assert it.ready == 4
+
+
+def test_returned_messages_keep_their_place() -> None:
+    it, _ = queue()
+    hand = Hand(3)
+    it.attach(hand)
+    for number in range(5):
+        it.publish(publication(number))
+    returned, hand.held = hand.held, []
+    it.detach(hand)
+    it.give_back(reversed(returned), failed=False)
+    it.attach(hand)
+    assert [message.position for message in hand.held] == [1, 2, 3]
+    assert [message.deliveries for message in hand.held] == [2, 2, 2]
+
+
+def test_only_failures_count_against_a_message() -> None:
+    it, dead = queue(limit=2)
+    it.publish(publication(0))
+    hand = Hand(1)
+    for failed in (False, True, False, True, False):
+        it.attach(hand)
+        it.detach(hand)
+        it.give_back([hand.held.pop()], failed=failed)
+    assert (it.ready, dead.ready) == (1, 0)
+    it.attach(hand)
+    it.detach(hand)
+    it.give_back([hand.held.pop()], failed=True)
+    assert (it.ready, dead.ready) == (0, 1)
+
+
+def test_a_dead_message_says_where_and_why_it_died() -> None:
+    it, dead = queue()
+    it.publish(publication(0))
+    hand, grave = Hand(1), Hand(1)
+    it.attach(hand)
+    it.kill(hand.held.pop(), "rejected")
+    dead.attach(grave)
+    assert grave.held[0].publication.headers == {"x-first-death-queue": "q", "x-first-death-reason": "rejected"}
+
+
+def test_a_full_dead_letter_queue_forgets_its_oldest_message() -> None:
+    it, dead = queue()
+    hand, grave = Hand(5), Hand(5)
+    it.attach(hand)
+    for number in range(5):
+        it.publish(publication(number))
+    for message in hand.held:
+        it.kill(message, "rejected")
+    dead.attach(grave)
+    assert [message.publication.body for message in grave.held] == [b"2", b"3", b"4"]
+
+
+def test_a_full_queue_says_so() -> None:
+    it, _ = queue(max_length=2)
+    assert [it.publish(publication(number)) for number in range(3)] == [True, True, False]

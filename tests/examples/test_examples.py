@@ -1,0 +1,67 @@
+"""The examples do what the README says they do."""
+
+from __future__ import annotations
+
+import json
+
+import anyio
+import pytest
+
+from examples.digits import Digits, sample
+from examples.digits.pictures import split
+from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
+from examples.model_a import ModelA
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.model.calls import loaded
+from hub.model.processor import Processor
+
+PATIENCE = 60.0
+
+
+async def test_model_a_repeats_what_it_was_told() -> None:
+    with anyio.fail_after(PATIENCE):
+        body = await Processor(ModelA())(ModelARequest(messages="hello").SerializeToString())
+    assert ModelAResponse.FromString(body).reply == "Processed message: hello\n"
+
+
+async def test_digits_reads_pictures_that_it_has_not_learnt_from() -> None:
+    model = Digits()
+    _, held_out = split()
+    right = 0
+    with anyio.fail_after(PATIENCE):
+        async with loaded(model):
+            process = Processor(model)
+            for pixels, label in zip(held_out.pixels[:100], held_out.labels[:100], strict=True):
+                body = await process(DigitsRequest(pixels=pixels.tolist()).SerializeToString())
+                response = DigitsResponse.FromString(body)
+                assert sum(response.probabilities) == pytest.approx(1)
+                assert len(response.probabilities) == 10
+                assert response.label == max(range(10), key=response.probabilities.__getitem__)
+                right += response.label == label
+    assert right >= 90
+
+
+async def test_digits_gets_the_sample_of_the_readme_right(capsys: pytest.CaptureFixture[str]) -> None:
+    sample.main([])
+    printed = capsys.readouterr()
+    request = DigitsRequest(**json.loads(printed.out))
+    model = Digits()
+    with anyio.fail_after(PATIENCE):
+        async with loaded(model):
+            response = DigitsResponse.FromString(await Processor(model)(request.SerializeToString()))
+    assert printed.err == f"true label: {response.label}\n"
+    assert json.loads(Digits.example_json()) == json.loads(printed.out)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        ([1.0, 2.0, 3.0], "a picture has 64 pixels, 8 rows of 8 from the top left; these are 3"),
+        ([0.0] * 63 + [17.0], "pixel 63 is 17"),
+        ([-1.0] + [0.0] * 63, "pixel 0 is -1"),
+        ([0.0] * 5 + [float("nan")] + [0.0] * 58, "pixel 5 is nan"),
+    ],
+)
+def test_digits_says_what_is_wrong_with_a_picture(pixels: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Digits().process_request(DigitsRequest(pixels=pixels))

@@ -1,0 +1,167 @@
+"""How an instance stays on the registry's list, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+import trio.testing
+
+from hub.contract import Contract
+from hub.errors import LinkLost
+from hub.model.membership import LOGOUT_GRACE, Membership
+from hub.registry.errors import NameTaken
+from hub.vocabulary import InstanceId, ModelName
+from tests.model.bench import CONTRACT, ECHO, INSTANCE
+
+PERIOD = 10.0
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
+
+
+class Desk:
+    """A registry in memory. While it is `down` it cannot be reached, while it is `stuck` it never answers."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.down = False
+        self.stuck = False
+        self.taken = False
+
+    async def login(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> object:
+        await self._answer("login")
+        if self.taken:
+            raise NameTaken(model, ["it differs"], ["http://10.0.0.7:1"])
+        assert (instance, model, url, contract) == (INSTANCE, ECHO, "http://127.0.0.1:4000", CONTRACT)
+        return None
+
+    async def logout(self, instance: InstanceId) -> None:
+        assert instance == INSTANCE
+        await self._answer("logout")
+
+    async def _answer(self, call: str) -> None:
+        self.calls.append(call)
+        await anyio.lowlevel.checkpoint()
+        if self.stuck:
+            await anyio.sleep_forever()
+        if self.down:
+            raise LinkLost("registry", "down")
+
+
+def membership(desk: Desk, *, pinged_at: Callable[[], float] = lambda: 0.0, start_patience: float = 60.0) -> Membership:
+    return Membership(
+        desk,
+        instance=INSTANCE,
+        model=ECHO,
+        url="http://127.0.0.1:4000",
+        contract=CONTRACT,
+        pinged_at=pinged_at,
+        ping_period=PERIOD,
+        start_patience=start_patience,
+    )
+
+
+async def test_a_member_logs_in_on_entry_and_out_on_exit() -> None:
+    desk = Desk()
+    with anyio.fail_after(100):
+        async with membership(desk):
+            assert desk.calls == ["login"]
+        assert desk.calls == ["login", "logout"]
+
+
+async def test_a_member_that_is_pinged_never_logs_in_again() -> None:
+    desk = Desk()
+    with anyio.fail_after(10_000):
+        async with membership(desk, pinged_at=anyio.current_time):
+            await anyio.sleep(1000)
+    assert desk.calls == ["login", "logout"]
+
+
+async def test_a_member_that_is_not_pinged_for_three_periods_logs_in_again() -> None:
+    desk = Desk()
+    pinged = 0.0
+    with anyio.fail_after(10_000):
+        async with membership(desk, pinged_at=lambda: pinged) as member:
+            await anyio.sleep(25)
+            pinged = anyio.current_time()
+            await anyio.sleep(29)
+            assert desk.calls == ["login"]
+            await anyio.sleep(2)
+            assert desk.calls == ["login", "login"]
+            assert member.logins == 2
+
+
+async def test_a_registry_that_goes_away_is_waited_for() -> None:
+    desk = Desk()
+    with anyio.fail_after(10_000):
+        async with membership(desk) as member:
+            desk.down = True
+            await anyio.sleep(600)
+            desk.down = False
+            await anyio.sleep(5)
+            assert member.logins == 2
+
+
+async def test_a_registry_that_never_answers_does_not_keep_the_start_waiting() -> None:
+    desk = Desk()
+    desk.stuck = True
+    with anyio.fail_after(100), pytest.raises(LinkLost, match="did not answer a login"):
+        async with membership(desk, start_patience=20):
+            pytest.fail("entered")
+
+
+async def test_a_start_gives_up_when_the_registry_stays_away() -> None:
+    desk = Desk()
+    desk.down = True
+    began = anyio.current_time()
+    with anyio.fail_after(1000), pytest.raises(LinkLost, match="down"):
+        async with membership(desk, start_patience=20):
+            pytest.fail("entered")
+    assert 17 < anyio.current_time() - began < 24
+
+
+async def test_a_name_that_is_taken_ends_the_start_at_once() -> None:
+    desk = Desk()
+    desk.taken = True
+    with anyio.fail_after(1), pytest.raises(NameTaken):
+        async with membership(desk):
+            pytest.fail("entered")
+    assert desk.calls.count("login") == 1
+
+
+async def test_a_name_that_was_lost_meanwhile_ends_the_block() -> None:
+    desk = Desk()
+
+    async def stay() -> None:
+        async with membership(desk):
+            desk.taken = True
+            await anyio.sleep_forever()
+
+    with anyio.fail_after(1000), pytest.raises(ExceptionGroup) as caught:
+        await stay()
+    assert caught.group_contains(NameTaken)
+
+
+async def test_a_logout_that_hangs_or_fails_does_not_hold_the_exit_up() -> None:
+    for trouble in ("stuck", "down"):
+        desk = Desk()
+        with anyio.fail_after(100):
+            async with membership(desk):
+                setattr(desk, trouble, True)
+                began = anyio.current_time()
+        assert desk.calls == ["login", "logout"]
+        assert anyio.current_time() - began <= LOGOUT_GRACE + 0.1
+
+
+async def test_a_cancelled_member_logs_out_all_the_same() -> None:
+    desk = Desk()
+    with anyio.move_on_after(1):
+        async with membership(desk):
+            await anyio.sleep_forever()
+    assert desk.calls == ["login", "logout"]

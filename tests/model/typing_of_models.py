@@ -1,0 +1,53 @@
+"""Not run: read by mypy --strict and by pyright in strict mode. What must pass passes without a cast."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from typing_extensions import override
+
+import hub
+from examples.digits.v1.digits_pb2 import DigitsResponse
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+
+
+class Awaited(hub.Model[ModelARequest, ModelAResponse]):
+    name = "awaited"
+    concurrency = 4
+
+    @override
+    async def setup(self) -> None:
+        self.greeting = "hello"
+
+    @override
+    async def teardown(self) -> None: ...
+
+    @override
+    async def health(self) -> None: ...
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        assert_type(request.messages, str)
+        assert_type(hub.current_task().attempt, int)
+        return ModelAResponse(reply=self.greeting)
+
+
+class Plain(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    def setup(self) -> None: ...
+
+    @override
+    def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return ModelAResponse(reply=request.messages)
+
+
+class WrongResponse(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    async def process_request(self, request: ModelARequest) -> DigitsResponse:  # type: ignore[override]
+        return DigitsResponse()
+
+
+class NoMessage(hub.Model[ModelARequest, str]):  # type: ignore[type-var]
+    @override
+    async def process_request(self, request: ModelARequest) -> str:
+        return ""
