@@ -11,6 +11,9 @@ from hub.errors import ConfigurationError
 
 BACKLOG = 1024
 
+KEEP_ALIVE = 75
+"""Seconds that a server keeps an idle connection: longer than clients do, so that none is closed as it is reused."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:

@@ -13,6 +13,9 @@ from hub.supervision import unwrapped
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to reach the other side. How long a whole call may take is the caller's `fail_after`."""
 
+IDLE: Final = 30.0
+"""Seconds that an unused connection is kept: some ping periods, and less than `hub.http.serve` keeps its end."""
+
 
 @asynccontextmanager
 async def open_client(*, token: str = "", connections: int = 100) -> AsyncGenerator[AsyncClient]:
@@ -25,7 +28,7 @@ async def open_client(*, token: str = "", connections: int = 100) -> AsyncGenera
     headers = {"User-Agent": "hub"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    limits = Limits(max_connections=connections, max_keepalive_connections=connections)
+    limits = Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE)
     timeout = Timeout(None, connect=CONNECT_TIMEOUT)
     with unwrapped():
         async with AsyncClient(headers=headers, limits=limits, timeout=timeout, trust_env=False) as client:

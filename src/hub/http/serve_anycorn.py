@@ -11,7 +11,7 @@ from anyio import TASK_STATUS_IGNORED, Event, create_task_group
 from anyio.abc import TaskStatus
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from hub.http.bind import BACKLOG, Bind
+from hub.http.bind import BACKLOG, KEEP_ALIVE, Bind
 
 if TYPE_CHECKING:
     from anycorn.typing import Framework  # pyright: ignore[reportUnknownVariableType]
@@ -24,6 +24,7 @@ async def run(
     config = anycorn.Config()
     config.bind = [f"fd://{listener.dup().detach()}"]  # anycorn closes what it serves; the listener stays the caller's
     config.backlog = BACKLOG
+    config.keep_alive_timeout = KEEP_ALIVE
     config.graceful_timeout = grace
     config.include_server_header = False
     config.accesslog = None

@@ -13,7 +13,7 @@ from typing_extensions import override
 from uvicorn import Config, Server
 from uvicorn._types import ASGIApplication
 
-from hub.http.bind import BACKLOG, Bind
+from hub.http.bind import BACKLOG, KEEP_ALIVE, Bind
 
 
 @final
@@ -46,6 +46,7 @@ async def run(
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, round(grace)),
         ssl_certfile=bind.certificate,
         ssl_keyfile=bind.key,
