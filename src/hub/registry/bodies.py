@@ -11,6 +11,9 @@ from hub.registry.states import InstanceState, InstanceStatus
 
 PROTOBUF: str = "application/x-protobuf"
 
+MAX_EXAMPLE: int = 16_384
+"""Characters: an example is for people to read, and travels in every list of models."""
+
 
 class LoginBody(Struct, frozen=True, kw_only=True):
     """What an instance says of itself.
@@ -19,11 +22,13 @@ class LoginBody(Struct, frozen=True, kw_only=True):
         model: Name of its model.
         url: Base of its HTTP routes as the registry reaches them, such as `http://10.0.0.7:40123`.
         contract: A serialized `hub.v1.Contract`; base64 in JSON.
+        example: A request that shows what the model does, as ProtoJSON of at most `MAX_EXAMPLE` characters, or empty.
     """
 
     model: str
     url: str
     contract: bytes
+    example: str = ""
 
 
 class CheckBody(Struct, frozen=True, kw_only=True):
@@ -94,6 +99,7 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     fingerprint: str
     request: str
     response: str
+    example: str = ""
     instances: tuple[InstanceBody, ...]
     queue: QueueBody | None = None
 

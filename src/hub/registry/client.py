@@ -59,7 +59,9 @@ class RegistryClient:
     def base_url(self) -> str:
         return self._base_url
 
-    async def login(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> InstanceState:
+    async def login(
+        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str = ""
+    ) -> InstanceState:
         """Lists an instance, or says again that it is there. The registry pings it before it answers.
 
         Args:
@@ -67,6 +69,7 @@ class RegistryClient:
             model: The name of its model.
             url: Base of its HTTP routes as the registry reaches them; `/ping` must answer there already.
             contract: What the model takes and gives back.
+            example: A request as ProtoJSON, for documentation.
 
         Returns:
             The state after that ping. `SUSPECT` means that the instance was too slow; it is pinged again.
@@ -75,7 +78,7 @@ class RegistryClient:
             NameTaken: Live instances hold the name with another contract.
             InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
         """
-        body = LoginBody(model=model, url=url, contract=contract.encode())
+        body = LoginBody(model=model, url=url, contract=contract.encode(), example=example)
         response = await self._call(
             "PUT", f"/v1/instances/{quote(instance, safe='')}", content=msgspec.json.encode(body)
         )
@@ -110,7 +113,12 @@ class RegistryClient:
 
     async def _known_model(self, body: ModelBody) -> KnownModel:
         counts = Counter(instance.state for instance in body.instances)
-        return KnownModel(name=ModelName(body.name), contract=await self._contract(body), instances=counts)
+        return KnownModel(
+            name=ModelName(body.name),
+            contract=await self._contract(body),
+            instances=counts,
+            example=body.example,
+        )
 
     async def _contract(self, body: ModelBody) -> Contract:
         fingerprint = Fingerprint(body.fingerprint)

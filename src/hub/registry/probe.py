@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, final
+from typing import Final, cast, final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -125,7 +125,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and everything that it came from."""
     yield error
     if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:  # which isinstance cannot say
             yield from _causes(inner)
     for earlier in (error.__cause__, error.__context__):
         if earlier is not None:

@@ -55,7 +55,9 @@ class Registrar:
         self._networks = networks
         self._clock = clock
 
-    async def login(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> Login:
+    async def login(
+        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str = ""
+    ) -> Login:
         """Lets an instance in and pings it, so that what is listed has answered once.
 
         A name is held by those who answer: before a login is refused because of incumbents, they are pinged, and those
@@ -77,6 +79,7 @@ class Registrar:
             url=url,
             fingerprint=contract.fingerprint,
             logged_in_at=self._clock() if current is None else current.entry.logged_in_at,
+            example=example,
         )
         self._roll.departed.discard(instance)
         if await self._claim(entry, contract) is not None:

@@ -16,11 +16,13 @@ class KnownModel:
 
     Attributes:
         instances: How many there are in each state; a state without instances is left out.
+        example: A request as ProtoJSON that one of them offered for documentation; empty if none did.
     """
 
     name: ModelName
     contract: Contract
     instances: Mapping[InstanceState, int]
+    example: str = ""
 
     @property
     def fingerprint(self) -> Fingerprint:

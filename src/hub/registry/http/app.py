@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final
 
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -11,7 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from prometheus_client import CollectorRegistry
 
 from hub.http.guard import require_credential
-from hub.http.problems import EXCEPTION_HANDLERS
+from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.registry.depths import QueueDepths
 from hub.registry.http import instances, models, operations, schemas
 from hub.registry.keeper import DirectoryKeeper
@@ -21,8 +21,6 @@ from hub.web.routes import WEB_ROUTES
 
 BODY_LIMIT: Final = 4 * 1024 * 1024
 """Bytes of a request body at most: a contract of the largest size that is taken, as base64 in JSON."""
-
-_T = TypeVar("_T")
 
 
 def registry_app(
@@ -71,8 +69,8 @@ def registry_app(
     )
 
 
-def _provide(value: _T) -> Provide:
-    def provide() -> _T:
+def _provide(value: object) -> Provide:
+    def provide() -> object:
         return value
 
     return Provide(provide, sync_to_thread=False)

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from hub.contract import Contract
-from hub.registry.bodies import InstanceBody, InstancesBody, LoginBody
+from hub.registry.bodies import MAX_EXAMPLE, InstanceBody, InstancesBody, LoginBody
 from hub.registry.errors import InvalidLogin
 from hub.registry.http.documented import NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
@@ -39,7 +39,11 @@ async def login(
     instance = parse_instance_id(instance_id)
     if instance is None:
         raise InvalidLogin("id", f"{instance_id!r} is no UUID: take a new UUID at each start of an instance")
-    outcome = await registrar.login(instance, model_name(data.model), data.url, Contract.decode(data.contract))
+    if len(data.example) > MAX_EXAMPLE:
+        raise InvalidLogin("example", f"it has {len(data.example)} characters: leave it out or keep to {MAX_EXAMPLE}")
+    outcome = await registrar.login(
+        instance, model_name(data.model), data.url, Contract.decode(data.contract), example=data.example
+    )
     return Response(InstanceBody.of(outcome.status), status_code=201 if outcome.created else 200)
 
 

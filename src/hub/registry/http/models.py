@@ -73,6 +73,7 @@ def _body(status: ModelStatus, roll: Roll, depths: QueueDepths) -> ModelBody:
         fingerprint=status.fingerprint,
         request=contract.request,
         response=contract.response,
+        example=next((found.entry.example for found in reversed(status.instances) if found.entry.example), ""),
         instances=tuple(InstanceBody.of(instance) for instance in status.instances),
         queue=None if depth is None else QueueBody(ready=depth.ready, consumers=depth.consumers),
     )
