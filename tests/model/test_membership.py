@@ -34,11 +34,14 @@ class Desk:
         self.stuck = False
         self.taken = False
 
-    async def login(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> object:
+    async def login(
+        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str = ""
+    ) -> object:
         await self._answer("login")
         if self.taken:
             raise NameTaken(model, ["it differs"], ["http://10.0.0.7:1"])
         assert (instance, model, url, contract) == (INSTANCE, ECHO, "http://127.0.0.1:4000", CONTRACT)
+        assert example == '{"messages": "hi"}'
         return None
 
     async def logout(self, instance: InstanceId) -> None:
@@ -61,6 +64,7 @@ def membership(desk: Desk, *, pinged_at: Callable[[], float] = lambda: 0.0, star
         model=ECHO,
         url="http://127.0.0.1:4000",
         contract=CONTRACT,
+        example='{"messages": "hi"}',
         pinged_at=pinged_at,
         ping_period=PERIOD,
         start_patience=start_patience,

@@ -93,6 +93,7 @@ async def run_instance(
                 model=name,
                 url=advertised(url, settings.advertise_host),
                 contract=contract,
+                example=model.example_json() if model.example() is not None else "",
                 pinged_at=presence.pinged_at,
                 ping_period=settings.ping_period,
                 start_patience=settings.start_patience,

@@ -40,7 +40,9 @@ _log: FilteringBoundLogger = structlog.get_logger(__name__)
 class Registry(Protocol):
     """What membership needs of `hub.registry.client.RegistryClient`; see there."""
 
-    async def login(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> object: ...
+    async def login(
+        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str = ""
+    ) -> object: ...
 
     async def logout(self, instance: InstanceId) -> None: ...
 
@@ -58,6 +60,7 @@ class Membership(AsyncContextManagerMixin):
         model: The name of our model.
         url: Base of our HTTP routes as the registry reaches them.
         contract: Our model's.
+        example: A request for documentation, as ProtoJSON.
         pinged_at: Tells when the registry last pinged us, on the clock of `anyio.current_time`.
         ping_period: Seconds between two pings of the registry.
         start_patience: Seconds to try for the first login.
@@ -77,6 +80,7 @@ class Membership(AsyncContextManagerMixin):
         model: ModelName,
         url: str,
         contract: Contract,
+        example: str = "",
         pinged_at: Callable[[], float],
         ping_period: float,
         start_patience: float,
@@ -86,6 +90,7 @@ class Membership(AsyncContextManagerMixin):
         self._model = model
         self._url = url
         self._contract = contract
+        self._example = example
         self._silence = SILENCE * ping_period
         self._start_patience = start_patience
         self._pinged_at = pinged_at
@@ -123,7 +128,9 @@ class Membership(AsyncContextManagerMixin):
         for delay in Backoff().delays():
             try:
                 with fail_after(LOGIN_TIMEOUT):
-                    await self._registry.login(self._instance, self._model, self._url, self._contract)
+                    await self._registry.login(
+                        self._instance, self._model, self._url, self._contract, example=self._example
+                    )
             except (LinkLost, InstanceUnreachable) as error:
                 if give_up_at is not None and current_time() + delay > give_up_at:
                     raise
