@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 from google.protobuf import any_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodOptions
 from google.protobuf.descriptor_pool import Default
+from hypothesis import given, strategies as st
 
 from examples.digits.v1 import digits_pb2
-from hub.contract import Contract, InvalidContract, contract_of, load
+from hub.contract import Contract, InvalidContract, contract_of, json_schema, load
 from hub.contract.canonical import default_json_name
 from hub.contract.contract import MAX_BYTES
 from hub.contract.pool import MAX_DECLARATION_NESTING, MAX_FILES
 from hub.v1 import contract_pb2
+from tests.contract.bounded import bounded
 from tests.contract.random_descriptors import MANY, ONE
 
 DIGITS = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
@@ -59,6 +64,13 @@ def changed(change: Callable[[FileDescriptorProto, FileDescriptorProto], object]
 def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
     # Registries and instances of different releases compare it. If this fails, the wire contract has changed.
     assert DIGITS.fingerprint == "b67729f06ac0bbfc5ea59375224bf039925c5163e953946c9544786c8b85ae56"
+
+
+def test_the_fingerprint_does_not_depend_on_the_implementation_of_protobuf() -> None:
+    code = "from tests.contract.test_contract import DIGITS; print(DIGITS.fingerprint, end='')"
+    environment = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, timeout=60)
+    assert printed.stdout.decode() == DIGITS.fingerprint
 
 
 def test_a_contract_survives_encoding() -> None:
@@ -227,6 +239,20 @@ def test_bytes_that_are_no_contract_are_refused(data: bytes) -> None:
 def test_a_contract_that_was_cut_off_is_refused(end: int) -> None:
     with pytest.raises(InvalidContract):
         Contract.decode(DIGITS.encode()[:end])
+
+
+@bounded
+@given(st.data())
+def test_damaged_bytes_are_a_contract_or_refused(data: st.DataObject) -> None:
+    damaged = bytearray(contract(shop()).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decoded = Contract.decode(bytes(damaged))
+    except InvalidContract:
+        return
+    assert Contract.decode(decoded.encode()) == decoded
+    assert json_schema(load(decoded).request).components
 
 
 @pytest.mark.parametrize(

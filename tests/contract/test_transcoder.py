@@ -7,6 +7,7 @@ import pickle
 import msgspec
 import pytest
 from google.protobuf import any_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
@@ -17,6 +18,7 @@ from hub.contract.refusal import MAX_NESTING, MAX_PROBLEMS
 from hub.errors import Undecodable
 from tests.contract.random_descriptors import MANY, ONE, REQUIRED
 from tests.contract.test_contract import contract, shop
+from tests.contract.test_every_value import holder
 
 DIGITS = Transcoder(digits_pb2.DigitsRequest.DESCRIPTOR)
 VALUE = Transcoder(struct_pb2.Value.DESCRIPTOR)
@@ -43,6 +45,21 @@ def test_every_bad_field_is_reported_with_a_json_pointer_and_the_repair() -> Non
 def test_a_document_of_a_million_errors_is_answered_with_a_bounded_list() -> None:
     text = b'{"pixels": [' + b",".join([b'"x"'] * 10_000) + b"]}"
     assert len(problems(DIGITS, text)) == MAX_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"many":[' * 60 + b"{}," * 1000 + b"1" + b"]}" * 60,
+        b'{"singleOne":' * 60 + b"1" + b"}" * 60,
+        b"{" + b",".join(b'"x%d":1' % number for number in range(100_000)) + b"}",
+        b'{"many":[' + b",".join([b'{"x":1}'] * 100_000) + b"]}",
+        b'{"entries":{' + b",".join(b'"%d":1' % number for number in range(100_000)) + b"}}",
+    ],
+)
+def test_no_bad_document_takes_more_than_a_few_passes(text: bytes) -> None:
+    # A reader that starts again at each level, or copies its findings, would run into the time limit of the tests.
+    assert 1 <= len(problems(Transcoder(HOLDER), text)) <= MAX_PROBLEMS
 
 
 def test_two_fields_of_a_oneof_are_refused() -> None:
@@ -127,14 +144,28 @@ def test_errors_survive_pickling() -> None:
     assert str(pickle.loads(pickle.dumps(MalformedJson("bad", 1, 2)))) == "line 1, column 2: bad"
 
 
-def test_nesting_ends_where_protobuf_can_still_read_the_message() -> None:
-    deepest = b"[" * 49 + b"1" + b"]" * 49
-    body = VALUE.decode_json(deepest)
-    assert VALUE.encode_json(struct_pb2.Value.FromString(body)) == deepest.replace(b"1", b"1.0")
-    found = problems(VALUE, b"[" * 50 + b"1" + b"]" * 50)
+HOLDER = holder(FieldDescriptorProto.TYPE_MESSAGE, ".open.Holder")
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "before", "after", "deepest"),
+    [
+        pytest.param(struct_pb2.Value.DESCRIPTOR, b"[", b"]", 49, id="list of a Value"),
+        pytest.param(struct_pb2.Value.DESCRIPTOR, b'{"a":', b"}", 33, id="object of a Value"),
+        pytest.param(HOLDER, b'{"singleOne":', b"}", 99, id="message"),
+        pytest.param(HOLDER, b'{"many":[', b"]}", 99, id="list of messages"),
+        pytest.param(HOLDER, b'{"entries":{"k":', b"}}", 49, id="map of messages"),
+    ],
+)
+def test_nesting_ends_where_protobuf_can_still_read_the_message(
+    descriptor: Descriptor, before: bytes, after: bytes, deepest: int
+) -> None:
+    transcoder = Transcoder(descriptor)
+    inmost = b"1" if descriptor.full_name.endswith("Value") else b"{}"
+    body = transcoder.decode_json(before * deepest + inmost + after * deepest)
+    assert GetMessageClass(descriptor).FromString(body).ByteSize() == len(body)
+    found = problems(transcoder, before * (deepest + 1) + inmost + after * (deepest + 1))
     assert [*found.values()] == [f"messages are nested more than {MAX_NESTING} deep"]
-    in_objects = b'{"a":' * 33 + b"1" + b"}" * 33
-    assert struct_pb2.Value.FromString(VALUE.decode_json(in_objects)).HasField("struct_value")
 
 
 def test_bytes_of_something_else_are_refused() -> None:

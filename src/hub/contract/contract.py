@@ -8,7 +8,7 @@ from typing import Final
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 
 from hub.contract.closure import closure_of
 from hub.contract.errors import InvalidContract
@@ -53,15 +53,17 @@ class Contract:
             raise InvalidContract(f"{len(data)} bytes; at most {MAX_BYTES} are taken")
         try:
             message = contract_pb2.Contract.FromString(data)
-        except DecodeError as error:
-            raise InvalidContract(f"not a serialized hub.v1.Contract: {error}") from error
-        pool = pool_of(message.files)
-        try:
+            pool = pool_of(message.files)
             request = pool.FindMessageTypeByName(message.request)
             response = pool.FindMessageTypeByName(message.response)
+            return contract_of(request, response)
+        except DecodeError as error:
+            raise InvalidContract(f"not a serialized hub.v1.Contract: {error}") from error
         except KeyError as error:
             raise InvalidContract(f"its files do not declare the message that it names: {error}") from error
-        return contract_of(request, response)
+        except (EncodeError, UnicodeError) as error:
+            # descriptor.proto is proto2, whose strings are checked only when they are looked at.
+            raise InvalidContract(f"its files are damaged: {error}") from error
 
 
 def contract_of(request: Descriptor, response: Descriptor) -> Contract:

@@ -17,7 +17,7 @@ from hub.contract.conflicts import conflict_check
 from hub.contract.extending import extended_reader
 from hub.contract.fields import JsonField, json_fields
 from hub.contract.jsontext import JsonValue
-from hub.contract.refusal import MAX_NESTING, TOO_DEEP, Refusal
+from hub.contract.refusal import MAX_NESTING, MAX_PROBLEMS, TOO_DEEP, Place, Refusal
 from hub.contract.repeated import list_reader, map_reader, message_list_reader
 from hub.contract.scalars import Reader, kind_of, plain_type, scalar_reader
 from hub.contract.value_reader import Tally, ValueReader
@@ -85,31 +85,38 @@ class MessageReaders:
         return name, None, None, message_list_reader(read) if descriptor.is_repeated else partial(_deeper, read)
 
 
-def _message_reader(message: Descriptor, entries: Mapping[str, FieldEntry]) -> ValueReader:
+def _message_reader(  # noqa: C901 - the loop over members is the hot path, and calls would be most of its cost
+    message: Descriptor, entries: Mapping[str, FieldEntry]
+) -> ValueReader:
     conflicts = conflict_check(message)
     takes_null = frozenset(name for field in json_fields(message) if field.takes_null for name in field.names)
     expected = f"expected an object ({message.full_name}), not "
     unknown = _unknown(message)
+    find = entries.get
 
-    def read(document: JsonValue, level: int, tally: Tally) -> dict[str, Any]:
+    def read(document: JsonValue, level: int, tally: Tally) -> dict[str, Any]:  # noqa: C901
         if type(document) is not dict:
             raise Refusal(expected + kind_of(document))
         if level > MAX_NESTING:
             raise Refusal(TOO_DEEP)
         tally.names += len(document)
-        found = None if conflicts is None else conflicts(document)
+        found: list[tuple[Place, str]] = []
+        if conflicts is not None:
+            found += conflicts(document)
         arguments: dict[str, Any] = {}
         for name, value in document.items():
-            try:
-                entry = entries[name]
-                if type(value) is entry[1]:
-                    arguments[entry[0]] = value
-                elif value is not None or name in takes_null:
+            entry = find(name)
+            if entry is None:
+                found.append(((name,), unknown))
+            elif type(value) is entry[1]:
+                arguments[entry[0]] = value
+            elif value is not None or name in takes_null:
+                try:
                     _read_member(entry, arguments, value, level, tally)
-            except KeyError:
-                found = [*(found or ()), ((name,), unknown)]
-            except Refusal as refusal:
-                found = [*(found or ()), *refusal.under(name)]
+                except Refusal as refusal:
+                    found += refusal.under(name)
+            if len(found) >= MAX_PROBLEMS:
+                break
         if found:
             raise Refusal.of(found)
         return arguments

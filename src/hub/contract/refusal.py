@@ -32,7 +32,7 @@ class Refusal(Exception):
     @classmethod
     def of(cls, found: Sequence[tuple[Place, str]]) -> Self:
         refusal = cls(found[0][1])
-        refusal.found = found
+        refusal.found = found[:MAX_PROBLEMS]
         return refusal
 
     def under(self, token: str | int) -> list[tuple[Place, str]]:

@@ -46,10 +46,19 @@ def message_list_reader(read_message: ValueReader) -> ValueReader:
     def read(items: JsonValue, level: int, tally: Tally) -> list[Any]:
         if type(items) is not list:
             raise Refusal(f"expected an array, not {kind_of(items)}")
-        try:
-            return [read_message(item, level + 1, tally) for item in items]
-        except Refusal:
-            return _one_by_one(items, lambda item: read_message(item, level + 1, tally))
+        # One pass, also when something is bad: a second one for each list would double with each level of lists.
+        messages: list[Any] = []
+        found: list[tuple[Place, str]] = []
+        for index, item in enumerate(items):
+            try:
+                messages.append(read_message(item, level + 1, tally))
+            except Refusal as refusal:
+                found += refusal.under(index)
+                if len(found) >= MAX_PROBLEMS:
+                    break
+        if found:
+            raise Refusal.of(found)
+        return messages
 
     return read
 
