@@ -231,13 +231,19 @@ class ResultStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceEntry:
-    """One instance as it logged in. `url` is the base of its HTTP routes, such as `http://10.0.0.7:40123`."""
+    """One instance as it logged in.
+
+    Attributes:
+        url: The base of its HTTP routes, such as `http://10.0.0.7:40123`.
+        example: A request that shows what the model does, as ProtoJSON, for documentation; empty if it has none.
+    """
 
     id: InstanceId
     model: ModelName
     url: str
     fingerprint: Fingerprint
     logged_in_at: float
+    example: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, final
 
+import msgspec
 import structlog
 from anyio import Event
 
 from hub.contract.errors import InvalidContract
+from hub.errors import HubError
 from hub.gateway.codec import Codec
 from hub.gateway.errors import CatalogMissing, ModelNotAlive, UnknownModel
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
@@ -43,6 +45,18 @@ class ServedModel:
     @property
     def fingerprint(self) -> Fingerprint:
         return self.known.fingerprint
+
+    @property
+    def example(self) -> object:
+        """A request to show, as a JSON document: the model's own if it is one, else one made up from the contract."""
+        if self.known.example:
+            try:
+                document = self.known.example.encode()
+                self.codec.request_from_json(document)
+                return msgspec.json.decode(document)
+            except HubError as error:
+                _log.warning("example left out: the model would not take it", model=self.name, reason=str(error))
+        return self.codec.example
 
 
 @final

@@ -13,7 +13,7 @@ from hub.gateway.openapi_model import ModelDescription, describe
 from hub.vocabulary import Fingerprint, ModelName
 
 _Objects = dict[str, msgspec.Raw]
-_Key = tuple[ModelName, Fingerprint]
+_Key = tuple[ModelName, Fingerprint, str]
 
 
 class _Static(msgspec.Struct, kw_only=True):
@@ -27,7 +27,7 @@ class _Static(msgspec.Struct, kw_only=True):
 
 @final
 class Description:
-    """The document, encoded again only when the set of models or one of their contracts changes.
+    """The document, encoded again only when the set of models or one of their contracts or examples changes.
 
     Args:
         catalog: What is alive.
@@ -43,7 +43,7 @@ class Description:
 
     def current(self) -> tuple[str, bytes]:
         """The ETag and the document."""
-        served = {(model.name, model.fingerprint): model for model in self._catalog.served}
+        served = {(model.name, model.fingerprint, model.known.example): model for model in self._catalog.served}
         key = tuple(served)
         if key != self._key:
             self._parts = {key: self._parts.get(key) or describe(model) for key, model in served.items()}

@@ -69,7 +69,7 @@ def describe(model: ServedModel) -> ModelDescription:
 
 
 def _operation(model: ServedModel, verb: str, summary: str, request: object) -> dict[str, object]:
-    document = {"schema": request, "example": model.codec.example}
+    document = {"schema": request, "example": model.example}
     return {
         "tags": [model.name],
         "operationId": f"{verb}_{model.name}",

@@ -84,6 +84,7 @@ async def run_registry(
                 roll.know(await directory.contracts())
             with move_on_after(settings.ping_period):
                 await keeper.reconcile()
+            _log.info("pinged whom the directory remembers", instances=len(roll.table.instances()))
             try:
                 async with create_task_group() as tg:
                     tg.start_soon(pinger.run, name="hub.registry pinger")
@@ -92,7 +93,6 @@ async def run_registry(
                     url = await tg.start(
                         partial(serve, app, settings.registry_bind, on_drain=roll.close), name="hub.registry http"
                     )
-                    _log.info("registry is up", url=url, instances=len(roll.table.instances()))
                     task_status.started(url)
             finally:
                 with move_on_after(FLUSH_GRACE, shield=True), suppress(LinkLost):
