@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 MODELS ?= examples.model_a:ModelA examples.digits:Digits
 ARGS ?=
 
+FLAKE8_ASYNC := xargs -0 -n 20 -P 2 $(BIN)/flake8-async --anyio
 # Of flake8-async we leave off what is off by default in flake8 (106, 9xx); 114, which wants a list of every startable
 # function; 124, since a method of a port or a route handler is `async` whether this one waits or not; and 128, which
 # does not see a `task_status` that is handed on.
@@ -39,9 +40,8 @@ check: lint types generated docs ## Lint, types, import rules, generated-code dr
 lint: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	find $(wildcard src examples benchmarks scripts) -name '*.py' -not -name '*_pb2.py' -print0 \
-		| xargs -0 -n 40 -P 2 $(BIN)/flake8-async --anyio --disable $(NOT_OURS)
-	find tests -name '*.py' -print0 | xargs -0 -n 40 -P 2 $(BIN)/flake8-async --anyio --disable $(NOT_OURS),$(NOT_IN_TESTS)
+	grep -rlZ --include='*.py' async $(wildcard src examples benchmarks scripts) | $(FLAKE8_ASYNC) --disable $(NOT_OURS)
+	grep -rlZ --include='*.py' async tests | $(FLAKE8_ASYNC) --disable $(NOT_OURS),$(NOT_IN_TESTS)
 	cd protos && ../$(BIN)/buf lint
 	$(BIN)/pytest -q tests/frame/test_imports.py
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-SHELL_TOOLS = ("bash", "sh", "dirname", "chmod", "rm", "env", "cat", "mktemp")
+SHELL_TOOLS = ("bash", "sh", "dirname", "chmod", "rm", "env", "cat", "mktemp", "tee", "grep", "tail")
 
 Machine = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -189,6 +189,33 @@ def test_a_python_without_ensurepip_names_the_repair(machine: Machine, tmp_path:
 
     assert done.returncode == 1
     assert "apt-get install python3-venv" in done.stderr
+
+
+SUMMARY = "===== 3 passed, 1 warning in 61.02s (0:01:01) ====="
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "last"),
+    [
+        pytest.param(f'[ $1 = test ] && echo "{SUMMARY}"; exit 0', 0, SUMMARY, id="green"),
+        pytest.param('[ $1 = test ] && echo "2 passed in 0.40s"; exit 0', 0, "2 passed in 0.40s", id="quiet"),
+        pytest.param(f'echo "{SUMMARY}"; [ $1 != check ]', 1, SUMMARY, id="a check fails"),
+        pytest.param('echo "= 1 failed in 2.00s ="; [ $1 != test ]', 1, "= 1 failed in 2.00s =", id="a test fails"),
+        pytest.param("exit 0", 1, "no summary: pytest did not finish", id="no tests"),
+    ],
+)
+def test_ci_ends_with_the_summary_of_the_tests(machine: Machine, make: str, code: int, last: str) -> None:
+    done = machine("../.ci/run", make=make)
+
+    assert done.stdout.splitlines()[-1] == last
+    assert done.returncode == code
+
+
+def test_ci_stops_when_nothing_can_be_installed(machine: Machine) -> None:
+    done = machine("../.ci/run", make="[ $1 = install ] || echo too far; exit 1")
+
+    assert done.returncode == 1
+    assert "too far" not in done.stdout
 
 
 def test_the_scripts_are_executable() -> None:
