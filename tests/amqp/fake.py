@@ -187,7 +187,9 @@ class FakeBroker:
                 self.settled.append((method.name, tag))
                 if (channel, tag) not in self.unacked:
                     self.violations.append(f"{method.name} of unknown tag {tag}")
-                self.unacked.discard((channel, tag))
+                multiple = not isinstance(method, commands.Basic.Reject) and method.multiple
+                lowest = 0 if multiple else tag
+                self.unacked = {each for each in self.unacked if each[0] != channel or not lowest <= each[1] <= tag}
             case _:
                 pass
         return b""

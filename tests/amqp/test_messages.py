@@ -8,7 +8,8 @@ from hypothesis import given, strategies as st
 from pamqp import body, commands, header
 
 from hub.amqp import Message, ProtocolViolation, Route
-from hub.amqp.protocol.incoming import DELIVER, BodyAssembly, decode_deliver, decode_head
+from hub.amqp.protocol.contents import Contents
+from hub.amqp.protocol.incoming import DELIVER, DeliverMethod, decode_deliver, decode_head
 from hub.amqp.protocol.outgoing import MessageEncoder
 from tests.amqp.fake import marshal, unmarshal_all
 
@@ -162,13 +163,15 @@ def test_a_delivery_that_is_cut_short_is_a_violation(length: int) -> None:
         decode_deliver("broker", payload[: len(DELIVER) + min(length, 29)])
 
 
-def test_a_body_over_the_limit_is_counted_and_not_kept() -> None:
-    assembly = BodyAssembly(10, limit=9)
-    progress = [(assembly.add(piece), assembly.complete) for piece in (b"12345", b"67890")]
-    assert progress == [(True, False), (True, True)]
-    assert assembly.oversize
-    assert assembly.body() == b""
-
-
-def test_a_body_that_is_longer_than_announced_has_no_room() -> None:
-    assert not BodyAssembly(3, limit=9).add(b"1234")
+@pytest.mark.parametrize(("size", "oversize"), [(0, False), (9, False), (10, True), (300, True)])
+def test_a_body_over_the_limit_is_counted_and_not_kept(size: int, oversize: bool) -> None:
+    contents = Contents("broker", body_limit=9)
+    contents.begin(DeliverMethod(b"c", 1, redelivered=False))
+    content = contents.header(header.ContentHeader(0, size).marshal())
+    for at in range(size):
+        assert content is None
+        content = contents.body(b"%d" % (at % 10))
+    assert content is not None
+    assert content.oversize is oversize
+    assert content.body == (b"" if oversize else b"0123456789"[:size])
+    assert not contents.under_way

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Final, Never, Self, final
 
 from anyio import (
@@ -113,8 +114,9 @@ class Connection(AsyncContextManagerMixin):
         Raises:
             LinkLost: Always.
         """
-        await self._closed.wait()
-        raise self._state.closed or AssertionError("the event is set where the reason is")
+        while self._state.closed is None:
+            await self._closed.wait()
+        raise copy(self._state.closed)
 
     @asynccontextmanager
     async def _open_channel(self) -> AsyncGenerator[ChannelState]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import final
 
 from anyio import Event, sleep_forever
@@ -49,7 +50,7 @@ class Consumer:
         await checkpoint()
         while not subscription.arrived:
             if subscription.ended is not None:
-                raise subscription.ended
+                raise copy(subscription.ended)  # a traceback belongs to one raise
             if not subscription.active:
                 await sleep_forever()
             news = Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from typing import Final, Never, final
 
 from anyio import Event
@@ -63,5 +64,6 @@ class Publisher:
         Raises:
             LinkLost: Always.
         """
-        await self._closed.wait()
-        raise self._state.closed or AssertionError("the event is set where the reason is")
+        while self._state.closed is None:
+            await self._closed.wait()
+        raise copy(self._state.closed)

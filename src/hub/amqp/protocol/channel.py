@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Final, TypeVar, final
 
 from pamqp import base, commands
@@ -11,15 +12,9 @@ from hub.amqp.errors import ChannelClosed, ConsumerCancelled, MessageTooLarge, P
 from hub.amqp.message import Received
 from hub.amqp.protocol.calls import Calls
 from hub.amqp.protocol.confirms import Batch, Confirms
+from hub.amqp.protocol.contents import Content, Contents
 from hub.amqp.protocol.framing import decode_method
-from hub.amqp.protocol.incoming import (
-    DELIVER,
-    BodyAssembly,
-    ContentHead,
-    DeliverMethod,
-    decode_deliver,
-    decode_head,
-)
+from hub.amqp.protocol.incoming import DELIVER, decode_deliver
 from hub.amqp.protocol.outbox import Outbox
 from hub.amqp.protocol.outgoing import MessageEncoder
 from hub.amqp.protocol.reply import Reply
@@ -72,10 +67,7 @@ class ChannelState:
         self._encoder = MessageEncoder(number, frame_max)
         self._subscriptions: dict[bytes, Subscription] = {}
         self._next_subscription = 1
-        # A message that is under way: its method, then also its header, then also its body.
-        self._method: DeliverMethod | commands.Basic.Return | None = None
-        self._head: ContentHead | None = None
-        self._assembly: BodyAssembly | None = None
+        self._contents = Contents(server, body_limit)
 
     @property
     def unanswered(self) -> int:
@@ -189,10 +181,10 @@ class ChannelState:
         Raises:
             ProtocolViolation: It makes no sense here.
         """
-        if self._method is not None:
+        if self._contents.under_way:
             raise ProtocolViolation(self._server, "a method in the middle of a message")
         if payload.startswith(DELIVER):
-            self._method = decode_deliver(self._server, payload)
+            self._contents.begin(decode_deliver(self._server, payload))
             return
         method = decode_method(self._server, payload)
         match method:
@@ -200,7 +192,7 @@ class ChannelState:
                 taken = isinstance(method, commands.Basic.Ack)
                 self._confirms.answered(method.delivery_tag or 0, multiple=method.multiple, taken=taken)
             case commands.Basic.Return():
-                self._method = method
+                self._contents.begin(method)
             case commands.Basic.Cancel():
                 self._cancelled_by_server(method.consumer_tag or "")
             case commands.Channel.Close():
@@ -220,12 +212,9 @@ class ChannelState:
         Raises:
             ProtocolViolation: It makes no sense here.
         """
-        if self._method is None or self._head is not None:
-            raise ProtocolViolation(self._server, "a content header without its method")
-        self._head = head = decode_head(self._server, payload)
-        self._assembly = BodyAssembly(head.body_size, self._body_limit)
-        if not head.body_size:
-            self._message_complete(self._method, head, self._assembly)
+        content = self._contents.header(payload)
+        if content is not None:
+            self._arrived(content)
 
     def body_frame(self, payload: bytes) -> None:
         """Handles a body frame.
@@ -233,12 +222,9 @@ class ChannelState:
         Raises:
             ProtocolViolation: It makes no sense here.
         """
-        if self._method is None or self._head is None or self._assembly is None:
-            raise ProtocolViolation(self._server, "a body without its header")
-        if not self._assembly.add(payload):
-            raise ProtocolViolation(self._server, "a body that is longer than its header says")
-        if self._assembly.complete:
-            self._message_complete(self._method, self._head, self._assembly)
+        content = self._contents.body(payload)
+        if content is not None:
+            self._arrived(content)
 
     def lost(self, error: LinkLost) -> None:
         """The connection is gone: everybody who waits hears of it."""
@@ -248,7 +234,7 @@ class ChannelState:
 
     def _check_open(self) -> None:
         if self.closed is not None:
-            raise self.closed
+            raise copy(self.closed)  # a traceback belongs to one raise
         if self._closing:
             raise LinkLost(self._server, "the channel is closing")
 
@@ -260,23 +246,21 @@ class ChannelState:
         if self.closed is None and not self._closing:
             self._outbox.add(frames)
 
-    def _message_complete(
-        self, method: DeliverMethod | commands.Basic.Return, head: ContentHead, assembly: BodyAssembly
-    ) -> None:
-        self._method = self._head = self._assembly = None
-        if isinstance(method, commands.Basic.Return):
-            reason = f"{method.reply_code} {method.reply_text}: there is no such queue"
-            self._confirms.returned(head.message_id, method.routing_key or "", reason)
+    def _arrived(self, content: Content) -> None:
+        carrier, head = content.carrier, content.head
+        if isinstance(carrier, commands.Basic.Return):
+            reason = f"{carrier.reply_code} {carrier.reply_text}: there is no such queue"
+            self._confirms.returned(head.message_id, carrier.routing_key or "", reason)
             return
-        tag = method.delivery_tag
-        subscription = self._subscriptions.get(method.consumer_tag)
+        tag = carrier.delivery_tag
+        subscription = self._subscriptions.get(carrier.consumer_tag)
         if subscription is None or not subscription.active:
             self._settle(nack_frames(self.number, [tag]))
-        elif assembly.oversize:
+        elif content.oversize:
             subscription.oversize += 1
             self._settle(reject_frames(self.number, [tag], requeue=False))
         else:
-            subscription.deliver(Received(tag, assembly.body(), head.message_id, method.redelivered, head.headers))
+            subscription.deliver(Received(tag, content.body, head.message_id, carrier.redelivered, head.headers))
 
     def _deactivate(self, subscription: Subscription) -> bool:
         if not subscription.active or self.closed is not None or self._closing:

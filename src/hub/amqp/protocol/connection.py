@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Final, final
 
 from pamqp import base, commands, constants, heartbeat
@@ -93,7 +94,7 @@ class ConnectionState:
             TooManyChannels: There are no more numbers.
         """
         if self.closed is not None:
-            raise self.closed
+            raise copy(self.closed)  # a traceback belongs to one raise
         if self.tuning is None or self._closing:
             raise LinkLost(self._server, "the connection is not open")
         numbers = range(1, self.tuning.channel_max + 1)

@@ -1,11 +1,11 @@
-"""Messages out of frames. The hot path of consuming: only what is used of a delivery is decoded."""
+"""Reading the frames of messages. The hot path of consuming: only what is used of a delivery is decoded."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
 from struct import Struct
-from typing import Final, NamedTuple, final
+from typing import Final, NamedTuple
 
 from pamqp import commands, decode
 
@@ -113,29 +113,3 @@ def _decode_table(table: bytes) -> Mapping[str, object]:
     except Exception:  # noqa: BLE001 - see decode_head; what pamqp raises for garbage is not a closed list
         return {}
     return headers
-
-
-@final
-class BodyAssembly:
-    """Collects the body frames of one message; a body over the limit is counted and thrown away."""
-
-    __slots__ = ("_missing", "_pieces", "oversize")
-
-    def __init__(self, size: int, limit: int) -> None:
-        self.oversize = size > limit
-        self._missing = size
-        self._pieces: list[bytes] = []
-
-    def add(self, piece: bytes) -> bool:
-        """Takes a body frame's payload; returns whether there was room for it."""
-        self._missing -= len(piece)
-        if not self.oversize:
-            self._pieces.append(piece)
-        return self._missing >= 0
-
-    @property
-    def complete(self) -> bool:
-        return self._missing == 0
-
-    def body(self) -> bytes:
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
