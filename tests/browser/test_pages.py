@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from examples.digits.pictures import split
 from tests.browser.conftest import Addresses, Browser
 
 PATIENCE = 20_000
@@ -43,6 +44,18 @@ def test_try_it_out_gets_the_models_answer(hub_up: Addresses, browser: Browser) 
     answer = operation.locator(".live-responses-table")
     expect(answer.locator(".response-col_status").nth(1)).to_contain_text("200", timeout=PATIENCE)
     expect(answer).to_contain_text("Processed message: from the page", timeout=PATIENCE)
+
+
+def test_the_example_on_the_page_is_a_real_digit_that_the_model_recognises(hub_up: Addresses, browser: Browser) -> None:
+    page = browser.page
+    page.goto(hub_up.docs)
+    operation = page.locator("#operations-Digits-call_Digits")
+    operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
+    operation.locator(".btn.execute").click()  # as it stands: what is sent is the model's own example
+    answer = operation.locator(".live-responses-table")
+    expect(answer.locator(".response-col_status").nth(1)).to_contain_text("200", timeout=PATIENCE)
+    _, held_out = split()
+    expect(answer).to_contain_text(f'"label": {held_out.labels[0]}', timeout=PATIENCE)
 
 
 def test_a_bad_request_is_explained_on_the_page(hub_up: Addresses, browser: Browser) -> None:

@@ -53,10 +53,10 @@ class FakeWatch(AsyncIterator[ModelsSnapshot]):
         self._seen = 0
         self._news = Event()
 
-    def tell(self, name: ModelName, contract: Contract, *, live: int = 1) -> None:
+    def tell(self, name: ModelName, contract: Contract, *, live: int = 1, example: str = "") -> None:
         """Says that a model has so many live instances (0: it is only remembered)."""
         counts: Mapping[InstanceState, int] = {InstanceState.LIVE: live} if live else {}
-        self._known[name] = KnownModel(name=name, contract=contract, instances=counts)
+        self._known[name] = KnownModel(name=name, contract=contract, instances=counts, example=example)
         self.tell_again()
 
     def tell_again(self) -> None:
@@ -100,8 +100,8 @@ class Stage:
             await self.tg.start(self._instance, name, answer, name=f"hub.test instance {name}")
         await self.tell(name, contract, live=live)
 
-    async def tell(self, name: ModelName, contract: Contract, *, live: int) -> None:
-        self.watch.tell(name, contract, live=live)
+    async def tell(self, name: ModelName, contract: Contract, *, live: int, example: str = "") -> None:
+        self.watch.tell(name, contract, live=live, example=example)
         with fail_after(5):
             await self.catalog.changed()
 

@@ -56,6 +56,26 @@ async def test_every_live_model_is_described_with_its_real_fields(stage: Stage) 
     assert "messages" in schemas["ModelA.examples.model_a.v1.ModelARequest"]["properties"]
 
 
+async def test_the_example_of_a_model_is_its_own(stage: Stage) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1, example='{"messages": "from the author"}')
+    assert example_of_model_a(await document(stage)) == {"messages": "from the author"}
+    await stage.tell(MODEL_A, CONTRACT_A, live=1, example='{"messages": "another"}')
+    assert example_of_model_a(await document(stage)) == {"messages": "another"}
+
+
+@pytest.mark.parametrize("example", ['{"pixels": []}', "no JSON", '{"messages": 7}'])
+async def test_an_example_that_the_model_would_not_take_is_left_out(stage: Stage, example: str) -> None:
+    await stage.tell(MODEL_A, CONTRACT_A, live=1, example=example)
+    assert set(example_of_model_a(await document(stage))) == {"messages"}
+    assert isinstance(example_of_model_a(await document(stage))["messages"], str)
+
+
+def example_of_model_a(found: dict[str, Any]) -> dict[str, Any]:
+    body = found["paths"]["/v1/models/ModelA"]["post"]["requestBody"]["content"]["application/json"]
+    example: dict[str, Any] = body["example"]
+    return example
+
+
 async def test_every_reference_leads_somewhere(stage: Stage) -> None:
     await stage.tell(MODEL_A, CONTRACT_A, live=1)
     await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
