@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -55,8 +55,10 @@ def anyio_backend(case: Case) -> object:
 
 
 @pytest.fixture
-def stage(case: Case, request: pytest.FixtureRequest) -> Stage:
-    return case.stage(request)
+def stage(case: Case, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    it = case.stage(request)
+    yield it
+    it.clear()
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import anyio
+from anyio.from_thread import start_blocking_portal
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
+from hub.amqp import AmqpAddress, AmqpOptions, connect
 from hub.brokers import BrokerOptions, open_broker
 from hub.brokers.memory import MemoryBroker
 from hub.ports import Broker, Consumer, Delivery, Publication, QueueDepth
@@ -21,6 +24,9 @@ PATIENCE = 30.0
 """Seconds that any one wait of the suite may take; a real broker on a busy machine is slow at times."""
 
 
+_made: list[ModelName] = []
+
+
 class Stage(Protocol):
     """One adapter, with the means to break its link."""
 
@@ -28,6 +34,10 @@ class Stage(Protocol):
 
     def outage(self, broker: Broker) -> AbstractAsyncContextManager[None]:
         """While the block runs, the server cannot be reached, and the link is broken."""
+        ...
+
+    def clear(self) -> None:
+        """Deletes the queues that a test has made."""
         ...
 
 
@@ -42,6 +52,10 @@ class MemoryStage(Stage):
         assert isinstance(broker, MemoryBroker)
         with broker.outage():
             yield
+
+    @override
+    def clear(self) -> None:
+        _made.clear()
 
 
 class RabbitStage(Stage):
@@ -78,10 +92,27 @@ class RabbitStage(Stage):
         finally:
             proxy.accept()
 
+    @override
+    def clear(self) -> None:
+        """In an event loop of its own, so that it serves tests on either backend."""
+        queues = [name for queue in _made for name in (queue, dead(queue))]
+        _made.clear()
+        with start_blocking_portal() as portal:
+            portal.call(_delete, self._parts.geturl(), queues)
+
 
 def new_queue() -> ModelName:
     """A queue name that no other test uses, so that servers can be shared."""
-    return ModelName(f"t{uuid4().hex}")
+    queue = ModelName(f"t{uuid4().hex}")
+    _made.append(queue)
+    return queue
+
+
+async def _delete(url: str, queues: Sequence[str]) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with connect(AmqpAddress.parse(url), AmqpOptions()) as connection, connection.channel() as channel:
+            for queue in queues:
+                await channel.delete_queue(queue)
 
 
 def message(queue: str, body: bytes = b"", *, message_id: str = "", **headers: str | int) -> Publication:
