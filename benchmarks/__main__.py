@@ -1,0 +1,44 @@
+"""Runs the benchmarks, one after the other, against a RabbitMQ and a Redis of their own: `make bench`.
+
+Only ratios within one run count: quote a figure beside its peer or its limit. Name benchmarks to run just those, as in
+`make bench ARGS="tasks transcoder"`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from tests.support.rabbitmq import rabbitmq
+from tests.support.redis import redis
+
+NAMES = ("transcoder", "stores", "amqp", "tasks")
+
+
+def run(name: str, *arguments: str) -> None:
+    print(f"\n== {name} {' '.join(arguments[2:])}", flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    names = parser.parse_args().names or NAMES
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
+    if "transcoder" in names:
+        run("transcoder")
+    if {"stores", "amqp", "tasks"} & set(names):
+        with rabbitmq() as broker, redis() as store:
+            if "stores" in names:
+                run("stores", store.url)
+            if "amqp" in names:
+                run("amqp", broker.url)
+            if "tasks" in names:
+                for backend in ("asyncio", "trio"):
+                    run("tasks", broker.url, store.url, "--backend", backend)
+
+
+if __name__ == "__main__":
+    main()
