@@ -38,12 +38,18 @@ def test_each_setting_is_shown_with_its_source(in_an_empty_folder: Path, monkeyp
     monkeypatch.setenv("HUB_PING_MISSES", "4")
     monkeypatch.setenv("HUB_TOKEN", "s3cret")
     settings = UpSettings(ping_period=5, ping_misses=4, registry_port=9, token="s3cret")
-    lines = {line.name: line for line in describe(settings, ["config", "show", "--registry-port=9"])}
+    lines = {line.name: line for line in describe(UpSettings, settings, ["config", "show", "--registry-port=9"])}
     assert (lines["ping_period"].value, lines["ping_period"].source) == ("5", "hub.toml")
     assert (lines["ping_misses"].value, lines["ping_misses"].source) == ("4", "environment HUB_PING_MISSES")
     assert (lines["registry_port"].value, lines["registry_port"].source) == ("9", "command line")
     assert lines["backend"].source == "default"
     assert "s3cret" not in lines["token"].value
+
+
+def test_defaults_are_those_of_the_component() -> None:
+    lines = {line.name: line for line in describe(GatewaySettings, UpSettings(), ["config", "show", "gateway"])}
+    assert lines["broker_url"].value == "amqp://guest:***@127.0.0.1:5672/"
+    assert "registry_port" not in lines
 
 
 def test_passwords_in_urls_are_hidden() -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import structlog
 from anyio import create_task_group
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from hub.cli.load import load_model
 from hub.cli.options import broker_options
-from hub.cli.sources import check_names, describe, layers
+from hub.cli.sources import COMPONENTS, check_names, describe, layers
 from hub.errors import HubError
 from hub.lifecycle import kept_open, run_process
 from hub.logs import configure_logging
@@ -26,8 +26,8 @@ START_PATIENCE: Final = 60.0
 """Seconds that a registry or a gateway tries for its store when it starts; then exit code 3."""
 
 _EPILOGUE = (
-    "Each option can also be given as HUB_<NAME> in the environment, or as a key in hub.toml "
-    "(or the file that HUB_CONFIG names). The command line wins over the environment, the environment over the file."
+    "Each option can also be given in the environment (--ping-period as HUB_PING_PERIOD) or in hub.toml (as ping_period), "
+    "or the file that HUB_CONFIG names. The command line wins over the environment, the environment over the file."
 )
 
 app = App(
@@ -42,6 +42,7 @@ app.command(config)
 _log = structlog.get_logger("hub.cli")
 
 ModelTargets = Annotated[str, Parameter(env_var=(), help="Models to run, each as pkg.module:Class.")]
+Component = Annotated[Literal["up", "registry", "gateway", "model"], Parameter(env_var=(), help="Whose settings.")]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
 
 
@@ -129,10 +130,10 @@ def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> i
 
 
 @config.command
-def show(*, settings: UpSettings | None = None) -> None:
-    """Print every setting, and where its value comes from. Secrets are hidden."""
+def show(component: Component = "up", /, *, settings: UpSettings | None = None) -> None:
+    """Print every setting of a component, and where its value comes from. Secrets are hidden."""
     table = Table("setting", "value", "from")
-    for line in describe(settings or UpSettings(), sys.argv[1:]):
+    for line in describe(COMPONENTS[component], settings or UpSettings(), sys.argv[1:]):
         table.add_row(line.name, line.value, line.source)
     Console().print(table)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,10 +14,18 @@ from cyclopts import App
 from cyclopts.config import Env, Toml
 
 from hub.errors import ConfigurationError
-from hub.settings import UpSettings, shown
+from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings, shown
 
 ENV_PREFIX: Final = "HUB_"
 HIDDEN: Final = "***"
+
+COMPONENTS: Final[Mapping[str, type[ProcessSettings]]] = {
+    "up": UpSettings,
+    "registry": RegistrySettings,
+    "gateway": GatewaySettings,
+    "model": ModelSettings,
+}
+"""What each command is set by."""
 
 _NOT_SETTINGS: Final = frozenset({"HUB_CONFIG"})
 _TEST_PREFIX: Final = "HUB_TEST_"
@@ -75,20 +83,26 @@ class Shown:
     source: str
 
 
-def describe(settings: UpSettings, arguments: Sequence[str]) -> list[Shown]:
-    """Each setting, its value with secrets hidden, and where the value came from."""
+def describe(component: type[ProcessSettings], settings: UpSettings, arguments: Sequence[str]) -> list[Shown]:
+    """Each setting of a component, its value with secrets hidden, and where the value came from.
+
+    Args:
+        component: The settings class; its defaults may differ from those of `hub up`.
+        settings: What the command line, the environment and the file say.
+        arguments: The command line.
+    """
     given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
     found = _sources()
     lines: list[Shown] = []
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if field.metadata.get("secret") and value:
-            value = shown(value) if "://" in value else HIDDEN
+    for field in fields(component):
         option = "--" + field.name.replace("_", "-")
         if option in given or f"--no-{option[2:]}" in given:
             source = "command line"
         else:
             source = found.get(field.name, "default")
+        value: object = getattr(component if source == "default" else settings, field.name)
+        if field.metadata.get("secret") and value:
+            value = shown(str(value)) if "://" in str(value) else HIDDEN
         lines.append(Shown(field.name, "" if value is None else str(value), source))
     return lines
 
