@@ -64,6 +64,22 @@ class InvalidName(HubError):
         )
 
 
+class UnknownModel(HubError):
+    """No model of this name has ever logged in."""
+
+    code = "unknown_model"
+    status = 404
+    title = "Unknown model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    @override
+    def __str__(self) -> str:
+        return f"there is no model {self.model!r}; GET /v1/models lists the ones that are alive"
+
+
 class LinkLost(HubError):
     """The connection to the broker or the store broke, was refused, or fell silent.
 

@@ -12,9 +12,9 @@ import structlog
 from anyio import Event
 
 from hub.contract.errors import InvalidContract
-from hub.errors import HubError
+from hub.errors import HubError, UnknownModel
 from hub.gateway.codec import Codec
-from hub.gateway.errors import CatalogMissing, ModelNotAlive, UnknownModel
+from hub.gateway.errors import CatalogMissing, ModelNotAlive
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.vocabulary import Fingerprint, ModelName
 

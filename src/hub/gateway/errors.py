@@ -12,23 +12,6 @@ from hub.vocabulary import TaskState
 
 
 @final
-class UnknownModel(HubError):
-    """No model of that name was ever seen."""
-
-    code = "unknown_model"
-    status = 404
-    title = "Unknown model"
-
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
-
-    @override
-    def __str__(self) -> str:
-        return f"there is no model {self.model!r}; GET /v1/models lists the ones that are alive"
-
-
-@final
 class ModelNotAlive(HubError):
     """The model is known, and none of its instances is alive."""
 

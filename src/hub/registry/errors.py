@@ -98,23 +98,6 @@ class InvalidLogin(HubError):
 
 
 @final
-class UnknownModel(HubError):
-    """No model of this name has ever logged in."""
-
-    code = "unknown_model"
-    status = 404
-    title = "Unknown model"
-
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
-
-    @override
-    def __str__(self) -> str:
-        return f"no model named {self.model!r} is known here; GET /v1/models lists those that are"
-
-
-@final
 class RegistryRefused(HubError):
     """The registry answered a call of its client with an error that a new try will not change."""
 

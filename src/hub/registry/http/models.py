@@ -8,9 +8,9 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
+from hub.errors import UnknownModel
 from hub.registry.bodies import InstanceBody, ModelBody, ModelsBody, QueueBody
 from hub.registry.depths import QueueDepths
-from hub.registry.errors import UnknownModel
 from hub.registry.http.documented import NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
 from hub.registry.roll import Roll

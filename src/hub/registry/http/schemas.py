@@ -12,10 +12,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from hub.contract import Contract, differences
+from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
 from hub.ports import KnownContract
 from hub.registry.bodies import PROTOBUF, CheckBody, CheckReply, SchemaBody
-from hub.registry.errors import UnknownModel
 from hub.registry.http.documented import reply
 from hub.registry.roll import Roll
 from hub.vocabulary import Fingerprint, ModelName
