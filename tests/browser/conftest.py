@@ -92,8 +92,8 @@ def open_browser(
     profile: Path, *, scheme: ColourScheme = "light", size: tuple[int, int] = (1280, 900)
 ) -> Generator[Browser]:
     """Chromium with a fresh profile. Requests to other machines are refused and noted, as are errors of the page."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert executable is not None, "install chromium (apt-get install chromium)"
+    executable = shutil.which(os.environ.get("HUB_TEST_CHROMIUM", "chromium"))
+    assert executable is not None, "install chromium (apt-get install chromium), or name one in HUB_TEST_CHROMIUM"
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             profile,
