@@ -51,7 +51,7 @@ async def serving(broker: FakeBroker, context: ssl.SSLContext) -> AsyncGenerator
         port = listener.extra(SocketAttribute.local_port)
         secure = TLSListener(listener.listeners[0], context, standard_compatible=False)
         async with anyio.create_task_group() as tg:
-            tg.start_soon(secure.serve, serve, name="hub.test tls server")
+            tg.start_soon(secure.serve, serve, name="hub.test tls server")  # noqa: ASYNC113 - it listens already
             yield port
             tg.cancel_scope.cancel()
 
