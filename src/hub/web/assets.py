@@ -13,11 +13,11 @@ from pathlib import PurePosixPath
 from typing import Final
 
 _MEDIA_TYPES: Final = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css",
+    ".js": "text/javascript",
     ".svg": "image/svg+xml",
-    ".txt": "text/plain; charset=utf-8",
-    "": "text/plain; charset=utf-8",
+    ".txt": "text/plain",
+    "": "text/plain",
 }
 
 

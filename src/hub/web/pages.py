@@ -50,7 +50,7 @@ def _page(name: str, if_none_match: str | None, **values: str) -> Response[bytes
     }
     if etag_matches(if_none_match, etag):
         return Response(b"", status_code=304, headers=headers)
-    return Response(html, media_type="text/html; charset=utf-8", headers=headers)
+    return Response(html, media_type="text/html", headers=headers)
 
 
 @cache
