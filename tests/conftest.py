@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import anyio
 import pytest
+from hypothesis import settings
 
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.redis import Redis, redis
@@ -20,6 +21,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and not _SERVERS_TO_BREAK.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.kills_servers)
+
+
+settings.register_profile("hub", deadline=None)  # an example may take long on a busy machine; pytest-timeout bounds it
+settings.load_profile("hub")
 
 
 @pytest.fixture(
