@@ -130,7 +130,7 @@ async def test_a_held_out_digit_is_recognised_through_four_processes(hub: Hub) -
     _, held_out = split()
     picture = {"pixels": held_out.pixels[0].tolist()}
     with fail_after(PATIENCE):
-        async with instances(hub, "examples.digits:Digits", 1):
+        async with instances(hub, "examples.digits:Digits", 2):
             reply = await hub.http.post(f"{hub.gateway}/v1/models/Digits", json=picture)
     assert reply.status_code == 200, reply.text
     assert reply.json()["label"] == held_out.labels[0]
