@@ -22,6 +22,7 @@ from tests.support.server import free_port
 from tests.system.processes import HubProcess, hub_process
 
 PING_PERIOD = 2.0
+LOAD = 120
 PATIENCE = 90.0
 """Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""
 
@@ -145,16 +146,19 @@ async def test_no_accepted_task_is_lost_when_an_instance_is_killed_under_load(hu
 
     with fail_after(PATIENCE):
         async with instances(hub, "tests.system.models:Echo", 2) as (victim, _):
-            for number in range(200):
-                ids.append(await hub.submit("Echo", {"messages": f"0.02 {number}"}))
-                if number == 60:
+            pings = f"{await up(victim)}/ping"
+            for number in range(LOAD):
+                ids.append(await hub.submit("Echo", {"messages": f"0.3 {number}"}))
+                if number == LOAD // 2:
+                    while (await hub.http.get(pings)).json()["in_flight"] == 0:
+                        ids.append(await hub.submit("Echo", {"messages": "0.3 more"}))
                     victim.kill()
             with fail_after(PING_PERIOD + 1.5):  # one period, and what the refused ping itself takes
                 await hub.until_listed("Echo", 1)
             async with create_task_group() as tg:
                 for task_id in ids:
                     tg.start_soon(follow, task_id)
-    assert Counter(task["state"] for task in tasks) == {"succeeded": 200}
+    assert Counter(task["state"] for task in tasks) == {"succeeded": len(ids)}
     assert {task["id"] for task in tasks} == set(ids)
     assert max(task["attempt"] for task in tasks) == 2  # some were in the victim's hands
 
