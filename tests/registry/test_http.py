@@ -170,7 +170,7 @@ async def test_a_body_over_the_limit_is_a_413(registry: ServedRegistry) -> None:
         content=b'{"contract": "' + b"x" * 5_000_000,
         headers={"Content-Type": "application/json"},
     )
-    problem(reply, 413, "request_entity_too_large")
+    problem(reply, 413, "content_too_large")
 
 
 @pytest.mark.parametrize("path", ["/v1/models/Nobody", "/v1/schemas/Nobody", "/v1/nothing"])

@@ -16,6 +16,14 @@ from hub.errors import HubError
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
+_PHRASES: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+"""RFC 9110's names of the statuses that Python's `HTTPStatus` called otherwise before 3.13."""
+
 _log = structlog.get_logger("hub.http")
 
 
@@ -53,11 +61,12 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
     status = HTTPStatus(error.status_code)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _on_bug(request, error)
+    phrase = _PHRASES.get(status, status.phrase)
     return problem(
         status,
-        code=status.name.lower(),
-        title=status.phrase,
-        detail=str(error.detail) or status.phrase,
+        code=phrase.lower().replace(" ", "_").replace("-", "_").replace("'", ""),
+        title=phrase,
+        detail=str(error.detail) or phrase,
         facts={"errors": error.extra} if error.extra else None,
         headers=dict(error.headers or {}),
     )
