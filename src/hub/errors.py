@@ -142,6 +142,22 @@ class QueueFull(PublishRefused):
     title = "The queue of the model is full"
 
 
+class UnknownQueue(HubError):
+    """The broker has no such queue: no instance of the model has ever connected to it, or somebody deleted the queue."""
+
+    code = "unknown_queue"
+    status = 404
+    title = "The queue does not exist"
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(queue)
+        self.queue = queue
+
+    @override
+    def __str__(self) -> str:
+        return f"the broker has no queue {self.queue!r}; check the name of the model and the URL of the broker"
+
+
 class Undecodable(HubError):
     """Bytes from the broker or the store are not the protobuf message that belongs there."""
 

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from hub.contract.contract import Contract
 from hub.errors import PublishRefused
-from hub.task import Outcome, Task, TaskRecord
+from hub.task import Outcome, Progress, Task, TaskRecord
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
 # --- broker ---------------------------------------------------------------------------------------------------------
@@ -30,12 +30,19 @@ from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """A message on its way to a queue. `message_id` and `timestamp` (Unix seconds) are for people who look at queues."""
+    """A message on its way to a queue. `message_id` and `timestamp` (Unix seconds) are for people who look at queues.
+
+    Attributes:
+        queue: A model's queue, or the queue of its dead letters (`hub.vocabulary.dead_letter_queue`).
+        delay: Seconds that the broker keeps the message before it is on the queue of its model, at least; the broker may
+            take up to twice as long. 0: no delay.
+    """
 
     queue: str
     body: bytes
     message_id: str
     timestamp: float
+    delay: float = 0.0
     headers: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
 
 
@@ -59,10 +66,17 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """One queue as the broker sees it: messages that wait for a consumer, and how many consumers there are."""
+    """The queue of a model as the broker sees it.
+
+    Attributes:
+        ready: Messages that wait for a consumer.
+        consumers: Subscriptions.
+        dead: Messages in its dead-letter queue.
+    """
 
     ready: int
     consumers: int
+    dead: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +123,19 @@ class Consumer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Dead letters that nobody else gets to see for now, oldest first; `consumer.ack` removes them for good.
+
+    Attributes:
+        total: How many there were in all.
+    """
+
+    consumer: Consumer
+    deliveries: Sequence[Delivery]
+    total: int
+
+
 class Broker(Protocol):
     async def declare(self, queue: ModelName) -> None:
         """Creates the durable queue and its dead-letter queue `<queue>.dead`, if they do not exist.
@@ -140,6 +167,18 @@ class Broker(Protocol):
         """
         ...
 
+    def dead_letters(self, queue: ModelName, *, limit: int) -> AbstractAsyncContextManager[DeadLetters]:
+        """Holds the oldest dead letters of a model, at most `limit` of them, while the block runs.
+
+        Leaving the block puts back what was not acked, where it was, as often as anyone likes: nothing ages by being
+        looked at. Two of these at once see different letters.
+
+        Raises:
+            LinkLost: On entry, when the broker cannot be reached, or later when the link breaks.
+            UnknownQueue: On entry: the model has no dead-letter queue.
+        """
+        ...
+
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
         """The depth of each queue now; `None` for a queue that does not exist."""
         ...
@@ -159,10 +198,41 @@ class Absent(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The answer to `ResultStore.start`: run it if `state` is `RUNNING`; `None` means the task was withdrawn."""
+    """The answer to `ResultStore.start`.
+
+    Attributes:
+        state: `RUNNING`: run it. `QUEUED`: do not, its attempts are used up, and nothing was changed or counted.
+            `None`: the task was withdrawn. Anything else: the task has ended.
+        attempt: Which run this is; when it is none, how many there were.
+        retries: See `TaskRecord.retries`.
+    """
 
     state: TaskState | None
     attempt: int
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedBack:
+    """A run that ended without an outcome and is no sign of trouble: it does not count against the attempts of its task.
+
+    Attributes:
+        attempt: Which run; a later one that has begun meanwhile is not disturbed.
+        retry_at: Of a run that failed and is to be tried again: when, in Unix seconds. `None`: a drain handed it back.
+    """
+
+    task_id: TaskId
+    attempt: int
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressReport:
+    """What run number `attempt` of a task says of itself."""
+
+    task_id: TaskId
+    attempt: int
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,23 +256,62 @@ class ResultStore(Protocol):
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
         """Writes a `queued` record for each task, never over an existing one.
 
+        The record of a task with an idempotency key is `pending` until `accept`. One that is still pending after
+        `hub.stores.options.PENDING_TTL` seconds, untouched, was left behind by a submit that died: it is written over.
+
         Returns:
             For each task `None` when the record was written, or the record that was there already.
         """
         ...
 
-    async def withdraw(self, task_ids: Sequence[TaskId]) -> None:
+    async def accept(self, tasks: Sequence[Task]) -> None:
+        """The messages of these tasks are confirmed: their records are `pending` no more."""
+        ...
+
+    async def withdraw(self, tasks: Sequence[Task]) -> None:
         """Takes back records whose task could not be published. A task that turns up nevertheless is not started.
 
-        Records that are no longer `queued` stay. A withdrawn id is `Absent.UNKNOWN` to everybody else.
+        Records that are no longer `queued`, or were written by another submit (`Task.created_at` tells), stay. A
+        withdrawn id is `Absent.UNKNOWN` to everybody else, and may be created again.
         """
         ...
 
-    async def start(self, tasks: Sequence[Task], instance: InstanceId) -> Sequence[Start]:
-        """Counts one more attempt of each task and marks it `running` on `instance`.
+    async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
+        """Counts one more attempt of each task and marks it `running` on `instance`, whom `ended` tells of its end.
 
-        A task whose record is terminal, or was withdrawn, is left as it is and not counted. A task whose record has
-        vanished (the store lost its data) gets a new one: the broker still vouches for it, so it was accepted.
+        A task whose record is terminal, or was withdrawn, or was written for another body (`Task.digest`), is left as it
+        is and not counted; neither is one of which `attempts` runs were started that were not handed back. A task whose
+        record has vanished (the store lost its data) gets a new one: the broker still vouches for it, so it was accepted.
+        """
+        ...
+
+    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
+        """Marks runs as ended without an outcome: their tasks are `queued` again, the number of the attempt stays.
+
+        Returns:
+            For each run whether its task waits for another one now; `False` when the task has ended, or is run elsewhere.
+        """
+        ...
+
+    async def report(self, reports: Sequence[ProgressReport]) -> None:
+        """Stores what running tasks say of themselves; reports of runs that are not the present one are dropped."""
+        ...
+
+    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        """Waits until tasks that `instance` has started have ended otherwise than by `finish` here, and says which.
+
+        They were cancelled, or expired, or finished by another instance, so nobody needs their runs any more. Each is
+        told at least once, also when it ended while the link was lost. Woken by the store, it never polls.
+        """
+        ...
+
+    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        """Makes tasks that are `dead`, or forgotten altogether, `queued` again, with all their attempts before them.
+
+        The one way out of a terminal state, for an operator who has repaired the reason. `revision` goes on.
+
+        Returns:
+            For each task whether it waits for a run now; `False` when its record says that it is not dead.
         """
         ...
 
@@ -230,12 +339,28 @@ class ResultStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds for the tasks of a model, as its instances say it. Durations are seconds.
+
+    Attributes:
+        concurrency: Tasks that one instance works on at a time.
+        default_timeout: Time from submit to outcome when the client does not set one; `None`: no deadline.
+        max_timeout: What a client may ask for at most; `None`: anything.
+    """
+
+    concurrency: int = 1
+    default_timeout: float | None = None
+    max_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceEntry:
     """One instance as it logged in.
 
     Attributes:
         url: The base of its HTTP routes, such as `http://10.0.0.7:40123`.
         example: A request that shows what the model does, as ProtoJSON, for documentation; empty if it has none.
+        terms: What holds for the tasks of its model.
     """
 
     id: InstanceId
@@ -244,6 +369,7 @@ class InstanceEntry:
     fingerprint: Fingerprint
     logged_in_at: float
     example: str = ""
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
+from typing_extensions import override
 
 from hub.errors import ConfigurationError
 from hub.http.bind import Bind
@@ -46,6 +47,9 @@ class ProcessSettings:
     tls_certificate: Annotated[Path | None, Parameter(help="PEM chain; with --tls-key our HTTP is HTTPS.")] = None
     tls_key: Annotated[Path | None, Parameter(help="PEM private key of --tls-certificate.")] = None
 
+    def __post_init__(self) -> None:
+        """Refuses combinations that cannot work; each class of the family checks its own and calls the next."""
+
     def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> Bind:
         """Where to listen.
 
@@ -77,6 +81,9 @@ class BrokerSettings:
         int | None, Parameter(help="Messages in one queue at most; the broker refuses more.")
     ] = None
     heartbeat: Annotated[int, Parameter(help="Seconds between heartbeats on a link to the broker.")] = 15
+    consumer_timeout: Annotated[
+        float, Parameter(help="RabbitMQ's consumer_timeout in seconds; every run has to end before.")
+    ] = 1800.0
 
 
 @Parameter(name="*")
@@ -107,7 +114,9 @@ class RegistrySettings(BrokerSettings, ProcessSettings):
         str, Parameter(help="Networks that instances may be in, comma-separated; empty: loopback, or any with a token.")
     ] = ""
 
+    @override
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.ping_timeout < self.ping_period:
             raise ConfigurationError(
                 f"ping_timeout ({self.ping_timeout:g} s) must be above 0 and below ping_period ({self.ping_period:g} s)"
@@ -156,7 +165,33 @@ class GatewaySettings(StoreSettings, BrokerSettings, ProcessSettings):
     body_limit: Annotated[int, Parameter(help="Bytes of a request body at most.")] = 16 * 1024 * 1024
     call_wait: Annotated[float, Parameter(help="Seconds that a synchronous call waits for its outcome.")] = 60.0
     publish_patience: Annotated[float, Parameter(help="Seconds that a submit waits for the broker.")] = 5.0
-    result_ttl: Annotated[float, Parameter(help="Seconds that an outcome is kept.")] = DEFAULT_RESULT_TTL
+    result_ttl: Annotated[float, Parameter(help="Seconds that an outcome is kept when the client does not say.")] = (
+        DEFAULT_RESULT_TTL
+    )
+    result_ttl_min: Annotated[float, Parameter(help="Least seconds that a client may ask an outcome to be kept.")] = (
+        60.0
+    )
+    result_ttl_max: Annotated[float, Parameter(help="Most seconds that a client may ask an outcome to be kept.")] = (
+        7 * DEFAULT_RESULT_TTL
+    )
+    queue_limit: Annotated[
+        int,
+        Parameter(help="Messages that wait in a queue, above which the gateway refuses more with 429; 0: no limit."),
+    ] = 10_000
+    cancel_on_disconnect: Annotated[
+        bool, Parameter(help="Cancel the task of a synchronous call whose client hangs up.")
+    ] = True
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.result_ttl_min <= self.result_ttl <= self.result_ttl_max:
+            raise ConfigurationError(
+                f"result_ttl ({self.result_ttl:g} s) must be between result_ttl_min ({self.result_ttl_min:g} s, above 0) "
+                f"and result_ttl_max ({self.result_ttl_max:g} s)"
+            )
+        if self.queue_limit < 0:
+            raise ConfigurationError(f"queue_limit is {self.queue_limit}; use 0 for no limit, or a positive number")
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -191,7 +226,16 @@ class ModelSettings(StoreSettings, BrokerSettings, ProcessSettings):
         float, Parameter(help="Seconds to try for broker, store and registry at start; then exit code 3.")
     ] = 60.0
     drain_grace: Annotated[float, Parameter(help="Seconds that running tasks have to finish at shutdown.")] = 30.0
+    attempt_limit: Annotated[
+        int, Parameter(help="Runs of one task that may be cut short by a dying instance; then the task is dead.")
+    ] = 5
     debug: Annotated[bool, Parameter(help="Store tracebacks of failed tasks with their outcome.")] = False
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attempt_limit < 1:
+            raise ConfigurationError(f"attempt_limit is {self.attempt_limit}; a task needs at least 1 attempt")
 
     @property
     def instance_bind(self) -> Bind:

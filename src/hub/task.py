@@ -6,6 +6,7 @@ Times are Unix seconds (UTC) as floats, durations are seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -39,6 +40,11 @@ class Task:
     traceparent: str = ""
     tracestate: str = ""
     idempotency_key: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the body of a task with an idempotency key, to tell a repeated submit from another one; else empty."""
+        return sha256(self.body).hexdigest() if self.idempotency_key else ""
 
     def encode(self) -> bytes:
         message = task_pb2.Task(
@@ -164,12 +170,32 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run has come, by its own account.
+
+    Attributes:
+        fraction: Of the whole, from 0 to 1; `None` if that cannot be told.
+        message: For people; may be empty.
+        at: When it was said, in Unix seconds.
+    """
+
+    fraction: float | None
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
     """What the store knows of a task.
 
     Attributes:
         revision: Counts the changes of the record from 1; with the id, an ETag.
         attempt: Runs that were started so far; 0 while the task has never run.
+        retries: Runs that failed and were followed by another one because the model wants that.
+        retry_at: When a queued task is to run again, in Unix seconds; `None` if it may run at once.
+        progress: What the present run last said of itself.
+        digest: `Task.digest` of the submit that made it.
+        pending: Whether its message was not confirmed yet; only tasks with an idempotency key are ever seen so.
         instance: The instance that started the last run.
         updated_at: When `revision` was last raised.
         expires_at: From then on the store may have forgotten the task. Moves forward with each change.
@@ -188,6 +214,11 @@ class TaskRecord:
     deadline: float | None
     expires_at: float
     outcome: Outcome | None
+    retries: int = 0
+    retry_at: float | None = None
+    progress: Progress | None = None
+    digest: str = ""
+    pending: bool = False
 
 
 def _timestamp(seconds: float) -> Timestamp:

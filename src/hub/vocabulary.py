@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from hashlib import sha256
 from typing import NewType
 from uuid import UUID
 
@@ -20,7 +21,7 @@ InstanceId = NewType("InstanceId", str)
 """UUIDv7 of one start of one instance of a model."""
 
 TaskId = NewType("TaskId", str)
-"""UUIDv7 of one task, in canonical text form; sorts by creation time."""
+"""UUID of one task, in canonical text form: version 7, which sorts by creation time, or see `keyed_task_id`."""
 
 Fingerprint = NewType("Fingerprint", str)
 """SHA-256 of a canonical contract: 64 lower-case hexadecimal digits."""
@@ -61,8 +62,23 @@ def model_name(text: str) -> ModelName:
     return ModelName(text)
 
 
+def dead_letter_queue(model: str) -> str:
+    """The name of the queue that keeps what was given up of a model's tasks: `<model>.dead`."""
+    return f"{model}.dead"
+
+
 def new_task_id() -> TaskId:
     return TaskId(str(uuid_utils.uuid7()))
+
+
+def keyed_task_id(client: str, model: ModelName, key: str) -> TaskId:
+    """The one task id that an `Idempotency-Key` of a client stands for: a UUIDv8 (RFC 9562 section 5.8) out of all three.
+
+    Since the id follows from the key, "never over an existing record" is all that the store needs to know of keys.
+    """
+    named = sha256(f"{client}\0{model}\0{key}".encode()).digest()[:16]
+    number = int.from_bytes(named) & ~(0xF << 76) & ~(0x3 << 62) | (0x8 << 76) | (0x2 << 62)
+    return TaskId(str(UUID(int=number)))
 
 
 def new_instance_id() -> InstanceId:

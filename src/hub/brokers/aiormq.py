@@ -21,11 +21,11 @@ from hub.amqp.link import Link
 from hub.brokers.aiormq_consumer import AiormqConsumer
 from hub.brokers.aiormq_session import AiormqSession, open_session
 from hub.brokers.options import BrokerOptions
-from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, dead_letter_queue, queue_arguments
+from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, queue_arguments
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
 from hub.ports import Broker, BrokerStatistics, Consumer, Publication, QueueDepth
 from hub.supervision import unwrapped
-from hub.vocabulary import ModelName
+from hub.vocabulary import ModelName, dead_letter_queue
 
 FLUSH_GRACE: Final = 2.0
 """Seconds that settlements have to be written when a consumer's block is left."""

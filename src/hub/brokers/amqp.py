@@ -14,11 +14,11 @@ from hub.amqp import AmqpAddress, AmqpOptions, Channel, ChannelClosed, Connectio
 from hub.amqp.link import Link
 from hub.brokers.amqp_consumer import AmqpConsumer
 from hub.brokers.options import BrokerOptions
-from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, dead_letter_queue, queue_arguments
+from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, queue_arguments
 from hub.errors import ConfigurationError, PublishRefused
 from hub.ports import Broker, BrokerStatistics, Consumer, Publication, QueueDepth
 from hub.supervision import unwrapped
-from hub.vocabulary import ModelName
+from hub.vocabulary import ModelName, dead_letter_queue
 
 _ACCESS_REFUSED: Final = 403
 _NOT_FOUND: Final = 404

@@ -15,10 +15,9 @@ from typing_extensions import override
 from hub.brokers.memory_consumer import MemoryConsumer
 from hub.brokers.memory_queue import MemoryQueue
 from hub.brokers.options import BrokerOptions
-from hub.brokers.topology import dead_letter_queue
 from hub.errors import ConfigurationError, LinkLost, PublishRefused, QueueFull, Unroutable
 from hub.ports import Broker, BrokerStatistics, Consumer, Publication, QueueDepth
-from hub.vocabulary import ModelName
+from hub.vocabulary import ModelName, dead_letter_queue
 
 MAX_LENGTH: Final = 100_000
 """Messages that a queue holds when the options set no limit: memory is finite."""

@@ -14,11 +14,6 @@ from hub.brokers.options import BrokerOptions, QueueType
 DEAD_LETTER_EXCHANGE: Final = "hub.dead"
 
 
-def dead_letter_queue(queue: str) -> str:
-    """The name of the queue that keeps what was given up on `queue`."""
-    return f"{queue}.dead"
-
-
 def queue_arguments(options: BrokerOptions) -> dict[str, str | int]:
     """The `x-` arguments of a model's queue."""
     arguments: dict[str, str | int] = {
