@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
+from inspect import iscoroutinefunction
+from math import isfinite
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from google.protobuf.descriptor import Descriptor
@@ -14,6 +16,7 @@ from typing_extensions import override
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
 from hub.model.formats import type_arguments
+from hub.model.retry import Retry
 from hub.vocabulary import model_name
 
 Req = TypeVar("Req", bound=Message)
@@ -44,17 +47,30 @@ class Model(ABC, Generic[Req, Resp]):
     Attributes:
         name: Name of the model and of its queue. The name of the class unless it is set.
         concurrency: How many requests one instance processes at the same time; it takes no more tasks than that.
+        default_timeout: Seconds from submit to outcome when the client does not say (`Hub-Timeout`). Time in the queue
+            counts. `None`: no deadline.
+        max_timeout: What a client may ask for at most; below the broker's consumer timeout. `None`: anything.
+        retry: Which errors are worth another run. `None`: none, a failed task has failed.
+        run_in_process: Runs a plain `process_request` in a process of its own, which can be killed. See `docs/models.md`.
+        kill_grace: Seconds that such a process has to end a cancelled request by itself before it is killed.
     """
 
     name: ClassVar[str] = ""
     concurrency: ClassVar[int] = 1
+    default_timeout: ClassVar[float | None] = None
+    max_timeout: ClassVar[float | None] = None
+    retry: ClassVar[Retry | None] = None
+    run_in_process: ClassVar[bool] = False
+    kill_grace: ClassVar[float] = 0.5
 
     @abstractmethod
     def process_request(self, request: Req) -> Awaitable[Resp] | Resp:
         """Answers one request.
 
         Write it as `async def`, or as a plain `def`, which then runs in a worker thread. What it raises becomes the
-        failure of the task. It may be cancelled at any `await`; a thread is not interrupted, its answer is dropped.
+        failure of the task. When the task is cancelled or its deadline passes, an `async def` is cancelled at its next
+        `await`. A thread cannot be interrupted: its answer is dropped, and its place among the `concurrency` stays taken
+        until it returns; `hub.current_task().cancelled` tells it to. With `run_in_process` it is stopped for certain.
         """
         raise AssertionError  # pragma: no cover - a class that leaves it abstract has no objects
 
@@ -121,6 +137,7 @@ def _check(cls: type[Model[Any, Any]]) -> None:
         raise InvalidModel(
             cls.__qualname__, f"its concurrency is {cls.concurrency!r}", "Set `concurrency` to a whole number from 1"
         )
+    _check_times(cls)
     overridden = tuple(_overrides(cls, method) for method in ("get_request_format", "get_response_format"))
     repair = _REPAIR.format(name=cls.__name__)
     arguments = type_arguments(cls, Model)
@@ -132,6 +149,27 @@ def _check(cls: type[Model[Any, Any]]) -> None:
         if not (free or _is_generated(argument)):
             shown = getattr(argument, "__qualname__", None) or str(argument)
             raise InvalidModel(cls.__qualname__, f"its {what} is {shown}, which is no generated message class", repair)
+
+
+def _check_times(cls: type[Model[Any, Any]]) -> None:
+    for name in ("default_timeout", "max_timeout"):
+        seconds: float | None = getattr(cls, name)
+        if seconds is not None and not (isfinite(seconds) and seconds > 0):
+            raise InvalidModel(cls.__qualname__, f"its {name} is {seconds!r}", "Set it to seconds above 0, or to None")
+    if cls.default_timeout is not None and cls.max_timeout is not None and cls.default_timeout > cls.max_timeout:
+        raise InvalidModel(
+            cls.__qualname__,
+            f"its default_timeout ({cls.default_timeout:g} s) is above its max_timeout ({cls.max_timeout:g} s)",
+            "Lower the first or raise the second",
+        )
+    if cls.run_in_process and iscoroutinefunction(cls.process_request):
+        raise InvalidModel(
+            cls.__qualname__,
+            "it is to run in a process of its own, but its process_request is async",
+            "Write it as a plain `def`, or leave `run_in_process` out",
+        )
+    if not cls.kill_grace >= 0:
+        raise InvalidModel(cls.__qualname__, f"its kill_grace is {cls.kill_grace!r}", "Set it to seconds from 0")
 
 
 def _overrides(cls: type, method: str) -> bool:
