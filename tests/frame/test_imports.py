@@ -14,12 +14,12 @@ SOURCES = Path(__file__).parents[2] / "src"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors",
+        "errors tracing",
         "vocabulary v1",
         "contract",
         "task",
         "ports",
-        "supervision grouping",
+        "supervision grouping dead_letters",
         "amqp redis",
         "brokers stores directories",
         "http",

@@ -19,6 +19,7 @@ from hub.gateway.long_polls import LongPolls
 from hub.gateway.metrics import GatewayMetrics
 from hub.gateway.openapi import Description
 from hub.gateway.overview import Overview
+from hub.gateway.submit_options import ResultTtls
 from hub.http.guard import require_credential
 from hub.http.problems import (
     EXCEPTION_HANDLERS,  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
@@ -38,6 +39,7 @@ def gateway_app(
     keys: Sequence[str] = (),
     body_limit: int,
     call_wait: float,
+    ttls: ResultTtls | None = None,
 ) -> Litestar:
     """All routes of the gateway over parts that are open already.
 
@@ -50,6 +52,7 @@ def gateway_app(
         keys: API keys that are taken; with none, no key is asked.
         body_limit: Bytes of a request body at most.
         call_wait: Seconds that a synchronous call waits unless the client says otherwise.
+        ttls: How long outcomes are kept.
     """
     metrics = GatewayMetrics(catalog, dispatch.accept, polls)
     guarded = Router(
@@ -77,7 +80,9 @@ def gateway_app(
             *WEB_ROUTES,
         ],
         dependencies={
-            "admission": _provide(Admission(catalog, dispatch, metrics, call_wait=call_wait)),
+            "admission": _provide(
+                Admission(catalog, dispatch, metrics, call_wait=call_wait, ttls=ttls or ResultTtls())
+            ),
             "catalog": _provide(catalog),
             "description": _provide(Description(catalog, guarded=bool(keys))),
             "dispatch": _provide(dispatch),

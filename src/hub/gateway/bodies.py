@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from hub.gateway.accepted import Accepted
 from hub.task import Failure, TaskRecord
 from hub.vocabulary import TaskState
 
@@ -68,13 +69,25 @@ class TaskBody(Struct, frozen=True, kw_only=True):
 
 
 class AcceptedBody(Struct, frozen=True, kw_only=True):
-    """A task that was accepted and has not been waited for."""
+    """A task that was accepted and has not been waited for, or not long enough."""
 
     id: str
     model: str
     state: TaskState
     created_at: datetime
     expires_at: datetime
+    deadline: datetime | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, task: Accepted | TaskRecord) -> AcceptedBody:
+        return cls(
+            id=task.id,
+            model=task.model,
+            state=task.state,
+            created_at=moment(task.created_at),
+            expires_at=moment(task.expires_at),
+            deadline=UNSET if task.deadline is None else moment(task.deadline),
+        )
 
 
 class ServedModelBody(Struct, frozen=True, kw_only=True):

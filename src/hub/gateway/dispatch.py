@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Self, final
 
 from anyio import AsyncContextManagerMixin, fail_after
@@ -12,23 +11,17 @@ from typing_extensions import override
 
 from hub.errors import LinkLost
 from hub.gateway.acceptance import Acceptance
+from hub.gateway.accepted import Accepted
 from hub.gateway.errors import TaskGone, UnknownTask
 from hub.gateway.long_polls import LongPolls
+from hub.gateway.submit_options import SubmitOptions
 from hub.grouping import Grouped
 from hub.ports import Absent, Broker, ResultStore
-from hub.task import DEFAULT_RESULT_TTL, Task, TaskRecord
+from hub.task import Task, TaskRecord
 from hub.vocabulary import Fingerprint, ModelName, TaskId, WallClock, new_task_id, parse_task_id, wall_clock
 
 LANES: Final = 4
 """Groups of look-ups under way at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class TraceContext:
-    """The W3C trace context of the request that makes a task; both parts are opaque here."""
-
-    traceparent: str = ""
-    tracestate: str = ""
 
 
 @final
@@ -39,7 +32,6 @@ class Dispatch(AsyncContextManagerMixin):
         broker: Where messages go.
         store: Where records and outcomes are.
         patience: Seconds that the broker and the store have for one step.
-        result_ttl: Seconds that outcomes are kept.
         polls: Bounds the waits.
         clock: Dates the tasks.
     """
@@ -50,7 +42,6 @@ class Dispatch(AsyncContextManagerMixin):
         store: ResultStore,
         *,
         patience: float,
-        result_ttl: float = DEFAULT_RESULT_TTL,
         polls: LongPolls | None = None,
         clock: WallClock = wall_clock,
     ) -> None:
@@ -58,7 +49,6 @@ class Dispatch(AsyncContextManagerMixin):
         self._store = store
         self._fetch = Grouped(store.fetch, name="fetch", lanes=LANES)
         self._patience = patience
-        self._result_ttl = result_ttl
         self._polls = polls or LongPolls()
         self._clock = clock
 
@@ -69,40 +59,35 @@ class Dispatch(AsyncContextManagerMixin):
             yield self
 
     async def submit(
-        self,
-        model: ModelName,
-        fingerprint: Fingerprint,
-        body: bytes,
-        *,
-        trace: TraceContext | None = None,
-        waiting: bool = False,
-    ) -> Task:
-        """Makes a task of a serialized request message and returns it once it is accepted.
+        self, model: ModelName, fingerprint: Fingerprint, body: bytes, options: SubmitOptions, *, waiting: bool = False
+    ) -> Accepted:
+        """Makes a task of a serialized request message and returns once it is accepted.
 
         Args:
             model: Whose queue it goes to.
             fingerprint: The contract that `body` was written for.
             body: The request message, checked already.
-            trace: The trace that it belongs to.
+            options: What else the client says of it.
             waiting: Whether somebody here waits for its end, so that its instance says so on our channel.
 
         Raises:
             HubError: As `Acceptance` says.
         """
-        trace = trace or TraceContext()
+        now = self._clock()
         task = Task(
             id=new_task_id(),
             model=model,
             body=body,
             fingerprint=fingerprint,
-            created_at=self._clock(),
-            result_ttl=self._result_ttl,
+            created_at=now,
+            deadline=None if options.timeout is None else now + options.timeout,
+            result_ttl=options.result_ttl,
             reply_channel=self._store.channel if waiting else "",
-            traceparent=trace.traceparent,
-            tracestate=trace.tracestate,
+            traceparent=options.trace.traceparent,
+            tracestate=options.trace.tracestate,
         )
         await self.accept(task)
-        return task
+        return Accepted(task)
 
     async def find(self, task_id: str) -> TaskRecord:
         """The task as it is now.

@@ -113,6 +113,29 @@ class BadParameter(BadRequest):
 
 
 @final
+class TimeoutTooLong(HubError):
+    """A client asks for more time than the model gives."""
+
+    code = "timeout_too_long"
+    status = 400
+    title = "The timeout is too long"
+
+    def __init__(self, seconds: float, longest: float) -> None:
+        super().__init__(seconds, longest)
+        self.seconds = seconds
+        self.longest = longest
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"max_timeout": self.longest}
+
+    @override
+    def __str__(self) -> str:
+        return f"Hub-Timeout is {self.seconds:.12g} s; tasks of this model may take {self.longest:.12g} s at most"
+
+
+@final
 class UndecodableBody(BadRequest):
     """A protobuf body that is not the request message of the model."""
 

@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from hub.gateway.admission import Admission
-from hub.gateway.bodies import AcceptedBody, moment
+from hub.gateway.bodies import AcceptedBody
 from hub.gateway.errors import CallTimeout
 from hub.gateway.http_tasks import message_reply, succeeded, task_body
 from hub.gateway.negotiation import HttpRequest, reply_type
@@ -47,11 +47,4 @@ async def submit_task(
     if record is not None and record.state.terminal:
         headers["Preference-Applied"] = f"wait={asked:.0f}"
         return json_reply(task_body(record, served.codec), headers=headers)
-    accepted = AcceptedBody(
-        id=task.id,
-        model=task.model,
-        state=TaskState.QUEUED if record is None else record.state,
-        created_at=moment(task.created_at),
-        expires_at=moment(task.created_at + task.result_ttl if record is None else record.expires_at),
-    )
-    return json_reply(accepted, status=202, headers=headers)
+    return json_reply(AcceptedBody.of(task if record is None else record), status=202, headers=headers)

@@ -12,6 +12,7 @@ from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.long_polls import LongPolls
+from hub.gateway.submit_options import ResultTtls
 from hub.http.bind import Bind
 from hub.http.client import open_client
 from hub.http.serve import serve
@@ -60,9 +61,7 @@ async def _run(
     polls = LongPolls()
     async with open_client(connections=4) as http:
         catalog = Catalog(ModelWatch(RegistryClient(settings.registry_url, http, token=settings.token)))
-        dispatch = Dispatch(
-            broker, store, patience=settings.publish_patience, result_ttl=settings.result_ttl, polls=polls
-        )
+        dispatch = Dispatch(broker, store, patience=settings.publish_patience, polls=polls)
         app = gateway_app(
             catalog,
             dispatch,
@@ -72,6 +71,7 @@ async def _run(
             keys=settings.keys,
             body_limit=settings.body_limit,
             call_wait=settings.call_wait,
+            ttls=ResultTtls(settings.result_ttl, settings.result_ttl_min, settings.result_ttl_max),
         )
         # Left in the reverse order: requests end first, then nothing needs the groups and the catalog any more.
         async with (

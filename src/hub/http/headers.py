@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 MAX_WAIT: Final = 60.0
 """Seconds that one request may wait at most: proxies commonly cut idle connections after a minute."""
+
+_SECONDS: Final = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
 
 
 def prefer_wait(prefer: str | None) -> float | None:
@@ -20,6 +23,13 @@ def prefer_wait(prefer: str | None) -> float | None:
             if text.isascii() and text.isdigit():
                 return min(float(text), MAX_WAIT)
     return None
+
+
+def positive_seconds(text: str) -> float | None:
+    """A duration such as `30` or `2.5`, in seconds; `None` if `text` is no decimal number above 0."""
+    text = text.strip()
+    seconds = float(text) if _SECONDS.fullmatch(text) else 0.0
+    return seconds or None
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:
