@@ -8,7 +8,7 @@ from uuid import uuid4
 from google.protobuf import struct_pb2, timestamp_pb2
 
 from hub.contract.contract import Contract, contract_of
-from hub.ports import Directory, InstanceEntry, KnownContract
+from hub.ports import Directory, InstanceEntry, KnownContract, Terms
 from hub.vocabulary import ModelName, new_instance_id
 
 PATIENCE: Final = 30.0
@@ -30,6 +30,8 @@ def instance(model: ModelName, contract: Contract = ONE, *, logged_in_at: float 
         url="http://10.0.0.7:40123",
         fingerprint=contract.fingerprint,
         logged_in_at=logged_in_at,
+        example='{"who": "one that has everything"}',
+        terms=Terms(concurrency=8, default_timeout=20.5, max_timeout=3600.0),
     )
 
 

@@ -8,7 +8,7 @@ from anyio import create_task_group, fail_after, move_on_after
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hub.directories.memory import MemoryDirectory
-from hub.ports import Directory, InstanceEntry, KnownContract
+from hub.ports import Directory, InstanceEntry, KnownContract, Terms
 from hub.vocabulary import Fingerprint, new_instance_id
 from tests.directories.conftest import Opener
 from tests.directories.people import ANOTHER, ONE, PATIENCE, contracts_of, instance, instances_of, new_model
@@ -33,10 +33,11 @@ async def test_a_second_login_refreshes_the_entry(directory: Directory) -> None:
     model = new_model()
     first = instance(model)
     moved = replace(first, url="http://10.0.0.8:1", logged_in_at=first.logged_in_at + 60)
+    content = replace(moved, example="", terms=Terms())
     with fail_after(PATIENCE):
-        for entry in (first, first, moved):
+        for entry in (first, first, moved, content):
             assert await directory.login(entry, ONE) is None
-        assert await instances_of(directory, model) == [moved]
+            assert await instances_of(directory, model) == [entry]
         assert await directory.logout(first.id) is True
         assert await directory.login(instance(model, ANOTHER), ANOTHER) is None, "the name is free"
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 from anyio import fail_after, to_thread
 
 from hub.directories import open_directory
 from hub.errors import LinkLost, Undecodable
+from hub.ports import Terms
 from tests.directories.people import ANOTHER, ONE, PATIENCE, instance, instances_of, new_model
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.test_redis_outages import once_back
@@ -93,6 +97,16 @@ async def test_something_else_in_an_entry_is_undecodable(url: str, private_redis
             private_redis.ctl("HDEL", "hub:{directory}:instances", entry.id)
             assert await directory.login(entry, ONE) is None
             assert await instances_of(directory, entry.model) == [entry]
+
+
+async def test_an_entry_of_an_earlier_version_is_read(url: str, private_redis: Redis) -> None:
+    entry = replace(instance(new_model()), example="", terms=Terms())
+    facts = {"id": entry.id, "model": entry.model, "url": entry.url, "fingerprint": entry.fingerprint}
+    text = json.dumps(facts | {"logged_in_at": entry.logged_in_at})
+    private_redis.ctl("HSET", "hub:{directory}:instances", entry.id, text)
+    with fail_after(PATIENCE):
+        async with open_directory(url) as directory:
+            assert await directory.instances() == [entry]
 
 
 async def test_another_type_under_a_key_is_undecodable(url: str, private_redis: Redis) -> None:

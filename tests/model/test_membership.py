@@ -11,11 +11,13 @@ import trio.testing
 from hub.contract import Contract
 from hub.errors import LinkLost
 from hub.model.membership import LOGOUT_GRACE, Membership
+from hub.ports import Terms
 from hub.registry.errors import NameTaken
 from hub.vocabulary import InstanceId, ModelName
 from tests.model.bench import CONTRACT, ECHO, INSTANCE
 
 PERIOD = 10.0
+TERMS = Terms(concurrency=3, default_timeout=20.0, max_timeout=60.0)
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -35,13 +37,13 @@ class Desk:
         self.taken = False
 
     async def login(
-        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str = ""
+        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str, terms: Terms
     ) -> object:
         await self._answer("login")
         if self.taken:
             raise NameTaken(model, ["it differs"], ["http://10.0.0.7:1"])
         assert (instance, model, url, contract) == (INSTANCE, ECHO, "http://127.0.0.1:4000", CONTRACT)
-        assert example == '{"messages": "hi"}'
+        assert (example, terms) == ('{"messages": "hi"}', TERMS)
         return None
 
     async def logout(self, instance: InstanceId) -> None:
@@ -65,6 +67,7 @@ def membership(desk: Desk, *, pinged_at: Callable[[], float] = lambda: 0.0, star
         url="http://127.0.0.1:4000",
         contract=CONTRACT,
         example='{"messages": "hi"}',
+        terms=TERMS,
         pinged_at=pinged_at,
         ping_period=PERIOD,
         start_patience=start_patience,

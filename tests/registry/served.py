@@ -16,7 +16,7 @@ from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.http.client import open_client
 from hub.lifecycle import running
-from hub.ports import Broker, Directory
+from hub.ports import Broker, Directory, Terms
 from hub.registry.client import RegistryClient
 from hub.registry.service import run_registry
 from hub.registry.snapshot import ModelsSnapshot
@@ -36,9 +36,17 @@ class ServedRegistry:
     client: RegistryClient
 
     async def login(
-        self, server: PingServer, model: str = MODEL, contract: Contract = TEXTS, url: str = ""
+        self,
+        server: PingServer,
+        model: str = MODEL,
+        contract: Contract = TEXTS,
+        url: str = "",
+        *,
+        example: str = "",
+        terms: Terms = Terms(),
     ) -> InstanceState:
-        return await self.client.login(server.id, ModelName(model), url or server.url, contract)
+        where = url or server.url
+        return await self.client.login(server.id, ModelName(model), where, contract, example=example, terms=terms)
 
     async def get(self, path: str, **headers: str) -> Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

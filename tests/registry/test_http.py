@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from httpx2 import Response
 
+from hub.contract import Contract
 from hub.registry.errors import InstanceUnreachable, NameTaken
 from hub.registry.states import InstanceState
 from hub.vocabulary import new_instance_id
@@ -139,6 +140,10 @@ async def test_a_login_that_nobody_answers_at_is_a_502_that_names_the_setting(re
         ({"url": "http://10.0.0.7:9"}, "invalid_login", "HUB_INSTANCE_NETWORKS"),
         ({"contract": base64.b64encode(b"\xff\xff").decode()}, "invalid_contract", "hub.v1.Contract"),
         ({"contract": ""}, "invalid_contract", "does not declare|do not declare|names"),
+        ({"terms": {"concurrency": 0}}, "invalid_login", "terms.concurrency: 0 is less than one task at a time"),
+        ({"terms": {"default_timeout": 0}}, "invalid_login", "terms.default_timeout: 0 is no time"),
+        ({"terms": {"max_timeout": -2.5}}, "invalid_login", "terms.max_timeout: -2.5 is no time"),
+        ({"terms": {"default_timeout": 9, "max_timeout": 8.5}}, "invalid_login", "it is 9 s, and max_timeout is 8.5 s"),
     ],
 )
 async def test_a_login_that_cannot_be_accepted_is_a_422_that_names_the_repair(
@@ -147,6 +152,30 @@ async def test_a_login_that_cannot_be_accepted_is_a_422_that_names_the_repair(
     reply = await registry.http.put(f"{registry.url}/v1/instances/{new_instance_id()}", json=login_body(**changes))
     body = problem(reply, 422, code)
     assert any(words in body["detail"] for words in repair.split("|")), body["detail"]
+
+
+async def test_terms_of_a_login_are_shown_with_its_model_and_a_change_of_them_is_news(
+    registry: ServedRegistry,
+) -> None:
+    terms = {"concurrency": 8, "default_timeout": 20.5, "max_timeout": 3600}
+    async with ping_server() as server:
+        url = f"{registry.url}/v1/instances/{server.id}"
+        assert (await registry.http.put(url, json=login_body(url=server.url, terms=terms))).status_code == 201
+        shown = await registry.get(f"/v1/models/{MODEL}")
+        assert shown.json()["terms"] == terms
+        assert (await registry.http.put(url, json=login_body(url=server.url, terms=terms))).status_code == 200
+        assert (await registry.get("/v1/models")).headers["etag"] == shown.headers["etag"]
+        terms["max_timeout"] = 60
+        assert (await registry.http.put(url, json=login_body(url=server.url, terms=terms))).status_code == 201
+        assert (await registry.get("/v1/models")).headers["etag"] != shown.headers["etag"]
+        assert (await registry.json(f"/v1/models/{MODEL}"))["terms"] == terms
+
+
+async def test_a_login_that_says_no_terms_gets_the_usual_ones(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        await registry.http.put(f"{registry.url}/v1/instances/{server.id}", json=login_body(url=server.url))
+        usual = {"concurrency": 1, "default_timeout": None, "max_timeout": None}
+        assert (await registry.json(f"/v1/models/{MODEL}"))["terms"] == usual
 
 
 async def test_an_instance_id_is_a_uuid(registry: ServedRegistry) -> None:
@@ -236,6 +265,20 @@ async def test_a_schema_is_given_in_json_and_in_binary(registry: ServedRegistry)
         f"/v1/schemas/{MODEL}", accept="application/x-protobuf", if_none_match=binary.headers["etag"]
     )
     assert unchanged.status_code == 304
+
+
+async def test_a_contract_is_given_with_the_names_of_its_messages(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        await registry.login(server)
+    media_type = "application/x-protobuf; proto=hub.v1.Contract"
+    reply = await registry.get(f"/v1/schemas/{MODEL}", accept=media_type)
+    assert reply.headers["content-type"] == media_type
+    assert Contract.decode(reply.content) == TEXTS
+    etags = {
+        (await registry.get(f"/v1/schemas/{MODEL}", accept=accept)).headers["etag"]
+        for accept in ("*/*", "application/x-protobuf", media_type)
+    }
+    assert len(etags) == 3
 
 
 async def test_an_earlier_contract_stays_available_by_its_fingerprint(registry: ServedRegistry) -> None:

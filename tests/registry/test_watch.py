@@ -7,15 +7,17 @@ import anyio
 import pytest
 from httpx2 import AsyncClient, MockTransport, Request, Response
 
+from hub.contract import differences
 from hub.errors import LinkLost
 from hub.http.client import open_client
+from hub.ports import Terms
 from hub.registry.client import RegistryClient
 from hub.registry.errors import RegistryRefused
 from hub.registry.snapshot import ModelsSnapshot
 from hub.registry.watch import ModelWatch
 from hub.supervision import Backoff
 from hub.testing.proxy import FaultProxy
-from hub.vocabulary import ModelName
+from hub.vocabulary import Fingerprint, ModelName
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server
 
@@ -65,6 +67,46 @@ async def test_a_contract_is_fetched_once(registry: ServedRegistry) -> None:
         for _ in range(3):
             await registry.client.models()
     assert requests.count(f"/v1/schemas/{MODEL}") == 1
+
+
+async def test_a_model_comes_with_what_its_newest_instance_says_of_it(registry: ServedRegistry) -> None:
+    old, new = Terms(concurrency=2, max_timeout=60.0), Terms(concurrency=4, default_timeout=5.0, max_timeout=30.0)
+    async with ping_server() as first, ping_server() as second:
+        await registry.login(first, example='{"messages": "old"}', terms=old)
+        await registry.login(second, terms=new)
+        model = (await registry.client.models()).models[MODEL]
+        assert (model.terms, model.example) == (new, '{"messages": "old"}')
+        await registry.client.logout(second.id)
+        assert (await registry.client.models()).models[MODEL].terms == old
+        await registry.client.logout(first.id)
+        assert (await registry.client.models()).models[MODEL].terms == Terms()
+
+
+async def test_an_earlier_contract_is_found_by_its_fingerprint_and_is_whole(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        await registry.login(server)
+        await registry.client.logout(server.id)
+        await registry.login(server, contract=DIGITS)
+    newcomer = RegistryClient(registry.url, registry.http)
+    assert await newcomer.contract(MODEL, TEXTS.fingerprint) == TEXTS
+    assert await newcomer.contract(MODEL, DIGITS.fingerprint) == DIGITS
+    assert differences(TEXTS, DIGITS)
+    assert await newcomer.contract(MODEL, Fingerprint("0" * 64)) is None
+    assert await newcomer.contract(MODEL, Fingerprint("&model=x/?")) is None
+    assert await newcomer.contract(ModelName("Nobody"), TEXTS.fingerprint) is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Response(200, content=TEXTS.files, headers={"Content-Type": "application/x-protobuf"}),
+        Response(200, content=b"\xff", headers={"Content-Type": "application/x-protobuf; proto=hub.v1.Contract"}),
+        Response(404, json={"code": "not_found", "detail": "no such route"}),
+    ],
+)
+async def test_a_registry_that_cannot_tell_a_contract_has_not_said_that_there_is_none(reply: Response) -> None:
+    with pytest.raises((LinkLost, RegistryRefused)):
+        await answering(reply).contract(MODEL, TEXTS.fingerprint)
 
 
 async def test_a_watch_begins_with_the_present_list_and_goes_on_with_each_change(registry: ServedRegistry) -> None:

@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from hub.contract import Contract
 from hub.errors import HubError, LinkLost
+from hub.ports import Terms
 from hub.registry.errors import InstanceUnreachable
 from hub.supervision import Backoff
 from hub.vocabulary import InstanceId, ModelName
@@ -41,7 +42,7 @@ class Registry(Protocol):
     """What membership needs of `hub.registry.client.RegistryClient`; see there."""
 
     async def login(
-        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str = ""
+        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str, terms: Terms
     ) -> object: ...
 
     async def logout(self, instance: InstanceId) -> None: ...
@@ -61,6 +62,7 @@ class Membership(AsyncContextManagerMixin):
         url: Base of our HTTP routes as the registry reaches them.
         contract: Our model's.
         example: A request for documentation, as ProtoJSON.
+        terms: What holds for the tasks of our model.
         pinged_at: Tells when the registry last pinged us, on the clock of `anyio.current_time`.
         ping_period: Seconds between two pings of the registry.
         start_patience: Seconds to try for the first login.
@@ -81,6 +83,7 @@ class Membership(AsyncContextManagerMixin):
         url: str,
         contract: Contract,
         example: str = "",
+        terms: Terms = Terms(),
         pinged_at: Callable[[], float],
         ping_period: float,
         start_patience: float,
@@ -91,6 +94,7 @@ class Membership(AsyncContextManagerMixin):
         self._url = url
         self._contract = contract
         self._example = example
+        self._terms = terms
         self._silence = SILENCE * ping_period
         self._start_patience = start_patience
         self._pinged_at = pinged_at
@@ -129,7 +133,12 @@ class Membership(AsyncContextManagerMixin):
             try:
                 with fail_after(LOGIN_TIMEOUT):
                     await self._registry.login(
-                        self._instance, self._model, self._url, self._contract, example=self._example
+                        self._instance,
+                        self._model,
+                        self._url,
+                        self._contract,
+                        example=self._example,
+                        terms=self._terms,
                     )
             except (LinkLost, InstanceUnreachable) as error:
                 if give_up_at is not None and current_time() + delay > give_up_at:

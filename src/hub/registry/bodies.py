@@ -7,9 +7,16 @@ from typing import Self
 from msgspec import Struct
 
 from hub.contract import Difference
+from hub.ports import Terms
 from hub.registry.states import InstanceState, InstanceStatus
 
 PROTOBUF: str = "application/x-protobuf"
+
+DESCRIPTORS: str = f"{PROTOBUF}; proto=google.protobuf.FileDescriptorSet"
+"""The media type of the declarations alone."""
+
+CONTRACT: str = f"{PROTOBUF}; proto=hub.v1.Contract"
+"""The media type of the declarations with the names of the request and the response message."""
 
 MAX_EXAMPLE: int = 16_384
 """Characters: an example is for people to read, and travels in every list of models."""
@@ -23,12 +30,14 @@ class LoginBody(Struct, frozen=True, kw_only=True):
         url: Base of its HTTP routes as the registry reaches them, such as `http://10.0.0.7:40123`.
         contract: A serialized `hub.v1.Contract`; base64 in JSON.
         example: A request that shows what the model does, as ProtoJSON of at most `MAX_EXAMPLE` characters, or empty.
+        terms: What holds for the tasks of its model.
     """
 
     model: str
     url: str
     contract: bytes
     example: str = ""
+    terms: Terms = Terms()
 
 
 class CheckBody(Struct, frozen=True, kw_only=True):
@@ -91,7 +100,8 @@ class QueueBody(Struct, frozen=True, kw_only=True):
 class ModelBody(Struct, frozen=True, kw_only=True):
     """One model. `active` means that at least one of its instances is live; `request` and `response` are full names.
 
-    `queue` is `None` while the broker is out of reach, or when the queue does not exist. It is no part of the version.
+    `example` and `terms` are those of the newest instance (`example`: of the newest that offers one). `queue` is `None`
+    while the broker is out of reach, or when the queue does not exist. It is no part of the version.
     """
 
     name: str
@@ -100,6 +110,7 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     request: str
     response: str
     example: str = ""
+    terms: Terms = Terms()
     instances: tuple[InstanceBody, ...]
     queue: QueueBody | None = None
 

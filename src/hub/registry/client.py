@@ -8,15 +8,18 @@ from typing import Final, TypeVar, final
 from urllib.parse import quote
 
 import msgspec
+from google.protobuf.message import DecodeError
 from httpx2 import AsyncClient, HTTPError, InvalidURL, Response
 
 from hub.contract import Contract
-from hub.errors import LinkLost
-from hub.registry.bodies import PROTOBUF, InstanceBody, LoginBody, ModelBody, ModelsBody
+from hub.errors import LinkLost, UnknownModel
+from hub.ports import Terms
+from hub.registry.bodies import CONTRACT, InstanceBody, LoginBody, ModelBody, ModelsBody
 from hub.registry.errors import InstanceUnreachable, NameTaken, RegistryRefused
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.states import InstanceState
 from hub.supervision import unwrapped
+from hub.v1 import contract_pb2
 from hub.vocabulary import Fingerprint, InstanceId, ModelName
 
 NOT_MODIFIED: Final = 304
@@ -53,14 +56,21 @@ class RegistryClient:
         self._base_url = base_url.rstrip("/")
         self._http = http
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._contracts: dict[Fingerprint, Contract] = {}
+        self._contracts: dict[tuple[ModelName, Fingerprint], Contract] = {}
 
     @property
     def base_url(self) -> str:
         return self._base_url
 
     async def login(
-        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str = ""
+        self,
+        instance: InstanceId,
+        model: ModelName,
+        url: str,
+        contract: Contract,
+        *,
+        example: str = "",
+        terms: Terms = Terms(),
     ) -> InstanceState:
         """Lists an instance, or says again that it is there. The registry pings it before it answers.
 
@@ -70,6 +80,7 @@ class RegistryClient:
             url: Base of its HTTP routes as the registry reaches them; `/ping` must answer there already.
             contract: What the model takes and gives back.
             example: A request as ProtoJSON, for documentation.
+            terms: What holds for the tasks of the model.
 
         Returns:
             The state after that ping. `SUSPECT` means that the instance was too slow; it is pinged again.
@@ -78,7 +89,7 @@ class RegistryClient:
             NameTaken: Live instances hold the name with another contract.
             InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
         """
-        body = LoginBody(model=model, url=url, contract=contract.encode(), example=example)
+        body = LoginBody(model=model, url=url, contract=contract.encode(), example=example, terms=terms)
         response = await self._call(
             "PUT", f"/v1/instances/{quote(instance, safe='')}", content=msgspec.json.encode(body)
         )
@@ -107,28 +118,55 @@ class RegistryClient:
             return None
         listed = self._decode(response, ModelsBody).models
         models = {ModelName(body.name): await self._known_model(body) for body in listed}
-        kept = {model.fingerprint for model in models.values()}
-        self._contracts = {key: contract for key, contract in self._contracts.items() if key in kept}
+        self._contracts = {(model.name, model.fingerprint): model.contract for model in models.values()}
         return ModelsSnapshot(etag=response.headers.get("ETag", ""), models=models)
 
+    async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None:
+        """The contract of a model by its fingerprint, also one that it had earlier; each is fetched once.
+
+        It is the registry's word: whoever compiles it may find that this version of hub cannot (`InvalidContract`).
+
+        Returns:
+            `None` if the registry has never let an instance of the model in with that contract.
+        """
+        known = self._contracts.get((model, fingerprint))
+        if known is not None:
+            return known
+        path = f"/v1/schemas/{quote(model, safe='')}?fingerprint={quote(fingerprint, safe='')}"
+        try:
+            response = await self._call("GET", path, headers={"Accept": CONTRACT})
+        except RegistryRefused as refused:
+            if refused.problem_code == UnknownModel.code:
+                return None
+            raise
+        if response.headers.get("Content-Type") != CONTRACT:
+            raise LinkLost(f"registry {self._base_url}", f"it does not know {CONTRACT}")
+        try:
+            message = contract_pb2.Contract.FromString(response.content)
+        except DecodeError as error:
+            raise LinkLost(f"registry {self._base_url}", f"its reply is not a hub.v1.Contract: {error}") from error
+        found = Contract(
+            request=message.request,
+            response=message.response,
+            files=message.files.SerializeToString(deterministic=True),
+            fingerprint=fingerprint,
+        )
+        self._contracts[model, fingerprint] = found
+        return found
+
     async def _known_model(self, body: ModelBody) -> KnownModel:
+        name, fingerprint = ModelName(body.name), Fingerprint(body.fingerprint)
+        contract = await self.contract(name, fingerprint)
+        if contract is None:
+            raise LinkLost(f"registry {self._base_url}", f"it lists {name} without its contract {fingerprint}")
         counts = Counter(instance.state for instance in body.instances)
         return KnownModel(
-            name=ModelName(body.name),
-            contract=await self._contract(body),
+            name=name,
+            contract=contract,
             instances=counts,
             example=body.example,
+            terms=body.terms,
         )
-
-    async def _contract(self, body: ModelBody) -> Contract:
-        fingerprint = Fingerprint(body.fingerprint)
-        if fingerprint not in self._contracts:
-            path = f"/v1/schemas/{quote(body.name, safe='')}?fingerprint={fingerprint}"
-            response = await self._call("GET", path, headers={"Accept": PROTOBUF})
-            self._contracts[fingerprint] = Contract(
-                request=body.request, response=body.response, files=response.content, fingerprint=fingerprint
-            )
-        return self._contracts[fingerprint]
 
     async def _call(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None

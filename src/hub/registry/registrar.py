@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from hub.contract import Contract, differences
-from hub.ports import Directory, InstanceEntry, KnownContract
+from hub.ports import Directory, InstanceEntry, KnownContract, Terms
 from hub.registry.addresses import InstanceNetworks, base_url
 from hub.registry.errors import InstanceUnreachable, NameTaken
 from hub.registry.keeper import DirectoryKeeper, directory_patience
@@ -14,6 +14,7 @@ from hub.registry.pinger import Pinger
 from hub.registry.pings import Answered
 from hub.registry.roll import Roll
 from hub.registry.states import InstanceStatus
+from hub.registry.terms import check_terms
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
 
 
@@ -56,7 +57,14 @@ class Registrar:
         self._clock = clock
 
     async def login(
-        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str = ""
+        self,
+        instance: InstanceId,
+        model: ModelName,
+        url: str,
+        contract: Contract,
+        *,
+        example: str = "",
+        terms: Terms = Terms(),
     ) -> Login:
         """Lets an instance in and pings it, so that what is listed has answered once.
 
@@ -64,13 +72,14 @@ class Registrar:
         who are gone are removed. Cancelled half-way, the instance may be in; the ping loop finds out about it.
 
         Raises:
-            InvalidLogin: The address can never be accepted.
+            InvalidLogin: The address, or the terms, can never be accepted.
             NameTaken: Instances with another contract hold the name.
             InstanceUnreachable: Nobody, or somebody else, answers at the address. The instance is not in.
             LinkLost: The directory is out of reach.
         """
         url = base_url(url)
         self._networks.check(url)
+        check_terms(terms)
         table = self._roll.table
         current = table.instance(instance)
         entry = InstanceEntry(
@@ -80,6 +89,7 @@ class Registrar:
             fingerprint=contract.fingerprint,
             logged_in_at=self._clock() if current is None else current.entry.logged_in_at,
             example=example,
+            terms=terms,
         )
         self._roll.departed.discard(instance)
         if await self._claim(entry, contract) is not None:

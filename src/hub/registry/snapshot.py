@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hub.contract.contract import Contract
+from hub.ports import Terms
 from hub.registry.states import InstanceState
 from hub.vocabulary import Fingerprint, ModelName
 
@@ -17,12 +18,14 @@ class KnownModel:
     Attributes:
         instances: How many there are in each state; a state without instances is left out.
         example: A request as ProtoJSON that one of them offered for documentation; empty if none did.
+        terms: What holds for its tasks, as its newest instance says.
     """
 
     name: ModelName
     contract: Contract
     instances: Mapping[InstanceState, int]
     example: str = ""
+    terms: Terms = Terms()
 
     @property
     def fingerprint(self) -> Fingerprint:

@@ -42,7 +42,12 @@ async def login(
     if len(data.example) > MAX_EXAMPLE:
         raise InvalidLogin("example", f"it has {len(data.example)} characters: leave it out or keep to {MAX_EXAMPLE}")
     outcome = await registrar.login(
-        instance, model_name(data.model), data.url, Contract.decode(data.contract), example=data.example
+        instance,
+        model_name(data.model),
+        data.url,
+        Contract.decode(data.contract),
+        example=data.example,
+        terms=data.terms,
     )
     return Response(InstanceBody.of(outcome.status), status_code=201 if outcome.created else 200)
 

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from hub.errors import UnknownModel
+from hub.ports import Terms
 from hub.registry.bodies import InstanceBody, ModelBody, ModelsBody, QueueBody
 from hub.registry.depths import QueueDepths
 from hub.registry.http.documented import NOT_MODIFIED, reply
@@ -65,6 +66,7 @@ async def show_model(
 
 
 def _body(status: ModelStatus, roll: Roll, depths: QueueDepths) -> ModelBody:
+    newest_first = [instance.entry for instance in reversed(status.instances)]
     contract = roll.present(status).contract
     depth = depths.latest.get(status.name)
     return ModelBody(
@@ -73,7 +75,8 @@ def _body(status: ModelStatus, roll: Roll, depths: QueueDepths) -> ModelBody:
         fingerprint=status.fingerprint,
         request=contract.request,
         response=contract.response,
-        example=next((found.entry.example for found in reversed(status.instances) if found.entry.example), ""),
+        example=next((entry.example for entry in newest_first if entry.example), ""),
+        terms=newest_first[0].terms if newest_first else Terms(),
         instances=tuple(InstanceBody.of(instance) for instance in status.instances),
         queue=None if depth is None else QueueBody(ready=depth.ready, consumers=depth.consumers),
     )

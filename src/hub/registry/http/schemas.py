@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -15,16 +15,26 @@ from hub.contract import Contract, differences
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
 from hub.ports import KnownContract
-from hub.registry.bodies import PROTOBUF, CheckBody, CheckReply, SchemaBody
+from hub.registry.bodies import CONTRACT, DESCRIPTORS, PROTOBUF, CheckBody, CheckReply, SchemaBody
 from hub.registry.http.documented import reply
 from hub.registry.roll import Roll
 from hub.vocabulary import Fingerprint, ModelName
+
+_CONTRACT_PARAMETER: Final = CONTRACT.rpartition(" ")[2]
+
+_SUFFIXES: Final = {MediaType.JSON: "", DESCRIPTORS: ".binary", CONTRACT: ".contract"}
+"""What tells the ETags of the forms of one contract apart."""
 
 
 @get(
     "/v1/schemas/{model:str}",
     summary="Show the contract of a model",
-    responses={200: reply(SchemaBody, f"Or, by `Accept: {PROTOBUF}`, a binary FileDescriptorSet.")},
+    responses={
+        200: reply(
+            SchemaBody,
+            f"Or, by `Accept: {PROTOBUF}`, a binary FileDescriptorSet, and by `Accept: {CONTRACT}` a hub.v1.Contract.",
+        )
+    },
     tags=["schemas"],
 )
 async def show_schema(
@@ -38,17 +48,18 @@ async def show_schema(
     """The `FileDescriptorSet` of its request and response message and all that they refer to."""
     known = _known(roll, model, fingerprint)
     contract = known.contract
-    binary = PROTOBUF in request.headers.get("accept", "")
+    form = _form(request.headers.get("accept", ""))
     headers = {
-        "ETag": f'"{contract.fingerprint}{".binary" if binary else ""}"',
+        "ETag": f'"{contract.fingerprint}{_SUFFIXES[form]}"',
         "Cache-Control": "no-cache",
         "Vary": "Accept",
     }
     if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(b"", status_code=304, headers=headers)
-    if binary:
-        media_type = f"{PROTOBUF}; proto=google.protobuf.FileDescriptorSet"
-        return Response(contract.files, media_type=media_type, headers=headers)
+    if form == CONTRACT:
+        return Response(contract.encode(), media_type=CONTRACT, headers=headers)
+    if form == DESCRIPTORS:
+        return Response(contract.files, media_type=DESCRIPTORS, headers=headers)
     body = SchemaBody(
         model=known.model,
         fingerprint=contract.fingerprint,
@@ -75,6 +86,13 @@ async def check_schema(model: FromPath[str], data: JSONBody[CheckBody], roll: Na
         known_fingerprint=known.contract.fingerprint,
         differences=tuple(differences(known.contract, contract)),
     )
+
+
+def _form(accept: str) -> str:
+    """The media type of the reply to a request with this `Accept`."""
+    if PROTOBUF not in accept:
+        return MediaType.JSON
+    return CONTRACT if _CONTRACT_PARAMETER in accept else DESCRIPTORS
 
 
 def _known(roll: Roll, model: str, fingerprint: str | None) -> KnownContract:
