@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import anyio
 import pytest
@@ -10,7 +11,7 @@ import trio.testing
 
 from hub.contract import Contract
 from hub.errors import LinkLost
-from hub.model.membership import LOGOUT_GRACE, Membership
+from hub.model.membership import LOGOUT_GRACE, NEWS_GAP, Membership
 from hub.ports import Terms
 from hub.registry.errors import NameTaken
 from hub.vocabulary import InstanceId, ModelName
@@ -28,10 +29,16 @@ def anyio_backend() -> object:
 
 
 class Desk:
-    """A registry in memory. While it is `down` it cannot be reached, while it is `stuck` it never answers."""
+    """A registry in memory. While it is `down` it cannot be reached, while it is `stuck` it never answers.
+
+    At each login it looks at `consuming`, as a ping would, and answers `slowness` seconds later.
+    """
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.consuming = True
+        self.seen: list[tuple[float, bool]] = []
+        self.slowness = 0.0
         self.down = False
         self.stuck = False
         self.taken = False
@@ -43,6 +50,8 @@ class Desk:
         if self.taken:
             raise NameTaken(model, ["it differs"], ["http://10.0.0.7:1"])
         assert (instance, model, url, contract) == (INSTANCE, ECHO, "http://127.0.0.1:4000", CONTRACT)
+        self.seen.append((anyio.current_time(), self.consuming))
+        await anyio.sleep(self.slowness)
         assert (example, terms) == ('{"messages": "hi"}', TERMS)
         return None
 
@@ -171,4 +180,124 @@ async def test_a_cancelled_member_logs_out_all_the_same() -> None:
     with anyio.move_on_after(1):
         async with membership(desk):
             await anyio.sleep_forever()
+    assert desk.calls == ["login", "logout"]
+
+
+def change(desk: Desk, member: Membership, consuming: bool) -> None:
+    """The instance stops or starts to consume, and says so."""
+    desk.consuming = consuming
+    member.note(consuming)
+
+
+async def test_a_member_that_goes_deaf_or_hears_again_says_so_at_once_and_once() -> None:
+    desk = Desk()
+    with anyio.fail_after(100):
+        async with membership(desk, pinged_at=anyio.current_time) as member:
+            await anyio.sleep(1)
+            began = anyio.current_time()
+            for consuming in (True, False, False, True, True):
+                change(desk, member, consuming)
+                await anyio.sleep(1)
+    assert desk.seen[1:] == [(began + 1, False), (began + 3, True)]
+
+
+async def test_what_is_taken_back_before_it_was_told_is_no_news() -> None:
+    desk = Desk()
+    with anyio.fail_after(100):
+        async with membership(desk, pinged_at=anyio.current_time) as member:
+            await anyio.sleep(NEWS_GAP / 2)
+            change(desk, member, False)
+            await anyio.sleep(NEWS_GAP / 4)
+            change(desk, member, True)
+            await anyio.sleep(100 * NEWS_GAP / 4)
+    assert desk.calls == ["login", "logout"]
+
+
+async def test_a_link_that_flaps_costs_five_logins_a_second_and_the_last_word_is_told() -> None:
+    desk = Desk()
+    with anyio.fail_after(100):
+        async with membership(desk, pinged_at=anyio.current_time) as member:
+            for step in range(1001):
+                change(desk, member, step % 2 == 1)
+                await anyio.sleep(0.01)
+            await anyio.sleep(1)
+    times = [when for when, _ in desk.seen]
+    assert 20 < len(times) < 52
+    assert min(later - earlier for earlier, later in pairwise(times)) > NEWS_GAP - 1e-6
+    assert desk.seen[-1][1] is False
+
+
+async def test_what_changes_while_the_registry_looks_is_told_again() -> None:
+    desk = Desk()
+    with anyio.fail_after(100):
+        async with membership(desk, pinged_at=anyio.current_time) as member:
+            await anyio.sleep(1)
+            desk.slowness = 1.0
+            change(desk, member, False)
+            await anyio.sleep(0.5)
+            change(desk, member, True)
+            await anyio.sleep(5)
+            assert [seen for _, seen in desk.seen] == [True, False, True]
+
+
+async def test_what_changes_there_and_back_while_the_registry_looks_is_told_again() -> None:
+    desk = Desk()
+    desk.slowness = 1.0
+    with anyio.fail_after(100):
+        async with membership(desk, pinged_at=lambda: 0.0) as member:
+            await anyio.sleep(3 * PERIOD)  # the login of one that is not pinged is under way
+            change(desk, member, False)
+            await anyio.sleep(0.1)
+            change(desk, member, True)
+            await anyio.sleep(5)
+            assert len(desk.seen) == 3
+
+
+async def test_a_change_that_was_noted_before_the_first_login_needs_no_second_one() -> None:
+    desk = Desk()
+    with anyio.fail_after(100):
+        member = membership(desk, pinged_at=anyio.current_time)
+        change(desk, member, False)
+        async with member:
+            await anyio.sleep(1)
+    assert desk.calls == ["login", "logout"]
+
+
+async def test_news_wait_for_a_registry_that_is_out_of_reach_and_disturb_nobody() -> None:
+    desk = Desk()
+    with anyio.fail_after(1000):
+        async with membership(desk, pinged_at=anyio.current_time) as member:
+            desk.down = True
+            change(desk, member, False)
+            await anyio.sleep(60)
+            change(desk, member, True)
+            await anyio.sleep(60)
+            change(desk, member, False)
+            assert len(desk.calls) < 100, "it is asked with backoff"
+            desk.down = False
+            await anyio.sleep(3)
+            assert [seen for _, seen in desk.seen] == [True, False]
+
+
+async def test_news_for_a_registry_that_never_answers_do_not_hold_the_exit_up() -> None:
+    desk = Desk()
+    with anyio.fail_after(100):
+        async with membership(desk, pinged_at=anyio.current_time) as member:
+            await anyio.sleep(1)
+            desk.stuck = True
+            change(desk, member, False)
+            await anyio.sleep(1)
+            began = anyio.current_time()
+        assert anyio.current_time() - began <= LOGOUT_GRACE + 0.1
+    assert desk.calls == ["login", "login", "logout"]
+
+
+async def test_a_member_that_leaves_does_not_log_in_to_say_that_it_consumes_no_more() -> None:
+    desk = Desk()
+    with anyio.move_on_after(5):
+        async with membership(desk, pinged_at=anyio.current_time) as member:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                change(desk, member, False)
     assert desk.calls == ["login", "logout"]

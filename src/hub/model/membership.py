@@ -9,12 +9,13 @@ from typing import Final, Protocol, Self, final
 import structlog
 from anyio import (
     AsyncContextManagerMixin,
+    CancelScope,
+    Event,
     create_task_group,
     current_time,
     fail_after,
     move_on_after,
     sleep,
-    sleep_until,
 )
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
@@ -28,6 +29,9 @@ from hub.vocabulary import InstanceId, ModelName
 
 SILENCE: Final = 3
 """Ping periods without a ping after which the registry must have forgotten us, or never knew us."""
+
+NEWS_GAP: Final = 0.2
+"""Seconds at least between a login and one that only tells news: a link that flaps costs five logins a second at most."""
 
 LOGIN_TIMEOUT: Final = 10.0
 """Seconds for one login; the registry pings us before it answers."""
@@ -50,7 +54,9 @@ class Registry(Protocol):
 
 @final
 class Membership(AsyncContextManagerMixin):
-    """Lists an instance while the block runs: logs in on entry, again whenever nobody pings, and out on exit.
+    """Lists an instance while the block runs: logs in on entry, again when nobody pings or on news, and out on exit.
+
+    News is what `note` is told. The registry pings whom it lets in, so a login makes it look at once.
 
     The logout is shielded, and takes `LOGOUT_GRACE` seconds at most. After a login that worked, a registry that is out
     of reach is only logged: it heals.
@@ -100,11 +106,24 @@ class Membership(AsyncContextManagerMixin):
         self._pinged_at = pinged_at
         self._logged_in_at = 0.0
         self._logins = 0
+        self._consuming = True
+        self._told: bool | None = None
+        self._changed = Event()
 
     @property
     def logins(self) -> int:
-        """How often we have logged in; above 1 the registry had forgotten us."""
+        """How often we have logged in; above 1 the registry had forgotten us, or there was news."""
         return self._logins
+
+    def note(self, consuming: bool) -> None:  # noqa: FBT001 - it is what `Worker.tell` calls with its only argument
+        """Says whether we take tasks now. The registry hears of it soon, if it is in reach and has not heard it yet.
+
+        Until the first word we are taken to do so. May be called at any time, from the thread of the event loop.
+        """
+        if consuming is not self._consuming:
+            self._consuming = consuming
+            self._changed.set()
+            self._changed = Event()
 
     @override
     @asynccontextmanager
@@ -121,15 +140,23 @@ class Membership(AsyncContextManagerMixin):
 
     async def _stay(self) -> None:
         while True:
-            due = max(self._pinged_at(), self._logged_in_at) + self._silence
+            changed = self._changed
+            news = self._consuming is not self._told
+            silent_at = max(self._pinged_at(), self._logged_in_at) + self._silence
+            due = min(silent_at, self._logged_in_at + NEWS_GAP) if news else silent_at
             if current_time() < due:
-                await sleep_until(due)
+                with CancelScope(deadline=due):
+                    await changed.wait()
+                continue
+            if news:
+                _log.info("telling the registry", consuming=self._consuming)
             else:
                 _log.warning("the registry does not ping, logging in again", silent_for=self._silence)
-                await self._login()
+            await self._login()
 
     async def _login(self, *, give_up_at: float | None = None) -> None:
         for delay in Backoff().delays():
+            changed = self._changed
             try:
                 with fail_after(LOGIN_TIMEOUT):
                     await self._registry.login(
@@ -151,6 +178,8 @@ class Membership(AsyncContextManagerMixin):
             else:
                 self._logins += 1
                 self._logged_in_at = current_time()
+                # A change during the login may have come before or after the ping: then nobody knows what it saw.
+                self._told = None if changed.is_set() else self._consuming
                 return
             await sleep(delay)
 
