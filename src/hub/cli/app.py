@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from hub.cli.dead import dead
 from hub.cli.load import load_model
 from hub.cli.options import broker_options
 from hub.cli.sources import COMPONENTS, check_names, describe, layers
@@ -38,11 +39,14 @@ app = App(
 )
 config = App(name="config", help="Look at the settings.")
 app.command(config)
+app.command(dead)
 
 _log = structlog.get_logger("hub.cli")
 
 ModelTargets = Annotated[str, Parameter(env_var=(), help="Models to run, each as pkg.module:Class.")]
-Component = Annotated[Literal["up", "registry", "gateway", "model"], Parameter(env_var=(), help="Whose settings.")]
+Component = Annotated[
+    Literal["up", "registry", "gateway", "model", "dead"], Parameter(env_var=(), help="Whose settings.")
+]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
 
 

@@ -14,7 +14,15 @@ from cyclopts import App
 from cyclopts.config import Env, Toml
 
 from hub.errors import ConfigurationError
-from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings, shown
+from hub.settings import (
+    DeadSettings,
+    GatewaySettings,
+    ModelSettings,
+    ProcessSettings,
+    RegistrySettings,
+    UpSettings,
+    shown,
+)
 
 ENV_PREFIX: Final = "HUB_"
 HIDDEN: Final = "***"
@@ -24,6 +32,7 @@ COMPONENTS: Final[Mapping[str, type[ProcessSettings]]] = {
     "registry": RegistrySettings,
     "gateway": GatewaySettings,
     "model": ModelSettings,
+    "dead": DeadSettings,
 }
 """What each command is set by."""
 

@@ -1,6 +1,6 @@
 """One dead letter as a value: what died, when, and why, whoever gave it up.
 
-An instance says so in `hub-*` headers (see `hub.model`), RabbitMQ in `x-death` and `x-first-death-reason`
+An instance says so in `hub-*` headers (see `hub.model`), RabbitMQ in `x-death` and `x-last-death-reason`
 (https://www.rabbitmq.com/docs/dlx#effects).
 """
 
@@ -26,6 +26,7 @@ _BROKER_REASONS: Final[Mapping[str, str]] = {
     "expired": "the broker gave it up: it waited longer than a message TTL allows",
     "rejected": "an instance rejected it without saying why",
 }
+_YEAR_10000: Final = 253_402_300_800
 _NO_REASON: Final = "nothing says why it died; it was put there by something else than hub"
 
 
@@ -98,15 +99,13 @@ def _task(body: bytes) -> Task | None:
 
 
 def _broker_code(headers: Mapping[str, object], death: Mapping[str, object]) -> str:
-    return _text(death.get("reason")) or _text(headers.get("x-first-death-reason"))
+    """The newest reason that is told; the first one alone would be that of an earlier stay in a delay queue."""
+    reasons = (death.get("reason"), headers.get("x-last-death-reason"), headers.get("x-first-death-reason"))
+    return next(filter(None, map(_text, reasons)), "")
 
 
 def _last_death(headers: Mapping[str, object], model: ModelName) -> Mapping[str, object]:
-    """The newest entry of `x-death` for the queue of the model itself.
-
-    `x-first-death-reason` alone would say `expired` of every task that was ever delayed for a retry, because the broker
-    moves it back to its queue by letting it expire.
-    """
+    """The newest entry of `x-death` for the queue of the model itself."""
     entries = headers.get("x-death")
     if isinstance(entries, list):
         for entry in cast("list[object]", entries):  # a list of anything
@@ -124,4 +123,4 @@ def _text(value: object) -> str:
 def _seconds(value: object) -> float | None:
     if isinstance(value, datetime):
         return value.timestamp()
-    return float(value) if isinstance(value, int) else None
+    return float(value) if isinstance(value, int) and 0 <= value < _YEAR_10000 else None
