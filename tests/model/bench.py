@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Final
 
 import anyio
@@ -21,7 +22,10 @@ from hub.ports import (
     Broker,
     BrokerStatistics,
     Consumer,
+    DeadLetters,
     Delivery,
+    HandedBack,
+    ProgressReport,
     Publication,
     QueueDepth,
     ResultStore,
@@ -31,7 +35,26 @@ from hub.ports import (
 from hub.stores.memory import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, new_task_id
+from hub.vocabulary import (
+    Fingerprint,
+    InstanceId,
+    ModelName,
+    TaskId,
+    TaskState,
+    WallClock,
+    dead_letter_queue,
+    new_task_id,
+    wall_clock,
+)
+    Fingerprint,
+    InstanceId,
+    ModelName,
+    TaskId,
+    WallClock,
+    dead_letter_queue,
+    new_task_id,
+    wall_clock,
+)
 
 PATIENCE: Final = 20.0
 """Seconds that any one wait of these tests may take."""
@@ -103,10 +126,26 @@ async def reply_of(store: ResultStore, each: Task) -> str:
     return ModelAResponse.FromString(outcome.body).reply
 
 
+async def ready_in(broker: Broker, queue: ModelName) -> int:
+    depth = (await broker.depths([queue]))[queue]
+    assert depth is not None
+    return depth.ready
+
+
+async def virtually(condition: Callable[[], bool]) -> None:
+    """Lets virtual time pass until it is so; without passing time nothing that sleeps would ever wake."""
+    while not condition():
+        await anyio.sleep(2**-10)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Lets the others work until it is so; the caller bounds the wait."""
     while not condition():
         await anyio.lowlevel.checkpoint()
+
+
+async def no_words(_fingerprint: Fingerprint) -> str:
+    return ""
 
 
 def worker(
@@ -118,7 +157,11 @@ def worker(
     start_patience: float = 5.0,
     store_patience: float = 5.0,
     drain_grace: float = 5.0,
+    attempt_limit: int = 5,
+    run_limit: float = inf,
     debug: bool = False,
+    clock: WallClock = wall_clock,
+    explain: Callable[[Fingerprint], Awaitable[str]] | None = None,
 ) -> Worker:
     return Worker(
         model,
@@ -127,8 +170,15 @@ def worker(
         broker=broker,
         store=store,
         options=WorkerOptions(
-            start_patience=start_patience, store_patience=store_patience, drain_grace=drain_grace, debug=debug
+            start_patience=start_patience,
+            store_patience=store_patience,
+            drain_grace=drain_grace,
+            attempt_limit=attempt_limit,
+            run_limit=run_limit,
+            debug=debug,
         ),
+        clock=clock,
+        explain=explain or no_words,
     )
 
 
@@ -138,17 +188,23 @@ class BreakableStore(ResultStore):
     Attributes:
         down: Every call raises `LinkLost`.
         deaf: `finish` is carried out, but its answer is lost.
-        confirmed: Tasks whose end was confirmed to the caller, by `finish` or by `start`.
+        confirmed: Tasks whose message may be acked: their end was confirmed to the caller, or a delayed copy is safe.
         groups: Sizes of the groups that `finish` was called with.
+        endings_fail: What `ended` raises.
+        after_start: Awaited between the start of tasks in the store and the answer to the worker.
     """
 
-    def __init__(self) -> None:
-        self.inner = MemoryStore(StoreOptions())
+    def __init__(self, clock: WallClock = wall_clock) -> None:
+        self.inner = MemoryStore(StoreOptions(clock=clock))
+        self.endings_fail: LinkLost | None = None
+        self._kept: list[TaskId] = []
+        self.after_start: Callable[[], Awaitable[object]] | None = None
         self.down = False
         self.deaf = False
         self.confirmed: set[TaskId] = set()
         self.groups: list[int] = []
         self.starts = 0
+        self.reports = 0
 
     @property
     @override
@@ -160,18 +216,26 @@ class BreakableStore(ResultStore):
         return await self.inner.create(tasks)
 
     @override
-    async def withdraw(self, task_ids: Sequence[TaskId]) -> None:
-        await self.inner.withdraw(task_ids)
+    async def accept(self, tasks: Sequence[Task]) -> None:
+        await self.inner.accept(tasks)
 
     @override
-    async def start(self, tasks: Sequence[Task], instance: InstanceId) -> Sequence[Start]:
+    async def withdraw(self, tasks: Sequence[Task]) -> None:
+        await self.inner.withdraw(tasks)
+
+    @override
+    async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
         self._reach()
         self.starts += 1
-        starts = await self.inner.start(tasks, instance)
+        starts = await self.inner.start(tasks, instance, attempts=attempts)
+        if self.after_start is not None:
+            await self.after_start()
         self._reach()
         for each, start in zip(tasks, starts, strict=True):
             if start.state is None or start.state.terminal:
                 self.confirmed.add(each.id)
+            elif start.state is TaskState.RUNNING:
+                self.confirmed.discard(each.id)
         return starts
 
     @override
@@ -184,6 +248,30 @@ class BreakableStore(ResultStore):
             raise LinkLost("store", "the answer was lost")
         self.confirmed.update(outcome.task_id for outcome in outcomes)
         return counted
+
+    @override
+    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
+        self._reach()
+        return await self.inner.hand_back(runs)
+
+    @override
+    async def report(self, reports: Sequence[ProgressReport]) -> None:
+        self.reports += 1
+        self._reach()
+        await self.inner.report(reports)
+
+    @override
+    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        kept, self._kept = self._kept, []
+        gone = kept or list(await self.inner.ended(instance))
+        if self.endings_fail is not None:
+            self._kept = gone
+            raise self.endings_fail
+        return gone
+
+    @override
+    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        return await self.inner.revive(tasks)
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
@@ -208,6 +296,7 @@ class WatchedBroker(Broker):
     def __init__(self, store: BreakableStore) -> None:
         self.inner = MemoryBroker(BrokerOptions())
         self.store = store
+        self.refuse_letters = False
         self.early: list[TaskId] = []
         self.acked: list[TaskId] = []
 
@@ -217,13 +306,25 @@ class WatchedBroker(Broker):
 
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
-        return await self.inner.publish(publications)
+        if self.refuse_letters and any(each.queue == dead_letter_queue(ECHO) for each in publications):
+            raise LinkLost("broker", "it takes no dead letters")
+        answers = await self.inner.publish(publications)
+        for each, refused in zip(publications, answers, strict=True):
+            if refused is None and each.delay:
+                self.store.confirmed.add(TaskId(each.message_id))
+        return answers
 
     @override
     @asynccontextmanager
     async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
         async with self.inner.consume(queue, prefetch=prefetch) as consumer:
             yield WatchedConsumer(consumer, self)
+
+    @override
+    @asynccontextmanager
+    async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
+        async with self.inner.dead_letters(queue, limit=limit) as letters:
+            yield letters
 
     @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:

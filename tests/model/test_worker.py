@@ -243,7 +243,7 @@ async def test_a_withdrawn_task_is_acked_without_a_run(broker: WatchedBroker, st
     model = Echo()
     with anyio.fail_after(PATIENCE):
         await submit(broker, store, one)
-        await store.withdraw([one.id])
+        await store.withdraw([one])
         async with worker(model, broker, store):
             await until(lambda: broker.acked == [one.id])
     assert model.seen == []
@@ -327,7 +327,7 @@ async def test_the_second_of_two_outcomes_is_dropped_and_counted(broker: Watched
         await submit(broker, store, one)
         async with worker(Echo(slow), broker, store) as slow_worker:
             await until(lambda: slow_worker.statistics().in_flight == 1)
-            [start] = await store.start([one], INSTANCE)  # as another instance that got it too would
+            [start] = await store.start([one], INSTANCE, attempts=5)  # as another instance that got it too would
             assert start.attempt == 2
             await store.finish([report.dead(Run(one), code="x", message="first", instance=INSTANCE, now=1.0)])
             release.set()

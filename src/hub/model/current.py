@@ -72,7 +72,8 @@ class CurrentTask:
         """
         if fraction is not None and not (isfinite(fraction) and 0 <= fraction <= 1):
             raise ValueError(f"fraction is {fraction!r}; report progress as a number from 0 to 1, or None")
-        self.control.tell(fraction, message[:LONGEST_MESSAGE])
+        if not self.cancelled:
+            self.control.tell(fraction, message[:LONGEST_MESSAGE])
 
 
 _current: Final[ContextVar[CurrentTask]] = ContextVar("hub.current_task")

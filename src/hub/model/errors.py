@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from typing_extensions import override
 
-from hub.errors import ConfigurationError, HubError
+from hub.errors import ConfigurationError, HubError, Undecodable
 
 
 class InvalidModel(ConfigurationError):
@@ -67,3 +69,84 @@ class StrayCancellation(HubError):
             "process_request ended with a cancellation that hub did not ask for; catch it where the model waits for "
             "something that is cancelled, such as a task or a connection of its own"
         )
+
+
+class ProcessDied(HubError):
+    """The process in which a model ran has ended by itself: it crashed, was killed, or called `os._exit`."""
+
+    code = "process_died"
+    title = "The process of the model died"
+
+    def __init__(self, model: str, end: str) -> None:
+        super().__init__(model, end)
+        self.model = model
+        self.end = end
+
+    @override
+    def __str__(self) -> str:
+        return f"the process in which {self.model} ran has died: {self.end}"
+
+
+class ChildError(Exception):
+    """What a model raised in a process of its own. The error itself stays there; this has all that is to be told of it.
+
+    No `HubError`: it stands for an error of the model, whatever that is.
+
+    Attributes:
+        code: Of the failure of the task: `model_error`, or the `code` of one of hub's own errors.
+        mro: Full names of the error's class and of all that it inherits from, itself first: `builtins.ValueError`.
+        message: Its text.
+        traceback: As Python would print it there; also a note of this error.
+    """
+
+    def __init__(self, code: str, mro: tuple[str, ...], message: str, traceback: str) -> None:
+        super().__init__(code, mro, message, traceback)
+        self.code = code
+        self.mro = mro
+        self.message = message
+        self.traceback = traceback
+        self.add_note(traceback)
+
+    @property
+    def type(self) -> str:
+        """The name of the error's class, as failures show it."""
+        return self.mro[0].removeprefix("builtins.")
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}"
+
+
+class BrokenFrame(HubError):
+    """The process of a model wrote something to its instance that hub did not."""
+
+    code = "broken_frame"
+    title = "The process of the model does not speak its protocol"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"not a frame: {self.reason}"
+
+
+class FrameTooLarge(HubError):
+    """A request or a response is too large for the way between an instance and the process of its model."""
+
+    code = "frame_too_large"
+    title = "The message is too large for the process of the model"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size = size
+        self.limit = limit
+
+    @override
+    def __str__(self) -> str:
+        return f"a message of {self.size} bytes, and {self.limit} are allowed: send a reference to data of this size"
+
+
+RAISED_AGAIN: Final[tuple[type[HubError], ...]] = (Undecodable, WrongResponse)
+"""Errors of hub's own that come out of a process as what they are; their `args` are texts."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 from ipaddress import ip_address
-from typing import Any
+from math import inf
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -12,8 +13,8 @@ from anyio import TASK_STATUS_IGNORED, sleep_forever
 from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 
-from hub.contract import contract_of
-from hub.errors import ConfigurationError
+from hub.contract import Contract, contract_of, differences
+from hub.errors import ConfigurationError, HubError
 from hub.http.client import open_client
 from hub.http.serve import serve
 from hub.lifecycle import running
@@ -24,11 +25,14 @@ from hub.model.model import Model
 from hub.model.presence import Presence
 from hub.model.routes import instance_app
 from hub.model.worker import Worker, WorkerOptions
-from hub.ports import Broker, ResultStore
+from hub.ports import Broker, ResultStore, Terms
 from hub.registry.client import RegistryClient
-from hub.settings import ModelSettings
+from hub.settings import MEMORY, ModelSettings
 from hub.supervision import unwrapped
-from hub.vocabulary import InstanceId, model_name, new_instance_id
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, model_name, new_instance_id
+
+RUN_SHARE: Final = 0.95
+"""Share of the broker's consumer timeout that a run may take; the rest is for storing its outcome."""
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -62,9 +66,42 @@ async def run_instance(
         NameTaken: The model's name belongs to another contract.
         Exception: What `setup` raised.
     """
-    name = model_name(model.name)
     instance = instance or new_instance_id()
     served = model()
+    options = WorkerOptions(
+        start_patience=settings.start_patience,
+        drain_grace=settings.drain_grace,
+        attempt_limit=settings.attempt_limit,
+        run_limit=run_limit(model, settings),
+        debug=settings.debug,
+    )
+    with unwrapped():
+        async with loaded(served), open_client(token=settings.token) as http:
+            registry = RegistryClient(settings.registry_url, http)
+            await _run(
+                served,
+                instance,
+                registry,
+                settings=settings,
+                options=options,
+                broker=broker,
+                store=store,
+                task_status=task_status,
+            )
+
+
+async def _run(
+    served: Model[Any, Any],
+    instance: InstanceId,
+    registry: RegistryClient,
+    *,
+    settings: ModelSettings,
+    options: WorkerOptions,
+    broker: Broker,
+    store: ResultStore,
+    task_status: TaskStatus[str],
+) -> None:
+    name = model_name(served.name)
     contract = contract_of(served.get_request_format(), served.get_response_format())
     metrics = InstanceMetrics(name)
     worker = Worker(
@@ -73,38 +110,73 @@ async def run_instance(
         instance=instance,
         broker=broker,
         store=store,
-        options=WorkerOptions(
-            start_patience=settings.start_patience, drain_grace=settings.drain_grace, debug=settings.debug
-        ),
+        options=options,
         observe=metrics.observe,
+        explain=partial(difference_text, registry, name, contract),
     )
     metrics.follow(worker.statistics)
     presence = Presence(served, contract=contract, instance=instance, worker=worker)
     server = partial(serve, instance_app(presence, metrics, token=settings.token), settings.instance_bind)
-    with unwrapped():
-        async with (
-            loaded(served),
-            open_client(token=settings.token) as http,
-            running(server, name=f"server of {instance}") as url,
-            worker,
-            Membership(
-                RegistryClient(settings.registry_url, http),
-                instance=instance,
-                model=name,
-                url=advertised(url, settings.advertise_host),
-                contract=contract,
-                example=model.example_json() if model.example() is not None else "",
-                pinged_at=presence.pinged_at,
-                ping_period=settings.ping_period,
-                start_patience=settings.start_patience,
+    async with (
+        running(server, name=f"server of {instance}") as url,
+        worker,
+        Membership(
+            registry,
+            instance=instance,
+            model=name,
+            url=advertised(url, settings.advertise_host),
+            contract=contract,
+            example=served.example_json() if served.example() is not None else "",
+            terms=Terms(
+                concurrency=served.concurrency,
+                default_timeout=served.default_timeout,
+                max_timeout=served.max_timeout,
             ),
-        ):
-            _log.info("instance is up", model=name, instance=instance, url=url, concurrency=served.concurrency)
-            task_status.started(url)
-            try:
-                await sleep_forever()
-            finally:
-                worker.stop()  # before the logout, which waits for the registry
+            pinged_at=presence.pinged_at,
+            ping_period=settings.ping_period,
+            start_patience=settings.start_patience,
+        ) as membership,
+    ):
+        _log.info("instance is up", model=name, instance=instance, url=url, concurrency=served.concurrency)
+        worker.tell(membership.note)
+        task_status.started(url)
+        try:
+            await sleep_forever()
+        finally:
+            worker.stop()  # before the logout, which waits for the registry
+
+
+def run_limit(model: type[Model[Any, Any]], settings: ModelSettings) -> float:
+    """Seconds that one run may take, so that RabbitMQ never takes a working instance for a dead one.
+
+    RabbitMQ closes the channel of a consumer that holds a message for longer than `consumer_timeout`, and gives the
+    message to the next one: a task that takes longer would be run for ever (rabbitmq.com/docs/consumers, "Delivery
+    Acknowledgement Timeout"). The embedded broker has no such limit.
+
+    Raises:
+        ConfigurationError: The model promises its clients more than that.
+    """
+    if settings.broker_url.startswith(MEMORY):
+        return inf
+    if model.max_timeout is not None and model.max_timeout >= settings.consumer_timeout:
+        raise ConfigurationError(
+            f"max_timeout of {model.name} is {model.max_timeout:g} s, but RabbitMQ takes tasks away from an instance "
+            f"after {settings.consumer_timeout:g} s: lower max_timeout, or raise consumer_timeout in rabbitmq.conf (it "
+            "counts milliseconds) and set HUB_CONSUMER_TIMEOUT to the same time in seconds"
+        )
+    return settings.consumer_timeout * RUN_SHARE
+
+
+async def difference_text(registry: RegistryClient, model: ModelName, ours: Contract, fingerprint: Fingerprint) -> str:
+    """How an earlier contract of a model differs from ours, as the end of a sentence; empty if the registry cannot say."""
+    try:
+        theirs = await registry.contract(model, fingerprint)
+    except HubError as error:
+        _log.warning("no words for a foreign contract", fingerprint=fingerprint, reason=str(error))
+        return ""
+    if theirs is None:
+        return ""
+    return ". Since then: " + "; ".join(difference.message for difference in differences(theirs, ours))
 
 
 def advertised(url: str, host: str) -> str:

@@ -19,7 +19,7 @@ from hub.model.runs import Runs
 from hub.model.statistics import Tally
 from hub.ports import Consumer, Delivery, ResultStore, Start
 from hub.supervision import Backoff
-from hub.task import Task
+from hub.task import Failure, Outcome, Task
 from hub.vocabulary import InstanceId, ModelName, TaskId, TaskState, WallClock
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
@@ -35,24 +35,28 @@ class Intake:
         contract: The contract that their requests must be written for.
         instance: Where they run.
         store: Knows what has become of each task, and counts attempts.
+        attempts: Runs of a task that may be cut short; then it is dead.
         patience: Seconds to try for the store before deliveries are handed back.
         runs: The runs in flight.
-        outbox: Where tasks go that are dead on arrival.
+        outbox: Where tasks go that have an outcome without a run.
         tally: Counts what happens.
         clock: Tells Unix time.
         launch: Starts a run that has begun.
+        refuse: Takes a run whose task was written for another contract; gives it an outcome.
     """
 
     model: ModelName
     contract: Contract
     instance: InstanceId
     store: ResultStore
+    attempts: int
     patience: float
     runs: Runs
     outbox: Outbox
     tally: Tally
     clock: WallClock
     launch: Callable[[Run], None]
+    refuse: Callable[[Run], None]
 
     async def take_in(self, consumer: Consumer) -> None:
         """Takes in what `consumer` receives, until it is cancelled. Whatever had not begun by then is requeued.
@@ -68,12 +72,9 @@ class Intake:
         try:
             while waiting:
                 batch = waiting[: await self.runs.room()]
-                starts = await self._start([run.task for run in batch])
-                if starts is None:
+                if not await self._try(batch):
                     break
                 del waiting[: len(batch)]
-                for run, start in zip(batch, starts, strict=True):
-                    self._begin(run, start)
         finally:
             for run in waiting:
                 run.requeue()
@@ -86,8 +87,7 @@ class Intake:
                 task = Task.decode(delivery.body)
             except Undecodable as error:
                 self.tally.undecodable += 1
-                _log.error("message given to the dead letters", message_id=delivery.message_id, reason=str(error))
-                consumer.reject([delivery], requeue=False)
+                self.outbox.bury_stray(consumer, delivery, Failure(code=error.code, message=str(error)))
                 continue
             run = self.runs.get(task.id) or fresh.get(task.id)
             if run is not None:
@@ -96,35 +96,36 @@ class Intake:
                 continue
             run = Run(task)
             run.hold(consumer, delivery)
-            mismatch = self._mismatch(task)
-            if mismatch:
-                self._bury(run, mismatch)
+            if task.model != self.model or task.fingerprint != self.contract.fingerprint:
+                self.runs.add(run)
+                self.refuse(run)
+            elif task.deadline is not None and task.deadline <= self.clock():
+                self._end(run, report.expired(run, instance=self.instance, now=self.clock()))
             else:
                 fresh[task.id] = run
         return list(fresh.values())
 
-    def _mismatch(self, task: Task) -> str:
-        if task.model != self.model:
-            return f"the task is for model {task.model!r}, but it was on the queue of {self.model!r}"
-        if task.fingerprint != self.contract.fingerprint:
-            return (
-                f"the task was written for contract {task.fingerprint[:12] or 'without a fingerprint'}, but instance "
-                f"{self.instance} of {self.model} has {self.contract.fingerprint[:12]}; submit it again"
-            )
-        return ""
-
-    def _bury(self, run: Run, reason: str) -> None:
-        _log.error("task given to the dead letters", task=run.task.id, code="wrong_contract", reason=reason)
-        self.runs.add(run)
-        outcome = report.dead(run, code="wrong_contract", message=reason, instance=self.instance, now=self.clock())
-        self.outbox.put(run, outcome, dead_letter=True)
+    async def _try(self, batch: Sequence[Run]) -> bool:
+        """Begins what the store lets begin; returns whether it could be asked."""
+        for run in batch:  # before the store knows of them: it may tell of their end sooner than it answers
+            self.runs.add(run)
+        starts: Sequence[Start] | None = None
+        try:
+            starts = await self._start([run.task for run in batch])
+        finally:
+            if starts is None:
+                for run in batch:
+                    self.runs.remove(run)
+        for run, start in zip(batch, starts or (), strict=starts is not None):
+            self._begin(run, start)
+        return starts is not None
 
     async def _start(self, tasks: Sequence[Task]) -> Sequence[Start] | None:
         """Asks the store; `None` when it could not be asked for too long."""
         patience_ends = current_time() + self.patience
         for delay in Backoff().delays():
             try:
-                return await self.store.start(tasks, self.instance)
+                return await self.store.start(tasks, self.instance, attempts=self.attempts)
             except HubError as error:
                 _log.warning("tasks not started, asking the store again", count=len(tasks), reason=str(error))
             if current_time() + delay > patience_ends:
@@ -133,11 +134,28 @@ class Intake:
         return None
 
     def _begin(self, run: Run, start: Start) -> None:
-        if start.state is not TaskState.RUNNING:  # it has ended already, or was withdrawn
-            self.tally.skipped += 1
-            run.ack()
-            return
-        self.tally.attempts += 1
-        run.begin(start.attempt, now=self.clock())
+        run.attempt = start.attempt
+        match start.state:
+            case TaskState.RUNNING if run.stopped is None:
+                self.tally.attempts += 1
+                run.begin(start.attempt, retries=start.retries, now=self.clock())
+                self.launch(run)
+            case TaskState.QUEUED:
+                message = (
+                    f"{start.attempt} runs of it were cut short: its instance died, or lost its store, each time. Look "
+                    "for what it does to an instance, then put it back with `hub dead replay`"
+                )
+                now = self.clock()
+                self._end(
+                    run, report.dead(run, code="attempts_exhausted", message=message, instance=self.instance, now=now)
+                )
+            case TaskState.DEAD:
+                self.outbox.bury_again(run)
+            case _:  # it has ended, or was withdrawn
+                self.tally.skipped += 1
+                run.ack()
+                self.runs.remove(run)
+
+    def _end(self, run: Run, outcome: Outcome) -> None:
         self.runs.add(run)
-        self.launch(run)
+        self.outbox.finish(run, outcome)

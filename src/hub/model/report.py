@@ -11,6 +11,9 @@ from hub.model.run import Run
 from hub.task import Failure, Outcome
 from hub.vocabulary import InstanceId, TaskState
 
+DEADLINE_EXCEEDED: Final = "deadline_exceeded"
+"""Code of the failure of a task that has expired."""
+
 TEXT_LIMIT: Final = 16_384
 """Characters of an error message or traceback that are kept."""
 
@@ -47,6 +50,21 @@ def failure(run: Run, error: BaseException, *, instance: InstanceId, now: float,
 def dead(run: Run, *, code: str, message: str, instance: InstanceId, now: float) -> Outcome:
     """The outcome of a task that is given up without a run."""
     return _failed(run, Failure(code=code, message=message), TaskState.DEAD, instance=instance, now=now)
+
+
+def expired(run: Run, *, instance: InstanceId, now: float) -> Outcome:
+    """The outcome of a task whose deadline has passed, before or during its run."""
+    text = "its deadline passed while it ran" if run.attempt else "its deadline had passed before an instance was free"
+    return _failed(run, Failure(code=DEADLINE_EXCEEDED, message=text), TaskState.EXPIRED, instance=instance, now=now)
+
+
+def ran_too_long(run: Run, limit: float, *, instance: InstanceId, now: float) -> Outcome:
+    """The outcome of a run that the broker would soon have taken for dead."""
+    text = (
+        f"it ran for {limit:g} s, which is all that the broker's consumer timeout leaves: raise consumer_timeout in "
+        "rabbitmq.conf and HUB_CONSUMER_TIMEOUT with it, or split the work"
+    )
+    return _failed(run, Failure(code="run_too_long", message=text), TaskState.FAILED, instance=instance, now=now)
 
 
 def _failed(run: Run, failure: Failure, state: TaskState, *, instance: InstanceId, now: float) -> Outcome:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import final
 
 from anyio import CancelScope
 
 from hub.ports import Consumer, Delivery
 from hub.task import Task
+
+
+class Stop(Enum):
+    """Why a run was told to stop, other than by its deadline."""
+
+    ENDED = "the task has ended elsewhere"
+    DRAIN = "the instance stops"
 
 
 @final
@@ -20,20 +28,30 @@ class Run:
     Attributes:
         task: The task.
         attempt: Which run of the task this is; 0 while it has not begun.
+        retries: Runs of the task that failed before and were tried again.
         started_at: When it began, in Unix seconds.
-        scope: Cancel it to stop the run.
+        scope: What runs in here is stopped by `stop`, or by the deadline of the task.
+        stopped: Why it was told to stop; `None` if nobody told it to.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.attempt = 0
+        self.retries = 0
         self.started_at: float | None = None
         self.scope = CancelScope()
+        self.stopped: Stop | None = None
         self._held: list[tuple[Consumer, Delivery]] = []
 
-    def begin(self, attempt: int, *, now: float) -> None:
+    def begin(self, attempt: int, *, retries: int, now: float) -> None:
         self.attempt = attempt
+        self.retries = retries
         self.started_at = now
+
+    def stop(self, why: Stop) -> None:
+        """Cancels what runs; the first reason counts. Has no effect on a run whose outcome is on its way."""
+        self.stopped = self.stopped or why
+        self.scope.cancel(why.value)
 
     def hold(self, consumer: Consumer, delivery: Delivery) -> None:
         self._held.append((consumer, delivery))
@@ -46,9 +64,10 @@ class Run:
         for consumer, delivery in self._let_go():
             consumer.requeue([delivery])
 
-    def reject(self, *, requeue: bool) -> None:
+    def reject(self) -> None:
+        """Gives the deliveries back after a failure of ours."""
         for consumer, delivery in self._let_go():
-            consumer.reject([delivery], requeue=requeue)
+            consumer.reject([delivery], requeue=True)
 
     def _let_go(self) -> list[tuple[Consumer, Delivery]]:
         held, self._held = self._held, []

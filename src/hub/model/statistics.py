@@ -23,7 +23,9 @@ class WorkerStatistics:
         dropped: Outcomes that came too late: another one had been stored.
         skipped: Deliveries of tasks that had ended, were withdrawn, or were running here already.
         undecodable: Messages that were no task.
-        requeued: Started tasks that were handed back, by a drain or because the store was away for too long.
+        requeued: Started tasks that were handed back, by a drain or because a server was away for too long.
+        retried: Failed runs that are to be followed by another one.
+        stopped: Runs that were cancelled because their task had ended elsewhere.
     """
 
     consuming: bool
@@ -35,6 +37,8 @@ class WorkerStatistics:
     skipped: int
     undecodable: int
     requeued: int
+    retried: int
+    stopped: int
 
 
 @final
@@ -47,4 +51,6 @@ class Tally:
     skipped: int = 0
     undecodable: int = 0
     requeued: int = 0
+    retried: int = 0
+    stopped: int = 0
     stored: Counter[TaskState] = field(default_factory=Counter[TaskState])

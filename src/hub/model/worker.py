@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Any, Final, Self, final
 
@@ -18,29 +19,37 @@ from anyio import (
     current_time,
     get_cancelled_exc_class,
     move_on_after,
+    sleep,
 )
 from anyio.abc import TaskGroup, TaskStatus
+from structlog.contextvars import bound_contextvars
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
 from hub.contract import Contract
+from hub.errors import LinkLost
 from hub.model import report
-from hub.model.current import CurrentTask, processing
-from hub.model.errors import StrayCancellation
+from hub.model.current import Control, CurrentTask, processing
+from hub.model.errors import ProcessDied, StrayCancellation
 from hub.model.intake import Intake
 from hub.model.model import Model
 from hub.model.outbox import Outbox
 from hub.model.processor import Processor
-from hub.model.run import Run
+from hub.model.progress import ProgressReports
+from hub.model.run import Run, Stop
 from hub.model.runs import Runs
+from hub.model.spans import run_span
 from hub.model.statistics import Tally, WorkerStatistics
 from hub.ports import Broker, Consumer, ResultStore
-from hub.supervision import keep_linked, unwrapped
+from hub.supervision import Backoff, keep_linked, unwrapped
 from hub.task import Outcome
-from hub.vocabulary import InstanceId, TaskState, WallClock, model_name, wall_clock
+from hub.vocabulary import Fingerprint, InstanceId, WallClock, model_name, wall_clock
 
 STOP_GRACE: Final = 2.0
 """Seconds for the broker to confirm that it delivers nothing more; after that we drain all the same."""
+
+EXPLAIN_PATIENCE: Final = 3.0
+"""Seconds that a text about a foreign contract may take; without it the task is refused all the same."""
 
 SAVE_GRACE: Final = 5.0
 """Seconds that the store gets, after the drain, for outcomes that are ready: a slow round trip, not an outage."""
@@ -56,13 +65,29 @@ class WorkerOptions:
         start_patience: To try for the first link to the broker.
         store_patience: That a delivery or an outcome waits for a store that is out of reach.
         drain_grace: That running tasks have to finish once the worker stops.
+        attempt_limit: Runs of one task that may be cut short by the end of their instance.
+        run_limit: Seconds that one run may take, whatever the deadline of its task: below the time after which the
+            broker takes a silent consumer for dead and hands the task to another instance.
         debug: Store tracebacks of failed tasks.
     """
 
     start_patience: float = 60.0
     store_patience: float = 60.0
     drain_grace: float = 30.0
+    attempt_limit: int = 5
+    run_limit: float = inf
     debug: bool = False
+
+
+async def _nothing_to_add(_fingerprint: Fingerprint) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """The run has failed, and the model wants another one in `delay` seconds."""
+
+    delay: float
 
 
 @final
@@ -84,6 +109,7 @@ class Worker(AsyncContextManagerMixin):
         store: Counts attempts and takes outcomes.
         options: Times, and whether to store tracebacks.
         observe: Told of each run that has an outcome.
+        explain: Given the fingerprint of a foreign contract, says how it differs from ours; empty if nobody knows.
         clock: Tells Unix time.
 
     Raises:
@@ -100,6 +126,7 @@ class Worker(AsyncContextManagerMixin):
         store: ResultStore,
         options: WorkerOptions | None = None,
         observe: Callable[[Run, Outcome], None] = lambda _run, _outcome: None,
+        explain: Callable[[Fingerprint], Awaitable[str]] = _nothing_to_add,
         clock: WallClock = wall_clock,
     ) -> None:
         self._options = options or WorkerOptions()
@@ -108,26 +135,41 @@ class Worker(AsyncContextManagerMixin):
         self._processor = Processor(model)
         self._instance = instance
         self._broker = broker
+        self._store = store
+        self._contract = contract
+        self._retry = model.retry
+        self._explain = explain
         self._observe = observe
         self._clock = clock
         self._tally = Tally()
         self._runs = Runs(model.concurrency)
         self._outbox = Outbox(
-            store, patience=self._options.store_patience, tally=self._tally, on_settled=self._runs.remove
+            store,
+            broker,
+            model=self._queue,
+            instance=instance,
+            patience=self._options.store_patience,
+            tally=self._tally,
+            on_settled=self._runs.remove,
+            clock=clock,
         )
+        self._progress = ProgressReports(store, clock)
         self._intake = Intake(
             model=self._queue,
             contract=contract,
             instance=instance,
             store=store,
+            attempts=self._options.attempt_limit,
             patience=self._options.store_patience,
             runs=self._runs,
             outbox=self._outbox,
             tally=self._tally,
             clock=clock,
             launch=self._launch,
+            refuse=self._refuse,
         )
         self._consumer: Consumer | None = None
+        self._told: Callable[[bool], None] = lambda _consuming: None
         self._stopping = Event()
         self._drain_until = inf
         self._group: TaskGroup | None = None
@@ -153,6 +195,11 @@ class Worker(AsyncContextManagerMixin):
         """Whether tasks are taken from the queue now."""
         return self._consumer is not None and not self._stopping.is_set()
 
+    def tell(self, told: Callable[[bool], None]) -> None:
+        """Has `told` called from now on whenever `consuming` may have changed, with what it is; at once, too."""
+        self._told = told
+        told(self.consuming)
+
     def statistics(self) -> WorkerStatistics:
         tally = self._tally
         return WorkerStatistics(
@@ -165,6 +212,8 @@ class Worker(AsyncContextManagerMixin):
             skipped=tally.skipped,
             undecodable=tally.undecodable,
             requeued=tally.requeued,
+            retried=tally.retried,
+            stopped=tally.stopped,
         )
 
     async def _work(self, *, task_status: TaskStatus[None]) -> None:
@@ -178,7 +227,9 @@ class Worker(AsyncContextManagerMixin):
 
             async with create_task_group() as tg:
                 self._group = tg
-                tg.start_soon(self._outbox.write, name=f"hub.outbox {self._instance}")
+                tg.start_soon(self._outbox.work, name=f"hub.outbox {self._instance}")
+                tg.start_soon(self._progress.work, name=f"hub.progress {self._instance}")
+                tg.start_soon(self._watch_for_endings, name=f"hub.endings {self._instance}")
                 await self._supervise(up)
                 await self._drain()
                 tg.cancel_scope.cancel("drained")
@@ -207,6 +258,7 @@ class Worker(AsyncContextManagerMixin):
         async with self._broker.consume(self._queue, prefetch=self._concurrency) as consumer:
             self._consumer = consumer
             linked()
+            self._told(self.consuming)
             try:
                 async with create_task_group() as tg:
                     tg.start_soon(self._end_intake, tg.cancel_scope, name=f"hub.intake stop {self._instance}")
@@ -216,6 +268,7 @@ class Worker(AsyncContextManagerMixin):
                 await self._drain()  # in here, so that what finishes can still be acked
             finally:
                 self._consumer = None
+                self._told(self.consuming)
 
     async def _end_intake(self, scope: CancelScope) -> None:
         await self._stopping.wait()
@@ -226,37 +279,116 @@ class Worker(AsyncContextManagerMixin):
         with CancelScope(deadline=self._drain_until):
             await self._runs.idle()
         for run in self._runs:
-            run.scope.cancel("drain")  # has no effect on one whose outcome waits for the store
+            run.stop(Stop.DRAIN)
         with move_on_after(SAVE_GRACE):
             await self._runs.idle()
         self._outbox.give_up()
 
     def _launch(self, run: Run) -> None:
+        self._start(self._run, run, f"hub.task {run.task.id}")
+
+    def _refuse(self, run: Run) -> None:
+        self._start(self._explain_refusal, run, f"hub.refusal {run.task.id}")
+
+    def _start(self, work: Callable[[Run], Coroutine[Any, Any, None]], run: Run, name: str) -> None:
         assert self._group is not None  # noqa: S101 - the intake runs inside it
-        self._group.start_soon(self._run, run, name=f"hub.task {run.task.id}")
+        self._group.start_soon(work, run, name=name)
+
+    async def _explain_refusal(self, run: Run) -> None:
+        """Ends a task that was written for another contract, with a text that tells the difference."""
+        task = run.task
+        if task.model != self._queue:
+            text = f"the task is for model {task.model!r}, but it was on the queue of {self._queue!r}"
+        else:
+            text = (
+                f"the task was written for contract {task.fingerprint[:12] or 'without a fingerprint'}, but instance "
+                f"{self._instance} of {self._queue} has {self._contract.fingerprint[:12]}; submit it again"
+            )
+            with move_on_after(EXPLAIN_PATIENCE):
+                text += await self._explain(task.fingerprint)
+        now = self._clock()
+        self._outbox.finish(
+            run, report.dead(run, code="wrong_contract", message=text, instance=self._instance, now=now)
+        )
+
+    async def _watch_for_endings(self) -> None:
+        """Stops the runs of tasks that have ended elsewhere: cancelled, expired, or finished by another instance."""
+        delays = Backoff().delays()
+        while True:
+            try:
+                for task_id in await self._store.ended(self._instance):
+                    run = self._runs.get(task_id)
+                    if run is not None:
+                        run.stop(Stop.ENDED)
+                delays = Backoff().delays()
+            except LinkLost:  # the store itself says so in its log
+                await sleep(next(delays))
 
     async def _run(self, run: Run) -> None:
-        outcome: Outcome | None = None
-        with run.scope:
-            outcome = await self._process(run)
-        if outcome is None:
-            self._tally.requeued += 1
-            run.requeue()
-            self._runs.remove(run)
-        else:
-            self._observe(run, outcome)
-            self._outbox.put(run, outcome, dead_letter=outcome.state is TaskState.DEAD)
+        control = Control(partial(self._progress.tell, run))
+        result: Outcome | _Again | ProcessDied | None = None
+        with bound_contextvars(task=run.task.id, model=self._queue, instance=self._instance):
+            with run.scope:
+                run.scope.deadline = self._deadline(run)
+                result = await self._process(run, control)
+            control.cancelled = run.scope.cancel_called
+            self._leave(run, result)
 
-    async def _process(self, run: Run) -> Outcome:
+    def _leave(self, run: Run, result: Outcome | _Again | ProcessDied | None) -> None:
+        """Sends a run the way that it has to go, now that nothing of it runs here any more."""
+        if run.stopped is Stop.ENDED:
+            self._tally.stopped += 1
+            run.ack()
+            self._runs.remove(run)
+            return
+        match result:
+            case Outcome(failure=None) if run.stopped is Stop.DRAIN:
+                self._finish(run, result)
+            case _ if run.stopped is Stop.DRAIN:  # a failure may just be how the model takes a cancellation
+                self._outbox.hand_back(run)
+            case _ if run.scope.cancel_called:
+                self._finish(run, self._overdue(run))
+            case Outcome():
+                self._finish(run, result)
+            case _Again(delay=delay):
+                self._outbox.retry(run, delay)
+            case ProcessDied():
+                _log.error("its process died, the task goes back to the queue", reason=str(result), attempt=run.attempt)
+                self._tally.requeued += 1
+                run.reject()
+                self._runs.remove(run)
+            case None:
+                raise AssertionError("a run ended without an outcome, and nobody had stopped it")
+
+    def _finish(self, run: Run, outcome: Outcome) -> None:
+        self._observe(run, outcome)
+        self._outbox.finish(run, outcome)
+
+    def _deadline(self, run: Run) -> float:
+        """When the run has to be over, on the clock of `anyio.current_time`."""
+        limit = current_time() + self._options.run_limit
+        if run.task.deadline is None:
+            return limit
+        return min(limit, current_time() + run.task.deadline - self._clock())
+
+    def _overdue(self, run: Run) -> Outcome:
+        now = self._clock()
+        deadline = run.task.deadline
+        if deadline is not None and (run.started_at or now) + self._options.run_limit >= deadline:
+            return report.expired(run, instance=self._instance, now=now)
+        return report.ran_too_long(run, self._options.run_limit, instance=self._instance, now=now)
+
+    async def _process(self, run: Run, control: Control) -> Outcome | _Again | ProcessDied:
         current = CurrentTask(
             id=run.task.id,
             attempt=run.attempt,
             deadline=run.task.deadline,
             model=self._queue,
             instance=self._instance,
+            control=control,
         )
         try:
-            with processing(current), unwrapped():
+            with run_span(run.task, attempt=run.attempt, instance=self._instance), processing(current), unwrapped():
                 body = await self._processor(run.task.body)
         except get_cancelled_exc_class():  # noqa: ASYNC103 - passed on when it is ours
             if current_effective_deadline() == -inf:
@@ -264,10 +396,22 @@ class Worker(AsyncContextManagerMixin):
             # Nobody cancelled this task: the model let the cancellation of something of its own escape. Passed on, it
             # would end this task without an outcome and without an error.
             return self._failure(run, StrayCancellation())  # noqa: ASYNC104
+        except ProcessDied as error:
+            return error
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
             return self._failure(run, error)
         return report.success(run, body, instance=self._instance, now=self._clock())
 
-    def _failure(self, run: Run, error: Exception) -> Outcome:
-        _log.warning("task failed", task=run.task.id, attempt=run.attempt, exc_info=error)
+    def _failure(self, run: Run, error: Exception) -> Outcome | _Again:
+        delay = self._retry_delay(run, error)
+        _log.warning("run failed", attempt=run.attempt, retry_in=delay and round(delay, 2), exc_info=error)
+        if delay is not None:
+            return _Again(delay)
         return report.failure(run, error, instance=self._instance, now=self._clock(), debug=self._options.debug)
+
+    def _retry_delay(self, run: Run, error: Exception) -> float | None:
+        delay = None if self._retry is None else self._retry.delay(error, run.retries)
+        deadline = run.task.deadline
+        if delay is None or (deadline is not None and self._clock() + delay >= deadline):
+            return None
+        return delay

@@ -1,0 +1,40 @@
+"""The span of one run of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from opentelemetry.trace import Link, SpanKind, get_current_span
+
+from hub.task import Task
+from hub.tracing import TraceContext, extract, tracer
+from hub.vocabulary import InstanceId
+
+
+@contextmanager
+def run_span(task: Task, *, attempt: int, instance: InstanceId) -> Generator[None]:
+    """Makes a CONSUMER span the current one: a child of the submit's span, and linked to it.
+
+    Both, because each kind of tool understands one of them: the child makes it one trace, the link says that there was a
+    queue in between (OpenTelemetry semantic conventions for messaging spans, "Message creation context as parent").
+    An error that leaves the block is recorded; so is a cancellation, as an event.
+    """
+    parent = extract(TraceContext(task.traceparent, task.tracestate))
+    sent = get_current_span(parent).get_span_context()
+    with tracer().start_as_current_span(
+        f"process {task.model}",
+        context=parent,
+        kind=SpanKind.CONSUMER,
+        links=[Link(sent)] if sent.is_valid else None,
+        attributes={
+            "messaging.system": "rabbitmq",
+            "messaging.destination.name": task.model,
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.message.id": task.id,
+            "hub.attempt": attempt,
+            "hub.instance": instance,
+        },
+    ):
+        yield
