@@ -46,15 +46,6 @@ from hub.vocabulary import (
     new_task_id,
     wall_clock,
 )
-    Fingerprint,
-    InstanceId,
-    ModelName,
-    TaskId,
-    WallClock,
-    dead_letter_queue,
-    new_task_id,
-    wall_clock,
-)
 
 PATIENCE: Final = 20.0
 """Seconds that any one wait of these tests may take."""
