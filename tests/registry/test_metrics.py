@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub.brokers.memory import MemoryBroker
+from hub.ports import Publication
 from hub.registry.states import InstanceState
 from hub.vocabulary import ModelName
 from tests.registry.served import ServedRegistry, served_registry
@@ -107,7 +108,27 @@ async def test_the_depth_of_a_queue_is_shown_even_when_no_instance_is_left(
     while (await samples(registry)).get(key) != 0:
         await anyio.lowlevel.checkpoint()
     assert (await samples(registry))["hub_queue_messages", labels(model=MODEL, state="ready")] == 0
-    assert (await registry.json(f"/v1/models/{MODEL}"))["queue"] == {"ready": 0, "consumers": 0}
+    assert (await registry.json(f"/v1/models/{MODEL}"))["queue"] == {"ready": 0, "consumers": 0, "dead": 0}
+
+
+async def test_dead_letters_are_counted_until_they_are_dealt_with(
+    registry: ServedRegistry, broker: MemoryBroker
+) -> None:
+    await broker.declare(MODEL)
+    async with ping_server() as server:
+        await registry.login(server)
+    letters = [Publication(queue=MODEL, body=b"?", message_id=f"{n}", timestamp=0.0) for n in range(3)]
+    await broker.publish(letters)
+    async with broker.consume(MODEL, prefetch=3) as consumer:
+        consumer.reject(await consumer.receive(), requeue=False)
+    while (await registry.json(f"/v1/models/{MODEL}"))["queue"] != {"ready": 0, "consumers": 0, "dead": 3}:
+        await anyio.lowlevel.checkpoint()
+    key = ("hub_dead_letters", labels(model=MODEL))
+    assert (await samples(registry))[key] == 3
+    async with broker.dead_letters(MODEL, limit=2) as dead:
+        dead.consumer.ack(dead.deliveries)
+    while (await samples(registry)).get(key) != 1:
+        await anyio.lowlevel.checkpoint()
 
 
 async def test_depths_are_left_out_while_the_broker_is_away_and_come_back_with_it(

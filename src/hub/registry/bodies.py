@@ -7,7 +7,7 @@ from typing import Self
 from msgspec import Struct
 
 from hub.contract import Difference
-from hub.ports import Terms
+from hub.ports import QueueDepth, Terms
 from hub.registry.states import InstanceState, InstanceStatus
 
 PROTOBUF: str = "application/x-protobuf"
@@ -91,10 +91,15 @@ class InstancesBody(Struct, frozen=True, kw_only=True):
 
 
 class QueueBody(Struct, frozen=True, kw_only=True):
-    """The queue of a model a moment ago: messages that wait for a consumer, and consumers."""
+    """The queue of a model a moment ago: messages that wait for a consumer, consumers, and dead letters."""
 
     ready: int
     consumers: int
+    dead: int
+
+    @classmethod
+    def of(cls, depth: QueueDepth) -> Self:
+        return cls(ready=depth.ready, consumers=depth.consumers, dead=depth.dead)
 
 
 class ModelBody(Struct, frozen=True, kw_only=True):

@@ -82,11 +82,14 @@ class LiveCollector(Collector):
             "hub_queue_messages", "Messages in the queue of a model, by state.", labels=["model", "state"]
         )
         consumers = GaugeMetricFamily("hub_queue_consumers", "Consumers of the queue of a model.", labels=["model"])
+        dead = GaugeMetricFamily("hub_dead_letters", "Messages in the dead-letter queue of a model.", labels=["model"])
         for name, depth in self._depths.latest.items():
             messages.add_metric([name, "ready"], depth.ready)
             consumers.add_metric([name], depth.consumers)
+            dead.add_metric([name], depth.dead)
         yield messages
         yield consumers
+        yield dead
         yield GaugeMetricFamily(
             "hub_registry_watchers", "Requests that are held until a list changes.", self._roll.waiting
         )

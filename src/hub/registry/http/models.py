@@ -78,5 +78,5 @@ def _body(status: ModelStatus, roll: Roll, depths: QueueDepths) -> ModelBody:
         example=next((entry.example for entry in newest_first if entry.example), ""),
         terms=newest_first[0].terms if newest_first else Terms(),
         instances=tuple(InstanceBody.of(instance) for instance in status.instances),
-        queue=None if depth is None else QueueBody(ready=depth.ready, consumers=depth.consumers),
+        queue=None if depth is None else QueueBody.of(depth),
     )
