@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
-from typing import Any
+from math import inf
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -15,10 +16,11 @@ from typing_extensions import override
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers.memory import MemoryBroker
 from hub.contract import Contract, contract_of
-from hub.errors import LinkLost
+from hub.errors import ConfigurationError, LinkLost
 from hub.http.client import open_client
 from hub.lifecycle import running
-from hub.model.instance import run_instance
+from hub.model.instance import run_instance, run_limit
+from hub.ports import Terms
 from hub.registry.errors import NameTaken
 from hub.settings import ModelSettings
 from hub.stores.memory import MemoryStore
@@ -248,3 +250,45 @@ async def test_a_setup_that_fails_ends_the_instance_before_it_serves_anything(wo
         await world.instance(Broken)()
     assert world.registry.logins == []
     assert Broken.torn_down
+
+
+async def test_an_instance_says_what_holds_for_its_tasks(world: World) -> None:
+    class Patient(Echo):
+        name = "Echo"
+        concurrency = 7
+        default_timeout: ClassVar[float | None] = 30.0
+        max_timeout: ClassVar[float | None] = 90.0
+
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(Patient), name="instance"):
+            [(_, login)] = world.registry.logins
+    assert login.terms == Terms(concurrency=7, default_timeout=30.0, max_timeout=90.0)
+
+
+async def test_an_instance_that_loses_its_queue_says_so_to_the_registry_and_says_when_it_is_back(world: World) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance"):
+            assert len(world.registry.logins) == 1
+            with world.broker.outage():
+                while len(world.registry.logins) < 2:
+                    await world.registry.news.wait()
+            while len(world.registry.logins) < 3:
+                await world.registry.news.wait()
+    assert world.registry.logouts == [INSTANCE]
+
+
+def test_a_run_may_take_nearly_as_long_as_the_broker_waits_for_it() -> None:
+    assert run_limit(Echo, ModelSettings(consumer_timeout=1000.0)) == 950.0
+
+
+def test_the_embedded_broker_waits_for_ever() -> None:
+    assert run_limit(Echo, ModelSettings(broker_url="memory://")) == inf
+
+
+def test_a_model_that_promises_more_than_the_broker_waits_is_refused_with_the_repair() -> None:
+    class Endless(Echo):
+        max_timeout: ClassVar[float | None] = 3600.0
+
+    with pytest.raises(ConfigurationError, match=r"max_timeout of Endless is 3600 s.*HUB_CONSUMER_TIMEOUT"):
+        run_limit(Endless, ModelSettings(consumer_timeout=1800.0))
+    assert run_limit(Endless, ModelSettings(consumer_timeout=7200.0)) == 6840.0

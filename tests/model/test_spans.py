@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from hub.model import spans
-from hub.tracing import TraceContext, extract, inject
 from tests.model.bench import PATIENCE, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -83,13 +82,3 @@ async def test_a_task_without_a_trace_begins_one(exporter: InMemorySpanExporter,
     span = only(exporter)
     assert span.parent is None
     assert not span.links
-
-
-def test_without_an_sdk_what_came_in_is_passed_on_as_it_is() -> None:
-    came = TraceContext("garbage", "x=y")
-    assert inject(extract(came), came) == came
-
-
-def test_what_is_extracted_is_injected_again() -> None:
-    came = TraceContext(TRACEPARENT, "vendor=1")
-    assert inject(extract(came), TraceContext()) == came

@@ -79,6 +79,8 @@ class _Numbers(Collector):
             ("hub_task_deliveries_skipped", "Deliveries of tasks that need no run here.", now.skipped),
             ("hub_task_undecodable", "Messages that were no task.", now.undecodable),
             ("hub_task_requeued", "Started tasks that went back to the queue.", now.requeued),
+            ("hub_task_retried", "Failed runs that are followed by another one.", now.retried),
+            ("hub_task_stopped", "Runs that were cancelled because their task had ended elsewhere.", now.stopped),
         ):
             counter = CounterMetricFamily(name, help_text, labels=["model"])
             counter.add_metric([self._model], value)
