@@ -1,0 +1,97 @@
+"""Lines out of bytes, however these arrive, and answers in the order of the lines."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given, strategies as st
+
+from hub.gateway import answers as answers_module
+from hub.gateway.answers import IN_FLIGHT, IN_FLIGHT_BYTES, PENDING, PENDING_BYTES, Answers
+from hub.gateway.ndjson import LineSplitter, LongLine
+
+LIMIT = 8
+
+streams = st.lists(st.sampled_from([b"a", b"{}", b"\n", b"\r\n", b" ", b"\t", b"x" * LIMIT, b"\xff"]), max_size=40).map(
+    b"".join
+)
+
+
+def split(stream: bytes, cuts: list[int]) -> list[bytes | LongLine]:
+    splitter = LineSplitter(LIMIT)
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    lines = [line for start, end in pairwise(edges) for line in splitter.feed(stream[start:end])]
+    return [*lines, *splitter.finish()]
+
+
+def expected(stream: bytes) -> list[bytes | LongLine]:
+    """The same, from the whole stream at once."""
+    lines: list[bytes | LongLine] = []
+    for line in stream.split(b"\n"):
+        if len(line) > LIMIT:
+            lines.append(LongLine())
+        elif line.strip():
+            lines.append(line.removesuffix(b"\r"))
+    return lines
+
+
+@given(streams, st.lists(st.integers(0, 200), max_size=8))
+@example(b"x" * LIMIT + b"\n", [LIMIT])
+@example(b"x" * LIMIT + b"y\n{}\n", [LIMIT, LIMIT + 1])
+def test_however_a_stream_is_cut_its_lines_are_the_same(stream: bytes, cuts: list[int]) -> None:
+    assert split(stream, cuts) == expected(stream)
+
+
+def test_a_line_that_is_too_long_is_not_kept() -> None:
+    splitter = LineSplitter(LIMIT)
+    for _ in range(1000):
+        assert not list(splitter.feed(b"x" * LIMIT))
+        assert len(splitter._begun) <= LIMIT
+    assert list(splitter.feed(b"\n{}\n")) == [LongLine(), b"{}"]
+
+
+@given(st.permutations(range(20)), st.integers(1, 30))
+def test_answers_come_in_the_order_of_the_lines(order: list[int], size: int) -> None:
+    answers = Answers()
+    for _ in order:
+        answers.begin(1)
+    taken = b""
+    for index in order:
+        answers.answer(index, b"%d\n" % index)
+        taken += answers.take(size)
+    while answers.ready:
+        taken += answers.take(size)
+    assert taken.split() == [b"%d" % index for index in range(20)]
+    assert answers.statistics() == answers_module.AnswersStatistics(begun=20, pending=0, in_flight=0)
+
+
+def test_only_so_many_lines_are_in_flight() -> None:
+    answers = Answers()
+    while answers.has_room(1):
+        answers.begin(1)
+    assert answers.statistics().in_flight == IN_FLIGHT
+    answers.answer(IN_FLIGHT - 1, b"last")
+    assert answers.has_room(1)
+
+
+def test_only_so_many_bytes_are_in_flight_but_one_line_always_may_be() -> None:
+    answers = Answers()
+    assert answers.has_room(IN_FLIGHT_BYTES + 1)
+    answers.begin(IN_FLIGHT_BYTES + 1)
+    assert not answers.has_room(0)
+    answers.answer(0, b"done")
+    assert answers.has_room(IN_FLIGHT_BYTES)
+    assert not answers.has_room(IN_FLIGHT_BYTES + 1)
+    answers.take(1)
+    assert answers.has_room(IN_FLIGHT_BYTES + 1)
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, PENDING), (PENDING_BYTES // 4, 4)])
+def test_only_so_many_answers_and_bytes_of_answers_wait_to_be_sent(size: int, most: int) -> None:
+    answers = Answers()
+    while answers.has_room(0):
+        answers.answer(answers.begin(0), b"x" * size)
+    assert answers.statistics().pending == most
+    answers.take(1)
+    assert answers.has_room(0)
