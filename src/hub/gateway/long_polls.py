@@ -22,6 +22,11 @@ class LongPolls:
         """Requests that wait now."""
         return len(self._scopes)
 
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to stop: what goes on for longer ends now."""
+        return self._draining
+
     @contextmanager
     def hold(self, seconds: float) -> Generator[None]:
         """Leaves the block quietly after `seconds`, or when the server drains; at its first checkpoint if it does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from litestar import Request
@@ -28,12 +29,38 @@ def body_type(request: HttpRequest) -> str:
     Raises:
         UnsupportedBody: It is another type.
     """
-    declared = request.headers.get("content-type", JSON)
-    media_type, _, parameters = declared.partition(";")
-    found = type_of_body.get(media_type.strip().lower())
-    if found is None or not _utf8(parameters):
+    found = type_of_body.get(declared_type(request) or JSON)
+    if found is None:
+        declared = request.headers["content-type"]
         raise UnsupportedBody(f"the body is declared as {declared!r}; send {JSON} (in UTF-8) or {PROTOBUF}")
     return found
+
+
+def declared_type(request: HttpRequest) -> str | None:
+    """The media type of the body, in lower case; `None` if it is not declared, empty if its characters are not UTF-8."""
+    declared = request.headers.get("content-type")
+    if declared is None:
+        return None
+    media_type, _, parameters = declared.partition(";")
+    return media_type.strip().lower() if _utf8(parameters) else ""
+
+
+def liking(request: HttpRequest, names: Collection[str]) -> float:
+    """How much `Accept` likes the media type that goes by these names, from 0 (not at all) to 1."""
+    best, weight = 3, 0.0  # how exactly it was named so far (0 is best), and with which weight
+    ranges = {
+        "*/*": 2,
+        **dict.fromkeys((f"{name.partition('/')[0]}/*" for name in names), 1),
+        **dict.fromkeys(names, 0),
+    }
+    for element in request.headers.get("accept", "*/*").split(","):
+        name, *parameters = (part.strip().lower() for part in element.split(";"))
+        exactness = ranges.get(name, 3)
+        if exactness < best:
+            best, weight = exactness, _weight(parameters)
+        elif exactness == best < 3:
+            weight = max(weight, _weight(parameters))
+    return weight
 
 
 def reply_type(request: HttpRequest) -> str:

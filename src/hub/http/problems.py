@@ -37,18 +37,37 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
     """A problem reply. `facts` become extension members; `code` is what programs should branch on."""
+    members = problem_members(status, code=code, title=title, detail=detail, facts=facts)
+    return Response(msgspec.json.encode(members), status_code=status, media_type=PROBLEM_TYPE, headers=headers)
+
+
+def problem_members(
+    status: int, *, code: str, title: str, detail: str, facts: dict[str, object] | None = None
+) -> dict[str, object]:
+    """The members of a problem, also for where it stands inside of another document."""
     members = {"type": f"urn:hub:problem:{code}", "title": title, "status": status, "detail": detail, "code": code}
-    return Response(
-        msgspec.json.encode({**members, **(facts or {})}), status_code=status, media_type=PROBLEM_TYPE, headers=headers
-    )
+    return {**members, **(facts or {})}
 
 
 def problem_of(error: HubError) -> Response[bytes]:
-    """The reply for one of hub's own errors, with `Retry-After` in whole seconds when a new try makes sense."""
-    headers = {} if error.retry_after is None else {"Retry-After": str(max(1, ceil(error.retry_after)))}
+    """The reply for one of hub's own errors, with `Retry-After` when a new try makes sense."""
+    delay = retry_seconds(error)
+    headers = {} if delay is None else {"Retry-After": str(delay)}
     return problem(
         error.status, code=error.code, title=error.title, detail=str(error), facts=error.facts, headers=headers
     )
+
+
+def members_of(error: HubError) -> dict[str, object]:
+    """The members of the problem that one of hub's own errors is, with `retry_after` in place of the header."""
+    members = problem_members(error.status, code=error.code, title=error.title, detail=str(error), facts=error.facts)
+    delay = retry_seconds(error)
+    return members if delay is None else {**members, "retry_after": delay}
+
+
+def retry_seconds(error: HubError) -> int | None:
+    """`HubError.retry_after` in the whole seconds that `Retry-After` is made of."""
+    return None if error.retry_after is None else max(1, ceil(error.retry_after))
 
 
 def _on_hub_error(request: Request[Any, Any, Any], error: HubError) -> Response[bytes]:
