@@ -44,13 +44,22 @@ class Desk:
         self.taken = False
 
     async def login(
-        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str, terms: Terms
+        self,
+        instance: InstanceId,
+        model: ModelName,
+        url: str,
+        contract: Contract,
+        *,
+        example: str,
+        terms: Terms,
+        consuming: bool,
     ) -> object:
         await self._answer("login")
         if self.taken:
             raise NameTaken(model, ["it differs"], ["http://10.0.0.7:1"])
         assert (instance, model, url, contract) == (INSTANCE, ECHO, "http://127.0.0.1:4000", CONTRACT)
         self.seen.append((anyio.current_time(), self.consuming))
+        assert consuming == self.consuming
         await anyio.sleep(self.slowness)
         assert (example, terms) == ('{"messages": "hi"}', TERMS)
         return None

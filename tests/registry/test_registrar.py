@@ -86,8 +86,15 @@ class Office:
             clock=lambda: 1000.0,
         )
 
-    async def login(self, contract: Contract = TEXTS, instance: InstanceId | None = None, url: str = URL) -> Login:
-        return await self.registrar.login(instance or new_instance_id(), MODEL, url, contract)
+    async def login(
+        self,
+        contract: Contract = TEXTS,
+        instance: InstanceId | None = None,
+        url: str = URL,
+        *,
+        consuming: bool = True,
+    ) -> Login:
+        return await self.registrar.login(instance or new_instance_id(), MODEL, url, contract, consuming=consuming)
 
     def states(self) -> dict[InstanceId, InstanceState]:
         return {status.entry.id: status.state for status in self.roll.table.instances()}
@@ -115,6 +122,47 @@ async def test_a_repeated_login_is_the_same_login(office: Office) -> None:
     again = await office.login(instance=first.status.entry.id)
     assert (again.created, again.status.entry) == (False, first.status.entry)
     assert office.roll.table.version == version
+
+
+async def test_an_instance_that_says_that_it_is_deaf_is_shown_so_until_its_ping_says_otherwise(office: Office) -> None:
+    login = await office.login()
+    instance = login.status.entry.id
+    shown: list[InstanceState] = []
+
+    async def look() -> None:
+        await office.roll.newer_than(office.roll.table.version)
+        shown.extend(office.states().values())
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(look)
+        await anyio.wait_all_tasks_blocked()
+        again = await office.login(instance=instance, consuming=False)
+    assert shown == [InstanceState.DEAF]
+    assert (again.created, again.status.state) == (False, InstanceState.LIVE)
+
+
+async def test_an_instance_is_deaf_at_its_word_even_if_the_directory_is_away_and_its_ping_is_slow(
+    office: Office,
+) -> None:
+    instance = (await office.login()).status.entry.id
+    office.directory.down = True
+    with pytest.raises(LinkLost):
+        await office.login(instance=instance, consuming=False)
+    assert office.states() == {instance: InstanceState.DEAF}
+    office.directory.down = False
+    office.probe.hanging.add(instance)
+    assert (await office.login(instance=instance)).status.state is InstanceState.DEAF
+
+
+async def test_nobody_is_live_at_its_word(office: Office) -> None:
+    instance = new_instance_id()
+    office.probe.results[instance] = Answered(consuming=False, reason="no link")
+    assert (await office.login(instance=instance)).status.state is InstanceState.DEAF
+    stranger = new_instance_id()
+    office.probe.results[stranger] = Refused("connection refused")
+    with pytest.raises(InstanceUnreachable):
+        await office.login(instance=stranger, consuming=False)
+    assert office.states() == {instance: InstanceState.DEAF}
 
 
 async def test_a_login_that_nobody_answers_at_is_refused_and_leaves_nothing(office: Office) -> None:

@@ -46,7 +46,15 @@ class Registry(Protocol):
     """What membership needs of `hub.registry.client.RegistryClient`; see there."""
 
     async def login(
-        self, instance: InstanceId, model: ModelName, url: str, contract: Contract, *, example: str, terms: Terms
+        self,
+        instance: InstanceId,
+        model: ModelName,
+        url: str,
+        contract: Contract,
+        *,
+        example: str,
+        terms: Terms,
+        consuming: bool,
     ) -> object: ...
 
     async def logout(self, instance: InstanceId) -> None: ...
@@ -56,7 +64,7 @@ class Registry(Protocol):
 class Membership(AsyncContextManagerMixin):
     """Lists an instance while the block runs: logs in on entry, again when nobody pings or on news, and out on exit.
 
-    News is what `note` is told. The registry pings whom it lets in, so a login makes it look at once.
+    News is what `note` is told. A login says it, and the registry pings whom it lets in.
 
     The logout is shielded, and takes `LOGOUT_GRACE` seconds at most. After a login that worked, a registry that is out
     of reach is only logged: it heals.
@@ -166,6 +174,7 @@ class Membership(AsyncContextManagerMixin):
                         self._contract,
                         example=self._example,
                         terms=self._terms,
+                        consuming=self._consuming,
                     )
             except (LinkLost, InstanceUnreachable) as error:
                 if give_up_at is not None and current_time() + delay > give_up_at:

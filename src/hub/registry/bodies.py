@@ -31,6 +31,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
         contract: A serialized `hub.v1.Contract`; base64 in JSON.
         example: A request that shows what the model does, as ProtoJSON of at most `MAX_EXAMPLE` characters, or empty.
         terms: What holds for the tasks of its model.
+        consuming: Whether it takes tasks now. A no is believed at once, a yes when its ping says the same.
     """
 
     model: str
@@ -38,6 +39,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
     contract: bytes
     example: str = ""
     terms: Terms = Terms()
+    consuming: bool = True
 
 
 class CheckBody(Struct, frozen=True, kw_only=True):

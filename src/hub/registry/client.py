@@ -71,6 +71,7 @@ class RegistryClient:
         *,
         example: str = "",
         terms: Terms = Terms(),
+        consuming: bool = True,
     ) -> InstanceState:
         """Lists an instance, or says again that it is there. The registry pings it before it answers.
 
@@ -81,6 +82,7 @@ class RegistryClient:
             contract: What the model takes and gives back.
             example: A request as ProtoJSON, for documentation.
             terms: What holds for the tasks of the model.
+            consuming: Whether the instance takes tasks now. A no is believed at once, a yes when the ping says the same.
 
         Returns:
             The state after that ping. `SUSPECT` means that the instance was too slow; it is pinged again.
@@ -89,7 +91,9 @@ class RegistryClient:
             NameTaken: Live instances hold the name with another contract.
             InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
         """
-        body = LoginBody(model=model, url=url, contract=contract.encode(), example=example, terms=terms)
+        body = LoginBody(
+            model=model, url=url, contract=contract.encode(), example=example, terms=terms, consuming=consuming
+        )
         response = await self._call(
             "PUT", f"/v1/instances/{quote(instance, safe='')}", content=msgspec.json.encode(body)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from hub.contract import Contract, differences
 from hub.ports import Directory, InstanceEntry, KnownContract, Terms
@@ -16,6 +16,8 @@ from hub.registry.roll import Roll
 from hub.registry.states import InstanceStatus
 from hub.registry.terms import check_terms
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
+
+_DEAF: Final = Answered(consuming=False, reason="it says that it takes nothing from the queue of its model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,13 @@ class Registrar:
         *,
         example: str = "",
         terms: Terms = Terms(),
+        consuming: bool = True,
     ) -> Login:
         """Lets an instance in and pings it, so that what is listed has answered once.
 
         A name is held by those who answer: before a login is refused because of incumbents, they are pinged, and those
-        who are gone are removed. Cancelled half-way, the instance may be in; the ping loop finds out about it.
+        who are gone are removed. With `consuming` false a listed instance is deaf at once, whatever happens next; true
+        is what the ping has to say. Cancelled half-way, the instance may be in; the ping loop finds out about it.
 
         Raises:
             InvalidLogin: The address, or the terms, can never be accepted.
@@ -92,6 +96,9 @@ class Registrar:
             terms=terms,
         )
         self._roll.departed.discard(instance)
+        known = table.target(instance)
+        if known is not None and not consuming:
+            self._roll.apply(table.pinged(known, _DEAF, now=self._clock()))
         if await self._claim(entry, contract) is not None:
             await self._look_after(model)
             holder = await self._claim(entry, contract)

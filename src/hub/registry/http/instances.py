@@ -48,6 +48,7 @@ async def login(
         Contract.decode(data.contract),
         example=data.example,
         terms=data.terms,
+        consuming=data.consuming,
     )
     return Response(InstanceBody.of(outcome.status), status_code=201 if outcome.created else 200)
 
