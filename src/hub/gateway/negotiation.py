@@ -29,7 +29,8 @@ def body_type(request: HttpRequest) -> str:
     Raises:
         UnsupportedBody: It is another type.
     """
-    found = type_of_body.get(declared_type(request) or JSON)
+    media_type = declared_type(request)
+    found = JSON if media_type is None else type_of_body.get(media_type)
     if found is None:
         declared = request.headers["content-type"]
         raise UnsupportedBody(f"the body is declared as {declared!r}; send {JSON} (in UTF-8) or {PROTOBUF}")
