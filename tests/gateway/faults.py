@@ -15,6 +15,9 @@ from hub.ports import (
     Broker,
     BrokerStatistics,
     Consumer,
+    DeadLetters,
+    HandedBack,
+    ProgressReport,
     Publication,
     QueueDepth,
     ResultStore,
@@ -59,6 +62,10 @@ class FaultyBroker(Broker):
         return self.broker.consume(queue, prefetch=prefetch)
 
     @override
+    def dead_letters(self, queue: ModelName, *, limit: int) -> AbstractAsyncContextManager[DeadLetters]:
+        return self.broker.dead_letters(queue, limit=limit)
+
+    @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
         if self.error is not None:
             raise self.error
@@ -77,8 +84,13 @@ class FaultyStore(ResultStore):
         self.store = store
         self.create_error: HubError | None = None
         self.changed_error: HubError | None = None
+        self.finish_error: HubError | None = None
         self.failing_withdrawals = 0
+        self.withdrawals_stuck: Event | None = None
         self.withdrawn = Event()
+        self.failing_accepts = 0
+        self.accepting = Event()
+        self.accepted: list[Task] = []
 
     @property
     @override
@@ -93,19 +105,48 @@ class FaultyStore(ResultStore):
         return records
 
     @override
-    async def withdraw(self, task_ids: Sequence[TaskId]) -> None:
+    async def accept(self, tasks: Sequence[Task]) -> None:
+        self.accepting.set()
+        if self.failing_accepts:
+            self.failing_accepts -= 1
+            raise LOST
+        await self.store.accept(tasks)
+        self.accepted.extend(tasks)
+
+    @override
+    async def withdraw(self, tasks: Sequence[Task]) -> None:
+        if self.withdrawals_stuck is not None:
+            await self.withdrawals_stuck.wait()
         if self.failing_withdrawals:
             self.failing_withdrawals -= 1
             raise LOST
-        await self.store.withdraw(task_ids)
+        await self.store.withdraw(tasks)
         self.withdrawn.set()
 
     @override
-    async def start(self, tasks: Sequence[Task], instance: InstanceId) -> Sequence[Start]:
-        return await self.store.start(tasks, instance)
+    async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
+        return await self.store.start(tasks, instance, attempts=attempts)
+
+    @override
+    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
+        return await self.store.hand_back(runs)
+
+    @override
+    async def report(self, reports: Sequence[ProgressReport]) -> None:
+        await self.store.report(reports)
+
+    @override
+    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        return await self.store.ended(instance)
+
+    @override
+    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        return await self.store.revive(tasks)
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
+        if self.finish_error is not None:
+            raise self.finish_error
         return await self.store.finish(outcomes)
 
     @override

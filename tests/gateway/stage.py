@@ -10,6 +10,7 @@ from typing import Any, Self, cast, final
 from anyio import TASK_STATUS_IGNORED, Event, create_task_group, fail_after
 from anyio.abc import TaskGroup, TaskStatus
 from httpx2 import ASGITransport, AsyncClient
+from litestar import Litestar
 from typing_extensions import override
 
 from examples.digits.v1 import digits_pb2
@@ -20,12 +21,14 @@ from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.long_polls import LongPolls
-from hub.ports import Broker, Consumer, ResultStore
+from hub.gateway.queues import Queues
+from hub.gateway.submit_options import ResultTtls
+from hub.ports import Broker, Consumer, ResultStore, Terms
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.states import InstanceState
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import InstanceId, ModelName, TaskState, wall_clock
+from hub.vocabulary import InstanceId, ModelName, TaskState, WallClock, wall_clock
 
 MODEL_A = ModelName("ModelA")
 DIGITS = ModelName("Digits")
@@ -53,10 +56,12 @@ class FakeWatch(AsyncIterator[ModelsSnapshot]):
         self._seen = 0
         self._news = Event()
 
-    def tell(self, name: ModelName, contract: Contract, *, live: int = 1, example: str = "") -> None:
+    def tell(
+        self, name: ModelName, contract: Contract, *, live: int = 1, example: str = "", terms: Terms = Terms()
+    ) -> None:
         """Says that a model has so many live instances (0: it is only remembered)."""
         counts: Mapping[InstanceState, int] = {InstanceState.LIVE: live} if live else {}
-        self._known[name] = KnownModel(name=name, contract=contract, instances=counts, example=example)
+        self._known[name] = KnownModel(name=name, contract=contract, instances=counts, example=example, terms=terms)
         self.tell_again()
 
     def tell_again(self) -> None:
@@ -86,22 +91,32 @@ class Stage:
     watch: FakeWatch
     catalog: Catalog
     dispatch: Dispatch
+    queues: Queues
     polls: LongPolls
+    app: Litestar
     client: AsyncClient
     tg: TaskGroup
     tasks: list[Task] = field(default_factory=list[Task])
 
     async def model(
-        self, name: ModelName = MODEL_A, contract: Contract = CONTRACT_A, *, live: int = 1, answer: Answer | None = None
+        self,
+        name: ModelName = MODEL_A,
+        contract: Contract = CONTRACT_A,
+        *,
+        live: int = 1,
+        answer: Answer | None = None,
+        terms: Terms = Terms(),
     ) -> None:
         """Makes a model known, with a queue, and with a consumer if `answer` is given; returns when it is served."""
         await self.broker.declare(name)
         if answer is not None:
             await self.tg.start(self._instance, name, answer, name=f"hub.test instance {name}")
-        await self.tell(name, contract, live=live)
+        await self.tell(name, contract, live=live, terms=terms)
 
-    async def tell(self, name: ModelName, contract: Contract, *, live: int, example: str = "") -> None:
-        self.watch.tell(name, contract, live=live, example=example)
+    async def tell(
+        self, name: ModelName, contract: Contract, *, live: int, example: str = "", terms: Terms = Terms()
+    ) -> None:
+        self.watch.tell(name, contract, live=live, example=example, terms=terms)
         with fail_after(5):
             await self.catalog.changed()
 
@@ -117,7 +132,7 @@ class Stage:
         for delivery in await consumer.receive():
             task = Task.decode(delivery.body)
             self.tasks.append(task)
-            (start,) = await self.store.start([task], INSTANCE)
+            (start,) = await self.store.start([task], INSTANCE, attempts=5)
             if start.state is TaskState.RUNNING:
                 outcome = Outcome(
                     task_id=task.id,
@@ -144,6 +159,10 @@ async def open_stage(
     body_limit: int = 100_000,
     call_wait: float = 5,
     patience: float = 5,
+    queue_limit: int = 0,
+    ttls: ResultTtls | None = None,
+    cancel_on_disconnect: bool = True,
+    clock: WallClock = wall_clock,
     broker: Broker | None = None,
     store: ResultStore | None = None,
 ) -> AsyncGenerator[Stage]:
@@ -152,9 +171,20 @@ async def open_stage(
     catalog = Catalog(watch)
     async with open_broker("memory://") as own_broker, open_store("memory://") as own_store:
         broker, store = broker or own_broker, store or own_store
-        dispatch = Dispatch(broker, store, patience=patience, polls=polls)
+        dispatch = Dispatch(broker, store, patience=patience, polls=polls, clock=clock)
+        queues = Queues(catalog, broker, dispatch.run_times, limit=queue_limit)
         app = gateway_app(
-            catalog, dispatch, broker, store, polls, keys=keys, body_limit=body_limit, call_wait=call_wait
+            catalog,
+            dispatch,
+            queues,
+            broker=broker,
+            store=store,
+            polls=polls,
+            keys=keys,
+            body_limit=body_limit,
+            call_wait=call_wait,
+            ttls=ttls,
+            cancel_on_disconnect=cancel_on_disconnect,
         )
         transport = ASGITransport(app=cast("Any", app), raise_app_exceptions=False)  # each has its own ASGI types
         async with (
@@ -163,13 +193,16 @@ async def open_stage(
             create_task_group() as tg,
         ):
             tg.start_soon(catalog.follow, name="hub.test catalog")
+            tg.start_soon(queues.watch, name="hub.test queues")
             yield Stage(
                 broker=broker,
                 store=store,
                 watch=watch,
                 catalog=catalog,
                 dispatch=dispatch,
+                queues=queues,
                 polls=polls,
+                app=app,
                 client=client,
                 tg=tg,
             )

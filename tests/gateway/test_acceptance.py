@@ -102,7 +102,7 @@ async def test_a_task_of_unknown_fate_is_taken_back_and_never_starts() -> None:
             await b.accept(task)
         await b.store.withdrawn.wait()
         # The broker had it after all: the message turns up.
-        (start,) = await b.store.start([task], INSTANCE)
+        (start,) = await b.store.start([task], INSTANCE, attempts=5)
         assert start.state is None
 
 
@@ -187,5 +187,5 @@ async def test_a_client_that_hangs_up_while_the_broker_is_slow_has_its_task_take
         b.broker.stuck.set()
         await b.store.withdrawn.wait()
         assert await b.state(task) is Absent.UNKNOWN
-        (start,) = await b.store.start([task], INSTANCE)
+        (start,) = await b.store.start([task], INSTANCE, attempts=5)
         assert start.state is None

@@ -129,7 +129,16 @@ async def test_the_document_is_encoded_once_for_each_set_of_models(stage: Stage)
 
 
 async def test_every_route_is_described_and_every_description_is_a_route(stage: Stage) -> None:
-    app = gateway_app(stage.catalog, stage.dispatch, stage.broker, stage.store, stage.polls, body_limit=1, call_wait=1)
+    app = gateway_app(
+        stage.catalog,
+        stage.dispatch,
+        stage.queues,
+        broker=stage.broker,
+        store=stage.store,
+        polls=stage.polls,
+        body_limit=1,
+        call_wait=1,
+    )
     routes = {
         (route.path_format, method.lower())
         for route in app.routes

@@ -15,13 +15,20 @@ async def test_the_overview_joins_models_with_their_queues(stage: Stage) -> None
     await stage.model(DIGITS, CONTRACT_DIGITS, live=0)
     for _ in range(3):
         await stage.client.post("/v1/models/ModelA/tasks", json={})
+    await stage.queues.look()
 
     overview = (await stage.client.get("/v1/overview")).json()
 
     assert (overview["registry"], overview["broker"]) == (True, True)
     assert overview["models"] == [
-        {"name": "Digits", "active": False, "live": 0, "instances": 0, "queue": {"ready": 0, "consumers": 0}},
-        {"name": "ModelA", "active": True, "live": 2, "instances": 2, "queue": {"ready": 3, "consumers": 0}},
+        {
+            "name": "Digits",
+            "active": False,
+            "live": 0,
+            "instances": 0,
+            "queue": {"ready": 0, "consumers": 0, "dead": 0},
+        },
+        {"name": "ModelA", "active": True, "live": 2, "instances": 2, "queue": {"ready": 3, "consumers": 0, "dead": 0}},
     ]
 
 
@@ -37,6 +44,7 @@ async def test_a_broker_out_of_reach_is_part_of_the_overview() -> None:
             async with open_stage(broker=broker) as stage:
                 await stage.model()
                 broker.error = LOST
+                await stage.queues.look()
                 overview = (await stage.client.get("/v1/overview")).json()
                 assert (overview["broker"], overview["models"][0]["queue"]) == (False, None)
 

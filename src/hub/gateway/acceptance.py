@@ -5,33 +5,31 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Self, final
+from typing import Final, Self, TypeAlias, final
 
-import structlog
-from anyio import AsyncContextManagerMixin, Event, create_task_group, fail_after, move_on_after, sleep
+from anyio import AsyncContextManagerMixin, fail_after, move_on_after
 from typing_extensions import override
 
 from hub.errors import LinkLost, PublishRefused
+from hub.gateway.arrears import Arrears
 from hub.gateway.errors import AcceptTimeout
 from hub.grouping import Grouped
 from hub.ports import Broker, Publication, ResultStore
-from hub.supervision import Backoff
-from hub.task import Task
+from hub.task import Task, TaskRecord
 from hub.vocabulary import TaskId
 
 LANES: Final = 4
 """Groups under way at once, so that one round trip to the broker hides the next one to the store."""
 
-WITHDRAW_GRACE: Final = 1.0
-"""Seconds that the end of the block waits for the last records to be taken back: two round trips to a slow store."""
-
-_log = structlog.get_logger("hub.gateway")
+_Answer: TypeAlias = PublishRefused | TaskRecord | None
+"""Why the broker did not take a task, or the record of an earlier submit of it, or that it is accepted."""
 
 
 @dataclass(slots=True, eq=False)
 class _Submission:
     task: Task
     abandoned: bool = False
+    answer: _Answer = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +60,27 @@ class Acceptance(AsyncContextManagerMixin):
         self._broker = broker
         self._store = store
         self._patience = patience
+        self._arrears = Arrears(store)
         self._submit = Grouped(self._carry_out, name="accept", lanes=LANES)
-        self._failed: set[TaskId] = set()
-        self._some_failed = Event()
+        self._confirm = Grouped(self._mark_accepted, name="mark accepted", lanes=LANES)
 
     def statistics(self) -> AcceptanceStatistics:
         grouping = self._submit.statistics()
         return AcceptanceStatistics(
-            waiting=grouping.waiting, groups=grouping.groups, submits=grouping.calls, failed=len(self._failed)
+            waiting=grouping.waiting,
+            groups=grouping.groups,
+            submits=grouping.calls,
+            failed=self._arrears.statistics().withdrawals,
         )
 
-    async def __call__(self, task: Task) -> None:
+    async def __call__(self, task: Task) -> TaskRecord | None:
         """Returns once the task is accepted: from then on it ends in an outcome.
 
         Cancelled before that, the task is taken back, unless its message is confirmed at this very moment.
+
+        Returns:
+            `None`, or for a task with an idempotency key the record of an earlier submit under that key: then nothing
+            was written or published, and the record may be `pending`.
 
         Raises:
             PublishRefused: The broker did not take it: `QueueFull`, `Unroutable`, ...
@@ -85,82 +90,88 @@ class Acceptance(AsyncContextManagerMixin):
         submission = _Submission(task)
         try:
             with fail_after(self._patience):
-                refused = await self._submit(submission)
+                answer = await self._submit(submission)
         except TimeoutError:
             submission.abandoned = True
             raise AcceptTimeout(self._patience) from None
         except BaseException:
             submission.abandoned = True
             raise
-        if refused is not None:
-            raise refused
+        if isinstance(answer, PublishRefused):
+            raise answer
+        if answer is None and task.idempotency_key:
+            await self._confirmed(task)
+        return answer
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        try:
-            async with create_task_group() as tg:
-                tg.start_soon(self._withdraw_what_failed, name="hub.gateway withdraw")
-                async with self._submit:
-                    yield self
-                tg.cancel_scope.cancel("no more submits")
-        finally:
-            with move_on_after(WITHDRAW_GRACE, shield=True):
-                await self._withdraw()
+        async with self._arrears, self._confirm, self._submit:
+            yield self
 
-    async def _carry_out(self, submissions: Sequence[_Submission]) -> Sequence[PublishRefused | None]:
+    async def _confirmed(self, task: Task) -> None:
+        """Lets submits of the same key see that it is accepted; that it is so does not depend on whether this works."""
+        done = False
+        try:
+            with move_on_after(self._patience):
+                await self._confirm(task)
+                done = True
+        except LinkLost:
+            pass
+        finally:
+            if not done:
+                self._arrears.accept([task])
+
+    async def _mark_accepted(self, tasks: Sequence[Task]) -> Sequence[None]:
+        await self._store.accept(tasks)
+        return [None] * len(tasks)
+
+    async def _carry_out(self, submissions: Sequence[_Submission]) -> Sequence[_Answer]:
         # Whatever is not confirmed, by refusal, lost link or cancellation, must not stay queued without a message.
         try:
-            answers = await self._create_and_publish(submissions)
+            await self._create_and_publish(submissions)
         except BaseException:
             self._take_back(submissions)
             raise
         self._take_back(
             submission
-            for submission, refused in zip(submissions, answers, strict=True)
-            if refused is not None or submission.abandoned
+            for submission in submissions
+            if submission.abandoned or isinstance(submission.answer, PublishRefused)
         )
-        return answers
+        return [submission.answer for submission in submissions]
 
     def _take_back(self, submissions: Iterable[_Submission]) -> None:
-        self._failed.update(submission.task.id for submission in submissions)
-        if self._failed:
-            self._some_failed.set()
+        self._arrears.withdraw(
+            submission.task for submission in submissions if not isinstance(submission.answer, TaskRecord)
+        )
 
-    async def _create_and_publish(self, submissions: Sequence[_Submission]) -> list[PublishRefused | None]:
+    async def _create_and_publish(self, submissions: Sequence[_Submission]) -> None:
         try:
             with fail_after(self._patience):
-                # A record that is there already is our own: ids are new, and an adapter may have repeated the write.
-                await self._store.create([submission.task for submission in submissions])
-                wanted = [submission for submission in submissions if not submission.abandoned]
-                answers = await self._broker.publish([_publication(submission.task) for submission in wanted])
+                records = await self._store.create([submission.task for submission in submissions])
+                _find_earlier(submissions, records)
+                wanted = [
+                    submission for submission in submissions if submission.answer is None and not submission.abandoned
+                ]
+                publications = [_publication(submission.task) for submission in wanted]
+                answers = await self._broker.publish(publications) if publications else ()
         except TimeoutError:
             raise AcceptTimeout(self._patience) from None
-        refused = dict(zip((submission.task.id for submission in wanted), answers, strict=True))
-        return [refused.get(submission.task.id) for submission in submissions]
+        for submission, refused in zip(wanted, answers, strict=True):
+            submission.answer = refused
 
-    async def _withdraw_what_failed(self) -> None:
-        delays = Backoff().delays()
-        while True:
-            await self._some_failed.wait()
-            if await self._withdraw():
-                delays = Backoff().delays()
-            else:
-                await sleep(next(delays))
 
-    async def _withdraw(self) -> bool:
-        """Takes back the records of what failed so far; returns whether the store could be reached."""
-        failed = sorted(self._failed)
-        if failed:
-            try:
-                await self._store.withdraw(failed)
-            except LinkLost as lost:
-                _log.warning("records of refused tasks stay for now", tasks=len(failed), reason=lost.reason)
-                return False
-        self._failed.difference_update(failed)
-        if not self._failed:
-            self._some_failed = Event()
-        return True
+def _find_earlier(submissions: Sequence[_Submission], records: Sequence[TaskRecord | None]) -> None:
+    """Answers the submits whose task was there already, made by another submit under the same key."""
+    written: set[TaskId] = set()
+    for submission, record in zip(submissions, records, strict=True):
+        task = submission.task
+        # An adapter may have repeated the write, so a record that is there already may be the one that we wrote.
+        ours = record is None or not task.idempotency_key or record.created_at == task.created_at
+        if ours and task.id not in written:
+            written.add(task.id)
+        else:
+            submission.answer = record
 
 
 def _publication(task: Task) -> Publication:

@@ -26,6 +26,11 @@ class Accepted:
         return self.record is not None
 
     @property
+    def keyed(self) -> bool:
+        """Whether its client may come again for it."""
+        return bool(self.task.idempotency_key)
+
+    @property
     def id(self) -> TaskId:
         return self.task.id
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import Final, final
 
+import structlog
 from anyio import current_time
 
-from hub.errors import HubError, LinkLost
+from hub.errors import HubError, LinkLost, QueueFull
 from hub.gateway.accepted import Accepted
 from hub.gateway.catalog import Catalog, ServedModel
 from hub.gateway.dispatch import Dispatch
+from hub.gateway.errors import AlreadyEnded, HungUp, ModelNotAlive
+from hub.gateway.hanging_up import while_connected
 from hub.gateway.metrics import GatewayMetrics
 from hub.gateway.negotiation import JSON, HttpRequest, body_type
+from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls, SubmitOptions
 from hub.http.headers import MAX_WAIT
 from hub.task import TaskRecord
+
+_log = structlog.get_logger("hub.gateway")
 
 
 @final
@@ -26,17 +34,31 @@ class Admission:
     """
 
     def __init__(
-        self, catalog: Catalog, dispatch: Dispatch, metrics: GatewayMetrics, *, call_wait: float, ttls: ResultTtls
+        self,
+        catalog: Catalog,
+        dispatch: Dispatch,
+        queues: Queues,
+        metrics: GatewayMetrics,
+        *,
+        call_wait: float,
+        ttls: ResultTtls,
+        cancel_on_disconnect: bool,
     ) -> None:
         self.call_wait: Final = min(call_wait, MAX_WAIT)
         self._ttls = ttls
+        self._cancels = cancel_on_disconnect
         self._catalog = catalog
         self._dispatch = dispatch
+        self._queues = queues
         self._metrics = metrics
 
     def find(self, model: str) -> ServedModel:
         """The model, if it is alive. Raises what `Catalog.find` does."""
-        return self._catalog.find(model)
+        try:
+            return self._catalog.find(model)
+        except ModelNotAlive as error:
+            self._metrics.refused(error.model, error.code)
+            raise
 
     def options(self, request: HttpRequest, model: ServedModel) -> SubmitOptions:
         """What the headers of a request say of the tasks that it makes. Raises what `SubmitOptions.of` does."""
@@ -62,19 +84,18 @@ class Admission:
 
         Raises:
             MalformedJson, InvalidDocument, UndecodableBody: The body is no request of the model.
+            Overloaded: Its queue is full.
             HubError: As `Dispatch.submit` says.
         """
-        body = model.codec.request_from_json(content) if kind == JSON else model.codec.checked_request(content)
         began = current_time()
-        result = "cancelled"
         try:
-            accepted = await self._dispatch.submit(model.name, model.fingerprint, body, options, waiting=waiting)
-            result = "accepted"
+            await self._queues.admit(model)
+            body = model.codec.request_from_json(content) if kind == JSON else model.codec.checked_request(content)
+            accepted = await self._submit(model, body, options, waiting=waiting)
         except HubError as error:
-            result = error.code
+            self._metrics.refused(model.name, error.code)
             raise
-        finally:
-            self._metrics.submitted(model.name, result, current_time() - began)
+        self._metrics.accepted(model.name, current_time() - began, replayed=accepted.replayed)
         return accepted
 
     async def outcome(self, task: Accepted, seconds: float) -> TaskRecord | None:
@@ -82,10 +103,37 @@ class Admission:
 
         The task is accepted, so a lost store is no error here: the reply still names it.
         """
+        if task.record is not None and task.record.state.terminal:
+            return task.record
         began = current_time()
         try:
-            record = await self._dispatch.wait(task.id, seconds)
+            record = await self._dispatch.wait(task, seconds)
         except LinkLost:
             return None
         self._metrics.waited(task.model, record.state, current_time() - began)
         return record
+
+    async def call(self, request: HttpRequest, task: Accepted, seconds: float) -> TaskRecord | None:
+        """The same for a client that waits for nothing else: when it hangs up, its task is cancelled.
+
+        Unless it gave an `Idempotency-Key`: then it may come again for the same task.
+
+        Raises:
+            HungUp: It did; there is nobody to answer.
+        """
+        if not self._cancels or task.keyed:
+            return await self.outcome(task, seconds)
+        try:
+            return await while_connected(request.receive, partial(self.outcome, task, seconds))
+        except HungUp:
+            _log.info("the caller has hung up", task=task.id, model=task.model)
+            with suppress(AlreadyEnded):
+                await self._dispatch.cancel(task.id)
+            raise
+
+    async def _submit(self, model: ServedModel, body: bytes, options: SubmitOptions, *, waiting: bool) -> Accepted:
+        try:
+            with self._queues.place(model.name):
+                return await self._dispatch.submit(model.name, model.fingerprint, body, options, waiting=waiting)
+        except QueueFull as full:
+            raise await self._queues.refusal(model) from full

@@ -9,7 +9,7 @@ from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.types import ExceptionHandlersMap
 
-from hub.gateway import http_models, http_pages, http_submit, http_system, http_tasks
+from hub.gateway import http_batches, http_models, http_pages, http_submit, http_system, http_tasks
 from hub.gateway.admission import Admission
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
@@ -19,6 +19,7 @@ from hub.gateway.long_polls import LongPolls
 from hub.gateway.metrics import GatewayMetrics
 from hub.gateway.openapi import Description
 from hub.gateway.overview import Overview
+from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls
 from hub.http.guard import require_credential
 from hub.http.problems import (
@@ -32,27 +33,31 @@ from hub.web.routes import WEB_ROUTES
 def gateway_app(
     catalog: Catalog,
     dispatch: Dispatch,
+    queues: Queues,
+    *,
     broker: Broker,
     store: ResultStore,
     polls: LongPolls,
-    *,
     keys: Sequence[str] = (),
     body_limit: int,
     call_wait: float,
     ttls: ResultTtls | None = None,
+    cancel_on_disconnect: bool = True,
 ) -> Litestar:
     """All routes of the gateway over parts that are open already.
 
     Args:
         catalog: What is alive.
         dispatch: Moves tasks.
-        broker: For readiness and the depth of queues.
+        queues: Knows how long they are.
+        broker: For readiness.
         store: For readiness.
         polls: Bounds long polls.
         keys: API keys that are taken; with none, no key is asked.
         body_limit: Bytes of a request body at most.
         call_wait: Seconds that a synchronous call waits unless the client says otherwise.
         ttls: How long outcomes are kept.
+        cancel_on_disconnect: Whether the task of a synchronous call whose client hangs up is cancelled.
     """
     metrics = GatewayMetrics(catalog, dispatch.accept, polls)
     guarded = Router(
@@ -64,8 +69,10 @@ def gateway_app(
             http_models.show_overview,
             http_submit.call_model,
             http_submit.submit_task,
+            http_batches.submit_batch,
             http_tasks.show_task,
             http_tasks.show_result,
+            http_tasks.cancel_task,
             http_system.show_metrics,
         ],
     )
@@ -81,14 +88,23 @@ def gateway_app(
         ],
         dependencies={
             "admission": _provide(
-                Admission(catalog, dispatch, metrics, call_wait=call_wait, ttls=ttls or ResultTtls())
+                Admission(
+                    catalog,
+                    dispatch,
+                    queues,
+                    metrics,
+                    call_wait=call_wait,
+                    ttls=ttls or ResultTtls(),
+                    cancel_on_disconnect=cancel_on_disconnect,
+                )
             ),
+            "body_limit": _provide(body_limit),
             "catalog": _provide(catalog),
             "description": _provide(Description(catalog, guarded=bool(keys))),
             "dispatch": _provide(dispatch),
             "health": _provide(Health(catalog, broker, store)),
             "metrics": _provide(metrics),
-            "overview": _provide(Overview(catalog, broker)),
+            "overview": _provide(Overview(catalog, queues)),
             "polls": _provide(polls),
         },
         exception_handlers={**EXCEPTION_HANDLERS, **_TASK_ERRORS},

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from hub.gateway.accepted import Accepted
-from hub.task import Failure, TaskRecord
+from hub.task import Failure, Progress, TaskRecord
 from hub.vocabulary import TaskState
 
 
@@ -24,10 +24,24 @@ class FailureBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return cls(code=failure.code, message=failure.message, type=failure.type, traceback=failure.traceback)
 
 
+class ProgressBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a run has come, by its own account; see `hub.task.Progress`."""
+
+    at: datetime
+    fraction: float | None = None
+    message: str = ""
+
+    @classmethod
+    def of(cls, progress: Progress) -> ProgressBody:
+        return cls(at=moment(progress.at), fraction=progress.fraction, message=progress.message)
+
+
 class TaskBody(Struct, frozen=True, kw_only=True):
     """A task as its client sees it.
 
     Attributes:
+        retries: Runs that failed and were followed by another one, because the model wants that.
+        retry_at: When it is to run again, if it failed and waits for that.
         result: The response message in ProtoJSON, when the task has succeeded.
         result_url: Where the result is, alone, as JSON or protobuf, when the task has succeeded.
         failure: Why there is no result, when the task has ended without one.
@@ -40,7 +54,11 @@ class TaskBody(Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     expires_at: datetime
+    deadline: datetime | UnsetType = UNSET
     instance: str | None = None
+    retries: int = 0
+    retry_at: datetime | UnsetType = UNSET
+    progress: ProgressBody | UnsetType = UNSET
     started_at: datetime | UnsetType = UNSET
     finished_at: datetime | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
@@ -60,7 +78,11 @@ class TaskBody(Struct, frozen=True, kw_only=True):
             created_at=moment(record.created_at),
             updated_at=moment(record.updated_at),
             expires_at=moment(record.expires_at),
-            started_at=UNSET if outcome is None or outcome.started_at is None else moment(outcome.started_at),
+            deadline=_moment(record.deadline),
+            retries=record.retries,
+            retry_at=_moment(record.retry_at),
+            progress=UNSET if record.progress is None else ProgressBody.of(record.progress),
+            started_at=UNSET if outcome is None else _moment(outcome.started_at),
             finished_at=UNSET if outcome is None else moment(outcome.finished_at),
             result=UNSET if result is None else Raw(result),
             result_url=UNSET if outcome is None or outcome.body is None else f"/v1/tasks/{record.id}/result",
@@ -86,7 +108,7 @@ class AcceptedBody(Struct, frozen=True, kw_only=True):
             state=task.state,
             created_at=moment(task.created_at),
             expires_at=moment(task.expires_at),
-            deadline=UNSET if task.deadline is None else moment(task.deadline),
+            deadline=_moment(task.deadline),
         )
 
 
@@ -109,10 +131,11 @@ class ServedModelsBody(Struct, frozen=True, kw_only=True):
 
 
 class QueueBody(Struct, frozen=True, kw_only=True):
-    """A queue as the broker sees it: messages that wait, and consumers."""
+    """A queue as the broker sees it: messages that wait, consumers, and messages in its dead-letter queue."""
 
     ready: int
     consumers: int
+    dead: int
 
 
 class ModelOverview(Struct, frozen=True, kw_only=True):
@@ -143,3 +166,7 @@ class HealthBody(Struct, frozen=True, kw_only=True):
 
 def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _moment(seconds: float | None) -> datetime | UnsetType:
+    return UNSET if seconds is None else moment(seconds)

@@ -6,27 +6,43 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final, Self, final
 
-from anyio import AsyncContextManagerMixin, fail_after
+import structlog
+from anyio import AsyncContextManagerMixin, current_time, fail_after, move_on_after, move_on_at
 from typing_extensions import override
 
 from hub.errors import LinkLost
 from hub.gateway.acceptance import Acceptance
 from hub.gateway.accepted import Accepted
-from hub.gateway.errors import TaskGone, UnknownTask
+from hub.gateway.errors import AlreadyEnded, IdempotencyConflict, SubmitUnderWay, TaskGone, UnknownTask
 from hub.gateway.long_polls import LongPolls
+from hub.gateway.run_times import RunTimes
+from hub.gateway.spans import publish_span
 from hub.gateway.submit_options import SubmitOptions
+from hub.gateway.verdicts import cancelled, expired, late_at
 from hub.grouping import Grouped
 from hub.ports import Absent, Broker, ResultStore
-from hub.task import Task, TaskRecord
-from hub.vocabulary import Fingerprint, ModelName, TaskId, WallClock, new_task_id, parse_task_id, wall_clock
+from hub.task import Outcome, Task, TaskRecord
+from hub.vocabulary import (
+    Fingerprint,
+    ModelName,
+    TaskId,
+    TaskState,
+    WallClock,
+    keyed_task_id,
+    new_task_id,
+    parse_task_id,
+    wall_clock,
+)
 
 LANES: Final = 4
-"""Groups of look-ups under way at once."""
+"""Groups of look-ups, and of verdicts, under way at once."""
+
+_log = structlog.get_logger("hub.gateway")
 
 
 @final
 class Dispatch(AsyncContextManagerMixin):
-    """Submits tasks, and says what became of them.
+    """Submits tasks, says what became of them, and ends those that are cancelled, or late while nobody runs them.
 
     Args:
         broker: Where messages go.
@@ -45,9 +61,11 @@ class Dispatch(AsyncContextManagerMixin):
         polls: LongPolls | None = None,
         clock: WallClock = wall_clock,
     ) -> None:
-        self.accept = Acceptance(broker, store, patience=patience)
+        self.accept: Final = Acceptance(broker, store, patience=patience)
+        self.run_times: Final = RunTimes()
         self._store = store
         self._fetch = Grouped(store.fetch, name="fetch", lanes=LANES)
+        self._finish = Grouped(store.finish, name="finish", lanes=LANES)
         self._patience = patience
         self._polls = polls or LongPolls()
         self._clock = clock
@@ -55,13 +73,13 @@ class Dispatch(AsyncContextManagerMixin):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with self.accept, self._fetch:
+        async with self.accept, self._fetch, self._finish:
             yield self
 
     async def submit(
         self, model: ModelName, fingerprint: Fingerprint, body: bytes, options: SubmitOptions, *, waiting: bool = False
     ) -> Accepted:
-        """Makes a task of a serialized request message and returns once it is accepted.
+        """Makes a task of a serialized request message and returns once it is accepted, now or by an earlier submit.
 
         Args:
             model: Whose queue it goes to.
@@ -71,23 +89,31 @@ class Dispatch(AsyncContextManagerMixin):
             waiting: Whether somebody here waits for its end, so that its instance says so on our channel.
 
         Raises:
+            IdempotencyConflict: An earlier submit under the same key has another body.
+            SubmitUnderWay: The fate of an earlier submit under the same key is still open.
             HubError: As `Acceptance` says.
         """
-        now = self._clock()
-        task = Task(
-            id=new_task_id(),
-            model=model,
-            body=body,
-            fingerprint=fingerprint,
-            created_at=now,
-            deadline=None if options.timeout is None else now + options.timeout,
-            result_ttl=options.result_ttl,
-            reply_channel=self._store.channel if waiting else "",
-            traceparent=options.trace.traceparent,
-            tracestate=options.trace.tracestate,
-        )
-        await self.accept(task)
-        return Accepted(task)
+        key = options.idempotency_key
+        task_id = keyed_task_id(options.client, model, key) if key else new_task_id()
+        with publish_span(model, task_id, options.trace) as trace:
+            now = self._clock()
+            task = Task(
+                id=task_id,
+                model=model,
+                body=body,
+                fingerprint=fingerprint,
+                created_at=now,
+                deadline=None if options.timeout is None else now + options.timeout,
+                result_ttl=options.result_ttl,
+                reply_channel=self._store.channel if waiting else "",
+                traceparent=trace.traceparent,
+                tracestate=trace.tracestate,
+                idempotency_key=key,
+            )
+            earlier = await self.accept(task)
+            if earlier is not None:
+                earlier = await self._settled(task, earlier)
+            return Accepted(task, earlier)
 
     async def find(self, task_id: str) -> TaskRecord:
         """The task as it is now.
@@ -100,26 +126,84 @@ class Dispatch(AsyncContextManagerMixin):
         known = _parsed(task_id)
         try:
             with fail_after(self._patience):
-                return _present(known, await self._fetch(known))
+                record = _present(known, await self._fetch(known))
+                if self._clock() >= late_at(record):
+                    record = await self._end(record, expired(record, self._clock()))
         except TimeoutError:
             raise LinkLost("the result store", f"it has not answered for {self._patience:g} s") from None
+        self.run_times.seen(record)
+        return record
 
-    async def wait(self, task_id: str, seconds: float, *, after: int | None = None) -> TaskRecord:
+    async def wait(self, task: TaskRecord | Accepted, seconds: float, *, after: int | None = None) -> TaskRecord:
         """The task once it has ended, or after `seconds` as it is by then.
 
         Args:
-            task_id: Which one.
+            task: As it was last seen.
             seconds: How long to wait.
             after: Return already when the revision is another one than this.
 
         Raises:
             HubError: As `find` says.
         """
-        known = _parsed(task_id)
         if seconds > 0:
             with self._polls.hold(seconds):
-                return _present(known, await self._store.changed(known, after=after or 0, until_terminal=after is None))
-        return await self.find(task_id)
+                return await self._until(task, after)
+        return await self.find(task.id)
+
+    async def cancel(self, task_id: str) -> TaskRecord:
+        """Ends a task as cancelled: if it waits it never runs, and if it runs its instance is told to stop.
+
+        Returns:
+            The cancelled task; also when it was cancelled before.
+
+        Raises:
+            AlreadyEnded: It has ended otherwise.
+            HubError: As `find` says.
+        """
+        record = await self.find(task_id)
+        if not record.state.terminal:
+            try:
+                with fail_after(self._patience):
+                    record = await self._end(record, cancelled(record, self._clock()))
+            except TimeoutError:
+                raise LinkLost("the result store", f"it has not answered for {self._patience:g} s") from None
+        if record.state is not TaskState.CANCELLED:
+            raise AlreadyEnded(record.id, record.state)
+        return record
+
+    async def _until(self, task: TaskRecord | Accepted, after: int | None) -> TaskRecord:
+        while True:
+            with move_on_after(late_at(task) - self._clock()):
+                changed = await self._store.changed(task.id, after=after or 0, until_terminal=after is None)
+                record = _present(task.id, changed)
+                self.run_times.seen(record)
+                return record
+            task = await self.find(task.id)  # which ends it if it is late
+            if task.state.terminal or (after is not None and task.revision > after):
+                return task
+
+    async def _end(self, record: TaskRecord, verdict: Outcome) -> TaskRecord:
+        """Gives a task this outcome unless it has one; returns it with the one that counts."""
+        if await self._finish(verdict):
+            _log.info("task ended by the gateway", task=record.id, model=record.model, state=verdict.state.value)
+        return _present(record.id, await self._fetch(record.id))
+
+    async def _settled(self, task: Task, earlier: TaskRecord) -> TaskRecord | None:
+        """What an earlier submit under the same key has come to; `None` if it failed and this one took its place."""
+        give_up = current_time() + self._patience
+        found: TaskRecord | None = earlier
+        while found is not None:
+            if found.digest != task.digest:
+                raise IdempotencyConflict(found.id)
+            if not found.pending:
+                break
+            changed: TaskRecord | Absent | None = None
+            with move_on_at(give_up):
+                changed = await self._store.changed(task.id, after=found.revision)
+            if changed is None:
+                raise SubmitUnderWay
+            found = await self.accept(task) if isinstance(changed, Absent) else changed
+        return found
 
 
 def _parsed(task_id: str) -> TaskId:

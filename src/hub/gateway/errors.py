@@ -73,6 +73,35 @@ class AcceptTimeout(HubError):
         return 1.0
 
 
+@final
+class Overloaded(HubError):
+    """The queue of the model is full: as long as the gateway lets it get, or as the broker does."""
+
+    code = "queue_full"
+    status = 429
+    title = "The queue of the model is full"
+
+    def __init__(self, model: str, waiting: int, seconds: float) -> None:
+        super().__init__(model, waiting, seconds)
+        self.model = model
+        self.waiting = waiting
+        self.seconds = seconds
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.waiting} tasks wait for {self.model!r}, and no more are taken for now; send the task again later"
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"waiting": self.waiting}
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return self.seconds
+
+
 class BadRequest(HubError):
     """A request that cannot be served as it stands, whatever the state of the system is."""
 
@@ -142,6 +171,62 @@ class UndecodableBody(BadRequest):
     code = "invalid_request"
     status = 422
     title = "Not the request message of the model"
+
+
+@final
+class IdempotencyConflict(HubError):
+    """An `Idempotency-Key` came again with another request."""
+
+    code = "idempotency_conflict"
+    status = 409
+    title = "The key was used for another request"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+        self.task = task
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"task": self.task}
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"this Idempotency-Key stands for task {self.task}, which has another body; send the same body again, or a "
+            "new key with a new one"
+        )
+
+
+@final
+class SubmitUnderWay(HubError):
+    """An `Idempotency-Key` came again while the fate of its first submit is still open."""
+
+    code = "submit_under_way"
+    status = 503
+    title = "Another submit with this key is under way"
+
+    @override
+    def __str__(self) -> str:
+        return "another submit with this Idempotency-Key has not been confirmed yet; send it again with the same key"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+@final
+class HungUp(HubError):
+    """The client of a synchronous call has closed its connection; nobody reads the reply. 499 as in nginx's logs."""
+
+    code = "client_hung_up"
+    status = 499
+    title = "The client has hung up"
+
+    @override
+    def __str__(self) -> str:
+        return "the client closed its connection before its task ended"
 
 
 @final
@@ -222,12 +307,24 @@ class CallTimeout(TaskError):
 
 
 @final
-class TaskFailed(TaskError):
-    """A result was asked for, and the task ended without one."""
+class AlreadyEnded(TaskError):
+    """A task was to be cancelled that has ended otherwise."""
 
-    code = "task_failed"
-    status = 502
-    title = "The task failed"
+    code = "already_ended"
+    status = 409
+    title = "The task has ended already"
+
+    @override
+    def __str__(self) -> str:
+        return f"task {self.task} is {self.state.value} and cannot be cancelled; see /v1/tasks/{self.task}"
+
+
+class TaskFailed(TaskError):
+    """A result was asked for, and the task ended without one: its model raised, or it was given up (`dead`)."""
+
+    code: ClassVar[str] = "task_failed"
+    status: ClassVar[int] = 502
+    title: ClassVar[str] = "The task failed"
 
     def __init__(self, task: str, state: TaskState, failure: Failure) -> None:
         super().__init__(task, state)
@@ -248,6 +345,24 @@ class TaskFailed(TaskError):
 
 
 @final
+class TaskExpired(TaskFailed):
+    """A result was asked for, and the deadline of the task passed before there was one."""
+
+    code = "task_expired"
+    status = 504
+    title = "The deadline of the task has passed"
+
+
+@final
+class TaskCancelled(TaskFailed):
+    """A result was asked for, and somebody has cancelled the task."""
+
+    code = "task_cancelled"
+    status = 409
+    title = "The task was cancelled"
+
+
+@final
 class ContractMissing(HubError):
     """A result was asked for as JSON, and this gateway has never seen the contract that it was written for."""
 
@@ -258,3 +373,42 @@ class ContractMissing(HubError):
     @override
     def __str__(self) -> str:
         return "the model has changed its contract since; ask with 'Accept: application/x-protobuf'"
+
+
+@final
+class LineTooLong(HubError):
+    """A line of a batch is longer than the body of a single request may be."""
+
+    code = "content_too_large"
+    status = 413
+    title = "Content Too Large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    @override
+    def __str__(self) -> str:
+        return f"the line is longer than {self.limit} bytes, which is the most that this gateway takes for one request"
+
+
+@final
+class BatchCutShort(HubError):
+    """The gateway stops in the middle of a batch."""
+
+    code = "batch_cut_short"
+    status = 503
+    title = "The gateway stops"
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+    @override
+    def __str__(self) -> str:
+        return f"this gateway stops; line {self.index} and all after it were not taken, send them again"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0

@@ -3,45 +3,79 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Final
 
-from litestar import Response, get
+from litestar import Response, delete, route
 from litestar.di import NamedDependency
+from litestar.enums import HttpMethod
 from litestar.params import FromPath
 
 from hub.contract.errors import NoJsonForm
-from hub.gateway.bodies import TaskBody
+from hub.gateway.bodies import TaskBody, moment
 from hub.gateway.catalog import Catalog
 from hub.gateway.codec import Codec
 from hub.gateway.dispatch import Dispatch
-from hub.gateway.errors import ContractMissing, NotFinished, TaskFailed
-from hub.gateway.negotiation import PROTOBUF, HttpRequest, reply_type, wait_parameter
+from hub.gateway.errors import ContractMissing, NotFinished, TaskCancelled, TaskExpired, TaskFailed
+from hub.gateway.http_events import event_reply, wants_events
+from hub.gateway.long_polls import LongPolls
+from hub.gateway.negotiation import JSON, PROTOBUF, HttpRequest, reply_type, wait_parameter
 from hub.gateway.replies import NO_STORE, json_reply
 from hub.http.headers import etag_matches
 from hub.task import TaskRecord
+from hub.vocabulary import TaskState
+
+LOOKS: Final = (HttpMethod.GET, HttpMethod.HEAD)
+"""A `HEAD` is answered like a `GET`; the server leaves the body out."""
+
+_SHORT_NAMES: Final = {JSON: "json", PROTOBUF: "protobuf"}
+_ENDS: Final = {TaskState.EXPIRED: TaskExpired, TaskState.CANCELLED: TaskCancelled}
 
 
-@get("/v1/tasks/{task_id:str}")
+@route("/v1/tasks/{task_id:str}", http_method=LOOKS)
 async def show_task(
-    request: HttpRequest, task_id: FromPath[str], catalog: NamedDependency[Catalog], dispatch: NamedDependency[Dispatch]
+    request: HttpRequest,
+    task_id: FromPath[str],
+    catalog: NamedDependency[Catalog],
+    dispatch: NamedDependency[Dispatch],
+    polls: NamedDependency[LongPolls],
 ) -> Response[bytes]:
+    if request.method == HttpMethod.GET and wants_events(request):
+        return await event_reply(
+            request, task_id, dispatch, polls, lambda record: task_body(record, catalog.codec(record.fingerprint))
+        )
     known = request.headers.get("if-none-match")
     seconds = wait_parameter(request)
     record = await dispatch.find(task_id)
     if seconds and not record.state.terminal and (known is None or etag_matches(known, _etag(record))):
-        record = await dispatch.wait(task_id, seconds, after=None if known is None else record.revision)
-    headers = {"Cache-Control": "no-cache", "ETag": _etag(record)}
+        record = await dispatch.wait(record, seconds, after=None if known is None else record.revision)
+    headers = {"Cache-Control": "no-cache", "ETag": _etag(record), "Vary": "Accept"}
     if etag_matches(known, _etag(record)):
         return Response(b"", status_code=304, headers=headers)
     return json_reply(task_body(record, catalog.codec(record.fingerprint)), headers=headers)
 
 
-@get("/v1/tasks/{task_id:str}/result")
+@route("/v1/tasks/{task_id:str}/result", http_method=LOOKS)
 async def show_result(
     request: HttpRequest, task_id: FromPath[str], catalog: NamedDependency[Catalog], dispatch: NamedDependency[Dispatch]
 ) -> Response[bytes]:
-    kind = reply_type(request)
-    record = await dispatch.wait(task_id, wait_parameter(request))
-    return message_reply(succeeded(record), catalog.codec(record.fingerprint), kind, NO_STORE)
+    kind, seconds = reply_type(request), wait_parameter(request)
+    record = await dispatch.find(task_id)
+    if seconds and not record.state.terminal:
+        record = await dispatch.wait(record, seconds)
+    etag = f'"{record.revision}-{_SHORT_NAMES[kind]}"'
+    headers = {"Cache-Control": "no-cache", "ETag": etag, "Vary": "Accept"}
+    if record.state is TaskState.SUCCEEDED and etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(b"", status_code=304, headers=headers)
+    return message_reply(record, catalog.codec(record.fingerprint), kind, headers)
+
+
+@delete("/v1/tasks/{task_id:str}", status_code=200)
+async def cancel_task(
+    task_id: FromPath[str], catalog: NamedDependency[Catalog], dispatch: NamedDependency[Dispatch]
+) -> Response[bytes]:
+    record = await dispatch.cancel(task_id)
+    headers = {**NO_STORE, "ETag": _etag(record)}
+    return json_reply(task_body(record, catalog.codec(record.fingerprint)), headers=headers)
 
 
 def task_body(record: TaskRecord, codec: Codec | None) -> TaskBody:
@@ -53,32 +87,30 @@ def task_body(record: TaskRecord, codec: Codec | None) -> TaskBody:
     return TaskBody.of(record, result)
 
 
-def succeeded(record: TaskRecord) -> bytes:
-    """The serialized response of a task.
+def message_reply(record: TaskRecord, codec: Codec | None, kind: str, headers: dict[str, str]) -> Response[bytes]:
+    """The response message of a task, alone, as JSON or protobuf.
 
     Raises:
         NotFinished: There is no outcome yet.
-        TaskFailed: It ended without a response.
-    """
-    if record.outcome is None:
-        raise NotFinished(record.id, record.state)
-    if record.outcome.failure is not None:
-        raise TaskFailed(record.id, record.state, record.outcome.failure)
-    return record.outcome.body or b""
-
-
-def message_reply(body: bytes, codec: Codec | None, kind: str, headers: dict[str, str]) -> Response[bytes]:
-    """A response message as JSON or protobuf.
-
-    Raises:
+        TaskFailed, TaskExpired, TaskCancelled: It ended without a response.
         ContractMissing: JSON is wanted, and the contract is not known here.
         NoJsonForm: JSON is wanted, and this message has none.
     """
+    body = _succeeded(record)
+    headers = {**headers, "Hub-Task": record.id, "Hub-Expires-At": moment(record.expires_at).isoformat()}
     if kind == PROTOBUF:
         return Response(body, status_code=200, media_type=PROTOBUF, headers=headers)
     if codec is None:
         raise ContractMissing
     return Response(codec.response_to_json(body), status_code=200, media_type=kind, headers=headers)
+
+
+def _succeeded(record: TaskRecord) -> bytes:
+    if record.outcome is None:
+        raise NotFinished(record.id, record.state)
+    if record.outcome.failure is not None:
+        raise _ENDS.get(record.state, TaskFailed)(record.id, record.state, record.outcome.failure)
+    return record.outcome.body or b""
 
 
 def _etag(record: TaskRecord) -> str:

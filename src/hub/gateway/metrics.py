@@ -30,7 +30,7 @@ class GatewayMetrics:
             "hub_submits", "Tasks by how their submit ended.", ["model", "result"], registry=registry
         )
         self._accept_seconds = Histogram(
-            "hub_submit_seconds", "Time from a checked request to its accepted task.", ["model"],
+            "hub_submit_seconds", "Time from a request to its accepted task.", ["model"],
             buckets=BUCKETS, registry=registry,
         )  # fmt: skip
         self._call_seconds = Histogram(
@@ -39,10 +39,14 @@ class GatewayMetrics:
         )  # fmt: skip
         registry.register(_Now(catalog, accept, polls))
 
-    def submitted(self, model: str, result: str, seconds: float) -> None:
-        """One submit; `result` is `accepted`, or the code of the error."""
-        self._submits.labels(model, result).inc()
+    def accepted(self, model: str, seconds: float, *, replayed: bool) -> None:
+        """One submit that led to a task; `replayed` if that was there already, under the same key."""
+        self._submits.labels(model, "replayed" if replayed else "accepted").inc()
         self._accept_seconds.labels(model).observe(seconds)
+
+    def refused(self, model: str, code: str) -> None:
+        """One submit that led to none, by the code of the error. `model` is one that is known."""
+        self._submits.labels(model, code).inc()
 
     def waited(self, model: str, state: str, seconds: float) -> None:
         """One wait for an outcome; `state` is the last state that was seen."""

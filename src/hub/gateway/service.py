@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -12,6 +13,7 @@ from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.long_polls import LongPolls
+from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls
 from hub.http.bind import Bind
 from hub.http.client import open_client
@@ -62,21 +64,25 @@ async def _run(
     async with open_client(connections=4) as http:
         catalog = Catalog(ModelWatch(RegistryClient(settings.registry_url, http, token=settings.token)))
         dispatch = Dispatch(broker, store, patience=settings.publish_patience, polls=polls)
+        queues = Queues(catalog, broker, dispatch.run_times, limit=settings.queue_limit)
         app = gateway_app(
             catalog,
             dispatch,
-            broker,
-            store,
-            polls,
+            queues,
+            broker=broker,
+            store=store,
+            polls=polls,
             keys=settings.keys,
             body_limit=settings.body_limit,
             call_wait=settings.call_wait,
             ttls=ResultTtls(settings.result_ttl, settings.result_ttl_min, settings.result_ttl_max),
+            cancel_on_disconnect=settings.cancel_on_disconnect,
         )
         # Left in the reverse order: requests end first, then nothing needs the groups and the catalog any more.
         async with (
             running(partial(_open, dispatch), name="dispatch"),
-            running(partial(_follow, catalog), name="catalog"),
+            running(partial(_endless, catalog.follow), name="catalog"),
+            running(partial(_endless, queues.watch), name="queues"),
             AsyncExitStack() as stack,
         ):
             if dashboard is not None:
@@ -90,6 +96,6 @@ async def _open(dispatch: Dispatch, *, task_status: TaskStatus[None]) -> None:
         await sleep_forever()
 
 
-async def _follow(catalog: Catalog, *, task_status: TaskStatus[None]) -> None:
+async def _endless(work: Callable[[], Awaitable[None]], *, task_status: TaskStatus[None]) -> None:
     task_status.started()
-    await catalog.follow()
+    await work()
