@@ -73,7 +73,7 @@ async def lives(url: str) -> list[float]:
                 for _ in range(GROUP)
             ]
             await store.create(tasks)
-            await store.start(tasks, INSTANCE)
+            await store.start(tasks, INSTANCE, attempts=5)
             await store.finish(
                 [
                     Outcome(task_id=task.id, state=TaskState.SUCCEEDED, body=BODY, attempt=1, finished_at=now)

@@ -18,6 +18,9 @@ from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskState, new_ta
 PATIENCE: Final = 30.0
 """Seconds that any one wait of the suite may take."""
 
+MANY: Final = 1000
+"""Attempts that no test uses up."""
+
 T = TypeVar("T")
 
 

@@ -12,7 +12,7 @@ from hub.stores import StoreOptions
 from hub.stores.memory import MemoryStore
 from hub.task import Outcome, Task, TaskRecord
 from hub.vocabulary import InstanceId, TaskState
-from tests.stores.stage import PATIENCE, CancelledAt, Stage, failure, record_of, success, task, timeless
+from tests.stores.stage import MANY, PATIENCE, CancelledAt, Stage, failure, record_of, success, task, timeless
 from tests.stores.test_waiting import peer
 
 ONE = InstanceId("instance-1")
@@ -44,7 +44,7 @@ async def test_racing_starts_each_count_one_attempt(stage: Stage, store: ResultS
     attempts: list[int] = []
 
     async def start(by: ResultStore) -> None:
-        (started,) = await by.start([one], ONE)
+        (started,) = await by.start([one], ONE, attempts=MANY)
         attempts.append(started.attempt)
 
     with fail_after(PATIENCE):
@@ -81,10 +81,10 @@ async def test_a_withdrawal_that_races_with_a_start_leaves_one_winner(stage: Sta
                 started: list[Start] = []
 
                 async def start(one: Task = one, started: list[Start] = started) -> None:
-                    started.extend(await other.start([one], ONE))
+                    started.extend(await other.start([one], ONE, attempts=MANY))
 
                 async with create_task_group() as tg:
-                    tg.start_soon(store.withdraw, [one.id])
+                    tg.start_soon(store.withdraw, [one])
                     tg.start_soon(start)
                 (found,) = await store.fetch([one.id])
                 assert (started[0].state is None) == (found is Absent.UNKNOWN)
@@ -169,10 +169,10 @@ async def carry_out(store: ResultStore, name: str, group: Sequence[Task]) -> Seq
         case "create":
             return await store.create(group)
         case "withdraw":
-            await store.withdraw([one.id for one in group])
+            await store.withdraw(group)
             return ()
         case "start":
-            return await store.start(group, ONE)
+            return await store.start(group, ONE, attempts=MANY)
         case "finish well":
             return await store.finish([success(one) for one in group])
         case _:

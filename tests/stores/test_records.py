@@ -11,7 +11,7 @@ from hub.ports import Absent, ResultStore, Start
 from hub.stores import StoreOptions
 from hub.task import TaskRecord
 from hub.vocabulary import InstanceId, TaskState, new_task_id
-from tests.stores.stage import PATIENCE, Stage, failure, record_of, success, task, timeless
+from tests.stores.stage import MANY, PATIENCE, Stage, failure, record_of, success, task, timeless
 
 ONE = InstanceId("instance-1")
 TWO = InstanceId("instance-2")
@@ -44,7 +44,7 @@ async def test_a_record_is_never_written_over(store: ResultStore) -> None:
     one = task()
     with fail_after(PATIENCE):
         await store.create([one])
-        await store.start([one], ONE)
+        await store.start([one], ONE, attempts=MANY)
         before = await record_of(store, one)
         assert await store.create([replace(one, body=b"another", deadline=1.9e9)]) == [before]
         assert await record_of(store, one) == before
@@ -57,7 +57,7 @@ async def test_a_group_is_answered_in_its_order(store: ResultStore) -> None:
         await store.create([there])
         created = await store.create(tasks)
         assert [found is None for found in created] == [one is not there for one in tasks]
-        assert await store.start(tasks, ONE) == [Start(TaskState.RUNNING, 1)] * 150
+        assert await store.start(tasks, ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)] * 150
         outcomes = [success(one, str(index).encode()) for index, one in enumerate(tasks)]
         assert await store.finish(outcomes) == [True] * 150
         found = await store.fetch([one.id for one in tasks])
@@ -77,7 +77,7 @@ async def test_an_empty_group_is_no_call(store: ResultStore) -> None:
         assert await store.create([]) == []
         assert await store.fetch([]) == []
         assert await store.finish([]) == []
-        assert await store.start([], ONE) == []
+        assert await store.start([], ONE, attempts=MANY) == []
         await store.withdraw([])
 
 
@@ -85,8 +85,8 @@ async def test_each_start_counts_an_attempt(store: ResultStore) -> None:
     one = task()
     with fail_after(PATIENCE):
         await store.create([one])
-        assert await store.start([one], ONE) == [Start(TaskState.RUNNING, 1)]
-        assert await store.start([one], TWO) == [Start(TaskState.RUNNING, 2)]
+        assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)]
+        assert await store.start([one], TWO, attempts=MANY) == [Start(TaskState.RUNNING, 2)]
         record = await record_of(store, one)
         assert (record.state, record.attempt, record.instance, record.revision) == (TaskState.RUNNING, 2, TWO, 3)
 
@@ -95,7 +95,7 @@ async def test_the_first_terminal_outcome_wins(store: ResultStore) -> None:
     one = task()
     with fail_after(PATIENCE):
         await store.create([one])
-        await store.start([one], ONE)
+        await store.start([one], ONE, attempts=MANY)
         assert await store.finish([failure(one)]) == [True]
         before = await record_of(store, one)
         assert await store.finish([success(one)]) == [False]
@@ -130,10 +130,10 @@ async def test_a_task_that_has_ended_is_not_started(store: ResultStore) -> None:
     one = task()
     with fail_after(PATIENCE):
         await store.create([one])
-        await store.start([one], ONE)
+        await store.start([one], ONE, attempts=MANY)
         await store.finish([failure(one)])
         before = await record_of(store, one)
-        assert await store.start([one], TWO) == [Start(TaskState.FAILED, 1)]
+        assert await store.start([one], TWO, attempts=MANY) == [Start(TaskState.FAILED, 1)]
         assert await record_of(store, one) == before
 
 
@@ -141,10 +141,10 @@ async def test_a_withdrawn_task_is_unknown_and_is_not_started(store: ResultStore
     one, other = task(), task()
     with fail_after(PATIENCE):
         await store.create([one, other])
-        await store.withdraw([one.id])
-        await store.withdraw([one.id])
+        await store.withdraw([one])
+        await store.withdraw([one])
         assert (await store.fetch([one.id, other.id]))[0] is Absent.UNKNOWN
-        assert await store.start([one, other], ONE) == [Start(None, 0), Start(TaskState.RUNNING, 1)]
+        assert await store.start([one, other], ONE, attempts=MANY) == [Start(None, 0), Start(TaskState.RUNNING, 1)]
         assert await store.finish([success(one)]) == [False]
         assert await store.fetch([one.id]) == [Absent.UNKNOWN]
 
@@ -152,17 +152,17 @@ async def test_a_withdrawn_task_is_unknown_and_is_not_started(store: ResultStore
 async def test_a_task_whose_record_was_never_written_can_be_withdrawn(store: ResultStore) -> None:
     one = task()
     with fail_after(PATIENCE):
-        await store.withdraw([one.id])
-        assert await store.start([one], ONE) == [Start(None, 0)]
+        await store.withdraw([one])
+        assert await store.start([one], ONE, attempts=MANY) == [Start(None, 0)]
 
 
 async def test_a_withdrawn_task_can_be_created_again(store: ResultStore) -> None:
     one = task()
     with fail_after(PATIENCE):
         await store.create([one])
-        await store.withdraw([one.id])
+        await store.withdraw([one])
         assert await store.create([one]) == [None]
-        assert await store.start([one], ONE) == [Start(TaskState.RUNNING, 1)]
+        assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)]
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -170,18 +170,18 @@ async def test_what_is_not_queued_any_more_cannot_be_withdrawn(store: ResultStor
     one = task()
     with fail_after(PATIENCE):
         await store.create([one])
-        await store.start([one], ONE)
+        await store.start([one], ONE, attempts=MANY)
         if ended:
             await store.finish([success(one)])
         before = await record_of(store, one)
-        await store.withdraw([one.id])
+        await store.withdraw([one])
         assert await record_of(store, one) == before
 
 
 async def test_a_task_whose_record_vanished_gets_a_new_one_when_it_starts(store: ResultStore) -> None:
     one = task(deadline=1.8e9)
     with fail_after(PATIENCE):
-        assert await store.start([one], ONE) == [Start(TaskState.RUNNING, 1)]
+        assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)]
         record = await record_of(store, one)
         assert timeless(record) == TaskRecord(
             id=one.id,
@@ -215,7 +215,7 @@ async def test_an_expired_record_is_gone_and_its_task_does_not_run_again(store: 
         while isinstance((await store.fetch([one.id]))[0], TaskRecord):
             pass
         assert await store.fetch([one.id]) == [Absent.GONE]
-        assert await store.start([one], ONE) == [Start(TaskState.FAILED, 0)]
+        assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.FAILED, 0)]
         assert await store.finish([success(one)]) == [False]
         assert await store.fetch([one.id]) == [Absent.GONE]
 
@@ -224,7 +224,7 @@ async def test_a_task_that_has_not_ended_outlives_the_time_its_outcome_is_kept(s
     queued, running, ended = (task(result_ttl=0.005) for _ in range(3))
     with fail_after(PATIENCE):
         await store.create([queued, running, ended])
-        await store.start([running], ONE)
+        await store.start([running], ONE, attempts=MANY)
         await store.finish([success(ended)])
         while isinstance((await store.fetch([ended.id]))[0], TaskRecord):
             pass
@@ -244,7 +244,7 @@ async def test_every_change_moves_the_expiry_forward(stage: Stage) -> None:
                 seen.append((record.revision, record.updated_at, record.expires_at))
                 now += 10.0
                 if step == 0:
-                    await store.start([one], ONE)
+                    await store.start([one], ONE, attempts=MANY)
                 else:
                     await store.finish([success(one)])
     assert seen == [(1, 1000.0, 1100.0), (2, 1010.0, 1110.0), (3, 1020.0, 1120.0)]

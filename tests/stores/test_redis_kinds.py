@@ -15,7 +15,7 @@ from hub.errors import ConfigurationError, LinkLost
 from hub.stores import StoreOptions, open_store
 from hub.vocabulary import InstanceId
 from tests.stores.conftest import CASES, Case
-from tests.stores.stage import record_of, success, task
+from tests.stores.stage import MANY, record_of, success, task
 from tests.stores.test_redis_outages import once_back
 from tests.support.server import ServerProcess, answers, free_port
 
@@ -62,7 +62,7 @@ async def use(url: str) -> None:
     one = task()
     async with open_store(url, IMPATIENT) as store:
         await store.create([one])
-        await store.start([one], InstanceId("instance-1"))
+        await store.start([one], InstanceId("instance-1"), attempts=MANY)
         assert await store.finish([success(one)]) == [True]
         assert await store.changed(one.id, after=1, until_terminal=True) == await record_of(store, one)
 

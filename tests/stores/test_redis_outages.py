@@ -21,7 +21,7 @@ from hub.task import Task, TaskRecord
 from hub.testing.proxy import FaultProxy
 from hub.vocabulary import InstanceId, TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import PATIENCE, T, record_of, success, task, until
+from tests.stores.stage import MANY, PATIENCE, T, record_of, success, task, until
 from tests.stores.test_waiting import Heard, hear, until_waiting
 from tests.support.redis import Redis
 
@@ -87,7 +87,7 @@ async def test_a_frozen_server_is_noticed_and_a_thawed_one_is_used_again(url: st
             await store.create([one])
             private_redis.freeze()
             with fail_after(5), pytest.raises(LinkLost):
-                await store.start([one], ONE)
+                await store.start([one], ONE, attempts=MANY)
             with fail_after(5), pytest.raises(LinkLost):
                 await store.fetch([one.id])
             private_redis.thaw()
@@ -172,7 +172,7 @@ async def test_a_server_without_the_scripts_gets_them(url: str, private_redis: R
             private_redis.ctl("SCRIPT", "FLUSH")
             assert await store.create(tasks) == [None] * 150
             private_redis.ctl("SCRIPT", "FLUSH")
-            assert await store.start(tasks, ONE) == [Start(TaskState.RUNNING, 1)] * 150
+            assert await store.start(tasks, ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)] * 150
 
 
 async def test_an_outcome_survives_a_server_that_lost_its_data(url: str, private_redis: Redis) -> None:
@@ -180,7 +180,7 @@ async def test_an_outcome_survives_a_server_that_lost_its_data(url: str, private
     with fail_after(PATIENCE):
         async with open_store(url) as store, open_store(url) as stranger:
             await store.create([one, other])
-            await store.start([one], ONE)
+            await store.start([one], ONE, attempts=MANY)
             private_redis.ctl("FLUSHALL")
             assert await stranger.finish([success(one)]) == [False]
             assert await store.finish([success(one), success(other)]) == [True, False]
@@ -201,11 +201,11 @@ async def test_keys_expire_by_themselves(url: str, private_redis: Redis) -> None
         async with open_store(url) as store:
             await store.create([one])
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
-            await store.start([one], ONE)
+            await store.start([one], ONE, attempts=MANY)
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             await store.finish([success(one)])
             assert lifetimes() == pytest.approx([3600, 3600 + TOMBSTONE_TTL], abs=30)
-            await store.withdraw([(other := task()).id])
+            await store.withdraw([other := task()])
             assert int(private_redis.ctl("PTTL", key(other, "tombstone"))) / 1000 == pytest.approx(
                 UNFINISHED_TTL, abs=30
             )

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from hub.ports import Absent, ResultStore
 from hub.task import Task, TaskRecord
 from hub.vocabulary import InstanceId, TaskState, new_task_id
-from tests.stores.stage import PATIENCE, CancelledAt, Stage, record_of, success, task
+from tests.stores.stage import MANY, PATIENCE, CancelledAt, Stage, record_of, success, task
 
 ONE = InstanceId("instance-1")
 
@@ -55,7 +55,7 @@ async def test_a_change_that_has_happened_is_answered_at_once(store: ResultStore
     one = task()
     with fail_after(PATIENCE):
         await store.create([one])
-        await store.start([one], ONE)
+        await store.start([one], ONE, attempts=MANY)
         assert await store.changed(one.id, after=1) == await record_of(store, one)
         await store.finish([success(one)])
         assert await store.changed(one.id, after=1, until_terminal=True) == await record_of(store, one)
@@ -66,7 +66,7 @@ async def test_what_is_not_there_is_answered_at_once(store: ResultStore) -> None
     withdrawn = task()
     with fail_after(PATIENCE):
         await store.create([withdrawn])
-        await store.withdraw([withdrawn.id])
+        await store.withdraw([withdrawn])
         assert await store.changed(withdrawn.id, after=0) is Absent.UNKNOWN
         assert await store.changed(new_task_id(), after=0, until_terminal=True) is Absent.UNKNOWN
 
@@ -79,7 +79,7 @@ async def test_a_waiting_call_is_woken_by_another_process(stage: Stage, store: R
             hear(tg, store, heard, "any", one, until_terminal=False)
             hear(tg, store, heard, "end", one)
             await until_waiting(store, 2)
-            await other.start([one], ONE)
+            await other.start([one], ONE, attempts=MANY)
             while "any" not in heard:
                 await anyio.wait_all_tasks_blocked()
             assert "end" not in heard
@@ -96,7 +96,7 @@ async def test_the_reply_channel_of_a_task_is_told_from_the_first_change_on(stag
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create([one])
             hear(tg, store, heard, "end", one)
-            await other.start([one], ONE)
+            await other.start([one], ONE, attempts=MANY)
             await other.finish([success(one)])
         assert heard["end"] == await record_of(store, one)
 
@@ -122,7 +122,7 @@ async def test_a_waiting_call_hears_of_a_withdrawal(stage: Stage, store: ResultS
             await store.create([one])
             hear(tg, store, heard, "end", one)
             await until_waiting(store, 1)
-            await other.withdraw([one.id])
+            await other.withdraw([one])
         assert heard == {"end": Absent.UNKNOWN}
 
 
@@ -159,7 +159,7 @@ async def test_nobody_is_woken_for_a_revision_that_is_not_news(store: ResultStor
     one = task()
     with fail_after(PATIENCE):
         await store.create([one])
-        await store.start([one], ONE)
+        await store.start([one], ONE, attempts=MANY)
         with move_on_after(0.05):
             await store.changed(one.id, after=2)
             raise AssertionError("revision 2 is not higher than 2")

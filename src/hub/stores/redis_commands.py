@@ -6,13 +6,15 @@ one round trip and one `EVALSHA` for each `CHUNK` of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
 
+from hub.ports import HandedBack, ProgressReport
 from hub.redis.link import Command, Word
 from hub.redis.script import Script, load_script
-from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
-from hub.task import Outcome, Task
+from hub.stores.options import PENDING_TTL, TOMBSTONE_TTL, UNFINISHED_TTL
+from hub.stores.started import StartedRun
+from hub.task import Outcome, Progress, Task
 from hub.vocabulary import InstanceId, TaskId
 
 CHUNK: Final = 64
@@ -21,17 +23,24 @@ CHUNK: Final = 64
 CHUNK_BYTES: Final = 1 << 20
 """Bytes in one command, after which the next task gets a command of its own."""
 
-Identity = tuple[Word, ...]
-"""What a script needs to write the record of a task anew: model, fingerprint, created_at, deadline, ttl, channel."""
+Identity: TypeAlias = tuple[Word, ...]
+"""What a script needs to write the record of a task: model, fingerprint, created_at, deadline, ttl, channel, digest."""
 
 _LUA: Final = "hub.stores.lua"
 CREATE: Final = load_script(_LUA, "common", "create")
+ACCEPT: Final = load_script(_LUA, "common", "accept")
 WITHDRAW: Final = load_script(_LUA, "common", "withdraw")
 START: Final = load_script(_LUA, "common", "start")
+REJOIN: Final = load_script(_LUA, "common", "rejoin")
+HAND_BACK: Final = load_script(_LUA, "common", "hand_back")
+REPORT: Final = load_script(_LUA, "common", "report")
+REVIVE: Final = load_script(_LUA, "common", "revive")
 FINISH: Final = load_script(_LUA, "common", "finish")
 FETCH: Final = load_script(_LUA, "common", "fetch")
 
-_NOBODY_KNOWS: Final[Identity] = ("", "", "", "", "0", "")
+_UNFINISHED_MS: Final = int(UNFINISHED_TTL * 1000)
+_TOMBSTONE_MS: Final = int(TOMBSTONE_TTL * 1000)
+_PENDING_MS: Final = int(PENDING_TTL * 1000)
 
 
 def identity(task: Task) -> Identity:
@@ -42,46 +51,79 @@ def identity(task: Task) -> Identity:
         "" if task.deadline is None else repr(task.deadline),
         repr(task.result_ttl),
         task.reply_channel,
+        task.digest,
     )
 
 
 def create(tasks: Sequence[Task], *, now: float) -> list[Command]:
-    return _commands(CREATE, (repr(now),), ((task.id, (*identity(task), *_lifetimes(task))) for task in tasks))
+    return _commands(CREATE, (*_lifetimes(now), _PENDING_MS), ((task.id, identity(task)) for task in tasks))
 
 
-def withdraw(task_ids: Sequence[TaskId]) -> list[Command]:
-    return _commands(WITHDRAW, (_milliseconds(UNFINISHED_TTL),), ((task_id, ()) for task_id in task_ids))
+def accept(tasks: Sequence[Task], *, now: float) -> list[Command]:
+    return _commands(ACCEPT, _lifetimes(now), ((task.id, identity(task)) for task in tasks))
 
 
-def start(tasks: Sequence[Task], instance: InstanceId, *, now: float) -> list[Command]:
-    head = (repr(now), instance)
-    return _commands(START, head, ((task.id, (*identity(task), *_lifetimes(task))) for task in tasks))
+def withdraw(tasks: Sequence[Task]) -> list[Command]:
+    return _commands(WITHDRAW, (_UNFINISHED_MS,), ((task.id, (repr(task.created_at),)) for task in tasks))
 
 
-def finish(outcomes: Sequence[Outcome], started: Mapping[TaskId, Identity], *, now: float) -> list[Command]:
-    """`started`: the tasks that this process has started, for records that have vanished since."""
+def start(
+    tasks: Iterable[tuple[TaskId, Identity]], instance: InstanceId, *, channel: str, attempts: int, now: float
+) -> list[Command]:
+    """`channel` is told when a task ends."""
+    return _commands(START, (*_lifetimes(now), instance, channel, attempts), tasks)
+
+
+def rejoin(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) -> list[Command]:
+    """For runs that `start` has begun, and that the server may have forgotten."""
+    return _commands(
+        REJOIN,
+        (*_lifetimes(now), channel),
+        ((run.task_id, (run.attempt, run.instance, *run.note)) for run in runs),
+    )
+
+
+def hand_back(runs: Sequence[HandedBack], *, now: float) -> list[Command]:
+    return _commands(
+        HAND_BACK,
+        _lifetimes(now),
+        ((run.task_id, (run.attempt, "" if run.retry_at is None else repr(run.retry_at))) for run in runs),
+    )
+
+
+def report(reports: Sequence[ProgressReport], *, now: float) -> list[Command]:
+    return _commands(
+        REPORT,
+        (repr(now), _UNFINISHED_MS),
+        ((report.task_id, (report.attempt, progress_words(report.progress))) for report in reports),
+    )
+
+
+def revive(tasks: Sequence[Task], *, now: float) -> list[Command]:
+    return _commands(REVIVE, _lifetimes(now), ((task.id, identity(task)) for task in tasks))
+
+
+def finish(outcomes: Iterable[Outcome], alone: Iterable[bool], *, channel: str, now: float) -> list[Command]:
+    """`alone`: for each outcome whether nobody else here, at `channel`, has to be told of it."""
     return _commands(
         FINISH,
-        (repr(now), _milliseconds(TOMBSTONE_TTL)),
+        (repr(now), _TOMBSTONE_MS, channel),
         (
-            (
-                outcome.task_id,
-                (
-                    outcome.state.value,
-                    outcome.encode(),
-                    outcome.attempt,
-                    outcome.instance or "",
-                    *started.get(outcome.task_id, _NOBODY_KNOWS),
-                ),
-            )
-            for outcome in outcomes
+            (outcome.task_id, (outcome.state.value, outcome.encode(), "1" if by_itself else ""))
+            for outcome, by_itself in zip(outcomes, alone, strict=True)
         ),
     )
 
 
 def fetch(task_ids: Sequence[TaskId], *, channel: str = "") -> list[Command]:
-    """With a channel, it is told of the next changes of each record that has not ended."""
+    """With a channel, it is told of the next changes of each record that may change."""
     return _commands(FETCH, (channel,), ((task_id, ()) for task_id in task_ids))
+
+
+def progress_words(progress: Progress) -> bytes:
+    """Time, fraction (or `-`) and message, with a space between them."""
+    fraction = "-" if progress.fraction is None else repr(progress.fraction)
+    return f"{progress.at!r} {fraction} {progress.message}".encode(errors="replace")
 
 
 def _commands(script: Script, head: Sequence[Word], tasks: Iterable[tuple[TaskId, Sequence[Word]]]) -> list[Command]:
@@ -103,11 +145,6 @@ def _chunks(tasks: Iterable[tuple[TaskId, Sequence[Word]]]) -> Iterator[tuple[li
         yield keys, args
 
 
-def _lifetimes(task: Task) -> tuple[int, int]:
-    """Of the record of a task that has not ended, and of its tombstone, which outlives it even if it starts late."""
-    seconds = max(task.result_ttl, UNFINISHED_TTL)
-    return _milliseconds(seconds), _milliseconds(2 * seconds + TOMBSTONE_TTL)
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(seconds * 1000))
+def _lifetimes(now: float) -> tuple[Word, ...]:
+    """The head of every script that lets a record live on."""
+    return repr(now), _UNFINISHED_MS, _TOMBSTONE_MS

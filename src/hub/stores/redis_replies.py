@@ -12,14 +12,18 @@ from typing import Final, TypeAlias, TypeVar
 from hub.errors import Undecodable
 from hub.ports import Absent, Start
 from hub.redis.link import Reply
-from hub.task import Outcome, TaskRecord
+from hub.task import Outcome, Progress, TaskRecord
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
 R = TypeVar("R")
 
 Reader: TypeAlias = Callable[[TaskId, Reply], R]
 
+VANISHED: Final = -1
+"""The server knows nothing of the task."""
+
 _WITHDRAWN: Final = "withdrawn"
+_STATES: Final = frozenset(TaskState)
 _ABSENT: Final = {b"unknown": Absent.UNKNOWN, b"gone": Absent.GONE}
 
 
@@ -53,16 +57,27 @@ def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Absent |
 
 def started(task_id: TaskId, element: Reply) -> Start:
     match element:
-        case [bytes(word), int(attempt)]:
-            return Start(_state(f"task record {task_id}", word.decode(errors="replace")), attempt)
+        case [bytes(word), int(attempt), int(retries)]:
+            return Start(_state(f"task record {task_id}", word.decode(errors="replace")), attempt, retries)
         case _:
             raise _undecodable(task_id, element)
 
 
-def counted(task_id: TaskId, element: Reply) -> bool:
+def number(task_id: TaskId, element: Reply) -> int:
+    """What `finish` and its like answer: above 0 for yes, 0 for no, `VANISHED`."""
     if not isinstance(element, int):
         raise _undecodable(task_id, element)
-    return element == 1
+    return element
+
+
+def affirmed(task_id: TaskId, element: Reply) -> bool:
+    return number(task_id, element) > 0
+
+
+def ended(_: TaskId, element: Reply) -> bool:
+    """Whether a run that was looked up by `rejoin` is needed no more; of what cannot be read, nobody knows."""
+    word = element.decode(errors="replace") if isinstance(element, bytes) else ""
+    return word == _WITHDRAWN or (word in _STATES and TaskState(word).terminal)
 
 
 def record(task_id: TaskId, element: Reply) -> TaskRecord:
@@ -73,6 +88,8 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         state = TaskState(fields[b"state"].decode())
         deadline = fields[b"deadline"]
         updated_at = float(fields[b"updated_at"])
+        queued = state is TaskState.QUEUED  # some fields mean nothing otherwise
+        progress, retry_at = fields.get(b"progress"), fields.get(b"retry_at")
         return TaskRecord(
             id=task_id,
             model=ModelName(fields[b"model"].decode()),
@@ -86,11 +103,21 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
             deadline=float(deadline) if deadline else None,
             expires_at=updated_at + float(fields[b"ttl"]),
             outcome=Outcome.decode(fields[b"outcome"]) if state.terminal else None,
+            retries=int(fields.get(b"retries", b"0")),
+            retry_at=float(retry_at) if queued and retry_at else None,
+            progress=_progress(progress) if progress else None,
+            digest=fields.get(b"digest", b"").decode(),
+            pending=queued and b"pending" in fields,
         )
     except KeyError as error:
         raise Undecodable(f"task record {task_id}", f"it has no {error.args[0].decode()}") from error
     except ValueError as error:
         raise Undecodable(f"task record {task_id}", str(error)) from error
+
+
+def _progress(words: bytes) -> Progress:
+    at, fraction, message = words.decode().split(" ", 2)
+    return Progress(fraction=None if fraction == "-" else float(fraction), message=message, at=float(at))
 
 
 def announcement(message: bytes) -> tuple[TaskId, int, TaskState | None]:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Self, final
+from functools import partial
+from typing import Final, Self, TypeVar, final
 from uuid import uuid4
 
 import structlog
-from anyio import AsyncContextManagerMixin
+from anyio import AsyncContextManagerMixin, Event, create_task_group, sleep
+from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.errors import Undecodable
+from hub.errors import HubError, Undecodable
 from hub.grouping import Grouped
-from hub.ports import Absent, ResultStore, Start, StoreStatistics
+from hub.ports import Absent, HandedBack, ProgressReport, ResultStore, Start, StoreStatistics
 from hub.redis.client import RedisClient
 from hub.redis.eviction import warn_of_eviction
 from hub.redis.link import Command, LinkOpener, Reply
 from hub.redis.script import Script
 from hub.stores import redis_commands as commands, redis_replies as replies
 from hub.stores.options import StoreOptions
-from hub.stores.started import StartedTasks
+from hub.stores.redis_commands import Identity
+from hub.stores.started import Finishing, StartedRun, StartedTasks
 from hub.stores.waiters import Waiters
-from hub.supervision import unwrapped
+from hub.supervision import Backoff, unwrapped
 from hub.task import Outcome, Task, TaskRecord
 from hub.vocabulary import InstanceId, TaskId
+
+OfTask = TypeVar("OfTask", Outcome, HandedBack)
+
+REJOIN_BACKOFF: Final = Backoff(first=0.05, cap=1.0)
+"""Between two tries to look after our runs: a run that nobody needs any more should stop within a second."""
 
 _log: Final = structlog.get_logger("hub.stores")
 
@@ -34,22 +42,24 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     """Task records as hashes in Redis; see `hub.stores.lua` for the keys and `hub.stores.redis_commands` for the rest.
 
     One link carries everything, this process's wake-ups included. A record knows who wants to hear of it: the reply
-    channel of its task, and every process that has asked with `changed`. So several gateways may wait for one task.
-    After a lost link each waiting call reads its record again.
+    channel of its task, and every process that has asked with `changed`. So several gateways may wait for one task. And
+    it knows whose runs it keeps busy: they are told when it ends. After a lost link each waiting call reads its record
+    again, and so does this store for each of its runs.
     """
 
     def __init__(self, links: LinkOpener, options: StoreOptions) -> None:
         self._clock = options.clock
         self._channel = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
-        self._started = StartedTasks()
+        self._started = StartedTasks[Identity]()
+        self._unsure = Event()
         self._dropped = 0
         self._commands = 0
         self._client = RedisClient(
             links,
             channel=self._channel,
             on_messages=self._heard,
-            on_linked=self._waiters.wake_all,
+            on_linked=self._linked,
             patience=options.patience,
         )
         self._watched = Grouped(self._watch, name=f"watched records {self._channel}")
@@ -69,9 +79,13 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             ConfigurationError: It does not accept the credentials, or the client library cannot run on this backend.
         """
         with unwrapped():
-            async with self._client, self._watched:
-                await warn_of_eviction(self._client)
-                yield self
+            async with self._client, self._watched, create_task_group() as tg:
+                tg.start_soon(self._keep_sure, name=f"hub.store runs {self._channel}")
+                try:
+                    await warn_of_eviction(self._client)
+                    yield self
+                finally:
+                    tg.cancel_scope.cancel("store closed")
 
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
@@ -79,23 +93,61 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return replies.answers(told, _ids(tasks), replies.created)
 
     @override
-    async def withdraw(self, task_ids: Sequence[TaskId]) -> None:
-        told = await self._run(commands.WITHDRAW, commands.withdraw(task_ids), task_ids)
-        replies.answers(told, task_ids, replies.counted)
+    async def accept(self, tasks: Sequence[Task]) -> None:
+        told = await self._run(commands.ACCEPT, commands.accept(tasks, now=self._clock()), tasks)
+        replies.answers(told, _ids(tasks), replies.affirmed)
 
     @override
-    async def start(self, tasks: Sequence[Task], instance: InstanceId) -> Sequence[Start]:
-        told = await self._run(commands.START, commands.start(tasks, instance, now=self._clock()), tasks)
-        self._started.remember(tasks)
-        return replies.answers(told, _ids(tasks), replies.started)
+    async def withdraw(self, tasks: Sequence[Task]) -> None:
+        told = await self._run(commands.WITHDRAW, commands.withdraw(tasks), tasks)
+        replies.answers(told, _ids(tasks), replies.affirmed)
+
+    @override
+    async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
+        known = [(task.id, commands.identity(task)) for task in tasks]
+        start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=self._clock())
+        task_ids = _ids(tasks)
+        with self._started.starting(task_ids) as call:
+            link = self._client.links_opened
+            told = await self._run(commands.START, start, tasks)
+            starts = replies.answers(told, task_ids, replies.started)
+            self._started.begun(instance, known, starts, call)
+            if link != self._client.links_opened:  # the next link had looked for news before we knew what to look for
+                self._unsure.set()
+        return starts
+
+    @override
+    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
+        numbers = await self._on_records(runs, self._hand_back)
+        self._started.handed_back(runs)
+        return [number != 0 for number in numbers]  # of what has vanished nobody says that it has ended
+
+    @override
+    async def report(self, reports: Sequence[ProgressReport]) -> None:
+        told = await self._run(commands.REPORT, commands.report(reports, now=self._clock()), reports)
+        replies.answers(told, [report.task_id for report in reports], replies.affirmed)
+
+    @override
+    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        await checkpoint()
+        while not (ended := self._started.take_ended(instance)):
+            await self._started.news(instance).wait()
+        return ended
+
+    @override
+    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        told = await self._run(commands.REVIVE, commands.revive(tasks, now=self._clock()), tasks)
+        return replies.answers(told, _ids(tasks), replies.affirmed)
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
-        finish = commands.finish(outcomes, self._started.identities, now=self._clock())
-        told = await self._run(commands.FINISH, finish, outcomes)
-        task_ids = [outcome.task_id for outcome in outcomes]
-        counted = replies.answers(told, task_ids, replies.counted)
-        self._started.forget(task_ids)
+        with self._started.finishing(outcomes) as call:
+            try:
+                numbers = await self._on_records(outcomes, partial(self._finish, call))
+            except BaseException:
+                self._unsure.set()  # their tasks may have ended all the same
+                raise
+        counted = [number > 0 for number in numbers]
         self._dropped += counted.count(False)
         return counted
 
@@ -126,6 +178,58 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             reconnects=max(0, self._client.links_opened - 1),
         )
 
+    async def _hand_back(self, runs: Sequence[HandedBack]) -> Sequence[int]:
+        told = await self._run(commands.HAND_BACK, commands.hand_back(runs, now=self._clock()), runs)
+        return replies.answers(told, [run.task_id for run in runs], replies.number)
+
+    async def _finish(self, call: Finishing[Identity], outcomes: Sequence[Outcome]) -> Sequence[int]:
+        alone = [self._started.alone(outcome, call) for outcome in outcomes]
+        finish = commands.finish(outcomes, alone, channel=self._channel, now=self._clock())
+        told = await self._run(commands.FINISH, finish, outcomes)
+        return replies.answers(told, [outcome.task_id for outcome in outcomes], replies.number)
+
+    async def _on_records(
+        self, items: Sequence[OfTask], carry_out: Callable[[Sequence[OfTask]], Awaitable[Sequence[int]]]
+    ) -> Sequence[int]:
+        """Carries `items` out; once more, on records written anew, those of tasks that were started here and vanished."""
+        numbers = list(await carry_out(items))
+        vanished = [index for index, number in enumerate(numbers) if number == replies.VANISHED]
+        if vanished and (runs := self._started.find(items[index].task_id for index in vanished)):
+            await self._rejoin(runs)
+            known = {run.task_id for run in runs}
+            again = [index for index in vanished if items[index].task_id in known]
+            for index, number in zip(again, await carry_out([items[index] for index in again]), strict=True):
+                numbers[index] = number
+        return numbers
+
+    async def _rejoin(self, runs: Sequence[StartedRun[Identity]]) -> None:
+        """Makes sure that the server knows of these runs, and that we know of those whose tasks have ended meanwhile."""
+        rejoin = commands.rejoin(runs, channel=self._channel, now=self._clock())
+        told = await self._run(commands.REJOIN, rejoin, runs)
+        task_ids = [run.task_id for run in runs]
+        for task_id, ended in zip(task_ids, replies.answers(told, task_ids, replies.ended), strict=True):
+            if ended:
+                self._started.ended(task_id)
+
+    async def _keep_sure(self) -> None:
+        """Looks again after our runs each time that something may have been missed."""
+        delays = REJOIN_BACKOFF.delays()
+        while True:
+            await self._unsure.wait()
+            self._unsure = Event()
+            try:
+                await self._rejoin(self._started.runs())
+            except HubError as error:
+                self._unsure.set()
+                _log.warning("runs not looked up, asking the store again", reason=str(error))
+                await sleep(next(delays))
+            else:
+                delays = REJOIN_BACKOFF.delays()
+
+    def _linked(self) -> None:
+        self._waiters.wake_all()
+        self._unsure.set()
+
     async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
         told = await self._run(commands.FETCH, commands.fetch(task_ids, channel=self._channel), task_ids)
         return replies.answers(told, task_ids, replies.fetched_or_why_not)
@@ -137,9 +241,13 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     def _heard(self, messages: Sequence[bytes]) -> None:
         for message in messages:
             try:
-                self._waiters.changed(*replies.announcement(message))
+                task_id, revision, state = replies.announcement(message)
             except Undecodable as error:
                 _log.warning("strange wake-up", channel=self._channel, reason=error.reason)
+                continue
+            self._waiters.changed(task_id, revision, state)
+            if state is not None and state.terminal:
+                self._started.ended(task_id)
 
 
 def _ids(tasks: Sequence[Task]) -> list[TaskId]:

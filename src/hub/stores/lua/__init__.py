@@ -5,6 +5,12 @@ Two keys per task in one hash slot: `hub:{<id>}:record`, a hash that lives as lo
 `withdrawn`. A script takes the keys of any number of tasks, pairwise, and answers one element
 for each, in order; an element that is a string with a space in it says what is wrong with the key.
 
-Numbers are text: times are Unix seconds, `ttl` is seconds, what goes into `PEXPIRE` comes as milliseconds. Revisions
-count from 1. `channels` are names with a space between them.
+Numbers are text: times are Unix seconds, `ttl` is seconds, lifetimes come as milliseconds. Revisions count from 1.
+`channels` (who asked to hear of every change) and `runners` (who is told when the task ends, because they have started
+it) are names with a space between them. Seven words describe a task, so that its record can be written: model,
+fingerprint, created_at, deadline, ttl, the channel of its client, digest.
+
+Fields of a record that a plain task does without: `digest`, `handed_back` (runs that do not count against the attempts),
+`retries`, `progress`; and those that mean something in state `queued` only, so that nobody needs to clear them later:
+`pending` (since when, in milliseconds by the server's clock), `retry_at` and `revived`.
 """

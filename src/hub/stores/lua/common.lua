@@ -4,7 +4,18 @@ local function terminal(state)
   return state ~= 'queued' and state ~= 'running'
 end
 
--- Tells everybody who asked to hear of the task.
+-- The channels with one more among them.
+local function joined(channels, channel)
+  if not channels or channels == '' then
+    return channel
+  end
+  if channel == '' or string.find(' ' .. channels .. ' ', ' ' .. channel .. ' ', 1, true) then
+    return channels
+  end
+  return channels .. ' ' .. channel
+end
+
+-- Tells the channels of a change.
 local function announce(record, channels, revision, state)
   if not channels or channels == '' then
     return
@@ -40,4 +51,23 @@ local function epitaph(tombstone)
     return word
   end
   return nil
+end
+
+-- Lets the record of a task that has not ended live on, and its tombstone if one is given. That outlives the record even
+-- if the task starts late.
+local function keep(record, tombstone, ttl, unfinished_ms, tombstone_ms)
+  local record_ms = math.max(unfinished_ms, math.floor((tonumber(ttl) or 0) * 1000))
+  redis.call('PEXPIRE', record, record_ms)
+  if tombstone then
+    redis.call('SET', tombstone, 'queued', 'PX', 2 * record_ms + tombstone_ms)
+  end
+end
+
+-- Writes what describes a task into its record. A task with a digest has an idempotency key.
+local function describe(record, model, fingerprint, created_at, deadline, ttl, digest)
+  redis.call('HSET', record, 'model', model, 'fingerprint', fingerprint, 'created_at', created_at,
+    'deadline', deadline, 'ttl', ttl)
+  if digest ~= '' then
+    redis.call('HSET', record, 'digest', digest)
+  end
 end

@@ -1,22 +1,44 @@
--- ARGV: now; then for each task: model, fingerprint, created_at, deadline, ttl, channel, record_ms, tombstone_ms.
+-- ARGV: now, unfinished_ms, tombstone_ms, pending_ms; then for each task the seven words that describe it.
 -- Answers false for a task whose record was written, or the record that is there, as HGETALL gives it.
-local now = ARGV[1]
+local now, unfinished_ms, tombstone_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local answers = {}
+
+local function milliseconds()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The revision and the channels of a record whose submit was left behind, or nil.
+local function left_behind(record)
+  local state, revision, pending, channels =
+    unpack(redis.call('HMGET', record, 'state', 'revision', 'pending', 'channels'))
+  if state == 'queued' and tonumber(pending or '') and milliseconds() - pending >= tonumber(ARGV[4]) then
+    return tonumber(revision), channels
+  end
+  return nil
+end
+
 for i = 1, #KEYS, 2 do
   local record, n = KEYS[i], (i + 1) / 2
   local there = redis.pcall('HGETALL', record)
+  local model, fingerprint, created_at, deadline, ttl, channel, digest = unpack(ARGV, 7 * n - 2, 7 * n + 4)
+  local revision, channels
+  if not there.err and #there > 0 and digest ~= '' then
+    revision, channels = left_behind(record)
+  end
   if there.err then
     answers[n] = there.err
-  elseif #there > 0 then
+  elseif #there > 0 and not revision then
     answers[n] = there
   else
-    local model, fingerprint, created_at, deadline, ttl, channel, record_ms, tombstone_ms =
-      unpack(ARGV, 8 * n - 6, 8 * n + 1)
-    redis.call('HSET', record, 'model', model, 'state', 'queued', 'revision', '1', 'attempt', '0',
+    redis.call('HSET', record, 'model', model, 'state', 'queued', 'revision', (revision or 0) + 1, 'attempt', '0',
       'fingerprint', fingerprint, 'created_at', created_at, 'updated_at', now, 'deadline', deadline,
-      'ttl', ttl, 'channels', channel)
-    redis.call('PEXPIRE', record, record_ms)
-    redis.call('SET', KEYS[i + 1], 'queued', 'PX', tombstone_ms)
+      'ttl', ttl, 'channels', channels and joined(channels, channel) or channel)
+    if digest ~= '' then
+      redis.call('HSET', record, 'digest', digest, 'pending', milliseconds())
+      announce(record, channels, (revision or 0) + 1, 'queued')
+    end
+    keep(record, KEYS[i + 1], ttl, unfinished_ms, tombstone_ms)
     answers[n] = false
   end
 end

@@ -11,9 +11,9 @@ for i = 1, #KEYS, 2 do
     answers[n] = there
     if channel ~= '' then
       local state, channels = unpack(redis.call('HMGET', record, 'state', 'channels'))
-      channels = channels or ''
-      if state and not terminal(state) and not string.find(' ' .. channels .. ' ', ' ' .. channel .. ' ', 1, true) then
-        redis.call('HSET', record, 'channels', channels == '' and channel or channels .. ' ' .. channel)
+      local heard = joined(channels, channel)
+      if state and heard ~= channels and (state == 'dead' or not terminal(state)) then -- the dead may be revived
+        redis.call('HSET', record, 'channels', heard)
       end
     end
   else

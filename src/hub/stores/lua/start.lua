@@ -1,32 +1,46 @@
--- ARGV: now, instance; then for each task the same eight as `create`.
--- Answers {state, attempt}; the state `running` means that this call counted an attempt.
-local now, instance = ARGV[1], ARGV[2]
+-- ARGV: now, unfinished_ms, tombstone_ms, instance, its channel, attempts; then for each task the seven words that
+-- describe it. Answers {state, attempt, retries}; the state `running` means that this call counted an attempt.
+local now, unfinished_ms, tombstone_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local instance, runner, attempts = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local answers = {}
 for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
+  local model, fingerprint, created_at, deadline, ttl, channel, digest = unpack(ARGV, 7 * n, 7 * n + 6)
   local fields, wrong = read(record, 'attempt', 'channels')
   local state = not wrong and fields[1]
   local word = not wrong and not state and epitaph(tombstone)
+  local before = not wrong and tonumber(fields[3]) or 0
+  local runners, handed_back, retries, written_for = false, 0, 0, digest
+  if state and (before > 0 or digest ~= '') then -- what most tasks do without
+    local more = redis.call('HMGET', record, 'runners', 'handed_back', 'retries', 'digest')
+    runners, handed_back, retries = more[1], tonumber(more[2]) or 0, tonumber(more[3]) or 0
+    written_for = digest == '' and '' or more[4]
+  end
   if wrong then
     answers[n] = wrong
-  elseif state and terminal(state) then
-    answers[n] = {state, tonumber(fields[3]) or 0}
   elseif word and terminal(word) then
-    answers[n] = {word, 0}
+    answers[n] = {word, 0, 0}
+  elseif written_for ~= digest then
+    answers[n] = {'withdrawn', 0, 0}
+  elseif state and terminal(state) then
+    answers[n] = {state, before, retries}
+  elseif before - handed_back >= attempts then
+    answers[n] = {'queued', before, retries}
   else
-    local attempt, revision, channels = (tonumber(fields[3]) or 0) + 1, (fields[2] or 1) + 1, fields[4]
+    local attempt, revision, channels = before + 1, (fields[2] or 1) + 1, fields[4]
     if not state then
-      local model, fingerprint, created_at, deadline, ttl, channel = unpack(ARGV, 8 * n - 5, 8 * n)
-      redis.call('HSET', record, 'model', model, 'fingerprint', fingerprint, 'created_at', created_at,
-        'deadline', deadline, 'ttl', ttl, 'channels', channel)
-      redis.call('SET', tombstone, 'queued', 'PX', ARGV[8 * n + 2])
+      describe(record, model, fingerprint, created_at, deadline, ttl, digest)
+      redis.call('HSET', record, 'channels', channel)
       channels = channel
     end
     redis.call('HSET', record, 'state', 'running', 'revision', revision, 'attempt', attempt, 'instance', instance,
-      'updated_at', now)
-    redis.call('PEXPIRE', record, ARGV[8 * n + 1])
+      'updated_at', now, 'runners', joined(runners, runner))
+    if before > 0 then
+      redis.call('HDEL', record, 'progress')
+    end
+    keep(record, not state and tombstone, ttl, unfinished_ms, tombstone_ms)
     announce(record, channels, revision, 'running')
-    answers[n] = {'running', attempt}
+    answers[n] = {'running', attempt, retries}
   end
 end
 return answers

@@ -1,13 +1,15 @@
--- ARGV: tombstone_ms.
--- Answers 1 for a task that is withdrawn now, 0 for one that is not queued any more.
+-- ARGV: tombstone_ms; then for each task: created_at.
+-- Answers 1 for a task that is withdrawn now, 0 for one that is not queued any more, or was accepted for another submit.
 local answers = {}
 for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
-  local fields, wrong = read(record, 'channels')
-  local word = epitaph(tombstone)
+  local fields, wrong = read(record, 'channels', 'created_at', 'digest', 'pending')
+  local state = not wrong and fields[1]
+  local word = not wrong and not state and epitaph(tombstone)
   if wrong then
     answers[n] = wrong
-  elseif fields[1] == 'queued' or (not fields[1] and (not word or word == 'withdrawn' or not terminal(word))) then
+  elseif (state == 'queued' and fields[4] == ARGV[n + 1] and (fields[6] or not fields[5]))
+    or (not state and (not word or word == 'withdrawn' or not terminal(word))) then
     redis.call('DEL', record)
     redis.call('SET', tombstone, 'withdrawn', 'PX', ARGV[1])
     announce(record, fields[3], (fields[2] or 0) + 1, 'withdrawn')
