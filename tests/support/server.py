@@ -64,6 +64,15 @@ class ServerProcess:
             raise ServerDied(f"{self._command[0]} was never started")
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """What the process ended with, negative for a signal; `None` while it exists."""
+        return None if self._process is None else self._process.poll()
+
+    def answers(self) -> bool:
+        """Whether the server answers now."""
+        return self.is_alive() and self._ready()
+
     def start(self) -> None:
         """Starts the process and returns once the server answers.
 
@@ -72,6 +81,16 @@ class ServerProcess:
         """
         if self.is_alive():
             return
+        self.launch()
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._ready():
+            if not self.is_alive() or time.monotonic() > deadline:
+                self.kill()
+                raise ServerDied(f"{self._command[0]} did not start:\n{self._log.read_text(errors='replace')[-4000:]}")
+            time.sleep(_POLL)
+
+    def launch(self) -> None:
+        """Starts the process and returns at once; `answers` tells when it works."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -87,12 +106,11 @@ class ServerProcess:
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
-        deadline = time.monotonic() + START_TIMEOUT
-        while not self._ready():
-            if not self.is_alive() or time.monotonic() > deadline:
-                self.kill()
-                raise ServerDied(f"{self._command[0]} did not start:\n{self._log.read_text(errors='replace')[-4000:]}")
-            time.sleep(_POLL)
+
+    def terminate(self) -> None:
+        """SIGTERM: asks the process to end."""
+        if self.is_alive():
+            os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL to the whole process group. Returns when the process is gone; what it had open is closed then."""

@@ -1,0 +1,138 @@
+"""What one run of the chaos is made of: how much work of which kinds, and how badly everything is treated."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+LONGEST_WORK: Final = 60
+"""Milliseconds of an ordinary task at most."""
+
+POISON_DELAY: Final = 300
+"""Milliseconds until a poisonous task kills its process: what was delivered together with it can finish before."""
+
+
+class Kind(StrEnum):
+    WORK = "work"
+    RAISE = "raise"
+    POISON = "poison"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One task to be submitted, and what the client does with it. Durations are seconds, but for `milliseconds`.
+
+    Attributes:
+        key: Its `Idempotency-Key`.
+        text: What comes back in its result.
+        timeout: Its `Hub-Timeout`.
+        cancel_after: How long after its acceptance the client cancels it.
+        repeated: Whether the client submits it once more although it was accepted.
+    """
+
+    key: str
+    kind: Kind
+    milliseconds: int
+    text: str
+    timeout: float | None = None
+    cancel_after: float | None = None
+    repeated: bool = False
+
+    @property
+    def message(self) -> str:
+        return f"{self.kind} {self.milliseconds} {self.text}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The size of a run. Durations are seconds.
+
+    Attributes:
+        tasks: How many are submitted at least; more, if they are through before the last fault is.
+        rate: Tasks a second at most.
+        submitters: Submits under way at most.
+        followers: Tasks that are waited for at a time.
+        poison: Tasks that kill their process.
+        long: How long a long task sleeps, from and to; all of them are cancelled or have a deadline.
+        instances: Processes of the model, those included that are starting.
+        kill_period: Between two `kill -9` of an instance.
+        silence: That the broker is frozen, and swallowed by the network.
+        store_silence: That Redis is frozen.
+        down: That a killed registry, gateway or Redis stays away.
+        recovery: From the first finished task after a fault to the next fault, at least.
+        broker_kills: How often the broker is killed.
+        ping_period: Of the registry.
+        heartbeat: On links to the broker: shorter than half of `silence`, so that a silent broker is noticed.
+        limit: That the run may take in all; what has not happened by then is reported as it is.
+        seed: Of everything that is drawn.
+    """
+
+    tasks: int = 20_000
+    rate: float = 150.0
+    submitters: int = 48
+    followers: int = 96
+    poison: int = 4
+    long: tuple[float, float] = (5.0, 10.0)
+    instances: int = 7
+    kill_period: float = 2.0
+    silence: float = 15.0
+    store_silence: float = 6.0
+    down: float = 2.0
+    recovery: float = 6.0
+    broker_kills: int = 2
+    ping_period: float = 5.0
+    heartbeat: int = 5
+    limit: float = 900.0
+    seed: int = 1
+
+    def jobs(self) -> Iterator[Job]:
+        """Tasks without end, in the order of their submit: ordinary ones, and some of each other kind among them."""
+        draw = random.Random(self.seed)  # the same run again for the same seed
+        poison = set(draw.sample(range(self.tasks // 10, self.tasks * 9 // 10), self.poison))
+        for number in itertools.count():
+            key = f"{self.seed}-{number}"
+            text = f"answer {number}"
+            chance = draw.random()
+            long = int(draw.uniform(*self.long) * 1000)
+            brief = draw.randint(1, LONGEST_WORK)
+            if number in poison:
+                yield Job(key=key, kind=Kind.POISON, milliseconds=POISON_DELAY, text=text)
+            elif chance < 0.01:  # cancelled while it runs, most likely
+                after = draw.uniform(0.5, 2.0)
+                yield Job(key=key, kind=Kind.WORK, milliseconds=long, text=text, cancel_after=after)
+            elif chance < 0.02:  # cancelled while it is queued or runs, or too late
+                yield Job(key=key, kind=Kind.WORK, milliseconds=brief, text=text, cancel_after=0.0)
+            elif chance < 0.03:  # expires
+                timeout = round(draw.uniform(0.5, 3.0), 2)
+                yield Job(key=key, kind=Kind.WORK, milliseconds=long, text=text, timeout=timeout)
+            elif chance < 0.05:  # expires if it meets with a fault
+                yield Job(key=key, kind=Kind.WORK, milliseconds=brief, text=text, timeout=4.0)
+            elif chance < 0.08:
+                yield Job(key=key, kind=Kind.RAISE, milliseconds=brief, text=text)
+            else:
+                yield Job(key=key, kind=Kind.WORK, milliseconds=brief, text=text, repeated=chance < 0.1)
+
+
+SHORT: Final = Plan(
+    tasks=600,
+    rate=30.0,
+    submitters=16,
+    followers=32,
+    poison=1,
+    long=(2.0, 4.0),
+    instances=4,
+    kill_period=3.0,
+    silence=2.5,
+    store_silence=1.5,
+    down=0.3,
+    recovery=0.5,
+    broker_kills=1,
+    ping_period=3.0,
+    heartbeat=2,
+    limit=100.0,
+)
+"""Each fault once and short: what every change has to pass."""
