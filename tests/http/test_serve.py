@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+from contextlib import AsyncExitStack
+from functools import partial
 
 import anyio
 import pytest
@@ -118,3 +120,25 @@ async def test_a_taken_port_is_a_configuration_error_that_names_it() -> None:
         port = holder.getsockname()[1]
         with fail_after(10), pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}"):
             await serve(Slow().app, Bind(port=port))
+
+
+async def test_a_client_that_reads_nothing_does_not_keep_the_server_from_stopping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hub.http.bind.UNREAD", 1)
+
+    @get("/", media_type="application/octet-stream")
+    async def huge() -> bytes:
+        sent.set()
+        return bytes(64 * 1024 * 1024)  # more than the buffers of both sides take
+
+    sent = anyio.Event()
+    app = Litestar([huge], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None, logging_config=None)
+    with fail_after(30):
+        async with AsyncExitStack() as clients, create_task_group() as tg:
+            url = await tg.start(partial(serve, app, Bind(), grace=1))
+            host, _, port = url.removeprefix("http://").rpartition(":")
+            stream = await clients.enter_async_context(await anyio.connect_tcp(host, int(port)))
+            await stream.send(b"GET / HTTP/1.1\r\nHost: hub.test\r\n\r\n")
+            await sent.wait()
+            tg.cancel_scope.cancel()

@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
 from hub.errors import ConfigurationError
 
@@ -13,6 +14,11 @@ BACKLOG = 1024
 
 KEEP_ALIVE = 75
 """Seconds that a server keeps an idle connection: longer than clients do, so that none is closed as it is reused."""
+
+UNREAD: Final = 60
+"""Seconds that a client may leave what it was sent unread; then its connection is broken (RFC 5482).
+
+A server that is to stop waits for its replies to be sent, so without this one such client could keep it from stopping."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,8 @@ class Bind:
             raise ConfigurationError(f"cannot listen on {self.host}:{self.port}: {error}") from error
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; the connections that it accepts inherit it
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD * 1000)
             listener.bind(address)
             listener.listen(BACKLOG)
         except OSError as error:
