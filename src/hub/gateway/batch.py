@@ -1,0 +1,137 @@
+"""Many requests on one connection: lines in, answers out, both as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from math import inf
+from typing import Final, TypeAlias, final
+
+import msgspec
+import structlog
+from anyio import Event, create_task_group
+from anyio.abc import TaskGroup
+
+from hub.errors import HubError
+from hub.gateway.accepted import Accepted
+from hub.gateway.answers import Answers, AnswersStatistics
+from hub.gateway.bodies import moment
+from hub.gateway.errors import BatchCutShort, LineTooLong
+from hub.gateway.live_reply import RequestBody, Write
+from hub.gateway.long_polls import LongPolls
+from hub.gateway.ndjson import LineSplitter, LongLine
+from hub.http.problems import members_of
+from hub.vocabulary import TaskState
+
+WRITE_SIZE: Final = 64 * 1024
+"""Bytes of answers that are sent in one piece, and one answer more."""
+
+Submit: TypeAlias = Callable[[int, bytes], Awaitable[Accepted]]
+"""Makes a task of the line with this index."""
+
+_log = structlog.get_logger("hub.gateway")
+
+
+class LineBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a line that was accepted; `index` counts the lines from 0."""
+
+    index: int
+    id: str
+    state: TaskState
+    expires_at: datetime
+
+
+@final
+class Batch:
+    """Submits each line as it arrives, some of them at once, and answers in the order of the lines.
+
+    A line that is refused is answered with the problem, and the others go on. When nobody reads the answers, or the lines
+    come faster than they are accepted, no more are read. When the server drains, lines that have begun are still answered,
+    and one last answer says where it stopped.
+
+    Args:
+        submit: Called for each line, by up to `hub.gateway.answers.IN_FLIGHT` tasks at once.
+        line_limit: Bytes of a line at most.
+        polls: Ends the batch when the server drains.
+    """
+
+    def __init__(self, submit: Submit, *, line_limit: int, polls: LongPolls) -> None:
+        self._submit = submit
+        self._line_limit = line_limit
+        self._polls = polls
+        self._answers = Answers()
+        self._complete = False
+        self._all_begun = False
+        self._moved = Event()
+
+    def statistics(self) -> AnswersStatistics:
+        return self._answers.statistics()
+
+    async def __call__(self, body: RequestBody, write: Write) -> None:
+        """Runs until the last line is answered. Cancelled, it takes back what was not accepted yet."""
+        async with create_task_group() as tg:
+            tg.start_soon(self._write_answers, write, name="hub.gateway batch answers")
+            await self._begin_lines(body, tg)
+            if not self._complete:
+                index = self._answers.begin(0)
+                self._answers.answer(index, _refused(index, BatchCutShort(index)))
+            self._all_begun = True
+            self._move()
+
+    async def _begin_lines(self, body: RequestBody, tg: TaskGroup) -> None:
+        splitter = LineSplitter(self._line_limit)
+        with self._polls.hold(inf):
+            async for chunk in body:
+                for line in splitter.feed(chunk):
+                    await self._begin(line, tg)
+            for line in splitter.finish():
+                await self._begin(line, tg)
+            self._complete = True
+
+    async def _begin(self, line: bytes | LongLine, tg: TaskGroup) -> None:
+        size = 0 if isinstance(line, LongLine) else len(line)
+        while not self._answers.has_room(size):
+            await self._moved.wait()
+        index = self._answers.begin(size)
+        if isinstance(line, LongLine):
+            self._answer(index, _refused(index, LineTooLong(self._line_limit)))
+        else:
+            tg.start_soon(self._carry_out, index, line, name=f"hub.gateway batch line {index}")
+
+    async def _carry_out(self, index: int, line: bytes) -> None:
+        try:
+            accepted = await self._submit(index, line)
+        except HubError as error:
+            answer = _refused(index, error)
+        except Exception as bug:  # noqa: BLE001
+            # A defect of ours, as in a single submit: the log gets all of it, and the other lines are not to suffer.
+            _log.error("unexpected error", line=index, exc_info=bug)
+            answer = _refused(index, HubError("an unexpected error was raised; the log of this server has the details"))
+        else:
+            answer = _accepted(index, accepted)
+        self._answer(index, answer)
+
+    def _answer(self, index: int, text: bytes) -> None:
+        self._answers.answer(index, text)
+        self._move()
+
+    async def _write_answers(self, write: Write) -> None:
+        while not (self._all_begun and self._answers.statistics().pending == 0):
+            if self._answers.ready:
+                await write(self._answers.take(WRITE_SIZE))
+                self._move()
+            else:
+                await self._moved.wait()
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = Event()
+
+
+def _accepted(index: int, task: Accepted) -> bytes:
+    body = LineBody(index=index, id=task.id, state=task.state, expires_at=moment(task.expires_at))
+    return msgspec.json.encode(body) + b"\n"
+
+
+def _refused(index: int, error: HubError) -> bytes:
+    return msgspec.json.encode({"index": index, "error": members_of(error)}) + b"\n"

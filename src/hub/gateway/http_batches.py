@@ -1,0 +1,46 @@
+"""The route that gives a model many tasks at once."""
+
+from __future__ import annotations
+
+from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from hub.gateway.accepted import Accepted
+from hub.gateway.admission import Admission
+from hub.gateway.batch import Batch
+from hub.gateway.errors import NotAcceptable, UnsupportedBody
+from hub.gateway.live_reply import LiveReply
+from hub.gateway.long_polls import LongPolls
+from hub.gateway.ndjson import NDJSON, NDJSON_NAMES
+from hub.gateway.negotiation import JSON, HttpRequest, declared_type, liking
+
+
+@post("/v1/models/{model:str}/batches", status_code=200)
+async def submit_batch(
+    request: HttpRequest,
+    model: FromPath[str],
+    admission: NamedDependency[Admission],
+    polls: NamedDependency[LongPolls],
+    body_limit: NamedDependency[int],
+) -> Response[bytes]:
+    """Each line is a submit of its own, and what fails before the first line fails as one does."""
+    served = admission.find(model)
+    _check_types(request)
+    options = admission.options(request, served)
+
+    async def submit(index: int, line: bytes) -> Accepted:
+        # Found again for each line: a batch may take hours, and models come and go.
+        return await admission.submit_body(admission.find(model), JSON, line, options.for_line(index), waiting=False)
+
+    return LiveReply(Batch(submit, line_limit=body_limit, polls=polls), media_type=NDJSON)
+
+
+def _check_types(request: HttpRequest) -> None:
+    if declared_type(request) not in (None, *NDJSON_NAMES):
+        declared = request.headers["content-type"]
+        raise UnsupportedBody(
+            f"the batch is declared as {declared!r}; send {NDJSON} (in UTF-8), a request in each line"
+        )
+    if not liking(request, NDJSON_NAMES):
+        raise NotAcceptable(f"Accept is {request.headers['accept']!r}; the reply to a batch comes as {NDJSON}")

@@ -1,0 +1,82 @@
+"""A task as a stream of events: as it is when the stream begins, and again at each change, until it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, final
+
+import msgspec
+from anyio import sleep_forever
+
+from hub.errors import LinkLost
+from hub.gateway.bodies import TaskBody
+from hub.gateway.dispatch import Dispatch
+from hub.gateway.errors import TaskGone, UnknownTask
+from hub.gateway.live_reply import RequestBody, Write
+from hub.gateway.long_polls import LongPolls
+from hub.gateway.sse import comment, event, retry
+from hub.http.problems import members_of
+from hub.supervision import Backoff
+from hub.task import TaskRecord
+
+HEARTBEAT: Final = 15.0
+"""Seconds of silence at most: less than what proxies take for a dead connection."""
+
+RECONNECT: Final = 1.0
+"""Seconds that a client whose stream was cut waits before it connects again."""
+
+
+@final
+class TaskEvents:
+    """Writes an event `task` whose data is the task and whose id is its revision, or `gone` once there is no such task.
+
+    A client that reads slowly, or a task that changes fast, makes that some changes are left out; the last one never is.
+    While the store is out of reach the stream goes on, with a comment at each try: a client that got an error for its next
+    connection would give up. When the server drains the stream ends, and the client finds the next server.
+
+    Args:
+        dispatch: Knows of changes.
+        polls: Bounds the waits, and says when the server drains.
+        first: The task as it is now.
+        seen: The revision that the client has already.
+        show: Gives what clients see of the task.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        polls: LongPolls,
+        first: TaskRecord,
+        *,
+        seen: int | None,
+        show: Callable[[TaskRecord], TaskBody],
+    ) -> None:
+        self._dispatch = dispatch
+        self._polls = polls
+        self._first = first
+        self._seen = seen
+        self._show = show
+
+    async def __call__(self, _body: RequestBody, write: Write) -> None:
+        record = self._first
+        await write(retry(RECONNECT))
+        if record.revision != self._seen:
+            await write(self._event(record))
+        delays = Backoff().delays()
+        while not (record.state.terminal or self._polls.draining):
+            try:
+                found = await self._dispatch.wait(record, HEARTBEAT, after=record.revision)
+            except LinkLost:
+                await write(comment("the result store is out of reach"))
+                with self._polls.hold(next(delays)):
+                    await sleep_forever()
+            except (UnknownTask, TaskGone) as gone:
+                await write(event("gone", msgspec.json.encode(members_of(gone))))
+                break
+            else:
+                await write(comment("no news") if found.revision == record.revision else self._event(found))
+                record = found
+                delays = Backoff().delays()
+
+    def _event(self, record: TaskRecord) -> bytes:
+        return event("task", msgspec.json.encode(self._show(record)), number=record.revision)
