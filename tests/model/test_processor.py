@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import getpid
 from threading import Event, get_ident
 from typing import Any
 
@@ -15,11 +16,14 @@ import hub
 from examples.digits.v1.digits_pb2 import DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.errors import Undecodable
-from hub.model.current import CurrentTask, processing
-from hub.model.errors import WrongResponse
+from hub.model.calls import loaded
+from hub.model.current import Control, CurrentTask, processing
+from hub.model.errors import InvalidModel, WrongResponse
 from hub.model.processor import Processor
+from hub.supervision import unwrapped
 from hub.vocabulary import InstanceId, ModelName, TaskId
 from tests.model.bench import PATIENCE
+from tests.model.child_models import Elsewhere, Obedient
 
 BODY = ModelARequest(messages="hello").SerializeToString()
 
@@ -50,7 +54,12 @@ async def test_an_async_model_runs_in_the_event_loop() -> None:
 
 async def test_a_plain_model_runs_in_a_thread_and_still_knows_its_task() -> None:
     current = CurrentTask(
-        id=TaskId("t"), attempt=1, deadline=None, model=ModelName("Threaded"), instance=InstanceId("i")
+        id=TaskId("t"),
+        attempt=1,
+        deadline=None,
+        model=ModelName("Threaded"),
+        instance=InstanceId("i"),
+        control=Control(lambda _fraction, _message: None),
     )
     with anyio.fail_after(PATIENCE), processing(current):
         text = await reply(Threaded())
@@ -130,3 +139,21 @@ async def test_a_wrong_response_is_named_with_the_repair(returned: object, shown
     with anyio.fail_after(PATIENCE), pytest.raises(WrongResponse, match=shown) as caught:
         await Processor(Wrong())(BODY)
     assert "return a examples.model_a.v1.ModelAResponse" in str(caught.value)
+
+
+async def test_a_model_in_a_process_runs_there_and_nothing_of_it_runs_here() -> None:
+    body = ModelARequest(messages="echo hello").SerializeToString()
+    with anyio.fail_after(PATIENCE), unwrapped():
+        model = Elsewhere()
+        async with loaded(model), Processor(model) as processor:
+            pid, _, text = ModelAResponse.FromString(await processor(body)).reply.partition(" ")
+    assert text == "hello"
+    assert int(pid) != getpid()
+
+
+def test_a_class_that_no_other_process_can_import_is_refused_at_once() -> None:
+    class Local(Obedient):
+        pass
+
+    with pytest.raises(InvalidModel, match="Define the class at the top level of a module of its own"):
+        Processor(Local())

@@ -21,14 +21,17 @@ async def loaded(model: Model[Any, Any]) -> AsyncGenerator[None]:
     """Sets the model up, and tears it down in the end, also when `setup` failed or was cancelled.
 
     The teardown is shielded from cancellation and has `TEARDOWN_GRACE` seconds. A plain `setup` that is cancelled goes
-    on in its thread, unheard.
+    on in its thread, unheard. A model with `run_in_process` is left alone: its processes do all that.
     """
-    try:
-        await _call(model.setup)
+    if model.run_in_process:
         yield
-    finally:
-        with move_on_after(TEARDOWN_GRACE, shield=True):
-            await _call(model.teardown)
+    else:
+        try:
+            await _call(model.setup)
+            yield
+        finally:
+            with move_on_after(TEARDOWN_GRACE, shield=True):
+                await _call(model.teardown)
 
 
 async def _call(method: Callable[[], Awaitable[None] | None]) -> None:

@@ -109,7 +109,7 @@ class ChildError(Exception):
 
     @property
     def type(self) -> str:
-        """The name of the error's class, as failures show it."""
+        """The name of the error's class, as failures show it: without `builtins`."""
         return self.mro[0].removeprefix("builtins.")
 
     @override

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, cast, final
+from typing import Any, Self, cast, final
 
-from anyio import CapacityLimiter
+from anyio import AsyncContextManagerMixin, CapacityLimiter
 from anyio.to_thread import run_sync
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
+from typing_extensions import override
 
-from hub.errors import Undecodable
-from hub.model.errors import WrongResponse
-from hub.model.formats import type_arguments
+from hub.model.children import Children
+from hub.model.messages import Messages
 from hub.model.model import Model
 
 
 @final
-class Processor:
-    """Calls `process_request` of one model: awaits it, or runs it in a thread of the model's own.
+class Processor(AsyncContextManagerMixin):
+    """Calls `process_request` of one model: awaits it, or runs it in a thread of the model's own, or in a process.
 
     A plain `process_request` has as many threads as the model has `concurrency`. When its caller is cancelled the
     thread goes on and its answer is dropped; it keeps its place among the threads until it has ended.
+
+    A model with `run_in_process` has its processes while the block runs; see `Children` for what the block raises. Other
+    models need no block.
     """
 
     def __init__(self, model: Model[Any, Any]) -> None:
         self._model = model
-        self._request = model.get_request_format()
-        self._response = model.get_response_format()
-        # The class that the author's types name, so that isinstance() works; without one, bytes (see Model).
-        self._raw = type_arguments(type(model), Model) is None
-        self._request_class: type[Message] = GetMessageClass(self._request)
+        self._messages = Messages(model)
         self._in_thread = not iscoroutinefunction(model.process_request)
         self._threads = CapacityLimiter(model.concurrency)
+        self._children = Children(type(model)) if model.run_in_process else None
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        if self._children is None:
+            yield self
+        else:
+            async with self._children:
+                yield self
 
     async def __call__(self, body: bytes) -> bytes:
         """Processes one serialized request and returns the serialized response.
@@ -40,9 +49,13 @@ class Processor:
         Raises:
             Undecodable: `body` is not the request message of the model.
             WrongResponse: The model returned something else than its response message.
-            Exception: Whatever the model raised.
+            ChildError: What the model raised, if it runs in a process.
+            ProcessDied: That process has died of the request.
+            Exception: Whatever the model raised, if it runs in this one.
         """
-        request = self._decode(body)
+        if self._children is not None:
+            return await self._children(body)
+        request = self._messages.decode(body)
         if self._in_thread:
             response = await run_sync(
                 self._model.process_request, request, abandon_on_cancel=True, limiter=self._threads
@@ -51,17 +64,4 @@ class Processor:
                 response = await response
         else:
             response = await cast("Any", self._model.process_request(request))  # iscoroutinefunction said so
-        return self._encode(response)
-
-    def _decode(self, body: bytes) -> Message | bytes:
-        try:
-            request = self._request_class.FromString(body)
-        except DecodeError as error:
-            raise Undecodable(self._request.full_name, str(error)) from error
-        return body if self._raw else request
-
-    def _encode(self, response: object) -> bytes:
-        if isinstance(response, Message) and response.DESCRIPTOR.full_name == self._response.full_name:
-            return response.SerializeToString()
-        returned = response.DESCRIPTOR.full_name if isinstance(response, Message) else repr(type(response).__qualname__)
-        raise WrongResponse(self._model.name, self._response.full_name, str(returned))
+        return self._messages.encode(response)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from traceback import format_exception
 from typing import Final
 
 from hub.errors import HubError, Undecodable
+from hub.model.errors import ChildError
 from hub.model.run import Run
+from hub.model.texts import full_name, text_of
 from hub.task import Failure, Outcome
 from hub.vocabulary import InstanceId, TaskState
 
 DEADLINE_EXCEEDED: Final = "deadline_exceeded"
 """Code of the failure of a task that has expired."""
-
-TEXT_LIMIT: Final = 16_384
-"""Characters of an error message or traceback that are kept."""
 
 
 def success(run: Run, body: bytes, *, instance: InstanceId, now: float) -> Outcome:
@@ -80,20 +78,12 @@ def _failed(run: Run, failure: Failure, state: TaskState, *, instance: InstanceI
 
 
 def _describe(error: BaseException, *, debug: bool) -> Failure:
-    kind = type(error)
+    if isinstance(error, ChildError):
+        traceback = error.traceback if debug else ""
+        return Failure(code=error.code, type=error.type, message=error.message, traceback=traceback)
     return Failure(
         code=error.code if isinstance(error, HubError) else "model_error",
-        type=kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
-        message=_text(lambda: str(error)),
-        traceback=_text(lambda: "".join(format_exception(error))) if debug else "",
+        type=full_name(type(error)).removeprefix("builtins."),
+        message=text_of(lambda: str(error)),
+        traceback=text_of(lambda: "".join(format_exception(error))) if debug else "",
     )
-
-
-def _text(write: Callable[[], str]) -> str:
-    """A text that fits into an outcome, whatever a foreign exception says of itself."""
-    try:
-        text = write()
-    except Exception as broken:  # noqa: BLE001 - a __str__ of the model's; its task still needs an outcome
-        text = f"(the error could not be shown: {type(broken).__qualname__})"
-    text = text.encode(errors="replace").decode()  # protobuf strings hold no lone surrogates
-    return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + " ..."

@@ -1,0 +1,234 @@
+"""What runs in the process of a model with `run_in_process`; the instance's side of it is `hub.model.child_process`.
+
+    python -m hub.model.child pkg.module:Class LIFELINE
+
+Requests come as frames on standard input and answers leave on standard output (`hub.model.frames`); both are moved out
+of the way first, so that whatever the model prints goes to standard error. `LIFELINE` is a pipe that never carries
+anything; the kernel ends this process when the other end of it closes.
+
+There is one thread and no event loop here, so that a SIGINT finds the code of the model and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from importlib import import_module
+from inspect import iscoroutinefunction
+from traceback import format_exception
+from types import FrameType
+from typing import Any, Final, cast, final
+
+from hub.errors import HubError
+from hub.model.current import Control, CurrentTask, processing
+from hub.model.errors import RAISED_AGAIN
+from hub.model.frames import (
+    TO_PROCESS,
+    Begun,
+    Facts,
+    Failed,
+    FrameReader,
+    Load,
+    Progressed,
+    Ready,
+    Request,
+    Response,
+    ToProcess,
+    encode,
+)
+from hub.model.lifeline import end_with
+from hub.model.messages import Messages
+from hub.model.model import Model
+from hub.model.texts import full_name, text_of
+from hub.vocabulary import InstanceId, ModelName, TaskId
+
+CHUNK: Final = 65_536
+"""Bytes that are read at once: the size of a pipe."""
+
+
+class _Write:
+    """A frame that the main thread is writing; an interruption waits for its end."""
+
+    interrupted = False
+
+
+_writing: Final[ContextVar[_Write]] = ContextVar("hub.writing")
+"""A context variable because every thread has its own, and the signal handler sees that of the main thread."""
+
+
+@final
+class Child:
+    """Answers requests one after the other, until there are no more.
+
+    Args:
+        requests: File descriptor to read from.
+        answers: File descriptor to write to.
+    """
+
+    def __init__(self, requests: int, answers: int) -> None:
+        self._requests = requests
+        # Its lock keeps the frames of the threads of a model apart. Left open, since its end must be that of the process.
+        self._answers = os.fdopen(answers, "wb", closefd=False)
+        self._reader = FrameReader(TO_PROCESS)
+        self._received: list[ToProcess] = []
+        self._interruptible = False
+        self._control = Control(lambda _fraction, _message: None)
+
+    def run(self) -> int:
+        """Runs the model; returns the exit code of the process.
+
+        Raises:
+            SystemExit: SIGTERM came, or the model called `sys.exit`.
+            BrokenPipeError: Nobody wants the answers any more.
+        """
+        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGINT, self._interrupt)
+        load = self._receive()
+        if not isinstance(load, Load):
+            return 0  # the instance went away
+        try:
+            model = _model_class(load)()
+            messages = Messages(model)
+        except Exception as error:  # noqa: BLE001 - told to the instance, which ends with it
+            self._send(encode(_failed(error)))
+            return 1
+        try:
+            try:
+                _call(model.setup, load.backend)
+            except Exception as error:  # noqa: BLE001 - likewise
+                self._send(encode(_failed(error)))
+                return 1
+            signal.signal(signal.SIGINT, self._interrupt)  # a library may have set a handler of its own
+            self._send(encode(Ready()))
+            while isinstance(request := self._receive(), Request):
+                self._send(self._answer(model, messages, request))
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            _call(model.teardown, load.backend)
+        return 0
+
+    def _answer(self, model: Model[Any, Any], messages: Messages, request: Request) -> bytes:
+        try:
+            with self._interruption_allowed(), self._processing(request.task):
+                self._send(encode(Begun()))
+                response = model.process_request(messages.decode(request.body))
+                return encode(Response(messages.encode(response)))
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
+            return encode(_failed(error))
+
+    def _processing(self, task: Facts | None) -> AbstractContextManager[None]:
+        def tell(fraction: float | None, message: str) -> None:
+            if self._control is control:  # a thread that a model left behind may still talk of an earlier task
+                self._send(encode(Progressed(fraction, message)))
+
+        self._control = control = Control(tell)
+        if task is None:
+            return nullcontext()
+        return processing(
+            CurrentTask(
+                id=TaskId(task.id),
+                attempt=task.attempt,
+                deadline=task.deadline,
+                model=ModelName(task.model),
+                instance=InstanceId(task.instance),
+                control=control,
+            )
+        )
+
+    @contextmanager
+    def _interruption_allowed(self) -> Generator[None]:
+        """While the block runs the first SIGINT raises `KeyboardInterrupt`. At all other times they are ignored."""
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self._interruptible:
+            return
+        write = _writing.get(None)
+        if write is not None:
+            write.interrupted = True
+            return
+        self._interruptible = False
+        self._control.cancelled = True
+        raise KeyboardInterrupt
+
+    def _send(self, frame: bytes) -> None:
+        """Writes a frame as a whole, whatever interrupts it."""
+        write = _Write()
+        token = _writing.set(write)
+        try:
+            self._answers.write(frame)
+            self._answers.flush()
+        finally:
+            _writing.reset(token)
+        if write.interrupted:
+            self._interrupt(signal.SIGINT, None)
+
+    def _receive(self) -> ToProcess | None:
+        """The next message; `None` when no more come."""
+        while not self._received:
+            data = os.read(self._requests, CHUNK)
+            if not data:
+                return None
+            self._received = self._reader.feed(data)
+        return self._received.pop(0)
+
+
+def main() -> None:
+    end_with(int(sys.argv[2]))
+    requests, answers = os.dup(0), os.dup(1)
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is what is wanted
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        sys.exit(Child(requests, answers).run())
+    except BrokenPipeError:
+        os._exit(1)
+
+
+def _model_class(load: Load) -> type[Model[Any, Any]]:
+    sys.path[:] = load.path
+    module, _, name = load.target.partition(":")
+    found: Any = import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return cast("type[Model[Any, Any]]", found)  # the instance has seen that it is
+
+
+def _call(method: Callable[[], Awaitable[None] | None], backend: str) -> None:
+    if iscoroutinefunction(method):
+        import anyio  # noqa: PLC0415 - most models have no use for it here, and starts would be slower
+
+        anyio.run(method, backend=backend)
+    else:
+        method()
+
+
+def _failed(error: BaseException) -> Failed:
+    kind = type(error)
+    return Failed(
+        code=error.code if isinstance(error, HubError) else "model_error",
+        mro=tuple(map(full_name, kind.__mro__)),
+        message=text_of(lambda: str(error)),
+        traceback=text_of(lambda: "".join(format_exception(error))),
+        facts=tuple(map(str, error.args)) if kind in RAISED_AGAIN else (),
+    )
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

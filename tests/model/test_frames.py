@@ -1,0 +1,109 @@
+"""The bytes between an instance and the process of its model."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, strategies as st
+
+from hub.model.errors import BrokenFrame, FrameTooLarge
+from hub.model.frames import (
+    FROM_PROCESS,
+    TO_PROCESS,
+    Begun,
+    Facts,
+    Failed,
+    FrameReader,
+    FromProcess,
+    Load,
+    Progressed,
+    Ready,
+    Request,
+    Response,
+    ToProcess,
+    encode,
+)
+
+texts = st.text(max_size=20)
+to_process = st.one_of(
+    st.builds(Load, texts, st.lists(texts), texts),
+    st.builds(
+        Request,
+        st.binary(),
+        st.none() | st.builds(Facts, texts, st.integers(0, 9), st.none() | st.floats(allow_nan=False), texts, texts),
+    ),
+)
+from_process = st.one_of(
+    st.builds(Ready),
+    st.builds(Begun),
+    st.builds(Progressed, st.none() | st.floats(0, 1), texts),
+    st.builds(Response, st.binary()),
+    st.builds(Failed, texts, st.lists(texts).map(tuple), texts, texts, st.lists(texts).map(tuple)),
+)
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({min(place, len(data)) for place in cuts} | {0, len(data)})
+    return [data[start:end] for start, end in pairwise(places)]
+
+
+CUTS = st.lists(st.integers(0, 400))
+
+
+@given(st.lists(to_process), CUTS)
+def test_requests_come_out_as_they_went_in_however_their_bytes_are_cut(
+    messages: list[ToProcess], cuts: list[int]
+) -> None:
+    reader = FrameReader(TO_PROCESS)
+    pieces = cut(b"".join(map(encode, messages)), cuts)
+
+    assert [message for piece in pieces for message in reader.feed(piece)] == messages
+    reader.end()
+
+
+@given(st.lists(from_process), CUTS)
+def test_answers_come_out_as_they_went_in_however_their_bytes_are_cut(
+    messages: list[FromProcess], cuts: list[int]
+) -> None:
+    reader = FrameReader(FROM_PROCESS)
+    pieces = cut(b"".join(map(encode, messages)), cuts)
+
+    assert [message for piece in pieces for message in reader.feed(piece)] == messages
+    reader.end()
+
+
+@given(from_process, st.data())
+def test_a_torn_frame_is_noticed_at_the_end(message: FromProcess, data: st.DataObject) -> None:
+    frame = encode(message)
+    reader = FrameReader(FROM_PROCESS)
+    place = data.draw(st.integers(1, len(frame) - 1))
+
+    assert reader.feed(frame[:place]) == []
+    with pytest.raises(BrokenFrame, match=f"it ended after {place} bytes of a frame"):
+        reader.end()
+
+
+@given(st.binary(min_size=4), CUTS)
+def test_bytes_that_are_no_frames_raise_one_kind_of_error(junk: bytes, cuts: list[int]) -> None:
+    reader = FrameReader(FROM_PROCESS, limit=64)
+    try:
+        for piece in cut(junk, cuts):
+            reader.feed(piece)
+        reader.end()
+    except BrokenFrame:
+        pass
+
+
+def test_a_message_for_the_other_side_is_refused() -> None:
+    with pytest.raises(BrokenFrame, match="Invalid value 'Ready'"):
+        FrameReader(TO_PROCESS).feed(encode(Ready()))
+
+
+def test_a_frame_over_the_limit_is_refused_by_who_writes_and_before_it_has_come_by_who_reads() -> None:
+    frame = encode(Response(bytes(100)), limit=200)
+
+    with pytest.raises(FrameTooLarge, match="and 50 are allowed: send a reference"):
+        encode(Response(bytes(100)), limit=50)
+    with pytest.raises(BrokenFrame, match="and 50 are allowed"):
+        FrameReader(FROM_PROCESS, limit=50).feed(frame[:4])
