@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from http import HTTPStatus
 from math import inf
 from typing import Final, TypeAlias, final
 
 import msgspec
 import structlog
-from anyio import Event, create_task_group
+from anyio import Event, create_task_group, current_time, sleep_forever
 from anyio.abc import TaskGroup
+from msgspec import UNSET, UnsetType
 
 from hub.errors import HubError
 from hub.gateway.accepted import Accepted
@@ -26,6 +28,12 @@ from hub.vocabulary import TaskState
 WRITE_SIZE: Final = 64 * 1024
 """Bytes of answers that are sent in one piece, and one answer more."""
 
+ROOM_PERIOD: Final = 1.0
+"""Seconds after which a line that found the queue of its model full tries again."""
+
+ROOM_PATIENCE: Final = 30.0
+"""Seconds of a full queue, with no line accepted, after which lines are refused at once, until one is accepted again."""
+
 Submit: TypeAlias = Callable[[int, bytes], Awaitable[Accepted]]
 """Makes a task of the line with this index."""
 
@@ -33,21 +41,22 @@ _log = structlog.get_logger("hub.gateway")
 
 
 class LineBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a line that was accepted; `index` counts the lines from 0."""
+    """The answer to a line that was accepted; `replayed` if that was under an earlier submit of the same key."""
 
     index: int
     id: str
     state: TaskState
     expires_at: datetime
+    replayed: bool | UnsetType = UNSET
 
 
 @final
 class Batch:
     """Submits each line as it arrives, some of them at once, and answers in the order of the lines.
 
-    A line that is refused is answered with the problem, and the others go on. When nobody reads the answers, or the lines
-    come faster than they are accepted, no more are read. When the server drains, lines that have begun are still answered,
-    and one last answer says where it stopped.
+    A line that is refused is answered with the problem, and the others go on; but a queue that is full makes the batch
+    wait for room. When nobody reads the answers, or the lines come faster than they are accepted, no more are read. When
+    the server drains, lines that have begun are still answered, and one last answer says where it stopped.
 
     Args:
         submit: Called for each line, by up to `hub.gateway.answers.IN_FLIGHT` tasks at once.
@@ -62,6 +71,7 @@ class Batch:
         self._answers = Answers()
         self._complete = False
         self._all_begun = False
+        self._full_since: float | None = None
         self._moved = Event()
 
     def statistics(self) -> AnswersStatistics:
@@ -100,7 +110,7 @@ class Batch:
 
     async def _carry_out(self, index: int, line: bytes) -> None:
         try:
-            accepted = await self._submit(index, line)
+            accepted = await self._accept(index, line)
         except HubError as error:
             answer = _refused(index, error)
         except Exception as bug:  # noqa: BLE001
@@ -110,6 +120,25 @@ class Batch:
         else:
             answer = _accepted(index, accepted)
         self._answer(index, answer)
+
+    async def _accept(self, index: int, line: bytes) -> Accepted:
+        while True:
+            try:
+                accepted = await self._submit(index, line)
+            except HubError as error:
+                if error.status != HTTPStatus.TOO_MANY_REQUESTS or not self._may_wait():
+                    raise
+            else:
+                self._full_since = None
+                return accepted
+            with self._polls.hold(ROOM_PERIOD):
+                await sleep_forever()
+
+    def _may_wait(self) -> bool:
+        now = current_time()
+        if self._full_since is None:
+            self._full_since = now
+        return now - self._full_since < ROOM_PATIENCE and not self._polls.draining
 
     def _answer(self, index: int, text: bytes) -> None:
         self._answers.answer(index, text)
@@ -129,7 +158,13 @@ class Batch:
 
 
 def _accepted(index: int, task: Accepted) -> bytes:
-    body = LineBody(index=index, id=task.id, state=task.state, expires_at=moment(task.expires_at))
+    body = LineBody(
+        index=index,
+        id=task.id,
+        state=task.state,
+        expires_at=moment(task.expires_at),
+        replayed=task.replayed or UNSET,
+    )
     return msgspec.json.encode(body) + b"\n"
 
 
