@@ -16,7 +16,7 @@ from typing_extensions import override
 from hub.amqp import AmqpAddress, AmqpOptions, connect
 from hub.brokers import BrokerOptions, open_broker
 from hub.brokers.memory import MemoryBroker
-from hub.ports import Broker, Consumer, Delivery, Publication, QueueDepth
+from hub.ports import Broker, Consumer, Delivery, Publication
 from hub.testing.proxy import FaultProxy
 from hub.vocabulary import ModelName
 
@@ -95,7 +95,7 @@ class RabbitStage(Stage):
     @override
     def clear(self) -> None:
         """In an event loop of its own, so that it serves tests on either backend."""
-        queues = [name for queue in _made for name in (queue, dead(queue))]
+        queues = [name for queue in _made for name in (queue, dead(queue), *delays(queue))]
         _made.clear()
         with start_blocking_portal() as portal:
             portal.call(_delete, self._parts.geturl(), queues)
@@ -141,10 +141,22 @@ def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:
 
 async def until_depth(broker: Broker, queue: ModelName, *, ready: int, consumers: int = 0) -> None:
     """Waits for the broker to have carried out what was sent to it; the caller bounds the wait."""
-    expected = QueueDepth(ready=ready, consumers=consumers)
-    while (await broker.depths([queue]))[queue] != expected:
+    depth = None
+    while depth is None or (depth.ready, depth.consumers) != (ready, consumers):
+        depth = (await broker.depths([queue]))[queue]
         await checkpoint()
 
 
 def dead(queue: ModelName) -> ModelName:
     return ModelName(f"{queue}.dead")
+
+
+def delays(queue: ModelName) -> list[str]:
+    return [f"{queue}.delay.{2**power}" for power in range(6)]
+
+
+async def bury(broker: Broker, queue: ModelName, *bodies: bytes) -> None:
+    """Puts messages on the dead-letter queue, in order, the way instances do."""
+    await broker.declare(queue)
+    for body in bodies:
+        assert await broker.publish([message(dead(queue), body)]) == [None]

@@ -79,7 +79,12 @@ def test_a_dead_message_says_where_and_why_it_died() -> None:
     it.attach(hand)
     it.kill(hand.held.pop(), "rejected")
     dead.attach(grave)
-    assert grave.held[0].publication.headers == {"x-first-death-queue": "q", "x-first-death-reason": "rejected"}
+    assert grave.held[0].publication.headers == {
+        "x-first-death-queue": "q",
+        "x-first-death-reason": "rejected",
+        "x-last-death-queue": "q",
+        "x-last-death-reason": "rejected",
+    }
 
 
 def test_a_full_dead_letter_queue_forgets_its_oldest_message() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar, final
 
@@ -10,6 +10,7 @@ from anyio import move_on_after
 from pamqp import base, commands
 
 from hub.amqp.consumer import Consumer
+from hub.amqp.errors import NOT_FOUND, ChannelClosed
 from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.waiting import CLOSE_GRACE, settled
 
@@ -58,6 +59,28 @@ class Channel:
         """
         return await self.call(commands.Queue.Declare(queue=name, passive=True), commands.Queue.DeclareOk)
 
+    async def look_at_queues(self, names: Sequence[str]) -> Sequence[commands.Queue.DeclareOk]:
+        """Looks at many queues in one round trip, in this order, until one does not exist.
+
+        Returns:
+            What `look_at_queue` returns, for each queue before the first that does not exist. If there is one, the list
+            is shorter than `names`, and nothing more can be done on this channel.
+
+        Raises:
+            ChannelClosed: The server refused for another reason.
+            LinkLost: The link broke.
+        """
+        expected = commands.Queue.DeclareOk
+        replies = [self._state.call(commands.Queue.Declare(queue=name, passive=True), expected) for name in names]
+        found: list[commands.Queue.DeclareOk] = []
+        try:
+            for reply in replies:
+                found += [await settled(reply)]
+        except ChannelClosed as closed:
+            if closed.reply_code != NOT_FOUND:
+                raise
+        return found
+
     async def declare_exchange(self, name: str, kind: str = "direct") -> None:
         """Creates a durable exchange, if it does not exist.
 
@@ -85,6 +108,22 @@ class Channel:
             LinkLost: The link broke.
         """
         await self.call(commands.Queue.Delete(queue=name), commands.Queue.DeleteOk)
+
+    async def begin(self) -> None:
+        """From here on what is settled on this channel gathers at the server until `commit`.
+
+        Raises:
+            LinkLost: The link broke.
+        """
+        await self.call(commands.Tx.Select(), commands.Tx.SelectOk)
+
+    async def commit(self) -> None:
+        """Carries out what was settled since `begin`, or since the last `commit`: for each queue in one step.
+
+        Raises:
+            LinkLost: The link broke; whether it was carried out is unknown.
+        """
+        await self.call(commands.Tx.Commit(), commands.Tx.CommitOk)
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[Consumer]:

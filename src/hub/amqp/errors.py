@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from typing_extensions import override
 
 from hub.errors import HubError, LinkLost, PublishRefused
+
+ACCESS_REFUSED: Final = 403
+NOT_FOUND: Final = 404
+PRECONDITION_FAILED: Final = 406
 
 
 class ProtocolViolation(LinkLost):

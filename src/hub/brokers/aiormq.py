@@ -11,24 +11,22 @@ from urllib.parse import urlsplit
 
 import aiormq
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import AMQPError
 from anyio import AsyncContextManagerMixin, move_on_after
 from pamqp.commands import Basic
 from sniffio import current_async_library
 from typing_extensions import override
 
 from hub.amqp.link import Link
-from hub.brokers.aiormq_consumer import AiormqConsumer
+from hub.brokers.aiormq_consumer import FLUSH_GRACE, AiormqConsumer
+from hub.brokers.aiormq_dead_letters import hold
+from hub.brokers.aiormq_queues import declare, depths
 from hub.brokers.aiormq_session import AiormqSession, open_session
 from hub.brokers.options import BrokerOptions
-from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, queue_arguments
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
-from hub.ports import Broker, BrokerStatistics, Consumer, Publication, QueueDepth
+from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.supervision import unwrapped
-from hub.vocabulary import ModelName, dead_letter_queue
-
-FLUSH_GRACE: Final = 2.0
-"""Seconds that settlements have to be written when a consumer's block is left."""
+from hub.vocabulary import ModelName
 
 _PERSISTENT: Final = 2
 
@@ -71,8 +69,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
 
     @override
     async def declare(self, queue: ModelName) -> None:
-        session = await self._control.reach()
-        await self._declare(session, queue)
+        await declare(await self._control.reach(), queue, self._options)
 
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
@@ -87,7 +84,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     @asynccontextmanager
     async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
         async with open_session(self._url, self._options) as session:
-            await self._declare(session, queue)
+            await declare(session, queue, self._options)
             consumer = AiormqConsumer(session)
             await consumer.subscribe(queue, prefetch=prefetch)
             self._consumers.add(consumer)
@@ -99,12 +96,14 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
                     await consumer.flushed()
 
     @override
+    @asynccontextmanager
+    async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
+        async with open_session(self._url, self._options) as session, hold(session, queue, limit=limit) as letters:
+            yield letters
+
+    @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
-        session = await self._control.reach()
-        try:
-            return await session.call(_depths(session, list(queues)), "depths")
-        except AMQPError as error:
-            raise session.link_lost(error) from error
+        return await depths(await self._control.reach(), queues)
 
     @override
     def statistics(self) -> BrokerStatistics:
@@ -129,14 +128,6 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
             except AMQPError as error:
                 raise session.link_lost(error) from error
             yield _Publisher(session, channel)
-
-    async def _declare(self, session: AiormqSession, queue: ModelName) -> None:
-        try:
-            await session.call(_declare(session, queue, self._options), f"declare {queue}")
-        except (ChannelPreconditionFailed, ChannelAccessRefused) as error:
-            _explain(error, queue)
-        except AMQPError as error:
-            raise session.link_lost(error) from error
 
 
 @final
@@ -187,43 +178,3 @@ class _Publisher:
                 raise self._session.link_lost(result) from result
             case _:
                 return None
-
-
-async def _declare(session: AiormqSession, queue: str, options: BrokerOptions) -> None:
-    channel = await session.connection.channel(publisher_confirms=False)  # a refusal closes it
-    dead = dead_letter_queue(queue)
-    await channel.exchange_declare(DEAD_LETTER_EXCHANGE, exchange_type="direct", durable=True)
-    await channel.queue_declare(dead, durable=True, arguments={**dead_letter_arguments(options)})
-    await channel.queue_bind(dead, DEAD_LETTER_EXCHANGE, queue)
-    await channel.queue_declare(queue, durable=True, arguments={**queue_arguments(options)})
-    await channel.close()
-
-
-async def _depths(session: AiormqSession, queues: list[ModelName]) -> dict[ModelName, QueueDepth | None]:
-    depths: dict[ModelName, QueueDepth | None] = {}
-    channel: AbstractChannel | None = None
-    for queue in queues:
-        if channel is None:
-            channel = await session.connection.channel(publisher_confirms=False)
-        try:
-            found = await channel.queue_declare(queue, passive=True)
-        except ChannelNotFoundEntity:
-            depths[queue] = None
-            channel = None  # a queue that does not exist costs the channel
-        else:
-            depths[queue] = QueueDepth(ready=found.message_count or 0, consumers=found.consumer_count or 0)
-    if channel is not None:
-        await channel.close()
-    return depths
-
-
-def _explain(error: ChannelPreconditionFailed | ChannelAccessRefused, queue: str) -> NoReturn:
-    if isinstance(error, ChannelAccessRefused):
-        raise ConfigurationError(
-            f"the user of the broker URL may not declare queue {queue!r} ({error}): give it the configure, write and "
-            "read permissions for the queues of models, for *.dead and for hub.dead"
-        ) from error
-    raise ConfigurationError(
-        f"queue {queue!r} or its dead-letter queue exists with other arguments ({error}): set the queue type, delivery "
-        "limit and maximum length that it has, or drain it, delete it and start again"
-    ) from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeAlias, final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final, TypeAlias, final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import AMQPError
@@ -16,6 +16,9 @@ from typing_extensions import override
 from hub.brokers.aiormq_session import AiormqSession
 from hub.errors import LinkLost
 from hub.ports import Consumer, Delivery
+
+FLUSH_GRACE: Final = 2.0
+"""Seconds that settlements have to be written when a consumer's block is left."""
 
 _Settlement: TypeAlias = Callable[[AbstractChannel, int], Awaitable[None]]
 
@@ -97,6 +100,31 @@ class AiormqConsumer(Consumer):
         while self._writing is not None and self._lost is None:
             await asyncio.wait({self._writing})
 
+    async def begin(self) -> None:
+        """What is settled from here on gathers at the broker until `commit`.
+
+        Raises:
+            LinkLost: The link broke.
+        """
+        await self._call(_begin)
+
+    async def commit(self) -> None:
+        """Carries out what was settled since `begin`, in one step, and closes the channel: the rest goes back.
+
+        Raises:
+            LinkLost: The link broke; whether it was carried out is unknown.
+        """
+        await self.flushed()
+        await self._call(_commit)
+
+    async def _call(self, step: Callable[[AbstractChannel], Coroutine[Any, Any, None]]) -> None:
+        if self._lost is not None or self._channel is None:
+            raise LinkLost(self._session.server, self._lost or "there is no subscription")
+        try:
+            await self._session.call(step(self._channel), f"{self._tag} transaction")
+        except AMQPError as error:
+            raise self._session.link_lost(error) from error
+
     async def _subscribe(self, queue: str, prefetch: int) -> None:
         channel = await self._session.connection.channel(publisher_confirms=False)
         self._channel = channel
@@ -153,6 +181,15 @@ class AiormqConsumer(Consumer):
     def _wake(self) -> None:
         self._news.set()
         self._news = Event()
+
+
+async def _begin(channel: AbstractChannel) -> None:
+    await channel.tx_select()
+
+
+async def _commit(channel: AbstractChannel) -> None:
+    await channel.tx_commit()
+    await channel.close()
 
 
 async def _cancel(channel: AbstractChannel, tag: str) -> None:

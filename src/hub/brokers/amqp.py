@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final, NoReturn, Self, final
+from typing import Final, Self, final
 
 from anyio import AsyncContextManagerMixin
 from typing_extensions import override
 
-from hub.amqp import AmqpAddress, AmqpOptions, Channel, ChannelClosed, Connection, Message, Publisher, Route, connect
+from hub.amqp import AmqpAddress, AmqpOptions, Connection, Message, Publisher, Route, connect
 from hub.amqp.link import Link
 from hub.brokers.amqp_consumer import AmqpConsumer
+from hub.brokers.amqp_dead_letters import LARGEST_BODY, hold
+from hub.brokers.amqp_queues import declare, depths
 from hub.brokers.options import BrokerOptions
-from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, queue_arguments
-from hub.errors import ConfigurationError, PublishRefused
-from hub.ports import Broker, BrokerStatistics, Consumer, Publication, QueueDepth
+from hub.errors import PublishRefused
+from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.supervision import unwrapped
-from hub.vocabulary import ModelName, dead_letter_queue
-
-_ACCESS_REFUSED: Final = 403
-_NOT_FOUND: Final = 404
-_PRECONDITION_FAILED: Final = 406
+from hub.vocabulary import ModelName
 
 _KEPT_ROUTES: Final = 4096
 """One route per queue; the bound is for programs that make names up."""
@@ -70,8 +67,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
 
     @override
     async def declare(self, queue: ModelName) -> None:
-        connection = await self._control.reach()
-        await self._declare(connection, queue)
+        await declare(await self._control.reach(), queue, self._options)
 
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
@@ -86,7 +82,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     @asynccontextmanager
     async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
         async with connect(self._address, self._link_options) as connection:
-            await self._declare(connection, queue)
+            await declare(connection, queue, self._options)
             async with connection.channel() as channel, channel.consume(queue, prefetch=prefetch) as subscription:
                 consumer = AmqpConsumer(subscription)
                 self._consumers.add(consumer)
@@ -96,14 +92,16 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
                     self._consumers.discard(consumer)
 
     @override
+    @asynccontextmanager
+    async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
+        options = replace(self._address.options(self._link_options), body_limit=LARGEST_BODY)
+        address = replace(self._address, query=())  # the options have what it says
+        async with connect(address, options) as connection, hold(connection, queue, limit=limit) as letters:
+            yield letters
+
+    @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
-        depths: dict[ModelName, QueueDepth | None] = {}
-        waiting = list(queues)
-        connection = await self._control.reach()
-        while waiting:
-            async with connection.channel() as channel:
-                await self._look(channel, waiting, depths)
-        return depths
+        return await depths(await self._control.reach(), queues)
 
     @override
     def statistics(self) -> BrokerStatistics:
@@ -125,34 +123,6 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         async with connect(self._address, self._link_options) as connection, connection.publisher() as publisher:
             yield publisher
 
-    async def _declare(self, connection: Connection, queue: ModelName) -> None:
-        dead = dead_letter_queue(queue)
-        try:
-            async with connection.channel() as channel:  # a refusal closes it
-                await channel.declare_exchange(DEAD_LETTER_EXCHANGE)
-                await channel.declare_queue(dead, dead_letter_arguments(self._options))
-                await channel.bind_queue(dead, DEAD_LETTER_EXCHANGE, queue)
-                await channel.declare_queue(queue, queue_arguments(self._options))
-        except ChannelClosed as closed:
-            _explain(closed, queue)
-
-    async def _look(
-        self, channel: Channel, waiting: list[ModelName], depths: dict[ModelName, QueueDepth | None]
-    ) -> None:
-        """Takes names from `waiting` until none is left, or one does not exist, which costs the channel."""
-        while waiting:
-            queue = waiting[-1]
-            try:
-                found = await channel.look_at_queue(queue)
-            except ChannelClosed as closed:
-                if closed.reply_code != _NOT_FOUND:
-                    raise
-                depths[queue] = None
-                waiting.pop()
-                return
-            depths[queue] = QueueDepth(ready=found.message_count or 0, consumers=found.consumer_count or 0)
-            waiting.pop()
-
     def _message(self, publication: Publication) -> Message:
         queue = publication.queue
         route = self._routes.get(queue)
@@ -169,23 +139,3 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             timestamp=int(publication.timestamp),
             headers=publication.headers,
         )
-
-
-def _explain(closed: ChannelClosed, queue: str) -> NoReturn:
-    """Turns a refused declaration into an error that names the repair.
-
-    Raises:
-        ConfigurationError: The queue exists with other arguments, or the user may not declare it.
-        ChannelClosed: Anything else.
-    """
-    if closed.reply_code == _PRECONDITION_FAILED:
-        raise ConfigurationError(
-            f"queue {queue!r} or its dead-letter queue exists with other arguments ({closed.reply_text}): set the "
-            "queue type, delivery limit and maximum length that it has, or drain it, delete it and start again"
-        ) from closed
-    if closed.reply_code == _ACCESS_REFUSED:
-        raise ConfigurationError(
-            f"the user of the broker URL may not declare queue {queue!r} ({closed.reply_text}): give it the "
-            "configure, write and read permissions for the queues of models, for *.dead and for hub.dead"
-        ) from closed
-    raise closed

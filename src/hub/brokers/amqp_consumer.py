@@ -24,7 +24,11 @@ class AmqpConsumer(Consumer):
 
     @override
     async def receive(self) -> Sequence[Delivery]:
-        return [_delivery(message) for message in await self._subscription.receive()]
+        return self.deliveries(await self._subscription.receive())
+
+    def deliveries(self, messages: Iterable[Received]) -> Sequence[Delivery]:
+        """What the subscription has received, in the words of the port."""
+        return [_delivery(message) for message in messages]
 
     @override
     def ack(self, deliveries: Iterable[Delivery]) -> None:

@@ -15,8 +15,8 @@ from typing_extensions import override
 from hub.brokers.memory_consumer import MemoryConsumer
 from hub.brokers.memory_queue import MemoryQueue
 from hub.brokers.options import BrokerOptions
-from hub.errors import ConfigurationError, LinkLost, PublishRefused, QueueFull, Unroutable
-from hub.ports import Broker, BrokerStatistics, Consumer, Publication, QueueDepth
+from hub.errors import ConfigurationError, LinkLost, PublishRefused, QueueFull, UnknownQueue, Unroutable
+from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.vocabulary import ModelName, dead_letter_queue
 
 MAX_LENGTH: Final = 100_000
@@ -83,13 +83,30 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
             consumer.close()
 
     @override
+    @asynccontextmanager
+    async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
+        await checkpoint()
+        self._reach()
+        dead = self._queues.get(dead_letter_queue(queue))
+        if dead is None:
+            raise UnknownQueue(dead_letter_queue(queue))
+        total = dead.ready
+        consumer = MemoryConsumer(dead, prefetch=min(limit, total))
+        consumer.detach()  # it has what it gets
+        self._consumers.add(consumer)
+        try:
+            deliveries = await consumer.receive() if consumer.unsettled else ()
+            yield DeadLetters(consumer, deliveries, total)
+            consumer.check()
+        finally:
+            self._consumers.discard(consumer)
+            consumer.close()
+
+    @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
         await checkpoint()
         self._reach()
-        return {
-            name: QueueDepth(ready=queue.ready, consumers=queue.consumers) if queue is not None else None
-            for name, queue in ((name, self._queues.get(name)) for name in queues)
-        }
+        return {name: _depth(queue) if (queue := self._queues.get(name)) is not None else None for name in queues}
 
     @override
     def statistics(self) -> BrokerStatistics:
@@ -149,3 +166,9 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         if not queue.publish(publication):
             return QueueFull(publication.queue, "it is at its maximum length")
         return None
+
+
+def _depth(queue: MemoryQueue) -> QueueDepth:
+    return QueueDepth(
+        ready=queue.ready, consumers=queue.consumers, dead=queue.dead.ready if queue.dead is not None else 0
+    )

@@ -39,6 +39,11 @@ class MemoryConsumer(Consumer):
     def has_room(self) -> bool:
         return len(self._unsettled) < self._prefetch
 
+    def check(self) -> None:
+        """Raises `LinkLost` if the link is lost."""
+        if self._lost is not None:
+            raise LinkLost("memory://", self._lost)
+
     def put(self, message: Message) -> None:
         tag = self._next_tag
         self._next_tag += 1
@@ -59,8 +64,7 @@ class MemoryConsumer(Consumer):
     async def receive(self) -> Sequence[Delivery]:
         await checkpoint()
         while not self._inbox:
-            if self._lost is not None:
-                raise LinkLost("memory://", self._lost)
+            self.check()
             await self._news.wait()
         arrived, self._inbox = self._inbox, []
         return arrived

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import Protocol, final
 
+from hub.brokers.deaths import died
 from hub.ports import Publication
 
 
@@ -102,10 +103,8 @@ class MemoryQueue:
         """Moves a message to the dead-letter queue, with headers named as RabbitMQ names them."""
         if self.dead is None:
             return
-        headers = {"x-first-death-queue": self.name, "x-first-death-reason": reason}
-        self.dead.publish(
-            replace(message.publication, queue=self.dead.name, headers={**message.publication.headers, **headers})
-        )
+        headers = died(message.publication.headers, self.name, reason)
+        self.dead.publish(replace(message.publication, queue=self.dead.name, headers=headers))
 
     def dispatch(self) -> None:
         """Hands out what can be handed out; to be called when a consumer may have got room."""

@@ -10,8 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 from hub.brokers.options import BrokerOptions, QueueType
+from hub.errors import ConfigurationError
 
 DEAD_LETTER_EXCHANGE: Final = "hub.dead"
+
+NEVER: Final = 2**31 - 1
+"""A delivery limit that nobody reaches: RabbitMQ 4 has one of 20 for quorum queues that do not set any, and each look at
+a dead letter is a delivery. (4.x reads -1 as "none"; 3.10 has no word for that.)"""
 
 
 def queue_arguments(options: BrokerOptions) -> dict[str, str | int]:
@@ -30,4 +35,23 @@ def queue_arguments(options: BrokerOptions) -> dict[str, str | int]:
 
 def dead_letter_arguments(options: BrokerOptions) -> dict[str, str | int]:
     """The `x-` arguments of a dead-letter queue: as durable as the model's own, without limits."""
-    return {"x-queue-type": options.queue_type.value}
+    arguments: dict[str, str | int] = {"x-queue-type": options.queue_type.value}
+    if options.queue_type is QueueType.QUORUM:
+        arguments["x-delivery-limit"] = NEVER
+    return arguments
+
+
+def unlike(queue: str, reason: str) -> ConfigurationError:
+    """The broker has the queue already, and refuses to declare it with our arguments."""
+    return ConfigurationError(
+        f"queue {queue!r} or its dead-letter queue exists with other arguments ({reason}): set the queue type, delivery "
+        "limit and maximum length that it has, or drain it, delete it and start again"
+    )
+
+
+def forbidden(queue: str, reason: str) -> ConfigurationError:
+    """The broker does not let our user declare the queue."""
+    return ConfigurationError(
+        f"the user of the broker URL may not declare queue {queue!r} ({reason}): give it the configure, write and read "
+        "permissions for the queues of models, for *.dead and for hub.dead"
+    )
