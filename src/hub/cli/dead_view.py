@@ -119,7 +119,7 @@ def moment(seconds: float) -> str:
     """A time as UTC, such as `2026-03-01 09:30:00`."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError):  # a foreign number that is no year
+    except (OverflowError, OSError, ValueError):  # a foreign number that is no year
         return f"{seconds:g}"
 
 
@@ -178,6 +178,9 @@ def _facts(letter: DeadLetter, record: Record, now: float) -> Iterator[tuple[str
     yield "instance", letter.instance or "none"
     if isinstance(record, TaskRecord):
         yield "state", f"{record.state}, revision {record.revision}, kept until {moment(record.expires_at)} UTC"
+        failure = record.outcome and record.outcome.failure
+        if failure and failure != letter.failure:
+            yield "outcome", f"{failure.code}: {failure.message}"
     else:
         yield "state", _state(record)
     if task is not None:

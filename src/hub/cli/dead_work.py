@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from math import inf
 
-from anyio import current_time, fail_after, to_thread
+from anyio import current_time, fail_after, wait_readable
 
 from hub.brokers import open_broker
 from hub.cli.dead_body import body_of
@@ -173,13 +173,12 @@ async def _report_missing(desk: Desk, missing: Sequence[str], code: str) -> None
 
 
 async def _is_sure(letters: Sequence[DeadLetter], desk: Desk) -> bool:
-    question = f"Drop {len(letters)} of {desk.there} ({counted(letters)}) for good? [y/N] "
-    try:
-        # In a thread: the link to the broker needs its heartbeats while somebody thinks.
-        answer = await to_thread.run_sync(input, question, abandon_on_cancel=True)
-    except EOFError:
-        return False
-    return answer.strip().lower() in ("y", "yes")
+    sys.stdout.write(f"Drop {len(letters)} of {desk.there} ({counted(letters)}) for good? [y/N] ")
+    sys.stdout.flush()
+    # The link to the broker needs its heartbeats while somebody thinks. A terminal is readable once a line is complete; a
+    # thread that waits for that could not be stopped by an interrupt.
+    await wait_readable(sys.stdin)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _tell(name: str, what: str, why: str) -> None:

@@ -31,6 +31,7 @@ _WAITS_ALREADY: Final = (
     "use --again"
 )
 _JUST_NOW: Final = "somebody else revived or ended it at this moment; look again"
+_ENDED: Final = "its record has expired, but it had not ended as dead, so it is left alone; drop the letter"
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -50,6 +51,10 @@ class _Revival:
     task: Task
     letters: Sequence[DeadLetter]
     record: TaskRecord | Absent
+
+    @property
+    def forgotten(self) -> bool:
+        return isinstance(self.record, Absent)
 
     @property
     def waits_already(self) -> bool:
@@ -150,7 +155,7 @@ class Replay:
                     revived.append(revival)
                 else:
                     unsure.pop(revival.task.id, None)
-                    self.tell(Replayed(revival.task.id, _JUST_NOW))
+                    self.tell(Replayed(revival.task.id, _ENDED if revival.forgotten else _JUST_NOW))
             refusals = await self.broker.publish([_publication(revival.task, now) for revival in revived])
             for revival, refused in zip(revived, refusals, strict=True):
                 if refused is None:

@@ -1,0 +1,431 @@
+"""`hub dead` as operators call it: a process of its own, over a real RabbitMQ and a real Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import Process
+
+from examples.model_a.v1.model_a_pb2 import ModelARequest
+from hub.brokers import BrokerOptions, open_broker
+from hub.cli.app import main
+from hub.directories.memory import MemoryDirectory
+from hub.ports import Broker, Publication, ResultStore
+from hub.stores import open_store
+from hub.task import Task
+from hub.vocabulary import ModelName, TaskState, new_task_id
+from tests.brokers.stage import RabbitStage, new_queue
+from tests.dead_letters.morgue import (
+    BORN,
+    PATIENCE,
+    REASON,
+    bury,
+    dead_tasks,
+    hub_headers,
+    leave,
+    queued_tasks,
+    record_of,
+)
+from tests.registry.served import served_registry
+from tests.registry.support import TEXTS, entry_of
+
+HUB = Path(sys.executable).with_name("hub")
+NOBODY = "http://127.0.0.1:9"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a command has printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Morgue:
+    """A model with dead letters on real servers, and the command line beside it."""
+
+    model: ModelName
+    broker: Broker
+    store: ResultStore
+    environment: dict[str, str]
+    folder: Path
+
+    def task(self, text: str = "hello", *, deadline: float | None = None) -> Task:
+        body = ModelARequest(messages=text).SerializeToString()
+        return Task(
+            id=new_task_id(),
+            model=self.model,
+            body=body,
+            fingerprint=TEXTS.fingerprint,
+            created_at=BORN,
+            deadline=deadline,
+        )
+
+    async def bury(self, *tasks: Task, code: str = "wrong_contract") -> None:
+        await bury(self.broker, self.store, *tasks, code=code, model=self.model)
+
+    async def dead(self) -> list[str]:
+        return [letter.id for letter in await dead_tasks(self.broker, self.model)]
+
+    async def __call__(self, *arguments: str, **variables: str) -> Said:
+        """Runs `hub dead ...` with nobody at a terminal."""
+        result = await anyio.run_process(
+            [str(HUB), "dead", *arguments], check=False, env={**self.environment, **variables}, cwd=self.folder
+        )
+        return Said(code=result.returncode, out=result.stdout.decode(), err=result.stderr.decode())
+
+
+@pytest.fixture
+async def morgue(amqp_url: str, redis_url: str, anyio_backend_name: str, tmp_path: Path) -> AsyncIterator[Morgue]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    environment |= {
+        "HUB_BROKER_URL": amqp_url,
+        "HUB_STORE_URL": redis_url,
+        "HUB_REGISTRY_URL": NOBODY,
+        "HUB_BACKEND": anyio_backend_name,
+    }
+    with anyio.fail_after(PATIENCE * 3):
+        async with open_broker(amqp_url, BrokerOptions(delivery_limit=1)) as broker, open_store(redis_url) as store:
+            model = new_queue()
+            await broker.declare(model)
+            yield Morgue(model=model, broker=broker, store=store, environment=environment, folder=tmp_path)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_queue_is_left(amqp_url: str) -> Iterator[None]:
+    yield
+    RabbitStage(amqp_url).clear()
+
+
+async def test_the_list_shows_why_each_task_died_oldest_first(morgue: Morgue) -> None:
+    first, second = morgue.task(), morgue.task()
+    await morgue.bury(first)
+    await morgue.bury(second, code="attempts_exhausted")
+
+    said = await morgue("list", morgue.model, COLUMNS="80")
+
+    assert said.code == 0, said.err
+    _, row, reason, other, *_ = said.out.splitlines()
+    assert row.startswith(first.id)
+    assert {"wrong_contract", "dead"} <= set(row.split())
+    assert REASON[:40] in reason
+    assert other.startswith(second.id)
+    assert f"2 dead letters of {morgue.model}" in said.out
+    assert await morgue.dead() == [first.id, second.id]
+
+
+async def test_the_list_says_when_there_are_more(morgue: Morgue) -> None:
+    tasks = [morgue.task() for _ in range(3)]
+    await morgue.bury(*tasks)
+
+    said = await morgue("list", morgue.model, "--limit", "2")
+
+    assert tasks[1].id in said.out
+    assert tasks[2].id not in said.out
+    assert f"the oldest 2 of 3 dead letters of {morgue.model}; --limit 3 looks at all of them" in said.out
+
+
+async def test_the_list_can_be_read_by_programs(morgue: Morgue) -> None:
+    task = morgue.task()
+    await morgue.bury(task)
+    await morgue.bury(morgue.task(), code="attempts_exhausted")
+
+    said = await morgue("list", morgue.model, "--json", "--code", "wrong_contract")
+
+    assert said.json["total"] == 2
+    assert [letter["task"] for letter in said.json["letters"]] == [task.id]
+    assert said.json["letters"][0]["state"] == "dead"
+    assert said.json["letters"][0]["reason"] == REASON
+
+
+async def test_a_model_without_dead_letters_says_so(morgue: Morgue) -> None:
+    said = await morgue("list", morgue.model)
+
+    assert (said.code, said.out) == (0, f"{morgue.model} has no dead letters\n")
+
+
+async def test_the_client_of_a_task_that_the_broker_gave_up_learns_of_it_by_the_list(morgue: Morgue) -> None:
+    task = morgue.task()
+    await morgue.store.create([task])
+    await kill_by_delivery_limit(morgue, task)
+
+    said = await morgue("list", morgue.model, "--json")
+
+    (letter,) = said.json["letters"]
+    assert (letter["task"], letter["code"], letter["state"]) == (task.id, "delivery_limit", "dead")
+    assert letter["died_at"] is not None
+    record = await record_of(morgue.store, task)
+    assert record.state is TaskState.DEAD
+    assert record.outcome is not None
+    assert record.outcome.failure is not None
+    assert record.outcome.failure.code == "delivery_limit"
+    assert (await morgue("replay", morgue.model, task.id)).code == 0
+    assert await queued_tasks(morgue.broker, morgue.model) == [task]
+
+
+async def kill_by_delivery_limit(morgue: Morgue, task: Task) -> None:
+    """Brings a task back until RabbitMQ has had enough of it."""
+    publication = Publication(queue=morgue.model, body=task.encode(), message_id=task.id, timestamp=BORN)
+    assert await morgue.broker.publish([publication]) == [None]
+    while not await morgue.dead():
+        async with morgue.broker.consume(morgue.model, prefetch=1) as consumer:
+            with anyio.move_on_after(0.2):
+                consumer.reject(await consumer.receive(), requeue=True)
+
+
+async def test_one_letter_is_shown_with_its_request_as_json(morgue: Morgue) -> None:
+    task = morgue.task("what was asked")
+    await morgue.bury(task)
+    directory = MemoryDirectory()
+    await directory.login(entry_of(morgue.model), TEXTS)
+
+    async with served_registry(directory=directory) as registry:
+        said = await morgue("show", morgue.model, task.id, HUB_REGISTRY_URL=registry.url)
+        as_json = await morgue("show", morgue.model, task.id, "--json", HUB_REGISTRY_URL=registry.url)
+
+    assert said.code == 0, said.err
+    for part in (task.id, REASON, "wrong_contract", f"hub-model: {morgue.model}", TEXTS.request, TEXTS.fingerprint):
+        assert part in said.out
+    assert '"messages": "what was asked"' in said.out
+    assert as_json.json["request"] == {"messages": "what was asked"}
+    assert as_json.json["headers"]["hub-code"] == "wrong_contract"
+    assert await morgue.dead() == [task.id]
+
+
+async def test_a_message_that_is_no_task_is_shown_by_its_message_id(morgue: Morgue) -> None:
+    await leave(
+        morgue.broker, b"\xff nonsense", headers=hub_headers("undecodable"), model=morgue.model, message_id="message-7"
+    )
+
+    said = await morgue("show", morgue.model, "message-7")
+
+    assert said.code == 0, said.err
+    assert "no task" in said.out
+    assert "ff 20 6e 6f 6e 73 65 6e 73 65" in said.out
+
+
+async def test_an_id_that_no_letter_has_is_told_with_what_became_of_the_task(morgue: Morgue) -> None:
+    task = morgue.task()
+    await morgue.store.create([task])
+
+    for command in (("show",), ("replay",), ("drop", "--yes")):
+        said = await morgue(*command, morgue.model, task.id)
+
+        assert said.code == 1
+        assert (
+            f"no dead letter of {morgue.model} has this id; the task is one of {morgue.model}, and queued" in said.out
+        )
+
+
+async def test_a_replayed_task_is_on_its_queue_again_without_its_deadline(morgue: Morgue) -> None:
+    one, other = morgue.task(deadline=BORN + 1), morgue.task()
+    await morgue.bury(one, other)
+
+    said = await morgue("replay", morgue.model, one.id.upper())
+
+    assert said.code == 0, said.err
+    assert f"replayed  {one.id}" in said.out
+    assert "1 of 1 replayed" in said.out
+    (queued,) = await queued_tasks(morgue.broker, morgue.model)
+    assert (queued.id, queued.body, queued.deadline) == (one.id, one.body, None)
+    assert await morgue.dead() == [other.id]
+    assert (await record_of(morgue.store, one)).state is TaskState.QUEUED
+
+
+async def test_all_letters_with_a_code_are_replayed_and_what_cannot_be_is_told(morgue: Morgue) -> None:
+    tasks = [morgue.task() for _ in range(2)]
+    kept = morgue.task()
+    await morgue.bury(*tasks)
+    await leave(morgue.broker, b"\xff", headers=hub_headers(), model=morgue.model, message_id="message-7")
+    await morgue.bury(kept, code="attempts_exhausted")
+
+    said = await morgue("replay", morgue.model, "--all", "--code", "wrong_contract")
+
+    assert said.code == 1
+    assert "left      message-7" in said.out
+    assert "2 of 3 replayed" in said.out
+    assert [each.id for each in await queued_tasks(morgue.broker, morgue.model)] == [each.id for each in tasks]
+    assert await morgue.dead() == ["message-7", kept.id]
+
+
+async def test_dropped_letters_are_gone_for_good(morgue: Morgue) -> None:
+    one, other = morgue.task(), morgue.task()
+    await morgue.bury(one, other)
+
+    said = await morgue("drop", morgue.model, one.id, "--yes")
+
+    assert said.code == 0, said.err
+    assert f"dropped   {one.id}" in said.out
+    assert await morgue.dead() == [other.id]
+    assert (await record_of(morgue.store, one)).state is TaskState.DEAD
+
+
+async def test_nothing_is_dropped_when_nobody_can_be_asked(morgue: Morgue) -> None:
+    task = morgue.task()
+    await morgue.bury(task)
+
+    said = await morgue("drop", morgue.model, "--all")
+
+    assert said.code == 2
+    assert "--yes" in said.err
+    assert await morgue.dead() == [task.id]
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"\n", 1), (b"y\n", 0)])
+async def test_somebody_at_a_terminal_is_asked_before_letters_are_dropped(
+    answer: bytes, code: int, morgue: Morgue
+) -> None:
+    task = morgue.task()
+    await morgue.bury(task)
+
+    async with at_a_terminal(morgue, "drop", morgue.model, "--all") as terminal:
+        assert "Drop 1 of 1 dead letter" in await terminal.question()
+        assert await morgue.dead() == []  # it holds what it asks about
+        os.write(terminal.keyboard, answer)
+        assert await terminal.process.wait() == code
+
+    assert await morgue.dead() == ([] if code == 0 else [task.id])
+
+
+async def test_an_interrupted_question_drops_nothing(morgue: Morgue) -> None:
+    task = morgue.task()
+    await morgue.bury(task)
+
+    async with at_a_terminal(morgue, "drop", morgue.model, "--all") as terminal:
+        await terminal.question()
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.process.wait() == 1
+
+    assert await morgue.dead() == [task.id]
+
+
+@dataclass(frozen=True)
+class Terminal:
+    process: Process
+    keyboard: int
+
+    async def question(self) -> str:
+        assert self.process.stdout is not None
+        text = b""
+        while b"[y/N]" not in text:
+            text += await self.process.stdout.receive()
+        return text.decode()
+
+
+@asynccontextmanager
+async def at_a_terminal(morgue: Morgue, *arguments: str) -> AsyncIterator[Terminal]:
+    """Runs `hub dead ...` with a keyboard; what it prints is read through a pipe."""
+    keyboard, tty = os.openpty()
+    try:
+        async with await anyio.open_process(
+            [str(HUB), "dead", *arguments], stdin=tty, stdout=PIPE, env=morgue.environment, cwd=morgue.folder
+        ) as process:
+            try:
+                yield Terminal(process, keyboard)
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
+    finally:
+        os.close(keyboard)
+        os.close(tty)
+
+
+async def test_the_models_are_listed_with_the_counts_of_their_letters(morgue: Morgue) -> None:
+    await morgue.bury(morgue.task(), morgue.task())
+    directory = MemoryDirectory()
+    await directory.login(entry_of(morgue.model), TEXTS)
+
+    async with served_registry(directory=directory) as registry:
+        said = await morgue("list", HUB_REGISTRY_URL=registry.url)
+        as_json = await morgue("list", "--json", HUB_REGISTRY_URL=registry.url)
+
+    assert said.code == 0, said.err
+    assert [morgue.model, "2"] in [line.split() for line in said.out.splitlines()]
+    assert as_json.json == {"models": [{"model": morgue.model, "dead": 2}]}
+
+
+async def test_without_a_registry_a_model_must_be_named(morgue: Morgue) -> None:
+    said = await morgue("list")
+
+    assert said.code == 3
+    assert NOBODY in said.err
+    assert "hub dead list MODEL" in said.err
+
+
+async def test_servers_that_are_out_of_reach_are_named(morgue: Morgue) -> None:
+    said = await morgue("list", morgue.model, HUB_BROKER_URL="amqp://guest:guest@127.0.0.1:9/")
+    assert (said.code, said.out) == (3, "")
+    assert "127.0.0.1:9" in said.err
+    assert len(said.err.splitlines()) == 1
+
+    said = await morgue("list", morgue.model, HUB_STORE_URL="redis://127.0.0.1:9")
+    assert (said.code, said.out) == (3, "")
+    assert "127.0.0.1:9" in said.err
+
+
+async def test_a_model_that_the_broker_does_not_know_is_told(morgue: Morgue) -> None:
+    said = await morgue("list", "NoSuchModel")
+
+    assert said.code == 1
+    assert "NoSuchModel" in said.err
+    assert "check the name of the model" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "repair"),
+    [
+        (["list", "no model"], "start with a letter"),
+        (["replay", "Echo"], "--all"),
+        (["drop", "Echo", "--yes"], "--all"),
+        (["replay", "Echo", "some-task", "--all"], "both"),
+        (["list", "Echo", "--broker-url", "memory://"], "HUB_BROKER_URL"),
+        (["list", "Echo", "--store-url", "memory://"], "HUB_STORE_URL"),
+        (["list", "Echo", "--limit", "0"], "--limit"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused_with_the_repair(
+    arguments: Sequence[str],
+    repair: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SystemExit) as caught:
+        main(["dead", *arguments])
+
+    said = capsys.readouterr()
+    assert repair in " ".join((said.out + said.err).split())
+    assert caught.value.code == 2
+
+
+def test_the_settings_of_the_command_can_be_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SystemExit) as caught:
+        main(["config", "show", "dead"])
+
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert "registry_url" in said
+    assert "gateway_port" not in said
