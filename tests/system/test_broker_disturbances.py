@@ -1,0 +1,183 @@
+"""Instances whose broker takes the consumer away, while it stays up itself: they are back on their own, and it shows.
+
+The registry's ping period is longer than any of these tests: what its lists show, the instance has told by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+from anyio import create_task_group, fail_after
+from anyio.lowlevel import checkpoint
+from anyio.to_thread import run_sync
+from prometheus_client.parser import text_string_to_metric_families
+
+from hub.http.client import open_client
+from tests.support.rabbitmq import RabbitMQ
+from tests.system.processes import HubProcess, hub_process
+from tests.system.test_processes import Hub, up
+
+PATIENCE = 90.0
+"""Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""
+
+PING_PERIOD = "600"
+CONSUMER_TIMEOUT = 2.0
+"""Seconds that our RabbitMQ lets a message stay unacknowledged. In these tests only one task takes so long."""
+
+_GET = "{{ok, Value}} = application:get_env(rabbit, {key}), Value."
+_SET = "application:set_env(rabbit, {key}, {value})."
+_CANCEL = """\
+{{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{queue}">>)),
+[rabbit_channel:send_command(element(1, Consumer), {{'basic.cancel', element(2, Consumer), true}})
+ || Consumer <- rabbit_amqqueue:consumers(Queue)]."""
+"""What the broker sends to each consumer when a queue fails over and its consumers are not taken along."""
+
+pytestmark = pytest.mark.kills_servers
+
+
+@pytest.fixture(scope="module")
+def rabbit(_rabbitmq_to_break: RabbitMQ) -> Iterator[RabbitMQ]:
+    """A RabbitMQ to disturb. Its consumer timeout is short, for channels that are opened while the fixture lives."""
+    it = _rabbitmq_to_break
+    it.start()
+    wanted = {"consumer_timeout": f"{CONSUMER_TIMEOUT * 1000:.0f}", "channel_tick_interval": "250"}
+    former = {key: it.ctl("eval", _GET.format(key=key)).strip() for key in wanted}
+    try:
+        for key, value in wanted.items():
+            it.ctl("eval", _SET.format(key=key, value=value))
+        yield it
+    finally:
+        for key, value in former.items():
+            it.ctl("eval", _SET.format(key=key, value=value))
+
+
+@pytest.fixture(scope="module")
+async def hub(anyio_backend: tuple[str, dict[str, object]], rabbit: RabbitMQ, redis_url: str) -> AsyncGenerator[Hub]:
+    """A registry and a gateway, each a process of its own."""
+    backend = anyio_backend[0]
+    database = {"asyncio": 13, "trio": 14}[backend]
+    redis = f"{redis_url.rstrip('/')}/{database}"
+    common = {"backend": backend, "broker_url": rabbit.url, "ping_period": PING_PERIOD}
+    registry_settings = common | {"directory_url": redis, "registry_port": "0"}
+    async with open_client() as http:
+        with hub_process(["hub.registry"], registry_settings) as registry:
+            rest = common | {"registry_url": await up(registry), "store_url": redis}
+            with hub_process(["hub.gateway"], rest | {"gateway_port": "0"}) as gateway:
+                yield Hub(rest, registry_settings, registry, rest["registry_url"], await up(gateway), http)
+
+
+@dataclass
+class Listener:
+    """The only instance of Echo, and how the registry shows it to those who watch."""
+
+    hub: Hub
+    process: HubProcess
+    id: str
+
+    async def state(self, etag: str = "") -> tuple[str, str]:
+        """Its state and the version of the list; after `etag` at the next change."""
+        headers = {"If-None-Match": etag, "Prefer": "wait=60"} if etag else {}
+        reply = await self.hub.http.get(f"{self.hub.registry}/v1/instances", headers=headers)
+        assert reply.status_code == 200, reply.text
+        (instance,) = reply.json()["instances"]
+        assert instance["id"] == self.id
+        return instance["state"], reply.headers["etag"]
+
+    async def states_after(self, disturb: Callable[[], Awaitable[object]]) -> list[str]:
+        """What a watcher is shown from a disturbance on, until the instance is live again; repetitions left out."""
+        state, etag = await self.state()
+        assert state == "live"
+        shown: list[str] = []
+
+        async def watch(etag: str) -> None:
+            while shown[-1:] != ["live"]:
+                state, etag = await self.state(etag)
+                if shown[-1:] != [state]:
+                    shown.append(state)
+
+        async with create_task_group() as tg:
+            tg.start_soon(watch, etag)
+            while await self._watchers() < 2:  # the gateway is the other one
+                await checkpoint()
+            await disturb()
+        return shown
+
+    async def lost_its_link_because(self) -> str:
+        """The reason of the next loss in the log of the process."""
+        fields = await run_sync(self.process.wait_for, "link lost, entering again")
+        return str(fields["reason"])
+
+    async def call(self, text: str) -> object:
+        """The reply to a synchronous call, once the gateway has heard that the instance is back."""
+        while True:
+            reply = await self.hub.http.post(f"{self.hub.gateway}/v1/models/Echo", json={"messages": text})
+            if reply.status_code != 503:
+                assert reply.status_code == 200, reply.text
+                return reply.json()["reply"]
+            await self.hub.until_offered("Echo")
+
+    async def _watchers(self) -> float:
+        text = (await self.hub.http.get(f"{self.hub.registry}/metrics")).text
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        return families["hub_registry_watchers"].samples[0].value
+
+
+@asynccontextmanager
+async def listener(hub: Hub) -> AsyncGenerator[Listener]:
+    """An instance that has worked; after the block it has logged out."""
+    with hub.instance("tests.system.models:Echo") as process:
+        (instance,) = await hub.until_listed("Echo", 1)
+        await hub.until_offered("Echo")
+        it = Listener(hub, process, instance)
+        assert await it.call("0 before") == "before"
+        yield it
+        process.terminate()
+        assert await run_sync(process.wait) == 0
+
+
+async def test_an_instance_whose_drained_queue_is_deleted_is_deaf_and_then_back_by_itself(
+    hub: Hub, rabbit: RabbitMQ
+) -> None:
+    said: list[str] = []
+
+    async def delete() -> None:
+        said.append(await run_sync(rabbit.ctl, "delete_queue", "Echo"))
+
+    with fail_after(PATIENCE):
+        async with listener(hub) as it:
+            assert await it.states_after(delete) == ["deaf", "live"]
+            assert "cancelled the consumer" in await it.lost_its_link_because()
+            assert await it.call("0 after") == "after"
+    assert "with 0 ready messages" in said[0]
+
+
+async def test_an_instance_whose_consumer_is_cancelled_by_the_broker_is_deaf_and_then_back_by_itself(
+    hub: Hub, rabbit: RabbitMQ
+) -> None:
+    cancel = partial(run_sync, rabbit.ctl, "eval", _CANCEL.format(queue="Echo"))
+    with fail_after(PATIENCE):
+        async with listener(hub) as it:
+            assert await it.states_after(cancel) == ["deaf", "live"]
+            assert "cancelled the consumer" in await it.lost_its_link_because()
+            assert await it.call("0 after") == "after"
+
+
+async def test_an_instance_whose_channel_is_closed_by_a_failed_precondition_is_deaf_and_then_back_by_itself(
+    hub: Hub,
+) -> None:
+    ids: list[str] = []
+
+    async def outstay() -> None:
+        ids.append(await hub.submit("Echo", {"messages": f"{2 * CONSUMER_TIMEOUT} slow"}))
+
+    with fail_after(PATIENCE):
+        async with listener(hub) as it:
+            assert await it.states_after(outstay) == ["deaf", "live"]
+            assert "406 PRECONDITION_FAILED" in await it.lost_its_link_because()
+            assert await it.call("0 after") == "after"
+            task = await hub.ended(ids[0])
+    assert (task["state"], task["attempt"], task["result"]) == ("succeeded", 1, {"reply": "slow"})
