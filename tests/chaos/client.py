@@ -29,6 +29,7 @@ PAUSE: Final = 0.2
 CONNECTIONS: Final = 256
 
 _TRY_AGAIN: Final = frozenset({429, 503})
+_UNKNOWN: Final = frozenset({404, 410})
 
 
 @final
@@ -61,8 +62,8 @@ class Client:
         """Cancels the task when its time has come. It may have ended by then."""
         assert entry.job.cancel_after is not None
         await sleep(entry.job.cancel_after)
-        reply = await self._ask("DELETE", f"/v1/tasks/{entry.ids[0]}", {200, 404, 410})
-        if reply.status_code != 200:
+        reply = await self._ask("DELETE", f"/v1/tasks/{entry.ids[0]}", {200, 409, *_UNKNOWN})
+        if reply.status_code in _UNKNOWN:
             entry.missing += 1
         elif reply.json()["state"] == "cancelled":
             entry.cancelled_at = time.time()
@@ -80,8 +81,8 @@ class Client:
     async def _look(self, entry: Entry, wait: int = 0) -> View | None:
         """The task if it has ended, else `None`."""
         query = f"?wait={wait}" if wait else ""
-        reply = await self._ask("GET", f"/v1/tasks/{entry.ids[0]}{query}", {200, 404, 410}, wait=wait)
-        if reply.status_code != 200:
+        reply = await self._ask("GET", f"/v1/tasks/{entry.ids[0]}{query}", {200, *_UNKNOWN}, wait=wait)
+        if reply.status_code in _UNKNOWN:
             entry.missing += 1
             await sleep(PAUSE)
             return None

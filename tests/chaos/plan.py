@@ -119,13 +119,13 @@ class Plan:
 
 SHORT: Final = Plan(
     tasks=600,
-    rate=30.0,
+    rate=25.0,
     submitters=16,
     followers=32,
     poison=1,
     long=(2.0, 4.0),
     instances=4,
-    kill_period=3.0,
+    kill_period=4.0,
     silence=2.5,
     store_silence=1.5,
     down=0.3,
