@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -125,9 +125,9 @@ class Stubborn(Obedient):
         return self._again_and_again(lambda: time.sleep(3_600))
 
     def _again_and_again(self, work: Callable[[], object]) -> str:
-        hub.current_task().report(message="begun")
         while True:
             try:
+                hub.current_task().report(message="begun")
                 work()
             except KeyboardInterrupt:
                 continue
@@ -183,6 +183,15 @@ class Elsewhere(Obedient):
     @override
     def teardown(self) -> None:
         assert "pytest" not in sys.modules
+
+
+class Fragile(Obedient):
+    """Dies of every request before it has said that it has it."""
+
+    @override
+    def setup(self) -> None:
+        child: Any = sys.modules["__main__"]
+        child.Child._answer = lambda *_: os._exit(9)
 
 
 class Lost(Obedient):

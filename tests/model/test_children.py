@@ -27,7 +27,18 @@ from hub.model.texts import full_name
 from hub.supervision import unwrapped
 from hub.vocabulary import InstanceId, ModelName, TaskId
 from tests.model import child_models
-from tests.model.child_models import Clinging, Lost, Noted, Obedient, Outer, Plural, SetUpOnce, Stubborn, Unprepared
+from tests.model.child_models import (
+    Clinging,
+    Fragile,
+    Lost,
+    Noted,
+    Obedient,
+    Outer,
+    Plural,
+    SetUpOnce,
+    Stubborn,
+    Unprepared,
+)
 
 PATIENCE: Final = 60.0
 """Seconds for a test; a process starts in a fifth of one, unless the machine is busy."""
@@ -302,6 +313,13 @@ async def test_a_request_is_not_lost_to_a_process_that_had_died_before() -> None
 
     assert reply == "hello"
     assert after != before
+
+
+async def test_a_request_that_kills_each_process_before_it_is_begun_is_not_tried_for_ever() -> None:
+    async with children_of(Fragile) as children:
+        with pytest.raises(ProcessDied, match="exit code 9"):
+            await ask(children, "echo hello")
+        assert children.statistics().started == 2
 
 
 async def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:

@@ -238,6 +238,8 @@ class ChildProcess(AsyncContextManagerMixin):
                 for message in reader.feed(data):
                     self._hear(message)
         except BrokenFrame as error:
+            if self._exchange is not None:
+                self._exchange.begin()  # it may have said so, right before
             self._kill(process, f"it was killed: what it sent was {error}")
         else:
             kill_group(process)  # nobody will ever hear of it again; mostly it has ended already

@@ -83,14 +83,19 @@ class Children(AsyncContextManagerMixin):
     async def __call__(self, body: bytes) -> bytes:
         """Has a request answered by a process that is idle; waits for one. See `ChildProcess.ask`."""
         request, tell = _request(body)
-        while True:
-            child = await self._take()
-            try:
-                return await child.ask(request, tell)
-            except DiedIdle as died:
-                _log.warning("a process of the model died idle, asking another one", model=died.model, end=died.end)
-            finally:
-                self._offer(child)
+        try:
+            return await self._ask(request, tell)
+        except DiedIdle as died:
+            # Once: a request that kills its process as soon as it arrives (by its size, perhaps) looks the same.
+            _log.warning("a process of the model died idle, asking another one", model=died.model, end=died.end)
+            return await self._ask(request, tell)
+
+    async def _ask(self, request: Request, tell: Tell) -> bytes:
+        child = await self._take()
+        try:
+            return await child.ask(request, tell)
+        finally:
+            self._offer(child)
 
     async def _take(self) -> ChildProcess:
         while not self._idle:
