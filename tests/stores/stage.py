@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar, cast, final
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
-from hub.ports import ResultStore
+from hub.ports import ProgressReport, ResultStore
 from hub.stores import StoreOptions, open_store
-from hub.task import Failure, Outcome, Task, TaskRecord
+from hub.task import Failure, Outcome, Progress, Task, TaskRecord
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskState, new_task_id
 
 PATIENCE: Final = 30.0
@@ -39,13 +39,23 @@ class Stage:
         return open_store(self.url, options)
 
 
+ONE: Final = InstanceId("instance-1")
+TWO: Final = InstanceId("instance-2")
+
+
 def task(
-    *, result_ttl: float = 60.0, reply_channel: str = "", deadline: float | None = None, created_at: float = 1.7e9
+    *,
+    result_ttl: float = 60.0,
+    reply_channel: str = "",
+    deadline: float | None = None,
+    created_at: float = 1.7e9,
+    key: str = "",
 ) -> Task:
     return Task(
         id=new_task_id(),
         model=ModelName("ModelA"),
         body=b"request",
+        idempotency_key=key,
         fingerprint=Fingerprint("f" * 64),
         created_at=created_at,
         deadline=deadline,
@@ -54,13 +64,13 @@ def task(
     )
 
 
-def success(of: Task, body: bytes = b"response") -> Outcome:
+def success(of: Task, body: bytes = b"response", *, by: InstanceId = ONE) -> Outcome:
     return Outcome(
         task_id=of.id,
         state=TaskState.SUCCEEDED,
         body=body,
         attempt=1,
-        instance=InstanceId("instance-1"),
+        instance=by,
         started_at=1.7e9 + 1.25,
         finished_at=1.7e9 + 2.5,
     )
@@ -74,6 +84,33 @@ def failure(of: Task, message: str = "boom") -> Outcome:
         attempt=1,
         finished_at=1.7e9 + 3,
     )
+
+
+def cancelled(of: Task) -> Outcome:
+    """As a gateway says it, which runs nothing itself."""
+    return Outcome(
+        task_id=of.id,
+        state=TaskState.CANCELLED,
+        failure=Failure(code="cancelled", message="cancelled by its client"),
+        finished_at=1.7e9 + 4,
+    )
+
+
+def death(of: Task) -> Outcome:
+    return Outcome(
+        task_id=of.id,
+        state=TaskState.DEAD,
+        failure=Failure(code="attempts_exhausted", message="it killed its instances"),
+        attempt=1,
+        instance=ONE,
+        finished_at=1.7e9 + 5,
+    )
+
+
+def said(
+    of: Task, attempt: int, *, fraction: float | None = 0.5, message: str = "half", at: float = 1.7e9 + 2
+) -> ProgressReport:
+    return ProgressReport(task_id=of.id, attempt=attempt, progress=Progress(fraction=fraction, message=message, at=at))
 
 
 async def record_of(store: ResultStore, of: Task) -> TaskRecord:
