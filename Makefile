@@ -21,7 +21,7 @@ NOT_OURS := ASYNC106,ASYNC114,ASYNC124,ASYNC128,ASYNC9
 # 401: `pytest.raises` serves where the shape of an exception group is not the point.
 NOT_IN_TESTS := ASYNC110,ASYNC401
 
-.PHONY: help install up test check lint types generated docs fmt bench lock generate
+.PHONY: help install up test chaos check lint types generated docs fmt bench lock generate
 
 help: ## Show the targets.
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +34,10 @@ up: $(RUN) ## Run registry, gateway, dashboard and the examples in one process. 
 test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest.
 	@scripts/need-servers.sh
 	$(BIN)/pytest $(ARGS)
+
+chaos: $(DEV) ## Break everything under load and check the books, on asyncio and trio. ARGS="--short" is a minute.
+	@scripts/need-servers.sh
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: lint types generated docs ## Lint, types, import rules, generated-code drift, documentation.
 
