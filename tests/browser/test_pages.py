@@ -81,6 +81,8 @@ def test_the_dashboard_shows_the_models_at_any_width(hub_up: Addresses, browser:
     expect(page.locator("#models tr")).to_have_count(2, timeout=PATIENCE)
     expect(page.locator("#models")).to_contain_text("Digits")
     expect(page.locator("#models")).to_contain_text("ModelA")
+    expect(page.locator("thead th").last).to_have_text("Dead letters")
+    expect(page.locator("#models tr").first.locator("td").last).to_have_text("0")
     expect(page.locator("#active")).to_have_text("2")
     expect(page.locator("#status")).to_have_text("Live")
     expect(page.locator(".chart canvas")).to_have_count(2)

@@ -118,6 +118,7 @@ function row(model) {
     cell("td", instances),
     cell("td", model.queue ? String(model.queue.ready) : "–"),
     cell("td", model.queue ? String(model.queue.consumers) : "–"),
+    cell("td", model.queue ? String(model.queue.dead) : "–"),
   );
   return line;
 }
