@@ -119,8 +119,8 @@ class Child:
                 return encode(Response(messages.encode(response)))
         except SystemExit:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
-            return encode(_failed(error))
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - whatever a model raises is the outcome of its task
+            return encode(_failed(error))  # noqa: ASYNC104 - there is no event loop here
 
     def _processing(self, task: Facts | None) -> AbstractContextManager[None]:
         def tell(fraction: float | None, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self, final
 
@@ -25,59 +25,13 @@ from sniffio import current_async_library
 from typing_extensions import override
 
 from hub.model.bound_process import KILL_PATIENCE, bound_process, kill_group, send_signal
-from hub.model.errors import RAISED_AGAIN, BrokenFrame, ChildError, ProcessDied
-from hub.model.frames import (
-    FROM_PROCESS,
-    Begun,
-    Failed,
-    FrameReader,
-    FromProcess,
-    Load,
-    Progressed,
-    Ready,
-    Request,
-    Response,
-    encode,
-)
+from hub.model.errors import BrokenFrame
+from hub.model.exchange import DiedIdle, Exchange, Tell
+from hub.model.frames import FROM_PROCESS, FrameReader, Load, Request, encode
 from hub.model.model import Model
-from hub.model.texts import full_name
 
 LAST_WORDS: Final = 1.0
 """Seconds to read what a process wrote before it ended, in case that somebody else still holds its pipe open."""
-
-Tell = Callable[[float | None, str], None]
-
-
-class DiedIdle(ProcessDied):
-    """It died while it had nothing to do."""
-
-
-class _Exchange:
-    """A message to the process, and what comes of it.
-
-    Attributes:
-        tell: Takes progress.
-        begun: Whether the model has it.
-        moved: Set when it has begun, or is over.
-        over: Set when there is an answer, or will be none.
-        answer: The serialized response, or what went wrong; `None` when the process has died.
-    """
-
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
-        self.begun = False
-        self.moved = Event()
-        self.over = Event()
-        self.answer: bytes | Failed | None = None
-
-    def begin(self) -> None:
-        self.begun = True
-        self.moved.set()
-
-    def end(self, answer: bytes | Failed | None) -> None:
-        self.answer = answer
-        self.moved.set()
-        self.over.set()
 
 
 @final
@@ -100,7 +54,7 @@ class ChildProcess(AsyncContextManagerMixin):
         self._kill_grace = model.kill_grace
         self._target = target
         self._process: Process | None = None
-        self._exchange: _Exchange | None = None
+        self._exchange: Exchange | None = None
         self._outgoing, self._frames = create_memory_object_stream[bytes](1)
         self._asked = 0
         self._killed = False
@@ -155,7 +109,7 @@ class ChildProcess(AsyncContextManagerMixin):
         Raises:
             ChildError: The model raised something.
             DiedIdle: The process had died before the model saw the request; another one may be asked.
-            ProcessDied: It died over the request.
+            ProcessDied: It has died of the request, or during it.
             FrameTooLarge: The request is too large; nobody was asked.
             Undecodable: It is not the request message of the model.
             WrongResponse: The model returned something else than its response message.
@@ -170,32 +124,23 @@ class ChildProcess(AsyncContextManagerMixin):
             raise
         finally:
             self._exchange = None
-        return self._result(exchange)
+        return exchange.result(self._name, self._end)
 
     async def _load(self) -> None:
         exchange = self._open(Load(self._target, sys.path, current_async_library()), lambda _fraction, _message: None)
         await exchange.over.wait()
         self._exchange = None
-        self._result(exchange)
+        exchange.result(self._name, self._end)
 
-    def _open(self, message: Load | Request, tell: Tell) -> _Exchange:
+    def _open(self, message: Load | Request, tell: Tell) -> Exchange:
         frame = encode(message)
-        self._exchange = _Exchange(tell)
+        if self._gone.is_set():
+            raise DiedIdle(self._name, self._end)
+        self._exchange = Exchange(tell)
         self._outgoing.send_nowait(frame)
         return self._exchange
 
-    def _result(self, exchange: _Exchange) -> bytes:
-        match exchange.answer:
-            case None if self._asked and not exchange.begun:
-                raise DiedIdle(self._name, self._end)
-            case None:
-                raise ProcessDied(self._name, self._end)
-            case Failed() as failed:
-                raise _error(failed)
-            case body:
-                return body
-
-    async def _interrupt(self, exchange: _Exchange) -> None:
+    async def _interrupt(self, exchange: Exchange) -> None:
         assert self._process is not None  # noqa: S101 - it was sent a request
         with move_on_after(self._kill_grace):
             await exchange.moved.wait()
@@ -206,8 +151,9 @@ class ChildProcess(AsyncContextManagerMixin):
             await exchange.over.wait()
 
     def _kill(self, process: Process, why: str) -> None:
-        self._killed = True
-        self._end = self._end or why
+        if process.returncode is None:
+            self._killed = True
+            self._end = self._end or why
         kill_group(process)
 
     async def _write(self, process: Process) -> None:
@@ -230,48 +176,23 @@ class ChildProcess(AsyncContextManagerMixin):
         reader = FrameReader(FROM_PROCESS)
         try:
             while True:
-                try:
-                    data = await process.stdout.receive()
-                except EndOfStream:
-                    reader.end()
-                    break
-                for message in reader.feed(data):
-                    self._hear(message)
+                for message in reader.feed(await process.stdout.receive()):
+                    if self._exchange is not None:  # or else a thread that the model left behind still has progress
+                        self._exchange.hear(message)
+        except EndOfStream:
+            with move_on_after(LAST_WORDS):
+                await process.wait()  # its exit code tells more than we know
+            self._kill(process, "it was killed: nothing could be heard from it any more")
         except BrokenFrame as error:
             if self._exchange is not None:
                 self._exchange.begin()  # it may have said so, right before
             self._kill(process, f"it was killed: what it sent was {error}")
-        else:
-            kill_group(process)  # nobody will ever hear of it again; mostly it has ended already
-
-    def _hear(self, message: FromProcess) -> None:
-        exchange = self._exchange
-        if exchange is None:
-            return  # a thread that the model has left behind
-        match message:
-            case Begun():
-                exchange.begin()
-            case Progressed():
-                exchange.tell(message.fraction, message.message)
-            case Ready():
-                exchange.end(b"")
-            case Response():
-                exchange.end(message.body)
-            case Failed():
-                exchange.end(message)
 
     def _lost(self, end: str) -> None:
         self._end = self._end or end
         self._gone.set()
         if self._exchange is not None:
-            self._exchange.end(None)
-
-
-def _error(failed: Failed) -> Exception:
-    for kind in RAISED_AGAIN:
-        if failed.mro[0] == full_name(kind):
-            return kind(*failed.facts)
-    return ChildError(failed.code, failed.mro, failed.message, failed.traceback)
+            self._exchange.end()
 
 
 def _described(returncode: int | None) -> str:

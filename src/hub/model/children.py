@@ -15,9 +15,10 @@ from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from hub.model.child_process import ChildProcess, DiedIdle, Tell
+from hub.model.child_process import ChildProcess
 from hub.model.current import current_task
 from hub.model.errors import InvalidModel, NotInTask
+from hub.model.exchange import DiedIdle, Tell
 from hub.model.frames import Facts, Request
 from hub.model.model import Model
 from hub.supervision import Backoff, unwrapped

@@ -137,15 +137,6 @@ class FrameReader(Generic[T]):
         del self._bytes[:start]
         return messages
 
-    def end(self) -> None:
-        """Nothing more comes.
-
-        Raises:
-            BrokenFrame: A frame was cut short.
-        """
-        if self._bytes:
-            raise BrokenFrame(f"it ended after {len(self._bytes)} bytes of a frame")
-
     def _end_of_frame(self, view: memoryview, start: int) -> int | None:
         if len(view) - start < _HEADER:
             return None
