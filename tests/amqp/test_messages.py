@@ -39,6 +39,7 @@ messages = st.builds(
     message_id=short.filter(bool),
     timestamp=st.integers(0, 2**32 - 1),
     headers=headers,
+    expiration=st.just(0) | st.integers(1, 2**32 - 1),
 )
 
 
@@ -58,6 +59,7 @@ def test_an_encoded_message_is_what_pamqp_reads_from_it(batch: list[Message], ch
             content_type=message.route.content_type or None,
             headers=dict(message.headers) or None,
             delivery_mode=2 if message.route.persistent else 1,
+            expiration=str(message.expiration) if message.expiration else None,
             message_id=message.message_id,
             timestamp=datetime.fromtimestamp(message.timestamp, UTC),
             message_type=message.route.type or None,

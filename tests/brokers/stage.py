@@ -115,8 +115,12 @@ async def _delete(url: str, queues: Sequence[str]) -> None:
                 await channel.delete_queue(queue)
 
 
-def message(queue: str, body: bytes = b"", *, message_id: str = "", **headers: str | int) -> Publication:
-    return Publication(queue=queue, body=body, message_id=message_id, timestamp=1_700_000_000.0, headers=headers)
+def message(
+    queue: str, body: bytes = b"", *, message_id: str = "", delay: float = 0.0, **headers: str | int
+) -> Publication:
+    return Publication(
+        queue=queue, body=body, message_id=message_id, timestamp=1_700_000_000.0, delay=delay, headers=headers
+    )
 
 
 async def fill(broker: Broker, queue: ModelName, *bodies: bytes) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from typing_extensions import override
 
+from hub.brokers import memory_queue
 from hub.brokers.memory_queue import MemoryQueue, Message, Outlet
 from hub.ports import Publication
 
@@ -12,6 +14,7 @@ class Hand(Outlet):
     def __init__(self, room: int) -> None:
         self.room = room
         self.held: list[Message] = []
+        self.looks = 0
 
     @property
     @override
@@ -21,6 +24,10 @@ class Hand(Outlet):
     @override
     def put(self, message: Message) -> None:
         self.held.append(message)
+
+    @override
+    def look_again(self) -> None:
+        self.looks += 1
 
 
 def publication(number: int) -> Publication:
@@ -102,3 +109,40 @@ def test_a_full_dead_letter_queue_forgets_its_oldest_message() -> None:
 def test_a_full_queue_says_so() -> None:
     it, _ = queue(max_length=2)
     assert [it.publish(publication(number)) for number in range(3)] == [True, True, False]
+
+
+def test_a_delayed_message_is_let_go_when_it_is_due_and_not_before() -> None:
+    it, _ = queue()
+    for number, due in enumerate((30.0, 10.0, 20.0, 10.0)):
+        assert it.delay(publication(number), due)
+    assert it.next_due == 10.0
+    it.release(9.999)
+    assert it.ready == 0
+    it.release(20.0)
+    assert it.next_due == 30.0
+    hand = Hand(9)
+    it.attach(hand)
+    assert [message.publication.body for message in hand.held] == [b"1", b"3", b"2"]
+
+
+def test_consumers_hear_of_a_message_that_is_due_sooner_than_the_others() -> None:
+    it, _ = queue()
+    hand = Hand(1)
+    it.attach(hand)
+    for due in (20.0, 30.0, 10.0):
+        it.delay(publication(0), due)
+    assert hand.looks == 2
+
+
+def test_a_full_queue_takes_what_is_due_nevertheless() -> None:
+    it, _ = queue(max_length=1)
+    it.publish(publication(0))
+    it.delay(publication(1), 1.0)
+    it.release(1.0)
+    assert it.ready == 2
+
+
+def test_no_more_is_kept_for_later_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_queue, "MAX_DELAYED", 2)
+    it, _ = queue()
+    assert [it.delay(publication(number), 1.0) for number in range(3)] == [True, True, False]

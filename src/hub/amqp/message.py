@@ -26,13 +26,21 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to publish. `message_id` has at most 255 bytes, `timestamp` is in Unix seconds."""
+    """A message to publish.
+
+    Attributes:
+        message_id: At most 255 bytes.
+        timestamp: Unix seconds.
+        expiration: Milliseconds that it may wait in a queue, below 2**32; 0: as long as it takes. Then it is gone, or goes
+            where the queue's `x-dead-letter-exchange` says.
+    """
 
     route: Route
     body: bytes
     message_id: str
     timestamp: int
     headers: Mapping[str, str | int] = {}
+    expiration: int = 0
 
 
 class Received(msgspec.Struct, frozen=True):

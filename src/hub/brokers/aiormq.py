@@ -20,9 +20,11 @@ from typing_extensions import override
 from hub.amqp.link import Link
 from hub.brokers.aiormq_consumer import FLUSH_GRACE, AiormqConsumer
 from hub.brokers.aiormq_dead_letters import hold
-from hub.brokers.aiormq_queues import declare, depths
+from hub.brokers.aiormq_queues import declare, declare_delays, depths
 from hub.brokers.aiormq_session import AiormqSession, open_session
+from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
+from hub.brokers.topology import delay_queue, expiration
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
 from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.supervision import unwrapped
@@ -75,8 +77,9 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         self._publications += len(publications)
         try:
-            publisher = await self._publishing.wait()
-            return await publisher.publish(publications)
+            if any(publication.delay > 0 for publication in publications):
+                return await publish_delayed(publications, self._declare_delays, self._publish)
+            return await self._publish(publications)
         finally:
             self._publications -= len(publications)
 
@@ -114,6 +117,13 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
             unacked=sum(consumer.unsettled for consumer in self._consumers),
             reconnects=self._control.reconnects + self._publishing.reconnects,
         )
+
+    async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        publisher = await self._publishing.wait()
+        return await publisher.publish(publications)
+
+    async def _declare_delays(self, delays: Delays) -> Refusals:
+        return await declare_delays(await self._control.wait(), delays, self._options)
 
     @asynccontextmanager
     async def _enter_control(self) -> AsyncGenerator[AiormqSession]:
@@ -153,15 +163,17 @@ class _Publisher:
         return await asyncio.gather(*(self._publish_one(each) for each in publications), return_exceptions=True)
 
     async def _publish_one(self, publication: Publication) -> None:
+        queue, delay = publication.queue, publication.delay
         await self._channel.basic_publish(
             publication.body,
-            routing_key=publication.queue,
+            routing_key=delay_queue(queue, delay) if delay > 0 else queue,
             mandatory=True,
             properties=Basic.Properties(
                 content_type="application/x-protobuf",
                 message_type="hub.v1.Task",
                 app_id="hub",
                 delivery_mode=_PERSISTENT,
+                expiration=str(expiration(delay)) if delay > 0 else None,
                 message_id=publication.message_id,
                 timestamp=datetime.fromtimestamp(int(publication.timestamp), UTC),
                 headers=dict(publication.headers),

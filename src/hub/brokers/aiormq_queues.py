@@ -9,8 +9,19 @@ from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelNotFoundEn
 from pamqp.commands import Queue
 
 from hub.brokers.aiormq_session import AiormqSession
+from hub.brokers.delays import Delays, Refusals
 from hub.brokers.options import BrokerOptions
-from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, forbidden, queue_arguments, unlike
+from hub.brokers.topology import (
+    DEAD_LETTER_EXCHANGE,
+    dead_letter_arguments,
+    delay_arguments,
+    forbidden,
+    missing,
+    queue_arguments,
+    undelayable,
+    unlike,
+)
+from hub.errors import PublishRefused
 from hub.ports import QueueDepth
 from hub.vocabulary import ModelName, dead_letter_queue
 
@@ -32,6 +43,25 @@ async def declare(session: AiormqSession, queue: ModelName, options: BrokerOptio
         raise session.link_lost(error) from error
 
 
+async def declare_delays(session: AiormqSession, delays: Delays, options: BrokerOptions) -> Refusals:
+    """Creates delay queues, unless they exist.
+
+    Raises:
+        LinkLost: The link broke.
+    """
+    refusals: dict[str, PublishRefused] = {}
+    for queue, names in delays.items():
+        try:
+            await session.call(_declare_delays(session, queue, names, options), f"declare delays of {queue}")
+        except ChannelNotFoundEntity:
+            refusals[queue] = missing(queue)
+        except (ChannelPreconditionFailed, ChannelAccessRefused) as error:
+            refusals[queue] = undelayable(queue, str(error))
+        except AMQPError as error:
+            raise session.link_lost(error) from error
+    return refusals
+
+
 async def depths(session: AiormqSession, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
     """How many messages wait in queues and their dead-letter queues; one question after the other.
 
@@ -51,6 +81,14 @@ async def _declare(session: AiormqSession, queue: str, options: BrokerOptions) -
     await channel.queue_declare(dead, durable=True, arguments={**dead_letter_arguments(options)})
     await channel.queue_bind(dead, DEAD_LETTER_EXCHANGE, queue)
     await channel.queue_declare(queue, durable=True, arguments={**queue_arguments(options)})
+    await channel.close()
+
+
+async def _declare_delays(session: AiormqSession, queue: str, names: Iterable[str], options: BrokerOptions) -> None:
+    channel = await session.connection.channel(publisher_confirms=False)
+    await channel.queue_declare(queue, passive=True)
+    for name in names:
+        await channel.queue_declare(name, durable=True, arguments={**delay_arguments(queue, options)})
     await channel.close()
 
 

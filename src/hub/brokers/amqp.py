@@ -14,8 +14,10 @@ from hub.amqp import AmqpAddress, AmqpOptions, Connection, Message, Publisher, R
 from hub.amqp.link import Link
 from hub.brokers.amqp_consumer import AmqpConsumer
 from hub.brokers.amqp_dead_letters import LARGEST_BODY, hold
-from hub.brokers.amqp_queues import declare, depths
+from hub.brokers.amqp_queues import declare, declare_delays, depths
+from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
+from hub.brokers.topology import delay_queue, expiration
 from hub.errors import PublishRefused
 from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.supervision import unwrapped
@@ -73,8 +75,9 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         self._publications += len(publications)
         try:
-            publisher = await self._publishing.wait()
-            return await publisher.publish([self._message(publication) for publication in publications])
+            if any(publication.delay > 0 for publication in publications):
+                return await publish_delayed(publications, self._declare_delays, self._publish)
+            return await self._publish(publications)
         finally:
             self._publications -= len(publications)
 
@@ -123,8 +126,17 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         async with connect(self._address, self._link_options) as connection, connection.publisher() as publisher:
             yield publisher
 
+    async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        publisher = await self._publishing.wait()
+        return await publisher.publish([self._message(publication) for publication in publications])
+
+    async def _declare_delays(self, delays: Delays) -> Refusals:
+        return await declare_delays(await self._control.wait(), delays, self._options)
+
     def _message(self, publication: Publication) -> Message:
-        queue = publication.queue
+        queue, delay = publication.queue, publication.delay
+        if delay > 0:
+            queue = delay_queue(queue, delay)
         route = self._routes.get(queue)
         if route is None:
             if len(self._routes) >= _KEPT_ROUTES:
@@ -138,4 +150,5 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             message_id=publication.message_id,
             timestamp=int(publication.timestamp),
             headers=publication.headers,
+            expiration=expiration(delay) if delay > 0 else 0,
         )

@@ -8,9 +8,20 @@ from collections.abc import Iterable, Mapping
 from pamqp.commands import Queue
 
 from hub.amqp import ChannelClosed, Connection
-from hub.amqp.errors import ACCESS_REFUSED, PRECONDITION_FAILED
+from hub.amqp.errors import ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED
+from hub.brokers.delays import Delays, Refusals
 from hub.brokers.options import BrokerOptions
-from hub.brokers.topology import DEAD_LETTER_EXCHANGE, dead_letter_arguments, forbidden, queue_arguments, unlike
+from hub.brokers.topology import (
+    DEAD_LETTER_EXCHANGE,
+    dead_letter_arguments,
+    delay_arguments,
+    forbidden,
+    missing,
+    queue_arguments,
+    undelayable,
+    unlike,
+)
+from hub.errors import PublishRefused
 from hub.ports import QueueDepth
 from hub.vocabulary import ModelName, dead_letter_queue
 
@@ -35,6 +46,29 @@ async def declare(connection: Connection, queue: ModelName, options: BrokerOptio
         if closed.reply_code == ACCESS_REFUSED:
             raise forbidden(queue, closed.reply_text) from closed
         raise
+
+
+async def declare_delays(connection: Connection, delays: Delays, options: BrokerOptions) -> Refusals:
+    """Creates delay queues, unless they exist.
+
+    Raises:
+        LinkLost: The link broke.
+    """
+    refusals: dict[str, PublishRefused] = {}
+    for queue, names in delays.items():
+        try:
+            async with connection.channel() as channel:
+                await channel.look_at_queue(queue)
+                for name in names:
+                    await channel.declare_queue(name, delay_arguments(queue, options))
+        except ChannelClosed as closed:
+            if closed.reply_code == NOT_FOUND:
+                refusals[queue] = missing(queue)
+            elif closed.reply_code in (PRECONDITION_FAILED, ACCESS_REFUSED):
+                refusals[queue] = undelayable(queue, closed.reply_text)
+            else:
+                raise
+    return refusals
 
 
 async def depths(connection: Connection, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:

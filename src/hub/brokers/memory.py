@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Self, final
 
 import structlog
-from anyio import AsyncContextManagerMixin, Event
+from anyio import AsyncContextManagerMixin, Event, current_time
 from anyio.lowlevel import checkpoint
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
@@ -15,7 +15,8 @@ from typing_extensions import override
 from hub.brokers.memory_consumer import MemoryConsumer
 from hub.brokers.memory_queue import MemoryQueue
 from hub.brokers.options import BrokerOptions
-from hub.errors import ConfigurationError, LinkLost, PublishRefused, QueueFull, UnknownQueue, Unroutable
+from hub.brokers.topology import missing
+from hub.errors import ConfigurationError, LinkLost, PublishRefused, QueueFull, UnknownQueue
 from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.vocabulary import ModelName, dead_letter_queue
 
@@ -37,6 +38,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         self._options = options or BrokerOptions()
         self._queues: dict[str, MemoryQueue] = {}
         self._consumers: set[MemoryConsumer] = set()
+        self._looks: set[MemoryConsumer] = set()  # at dead letters
         self._publishing = 0
         self._reconnects = 0
         self._outage_over: Event | None = None
@@ -87,26 +89,26 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
         await checkpoint()
         self._reach()
-        dead = self._queues.get(dead_letter_queue(queue))
+        dead = self._queue(dead_letter_queue(queue))
         if dead is None:
             raise UnknownQueue(dead_letter_queue(queue))
         total = dead.ready
         consumer = MemoryConsumer(dead, prefetch=min(limit, total))
         consumer.detach()  # it has what it gets
-        self._consumers.add(consumer)
+        self._looks.add(consumer)
         try:
             deliveries = await consumer.receive() if consumer.unsettled else ()
             yield DeadLetters(consumer, deliveries, total)
             consumer.check()
         finally:
-            self._consumers.discard(consumer)
+            self._looks.discard(consumer)
             consumer.close()
 
     @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
         await checkpoint()
         self._reach()
-        return {name: _depth(queue) if (queue := self._queues.get(name)) is not None else None for name in queues}
+        return {name: _depth(queue) if (queue := self._queue(name)) is not None else None for name in queues}
 
     @override
     def statistics(self) -> BrokerStatistics:
@@ -140,8 +142,14 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     def _lose_all(self, reason: str) -> None:
         for consumer in self._consumers:  # first, so that nothing goes from one lost consumer to the next
             consumer.detach()
-        for consumer in self._consumers:
+        for consumer in self._consumers | self._looks:
             consumer.lose(reason)
+
+    def _queue(self, name: str) -> MemoryQueue | None:
+        queue = self._queues.get(name)
+        if queue is not None:
+            queue.release(current_time())
+        return queue
 
     def _declare(self, name: ModelName) -> None:
         if name in self._queues:
@@ -160,12 +168,14 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         self._queues[name] = MemoryQueue(name, max_length=max_length, delivery_limit=limit, dead=dead)
 
     def _publish(self, publication: Publication) -> PublishRefused | None:
-        queue = self._queues.get(publication.queue)
+        queue = self._queue(publication.queue)
         if queue is None:
-            return Unroutable(publication.queue, "there is no such queue")
-        if not queue.publish(publication):
-            return QueueFull(publication.queue, "it is at its maximum length")
-        return None
+            return missing(publication.queue)
+        if publication.delay > 0:
+            taken = queue.delay(publication, current_time() + publication.delay)
+        else:
+            taken = queue.publish(publication)
+        return None if taken else QueueFull(publication.queue, "it is at its maximum length")
 
 
 def _depth(queue: MemoryQueue) -> QueueDepth:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import final
 
-from anyio import Event
+from anyio import CancelScope, Event, current_time
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.brokers.memory_queue import MemoryQueue, Message
+from hub.brokers.memory_queue import MemoryQueue, Message, Outlet
 from hub.errors import LinkLost
 from hub.ports import Consumer, Delivery
 
 
 @final
-class MemoryConsumer(Consumer):
+class MemoryConsumer(Consumer, Outlet):
     """One subscription to one `MemoryQueue`; attached to it from the start.
 
     `stop`, `lose` and `close` may come in any order and more than once. `receive` waits for ever after `stop`.
@@ -36,6 +36,7 @@ class MemoryConsumer(Consumer):
         return len(self._unsettled)
 
     @property
+    @override
     def has_room(self) -> bool:
         return len(self._unsettled) < self._prefetch
 
@@ -44,6 +45,7 @@ class MemoryConsumer(Consumer):
         if self._lost is not None:
             raise LinkLost("memory://", self._lost)
 
+    @override
     def put(self, message: Message) -> None:
         tag = self._next_tag
         self._next_tag += 1
@@ -61,11 +63,17 @@ class MemoryConsumer(Consumer):
         self._wake()
 
     @override
+    def look_again(self) -> None:
+        self._wake()
+
+    @override
     async def receive(self) -> Sequence[Delivery]:
         await checkpoint()
         while not self._inbox:
             self.check()
-            await self._news.wait()
+            with CancelScope(deadline=self._queue.next_due):
+                await self._news.wait()
+            self._queue.release(current_time())
         arrived, self._inbox = self._inbox, []
         return arrived
 

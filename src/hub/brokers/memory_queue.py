@@ -6,10 +6,15 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
-from typing import Protocol, final
+from math import inf
+from typing import Final, Protocol, final
 
 from hub.brokers.deaths import died
+from hub.brokers.topology import delay_queue
 from hub.ports import Publication
+
+MAX_DELAYED: Final = 100_000
+"""Messages that a queue keeps for later: memory is finite."""
 
 
 @final
@@ -39,6 +44,10 @@ class Outlet(Protocol):
 
     def put(self, message: Message) -> None: ...
 
+    def look_again(self) -> None:
+        """A message is due earlier than `MemoryQueue.next_due` has said; whoever waits for that waits for less."""
+        ...
+
 
 @final
 class MemoryQueue:
@@ -61,10 +70,17 @@ class MemoryQueue:
         self._returned: list[tuple[int, Message]] = []  # a heap; all of it is older than anything in _fresh
         self._outlets: deque[Outlet] = deque()  # the next one to serve stands first
         self._published = 0
+        self._delayed: list[tuple[float, int, Publication]] = []  # a heap, soonest first
+        self._delays = 0
 
     @property
     def ready(self) -> int:
         return len(self._returned) + len(self._fresh)
+
+    @property
+    def next_due(self) -> float:
+        """When `release` has something to do next; infinity if nothing is delayed."""
+        return self._delayed[0][0] if self._delayed else inf
 
     @property
     def consumers(self) -> int:
@@ -76,10 +92,31 @@ class MemoryQueue:
             if self.dead is not None:
                 return False
             self._pop()
-        self._published += 1
-        self._fresh.append(Message(publication, position=self._published))
+        self._append(publication)
         self.dispatch()
         return True
+
+    def delay(self, publication: Publication, due: float) -> bool:
+        """Keeps a message until `release` is told that it is `due`; says whether there was room."""
+        if len(self._delayed) >= MAX_DELAYED:
+            return False
+        sooner = due < self.next_due
+        self._delays += 1
+        heappush(self._delayed, (due, self._delays, publication))
+        if sooner:
+            for outlet in self._outlets:
+                outlet.look_again()
+        return True
+
+    def release(self, now: float) -> None:
+        """Lets go what is due. Nobody is left to be told that the queue is full, so it takes all of them."""
+        if self.next_due > now:
+            return
+        while self.next_due <= now:
+            publication = heappop(self._delayed)[2]
+            delay = delay_queue(self.name, publication.delay)
+            self._append(replace(publication, headers=died(publication.headers, delay, "expired")))
+        self.dispatch()
 
     def attach(self, outlet: Outlet) -> None:
         self._outlets.append(outlet)
@@ -119,6 +156,10 @@ class MemoryQueue:
                 outlet.put(message)
             else:
                 without_room += 1
+
+    def _append(self, publication: Publication) -> None:
+        self._published += 1
+        self._fresh.append(Message(publication, position=self._published))
 
     def _pop(self) -> Message:
         return heappop(self._returned)[1] if self._returned else self._fresh.popleft()

@@ -1,22 +1,27 @@
 """The queues of a model as RabbitMQ knows them, for every adapter that talks AMQP.
 
 A model's queue is reached through the default exchange, by its name. What a consumer rejects goes to the direct
-exchange `hub.dead`, where the queue `<model>.dead` is bound under the model's name. Only arguments that RabbitMQ 3.10
-and 4.x both accept are used.
+exchange `hub.dead`, where the queue `<model>.dead` is bound under the model's name. What is to come later waits in a
+delay queue, `<model>.delay.<seconds>`, until its time-to-live is over, and is dead-lettered into the model's queue. Only
+arguments that RabbitMQ 3.10 and 4.x both accept are used.
 """
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Final
 
 from hub.brokers.options import BrokerOptions, QueueType
-from hub.errors import ConfigurationError
+from hub.errors import ConfigurationError, PublishRefused, Unroutable
 
 DEAD_LETTER_EXCHANGE: Final = "hub.dead"
 
 NEVER: Final = 2**31 - 1
 """A delivery limit that nobody reaches: RabbitMQ 4 has one of 20 for quorum queues that do not set any, and each look at
 a dead letter is a delivery. (4.x reads -1 as "none"; 3.10 has no word for that.)"""
+
+LONGEST_DELAY: Final = 2**22
+"""Seconds, 48 days: RabbitMQ counts a time-to-live in milliseconds that fit into 32 bits. More is taken as this much."""
 
 
 def queue_arguments(options: BrokerOptions) -> dict[str, str | int]:
@@ -41,6 +46,34 @@ def dead_letter_arguments(options: BrokerOptions) -> dict[str, str | int]:
     return arguments
 
 
+def delay_queue(queue: str, delay: float) -> str:
+    """Where a message for `queue` waits for `delay` seconds.
+
+    A queue looks at the time-to-live of its first message only, so those with a long one must not stand before those with
+    a short one: each delay queue is for delays from its number of seconds, a power of two, up to twice as many.
+    """
+    level = int(max(min(delay, LONGEST_DELAY), 1.0)).bit_length() - 1
+    return f"{queue}.delay.{2**level}"
+
+
+def delay_arguments(queue: str, options: BrokerOptions) -> dict[str, str | int]:
+    """The `x-` arguments of the delay queues of `queue`, all alike; why they do not expire is told in decision 024."""
+    arguments: dict[str, str | int] = {
+        "x-queue-type": options.queue_type.value,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": queue,
+    }
+    if options.queue_type is QueueType.QUORUM:
+        arguments["x-dead-letter-strategy"] = "at-least-once"
+        arguments["x-overflow"] = "reject-publish"  # without it the strategy does not hold; there is no maximum length
+    return arguments
+
+
+def expiration(delay: float) -> int:
+    """The time-to-live, in whole milliseconds, of a message that waits for `delay` seconds: at least that."""
+    return ceil(min(delay, LONGEST_DELAY) * 1000)
+
+
 def unlike(queue: str, reason: str) -> ConfigurationError:
     """The broker has the queue already, and refuses to declare it with our arguments."""
     return ConfigurationError(
@@ -53,5 +86,19 @@ def forbidden(queue: str, reason: str) -> ConfigurationError:
     """The broker does not let our user declare the queue."""
     return ConfigurationError(
         f"the user of the broker URL may not declare queue {queue!r} ({reason}): give it the configure, write and read "
-        "permissions for the queues of models, for *.dead and for hub.dead"
+        "permissions for the queues of models, for *.dead, *.delay.* and hub.dead"
+    )
+
+
+def missing(queue: str) -> Unroutable:
+    """There is no queue for a message; or there is none to which a delayed one could go in the end."""
+    return Unroutable(queue, "there is no such queue")
+
+
+def undelayable(queue: str, reason: str) -> PublishRefused:
+    """The broker refuses to declare a delay queue."""
+    return PublishRefused(
+        queue,
+        f"its delay queue cannot be declared ({reason}): if one exists with other arguments, such as another queue type, "
+        f"delete {queue}.delay.* once they are empty; else give the user of the broker URL the permissions for them",
     )

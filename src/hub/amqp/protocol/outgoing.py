@@ -77,11 +77,15 @@ class MessageEncoder:
         else:
             flags = route.flags
             table = b""
+        mode = route.delivery_mode
+        if message.expiration:
+            flags |= _FLAGS["expiration"]
+            mode += encode.short_string(str(message.expiration))
         properties = b"".join(
             (
                 route.before,
                 table,
-                route.delivery_mode,
+                mode,
                 bytes((len(message_id),)),
                 message_id,
                 _TIMESTAMP.pack(message.timestamp),
