@@ -13,17 +13,22 @@ from hub.directories import open_directory
 from hub.directories.memory import MemoryDirectory
 from hub.errors import ConfigurationError, LinkLost
 from hub.http.client import open_client
+from hub.lifecycle import running
+from hub.model.instance import run_instance
 from hub.ports import Directory
 from hub.registry.client import RegistryClient
 from hub.registry.service import run_registry
+from hub.registry.snapshot import ModelsSnapshot
 from hub.registry.states import InstanceState
 from hub.registry.watch import ModelWatch
-from hub.settings import RegistrySettings
+from hub.settings import ModelSettings, RegistrySettings
+from hub.stores import open_store
 from hub.vocabulary import InstanceId
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, entry_of, ping_server
 from tests.registry.test_registrar import FlakyDirectory
 from tests.support.redis import Redis
+from tests.system.models import Echo
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -122,6 +127,28 @@ async def test_pings_take_the_dead_off_the_list_and_bring_the_recovered_back() -
             assert await states(registry) == {one.id: "deaf"}
             one.consuming = True
             await registry.until(lambda snapshot: MODEL in snapshot.active)
+
+
+async def test_an_instance_shows_as_deaf_for_as_long_as_it_has_no_link_and_no_ping_is_needed_for_that() -> None:
+    def live(snapshot: ModelsSnapshot) -> bool:
+        return bool(snapshot.active)
+
+    with anyio.fail_after(PATIENCE):
+        async with (
+            served_registry(ping_period=600) as registry,
+            MemoryBroker() as broker,
+            open_store("memory://") as store,
+        ):
+            settings = ModelSettings(registry_url=registry.url, ping_period=600)
+            instance = partial(run_instance, Echo, settings, broker=broker, store=store)
+            async with running(instance, name="instance"):
+                await registry.until(live)
+                for _ in range(3):
+                    with broker.outage():
+                        await registry.until(lambda snapshot: not live(snapshot))
+                        assert list((await states(registry)).values()) == ["deaf"]
+                    await registry.until(live)
+            assert await states(registry) == {}
 
 
 async def test_an_empty_registry_heals_as_instances_log_in_again() -> None:

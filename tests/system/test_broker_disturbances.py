@@ -59,7 +59,7 @@ def rabbit(_rabbitmq_to_break: RabbitMQ) -> Iterator[RabbitMQ]:
 async def hub(anyio_backend: tuple[str, dict[str, object]], rabbit: RabbitMQ, redis_url: str) -> AsyncGenerator[Hub]:
     """A registry and a gateway, each a process of its own."""
     backend = anyio_backend[0]
-    database = {"asyncio": 13, "trio": 14}[backend]
+    database = {"asyncio": 9, "trio": 10}[backend]
     redis = f"{redis_url.rstrip('/')}/{database}"
     common = {"backend": backend, "broker_url": rabbit.url, "ping_period": PING_PERIOD}
     registry_settings = common | {"directory_url": redis, "registry_port": "0"}
