@@ -1,0 +1,156 @@
+"""Replies that run in a scope of their own, beside the request that still arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast, final
+
+import anyio
+import pytest
+import trio.testing
+from anyio import create_memory_object_stream, create_task_group, current_time, sleep_forever
+from litestar.types import Message, Receive, Scope, Send
+
+from hub.gateway.live_reply import LINGER, SEND_PATIENCE, LiveReply, RequestBody, Talk, Write
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
+
+
+@final
+class Server:
+    """An ASGI server in the hands of a test: it says what the client sends, and when it takes what is sent to it."""
+
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        self.give, self._messages = create_memory_object_stream[dict[str, Any]](100)
+        for message in messages:
+            self.give.send_nowait(message)
+        self.sent: list[Message] = []
+        self.taking = anyio.Event()
+        self.taking.set()
+
+    async def run(self, talk: Talk) -> None:
+        reply = LiveReply(talk, media_type="text/plain")
+        with self.give, self._messages:
+            await reply.to_asgi_response(None, cast("Any", None))(
+                cast("Scope", {}), cast("Receive", self._messages.receive), cast("Send", self._send)
+            )
+
+    async def _send(self, message: Message) -> None:
+        await self.taking.wait()
+        self.sent.append(message)
+
+    @property
+    def bodies(self) -> Sequence[bytes]:
+        return [message.get("body", b"") for message in self.sent if message["type"] == "http.response.body"]
+
+    @property
+    def complete(self) -> bool:
+        last = self.sent[-1]
+        return last["type"] == "http.response.body" and not last["more_body"]
+
+
+def body(chunk: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.request", "body": chunk, "more_body": more}
+
+
+DISCONNECT = {"type": "http.disconnect"}
+
+
+async def upper(request: RequestBody, write: Write) -> None:
+    async for chunk in request:
+        await write(chunk.upper())
+
+
+async def test_the_reply_begins_with_the_request_and_ends_when_the_talk_does() -> None:
+    server = Server(body(b"a"), body(b"b"), body(b"", more=False))
+    await server.run(upper)
+    assert server.sent[0]["type"] == "http.response.start"
+    assert server.sent[0]["status"] == 200
+    assert server.bodies == [b"A", b"B", b""]
+    assert server.complete
+
+
+async def test_nothing_is_sent_to_a_client_that_was_never_there() -> None:
+    server = Server(DISCONNECT)
+    await server.run(upper)
+    assert server.sent == []
+
+
+@pytest.mark.parametrize("more", [True, False])
+async def test_a_client_that_hangs_up_cancels_the_talk(more: bool) -> None:
+    server = Server(body(b"a", more=more))
+    cancelled = anyio.Event()
+
+    async def endless(request: RequestBody, write: Write) -> None:
+        try:
+            await upper(request, write)
+            await sleep_forever()
+        finally:
+            cancelled.set()
+
+    async with create_task_group() as tg:
+        tg.start_soon(server.run, endless)
+        await anyio.wait_all_tasks_blocked()
+        assert not cancelled.is_set()
+        await server.give.send(DISCONNECT)
+    assert cancelled.is_set()
+    assert not server.complete
+
+
+async def test_what_the_talk_does_not_read_stays_with_the_client() -> None:
+    server = Server(*(body(b"x") for _ in range(50)))
+    async with create_task_group() as tg:
+
+        async def read_one(request: RequestBody, _write: Write) -> None:
+            await request.receive()
+            await sleep_forever()
+
+        tg.start_soon(server.run, read_one)
+        await anyio.wait_all_tasks_blocked()
+        assert server.give.statistics().current_buffer_used == 48  # one is read, one is being handed over
+        tg.cancel_scope.cancel()
+
+
+async def test_a_client_that_takes_nothing_is_left() -> None:
+    server = Server(body(b"a"))
+    began = current_time()
+    async with create_task_group() as tg:
+        tg.start_soon(server.run, upper)
+        await anyio.wait_all_tasks_blocked()
+        server.taking = anyio.Event()
+        await server.give.send(body(b"b"))
+    assert current_time() - began == pytest.approx(SEND_PATIENCE)
+    assert not server.complete
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_the_rest_of_a_request_is_dropped_before_the_reply_ends_but_not_for_ever(ends: bool) -> None:
+    server = Server(body(b"a"), body(b"b"), body(b"c"))
+    began = current_time()
+
+    async def read_one(request: RequestBody, write: Write) -> None:
+        await write(await request.receive())
+
+    async with create_task_group() as tg:
+        tg.start_soon(server.run, read_one)
+        await anyio.wait_all_tasks_blocked()
+        assert server.bodies == [b"a"]
+        await server.give.send(body(b"d", more=not ends))
+    assert server.complete
+    assert current_time() - began == pytest.approx(0 if ends else LINGER)
+
+
+async def test_an_error_of_the_talk_leaves_the_reply_incomplete() -> None:
+    server = Server(body(b"a"))
+
+    async def broken(_request: RequestBody, _write: Write) -> None:
+        raise RuntimeError("a defect")
+
+    with pytest.RaisesGroup(RuntimeError):
+        await server.run(broken)
+    assert not server.complete
