@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import final
 
@@ -85,6 +85,7 @@ class FaultyStore(ResultStore):
         self.create_error: HubError | None = None
         self.changed_error: HubError | None = None
         self.finish_error: HubError | None = None
+        self.before_finish: Callable[[], Awaitable[object]] | None = None
         self.failing_withdrawals = 0
         self.withdrawals_stuck: Event | None = None
         self.withdrawn = Event()
@@ -147,6 +148,8 @@ class FaultyStore(ResultStore):
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
         if self.finish_error is not None:
             raise self.finish_error
+        if self.before_finish is not None:
+            await self.before_finish()
         return await self.store.finish(outcomes)
 
     @override

@@ -27,8 +27,11 @@ _Answer: TypeAlias = PublishRefused | TaskRecord | None
 
 @dataclass(slots=True, eq=False)
 class _Submission:
+    """One that is `abandoned` before it is `settled` is taken back; afterwards the answer stands."""
+
     task: Task
     abandoned: bool = False
+    settled: bool = False
     answer: _Answer = None
 
 
@@ -76,7 +79,7 @@ class Acceptance(AsyncContextManagerMixin):
     async def __call__(self, task: Task) -> TaskRecord | None:
         """Returns once the task is accepted: from then on it ends in an outcome.
 
-        Cancelled before that, the task is taken back, unless its message is confirmed at this very moment.
+        Cancelled before that, the task is taken back; cancelled at the very moment, it stays accepted.
 
         Returns:
             `None`, or for a task with an idempotency key the record of an earlier submit under that key: then nothing
@@ -90,13 +93,17 @@ class Acceptance(AsyncContextManagerMixin):
         submission = _Submission(task)
         try:
             with fail_after(self._patience):
-                answer = await self._submit(submission)
+                await self._submit(submission)
         except TimeoutError:
             submission.abandoned = True
-            raise AcceptTimeout(self._patience) from None
+            if not submission.settled:
+                raise AcceptTimeout(self._patience) from None
         except BaseException:
             submission.abandoned = True
+            if submission.settled and submission.answer is None and task.idempotency_key:
+                self._arrears.accept([task])
             raise
+        answer = submission.answer
         if isinstance(answer, PublishRefused):
             raise answer
         if answer is None and task.idempotency_key:
@@ -126,7 +133,7 @@ class Acceptance(AsyncContextManagerMixin):
         await self._store.accept(tasks)
         return [None] * len(tasks)
 
-    async def _carry_out(self, submissions: Sequence[_Submission]) -> Sequence[_Answer]:
+    async def _carry_out(self, submissions: Sequence[_Submission]) -> Sequence[None]:
         # Whatever is not confirmed, by refusal, lost link or cancellation, must not stay queued without a message.
         try:
             await self._create_and_publish(submissions)
@@ -138,7 +145,9 @@ class Acceptance(AsyncContextManagerMixin):
             for submission in submissions
             if submission.abandoned or isinstance(submission.answer, PublishRefused)
         )
-        return [submission.answer for submission in submissions]
+        for submission in submissions:
+            submission.settled = not submission.abandoned
+        return [None] * len(submissions)
 
     def _take_back(self, submissions: Iterable[_Submission]) -> None:
         self._arrears.withdraw(

@@ -49,7 +49,8 @@ class Arrears(AsyncContextManagerMixin):
 
     def withdraw(self, tasks: Iterable[Task]) -> None:
         """These tasks were not accepted; their records, as far as they are their own, must not stay."""
-        self._owe(self._withdrawals, tasks)
+        # Without their bodies: clients that try again and again while the store is out of reach must not pile them up.
+        self._owe(self._withdrawals, (replace(task, body=b"") for task in tasks))
 
     def accept(self, tasks: Iterable[Task]) -> None:
         """The messages of these tasks are confirmed; their records must not stay pending."""
@@ -68,7 +69,7 @@ class Arrears(AsyncContextManagerMixin):
                 await self._pay()
 
     def _owe(self, due: set[Task], tasks: Iterable[Task]) -> None:
-        due.update(replace(task, body=b"") for task in tasks)  # an outage of the store must not pile bodies up
+        due.update(tasks)
         if due:
             self._due.set()
 

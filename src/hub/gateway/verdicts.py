@@ -37,11 +37,5 @@ def cancelled(record: TaskRecord, now: float) -> Outcome:
 
 
 def _ended(record: TaskRecord, state: TaskState, failure: Failure, now: float) -> Outcome:
-    return Outcome(
-        task_id=record.id,
-        state=state,
-        failure=failure,
-        attempt=record.attempt,
-        instance=record.instance,
-        finished_at=now,
-    )
+    # Without an instance: the one that may run the task has not said this, and is to be told of it.
+    return Outcome(task_id=record.id, state=state, failure=failure, attempt=record.attempt, finished_at=now)
