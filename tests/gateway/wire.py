@@ -32,9 +32,11 @@ class Exchange:
         self.headers: dict[str, str] = {}
         self._unread = b""
 
-    async def begin(self, method: str, path: str, headers: Mapping[str, str]) -> None:
-        request = h11.Request(method=method, target=path, headers=[("Host", "hub.test"), *headers.items()])
-        await self._send(request)
+    async def begin(self, method: str, path: str, headers: Mapping[str, str | bytes]) -> None:
+        given = [
+            (name.encode(), value.encode() if isinstance(value, str) else value) for name, value in headers.items()
+        ]
+        await self._send(h11.Request(method=method, target=path, headers=[(b"Host", b"hub.test"), *given]))
 
     async def write(self, body: bytes) -> None:
         await self._send(h11.Data(data=body))
@@ -104,7 +106,7 @@ async def serving(stage: Stage, *, grace: float = 5.0) -> AsyncGenerator[str]:
 
 
 @asynccontextmanager
-async def exchange(url: str, method: str, path: str, headers: Mapping[str, str]) -> AsyncGenerator[Exchange]:
+async def exchange(url: str, method: str, path: str, headers: Mapping[str, str | bytes]) -> AsyncGenerator[Exchange]:
     """A connection with a request begun on it; leaving the block hangs up."""
     address = urlsplit(url)
     assert address.hostname is not None
