@@ -125,8 +125,9 @@ async def ready_in(broker: Broker, queue: ModelName) -> int:
 
 async def virtually(condition: Callable[[], bool]) -> None:
     """Lets virtual time pass until it is so; without passing time nothing that sleeps would ever wake."""
-    while not condition():
-        await anyio.sleep(2**-10)
+    with anyio.fail_after(1_000):
+        while not condition():
+            await anyio.sleep(2**-6)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -219,14 +220,14 @@ class BreakableStore(ResultStore):
         self._reach()
         self.starts += 1
         starts = await self.inner.start(tasks, instance, attempts=attempts)
-        if self.after_start is not None:
-            await self.after_start()
         self._reach()
         for each, start in zip(tasks, starts, strict=True):
             if start.state is None or start.state.terminal:
                 self.confirmed.add(each.id)
             elif start.state is TaskState.RUNNING:
                 self.confirmed.discard(each.id)
+        if self.after_start is not None:
+            await self.after_start()
         return starts
 
     @override

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
-from math import inf
 from typing import Any, ClassVar
 
 import anyio
@@ -16,10 +15,10 @@ from typing_extensions import override
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers.memory import MemoryBroker
 from hub.contract import Contract, contract_of
-from hub.errors import ConfigurationError, LinkLost
+from hub.errors import LinkLost
 from hub.http.client import open_client
 from hub.lifecycle import running
-from hub.model.instance import run_instance, run_limit
+from hub.model.instance import run_instance
 from hub.ports import Terms
 from hub.registry.errors import NameTaken
 from hub.settings import ModelSettings
@@ -275,20 +274,3 @@ async def test_an_instance_that_loses_its_queue_says_so_to_the_registry_and_says
             while len(world.registry.logins) < 3:
                 await world.registry.news.wait()
     assert world.registry.logouts == [INSTANCE]
-
-
-def test_a_run_may_take_nearly_as_long_as_the_broker_waits_for_it() -> None:
-    assert run_limit(Echo, ModelSettings(consumer_timeout=1000.0)) == 950.0
-
-
-def test_the_embedded_broker_waits_for_ever() -> None:
-    assert run_limit(Echo, ModelSettings(broker_url="memory://")) == inf
-
-
-def test_a_model_that_promises_more_than_the_broker_waits_is_refused_with_the_repair() -> None:
-    class Endless(Echo):
-        max_timeout: ClassVar[float | None] = 3600.0
-
-    with pytest.raises(ConfigurationError, match=r"max_timeout of Endless is 3600 s.*HUB_CONSUMER_TIMEOUT"):
-        run_limit(Endless, ModelSettings(consumer_timeout=1800.0))
-    assert run_limit(Endless, ModelSettings(consumer_timeout=7200.0)) == 6840.0

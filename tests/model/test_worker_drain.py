@@ -51,7 +51,7 @@ async def test_running_tasks_may_finish_and_are_acked(broker: WatchedBroker, sto
     with anyio.fail_after(100):
         await submit(broker, store, one)
         async with worker(Echo(slowly), broker, store, drain_grace=5) as working:
-            await until(lambda: working.statistics().in_flight == 1)
+            await until(lambda: working.statistics().attempts == 1)
             began = anyio.current_time()
         assert anyio.current_time() - began == pytest.approx(4, abs=0.1)
         assert await reply_of(store, one) == "4"
@@ -64,7 +64,7 @@ async def test_no_new_task_is_taken_while_draining(broker: WatchedBroker, store:
     with anyio.fail_after(100):
         await submit(broker, store, running)
         async with worker(model, broker, store) as working:
-            await until(lambda: working.statistics().in_flight == 1)
+            await until(lambda: working.statistics().attempts == 1)
             working.stop()
             assert not working.consuming
             await submit(broker, store, late)
@@ -82,7 +82,7 @@ async def test_what_does_not_finish_in_time_goes_back_to_the_queue(
     with anyio.fail_after(100):
         await submit(broker, store, one)
         async with worker(Echo(slowly), broker, store, drain_grace=5) as working:
-            await until(lambda: working.statistics().in_flight == 1)
+            await until(lambda: working.statistics().attempts == 1)
             began = anyio.current_time()
         assert anyio.current_time() - began == pytest.approx(5, abs=0.1)
         assert working.statistics().requeued == 1
@@ -98,7 +98,7 @@ async def test_a_cancelled_block_drains_all_the_same(broker: WatchedBroker, stor
 
     async def work() -> None:
         async with worker(Echo(slowly), broker, store) as working:
-            await until(lambda: working.statistics().in_flight == 1)
+            await until(lambda: working.statistics().attempts == 1)
             busy.set()
             await anyio.sleep_forever()
 
@@ -118,7 +118,7 @@ async def test_a_drain_ends_when_the_link_is_lost_in_it(broker: WatchedBroker, s
     with anyio.fail_after(100):
         await submit(broker, store, one)
         async with worker(Echo(slowly), broker, store) as working:
-            await until(lambda: working.statistics().in_flight == 1)
+            await until(lambda: working.statistics().attempts == 1)
             working.stop()
             await anyio.sleep(1)
             with broker.inner.outage():
@@ -136,7 +136,7 @@ async def test_a_drain_with_the_store_away_hands_outcomes_back(broker: WatchedBr
     with anyio.fail_after(100):
         await submit(broker, store, one)
         async with worker(Echo(slowly), broker, store, drain_grace=5, store_patience=1000) as working:
-            await until(lambda: working.statistics().in_flight == 1)
+            await until(lambda: working.statistics().attempts == 1)
             store.down = True
             began = anyio.current_time()
         assert anyio.current_time() - began == pytest.approx(10, abs=0.1)  # the grace, and then what the store gets
@@ -199,7 +199,7 @@ async def test_a_task_that_runs_while_its_link_is_lost_is_not_started_again(
     with anyio.fail_after(1000):
         await submit(broker, store, one)
         async with worker(model, broker, store) as working:
-            await until(lambda: working.statistics().in_flight == 1)
+            await until(lambda: working.statistics().attempts == 1)
             with broker.inner.outage():
                 await anyio.sleep(1)
             await until(lambda: working.consuming)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import structlog
-from anyio import current_time, sleep
+from anyio import current_time, fail_after, sleep
 from structlog.typing import FilteringBoundLogger
 
 from hub.contract import Contract
@@ -21,6 +21,9 @@ from hub.ports import Consumer, Delivery, ResultStore, Start
 from hub.supervision import Backoff
 from hub.task import Failure, Outcome, Task
 from hub.vocabulary import InstanceId, ModelName, TaskId, TaskState, WallClock
+
+START_GRACE: Final = 5.0
+"""Seconds for one answer of the store: after that the task counts as not started."""
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -125,9 +128,12 @@ class Intake:
         patience_ends = current_time() + self.patience
         for delay in Backoff().delays():
             try:
-                return await self.store.start(tasks, self.instance, attempts=self.attempts)
-            except HubError as error:
-                _log.warning("tasks not started, asking the store again", count=len(tasks), reason=str(error))
+                # Shielded: a drain in between would hand back what the store has counted as an attempt already.
+                with fail_after(START_GRACE, shield=True):
+                    return await self.store.start(tasks, self.instance, attempts=self.attempts)
+            except (HubError, TimeoutError) as error:
+                reason = str(error) or "it does not answer"
+                _log.warning("tasks not started, asking the store again", count=len(tasks), reason=reason)
             if current_time() + delay > patience_ends:
                 break
             await sleep(delay)

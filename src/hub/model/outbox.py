@@ -171,14 +171,15 @@ class Outbox:
 
     def _stored(self, entry: _Finished, first: bool) -> None:  # noqa: FBT001 - called by Backlog, with each answer
         outcome = entry.outcome
-        if not first:
-            self._tally.dropped += 1
-        else:
+        if first:
             self._tally.stored[outcome.state] += 1
-            if outcome.state is TaskState.DEAD and outcome.failure is not None:
-                self._bury(entry.run, outcome.failure)
-                return
-        self._done(entry.run)
+        else:
+            self._tally.dropped += 1
+        if outcome.state is TaskState.DEAD and outcome.failure is not None:
+            # Also when another outcome was first: it may be the same verdict of an instance that died before this step.
+            self._bury(entry.run, outcome.failure)
+        else:
+            self._done(entry.run)
 
     def _waits_again(self, entry: _Returned, waits: bool) -> None:  # noqa: FBT001 - likewise
         run = entry.run

@@ -16,7 +16,7 @@ class WorkerStatistics:
 
     Attributes:
         consuming: Whether a link to the broker stands and tasks are taken from it.
-        in_flight: Tasks that were started and whose outcome is not stored yet.
+        in_flight: Tasks that are about to start, that run, or whose outcome is not stored yet.
         saving: Those of them that have an outcome already.
         attempts: Runs that were started.
         stored: Outcomes by state that were the first of their task.
