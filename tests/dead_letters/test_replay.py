@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Never
 
@@ -295,6 +296,55 @@ async def test_a_link_that_is_lost_while_publishing_leaves_tasks_dead(
 async def lose_link(*_: object) -> Never:
     await checkpoint()
     raise LinkLost("server", "gone")
+
+
+async def test_a_task_that_was_queued_already_stays_so_when_the_link_is_lost(
+    broker: MemoryBroker, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message may be on its queue since the replay that was killed."""
+    task = new_task()
+    await bury(broker, store, task)
+    await store.revive([task])
+    monkeypatch.setattr(broker, "publish", lose_link)
+
+    with pytest.raises(LinkLost):
+        await replay_all(broker, store, again=True)
+
+    assert (await record_of(store, task)).state is TaskState.QUEUED
+
+
+async def test_a_task_that_somebody_else_revives_at_that_moment_is_left_to_them(
+    broker: MemoryBroker, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = new_task()
+    await bury(broker, store, task)
+
+    async def too_late(tasks: Sequence[Task]) -> Sequence[bool]:
+        await checkpoint()
+        return [False for _ in tasks]
+
+    monkeypatch.setattr(store, "revive", too_late)
+
+    (told,) = await replay_all(broker, store)
+
+    assert "look again" in told.problem
+    assert await queued_tasks(broker) == []
+    assert [letter.id for letter in await dead_tasks(broker)] == [task.id]
+
+
+async def test_a_task_that_ended_otherwise_before_its_record_expired_is_left_alone(broker: MemoryBroker) -> None:
+    now = NOW
+    task = replace(new_task(), result_ttl=60.0)
+    async with MemoryStore(StoreOptions(clock=lambda: now)) as store:
+        await leave(broker, task.encode(), headers=hub_headers())
+        await put_into(TaskState.SUCCEEDED, task, store)
+        now += 61
+
+        (told,) = await replay_all(broker, store)
+
+        assert "its record has expired" in told.problem
+        assert await queued_tasks(broker) == []
+        assert await store.fetch([task.id]) == [Absent.GONE]
 
 
 async def test_when_the_store_is_lost_as_well_the_log_names_the_repair(

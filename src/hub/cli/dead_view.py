@@ -179,7 +179,7 @@ def _facts(letter: DeadLetter, record: Record, now: float) -> Iterator[tuple[str
     if isinstance(record, TaskRecord):
         yield "state", f"{record.state}, revision {record.revision}, kept until {moment(record.expires_at)} UTC"
         failure = record.outcome and record.outcome.failure
-        if failure and failure != letter.failure:
+        if failure and (failure.code, failure.message) != (letter.code, letter.reason):
             yield "outcome", f"{failure.code}: {failure.message}"
     else:
         yield "state", _state(record)

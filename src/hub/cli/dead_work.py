@@ -96,6 +96,7 @@ async def show_letters(model: ModelName, name: str, settings: DeadSettings, *, l
             )
             continue
         out.print(detail(letter, record, body, now=wall_clock()))
+        out.print()
         for line in body_lines(body):
             out.print(printable(line), soft_wrap=True)
     return NOT_ALL_DONE if selection.missing else DONE

@@ -101,7 +101,7 @@ def _task(body: bytes) -> Task | None:
 def _broker_code(headers: Mapping[str, object], death: Mapping[str, object]) -> str:
     """The newest reason that is told; the first one alone would be that of an earlier stay in a delay queue."""
     reasons = (death.get("reason"), headers.get("x-last-death-reason"), headers.get("x-first-death-reason"))
-    return next(filter(None, map(_text, reasons)), "")
+    return next((text for text in (_text(reason) for reason in reasons) if text), "")
 
 
 def _last_death(headers: Mapping[str, object], model: ModelName) -> Mapping[str, object]:

@@ -164,20 +164,22 @@ class Replay:
                 self.tell(Replayed(revival.task.id, _still_dead(refused)))
         finally:
             if unsure:
-                await _bury(list(unsure.values()), self.store)
+                with move_on_after(GRACE, shield=True) as scope:
+                    await _bury(list(unsure.values()), self.store)
+                if scope.cancelled_caught:
+                    _log_unburied(len(unsure))
 
 
 async def _bury(deaths: Sequence[Outcome], store: ResultStore) -> None:
-    """Marks tasks as dead that were revived and not published, or of which nobody can tell; bounded by `GRACE`."""
-    buried = False
-    with move_on_after(GRACE, shield=True):
-        try:
-            await store.finish(deaths)
-            buried = True
-        except LinkLost:
-            pass  # what is on its way to the caller says more; the consequence is logged below
-    if not buried:
-        _log.error("dead letters may be queued by their record: replay them with --again", tasks=len(deaths))
+    """Marks tasks as dead that were revived and not published, or of which nobody can tell."""
+    try:
+        await store.finish(deaths)
+    except LinkLost:  # what is on its way to the caller says more
+        _log_unburied(len(deaths))
+
+
+def _log_unburied(tasks: int) -> None:
+    _log.error("dead letters may be queued by their record: replay them with --again", tasks=tasks)
 
 
 def _publication(task: Task, now: float) -> Publication:
