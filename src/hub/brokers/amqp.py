@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final, Self, final
 
 from anyio import AsyncContextManagerMixin
+from msgspec import structs
 from typing_extensions import override
 
 from hub.amqp import AmqpAddress, AmqpOptions, Connection, Message, Publisher, Route, connect
@@ -75,7 +76,8 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         self._publications += len(publications)
         try:
-            if any(publication.delay > 0 for publication in publications):
+            delayed = [publication for publication in publications if publication.delay > 0]
+            if delayed:
                 return await publish_delayed(publications, self._declare_delays, self._publish)
             return await self._publish(publications)
         finally:
@@ -134,9 +136,9 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         return await declare_delays(await self._control.wait(), delays, self._options)
 
     def _message(self, publication: Publication) -> Message:
-        queue, delay = publication.queue, publication.delay
-        if delay > 0:
-            queue = delay_queue(queue, delay)
+        if publication.delay > 0:
+            return self._delayed_message(publication)
+        queue = publication.queue
         route = self._routes.get(queue)
         if route is None:
             if len(self._routes) >= _KEPT_ROUTES:
@@ -150,5 +152,9 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             message_id=publication.message_id,
             timestamp=int(publication.timestamp),
             headers=publication.headers,
-            expiration=expiration(delay) if delay > 0 else 0,
         )
+
+    def _delayed_message(self, publication: Publication) -> Message:
+        queue = delay_queue(publication.queue, publication.delay)
+        message = self._message(replace(publication, queue=queue, delay=0.0))
+        return structs.replace(message, expiration=expiration(publication.delay))
