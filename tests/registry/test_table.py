@@ -51,6 +51,19 @@ def test_a_login_is_suspect_until_its_first_answer_makes_it_live() -> None:
     assert is_active(table)
 
 
+def test_an_instance_is_deaf_at_its_own_word_and_a_ping_from_before_does_not_undo_it() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    before = table.target(entry.id)
+    assert before is not None
+    assert [(change.before, change.after) for change in table.own_word(entry.id, now=8.0)] == [(LIVE, DEAF)]
+    assert not table.pinged(before, Answered(), now=9.0)
+    assert state_of(table, entry) is DEAF
+    pinged(table, entry, Answered())
+    assert state_of(table, entry) is LIVE
+    assert not table.own_word(entry_of().id, now=10.0)
+
+
 def test_a_repeated_login_changes_nothing_and_keeps_the_time_of_the_first() -> None:
     entry = entry_of(at=1.0)
     table = table_with(entry)
@@ -263,6 +276,14 @@ class TableMachine(RuleBasedStateMachine):
             if other.model == model and other.fingerprint != fingerprint:
                 self.forget(other.id)
         self.entries[instance], self.states[instance], self.misses[instance] = entry, SUSPECT, 0
+
+    @rule(instance=st.sampled_from(IDS))
+    def own_word(self, instance: InstanceId) -> None:
+        self.now += 1
+        self.table.own_word(instance, now=self.now)
+        if instance in self.entries:
+            self.states[instance], self.misses[instance] = DEAF, 0
+            self.stale |= {target.serial for target in self.targets if target.entry.id == instance}
 
     @rule(instance=st.sampled_from(IDS))
     def logout(self, instance: InstanceId) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, final
+from typing import final
 
 from hub.contract import Contract, differences
 from hub.ports import Directory, InstanceEntry, KnownContract, Terms
@@ -16,8 +16,6 @@ from hub.registry.roll import Roll
 from hub.registry.states import InstanceStatus
 from hub.registry.terms import check_terms
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
-
-_DEAF: Final = Answered(consuming=False, reason="it says that it takes nothing from the queue of its model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +94,8 @@ class Registrar:
             terms=terms,
         )
         self._roll.departed.discard(instance)
-        known = table.target(instance)
-        if known is not None and not consuming:
-            self._roll.apply(table.pinged(known, _DEAF, now=self._clock()))
+        if not consuming:
+            self._roll.apply(table.own_word(instance, now=self._clock()))
         if await self._claim(entry, contract) is not None:
             await self._look_after(model)
             holder = await self._claim(entry, contract)

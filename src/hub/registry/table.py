@@ -1,6 +1,6 @@
 """The table of instances: a state machine without I/O. Logins, logouts and ping results go in, changes come out.
 
-    login -> suspect --answer--> live <--answer--> deaf
+    login -> suspect --answer--> live <--answer--> deaf <--its own word-- any state
                 ^                  |                |
                 +------- miss -----+----------------+
     suspect --3rd miss in a row--> gone        any state --refused, logout--> gone
@@ -120,6 +120,17 @@ class Table:
         )
         changes += self._put(status)
         return changes
+
+    def own_word(self, instance: InstanceId, *, now: float) -> Sequence[Change]:
+        """Takes an instance at its word that it consumes nothing. What pings that are under way come to is out of date."""
+        status = self._statuses.get(instance)
+        if status is None:
+            return ()
+        self._last_serial += 1
+        self._serials[instance] = self._last_serial
+        return self._put(
+            replace(status, state=InstanceState.DEAF, reason="it says so itself", misses=0, answered_at=now)
+        )
 
     def logout(self, instance: InstanceId) -> Sequence[Change]:
         """Takes out an instance at its own request."""
