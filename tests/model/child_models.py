@@ -99,6 +99,11 @@ class Obedient(hub.Model[ModelARequest, ModelAResponse]):
         while True:
             pass
 
+    def flood(self, _: str) -> str:
+        """Is writing, nearly all of the time, more than anybody can read."""
+        while True:
+            hub.current_task().report(message="\N{SNOWMAN}" * 1_000)
+
     def start_another(self, path: str) -> str:
         """Has a program running when it dies."""
         with subprocess.Popen(["/bin/sleep", "3600"]) as other:

@@ -16,7 +16,6 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
 from importlib import import_module
 from inspect import iscoroutinefunction
 from traceback import format_exception
@@ -47,17 +46,7 @@ from hub.model.texts import full_name, text_of
 from hub.vocabulary import InstanceId, ModelName, TaskId
 
 CHUNK: Final = 65_536
-"""Bytes that are read at once: the size of a pipe."""
-
-
-class _Write:
-    """A frame that the main thread is writing; an interruption waits for its end."""
-
-    interrupted = False
-
-
-_writing: Final[ContextVar[_Write]] = ContextVar("hub.writing")
-"""A context variable because every thread has its own, and the signal handler sees that of the main thread."""
+"""Bytes that are read at once, and that fit into the buffer for answers: the size of a pipe."""
 
 
 @final
@@ -72,7 +61,7 @@ class Child:
     def __init__(self, requests: int, answers: int) -> None:
         self._requests = requests
         # Its lock keeps the frames of the threads of a model apart. Left open, since its end must be that of the process.
-        self._answers = os.fdopen(answers, "wb", closefd=False)
+        self._answers = os.fdopen(answers, "wb", buffering=CHUNK, closefd=False)
         self._reader = FrameReader(TO_PROCESS)
         self._received: list[ToProcess] = []
         self._interruptible = False
@@ -153,25 +142,18 @@ class Child:
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         if not self._interruptible:
             return
-        write = _writing.get(None)
-        if write is not None:
-            write.interrupted = True
-            return
         self._interruptible = False
         self._control.cancelled = True
         raise KeyboardInterrupt
 
     def _send(self, frame: bytes) -> None:
-        """Writes a frame as a whole, whatever interrupts it."""
-        write = _Write()
-        token = _writing.set(write)
-        try:
-            self._answers.write(frame)
-            self._answers.flush()
-        finally:
-            _writing.reset(token)
-        if write.interrupted:
-            self._interrupt(signal.SIGINT, None)
+        """Writes a frame.
+
+        When a signal interrupts it, the rest of the frame stays in the buffer and leaves before the next one. That holds
+        for frames that fit into the buffer; others are not written while interruptions are allowed.
+        """
+        self._answers.write(frame)
+        self._answers.flush()
 
     def _receive(self) -> ToProcess | None:
         """The next message; `None` when no more come."""

@@ -167,7 +167,6 @@ class ChildProcess(AsyncContextManagerMixin):
         async with create_task_group() as tg:
             tg.start_soon(self._read, process, name=f"hub.child.read {self._name} {process.pid}")
             await process.wait()
-            kill_group(process)  # what it has started and left behind
             tg.cancel_scope.deadline = current_time() + LAST_WORDS
         self._lost(_described(process.returncode))
 

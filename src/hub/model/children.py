@@ -64,6 +64,7 @@ class Children(AsyncContextManagerMixin):
         self._more = Event()
         self._started = 0
         self._ended = 0
+        self._entered = False
 
     @override
     @asynccontextmanager
@@ -74,6 +75,7 @@ class Children(AsyncContextManagerMixin):
                     for number in range(self._model.concurrency):
                         name = f"hub.children {self._model.name} {number}"
                         starts.start_soon(partial(tg.start, self._keep, name=name), name=f"{name} start")
+            self._entered = True
             yield self
             tg.cancel_scope.cancel("the processes are not needed any more")
 
@@ -83,6 +85,7 @@ class Children(AsyncContextManagerMixin):
 
     async def __call__(self, body: bytes) -> bytes:
         """Has a request answered by a process that is idle; waits for one. See `ChildProcess.ask`."""
+        assert self._entered, "requests are answered while the block runs"  # noqa: S101 - it would wait for ever
         request, tell = _request(body)
         try:
             return await self._ask(request, tell)
