@@ -24,12 +24,12 @@ class TraceContext:
     tracestate: str = ""
 
 
+NO_TRACE: Final = TraceContext()
+
+
 def tracer() -> trace.Tracer:
     """The tracer of hub, of whatever provider the process has set by now."""
     return trace.get_tracer("hub")
-
-
-NO_TRACE: Final = TraceContext()
 
 
 def extract(carried: TraceContext) -> Context:

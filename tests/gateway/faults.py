@@ -40,6 +40,7 @@ class FaultyBroker(Broker):
         self.refusal: Callable[[Publication], PublishRefused | None] = lambda _: None
         self.stuck: Event | None = None
         self.publishing = Event()
+        self.published = 0
 
     @override
     async def declare(self, queue: ModelName) -> None:
@@ -55,6 +56,7 @@ class FaultyBroker(Broker):
         refused = {publication.message_id: self.refusal(publication) for publication in publications}
         taken = [publication for publication in publications if refused[publication.message_id] is None]
         answers = dict(zip((p.message_id for p in taken), await self.broker.publish(taken), strict=True))
+        self.published += list(answers.values()).count(None)
         return [refused[p.message_id] or answers[p.message_id] for p in publications]
 
     @override
@@ -85,6 +87,7 @@ class FaultyStore(ResultStore):
         self.create_error: HubError | None = None
         self.changed_error: HubError | None = None
         self.finish_error: HubError | None = None
+        self.finishing = Event()
         self.before_finish: Callable[[], Awaitable[object]] | None = None
         self.failing_withdrawals = 0
         self.withdrawals_stuck: Event | None = None
@@ -146,6 +149,7 @@ class FaultyStore(ResultStore):
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
+        self.finishing.set()
         if self.finish_error is not None:
             raise self.finish_error
         if self.before_finish is not None:
