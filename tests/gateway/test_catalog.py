@@ -33,6 +33,7 @@ async def test_a_model_shows_its_messages_its_instances_and_its_addresses(stage:
         "response": "examples.model_a.v1.ModelAResponse",
         "call_url": "/v1/models/ModelA",
         "tasks_url": "/v1/models/ModelA/tasks",
+        "batches_url": "/v1/models/ModelA/batches",
     }
 
 

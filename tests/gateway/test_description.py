@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
+from jsonschema_rs import Draft202012Validator
 from litestar.routes import HTTPRoute
 
 from hub.gateway.app import gateway_app
@@ -172,3 +174,23 @@ async def test_with_keys_the_api_asks_for_one_and_the_pages_do_not(credential: d
 
 async def test_without_keys_the_description_asks_for_none(stage: Stage) -> None:
     assert "securitySchemes" not in (await document(stage))["components"]
+
+
+async def test_answers_of_a_batch_are_what_the_description_says(stage: Stage) -> None:
+    await stage.model()
+    headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": "k"}
+    replies = [
+        await stage.client.post("/v1/models/ModelA/batches", content=b"{}\n{\n", headers=headers) for _ in range(2)
+    ]
+    found = await document(stage)
+    validator = Draft202012Validator({"$ref": "#/components/schemas/BatchAnswer", "components": found["components"]})
+    lines = [msgspec.json.decode(line) for reply in replies for line in reply.content.splitlines()]
+    assert [sorted(line) for line in lines] == [
+        ["expires_at", "id", "index", "state"],
+        ["error", "index"],
+        ["expires_at", "id", "index", "replayed", "state"],
+        ["error", "index"],
+    ]
+    for line in lines:
+        validator.validate(line)
+    assert not validator.is_valid({"index": 0, "id": "no", "error": {}})

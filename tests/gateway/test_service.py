@@ -74,7 +74,7 @@ async def test_a_model_is_on_the_page_with_its_login_and_off_it_with_its_logout(
                 assert ready.status_code == 200
             _, after = await described(w.client, w.url, etag)
             tg.cancel_scope.cancel()
-        assert during - before == {"/v1/models/ModelA", "/v1/models/ModelA/tasks"}
+        assert during - before == {"/v1/models/ModelA", "/v1/models/ModelA/tasks", "/v1/models/ModelA/batches"}
         assert after == before
 
 

@@ -122,6 +122,7 @@ class ServedModelBody(Struct, frozen=True, kw_only=True):
     response: str
     call_url: str
     tasks_url: str
+    batches_url: str
 
 
 class ServedModelsBody(Struct, frozen=True, kw_only=True):

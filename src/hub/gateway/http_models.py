@@ -48,4 +48,5 @@ def _body(model: ServedModel) -> ServedModelBody:
         response=model.known.contract.response,
         call_url=url,
         tasks_url=f"{url}/tasks",
+        batches_url=f"{url}/batches",
     )

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from hub.gateway.catalog import ServedModel
+from hub.gateway.ndjson import NDJSON
 from hub.gateway.negotiation import JSON, PROTOBUF
 
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -17,6 +18,7 @@ _PROBLEMS: Final = {
     "503": "Busy",
     "default": "Problem",
 }
+_BATCH_PARAMETERS: Final = ("HubTimeout", "HubResultTtl", "IdempotencyKeyOfLines")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def describe(model: ServedModel) -> ModelDescription:
                     }
                 }
             ),
+            f"/v1/models/{name}/batches": _raw({"post": _batch(model)}),
         },
         schemas={key: _raw(schema) for key, schema in schemas.components.items()},
     )
@@ -76,6 +79,24 @@ def _operation(model: ServedModel, verb: str, summary: str, request: object) -> 
         "summary": summary,
         "parameters": [{"$ref": "#/components/parameters/Prefer"}],
         "requestBody": {"required": True, "content": {JSON: document, PROTOBUF: {"schema": _BINARY}}},
+    }
+
+
+def _batch(model: ServedModel) -> dict[str, object]:
+    example = msgspec.json.encode(model.example).decode()
+    return {
+        "tags": [model.name],
+        "operationId": f"submit_batch_{model.name}",
+        "summary": f"Give {model.name} many tasks",
+        "description": f"One `{model.known.contract.request}` as JSON in each line, of any number of lines. Each is "
+        "answered with one line, in the same order and while the batch still arrives: read while you write. A line that is "
+        "refused does not disturb the others, so the status is 200 whatever becomes of the lines.",
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in _BATCH_PARAMETERS],
+        "requestBody": {
+            "required": True,
+            "content": {NDJSON: {"schema": {"type": "string"}, "example": f"{example}\n{example}\n"}},
+        },
+        "responses": {"200": {"$ref": "#/components/responses/BatchAnswers"}, **_problems()},
     }
 
 
