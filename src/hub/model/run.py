@@ -32,6 +32,9 @@ class Run:
         started_at: When it began, in Unix seconds.
         scope: What runs in here is stopped by `stop`, or by the deadline of the task.
         stopped: Why it was told to stop; `None` if nobody told it to.
+        busy: Whether a thread that cannot be interrupted is still at it, although its outcome is known. It keeps its place
+            among the runs and its message with the broker, so that no other task is sent to an instance that has no room.
+        settled: Whether nothing is left to do for it, but to wait for such a thread.
     """
 
     def __init__(self, task: Task) -> None:
@@ -41,6 +44,9 @@ class Run:
         self.started_at: float | None = None
         self.scope = CancelScope()
         self.stopped: Stop | None = None
+        self.busy = False
+        self.settled = False
+        self._ack_is_due = False
         self._held: list[tuple[Consumer, Delivery]] = []
 
     def begin(self, attempt: int, *, retries: int, now: float) -> None:
@@ -56,7 +62,16 @@ class Run:
     def hold(self, consumer: Consumer, delivery: Delivery) -> None:
         self._held.append((consumer, delivery))
 
+    def free(self) -> None:
+        """The thread has ended; an `ack` that had to wait for it is made up for."""
+        self.busy = False
+        if self._ack_is_due:
+            self.ack()
+
     def ack(self) -> None:
+        if self.busy:
+            self._ack_is_due = True
+            return
         for consumer, delivery in self._let_go():
             consumer.ack([delivery])
 

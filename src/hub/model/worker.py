@@ -150,7 +150,7 @@ class Worker(AsyncContextManagerMixin):
             instance=instance,
             patience=self._options.store_patience,
             tally=self._tally,
-            on_settled=self._runs.remove,
+            on_settled=self._settled,
             clock=clock,
         )
         self._progress = ProgressReports(store, clock)
@@ -225,7 +225,7 @@ class Worker(AsyncContextManagerMixin):
                     scope.shield = True
                     task_status.started()
 
-            async with create_task_group() as tg:
+            async with self._processor, create_task_group() as tg:
                 self._group = tg
                 tg.start_soon(self._outbox.work, name=f"hub.outbox {self._instance}")
                 tg.start_soon(self._progress.work, name=f"hub.progress {self._instance}")
@@ -327,19 +327,32 @@ class Worker(AsyncContextManagerMixin):
     async def _run(self, run: Run) -> None:
         control = Control(partial(self._progress.tell, run))
         result: Outcome | _Again | ProcessDied | None = None
+        left: list[Event] = []
         with bound_contextvars(task=run.task.id, model=self._queue, instance=self._instance):
             with run.scope:
                 run.scope.deadline = self._deadline(run)
-                result = await self._process(run, control)
+                result = await self._process(run, control, left)
             control.cancelled = run.scope.cancel_called
+            run.busy = bool(left)
             self._leave(run, result)
+        for thread_ended in left:
+            await thread_ended.wait()
+            run.free()
+            if run.settled:
+                self._runs.remove(run)
+
+    def _settled(self, run: Run) -> None:
+        """A run is off our hands, but for a thread that may still be at it."""
+        run.settled = True
+        if not run.busy:
+            self._runs.remove(run)
 
     def _leave(self, run: Run, result: Outcome | _Again | ProcessDied | None) -> None:
         """Sends a run the way that it has to go, now that nothing of it runs here any more."""
         if run.stopped is Stop.ENDED:
             self._tally.stopped += 1
             run.ack()
-            self._runs.remove(run)
+            self._settled(run)
             return
         match result:
             case Outcome(failure=None) if run.stopped is Stop.DRAIN:
@@ -356,7 +369,7 @@ class Worker(AsyncContextManagerMixin):
                 _log.error("its process died, the task goes back to the queue", reason=str(result), attempt=run.attempt)
                 self._tally.requeued += 1
                 run.reject()
-                self._runs.remove(run)
+                self._settled(run)
             case None:
                 raise AssertionError("a run ended without an outcome, and nobody had stopped it")
 
@@ -378,7 +391,7 @@ class Worker(AsyncContextManagerMixin):
             return report.expired(run, instance=self._instance, now=now)
         return report.ran_too_long(run, self._options.run_limit, instance=self._instance, now=now)
 
-    async def _process(self, run: Run, control: Control) -> Outcome | _Again | ProcessDied:
+    async def _process(self, run: Run, control: Control, left: list[Event]) -> Outcome | _Again | ProcessDied:
         current = CurrentTask(
             id=run.task.id,
             attempt=run.attempt,
@@ -389,7 +402,7 @@ class Worker(AsyncContextManagerMixin):
         )
         try:
             with run_span(run.task, attempt=run.attempt, instance=self._instance), processing(current), unwrapped():
-                body = await self._processor(run.task.body)
+                body = await self._processor(run.task.body, left.append)
         except get_cancelled_exc_class():  # noqa: ASYNC103 - passed on when it is ours
             if current_effective_deadline() == -inf:
                 raise
