@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import Process
+from anyio.lowlevel import checkpoint
 
 from examples.model_a.v1.model_a_pb2 import ModelARequest
 from hub.brokers import BrokerOptions, open_broker
@@ -184,10 +185,11 @@ async def kill_by_delivery_limit(morgue: Morgue, task: Task) -> None:
     """Brings a task back until RabbitMQ has had enough of it."""
     publication = Publication(queue=morgue.model, body=task.encode(), message_id=task.id, timestamp=BORN)
     assert await morgue.broker.publish([publication]) == [None]
-    while not await morgue.dead():
-        async with morgue.broker.consume(morgue.model, prefetch=1) as consumer:
-            with anyio.move_on_after(0.2):
-                consumer.reject(await consumer.receive(), requeue=True)
+    async with morgue.broker.consume(morgue.model, prefetch=1) as consumer:
+        for _ in range(2):  # one more than the delivery limit
+            consumer.reject(await consumer.receive(), requeue=True)
+        while not await morgue.dead():
+            await checkpoint()
 
 
 async def test_one_letter_is_shown_with_its_request_as_json(morgue: Morgue) -> None:
