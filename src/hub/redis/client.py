@@ -144,6 +144,7 @@ class RedisClient(AsyncContextManagerMixin):
             replies = await link.call(commands)
         except LinkLost as lost:
             self._unlink(link, lost.reason)
+            link.abort(lost.reason)  # or the session would keep a link that nobody uses any more
             raise
         if any(isinstance(reply, Refusal) and reply.kind is RefusalKind.NOT_PRIMARY for reply in replies):
             link.abort("it is no longer the primary")

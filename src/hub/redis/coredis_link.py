@@ -107,6 +107,8 @@ class CoredisLink(RedisLink):
             case TimeoutError():
                 self.abort(str(reply))
                 raise LinkLost(self._server, self._reason) from reply
+            case exceptions.BusyLoadingError():  # an answer like any other, although its class says otherwise
+                return Refusal(RefusalKind.OTHER, str(reply))
             case exceptions.ConnectionError():
                 raise self._lost(reply) from reply
             case exceptions.NoScriptError():
