@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import anyio
 import pytest
 
 from examples.model_a.v1 import model_a_pb2
+from hub.http.client import open_client
+from hub.ports import HandedBack, ProgressReport
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
-from hub.task import Failure
+from hub.task import Failure, Progress, Task
 from hub.vocabulary import new_task_id
-from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, MODEL_A, Stage, echo_a, open_stage
+from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
 from tests.gateway.test_submit import TASKS, problem
+from tests.gateway.wire import serving
 
 
 async def submit(stage: Stage) -> str:
@@ -187,3 +192,101 @@ async def test_a_store_that_does_not_answer_is_a_503(monkeypatch: pytest.MonkeyP
             async with open_stage(store=store, patience=0.05) as stage:
                 reply = await stage.client.get(f"/v1/tasks/{new_task_id()}")
                 assert problem(reply) == (503, "link_lost")
+
+
+async def test_who_has_the_result_already_gets_a_304(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    task = await submit(stage)
+
+    first = await stage.client.get(f"{task}/result", params={"wait": 5})
+    etag = {"If-None-Match": first.headers["etag"]}
+    again = await stage.client.get(f"{task}/result", headers=etag)
+    binary = await stage.client.get(f"{task}/result", headers={**etag, "Accept": "application/x-protobuf"})
+
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert binary.status_code == 200  # it is another representation, so the other's ETag says nothing of it
+    assert binary.headers["etag"] != first.headers["etag"]
+    assert {reply.headers["vary"] for reply in (first, again, binary)} == {"Accept"}
+
+
+async def test_an_etag_is_no_way_around_the_end_of_a_task_without_a_result(stage: Stage) -> None:
+    await stage.model(answer=lambda _: Failure(code="model_error", message="no such word"))
+    task = await submit(stage)
+    await stage.client.get(task, params={"wait": 5})
+    assert problem(await stage.client.get(f"{task}/result", headers={"If-None-Match": "*"})) == (502, "task_failed")
+
+
+async def test_a_result_says_which_task_it_is_of_and_how_long_it_is_kept(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    task = await submit(stage)
+    await stage.client.get(task, params={"wait": 5})
+    kept = datetime.fromisoformat((await stage.client.get(task)).json()["expires_at"])
+    result = await stage.client.get(f"{task}/result")
+    call = await stage.client.post("/v1/models/ModelA", json={})
+    assert f"/v1/tasks/{result.headers['hub-task']}" == task
+    assert datetime.fromisoformat(result.headers["hub-expires-at"]) == kept
+    assert datetime.fromisoformat(call.headers["hub-expires-at"]) > kept
+
+
+@pytest.mark.parametrize("path", ["", "/result"])
+async def test_head_is_answered_like_get_without_the_body(stage: Stage, path: str) -> None:
+    await stage.model(answer=echo_a)
+    task = await submit(stage)
+    await stage.client.get(task, params={"wait": 5})
+    async with serving(stage) as url, open_client() as client:
+        for known in ({}, {"If-None-Match": "*"}):
+            get = await client.get(f"{url}{task}{path}", headers=known)
+            head = await client.head(f"{url}{task}{path}", headers=known)
+            assert (head.status_code, head.content) == (get.status_code, b"")
+            assert {**head.headers, "date": ""} == {**get.headers, "date": ""}
+
+
+@pytest.mark.parametrize("path", ["", "/result"])
+async def test_head_tells_unknown_gone_and_unfinished_apart(path: str) -> None:
+    now = [1_000_000.0]
+    with anyio.fail_after(20):
+        async with (
+            open_store("memory://", StoreOptions(clock=lambda: now[0])) as store,
+            open_stage(store=store) as stage,
+            serving(stage) as url,
+            open_client() as client,
+        ):
+            await stage.model()
+            queued = await submit(stage)
+            assert (await client.head(f"{url}{queued}{path}")).status_code == (409 if path else 200)
+            assert (await client.head(f"{url}/v1/tasks/{new_task_id()}{path}")).status_code == 404
+            await stage.client.delete(queued)
+            now[0] += 24 * 3600 + 1
+            gone = await client.head(f"{url}{queued}{path}")
+            assert (gone.status_code, gone.content) == (410, b"")
+            assert gone.headers["content-type"] == "application/problem+json"
+
+
+async def test_head_never_streams_events(stage: Stage) -> None:
+    await stage.model()
+    task = await submit(stage)
+    async with serving(stage) as url, open_client() as client:
+        head = await client.head(f"{url}{task}", headers={"Accept": "text/event-stream"})
+        assert (head.status_code, head.headers["content-type"]) == (200, "application/json")
+
+
+async def test_a_task_tells_how_far_it_has_come_and_how_often_it_was_tried(stage: Stage) -> None:
+    await stage.model()
+    location = await submit(stage)
+    assert "progress" not in (await stage.client.get(location)).json()
+    async with stage.broker.consume(MODEL_A, prefetch=1) as consumer:
+        (delivery,) = await consumer.receive()
+        task = Task.decode(delivery.body)
+        await stage.store.start([task], INSTANCE, attempts=5)
+        await stage.store.report(
+            [ProgressReport(task_id=task.id, attempt=1, progress=Progress(fraction=0.25, message="reading", at=100.0))]
+        )
+        running = (await stage.client.get(location)).json()
+        assert running["progress"] == {"at": "1970-01-01T00:01:40Z", "fraction": 0.25, "message": "reading"}
+        assert (running["retries"], "retry_at" in running) == (0, False)
+
+        await stage.store.hand_back([HandedBack(task_id=task.id, attempt=1, retry_at=200.0)])
+        waiting = (await stage.client.get(location)).json()
+        assert (waiting["state"], waiting["attempt"], waiting["retries"]) == ("queued", 1, 1)
+        assert waiting["retry_at"] == "1970-01-01T00:03:20Z"
+        assert "progress" not in waiting
