@@ -254,7 +254,7 @@ async def test_what_changes_there_and_back_while_the_registry_looks_is_told_agai
     desk.slowness = 1.0
     with anyio.fail_after(100):
         async with membership(desk, pinged_at=lambda: 0.0) as member:
-            await anyio.sleep(3 * PERIOD)  # the login of one that is not pinged is under way
+            await anyio.sleep(3 * PERIOD + 0.5)  # the login of one that is not pinged is under way
             change(desk, member, False)
             await anyio.sleep(0.1)
             change(desk, member, True)
