@@ -171,4 +171,4 @@ class Undecodable(HubError):
 
     @override
     def __str__(self) -> str:
-        return f"not a {self.message}: {self.reason}"
+        return f"not a valid {self.message}: {self.reason}"

@@ -54,7 +54,7 @@ class InvalidDocument(HubError):
     @override
     def __str__(self) -> str:
         places = "; ".join(f"{problem.pointer or 'the document'}: {problem.message}" for problem in self.problems)
-        return f"not a {self.message} in JSON: {places}"
+        return f"not a valid {self.message} in JSON: {places}"
 
     @property
     @override
