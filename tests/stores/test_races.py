@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from anyio import create_task_group, fail_after, move_on_after
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from hub.ports import Absent, ResultStore, Start
+from hub.ports import Absent, HandedBack, ResultStore, Start
 from hub.stores import StoreOptions
 from hub.stores.memory import MemoryStore
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import InstanceId, TaskState
-from tests.stores.stage import MANY, PATIENCE, CancelledAt, Stage, failure, record_of, success, task, timeless
+from hub.vocabulary import TaskState
+from tests.stores.stage import (
+    MANY,
+    ONE,
+    PATIENCE,
+    CancelledAt,
+    Stage,
+    cancelled,
+    death,
+    failure,
+    record_of,
+    said,
+    success,
+    task,
+    timeless,
+)
 from tests.stores.test_waiting import peer
-
-ONE = InstanceId("instance-1")
 
 
 async def test_of_racing_outcomes_exactly_one_counts(stage: Stage, store: ResultStore) -> None:
@@ -119,64 +132,82 @@ async def test_a_call_cancelled_anywhere_disturbs_no_other(store: ResultStore) -
             assert store.statistics().reconnects == 0
 
 
-calls = st.lists(
+scripts = st.lists(
     st.tuples(
-        st.sampled_from(["create", "withdraw", "start", "finish well", "finish badly"]),
-        st.lists(st.integers(0, 2), min_size=1, max_size=4),
+        st.sampled_from(
+            [
+                *("create", "accept", "withdraw", "start", "start for the last time", "hand back", "retry", "report"),
+                *("revive", "finish well", "finish badly", "cancel", "kill"),
+            ]
+        ),
+        st.lists(st.integers(0, 3), min_size=1, max_size=4),
+        st.integers(1, 3),
     ),
-    max_size=12,
+    max_size=16,
 )
 
 
-@given(script=calls)
+@given(script=scripts)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_order_of_calls_keeps_the_promises_of_a_record(
-    store: ResultStore, script: list[tuple[str, list[int]]]
+    store: ResultStore, script: list[tuple[str, list[int], int]]
 ) -> None:
     """Every answer is the one of the store in memory, and what no record may do, none does."""
-    tasks = [task(result_ttl=60.0) for _ in range(3)]
+    tasks = [task(), task(), task(key="order-7")]
+    tasks.append(replace(tasks[2], body=b"another", created_at=tasks[2].created_at + 1))  # a submit of the same key
     with fail_after(PATIENCE):
         async with MemoryStore(StoreOptions()) as oracle:
             before: list[TaskRecord | Absent] = [Absent.UNKNOWN] * 3
-            for name, indices in script:
+            for name, indices, attempt in script:
                 group = [tasks[index] for index in indices]
-                assert timeless_answers(await carry_out(store, name, group)) == timeless_answers(
-                    await carry_out(oracle, name, group)
+                assert timeless_answers(await carry_out(store, name, group, attempt)) == timeless_answers(
+                    await carry_out(oracle, name, group, attempt)
                 )
-                after = await store.fetch([one.id for one in tasks])
-                assert timeless_answers(after) == timeless_answers(await oracle.fetch([one.id for one in tasks]))
+                after = await store.fetch([one.id for one in tasks[:3]])
+                assert timeless_answers(after) == timeless_answers(await oracle.fetch([one.id for one in tasks[:3]]))
                 for old, new in zip(before, after, strict=True):
-                    check_step(old, new)
+                    check_step(old, new, revives=name == "revive")
                 before = list(after)
 
 
-def check_step(old: TaskRecord | Absent, new: TaskRecord | Absent) -> None:
+def check_step(old: TaskRecord | Absent, new: TaskRecord | Absent, *, revives: bool) -> None:
     if isinstance(old, Absent):
         return
     if isinstance(new, Absent):
         assert old.state is TaskState.QUEUED, "only what is queued can be withdrawn"
-    elif old.state.terminal:
+        assert old.pending or not old.digest, "what is accepted cannot be withdrawn"
+        return
+    assert new.revision >= old.revision
+    assert (new.revision > old.revision) == (timeless(new) != timeless(old)), "each change is counted"
+    assert new.attempt >= old.attempt
+    assert (new.outcome is not None) == new.state.terminal
+    assert new.retry_at is None or new.state is TaskState.QUEUED
+    assert not new.pending or (new.state is TaskState.QUEUED and new.attempt == 0)
+    if old.state.terminal and not (revives and old.state is TaskState.DEAD):
         assert new == old, "what has ended never changes"
-    else:
-        assert new.revision >= old.revision
-        assert (new.revision > old.revision) == (timeless(new) != timeless(old)), "each change is counted"
-        assert new.attempt >= old.attempt
-        assert (new.outcome is not None) == new.state.terminal
+    if not revives:
+        assert new.retries >= old.retries
+        assert new.digest == old.digest
 
 
-async def carry_out(store: ResultStore, name: str, group: Sequence[Task]) -> Sequence[object]:
-    match name:
-        case "create":
-            return await store.create(group)
-        case "withdraw":
-            await store.withdraw(group)
-            return ()
-        case "start":
-            return await store.start(group, ONE, attempts=MANY)
-        case "finish well":
-            return await store.finish([success(one) for one in group])
-        case _:
-            return await store.finish([failure(one) for one in group])
+async def carry_out(store: ResultStore, name: str, group: Sequence[Task], attempt: int) -> Sequence[object]:
+    runs = [HandedBack(task_id=one.id, attempt=attempt) for one in group]
+    calls: dict[str, Callable[[], Awaitable[Sequence[object] | None]]] = {
+        "create": lambda: store.create(group),
+        "accept": lambda: store.accept(group),
+        "withdraw": lambda: store.withdraw(group),
+        "start": lambda: store.start(group, ONE, attempts=MANY),
+        "start for the last time": lambda: store.start(group, ONE, attempts=attempt),
+        "hand back": lambda: store.hand_back(runs),
+        "retry": lambda: store.hand_back([replace(run, retry_at=1.7e9 + attempt) for run in runs]),
+        "report": lambda: store.report([said(one, attempt, message=str(attempt)) for one in group]),
+        "revive": lambda: store.revive(group),
+        "finish well": lambda: store.finish([success(one) for one in group]),
+        "finish badly": lambda: store.finish([failure(one) for one in group]),
+        "cancel": lambda: store.finish([cancelled(one) for one in group]),
+        "kill": lambda: store.finish([death(one) for one in group]),
+    }
+    return await calls[name]() or ()
 
 
 def timeless_answers(answers: Sequence[object]) -> list[object]:

@@ -10,11 +10,8 @@ from anyio import fail_after
 from hub.ports import Absent, ResultStore, Start
 from hub.stores import StoreOptions
 from hub.task import TaskRecord
-from hub.vocabulary import InstanceId, TaskState, new_task_id
-from tests.stores.stage import MANY, PATIENCE, Stage, failure, record_of, success, task, timeless
-
-ONE = InstanceId("instance-1")
-TWO = InstanceId("instance-2")
+from hub.vocabulary import TaskState, new_task_id
+from tests.stores.stage import MANY, ONE, PATIENCE, TWO, Stage, failure, record_of, success, task, timeless
 
 
 async def test_a_created_task_is_queued(stage: Stage) -> None:

@@ -19,13 +19,12 @@ from hub.stores import StoreOptions, open_store
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import Task, TaskRecord
 from hub.testing.proxy import FaultProxy
-from hub.vocabulary import InstanceId, TaskState
+from hub.vocabulary import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import MANY, PATIENCE, T, record_of, success, task, until
+from tests.stores.stage import MANY, ONE, PATIENCE, T, record_of, success, task, until
 from tests.stores.test_waiting import Heard, hear, until_waiting
 from tests.support.redis import Redis
 
-ONE = InstanceId("instance-1")
 IMPATIENT = StoreOptions(silence=0.3, patience=0.3)
 
 
