@@ -20,9 +20,12 @@ import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.errors import LinkLost, Undecodable
 from hub.model import bound_process
+from hub.model.child_process import ChildProcess
 from hub.model.children import Children, importable_name
 from hub.model.current import Control, CurrentTask, processing
 from hub.model.errors import ChildError, InvalidModel, ProcessDied
+from hub.model.exchange import DiedIdle
+from hub.model.frames import Request
 from hub.model.texts import full_name
 from hub.supervision import unwrapped
 from hub.vocabulary import InstanceId, ModelName, TaskId
@@ -297,6 +300,7 @@ async def test_a_process_that_dies_of_a_request_says_how_and_is_replaced(how: st
         with pytest.raises(ProcessDied, match=f"the process in which Obedient ran has died: {end}"):
             await ask(children, how)
         assert (await ask(children, "echo hello"))[1] == "hello"
+        assert children.statistics().started == 2
 
 
 async def test_a_process_that_was_killed_under_a_request_says_so() -> None:
@@ -329,6 +333,16 @@ async def test_a_request_that_kills_each_process_before_it_is_begun_is_not_tried
         with pytest.raises(ProcessDied, match="exit code 9"):
             await ask(children, "echo hello")
         assert children.statistics().started == 2
+
+
+async def test_a_process_that_is_known_to_be_dead_is_not_asked() -> None:
+    with unwrapped(), anyio.fail_after(PATIENCE):
+        async with ChildProcess(Obedient, importable_name(Obedient)) as child:
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGKILL)
+            await child.gone()
+            with pytest.raises(DiedIdle, match="SIGKILL"):
+                await child.ask(Request(b"", None), lambda _fraction, _message: None)
 
 
 async def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
@@ -391,6 +405,7 @@ async def test_a_busy_process_ends_with_the_block() -> None:
 
 PARENT = """
 import sys, anyio
+from hub.model.child_process import ChildProcess
 from hub.model.children import Children
 from hub.model.current import Control, CurrentTask, processing
 from tests.model.child_models import Stubborn
