@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 import anyio
@@ -234,6 +235,35 @@ async def test_a_task_whose_deadline_has_passed_never_runs(broker: WatchedBroker
     assert record.attempt == 0
     assert record.outcome is not None
     assert record.outcome.started_at is None
+
+
+async def test_a_task_whose_deadline_passes_while_the_store_is_asked_never_runs(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    log = Log()
+    one = due("late 1", 10)
+    store.after_start = partial(anyio.sleep, 11)
+    await submit(broker, store, one)
+    async with worker(Echo(log), broker, store, clock=anyio.current_time):
+        record = await ended(store, one)
+        await virtually(lambda: broker.acked == [one.id])
+    assert log.began == []
+    assert record.state is TaskState.EXPIRED
+    assert record.outcome is not None
+    assert record.outcome.started_at is None
+
+
+async def test_a_task_that_becomes_late_while_the_store_takes_its_time_does_not_begin(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    log = Log()
+    one = due("late 1", 3)
+    await submit(broker, store, one)
+    store.after_start = lambda: anyio.sleep(4)
+    async with worker(Echo(log), broker, store, clock=anyio.current_time):
+        record = await ended(store, one)
+    assert log.began == []
+    assert (record.state, record.attempt) == (TaskState.EXPIRED, 1)
 
 
 async def test_an_answer_within_the_deadline_counts(broker: WatchedBroker, store: BreakableStore) -> None:

@@ -171,12 +171,11 @@ async def difference_text(registry: RegistryClient, model: ModelName, ours: Cont
     """How an earlier contract of a model differs from ours, as the end of a sentence; empty if the registry cannot say."""
     try:
         theirs = await registry.contract(model, fingerprint)
+        found = () if theirs is None else differences(theirs, ours)
     except HubError as error:
         _log.warning("no words for a foreign contract", fingerprint=fingerprint, reason=str(error))
         return ""
-    if theirs is None:
-        return ""
-    return ". Since then: " + "; ".join(difference.message for difference in differences(theirs, ours))
+    return ". Since then: " + "; ".join(difference.message for difference in found) if found else ""
 
 
 def advertised(url: str, host: str) -> str:

@@ -102,7 +102,7 @@ class Intake:
             if task.model != self.model or task.fingerprint != self.contract.fingerprint:
                 self.runs.add(run)
                 self.refuse(run)
-            elif task.deadline is not None and task.deadline <= self.clock():
+            elif self._late(task):
                 self._end(run, report.expired(run, instance=self.instance, now=self.clock()))
             else:
                 fresh[task.id] = run
@@ -142,10 +142,15 @@ class Intake:
     def _begin(self, run: Run, start: Start) -> None:
         run.attempt = start.attempt
         match start.state:
+            case TaskState.RUNNING if False and self._late(run.task):  # while the store was asked
+                self._end(run, report.expired(run, instance=self.instance, now=self.clock()))
             case TaskState.RUNNING if run.stopped is None:
                 self.tally.attempts += 1
                 run.begin(start.attempt, retries=start.retries, now=self.clock())
-                self.launch(run)
+                if self._is_late(run):  # by now: the store may have taken its time
+                    self._end(run, report.expired(run, instance=self.instance, now=self.clock()))
+                else:
+                    self.launch(run)
             case TaskState.QUEUED:
                 message = (
                     f"{start.attempt} runs of it were cut short: its instance died, or lost its store, each time. Look "
@@ -161,6 +166,12 @@ class Intake:
                 self.tally.skipped += 1
                 run.ack()
                 self.runs.remove(run)
+
+    def _late(self, task: Task) -> bool:
+        return task.deadline is not None and task.deadline <= self.clock()
+
+    def _is_late(self, run: Run) -> bool:
+        return run.task.deadline is not None and run.task.deadline <= self.clock()
 
     def _end(self, run: Run, outcome: Outcome) -> None:
         self.runs.add(run)

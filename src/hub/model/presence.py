@@ -60,8 +60,10 @@ class Presence:
 
     async def ping(self) -> Ping:
         """How we are now. `reason` is set when the model's own `health` says no, or when nothing is consumed."""
-        statistics = self._worker.statistics()
-        reason = await self._trouble() if statistics.consuming else "nothing is taken from the queue"
+        reason = await self._trouble() if self._worker.consuming else ""
+        statistics = self._worker.statistics()  # after the wait, so that it is so when it is said
+        if not statistics.consuming:
+            reason = "nothing is taken from the queue"
         return Ping(
             instance=self._instance,
             model=self.model.name,
