@@ -142,7 +142,7 @@ class Intake:
     def _begin(self, run: Run, start: Start) -> None:
         run.attempt = start.attempt
         match start.state:
-            case TaskState.RUNNING if False and self._late(run.task):  # while the store was asked
+            case TaskState.RUNNING if run.stopped is None and self._late(run.task):  # while the store was asked
                 self._end(run, report.expired(run, instance=self.instance, now=self.clock()))
             case TaskState.RUNNING if run.stopped is None:
                 self.tally.attempts += 1

@@ -52,7 +52,8 @@ def dead(run: Run, *, code: str, message: str, instance: InstanceId, now: float)
 
 def expired(run: Run, *, instance: InstanceId, now: float) -> Outcome:
     """The outcome of a task whose deadline has passed, before or during its run."""
-    text = "its deadline passed while it ran" if run.attempt else "its deadline had passed before an instance was free"
+    ran = run.started_at is not None
+    text = "its deadline passed while it ran" if ran else "its deadline had passed before an instance was free"
     return _failed(run, Failure(code=DEADLINE_EXCEEDED, message=text), TaskState.EXPIRED, instance=instance, now=now)
 
 
