@@ -1,0 +1,401 @@
+"""Endings, and what else the stores in Redis know of runs, when the link or the data of the server are lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+import structlog
+from anyio import create_task_group, fail_after, to_thread, wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
+
+from hub.errors import LinkLost
+from hub.ports import Absent, HandedBack, ResultStore, Start
+from hub.redis.link import Command, Reply
+from hub.redis.script import Script
+from hub.stores import StoreOptions, open_store
+from hub.stores.redis_commands import REJOIN
+from hub.stores.redis_store import RedisStore
+from hub.task import TaskRecord
+from hub.testing.proxy import FaultProxy
+from hub.vocabulary import TaskState
+from tests.stores.conftest import CASES, Case, on_redis
+from tests.stores.stage import MANY, ONE, PATIENCE, TWO, cancelled, death, record_of, said, success, task, until
+from tests.stores.test_endings import Ended, listen, remembered, settled
+from tests.stores.test_redis_outages import IMPATIENT, key, once_back, setting
+from tests.support.redis import Redis
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    param = request.param
+    assert isinstance(param, Case)
+    return param
+
+
+@pytest.fixture
+def url(case: Case, private_redis: Redis) -> str:
+    return on_redis(private_redis.url, case.scheme)
+
+
+@asynccontextmanager
+async def through_a_proxy(url: str, private_redis: Redis) -> AsyncGenerator[tuple[FaultProxy, ResultStore]]:
+    async with (
+        FaultProxy("127.0.0.1", private_redis.port) as proxy,
+        open_store(f"{urlsplit(url).scheme}://127.0.0.1:{proxy.port}", IMPATIENT) as store,
+    ):
+        yield proxy, store
+
+
+async def lose_link(proxy: FaultProxy, store: ResultStore) -> None:
+    proxy.refuse()
+    proxy.cut()
+    await until(lambda: not store.statistics().connected)
+
+
+def publications(private_redis: Redis) -> int:
+    """Messages that the server was asked to publish so far."""
+    for line in private_redis.ctl("INFO", "commandstats").splitlines():
+        if line.startswith("cmdstat_publish:calls="):
+            return int(line.partition("=")[2].partition(",")[0])
+    return 0
+
+
+async def test_what_ended_while_the_link_was_lost_is_told(url: str, private_redis: Redis) -> None:
+    tasks = [task() for _ in range(150)]
+    gone = task(result_ttl=0.005)
+    told = Ended()
+    with fail_after(PATIENCE):
+        async with (
+            through_a_proxy(url, private_redis) as (proxy, store),
+            open_store(url) as gateway,
+            create_task_group() as tg,
+        ):
+            listen(tg, store, ONE, told)
+            await gateway.create([*tasks, gone])
+            await store.start([*tasks, gone], ONE, attempts=MANY)
+            await lose_link(proxy, store)
+            await gateway.finish([cancelled(one) for one in (*tasks[1:], gone)])
+            while isinstance((await gateway.fetch([gone.id]))[0], TaskRecord):
+                pass
+            await wait_all_tasks_blocked()
+            assert told[ONE] == []
+            proxy.accept()
+            await until(lambda: len(told[ONE]) == len(tasks))
+            assert sorted(told[ONE]) == sorted(one.id for one in (*tasks[1:], gone))
+            assert remembered(store) == 1
+            await gateway.finish([cancelled(tasks[0])])
+            await until(lambda: told[ONE][-1] == tasks[0].id)
+            tg.cancel_scope.cancel()
+
+
+async def test_endings_are_told_after_a_server_was_killed(url: str, private_redis: Redis) -> None:
+    one, told = task(), Ended()
+    with fail_after(PATIENCE):
+        async with open_store(url, IMPATIENT) as store, create_task_group() as tg:
+            listen(tg, store, ONE, told)
+            await store.create([one])
+            await store.start([one], ONE, attempts=MANY)
+            private_redis.kill()
+            await until(lambda: not store.statistics().connected)
+            await to_thread.run_sync(private_redis.start)
+            async with open_store(url) as gateway:
+                await once_back(lambda: gateway.finish([cancelled(one)]))
+                await until(lambda: told[ONE] == [one.id])
+            tg.cancel_scope.cancel()
+
+
+async def test_runs_whose_records_the_server_has_lost_are_known_again_once_the_link_is_back(
+    url: str, private_redis: Redis
+) -> None:
+    one, plain = task(deadline=1.8e9, key="order-7"), task()
+    with fail_after(PATIENCE):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
+            await store.create([one, plain])
+            await store.start([one, plain], ONE, attempts=MANY)
+            await store.start([one], ONE, attempts=MANY)
+            await lose_link(proxy, store)
+            private_redis.ctl("FLUSHALL")
+            proxy.accept()
+            while await gateway.fetch([one.id, plain.id]) == [Absent.UNKNOWN] * 2:
+                await checkpoint()
+            record = await record_of(gateway, one)
+            assert (record.state, record.attempt, record.instance) == (TaskState.RUNNING, 2, ONE)
+            assert (record.model, record.fingerprint, record.deadline) == (one.model, one.fingerprint, 1.8e9)
+            assert (record.digest, record.pending, record.revision) == (one.digest, False, 2)
+            await gateway.finish([cancelled(one), cancelled(plain)])
+            told = list(await store.ended(ONE))
+            while len(told) < 2:
+                told += await store.ended(ONE)
+            assert told == [one.id, plain.id]
+
+
+async def test_a_start_that_the_server_has_lost_is_made_good(url: str, private_redis: Redis) -> None:
+    """As after a failover to a replica that lacks the last second."""
+    one = task()
+    with fail_after(PATIENCE):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
+            await store.create([one])
+            await store.start([one], ONE, attempts=MANY)
+            await lose_link(proxy, store)
+            private_redis.ctl("HSET", key(one), "state", "queued", "attempt", "0", "revision", "1", "runners", "")
+            waiting = gateway.changed(one.id, after=1)
+            proxy.accept()
+            record = await waiting
+            assert isinstance(record, TaskRecord)
+            assert (record.state, record.attempt, record.instance) == (TaskState.RUNNING, 1, ONE)
+            await gateway.finish([cancelled(one)])
+            assert await store.ended(ONE) == [one.id]
+
+
+async def test_a_later_run_elsewhere_stays_what_the_record_says(url: str, private_redis: Redis) -> None:
+    one = task()
+    with fail_after(PATIENCE):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as other:
+            await store.create([one])
+            await store.start([one], ONE, attempts=MANY)
+            await lose_link(proxy, store)
+            await other.start([one], TWO, attempts=MANY)
+            before = await record_of(other, one)
+            proxy.accept()
+            await until(lambda: store.statistics().connected)
+            await settled(store)
+            assert await record_of(other, one) == before
+            await other.finish([success(one, by=TWO)])
+            assert await store.ended(ONE) == [one.id]
+
+
+async def test_a_run_of_a_task_that_was_withdrawn_meanwhile_is_needed_no_more(url: str, private_redis: Redis) -> None:
+    """The start was lost with the server's data, so a submit that heard nothing from the broker could withdraw it."""
+    one = task()
+    with fail_after(PATIENCE):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
+            await store.start([one], ONE, attempts=MANY)
+            await lose_link(proxy, store)
+            private_redis.ctl("FLUSHALL")
+            await gateway.withdraw([one])
+            proxy.accept()
+            assert await store.ended(ONE) == [one.id]
+            assert await gateway.fetch([one.id]) == [Absent.UNKNOWN]
+
+
+async def test_looking_after_runs_is_tried_again_until_the_server_answers(url: str, private_redis: Redis) -> None:
+    one = task()
+    with fail_after(PATIENCE):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
+            await store.create([one])
+            await store.start([one], ONE, attempts=MANY)
+            await lose_link(proxy, store)
+            private_redis.ctl("HDEL", key(one), "runners")
+            with setting(private_redis, "maxmemory", "1"), structlog.testing.capture_logs() as logs:
+                proxy.accept()
+                await until(lambda: any("runs not looked up" in entry["event"] for entry in logs))
+            while private_redis.ctl("HGET", key(one), "runners").strip() != store.channel:
+                await checkpoint()
+            await gateway.finish([cancelled(one)])
+            assert await store.ended(ONE) == [one.id]
+
+
+async def test_one_bad_record_keeps_no_other_run_from_being_looked_after(url: str, private_redis: Redis) -> None:
+    bad, good = task(), task()
+    with fail_after(PATIENCE):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
+            await store.create([bad, good])
+            await store.start([bad, good], ONE, attempts=MANY)
+            await lose_link(proxy, store)
+            private_redis.ctl("DEL", key(bad))
+            private_redis.ctl("SET", key(bad), "text")
+            await gateway.finish([cancelled(good)])
+            proxy.accept()
+            assert await store.ended(ONE) == [good.id]
+
+
+async def test_a_link_that_is_replaced_before_the_answer_of_a_start_is_read_hides_no_ending(
+    url: str, private_redis: Redis
+) -> None:
+    one = task()
+    with fail_after(PATIENCE):
+        async with open_store(url) as store, open_store(url) as gateway:
+            assert isinstance(store, RedisStore)
+            await gateway.create([one])
+            client = store._client
+            run = client.run
+
+            async def interrupted(script: Script, commands: Sequence[Command]) -> Sequence[Reply]:
+                client.run = run  # type: ignore[method-assign]
+                replies = await run(script, commands)
+                private_redis.ctl("HDEL", key(one), "runners")  # the message that nobody heard
+                await gateway.finish([cancelled(one)])
+                client.links_opened += 1
+                store._linked()
+                await wait_all_tasks_blocked()
+                return replies
+
+            client.run = interrupted  # type: ignore[method-assign]
+            assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)]
+            assert await store.ended(ONE) == [one.id]
+
+
+async def test_a_finish_whose_link_breaks_keeps_its_run_in_mind(url: str, private_redis: Redis) -> None:
+    one = task()
+    with fail_after(PATIENCE):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
+            await store.create([one])
+            await store.start([one], ONE, attempts=MANY)
+            await lose_link(proxy, store)
+            with pytest.raises(LinkLost):
+                await store.finish([success(one)])
+            assert remembered(store) == 1
+            await gateway.finish([cancelled(one)])
+            proxy.accept()
+            assert await store.ended(ONE) == [one.id]
+            assert await once_back(lambda: store.finish([success(one)])) == [False]
+            assert remembered(store) == 0
+
+
+async def test_a_run_is_handed_back_to_a_server_that_lost_its_data(url: str, private_redis: Redis) -> None:
+    one, stranger = task(), task()
+    with fail_after(PATIENCE):
+        async with open_store(url) as store:
+            await store.create([one, stranger])
+            await store.start([one], ONE, attempts=1)
+            private_redis.ctl("FLUSHALL")
+            run = HandedBack(task_id=one.id, attempt=1, retry_at=1.7e9)
+            assert await store.hand_back([run, replace(run, task_id=stranger.id)]) == [True, True]
+            record = await record_of(store, one)
+            assert (record.state, record.attempt, record.retries) == (TaskState.QUEUED, 1, 1)
+            assert await store.fetch([stranger.id]) == [Absent.UNKNOWN]
+            assert remembered(store) == 0
+            assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, 2, 1)]
+
+
+async def test_a_run_whose_start_the_server_has_lost_can_be_handed_back(url: str, private_redis: Redis) -> None:
+    one = task()
+    with fail_after(PATIENCE):
+        async with open_store(url) as store:
+            await store.create([one])
+            await store.start([one], ONE, attempts=1)
+            private_redis.ctl("HSET", key(one), "state", "queued", "attempt", "0", "revision", "1")
+            assert await store.hand_back([HandedBack(task_id=one.id, attempt=1)]) == [True]
+            assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, 2)]
+
+
+async def test_what_is_lost_on_the_way_may_be_repeated(url: str, private_redis: Redis) -> None:
+    """The calls are carried out by a server that is frozen before it could answer, and once more by the caller."""
+    one, other = task(key="order-7"), task()
+    run = HandedBack(task_id=other.id, attempt=1, retry_at=1.7e9)
+    with fail_after(PATIENCE):
+        async with open_store(url, IMPATIENT) as store:
+            await store.create([one, other])
+            await store.start([other], ONE, attempts=1)
+            await store.report([said(other, 1)])
+            for call in (
+                lambda: store.accept([one]),
+                lambda: store.report([said(other, 1, message="more")]),
+                lambda: store.hand_back([run]),
+            ):
+                private_redis.freeze()
+                with pytest.raises(LinkLost):
+                    await call()
+                private_redis.thaw()
+                await once_back(call)
+            found = await store.fetch([one.id, other.id])
+            assert [record.revision for record in found if isinstance(record, TaskRecord)] == [2, 5]
+            record = await record_of(store, other)
+            assert (record.state, record.retries, record.retry_at) == (TaskState.QUEUED, 1, 1.7e9)
+            assert await store.start([other], ONE, attempts=1) == [Start(TaskState.RUNNING, 2, 1)]
+
+
+async def test_waiting_for_endings_does_not_poll(url: str) -> None:
+    one, told = task(), Ended()
+    with fail_after(PATIENCE):
+        async with (
+            open_store(url, StoreOptions(patience=1000.0)) as store,
+            open_store(url) as gateway,
+            create_task_group() as tg,
+        ):
+            await store.create([one])
+            await store.start([one], ONE, attempts=MANY)
+            listen(tg, store, ONE, told)
+            await wait_all_tasks_blocked()
+            before = store.statistics()
+            for _ in range(200):
+                await checkpoint()
+            await gateway.finish([cancelled(one)])
+            await until(lambda: told[ONE] == [one.id])
+            assert store.statistics() == before
+            tg.cancel_scope.cancel()
+
+
+async def test_who_ends_a_run_itself_hears_nothing_of_it_through_the_server(url: str, private_redis: Redis) -> None:
+    own, watched, raced = task(), task(reply_channel="hub:wake:gateway"), task()
+    with fail_after(PATIENCE):
+        async with open_store(url) as store, open_store(url) as other:
+            await store.create([own, watched, raced])
+            await store.start([own, raced], ONE, attempts=MANY)
+            before = publications(private_redis)
+            await store.finish([success(own)])
+            assert publications(private_redis) == before
+            await store.start([watched], ONE, attempts=MANY)
+            await store.finish([death(watched)])
+            assert publications(private_redis) == before + 2, "the gateway hears of both"
+            await other.start([raced], TWO, attempts=MANY)
+            await store.finish([success(raced)])
+            assert publications(private_redis) == before + 3, "the other instance hears of it"
+            assert await other.ended(TWO) == [raced.id]
+            for one in (own, watched, raced):
+                for name in ("channels", "runners"):
+                    assert private_redis.ctl("HGET", key(one), name).strip() == "", "nobody can hear of it any more"
+
+
+async def test_a_submit_that_was_left_behind_is_written_over_by_the_clock_of_the_server(
+    url: str, private_redis: Redis
+) -> None:
+    one = task(key="order-7")
+    again = replace(one, body=b"another", created_at=one.created_at + 1, reply_channel="hub:wake:other")
+    wrong = StoreOptions(clock=lambda: 9e9)  # a clock that is wrong lets no submit be taken for dead
+    heard: list[object] = []
+
+    async def wait() -> None:
+        heard.append(await store.changed(one.id, after=1))
+
+    with fail_after(PATIENCE):
+        async with open_store(url) as store, open_store(url, wrong) as other, create_task_group() as tg:
+            await store.create([one])
+            before = await record_of(store, one)
+            assert await other.create([again]) == [before]
+            since = int(private_redis.ctl("HGET", key(one), "pending"))
+            private_redis.ctl("HSET", key(one), "pending", str(since - 29_000))
+            assert await other.create([again]) == [before]
+            tg.start_soon(wait)
+            while private_redis.ctl("HGET", key(one), "channels").strip() != store.channel:
+                await checkpoint()
+            private_redis.ctl("HSET", key(one), "pending", str(since - 30_000))
+            assert await other.create([again]) == [None]
+            await until(lambda: bool(heard))
+            record = await record_of(store, one)
+            assert heard == [record]
+            assert (record.pending, record.digest, record.revision) == (True, again.digest, 2)
+            assert record.created_at == again.created_at
+            assert private_redis.ctl("HGET", key(one), "channels").split() == [store.channel, "hub:wake:other"]
+            assert int(private_redis.ctl("HGET", key(one), "pending")) >= since
+
+
+async def test_a_server_without_the_script_gets_the_one_that_looks_after_runs(url: str, private_redis: Redis) -> None:
+    one = task()
+    with fail_after(PATIENCE):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
+            await store.start([one], ONE, attempts=MANY)
+            await lose_link(proxy, store)
+            private_redis.ctl("SCRIPT", "FLUSH")
+            private_redis.ctl("FLUSHALL")
+            assert private_redis.ctl("SCRIPT", "EXISTS", REJOIN.sha).strip() == "0"
+            proxy.accept()
+            while await gateway.fetch([one.id]) == [Absent.UNKNOWN]:
+                await checkpoint()
