@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from math import inf
 
 import anyio
@@ -233,22 +232,6 @@ async def test_a_task_whose_deadline_has_passed_never_runs(broker: WatchedBroker
     assert log.began == ["timely"]
     assert record.state is TaskState.EXPIRED
     assert record.attempt == 0
-    assert record.outcome is not None
-    assert record.outcome.started_at is None
-
-
-async def test_a_task_whose_deadline_passes_while_the_store_is_asked_never_runs(
-    broker: WatchedBroker, store: BreakableStore
-) -> None:
-    log = Log()
-    one = due("late 1", 10)
-    store.after_start = partial(anyio.sleep, 11)
-    await submit(broker, store, one)
-    async with worker(Echo(log), broker, store, clock=anyio.current_time):
-        record = await ended(store, one)
-        await virtually(lambda: broker.acked == [one.id])
-    assert log.began == []
-    assert record.state is TaskState.EXPIRED
     assert record.outcome is not None
     assert record.outcome.started_at is None
 

@@ -147,10 +147,7 @@ class Intake:
             case TaskState.RUNNING if run.stopped is None:
                 self.tally.attempts += 1
                 run.begin(start.attempt, retries=start.retries, now=self.clock())
-                if self._is_late(run):  # by now: the store may have taken its time
-                    self._end(run, report.expired(run, instance=self.instance, now=self.clock()))
-                else:
-                    self.launch(run)
+                self.launch(run)
             case TaskState.QUEUED:
                 message = (
                     f"{start.attempt} runs of it were cut short: its instance died, or lost its store, each time. Look "
@@ -169,9 +166,6 @@ class Intake:
 
     def _late(self, task: Task) -> bool:
         return task.deadline is not None and task.deadline <= self.clock()
-
-    def _is_late(self, run: Run) -> bool:
-        return run.task.deadline is not None and run.task.deadline <= self.clock()
 
     def _end(self, run: Run, outcome: Outcome) -> None:
         self.runs.add(run)
