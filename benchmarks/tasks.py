@@ -23,6 +23,8 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
 from hub.contract import contract_of
 from hub.gateway.dispatch import Dispatch
+from hub.gateway.submit_options import SubmitOptions
+from hub.gateway.submit_options import SubmitOptions
 from hub.model.worker import Worker
 from hub.stores import open_store
 from hub.vocabulary import ModelName, new_instance_id
@@ -61,8 +63,10 @@ async def measure(broker_url: str, store_url: str, count: int, label: str) -> No
     ):
 
         async def one() -> None:
-            task = await dispatch.submit(ModelName("BenchEcho"), contract.fingerprint, body, waiting=True)
-            record = await dispatch.wait(task.id, 60)
+            task = await dispatch.submit(
+                ModelName("BenchEcho"), contract.fingerprint, body, SubmitOptions(), waiting=True
+            )
+            record = await dispatch.wait(task, 60)
             assert record.outcome is not None, record.state
             assert record.outcome.body is not None, record.outcome
 
