@@ -24,7 +24,6 @@ from hub.brokers import open_broker
 from hub.contract import contract_of
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.submit_options import SubmitOptions
-from hub.gateway.submit_options import SubmitOptions
 from hub.model.worker import Worker
 from hub.stores import open_store
 from hub.vocabulary import ModelName, new_instance_id
