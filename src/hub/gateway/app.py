@@ -59,6 +59,7 @@ def gateway_app(
         ttls: How long outcomes are kept.
         cancel_on_disconnect: Whether the task of a synchronous call whose client hangs up is cancelled.
     """
+    ttls = ttls or ResultTtls()
     metrics = GatewayMetrics(catalog, dispatch.accept, polls)
     guarded = Router(
         "/",
@@ -94,13 +95,13 @@ def gateway_app(
                     queues,
                     metrics,
                     call_wait=call_wait,
-                    ttls=ttls or ResultTtls(),
+                    ttls=ttls,
                     cancel_on_disconnect=cancel_on_disconnect,
                 )
             ),
             "body_limit": _provide(body_limit),
             "catalog": _provide(catalog),
-            "description": _provide(Description(catalog, guarded=bool(keys))),
+            "description": _provide(Description(catalog, guarded=bool(keys), ttls=ttls)),
             "dispatch": _provide(dispatch),
             "health": _provide(Health(catalog, broker, store)),
             "metrics": _provide(metrics),

@@ -10,10 +10,11 @@ import msgspec
 
 from hub.gateway.catalog import Catalog
 from hub.gateway.openapi_model import ModelDescription, describe
+from hub.gateway.submit_options import ResultTtls
 from hub.vocabulary import Fingerprint, ModelName
 
 _Objects = dict[str, msgspec.Raw]
-_Key = tuple[ModelName, Fingerprint, str]
+_Key = tuple[ModelName, Fingerprint, str, float | None]
 
 
 class _Static(msgspec.Struct, kw_only=True):
@@ -27,23 +28,27 @@ class _Static(msgspec.Struct, kw_only=True):
 
 @final
 class Description:
-    """The document, encoded again only when the set of models or one of their contracts or examples changes.
+    """The document, encoded again only when the set of models or one of their descriptions changes.
 
     Args:
         catalog: What is alive.
         guarded: Whether clients need an API key.
+        ttls: How long outcomes may be kept.
     """
 
-    def __init__(self, catalog: Catalog, *, guarded: bool) -> None:
+    def __init__(self, catalog: Catalog, *, guarded: bool, ttls: ResultTtls) -> None:
         self._catalog = catalog
-        self._static = _static(guarded=guarded)
+        self._static = _static(guarded=guarded, ttls=ttls)
         self._parts: dict[_Key, ModelDescription] = {}
         self._key: tuple[_Key, ...] | None = None
         self._encoded = ("", b"")
 
     def current(self) -> tuple[str, bytes]:
         """The ETag and the document."""
-        served = {(model.name, model.fingerprint, model.known.example): model for model in self._catalog.served}
+        served = {
+            (model.name, model.fingerprint, model.known.example, model.known.terms.max_timeout): model
+            for model in self._catalog.served
+        }
         key = tuple(served)
         if key != self._key:
             self._parts = {key: self._parts.get(key) or describe(model) for key, model in served.items()}
@@ -69,9 +74,12 @@ class Description:
         )
 
 
-def _static(*, guarded: bool) -> _Static:
+def _static(*, guarded: bool, ttls: ResultTtls) -> _Static:
     source = (files("hub.gateway") / "openapi_static.json").read_bytes()
     static = msgspec.json.decode(source, type=_Static)
+    result_ttl = msgspec.json.decode(static.components["parameters"]["HubResultTtl"])
+    result_ttl["schema"] = {"type": "number", "minimum": ttls.least, "maximum": ttls.most, "default": ttls.default}
+    static.components["parameters"]["HubResultTtl"] = msgspec.Raw(msgspec.json.encode(result_ttl))
     if guarded:
         schemes = {
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,15 @@ _PROBLEMS: Final = {
     "503": "Busy",
     "default": "Problem",
 }
-_BATCH_PARAMETERS: Final = ("HubTimeout", "HubResultTtl", "IdempotencyKeyOfLines")
+_PARAMETERS: Final = ("Prefer", "HubTimeout", "HubResultTtl", "IdempotencyKey", "Traceparent", "Tracestate")
+_BATCH_PARAMETERS: Final = ("HubTimeout", "HubResultTtl", "IdempotencyKeyOfLines", "Traceparent", "Tracestate")
+_REPLY_HEADERS: Final = {
+    "Hub-Task": "HubTask",
+    "Hub-Expires-At": "HubExpiresAt",
+    "Idempotent-Replayed": "IdempotentReplayed",
+    "Preference-Applied": "PreferenceApplied",
+}
+_TASK_HEADERS: Final = {"Location": "Location", "Idempotent-Replayed": "IdempotentReplayed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +43,8 @@ def describe(model: ServedModel) -> ModelDescription:
     """The description of one model; component names start with its name, so that no two models clash."""
     name, contract = model.name, model.known.contract
     schemas = model.codec.schemas(name_prefix=f"{name}.", ref_prefix="#/components/schemas/")
-    reply = _responses(f"The response message, `{contract.response}`.", schemas.response, {"Hub-Task": "HubTask"})
-    waited = _json_response("Waited for with `Prefer: wait`: the task with its outcome.", "Task")
+    reply = _responses(f"The response message, `{contract.response}`.", schemas.response, _REPLY_HEADERS)
+    waited = _json_response("Waited for with `Prefer: wait`: the task with its outcome.", "Task", "Preference-Applied")
     accepted = _json_response("Accepted: the task has an id and will end in an outcome.", "Accepted")
     return ModelDescription(
         tag=_raw({"name": name, "description": f"`{contract.request}` → `{contract.response}`"}),
@@ -45,9 +54,12 @@ def describe(model: ServedModel) -> ModelDescription:
                     "post": {
                         **_operation(model, "call", f"Call {name} and wait for its response", schemas.request),
                         "description": "The reply is the response message itself. When it is not ready in time the "
-                        "reply is a 504 that names the task, which goes on.",
+                        "reply is a 504 `call_timeout` that names the task, which goes on. When the task ends without a "
+                        "response the reply is a 502 `task_failed` (failed or dead), a 504 `task_expired` or a 409 "
+                        "`task_cancelled`. To hang up cancels the task, unless it has an `Idempotency-Key`.",
                         "responses": {
                             "200": reply,
+                            "409": {"$ref": "#/components/responses/CallConflict"},
                             "502": {"$ref": "#/components/responses/TaskProblem"},
                             "504": {"$ref": "#/components/responses/TaskProblem"},
                             **_problems(),
@@ -61,7 +73,12 @@ def describe(model: ServedModel) -> ModelDescription:
                         **_operation(model, "submit", f"Give {name} a task", schemas.request),
                         "description": "Answers as soon as the task is safe on the queue, or with "
                         "`Prefer: wait=N` when it has ended.",
-                        "responses": {"200": waited, "202": accepted, **_problems()},
+                        "responses": {
+                            "200": waited,
+                            "202": accepted,
+                            "409": {"$ref": "#/components/responses/Conflict"},
+                            **_problems(),
+                        },
                     }
                 }
             ),
@@ -77,7 +94,7 @@ def _operation(model: ServedModel, verb: str, summary: str, request: object) -> 
         "tags": [model.name],
         "operationId": f"{verb}_{model.name}",
         "summary": summary,
-        "parameters": [{"$ref": "#/components/parameters/Prefer"}],
+        "parameters": _parameters(model, _PARAMETERS),
         "requestBody": {"required": True, "content": {JSON: document, PROTOBUF: {"schema": _BINARY}}},
     }
 
@@ -91,7 +108,7 @@ def _batch(model: ServedModel) -> dict[str, object]:
         "description": f"One `{model.known.contract.request}` as JSON in each line, of any number of lines. Each is "
         "answered with one line, in the same order and while the batch still arrives: read while you write. A line that is "
         "refused does not disturb the others, so the status is 200 whatever becomes of the lines.",
-        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in _BATCH_PARAMETERS],
+        "parameters": _parameters(model, _BATCH_PARAMETERS),
         "requestBody": {
             "required": True,
             "content": {NDJSON: {"schema": {"type": "string"}, "example": f"{example}\n{example}\n"}},
@@ -100,20 +117,37 @@ def _batch(model: ServedModel) -> dict[str, object]:
     }
 
 
-def _responses(description: str, schema: object, headers: dict[str, str]) -> dict[str, object]:
+def _responses(description: str, schema: object, headers: Mapping[str, str]) -> dict[str, object]:
     return {
         "description": description,
-        "headers": {name: {"$ref": f"#/components/headers/{component}"} for name, component in headers.items()},
+        "headers": _headers(headers),
         "content": {JSON: {"schema": schema}, PROTOBUF: {"schema": _BINARY}},
     }
 
 
-def _json_response(description: str, schema: str) -> dict[str, object]:
+def _json_response(description: str, schema: str, *more_headers: str) -> dict[str, object]:
     return {
         "description": description,
-        "headers": {"Location": {"$ref": "#/components/headers/Location"}},
+        "headers": _headers({**_TASK_HEADERS, **{name: _REPLY_HEADERS[name] for name in more_headers}}),
         "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
     }
+
+
+def _parameters(model: ServedModel, components: Sequence[str]) -> list[object]:
+    longest = model.known.terms.max_timeout
+    own: dict[str, object] = {}
+    if longest is not None:
+        own["HubTimeout"] = {
+            "name": "Hub-Timeout",
+            "in": "header",
+            "description": f"Seconds from accepting a task to its deadline; {model.name} gives {longest:g} at most.",
+            "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": longest},
+        }
+    return [own.get(component, {"$ref": f"#/components/parameters/{component}"}) for component in components]
+
+
+def _headers(components: Mapping[str, str]) -> dict[str, object]:
+    return {name: {"$ref": f"#/components/headers/{component}"} for name, component in components.items()}
 
 
 def _problems() -> dict[str, object]:

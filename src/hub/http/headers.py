@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Final
 
 MAX_WAIT: Final = 60.0
 """Seconds that one request may wait at most: proxies commonly cut idle connections after a minute."""
 
-_SECONDS: Final = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
+_SECONDS: Final = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
 def prefer_wait(prefer: str | None) -> float | None:
@@ -26,10 +27,10 @@ def prefer_wait(prefer: str | None) -> float | None:
 
 
 def positive_seconds(text: str) -> float | None:
-    """A duration such as `30` or `2.5`, in seconds; `None` if `text` is no decimal number above 0."""
+    """A duration such as `30` or `2.5`, in seconds; `None` if `text` is no number above 0 as JSON writes them."""
     text = text.strip()
     seconds = float(text) if _SECONDS.fullmatch(text) else 0.0
-    return seconds or None
+    return seconds if 0 < seconds < inf else None
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:
