@@ -136,6 +136,33 @@ async def test_runs_whose_records_the_server_has_lost_are_known_again_once_the_l
             assert told == [one.id, plain.id]
 
 
+@pytest.mark.parametrize("linked", [False, True], ids=["over a lost link", "when it is handed back"])
+async def test_a_run_that_was_not_the_first_is_the_only_one_that_counts_when_the_data_are_lost(
+    url: str, private_redis: Redis, linked: bool
+) -> None:
+    """The server does not know any more which of the earlier runs were handed back, so none of them counts."""
+    one = task()
+    with fail_after(PATIENCE):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as other:
+            await store.create([one])
+            for attempt in (1, 2, 3):
+                await store.start([one], ONE, attempts=1)
+                await store.hand_back([HandedBack(task_id=one.id, attempt=attempt)])
+            assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, 4)]
+            if linked:
+                private_redis.ctl("FLUSHALL")
+                assert await store.hand_back([HandedBack(task_id=one.id, attempt=4)]) == [True]
+                assert await other.start([one], TWO, attempts=1) == [Start(TaskState.RUNNING, 5)]
+            else:
+                await lose_link(proxy, store)
+                private_redis.ctl("FLUSHALL")
+                proxy.accept()
+                while await other.fetch([one.id]) == [Absent.UNKNOWN]:
+                    await checkpoint()
+                assert await other.start([one], TWO, attempts=1) == [Start(TaskState.QUEUED, 4)]
+                assert await other.start([one], TWO, attempts=2) == [Start(TaskState.RUNNING, 5)]
+
+
 async def test_a_start_that_the_server_has_lost_is_made_good(url: str, private_redis: Redis) -> None:
     """As after a failover to a replica that lacks the last second."""
     one = task()
@@ -280,10 +307,11 @@ async def test_a_run_whose_start_the_server_has_lost_can_be_handed_back(url: str
     with fail_after(PATIENCE):
         async with open_store(url) as store:
             await store.create([one])
-            await store.start([one], ONE, attempts=1)
+            for _ in range(3):
+                await store.start([one], ONE, attempts=MANY)
             private_redis.ctl("HSET", key(one), "state", "queued", "attempt", "0", "revision", "1")
-            assert await store.hand_back([HandedBack(task_id=one.id, attempt=1)]) == [True]
-            assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, 2)]
+            assert await store.hand_back([HandedBack(task_id=one.id, attempt=3)]) == [True]
+            assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, 4)]
 
 
 async def test_what_is_lost_on_the_way_may_be_repeated(url: str, private_redis: Redis) -> None:
@@ -385,6 +413,28 @@ async def test_a_submit_that_was_left_behind_is_written_over_by_the_clock_of_the
             assert record.created_at == again.created_at
             assert private_redis.ctl("HGET", key(one), "channels").split() == [store.channel, "hub:wake:other"]
             assert int(private_redis.ctl("HGET", key(one), "pending")) >= since
+
+
+@pytest.mark.parametrize("touch", ["started", "handed back", "ended", "accepted", "revived"])
+async def test_only_what_is_pending_is_written_over(url: str, private_redis: Redis, touch: str) -> None:
+    one = task(key="order-7")
+    with fail_after(PATIENCE):
+        async with open_store(url) as store:
+            await store.create([one])
+            private_redis.ctl("HSET", key(one), "pending", "1")
+            match touch:
+                case "accepted":
+                    await store.accept([one])
+                case "started" | "handed back":
+                    await store.start([one], ONE, attempts=1)
+                    if touch == "handed back":
+                        await store.hand_back([HandedBack(task_id=one.id, attempt=1)])
+                case _:
+                    await store.finish([death(one)])
+                    if touch == "revived":
+                        await store.revive([one])
+            before = await record_of(store, one)
+            assert await store.create([replace(one, created_at=2e9)]) == [before]
 
 
 async def test_a_server_without_the_script_gets_the_one_that_looks_after_runs(url: str, private_redis: Redis) -> None:

@@ -14,14 +14,14 @@ from anyio import create_task_group, fail_after, to_thread
 from anyio.lowlevel import checkpoint
 
 from hub.errors import ConfigurationError, LinkLost, Undecodable
-from hub.ports import Absent, Start
+from hub.ports import Absent, HandedBack, Start
 from hub.stores import StoreOptions, open_store
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import Task, TaskRecord
 from hub.testing.proxy import FaultProxy
 from hub.vocabulary import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import MANY, ONE, PATIENCE, T, record_of, success, task, until
+from tests.stores.stage import MANY, ONE, PATIENCE, T, death, record_of, said, success, task, until
 from tests.stores.test_waiting import Heard, hear, until_waiting
 from tests.support.redis import Redis
 
@@ -202,6 +202,18 @@ async def test_keys_expire_by_themselves(url: str, private_redis: Redis) -> None
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             await store.start([one], ONE, attempts=MANY)
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
+            for call in (
+                lambda: store.report([said(one, 1)]),
+                lambda: store.hand_back([HandedBack(task_id=one.id, attempt=1)]),
+                lambda: store.start([one], ONE, attempts=MANY),
+            ):
+                private_redis.ctl("PEXPIRE", key(one), "600000")
+                await call()
+                assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
+            await store.finish([death(one)])
+            assert lifetimes() == pytest.approx([3600, 3600 + TOMBSTONE_TTL], abs=30)
+            await store.revive([one])
+            assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             await store.finish([success(one)])
             assert lifetimes() == pytest.approx([3600, 3600 + TOMBSTONE_TTL], abs=30)
             await store.withdraw([other := task()])
@@ -236,6 +248,29 @@ async def test_something_else_under_a_key_is_undecodable(
                 with pytest.raises(Undecodable, match=reason):
                     await call()
             assert (await record_of(store, fine)).state is TaskState.QUEUED
+
+
+async def test_nothing_is_done_to_what_is_no_record(url: str, private_redis: Redis) -> None:
+    """Each call says so, after it has done its work on the other tasks of the group."""
+    one, fine = task(), task()
+    private_redis.ctl("SET", key(one), "text")
+    with fail_after(PATIENCE):
+        async with open_store(url) as store:
+            for call in (
+                lambda: store.accept([one, fine]),
+                lambda: store.start([one, fine], ONE, attempts=MANY),
+                lambda: store.report([said(one, 1), said(fine, 1)]),
+                lambda: store.hand_back([HandedBack(task_id=of.id, attempt=1) for of in (one, fine)]),
+                lambda: store.finish([death(one), death(fine)]),
+                lambda: store.revive([one, fine]),
+            ):
+                with pytest.raises(Undecodable, match="WRONGTYPE"):
+                    await call()
+            assert (await record_of(store, fine)).revision == 7
+            with pytest.raises(Undecodable, match="WRONGTYPE"):
+                await store.withdraw([one, fine])
+            assert await store.fetch([fine.id]) == [Absent.UNKNOWN]
+    assert private_redis.ctl("GET", key(one)).strip() == "text"
 
 
 async def test_one_bad_record_wakes_no_other_waiting_call_with_an_error(url: str, private_redis: Redis) -> None:

@@ -135,7 +135,8 @@ class MemoryRecords:
                 pending=False,
                 **kept.raised(now),
             )
-            self._keep(_Kept(waiting, kept.ttl, kept.handed_back + 1), now)
+            handed_back = kept.handed_back + max(1, run.attempt - record.attempt)
+            self._keep(_Kept(waiting, kept.ttl, handed_back), now)
         return True
 
     def report(self, report: ProgressReport, now: float) -> None:

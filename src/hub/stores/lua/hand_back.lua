@@ -21,7 +21,7 @@ for i = 1, #KEYS, 2 do
   else
     local revision = fields[2] + 1
     redis.call('HSET', record, 'state', 'queued', 'revision', revision, 'attempt', attempt, 'updated_at', now)
-    redis.call('HINCRBY', record, 'handed_back', 1)
+    redis.call('HINCRBY', record, 'handed_back', math.max(1, attempt - present)) -- with those that the server has missed
     redis.call('HDEL', record, 'progress', 'pending', 'retry_at', 'revived')
     if retry_at ~= '' then
       redis.call('HSET', record, 'retry_at', retry_at)

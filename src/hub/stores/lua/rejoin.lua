@@ -20,7 +20,11 @@ for i = 1, #KEYS, 2 do
       describe(record, model, fingerprint, created_at, deadline, ttl, digest)
       redis.call('HSET', record, 'channels', channel)
     end
-    if (tonumber(fields[3]) or 0) < tonumber(attempt) then
+    local missed = tonumber(attempt) - (tonumber(fields[3]) or 0)
+    if missed > 0 then
+      if missed > 1 then -- of the runs in between nobody knows the end, so they do not count against the attempts
+        redis.call('HINCRBY', record, 'handed_back', missed - 1)
+      end
       local revision = (fields[2] or 1) + 1
       redis.call('HSET', record, 'state', 'running', 'revision', revision, 'attempt', attempt, 'instance', instance,
         'updated_at', now)
