@@ -6,7 +6,7 @@ import itertools
 import random
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, final
 
 from anyio import fail_after, sleep
@@ -26,7 +26,9 @@ LONG_POLL: Final = 20
 PAUSE: Final = 0.2
 """Seconds before a request that broke is sent again, to the other gateway."""
 
-CONNECTIONS: Final = 256
+POOLS: Final = 8
+CONNECTIONS: Final = 32
+"""In each pool. A request looks at every connection of its pool, so one large pool would be most of the client's work."""
 
 _TRY_AGAIN: Final = frozenset({429, 503})
 _UNKNOWN: Final = frozenset({404, 410})
@@ -36,14 +38,14 @@ _UNKNOWN: Final = frozenset({404, 410})
 class Client:
     """Talks to several gateways in turn and writes what they say into a ledger."""
 
-    def __init__(self, http: AsyncClient, gateways: Sequence[str], ledger: Ledger) -> None:
-        self._http = http
+    def __init__(self, pools: Sequence[AsyncClient], gateways: Sequence[str], ledger: Ledger) -> None:
+        self._pools = itertools.cycle(pools)
         self._gateways = itertools.cycle(gateways)
         self._ledger = ledger
         self._draw = random.Random()
 
-    async def submit(self, job: Job) -> Entry:
-        """Returns once the task is accepted."""
+    async def submit(self, job: Job, *, patient: bool = True) -> Entry:
+        """Returns once the task is accepted; asks over and over unless it is `patient`, as `Retry-After` says."""
         entry = Entry(job=job)
         self._ledger.entries.append(entry)
         headers = {"Idempotency-Key": job.key}
@@ -51,7 +53,12 @@ class Client:
             headers["Hub-Timeout"] = f"{job.timeout}"
         for number in range(2 if job.repeated else 1):
             reply = await self._ask(
-                "POST", f"/v1/models/{MODEL}/tasks", {202}, headers=headers, json={"messages": job.message}
+                "POST",
+                f"/v1/models/{MODEL}/tasks",
+                {202},
+                headers=headers,
+                json={"messages": job.message},
+                patient=patient,
             )
             entry.accepted(reply.json()["id"], time.time())
             if number == 0:
@@ -96,6 +103,7 @@ class Client:
         wanted: set[int],
         *,
         wait: float = 0.0,
+        patient: bool = True,
         headers: Mapping[str, str] | None = None,
         json: object = None,
     ) -> Response:
@@ -104,7 +112,8 @@ class Client:
             pause = PAUSE
             try:
                 with fail_after(wait + PATIENCE):
-                    reply = await self._http.request(method, next(self._gateways) + path, headers=headers, json=json)
+                    url = next(self._gateways) + path
+                    reply = await next(self._pools).request(method, url, headers=headers, json=json)
             except (TransportError, TimeoutError) as error:
                 _count(self._ledger.broken, type(error).__name__)
             else:
@@ -112,7 +121,7 @@ class Client:
                     return reply
                 if reply.status_code in _TRY_AGAIN and "retry-after" in reply.headers:
                     _count(self._ledger.refused, f"{reply.status_code} {reply.json().get('code')}")
-                    pause = float(reply.headers["retry-after"])
+                    pause = float(reply.headers["retry-after"]) if patient else PAUSE
                 else:
                     self._ledger.surprises.append(f"{method} {path}: {reply.status_code} {reply.text[:500]}")
             await sleep(pause * self._draw.uniform(1.0, 1.5))
@@ -120,8 +129,9 @@ class Client:
 
 @asynccontextmanager
 async def open_chaos_client(gateways: Sequence[str], ledger: Ledger) -> AsyncGenerator[Client]:
-    async with open_client(connections=CONNECTIONS) as http:
-        yield Client(http, gateways, ledger)
+    async with AsyncExitStack() as stack:
+        pools = [await stack.enter_async_context(open_client(connections=CONNECTIONS)) for _ in range(POOLS)]
+        yield Client(pools, gateways, ledger)
 
 
 def _count(counts: dict[str, int], what: str) -> None:
