@@ -56,12 +56,8 @@ async def until_ready(broker: AmqpBroker, queue: ModelName, ready: int) -> None:
 
 
 async def kill(server: RabbitMQ) -> None:
-    """kill -9, once the node has written down which queues it has.
-
-    RabbitMQ's raft library keeps the names of quorum queues in a table that it flushes some seconds late. A node that
-    is killed before that comes back with a queue that never elects a leader (seen with 3.10.8 and one node).
-    """
-    await to_thread.run_sync(server.ctl, "eval", "[dets:sync(Table) || Table <- dets:all()].")
+    """kill -9, once the node has written down which queues it has."""
+    await to_thread.run_sync(server.flush)
     server.kill()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from anyio.from_thread import start_blocking_portal
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.amqp import AmqpAddress, AmqpOptions, connect
+from hub.amqp import AmqpAddress, AmqpOptions, Message, Route, connect
 from hub.brokers import BrokerOptions, open_broker
 from hub.brokers.memory import MemoryBroker
 from hub.ports import Broker, Consumer, Delivery, Publication
@@ -36,6 +36,10 @@ class Stage(Protocol):
         """While the block runs, the server cannot be reached, and the link is broken."""
         ...
 
+    async def delete(self, broker: Broker, queue: str) -> None:
+        """Somebody deletes a queue."""
+        ...
+
     def clear(self) -> None:
         """Deletes the queues that a test has made."""
         ...
@@ -52,6 +56,12 @@ class MemoryStage(Stage):
         assert isinstance(broker, MemoryBroker)
         with broker.outage():
             yield
+
+    @override
+    async def delete(self, broker: Broker, queue: str) -> None:
+        assert isinstance(broker, MemoryBroker)
+        await checkpoint()
+        broker.delete(queue)
 
     @override
     def clear(self) -> None:
@@ -84,13 +94,37 @@ class RabbitStage(Stage):
     @override
     @asynccontextmanager
     async def outage(self, broker: Broker) -> AsyncGenerator[None]:
-        proxy = self._proxies[id(broker)]
+        proxy = self.proxy(broker)
         proxy.refuse()
         proxy.cut()
         try:
             yield
         finally:
             proxy.accept()
+
+    def at(self, url: str) -> RabbitStage:
+        """A stage for the same adapter at another server."""
+        return RabbitStage(url, self._adapter)
+
+    async def declare(self, queue: str, arguments: Mapping[str, str | int]) -> None:
+        """Somebody declares a queue of another kind than ours."""
+        async with connect(self._parts.geturl()) as connection, connection.channel() as channel:
+            await channel.declare_queue(queue, arguments)
+
+    async def publish(self, queue: str, body: bytes) -> None:
+        """Somebody publishes a message of any size."""
+        publication = Message(route=Route(routing_key=queue), body=body, message_id="", timestamp=0)
+        async with connect(self._parts.geturl(), AmqpOptions(body_limit=2**40)) as connection:
+            async with connection.publisher() as publisher:
+                assert list(await publisher.publish([publication])) == [None]
+
+    def proxy(self, broker: Broker) -> FaultProxy:
+        """What stands between a broker that was opened here and the server."""
+        return self._proxies[id(broker)]
+
+    @override
+    async def delete(self, broker: Broker, queue: str) -> None:
+        await _delete(self._parts.geturl(), [queue])
 
     @override
     def clear(self) -> None:

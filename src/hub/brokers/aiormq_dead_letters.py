@@ -18,8 +18,12 @@ from hub.vocabulary import ModelName, dead_letter_queue
 
 LARGEST_PREFETCH: Final = 0xFFFF
 
-QUIET: Final = 1.0
-"""Seconds without a letter after which no more are waited for: somebody else holds those that were counted."""
+QUIET: Final = 5.0
+"""Seconds without a letter after which no more are waited for: somebody else took those that were counted. As long as a
+large letter may take on a slow link."""
+
+RETURN: Final = 1.0
+"""Seconds that a queue has to show again what was given back. It takes milliseconds, unless somebody else has it by then."""
 
 
 @asynccontextmanager
@@ -50,7 +54,7 @@ async def hold(session: AiormqSession, queue: ModelName, *, limit: int) -> Async
     kept = consumer.unsettled
     await consumer.commit()
     if kept:
-        with move_on_after(QUIET):
+        with move_on_after(RETURN):
             while await _count(session, dead) < kept:  # whoever asks next is to find them
                 pass
 

@@ -23,8 +23,12 @@ LARGEST_BODY: Final = 512 * 1024 * 1024
 """Bytes that RabbitMQ lets a message have at most, however it is set. A letter may be dead because it was too large for
 its model's instances; to refuse it here as well would be the end of it."""
 
-QUIET: Final = 1.0
-"""Seconds without a letter after which no more are waited for: somebody else holds those that were counted."""
+QUIET: Final = 5.0
+"""Seconds without a letter after which no more are waited for: somebody else took those that were counted. As long as a
+large letter may take on a slow link."""
+
+RETURN: Final = 1.0
+"""Seconds that a queue has to show again what was given back. It takes milliseconds, unless somebody else has it by then."""
 
 
 @asynccontextmanager
@@ -56,7 +60,7 @@ async def hold(connection: Connection, queue: ModelName, *, limit: int) -> Async
             await channel.commit()
             kept = subscription.unsettled
     if kept:
-        with move_on_after(QUIET):
+        with move_on_after(RETURN):
             await _until_back(connection, dead, kept)
 
 

@@ -39,6 +39,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         self._queues: dict[str, MemoryQueue] = {}
         self._consumers: set[MemoryConsumer] = set()
         self._looks: set[MemoryConsumer] = set()  # at dead letters
+        self._deleted: dict[str, MemoryQueue] = {}
         self._publishing = 0
         self._reconnects = 0
         self._outage_over: Event | None = None
@@ -108,7 +109,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
         await checkpoint()
         self._reach()
-        return {name: _depth(queue) if (queue := self._queue(name)) is not None else None for name in queues}
+        return {name: self._depth(name) for name in queues}
 
     @override
     def statistics(self) -> BrokerStatistics:
@@ -135,6 +136,20 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
             self._reconnects += 1
             over.set()
 
+    def delete(self, queue: str) -> None:
+        """A fault injector: somebody deletes a queue, or a queue of dead letters, with the messages in it.
+
+        Its consumers lose their links. Messages that wait for their time are in another place, and arrive if the queue is
+        declared again.
+        """
+        deleted = self._queues.pop(queue, None)
+        if deleted is None:
+            return
+        self._deleted[queue] = deleted
+        for consumer in self._consumers | self._looks:
+            if consumer.queue is deleted:
+                consumer.abandon("the broker cancelled the consumer: its queue was deleted")
+
     def _reach(self) -> None:
         if self._outage_over is not None:
             raise LinkLost("memory://", "the broker is out of reach")
@@ -151,21 +166,33 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
             queue.release(current_time())
         return queue
 
+    def _depth(self, name: ModelName) -> QueueDepth | None:
+        queue, dead = self._queue(name), self._queue(dead_letter_queue(name))
+        if queue is None:
+            return None
+        return QueueDepth(ready=queue.ready, consumers=queue.consumers, dead=dead.ready if dead is not None else 0)
+
     def _declare(self, name: ModelName) -> None:
-        if name in self._queues:
-            if self._queues[name].dead is None:
-                raise ConfigurationError(f"queue {name!r} is a dead-letter queue already; give the model another name")
-            return
-        dead_name = dead_letter_queue(name)
-        if dead_name in self._queues:
+        queue, dead = self._queues.get(name), self._queues.get(dead_letter_queue(name))
+        if queue is not None and queue.dead is None:
+            raise ConfigurationError(f"queue {name!r} is a dead-letter queue already; give the model another name")
+        if dead is not None and dead.dead is not None:
             raise ConfigurationError(
-                f"queue {dead_name!r} belongs to a model, so {name!r} cannot have its dead letters"
+                f"queue {dead.name!r} belongs to a model, so {name!r} cannot have its dead letters"
             )
-        max_length = self._options.max_length or MAX_LENGTH
-        limit = self._options.delivery_limit
-        dead = MemoryQueue(dead_name, max_length=MAX_LENGTH, delivery_limit=limit)
-        self._queues[dead_name] = dead
-        self._queues[name] = MemoryQueue(name, max_length=max_length, delivery_limit=limit, dead=dead)
+        if dead is None:
+            dead = self._create(dead_letter_queue(name), MAX_LENGTH)
+        if queue is None:
+            queue = self._create(name, self._options.max_length or MAX_LENGTH)
+        queue.dead = dead
+
+    def _create(self, name: str, max_length: int) -> MemoryQueue:
+        queue = MemoryQueue(name, max_length=max_length, delivery_limit=self._options.delivery_limit)
+        deleted = self._deleted.pop(name, None)
+        if deleted is not None:
+            queue.inherit(deleted)
+        self._queues[name] = queue
+        return queue
 
     def _publish(self, publication: Publication) -> PublishRefused | None:
         queue = self._queue(publication.queue)
@@ -176,9 +203,3 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         else:
             taken = queue.publish(publication)
         return None if taken else QueueFull(publication.queue, "it is at its maximum length")
-
-
-def _depth(queue: MemoryQueue) -> QueueDepth:
-    return QueueDepth(
-        ready=queue.ready, consumers=queue.consumers, dead=queue.dead.ready if queue.dead is not None else 0
-    )

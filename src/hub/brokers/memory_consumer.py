@@ -32,6 +32,10 @@ class MemoryConsumer(Consumer, Outlet):
         queue.attach(self)
 
     @property
+    def queue(self) -> MemoryQueue:
+        return self._queue
+
+    @property
     def unsettled(self) -> int:
         return len(self._unsettled)
 
@@ -109,6 +113,14 @@ class MemoryConsumer(Consumer, Outlet):
         """Breaks the link: everything unsettled goes back, and `receive` raises `LinkLost`."""
         self._lost = self._lost or reason
         self.close()
+        self._wake()
+
+    def abandon(self, reason: str) -> None:
+        """Breaks the link because the queue is gone, with everything unsettled."""
+        self._lost = self._lost or reason
+        self._unsettled.clear()
+        self._inbox.clear()
+        self.detach()
         self._wake()
 
     def close(self) -> None:

@@ -108,6 +108,11 @@ class MemoryQueue:
                 outlet.look_again()
         return True
 
+    def inherit(self, deleted: MemoryQueue) -> None:
+        """Takes over what a deleted queue of the same name has kept for later."""
+        self._delayed, deleted._delayed = deleted._delayed, []
+        self._delays = deleted._delays
+
     def release(self, now: float) -> None:
         """Lets go what is due. Nobody is left to be told that the queue is full, so it takes all of them."""
         if self.next_due > now:
