@@ -13,12 +13,13 @@ from hub.errors import HubError, LinkLost, QueueFull
 from hub.gateway.accepted import Accepted
 from hub.gateway.catalog import Catalog, ServedModel
 from hub.gateway.dispatch import Dispatch
-from hub.gateway.errors import AlreadyEnded, HungUp, ModelNotAlive
+from hub.gateway.errors import HungUp, ModelNotAlive
 from hub.gateway.hanging_up import while_connected
 from hub.gateway.metrics import GatewayMetrics
 from hub.gateway.negotiation import JSON, HttpRequest, body_type
 from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls, SubmitOptions
+from hub.gateway.task_errors import AlreadyEnded
 from hub.http.headers import MAX_WAIT
 from hub.task import TaskRecord
 
@@ -125,11 +126,12 @@ class Admission:
             return await self.outcome(task, seconds)
         try:
             return await while_connected(request.receive, partial(self.outcome, task, seconds))
-        except HungUp:
-            _log.info("the caller has hung up", task=task.id, model=task.model)
-            with suppress(AlreadyEnded):
-                await self._dispatch.cancel(task.id)
-            raise
+        except HungUp as gone:
+            hung_up = gone
+        _log.info("the caller has hung up", task=task.id, model=task.model)
+        with suppress(AlreadyEnded):
+            await self._dispatch.cancel(task.id)
+        raise hung_up
 
     async def _submit(self, model: ServedModel, body: bytes, options: SubmitOptions, *, waiting: bool) -> Accepted:
         try:

@@ -13,7 +13,6 @@ from hub.gateway import http_batches, http_models, http_pages, http_submit, http
 from hub.gateway.admission import Admission
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
-from hub.gateway.errors import TaskError
 from hub.gateway.health import Health
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.metrics import GatewayMetrics
@@ -21,6 +20,7 @@ from hub.gateway.openapi import Description
 from hub.gateway.overview import Overview
 from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls
+from hub.gateway.task_errors import TaskError
 from hub.http.guard import require_credential
 from hub.http.problems import (
     EXCEPTION_HANDLERS,  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias

@@ -13,11 +13,12 @@ from typing_extensions import override
 from hub.errors import LinkLost
 from hub.gateway.acceptance import Acceptance
 from hub.gateway.accepted import Accepted
-from hub.gateway.errors import AlreadyEnded, IdempotencyConflict, SubmitUnderWay, TaskGone, UnknownTask
+from hub.gateway.errors import IdempotencyConflict, SubmitUnderWay
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.run_times import RunTimes
 from hub.gateway.spans import publish_span
 from hub.gateway.submit_options import SubmitOptions
+from hub.gateway.task_errors import AlreadyEnded, TaskGone, UnknownTask
 from hub.gateway.verdicts import cancelled, expired, late_at
 from hub.grouping import Grouped
 from hub.ports import Absent, Broker, ResultStore

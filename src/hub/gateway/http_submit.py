@@ -10,10 +10,10 @@ from hub.gateway.accepted import Accepted
 from hub.gateway.admission import Admission
 from hub.gateway.bodies import AcceptedBody
 from hub.gateway.catalog import Catalog
-from hub.gateway.errors import CallTimeout
 from hub.gateway.http_tasks import message_reply, task_body
 from hub.gateway.negotiation import HttpRequest, reply_type
 from hub.gateway.replies import NO_STORE, json_reply
+from hub.gateway.task_errors import CallTimeout
 from hub.http.headers import prefer_wait
 
 

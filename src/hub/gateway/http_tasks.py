@@ -15,11 +15,11 @@ from hub.gateway.bodies import TaskBody, moment
 from hub.gateway.catalog import Catalog
 from hub.gateway.codec import Codec
 from hub.gateway.dispatch import Dispatch
-from hub.gateway.errors import ContractMissing, NotFinished, TaskCancelled, TaskExpired, TaskFailed
 from hub.gateway.http_events import event_reply, wants_events
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.negotiation import JSON, PROTOBUF, HttpRequest, reply_type, wait_parameter
 from hub.gateway.replies import NO_STORE, json_reply
+from hub.gateway.task_errors import ContractMissing, NotFinished, TaskCancelled, TaskExpired, TaskFailed
 from hub.http.headers import etag_matches
 from hub.task import TaskRecord
 from hub.vocabulary import TaskState

@@ -11,10 +11,10 @@ from anyio import sleep_forever
 from hub.errors import LinkLost
 from hub.gateway.bodies import TaskBody
 from hub.gateway.dispatch import Dispatch
-from hub.gateway.errors import TaskGone, UnknownTask
 from hub.gateway.live_reply import RequestBody, Write
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.sse import comment, event, retry
+from hub.gateway.task_errors import TaskGone, UnknownTask
 from hub.http.problems import members_of
 from hub.supervision import Backoff
 from hub.task import TaskRecord
