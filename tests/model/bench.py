@@ -291,6 +291,8 @@ class WatchedBroker(Broker):
         self.refuse_letters = False
         self.early: list[TaskId] = []
         self.acked: list[TaskId] = []
+        self.requeued: list[TaskId] = []
+        self.rejected: list[TaskId] = []
 
     @override
     async def declare(self, queue: ModelName) -> None:
@@ -345,11 +347,14 @@ class WatchedConsumer(Consumer):
 
     @override
     def requeue(self, deliveries: Iterable[Delivery]) -> None:
+        deliveries = list(deliveries)
+        self._broker.requeued += [TaskId(delivery.message_id) for delivery in deliveries]
         self._inner.requeue(deliveries)
 
     @override
     def reject(self, deliveries: Iterable[Delivery], *, requeue: bool) -> None:
         deliveries = list(deliveries)
+        self._broker.rejected += [TaskId(delivery.message_id) for delivery in deliveries]
         if not requeue:
             self._check(deliveries)
         self._inner.reject(deliveries, requeue=requeue)

@@ -87,6 +87,7 @@ async def test_what_does_not_finish_in_time_goes_back_to_the_queue(
         assert anyio.current_time() - began == pytest.approx(5, abs=0.1)
         assert working.statistics().requeued == 1
         assert broker.acked == []
+        assert (broker.requeued, broker.rejected) == ([one.id], [])  # brokers count the second against a message
         async with worker(Echo(), broker, store, instance=InstanceId("second")):
             record = await ended(store, one)
     assert record.attempt == 2

@@ -67,6 +67,7 @@ async def test_a_store_that_stays_away_gets_no_outcome_and_the_message_goes_back
         async with worker(Echo(behaviour), broker, store, store_patience=10) as working:
             await until(lambda: working.statistics().requeued == 1)
             assert broker.acked == []
+            assert (broker.requeued, broker.rejected) == ([], [one.id])
             store.down = False
             assert (await ended(store, one)).attempt == 2
     assert runs == ["again", "again"]
