@@ -117,6 +117,12 @@ class Plural(Obedient):
     concurrency = 2
 
 
+class Working(Obedient):
+    """Takes the tasks of `tests.model.bench`."""
+
+    name = "Echo"
+
+
 class Stubborn(Obedient):
     """Does not end when it is told to."""
 
