@@ -35,7 +35,7 @@ class Publication:
     Attributes:
         queue: A model's queue, or the queue of its dead letters (`hub.vocabulary.dead_letter_queue`).
         delay: Seconds that the broker keeps the message before it is on the queue of its model, at least; the broker may
-            take up to twice as long. 0: no delay.
+            take up to twice as long, or two seconds. 0: no delay; more than 48 days count as that.
     """
 
     queue: str
@@ -125,7 +125,9 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """Dead letters that nobody else gets to see for now, oldest first; `consumer.ack` removes them for good.
+    """Dead letters that nobody else gets to see for now, oldest first.
+
+    What `consumer.ack` was given is gone for good once the block that holds the letters is left, also by an error.
 
     Attributes:
         total: How many there were in all.
@@ -170,8 +172,9 @@ class Broker(Protocol):
     def dead_letters(self, queue: ModelName, *, limit: int) -> AbstractAsyncContextManager[DeadLetters]:
         """Holds the oldest dead letters of a model, at most `limit` of them, while the block runs.
 
-        Leaving the block puts back what was not acked, where it was, as often as anyone likes: nothing ages by being
-        looked at. Two of these at once see different letters.
+        Leaving the block puts back what was not acked, in its order, as often as anyone likes: nothing ages by being
+        looked at. (A quorum queue puts it behind other letters that were looked at before.) Two of these at once see
+        different letters.
 
         Raises:
             LinkLost: On entry, when the broker cannot be reached, or later when the link breaks.

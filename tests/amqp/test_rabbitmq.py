@@ -9,6 +9,7 @@ from uuid import uuid4
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from msgspec import structs
 from pamqp import commands
 
 from hub.amqp import (
@@ -171,6 +172,51 @@ async def test_a_queue_that_does_not_exist_costs_a_channel_and_not_the_connectio
         assert caught.value.reply_code == 404
         async with connection.channel() as channel:
             await channel.call(commands.Basic.Qos(prefetch_count=1), commands.Basic.QosOk)
+
+
+async def test_many_queues_are_looked_at_until_one_does_not_exist(connection: Connection, queue: str) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with connection.publisher() as publisher:
+            await publisher.publish([message(queue)])
+        async with connection.channel() as channel:
+            looks = await channel.look_at_queues([queue] * 3)
+            assert [look.message_count for look in looks] == [1, 1, 1]
+            looks = await channel.look_at_queues([queue, queue, f"{queue}.missing", queue])
+            assert [look.queue for look in looks] == [queue, queue]
+            with pytest.raises(ChannelClosed):
+                await channel.look_at_queues([queue])
+    assert connection.usable
+
+
+async def test_what_is_settled_in_a_transaction_counts_from_its_commit_on(
+    connection: Connection, channel: Channel, queue: str
+) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with connection.publisher() as publisher:
+            await publisher.publish([message(queue, b"%d" % each) for each in range(4)])
+        async with connection.channel() as other, other.consume(queue, prefetch=4) as consumer:
+            first, second, *_ = await receive(consumer, 4)
+            await other.begin()
+            consumer.ack([first.tag])
+            await other.commit()
+            consumer.ack([second.tag])
+        while (await channel.look_at_queue(queue)).message_count != 3:
+            await checkpoint()
+
+
+async def test_a_message_that_expires_goes_where_its_queue_says(
+    connection: Connection, channel: Channel, queue: str
+) -> None:
+    waiting = f"{queue}.waiting"
+    await channel.declare_queue(waiting, {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue})
+    with anyio.fail_after(PATIENCE):
+        async with connection.publisher() as publisher, channel.consume(queue, prefetch=2) as consumer:
+            first = structs.replace(message(waiting, b"later"), expiration=200)
+            assert list(await publisher.publish([first, message(queue, b"now")])) == [None, None]
+            received = await receive(consumer, 2)
+            consumer.ack(each.tag for each in received)
+    assert [each.body for each in received] == [b"now", b"later"]
+    await channel.delete_queue(waiting)
 
 
 async def test_a_wrong_password_is_refused_with_a_type_of_its_own(amqp_url: str) -> None:

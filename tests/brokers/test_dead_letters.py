@@ -72,6 +72,16 @@ async def test_looking_at_more_and_at_fewer_loses_nothing(broker: Broker, queue:
         assert sorted(await look(broker, queue)) == sorted(expected)
 
 
+async def test_letters_are_back_when_the_block_is_left(broker: Broker, queue: ModelName) -> None:
+    with anyio.fail_after(PATIENCE):
+        await broker.declare(queue)
+        assert await broker.publish([message(dead(queue), b"%d" % number) for number in range(60)]) == [None] * 60
+        for _ in range(5):
+            async with broker.dead_letters(queue, limit=50) as letters:
+                assert len(letters.deliveries) == 50
+            assert await broker.depths([dead(queue)]) == {dead(queue): QueueDepth(ready=60, consumers=0)}
+
+
 async def test_only_an_acked_letter_is_gone(broker: Broker, queue: ModelName) -> None:
     with anyio.fail_after(PATIENCE):
         await bury(broker, queue, b"1", b"2", b"3", b"4")

@@ -41,7 +41,7 @@ def rabbit(stage: object) -> RabbitStage:
 
 @pytest.fixture(scope="session")
 def _impatient_rabbitmq() -> Iterator[RabbitMQ]:
-    with rabbitmq(impatient(1.0)) as server:
+    with rabbitmq(impatient(1.0, dead_letter_retry=1.0)) as server:
         yield server
 
 
@@ -91,6 +91,46 @@ async def test_a_look_that_takes_too_long_ends_with_a_lost_link_and_drops_nothin
             await until_depth(broker, dead(queue), ready=2)
             async with broker.dead_letters(queue, limit=9) as letters:
                 assert bodies(letters.deliveries) == [b"1", b"2"]
+
+
+@pytest.mark.kills_servers
+async def test_what_becomes_due_while_its_queue_is_full_is_tried_again(
+    impatient_rabbit: RabbitStage, queue: ModelName
+) -> None:
+    waiting = ModelName(f"{queue}.delay.2")
+    with anyio.fail_after(PATIENCE):
+        async with impatient_rabbit.open(BrokerOptions(max_length=1)) as broker:
+            await broker.declare(queue)
+            assert await broker.publish([message(queue, b"delayed", delay=2)]) == [None]
+            while await broker.publish([message(queue, b"fill")]) == [None]:
+                pass
+            await until_depth(broker, waiting, ready=1)
+            await until_depth(broker, waiting, ready=0)
+            arrived: list[bytes] = []
+            async with broker.consume(queue, prefetch=1) as consumer:
+                while b"delayed" not in arrived:
+                    deliveries = await consumer.receive()
+                    arrived += bodies(deliveries)
+                    consumer.ack(deliveries)
+            assert arrived.count(b"delayed") == 1
+
+
+@pytest.mark.kills_servers
+async def test_what_becomes_due_while_its_queue_is_gone_is_tried_again(
+    impatient_rabbit: RabbitStage, queue: ModelName
+) -> None:
+    waiting = ModelName(f"{queue}.delay.2")
+    with anyio.fail_after(PATIENCE):
+        async with impatient_rabbit.open() as broker:
+            await broker.declare(queue)
+            assert await broker.publish([message(queue, b"delayed", delay=2)]) == [None]
+            await impatient_rabbit.delete(broker, queue)
+            await until_depth(broker, waiting, ready=1)
+            await until_depth(broker, waiting, ready=0)
+            async with broker.consume(queue, prefetch=9) as consumer:
+                arrived = await receive(consumer, 1)
+                assert bodies(arrived) == [b"delayed"]
+                consumer.ack(arrived)
 
 
 async def test_what_waits_for_its_time_survives_kill_9(
@@ -211,20 +251,39 @@ async def test_letters_that_somebody_else_took_meanwhile_are_not_waited_for_long
     rabbit: RabbitStage, queue: ModelName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counting letters and taking them is not one step."""
+    with anyio.fail_after(PATIENCE):
+        async with rabbit.open() as broker:
+            await bury(broker, queue, b"left")
+            counts_are(monkeypatch, [3, 1])
+            async with broker.dead_letters(queue, limit=9) as letters:
+                assert bodies(letters.deliveries) == [b"left"]
+                assert letters.total == 3
+
+
+async def test_a_look_ends_when_the_queue_shows_its_letters_again(
+    rabbit: RabbitStage, queue: ModelName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quorum queue answers the closing of a channel before its replicas agree on what was put back."""
+    with anyio.fail_after(PATIENCE):
+        async with rabbit.open() as broker:
+            await bury(broker, queue, b"1", b"2")
+            counts = counts_are(monkeypatch, [2, 0, 1, 2])
+            async with broker.dead_letters(queue, limit=9) as letters:
+                assert len(letters.deliveries) == 2
+            assert counts == []
+
+
+def counts_are(monkeypatch: pytest.MonkeyPatch, counts: list[int]) -> list[int]:
+    """Lets the queue of dead letters have these numbers of letters, whenever it is asked."""
 
     async def count(*_: object) -> int:
         await checkpoint()
-        return 3
+        return counts.pop(0)
 
     for module in ("hub.brokers.amqp_dead_letters", "hub.brokers.aiormq_dead_letters"):
         monkeypatch.setattr(f"{module}._count", count)
         monkeypatch.setattr(f"{module}.QUIET", 0.2)
-    with anyio.fail_after(PATIENCE):
-        async with rabbit.open() as broker:
-            await bury(broker, queue, b"left")
-            async with broker.dead_letters(queue, limit=9) as letters:
-                assert bodies(letters.deliveries) == [b"left"]
-                assert letters.total == 3
+    return counts
 
 
 async def until_depth_again(broker: Broker, queue: ModelName, *, ready: int) -> None:

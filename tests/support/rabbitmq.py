@@ -160,14 +160,20 @@ class RabbitMQ:
         self._mapper.kill()
 
 
-def impatient(consumer_timeout: float, tick: float = 0.5) -> Mapping[str, int]:
+def impatient(consumer_timeout: float, *, tick: float = 0.5, dead_letter_retry: float = 180.0) -> Mapping[str, int]:
     """Settings of a node that closes the channel of a consumer which does not settle a delivery in time.
 
     Args:
         consumer_timeout: Seconds that a delivery may stay unsettled; RabbitMQ's own value is 30 minutes.
         tick: Seconds between two looks; RabbitMQ's own value is a minute.
+        dead_letter_retry: Seconds after which at-least-once dead-lettering tries again what found no place; RabbitMQ's own
+            value is this one.
     """
-    return {"consumer_timeout": round(consumer_timeout * 1000), "channel_tick_interval": round(tick * 1000)}
+    return {
+        "consumer_timeout": round(consumer_timeout * 1000),
+        "channel_tick_interval": round(tick * 1000),
+        "dead_letter_worker_publisher_confirm_timeout": round(dead_letter_retry * 1000),
+    }
 
 
 @contextmanager
