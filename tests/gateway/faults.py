@@ -85,6 +85,7 @@ class FaultyStore(ResultStore):
     def __init__(self, store: ResultStore) -> None:
         self.store = store
         self.create_error: HubError | None = None
+        self.repeats_create = False
         self.changed_error: HubError | None = None
         self.finish_error: HubError | None = None
         self.finishing = Event()
@@ -103,6 +104,8 @@ class FaultyStore(ResultStore):
 
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
+        if self.repeats_create:
+            await self.store.create(tasks)  # whose answer was lost
         records = await self.store.create(tasks)
         if self.create_error is not None:
             raise self.create_error  # after the fact: its fate is unknown to the caller

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -189,3 +190,50 @@ async def test_a_client_that_hangs_up_while_the_broker_is_slow_has_its_task_take
         assert await b.state(task) is Absent.UNKNOWN
         (start,) = await b.store.start([task], INSTANCE, attempts=5)
         assert start.state is None
+
+
+async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back_and_never_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patience: list[CancelScope] = []
+
+    @contextmanager
+    def until_cancelled(_seconds: float) -> Generator[None]:
+        with CancelScope() as scope:
+            patience.append(scope)
+            yield
+        if scope.cancelled_caught:
+            raise TimeoutError
+
+    monkeypatch.setattr("hub.gateway.acceptance.fail_after", until_cancelled)
+    accepted: list[bool] = []
+    for steps in range(16):
+        patience.clear()
+        async with bench() as b:
+            task = new_task()
+
+            async def submit(b: Bench = b, task: Task = task) -> None:
+                try:
+                    await b.accept(task)
+                except AcceptTimeout:
+                    accepted.append(False)
+                else:
+                    accepted.append(True)
+
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(submit)
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                for scope in patience[:1]:  # the submit's own; the group has another
+                    scope.cancel()
+            await anyio.wait_all_tasks_blocked()
+            assert (await b.state(task) is TaskState.QUEUED) == accepted[-1]
+    assert set(accepted) == {True, False}
+
+
+async def test_an_adapter_that_repeats_a_write_has_found_its_own_record() -> None:
+    async with bench(patience=5) as b:
+        b.store.repeats_create = True
+        for task in (new_task(), replace(new_task(), idempotency_key="order-66")):
+            assert await b.accept(task) is None
+        assert await b.messages() == 2
