@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from hub.errors import ConfigurationError
 from hub.http.bind import Bind
-from hub.task import DEFAULT_RESULT_TTL
+from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
 
 Backend = Literal["asyncio", "trio"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -189,6 +189,11 @@ class GatewaySettings(StoreSettings, BrokerSettings, ProcessSettings):
             raise ConfigurationError(
                 f"result_ttl ({self.result_ttl:g} s) must be between result_ttl_min ({self.result_ttl_min:g} s, above 0) "
                 f"and result_ttl_max ({self.result_ttl_max:g} s)"
+            )
+        if not 0 < self.publish_patience <= PENDING_TTL / 2:
+            raise ConfigurationError(
+                f"publish_patience is {self.publish_patience:g} s; it must be above 0 and at most {PENDING_TTL / 2:g} s, "
+                "after which a submit under the same Idempotency-Key may take the place of this one"
             )
         if self.queue_limit < 0:
             raise ConfigurationError(f"queue_limit is {self.queue_limit}; use 0 for no limit, or a positive number")

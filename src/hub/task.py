@@ -20,6 +20,12 @@ from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 DEFAULT_RESULT_TTL: Final = 24 * 3600.0
 """Seconds that an outcome is kept when the submit does not say otherwise."""
 
+PENDING_TTL: Final = 30.0
+"""Seconds after which the record of a submit that never heard from the broker counts as left behind.
+
+Above what a submit may take (`publish_patience`), so that nobody writes over a submit that is still under way.
+"""
+
 _STATES: Final = {state: task_pb2.TaskState.Value(f"TASK_STATE_{state.name}") for state in TaskState}
 _STATES_BACK: Final = {number: state for state, number in _STATES.items()}
 _NANO: Final = 1_000_000_000

@@ -15,8 +15,8 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest
 from hub.brokers import open_broker
 from hub.errors import QueueFull
 from hub.stores import open_store
-from hub.stores.options import PENDING_TTL, StoreOptions
-from hub.task import Task, TaskRecord
+from hub.stores.options import StoreOptions
+from hub.task import PENDING_TTL, Task, TaskRecord
 from hub.vocabulary import TaskState, keyed_task_id
 from tests.gateway.clocks import Clock
 from tests.gateway.faults import LOST, FaultyBroker, FaultyStore

@@ -12,8 +12,8 @@ import trio.testing
 from hub.ports import Absent, HandedBack, Start
 from hub.stores import StoreOptions
 from hub.stores.memory import MemoryStore
-from hub.stores.options import PENDING_TTL, TOMBSTONE_TTL, UNFINISHED_TTL
-from hub.task import DEFAULT_RESULT_TTL, TaskRecord
+from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
+from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL, TaskRecord
 from hub.vocabulary import TaskState
 from tests.stores.stage import MANY, ONE, cancelled, death, record_of, said, success, task
 

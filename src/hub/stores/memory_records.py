@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, TypedDict, final
 
 from hub.ports import Absent, HandedBack, ProgressReport, Start
 from hub.stores.expiring import Expiring
-from hub.stores.options import PENDING_TTL, TOMBSTONE_TTL, UNFINISHED_TTL
-from hub.task import Outcome, Task, TaskRecord
+from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
+from hub.task import PENDING_TTL, Outcome, Task, TaskRecord
 from hub.vocabulary import InstanceId, TaskId, TaskState
 
 _Epitaph: TypeAlias = TaskState | Literal["withdrawn"]

@@ -13,12 +13,6 @@ UNFINISHED_TTL: Final = 7 * 24 * 3600.0
 A task may wait in its queue, or run, for longer than its outcome is to be kept.
 """
 
-PENDING_TTL: Final = 30.0
-"""Seconds after which the record of a submit that never heard from the broker counts as left behind.
-
-Above what a submit may take (`publish_patience`), so that nobody writes over a submit that is still under way.
-"""
-
 TOMBSTONE_TTL: Final = 24 * 3600.0
 """Seconds that an expired record is still known as `Absent.GONE`."""
 

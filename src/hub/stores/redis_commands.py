@@ -12,9 +12,9 @@ from typing import Final, TypeAlias
 from hub.ports import HandedBack, ProgressReport
 from hub.redis.link import Command, Word
 from hub.redis.script import Script, load_script
-from hub.stores.options import PENDING_TTL, TOMBSTONE_TTL, UNFINISHED_TTL
+from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.stores.started import StartedRun
-from hub.task import Outcome, Progress, Task
+from hub.task import PENDING_TTL, Outcome, Progress, Task
 from hub.vocabulary import InstanceId, TaskId
 
 CHUNK: Final = 64

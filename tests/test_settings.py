@@ -1,0 +1,36 @@
+"""Settings that cannot work are refused, with the repair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hub.errors import ConfigurationError
+from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings
+
+
+@pytest.mark.parametrize("kind", [RegistrySettings, GatewaySettings, ModelSettings, UpSettings])
+def test_the_defaults_work(kind: type[ProcessSettings]) -> None:
+    kind()
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "repair"),
+    [
+        (RegistrySettings, {"ping_timeout": 10.0}, "below ping_period"),
+        (RegistrySettings, {"ping_misses": 0}, "at least 1"),
+        (GatewaySettings, {"result_ttl": 10.0}, "between result_ttl_min"),
+        (GatewaySettings, {"result_ttl_min": 0.0}, "above 0"),
+        (GatewaySettings, {"publish_patience": 0.0}, "above 0"),
+        (GatewaySettings, {"publish_patience": 16.0}, "at most 15 s"),
+        (GatewaySettings, {"queue_limit": -1}, "0 for no limit"),
+        (ModelSettings, {"attempt_limit": 0}, "at least 1 attempt"),
+    ],
+)
+def test_what_cannot_work_is_refused_alone_and_together_with_the_rest(
+    kind: type[ProcessSettings], values: dict[str, Any], repair: str
+) -> None:
+    for each in (kind, UpSettings):
+        with pytest.raises(ConfigurationError, match=repair):
+            each(**values)
