@@ -58,7 +58,7 @@ class Talk:
         self.written: list[bytes] = []
 
     async def run(self) -> None:
-        with self.body:
+        with anyio.fail_after(1000), self.body:
             await self.batch(self.body, self._write)
 
     async def _write(self, chunk: bytes) -> None:

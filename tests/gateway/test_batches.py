@@ -120,6 +120,16 @@ async def test_lines_of_json_go_by_several_names_or_by_none(stage: Stage, media_
 
 
 @pytest.mark.parametrize(
+    "accept",
+    ["*/*", "application/*", "application/jsonl", "application/x-ndjson, application/jsonl;q=0", "*/*;q=0.1, a/b"],
+)
+async def test_who_takes_lines_of_json_under_any_of_their_names_gets_them(stage: Stage, accept: str) -> None:
+    await stage.model()
+    (line,) = await post(stage, b"{}\n", Accept=accept)
+    assert "id" in line
+
+
+@pytest.mark.parametrize(
     ("path", "headers", "expected"),
     [
         ("/v1/models/Nobody/batches", {}, (404, "unknown_model")),

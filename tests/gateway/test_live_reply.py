@@ -8,7 +8,7 @@ from typing import Any, cast, final
 import anyio
 import pytest
 import trio.testing
-from anyio import create_memory_object_stream, create_task_group, current_time, sleep_forever
+from anyio import create_memory_object_stream, create_task_group, current_time, fail_after, sleep_forever
 from litestar.types import Message, Receive, Scope, Send
 
 from hub.gateway.live_reply import LINGER, SEND_PATIENCE, LiveReply, RequestBody, Talk, Write
@@ -35,7 +35,7 @@ class Server:
 
     async def run(self, talk: Talk) -> None:
         reply = LiveReply(talk, media_type="text/plain")
-        with self.give, self._messages:
+        with fail_after(1000), self.give, self._messages:
             await reply.to_asgi_response(None, cast("Any", None))(
                 cast("Scope", {}), cast("Receive", self._messages.receive), cast("Send", self._send)
             )

@@ -47,7 +47,7 @@ class Stream:
 
     async def run(self) -> None:
         client, body = create_memory_object_stream[bytes](0)
-        with client, body:
+        with anyio.fail_after(1000), client, body:
             await self.events(body, self._write)
 
     async def _write(self, piece: bytes) -> None:
