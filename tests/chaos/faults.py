@@ -85,7 +85,9 @@ async def _redis_killed(stage: Stage, plan: Plan) -> None:
 async def _redis_frozen(stage: Stage, plan: Plan) -> None:
     stage.redis.freeze()
     try:
-        await sleep(plan.store_silence)
+        await sleep(plan.store_silence / 2)
+        stage.fleet.kill()  # what they have finished meanwhile is stored nowhere
+        await sleep(plan.store_silence / 2)
     finally:
         stage.redis.thaw()
 

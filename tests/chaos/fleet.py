@@ -66,11 +66,15 @@ class Fleet:
         while True:
             due += period
             await sleep_until(due)
-            if ready := self.ready:
-                victim = self._draw.choice(ready)
-                victim.kill()
-                self._members.remove(victim)
-                self.killed += 1
+            self.kill(1)
+
+    def kill(self, count: int | None = None) -> None:
+        """kill -9 to so many of those that are up, at most; to half of them if no number is given."""
+        ready = self.ready
+        for victim in self._draw.sample(ready, min(len(ready), (len(ready) + 1) // 2 if count is None else count)):
+            victim.kill()
+            self._members.remove(victim)
+            self.killed += 1
 
     async def until_ready(self) -> None:
         """Waits until all are up."""

@@ -12,6 +12,9 @@ from typing import Final
 LONGEST_WORK: Final = 60
 """Milliseconds of an ordinary task at most."""
 
+VOLLEY: Final = 400
+"""Milliseconds of each task that is submitted just before a fault: they run when it comes, and end while it lasts."""
+
 POISON_DELAY: Final = 300
 """Milliseconds until a poisonous task kills its process: what was delivered together with it can finish before."""
 
@@ -56,6 +59,7 @@ class Plan:
         rate: Tasks a second at most.
         submitters: Submits under way at most.
         followers: Tasks that are waited for at a time.
+        volley: Tasks that are submitted at once just before each fault, so that it meets with work; most run at once.
         poison: Tasks that kill their process.
         long: How long a long task sleeps, from and to; all of them are cancelled or have a deadline.
         instances: Processes of the model, those included that are starting.
@@ -75,6 +79,7 @@ class Plan:
     rate: float = 150.0
     submitters: int = 48
     followers: int = 96
+    volley: int = 64
     poison: int = 4
     long: tuple[float, float] = (5.0, 10.0)
     instances: int = 7
@@ -105,7 +110,8 @@ class Plan:
                 after = draw.uniform(0.5, 2.0)
                 yield Job(key=key, kind=Kind.WORK, milliseconds=long, text=text, cancel_after=after)
             elif chance < 0.02:  # cancelled while it is queued or runs, or too late
-                yield Job(key=key, kind=Kind.WORK, milliseconds=brief, text=text, cancel_after=0.0)
+                after = draw.uniform(0.0, LONGEST_WORK / 1000)
+                yield Job(key=key, kind=Kind.WORK, milliseconds=brief, text=text, cancel_after=after)
             elif chance < 0.03:  # expires
                 timeout = round(draw.uniform(0.5, 3.0), 2)
                 yield Job(key=key, kind=Kind.WORK, milliseconds=long, text=text, timeout=timeout)
@@ -121,7 +127,8 @@ SHORT: Final = Plan(
     tasks=600,
     rate=25.0,
     submitters=16,
-    followers=32,
+    followers=48,
+    volley=32,
     poison=1,
     long=(2.0, 4.0),
     instances=4,

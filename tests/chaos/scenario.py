@@ -13,7 +13,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from tests.chaos.client import Client
 from tests.chaos.faults import Fault, inflict, schedule
 from tests.chaos.ledger import Entry, Ledger
-from tests.chaos.plan import Job, Kind, Plan
+from tests.chaos.plan import VOLLEY, Job, Kind, Plan
 from tests.chaos.program import LOOK
 from tests.chaos.stage import Stage
 
@@ -80,11 +80,21 @@ class Scenario:
             while self.ledger.accepted < self.plan.tasks * number / (len(acts) + 1):
                 await sleep(LOOK)
             self.say(f"{self.ledger.accepted} accepted, {self.ledger.ended} ended; now: {name}")
-            self.faults.append(await inflict(name, act, self.stage, self.plan))
-            # The others may all be waiting as long as they were told to; this one finds out when hub is back.
-            probe = Job(key=f"probe-{number}", kind=Kind.WORK, milliseconds=1, text=f"probe {number}")
-            await self.client.follow(await self.client.submit(probe, patient=False))
+            async with create_task_group() as volley:
+                accepted = self.ledger.accepted
+                for shot in range(self.plan.volley):
+                    key = f"volley-{number}-{shot}"
+                    volley.start_soon(self._see_through, Job(key=key, kind=Kind.WORK, milliseconds=VOLLEY, text=key))
+                while self.ledger.accepted < accepted + self.plan.volley / 2:
+                    await sleep(LOOK)
+                self.faults.append(await inflict(name, act, self.stage, self.plan))
+                # The others may all wait as long as they were told to; this one finds out when hub is back.
+                probe = Job(key=f"probe-{number}", kind=Kind.WORK, milliseconds=1, text=f"probe {number}")
+                await self._see_through(probe, patient=False)
             await sleep(self.plan.recovery)
+
+    async def _see_through(self, job: Job, *, patient: bool = True) -> None:
+        await self.client.follow(await self.client.submit(job, patient=patient))
 
     async def _submit_all(self, accepted: MemoryObjectSendStream[Entry], submitted: Event) -> None:
         """Returns when all tasks are accepted, and those that are to be cancelled are."""
