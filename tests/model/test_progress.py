@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.to_thread
@@ -31,18 +31,6 @@ from tests.model.bench import (
 )
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
-
-
-@pytest.fixture
-def store() -> BreakableStore:
-    return BreakableStore()
-
-
-@pytest.fixture
-async def broker(store: BreakableStore) -> AsyncIterator[WatchedBroker]:
-    watched = WatchedBroker(store)
-    async with watched.inner:
-        yield watched
 
 
 async def progress_of(store: BreakableStore, task_id: str, wanted: Callable[[Progress], bool]) -> Progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import anyio
@@ -35,19 +34,6 @@ from tests.model.bench import (
 DEAD = ModelName("Echo.dead")
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
-
-
-@pytest.fixture
-def store() -> BreakableStore:
-    return BreakableStore()
-
-
-@pytest.fixture
-async def broker(store: BreakableStore) -> AsyncIterator[WatchedBroker]:
-    watched = WatchedBroker(store)
-    async with watched.inner:
-        yield watched
-    assert watched.early == []
 
 
 async def ready_in(broker: WatchedBroker, queue: ModelName) -> int:

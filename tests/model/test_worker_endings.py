@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from math import inf
 
@@ -42,14 +41,6 @@ def anyio_backend() -> object:
 @pytest.fixture
 def store() -> BreakableStore:
     return BreakableStore(clock=anyio.current_time)
-
-
-@pytest.fixture
-async def broker(store: BreakableStore) -> AsyncIterator[WatchedBroker]:
-    watched = WatchedBroker(store)
-    async with watched.inner:
-        yield watched
-    assert watched.early == []
 
 
 class Log:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
 
 import anyio
 import pytest
@@ -50,19 +49,6 @@ class Plain(Echo):
                 self.gave_up.set()
                 break
         return ModelAResponse(reply=request.messages)
-
-
-@pytest.fixture
-def store() -> BreakableStore:
-    return BreakableStore()
-
-
-@pytest.fixture
-async def broker(store: BreakableStore) -> AsyncIterator[WatchedBroker]:
-    watched = WatchedBroker(store)
-    async with watched.inner:
-        yield watched
-    assert watched.early == []
 
 
 async def cancel(store: BreakableStore, one: Task) -> None:
