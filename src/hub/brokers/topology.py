@@ -78,7 +78,7 @@ def unlike(queue: str, reason: str) -> ConfigurationError:
     """The broker has the queue already, and refuses to declare it with our arguments."""
     return ConfigurationError(
         f"queue {queue!r} or its dead-letter queue exists with other arguments ({reason}): set the queue type, delivery "
-        "limit and maximum length that it has, or drain it, delete it and start again"
+        "limit and maximum length that it has, or drain the one that is named here, delete it and start again"
     )
 
 
