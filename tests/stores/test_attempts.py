@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from anyio import fail_after
+from anyio import create_task_group, fail_after
 
 from hub.ports import HandedBack, ResultStore, Start
 from hub.task import TaskRecord
@@ -13,6 +13,7 @@ from tests.stores.stage import (
     ONE,
     PATIENCE,
     TWO,
+    Stage,
     cancelled,
     death,
     failure,
@@ -22,6 +23,7 @@ from tests.stores.stage import (
     task,
     timeless,
 )
+from tests.stores.test_waiting import peer, until_waiting
 
 
 async def test_a_task_whose_attempts_are_used_up_is_left_as_it_is(store: ResultStore) -> None:
@@ -152,6 +154,23 @@ async def test_a_withdrawn_task_waits_for_no_run(store: ResultStore) -> None:
     with fail_after(PATIENCE):
         await store.withdraw([one])
         assert await store.hand_back([HandedBack(task_id=one.id, attempt=1)]) == [False]
+
+
+async def test_a_waiting_call_hears_that_a_run_was_handed_back(stage: Stage, store: ResultStore) -> None:
+    one = task()
+    heard: list[object] = []
+
+    async def wait() -> None:
+        heard.append(await store.changed(one.id, after=2))
+
+    with fail_after(PATIENCE):
+        async with peer(stage, store) as other, create_task_group() as tg:
+            await other.create([one])
+            await other.start([one], ONE, attempts=MANY)
+            tg.start_soon(wait)
+            await until_waiting(store, 1)
+            await other.hand_back([HandedBack(task_id=one.id, attempt=1)])
+        assert heard == [await record_of(store, one)]
 
 
 async def test_runs_are_handed_back_in_groups(store: ResultStore) -> None:

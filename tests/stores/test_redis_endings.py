@@ -125,6 +125,8 @@ async def test_runs_whose_records_the_server_has_lost_are_known_again_once_the_l
             proxy.accept()
             while await gateway.fetch([one.id, plain.id]) == [Absent.UNKNOWN] * 2:
                 await checkpoint()
+            for name in ("record", "tombstone"):
+                assert int(private_redis.ctl("PTTL", key(one, name))) > 0
             record = await record_of(gateway, one)
             assert (record.state, record.attempt, record.instance) == (TaskState.RUNNING, 2, ONE)
             assert (record.model, record.fingerprint, record.deadline) == (one.model, one.fingerprint, 1.8e9)

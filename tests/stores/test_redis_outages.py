@@ -191,7 +191,7 @@ async def test_an_outcome_survives_a_server_that_lost_its_data(url: str, private
 
 
 async def test_keys_expire_by_themselves(url: str, private_redis: Redis) -> None:
-    one = task(result_ttl=3600.0, reply_channel="somewhere")
+    one = task(result_ttl=3600.0, reply_channel="somewhere", key="order-7")
 
     def lifetimes() -> list[int]:
         return [round(int(private_redis.ctl("PTTL", key(one, name))) / 1000) for name in ("record", "tombstone")]
@@ -200,11 +200,18 @@ async def test_keys_expire_by_themselves(url: str, private_redis: Redis) -> None
         async with open_store(url) as store:
             await store.create([one])
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
+            private_redis.ctl("PEXPIRE", key(one), "600000")
+            await store.accept([one])
+            assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             await store.start([one], ONE, attempts=MANY)
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
+            private_redis.ctl("FLUSHALL")
+            await store.hand_back([HandedBack(task_id=one.id, attempt=1)])  # it is written anew
+            assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
+            await store.start([one], ONE, attempts=MANY)
             for call in (
-                lambda: store.report([said(one, 1)]),
-                lambda: store.hand_back([HandedBack(task_id=one.id, attempt=1)]),
+                lambda: store.report([said(one, 2)]),
+                lambda: store.hand_back([HandedBack(task_id=one.id, attempt=2)]),
                 lambda: store.start([one], ONE, attempts=MANY),
             ):
                 private_redis.ctl("PEXPIRE", key(one), "600000")
