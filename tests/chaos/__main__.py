@@ -59,7 +59,7 @@ async def interruptible(plan: Plan, backend: Backend, folder: Path) -> Verdict |
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=["both", *BACKENDS], default="both")
-    parser.add_argument("--short", action="store_true", help="each fault once and short, 700 tasks")
+    parser.add_argument("--short", action="store_true", help="each fault once and short, some 700 tasks")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs and journals there")
     for setting in SETTINGS:

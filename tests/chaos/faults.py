@@ -94,17 +94,18 @@ async def _redis_frozen(stage: Stage, plan: Plan) -> None:
 
 def schedule(plan: Plan) -> list[tuple[str, Act]]:
     """The faults in their order, each with its name."""
-    return [
+    acts: list[tuple[str, Act]] = [
         ("registry killed", _registry_killed),
         ("gateway killed", _first_gateway_killed),
-        *[(f"{BROKER} killed", _broker_killed)] * (plan.broker_kills - 1),
+        (f"{BROKER} killed", _broker_killed),
         (f"{STORE} killed", _redis_killed),
         (f"{BROKER} frozen", _broker_frozen),
         (f"{STORE} frozen", _redis_frozen),
         (f"{BROKER} black-holed", _broker_holed),
-        ("other gateway killed", _second_gateway_killed),
-        (f"{BROKER} killed", _broker_killed),
     ]
+    if plan.again:
+        acts += [("other gateway killed", _second_gateway_killed), (f"{BROKER} killed again", _broker_killed)]
+    return acts
 
 
 async def inflict(name: str, act: Act, stage: Stage, plan: Plan) -> Fault:

@@ -68,7 +68,7 @@ class Plan:
         store_silence: That Redis is frozen.
         down: That a killed registry, gateway or Redis stays away.
         recovery: From the first finished task after a fault to the next fault, at least.
-        broker_kills: How often the broker is killed.
+        again: Whether the other gateway is killed too, and the broker a second time.
         ping_period: Of the registry.
         heartbeat: On links to the broker: shorter than half of `silence`, so that a silent broker is noticed.
         limit: That the run may take in all; what has not happened by then is reported as it is.
@@ -88,7 +88,7 @@ class Plan:
     store_silence: float = 6.0
     down: float = 2.0
     recovery: float = 6.0
-    broker_kills: int = 2
+    again: bool = True
     ping_period: float = 5.0
     heartbeat: int = 5
     limit: float = 900.0
@@ -124,20 +124,20 @@ class Plan:
 
 
 SHORT: Final = Plan(
-    tasks=600,
-    rate=25.0,
+    tasks=450,
+    rate=30.0,
     submitters=16,
     followers=48,
     volley=32,
     poison=1,
     long=(2.0, 4.0),
     instances=4,
-    kill_period=4.0,
+    kill_period=5.0,
     silence=2.5,
     store_silence=1.5,
     down=0.3,
     recovery=0.5,
-    broker_kills=1,
+    again=False,
     ping_period=3.0,
     heartbeat=2,
     limit=100.0,
