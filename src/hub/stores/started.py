@@ -60,11 +60,10 @@ class Starting:
 class Finishing(Generic[N]):
     """A call of `finish` under way. The runs that made its outcomes are here, for if they have to go on."""
 
-    __slots__ = ("ended", "runs")
+    __slots__ = ("runs",)
 
     def __init__(self, runs: dict[TaskId, StartedRun[N]]) -> None:
         self.runs = runs
-        self.ended: set[TaskId] = set()
 
 
 @final
@@ -120,7 +119,10 @@ class StartedTasks(Generic[N]):
 
     @contextmanager
     def finishing(self, outcomes: Iterable[Outcome]) -> Generator[Finishing[N]]:
-        """Around a call that stores outcomes. If it fails, their runs are remembered again: nobody knows their fate."""
+        """Around a call that stores outcomes, of whose tasks their runs are not told.
+
+        If it fails, the runs are remembered again. Their tasks may have ended meanwhile, so the caller has to look.
+        """
         runs: dict[TaskId, StartedRun[N]] = {}
         for outcome in outcomes:
             runner = self._runners.get(outcome.instance) if outcome.instance is not None else None
@@ -133,11 +135,7 @@ class StartedTasks(Generic[N]):
             yield call
         except BaseException:
             for run in call.runs.values():
-                runner = self._runner(run.instance)
-                if run.task_id in call.ended:
-                    runner.tell(run.task_id)
-                else:
-                    runner.runs[run.task_id] = run
+                self._runner(run.instance).runs[run.task_id] = run
             raise
         finally:
             self._finishing.discard(call)
@@ -160,12 +158,9 @@ class StartedTasks(Generic[N]):
         for runner in self._runners.values():
             if runner.runs.pop(task_id, None) is not None:
                 runner.tell(task_id)
-        for starting in self._starting:
-            if task_id in starting.task_ids:
-                starting.ended.add(task_id)
-        for finishing in self._finishing:
-            if task_id in finishing.runs:
-                finishing.ended.add(task_id)
+        for call in self._starting:
+            if task_id in call.task_ids:
+                call.ended.add(task_id)
 
     def take_ended(self, instance: InstanceId) -> Sequence[TaskId]:
         """What `instance` has to be told, which is forgotten with that."""

@@ -20,7 +20,7 @@ for i = 1, #KEYS, 2 do
     redis.call('HDEL', record, 'outcome', 'retries', 'progress', 'pending', 'retry_at', 'digest')
     describe(record, model, fingerprint, created_at, deadline, ttl, digest)
     redis.call('HSET', record, 'state', 'queued', 'revision', revision, 'attempt', attempt, 'handed_back', attempt,
-      'updated_at', now, 'channels', joined(fields[4], channel), 'runners', '', 'revived', '1')
+      'updated_at', now, 'channels', joined(fields[4], channel), 'revived', '1')
     keep(record, tombstone, ttl, unfinished_ms, tombstone_ms)
     announce(record, fields[4], revision, 'queued')
     answers[n] = 1
