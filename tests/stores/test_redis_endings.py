@@ -48,7 +48,7 @@ def url(case: Case, private_redis: Redis) -> str:
 async def through_a_proxy(url: str, private_redis: Redis) -> AsyncGenerator[tuple[FaultProxy, ResultStore]]:
     async with (
         FaultProxy("127.0.0.1", private_redis.port) as proxy,
-        open_store(f"{urlsplit(url).scheme}://127.0.0.1:{proxy.port}", IMPATIENT) as store,
+        open_store(f"{urlsplit(url).scheme}://127.0.0.1:{proxy.port}", StoreOptions(patience=0.3)) as store,
     ):
         yield proxy, store
 
