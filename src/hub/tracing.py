@@ -27,9 +27,10 @@ class TraceContext:
 NO_TRACE: Final = TraceContext()
 
 
-def tracer() -> trace.Tracer:
-    """The tracer of hub, of whatever provider the process has set by now."""
-    return trace.get_tracer("hub")
+def tracer() -> trace.Tracer | None:
+    """The tracer of hub, of whatever provider the process has set by now; `None` if none is: nobody would see a span."""
+    provider = trace.get_tracer_provider()
+    return None if isinstance(provider, trace.ProxyTracerProvider) else provider.get_tracer("hub")
 
 
 def extract(carried: TraceContext) -> Context:

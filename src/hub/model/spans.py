@@ -20,9 +20,13 @@ def run_span(task: Task, *, attempt: int, instance: InstanceId) -> Generator[Non
     queue in between (OpenTelemetry semantic conventions for messaging spans, "Message creation context as parent").
     An error that leaves the block is recorded; so is a cancellation, as an event.
     """
+    maker = tracer()
+    if maker is None:
+        yield
+        return
     parent = extract(TraceContext(task.traceparent, task.tracestate))
     sent = get_current_span(parent).get_span_context()
-    with tracer().start_as_current_span(
+    with maker.start_as_current_span(
         f"process {task.model}",
         context=parent,
         kind=SpanKind.CONSUMER,
