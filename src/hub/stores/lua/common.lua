@@ -53,13 +53,20 @@ local function epitaph(tombstone)
   return nil
 end
 
+local lifetimes = {} -- computed once for each ttl; most tasks have the same
+
 -- Lets the record of a task that has not ended live on, and its tombstone if one is given. That outlives the record even
 -- if the task starts late.
 local function keep(record, tombstone, ttl, unfinished_ms, tombstone_ms)
-  local record_ms = math.max(unfinished_ms, math.floor((tonumber(ttl) or 0) * 1000))
-  redis.call('PEXPIRE', record, record_ms)
+  local both = lifetimes[ttl]
+  if not both then
+    local record_ms = math.max(unfinished_ms, math.floor((tonumber(ttl) or 0) * 1000))
+    both = {string.format('%.0f', record_ms), string.format('%.0f', 2 * record_ms + tombstone_ms)}
+    lifetimes[ttl] = both
+  end
+  redis.call('PEXPIRE', record, both[1])
   if tombstone then
-    redis.call('SET', tombstone, 'queued', 'PX', 2 * record_ms + tombstone_ms)
+    redis.call('SET', tombstone, 'queued', 'PX', both[2])
   end
 end
 

@@ -5,7 +5,7 @@ local instance, runner, attempts = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local answers = {}
 for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
-  local model, fingerprint, created_at, deadline, ttl, channel, digest = unpack(ARGV, 7 * n, 7 * n + 6)
+  local ttl, digest = ARGV[7 * n + 4], ARGV[7 * n + 6]
   local fields, wrong = read(record, 'attempt', 'channels')
   local state = not wrong and fields[1]
   local word = not wrong and not state and epitaph(tombstone)
@@ -29,6 +29,7 @@ for i = 1, #KEYS, 2 do
   else
     local attempt, revision, channels = before + 1, (fields[2] or 1) + 1, fields[4]
     if not state then
+      local model, fingerprint, created_at, deadline, _, channel = unpack(ARGV, 7 * n, 7 * n + 5)
       describe(record, model, fingerprint, created_at, deadline, ttl, digest)
       redis.call('HSET', record, 'channels', channel)
       channels = channel
