@@ -76,7 +76,14 @@ async def lives(url: str) -> list[float]:
             await store.start(tasks, INSTANCE, attempts=5)
             await store.finish(
                 [
-                    Outcome(task_id=task.id, state=TaskState.SUCCEEDED, body=BODY, attempt=1, finished_at=now)
+                    Outcome(
+                        task_id=task.id,
+                        state=TaskState.SUCCEEDED,
+                        body=BODY,
+                        attempt=1,
+                        instance=INSTANCE,
+                        finished_at=now,
+                    )
                     for task in tasks
                 ]
             )
