@@ -276,6 +276,9 @@ class Worker(AsyncContextManagerMixin):
 
     async def _drain(self) -> None:
         """Waits for what is in flight until the grace is over, then hands it back. Nothing is in flight after that."""
+        for run in self._runs:
+            if run.settled:
+                self._settled(run)
         with CancelScope(deadline=self._drain_until):
             await self._runs.idle()
         for run in self._runs:
@@ -342,8 +345,10 @@ class Worker(AsyncContextManagerMixin):
                 self._runs.remove(run)
 
     def _settled(self, run: Run) -> None:
-        """A run is off our hands, but for a thread that may still be at it."""
+        """A run is off our hands, but for a thread that may still be at it; a drain does not wait for that."""
         run.settled = True
+        if self._stopping.is_set():
+            run.free()
         if not run.busy:
             self._runs.remove(run)
 
