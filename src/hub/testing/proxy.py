@@ -161,7 +161,13 @@ class FaultProxy(AsyncContextManagerMixin):
                 await sink.send(chunk)
         except EndOfStream:
             await self._passable()
-            await sink.send_eof()
+            try:
+                await sink.send_eof()
+            except (
+                OSError,
+                BrokenResourceError,
+            ):  # it was reset meanwhile; on trio anyio lets the socket's error through
+                both.cancel("one side broke")
         except BrokenResourceError:
             await self._passable()
             both.cancel("one side broke")
