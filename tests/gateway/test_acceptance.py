@@ -47,7 +47,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, patience: float = 0.05) -> AsyncGenerator[Bench]:
+async def bench(*, patience: float = 1.0) -> AsyncGenerator[Bench]:
     with anyio.fail_after(20):
         async with open_broker("memory://") as broker, open_store("memory://") as store:
             await broker.declare(MODEL_A)

@@ -312,7 +312,7 @@ async def test_the_second_of_two_outcomes_is_dropped_and_counted(broker: Watched
     with anyio.fail_after(PATIENCE):
         await submit(broker, store, one)
         async with worker(Echo(slow), broker, store) as slow_worker:
-            await until(lambda: slow_worker.statistics().in_flight == 1)
+            await until(lambda: slow_worker.statistics().attempts == 1)
             [start] = await store.start([one], INSTANCE, attempts=5)  # as another instance that got it too would
             assert start.attempt == 2
             await store.finish([report.dead(Run(one), code="x", message="first", instance=INSTANCE, now=1.0)])

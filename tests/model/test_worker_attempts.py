@@ -150,7 +150,7 @@ async def test_an_error_that_a_drain_causes_is_not_the_outcome_of_the_task(
     one = task("again")
     await submit(broker, store, one)
     async with worker(Echo(touchy), broker, store, drain_grace=1) as working:
-        await virtually(lambda: working.statistics().in_flight == 1)
+        await virtually(lambda: working.statistics().attempts == 1)
         await anyio.sleep(1)
     async with worker(Echo(), broker, store):
         assert await reply_of(store, one) == "again"

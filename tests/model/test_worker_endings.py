@@ -147,7 +147,7 @@ async def test_what_a_cancelled_model_returns_all_the_same_does_not_count(
     one = task("mine")
     await submit(broker, store, one)
     async with worker(Echo(behaviour), broker, store) as working:
-        await virtually(lambda: working.statistics().in_flight == 1)
+        await virtually(lambda: working.statistics().attempts == 1)
         await anyio.sleep(1)
         await cancel(store, one)
         await stubborn.wait()
