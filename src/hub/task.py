@@ -26,6 +26,9 @@ PENDING_TTL: Final = 30.0
 Above what a submit may take (`publish_patience`), so that nobody writes over a submit that is still under way.
 """
 
+DEADLINE_EXCEEDED: Final = "deadline_exceeded"
+"""Code of the failure of a task that has expired, whoever noticed."""
+
 _STATES: Final = {state: task_pb2.TaskState.Value(f"TASK_STATE_{state.name}") for state in TaskState}
 _STATES_BACK: Final = {number: state for state, number in _STATES.items()}
 _NANO: Final = 1_000_000_000

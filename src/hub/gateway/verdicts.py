@@ -6,7 +6,7 @@ from math import inf
 from typing import Final
 
 from hub.gateway.accepted import Accepted
-from hub.task import Failure, Outcome, TaskRecord
+from hub.task import DEADLINE_EXCEEDED, Failure, Outcome, TaskRecord
 from hub.vocabulary import TaskState
 
 GRACE: Final = 1.0
@@ -27,7 +27,7 @@ def expired(record: TaskRecord, now: float) -> Outcome:
     """The outcome of a task that was late while nobody ran it."""
     where = "while it ran, and its instance has not said so" if record.attempt else "before an instance took it"
     return _ended(
-        record, TaskState.EXPIRED, Failure(code="deadline_exceeded", message=f"its deadline passed {where}"), now
+        record, TaskState.EXPIRED, Failure(code=DEADLINE_EXCEEDED, message=f"its deadline passed {where}"), now
     )
 
 

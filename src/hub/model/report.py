@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from traceback import format_exception
-from typing import Final
 
 from hub.errors import HubError, Undecodable
 from hub.model.errors import ChildError
 from hub.model.run import Run
 from hub.model.texts import full_name, text_of
-from hub.task import Failure, Outcome
+from hub.task import DEADLINE_EXCEEDED, Failure, Outcome
 from hub.vocabulary import InstanceId, TaskState
-
-DEADLINE_EXCEEDED: Final = "deadline_exceeded"
-"""Code of the failure of a task that has expired."""
 
 
 def success(run: Run, body: bytes, *, instance: InstanceId, now: float) -> Outcome:
