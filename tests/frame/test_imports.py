@@ -17,7 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors tracing",
         "vocabulary v1",
         "contract",
-        "task",
+        "task load",
         "ports",
         "supervision grouping dead_letters",
         "amqp redis",
