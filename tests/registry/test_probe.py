@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_network
 
 import anyio
@@ -10,10 +11,12 @@ from anyio.abc import SocketAttribute, SocketStream
 from httpx2 import AsyncClient
 
 from hub.http.client import open_client
+from hub.load import Durations, Load
 from hub.ports import InstanceEntry
 from hub.registry.addresses import InstanceNetworks
 from hub.registry.pings import Answered, Missed, PingResult, Refused
 from hub.registry.probe import LONGEST_REPLY, HttpProbe
+from hub.vocabulary import TaskState
 from tests.registry.support import PATIENCE, entry_of, ping_server
 
 LOOPBACK = InstanceNetworks([ip_network("127.0.0.0/8"), ip_network("::1/128")])
@@ -120,6 +123,45 @@ async def test_a_name_that_nobody_knows_is_a_miss(http: AsyncClient) -> None:
 async def test_replies_of_strangers(http: AsyncClient, status: str, body: bytes, expected: PingResult) -> None:
     async with raw_server(reply(status, body)) as url:
         assert await ping(http, entry_of(url=url)) == expected
+
+
+LOAD = (
+    b'{"in_flight": 2, "unacked": 3, "outcomes": {"succeeded": 5}, "newest": 1.5,'
+    b' "waited": {"bounds": [0.1], "counts": [4, 1], "seconds": 2.5}, "more": []}'
+)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "503 Service Unavailable"])
+async def test_what_an_instance_says_of_its_work_is_kept(http: AsyncClient, status: str) -> None:
+    entry = entry_of()
+    body = b'{"instance": "%s", "consuming": %s, "load": %s}'
+    async with raw_server(reply(status, body % (entry.id.encode(), b"true", LOAD))) as url:
+        result = await ping(http, replace(entry, url=url))
+        assert isinstance(result, Answered)
+        assert result.load == Load(
+            in_flight=2,
+            unacked=3,
+            outcomes={TaskState.SUCCEEDED: 5},
+            newest=1.5,
+            waited=Durations(bounds=(0.1,), counts=(4, 1), seconds=2.5),
+        )
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        b"17",
+        b'{"in_flight": "many"}',
+        b'{"in_flight": -1}',
+        b'{"outcomes": {"sold": 1}}',
+        b'{"waited": {"bounds": [1], "counts": [1], "seconds": 1}}',
+        b'{"ran": {"bounds": [2, 1], "counts": [1, 1, 1], "seconds": 1}}',
+        b'{"ran": {"bounds": [], "counts": [-1], "seconds": 1}}',
+    ],
+)
+async def test_a_load_that_cannot_be_read_is_none_and_no_error(http: AsyncClient, load: bytes) -> None:
+    async with raw_server(reply("200 OK", b'{"consuming": true, "load": %s}' % load)) as url:
+        assert await ping(http, entry_of(url=url)) == Answered()
 
 
 async def test_a_reason_is_cut(http: AsyncClient) -> None:

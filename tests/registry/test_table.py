@@ -5,6 +5,7 @@ from typing import Final
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from hub.load import Load
 from hub.ports import InstanceEntry
 from hub.registry.pings import Answered, Missed, PingResult, PingTarget, Refused
 from hub.registry.states import InstanceState, InstanceStatus
@@ -49,6 +50,18 @@ def test_a_login_is_suspect_until_its_first_answer_makes_it_live() -> None:
     status = table.instance(entry.id)
     assert status == InstanceStatus(entry=entry, state=LIVE, reason="", misses=0, answered_at=7.0)
     assert is_active(table)
+
+
+def test_the_load_is_kept_but_is_no_news() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    version = table.version
+    for result, kept in ((Answered(load=Load(in_flight=2)), 2), (Answered(), 2), (Answered(load=Load(in_flight=3)), 3)):
+        assert not pinged(table, entry, result)
+        status = table.instance(entry.id)
+        assert status is not None
+        assert status.load == Load(in_flight=kept)
+    assert table.version == version
 
 
 def test_an_instance_is_deaf_at_its_own_word_and_a_ping_from_before_does_not_undo_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from hub.load import Load
 from hub.ports import InstanceEntry
 
 
@@ -18,10 +19,15 @@ class PingTarget:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """It lives. With `consuming` false it takes nothing from its queue, for the given reason."""
+    """It lives. With `consuming` false it takes nothing from its queue, for the given reason.
+
+    Attributes:
+        load: What it says of its work; `None` if it says nothing that can be read.
+    """
 
     consuming: bool = True
     reason: str = ""
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True)

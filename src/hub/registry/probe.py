@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, cast, final
 from urllib.parse import urlsplit
 
 import msgspec
 from httpx2 import AsyncClient, ConnectError, HTTPError, NetworkError, RemoteProtocolError, Response
 
+from hub.load import Durations, Load
 from hub.ports import InstanceEntry
 from hub.registry.addresses import InstanceNetworks, IPAddress, addresses_of
 from hub.registry.pings import Answered, Missed, PingResult, Refused
@@ -29,6 +31,7 @@ class _PingReply(msgspec.Struct, frozen=True, kw_only=True):
     instance: str | None = None
     consuming: bool | None = None
     reason: str = ""
+    load: msgspec.Raw = msgspec.Raw(b"null")
 
 
 @final
@@ -114,11 +117,32 @@ def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
     if reply.instance is not None and reply.instance != entry.id:
         return Refused(f"another instance answers there, {reply.instance!r:.50}")
     if status == 200 and reply.consuming is not False:
-        return Answered()
+        return Answered(load=_load(reply.load))
     if status in (200, 503) and (reply.instance is not None or reply.consuming is False):
         reason = reply.reason[:LONGEST_REASON] or "it answers, but consumes nothing from the queue of its model"
-        return Answered(consuming=False, reason=reason)
+        return Answered(consuming=False, reason=reason, load=_load(reply.load))
     return Missed(f"it answered {status}")
+
+
+def _load(raw: msgspec.Raw) -> Load | None:
+    """What the instance says of its work, or `None` if that cannot be read: it lives all the same."""
+    try:
+        load = msgspec.json.decode(raw, type=Load | None)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    if load is None:
+        return None
+    counts = (load.in_flight, load.unacked, *load.outcomes.values())
+    return load if all(map(_sensible, (load.waited, load.ran))) and min(counts) >= 0 else None
+
+
+def _sensible(times: Durations) -> bool:
+    return (
+        len(times.counts) == len(times.bounds) + 1
+        and min(times.counts) >= 0
+        and times.seconds >= 0
+        and all(lower < upper for lower, upper in pairwise(times.bounds))
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

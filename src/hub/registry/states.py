@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hub.load import Load
 from hub.ports import InstanceEntry
 from hub.vocabulary import Fingerprint, ModelName
 
@@ -30,6 +31,7 @@ class InstanceStatus:
         reason: Why it is not live, in words; empty if it is.
         misses: Pings in a row without an answer.
         answered_at: When it last answered a ping, in Unix seconds; `None` if it never has.
+        load: What it last said of its work; `None` if it never has.
     """
 
     entry: InstanceEntry
@@ -37,6 +39,7 @@ class InstanceStatus:
     reason: str
     misses: int
     answered_at: float | None
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

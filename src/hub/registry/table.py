@@ -56,7 +56,7 @@ class Table:
     def version(self) -> int:
         """Rises with every change of what the lists show: instances, their states and reasons, and known models.
 
-        The count of misses and the time of the last answer are shown too, but are no news: they do not raise it.
+        The count of misses, the time of the last answer and the load are kept too, but are no news: they do not raise it.
         """
         return self._version
 
@@ -151,9 +151,10 @@ class Table:
         if status is None or self._serials[target.entry.id] != target.serial:
             return ()
         match result:
-            case Answered(consuming=consuming, reason=reason):
+            case Answered(consuming=consuming, reason=reason, load=load):
                 state = InstanceState.LIVE if consuming else InstanceState.DEAF
-                return self._put(replace(status, state=state, reason=reason, misses=0, answered_at=now))
+                load = load or status.load
+                return self._put(replace(status, state=state, reason=reason, misses=0, answered_at=now, load=load))
             case Missed(reason=reason) if not scheduled:
                 return self._put(replace(status, reason=reason)) if status.state is InstanceState.SUSPECT else ()
             case Missed(reason=reason) if status.misses + 1 < self._misses:
