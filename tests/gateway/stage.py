@@ -156,6 +156,7 @@ class Stage:
 async def open_stage(
     *,
     keys: tuple[str, ...] = (),
+    token: str = "",
     body_limit: int = 100_000,
     call_wait: float = 5,
     patience: float = 5,
@@ -181,6 +182,7 @@ async def open_stage(
             store=store,
             polls=polls,
             keys=keys,
+            token=token,
             body_limit=body_limit,
             call_wait=call_wait,
             ttls=ttls,

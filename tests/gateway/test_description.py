@@ -246,6 +246,22 @@ async def test_with_keys_the_api_asks_for_one_and_the_pages_do_not(credential: d
             assert set((await document(stage))["components"]["securitySchemes"]) == {"key", "bearer"}
 
 
+async def test_the_token_opens_the_metrics_and_nothing_else() -> None:
+    token = {"Authorization": "Bearer shared"}
+    with anyio.fail_after(10):
+        async with open_stage(keys=("one",), token="shared") as stage:
+            assert (await stage.client.get("/metrics", headers=token)).status_code == 200
+            assert (await stage.client.get("/metrics", headers={"X-API-Key": "one"})).status_code == 200
+            assert (await stage.client.get("/metrics")).status_code == 401
+            assert (await stage.client.get("/v1/models", headers=token)).status_code == 401
+
+
+async def test_with_a_token_but_no_keys_the_metrics_are_as_open_as_the_rest() -> None:
+    with anyio.fail_after(10):
+        async with open_stage(token="shared") as stage:
+            assert (await stage.client.get("/metrics")).status_code == 200
+
+
 async def test_without_keys_the_description_asks_for_none(stage: Stage) -> None:
     assert "securitySchemes" not in (await document(stage))["components"]
 

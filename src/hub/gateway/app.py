@@ -39,6 +39,7 @@ def gateway_app(
     store: ResultStore,
     polls: LongPolls,
     keys: Sequence[str] = (),
+    token: str = "",
     body_limit: int,
     call_wait: float,
     ttls: ResultTtls | None = None,
@@ -54,6 +55,8 @@ def gateway_app(
         store: For readiness.
         polls: Bounds long polls.
         keys: API keys that are taken; with none, no key is asked.
+        token: What hub's processes show each other. `/metrics` takes it beside the keys, so that a Prometheus needs but one
+            credential for all of hub.
         body_limit: Bytes of a request body at most.
         call_wait: Seconds that a synchronous call waits unless the client says otherwise.
         ttls: How long outcomes are kept.
@@ -74,12 +77,17 @@ def gateway_app(
             http_tasks.show_task,
             http_tasks.show_result,
             http_tasks.cancel_task,
-            http_system.show_metrics,
         ],
+    )
+    watched = Router(
+        "/",
+        guards=[require_credential([*keys, token] if keys and token else keys)],
+        route_handlers=[http_system.show_metrics],
     )
     return Litestar(
         [
             guarded,
+            watched,
             http_system.show_liveness,
             http_system.show_readiness,
             http_pages.show_dashboard,

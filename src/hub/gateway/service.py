@@ -73,6 +73,7 @@ async def _run(
             store=store,
             polls=polls,
             keys=settings.keys,
+            token=settings.token,
             body_limit=settings.body_limit,
             call_wait=settings.call_wait,
             ttls=ResultTtls(settings.result_ttl, settings.result_ttl_min, settings.result_ttl_max),
