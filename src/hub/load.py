@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
+from hub.histogram import Buckets
 from hub.vocabulary import TaskState
 
 
@@ -21,6 +23,10 @@ class Durations:
     bounds: tuple[float, ...] = ()
     counts: tuple[int, ...] = (0,)
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, buckets: Buckets) -> Self:
+        return cls(bounds=buckets.bounds, counts=buckets.counts, seconds=buckets.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,11 @@ class Consumer(Protocol):
     does nothing: the broker has already put the message back.
     """
 
+    @property
+    def unsettled(self) -> int:
+        """Messages that the broker has handed to it, received or not, and that are not settled; 0 after a lost link."""
+        ...
+
     async def receive(self) -> Sequence[Delivery]:
         """Waits for work and returns all that has arrived, at least one delivery, never more than the prefetch count.
 

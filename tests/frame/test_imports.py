@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors tracing",
-        "vocabulary v1",
+        "vocabulary v1 histogram",
         "contract",
         "task load",
         "ports",

@@ -334,6 +334,11 @@ class WatchedConsumer(Consumer):
         self._inner = inner
         self._broker = broker
 
+    @property
+    @override
+    def unsettled(self) -> int:
+        return self._inner.unsettled
+
     @override
     async def receive(self) -> Sequence[Delivery]:
         return await self._inner.receive()

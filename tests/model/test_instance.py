@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import anyio
+import msgspec
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 from httpx2 import AsyncClient
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.utils import floatToGoString
 from typing_extensions import override
 
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
@@ -18,7 +22,9 @@ from hub.contract import Contract, contract_of
 from hub.errors import LinkLost
 from hub.http.client import open_client
 from hub.lifecycle import running
+from hub.load import Load
 from hub.model.instance import run_instance
+from hub.model.statistics import OUTCOMES
 from hub.ports import Terms
 from hub.registry.errors import NameTaken
 from hub.settings import ModelSettings
@@ -26,7 +32,7 @@ from hub.stores.memory import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Task
 from hub.v1.contract_pb2 import Contract as ContractMessage
-from hub.vocabulary import InstanceId, ModelName, new_task_id
+from hub.vocabulary import InstanceId, ModelName, TaskState, new_task_id
 from tests.model.bench import PATIENCE, Echo, ended, reply_of, submit
 from tests.model.desk import Desk, desk
 
@@ -61,6 +67,32 @@ def new_task(text: str) -> Task:
         fingerprint=CONTRACT.fingerprint,
         created_at=1_700_000_000.0,
     )
+
+
+class Choosy(Echo):
+    name = "Echo"
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        if request.messages == "fail":
+            raise RuntimeError(request.messages)
+        return ModelAResponse(reply=request.messages)
+
+
+async def load_of(client: AsyncClient, url: str) -> Load:
+    return msgspec.convert((await client.get(f"{url}/ping")).json()["load"], Load)
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def labels(**pairs: str) -> frozenset[tuple[str, str]]:
+    return frozenset({"model": "Echo", **pairs}.items())
 
 
 class World:
@@ -116,6 +148,7 @@ async def test_a_ping_tells_how_the_instance_is(world: World, client: AsyncClien
     ping = response.json()
     assert ping.pop("uptime_seconds") >= 0
     assert ping.pop("in_flight") in (0, 1)
+    assert ping.pop("load")["newest"] == one.created_at
     assert ping == {"instance": INSTANCE, "model": "Echo", "consuming": True, "attempts": 1, "reason": ""}
 
 
@@ -168,11 +201,70 @@ async def test_metrics_tell_what_was_done(world: World, client: AsyncClient) -> 
             await submit(world.broker, world.store, one)
             await ended(world.store, one)
             text = (await client.get(f"{url}/metrics")).text
-            while 'hub_task_outcomes_total{model="Echo",state="succeeded"} 1.0' not in text:
+            while 'hub_tasks_total{model="Echo",outcome="succeeded"} 1.0' not in text:
                 text = (await client.get(f"{url}/metrics")).text
     assert 'hub_instance_consuming{model="Echo"} 1.0' in text
-    assert 'hub_task_run_seconds_count{model="Echo",state="succeeded"} 1.0' in text
+    assert 'hub_task_run_seconds_count{model="Echo",outcome="succeeded"} 1.0' in text
     assert 'hub_task_attempts_total{model="Echo"} 1.0' in text
+
+
+async def test_a_ping_and_the_metrics_tell_the_same(world: World, client: AsyncClient) -> None:
+    tasks = [new_task("hello"), new_task("world"), new_task("fail")]
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(Choosy), name="instance") as url:
+            assert (await load_of(client, url)).outcomes == dict.fromkeys(OUTCOMES, 0)
+            for task in tasks:
+                await submit(world.broker, world.store, task)
+            load = await load_of(client, url)
+            while sum(load.outcomes.values()) < len(tasks) or load.in_flight or load.unacked:
+                load = await load_of(client, url)
+            seen = samples((await client.get(f"{url}/metrics")).text)
+    assert load.outcomes == {**dict.fromkeys(OUTCOMES, 0), TaskState.SUCCEEDED: 2, TaskState.FAILED: 1}
+    assert load.outcomes == {state: seen["hub_tasks_total", labels(outcome=state)] for state in OUTCOMES}
+    assert seen["hub_instance_in_flight", labels()] == 0
+    for times, name, states in (
+        (load.waited, "hub_task_queue_seconds", [{}]),
+        (load.ran, "hub_task_run_seconds", [{"outcome": state.value} for state in OUTCOMES]),
+    ):
+        assert sum(times.counts) == len(tasks)
+        assert times.seconds == pytest.approx(sum(seen[f"{name}_sum", labels(**state)] for state in states))
+        for bound, below in zip(times.bounds, accumulate(times.counts[:-1]), strict=True):
+            keys = [(f"{name}_bucket", labels(le=floatToGoString(bound), **state)) for state in states]
+            assert sum(seen[key] for key in keys) == below
+
+
+async def test_each_outcome_has_a_series_before_it_happens(world: World, client: AsyncClient) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance") as url:
+            seen = samples((await client.get(f"{url}/metrics")).text)
+    for state in OUTCOMES:
+        assert seen["hub_tasks_total", labels(outcome=state)] == 0
+        assert seen["hub_task_run_seconds_count", labels(outcome=state)] == 0
+    assert seen["hub_task_queue_seconds_count", labels()] == 0
+
+
+async def test_what_is_handed_out_is_unacked_until_it_is_done(world: World, client: AsyncClient) -> None:
+    release = anyio.Event()
+
+    class Slow(Echo):
+        name = "Echo"
+        concurrency = 2
+
+        @override
+        async def process_request(self, request: ModelARequest) -> ModelAResponse:
+            await release.wait()
+            return ModelAResponse(reply=request.messages)
+
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(Slow), name="instance") as url:
+            for text in ("a", "b", "c"):
+                await submit(world.broker, world.store, new_task(text))
+            load = await load_of(client, url)
+            while (load.in_flight, load.unacked) != (2, 2):  # the third waits in the queue
+                load = await load_of(client, url)
+            release.set()
+            while load.outcomes[TaskState.SUCCEEDED] < 3 or load.unacked:
+                load = await load_of(client, url)
 
 
 async def test_routes_ask_for_the_token(world: World, client: AsyncClient) -> None:

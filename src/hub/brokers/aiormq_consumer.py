@@ -44,6 +44,7 @@ class AiormqConsumer(Consumer):
         self._news = Event()
 
     @property
+    @override
     def unsettled(self) -> int:
         return len(self._unsettled)
 

@@ -19,6 +19,7 @@ class AmqpConsumer(Consumer):
         self._subscription = subscription
 
     @property
+    @override
     def unsettled(self) -> int:
         return self._subscription.unsettled
 

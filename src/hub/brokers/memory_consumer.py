@@ -36,6 +36,7 @@ class MemoryConsumer(Consumer, Outlet):
         return self._queue
 
     @property
+    @override
     def unsettled(self) -> int:
         return len(self._unsettled)
 

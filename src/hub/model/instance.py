@@ -103,7 +103,6 @@ async def _run(
 ) -> None:
     name = model_name(served.name)
     contract = contract_of(served.get_request_format(), served.get_response_format())
-    metrics = InstanceMetrics(name)
     worker = Worker(
         served,
         contract=contract,
@@ -111,10 +110,9 @@ async def _run(
         broker=broker,
         store=store,
         options=options,
-        observe=metrics.observe,
         explain=partial(difference_text, registry, name, contract),
     )
-    metrics.follow(worker.statistics)
+    metrics = InstanceMetrics(name, worker.statistics)
     presence = Presence(served, contract=contract, instance=instance, worker=worker)
     server = partial(serve, instance_app(presence, metrics, token=settings.token), settings.instance_bind)
     async with (

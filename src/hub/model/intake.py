@@ -145,8 +145,9 @@ class Intake:
             case TaskState.RUNNING if run.stopped is None and self._late(run.task):  # while the store was asked
                 self._end(run, report.expired(run, instance=self.instance, now=self.clock()))
             case TaskState.RUNNING if run.stopped is None:
-                self.tally.attempts += 1
-                run.begin(start.attempt, retries=start.retries, now=self.clock())
+                now = self.clock()
+                self.tally.began(created_at=run.task.created_at, now=now, first=start.attempt == 1)
+                run.begin(start.attempt, retries=start.retries, now=now)
                 self.launch(run)
             case TaskState.QUEUED:
                 message = (

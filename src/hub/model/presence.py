@@ -8,6 +8,7 @@ from anyio import current_time, fail_after
 from msgspec import Struct
 
 from hub.contract import Contract
+from hub.load import Load
 from hub.model.model import Model
 from hub.model.worker import Worker
 from hub.vocabulary import InstanceId
@@ -26,6 +27,7 @@ class Ping(Struct, frozen=True, kw_only=True):
         in_flight: Tasks that it works on.
         attempts: Runs that it has started so far.
         uptime_seconds: How long it has been up.
+        load: How much work it has and has done, in the numbers that its `/metrics` shows.
         reason: Why it cannot work; empty if it can.
     """
 
@@ -35,6 +37,7 @@ class Ping(Struct, frozen=True, kw_only=True):
     in_flight: int
     attempts: int
     uptime_seconds: float
+    load: Load
     reason: str = ""
 
 
@@ -71,6 +74,7 @@ class Presence:
             in_flight=statistics.in_flight,
             attempts=statistics.attempts,
             uptime_seconds=round(current_time() - self._up_since, 3),
+            load=statistics.load(),
             reason=reason,
         )
 

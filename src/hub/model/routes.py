@@ -1,4 +1,4 @@
-"""The HTTP routes of an instance: ping, descriptors, metrics."""
+"""The HTTP routes of an instance: ping, descriptors, metrics, health."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
 
 from hub.http.guard import require_credential
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
-from hub.model.metrics import CONTENT_TYPE, InstanceMetrics
+from hub.model.health import health_routes
+from hub.model.metrics import InstanceMetrics
 from hub.model.presence import Ping, Presence
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -29,7 +30,7 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
     Args:
         presence: Answers pings.
         metrics: Shown at `/metrics`.
-        token: Asked of every caller, unless empty.
+        token: Asked of every caller, unless empty, but for `/health/...`.
     """
 
     @get("/ping")
@@ -52,12 +53,17 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
         return _message(request, _proto(presence.model.get_response_format()))
 
     @get("/metrics")
-    async def exposition() -> Response[bytes]:
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+    async def exposition(request: Request[Any, Any, State]) -> Response[bytes]:
+        content, media_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(content, media_type=media_type)
 
-    return Litestar(
-        [ping, descriptors, request_descriptor, response_descriptor, exposition],
+    guarded = Router(
+        "/",
         guards=[require_credential([token] if token else [])],
+        route_handlers=[ping, descriptors, request_descriptor, response_descriptor, exposition],
+    )
+    return Litestar(
+        [guarded, *health_routes(presence)],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, final
 
+from hub.histogram import SECONDS, Buckets, Histogram, sum_of
+from hub.load import Durations, Load
 from hub.vocabulary import TaskState
+
+OUTCOMES: Final = tuple(state for state in TaskState if state.terminal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +22,12 @@ class WorkerStatistics:
         consuming: Whether a link to the broker stands and tasks are taken from it.
         in_flight: Tasks that are about to start, that run, or whose outcome is not stored yet.
         saving: Those of them that have an outcome already.
+        unacked: Messages that the broker has handed out to this instance and that are not settled.
         attempts: Runs that were started.
-        stored: Outcomes by state that were the first of their task.
+        stored: Outcomes that were the first of their task, by state; every terminal state is there.
+        waited: Seconds from the creation of a task to the start of its first run.
+        ran: Seconds from the start of a run to its outcome, by the state of that; every terminal state is there.
+        newest: When the youngest task was created that has begun to run here, in Unix seconds; `None` before the first.
         dropped: Outcomes that came too late: another one had been stored.
         skipped: Deliveries of tasks that had ended, were withdrawn, or were running here already.
         undecodable: Messages that were no task.
@@ -31,8 +39,12 @@ class WorkerStatistics:
     consuming: bool
     in_flight: int
     saving: int
+    unacked: int
     attempts: int
     stored: Mapping[TaskState, int]
+    waited: Buckets
+    ran: Mapping[TaskState, Buckets]
+    newest: float | None
     dropped: int
     skipped: int
     undecodable: int
@@ -40,17 +52,42 @@ class WorkerStatistics:
     retried: int
     stopped: int
 
+    def load(self) -> Load:
+        """What the answer to a ping says of it."""
+        return Load(
+            in_flight=self.in_flight,
+            unacked=self.unacked,
+            outcomes=self.stored,
+            waited=Durations.of(self.waited),
+            ran=Durations.of(sum_of(self.ran.values(), bounds=self.waited.bounds)),
+            newest=self.newest,
+        )
+
 
 @final
-@dataclass(slots=True)
 class Tally:
-    """The counters behind `WorkerStatistics`."""
+    """The counters behind `WorkerStatistics`.
 
-    attempts: int = 0
-    dropped: int = 0
-    skipped: int = 0
-    undecodable: int = 0
-    requeued: int = 0
-    retried: int = 0
-    stopped: int = 0
-    stored: Counter[TaskState] = field(default_factory=Counter[TaskState])
+    Args:
+        bounds: Upper bounds of the buckets of times, in seconds.
+    """
+
+    def __init__(self, bounds: Sequence[float] = SECONDS) -> None:
+        self.attempts = 0
+        self.dropped = 0
+        self.skipped = 0
+        self.undecodable = 0
+        self.requeued = 0
+        self.retried = 0
+        self.stopped = 0
+        self.stored = Counter[TaskState](dict.fromkeys(OUTCOMES, 0))
+        self.waited = Histogram(bounds)
+        self.ran = {state: Histogram(bounds) for state in OUTCOMES}
+        self.newest: float | None = None
+
+    def began(self, *, created_at: float, now: float, first: bool) -> None:
+        """A run begins; `first` if its task was never run before. Later ones have waited for other things, too."""
+        self.attempts += 1
+        self.newest = created_at if self.newest is None else max(self.newest, created_at)
+        if first:
+            self.waited.add(now - created_at)

@@ -28,6 +28,7 @@ from typing_extensions import override
 
 from hub.contract import Contract
 from hub.errors import LinkLost
+from hub.histogram import SECONDS
 from hub.model import report
 from hub.model.current import Control, CurrentTask, processing
 from hub.model.errors import ProcessDied, StrayCancellation
@@ -68,6 +69,7 @@ class WorkerOptions:
         attempt_limit: Runs of one task that may be cut short by the end of their instance.
         run_limit: Seconds that one run may take, whatever the deadline of its task: below the time after which the
             broker takes a silent consumer for dead and hands the task to another instance.
+        buckets: Upper bounds of the buckets in which times are counted.
         debug: Store tracebacks of failed tasks.
     """
 
@@ -76,6 +78,7 @@ class WorkerOptions:
     drain_grace: float = 30.0
     attempt_limit: int = 5
     run_limit: float = inf
+    buckets: tuple[float, ...] = SECONDS
     debug: bool = False
 
 
@@ -108,7 +111,6 @@ class Worker(AsyncContextManagerMixin):
         broker: Brings tasks.
         store: Counts attempts and takes outcomes.
         options: Times, and whether to store tracebacks.
-        observe: Told of each run that has an outcome.
         explain: Given the fingerprint of a foreign contract, says how it differs from ours; empty if nobody knows.
         clock: Tells Unix time.
 
@@ -125,7 +127,6 @@ class Worker(AsyncContextManagerMixin):
         broker: Broker,
         store: ResultStore,
         options: WorkerOptions | None = None,
-        observe: Callable[[Run, Outcome], None] = lambda _run, _outcome: None,
         explain: Callable[[Fingerprint], Awaitable[str]] = _nothing_to_add,
         clock: WallClock = wall_clock,
     ) -> None:
@@ -139,9 +140,8 @@ class Worker(AsyncContextManagerMixin):
         self._contract = contract
         self._retry = model.retry
         self._explain = explain
-        self._observe = observe
         self._clock = clock
-        self._tally = Tally()
+        self._tally = Tally(self._options.buckets)
         self._runs = Runs(model.concurrency)
         self._outbox = Outbox(
             store,
@@ -206,8 +206,12 @@ class Worker(AsyncContextManagerMixin):
             consuming=self.consuming,
             in_flight=len(self._runs),
             saving=len(self._outbox),
+            unacked=0 if self._consumer is None else self._consumer.unsettled,
             attempts=tally.attempts,
             stored=dict(tally.stored),
+            waited=tally.waited.read(),
+            ran={state: times.read() for state, times in tally.ran.items()},
+            newest=tally.newest,
             dropped=tally.dropped,
             skipped=tally.skipped,
             undecodable=tally.undecodable,
@@ -379,7 +383,8 @@ class Worker(AsyncContextManagerMixin):
                 raise AssertionError("a run ended without an outcome, and nobody had stopped it")
 
     def _finish(self, run: Run, outcome: Outcome) -> None:
-        self._observe(run, outcome)
+        if run.started_at is not None:
+            self._tally.ran[outcome.state].add(outcome.finished_at - run.started_at)
         self._outbox.finish(run, outcome)
 
     def _deadline(self, run: Run) -> float:
