@@ -70,7 +70,7 @@ bench: $(DEV) ## Run the benchmarks. ARGS=... goes to them.
 lock: $(DEV) ## Pin dependencies anew. ARGS=--upgrade takes the newest.
 	scripts/lock.sh $(ARGS)
 
-generate: $(DEV) ## Write the code that protos/ give.
+generate: $(DEV) ## Write the code that protos/ give, and the Grafana dashboard.
 	PYTHON=$(BIN)/python scripts/generate.sh
 
 $(RUN): requirements/run.lock pyproject.toml

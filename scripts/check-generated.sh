@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fails when generated code is not what protos/ gives: edited by hand, stale, or left behind by a deleted .proto.
+# Fails when generated files are not what protos/ and scripts/grafana_*.py give: edited by hand, stale, or left behind by
+# a deleted .proto.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fresh=$(mktemp -d)
@@ -7,7 +8,8 @@ trap 'rm -rf "$fresh"' EXIT
 scripts/generate.sh "$fresh"
 
 generated() {
-    (cd "$1" && find src stubs examples -type f \( -name '*_pb2.py' -o -name '*_pb2.pyi' \) | sort)
+    (cd "$1" && find src stubs examples deploy/grafana/dashboards -type f \
+        \( -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*.json' \) | grep -E '_pb2\.pyi?$|^deploy/' | sort)
 }
 
 stale=
@@ -16,6 +18,6 @@ while read -r file; do
     diff -u "$file" "$fresh/$file" || stale=1
 done < <(generated "$fresh")
 if [ -n "$stale" ]; then
-    echo "generated code differs from protos/: run \`make generate\` and commit what it changes" >&2
+    echo "generated files differ from what makes them: run \`make generate\` and commit what it changes" >&2
     exit 1
 fi

@@ -145,11 +145,13 @@ def test_generated_code_is_what_the_protos_give() -> None:
 
 
 def test_generated_code_that_was_edited_is_found(tmp_path: Path) -> None:
-    for folder in ("protos", "scripts", "src", "stubs", "examples"):
+    for folder in ("protos", "scripts", "src", "stubs", "examples", "deploy"):
         shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True)
     edited = tmp_path / "src" / "hub" / "v1" / "task_pb2.py"
     edited.write_text(edited.read_text() + "# edited\n")
     (tmp_path / "stubs" / "hub" / "v1" / "gone_pb2.pyi").write_text("")
+    board = tmp_path / "deploy" / "grafana" / "dashboards" / "hub.json"
+    board.write_text(board.read_text().replace('"uid": "hub"', '"uid": "mine"'))
 
     done = subprocess.run(
         [tmp_path / "scripts" / "check-generated.sh"],
@@ -162,4 +164,5 @@ def test_generated_code_that_was_edited_is_found(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "-# edited" in done.stdout
     assert "-stubs/hub/v1/gone_pb2.pyi" in done.stdout
+    assert '- "uid": "mine"' in done.stdout
     assert "make generate" in done.stderr

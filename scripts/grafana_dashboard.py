@@ -1,0 +1,202 @@
+"""Prints the Grafana dashboard: the charts of the built-in dashboard, and those that only Grafana has.
+
+    python -m scripts.grafana_dashboard >deploy/grafana/dashboards/hub.json
+
+`make generate` runs it, and `make check` fails when the committed file is another one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import units
+from grafana_foundation_sdk.models.common import (
+    BigValueGraphMode,
+    LegendDisplayMode,
+    LegendPlacement,
+    TooltipDisplayMode,
+    VisibilityMode,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DataSourceRef,
+    DataTransformerConfig,
+    Panel,
+    ValueMap,
+    ValueMapping,
+    ValueMappingResult,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from hub.web.charts import CHARTS, Chart
+from scripts.grafana_charts import ALERTS, FIGURES, GATEWAY, LINKS, REGISTRY, TABLE, for_grafana
+
+UID: Final = "hub"
+TITLE: Final = "hub"
+
+_SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
+_UNITS: Final = {"count": units.Short, "per second": units.OpsPerSecond, "seconds": units.Seconds}
+_REFS: Final = "ABCDEFGHIJ"
+
+_QUEUES: Final = ("queue", "oldest", "wait", "dead")
+
+
+def lines(chart: Chart, *, width: int) -> Builder[Panel]:
+    panel = (
+        timeseries.Panel()
+        .title(chart.title)
+        .description(chart.help)
+        .datasource(_SOURCE)
+        .unit(_UNITS[chart.unit])
+        .min(0)
+        .span(width)
+        .height(8)
+        .fill_opacity(8)
+        .show_points(VisibilityMode.NEVER)
+        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
+        .legend(
+            common.VizLegendOptions()
+            .show_legend(True)
+            .display_mode(LegendDisplayMode.LIST)
+            .placement(LegendPlacement.BOTTOM)
+        )
+    )
+    for ref, query in zip(_REFS, chart.queries, strict=False):
+        panel.with_target(
+            prometheus.Dataquery().ref_id(ref).expr(for_grafana(query.promql)).legend_format(query.legend).range()
+        )
+    return panel
+
+
+def number(chart: Chart) -> Builder[Panel]:
+    (query,) = chart.queries
+    return (
+        stat.Panel()
+        .title(chart.title)
+        .description(chart.help)
+        .datasource(_SOURCE)
+        .unit(_UNITS[chart.unit])
+        .span(4)
+        .height(4)
+        .graph_mode(BigValueGraphMode.AREA)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .with_target(prometheus.Dataquery().ref_id("A").expr(for_grafana(query.promql)).range())
+    )
+
+
+def names(chart: Chart) -> Builder[Panel]:
+    """A bar for each model while it was active; nothing is drawn while its series is absent."""
+    (query,) = chart.queries
+    active = ValueMap(options={"1": ValueMappingResult(text="active", color="green", index=0)})
+    mappings: list[ValueMapping] = [active]
+    return (
+        statetimeline.Panel()
+        .title(chart.title)
+        .description(chart.help)
+        .datasource(_SOURCE)
+        .span(16)
+        .height(8)
+        .show_value(VisibilityMode.NEVER)
+        .mappings(mappings)
+        .with_target(
+            prometheus.Dataquery().ref_id("A").expr(for_grafana(query.promql)).legend_format(query.legend).range()
+        )
+    )
+
+
+def rows(chart: Chart, *, width: int, hidden: Sequence[str]) -> Builder[Panel]:
+    """A table of the newest values: a line for each set of labels, a column for each query."""
+    values = {
+        f"Value #{ref}" if len(chart.queries) > 1 else "Value": query.legend
+        for ref, query in zip(_REFS, chart.queries, strict=False)
+        if query.legend
+    }
+    organize = {"excludeByName": dict.fromkeys(hidden, True), "renameByName": values}
+    panel = (
+        table.Panel()
+        .title(chart.title)
+        .description(chart.help)
+        .datasource(_SOURCE)
+        .span(width)
+        .height(8)
+        .with_transformation(DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(DataTransformerConfig(id_val="organize", options=organize))
+    )
+    for ref, query in zip(_REFS, chart.queries, strict=False):
+        panel.with_target(
+            prometheus.Dataquery().ref_id(ref).expr(for_grafana(query.promql)).instant().format(PromQueryFormat.TABLE)
+        )
+    return panel
+
+
+def build() -> dashboard.Dashboard:
+    own = {chart.id: chart for chart in CHARTS}
+    board = (
+        dashboard.Dashboard(TITLE)
+        .uid(UID)
+        .description("Models, their instances, queues and tasks. Generated by scripts/grafana_dashboard.py.")
+        .tags(["hub", "generated"])
+        .readonly()
+        .time("now-30m", "now")
+        .refresh("10s")
+        .timezone("browser")
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .with_variable(
+            dashboard.DatasourceVariable("datasource")
+            .label("Data source")
+            .type("prometheus")
+            .current(VariableOption(text="Prometheus", value="hub-prometheus"))
+        )
+        .with_variable(
+            dashboard.QueryVariable("model")
+            .label("Model")
+            .datasource(_SOURCE)
+            .query("label_values(hub_queue_messages, model)")
+            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .sort(VariableSort.ALPHABETICAL_ASC)
+            .multi(True)
+            .include_all(True)
+            .all_value(".*")
+            .current(VariableOption(selected=True, text="All", value="$__all"))
+        )
+    )
+    for chart in FIGURES:
+        board.with_panel(number(chart))
+    board.with_panel(names(own["names"]))
+    board.with_panel(rows(ALERTS, width=8, hidden=("Time", "Value", "__name__", "alertstate")))
+    _add(board, "Queues", [own[name] for name in _QUEUES])
+    _add(board, "Models", [chart for chart in CHARTS if chart.id not in {*_QUEUES, "names"}])
+    board.with_row(dashboard.Row("Instances"))
+    board.with_panel(rows(TABLE, width=24, hidden=("Time",)))
+    _add(board, "Registry", REGISTRY)
+    _add(board, "Gateway", GATEWAY)
+    _add(board, "Broker and store", LINKS)
+    return board
+
+
+def _add(board: dashboard.Dashboard, title: str, charts: Sequence[Chart]) -> None:
+    """A titled row of charts, in lines of two and then of three, so that each line is full."""
+    board.with_row(dashboard.Row(title))
+    wide = 2 * (-len(charts) % 3)
+    for place, chart in enumerate(charts):
+        board.with_panel(lines(chart, width=12 if place < wide else 8))
+
+
+def main() -> int:
+    board = build().build()
+    for number_of_panel, panel in enumerate(board.panels or [], 1):
+        panel.id_val = number_of_panel  # so that links to a panel, and the drift check, do not depend on Grafana
+    print(JSONEncoder(sort_keys=True, indent=1).encode(board))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
