@@ -1,0 +1,133 @@
+"""What an orchestrator asks of an instance."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+from httpx2 import AsyncClient
+from typing_extensions import override
+
+from hub.brokers.memory import MemoryBroker
+from hub.http.client import open_client
+from hub.lifecycle import running
+from hub.model.instance import run_instance
+from hub.model.presence import Presence
+from hub.settings import ModelSettings
+from hub.stores.memory import MemoryStore
+from hub.stores.options import StoreOptions
+from tests.model.bench import PATIENCE, Echo
+from tests.model.desk import Desk, desk
+
+TOKEN = "t" * 32
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+class Ill(Echo):
+    name = "Echo"
+
+    @override
+    async def health(self) -> None:
+        raise RuntimeError("no GPU")
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[Desk]:
+    async with desk() as it:
+        yield it
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[MemoryBroker]:
+    async with MemoryBroker() as it:
+        yield it
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[MemoryStore]:
+    async with MemoryStore(StoreOptions()) as it:
+        yield it
+
+
+@pytest.fixture
+async def stranger() -> AsyncIterator[AsyncClient]:
+    """Holds no token."""
+    async with open_client() as http:
+        yield http
+
+
+def instance(
+    model: type[Echo], registry: Desk, broker: MemoryBroker, store: MemoryStore
+) -> Callable[..., Coroutine[Any, Any, None]]:
+    settings = ModelSettings(registry_url=registry.url, start_patience=10.0, token=TOKEN)
+    return partial(run_instance, model, settings, broker=broker, store=store)
+
+
+async def test_an_instance_is_live_and_ready_to_those_without_a_token(
+    registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
+) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(instance(Echo, registry, broker, store), name="instance") as url:
+            live = await stranger.get(f"{url}/health/live")
+            ready = await stranger.get(f"{url}/health/ready")
+            others = [
+                (await stranger.get(f"{url}{path}")).status_code for path in ("/ping", "/metrics", "/descriptors")
+            ]
+
+    assert (live.status_code, live.json()) == (200, {"live": True})
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "reason": ""})
+    assert others == [401, 401, 401]
+
+
+async def test_an_instance_that_consumes_nothing_is_live_and_not_ready(
+    registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
+) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(instance(Echo, registry, broker, store), name="instance") as url:
+            with broker.outage():
+                ready = await stranger.get(f"{url}/health/ready")
+                while ready.status_code == 200:
+                    ready = await stranger.get(f"{url}/health/ready")
+                live = await stranger.get(f"{url}/health/live")
+            again = await stranger.get(f"{url}/health/ready")
+            while again.status_code != 200:
+                again = await stranger.get(f"{url}/health/ready")
+
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    assert ready.json()["reason"] == "nothing is taken from the queue"
+    assert live.status_code == 200
+
+
+async def test_what_a_model_says_of_its_health_is_not_told_to_strangers(
+    registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
+) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(instance(Ill, registry, broker, store), name="instance") as url:
+            ready = await stranger.get(f"{url}/health/ready")
+
+    assert ready.status_code == 503
+    assert ready.json()["ready"] is False
+    assert "health" in ready.json()["reason"]
+    assert "GPU" not in ready.text
+
+
+async def test_the_probes_of_an_orchestrator_are_no_pings_of_the_registry(
+    registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Presence] = []
+
+    def note(presence: Presence) -> None:
+        heard.append(presence)
+
+    monkeypatch.setattr(Presence, "heard", note)
+    with anyio.fail_after(PATIENCE):
+        async with running(instance(Echo, registry, broker, store), name="instance") as url:
+            for path in ("live", "ready"):
+                await stranger.get(f"{url}/health/{path}")
+            assert not heard
+            await stranger.get(f"{url}/ping", headers={"Authorization": f"Bearer {TOKEN}"})
+            assert heard
