@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast, final
 
 from anyio import TASK_STATUS_IGNORED, Event, create_task_group, fail_after
 from anyio.abc import TaskGroup, TaskStatus
+from anyio.lowlevel import checkpoint
 from httpx2 import ASGITransport, AsyncClient
 from litestar import Litestar
 from typing_extensions import override
@@ -20,10 +21,14 @@ from hub.contract import Contract, contract_of
 from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
+from hub.gateway.figures import Figures
 from hub.gateway.long_polls import LongPolls
+from hub.gateway.observer import Observer
+from hub.gateway.overview import Overview
 from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls
 from hub.ports import Broker, Consumer, ResultStore, Terms
+from hub.registry.bodies import InstanceBody
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.states import InstanceState
 from hub.stores import open_store
@@ -83,6 +88,20 @@ class FakeWatch(AsyncIterator[ModelsSnapshot]):
 
 
 @dataclass(kw_only=True)
+class FakeRegistry:
+    """What a registry answers to questions of the gateway."""
+
+    listed: Sequence[InstanceBody] = ()
+    error: Exception | None = None
+
+    async def instances(self) -> Sequence[InstanceBody]:
+        await checkpoint()
+        if self.error is not None:
+            raise self.error
+        return self.listed
+
+
+@dataclass(kw_only=True)
 class Stage:
     """Everything that a test of the gateway touches."""
 
@@ -93,6 +112,9 @@ class Stage:
     dispatch: Dispatch
     queues: Queues
     polls: LongPolls
+    observer: Observer
+    figures: Figures
+    registry: FakeRegistry
     app: Litestar
     client: AsyncClient
     tg: TaskGroup
@@ -174,6 +196,8 @@ async def open_stage(
         broker, store = broker or own_broker, store or own_store
         dispatch = Dispatch(broker, store, patience=patience, polls=polls, clock=clock)
         queues = Queues(catalog, broker, dispatch.run_times, limit=queue_limit)
+        figures, registry = Figures(), FakeRegistry()
+        observer = Observer(catalog, Overview(catalog, queues, figures, clock))
         app = gateway_app(
             catalog,
             dispatch,
@@ -181,6 +205,8 @@ async def open_stage(
             broker=broker,
             store=store,
             polls=polls,
+            observer=observer,
+            registry=registry,
             keys=keys,
             token=token,
             body_limit=body_limit,
@@ -204,6 +230,9 @@ async def open_stage(
                 dispatch=dispatch,
                 queues=queues,
                 polls=polls,
+                observer=observer,
+                figures=figures,
+                registry=registry,
                 app=app,
                 client=client,
                 tg=tg,

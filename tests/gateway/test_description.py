@@ -212,6 +212,8 @@ async def test_every_route_is_described_and_every_description_is_a_route(stage: 
         broker=stage.broker,
         store=stage.store,
         polls=stage.polls,
+        observer=stage.observer,
+        registry=stage.registry,
         body_limit=1,
         call_wait=1,
     )

@@ -16,9 +16,10 @@ from hub.gateway.dispatch import Dispatch
 from hub.gateway.health import Health
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.metrics import GatewayMetrics
+from hub.gateway.observer import Observer
 from hub.gateway.openapi import Description
-from hub.gateway.overview import Overview
 from hub.gateway.queues import Queues
+from hub.gateway.registry_reads import RegistryReads
 from hub.gateway.submit_options import ResultTtls
 from hub.gateway.task_errors import TaskError
 from hub.http.guard import require_credential
@@ -38,6 +39,8 @@ def gateway_app(
     broker: Broker,
     store: ResultStore,
     polls: LongPolls,
+    observer: Observer,
+    registry: RegistryReads,
     keys: Sequence[str] = (),
     token: str = "",
     body_limit: int,
@@ -54,6 +57,8 @@ def gateway_app(
         broker: For readiness.
         store: For readiness.
         polls: Bounds long polls.
+        observer: Samples the overview.
+        registry: Answers what pages ask of it.
         keys: API keys that are taken; with none, no key is asked.
         token: What hub's processes show each other. `/metrics` takes it beside the keys, so that a Prometheus needs but one
             credential for all of hub.
@@ -71,6 +76,8 @@ def gateway_app(
             http_models.list_models,
             http_models.show_model,
             http_models.show_overview,
+            http_models.watch_overview,
+            http_models.list_instances,
             http_submit.call_model,
             http_submit.submit_task,
             http_batches.submit_batch,
@@ -113,8 +120,9 @@ def gateway_app(
             "dispatch": _provide(dispatch),
             "health": _provide(Health(catalog, broker, store)),
             "metrics": _provide(metrics),
-            "overview": _provide(Overview(catalog, queues)),
+            "observer": _provide(observer),
             "polls": _provide(polls),
+            "registry": _provide(registry),
         },
         exception_handlers={**EXCEPTION_HANDLERS, **_TASK_ERRORS},
         request_max_body_size=body_limit,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from hub.gateway.accepted import Accepted
+from hub.registry.states import InstanceState
 from hub.task import Failure, Progress, TaskRecord
 from hub.vocabulary import TaskState
 
@@ -131,31 +132,157 @@ class ServedModelsBody(Struct, frozen=True, kw_only=True):
     models: tuple[ServedModelBody, ...]
 
 
-class QueueBody(Struct, frozen=True, kw_only=True):
-    """A queue as the broker sees it: messages that wait, consumers, and messages in its dead-letter queue."""
+class OverviewQueue(Struct, frozen=True, kw_only=True):
+    """A queue.
+
+    Attributes:
+        ready: Messages that wait, as the broker says.
+        consumers: Who takes from it.
+        dead: Messages in its dead-letter queue.
+        unacked: Messages that instances work on, by their last pings; `null` when the registry does not tell.
+        oldest_seconds: At most so old is the oldest message that waits; `null` likewise.
+    """
 
     ready: int
     consumers: int
     dead: int
+    unacked: int | None
+    oldest_seconds: float | None
+
+
+class StatesBody(Struct, frozen=True, kw_only=True):
+    """Instances by state; see `hub.registry.states.InstanceState`."""
+
+    live: int
+    deaf: int
+    suspect: int
+
+
+class QuantilesBody(Struct, frozen=True, kw_only=True):
+    """Half, and 95 of 100, of the last half minute took at most so many seconds; `null` when there was nothing to time."""
+
+    p50: float | None
+    p95: float | None
+
+
+class WorkBody(Struct, frozen=True, kw_only=True):
+    """What a model has been doing in the last half minute; see `hub.gateway.rates`.
+
+    Attributes:
+        in_flight: Tasks that run now.
+        finished_per_second: Outcomes of every kind; `null` until there are two readings.
+        failed_per_second: Outcomes failed, expired and dead; `null` likewise.
+        failed: How many of those there have been since the gateway started.
+        run: From the start of a run to its outcome.
+        wait: From the creation of a task to the start of its run.
+    """
+
+    in_flight: int
+    finished_per_second: float | None
+    failed_per_second: float | None
+    failed: int
+    run: QuantilesBody
+    wait: QuantilesBody
 
 
 class ModelOverview(Struct, frozen=True, kw_only=True):
-    """One model for the dashboard. `queue` is `null` when the broker does not know the queue, or cannot be asked."""
+    """One model for the dashboard. `active` means that at least one instance is live.
+
+    Attributes:
+        fingerprint: Of its contract, whose messages `request` and `response` are.
+        queue: `null` when the broker does not know the queue, or cannot be asked.
+        work: `null` when the registry's figures cannot be read. They come with its pings.
+    """
 
     name: str
     active: bool
     live: int
     instances: int
-    queue: QueueBody | None
+    states: StatesBody
+    fingerprint: str
+    request: str
+    response: str
+    queue: OverviewQueue | None
+    work: WorkBody | None
 
 
 class OverviewBody(Struct, frozen=True, kw_only=True):
-    """What the dashboard shows. `registry` and `broker` say whether what is shown is fresh."""
+    """What the dashboard shows. `registry`, `broker` and `figures` say whether what comes from them is fresh."""
 
     at: datetime
     registry: bool
     broker: bool
+    figures: bool
     models: tuple[ModelOverview, ...]
+
+
+Numbers = tuple[float | None, ...]
+
+
+class ModelHistory(Struct, frozen=True, kw_only=True):
+    """Columns of numbers, one for each of the `times`, `null` where there was nothing to tell. Seconds, or per second."""
+
+    name: str
+    live: Numbers
+    ready: Numbers
+    dead: Numbers
+    oldest: Numbers
+    finished: Numbers
+    failing: Numbers
+    failed: Numbers
+    run: Numbers
+    wait: Numbers
+
+
+class HistoryBody(Struct, frozen=True, kw_only=True):
+    """What the overview has been for a quarter of an hour; `times` are Unix seconds, `period` apart when nothing happened.
+
+    `run` and `wait` of a model are 95th percentiles, `failed` is the count of `WorkBody`.
+    """
+
+    period: float
+    times: tuple[float, ...]
+    models: tuple[ModelHistory, ...]
+
+
+class InstanceView(Struct, frozen=True, kw_only=True):
+    """An instance as the registry sees it; `in_flight` is `null` until its first answer."""
+
+    id: str
+    model: str
+    url: str
+    fingerprint: str
+    state: InstanceState
+    reason: str
+    misses: int
+    logged_in_at: datetime
+    answered_at: datetime | None
+    in_flight: int | None
+
+
+class InstancesView(Struct, frozen=True, kw_only=True):
+    """All instances, oldest login first; `at` is when the registry was asked."""
+
+    at: datetime
+    instances: tuple[InstanceView, ...]
+
+
+class EventView(Struct, frozen=True, kw_only=True):
+    """A change of an instance: `before` is `null` for a login, `after` for a removal."""
+
+    at: datetime
+    instance: str
+    model: str
+    url: str
+    before: InstanceState | None
+    after: InstanceState | None
+    reason: str
+
+
+class EventsView(Struct, frozen=True, kw_only=True):
+    """What happened to instances, newest first."""
+
+    events: tuple[EventView, ...]
 
 
 class HealthBody(Struct, frozen=True, kw_only=True):
@@ -167,6 +294,11 @@ class HealthBody(Struct, frozen=True, kw_only=True):
 
 def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def rounded(value: float | None) -> float | None:
+    """To four digits: what a chart shows, and no more bytes than that."""
+    return None if value is None else float(f"{value:.4g}")
 
 
 def _moment(seconds: float | None) -> datetime | UnsetType:

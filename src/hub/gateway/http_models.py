@@ -9,12 +9,18 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from hub.gateway.bodies import ServedModelBody, ServedModelsBody
+from hub.gateway.bodies import InstancesView, InstanceView, ServedModelBody, ServedModelsBody, moment
 from hub.gateway.catalog import Catalog, ServedModel
+from hub.gateway.live_reply import LiveReply
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.negotiation import HttpRequest
-from hub.gateway.overview import Overview
+from hub.gateway.observer import Observer
+from hub.gateway.overview_events import OverviewEvents
+from hub.gateway.registry_reads import RegistryReads, patience
 from hub.gateway.replies import NO_STORE, conditional_reply, json_reply
+from hub.gateway.sse import EVENT_STREAM
+from hub.registry.bodies import InstanceBody
+from hub.vocabulary import wall_clock
 
 
 @get("/v1/models")
@@ -34,8 +40,36 @@ async def show_model(model: FromPath[str], catalog: NamedDependency[Catalog]) ->
 
 
 @get("/v1/overview")
-async def show_overview(overview: NamedDependency[Overview]) -> Response[bytes]:
-    return json_reply(await overview.now(), headers=NO_STORE)
+async def show_overview(observer: NamedDependency[Observer]) -> Response[bytes]:
+    return json_reply(await observer.overview.now(), headers=NO_STORE)
+
+
+@get("/v1/overview/events")
+async def watch_overview(observer: NamedDependency[Observer], polls: NamedDependency[LongPolls]) -> Response[bytes]:
+    return LiveReply(OverviewEvents(observer, polls), media_type=EVENT_STREAM)
+
+
+@get("/v1/instances")
+async def list_instances(registry: NamedDependency[RegistryReads]) -> Response[bytes]:
+    with patience():
+        listed = await registry.instances()
+    body = InstancesView(at=moment(wall_clock()), instances=tuple(map(_instance, listed)))
+    return json_reply(body, headers=NO_STORE)
+
+
+def _instance(instance: InstanceBody) -> InstanceView:
+    return InstanceView(
+        id=instance.id,
+        model=instance.model,
+        url=instance.url,
+        fingerprint=instance.fingerprint,
+        state=instance.state,
+        reason=instance.reason,
+        misses=instance.misses,
+        logged_in_at=moment(instance.logged_in_at),
+        answered_at=None if instance.answered_at is None else moment(instance.answered_at),
+        in_flight=instance.in_flight,
+    )
 
 
 def _body(model: ServedModel) -> ServedModelBody:

@@ -12,7 +12,10 @@ from anyio.abc import TaskStatus
 from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
+from hub.gateway.figures import Figures
 from hub.gateway.long_polls import LongPolls
+from hub.gateway.observer import Observer
+from hub.gateway.overview import Overview
 from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls
 from hub.http.bind import Bind
@@ -61,10 +64,13 @@ async def _run(
     task_status: TaskStatus[str],
 ) -> None:
     polls = LongPolls()
-    async with open_client(connections=4) as http:
-        catalog = Catalog(ModelWatch(RegistryClient(settings.registry_url, http, token=settings.token)))
+    async with open_client(connections=8) as http:
+        registry = RegistryClient(settings.registry_url, http, token=settings.token)
+        catalog = Catalog(ModelWatch(registry))
         dispatch = Dispatch(broker, store, patience=settings.publish_patience, polls=polls)
         queues = Queues(catalog, broker, dispatch.run_times, limit=settings.queue_limit)
+        figures = Figures()
+        observer = Observer(catalog, Overview(catalog, queues, figures))
         app = gateway_app(
             catalog,
             dispatch,
@@ -72,6 +78,8 @@ async def _run(
             broker=broker,
             store=store,
             polls=polls,
+            observer=observer,
+            registry=registry,
             keys=settings.keys,
             token=settings.token,
             body_limit=settings.body_limit,
@@ -84,6 +92,7 @@ async def _run(
             running(partial(_open, dispatch), name="dispatch"),
             running(partial(_endless, catalog.follow), name="catalog"),
             running(partial(_endless, queues.watch), name="queues"),
+            running(partial(_endless, observer.watch), name="overview"),
             AsyncExitStack() as stack,
         ):
             if dashboard is not None:

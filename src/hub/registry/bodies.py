@@ -69,6 +69,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
     misses: int
     logged_in_at: float
     answered_at: float | None
+    in_flight: int | None = None
 
     @classmethod
     def of(cls, status: InstanceStatus) -> Self:
@@ -83,6 +84,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
             misses=status.misses,
             logged_in_at=entry.logged_in_at,
             answered_at=status.answered_at,
+            in_flight=None if status.load is None else status.load.in_flight,
         )
 
 

@@ -1,0 +1,31 @@
+"""What the gateway asks the registry for besides the list that it follows: for pages that show people around."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from anyio import fail_after
+
+from hub.errors import LinkLost
+from hub.registry.bodies import InstanceBody
+
+PATIENCE: Final = 3.0
+"""Seconds that the registry has to answer: somebody sits in front of the page."""
+
+
+class RegistryReads(Protocol):
+    """The registry, for reading; see `hub.registry.client.RegistryClient`, which may raise as it says there."""
+
+    async def instances(self) -> Sequence[InstanceBody]: ...
+
+
+@contextmanager
+def patience() -> Generator[None]:
+    """Gives the registry `PATIENCE`; a registry that is silent for so long counts as lost."""
+    try:
+        with fail_after(PATIENCE):
+            yield
+    except TimeoutError as error:
+        raise LinkLost("registry", f"it has not answered for {PATIENCE:g} s") from error
