@@ -13,7 +13,6 @@ import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.utils import floatToGoString
 from typing_extensions import override
 
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
@@ -229,7 +228,7 @@ async def test_a_ping_and_the_metrics_tell_the_same(world: World, client: AsyncC
         assert sum(times.counts) == len(tasks)
         assert times.seconds == pytest.approx(sum(seen[f"{name}_sum", labels(**state)] for state in states))
         for bound, below in zip(times.bounds, accumulate(times.counts[:-1]), strict=True):
-            keys = [(f"{name}_bucket", labels(le=floatToGoString(bound), **state)) for state in states]
+            keys = [(f"{name}_bucket", labels(le=str(bound), **state)) for state in states]
             assert sum(seen[key] for key in keys) == below
 
 

@@ -11,10 +11,11 @@ login that arrives here has been accepted, so it puts out whoever held the name 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+from hub.load import Load
 from hub.ports import InstanceEntry
 from hub.registry.pings import Answered, Missed, PingResult, PingTarget, Refused
 from hub.registry.states import InstanceState, InstanceStatus, ModelStatus
@@ -42,10 +43,17 @@ class Table:
 
     Args:
         misses: Pings in a row without an answer after which an instance is removed.
+        on_load: Told of each load that an instance has said, in the order in which they came.
     """
 
-    def __init__(self, *, misses: int = DEFAULT_MISSES) -> None:
+    def __init__(
+        self,
+        *,
+        misses: int = DEFAULT_MISSES,
+        on_load: Callable[[ModelName, InstanceId, Load], None] = lambda _model, _instance, _load: None,
+    ) -> None:
         self._misses = misses
+        self._on_load = on_load
         self._statuses: dict[InstanceId, InstanceStatus] = {}
         self._serials: dict[InstanceId, int] = {}
         self._known: dict[ModelName, Fingerprint] = {}
@@ -165,6 +173,8 @@ class Table:
     def _put(self, status: InstanceStatus) -> Sequence[Change]:
         before = self._statuses.get(status.entry.id)
         self._statuses[status.entry.id] = status
+        if status.load is not None and (before is None or status.load is not before.load):
+            self._on_load(status.entry.model, status.entry.id, status.load)
         if before is not None and (before.entry, before.state, before.reason) == (
             status.entry,
             status.state,
