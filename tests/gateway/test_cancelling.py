@@ -100,7 +100,7 @@ async def test_of_two_cancellations_at_once_both_succeed() -> None:
                 assert (await stage.client.delete(task)).json()["state"] == "cancelled"
 
 
-@pytest.mark.parametrize("task_id", ["nonsense", str(new_task_id())])
+@pytest.mark.parametrize("task_id", ["nonsense", str(new_task_id())], ids=["nonsense", "fresh"])
 async def test_a_task_that_never_was_cannot_be_cancelled(stage: Stage, task_id: str) -> None:
     assert problem(await stage.client.delete(f"/v1/tasks/{task_id}")) == (404, "unknown_task")
 

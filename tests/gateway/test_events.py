@@ -215,7 +215,7 @@ async def test_the_stream_is_for_those_who_like_it_best(stage: Stage, accept: st
     assert reply.headers["vary"] == "Accept"
 
 
-@pytest.mark.parametrize("task_id", ["nonsense", str(new_task_id())])
+@pytest.mark.parametrize("task_id", ["nonsense", str(new_task_id())], ids=["nonsense", "fresh"])
 async def test_a_task_that_never_was_is_a_problem_and_no_stream(stage: Stage, task_id: str) -> None:
     assert problem(await stage.client.get(f"/v1/tasks/{task_id}", headers=EVENTS)) == (404, "unknown_task")
 

@@ -24,7 +24,7 @@ async def submit(stage: Stage) -> str:
     return str(reply.headers["location"])
 
 
-@pytest.mark.parametrize("task_id", ["nonsense", str(new_task_id())])
+@pytest.mark.parametrize("task_id", ["nonsense", str(new_task_id())], ids=["nonsense", "fresh"])
 async def test_a_task_that_never_was_is_unknown(stage: Stage, task_id: str) -> None:
     for path in (f"/v1/tasks/{task_id}", f"/v1/tasks/{task_id}/result", f"/v1/tasks/{task_id}?wait=5"):
         assert problem(await stage.client.get(path)) == (404, "unknown_task")
