@@ -1,0 +1,132 @@
+"""Rates and quantiles out of counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, strategies as st
+
+from hub.gateway.rates import WINDOW, Quantiles, Rates, Reading, quantile, work
+from hub.load import Durations
+from hub.vocabulary import ModelName, TaskState
+
+NAME = ModelName("Echo")
+BOUNDS = (0.1, 1.0, 10.0)
+OK, FAILED, CANCELLED = TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED
+
+
+def durations(*counts: int, bounds: tuple[float, ...] = BOUNDS) -> Durations:
+    return Durations(bounds=bounds, counts=counts or (0,) * (len(bounds) + 1), seconds=1.0)
+
+
+def reading(
+    at: float, outcomes: Mapping[TaskState, int] | None = None, ran: Durations | None = None, in_flight: int = 0
+) -> Reading:
+    return Reading(at=at, in_flight=in_flight, outcomes=outcomes or {}, waited=durations(), ran=ran or durations())
+
+
+def test_a_rate_is_what_was_counted_over_the_time_that_it_took() -> None:
+    found = work([reading(0, {OK: 100}), reading(10, {OK: 130, FAILED: 5}), reading(20, {OK: 150, FAILED: 5})])
+    assert found.finished_per_second == (50 + 5) / 20
+    assert found.failed_per_second == 5 / 20
+
+
+def test_failures_are_those_that_nobody_wanted() -> None:
+    counts = dict.fromkeys(TaskState, 1)
+    assert work([reading(0), reading(1, counts)]).failed_per_second == 3
+    assert work([reading(0), reading(1, {CANCELLED: 7})]).failed_per_second == 0
+
+
+def test_one_reading_has_no_rate() -> None:
+    found = work([reading(5, {OK: 100}, in_flight=3)])
+    assert (found.in_flight, found.finished_per_second, found.ran) == (3, None, Quantiles())
+
+
+def test_a_counter_that_fell_adds_nothing_and_counts_on_from_there() -> None:
+    found = work([reading(0, {OK: 100}), reading(10, {OK: 40}), reading(20, {OK: 50})])
+    assert found.finished_per_second == 10 / 20
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=20))
+def test_no_rate_is_negative_or_more_than_was_ever_counted(values: list[int]) -> None:
+    found = work([reading(at, {OK: value}) for at, value in enumerate(values)])
+    assert found.finished_per_second is not None
+    assert 0 <= found.finished_per_second * (len(values) - 1) <= sum(values)
+
+
+def test_quantiles_are_of_the_window_only() -> None:
+    found = work([reading(0, ran=durations(50, 0, 0, 0)), reading(10, ran=durations(50, 10, 0, 0))])
+    assert found.ran == Quantiles(p50=pytest.approx(0.55), p95=pytest.approx(0.955))
+
+
+def test_a_histogram_that_began_anew_or_has_other_buckets_starts_over() -> None:
+    fell = [reading(0, ran=durations(9, 9, 0, 0)), reading(1, ran=durations(1, 0, 0, 0))]
+    assert work(fell).ran == Quantiles()
+    other = [
+        *fell,
+        reading(2, ran=durations(0, 5, bounds=(2.0,))),
+        reading(3, ran=durations(4, 5, bounds=(2.0,))),
+    ]
+    assert work(other).ran.p50 == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "counts", "seconds"),
+    [
+        pytest.param(0.5, (0, 0, 0, 0), None, id="nothing"),
+        pytest.param(0.5, (10, 0, 0, 0), 0.05, id="half of the first bucket"),
+        pytest.param(0.5, (10, 10, 0, 0), 0.1, id="all of the first bucket"),
+        pytest.param(0.95, (0, 0, 0, 7), 10.0, id="beyond the last bound"),
+        pytest.param(1.0, (1, 0, 1, 0), 10.0, id="the end of a bucket after an empty one"),
+        pytest.param(0.0, (0, 4, 0, 0), 0.1, id="the start of the first bucket with anything in it"),
+    ],
+)
+def test_quantiles_as_prometheus_would_say(share: float, counts: tuple[int, ...], seconds: float | None) -> None:
+    assert quantile(share, BOUNDS, counts) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_without_buckets_there_is_no_quantile() -> None:
+    assert quantile(0.5, (), (7,)) is None
+
+
+def test_rates_look_back_for_the_window_and_no_longer() -> None:
+    rates = Rates()
+    for at in range(0, 101, 2):
+        rates.take({NAME: reading(at, {OK: 10 if at else 0})})  # all at once, long ago
+        found = rates.work(NAME)
+        assert found is not None
+        assert bool(found.finished_per_second) == (2 <= at <= WINDOW)
+
+
+def test_failures_are_added_up_over_falls_and_beyond_the_window() -> None:
+    rates = Rates()
+    for at, count in enumerate([5, 8, 0, 1, 2]):
+        rates.take({NAME: reading(at * 100, {FAILED: count})})
+    assert rates.failed(NAME) == 3 + 1 + 1
+
+
+def test_the_same_reading_twice_is_one() -> None:
+    rates = Rates()
+    for at in (0, 10, 10):
+        rates.take({NAME: reading(at, {FAILED: at})})
+    found = rates.work(NAME)
+    assert found is not None
+    assert (found.failed_per_second, rates.failed(NAME)) == (1.0, 10)
+
+
+def test_a_clock_that_was_set_back_starts_over() -> None:
+    rates = Rates()
+    for at in (1000, 1010, 50):
+        rates.take({NAME: reading(at, {OK: at})})
+    found = rates.work(NAME)
+    assert found is not None
+    assert found.finished_per_second is None
+
+
+def test_a_model_that_is_left_out_is_forgotten() -> None:
+    rates = Rates()
+    rates.take({NAME: reading(0, {FAILED: 1})})
+    rates.take({NAME: reading(1, {FAILED: 2})})
+    rates.take({})
+    assert (rates.work(NAME), rates.failed(NAME)) == (None, 0)
