@@ -1,0 +1,61 @@
+"""Models whose moods a test sets by files in a folder that `MOODS` names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar, Final
+
+from anyio import sleep
+from typing_extensions import override
+
+import hub
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+
+MOODS: Final = "OBSERVABILITY_MOODS"
+"""The environment variable with the folder."""
+
+LOOK: Final = 0.05
+"""Seconds between two looks at it."""
+
+
+class Watched(hub.Model[ModelARequest, ModelAResponse]):
+    """Answers at once; raises for `fail`. While `<name>.held` exists it does not answer; `<name>.unwell` makes it say so."""
+
+    concurrency: ClassVar[int] = 4
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        while self._in_the_mood("held"):
+            await sleep(LOOK)
+        if request.messages == "fail":
+            raise ValueError("told to fail")
+        return ModelAResponse(reply=request.messages)
+
+    @override
+    async def health(self) -> None:
+        if self._in_the_mood("unwell"):
+            raise RuntimeError("told to be unwell")
+
+    def _in_the_mood(self, mood: str) -> bool:
+        return (Path(os.environ[MOODS]) / f"{type(self).__name__}.{mood}").exists()
+
+
+class WatchedTwice(Watched):
+    """A second model."""
+
+
+class Vanishing(Watched):
+    """One whose instances are killed."""
+
+
+class Crowded(Watched):
+    """One that gets more than it can do."""
+
+
+class Unwell(Watched):
+    """One that is deaf at times."""
+
+
+class Faulty(Watched):
+    """One that fails."""
