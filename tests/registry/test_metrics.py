@@ -49,6 +49,10 @@ def labels(**pairs: str) -> Labels:
     return frozenset(pairs.items())
 
 
+def queue_body(**numbers: float) -> dict[str, float]:
+    return {"ready": 0, "unacked": 0, "consumers": 0, "dead": 0, "oldest_seconds": 0, **numbers}
+
+
 async def test_models_instances_and_pings_are_counted(registry: ServedRegistry) -> None:
     async with ping_server() as one, ping_server() as two, ping_server() as deaf:
         deaf.consuming = False
@@ -108,7 +112,7 @@ async def test_the_depth_of_a_queue_is_shown_even_when_no_instance_is_left(
     while (await samples(registry)).get(key) != 0:
         await anyio.lowlevel.checkpoint()
     assert (await samples(registry))["hub_queue_messages", labels(model=MODEL, state="ready")] == 0
-    assert (await registry.json(f"/v1/models/{MODEL}"))["queue"] == {"ready": 0, "consumers": 0, "dead": 0}
+    assert (await registry.json(f"/v1/models/{MODEL}"))["queue"] == queue_body()
 
 
 async def test_dead_letters_are_counted_until_they_are_dealt_with(
@@ -121,7 +125,7 @@ async def test_dead_letters_are_counted_until_they_are_dealt_with(
     await broker.publish(letters)
     async with broker.consume(MODEL, prefetch=3) as consumer:
         consumer.reject(await consumer.receive(), requeue=False)
-    while (await registry.json(f"/v1/models/{MODEL}"))["queue"] != {"ready": 0, "consumers": 0, "dead": 3}:
+    while (await registry.json(f"/v1/models/{MODEL}"))["queue"] != queue_body(dead=3):
         await anyio.lowlevel.checkpoint()
     key = ("hub_dead_letters", labels(model=MODEL))
     assert (await samples(registry))[key] == 3

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 from msgspec import Struct
 
 from hub.contract import Difference
-from hub.ports import QueueDepth, Terms
+from hub.load import Durations
+from hub.ports import Terms
 from hub.registry.states import InstanceState, InstanceStatus
+from hub.vocabulary import TaskState
 
 PROTOBUF: str = "application/x-protobuf"
 
@@ -95,15 +98,22 @@ class InstancesBody(Struct, frozen=True, kw_only=True):
 
 
 class QueueBody(Struct, frozen=True, kw_only=True):
-    """The queue of a model a moment ago: messages that wait for a consumer, consumers, and dead letters."""
+    """The queue of a model a moment ago.
+
+    Attributes:
+        ready: Messages that wait for a consumer.
+        unacked: Messages that instances have and have not settled, as they said last.
+        consumers: Subscriptions.
+        dead: Messages in its dead-letter queue.
+        oldest_seconds: How long the oldest of the `ready` messages has waited at most, as far as can be seen; 0 if there
+            is none.
+    """
 
     ready: int
+    unacked: int = 0
     consumers: int
     dead: int
-
-    @classmethod
-    def of(cls, depth: QueueDepth) -> Self:
-        return cls(ready=depth.ready, consumers=depth.consumers, dead=depth.dead)
+    oldest_seconds: float = 0.0
 
 
 class ModelBody(Struct, frozen=True, kw_only=True):
@@ -122,6 +132,28 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     terms: Terms = Terms()
     instances: tuple[InstanceBody, ...]
     queue: QueueBody | None = None
+
+
+class ModelFigures(Struct, frozen=True, kw_only=True):
+    """What the instances of a model do and have done; see `hub.load.Load`.
+
+    `outcomes` has every terminal state. The buckets of `waited` and `ran` are at the bounds that all instances have in
+    common, so there may be fewer of them than before; they have none before the first task.
+    """
+
+    model: str
+    in_flight: int
+    outcomes: Mapping[TaskState, int]
+    waited: Durations
+    ran: Durations
+    queue: QueueBody | None = None
+
+
+class FiguresBody(Struct, frozen=True, kw_only=True):
+    """Every known model, by name, at one moment."""
+
+    at: float
+    models: tuple[ModelFigures, ...]
 
 
 class ModelsBody(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from httpx2 import AsyncClient, HTTPError, InvalidURL, Response
 from hub.contract import Contract
 from hub.errors import LinkLost, UnknownModel
 from hub.ports import Terms
-from hub.registry.bodies import CONTRACT, InstanceBody, InstancesBody, LoginBody, ModelBody, ModelsBody
+from hub.registry.bodies import CONTRACT, FiguresBody, InstanceBody, InstancesBody, LoginBody, ModelBody, ModelsBody
 from hub.registry.errors import InstanceUnreachable, NameTaken, RegistryRefused
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.states import InstanceState
@@ -128,6 +128,10 @@ class RegistryClient:
     async def instances(self) -> tuple[InstanceBody, ...]:
         """Every instance now, oldest login first."""
         return self._decode(await self._call("GET", "/v1/instances"), InstancesBody).instances
+
+    async def figures(self) -> FiguresBody:
+        """What each known model does and has done, as the registry last heard."""
+        return self._decode(await self._call("GET", "/v1/figures"), FiguresBody)
 
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None:
         """The contract of a model by its fingerprint, also one that it had earlier; each is fetched once.

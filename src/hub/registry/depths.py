@@ -10,6 +10,7 @@ from anyio import current_time, fail_after, sleep_until
 
 from hub.errors import HubError
 from hub.ports import Broker, QueueDepth
+from hub.registry.ages import QueueAges
 from hub.registry.roll import Roll
 from hub.vocabulary import ModelName
 
@@ -34,6 +35,7 @@ class QueueDepths:
         self._broker = broker
         self._period = period
         self._depths: Mapping[ModelName, QueueDepth] = {}
+        self._ages = QueueAges()
         self._linked = True
 
     @property
@@ -45,6 +47,10 @@ class QueueDepths:
     def latest(self) -> Mapping[ModelName, QueueDepth]:
         """What the last look saw; empty after one that failed, because an old figure is worse than none."""
         return self._depths
+
+    def oldest(self, model: ModelName, *, newest_age: float | None) -> float:
+        """Seconds that the oldest message of a queue, which is not empty, has waited at most; see `QueueAges.oldest`."""
+        return self._ages.oldest(model, now=current_time(), newest_age=newest_age)
 
     async def run(self) -> None:
         """Looks once a period until cancelled, however often the broker goes away."""
@@ -67,5 +73,8 @@ class QueueDepths:
         if not names:
             return {}
         with fail_after(BROKER_PATIENCE):
+            at = current_time()
             found = await self._broker.depths(names)
-        return {name: depth for name, depth in found.items() if depth is not None}
+        depths = {name: depth for name, depth in found.items() if depth is not None}
+        self._ages.look(depths, at=at)
+        return depths

@@ -7,12 +7,13 @@ from typing import Final, final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from hub.http.exposition import gauge
 from hub.registry.depths import QueueDepths
+from hub.registry.figures import Figures
 from hub.registry.keeper import DirectoryKeeper
 from hub.registry.pings import Answered, PingResult, Refused
 from hub.registry.roll import Roll
@@ -53,10 +54,11 @@ class PingMetrics:
 class LiveCollector(Collector):
     """Yields what is so now, from memory: a series ends with what it tells of, and a scrape waits for nobody."""
 
-    def __init__(self, roll: Roll, depths: QueueDepths, keeper: DirectoryKeeper) -> None:
+    def __init__(self, roll: Roll, depths: QueueDepths, keeper: DirectoryKeeper, figures: Figures) -> None:
         self._roll = roll
         self._depths = depths
         self._keeper = keeper
+        self._figures = figures
 
     @override
     def collect(self) -> Iterable[Metric]:
@@ -78,18 +80,35 @@ class LiveCollector(Collector):
             for state in InstanceState if model.instances else ():
                 instances.add_metric([model.name, state], model.count(state))
         yield instances
-        messages = GaugeMetricFamily(
-            "hub_queue_messages", "Messages in the queue of a model, by state.", labels=["model", "state"]
+        queues = [(model.name, queue) for model in models if (queue := self._figures.queue(model)) is not None]
+        yield gauge(
+            "hub_queue_messages",
+            "Messages in the queue of a model: ready (they wait) and unacked (instances have them).",
+            ["model", "state"],
+            [
+                row
+                for name, queue in queues
+                for row in (([name, "ready"], queue.ready), ([name, "unacked"], queue.unacked))
+            ],
         )
-        consumers = GaugeMetricFamily("hub_queue_consumers", "Consumers of the queue of a model.", labels=["model"])
-        dead = GaugeMetricFamily("hub_dead_letters", "Messages in the dead-letter queue of a model.", labels=["model"])
-        for name, depth in self._depths.latest.items():
-            messages.add_metric([name, "ready"], depth.ready)
-            consumers.add_metric([name], depth.consumers)
-            dead.add_metric([name], depth.dead)
-        yield messages
-        yield consumers
-        yield dead
+        yield gauge(
+            "hub_queue_oldest_message_seconds",
+            "How long the oldest ready message of a model has waited at most; 0 when none waits.",
+            ["model"],
+            [([name], queue.oldest_seconds) for name, queue in queues],
+        )
+        yield gauge(
+            "hub_queue_consumers",
+            "Consumers of the queue of a model.",
+            ["model"],
+            [([name], queue.consumers) for name, queue in queues],
+        )
+        yield gauge(
+            "hub_dead_letters",
+            "Messages in the dead-letter queue of a model.",
+            ["model"],
+            [([name], queue.dead) for name, queue in queues],
+        )
         yield GaugeMetricFamily(
             "hub_registry_watchers", "Requests that are held until a list changes.", self._roll.waiting
         )
@@ -99,11 +118,3 @@ class LiveCollector(Collector):
         links.add_metric(["directory"], self._keeper.linked)
         links.add_metric(["broker"], self._depths.linked)
         yield links
-
-
-def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """The figures in the format that `Accept` asks for, with its media type."""
-    encode, media_type = choose_encoder(accept)
-    if media_type.startswith("text/"):
-        media_type = media_type.removesuffix("; charset=utf-8")  # Litestar adds it to every text
-    return encode(registry), media_type

@@ -17,6 +17,7 @@ from hub.http.serve import serve
 from hub.ports import Broker, Directory
 from hub.registry.addresses import InstanceNetworks
 from hub.registry.depths import QueueDepths
+from hub.registry.figures import Figures
 from hub.registry.http.app import registry_app
 from hub.registry.keeper import DirectoryKeeper, directory_patience
 from hub.registry.metrics import LiveCollector, PingMetrics
@@ -25,6 +26,7 @@ from hub.registry.probe import HttpProbe
 from hub.registry.registrar import Registrar
 from hub.registry.roll import Roll
 from hub.registry.table import Table
+from hub.registry.totals import LoadTotals
 from hub.settings import RegistrySettings
 from hub.supervision import unwrapped
 
@@ -58,7 +60,8 @@ async def run_registry(
     """
     networks = InstanceNetworks(settings.networks)
     collectors = CollectorRegistry()
-    roll = Roll(Table(misses=settings.ping_misses))
+    totals = LoadTotals()
+    roll = Roll(Table(misses=settings.ping_misses, on_load=totals.take))
     with unwrapped():
         async with open_client(token=settings.token, connections=CONCURRENT_PINGS) as http:
             pinger = Pinger(
@@ -71,12 +74,14 @@ async def run_registry(
             keeper = DirectoryKeeper(roll, directory, pinger, period=settings.ping_period)
             registrar = Registrar(roll, directory, keeper, pinger, networks=networks)
             depths = QueueDepths(roll, broker, period=settings.depth_period)
-            collectors.register(LiveCollector(roll, depths, keeper))
+            figures = Figures(roll, depths, totals)
+            collectors.register(LiveCollector(roll, depths, keeper, figures))
             app = registry_app(
                 roll=roll,
                 registrar=registrar,
                 keeper=keeper,
                 depths=depths,
+                figures=figures,
                 collectors=collectors,
                 token=settings.token,
             )

@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from hub.http.guard import require_credential
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.registry.depths import QueueDepths
-from hub.registry.http import instances, models, operations, schemas
+from hub.registry.figures import Figures
+from hub.registry.http import figures as figures_routes, instances, models, operations, schemas
 from hub.registry.keeper import DirectoryKeeper
 from hub.registry.registrar import Registrar
 from hub.registry.roll import Roll
@@ -29,6 +30,7 @@ def registry_app(
     registrar: Registrar,
     keeper: DirectoryKeeper,
     depths: QueueDepths,
+    figures: Figures,
     collectors: CollectorRegistry,
     token: str,
 ) -> Litestar:
@@ -42,6 +44,7 @@ def registry_app(
             instances.list_instances,
             models.list_models,
             models.show_model,
+            figures_routes.show_figures,
             schemas.show_schema,
             schemas.check_schema,
             operations.targets,
@@ -55,6 +58,7 @@ def registry_app(
             "registrar": _provide(registrar),
             "keeper": _provide(keeper),
             "depths": _provide(depths),
+            "figures": _provide(figures),
             "collectors": _provide(collectors),
         },
         exception_handlers=EXCEPTION_HANDLERS,

@@ -10,8 +10,8 @@ from litestar.params import FromPath, QueryParameter
 
 from hub.errors import UnknownModel
 from hub.ports import Terms
-from hub.registry.bodies import InstanceBody, ModelBody, ModelsBody, QueueBody
-from hub.registry.depths import QueueDepths
+from hub.registry.bodies import InstanceBody, ModelBody, ModelsBody
+from hub.registry.figures import Figures
 from hub.registry.http.documented import NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
 from hub.registry.roll import Roll
@@ -28,7 +28,7 @@ from hub.vocabulary import ModelName
 async def list_models(
     request: Request[Any, Any, Any],
     roll: NamedDependency[Roll],
-    depths: NamedDependency[QueueDepths],
+    figures: NamedDependency[Figures],
     *,
     known: Annotated[bool, QueryParameter(description="Also those that have no live instance now.")] = False,
 ) -> Response[bytes]:
@@ -37,7 +37,7 @@ async def list_models(
         request,
         roll,
         lambda: ModelsBody(
-            models=tuple(_body(model, roll, depths) for model in roll.table.models() if known or model.active)
+            models=tuple(_body(model, roll, figures) for model in roll.table.models() if known or model.active)
         ),
     )
 
@@ -52,7 +52,7 @@ async def show_model(
     request: Request[Any, Any, Any],
     model: FromPath[str],
     roll: NamedDependency[Roll],
-    depths: NamedDependency[QueueDepths],
+    figures: NamedDependency[Figures],
 ) -> Response[bytes]:
     """One model with its instances, whether it is active or not. Can be watched like the list."""
 
@@ -60,15 +60,14 @@ async def show_model(
         status = roll.table.model(ModelName(model))
         if status is None:
             raise UnknownModel(model)
-        return _body(status, roll, depths)
+        return _body(status, roll, figures)
 
     return await watched(request, roll, content)
 
 
-def _body(status: ModelStatus, roll: Roll, depths: QueueDepths) -> ModelBody:
+def _body(status: ModelStatus, roll: Roll, figures: Figures) -> ModelBody:
     newest_first = [instance.entry for instance in reversed(status.instances)]
     contract = roll.present(status).contract
-    depth = depths.latest.get(status.name)
     return ModelBody(
         name=status.name,
         active=status.active,
@@ -78,5 +77,5 @@ def _body(status: ModelStatus, roll: Roll, depths: QueueDepths) -> ModelBody:
         example=next((entry.example for entry in newest_first if entry.example), ""),
         terms=newest_first[0].terms if newest_first else Terms(),
         instances=tuple(InstanceBody.of(instance) for instance in status.instances),
-        queue=None if depth is None else QueueBody.of(depth),
+        queue=figures.queue(status),
     )

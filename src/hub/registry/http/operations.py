@@ -13,11 +13,11 @@ from litestar.di import NamedDependency
 from litestar.response import Redirect
 from prometheus_client import CollectorRegistry
 
+from hub.http.exposition import exposition
 from hub.http.headers import etag_matches
 from hub.registry.bodies import HealthBody, TargetGroup
 from hub.registry.depths import QueueDepths
 from hub.registry.keeper import DirectoryKeeper
-from hub.registry.metrics import exposition
 from hub.registry.roll import Roll
 from hub.web.pages import swagger_page
 

@@ -1,0 +1,25 @@
+"""The figures of all models."""
+
+from __future__ import annotations
+
+from litestar import get
+from litestar.di import NamedDependency
+
+from hub.registry.bodies import FiguresBody
+from hub.registry.figures import Figures
+from hub.registry.http.documented import reply
+
+
+@get(
+    "/v1/figures",
+    summary="What the models do and have done",
+    responses={200: reply(FiguresBody, "Every known model, by name.")},
+    tags=["models"],
+)
+async def show_figures(figures: NamedDependency[Figures]) -> FiguresBody:
+    """From memory, as fresh as the last ping of each instance (`ping_period`) and the last look at the queues.
+
+    Outcomes and times are counted since the instances started, those that are gone included. They only rise, until this
+    registry starts again.
+    """
+    return figures.now()
