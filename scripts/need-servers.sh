@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that the tests find RabbitMQ, Redis, Chromium and promtool: installs what is missing by apt-get when it may,
+# Sees to it that the tests find RabbitMQ, Redis, Chromium and Prometheus: installs what is missing by apt-get when it may,
 # else takes what HUB_TEST_* name, else stops and says what to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +18,7 @@ missing() {
     have rabbitmq-server /usr/sbin/rabbitmq-server || echo rabbitmq-server
     have redis-server || echo redis-server
     have "${HUB_TEST_CHROMIUM:-chromium}" || echo chromium
-    have promtool || echo prometheus
+    { have prometheus && have promtool; } || echo prometheus
 }
 
 mapfile -t packages < <(missing)
@@ -32,7 +32,7 @@ for package in "${packages[@]}"; do
         rabbitmq-server) variable=HUB_TEST_AMQP_URL what="a RabbitMQ that tests may use" ;;
         redis-server) variable=HUB_TEST_REDIS_URL what="a Redis that tests may use" ;;
         chromium) variable=HUB_TEST_CHROMIUM what="a Chromium program" ;;
-        prometheus) variable=PATH what="one with promtool in it" ;;
+        prometheus) variable=PATH what="one with prometheus and promtool in it" ;;
     esac
     if [ "$package" = chromium ] || [ "$package" = prometheus ] || [ -z "${!variable:-}" ]; then
         echo "the tests need $package: run \`apt-get install $package\` as root, or set $variable to $what" >&2

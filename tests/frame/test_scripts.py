@@ -117,12 +117,22 @@ def test_a_machine_that_has_the_servers_needs_nothing(machine: Machine) -> None:
         rabbitmq_server="",
         redis_server="",
         chromium="",
+        prometheus="",
         promtool="",
         apt_get="exit 100",
         id="echo 0",
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_promtool_alone_is_no_prometheus(machine: Machine, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    programs = {"rabbitmq_server": "", "redis_server": "", "chromium": "", "promtool": ""}
+    done = machine("need-servers.sh", **programs, id="echo 0", apt_get=f"echo $@ >>{log}")
+
+    assert done.returncode == 0, done.stderr
+    assert "recommends prometheus" in log.read_text()
 
 
 def test_missing_servers_are_installed(machine: Machine, no_system_rabbitmq: Path, tmp_path: Path) -> None:
@@ -154,6 +164,7 @@ def test_given_servers_are_taken_and_what_they_cannot_do_is_said(machine: Machin
         str(no_system_rabbitmq / "need-servers.sh"),
         id="echo 1000",
         my_chromium="",
+        prometheus="",
         promtool="",
         HUB_TEST_AMQP_URL="amqp://elsewhere",
         HUB_TEST_REDIS_URL="redis://elsewhere",

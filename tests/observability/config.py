@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,15 +24,6 @@ def rules(text: str | None = None) -> list[dict[str, Any]]:
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
-def rewritten(change: Callable[[dict[str, Any]], None], text: str | None = None) -> str:
-    """The rules file with each rule changed in place."""
-    document = yaml.safe_load(RULES.read_text() if text is None else text)
-    for group in document["groups"]:
-        for rule in group["rules"]:
-            change(rule)
-    return yaml.safe_dump(document)
-
-
 def shortened(factor: int) -> str:
     """The rules file with every duration divided by `factor`, at least a second each, and with nothing else changed.
 
@@ -44,13 +34,14 @@ def shortened(factor: int) -> str:
     def divided(match: re.Match[str]) -> str:
         return f"{math.ceil(int(match[1]) * _UNITS[match[2]] / factor)}s"
 
-    def shorten(rule: dict[str, Any]) -> None:
-        if "for" in rule:
-            rule["for"] = _DURATION.sub(divided, rule["for"])
-        expr = re.sub(r"\[[^\]]+\]", lambda window: _DURATION.sub(divided, window[0]), rule["expr"])
-        rule["expr"] = _SECONDS.sub(lambda bound: f"{bound[1]}{math.ceil(int(bound[2]) / factor)}", expr)
-
-    return rewritten(shorten)
+    document = yaml.safe_load(RULES.read_text())
+    for group in document["groups"]:
+        for rule in group["rules"]:
+            if "for" in rule:
+                rule["for"] = _DURATION.sub(divided, rule["for"])
+            expr = re.sub(r"\[[^\]]+\]", lambda window: _DURATION.sub(divided, window[0]), rule["expr"])
+            rule["expr"] = _SECONDS.sub(lambda bound: f"{bound[1]}{math.ceil(int(bound[2]) / factor)}", expr)
+    return yaml.safe_dump(document)
 
 
 def adapted(folder: Path, *, registry: str, gateway: str, token: str, rules_text: str | None = None) -> Path:

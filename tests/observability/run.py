@@ -1,0 +1,125 @@
+"""Sets off every alert for real, and sees it end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from anyio import create_task_group, fail_after, move_on_after, sleep
+
+from tests.chaos.stage import Backend
+from tests.observability.config import rules, shortened
+from tests.observability.stage import LOOK, Stage, opened
+from tests.observability.trials import GROUPS, MODELS, Expected, Trial
+
+HURRY: Final = 60
+"""Durations of the rules are divided by this: minutes become seconds."""
+
+LIMIT: Final = 60.0
+"""Seconds for an alert to fire, and again to end; on a free machine it takes some ten."""
+
+START: Final = 90.0
+"""Seconds until everything is up and quiet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of one alert.
+
+    Attributes:
+        trial: What was done to set it off.
+        fired: Seconds until it fired; `None` if it never did.
+        resolved: Seconds from the repair until it had ended; `None` if it never did.
+        said: Its summary.
+    """
+
+    alert: Expected
+    trial: str
+    fired: float | None = None
+    resolved: float | None = None
+    said: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it fired, ended, and had something readable to say."""
+        return self.fired is not None and self.resolved is not None and bool(self.said) and "<" not in self.said
+
+
+async def run(
+    backend: Backend, folder: Path, say: Callable[[str], None], *, amqp_url: str, redis_url: str
+) -> list[Verdict]:
+    """Makes all trials in `folder` and returns a verdict for each alert, in their order.
+
+    Raises:
+        TimeoutError: Not everything came up, or something fired before anything was broken.
+        AssertionError: An alert of the rules file has no trial, or a rule could not be evaluated.
+    """
+    tried = {expected.name for group in GROUPS for _, alerts in group for expected in alerts}
+    missing = {rule["alert"] for rule in rules()} - tried
+    assert not missing, f"nobody tries to set off {missing}"
+    verdicts: list[Verdict] = []
+    async with opened(folder, backend, amqp_url=amqp_url, redis_url=redis_url, rules_text=shortened(HURRY)) as stage:
+        with fail_after(START):
+            async with create_task_group() as tg:
+                for model in MODELS:
+                    tg.start_soon(stage.instance, model)
+            await stage.until_offered(*MODELS)
+            await stage.targets_up(len(MODELS))
+            while await stage.prometheus.alerts():
+                await sleep(LOOK)
+        say("everything is up, and no alert fires")
+        for group in GROUPS:
+            async with create_task_group() as tg:
+                for trial, alerts in group:
+                    tg.start_soon(_judge, stage, trial, alerts, verdicts, say)
+        broken = await stage.prometheus.broken_rules()
+        assert not broken, broken
+    order = [expected for group in GROUPS for _, alerts in group for expected in alerts]
+    return sorted(verdicts, key=lambda verdict: order.index(verdict.alert))
+
+
+async def _judge(
+    stage: Stage, trial: Trial, alerts: Sequence[Expected], verdicts: list[Verdict], say: Callable[[str], None]
+) -> None:
+    name = trial.__name__.replace("_", " ")
+    fired: dict[Expected, tuple[float, str]] = {}
+    resolved: dict[Expected, float] = {}
+    began = time.monotonic()
+    async with trial(stage):
+        with move_on_after(LIMIT):
+            while len(fired) < len(alerts):
+                for alert in await stage.prometheus.alerts():
+                    for expected in alerts:
+                        if alert["state"] == "firing" and expected.matches(alert["labels"]) and expected not in fired:
+                            fired[expected] = time.monotonic() - began, alert["annotations"]["summary"]
+                            say(f"{expected} fires: {fired[expected][1]}")
+                await sleep(LOOK)
+        mended = time.monotonic()
+    with move_on_after(LIMIT):
+        while len(resolved) < len(fired):
+            active = [alert["labels"] for alert in await stage.prometheus.alerts() if alert["state"] == "firing"]
+            for expected in fired:
+                if expected not in resolved and not any(expected.matches(labels) for labels in active):
+                    resolved[expected] = time.monotonic() - mended
+            await sleep(LOOK)
+    for expected in alerts:
+        after, said = fired.get(expected, (None, ""))
+        verdicts.append(Verdict(alert=expected, trial=name, fired=after, resolved=resolved.get(expected), said=said))
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """A line for each alert."""
+    rows = [("", "alert", "fired after", "resolved after", "because")]
+    rows += [
+        ("ok" if each.kept else "BAD", str(each.alert), _seconds(each.fired), _seconds(each.resolved), each.trial)
+        for each in verdicts
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f} s"

@@ -1,0 +1,181 @@
+"""What each alert is for, done to a running hub: a block in which something is broken, and after which it is mended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from anyio import create_task_group, run_process, sleep
+from typing_extensions import override
+
+from hub.brokers import open_broker
+from hub.ports import Publication
+from hub.vocabulary import ModelName
+from tests.observability.stage import LOOK, Stage
+
+MODELS: Final = ("Watched", "Vanishing", "Crowded", "Unwell", "Faulty")
+"""Of which one instance each runs when the trials begin."""
+
+Trial = Callable[[Stage], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """One alert with a label that tells it apart."""
+
+    name: str
+    label: tuple[str, str] | None = None
+
+    def matches(self, alert: Mapping[str, str]) -> bool:
+        return alert["alertname"] == self.name and (self.label is None or self.label in alert.items())
+
+    @override
+    def __str__(self) -> str:
+        return self.name if self.label is None else f"{self.name} ({self.label[1]})"
+
+
+@asynccontextmanager
+async def an_instance_is_killed(stage: Stage) -> AsyncGenerator[None]:
+    (only,) = [program for program in stage.instances if program.name.startswith("Vanishing")]
+    only.kill()
+    yield
+    await stage.instance("Vanishing")
+
+
+@asynccontextmanager
+async def a_model_gets_more_than_it_can_do(stage: Stage) -> AsyncGenerator[None]:
+    async def feed() -> None:
+        while True:
+            await stage.pile_up("Crowded", 50)
+            await sleep(LOOK)
+
+    stage.mood("Crowded", "held", on=True)
+    async with create_task_group() as tg:
+        tg.start_soon(feed)
+        yield
+        tg.cancel_scope.cancel("enough")
+    stage.mood("Crowded", "held", on=False)
+
+
+@asynccontextmanager
+async def a_model_says_that_it_is_not_well(stage: Stage) -> AsyncGenerator[None]:
+    stage.mood("Unwell", "unwell", on=True)
+    yield
+    stage.mood("Unwell", "unwell", on=False)
+
+
+@asynccontextmanager
+async def every_other_task_fails(stage: Stage) -> AsyncGenerator[None]:
+    async def ask() -> None:
+        while True:
+            for text in ("hello", "fail"):
+                await stage.call("Faulty", text)
+            await sleep(LOOK)
+
+    async with create_task_group() as tg:
+        tg.start_soon(ask)
+        yield
+        tg.cancel_scope.cancel("enough")
+
+
+@asynccontextmanager
+async def a_message_is_no_task(stage: Stage) -> AsyncGenerator[None]:
+    await leave_rubbish(stage, "Watched")
+    yield
+    drop = [str(Path(sys.executable).with_name("hub")), "dead", "drop", "Watched", "--all", "--yes"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    for setting in ("broker_url", "store_url", "registry_url", "token"):
+        environment[f"HUB_{setting.upper()}"] = stage.common[setting]
+    await run_process(drop, env=environment)
+
+
+@asynccontextmanager
+async def the_gateway_is_killed(stage: Stage) -> AsyncGenerator[None]:
+    stage.gateway.kill()
+    yield
+    await stage.gateway.start()
+
+
+@asynccontextmanager
+async def the_registry_is_killed(stage: Stage) -> AsyncGenerator[None]:
+    stage.registry.kill()
+    yield
+    await stage.registry.start()
+
+
+@asynccontextmanager
+async def the_registry_loses_its_servers(stage: Stage) -> AsyncGenerator[None]:
+    for proxy in (stage.to_broker, stage.to_directory):
+        proxy.refuse()
+        proxy.cut()
+    yield
+    for proxy in (stage.to_broker, stage.to_directory):
+        proxy.accept()
+
+
+@asynccontextmanager
+async def an_instance_hangs(stage: Stage) -> AsyncGenerator[None]:
+    with _frozen(stage, "Watched"):
+        yield
+
+
+@asynccontextmanager
+async def all_instances_hang(stage: Stage) -> AsyncGenerator[None]:
+    with _frozen(stage, ""):
+        yield
+
+
+async def leave_rubbish(stage: Stage, model: str) -> None:
+    """Puts a message on the queue of a model that is no task."""
+    async with open_broker(stage.common["broker_url"]) as broker:
+        rubbish = Publication(queue=ModelName(model), body=b"\xff\xff", message_id="rubbish", timestamp=time.time())
+        assert await broker.publish([rubbish]) == [None]
+
+
+@contextmanager
+def _frozen(stage: Stage, model: str) -> Generator[None]:
+    """SIGSTOP to every instance of a model, or of all of them for an empty name."""
+    pids = [program.pid for program in stage.instances if program.name.startswith(model) and program.exit_code is None]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+GROUPS: Final[Sequence[Sequence[tuple[Trial, Sequence[Expected]]]]] = (
+    (
+        (an_instance_is_killed, [Expected(name="HubModelHasNoLiveInstance", label=("model", "Vanishing"))]),
+        (
+            a_model_gets_more_than_it_can_do,
+            [
+                Expected(name="HubBacklogGrows", label=("model", "Crowded")),
+                Expected(name="HubQueueWaitTooLong", label=("model", "Crowded")),
+            ],
+        ),
+        (a_model_says_that_it_is_not_well, [Expected(name="HubInstanceDeaf", label=("model", "Unwell"))]),
+        (every_other_task_fails, [Expected(name="HubTasksFail", label=("model", "Faulty"))]),
+        (a_message_is_no_task, [Expected(name="HubDeadLetters", label=("model", "Watched"))]),
+    ),
+    (
+        (the_gateway_is_killed, [Expected(name="HubGatewayDown")]),
+        (
+            the_registry_loses_its_servers,
+            [
+                Expected(name="HubRegistryCutOff", label=("server", "broker")),
+                Expected(name="HubRegistryCutOff", label=("server", "directory")),
+            ],
+        ),
+        (an_instance_hangs, [Expected(name="HubInstanceDown", label=("model", "Watched"))]),
+    ),
+    ((all_instances_hang, [Expected(name="HubRegistryDoubts")]),),
+    ((the_registry_is_killed, [Expected(name="HubRegistryDown")]),),
+)
+"""What goes on at the same time, and then the next; each trial with what it must set off."""
