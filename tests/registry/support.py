@@ -17,6 +17,7 @@ from hub.contract import Contract, contract_of
 from hub.http.bind import Bind
 from hub.http.serve import serve
 from hub.lifecycle import running
+from hub.load import Load
 from hub.ports import InstanceEntry
 from hub.registry.pings import Answered, PingResult
 from hub.vocabulary import InstanceId, ModelName, new_instance_id
@@ -71,11 +72,12 @@ class ScriptedProbe:
 
 @dataclass
 class PingServer:
-    """A real HTTP server that answers pings as one instance; `consuming` may be changed at any time."""
+    """A real HTTP server that answers pings as one instance; `consuming` and `load` may be changed at any time."""
 
     id: InstanceId
     url: str = ""
     consuming: bool = True
+    load: Load | None = None
     pings: int = 0
     tokens: list[str] = field(default_factory=list[str])
     news: anyio.Event = field(default_factory=anyio.Event)
@@ -93,7 +95,13 @@ async def ping_server(instance: InstanceId | None = None) -> AsyncGenerator[Ping
         it.news.set()
         it.news = anyio.Event()
         return Response(
-            {"instance": it.id, "model": "any", "consuming": it.consuming, "reason": "" if it.consuming else "no link"},
+            {
+                "instance": it.id,
+                "model": "any",
+                "consuming": it.consuming,
+                "reason": "" if it.consuming else "no link",
+                "load": it.load,
+            },
             status_code=200 if it.consuming else 503,
         )
 

@@ -1,0 +1,75 @@
+"""How old the oldest message can be, in virtual time."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from trio.testing import MockClock
+
+from hub.brokers.memory import MemoryBroker
+from hub.ports import Publication, QueueDepth
+from hub.registry.ages import QueueAges
+from hub.registry.depths import QueueDepths
+from hub.registry.roll import Roll
+from hub.registry.table import Table
+from tests.registry.support import MODEL, TEXTS
+
+PERIOD = 2.0
+
+
+def ages(*looks: tuple[float, int]) -> QueueAges:
+    made = QueueAges()
+    for at, ready in looks:
+        made.look({MODEL: QueueDepth(ready=ready, consumers=0)}, at=at)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("looks", "newest_age", "oldest"),
+    [
+        pytest.param([(10, 0), (20, 5), (30, 5)], None, 25, id="since it was last empty"),
+        pytest.param([(10, 0), (20, 5), (30, 0), (32, 1)], None, 5, id="it was empty in between"),
+        pytest.param([(10, 0), (20, 5)], 7, 7, id="younger tasks have begun"),
+        pytest.param([(10, 0), (20, 5)], 3600, 25, id="younger tasks have begun long ago"),
+        pytest.param([(20, 5), (30, 5)], 120, 120, id="a backlog that was there before us, and work goes on"),
+        pytest.param([(20, 5), (30, 5)], None, 15, id="a backlog that was there before us, and nobody works"),
+        pytest.param([(34, 0), (34, 5)], -1, 0, id="a clock that is ahead of ours"),
+    ],
+)
+def test_the_oldest_message_is_no_older_than(
+    looks: list[tuple[float, int]], newest_age: float | None, oldest: float
+) -> None:
+    assert ages(*looks).oldest(MODEL, now=35, newest_age=newest_age) == oldest
+
+
+def test_a_queue_that_was_deleted_begins_anew() -> None:
+    seen = ages((10, 0), (20, 5))
+    seen.look({}, at=30)
+    seen.look({MODEL: QueueDepth(ready=5, consumers=0)}, at=40)
+    assert seen.oldest(MODEL, now=45, newest_age=None) == 5
+
+
+@pytest.mark.parametrize(
+    "anyio_backend", [pytest.param(("trio", {"clock": MockClock(autojump_threshold=0)}), id="virtual")]
+)
+async def test_the_age_grows_between_two_looks_and_while_the_broker_is_away() -> None:
+    roll = Roll(Table())
+    roll.table.remember(MODEL, TEXTS.fingerprint)
+    async with MemoryBroker() as broker, anyio.create_task_group() as tg:
+        await broker.declare(MODEL)
+        depths = QueueDepths(roll, broker, period=PERIOD)
+        tg.start_soon(depths.run)
+        await anyio.sleep(PERIOD / 2)  # it was looked at 1 s ago
+        await broker.publish([Publication(queue=MODEL, body=b"", message_id="1", timestamp=0.0)])
+        await anyio.sleep(PERIOD)
+        assert depths.latest[MODEL].ready == 1
+        assert depths.oldest(MODEL, newest_age=None) == pytest.approx(3.0)
+        await anyio.sleep(0.5)
+        assert depths.oldest(MODEL, newest_age=None) == pytest.approx(3.5)
+        with broker.outage():
+            await anyio.sleep(10 * PERIOD)
+            assert depths.latest == {}
+        await anyio.sleep(PERIOD)
+        assert depths.oldest(MODEL, newest_age=None) == pytest.approx(3.5 + 11 * PERIOD)
+        assert depths.oldest(MODEL, newest_age=1.0) == 1.0
+        tg.cancel_scope.cancel()

@@ -1,0 +1,124 @@
+"""The figures of all models over real HTTP, from what real instances answer to real pings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import anyio
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from hub.brokers.memory import MemoryBroker
+from hub.load import Durations, Load
+from hub.ports import Publication
+from hub.registry.bodies import ModelFigures
+from hub.vocabulary import ModelName, TaskState
+from tests.registry.served import ServedRegistry, served_registry
+from tests.registry.support import DIGITS, MODEL, PATIENCE, ping_server
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+DIGITS_MODEL = ModelName("Digits")
+
+
+@pytest.fixture
+async def broker() -> AsyncGenerator[MemoryBroker]:
+    async with MemoryBroker() as memory:
+        yield memory
+
+
+@pytest.fixture
+async def registry(broker: MemoryBroker) -> AsyncGenerator[ServedRegistry]:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry(broker=broker) as served:
+            yield served
+
+
+def load(done: int, *, in_flight: int = 0, unacked: int = 0, newest: float | None = None) -> Load:
+    times = Durations(bounds=(1.0, 2.0), counts=(done, 0, 0), seconds=done / 2)
+    return Load(
+        in_flight=in_flight,
+        unacked=unacked,
+        outcomes={TaskState.SUCCEEDED: done},
+        waited=times,
+        ran=times,
+        newest=newest,
+    )
+
+
+async def figures_of(registry: ServedRegistry, model: ModelName = MODEL) -> ModelFigures:
+    return next(each for each in (await registry.client.figures()).models if each.model == model)
+
+
+async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as one, ping_server() as two, ping_server() as other:
+            one.load = load(2, in_flight=1, unacked=2)
+            two.load = load(3, in_flight=2, unacked=3)
+            await registry.login(one)
+            await registry.login(two)
+            await registry.login(other, DIGITS_MODEL, DIGITS)
+            figures = await registry.client.figures()
+            assert [each.model for each in figures.models] == [DIGITS_MODEL, MODEL]
+            model = await figures_of(registry)
+            assert model.in_flight == 3
+            assert model.outcomes[TaskState.SUCCEEDED] == 5
+            assert model.outcomes[TaskState.FAILED] == 0
+            assert model.waited == model.ran == Durations(bounds=(1.0, 2.0), counts=(5, 0, 0), seconds=2.5)
+            assert (await figures_of(registry, DIGITS_MODEL)).in_flight == 0
+
+
+async def test_what_a_removed_instance_had_done_stays_counted_and_what_it_does_does_not(
+    registry: ServedRegistry,
+) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as one, ping_server() as two:
+            one.load = load(2, in_flight=1)
+            two.load = load(3, in_flight=2)
+            await registry.login(one)
+            await registry.login(two)
+            await registry.client.logout(one.id)
+            model = await figures_of(registry)
+            assert (model.outcomes[TaskState.SUCCEEDED], model.in_flight) == (5, 2)
+            one.load = load(4)
+            await registry.login(one)
+            assert (await figures_of(registry)).outcomes[TaskState.SUCCEEDED] == 7
+
+
+async def test_an_instance_that_says_nothing_of_its_load_is_no_error(registry: ServedRegistry) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as one:
+            await registry.login(one)
+            model = await figures_of(registry)
+    assert (model.in_flight, sum(model.outcomes.values()), model.ran) == (0, 0, Durations())
+
+
+async def test_the_queue_is_told_with_what_instances_have_of_it(registry: ServedRegistry, broker: MemoryBroker) -> None:
+    await broker.declare(MODEL)
+    await broker.publish([Publication(queue=MODEL, body=b"", message_id="1", timestamp=0.0)])
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as one:
+            one.load = load(1, unacked=7, newest=0.0)
+            await registry.login(one)
+            while (queue := (await figures_of(registry)).queue) is None:
+                await anyio.lowlevel.checkpoint()
+            assert (queue.ready, queue.unacked, queue.consumers, queue.dead) == (1, 7, 0, 0)
+            text = (await registry.get("/metrics")).text
+            shown = {
+                tuple(sample.labels.values()): sample.value
+                for family in text_string_to_metric_families(text)
+                if family.name == "hub_queue_messages"
+                for sample in family.samples
+            }
+            assert shown == {(MODEL, "ready"): 1, (MODEL, "unacked"): 7}
+            assert f'hub_queue_oldest_message_seconds{{model="{MODEL}"}}' in text
+            with broker.outage():
+                while (await figures_of(registry)).queue is not None:
+                    await anyio.lowlevel.checkpoint()
+
+
+async def test_figures_ask_for_the_token() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry(token="open sesame") as registry:
+            assert (await registry.get("/v1/figures")).status_code == 401
+            assert (await registry.client.figures()).models == ()
