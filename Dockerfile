@@ -1,20 +1,39 @@
 # One image for every process of hub: `docker run hub registry`, `docker run hub model examples.digits:Digits`, ...
-ARG PYTHON=3.13
+# Everything that is installed is pinned by its hash (requirements/run.lock); only the base image moves, within its tag.
+ARG PYTHON=3.13-slim-trixie
 
-FROM python:${PYTHON}-slim AS build
+FROM python:${PYTHON} AS build
 WORKDIR /build
+# The pip of the base image fills the environment, which needs none of its own.
+RUN python -m venv --without-pip /hub
 COPY requirements/run.lock requirements/
-RUN python -m venv /hub && /hub/bin/pip install --no-cache-dir --require-hashes --requirement requirements/run.lock
+RUN pip --python /hub/bin/python install --no-cache-dir --require-hashes --requirement requirements/run.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY stubs stubs
 COPY src src
-RUN /hub/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+RUN pip --python /hub/bin/python install --no-cache-dir --no-deps --no-build-isolation .
+COPY examples /app/examples
+# The running image may not write, so what pip did for the packages is done for the examples here.
+RUN /hub/bin/python -m compileall -q /app
 
-FROM python:${PYTHON}-slim
+FROM python:${PYTHON}
+LABEL org.opencontainers.image.title="hub" \
+      org.opencontainers.image.description="Serves several Python models behind one door: registry, gateway, instances" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="MIT"
 COPY --from=build /hub /hub
+COPY --from=build /app /app
 WORKDIR /app
-COPY examples examples
-ENV PATH=/hub/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Nothing is written but to /tmp: the root file system may be read-only. Some libraries want a home.
+ENV PATH=/hub/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp
+# A number, so that an orchestrator can see that it is not root.
 USER 10001:10001
+EXPOSE 8000 8001
+STOPSIGNAL SIGTERM
+# Health depends on the process: compose.yaml and deploy/kubernetes say where it is asked.
+HEALTHCHECK NONE
 ENTRYPOINT ["hub"]
 CMD ["--help"]

@@ -1,0 +1,115 @@
+"""The Dockerfile, taken apart, and its steps that can be done without a container engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hub.settings import GatewaySettings, RegistrySettings
+
+
+@dataclass
+class Stage:
+    """What stands between one FROM and the next: instructions with their arguments, in order."""
+
+    base: str
+    name: str
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def last(self, instruction: str) -> str:
+        return [rest for name, rest in self.steps if name == instruction][-1]
+
+    def copies(self) -> Iterator[tuple[list[str], str]]:
+        """Sources and destination of each COPY out of the build context."""
+        for name, rest in self.steps:
+            if name == "COPY" and not rest.startswith("--from"):
+                *sources, destination = shlex.split(rest)
+                yield sources, destination
+
+
+def stages(folder: Path) -> list[Stage]:
+    """The stages of a folder's Dockerfile, with its ARGs before the first FROM filled in."""
+    text = re.sub(r"\\\n\s*", "", re.sub(r"^\s*#.*\n", "", (folder / "Dockerfile").read_text(), flags=re.MULTILINE))
+    variables: dict[str, str] = {}
+    found: list[Stage] = []
+    for line in filter(None, text.splitlines()):
+        instruction, _, rest = line.partition(" ")
+        if instruction == "ARG" and not found:
+            name, _, value = rest.partition("=")
+            variables[name] = value
+        elif instruction == "FROM":
+            base, _, name = re.sub(r"\$\{(\w+)\}", lambda it: variables[it.group(1)], rest).partition(" AS ")
+            found.append(Stage(base, name))
+        else:
+            found[-1].steps.append((instruction, rest.strip()))
+    return found
+
+
+def admitted(folder: Path, source: str) -> bool:
+    """Whether .dockerignore, which begins with `*`, lets a source of a COPY into the build context."""
+    lines = [line for line in (folder / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*", "everything is left out first"
+    return any(Path(source).is_relative_to(line[1:]) for line in lines if line.startswith("!"))
+
+
+def copy_context(folder: Path, stage: Stage, into: Path) -> None:
+    """Does the COPYs of the build stage: `into` becomes its root, WORKDIR is kept in mind."""
+    where = "/"
+    for name, rest in stage.steps:
+        if name == "WORKDIR":
+            where = rest
+        elif name == "COPY" and not rest.startswith("--from"):
+            *sources, destination = shlex.split(rest)
+            target = into / str(Path(where) / destination).lstrip("/")
+            for source in sources:
+                path = folder / source
+                if path.is_dir():
+                    shutil.copytree(path, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+                elif destination.endswith("/"):
+                    target.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, target)
+                else:
+                    shutil.copy(path, target)
+
+
+def check_image(folder: Path, *, version: str) -> Iterator[str]:
+    """What is copied and installed, and what the image promises to those who run it."""
+    build, image = stages(folder)
+    if build.base != image.base or not re.fullmatch(r"python:3\.\d+-slim-\w+", image.base):
+        yield f"the image is made from {build.base} and {image.base}"
+    if list(image.copies()):
+        yield "the image copies past the build stage"
+    yield from _built(folder, build)
+    yield from _promised(image, version)
+
+
+def _built(folder: Path, build: Stage) -> Iterator[str]:
+    for source in [source for sources, _ in build.copies() for source in sources]:
+        if not (folder / source).exists():
+            yield f"there is no {source} to copy"
+        elif not admitted(folder, source):
+            yield f".dockerignore keeps {source} out"
+    for name, rest in build.steps:
+        if name == "RUN" and "install" in rest and not ("--require-hashes" in rest or "--no-deps" in rest):
+            yield f"`{rest}` installs what no hash pins"
+
+
+def _promised(image: Stage, version: str) -> Iterator[str]:
+    user = image.last("USER")
+    if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", user):
+        yield f"the image runs as {user}, which nobody can tell from root without asking the image"
+    if json.loads(image.last("ENTRYPOINT")) != ["hub"]:
+        yield "the image does not run hub"
+    if image.last("STOPSIGNAL") != "SIGTERM":
+        yield f"hub drains on SIGTERM, not on {image.last('STOPSIGNAL')}"
+    exposed = {int(port) for port in image.last("EXPOSE").split()}
+    if exposed != {RegistrySettings().registry_port, GatewaySettings().gateway_port}:
+        yield f"the image tells of the ports {sorted(exposed)}"
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', image.last("LABEL")))
+    if labels.get("version") != version:
+        yield f"the image says that it is version {labels.get('version')}, not {version}"
