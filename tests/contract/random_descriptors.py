@@ -117,7 +117,7 @@ def _type(draw: st.DrawFn, field: FieldDescriptorProto, messages: int) -> None:
 
 
 def _map(draw: st.DrawFn, message: DescriptorProto, field: FieldDescriptorProto) -> None:
-    entry = message.nested_type.add(name=_entry_name(field.name))
+    entry = message.nested_type.add(name=entry_name(field.name))
     entry.options.map_entry = True
     entry.field.add(name="key", number=1, label=ONE, type=draw(st.sampled_from(KEY_TYPES)))
     value = entry.field.add(name="value", number=2, label=ONE, type=field.type)
@@ -127,7 +127,7 @@ def _map(draw: st.DrawFn, message: DescriptorProto, field: FieldDescriptorProto)
     field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".random.v1.{message.name}.{entry.name}"
 
 
-def _entry_name(name: str) -> str:
+def entry_name(name: str) -> str:
     """As protoc names the entries of a map."""
     return "".join(part[:1].upper() + part[1:] for part in name.split("_")) + "Entry"
 

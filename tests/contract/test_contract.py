@@ -98,7 +98,6 @@ def test_the_order_of_files_does_not_matter() -> None:
         pytest.param(lambda api, _: api.message_type.reverse(), id="order of messages"),
         pytest.param(lambda api, _: api.message_type.add(name="Bystander"), id="a message that nobody refers to"),
         pytest.param(lambda api, _: api.enum_type.add(name="Alone").value.add(name="ALONE", number=0), id="an enum"),
-        pytest.param(lambda api, _: api.message_type[0].reserved_range.add(start=9, end=10), id="reserved number"),
         pytest.param(
             lambda _, common: setattr(common.message_type[0].field[0], "json_name", "unitName"), id="json name"
         ),
@@ -120,6 +119,24 @@ def test_what_decides_neither_wire_nor_json_is_left_out(
     change: Callable[[FileDescriptorProto, FileDescriptorProto], object],
 ) -> None:
     assert changed(change) == contract(shop())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda api, _: api.message_type[0].reserved_range.add(start=9, end=10), id="number"),
+        pytest.param(lambda api, _: api.message_type[0].reserved_name.append("sum"), id="name"),
+        pytest.param(lambda _, common: common.enum_type[0].reserved_range.add(start=9, end=9), id="value's number"),
+        pytest.param(lambda _, common: common.enum_type[0].reserved_name.append("COLOUR_X"), id="value's name"),
+    ],
+)
+def test_what_is_reserved_is_kept_but_does_not_change_the_fingerprint(
+    change: Callable[[FileDescriptorProto, FileDescriptorProto], object],
+) -> None:
+    reserving = changed(change)
+    assert reserving.fingerprint == contract(shop()).fingerprint
+    assert reserving.files != contract(shop()).files
+    assert Contract.decode(reserving.encode()) == reserving
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Contracts: what a model takes and gives back, and everything that is computed from it."""
 
+from hub.contract.compatibility import Rule as Rule, Violation as Violation, violations as violations
 from hub.contract.contract import Contract as Contract, contract_of as contract_of
 from hub.contract.differences import (
     Difference as Difference,

@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
     FieldOptions,
     FileDescriptorProto,
+    FileDescriptorSet,
     FileOptions,
     MessageOptions,
     OneofOptions,
@@ -27,8 +28,9 @@ _FLOATING = (FieldDescriptorProto.TYPE_DOUBLE, FieldDescriptorProto.TYPE_FLOAT)
 def canonical_file(file: FileDescriptorProto, kept: Collection[str], home: Mapping[str, str]) -> FileDescriptorProto:
     """A copy of `file` that says only what decides the wire and the JSON form.
 
-    Comments, services, reserved names, unused imports and options for code generators are left out; declarations
-    stand in a fixed order; JSON names are always explicit.
+    Comments, services, unused imports and options for code generators are left out; declarations stand in a fixed
+    order; JSON names are always explicit. Reserved names and numbers are kept: they decide neither form, but whether a
+    later contract may do without what was there (`without_reservations` takes them out).
 
     Args:
         file: As a pool gives it: all type names are full.
@@ -79,6 +81,9 @@ def _message(message: DescriptorProto) -> DescriptorProto:
     if message.options.message_set_wire_format:
         canonical.options.message_set_wire_format = True
     _copy_features(message.options.features, canonical.options)
+    for reserved in sorted(message.reserved_range, key=attrgetter("start", "end")):
+        canonical.reserved_range.add(start=reserved.start, end=reserved.end)
+    canonical.reserved_name.extend(sorted(message.reserved_name))
     return canonical
 
 
@@ -116,7 +121,27 @@ def _enum(enum: EnumDescriptorProto) -> EnumDescriptorProto:
     if enum.options.allow_alias:
         canonical.options.allow_alias = True
     _copy_features(enum.options.features, canonical.options)
+    for reserved in sorted(enum.reserved_range, key=attrgetter("start", "end")):
+        canonical.reserved_range.add(start=reserved.start, end=reserved.end)
+    canonical.reserved_name.extend(sorted(enum.reserved_name))
     return canonical
+
+
+def without_reservations(files: FileDescriptorSet) -> FileDescriptorSet:
+    """A copy of `files` that reserves nothing: what decides the wire and the JSON form, and no more."""
+    bare = FileDescriptorSet()
+    bare.CopyFrom(files)
+    for file in bare.file:
+        _release(file.message_type, file.enum_type)
+    return bare
+
+
+def _release(messages: Iterable[DescriptorProto], enums: Iterable[EnumDescriptorProto]) -> None:
+    for declared in (*messages, *enums):
+        declared.ClearField("reserved_range")
+        declared.ClearField("reserved_name")
+    for message in messages:
+        _release(message.nested_type, message.enum_type)
 
 
 def _copy_features(

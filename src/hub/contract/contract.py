@@ -10,6 +10,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError, EncodeError
 
+from hub.contract.canonical import without_reservations
 from hub.contract.closure import closure_of
 from hub.contract.errors import InvalidContract
 from hub.contract.pool import pool_of
@@ -28,7 +29,8 @@ class Contract:
         request: Full name of the request message, such as `examples.digits.v1.DigitsRequest`.
         response: Full name of the response message.
         files: A serialized, canonical `FileDescriptorSet`: dependencies first, source info stripped.
-        fingerprint: SHA-256 over the two names and `files`. Equal fingerprints mean equal contracts.
+        fingerprint: SHA-256 over the two names and `files` without what they reserve. Equal fingerprints mean the same
+            wire and JSON form; two such contracts may reserve different names and numbers.
     """
 
     request: str
@@ -77,8 +79,9 @@ def contract_of(request: Descriptor, response: Descriptor) -> Contract:
     """
     files = closure_of([request, response]) if request.file.pool is response.file.pool else _joined(request, response)
     serialized = files.SerializeToString(deterministic=True)
+    decisive = without_reservations(files).SerializeToString(deterministic=True)
     digest = hashlib.sha256()
-    for part in (request.full_name.encode(), response.full_name.encode(), serialized):
+    for part in (request.full_name.encode(), response.full_name.encode(), decisive):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return Contract(
