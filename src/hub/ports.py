@@ -14,7 +14,7 @@ Each port has an embedded adapter (`memory://`) and real ones, and one contract 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,8 +22,10 @@ from typing import Protocol
 
 from hub.contract.contract import Contract
 from hub.errors import PublishRefused
+from hub.histogram import Buckets
+from hub.load import Load
 from hub.task import Outcome, Progress, Task, TaskRecord
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
+from hub.vocabulary import Fingerprint, InstanceId, InstanceState, ModelName, RegistryId, Signal, TaskId, TaskState
 
 # --- broker ---------------------------------------------------------------------------------------------------------
 
@@ -244,13 +246,35 @@ class ProgressReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCalls:
+    """The calls of one operation so far: `seconds` that each took, and `sizes`, the tasks that each carried."""
+
+    seconds: Buckets
+    sizes: Buckets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStatistics:
+    """A snapshot.
+
+    Attributes:
+        connected: Whether the link stands.
+        waiting: Calls of `changed` that wait.
+        flushes: Round trips.
+        commands: Tasks that they carried.
+        dropped_outcomes: Outcomes that were not the first of their task.
+        reconnects: Links after the first one.
+        calls: Those that were carried out, by operation: a method of the port, `watch` for what `changed` asks, or
+            `rejoin`. An operation that was never called is not there.
+    """
+
     connected: bool
     waiting: int
     flushes: int
     commands: int
     dropped_outcomes: int
     reconnects: int
+    calls: Mapping[str, StoreCalls] = field(default_factory=dict[str, StoreCalls])
 
 
 class ResultStore(Protocol):
@@ -390,6 +414,105 @@ class KnownContract:
     first_seen_from: InstanceId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the registry that pings an instance knows about it, for the others to read.
+
+    Attributes:
+        reason: Why it is not live, in words; empty if it is.
+        misses: Pings in a row without an answer.
+        answered_at: When it last answered a ping, in Unix seconds; `None` if it never has.
+        deaf_by: Who says that it is deaf; `None` unless it is.
+        load: What it last said of its work; `None` if it never has.
+    """
+
+    state: InstanceState
+    reason: str = ""
+    misses: int = 0
+    answered_at: float | None = None
+    deaf_by: Signal | None = None
+    load: Load | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEvent:
+    """One instance went from one state to another.
+
+    Attributes:
+        at: Unix time in seconds.
+        before: `None` when it logged in.
+        after: `None` when it was removed.
+        reason: Why, in words; empty for an instance that is live again.
+    """
+
+    at: float
+    instance: InstanceId
+    model: ModelName
+    url: str
+    before: InstanceState | None
+    after: InstanceState | None
+    reason: str
+
+
+HISTORY_LENGTH = 1000
+"""Events that a directory keeps: the newest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leases:
+    """Whom one registry pings, and nobody else does.
+
+    Attributes:
+        tokens: The fencing token of each lease. A later lease of the same instance has a higher one.
+        registries: How many registries share the work, this one included unless it stands by.
+    """
+
+    tokens: Mapping[InstanceId, int]
+    registries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a registry found out about an instance that it holds the lease of.
+
+    Attributes:
+        token: Of the lease. The report counts only while it is the newest one.
+        standing: `None` removes the instance.
+        events: For the history, oldest first.
+    """
+
+    instance: InstanceId
+    token: int
+    standing: Standing | None
+    events: Sequence[HistoryEvent] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedInstance:
+    """An instance as the directory has it. `token` is that of its newest lease, 0 before the first."""
+
+    entry: InstanceEntry
+    token: int
+    standing: Standing | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryNews:
+    """What changed in the directory.
+
+    Attributes:
+        revision: Up to which change this goes. Tokens are revisions too, so the two can be compared.
+        complete: Whether these are all instances there are, not only those that changed.
+        instances: Those that changed, or whose lease did.
+        gone: Those that left, and at which revision.
+    """
+
+    revision: int
+    complete: bool
+    instances: Sequence[SharedInstance]
+    gone: Mapping[InstanceId, int]
+
+
 class Directory(Protocol):
     async def login(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
         """Adds or refreshes an instance, unless its model's name is taken by instances with another contract.
@@ -402,8 +525,16 @@ class Directory(Protocol):
         """
         ...
 
-    async def logout(self, instance: InstanceId) -> bool:
-        """Removes an instance. Returns whether it was there. The last one to go frees the name of its model."""
+    async def logout(self, instance: InstanceId, event: HistoryEvent | None = None) -> bool:
+        """Removes an instance, whoever holds its lease. The last one to go frees the name of its model.
+
+        Args:
+            instance: Who goes.
+            event: Written into the history, if the instance was there.
+
+        Returns:
+            Whether it was there.
+        """
         ...
 
     async def instances(self) -> Sequence[InstanceEntry]:
@@ -412,4 +543,41 @@ class Directory(Protocol):
 
     async def contracts(self) -> Sequence[KnownContract]:
         """Every contract ever accepted, oldest first."""
+        ...
+
+    async def lease(
+        self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
+    ) -> Leases:
+        """Says that a registry is alive for another `ttl` seconds, and which instances it is to ping until then.
+
+        It keeps what it holds, gets those that nobody alive holds until it has its share (instances / registries,
+        rounded up), and takes from the richest until it has at least that share rounded down. Atomic; time is that of
+        the directory.
+
+        Args:
+            registry: Who asks.
+            ttl: Seconds.
+            claim: Instances that it is to have in any case, whoever holds them: they have just logged in with it.
+            standby: It wants nothing, and gives back what it holds, provided that another registry is alive.
+        """
+        ...
+
+    async def release(self, registry: RegistryId) -> None:
+        """A registry stops: what it holds is free at once."""
+        ...
+
+    async def report(self, reports: Sequence[Report]) -> Sequence[bool]:
+        """Writes what registries found out. Atomic for each report.
+
+        Returns:
+            For each report whether it counts. It does not when the instance is gone, or its lease went to somebody else.
+        """
+        ...
+
+    async def news(self, after: int) -> DirectoryNews:
+        """What changed after a revision; everything after revision 0, or one that the directory has lost."""
+        ...
+
+    async def history(self, limit: int) -> Sequence[HistoryEvent]:
+        """The last events, newest first; at most `HISTORY_LENGTH`."""
         ...

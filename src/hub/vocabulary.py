@@ -20,6 +20,9 @@ ModelName = NewType("ModelName", str)
 InstanceId = NewType("InstanceId", str)
 """UUIDv7 of one start of one instance of a model."""
 
+RegistryId = NewType("RegistryId", str)
+"""UUIDv7 of one start of one registry process."""
+
 TaskId = NewType("TaskId", str)
 """UUID of one task, in canonical text form: version 7, which sorts by creation time, or see `keyed_task_id`."""
 
@@ -32,6 +35,32 @@ WallClock = Callable[[], float]
 wall_clock: WallClock = time.time
 
 _MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
+class InstanceState(StrEnum):
+    """What the registries know about an instance. Only a `LIVE` one makes its model active."""
+
+    LIVE = "live"
+    """It answers, and it consumes from the queue of its model."""
+
+    DEAF = "deaf"
+    """It answers but does not work: it consumes nothing, its model is not well, or it is about to stop."""
+
+    SUSPECT = "suspect"
+    """It has not answered its last ping, or has not been pinged yet."""
+
+
+class Signal(StrEnum):
+    """Who says that an instance is deaf."""
+
+    HEALTH = "health"
+    """Its model's own `health` says no, or it is about to stop."""
+
+    PING = "ping"
+    """It says by itself that it takes nothing from its queue."""
+
+    BROKER = "broker"
+    """It says that it consumes, but the broker counts no consumer of its queue."""
 
 
 class TaskState(StrEnum):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import final
@@ -12,7 +12,7 @@ from typing_extensions import override
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import LinkLost
-from hub.ports import Directory, InstanceEntry, KnownContract
+from hub.ports import Directory, DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, Report
 from hub.registry.addresses import InstanceNetworks
 from hub.registry.errors import InstanceUnreachable, InvalidLogin, NameTaken
 from hub.registry.keeper import DirectoryKeeper
@@ -22,7 +22,7 @@ from hub.registry.registrar import Login, Registrar
 from hub.registry.roll import Roll
 from hub.registry.states import InstanceState
 from hub.registry.table import Table
-from hub.vocabulary import Fingerprint, InstanceId, new_instance_id
+from hub.vocabulary import Fingerprint, InstanceId, RegistryId, new_instance_id
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ScriptedProbe, entry_of
 
 URL = "http://127.0.0.1:4000"
@@ -47,9 +47,9 @@ class FlakyDirectory(Directory):
         return await self.inner.login(entry, contract)
 
     @override
-    async def logout(self, instance: InstanceId) -> bool:
+    async def logout(self, instance: InstanceId, event: HistoryEvent | None = None) -> bool:
         self.check()
-        return await self.inner.logout(instance)
+        return await self.inner.logout(instance, event)
 
     @override
     async def instances(self) -> Sequence[InstanceEntry]:
@@ -63,6 +63,36 @@ class FlakyDirectory(Directory):
     async def contracts(self) -> Sequence[KnownContract]:
         self.check()
         return await self.inner.contracts()
+
+    @override
+    async def lease(
+        self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
+    ) -> Leases:
+        self.check()
+        return await self.inner.lease(registry, ttl=ttl, claim=claim, standby=standby)
+
+    @override
+    async def release(self, registry: RegistryId) -> None:
+        self.check()
+        await self.inner.release(registry)
+
+    @override
+    async def report(self, reports: Sequence[Report]) -> Sequence[bool]:
+        self.check()
+        return await self.inner.report(reports)
+
+    @override
+    async def news(self, after: int) -> DirectoryNews:
+        self.check()
+        found = await self.inner.news(after)
+        if self.slow is not None:
+            await self.slow.wait()
+        return found
+
+    @override
+    async def history(self, limit: int) -> Sequence[HistoryEvent]:
+        self.check()
+        return await self.inner.history(limit)
 
 
 @dataclass

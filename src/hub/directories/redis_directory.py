@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final, Self, TypeVar, final
+from typing import Final, Self, final
 
 import msgspec
 from anyio import AsyncContextManagerMixin
 from typing_extensions import override
 
 from hub.contract.contract import Contract
-from hub.contract.errors import InvalidContract
+from hub.directories import redis_values as values
 from hub.errors import Undecodable
-from hub.ports import Directory, InstanceEntry, KnownContract
+from hub.ports import (
+    HISTORY_LENGTH,
+    Directory,
+    DirectoryNews,
+    HistoryEvent,
+    InstanceEntry,
+    KnownContract,
+    Leases,
+    Report,
+)
 from hub.redis.client import RedisClient
 from hub.redis.eviction import warn_of_eviction
-from hub.redis.link import Command, LinkOpener, Reply
-from hub.redis.script import load_script
+from hub.redis.link import Command, LinkOpener, Reply, Word
+from hub.redis.script import Script, load_script
 from hub.supervision import unwrapped
-from hub.vocabulary import Fingerprint, InstanceId, ModelName
+from hub.vocabulary import Fingerprint, InstanceId, RegistryId
 
 PATIENCE: Final = 2.0
 """Seconds that a call waits for a lost link to come back before it ends in `LinkLost`."""
@@ -28,27 +36,28 @@ PATIENCE: Final = 2.0
 _LUA: Final = "hub.directories.lua"
 _LOGIN: Final = load_script(_LUA, "common", "login")
 _LOGOUT: Final = load_script(_LUA, "common", "logout")
+_LEASE: Final = load_script(_LUA, "common", "lease")
+_REPORT: Final = load_script(_LUA, "common", "report")
+_NEWS: Final = load_script(_LUA, "common", "news")
 
-_INSTANCES: Final = "hub:{directory}:instances"
-_CONTRACTS: Final = "hub:{directory}:contracts"
-_KEYS: Final = (_INSTANCES, "hub:{directory}:names", _CONTRACTS)
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StoredContract:
-    """A `KnownContract` in JSON; `contract` is a serialized `hub.v1.Contract`, in base64 there."""
-
-    model: ModelName
-    contract: bytes
-    first_seen_at: float
-    first_seen_from: InstanceId
+_PARTS: Final = (
+    "instances",
+    "names",
+    "contracts",
+    "leases",
+    "standings",
+    "registries",
+    "changes",
+    "revision",
+    "history",
+)
+_KEYS: Final = tuple(f"hub:{{directory}}:{part}" for part in _PARTS)
+_INSTANCES, _, _CONTRACTS, _, _, _REGISTRIES, _, _, _HISTORY = _KEYS
 
 
 @final
 class RedisDirectory(Directory, AsyncContextManagerMixin):
-    """Instances and contracts as JSON in hashes; see `hub.directories.lua` for the keys."""
+    """Everything as JSON under keys of one hash slot; see `hub.directories.lua`."""
 
     def __init__(self, links: LinkOpener) -> None:
         self._client = RedisClient(links, patience=PATIENCE)
@@ -70,32 +79,26 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
 
     @override
     async def login(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
-        stored = _StoredContract(
-            model=entry.model,
-            contract=contract.encode(),
-            first_seen_at=entry.logged_in_at,
-            first_seen_from=entry.id,
-        )
-        args = (entry.id, msgspec.json.encode(entry), entry.model, entry.fingerprint, msgspec.json.encode(stored))
-        (reply,) = await self._client.run(_LOGIN, [_LOGIN.by_digest(_KEYS, args)])
-        match reply:
+        stored = values.contract_to_json(entry, contract)
+        args = (entry.id, msgspec.json.encode(entry), entry.model, entry.fingerprint, stored)
+        match await self._run(_LOGIN, args):
             case None:
                 return None
-            case bytes() if b" " not in reply:
+            case bytes() as reply if b" " not in reply:
                 return Fingerprint(reply.decode())
-            case _:
+            case reply:
                 raise Undecodable("directory entry", repr(reply))
 
     @override
-    async def logout(self, instance: InstanceId) -> bool:
-        (reply,) = await self._client.run(_LOGOUT, [_LOGOUT.by_digest(_KEYS, (instance,))])
+    async def logout(self, instance: InstanceId, event: HistoryEvent | None = None) -> bool:
+        reply = await self._run(_LOGOUT, (instance, b"" if event is None else msgspec.json.encode(event)))
         if not isinstance(reply, int):
             raise Undecodable("directory entry", repr(reply))
         return reply == 1
 
     @override
     async def instances(self) -> Sequence[InstanceEntry]:
-        found = [_decoded(value, InstanceEntry) for value in await self._read(("HVALS", _INSTANCES))]
+        found = [values.decoded(value, InstanceEntry) for value in await self._read(("HVALS", _INSTANCES))]
         return sorted(found, key=lambda entry: (entry.logged_in_at, entry.id))
 
     @override
@@ -105,40 +108,48 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         known = {name: self._known[name] for name in names if name in self._known}
         unknown = [name for name in names if name not in known]
         if unknown:
-            values = await self._read(("HMGET", _CONTRACTS, *unknown))
-            known.update(zip(unknown, map(_known_contract, values), strict=True))
+            texts = await self._read(("HMGET", _CONTRACTS, *unknown))
+            known.update(zip(unknown, map(values.contract_of_json, texts), strict=True))
         self._known = known
         return sorted(known.values(), key=lambda one: (one.first_seen_at, one.first_seen_from))
 
+    @override
+    async def lease(
+        self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
+    ) -> Leases:
+        reply = await self._run(_LEASE, (registry, round(ttl * 1000), int(standby), *claim))
+        return values.leases_of(reply)
+
+    @override
+    async def release(self, registry: RegistryId) -> None:
+        self._client.accepted(await self._client.call([("ZREM", _REGISTRIES, registry)]))
+
+    @override
+    async def report(self, reports: Sequence[Report]) -> Sequence[bool]:
+        if not reports:
+            return []
+        words: list[Word] = []
+        for report in reports:
+            standing = b"" if report.standing is None else msgspec.json.encode(report.standing)
+            words += (report.instance, report.token, standing, len(report.events))
+            words += map(msgspec.json.encode, report.events)
+        return [answer == 1 for answer in values.items(await self._run(_REPORT, words))]
+
+    @override
+    async def news(self, after: int) -> DirectoryNews:
+        return values.news_of(await self._run(_NEWS, (after,)))
+
+    @override
+    async def history(self, limit: int) -> Sequence[HistoryEvent]:
+        last = min(limit, HISTORY_LENGTH) - 1
+        texts = await self._read(("LRANGE", _HISTORY, 0, last)) if last >= 0 else []
+        found = [values.readable(text, HistoryEvent) for text in texts]
+        return [event for event in found if event is not None]
+
+    async def _run(self, script: Script, args: Sequence[Word]) -> Reply:
+        (reply,) = await self._client.run(script, [script.by_digest(_KEYS, args)])
+        return reply
+
     async def _read(self, command: Command) -> list[bytes]:
         (reply,) = self._client.accepted(await self._client.call([command]))
-        if not isinstance(reply, Sequence) or isinstance(reply, bytes):
-            raise Undecodable("directory", repr(reply))
-        return [_bytes(value) for value in reply]
-
-
-def _bytes(value: Reply) -> bytes:
-    if not isinstance(value, bytes):
-        raise Undecodable("directory", repr(value))
-    return value
-
-
-def _known_contract(value: bytes) -> KnownContract:
-    stored = _decoded(value, _StoredContract)
-    try:
-        contract = Contract.decode(stored.contract)
-    except InvalidContract as error:
-        raise Undecodable("hub.v1.Contract", str(error)) from error
-    return KnownContract(
-        model=stored.model,
-        contract=contract,
-        first_seen_at=stored.first_seen_at,
-        first_seen_from=stored.first_seen_from,
-    )
-
-
-def _decoded(value: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(value, type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise Undecodable(kind.__name__, str(error)) from error
+        return [values.text(value) for value in values.items(reply)]

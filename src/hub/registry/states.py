@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from hub.load import Load
-from hub.ports import InstanceEntry
-from hub.vocabulary import Fingerprint, ModelName
+from hub.ports import InstanceEntry, Standing
+from hub.vocabulary import Fingerprint, InstanceState, ModelName, Signal
 
-
-class InstanceState(StrEnum):
-    """What the last ping said about an instance. Only a `LIVE` one makes its model active."""
-
-    LIVE = "live"
-    """It answers, and it consumes from the queue of its model."""
-
-    DEAF = "deaf"
-    """It answers, but says that it cannot work: it consumes nothing, its model is not well, or it is about to stop."""
-
-    SUSPECT = "suspect"
-    """It has not answered its last ping, or has not been pinged yet."""
+__all__ = ["InstanceState", "InstanceStatus", "ModelStatus"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +20,7 @@ class InstanceStatus:
         misses: Pings in a row without an answer.
         answered_at: When it last answered a ping, in Unix seconds; `None` if it never has.
         load: What it last said of its work; `None` if it never has.
+        deaf_by: Who says that it is deaf; `None` unless it is.
     """
 
     entry: InstanceEntry
@@ -40,6 +29,19 @@ class InstanceStatus:
     misses: int
     answered_at: float | None
     load: Load | None = None
+    deaf_by: Signal | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """What other registries are to know of it."""
+        return Standing(
+            state=self.state,
+            reason=self.reason,
+            misses=self.misses,
+            answered_at=self.answered_at,
+            deaf_by=self.deaf_by,
+            load=self.load,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,16 @@
 """The changes of the directory, as scripts that Redis runs atomically.
 
-All keys are hashes in one hash slot: `hub:{directory}:instances` (instance id to entry), `hub:{directory}:names` (model
-to the fingerprint that holds its name and the number of instances that do so), `hub:{directory}:contracts` (model and
-fingerprint to contract, kept for good).
+All keys are in one hash slot and begin with `hub:{directory}:`.
+
+| key | type | what |
+|---|---|---|
+| `instances` | hash | instance id to entry |
+| `names` | hash | model to the fingerprint that holds its name and the number of instances that do so |
+| `contracts` | hash | model and fingerprint to contract, kept for good |
+| `registries` | sorted set | registry id to the time until which it counts as alive, in ms |
+| `leases` | hash | instance id to the token of its newest lease and the registry that has it |
+| `standings` | hash | instance id to what that registry knows about it |
+| `changes` | sorted set | instance id to the revision of its last change; those who left stay in it for long |
+| `revision` | string | the last revision; tokens are revisions |
+| `history` | list | events, newest first |
 """

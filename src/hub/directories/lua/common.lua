@@ -1,6 +1,47 @@
--- Shared by both scripts: they are loaded as one text after this one.
+-- Shared by all scripts: they are loaded as one text after this one.
 
 local instances, names, contracts = KEYS[1], KEYS[2], KEYS[3]
+local leases, standings, registries = KEYS[4], KEYS[5], KEYS[6]
+local changes, revision, history = KEYS[7], KEYS[8], KEYS[9]
+
+-- Changes that are kept for those who follow: more than there are instances, so that who left is among them for long.
+local LONGEST_CHANGES = 10000
+local LONGEST_HISTORY = 1000
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- The next revision. It begins with the time, so that a server that lost its data does not repeat one.
+local function rise()
+  if redis.call('EXISTS', revision) == 0 then
+    redis.call('SET', revision, whole(now_ms()))
+  end
+  return redis.call('INCR', revision)
+end
+
+-- Makes what became of an instance known to those who follow, and returns the revision of that.
+local function mark(id)
+  local number = rise()
+  redis.call('ZADD', changes, whole(number), id)
+  redis.call('ZREMRANGEBYRANK', changes, 0, -LONGEST_CHANGES - 1)
+  return number
+end
+
+local function record(event)
+  redis.call('LPUSH', history, event)
+  redis.call('LTRIM', history, 0, LONGEST_HISTORY - 1)
+end
+
+-- The token of the newest lease of an instance, and who holds it; nil without one.
+local function lease_of(text)
+  return string.match(text or '', '^(%d+) (%S+)$')
+end
 
 -- The entry of an instance, or nil; second result: whether it cannot be read.
 local function entry_of(id)
@@ -30,4 +71,12 @@ local function remove(id, entry)
   else
     redis.call('HDEL', names, entry.model)
   end
+end
+
+-- Takes an instance out for good, with all that is known about it.
+local function depart(id, entry)
+  remove(id, entry)
+  redis.call('HDEL', leases, id)
+  redis.call('HDEL', standings, id)
+  mark(id)
 end

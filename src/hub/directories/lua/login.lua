@@ -1,4 +1,4 @@
--- KEYS: instances, names, contracts. ARGV: id, entry, model, fingerprint, contract.
+-- ARGV: id, entry, model, fingerprint, contract.
 -- Answers false when the instance is in, else the fingerprint that holds the name, or 'undecodable entry'.
 local id, entry, model, fingerprint, contract = unpack(ARGV)
 local before, unreadable = entry_of(id)

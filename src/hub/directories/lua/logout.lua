@@ -1,11 +1,15 @@
--- KEYS: instances, names, contracts. ARGV: id.
+-- ARGV: id, event or ''.
 -- Answers 1 when the instance was there, else 0, or 'undecodable entry'.
-local entry, unreadable = entry_of(ARGV[1])
+local id, event = ARGV[1], ARGV[2]
+local entry, unreadable = entry_of(id)
 if unreadable then
   return 'undecodable entry'
 end
 if not entry then
   return 0
 end
-remove(ARGV[1], entry)
+depart(id, entry)
+if event ~= '' then
+  record(event)
+end
 return 1

@@ -1,0 +1,289 @@
+"""How registries share the work: leases with fencing tokens, what they report, and who hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, field
+from itertools import chain
+from math import ceil
+from typing import Final
+from uuid import uuid4
+
+import pytest
+from anyio import current_time, fail_after, sleep
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from hub.directories import open_directory
+from hub.directories.memory import MemoryDirectory
+from hub.load import Durations, Load
+from hub.ports import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, Report, Standing
+from hub.vocabulary import InstanceId, InstanceState, ModelName, RegistryId, Signal, TaskState, new_instance_id
+from tests.directories.people import ONE, PATIENCE, instance, new_model
+from tests.stores.conftest import Case, on_redis
+from tests.support.redis import Redis
+
+LONG: Final = 600.0
+"""Seconds: nobody here lives so long."""
+
+MODEL: Final = ModelName("Shared")
+
+
+@pytest.fixture
+async def alone(case: Case, request: pytest.FixtureRequest) -> AsyncIterator[Directory]:
+    """An empty directory that no other test looks at: shares depend on everybody who is in it."""
+    url = "memory://"
+    if case.scheme != "memory":
+        private: Redis = request.getfixturevalue("private_redis")
+        url = on_redis(private.url, case.scheme)
+    async with open_directory(url) as directory:
+        yield directory
+
+
+def registry() -> RegistryId:
+    return RegistryId(f"registry-{uuid4()}")
+
+
+async def members(directory: Directory, count: int) -> set[InstanceId]:
+    entries = [instance(MODEL) for _ in range(count)]
+    for entry in entries:
+        await directory.login(entry, ONE)
+    return {entry.id for entry in entries}
+
+
+async def held(
+    directory: Directory, who: RegistryId, *, claim: Collection[InstanceId] = (), ttl: float = LONG
+) -> set[InstanceId]:
+    return set((await directory.lease(who, ttl=ttl, claim=claim)).tokens)
+
+
+def event(number: int, *, of: InstanceId | None = None) -> HistoryEvent:
+    return HistoryEvent(
+        at=float(number),
+        instance=of or InstanceId("somebody"),
+        model=MODEL,
+        url="http://10.0.0.7:1",
+        before=None,
+        after=InstanceState.LIVE,
+        reason=f"ü {number}",
+    )
+
+
+STANDING: Final = Standing(
+    state=InstanceState.DEAF,
+    reason="kein Kanal: ü",
+    misses=2,
+    answered_at=1.25,
+    deaf_by=Signal.BROKER,
+    load=Load(in_flight=3, outcomes={TaskState.DEAD: 1}, ran=Durations(bounds=(0.5,), counts=(1, 2), seconds=2.25)),
+)
+
+
+async def test_a_registry_alone_has_everybody_and_keeps_its_tokens(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        everybody, one = await members(alone, 5), registry()
+        first = await alone.lease(one, ttl=LONG)
+        assert (set(first.tokens), first.registries) == (everybody, 1)
+        assert await alone.lease(one, ttl=LONG) == first
+
+
+async def test_each_instance_has_one_registry_and_the_work_evens_out(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        everybody, registries = await members(alone, 10), [registry() for _ in range(3)]
+        shares: dict[RegistryId, set[InstanceId]] = {}
+        for _ in range(3):
+            for one in registries:
+                shares[one] = await held(alone, one)
+        assert sorted(map(len, shares.values())) in ([3, 3, 4], [2, 4, 4])
+        assert set(chain(*shares.values())) == everybody
+        assert sum(map(len, shares.values())) == 10
+        joined = await members(alone, 2)
+        for one in registries:
+            shares[one] = await held(alone, one)
+        assert set(chain(*shares.values())) == everybody | joined
+        assert all(len(share) <= ceil(12 / 3) for share in shares.values())
+
+
+async def test_a_change_of_owner_raises_the_token_and_only_the_newest_one_may_write(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        (who,) = await members(alone, 1)
+        one, two = registry(), registry()
+        old = (await alone.lease(one, ttl=LONG)).tokens[who]
+        assert await alone.report([Report(instance=who, token=old, standing=STANDING)]) == [True]
+        new = (await alone.lease(two, ttl=LONG, claim=[who])).tokens[who]
+        assert new > old
+        late = Standing(state=InstanceState.SUSPECT, reason="it was frozen")
+        assert await alone.report([Report(instance=who, token=old, standing=late, events=[event(1)])]) == [False]
+        assert await alone.report([Report(instance=who, token=old, standing=None)]) == [False]
+        (shared,) = (await alone.news(0)).instances
+        assert (shared.token, shared.standing) == (new, STANDING)
+        assert await alone.history(5) == []
+        assert await held(alone, one) == set()
+        assert await alone.report([Report(instance=who, token=new, standing=late)]) == [True]
+        (shared,) = (await alone.news(0)).instances
+        assert shared.standing == late
+
+
+async def test_who_does_not_renew_loses_everything_to_the_living(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        everybody = await members(alone, 4)
+        dead, living = registry(), registry()
+        assert await held(alone, dead, ttl=0.3) == everybody
+        assert len(await held(alone, living)) == 2
+        began = current_time()
+        while await held(alone, living) != everybody:
+            await sleep(0.01)
+        assert current_time() - began < PATIENCE / 2
+        assert (await alone.lease(living, ttl=LONG)).registries == 1
+
+
+async def test_who_stops_gives_everything_up_at_once(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        everybody = await members(alone, 4)
+        stopping, living = registry(), registry()
+        assert await held(alone, stopping) == everybody
+        await alone.release(stopping)
+        assert await held(alone, living) == everybody
+
+
+async def test_who_stands_by_gives_back_only_when_somebody_else_is_there(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        everybody = await members(alone, 4)
+        doubtful, other = registry(), registry()
+        before = await alone.lease(doubtful, ttl=LONG)
+        assert await alone.lease(doubtful, ttl=LONG, standby=True) == before, "it is the only one"
+        assert len(await held(alone, other)) == 2
+        back = await alone.lease(doubtful, ttl=LONG, standby=True)
+        assert (dict(back.tokens), back.registries) == ({}, 1)
+        assert await alone.report(
+            [Report(instance=who, token=token, standing=STANDING) for who, token in before.tokens.items()]
+        ) == [False] * len(everybody)
+        assert await held(alone, other) == everybody
+        assert len(await held(alone, doubtful)) == 2
+
+
+async def test_a_claim_of_somebody_who_is_not_there_is_nothing(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        assert await held(alone, registry(), claim=[new_instance_id()]) == set()
+
+
+async def test_removal_by_report_frees_the_name_and_is_news(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        (who,) = await members(alone, 1)
+        token = (await alone.lease(registry(), ttl=LONG)).tokens[who]
+        before = await alone.news(0)
+        removal = Report(instance=who, token=token, standing=None, events=[event(1, of=who)])
+        assert await alone.report([removal]) == [True]
+        assert await alone.report([removal]) == [False], "once"
+        assert await alone.instances() == []
+        news = await alone.news(before.revision)
+        assert (news.complete, news.instances, set(news.gone)) == (False, [], {who})
+        assert news.gone[who] > token
+        assert await alone.history(5) == [event(1, of=who)]
+
+
+async def test_news_are_what_changed_since(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        one, other = await members(alone, 2)
+        tokens = (await alone.lease(registry(), ttl=LONG)).tokens
+        first = await alone.news(0)
+        assert first.complete
+        assert {shared.entry.id: shared.token for shared in first.instances} == tokens
+        assert {shared.standing for shared in first.instances} == {None}
+        nothing = await alone.news(first.revision)
+        assert (nothing.complete, nothing.instances, nothing.gone) == (False, [], {})
+        await alone.report([Report(instance=one, token=tokens[one], standing=STANDING)])
+        await alone.logout(other, event(2, of=other))
+        second = await alone.news(first.revision)
+        assert [(shared.entry.id, shared.standing) for shared in second.instances] == [(one, STANDING)]
+        assert set(second.gone) == {other}
+        assert (await alone.news(second.revision + 1)).complete, "a revision that it does not know is one that it lost"
+        assert await alone.history(5) == [event(2, of=other)]
+        await alone.logout(other, event(3, of=other))
+        assert len(await alone.history(5)) == 1, "who is not there does not leave"
+
+
+async def test_the_history_is_newest_first_and_bounded(alone: Directory) -> None:
+    with fail_after(PATIENCE):
+        (who,) = await members(alone, 1)
+        token = (await alone.lease(registry(), ttl=LONG)).tokens[who]
+        events = [event(number) for number in range(HISTORY_LENGTH + 5)]
+        for start in range(0, len(events), 200):
+            report = Report(instance=who, token=token, standing=STANDING, events=events[start : start + 200])
+            assert await alone.report([report]) == [True]
+        assert await alone.history(3) == events[:-4:-1]
+        assert await alone.history(10 * HISTORY_LENGTH) == events[:4:-1]
+        assert await alone.history(0) == []
+
+
+Step = tuple[str, int, int, bool]
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["login", "logout", "lease", "lease", "claim", "release", "report", "report"]),
+        st.integers(0, 2),
+        st.integers(0, 4),
+        st.booleans(),
+    ),
+    max_size=25,
+)
+
+
+@dataclass
+class Actors:
+    """Three registries and five instances, and what a directory made of them."""
+
+    directory: Directory
+    registries: list[RegistryId]
+    entries: list[InstanceEntry]
+    tokens: dict[tuple[int, InstanceId], int] = field(default_factory=dict[tuple[int, InstanceId], int])
+
+    async def carry_out(self, step: Step, number: int) -> object:
+        """Does one step and returns what can be compared with another directory: all but tokens and revisions."""
+        kind, registry, who, flag = step
+        entry = self.entries[who]
+        match kind:
+            case "login":
+                return await self.directory.login(entry, ONE)
+            case "logout":
+                return await self.directory.logout(entry.id, event(number))
+            case "release":
+                await self.directory.release(self.registries[registry])
+                return None
+            case "report":
+                token = self.tokens.get((registry, entry.id), 1)
+                standing = None if flag else STANDING
+                report = Report(instance=entry.id, token=token, standing=standing, events=[event(number)])
+                return list(await self.directory.report([report]))
+            case _:
+                return await self.lease(registry, [entry.id] if kind == "claim" else [], standby=flag)
+
+    async def lease(self, registry: int, claim: list[InstanceId], *, standby: bool) -> object:
+        leases = await self.directory.lease(self.registries[registry], ttl=LONG, claim=claim, standby=standby)
+        for who, token in leases.tokens.items():
+            assert token >= max((value for (_, one), value in self.tokens.items() if one == who), default=0)
+            self.tokens[registry, who] = token
+        return sorted(leases.tokens), leases.registries
+
+    async def shown(self) -> object:
+        news = await self.directory.news(0)
+        shared = sorted((one.entry.id, one.token > 0, one.standing is None) for one in news.instances)
+        return shared, list(await self.directory.history(50))
+
+
+@given(script=steps)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_any_order_of_calls_shares_the_work_as_in_memory(
+    case: Case, alone: Directory, request: pytest.FixtureRequest, script: list[Step]
+) -> None:
+    if case.scheme != "memory":
+        server: Redis = request.getfixturevalue("private_redis")
+        server.ctl("FLUSHALL")
+    entries = [instance(new_model()) for _ in range(5)]
+    registries = sorted(registry() for _ in range(3))
+    with fail_after(PATIENCE):
+        async with MemoryDirectory() as oracle, MemoryDirectory() as empty:
+            under_test = alone if case.scheme != "memory" else empty
+            ours, theirs = (Actors(directory, registries, entries) for directory in (under_test, oracle))
+            for number, step in enumerate(script):
+                assert await ours.carry_out(step, number) == await theirs.carry_out(step, number), step
+                assert await ours.shown() == await theirs.shown()
