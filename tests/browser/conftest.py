@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, sync_playwright
+
+from tests.support.server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -29,6 +30,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+EXAMPLES = ("examples.model_a:ModelA", "examples.digits:Digits")
 
 ColourScheme = Literal["light", "dark"]
 
@@ -46,23 +49,25 @@ class Addresses:
 @pytest.fixture(scope="session")
 def hub_up() -> Iterator[Addresses]:
     """One `hub up` for all tests of this folder; its summary tells the addresses."""
+    with running_hub(EXAMPLES, free_port()) as addresses:
+        yield addresses
+
+
+@contextmanager
+def running_hub(models: Sequence[str], dashboard_port: int, **settings: str) -> Generator[Addresses]:
+    """A `hub up` of its own; leaving the block ends it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
-    ports = ["--gateway-port", "0", "--registry-port", "0", "--dashboard-port", str(_free_port())]
-    command = [str(Path(sys.executable).with_name("hub")), "up", "examples.model_a:ModelA", "examples.digits:Digits"]
+    environment |= {f"HUB_{name.upper()}": value for name, value in settings.items()}
+    ports = ["--gateway-port", "0", "--registry-port", "0", "--dashboard-port", str(dashboard_port)]
+    command = [str(Path(sys.executable).with_name("hub")), "up", *models, *ports]
     with subprocess.Popen(
-        [*command, *ports], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         try:
             yield _addresses(process)
         finally:
             process.terminate()
             process.wait(timeout=30)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def _addresses(process: subprocess.Popen[str]) -> Addresses:

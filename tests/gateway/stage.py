@@ -18,6 +18,7 @@ from examples.digits.v1 import digits_pb2
 from examples.model_a.v1 import model_a_pb2
 from hub.brokers import open_broker
 from hub.contract import Contract, contract_of
+from hub.errors import LinkLost
 from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
@@ -28,7 +29,7 @@ from hub.gateway.overview import Overview
 from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls
 from hub.ports import Broker, Consumer, ResultStore, Terms
-from hub.registry.bodies import InstanceBody
+from hub.registry.bodies import FiguresBody, InstanceBody
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.states import InstanceState
 from hub.stores import open_store
@@ -92,7 +93,14 @@ class FakeRegistry:
     """What a registry answers to questions of the gateway."""
 
     listed: Sequence[InstanceBody] = ()
+    told: FiguresBody | None = None
     error: Exception | None = None
+
+    async def figures(self) -> FiguresBody:
+        await checkpoint()
+        if self.error is not None or self.told is None:
+            raise self.error or LinkLost("registry", "the test has not said anything")
+        return self.told
 
     async def instances(self) -> Sequence[InstanceBody]:
         await checkpoint()
@@ -196,7 +204,8 @@ async def open_stage(
         broker, store = broker or own_broker, store or own_store
         dispatch = Dispatch(broker, store, patience=patience, polls=polls, clock=clock)
         queues = Queues(catalog, broker, dispatch.run_times, limit=queue_limit)
-        figures, registry = Figures(), FakeRegistry()
+        registry = FakeRegistry()
+        figures = Figures(registry)
         observer = Observer(catalog, Overview(catalog, queues, figures, clock))
         app = gateway_app(
             catalog,

@@ -18,7 +18,7 @@ from hub.gateway.submit_options import MAX_TIMEOUT, ResultTtls
 from hub.ports import Terms
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage
 
-SILENT = {"/", "/docs", "/openapi.json", "/assets/{path}", "/favicon.ico"}
+SILENT = {"/", "/models", "/tasks", "/tasks/{task_id}", "/docs", "/openapi.json", "/assets/{path}", "/favicon.ico"}
 """Routes for browsers, which the description leaves out."""
 
 

@@ -88,7 +88,7 @@ async def test_samples_say_what_the_registry_says_of_the_work(stage: Stage) -> N
         "run": {"p50": 0.5, "p95": 0.95},
         "wait": {"p50": 0.5, "p95": 0.95},
     }
-    stage.figures.miss()
+    stage.figures.miss("out of reach")
     assert (await stage.client.get("/v1/overview")).json()["models"][0]["work"] is None
 
 

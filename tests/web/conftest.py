@@ -7,9 +7,10 @@ import pytest
 from httpx2 import ASGITransport, AsyncClient
 from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.web.pages import dashboard_page, swagger_page
+from hub.web.pages import dashboard_page, models_page, swagger_page, task_page
 from hub.web.routes import WEB_ROUTES
 
 
@@ -20,13 +21,25 @@ async def docs(request: Request[None, None, State]) -> Response[bytes]:
 
 @get("/dashboard")
 async def dashboard() -> Response[bytes]:
-    return dashboard_page("hub", docs_url="http://gateway.test/docs")
+    return dashboard_page()
+
+
+@get("/models")
+async def models() -> Response[bytes]:
+    return models_page()
+
+
+@get("/tasks/{task:str}")
+async def task(task: FromPath[str]) -> Response[bytes]:
+    return task_page(task)
 
 
 @pytest.fixture
 async def client() -> AsyncGenerator[AsyncClient]:
-    """Of a server with both pages and their assets."""
-    app = Litestar([docs, dashboard, *WEB_ROUTES], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None)
+    """Of a server with all pages and their assets."""
+    app = Litestar(
+        [docs, dashboard, models, task, *WEB_ROUTES], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None
+    )
     transport = ASGITransport(app=cast("Any", app))  # each library has its own types for ASGI
     async with AsyncClient(transport=transport, base_url="http://web.test") as opened:
         yield opened

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 from httpx2 import AsyncClient
 
-PAGES = ["/docs", "/dashboard"]
+from hub.web.charts import CHARTS
+
+PAGES = ["/docs", "/dashboard", "/models", "/tasks/x"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -30,6 +33,39 @@ async def test_a_page_allows_no_script_but_ours_and_no_other_server(client: Asyn
     assert "http" not in policy
     assert not re.search(r"<script(?![^>]*\bsrc=)", reply.text)
     assert not re.search(r'(?:src|href)="(?:https?:)?//(?!gateway\.test)', reply.text)
+
+
+@pytest.mark.parametrize("page", ["/dashboard", "/models", "/tasks/x"])
+async def test_a_page_of_ours_has_no_inline_styles_either(client: AsyncClient, page: str) -> None:
+    reply = await client.get(page)
+    assert "style-src 'self';" in reply.headers["content-security-policy"]
+    assert "unsafe" not in reply.headers["content-security-policy"]
+    assert not re.search(r"<style| style=| on\w+=", reply.text)
+
+
+async def test_the_dashboard_has_every_chart_with_its_help_and_its_queries(client: AsyncClient) -> None:
+    html = unescape((await client.get("/dashboard")).text)
+    places = [html.index(f'id="chart-{chart.id}"') for chart in CHARTS]
+    assert len(set(places)) == len(CHARTS)
+    assert min(places) == places[0]  # the most important one comes first
+    for chart, place in zip(CHARTS, places, strict=True):
+        figure = html[place : html.index("</figure>", place)]
+        assert chart.title in figure
+        assert chart.help in figure
+        assert all(f"<code>{query.promql}</code>" in figure for query in chart.queries)
+
+
+@pytest.mark.parametrize("page", ["/dashboard", "/models", "/tasks/x"])
+async def test_every_page_of_ours_leads_to_the_others_and_to_a_task(client: AsyncClient, page: str) -> None:
+    html = (await client.get(page)).text
+    for link in ('href="/"', 'href="/models"', 'href="/docs"', 'href="#main"', 'action="/tasks"'):
+        assert link in html
+    assert html.count('aria-current="page"') == (0 if page == "/tasks/x" else 1)
+
+
+async def test_an_address_cannot_put_anything_into_the_page_of_a_task(client: AsyncClient) -> None:
+    html = (await client.get("/tasks/%22%3E%3Cscript%3E$title")).text
+    assert 'data-task="&quot;&gt;&lt;script&gt;$title"' in html
 
 
 async def test_values_in_a_page_are_text(client: AsyncClient) -> None:

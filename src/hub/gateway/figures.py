@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
+import structlog
+from anyio import current_time, sleep_until
+
+from hub.errors import LinkLost
 from hub.gateway.rates import Rates, Reading, Work
+from hub.gateway.registry_reads import RegistryReads, patience
+from hub.registry.bodies import ModelFigures, QueueBody
+from hub.registry.errors import RegistryRefused
 from hub.vocabulary import ModelName
 
 PERIOD: Final = 2.0
 """Seconds between two looks at the figures. They change with the pings only, every 10 s by default."""
+
+_log = structlog.get_logger("hub.gateway")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +34,8 @@ class Backlog:
 class Figures:
     """The newest figures of the registry, and what follows from the last ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: RegistryReads) -> None:
+        self._registry = registry
         self._rates = Rates()
         self._backlogs: Mapping[ModelName, Backlog] = {}
         self._fresh = False
@@ -35,14 +45,33 @@ class Figures:
         """Whether the last look succeeded. Without that there is no `work` and no `backlog`."""
         return self._fresh
 
+    async def watch(self) -> None:
+        """Looks every `PERIOD` seconds. Never returns; a registry that cannot be asked is no error."""
+        due = current_time()
+        while True:
+            try:
+                with patience():
+                    body = await self._registry.figures()
+            except (LinkLost, RegistryRefused) as error:
+                self.miss(str(error))
+            else:
+                self.take(
+                    {ModelName(figures.model): _reading(body.at, figures) for figures in body.models},
+                    {ModelName(figures.model): _backlog(figures.queue) for figures in body.models if figures.queue},
+                )
+            due = max(due + PERIOD, current_time())
+            await sleep_until(due)
+
     def take(self, readings: Mapping[ModelName, Reading], backlogs: Mapping[ModelName, Backlog]) -> None:
         """Takes in what the registry says of all models."""
         self._rates.take(readings)
         self._backlogs = backlogs
         self._fresh = True
 
-    def miss(self) -> None:
+    def miss(self, reason: str) -> None:
         """Notes that the registry could not be asked."""
+        if self._fresh:
+            _log.warning("the registry's figures cannot be read", reason=reason)
         self._fresh = False
 
     def backlog(self, name: ModelName) -> Backlog | None:
@@ -54,3 +83,13 @@ class Figures:
     def failed(self, name: ModelName) -> int:
         """Tasks of the model that have failed since this gateway first looked."""
         return self._rates.failed(name)
+
+
+def _reading(at: float, figures: ModelFigures) -> Reading:
+    return Reading(
+        at=at, in_flight=figures.in_flight, outcomes=figures.outcomes, waited=figures.waited, ran=figures.ran
+    )
+
+
+def _backlog(queue: QueueBody) -> Backlog:
+    return Backlog(unacked=queue.unacked, oldest_seconds=queue.oldest_seconds)

@@ -1,26 +1,53 @@
-"""What browsers come for: the API description, Swagger UI over it, and the dashboard. None of it asks for a key."""
+"""What browsers come for: the API description, Swagger UI over it, and the pages about models and tasks. None of it asks for a key."""
 
 from __future__ import annotations
 
+from typing import Annotated
+from urllib.parse import quote
+
 from litestar import Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+from litestar.response import Redirect
 
 from hub.gateway.catalog import Catalog
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.negotiation import HttpRequest
 from hub.gateway.openapi import Description
 from hub.gateway.replies import conditional_reply
-from hub.web.pages import dashboard_page, swagger_page
+from hub.web.pages import dashboard_page, models_page, swagger_page, task_page
 
 
 @get("/")
 async def show_dashboard(request: HttpRequest) -> Response[bytes]:
-    return dashboard_page("hub", docs_url="/docs", if_none_match=request.headers.get("if-none-match"))
+    return dashboard_page(if_none_match=request.headers.get("if-none-match"))
+
+
+@get("/models")
+async def show_models(request: HttpRequest) -> Response[bytes]:
+    return models_page(if_none_match=request.headers.get("if-none-match"))
+
+
+@get("/tasks")
+async def find_task(
+    request: HttpRequest, task: Annotated[str, QueryParameter(name="id")] = ""
+) -> Response[bytes] | Redirect:
+    """Where the search box leads, also without JavaScript."""
+    wanted = task.strip()
+    if wanted:
+        return Redirect(f"/tasks/{quote(wanted, safe='')}", status_code=303)
+    return task_page(if_none_match=request.headers.get("if-none-match"))
+
+
+@get("/tasks/{task_id:str}")
+async def show_task_page(request: HttpRequest, task_id: FromPath[str]) -> Response[bytes]:
+    return task_page(task_id, if_none_match=request.headers.get("if-none-match"))
 
 
 @get("/docs")
 async def show_docs(request: HttpRequest) -> Response[bytes]:
-    return swagger_page("hub API", "/openapi.json", if_none_match=request.headers.get("if-none-match"))
+    known = request.headers.get("if-none-match")
+    return swagger_page("hub API", "/openapi.json", site=True, if_none_match=known)
 
 
 @get("/openapi.json")

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from anyio import fail_after
 
 from hub.errors import LinkLost
-from hub.registry.bodies import InstanceBody
+from hub.registry.bodies import FiguresBody, InstanceBody
 
 PATIENCE: Final = 3.0
 """Seconds that the registry has to answer: somebody sits in front of the page."""
 
 
+@runtime_checkable  # Litestar checks what it injects
 class RegistryReads(Protocol):
     """The registry, for reading; see `hub.registry.client.RegistryClient`, which may raise as it says there."""
+
+    async def figures(self) -> FiguresBody: ...
 
     async def instances(self) -> Sequence[InstanceBody]: ...
 

@@ -69,7 +69,7 @@ async def _run(
         catalog = Catalog(ModelWatch(registry))
         dispatch = Dispatch(broker, store, patience=settings.publish_patience, polls=polls)
         queues = Queues(catalog, broker, dispatch.run_times, limit=settings.queue_limit)
-        figures = Figures()
+        figures = Figures(registry)
         observer = Observer(catalog, Overview(catalog, queues, figures))
         app = gateway_app(
             catalog,
@@ -92,6 +92,7 @@ async def _run(
             running(partial(_open, dispatch), name="dispatch"),
             running(partial(_endless, catalog.follow), name="catalog"),
             running(partial(_endless, queues.watch), name="queues"),
+            running(partial(_endless, figures.watch), name="figures"),
             running(partial(_endless, observer.watch), name="overview"),
             AsyncExitStack() as stack,
         ):

@@ -1,0 +1,146 @@
+// The page of models: each with its instances, and what happened to them. The stream says when to ask the registry again.
+import { ago, clock, count, moment, seconds, shortId } from "./format.js";
+import { assign, swatch } from "./looks.js";
+import { badge, byId, live, make, put, read, warn } from "./page.js";
+import { instanceLevel, modelState } from "./states.js";
+
+const AGAIN_MS = 5000; // pings change nothing in the list of models, but the times of the answers
+const EVENTS = 100;
+
+let models = [];
+let instances = [];
+let clockAhead = 0; // seconds that the server's clock is ahead of ours
+let listed = "";
+let asked = 0;
+let asking = false;
+
+const unix = (text) => Date.parse(text) / 1000;
+const now = () => Date.now() / 1000 + clockAhead;
+
+function age(text) {
+  const element = make("time", text === null ? {} : { datetime: text, title: moment(unix(text)) });
+  element.dataset.at = text === null ? "" : unix(text);
+  tickOne(element);
+  return element;
+}
+
+function tickOne(element) {
+  put(element, ago(element.dataset.at === "" ? null : Math.max(0, now() - Number(element.dataset.at))));
+}
+
+function instanceRow(instance) {
+  const state = make("td", {}, badge(instanceLevel(instance.state), instance.state));
+  return make(
+    "tr",
+    {},
+    make("th", { scope: "row" }, make("code", { title: instance.id }, shortId(instance.id))),
+    state,
+    make("td", {}, age(instance.answered_at)),
+    make("td", { class: "number" }, count(instance.in_flight)),
+    make("td", {}, age(instance.logged_in_at)),
+    make("td", {}, make("code", {}, instance.url)),
+    make("td", { class: "reason" }, instance.reason || "–"),
+  );
+}
+
+function table(model, own) {
+  const heads = ["Instance", "State", "Last ping", "In flight", "Logged in", "Address", "Reason"];
+  const head = (text) => make("th", text === "In flight" ? { scope: "col", class: "number" } : { scope: "col" }, text);
+  return make(
+    "div",
+    { class: "scroll", role: "region", tabindex: "0", "aria-label": `Instances of ${model.name}` },
+    make(
+      "table",
+      { class: "instances" },
+      make("thead", {}, make("tr", {}, ...heads.map(head))),
+      make("tbody", {}, ...own.map(instanceRow)),
+    ),
+  );
+}
+
+function card(model) {
+  const own = instances.filter((instance) => instance.model === model.name);
+  const fact = (term, ...value) => make("div", {}, make("dt", {}, term), make("dd", {}, ...value));
+  const links = make("div", { class: "links" });
+  if (model.active) links.append(make("a", { href: `/docs#/${encodeURIComponent(model.name)}` }, "API page"));
+  const { queue } = model;
+  const waiting = queue ? `${count(queue.ready)}${queue.ready > 0 && queue.oldest_seconds ? `, the oldest for ${seconds(queue.oldest_seconds)} at most` : ""}` : "–";
+  return make(
+    "section",
+    { class: "card", id: model.name, "aria-label": model.name, tabindex: "-1" },
+    make("div", { class: "model-head" }, make("h2", {}, swatch(model.name), ` ${model.name}`), badge(...modelState(model)), links),
+    make(
+      "dl",
+      { class: "contract" },
+      fact("Takes", make("code", {}, model.request)),
+      fact("Gives", make("code", {}, model.response)),
+      fact("Contract", make("code", { title: model.fingerprint }, model.fingerprint.slice(0, 12))),
+      fact("Waiting", waiting),
+    ),
+    own.length > 0 ? table(model, own) : make("p", { class: "quiet" }, "No instance is logged in."),
+  );
+}
+
+/** Draws all anew, and leaves the focus and the scrolling where they were. */
+function draw() {
+  const box = byId("models");
+  const at = document.activeElement?.closest("#models section")?.id;
+  const tag = document.activeElement?.matches(".scroll") ? ".scroll" : "a";
+  const scrolled = new Map([...box.querySelectorAll(".scroll")].map((area) => [area.ariaLabel, area.scrollLeft]));
+  box.replaceChildren(...models.map(card));
+  box.ariaBusy = "false";
+  for (const area of box.querySelectorAll(".scroll")) area.scrollLeft = scrolled.get(area.ariaLabel) ?? 0;
+  if (at) document.getElementById(at)?.querySelector(tag)?.focus({ preventScroll: true });
+  byId("empty").hidden = models.length > 0;
+}
+
+function change(state, otherwise) {
+  return state === null ? badge("off", otherwise) : badge(instanceLevel(state), state);
+}
+
+function eventRow(event) {
+  return make(
+    "tr",
+    {},
+    make("td", {}, make("time", { datetime: event.at }, moment(unix(event.at)))),
+    make("td", {}, event.model),
+    make("td", {}, make("code", { title: `${event.instance} at ${event.url}` }, shortId(event.instance))),
+    make("td", {}, change(event.before, "logged in"), make("span", { class: "arrow" }, "→"), change(event.after, "removed")),
+    make("td", {}, event.reason || "–"),
+  );
+}
+
+async function ask() {
+  if (asking) return;
+  asking = true;
+  try {
+    const all = await read("/v1/instances");
+    clockAhead = unix(all.at) - Date.now() / 1000;
+    instances = all.instances;
+    asked = Date.now();
+    draw();
+    const { events } = await read(`/v1/history?limit=${EVENTS}`);
+    if (events.length > 0) byId("history").replaceChildren(...events.map(eventRow));
+    warn("");
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    warn(`The registry does not answer. What you see of instances is from ${asked ? clock(asked / 1000) : "nowhere"}.`);
+  } finally {
+    asking = false;
+  }
+}
+
+function show(sample) {
+  assign(sample.models.map((model) => model.name));
+  models = sample.models;
+  const key = JSON.stringify(models.map(({ name, states, fingerprint }) => [name, states, fingerprint]));
+  if (key !== listed || Date.now() - asked >= AGAIN_MS) ask();
+  else draw();
+  if (listed === "" && location.hash) {
+    requestAnimationFrame(() => document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView());
+  }
+  listed = key;
+}
+
+live("/v1/overview/events", { onEvent: (name, data) => void (name === "sample" && show(data)) });
+setInterval(() => document.querySelectorAll("time[data-at]").forEach(tickOne), 1000);

@@ -1,0 +1,115 @@
+// Follows a stream of server-sent events with fetch: an EventSource cannot send an API key.
+
+const SILENCE_MS = 30_000; // the server says something every 15 s at least
+const DELAYS_MS = [500, 1000, 2000, 4000, 8000];
+const HIDDEN_MS = 20_000; // a tab that nobody looks at gives its connection back: browsers have six for a server
+
+export const keyHeaders = () => {
+  const key = sessionStorage.getItem("hub-key");
+  return key ? { "X-API-Key": key } : {};
+};
+
+/**
+ * @param path the address of the stream
+ * @param onEvent (name, data): one event; when it returns true the stream is over
+ * @param onState (state, details): "connecting"; "live"; "lost", {retryAt}; "key"; "refused", {status, problem}; "over"
+ * @returns {{restart: () => void}}
+ */
+export function follow(path, { onEvent, onState }) {
+  let current = null;
+  let timer = 0;
+  let tries = 0;
+  let state = "";
+
+  const say = (next, details = {}) => {
+    state = next;
+    onState(next, details);
+  };
+
+  async function connect() {
+    clearTimeout(timer);
+    current?.abort();
+    const own = (current = new AbortController());
+    if (state !== "lost") say("connecting");
+    try {
+      const reply = await fetch(path, {
+        headers: { Accept: "text/event-stream", ...keyHeaders() },
+        cache: "no-store",
+        signal: own.signal,
+      });
+      if (reply.status === 401) return say("key");
+      if (reply.status >= 400 && reply.status < 500) {
+        return say("refused", { status: reply.status, problem: await reply.json().catch(() => ({})) });
+      }
+      if (!reply.ok) throw new TypeError(`the server answered ${reply.status}`);
+      for await (const { name, data } of events(reply.body, own)) {
+        tries = 0;
+        if (state !== "live") say("live");
+        if (onEvent(name, data)) {
+          own.abort();
+          return say("over");
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof TypeError || error.name === "AbortError")) throw error;
+    }
+    if (own === current) retry();
+  }
+
+  function retry() {
+    const delay = DELAYS_MS[Math.min(tries++, DELAYS_MS.length - 1)];
+    say("lost", { retryAt: Date.now() + delay });
+    timer = setTimeout(connect, delay);
+  }
+
+  function restart() {
+    tries = 0;
+    connect();
+  }
+
+  let hiding = 0;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hiding);
+    if (document.hidden) {
+      hiding = setTimeout(() => {
+        const running = current;
+        current = null;
+        clearTimeout(timer);
+        running?.abort();
+      }, HIDDEN_MS);
+    } else if (current === null || state === "lost") {
+      restart();
+    }
+  });
+  window.addEventListener("online", () => state === "lost" && restart());
+
+  connect();
+  return { restart };
+}
+
+/** The events of a reply; aborts `own` when nothing comes for too long. */
+async function* events(body, own) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const watchdog = setTimeout(() => own.abort(), SILENCE_MS);
+    const { value, done } = await reader.read().finally(() => clearTimeout(watchdog));
+    if (done) return;
+    text += value;
+    const blocks = text.split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const fields = parse(block);
+      if (fields.data !== undefined) yield { name: fields.event ?? "message", data: JSON.parse(fields.data) };
+    }
+  }
+}
+
+function parse(block) {
+  const fields = {};
+  for (const line of block.split("\n")) {
+    const colon = line.indexOf(": ");
+    if (colon > 0) fields[line.slice(0, colon)] = line.slice(colon + 2);
+  }
+  return fields;
+}

@@ -1,0 +1,159 @@
+// The page of a task, live from its own stream of events until it has ended.
+import { count, moment, seconds, shortId } from "./format.js";
+import { byId, live, make, put, say, warn } from "./page.js";
+import { taskLevel } from "./states.js";
+import { keyHeaders } from "./stream.js";
+
+const id = byId("content").dataset.task;
+const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
+const SHOWN = 20_000; // characters of a result
+const ENDED = new Set(["succeeded", "failed", "cancelled", "expired", "dead"]);
+
+let task = null;
+let startedAt = null; // while it runs, the outcome does not say it yet: when we were first told of this attempt
+
+const unix = (text) => (text ? Date.parse(text) / 1000 : null);
+
+function explain(title, ...texts) {
+  byId("explained").replaceChildren(make("h2", {}, title), ...texts.map((text) => make("p", { class: "quiet" }, text)));
+  byId("explained").hidden = false;
+  byId("task").hidden = true;
+  byId("content").dataset.state = "live";
+}
+
+function phase(kind, title, detail, { level = "", size = 1 } = {}) {
+  const item = make("li", { "data-phase": kind, "data-level": level }, make("strong", {}, title), make("span", {}, detail));
+  item.style.flexGrow = size;
+  return item;
+}
+
+function showTimeline() {
+  const created = unix(task.created_at);
+  const finished = unix(task.finished_at);
+  const started = unix(task.started_at) ?? startedAt;
+  const end = finished ?? Date.now() / 1000;
+  const waited = Math.max(0, (started ?? end) - created);
+  const ran = started === null ? 0 : Math.max(0, end - started);
+  const share = (value) => Math.max(0.12, value / Math.max(waited + ran, 1e-6));
+  const phases = [phase("wait", started === null && !finished ? "Waiting" : "Waited", seconds(waited), { size: share(waited) })];
+  if (started !== null) phases.push(phase("run", finished ? "Ran" : "Running", seconds(ran), { size: share(ran) }));
+  if (finished) phases.push(phase("end", "Ended", moment(finished), { level: taskLevel(task.state), size: 0.12 }));
+  byId("timeline").replaceChildren(...phases);
+}
+
+function showFacts() {
+  const deadline = unix(task.deadline);
+  const left = deadline === null ? null : deadline - Date.now() / 1000;
+  const until = left > 0 && !ENDED.has(task.state) ? `, in ${seconds(left)}` : "";
+  const facts = [
+    ["Model", make("a", { href: `/models#${encodeURIComponent(task.model)}` }, task.model)],
+    ["Created", moment(unix(task.created_at))],
+    task.started_at && ["Started", moment(unix(task.started_at))],
+    task.finished_at && ["Finished", moment(unix(task.finished_at))],
+    ["Attempt", count(task.attempt)],
+    ["Retries", `${count(task.retries)}${task.retry_at ? `, the next at ${moment(unix(task.retry_at))}` : ""}`],
+    ["Instance", task.instance ? make("code", { title: task.instance }, shortId(task.instance)) : "none"],
+    ["Deadline", deadline === null ? "none" : `${moment(deadline)}${until}`],
+    ["Kept until", moment(unix(task.expires_at))],
+  ];
+  byId("facts").replaceChildren(
+    ...facts.filter(Boolean).map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", {}, value))),
+  );
+}
+
+function showProgress() {
+  const { progress } = task;
+  byId("progress").hidden = !progress || ENDED.has(task.state);
+  if (!progress) return;
+  const fraction = progress.fraction ?? null;
+  if (fraction === null) byId("bar").removeAttribute("value");
+  else byId("bar").value = fraction;
+  const parts = [fraction === null ? "" : `${Math.round(fraction * 100)} %`, progress.message ?? ""];
+  put(byId("progress-text"), parts.filter(Boolean).join(" · ") || "under way");
+}
+
+function showFailure() {
+  const { failure } = task;
+  byId("failure").hidden = !failure;
+  if (!failure) return;
+  put(byId("failure-message"), failure.message || failure.code);
+  put(byId("failure-code"), [failure.code, failure.type].filter(Boolean).join(" · "));
+  byId("traceback").hidden = !failure.traceback;
+  put(byId("traceback").querySelector("pre"), failure.traceback ?? "");
+}
+
+function showResult() {
+  byId("result").hidden = task.result_url === undefined;
+  if (task.result_url === undefined) return;
+  const text = task.result === undefined ? "" : JSON.stringify(task.result, null, 2);
+  put(byId("result-text"), text.length > SHOWN ? `${text.slice(0, SHOWN)}\n…` : text);
+  byId("result-text").hidden = text === "";
+  const cut = text.length > SHOWN ? `The first ${count(SHOWN)} of ${count(text.length)} characters. ` : "";
+  const none = text === "" ? "It has no JSON form here. " : "";
+  byId("result-note").replaceChildren(cut + none, "All of it, as JSON or protobuf: ", make("code", {}, task.result_url));
+}
+
+function show(next) {
+  if (next.state === "running" && next.attempt !== task?.attempt) startedAt = unix(next.updated_at);
+  if (next.state === "queued") startedAt = null;
+  task = next;
+  byId("explained").hidden = true;
+  byId("task").hidden = false;
+  byId("state").dataset.level = taskLevel(task.state);
+  put(byId("state"), task.state);
+  put(byId("task-id"), task.id);
+  document.title = `${task.state} · ${task.model} · hub`;
+  byId("cancel").hidden = ENDED.has(task.state);
+  if (ENDED.has(task.state) && byId("confirm").open) byId("confirm").close();
+  showProgress();
+  showTimeline();
+  showFacts();
+  showFailure();
+  showResult();
+  return ENDED.has(task.state);
+}
+
+async function cancel() {
+  byId("confirm").close();
+  byId("cancel").disabled = true;
+  try {
+    const reply = await fetch(`/v1/tasks/${task.id}`, { method: "DELETE", headers: keyHeaders() });
+    const body = await reply.json();
+    if (reply.ok) show(body);
+    else warn(body.detail ?? "It could not be cancelled.");
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    warn("The server does not answer; the task was not cancelled, as far as this page knows.", "bad");
+  } finally {
+    byId("cancel").disabled = false;
+  }
+}
+
+const REFUSALS = {
+  404: () => explain("There is no such task here", "Its id may have a slip in it, or the task may have been given to another hub."),
+  410: () => explain("This task is forgotten", "Results are kept for a while after a task has ended, a day if nobody says otherwise. This time is over."),
+};
+
+byId("cancel").addEventListener("click", () => byId("confirm").showModal());
+byId("keep").addEventListener("click", () => byId("confirm").close());
+byId("really").addEventListener("click", cancel);
+byId("find").value = id;
+
+if (id === "") {
+  say("off", "No task");
+  explain("Which task?", "Put its id into the box at the top. It stands in the answer to every submit, as id.");
+} else if (!UUID.test(id)) {
+  say("bad", "Not an id");
+  explain("This is not the id of a task", `Ids look like 01890c7e-6d1f-7c3a-9b52-3f6f0f3c2a11. This is: ${id.slice(0, 100)}`);
+} else {
+  live(`/v1/tasks/${encodeURIComponent(id)}`, {
+    over: "Ended",
+    onEvent: (name, data) => {
+      if (name !== "gone") return show(data);
+      (REFUSALS[data.status] ?? REFUSALS[404])();
+      return true;
+    },
+    onRefused: (status, problem) => (REFUSALS[status] ?? (() => explain(problem.title ?? "Refused", problem.detail ?? "")))(),
+  });
+  setInterval(() => task && !ENDED.has(task.state) && (showTimeline(), showFacts()), 1000);
+}
