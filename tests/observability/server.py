@@ -91,10 +91,10 @@ class Prometheus:
         found: list[dict[str, Any]] = (await self._ask("alerts", {}))["alerts"]
         return found
 
-    async def broken_rules(self) -> dict[str, str]:
-        """The error of each rule whose last evaluation failed."""
+    async def rule_health(self) -> dict[str, str]:
+        """By name `ok`, `unknown` before the first evaluation, or what went wrong with the last one."""
         groups = (await self._ask("rules", {}))["groups"]
-        return {rule["name"]: rule["lastError"] for group in groups for rule in group["rules"] if rule.get("lastError")}
+        return {rule["name"]: rule.get("lastError") or rule["health"] for group in groups for rule in group["rules"]}
 
     async def _ask(self, what: str, params: Mapping[str, str]) -> Any:
         reply = await self._http.get(f"http://127.0.0.1:{self.port}/api/v1/{what}", params=dict(params))

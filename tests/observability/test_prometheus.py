@@ -5,24 +5,33 @@ hub's processes run on asyncio here, and on trio in test_alerts.py: to Prometheu
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
-from anyio import fail_after, sleep
+from anyio import create_task_group, fail_after, move_on_after, sleep
 
 from hub.web.charts import CHARTS
 from tests.observability import grafana
 from tests.observability.config import rules
+from tests.observability.server import Series
 from tests.observability.stage import LOOK, Stage, opened
+from tests.observability.trials import leave_rubbish
 
-PATIENCE = 90.0
-"""Seconds for a whole test: generous, since a machine under load starts processes slowly."""
+PATIENCE = 60.0
+"""Seconds for each part of a test: generous, since a machine under load starts processes slowly."""
+
+SOON = 30.0
+"""Seconds for every series to have samples; one query after the other takes some three."""
 
 MODELS = ("Watched", "WatchedTwice")
 
 WINDOW = "10s"
 """What `$__rate_interval` is at a scrape interval of a second; Grafana takes four times that at least."""
+
+Ask = Callable[[str], Awaitable[Sequence[Series]]]
 
 
 @pytest.fixture(scope="module")
@@ -31,52 +40,113 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-async def stage(
-    amqp_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory, anyio_backend: object
-) -> AsyncGenerator[Stage]:
-    """Two instances of one model, one of another, and traffic that leaves a trace in every metric."""
+async def stage(amqp_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
+    """Two instances of one model and one of another, which Prometheus has found."""
     folder = tmp_path_factory.mktemp("observability")
-    with fail_after(PATIENCE):
-        async with opened(folder, "asyncio", amqp_url=amqp_url, redis_url=f"{redis_url.rstrip('/')}/13") as it:
-            for model in ("Watched", *MODELS):
-                await it.instance(model)
+    async with opened(folder, "asyncio", amqp_url=amqp_url, redis_url=f"{redis_url.rstrip('/')}/13") as it:
+        with fail_after(PATIENCE):
+            async with create_task_group() as tg:
+                for model in ("Watched", *MODELS):
+                    tg.start_soon(it.instance, model)
             await it.until_offered(*MODELS)
             await it.targets_up(3)
-            yield it
+        yield it
 
 
-async def traffic(stage: Stage) -> None:
-    """What works, what fails, what is refused, what waits, what dies; an instance that is deaf, and one that is gone."""
-    for model in MODELS:
-        assert await stage.call(model, "hello") == 200
-        assert await stage.call(model, "fail") == 502
+@asynccontextmanager
+async def traffic(stage: Stage) -> AsyncGenerator[None]:
+    """Calls that succeed and calls that fail, for as long as the block runs, and something that was no task."""
+
+    async def call() -> None:
+        while True:
+            for model in MODELS:
+                assert await stage.call(model, "hello") == 200
+                assert await stage.call(model, "fail") == 502
+            await sleep(LOOK)
+
+    async with create_task_group() as tg:
+        tg.start_soon(call)
+        await leave_rubbish(stage, "Watched")
+        yield
+        tg.cancel_scope.cancel("the test has seen enough")
 
 
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    while not await condition():
-        await sleep(LOOK)
-
-
-async def unanswered(stage: Stage, queries: dict[str, str], *, instant: bool) -> dict[str, str]:
-    """Those without data, by name."""
-    now = time.time()
-    left = {}
-    for name, promql in queries.items():
-        found = (
-            await stage.prometheus.query(promql)
-            if instant
-            else await stage.prometheus.query_range(promql, start=now - 10, end=now)
-        )
-        if not found or all(value != value for series in found for value in series.values):  # noqa: PLR0124 - NaN
-            left[name] = promql
+async def left_without_data(queries: Mapping[str, str], ask: Ask) -> dict[str, str]:
+    """Asks until every query has been answered with a number, or for a while; returns those that were not."""
+    left = dict(queries)
+    with move_on_after(SOON):
+        while left:
+            for name, promql in list(left.items()):
+                if any(not math.isnan(value) for series in await ask(promql) for value in series.values):
+                    del left[name]
+            await sleep(LOOK)
     return left
 
 
-async def test_x(stage: Stage) -> None:
-    await traffic(stage)
-    await sleep(3)
-    queries = {f"{t.panel}: {t.promql}": t.promql for t in grafana.targets(model=".*", interval=WINDOW)}
-    print(await unanswered(stage, queries, instant=True))
-    print(await unanswered(stage, {c.id + q.legend: q.promql for c in CHARTS for q in c.queries}, instant=False))
-    print(await stage.prometheus.broken_rules(), await stage.prometheus.alerts())
-    print(len(rules()))
+async def test_every_query_of_grafana_has_data(stage: Stage) -> None:
+    panels = list(grafana.targets(model=".*", interval=WINDOW))
+
+    async def over_time(promql: str) -> Sequence[Series]:
+        now = time.time()
+        return await stage.prometheus.query_range(promql, start=now - 30, end=now)
+
+    async with traffic(stage):
+        tables = {f"{each.panel}: {each.promql}": each.promql for each in panels if each.instant}
+        lines = {f"{each.panel}: {each.promql}": each.promql for each in panels if not each.instant}
+        assert tables
+        assert lines
+        assert await left_without_data(tables, stage.prometheus.query) == {}
+        assert await left_without_data(lines, over_time) == {}
+        assert await left_without_data(lines, stage.prometheus.query) == {}
+
+
+async def test_every_query_of_the_built_in_dashboard_has_data_as_it_is_shown(stage: Stage) -> None:
+    queries = {f"{chart.id} {query.legend}": query.promql for chart in CHARTS for query in chart.queries}
+
+    async with traffic(stage):
+        assert await left_without_data(queries, stage.prometheus.query) == {}
+
+
+async def test_grafana_offers_the_models_to_choose_from_and_shows_the_chosen_one_alone(stage: Stage) -> None:
+    selector, label = grafana.label_values(grafana.variable("model")["query"])
+    with fail_after(PATIENCE):
+        while set(await stage.prometheus.label_values(selector, label)) != set(MODELS):
+            await sleep(LOOK)
+    async with traffic(stage):
+        for each in grafana.targets(model="WatchedTwice", interval=WINDOW):
+            named = {series.labels.get("model") for series in await stage.prometheus.query(each.promql)}
+            if each.panel != "Firing alerts":
+                assert named <= {None, "WatchedTwice"}, each
+
+
+async def test_every_alert_is_evaluated_without_an_error_and_none_is_false(stage: Stage) -> None:
+    """The committed rules, over series as hub makes them. test_alerts.py has each of them fire."""
+    with fail_after(PATIENCE):
+        await stage.targets_up(3)
+        while "unknown" in (health := await stage.prometheus.rule_health()).values():
+            await sleep(LOOK)
+    assert health == {rule["alert"]: "ok" for rule in rules()}
+    firing = {alert["labels"]["alertname"] for alert in await stage.prometheus.alerts() if alert["state"] == "firing"}
+    assert firing <= {"HubDeadLetters"}  # what `traffic` leaves behind
+
+
+async def test_a_killed_instance_is_no_target_any_more_and_its_series_end(stage: Stage) -> None:
+    with fail_after(PATIENCE):
+        victim = await stage.instance("Watched")
+        await stage.targets_up(4)
+        (target,) = [
+            target["labels"]
+            for target in (await stage.prometheus.targets())["hub-instances"]
+            if victim.url == f"http://{target['labels']['instance']}"
+        ]
+        its = f'{{hub_instance="{target["hub_instance"]}"}}'
+        while not await stage.prometheus.query(f"hub_instance_consuming{its}"):
+            await sleep(LOOK)
+
+        victim.kill()
+
+        await stage.targets_up(3)
+        while await stage.prometheus.query(its):
+            await sleep(LOOK)
+        assert await stage.prometheus.query_range(f"up{its}", start=time.time() - 60, end=time.time())
+    assert target["model"] == "Watched"
