@@ -7,12 +7,19 @@ from typing import Any
 import pytest
 
 from hub.errors import ConfigurationError
+from hub.histogram import SECONDS
 from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings
 
 
 @pytest.mark.parametrize("kind", [RegistrySettings, GatewaySettings, ModelSettings, UpSettings])
 def test_the_defaults_work(kind: type[ProcessSettings]) -> None:
     kind()
+
+
+def test_times_are_counted_from_5_ms_to_10_minutes_unless_told_otherwise() -> None:
+    assert ModelSettings().buckets == SECONDS == GatewaySettings().buckets
+    assert (SECONDS[0], SECONDS[-1]) == (0.005, 600)
+    assert UpSettings(metric_buckets="0.1, 7").buckets == (0.1, 7.0)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +33,8 @@ def test_the_defaults_work(kind: type[ProcessSettings]) -> None:
         (GatewaySettings, {"publish_patience": 16.0}, "at most 15 s"),
         (GatewaySettings, {"queue_limit": -1}, "0 for no limit"),
         (ModelSettings, {"attempt_limit": 0}, "at least 1 attempt"),
+        (ModelSettings, {"metric_buckets": "1,1"}, "does not rise: write seconds above 0"),
+        (GatewaySettings, {"metric_buckets": "0"}, "not above 0"),
     ],
 )
 def test_what_cannot_work_is_refused_alone_and_together_with_the_rest(

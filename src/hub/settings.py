@@ -17,6 +17,7 @@ from cyclopts import Parameter
 from typing_extensions import override
 
 from hub.errors import ConfigurationError
+from hub.histogram import SECONDS, bounds_of
 from hub.http.bind import Bind
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
 
@@ -63,6 +64,30 @@ class ProcessSettings:
                 f"{repair}, or listen on 127.0.0.1"
             )
         return bind
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class MetricSettings(ProcessSettings):
+    """How times are counted."""
+
+    metric_buckets: Annotated[
+        str, Parameter(help="Upper bounds of the buckets of times on /metrics: seconds, rising, comma-separated.")
+    ] = ",".join(f"{bound:g}" for bound in SECONDS)
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.buckets
+
+    @property
+    def buckets(self) -> tuple[float, ...]:
+        """The bounds in seconds.
+
+        Raises:
+            ConfigurationError: They do not rise, or are no times.
+        """
+        return bounds_of(self.metric_buckets)
 
 
 @Parameter(name="*")
@@ -153,7 +178,7 @@ class RegistrySettings(BrokerSettings, ProcessSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class GatewaySettings(StoreSettings, BrokerSettings, ProcessSettings):
+class GatewaySettings(StoreSettings, BrokerSettings, MetricSettings):
     """A gateway process."""
 
     gateway_host: Annotated[str, Parameter(help="Address that the gateway listens on.")] = "127.0.0.1"
@@ -215,7 +240,7 @@ class GatewaySettings(StoreSettings, BrokerSettings, ProcessSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class ModelSettings(StoreSettings, BrokerSettings, ProcessSettings):
+class ModelSettings(StoreSettings, BrokerSettings, MetricSettings):
     """A process that runs an instance of a model."""
 
     registry_url: Annotated[str, Parameter(help="Base URL of the registry.")] = LOCAL_REGISTRY

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from hub.cli.dead import dead
 from hub.cli.load import load_model
-from hub.cli.options import broker_options
+from hub.cli.options import broker_options, store_options
 from hub.cli.sources import COMPONENTS, check_names, describe, layers
 from hub.errors import HubError
 from hub.lifecycle import kept_open, run_process
@@ -104,7 +104,9 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
     async def main() -> None:
         async with (
             kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
-            kept_open(lambda: open_store(settings.store_url), name="store", patience=START_PATIENCE) as store,
+            kept_open(
+                lambda: open_store(settings.store_url, store_options(settings)), name="store", patience=START_PATIENCE
+            ) as store,
         ):
             await _serving("gateway", partial(run_gateway, settings, broker=broker, store=store))
 
@@ -125,7 +127,11 @@ def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> i
     async def main() -> None:
         async with (
             kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
-            kept_open(lambda: open_store(settings.store_url), name="store", patience=settings.start_patience) as store,
+            kept_open(
+                lambda: open_store(settings.store_url, store_options(settings)),
+                name="store",
+                patience=settings.start_patience,
+            ) as store,
         ):
             instance = partial(run_instance, model_class, settings, broker=broker, store=store)
             await _serving(f"instance of {model_class.name}", instance)

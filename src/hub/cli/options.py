@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hub.brokers import BrokerOptions, QueueType
-from hub.settings import BrokerSettings
+from hub.settings import BrokerSettings, MetricSettings
+from hub.stores import StoreOptions
 
 
 def broker_options(settings: BrokerSettings) -> BrokerOptions:
@@ -13,3 +14,7 @@ def broker_options(settings: BrokerSettings) -> BrokerOptions:
         max_length=settings.queue_max_length,
         heartbeat=settings.heartbeat,
     )
+
+
+def store_options(settings: MetricSettings) -> StoreOptions:
+    return StoreOptions(buckets=settings.buckets)

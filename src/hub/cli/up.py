@@ -12,7 +12,7 @@ from anyio import TASK_STATUS_IGNORED, current_time, sleep_forever
 from anyio.abc import TaskStatus
 
 from hub.brokers import open_broker
-from hub.cli.options import broker_options
+from hub.cli.options import broker_options, store_options
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.lifecycle import kept_open, running
@@ -61,7 +61,11 @@ async def run_up(
             kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker")
         )
         store: ResultStore = await stack.enter_async_context(
-            kept_open(lambda: open_store(settings.store_url), name="store", patience=settings.start_patience)
+            kept_open(
+                lambda: open_store(settings.store_url, store_options(settings)),
+                name="store",
+                patience=settings.start_patience,
+            )
         )
         directory: Directory = await stack.enter_async_context(
             kept_open(

@@ -14,6 +14,7 @@ from hub.errors import LinkLost, PublishRefused
 from hub.gateway.arrears import Arrears
 from hub.gateway.errors import AcceptTimeout
 from hub.grouping import Grouped
+from hub.histogram import SIZES, Buckets, Histogram
 from hub.ports import Broker, Publication, ResultStore
 from hub.task import Task, TaskRecord
 from hub.vocabulary import TaskId
@@ -37,12 +38,16 @@ class _Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptanceStatistics:
-    """`waiting` submits are in no group yet; the records of `failed` ones are still to be taken back."""
+    """`waiting` submits are in no group yet; the records of `failed` ones are still to be taken back.
+
+    `sizes` counts groups by the tasks that were accepted in them.
+    """
 
     waiting: int
     groups: int
     submits: int
     failed: int
+    sizes: Buckets
 
 
 @final
@@ -64,6 +69,7 @@ class Acceptance(AsyncContextManagerMixin):
         self._store = store
         self._patience = patience
         self._arrears = Arrears(store)
+        self._sizes = Histogram(SIZES)
         self._submit = Grouped(self._carry_out, name="accept", lanes=LANES)
         self._confirm = Grouped(self._mark_accepted, name="mark accepted", lanes=LANES)
 
@@ -74,6 +80,7 @@ class Acceptance(AsyncContextManagerMixin):
             groups=grouping.groups,
             submits=grouping.calls,
             failed=self._arrears.statistics().withdrawals,
+            sizes=self._sizes.read(),
         )
 
     async def __call__(self, task: Task) -> TaskRecord | None:
@@ -147,6 +154,9 @@ class Acceptance(AsyncContextManagerMixin):
         )
         for submission in submissions:
             submission.settled = not submission.abandoned
+        accepted = sum(submission.settled and submission.answer is None for submission in submissions)
+        if accepted:
+            self._sizes.add(accepted)
         return [None] * len(submissions)
 
     def _take_back(self, submissions: Iterable[_Submission]) -> None:

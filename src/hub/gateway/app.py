@@ -22,13 +22,18 @@ from hub.gateway.queues import Queues
 from hub.gateway.registry_reads import RegistryReads
 from hub.gateway.submit_options import ResultTtls
 from hub.gateway.task_errors import TaskError
+from hub.histogram import SECONDS
 from hub.http.guard import require_credential
+from hub.http.links import LinkCollector
 from hub.http.problems import (
     EXCEPTION_HANDLERS,  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
     problem_of,
 )
 from hub.ports import Broker, ResultStore
 from hub.web.routes import WEB_ROUTES
+
+OPERATIONS: Final = ("create", "fetch", "watch", "finish")
+"""What a gateway asks of the store day by day."""
 
 
 def gateway_app(
@@ -47,6 +52,7 @@ def gateway_app(
     call_wait: float,
     ttls: ResultTtls | None = None,
     cancel_on_disconnect: bool = True,
+    buckets: Sequence[float] = SECONDS,
 ) -> Litestar:
     """All routes of the gateway over parts that are open already.
 
@@ -66,9 +72,11 @@ def gateway_app(
         call_wait: Seconds that a synchronous call waits unless the client says otherwise.
         ttls: How long outcomes are kept.
         cancel_on_disconnect: Whether the task of a synchronous call whose client hangs up is cancelled.
+        buckets: Upper bounds of the buckets in which times are counted, in seconds.
     """
     ttls = ttls or ResultTtls()
-    metrics = GatewayMetrics(catalog, dispatch.accept, polls)
+    links = LinkCollector(broker, store, operations=OPERATIONS, buckets=buckets)
+    metrics = GatewayMetrics(catalog, dispatch, polls, links=links, buckets=buckets)
     guarded = Router(
         "/",
         guards=[require_credential(keys)],

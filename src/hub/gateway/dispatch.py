@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final, Self, final
@@ -51,6 +52,9 @@ class Dispatch(AsyncContextManagerMixin):
         patience: Seconds that the broker and the store have for one step.
         polls: Bounds the waits.
         clock: Dates the tasks.
+
+    Attributes:
+        verdicts: Outcomes that tasks got from here, by model and state.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Dispatch(AsyncContextManagerMixin):
     ) -> None:
         self.accept: Final = Acceptance(broker, store, patience=patience)
         self.run_times: Final = RunTimes()
+        self.verdicts: Final = Counter[tuple[ModelName, TaskState]]()
         self._store = store
         self._fetch = Grouped(store.fetch, name="fetch", lanes=LANES)
         self._finish = Grouped(store.finish, name="finish", lanes=LANES)
@@ -186,6 +191,7 @@ class Dispatch(AsyncContextManagerMixin):
     async def _end(self, record: TaskRecord, verdict: Outcome) -> TaskRecord:
         """Gives a task this outcome unless it has one; returns it with the one that counts."""
         if await self._finish(verdict):
+            self.verdicts[record.model, verdict.state] += 1
             _log.info("task ended by the gateway", task=record.id, model=record.model, state=verdict.state.value)
         return _present(record.id, await self._fetch(record.id))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from litestar import Response, get
+from typing import Any
+
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from hub.gateway.bodies import HealthBody
 from hub.gateway.health import Health
@@ -25,5 +26,6 @@ async def show_readiness(health: NamedDependency[Health]) -> Response[bytes]:
 
 
 @get("/metrics")
-async def show_metrics(metrics: NamedDependency[GatewayMetrics]) -> Response[bytes]:
-    return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST, **NO_STORE})
+async def show_metrics(request: Request[Any, Any, Any], metrics: NamedDependency[GatewayMetrics]) -> Response[bytes]:
+    content, media_type = metrics.exposition(request.headers.get("accept", ""))
+    return Response(content, media_type=media_type, headers=NO_STORE)

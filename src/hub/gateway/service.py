@@ -86,6 +86,7 @@ async def _run(
             call_wait=settings.call_wait,
             ttls=ResultTtls(settings.result_ttl, settings.result_ttl_min, settings.result_ttl_max),
             cancel_on_disconnect=settings.cancel_on_disconnect,
+            buckets=settings.buckets,
         )
         # Left in the reverse order: requests end first, then nothing needs the groups and the catalog any more.
         async with (

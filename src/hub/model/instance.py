@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from hub.contract import Contract, contract_of, differences
 from hub.errors import ConfigurationError, HubError
 from hub.http.client import open_client
+from hub.http.links import LinkCollector
 from hub.http.serve import serve
 from hub.lifecycle import running
 from hub.model.calls import loaded
@@ -33,6 +34,9 @@ from hub.vocabulary import Fingerprint, InstanceId, ModelName, model_name, new_i
 
 RUN_SHARE: Final = 0.95
 """Share of the broker's consumer timeout that a run may take; the rest is for storing its outcome."""
+
+OPERATIONS: Final = ("start", "finish")
+"""What an instance asks of the store for each task."""
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -73,6 +77,7 @@ async def run_instance(
         drain_grace=settings.drain_grace,
         attempt_limit=settings.attempt_limit,
         run_limit=run_limit(model, settings),
+        buckets=settings.buckets,
         debug=settings.debug,
     )
     with unwrapped():
@@ -112,7 +117,8 @@ async def _run(
         options=options,
         explain=partial(difference_text, registry, name, contract),
     )
-    metrics = InstanceMetrics(name, worker.statistics)
+    links = LinkCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
+    metrics = InstanceMetrics(name, worker.statistics, links=links)
     presence = Presence(served, contract=contract, instance=instance, worker=worker)
     server = partial(serve, instance_app(presence, metrics, token=settings.token), settings.instance_bind)
     async with (

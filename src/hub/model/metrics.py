@@ -22,11 +22,16 @@ class InstanceMetrics:
     Args:
         model: Whose instance it is.
         statistics: What it has done so far; the answer to a ping is made of the same numbers.
+        links: Tells of the broker and the store.
     """
 
-    def __init__(self, model: ModelName, statistics: Callable[[], WorkerStatistics]) -> None:
+    def __init__(
+        self, model: ModelName, statistics: Callable[[], WorkerStatistics], *, links: Collector | None = None
+    ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Work(model, statistics))
+        if links is not None:
+            self._registry.register(links)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that `accept` asks for, and its media type."""

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.ports import Absent, HandedBack, ProgressReport, ResultStore, Start, StoreStatistics
+from hub.stores.calls import CallTimes
 from hub.stores.memory_records import MemoryRecords
 from hub.stores.options import StoreOptions
 from hub.stores.started import StartedTasks
@@ -33,6 +34,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
         self._flushes = 0
         self._commands = 0
         self._dropped = 0
+        self._calls = CallTimes(options.buckets)
 
     @property
     @override
@@ -46,40 +48,40 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
-        now = await self._begin(tasks)
-        return [self._records.create(task, now) for task in tasks]
+        async with self._call("create", tasks) as now:
+            return [self._records.create(task, now) for task in tasks]
 
     @override
     async def accept(self, tasks: Sequence[Task]) -> None:
-        now = await self._begin(tasks)
-        for task in tasks:
-            self._records.accept(task, now)
+        async with self._call("accept", tasks) as now:
+            for task in tasks:
+                self._records.accept(task, now)
 
     @override
     async def withdraw(self, tasks: Sequence[Task]) -> None:
-        now = await self._begin(tasks)
-        for task in tasks:
-            self._records.withdraw(task, now)
+        async with self._call("withdraw", tasks) as now:
+            for task in tasks:
+                self._records.withdraw(task, now)
 
     @override
     async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
-        now = await self._begin(tasks)
-        with self._started.starting(()) as call:
-            starts = [self._records.start(task, instance, attempts, now) for task in tasks]
-            self._started.begun(instance, ((task.id, None) for task in tasks), starts, call)
-        return starts
+        async with self._call("start", tasks) as now:
+            with self._started.starting(()) as call:
+                starts = [self._records.start(task, instance, attempts, now) for task in tasks]
+                self._started.begun(instance, ((task.id, None) for task in tasks), starts, call)
+            return starts
 
     @override
     async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
-        now = await self._begin(runs)
-        self._started.handed_back(runs)
-        return [self._records.hand_back(run, now) for run in runs]
+        async with self._call("hand_back", runs) as now:
+            self._started.handed_back(runs)
+            return [self._records.hand_back(run, now) for run in runs]
 
     @override
     async def report(self, reports: Sequence[ProgressReport]) -> None:
-        now = await self._begin(reports)
-        for report in reports:
-            self._records.report(report, now)
+        async with self._call("report", reports) as now:
+            for report in reports:
+                self._records.report(report, now)
 
     @override
     async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
@@ -90,21 +92,21 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
-        now = await self._begin(tasks)
-        return [self._records.revive(task, now) for task in tasks]
+        async with self._call("revive", tasks) as now:
+            return [self._records.revive(task, now) for task in tasks]
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
-        now = await self._begin(outcomes)
-        with self._started.finishing(outcomes):
-            counted = [self._records.finish(outcome, now) for outcome in outcomes]
-        self._dropped += counted.count(False)
-        return counted
+        async with self._call("finish", outcomes) as now:
+            with self._started.finishing(outcomes):
+                counted = [self._records.finish(outcome, now) for outcome in outcomes]
+            self._dropped += counted.count(False)
+            return counted
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
-        now = await self._begin(task_ids)
-        return [self._records.fetch(task_id, now) for task_id in task_ids]
+        async with self._call("fetch", task_ids) as now:
+            return [self._records.fetch(task_id, now) for task_id in task_ids]
 
     @override
     async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
@@ -125,13 +127,17 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
             commands=self._commands,
             dropped_outcomes=self._dropped,
             reconnects=0,
+            calls=self._calls.read(),
         )
 
-    async def _begin(self, group: Sequence[object]) -> float:
-        await checkpoint()
-        self._flushes += 1
-        self._commands += len(group)
-        return self._clock()
+    @asynccontextmanager
+    async def _call(self, operation: str, group: Sequence[object]) -> AsyncGenerator[float]:
+        """One round trip as it were; gives the time that it happens at."""
+        with self._calls.timed(operation, len(group)):
+            await checkpoint()
+            self._flushes += 1
+            self._commands += len(group)
+            yield self._clock()
 
     def _changed(self, task_id: TaskId, revision: int, state: TaskState | None) -> None:
         self._waiters.changed(task_id, revision, state)

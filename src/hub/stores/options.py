@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from hub.histogram import SECONDS
 from hub.vocabulary import WallClock, wall_clock
 
 UNFINISHED_TTL: Final = 7 * 24 * 3600.0
@@ -25,9 +26,11 @@ class StoreOptions:
         silence: Seconds without an answer after which the server counts as lost.
         patience: Seconds that a call waits for a lost link to come back before it ends in `LinkLost`; an idle link is
             tested as often.
+        buckets: Upper bounds of the buckets in which the times of calls are counted, in seconds.
         clock: Dates the records. Lifetimes are counted by the server's own clock, or by this one in memory.
     """
 
     silence: float = 5.0
     patience: float = 2.0
+    buckets: tuple[float, ...] = SECONDS
     clock: WallClock = wall_clock

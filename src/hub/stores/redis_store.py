@@ -21,6 +21,7 @@ from hub.redis.eviction import warn_of_eviction
 from hub.redis.link import Command, LinkOpener, Reply
 from hub.redis.script import Script
 from hub.stores import redis_commands as commands, redis_replies as replies
+from hub.stores.calls import CallTimes
 from hub.stores.options import StoreOptions
 from hub.stores.redis_commands import Identity
 from hub.stores.started import Finishing, StartedRun, StartedTasks
@@ -55,6 +56,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._unsure = Event()
         self._dropped = 0
         self._commands = 0
+        self._calls = CallTimes(options.buckets)
         self._client = RedisClient(
             links,
             channel=self._channel,
@@ -89,17 +91,17 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
-        told = await self._run(commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
+        told = await self._run("create", commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
         return replies.answers(told, _ids(tasks), replies.created)
 
     @override
     async def accept(self, tasks: Sequence[Task]) -> None:
-        told = await self._run(commands.ACCEPT, commands.accept(tasks, now=self._clock()), tasks)
+        told = await self._run("accept", commands.ACCEPT, commands.accept(tasks, now=self._clock()), tasks)
         replies.answers(told, _ids(tasks), replies.affirmed)
 
     @override
     async def withdraw(self, tasks: Sequence[Task]) -> None:
-        told = await self._run(commands.WITHDRAW, commands.withdraw(tasks), tasks)
+        told = await self._run("withdraw", commands.WITHDRAW, commands.withdraw(tasks), tasks)
         replies.answers(told, _ids(tasks), replies.affirmed)
 
     @override
@@ -109,7 +111,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         task_ids = _ids(tasks)
         with self._started.starting(task_ids) as call:
             link = self._client.links_opened
-            told = await self._run(commands.START, start, tasks)
+            told = await self._run("start", commands.START, start, tasks)
             starts = replies.answers(told, task_ids, replies.started)
             self._started.begun(instance, known, starts, call)
             if link != self._client.links_opened:  # the next link had looked for news before we knew what to look for
@@ -124,7 +126,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def report(self, reports: Sequence[ProgressReport]) -> None:
-        told = await self._run(commands.REPORT, commands.report(reports, now=self._clock()), reports)
+        told = await self._run("report", commands.REPORT, commands.report(reports, now=self._clock()), reports)
         replies.answers(told, [report.task_id for report in reports], replies.affirmed)
 
     @override
@@ -136,7 +138,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
-        told = await self._run(commands.REVIVE, commands.revive(tasks, now=self._clock()), tasks)
+        told = await self._run("revive", commands.REVIVE, commands.revive(tasks, now=self._clock()), tasks)
         return replies.answers(told, _ids(tasks), replies.affirmed)
 
     @override
@@ -153,7 +155,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
-        told = await self._run(commands.FETCH, commands.fetch(task_ids), task_ids)
+        told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
         return replies.answers(told, task_ids, replies.fetched)
 
     @override
@@ -176,16 +178,17 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             commands=self._commands,
             dropped_outcomes=self._dropped,
             reconnects=max(0, self._client.links_opened - 1),
+            calls=self._calls.read(),
         )
 
     async def _hand_back(self, runs: Sequence[HandedBack]) -> Sequence[int]:
-        told = await self._run(commands.HAND_BACK, commands.hand_back(runs, now=self._clock()), runs)
+        told = await self._run("hand_back", commands.HAND_BACK, commands.hand_back(runs, now=self._clock()), runs)
         return replies.answers(told, [run.task_id for run in runs], replies.number)
 
     async def _finish(self, call: Finishing[Identity], outcomes: Sequence[Outcome]) -> Sequence[int]:
         alone = [self._started.alone(outcome, call) for outcome in outcomes]
         finish = commands.finish(outcomes, alone, channel=self._channel, now=self._clock())
-        told = await self._run(commands.FINISH, finish, outcomes)
+        told = await self._run("finish", commands.FINISH, finish, outcomes)
         return replies.answers(told, [outcome.task_id for outcome in outcomes], replies.number)
 
     async def _on_records(
@@ -205,7 +208,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     async def _rejoin(self, runs: Sequence[StartedRun[Identity]]) -> None:
         """Makes sure that the server knows of these runs, and that we know of those whose tasks have ended meanwhile."""
         rejoin = commands.rejoin(runs, channel=self._channel, now=self._clock())
-        told = await self._run(commands.REJOIN, rejoin, runs)
+        told = await self._run("rejoin", commands.REJOIN, rejoin, runs)
         task_ids = [run.task_id for run in runs]
         for task_id, ended in zip(task_ids, replies.answers(told, task_ids, replies.ended), strict=True):
             if ended:
@@ -231,12 +234,17 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._unsure.set()
 
     async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
-        told = await self._run(commands.FETCH, commands.fetch(task_ids, channel=self._channel), task_ids)
+        told = await self._run("watch", commands.FETCH, commands.fetch(task_ids, channel=self._channel), task_ids)
         return replies.answers(told, task_ids, replies.fetched_or_why_not)
 
-    async def _run(self, script: Script, calls: Sequence[Command], group: Sequence[object]) -> Sequence[Reply]:
+    async def _run(
+        self, operation: str, script: Script, calls: Sequence[Command], group: Sequence[object]
+    ) -> Sequence[Reply]:
+        if not calls:
+            return ()
         self._commands += len(group)
-        return await self._client.run(script, calls) if calls else ()
+        with self._calls.timed(operation, len(group)):
+            return await self._client.run(script, calls)
 
     def _heard(self, messages: Sequence[bytes]) -> None:
         for message in messages:

@@ -1,0 +1,44 @@
+"""How long calls of a store take, and how much each of them carries."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import final
+
+from anyio import current_time
+
+from hub.histogram import SIZES, Histogram
+from hub.ports import StoreCalls
+
+
+@final
+class CallTimes:
+    """Counts calls by operation, in plain numbers: who shows them to Prometheus is no business of a store.
+
+    Args:
+        bounds: Upper bounds of the buckets of times, in seconds.
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = tuple(bounds)
+        self._operations: dict[str, tuple[Histogram, Histogram]] = {}
+
+    @contextmanager
+    def timed(self, operation: str, size: int) -> Generator[None]:
+        """Counts one call, however it ends: one that fails, or is given up by its caller, has taken its time too."""
+        began = current_time()
+        try:
+            yield
+        finally:
+            seconds, sizes = self._operations.get(operation) or self._operations.setdefault(
+                operation, (Histogram(self._bounds), Histogram(SIZES))
+            )
+            seconds.add(current_time() - began)
+            sizes.add(size)
+
+    def read(self) -> Mapping[str, StoreCalls]:
+        return {
+            operation: StoreCalls(seconds=seconds.read(), sizes=sizes.read())
+            for operation, (seconds, sizes) in self._operations.items()
+        }
