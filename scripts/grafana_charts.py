@@ -105,8 +105,8 @@ TABLE: Final = _chart(
     (f'sum by ({_WHO}) (up{{hub_instance!=""}})', "scraped"),
     (f"sum by ({_WHO}) (hub_instance_consuming)", "takes tasks"),
     (f"sum by ({_WHO}) (hub_instance_in_flight)", "in flight"),
-    (f"sum by ({_WHO}) (rate(hub_tasks_total[1m]))", "finished/s"),
-    (f'sum by ({_WHO}) (rate(hub_tasks_total{{outcome=~"failed|expired|dead"}}[1m]))', "failed/s"),
+    (f'sum by ({_WHO}) (rate(hub_tasks_total{{hub_instance!=""}}[1m]))', "finished/s"),
+    (f'sum by ({_WHO}) (rate(hub_tasks_total{{hub_instance!="", outcome=~"failed|expired|dead"}}[1m]))', "failed/s"),
 )
 
 ALERTS: Final = _chart(

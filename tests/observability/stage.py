@@ -40,6 +40,7 @@ class Stage:
     Attributes:
         to_broker: The registry's way to RabbitMQ; nobody else uses it.
         to_directory: The registry's way to Redis.
+        to_store: The gateway's way to Redis.
         http: Shows the gateway its key.
         operator: Shows the registry the token.
     """
@@ -51,6 +52,7 @@ class Stage:
     gateway: Service
     to_broker: FaultProxy
     to_directory: FaultProxy
+    to_store: FaultProxy
     http: AsyncClient
     operator: AsyncClient
     instances: list[Program] = field(default_factory=list[Program])
@@ -119,11 +121,12 @@ async def opened(
         redis_url: A Redis with a database to itself.
         rules_text: The alert rules; without them the committed ones.
     """
-    broker, directory = urlsplit(amqp_url), urlsplit(redis_url)
+    broker, redis = urlsplit(amqp_url), urlsplit(redis_url)
     with ExitStack() as stack:
         async with (
             FaultProxy(broker.hostname or "127.0.0.1", broker.port or 5672) as to_broker,
-            FaultProxy(directory.hostname or "127.0.0.1", directory.port or 6379) as to_directory,
+            FaultProxy(redis.hostname or "127.0.0.1", redis.port or 6379) as to_directory,
+            FaultProxy(redis.hostname or "127.0.0.1", redis.port or 6379) as to_store,
             open_client(token=KEY) as http,
             open_client(token=TOKEN) as operator,
         ):
@@ -132,7 +135,7 @@ async def opened(
             credentials = f"{broker.username}:{broker.password}"
             settings = common | {
                 "broker_url": f"amqp://{credentials}@127.0.0.1:{to_broker.port}{broker.path}",
-                "directory_url": f"redis://127.0.0.1:{to_directory.port}{directory.path}",
+                "directory_url": f"redis://127.0.0.1:{to_directory.port}{redis.path}",
                 "registry_port": f"{port}",
                 "ping_timeout": f"{PING_PERIOD / 2}",
                 "ping_misses": f"{MISSES}",
@@ -142,9 +145,12 @@ async def opened(
             stack.callback(registry.kill)
             common |= {"registry_url": registry.url, "broker_url": amqp_url, "store_url": redis_url}
             port = free_port()
-            gateway = Service(
-                "gateway", ["hub.gateway"], common | {"gateway_port": f"{port}", "api_keys": KEY}, port, folder
-            )
+            settings = common | {
+                "store_url": f"redis://127.0.0.1:{to_store.port}{redis.path}",
+                "gateway_port": f"{port}",
+                "api_keys": KEY,
+            }
+            gateway = Service("gateway", ["hub.gateway"], settings, port, folder)
             stack.callback(gateway.kill)
             config = adapted(
                 folder,
@@ -167,6 +173,7 @@ async def opened(
                 gateway=gateway,
                 to_broker=to_broker,
                 to_directory=to_directory,
+                to_store=to_store,
                 http=http,
                 operator=operator,
             )

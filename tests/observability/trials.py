@@ -121,6 +121,14 @@ async def the_registry_loses_its_servers(stage: Stage) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
+async def the_gateway_loses_its_store(stage: Stage) -> AsyncGenerator[None]:
+    stage.to_store.refuse()
+    stage.to_store.cut()
+    yield
+    stage.to_store.accept()
+
+
+@asynccontextmanager
 async def an_instance_hangs(stage: Stage) -> AsyncGenerator[None]:
     with _frozen(stage, "Watched"):
         yield
@@ -175,7 +183,10 @@ GROUPS: Final[Sequence[Sequence[tuple[Trial, Sequence[Expected]]]]] = (
         ),
         (an_instance_hangs, [Expected(name="HubInstanceDown", label=("model", "Watched"))]),
     ),
-    ((all_instances_hang, [Expected(name="HubRegistryDoubts")]),),
+    (
+        (the_gateway_loses_its_store, [Expected(name="HubProcessCutOff", label=("server", "store"))]),
+        (all_instances_hang, [Expected(name="HubRegistryDoubts")]),
+    ),
     ((the_registry_is_killed, [Expected(name="HubRegistryDown")]),),
 )
 """What goes on at the same time, and then the next; each trial with what it must set off."""
