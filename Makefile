@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 MODELS ?= examples.model_a:ModelA examples.digits:Digits
 ARGS ?=
+# Processes that run tests at a time, each with a RabbitMQ and a Redis of its own. They wait for servers most of the time.
+WORKERS ?= 2
 
 FLAKE8_ASYNC := xargs -0 -n 20 -P 2 $(BIN)/flake8-async --anyio
 # Of flake8-async we leave off what is off by default in flake8 (106, 9xx); 114, which wants a list of every startable
@@ -31,9 +33,9 @@ install: $(DEV) ## Make .venv with everything that development needs.
 up: $(RUN) ## Run registry, gateway, dashboard and the examples in one process. MODELS=... ARGS=...
 	@exec $(BIN)/hub up $(MODELS) $(ARGS)
 
-test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest.
+test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest; WORKERS=0 runs them in one process.
 	@scripts/need-servers.sh
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 chaos: $(DEV) ## Break everything under load and check the books, on asyncio and trio. ARGS="--short" is a minute.
 	@scripts/need-servers.sh

@@ -95,7 +95,9 @@ class Morgue:
 
 @pytest.fixture
 async def morgue(amqp_url: str, redis_url: str, anyio_backend_name: str, tmp_path: Path) -> AsyncIterator[Morgue]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("HUB_") and name != "COLUMNS"
+    }
     environment |= {
         "HUB_BROKER_URL": amqp_url,
         "HUB_STORE_URL": redis_url,
