@@ -16,7 +16,7 @@ from hub.ports import InstanceEntry
 from hub.registry.addresses import InstanceNetworks
 from hub.registry.pings import Answered, Missed, PingResult, Refused
 from hub.registry.probe import LONGEST_REPLY, HttpProbe
-from hub.vocabulary import TaskState
+from hub.vocabulary import InstanceId, Signal, TaskState
 from tests.registry.support import PATIENCE, entry_of, ping_server
 
 LOOPBACK = InstanceNetworks([ip_network("127.0.0.0/8"), ip_network("::1/128")])
@@ -112,17 +112,31 @@ async def test_a_name_that_nobody_knows_is_a_miss(http: AsyncClient) -> None:
     [
         ("200 OK", b"pong", Answered()),
         ("200 OK", b'{"consuming": false, "reason": "health: no GPU"}', Answered(False, "health: no GPU")),
-        ("404 Not Found", b"{}", Missed("it answered 404")),
-        ("503 Service Unavailable", b"<html>a proxy", Missed("it answered 503")),
-        ("503 Service Unavailable", b'{"status": 503}', Missed("it answered 503")),
-        ("302 Found", b"", Missed("it answered 302")),
-        ("401 Unauthorized", b"", Missed("it answered 401 to the registry: set the same HUB_TOKEN for both")),
-        ("200 OK", b" " * (LONGEST_REPLY + 1), Missed(f"its reply is longer than {LONGEST_REPLY} bytes")),
+        (
+            "503 Service Unavailable",
+            b'{"consuming": true, "instance": "i", "reason": "ValueError: no GPU"}',
+            Answered(False, "ValueError: no GPU", signal=Signal.HEALTH),
+        ),
+        (
+            "503 Service Unavailable",
+            b'{"consuming": false, "draining": true, "reason": "it stops"}',
+            Answered(False, "it stops", signal=Signal.HEALTH),
+        ),
+        ("404 Not Found", b"{}", Missed("it answered 404", heard=True)),
+        ("503 Service Unavailable", b"<html>a proxy", Missed("it answered 503", heard=True)),
+        ("503 Service Unavailable", b'{"status": 503}', Missed("it answered 503", heard=True)),
+        ("302 Found", b"", Missed("it answered 302", heard=True)),
+        (
+            "401 Unauthorized",
+            b"",
+            Missed("it answered 401 to the registry: set the same HUB_TOKEN for both", heard=True),
+        ),
+        ("200 OK", b" " * (LONGEST_REPLY + 1), Missed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True)),
     ],
 )
 async def test_replies_of_strangers(http: AsyncClient, status: str, body: bytes, expected: PingResult) -> None:
     async with raw_server(reply(status, body)) as url:
-        assert await ping(http, entry_of(url=url)) == expected
+        assert await ping(http, entry_of(url=url, id=InstanceId("i"))) == expected
 
 
 LOAD = (

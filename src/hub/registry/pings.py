@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from hub.load import Load
 from hub.ports import InstanceEntry
+from hub.vocabulary import Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +20,29 @@ class PingTarget:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """It lives. With `consuming` false it takes nothing from its queue, for the given reason.
+    """It lives. With `consuming` false it does not work, for the given reason.
 
     Attributes:
+        signal: Why it does not work, if it does not: whether it consumes nothing, or its model is not well.
         load: What it says of its work; `None` if it says nothing that can be read.
     """
 
     consuming: bool = True
     reason: str = ""
     load: Load | None = None
+    signal: Signal = Signal.PING
 
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """It said nothing sensible in time. It may still live."""
+    """It said nothing sensible in time. It may still live.
+
+    Attributes:
+        heard: Whether it said something all the same, so that the network cannot be what is wrong.
+    """
 
     reason: str
+    heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

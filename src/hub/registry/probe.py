@@ -15,6 +15,7 @@ from hub.ports import InstanceEntry
 from hub.registry.addresses import InstanceNetworks, IPAddress, addresses_of
 from hub.registry.pings import Answered, Missed, PingResult, Refused
 from hub.supervision import unwrapped
+from hub.vocabulary import Signal
 
 LONGEST_REPLY: Final = 64 * 1024
 """Bytes of a ping reply at most: a real one has some hundred."""
@@ -31,12 +32,13 @@ class _PingReply(msgspec.Struct, frozen=True, kw_only=True):
     instance: str | None = None
     consuming: bool | None = None
     reason: str = ""
+    draining: bool = False
     load: msgspec.Raw = msgspec.Raw(b"null")
 
 
 @final
 class HttpProbe:
-    """Sends `GET <url>/ping` over kept-alive connections.
+    """Sends `GET <url>/ping`, and `POST <url>/resubscribe`, over kept-alive connections.
 
     The name of a host is looked up at each ping and the connection goes to the address that was checked, so that a
     name cannot be pointed elsewhere in between.
@@ -51,6 +53,14 @@ class HttpProbe:
         self._networks = networks
 
     async def __call__(self, entry: InstanceEntry) -> PingResult:
+        """Pings an instance."""
+        return await self._ask(entry, "GET", "ping")
+
+    async def resubscribe(self, entry: InstanceEntry) -> None:
+        """Asks an instance to subscribe to its queue again. Its next ping shows what came of it."""
+        await self._ask(entry, "POST", "resubscribe")
+
+    async def _ask(self, entry: InstanceEntry, method: str, path: str) -> PingResult:
         parts = urlsplit(entry.url)
         host = parts.hostname or ""
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
@@ -64,23 +74,23 @@ class HttpProbe:
             return Refused(f"{host} is at {where}, outside of HUB_INSTANCE_NETWORKS ({self._networks})")
         result: PingResult = Refused("nobody listens there")
         for address in allowed:
-            result = await self._ping(entry, address, port)
+            result = await self._ask_at(entry, method, path, address, port)
             if not isinstance(result, Refused):
                 break
         return result
 
-    async def _ping(self, entry: InstanceEntry, address: IPAddress, port: int) -> PingResult:
+    async def _ask_at(self, entry: InstanceEntry, method: str, path: str, address: IPAddress, port: int) -> PingResult:
         parts = urlsplit(entry.url)
         numeric = f"[{address}]" if address.version == 6 else str(address)
-        url = f"{parts.scheme}://{numeric}:{port}{parts.path}/ping"
+        url = f"{parts.scheme}://{numeric}:{port}{parts.path}/{path}"
         try:
             try:
-                return await self._get(entry, url, parts.netloc, parts.hostname or "")
+                return await self._send(entry, method, url, parts.netloc, parts.hostname or "")
             except (NetworkError, RemoteProtocolError) as error:
                 if isinstance(error, ConnectError):
                     raise
-                # A kept-alive connection that the other side closed as we wrote: a GET may go out again (RFC 9110 9.2.2).
-                return await self._get(entry, url, parts.netloc, parts.hostname or "")
+                # A kept-alive connection that the other side closed as we wrote: both may go out again (RFC 9110 9.2.2).
+                return await self._send(entry, method, url, parts.netloc, parts.hostname or "")
         except ConnectError as error:
             if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
                 return Refused("connection refused")
@@ -88,10 +98,10 @@ class HttpProbe:
         except HTTPError as error:
             return Missed(str(error) or type(error).__name__)
 
-    async def _get(self, entry: InstanceEntry, url: str, netloc: str, host: str) -> PingResult:
+    async def _send(self, entry: InstanceEntry, method: str, url: str, netloc: str, host: str) -> PingResult:
         with unwrapped():
             async with self._http.stream(
-                "GET",
+                method,
                 url,
                 headers={"Host": netloc, "Accept": "application/json", "Accept-Encoding": "identity"},
                 extensions={"sni_hostname": host},
@@ -102,14 +112,14 @@ class HttpProbe:
                     # Read to the end, but not kept: a generator that is left early is not closed by httpx2.
                     body += chunk[: LONGEST_REPLY + 1 - len(body)]
         if len(body) > LONGEST_REPLY:
-            return Missed(f"its reply is longer than {LONGEST_REPLY} bytes")
+            return Missed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True)
         return _judge(entry, response, body)
 
 
 def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
     status = response.status_code
     if status in (401, 403):
-        return Missed(f"it answered {status} to the registry: set the same HUB_TOKEN for both")
+        return Missed(f"it answered {status} to the registry: set the same HUB_TOKEN for both", heard=True)
     try:
         reply = msgspec.json.decode(body, type=_PingReply)
     except msgspec.DecodeError:
@@ -120,8 +130,10 @@ def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
         return Answered(load=_load(reply.load))
     if status in (200, 503) and (reply.instance is not None or reply.consuming is False):
         reason = reply.reason[:LONGEST_REASON] or "it answers, but consumes nothing from the queue of its model"
-        return Answered(consuming=False, reason=reason, load=_load(reply.load))
-    return Missed(f"it answered {status}")
+        unsubscribed = reply.consuming is False and not reply.draining
+        signal = Signal.PING if unsubscribed else Signal.HEALTH
+        return Answered(consuming=False, reason=reason, load=_load(reply.load), signal=signal)
+    return Missed(f"it answered {status}", heard=True)
 
 
 def _load(raw: msgspec.Raw) -> Load | None:
