@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from hub.http.exposition import gauge
+from hub.histogram import Histogram
+from hub.http.exposition import counter, gauge, histogram
 from hub.registry.depths import QueueDepths
 from hub.registry.figures import Figures
 from hub.registry.keeper import DirectoryKeeper
@@ -24,62 +24,67 @@ PING_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 
 
 @final
-class PingMetrics:
-    """How pings went. Call it with each result."""
+class PingCounts:
+    """How pings went. Call it with each result.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._seconds = Histogram(
-            "hub_registry_ping_duration_seconds",
-            "Time until an instance answered a ping.",
-            buckets=PING_BUCKETS,
-            registry=registry,
-        )
-        self._failures = Counter(
-            "hub_registry_ping_failures_total",
-            "Pings without an answer, by whether the connection was refused or nothing came in time.",
-            ["reason"],
-            registry=registry,
-        )
-        for reason in ("missed", "refused"):
-            self._failures.labels(reason)  # so that a rate has a zero to start from
+    Attributes:
+        answered: Seconds that answers took.
+        failures: Pings without an answer, by whether the connection was refused or nothing came in time.
+    """
+
+    def __init__(self) -> None:
+        self.answered: Final = Histogram(PING_BUCKETS)
+        self.failures: Final = Counter(missed=0, refused=0)
 
     def __call__(self, result: PingResult, seconds: float) -> None:
         if isinstance(result, Answered):
-            self._seconds.observe(seconds)
+            self.answered.add(seconds)
         else:
-            self._failures.labels("refused" if isinstance(result, Refused) else "missed").inc()
+            self.failures["refused" if isinstance(result, Refused) else "missed"] += 1
 
 
 @final
 class LiveCollector(Collector):
     """Yields what is so now, from memory: a series ends with what it tells of, and a scrape waits for nobody."""
 
-    def __init__(self, roll: Roll, depths: QueueDepths, keeper: DirectoryKeeper, figures: Figures) -> None:
+    def __init__(
+        self, roll: Roll, depths: QueueDepths, keeper: DirectoryKeeper, figures: Figures, pings: PingCounts
+    ) -> None:
         self._roll = roll
         self._depths = depths
         self._keeper = keeper
         self._figures = figures
+        self._pings = pings
 
     @override
     def collect(self) -> Iterable[Metric]:
+        yield from self._models()
+        yield from self._queues()
+        yield from self._itself()
+
+    def _models(self) -> Iterable[Metric]:
         models = self._roll.table.models()
         active = [model for model in models if model.active]
-        yield GaugeMetricFamily("hub_models", "Models with at least one live instance.", len(active))
-        info = GaugeMetricFamily(
-            "hub_model_info", "1 for each model with a live instance.", labels=["model", "fingerprint"]
+        yield gauge("hub_models", "Models with at least one live instance.", [], [([], len(active))])
+        yield gauge(
+            "hub_model_info",
+            "1 for each model with a live instance.",
+            ["model", "fingerprint"],
+            [([model.name, model.fingerprint], 1) for model in active],
         )
-        for model in active:
-            info.add_metric([model.name, model.fingerprint], 1)
-        yield info
-        instances = GaugeMetricFamily(
+        yield gauge(
             "hub_model_instances",
             "Instances by state: live, deaf (answers but consumes nothing), suspect (does not answer).",
-            labels=["model", "state"],
+            ["model", "state"],
+            [
+                ([model.name, state], model.count(state))
+                for model in models
+                for state in (InstanceState if model.instances else ())
+            ],
         )
-        for model in models:
-            for state in InstanceState if model.instances else ():
-                instances.add_metric([model.name, state], model.count(state))
-        yield instances
+
+    def _queues(self) -> Iterable[Metric]:
+        models = self._roll.table.models()
         queues = [(model.name, queue) for model in models if (queue := self._figures.queue(model)) is not None]
         yield gauge(
             "hub_queue_messages",
@@ -91,30 +96,47 @@ class LiveCollector(Collector):
                 for row in (([name, "ready"], queue.ready), ([name, "unacked"], queue.unacked))
             ],
         )
-        yield gauge(
-            "hub_queue_oldest_message_seconds",
-            "How long the oldest ready message of a model has waited at most; 0 when none waits.",
-            ["model"],
-            [([name], queue.oldest_seconds) for name, queue in queues],
+        for metric, text, rows in (
+            (
+                "hub_queue_oldest_message_seconds",
+                "How long the oldest ready message of a model has waited at most; 0 when none waits.",
+                [([name], queue.oldest_seconds) for name, queue in queues],
+            ),
+            (
+                "hub_queue_consumers",
+                "Consumers of the queue of a model.",
+                [([name], queue.consumers) for name, queue in queues],
+            ),
+            (
+                "hub_dead_letters",
+                "Messages in the dead-letter queue of a model.",
+                [([name], queue.dead) for name, queue in queues],
+            ),
+        ):
+            yield gauge(metric, text, ["model"], rows)
+
+    def _itself(self) -> Iterable[Metric]:
+        yield histogram(
+            "hub_registry_ping_duration_seconds",
+            "Time until an instance answered a ping.",
+            [],
+            [([], self._pings.answered.read())],
+        )
+        yield counter(
+            "hub_registry_ping_failures",
+            "Pings without an answer, by whether the connection was refused or nothing came in time.",
+            ["reason"],
+            [([reason], count) for reason, count in self._pings.failures.items()],
         )
         yield gauge(
-            "hub_queue_consumers",
-            "Consumers of the queue of a model.",
-            ["model"],
-            [([name], queue.consumers) for name, queue in queues],
+            "hub_registry_watchers",
+            "Requests that are held until a list changes.",
+            [],
+            [([], self._roll.waiting)],
         )
         yield gauge(
-            "hub_dead_letters",
-            "Messages in the dead-letter queue of a model.",
-            ["model"],
-            [([name], queue.dead) for name, queue in queues],
+            "hub_registry_linked",
+            "Whether a server behind the registry answered last time.",
+            ["server"],
+            [(["directory"], self._keeper.linked), (["broker"], self._depths.linked)],
         )
-        yield GaugeMetricFamily(
-            "hub_registry_watchers", "Requests that are held until a list changes.", self._roll.waiting
-        )
-        links = GaugeMetricFamily(
-            "hub_registry_linked", "Whether a server behind the registry answered last time.", labels=["server"]
-        )
-        links.add_metric(["directory"], self._keeper.linked)
-        links.add_metric(["broker"], self._depths.linked)
-        yield links

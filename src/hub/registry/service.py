@@ -20,7 +20,7 @@ from hub.registry.depths import QueueDepths
 from hub.registry.figures import Figures
 from hub.registry.http.app import registry_app
 from hub.registry.keeper import DirectoryKeeper, directory_patience
-from hub.registry.metrics import LiveCollector, PingMetrics
+from hub.registry.metrics import LiveCollector, PingCounts
 from hub.registry.pinger import CONCURRENT_PINGS, Pinger
 from hub.registry.probe import HttpProbe
 from hub.registry.registrar import Registrar
@@ -60,6 +60,7 @@ async def run_registry(
     """
     networks = InstanceNetworks(settings.networks)
     collectors = CollectorRegistry()
+    pings = PingCounts()
     totals = LoadTotals()
     roll = Roll(Table(misses=settings.ping_misses, on_load=totals.take))
     with unwrapped():
@@ -69,13 +70,13 @@ async def run_registry(
                 HttpProbe(http, networks),
                 period=settings.ping_period,
                 timeout=settings.ping_timeout,
-                observe=PingMetrics(collectors),
+                observe=pings,
             )
             keeper = DirectoryKeeper(roll, directory, pinger, period=settings.ping_period)
             registrar = Registrar(roll, directory, keeper, pinger, networks=networks)
             depths = QueueDepths(roll, broker, period=settings.depth_period)
             figures = Figures(roll, depths, totals)
-            collectors.register(LiveCollector(roll, depths, keeper, figures))
+            collectors.register(LiveCollector(roll, depths, keeper, figures, pings))
             app = registry_app(
                 roll=roll,
                 registrar=registrar,

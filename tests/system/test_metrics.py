@@ -1,0 +1,216 @@
+"""What registry, gateway and instances tell Prometheus while they really work."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+from anyio.to_thread import run_sync
+from httpx2 import AsyncClient
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from typing_extensions import override
+
+import hub
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.brokers.memory import MemoryBroker
+from hub.directories.memory import MemoryDirectory
+from hub.gateway.service import run_gateway
+from hub.http.client import open_client
+from hub.lifecycle import running
+from hub.model.instance import run_instance
+from hub.ports import Broker, Directory, ResultStore
+from hub.registry.service import run_registry
+from hub.settings import UpSettings
+from hub.stores.memory import MemoryStore
+from hub.stores.options import StoreOptions
+
+PATIENCE = 60.0
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+KINDS = ("registry", "gateway", "instance")
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+
+class Reader(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        if request.messages == "bad":
+            raise ValueError(request.messages)
+        return ModelAResponse(reply=request.messages)
+
+
+class Freezer:
+    """Servers that stop to answer while `frozen`, without a word."""
+
+    def __init__(self) -> None:
+        self._thawed: anyio.Event | None = None
+        self.asked = 0
+
+    def freeze(self) -> None:
+        self._thawed = anyio.Event()
+
+    def thaw(self) -> None:
+        if self._thawed is not None:
+            self._thawed.set()
+
+    def holding(self, inner: object) -> Any:
+        """`inner`, with calls that hang."""
+        return _Frozen(inner, self)
+
+    async def passed(self) -> None:
+        if self._thawed is not None:
+            self.asked += 1
+            await self._thawed.wait()
+
+
+class _Frozen:
+    def __init__(self, inner: object, freezer: Freezer) -> None:
+        self._inner = inner
+        self._freezer = freezer
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._inner, name)
+        if not iscoroutinefunction(found):
+            return found
+
+        async def call(*arguments: object, **named: object) -> object:
+            await self._freezer.passed()
+            return await found(*arguments, **named)
+
+        return call
+
+
+@dataclass
+class Whole:
+    """A registry, a gateway and an instance in one process, and where each of them answers."""
+
+    http: AsyncClient
+    urls: Mapping[str, str]
+    freezer: Freezer
+
+    async def call(self, text: str) -> int:
+        reply = await self.http.post(f"{self.urls['gateway']}/v1/models/Reader", json={"messages": text})
+        return reply.status_code
+
+    async def metrics(self, kind: str, accept: str = "") -> str:
+        reply = await self.http.get(f"{self.urls[kind]}/metrics", headers={"Accept": accept} if accept else {})
+        assert reply.status_code == 200
+        return reply.text
+
+    async def families(self, kind: str) -> dict[str, Metric]:
+        return {family.name: family for family in text_string_to_metric_families(await self.metrics(kind))}
+
+
+@asynccontextmanager
+async def whole() -> AsyncGenerator[Whole]:
+    settings = UpSettings(gateway_port=0, registry_port=0, dashboard_port=0, depth_period=0.05)
+    freezer = Freezer()
+    async with MemoryBroker() as open_broker, MemoryStore(StoreOptions()) as open_store, open_client() as http:
+        broker = cast("Broker", freezer.holding(open_broker))
+        store = cast("ResultStore", freezer.holding(open_store))
+        directory = cast("Directory", freezer.holding(MemoryDirectory()))
+        registry = partial(run_registry, settings, directory=directory, broker=broker)
+        async with running(registry, name="registry") as registry_url:
+            settings = UpSettings(gateway_port=0, dashboard_port=0, registry_url=registry_url)
+            gateway = partial(run_gateway, settings, broker=broker, store=store)
+            instance = partial(run_instance, Reader, settings, broker=broker, store=store)
+            async with (
+                running(gateway, name="gateway") as gateway_url,
+                running(instance, name="instance") as instance_url,
+            ):
+                urls = {"registry": registry_url, "gateway": gateway_url, "instance": instance_url}
+                it = Whole(http=http, urls=urls, freezer=freezer)
+                try:
+                    yield it
+                finally:
+                    freezer.thaw()
+
+
+async def busy(it: Whole) -> None:
+    """Traffic of every kind, seen by everybody."""
+    while await it.call("good") != 200:
+        await anyio.lowlevel.checkpoint()
+    assert await it.call("bad") == 502
+    while not (await it.families("registry"))["hub_queue_messages"].samples:
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_promtool_finds_no_fault_with_any_of_them() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with whole() as it:
+            await busy(it)
+            for kind in KINDS:
+                text = await it.metrics(kind)
+                check = partial(subprocess.run, ["promtool", "check", "metrics"], input=text.encode())
+                done = await run_sync(partial(check, capture_output=True, check=False))
+                assert (kind, done.returncode, (done.stdout + done.stderr).decode()) == (kind, 0, "")
+
+
+async def test_each_tells_in_openmetrics_to_whoever_asks_for_it() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with whole() as it:
+            await busy(it)
+            for kind in KINDS:
+                reply = await it.http.get(
+                    f"{it.urls[kind]}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+                )
+                assert reply.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+                assert reply.text.endswith("# EOF\n")
+                plain = await it.http.get(f"{it.urls[kind]}/metrics")
+                assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def test_a_scrape_asks_no_server() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with whole() as it:
+            await busy(it)
+            it.freezer.freeze()
+            while it.freezer.asked == 0:  # the registry's look at the queues hangs
+                await anyio.lowlevel.checkpoint()
+            asked = it.freezer.asked
+            for kind in KINDS:
+                for _ in range(3):
+                    assert await it.families(kind)
+            assert (await it.http.get(f"{it.urls['registry']}/v1/figures")).status_code == 200
+            assert it.freezer.asked == asked
+
+
+def values(families: Mapping[str, Metric], family: str, sample: str, label: str) -> dict[str, float]:
+    """The samples of one name, by one of their labels."""
+    return {each.labels[label]: each.value for each in families[family].samples if each.name == f"{family}{sample}"}
+
+
+async def test_each_task_and_each_call_of_the_store_is_counted() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with whole() as it:
+            await busy(it)
+            tasks: dict[str, float] = {}
+            while sum(tasks.values()) < 2:  # the client may hear of an outcome before its instance does
+                instance = await it.families("instance")
+                tasks = values(instance, "hub_tasks", "_total", "outcome")
+            gateway = await it.families("gateway")
+    assert tasks == {"succeeded": 1, "failed": 1, "cancelled": 0, "expired": 0, "dead": 0}
+    for families, called, operations in (
+        (gateway, "create", {"create", "fetch", "watch", "finish"}),
+        (instance, "finish", {"start", "finish"}),
+    ):
+        for name in ("hub_store_call_seconds", "hub_store_batch_size"):
+            counts = values(families, name, "_count", "operation")
+            assert operations <= counts.keys()
+            assert counts[called] >= 1
+        assert families["hub_broker_connected"].samples[0].value == 1
+        assert families["hub_store_connected"].samples[0].value == 1
+        assert families["hub_broker_reconnects"].samples[0].value == 0
+        assert families["hub_store_reconnects"].samples[0].value == 0
+    sizes = {sample.name: sample.value for sample in gateway["hub_submit_group_size"].samples}
+    assert sizes["hub_submit_group_size_sum"] == 2
+    assert values(gateway, "hub_submits", "_total", "result")["accepted"] == 2
