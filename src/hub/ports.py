@@ -514,14 +514,21 @@ class DirectoryNews:
 
 
 class Directory(Protocol):
-    async def login(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
+    async def login(
+        self, entry: InstanceEntry, contract: Contract, *, beside: Collection[Fingerprint] = ()
+    ) -> Fingerprint | None:
         """Adds or refreshes an instance, unless its model's name is taken by instances with another contract.
 
         Atomic: of two registries that log in different contracts under one name, exactly one succeeds. An accepted
         contract is kept for good; see `contracts`.
 
+        Args:
+            entry: The instance.
+            contract: Its contract.
+            beside: Other contracts whose instances may hold the name at the same time.
+
         Returns:
-            `None` when the instance is in, else the fingerprint that holds the name.
+            `None` when the instance is in, else a fingerprint that holds the name.
         """
         ...
 

@@ -25,6 +25,7 @@ Backend = Literal["asyncio", "trio"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
 QueueType = Literal["quorum", "classic"]
+ContractMode = Literal["strict", "compatible"]
 
 LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672/"
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
@@ -135,6 +136,13 @@ class RegistrySettings(BrokerSettings, ProcessSettings):
     ping_timeout: Annotated[float, Parameter(help="Seconds that an instance has to answer a ping.")] = 3.0
     ping_misses: Annotated[int, Parameter(help="Unanswered pings after which an instance is removed.")] = 3
     depth_period: Annotated[float, Parameter(help="Seconds between two looks at the depth of the queues.")] = 2.0
+    contract_mode: Annotated[
+        ContractMode,
+        Parameter(
+            help="strict: all instances of a model have one contract; compatible: also those that do not break it. "
+            "The same for all registries."
+        ),
+    ] = "strict"
     instance_networks: Annotated[
         str, Parameter(help="Networks that instances may be in, comma-separated; empty: loopback, or any with a token.")
     ] = ""

@@ -16,6 +16,7 @@ PATIENCE: Final = 30.0
 
 ONE: Final = contract_of(struct_pb2.Struct.DESCRIPTOR, struct_pb2.Value.DESCRIPTOR)
 ANOTHER: Final = contract_of(struct_pb2.Struct.DESCRIPTOR, timestamp_pb2.Timestamp.DESCRIPTOR)
+THIRD: Final = contract_of(timestamp_pb2.Timestamp.DESCRIPTOR, struct_pb2.Value.DESCRIPTOR)
 
 
 def new_model() -> ModelName:

@@ -42,9 +42,11 @@ class FlakyDirectory(Directory):
             raise LinkLost("the directory", "pulled plug")
 
     @override
-    async def login(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
+    async def login(
+        self, entry: InstanceEntry, contract: Contract, *, beside: Collection[Fingerprint] = ()
+    ) -> Fingerprint | None:
         self.check()
-        return await self.inner.login(entry, contract)
+        return await self.inner.login(entry, contract, beside=beside)
 
     @override
     async def logout(self, instance: InstanceId, event: HistoryEvent | None = None) -> bool:

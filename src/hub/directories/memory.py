@@ -45,10 +45,13 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         yield self
 
     @override
-    async def login(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
+    async def login(
+        self, entry: InstanceEntry, contract: Contract, *, beside: Collection[Fingerprint] = ()
+    ) -> Fingerprint | None:
         await checkpoint()
+        tolerated = {entry.fingerprint, *beside}
         for other in self._instances.values():
-            if other.model == entry.model and other.id != entry.id and other.fingerprint != entry.fingerprint:
+            if other.model == entry.model and other.id != entry.id and other.fingerprint not in tolerated:
                 return other.fingerprint
         self._instances[entry.id] = entry
         self._contracts.setdefault(

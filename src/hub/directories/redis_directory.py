@@ -78,9 +78,12 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
                 yield self
 
     @override
-    async def login(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
+    async def login(
+        self, entry: InstanceEntry, contract: Contract, *, beside: Collection[Fingerprint] = ()
+    ) -> Fingerprint | None:
         stored = values.contract_to_json(entry, contract)
-        args = (entry.id, msgspec.json.encode(entry), entry.model, entry.fingerprint, stored)
+        encoded = msgspec.json.encode(entry)
+        args: Sequence[Word] = (entry.id, encoded, entry.model, entry.fingerprint, stored, *beside)
         match await self._run(_LOGIN, args):
             case None:
                 return None

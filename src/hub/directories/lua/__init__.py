@@ -5,7 +5,7 @@ All keys are in one hash slot and begin with `hub:{directory}:`.
 | key | type | what |
 |---|---|---|
 | `instances` | hash | instance id to entry |
-| `names` | hash | model to the fingerprint that holds its name and the number of instances that do so |
+| `names` | hash | model to the fingerprints that hold its name, each with the number of instances that do so |
 | `contracts` | hash | model and fingerprint to contract, kept for good |
 | `registries` | sorted set | registry id to the time until which it counts as alive, in ms |
 | `leases` | hash | instance id to the token of its newest lease and the registry that has it |

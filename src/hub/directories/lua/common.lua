@@ -56,21 +56,36 @@ local function entry_of(id)
   return entry, false
 end
 
--- The fingerprint that holds the name of a model, and how many instances do so.
-local function holder_of(model)
-  local fingerprint, count = string.match(redis.call('HGET', names, model) or '', '^(%S+) (%d+)$')
-  return fingerprint, tonumber(count) or 0
+-- The fingerprints that hold the name of a model, each with the number of instances that do so.
+local function holders_of(model)
+  local holders = {}
+  for fingerprint, count in string.gmatch(redis.call('HGET', names, model) or '', '(%S+) (%d+)') do
+    holders[fingerprint] = tonumber(count)
+  end
+  return holders
+end
+
+-- Counts one instance more, or less, that holds the name of a model; nobody is left who holds a free name.
+local function count_holder(model, fingerprint, by)
+  local holders = holders_of(model)
+  holders[fingerprint] = (holders[fingerprint] or 0) + by
+  local words = {}
+  for holder, count in pairs(holders) do
+    if count > 0 then
+      words[#words + 1] = holder .. ' ' .. whole(count)
+    end
+  end
+  if #words > 0 then
+    redis.call('HSET', names, model, table.concat(words, ' '))
+  else
+    redis.call('HDEL', names, model)
+  end
 end
 
 -- Takes an instance out; the last one frees the name of its model.
 local function remove(id, entry)
   redis.call('HDEL', instances, id)
-  local fingerprint, count = holder_of(entry.model)
-  if count > 1 then
-    redis.call('HSET', names, entry.model, fingerprint .. ' ' .. (count - 1))
-  else
-    redis.call('HDEL', names, entry.model)
-  end
+  count_holder(entry.model, entry.fingerprint, -1)
 end
 
 -- Takes an instance out for good, with all that is known about it.

@@ -1,0 +1,92 @@
+"""The contracts that every model ever had, and which of them may be up at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, final
+
+from hub.contract import Contract, InvalidContract, violations
+from hub.ports import KnownContract
+from hub.settings import ContractMode
+from hub.vocabulary import Fingerprint, ModelName
+
+MOST_ACCEPTED: Final = 64
+"""Earlier contracts that an instance is told to accept tasks of: the newest. No queue is older than that."""
+
+
+@final
+class Lineage:
+    """Every contract that was accepted, by model. Plain bookkeeping without I/O.
+
+    One contract *reads* another if it does not break it by the rules of `hub.contract.compatibility`: an instance of
+    the one may be given tasks that were written for the other.
+
+    Args:
+        mode: `strict`: instances of one model have one contract. `compatible`: a contract may join those that it reads,
+            and one that was accepted before may join those that read it.
+    """
+
+    def __init__(self, mode: ContractMode = "strict") -> None:
+        self.mode: Final[ContractMode] = mode
+        self._contracts: dict[ModelName, dict[Fingerprint, KnownContract]] = {}
+        self._verdicts: dict[tuple[Fingerprint, Fingerprint], bool] = {}
+
+    def know(self, known: KnownContract) -> None:
+        """Keeps a contract; the first word about one stands."""
+        self._contracts.setdefault(known.model, {}).setdefault(known.contract.fingerprint, known)
+
+    def contract(self, model: ModelName, fingerprint: Fingerprint) -> KnownContract | None:
+        return self._contracts.get(model, {}).get(fingerprint)
+
+    def contracts(self, model: ModelName) -> Sequence[KnownContract]:
+        """All contracts of a model, oldest first."""
+        known = self._contracts.get(model, {}).values()
+        return sorted(known, key=lambda each: (each.first_seen_at, each.first_seen_from))
+
+    def beside(self, model: ModelName, contract: Contract, holders: Iterable[Fingerprint]) -> frozenset[Fingerprint]:
+        """Which of the contracts `holders` of a model may be up at the same time as `contract`.
+
+        Always empty in strict mode. A contract that nobody here knows is left out.
+        """
+        if self.mode == "strict":
+            return frozenset()
+        returning = self.contract(model, contract.fingerprint) is not None
+        found: set[Fingerprint] = set()
+        for fingerprint in holders:
+            known = self.contract(model, fingerprint)
+            if known is None or fingerprint == contract.fingerprint:
+                continue
+            if self._reads(contract, known.contract) or (returning and self._reads(known.contract, contract)):
+                found.add(fingerprint)
+        return frozenset(found)
+
+    def accepts(self, model: ModelName, contract: Contract) -> Sequence[Fingerprint]:
+        """The other contracts of a model whose tasks an instance with `contract` can be given. None in strict mode."""
+        if self.mode == "strict":
+            return ()
+        others = [
+            known.contract for known in self.contracts(model) if known.contract.fingerprint != contract.fingerprint
+        ]
+        return [other.fingerprint for other in others[-MOST_ACCEPTED:] if self._reads(contract, other)]
+
+    def served(self, model: ModelName, fingerprints: Collection[Fingerprint]) -> Fingerprint:
+        """The contract that clients are to write requests for while instances with all of `fingerprints` are listed.
+
+        It is the one that all others read: no instance is given a field that it does not know.
+        """
+        known = [each.contract for each in self.contracts(model) if each.contract.fingerprint in fingerprints]
+        for contract in known:
+            if all(other is contract or self._reads(other, contract) for other in known):
+                return contract.fingerprint
+        return known[0].fingerprint if known else next(iter(fingerprints))
+
+    def _reads(self, newer: Contract, older: Contract) -> bool:
+        pair = (newer.fingerprint, older.fingerprint)
+        verdict = self._verdicts.get(pair)
+        if verdict is None:
+            try:
+                verdict = not violations(older, newer)
+            except InvalidContract:  # a registry of a newer release let it in, and ours cannot use it
+                verdict = False
+            self._verdicts[pair] = verdict
+        return verdict

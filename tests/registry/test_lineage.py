@@ -1,0 +1,79 @@
+"""Which contracts of a model may be up together, and which one clients write for."""
+
+from __future__ import annotations
+
+import pytest
+
+from hub.contract import Contract
+from hub.ports import KnownContract
+from hub.registry.lineage import Lineage
+from hub.settings import ContractMode
+from hub.vocabulary import Fingerprint, ModelName, new_instance_id
+from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN
+
+MODEL = ModelName("Grower")
+
+
+def lineage(*contracts: Contract, mode: ContractMode = "compatible") -> Lineage:
+    """One that has accepted these, in this order."""
+    made = Lineage(mode)
+    for at, contract in enumerate(contracts):
+        made.know(
+            KnownContract(model=MODEL, contract=contract, first_seen_at=float(at), first_seen_from=new_instance_id())
+        )
+    return made
+
+
+def fingerprints(*contracts: Contract) -> frozenset[Fingerprint]:
+    return frozenset(contract.fingerprint for contract in contracts)
+
+
+def test_in_strict_mode_no_other_contract_is_beside_one() -> None:
+    strict = lineage(PLAIN, GROWN, mode="strict")
+    assert not strict.beside(MODEL, GROWN, fingerprints(PLAIN))
+    assert not strict.accepts(MODEL, GROWN)
+
+
+def test_a_grown_contract_joins_the_one_that_it_reads() -> None:
+    known = lineage(PLAIN)
+    assert known.beside(MODEL, GROWN, fingerprints(PLAIN)) == fingerprints(PLAIN)
+    assert list(known.accepts(MODEL, GROWN)) == [PLAIN.fingerprint]
+
+
+def test_a_contract_that_breaks_the_one_that_is_up_does_not_join() -> None:
+    assert not lineage(PLAIN).beside(MODEL, BROKEN, fingerprints(PLAIN))
+    assert not lineage(PLAIN, BROKEN).beside(MODEL, BROKEN, fingerprints(PLAIN))
+
+
+def test_an_earlier_contract_may_come_back() -> None:
+    assert lineage(PLAIN, GROWN).beside(MODEL, PLAIN, fingerprints(GROWN)) == fingerprints(GROWN)
+
+
+def test_a_smaller_contract_that_nobody_has_seen_may_not_come() -> None:
+    assert not lineage(GROWN).beside(MODEL, PLAIN, fingerprints(GROWN))
+
+
+def test_a_contract_is_not_beside_one_that_nobody_here_knows() -> None:
+    assert not lineage(GROWN).beside(MODEL, GROWN, fingerprints(PLAIN))
+
+
+@pytest.mark.parametrize(
+    ("up", "served"),
+    [
+        pytest.param((PLAIN, GROWN), PLAIN, id="old and new"),
+        pytest.param((GROWN, GROWN_MORE), GROWN, id="new and newer"),
+        pytest.param((PLAIN, GROWN, GROWN_MORE), PLAIN, id="three"),
+        pytest.param((GROWN,), GROWN, id="new"),
+    ],
+)
+@pytest.mark.parametrize("accepted", [(PLAIN, GROWN, GROWN_MORE), (GROWN_MORE, GROWN, PLAIN)])
+def test_served_is_what_all_instances_read_whatever_came_first(
+    up: tuple[Contract, ...], served: Contract, accepted: tuple[Contract, ...]
+) -> None:
+    assert lineage(*accepted).served(MODEL, fingerprints(*up)) == served.fingerprint
+
+
+def test_an_instance_reads_all_earlier_contracts_that_its_own_does_not_break() -> None:
+    known = lineage(PLAIN, BROKEN, GROWN, GROWN_MORE)
+    assert list(known.accepts(MODEL, GROWN_MORE)) == [PLAIN.fingerprint, GROWN.fingerprint]
+    assert not known.accepts(MODEL, PLAIN)
