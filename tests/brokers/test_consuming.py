@@ -100,11 +100,14 @@ async def test_no_more_than_the_prefetch_count_is_unsettled(broker: Broker, queu
         async with broker.consume(queue, prefetch=3) as consumer:
             first = await receive(consumer, 3)
             await until_depth(broker, queue, ready=3, consumers=1)
+            assert consumer.unsettled == 3
             consumer.ack(first[:1])
             fourth = await receive(consumer, 1)
             await until_depth(broker, queue, ready=2, consumers=1)
+            assert consumer.unsettled == 3
             consumer.ack([*first[1:], *fourth])
             consumer.ack(await receive(consumer, 2))
+            assert consumer.unsettled == 0
 
 
 async def test_consumers_share_the_work(broker: Broker, queue: ModelName) -> None:

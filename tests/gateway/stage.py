@@ -70,6 +70,11 @@ class FakeWatch(AsyncIterator[ModelsSnapshot]):
         self._known[name] = KnownModel(name=name, contract=contract, instances=counts, example=example, terms=terms)
         self.tell_again()
 
+    def forget(self, name: ModelName) -> None:
+        """The registry has lost a model, and all that it knew of it."""
+        del self._known[name]
+        self.tell_again()
+
     def tell_again(self) -> None:
         """Says what is known, changed or not."""
         self.connected = True

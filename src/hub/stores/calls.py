@@ -26,16 +26,24 @@ class CallTimes:
 
     @contextmanager
     def timed(self, operation: str, size: int) -> Generator[None]:
-        """Counts one call, however it ends: one that fails, or is given up by its caller, has taken its time too."""
+        """Counts one call, however it ends: one that fails, or is given up by its caller, has taken its time too.
+
+        A call that carries nothing asks nobody, and is not counted.
+        """
         began = current_time()
         try:
             yield
         finally:
-            seconds, sizes = self._operations.get(operation) or self._operations.setdefault(
-                operation, (Histogram(self._bounds), Histogram(SIZES))
-            )
-            seconds.add(current_time() - began)
-            sizes.add(size)
+            if size:
+                seconds, sizes = self._of(operation)
+                seconds.add(current_time() - began)
+                sizes.add(size)
+
+    def _of(self, operation: str) -> tuple[Histogram, Histogram]:
+        found = self._operations.get(operation)
+        if found is None:
+            found = self._operations[operation] = (Histogram(self._bounds), Histogram(SIZES))
+        return found
 
     def read(self) -> Mapping[str, StoreCalls]:
         return {
