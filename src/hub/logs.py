@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Final
 
 import structlog
 from structlog.typing import Processor
@@ -12,6 +13,10 @@ from hub.settings import LogFormat, LogLevel
 
 # Libraries that report at INFO what we log ourselves, or that log each request.
 _QUIET = ("httpx2", "httpcore2", "uvicorn.error", "coredis", "aiormq", "trio", "anycorn")
+
+# Tracebacks without the local variables that structlog shows by itself: the settings are among them, with their secrets.
+_FRAMES: Final = structlog.dev.RichTracebackFormatter(show_locals=False)
+_FRAMES_AS_JSON: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 def configure_logging(level: LogLevel, form: LogFormat) -> None:
@@ -24,9 +29,9 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_FRAMES)]
         if form == "console"
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [structlog.processors.ExceptionRenderer(_FRAMES_AS_JSON), structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
