@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutinefunction
-from pathlib import Path
 from typing import Any, cast
 
 import anyio
@@ -32,9 +31,9 @@ from hub.registry.service import run_registry
 from hub.settings import UpSettings
 from hub.stores.memory import MemoryStore
 from hub.stores.options import StoreOptions
+from tests.system.metrics_page import SECTIONS, documented
 
 PATIENCE = 60.0
-PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 KINDS = ("registry", "gateway", "instance")
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -144,15 +143,20 @@ async def busy(it: Whole) -> None:
         await anyio.lowlevel.checkpoint()
 
 
+def faults(text: str) -> tuple[int, str]:
+    """What promtool says of an exposition, with its exit code."""
+    promtool = ["promtool", "check", "metrics"]
+    done = subprocess.run(promtool, input=text, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
 async def test_promtool_finds_no_fault_with_any_of_them() -> None:
     with anyio.fail_after(PATIENCE):
         async with whole() as it:
             await busy(it)
             for kind in KINDS:
                 text = await it.metrics(kind)
-                check = partial(subprocess.run, ["promtool", "check", "metrics"], input=text.encode())
-                done = await run_sync(partial(check, capture_output=True, check=False))
-                assert (kind, done.returncode, (done.stdout + done.stderr).decode()) == (kind, 0, "")
+                assert (kind, await run_sync(faults, text)) == (kind, (0, ""))
 
 
 async def test_each_tells_in_openmetrics_to_whoever_asks_for_it() -> None:
@@ -193,11 +197,11 @@ async def test_each_task_and_each_call_of_the_store_is_counted() -> None:
     with anyio.fail_after(PATIENCE):
         async with whole() as it:
             await busy(it)
-            tasks: dict[str, float] = {}
-            while sum(tasks.values()) < 2:  # the client may hear of an outcome before its instance does
-                instance = await it.families("instance")
-                tasks = values(instance, "hub_tasks", "_total", "outcome")
+            instance = await it.families("instance")
+            while sum(values(instance, "hub_tasks", "_total", "outcome").values()) < 2:
+                instance = await it.families("instance")  # the client may hear of an outcome before its instance does
             gateway = await it.families("gateway")
+    tasks = values(instance, "hub_tasks", "_total", "outcome")
     assert tasks == {"succeeded": 1, "failed": 1, "cancelled": 0, "expired": 0, "dead": 0}
     for families, called, operations in (
         (gateway, "create", {"create", "fetch", "watch", "finish"}),
@@ -214,3 +218,20 @@ async def test_each_task_and_each_call_of_the_store_is_counted() -> None:
     sizes = {sample.name: sample.value for sample in gateway["hub_submit_group_size"].samples}
     assert sizes["hub_submit_group_size_sum"] == 2
     assert values(gateway, "hub_submits", "_total", "result")["accepted"] == 2
+
+
+async def test_the_page_has_every_metric_and_no_other() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with whole() as it:
+            await busy(it)
+            for kind in KINDS:
+                shown = {
+                    f"{name}_total" if family.type == "counter" else name: (
+                        family.type,
+                        frozenset(label for sample in family.samples for label in sample.labels) - {"le"},
+                    )
+                    for name, family in (await it.families(kind)).items()
+                }
+                assert shown == {
+                    name: row for section in SECTIONS[kind] for name, row in documented(section).items()
+                }, kind

@@ -1,0 +1,27 @@
+"""What docs/metrics.md says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+_LINKS: Final = "Links of gateway and instance"
+
+SECTIONS: Final = {"registry": ["Registry"], "instance": ["Instance", _LINKS], "gateway": ["Gateway", _LINKS]}
+"""The tables that each kind of process has to match."""
+
+
+def documented(section: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """Type and labels of each metric in the table of one section of the page."""
+    text = PAGE.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(hub_\w+)` \| (\w+) \|([^|]*)\| [^|]+ \|$", text, re.MULTILINE)
+    assert len(rows) == text.count("\n| `"), f"a row of {section} is no row of a metric"
+    return {name: (kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+
+
+def queries() -> list[str]:
+    """The blocks of PromQL on the page."""
+    return re.findall(r"```promql\n(.*?)```", PAGE.read_text(), re.DOTALL)
