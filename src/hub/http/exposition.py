@@ -9,7 +9,6 @@ from typing import TypeAlias
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.utils import floatToGoString
 
 from hub.histogram import Buckets
 
@@ -45,7 +44,7 @@ def histogram(
 ) -> HistogramMetricFamily:
     family = HistogramMetricFamily(name, text, labels=labels)
     for values, buckets in rows:
-        bounds = [*map(floatToGoString, buckets.bounds), "+Inf"]
+        bounds = [*map(str, buckets.bounds), "+Inf"]
         cumulative = accumulate(buckets.counts)
         family.add_metric(values, list(zip(bounds, cumulative, strict=True)), buckets.total)
     return family
