@@ -114,6 +114,10 @@ def new_instance_id() -> InstanceId:
     return InstanceId(str(uuid_utils.uuid7()))
 
 
+def new_registry_id() -> RegistryId:
+    return RegistryId(str(uuid_utils.uuid7()))
+
+
 def parse_task_id(text: str) -> TaskId | None:
     """The canonical form of a task id, or `None` if `text` is no UUID (and so cannot name a task)."""
     try:

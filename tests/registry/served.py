@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import anyio
 from httpx2 import AsyncClient, Response
+from typing_extensions import override
 
 from hub.brokers.memory import MemoryBroker
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
+from hub.errors import PublishRefused
 from hub.http.client import open_client
 from hub.lifecycle import running
-from hub.ports import Broker, Directory, Terms
+from hub.ports import (
+    Broker,
+    BrokerStatistics,
+    Consumer,
+    DeadLetters,
+    Directory,
+    Publication,
+    QueueDepth,
+    Terms,
+)
 from hub.registry.client import RegistryClient
 from hub.registry.service import run_registry
 from hub.registry.snapshot import ModelsSnapshot
@@ -25,6 +36,41 @@ from hub.registry.watch import ModelWatch
 from hub.settings import RegistrySettings
 from hub.vocabulary import ModelName
 from tests.registry.support import MODEL, TEXTS, PingServer
+
+
+@final
+class AttendedBroker(Broker):
+    """A broker whose queues all have consumers, as far as anybody looks: the instances of these tests have none."""
+
+    def __init__(self, inner: Broker) -> None:
+        self._inner = inner
+        self.consumers = 100
+
+    @override
+    async def declare(self, queue: ModelName) -> None:
+        await self._inner.declare(queue)
+
+    @override
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        return await self._inner.publish(publications)
+
+    @override
+    def consume(self, queue: ModelName, *, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
+        return self._inner.consume(queue, prefetch=prefetch)
+
+    @override
+    def dead_letters(self, queue: ModelName, *, limit: int) -> AbstractAsyncContextManager[DeadLetters]:
+        return self._inner.dead_letters(queue, limit=limit)
+
+    @override
+    async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+        found = await self._inner.depths(queues)
+        nothing = QueueDepth(ready=0, consumers=0)
+        return {name: replace(depth or nothing, consumers=self.consumers) for name, depth in found.items()}
+
+    @override
+    def statistics(self) -> BrokerStatistics:
+        return self._inner.statistics()
 
 
 @dataclass
@@ -83,7 +129,7 @@ async def served_registry(
     ping_period: float = 60.0,
     port: int = 0,
 ) -> AsyncGenerator[ServedRegistry]:
-    """The long ping period leaves the word to the pings at login."""
+    """The long ping period leaves the word to the pings at login, and so does the broker unless one is given."""
     settings = RegistrySettings(
         registry_port=port,
         token=token,
@@ -93,6 +139,7 @@ async def served_registry(
         instance_networks="127.0.0.0/8,::1/128",
     )
     async with MemoryBroker() as embedded, open_client() as http:
-        component = partial(run_registry, settings, directory=directory or MemoryDirectory(), broker=broker or embedded)
+        attended = broker or AttendedBroker(embedded)
+        component = partial(run_registry, settings, directory=directory or MemoryDirectory(), broker=attended)
         async with running(component, name="registry") as url:
             yield ServedRegistry(url=url, http=http, client=RegistryClient(url, http, token=token))

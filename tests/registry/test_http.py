@@ -326,8 +326,8 @@ async def test_prometheus_finds_every_instance(registry: ServedRegistry) -> None
 
 
 async def test_health_and_documentation_answer(registry: ServedRegistry) -> None:
-    assert await registry.json("/health/live") == {"status": "ok", "out_of_reach": []}
-    assert await registry.json("/health/ready") == {"status": "ok", "out_of_reach": []}
+    assert await registry.json("/health/live") == {"status": "ok", "out_of_reach": [], "reason": ""}
+    assert await registry.json("/health/ready") == {"status": "ok", "out_of_reach": [], "reason": ""}
     page = await registry.get("/docs")
     assert page.status_code == 200
     assert "/openapi.json" in page.text
@@ -343,6 +343,7 @@ async def test_the_description_is_the_same_at_each_start_and_shows_every_route(r
     assert set(description["paths"]) == {
         "/v1/instances",
         "/v1/instances/{instance_id}",
+        "/v1/history",
         "/v1/models",
         "/v1/models/{model}",
         "/v1/schemas/{model}",

@@ -97,7 +97,7 @@ async def test_silence_makes_an_instance_suspect_after_its_timeout_and_the_third
     pinger, roll = pinger_of(silent, probe=probe)
     await run_for(pinger, 2 * PERIOD + TIMEOUT + 0.1)
     assert state(roll, silent.id) is None
-    assert roll.departed == {silent.id}
+    assert roll.holdings.is_unreported(silent.id)
 
 
 async def test_the_dead_leave_within_one_period_whenever_they_die() -> None:

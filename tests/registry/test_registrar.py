@@ -22,7 +22,7 @@ from hub.registry.registrar import Login, Registrar
 from hub.registry.roll import Roll
 from hub.registry.states import InstanceState
 from hub.registry.table import Table
-from hub.vocabulary import Fingerprint, InstanceId, RegistryId, new_instance_id
+from hub.vocabulary import Fingerprint, InstanceId, RegistryId, new_instance_id, new_registry_id
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ScriptedProbe, entry_of
 
 URL = "http://127.0.0.1:4000"
@@ -103,12 +103,15 @@ class Office:
 
     memory: MemoryDirectory = field(default_factory=MemoryDirectory)
     probe: ScriptedProbe = field(default_factory=ScriptedProbe)
+    period: float = 0.01
 
     def __post_init__(self) -> None:
         self.directory = FlakyDirectory(self.memory)
         self.roll = Roll(Table())
-        self.pinger = Pinger(self.roll, self.probe, period=10, timeout=0.05)
-        self.keeper = DirectoryKeeper(self.roll, self.directory, self.pinger, period=0.01)
+        self.pinger = Pinger(self.roll, self.probe, period=10, timeout=0.05, mine=self.roll.holdings)
+        self.keeper = DirectoryKeeper(
+            self.roll, self.directory, self.pinger, period=self.period, registry=new_registry_id()
+        )
         self.registrar = Registrar(
             self.roll,
             self.directory,
@@ -130,6 +133,10 @@ class Office:
 
     def states(self) -> dict[InstanceId, InstanceState]:
         return {status.entry.id: status.state for status in self.roll.table.instances()}
+
+    def lose_data(self) -> None:
+        """The directory is an empty one from here on."""
+        self.memory = self.directory.inner = MemoryDirectory()
 
     async def stored(self) -> set[InstanceId]:
         return {entry.id for entry in await self.memory.instances()}
@@ -258,8 +265,8 @@ async def test_the_only_holder_of_a_name_may_come_back_with_another_contract(off
 
 
 async def test_a_directory_that_lost_its_data_does_not_give_a_held_name_away(office: Office) -> None:
-    incumbent = await office.login()
-    await office.memory.logout(incumbent.status.entry.id)
+    await office.login()
+    office.lose_data()
     with pytest.raises(NameTaken):
         await office.login(DIGITS)
 
@@ -307,7 +314,8 @@ async def test_a_registry_that_starts_believes_pings_and_not_its_memory(office: 
     office.probe.results[dead.status.entry.id] = Refused("connection refused")
     office.probe.results[deaf.status.entry.id] = Answered(consuming=False, reason="no link")
     successor = Office(office.memory, office.probe)
-    await successor.keeper.reconcile()
+    await office.keeper.flush()
+    await successor.keeper.start()
     assert successor.states() == {
         alive.status.entry.id: InstanceState.LIVE,
         deaf.status.entry.id: InstanceState.DEAF,
@@ -330,7 +338,8 @@ async def test_a_model_without_instances_is_known_again_after_a_restart(office: 
 async def test_two_registries_with_one_directory_see_each_others_logins(office: Office) -> None:
     other = Office(office.memory, office.probe)
     login = await office.login()
-    await other.keeper.reconcile()
+    await office.keeper.flush()
+    await other.keeper.follow()
     assert other.states() == {login.status.entry.id: InstanceState.LIVE}
     with pytest.raises(NameTaken) as caught:
         await Office(office.memory, office.probe).login(DIGITS)
@@ -340,15 +349,14 @@ async def test_two_registries_with_one_directory_see_each_others_logins(office: 
 async def test_a_directory_that_lost_its_data_gets_the_living_back(office: Office) -> None:
     alive, silent = await office.login(), await office.login()
     office.probe.results[silent.status.entry.id] = Answered(consuming=False, reason="it logged out elsewhere")
-    for login in (alive, silent):
-        await office.memory.logout(login.status.entry.id)
+    office.lose_data()
     await office.keeper.reconcile()
     assert await office.stored() == {alive.status.entry.id}
 
 
 async def test_a_live_instance_whose_name_went_to_another_contract_meanwhile_is_put_out(office: Office) -> None:
-    loser = await office.login()
-    await office.memory.logout(loser.status.entry.id)
+    await office.login()
+    office.lose_data()
     winner = entry_of(contract=DIGITS)
     assert await office.memory.login(winner, DIGITS) is None
     await office.keeper.reconcile()
@@ -385,7 +393,7 @@ async def test_a_flush_cancelled_at_any_point_forgets_nobody_who_is_still_stored
                 for _ in range(checkpoints):
                     await anyio.lowlevel.checkpoint()
                 tg.cancel_scope.cancel()
-            assert await office.stored() <= office.roll.departed
+            assert await office.stored() <= set(office.roll.departed)
             await office.keeper.flush()
             assert await office.stored() == set()
 

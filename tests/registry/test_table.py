@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hub.load import Load
-from hub.ports import InstanceEntry
+from hub.ports import InstanceEntry, Standing
 from hub.registry.pings import Answered, Missed, PingResult, PingTarget, Refused
 from hub.registry.states import InstanceState, InstanceStatus
-from hub.registry.table import Change, Table
-from hub.vocabulary import Fingerprint, InstanceId, ModelName
+from hub.registry.table import NO_CONSUMER, Change, Removal, Table
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, Signal
 from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of
 
 LIVE, DEAF, SUSPECT = InstanceState.LIVE, InstanceState.DEAF, InstanceState.SUSPECT
@@ -145,8 +146,94 @@ def test_an_instance_that_answers_but_consumes_nothing_is_deaf_with_its_reason_a
     for now in range(20):
         pinged(table, entry, Answered(consuming=False, reason="no link to the broker"), now=float(now))
     status = table.instance(entry.id)
-    assert status == InstanceStatus(entry=entry, state=DEAF, reason="no link to the broker", misses=0, answered_at=19.0)
+    assert status == InstanceStatus(
+        entry=entry, state=DEAF, reason="no link to the broker", misses=0, answered_at=19.0, deaf_by=Signal.PING
+    )
     assert not is_active(table)
+
+
+def look(table: Table, count: int, began: float, *among: InstanceEntry) -> list[Change]:
+    return list(table.looked({MODEL: count}, began=began, among={entry.id for entry in among}))
+
+
+def test_an_instance_without_a_consumer_at_two_looks_is_deaf_though_its_ping_says_otherwise() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    assert not look(table, 0, 6.0, entry)
+    (change,) = look(table, 0, 8.0, entry)
+    assert (change.before, change.after, change.reason) == (LIVE, DEAF, NO_CONSUMER)
+    assert not pinged(table, entry, Answered(), now=9.0), "it says that it consumes, which was known"
+    status = table.instance(entry.id)
+    assert status is not None
+    assert (status.state, status.deaf_by, status.answered_at) == (DEAF, Signal.BROKER, 9.0)
+    (change,) = look(table, 1, 10.0, entry)
+    assert (change.before, change.after, change.reason) == (DEAF, LIVE, "")
+
+
+def test_looks_count_only_if_they_are_newer_than_the_last_answer_and_in_a_row() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    assert not look(table, 0, 4.9, entry)
+    assert not look(table, 0, 6.0, entry)
+    assert not look(table, 1, 7.0, entry)
+    assert not look(table, 0, 8.0, entry)
+    pinged(table, entry, Missed("silence"))
+    pinged(table, entry, Answered(), now=9.0)
+    assert not look(table, 0, 10.0, entry)
+    assert look(table, 0, 11.0, entry)
+
+
+def test_looks_judge_nobody_else() -> None:
+    ours, theirs, other = entry_of(), entry_of(), entry_of("Other")
+    table = table_with(ours, theirs, other)
+    for began in (6.0, 7.0, 8.0):
+        look(table, 0, began, ours, other)
+    assert [state_of(table, entry) for entry in (ours, theirs, other)] == [DEAF, LIVE, LIVE]
+
+
+def test_an_instance_that_subscribed_again_is_live_with_its_next_answer() -> None:
+    entry = entry_of()
+    table = table_with(entry)
+    look(table, 0, 6.0, entry)
+    look(table, 0, 7.0, entry)
+    table.own_word(entry.id, now=8.0)
+    pinged(table, entry, Answered(), now=8.5)
+    assert state_of(table, entry) is LIVE
+    assert not look(table, 0, 9.0, entry)
+
+
+def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
+    table, entry = Table(), entry_of()
+    live = Standing(state=LIVE, answered_at=5.0, load=Load(in_flight=1))
+    (change,) = table.adopt(entry, live)
+    assert (change.before, change.after) == (None, LIVE)
+    assert is_active(table)
+    version = table.version
+    assert not table.adopt(entry, replace(live, answered_at=6.0))
+    assert not table.adopt(entry, None)
+    assert table.version == version
+    (change,) = table.adopt(entry, Standing(state=SUSPECT, reason="silence", misses=2, answered_at=6.0))
+    assert (change.before, change.after, change.reason) == (LIVE, SUSPECT, "silence")
+    assert pinged(table, entry, Missed("silence")), "the misses of one registry count for the next"
+    assert table.instances() == ()
+
+
+def test_an_adopted_word_does_not_take_back_a_later_answer_or_load() -> None:
+    table, entry = Table(), entry_of()
+    table.login(entry)
+    pinged(table, entry, Answered(load=Load(in_flight=7)), now=9.0)
+    table.adopt(entry, Standing(state=LIVE, answered_at=6.0, load=Load(in_flight=1)))
+    status = table.instance(entry.id)
+    assert status is not None
+    assert (status.answered_at, status.load) == (9.0, Load(in_flight=7))
+
+
+def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_a_suspect_and_may_be_removed_elsewhere() -> None:
+    table, entry = Table(), entry_of()
+    assert [change.after for change in table.adopt(entry, None)] == [SUSPECT]
+    assert [change.removal for change in table.removed_elsewhere(entry.id)] == [Removal.ELSEWHERE]
+    assert not table.removed_elsewhere(entry.id)
+    assert table.instances() == ()
 
 
 def test_a_miss_out_of_schedule_neither_counts_nor_disturbs_a_live_instance() -> None:

@@ -29,6 +29,7 @@ class Ping(Struct, frozen=True, kw_only=True):
         uptime_seconds: How long it has been up.
         load: How much work it has and has done, in the numbers that its `/metrics` shows.
         reason: Why it cannot work; empty if it can.
+        draining: Whether it is about to stop.
     """
 
     instance: str
@@ -39,6 +40,7 @@ class Ping(Struct, frozen=True, kw_only=True):
     uptime_seconds: float
     load: Load
     reason: str = ""
+    draining: bool = False
 
 
 @final
@@ -66,7 +68,7 @@ class Presence:
         reason = await self._trouble() if self._worker.consuming else ""
         statistics = self._worker.statistics()  # after the wait, so that it is so when it is said
         if not statistics.consuming:
-            reason = "nothing is taken from the queue"
+            reason = "it is about to stop" if self._worker.stopping else "nothing is taken from the queue"
         return Ping(
             instance=self._instance,
             model=self.model.name,
@@ -76,7 +78,12 @@ class Presence:
             uptime_seconds=round(current_time() - self._up_since, 3),
             load=statistics.load(),
             reason=reason,
+            draining=self._worker.stopping,
         )
+
+    def resubscribe(self) -> bool:
+        """The registry thinks that we are deaf. Returns whether there was a link to leave."""
+        return self._worker.resubscribe()
 
     async def _trouble(self) -> str:
         try:

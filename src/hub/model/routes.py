@@ -1,4 +1,4 @@
-"""The HTTP routes of an instance: ping, descriptors, metrics, health."""
+"""The HTTP routes of an instance: ping, resubscribe, descriptors, metrics, health."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, Request, Response, Router, get, post
 from litestar.datastructures import State
 
 from hub.http.guard import require_credential
@@ -40,6 +40,10 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
         reply = await presence.ping()
         return Response(reply, status_code=503 if reply.reason else 200)
 
+    @post("/resubscribe", status_code=202)
+    async def resubscribe() -> dict[str, bool]:
+        return {"resubscribing": presence.resubscribe()}
+
     @get("/descriptors")
     async def descriptors(request: Request[Any, Any, State]) -> Response[bytes]:
         return _message(request, FileDescriptorSet.FromString(presence.contract.files))
@@ -60,7 +64,7 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
     guarded = Router(
         "/",
         guards=[require_credential([token] if token else [])],
-        route_handlers=[ping, descriptors, request_descriptor, response_descriptor, exposition],
+        route_handlers=[ping, resubscribe, descriptors, request_descriptor, response_descriptor, exposition],
     )
     return Litestar(
         [guarded, *health_routes(presence)],

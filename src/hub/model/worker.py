@@ -169,6 +169,8 @@ class Worker(AsyncContextManagerMixin):
             refuse=self._refuse,
         )
         self._consumer: Consumer | None = None
+        self._link: CancelScope | None = None
+        self._asked = False
         self._told: Callable[[bool], None] = lambda _consuming: None
         self._stopping = Event()
         self._drain_until = inf
@@ -189,6 +191,22 @@ class Worker(AsyncContextManagerMixin):
         if not self._stopping.is_set():
             self._drain_until = current_time() + self._options.drain_grace
             self._stopping.set()
+
+    def resubscribe(self) -> bool:
+        """Leaves the link to the broker and enters it anew: who asks has reason to think that the link is deaf.
+
+        Runs go on. Returns whether there is a link to leave; without one, a new one is on its way, or we stop.
+        """
+        if not self.consuming or self._link is None:
+            return False
+        self._asked = True
+        self._link.cancel("asked to subscribe again")
+        return True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no new tasks are taken for good: the drain has begun."""
+        return self._stopping.is_set()
 
     @property
     def consuming(self) -> bool:
@@ -265,13 +283,17 @@ class Worker(AsyncContextManagerMixin):
             self._told(self.consuming)
             try:
                 async with create_task_group() as tg:
+                    self._link = tg.cancel_scope
                     tg.start_soon(self._end_intake, tg.cancel_scope, name=f"hub.intake stop {self._instance}")
                     await self._intake.take_in(consumer)
+                self._link = None
+                if self._asked and not self._stopping.is_set():
+                    raise LinkLost(f"queue {self._queue}", "asked to subscribe again")
                 with move_on_after(STOP_GRACE):
                     await consumer.stop()
                 await self._drain()  # in here, so that what finishes can still be acked
             finally:
-                self._consumer = None
+                self._consumer, self._link, self._asked = None, None, False
                 self._told(self.consuming)
 
     async def _end_intake(self, scope: CancelScope) -> None:

@@ -7,11 +7,10 @@ from typing import Self
 
 from msgspec import Struct
 
-from hub.contract import Difference
 from hub.load import Durations
-from hub.ports import Terms
+from hub.ports import HistoryEvent, Terms
 from hub.registry.states import InstanceState, InstanceStatus
-from hub.vocabulary import TaskState
+from hub.vocabulary import Signal, TaskState
 
 PROTOBUF: str = "application/x-protobuf"
 
@@ -45,21 +44,6 @@ class LoginBody(Struct, frozen=True, kw_only=True):
     consuming: bool = True
 
 
-class CheckBody(Struct, frozen=True, kw_only=True):
-    """A contract to hold against the one that is known. `contract` is a serialized `hub.v1.Contract`, as base64."""
-
-    contract: bytes
-
-
-class CheckReply(Struct, frozen=True, kw_only=True):
-    """Whether an instance with the contract could log in now, and if not, each difference."""
-
-    compatible: bool
-    fingerprint: str
-    known_fingerprint: str
-    differences: tuple[Difference, ...]
-
-
 class InstanceBody(Struct, frozen=True, kw_only=True):
     """One instance; see `hub.registry.states.InstanceStatus`."""
 
@@ -73,6 +57,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
     logged_in_at: float
     answered_at: float | None
     in_flight: int | None = None
+    deaf_by: Signal | None = None
 
     @classmethod
     def of(cls, status: InstanceStatus) -> Self:
@@ -88,7 +73,18 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
             logged_in_at=entry.logged_in_at,
             answered_at=status.answered_at,
             in_flight=None if status.load is None else status.load.in_flight,
+            deaf_by=status.deaf_by,
         )
+
+
+class LoginReply(InstanceBody, frozen=True, kw_only=True):
+    """The instance, as it is listed now.
+
+    Attributes:
+        accepts: Fingerprints of the other contracts whose tasks it may be given; see `contract_mode`.
+    """
+
+    accepts: tuple[str, ...] = ()
 
 
 class InstancesBody(Struct, frozen=True, kw_only=True):
@@ -120,7 +116,8 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     """One model. `active` means that at least one of its instances is live; `request` and `response` are full names.
 
     `example` and `terms` are those of the newest instance (`example`: of the newest that offers one). `queue` is `None`
-    while the broker is out of reach, or when the queue does not exist. It is no part of the version.
+    while the broker is out of reach, or when the queue does not exist. `missing_consumers` is how many consumers the
+    broker counts fewer than there are live instances, in two looks in a row. Neither is part of the version.
     """
 
     name: str
@@ -132,6 +129,13 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     terms: Terms = Terms()
     instances: tuple[InstanceBody, ...]
     queue: QueueBody | None = None
+    missing_consumers: int = 0
+
+
+class HistoryBody(Struct, frozen=True, kw_only=True):
+    """What became of instances, newest first. `before` is null for a login, `after` for a removal."""
+
+    events: tuple[HistoryEvent, ...]
 
 
 class ModelFigures(Struct, frozen=True, kw_only=True):
@@ -162,18 +166,6 @@ class ModelsBody(Struct, frozen=True, kw_only=True):
     models: tuple[ModelBody, ...]
 
 
-class SchemaBody(Struct, frozen=True, kw_only=True):
-    """The contract of a model; `descriptors` is its `google.protobuf.FileDescriptorSet` as ProtoJSON."""
-
-    model: str
-    fingerprint: str
-    request: str
-    response: str
-    first_seen_at: float
-    first_seen_from: str
-    descriptors: dict[str, object]
-
-
 class TargetGroup(Struct, frozen=True, kw_only=True):
     """One entry of Prometheus's HTTP service discovery."""
 
@@ -182,7 +174,12 @@ class TargetGroup(Struct, frozen=True, kw_only=True):
 
 
 class HealthBody(Struct, frozen=True, kw_only=True):
-    """`status` is `ok` or `degraded`; in the latter case `out_of_reach` names the servers that do not answer."""
+    """`status` is `ok` or `degraded`.
+
+    In the latter case `out_of_reach` names what does not answer: `directory`, `broker`, or `instances` (most of them at
+    once; `reason` says what that means).
+    """
 
     status: str
     out_of_reach: tuple[str, ...] = ()
+    reason: str = ""

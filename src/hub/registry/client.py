@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeVar, final
 from urllib.parse import quote
 
@@ -13,11 +14,21 @@ from httpx2 import AsyncClient, HTTPError, InvalidURL, Response
 
 from hub.contract import Contract
 from hub.errors import LinkLost, UnknownModel
-from hub.ports import Terms
-from hub.registry.bodies import CONTRACT, FiguresBody, InstanceBody, InstancesBody, LoginBody, ModelBody, ModelsBody
-from hub.registry.errors import InstanceUnreachable, NameTaken, RegistryRefused
-from hub.registry.snapshot import KnownModel, ModelsSnapshot
-from hub.registry.states import InstanceState
+from hub.ports import HistoryEvent, Terms
+from hub.registry.bodies import (
+    CONTRACT,
+    FiguresBody,
+    HistoryBody,
+    InstanceBody,
+    InstancesBody,
+    LoginBody,
+    LoginReply,
+    ModelBody,
+    ModelsBody,
+)
+from hub.registry.errors import InstanceUnreachable, NameTaken, RegistryRefused, UnknownContract
+from hub.registry.schema_bodies import CheckBody, CheckReply, SchemaHistoryBody, SchemasBody
+from hub.registry.snapshot import Admission, KnownModel, ModelsSnapshot
 from hub.supervision import unwrapped
 from hub.v1 import contract_pb2
 from hub.vocabulary import Fingerprint, InstanceId, ModelName
@@ -37,6 +48,17 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
     incumbents: tuple[str, ...] = ()
     url: str = ""
     reason: str = ""
+
+
+@contextmanager
+def _unknown_model(model: ModelName) -> Generator[None]:
+    """Raises the registry's own error when it says that it has never seen a model."""
+    try:
+        yield
+    except RegistryRefused as refused:
+        if refused.problem_code == UnknownModel.code:
+            raise UnknownModel(model) from refused
+        raise
 
 
 @final
@@ -72,7 +94,7 @@ class RegistryClient:
         example: str = "",
         terms: Terms = Terms(),
         consuming: bool = True,
-    ) -> InstanceState:
+    ) -> Admission:
         """Lists an instance, or says again that it is there. The registry pings it before it answers.
 
         Args:
@@ -85,7 +107,8 @@ class RegistryClient:
             consuming: Whether the instance takes tasks now. A no is believed at once, a yes when the ping says the same.
 
         Returns:
-            The state after that ping. `SUSPECT` means that the instance was too slow; it is pinged again.
+            The state after that ping, and which tasks it may be given. `SUSPECT` means that the instance was too slow; it
+            is pinged again.
 
         Raises:
             NameTaken: Live instances hold the name with another contract.
@@ -97,7 +120,8 @@ class RegistryClient:
         response = await self._call(
             "PUT", f"/v1/instances/{quote(instance, safe='')}", content=msgspec.json.encode(body)
         )
-        return self._decode(response, InstanceBody).state
+        reply = self._decode(response, LoginReply)
+        return Admission(state=reply.state, accepts=frozenset(map(Fingerprint, reply.accepts)))
 
     async def logout(self, instance: InstanceId) -> None:
         """Takes an instance off the list, at once. Does nothing if it is not on it."""
@@ -133,6 +157,17 @@ class RegistryClient:
         """What each known model does and has done, as the registry last heard."""
         return self._decode(await self._call("GET", "/v1/figures"), FiguresBody)
 
+    async def history(self, *, model: ModelName | None = None, limit: int = 100) -> Sequence[HistoryEvent]:
+        """What became of instances, newest first: who logged in, became live, deaf or suspect, and was removed.
+
+        Args:
+            model: Only instances of this model.
+            limit: Events at most, 1 to `hub.ports.HISTORY_LENGTH`.
+        """
+        only = "" if model is None else f"&model={quote(model, safe='')}"
+        response = await self._call("GET", f"/v1/history?limit={limit}{only}")
+        return self._decode(response, HistoryBody).events
+
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None:
         """The contract of a model by its fingerprint, also one that it had earlier; each is fetched once.
 
@@ -148,7 +183,7 @@ class RegistryClient:
         try:
             response = await self._call("GET", path, headers={"Accept": CONTRACT})
         except RegistryRefused as refused:
-            if refused.problem_code == UnknownModel.code:
+            if refused.problem_code in (UnknownModel.code, UnknownContract.code):
                 return None
             raise
         if response.headers.get("Content-Type") != CONTRACT:
@@ -165,6 +200,31 @@ class RegistryClient:
         )
         self._contracts[model, fingerprint] = found
         return found
+
+    async def schemas(self) -> SchemasBody:
+        """Every model that has ever logged in, with its present contract."""
+        return self._decode(await self._call("GET", "/v1/schemas"), SchemasBody)
+
+    async def schema_history(self, model: ModelName) -> SchemaHistoryBody:
+        """Every contract that a model has had, oldest first.
+
+        Raises:
+            UnknownModel: It has never logged in.
+        """
+        with _unknown_model(model):
+            response = await self._call("GET", f"/v1/schemas/{quote(model, safe='')}/history")
+        return self._decode(response, SchemaHistoryBody)
+
+    async def check(self, model: ModelName, contract: Contract) -> CheckReply:
+        """Whether an instance with `contract` could log in beside the present instances of the model.
+
+        Raises:
+            UnknownModel: It has never logged in, so nothing is in the way.
+        """
+        content = msgspec.json.encode(CheckBody(contract=contract.encode()))
+        with _unknown_model(model):
+            response = await self._call("POST", f"/v1/schemas/{quote(model, safe='')}/check", content=content)
+        return self._decode(response, CheckReply)
 
     async def _known_model(self, body: ModelBody) -> KnownModel:
         name, fingerprint = ModelName(body.name), Fingerprint(body.fingerprint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, final
 
 import structlog
@@ -12,7 +12,7 @@ from hub.errors import HubError
 from hub.ports import Broker, QueueDepth
 from hub.registry.ages import QueueAges
 from hub.registry.roll import Roll
-from hub.vocabulary import ModelName
+from hub.vocabulary import ModelName, WallClock, wall_clock
 
 BROKER_PATIENCE: Final = 5.0
 """Seconds that one look may take before the broker counts as lost."""
@@ -28,12 +28,25 @@ class QueueDepths:
         roll: Which models there are.
         broker: Where their queues are.
         period: Seconds between two looks.
+        on_look: Told after each look how many consumers each queue has (none, if it does not exist), and when the look
+            began, in Unix seconds.
+        clock: Where Unix time comes from.
     """
 
-    def __init__(self, roll: Roll, broker: Broker, *, period: float) -> None:
+    def __init__(
+        self,
+        roll: Roll,
+        broker: Broker,
+        *,
+        period: float,
+        on_look: Callable[[Mapping[ModelName, int], float], None] = lambda _consumers, _began: None,
+        clock: WallClock = wall_clock,
+    ) -> None:
         self._roll = roll
         self._broker = broker
         self._period = period
+        self._on_look = on_look
+        self._clock = clock
         self._depths: Mapping[ModelName, QueueDepth] = {}
         self._ages = QueueAges()
         self._linked = True
@@ -73,8 +86,9 @@ class QueueDepths:
         if not names:
             return {}
         with fail_after(BROKER_PATIENCE):
-            at = current_time()
+            at, began = current_time(), self._clock()
             found = await self._broker.depths(names)
         depths = {name: depth for name, depth in found.items() if depth is not None}
         self._ages.look(depths, at=at)
+        self._on_look({name: 0 if depth is None else depth.consumers for name, depth in found.items()}, began)
         return depths

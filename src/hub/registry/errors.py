@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
 from typing_extensions import override
 
 from hub.errors import HubError
+
+SHORTEST_FINGERPRINT: Final = 8
+"""Digits that are enough to name a contract, as long as no other one of the model begins with them."""
 
 
 @final
@@ -41,6 +44,35 @@ class NameTaken(HubError):
     @override
     def facts(self) -> dict[str, object]:
         return {"model": self.model, "differences": list(self.differences), "incumbents": list(self.incumbents)}
+
+
+@final
+class UnknownContract(HubError):
+    """A model has never had a contract of this fingerprint, or several of which it is the beginning."""
+
+    code = "unknown_contract"
+    status = 404
+    title = "Unknown contract"
+
+    def __init__(self, model: str, fingerprint: str, known: Sequence[str]) -> None:
+        super().__init__(model, fingerprint, known)
+        self.model = model
+        self.fingerprint = fingerprint
+        self.known = tuple(known)
+
+    @override
+    def __str__(self) -> str:
+        number = sum(fingerprint.startswith(self.fingerprint) for fingerprint in self.known)
+        what = f"{number} contracts that begin with" if number else "no contract"
+        return (
+            f"model {self.model!r} has had {what} {self.fingerprint!r}: take one of the {len(self.known)} that "
+            f"GET /v1/schemas/{self.model}/history lists, or at least its first {SHORTEST_FINGERPRINT} digits"
+        )
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"model": self.model, "fingerprint": self.fingerprint, "known": list(self.known)}
 
 
 @final

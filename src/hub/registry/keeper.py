@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final, final
 
 import structlog
-from anyio import Lock, create_task_group, current_time, fail_after, sleep, sleep_until
+from anyio import Lock, create_task_group, current_time, fail_after, move_on_after, sleep, sleep_until
+from anyio.abc import TaskGroup
 
 from hub.errors import LinkLost
-from hub.ports import Directory, InstanceEntry
+from hub.ports import Directory, InstanceEntry, SharedInstance, Standing
 from hub.registry.pinger import Pinger
+from hub.registry.pings import PingTarget
 from hub.registry.roll import Roll
 from hub.registry.states import InstanceState
 from hub.supervision import Backoff
+from hub.vocabulary import InstanceId, RegistryId
 
 DIRECTORY_PATIENCE: Final = 5.0
 """Seconds that one call of the directory may take: an instance would rather hear of trouble and log in again."""
+
+RENEWALS: Final = 4
+"""Renewals of leases in one ping period. A lease lasts one period, so two lost renewals cost nothing, and whoever dies
+is replaced within one period and a quarter."""
+
+FOLLOW: Final = 0.5
+"""Seconds between two looks for what other registries found out, at most: one cheap call when there is nothing."""
+
+RELEASE_GRACE: Final = 2.0
+"""Seconds that the end waits for the directory to take the last findings and the leases; without it others wait until
+the leases have run out."""
 
 _log = structlog.get_logger("hub.registry.keeper")
 
@@ -38,76 +53,168 @@ def directory_patience() -> Generator[None]:
 
 @final
 class DirectoryKeeper:
-    """Brings what others wrote into the directory into the table, and what pings found out into the directory.
+    """Brings what others wrote into the directory into the table, and what our pings found out into the directory.
 
-    Several registries may share a directory: each pings every instance, and each takes the word of its own pings. A
-    directory that lost its data gets it back from the tables of the registries that are up.
+    Several registries may share a directory. Each instance is pinged by the one that holds its lease; the others adopt
+    what it reports. One conversation with the directory goes on at a time, so that no answer is older than what was
+    taken in before it. A directory that lost its data gets it back from the tables of the registries that are up.
 
     Args:
         roll: The memory of this process.
-        directory: What survives it.
-        pinger: Checks instances that only one side knows.
-        period: Seconds between two looks at the directory.
+        directory: What survives it, and what the others see.
+        pinger: Pings whom we have just got, and checks instances that the directory lost.
+        period: Seconds between two pings of one instance, and between two complete looks at the directory.
+        registry: Who we are.
     """
 
-    def __init__(self, roll: Roll, directory: Directory, pinger: Pinger, *, period: float) -> None:
+    def __init__(
+        self, roll: Roll, directory: Directory, pinger: Pinger, *, period: float, registry: RegistryId
+    ) -> None:
         self._roll = roll
         self._directory = directory
         self._pinger = pinger
         self._period = period
+        self._registry = registry
+        self._revision = 0
         self._linked = True
         self._one_at_a_time = Lock()
+        self._refused = 0
+        self._registries = 1
 
     @property
     def linked(self) -> bool:
         """Whether the directory answered when it was last asked. Without it nobody can log in; lists go on."""
         return self._linked
 
-    async def reconcile(self) -> None:
-        """Compares both sides once. Instances that only one of them knows are pinged before they are believed.
+    @property
+    def leases(self) -> int:
+        """Instances that this registry pings."""
+        return len(self._roll.holdings)
+
+    @property
+    def registries(self) -> int:
+        """Registries that share the work, as far as the directory knew at the last renewal."""
+        return self._registries
+
+    @property
+    def refused(self) -> int:
+        """Reports that came too late: somebody else had got the lease, or the instance was gone."""
+        return self._refused
+
+    async def start(self) -> None:
+        """Takes over everybody whom the directory remembers, and pings them.
+
+        Whoever starts is certainly alive, while the holder of a lease may have died a moment ago. The others take their
+        shares back with their next renewals.
 
         Raises:
             LinkLost: The directory is out of reach.
         """
-        table = self._roll.table
+        with directory_patience():
+            async with self._one_at_a_time:
+                await self._read_all()
+                everybody = [status.entry.id for status in self._roll.table.instances()]
+                await self._lease(everybody)
+        await self._pinger.round(self._targets(everybody))
+
+    async def claim(self, instances: Collection[InstanceId]) -> None:
+        """Makes instances ours, whoever has their leases: they have just spoken with us, or are about to be judged.
+
+        Raises:
+            LinkLost: The directory is out of reach.
+        """
+        with directory_patience():
+            async with self._one_at_a_time:
+                await self._lease(instances)
+
+    async def renew(self) -> Sequence[PingTarget]:
+        """Renews our leases. Returns whom we have got from others: to be pinged soon, for nobody may have lately.
+
+        Raises:
+            LinkLost: The directory is out of reach. We go on with the leases that we had.
+        """
+        with directory_patience():
+            async with self._one_at_a_time:
+                acquired = await self._lease(())
+                if any(self._roll.table.instance(instance) is None for instance in acquired):
+                    await self._read_all()
+        return self._targets(acquired)
+
+    async def follow(self) -> None:
+        """Takes in what changed in the directory since the last time.
+
+        Raises:
+            LinkLost: The directory is out of reach.
+        """
+        with directory_patience():
+            async with self._one_at_a_time:
+                await self._read_news()
+
+    async def reconcile(self) -> None:
+        """Compares both sides completely. Instances that the directory has lost are pinged, and written back if live.
+
+        Raises:
+            LinkLost: The directory is out of reach.
+        """
         with directory_patience():
             async with self._one_at_a_time:  # a flush in between would make what was read look like news
-                stored = await self._directory.instances()
-                if any(self._roll.contract(entry.model, entry.fingerprint) is None for entry in stored):
-                    self._roll.know(await self._directory.contracts())
-                strangers = [entry for entry in stored if self._is_stranger(entry)]
-                for entry in strangers:
-                    self._roll.apply(table.login(entry))
-        ids = {entry.id for entry in stored}
-        missing = [status.entry for status in table.instances() if status.entry.id not in ids]
-        targets = [table.target(entry.id) for entry in (*strangers, *missing)]
-        await self._pinger.ping_all(target for target in targets if target is not None)
-        for entry in missing:
+                stored = await self._read_all()
+                await self._read_news()  # in this order: who left in between is gone, and not lost
+        lost = [status.entry for status in self._roll.table.instances() if status.entry.id not in stored]
+        async with create_task_group() as tg:
+            for target in self._targets(entry.id for entry in lost):
+                ping = partial(self._pinger.ping, target, scheduled=True, orphan=True)
+                tg.start_soon(ping, name=f"hub.registry ping {target.entry.id}")
+        for entry in lost:
             await self._write_back(entry)
 
     async def flush(self) -> None:
-        """Takes everybody out of the directory who left the table.
+        """Writes what our pings found out, and takes everybody out of the directory who logged out.
 
         Raises:
-            LinkLost: The directory is out of reach. Who is left stays noted.
+            LinkLost: The directory is out of reach. What is left stays noted.
         """
-        while self._roll.departed:
+        departed, holdings = self._roll.departed, self._roll.holdings
+        while departed or holdings.unreported:
             with directory_patience():
                 async with self._one_at_a_time:
-                    for instance in tuple(self._roll.departed):
-                        await self._directory.logout(instance)
-                        self._roll.departed.discard(instance)
+                    for instance, event in tuple(departed.items()):
+                        await self._directory.logout(instance, event)
+                        departed.pop(instance, None)
+                    await self._report()
 
     async def run(self) -> None:
-        """Keeps both sides in step until cancelled, however often the directory goes away."""
-        async with create_task_group() as tg:
-            tg.start_soon(self._flush_when_due, name="hub.registry directory flush")
-            tg.start_soon(self._reconcile_each_period, name="hub.registry directory reconcile")
+        """Keeps both sides in step until cancelled, however often the directory goes away; then gives all leases up."""
+        try:
+            async with create_task_group() as tg:
+                tg.start_soon(self._flush_when_due, self._roll.departure, name="hub.registry logouts")
+                tg.start_soon(self._flush_when_due, self._roll.holdings.something_found, name="hub.registry reports")
+                tg.start_soon(self._each, self._period, self.reconcile, name="hub.registry directory reconcile")
+                tg.start_soon(self._each, min(FOLLOW, self._period / RENEWALS), self.follow, name="hub.registry follow")
+                renewal = partial(self._renew_and_ping, tg)
+                tg.start_soon(self._each, self._period / RENEWALS, renewal, name="hub.registry leases")
+        finally:
+            with move_on_after(RELEASE_GRACE, shield=True), suppress(LinkLost):
+                await self.release()
 
-    async def _flush_when_due(self) -> None:
+    async def release(self) -> None:
+        """Writes the last findings and gives all leases up.
+
+        Raises:
+            LinkLost: The directory is out of reach; the leases run out by themselves.
+        """
+        await self.flush()
+        with directory_patience():
+            await self._directory.release(self._registry)
+
+    async def _renew_and_ping(self, group: TaskGroup) -> None:
+        for target in await self.renew():
+            group.start_soon(self._pinger.ping, target, name=f"hub.registry ping {target.entry.id}")
+
+    async def _flush_when_due(self, due: Callable[[], Awaitable[None]]) -> None:
         delays = Backoff().delays()
         while True:
-            await self._roll.departure()
+            await due()
             try:
                 await self.flush()
             except LinkLost as lost:
@@ -117,13 +224,13 @@ class DirectoryKeeper:
                 self._linked = True
                 delays = Backoff().delays()
 
-    async def _reconcile_each_period(self) -> None:
+    async def _each(self, period: float, step: Callable[[], Awaitable[None]]) -> None:
         due = current_time()
         while True:
-            due = max(due + self._period, current_time())
+            due = max(due + period, current_time())
             await sleep_until(due)
             try:
-                await self.reconcile()
+                await step()
             except LinkLost as lost:
                 self._lost(lost)
             else:
@@ -134,12 +241,67 @@ class DirectoryKeeper:
             _log.warning("directory out of reach; lists go on, logins have to wait", reason=lost.reason)
         self._linked = False
 
-    def _is_stranger(self, entry: InstanceEntry) -> bool:
-        return (
-            self._roll.table.instance(entry.id) is None
-            and entry.id not in self._roll.departed
-            and self._roll.contract(entry.model, entry.fingerprint) is not None
-        )
+    def _targets(self, instances: Iterable[InstanceId]) -> Sequence[PingTarget]:
+        targets = map(self._roll.table.target, instances)
+        return [target for target in targets if target is not None]
+
+    async def _lease(self, claim: Collection[InstanceId]) -> Sequence[InstanceId]:
+        standby = self._pinger.doubt.holds and not claim
+        leases = await self._directory.lease(self._registry, ttl=self._period, claim=claim, standby=standby)
+        if leases.registries != self._registries:
+            _log.info("registries share the work", registries=leases.registries, leases=len(leases.tokens))
+        self._registries = leases.registries
+        return self._roll.holdings.renewed(leases.tokens)
+
+    async def _report(self) -> None:
+        reports = self._roll.holdings.take(self._standing)
+        try:
+            answers = await self._directory.report(reports)
+        except BaseException:
+            self._roll.holdings.put_back(reports)
+            raise
+        for report, counts in zip(reports, answers, strict=True):
+            if not counts:
+                self._refused += 1
+                _log.info("another registry pings it now", instance=report.instance, token=report.token)
+                self._roll.holdings.lost(report.instance)
+
+    def _standing(self, instance: InstanceId) -> Standing | None:
+        status = self._roll.table.instance(instance)
+        return None if status is None else status.standing
+
+    async def _read_news(self) -> None:
+        news = await self._directory.news(self._revision)
+        await self._take_in(news.instances)
+        for instance, revision in news.gone.items():
+            if self._roll.holdings.token(instance) <= revision:  # else it has logged in again since
+                self._roll.holdings.lost(instance)
+                self._roll.apply(self._roll.table.removed_elsewhere(instance), adopted=True)
+        self._revision = news.revision
+
+    async def _read_all(self) -> Collection[InstanceId]:
+        news = await self._directory.news(0)
+        await self._take_in(news.instances)
+        if self._revision == 0:  # later on, who left has yet to be heard of
+            self._revision = news.revision
+        return {shared.entry.id for shared in news.instances}
+
+    async def _take_in(self, found: Sequence[SharedInstance]) -> None:
+        if any(self._roll.contract(each.entry.model, each.entry.fingerprint) is None for each in found):
+            self._roll.know(await self._directory.contracts())
+        for shared in found:
+            self._adopt(shared)
+
+    def _adopt(self, shared: SharedInstance) -> None:
+        entry, holdings = shared.entry, self._roll.holdings
+        held, listed = holdings.token(entry.id), self._roll.table.instance(entry.id) is not None
+        if entry.id in self._roll.departed or self._roll.contract(entry.model, entry.fingerprint) is None:
+            return
+        if held >= shared.token > 0 and (listed or holdings.is_unreported(entry.id)):
+            return  # it is ours: what the directory has is what we said
+        if shared.token > held > 0:
+            holdings.lost(entry.id)
+        self._roll.apply(self._roll.table.adopt(entry, shared.standing), adopted=True)
 
     async def _write_back(self, entry: InstanceEntry) -> None:
         status = self._roll.table.instance(entry.id)
@@ -147,7 +309,8 @@ class DirectoryKeeper:
         if status is None or status.state is not InstanceState.LIVE or known is None:
             return
         with directory_patience():
-            holder = await self._directory.login(entry, known.contract)
+            beside = self._roll.beside(entry, known.contract)
+            holder = await self._directory.login(entry, known.contract, beside=beside)
         if holder is not None:
             _log.warning("a live instance lost its name to another contract", instance=entry.id, model=entry.model)
             self._roll.apply(self._roll.table.logout(entry.id))

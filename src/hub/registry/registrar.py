@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from hub.contract import Contract, differences
+from hub.contract import Contract, differences, violations
 from hub.ports import Directory, InstanceEntry, KnownContract, Terms
 from hub.registry.addresses import InstanceNetworks, base_url
 from hub.registry.errors import InstanceUnreachable, NameTaken
@@ -20,10 +21,16 @@ from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_c
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """An accepted login. `created` is false when the instance was listed with the same facts already."""
+    """An accepted login.
+
+    Attributes:
+        created: False when the instance was listed with the same facts already.
+        accepts: Other contracts whose tasks the instance may be given.
+    """
 
     status: InstanceStatus
     created: bool
+    accepts: Sequence[Fingerprint] = ()
 
 
 @final
@@ -93,7 +100,7 @@ class Registrar:
             example=example,
             terms=terms,
         )
-        self._roll.departed.discard(instance)
+        self._roll.departed.pop(instance, None)
         if not consuming:
             self._roll.apply(table.own_word(instance, now=self._clock()))
         if await self._claim(entry, contract) is not None:
@@ -106,31 +113,35 @@ class Registrar:
         )
         changes = table.login(entry)
         self._roll.apply(changes)
+        await self._keeper.claim([instance])
         target = table.target(instance)
         result = Answered() if target is None else await self._pinger.ping(target)
         status = table.instance(instance)
         if status is None:
             raise InstanceUnreachable(url, result.reason or "it logged out meanwhile")
-        return Login(status, created=bool(changes))
+        return Login(status, created=bool(changes), accepts=self._roll.lineage.accepts(model, contract))
 
     def logout(self, instance: InstanceId) -> None:
         """Takes an instance off the lists at once; the directory follows in the background."""
         self._roll.apply(self._roll.table.logout(instance))
 
     async def _claim(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
-        """Asks for the name. Returns the fingerprint that holds it if it is not to be had."""
-        model = self._roll.table.model(entry.model)
-        others = () if model is None else [status for status in model.instances if status.entry.id != entry.id]
-        if model is not None and others and model.fingerprint != entry.fingerprint:
-            return model.fingerprint  # the directory may have lost its data, the table has not
+        """Asks for the name. Returns a fingerprint that holds it if it is not to be had."""
+        beside = self._roll.beside(entry, contract)
+        for holder in self._roll.table.others(entry) - beside - {entry.fingerprint}:
+            return holder  # the directory may have lost its data, the table has not
         with directory_patience():
-            return await self._directory.login(entry, contract)
+            return await self._directory.login(entry, contract, beside=beside)
 
     async def _look_after(self, model: ModelName) -> None:
         """Pings those who hold a name, and lets go of the dead, here and in the directory."""
         await self._keeper.reconcile()
+        if self._roll.lineage.mode != "strict":
+            with directory_patience():  # one that was accepted before may be let in where a new one is not
+                self._roll.know(await self._directory.contracts())
         holder = self._roll.table.model(model)
         if holder is not None:
+            await self._keeper.claim([status.entry.id for status in holder.instances])
             targets = [self._roll.table.target(status.entry.id) for status in holder.instances]
             await self._pinger.ping_all(target for target in targets if target is not None)
         await self._keeper.flush()
@@ -138,10 +149,14 @@ class Registrar:
     def _name_taken(self, model: ModelName, contract: Contract, holder: Fingerprint) -> NameTaken:
         known = self._roll.contract(model, holder)
         status = self._roll.table.model(model)
-        found = () if known is None else differences(known.contract, contract)
         incumbents = () if status is None else status.instances
         return NameTaken(
             model,
-            [difference.message for difference in found],
+            () if known is None else self._objections(known.contract, contract),
             [f"{each.state} instance {each.entry.id} at {each.entry.url}" for each in incumbents],
         )
+
+    def _objections(self, known: Contract, contract: Contract) -> Sequence[str]:
+        if self._roll.lineage.mode == "strict":
+            return [difference.message for difference in differences(known, contract)]
+        return [f"{violation.message} ({violation.rule})" for violation in violations(known, contract)]

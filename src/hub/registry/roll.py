@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, final
 
 import structlog
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
-from hub.ports import KnownContract
+from hub.contract import Contract
+from hub.ports import HistoryEvent, InstanceEntry, KnownContract
+from hub.registry.holdings import Holdings
 from hub.registry.states import InstanceState, ModelStatus
-from hub.registry.table import Change, Table
-from hub.vocabulary import Fingerprint, InstanceId, ModelName
+from hub.registry.table import Change, Removal, Table
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
 
 _log = structlog.get_logger("hub.registry")
 
@@ -31,13 +34,18 @@ class Roll:
 
     Attributes:
         table: The state machine. Hand every change that it reports to `apply`.
-        departed: Instances that left the table and may still stand in the directory.
+        lineage: The contracts; the table asks the same one.
+        holdings: Whom this process pings, and what it has to report.
+        departed: Instances that logged out and may still stand in the directory, each with what the history is to say.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, clock: WallClock = wall_clock) -> None:
         self.table = table
-        self.departed: set[InstanceId] = set()
-        self._contracts: dict[tuple[ModelName, Fingerprint], KnownContract] = {}
+        self.holdings = Holdings()
+        self.lineage = table.lineage
+        self.departed: dict[InstanceId, HistoryEvent] = {}
+        self._clock = clock
+        self._removals: Counter[Removal] = Counter()
         self._epoch = secrets.token_hex(4)
         self._news = Event()
         self._departures = Event()
@@ -54,36 +62,69 @@ class Roll:
         """Who waits for news now."""
         return self._waiting
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """Logs changes of the table and wakes everybody who waits for news."""
+    @property
+    def removals(self) -> Mapping[Removal, int]:
+        """How many instances this process took off the lists, by reason."""
+        return self._removals
+
+    def apply(self, changes: Sequence[Change], *, adopted: bool = False) -> None:
+        """Logs changes of the table and wakes everybody who waits for news.
+
+        Args:
+            changes: What the table reported.
+            adopted: Whether another registry found them out. Our own are for the directory and its history as well.
+        """
         for change in changes:
+            if not adopted:
+                self._tell(change)
             entry = change.entry
-            if change.after is None:
-                self.depart(entry.id)
-            elif change.before is None:
-                self.departed.discard(entry.id)
             write = _log.info if change.after is InstanceState.LIVE else _log.warning
-            if change.before is None or change.reason == "logged out":
+            if change.before is None or change.removal is Removal.LOGOUT:
                 write = _log.info
             write(_WORDS[change.after], instance=entry.id, model=entry.model, url=entry.url, reason=change.reason)
         if changes:
             self._ring()
 
+    def _tell(self, change: Change) -> None:
+        entry = change.entry
+        event = HistoryEvent(
+            at=self._clock(),
+            instance=entry.id,
+            model=entry.model,
+            url=entry.url,
+            before=change.before,
+            after=change.after,
+            reason=change.reason,
+        )
+        if change.removal is not None:
+            self._removals[change.removal] += 1
+        if change.removal in (Removal.LOGOUT, Removal.REPLACED):  # whoever pings it
+            self.depart(entry.id, event)
+        else:
+            if change.before is None:
+                self.departed.pop(entry.id, None)
+            self.holdings.found(entry.id, event)
+
     def know(self, contracts: Iterable[KnownContract]) -> None:
         """Keeps contracts that the directory has accepted; the first word about one stands."""
         before = self.table.version
         for known in contracts:
-            self._contracts.setdefault((known.model, known.contract.fingerprint), known)
+            self.lineage.know(known)
             self.table.remember(known.model, known.contract.fingerprint)
         if self.table.version != before:
             self._ring()
 
     def contract(self, model: ModelName, fingerprint: Fingerprint) -> KnownContract | None:
-        return self._contracts.get((model, fingerprint))
+        return self.lineage.contract(model, fingerprint)
 
-    def depart(self, instance: InstanceId) -> None:
+    def beside(self, entry: InstanceEntry, contract: Contract) -> frozenset[Fingerprint]:
+        """The other contracts that instances of its model have now, and that may be up together with this one."""
+        return self.lineage.beside(entry.model, contract, self.table.others(entry))
+
+    def depart(self, instance: InstanceId, event: HistoryEvent) -> None:
         """Notes that the directory is to forget an instance."""
-        self.departed.add(instance)
+        self.holdings.lost(instance)
+        self.departed[instance] = event
         self._departures.set()
         self._departures = Event()
 
@@ -95,7 +136,10 @@ class Roll:
 
     def present(self, model: ModelStatus) -> KnownContract:
         """The contract of a model of the table; whoever puts one there makes its contract known first."""
-        return self._contracts[model.name, model.fingerprint]
+        known = self.lineage.contract(model.name, model.fingerprint)
+        if known is None:
+            raise AssertionError("a model that is listed without its contract")
+        return known
 
     async def newer_than(self, version: int) -> None:
         """Waits until the version of the table is another one than `version`, or the registry closes."""

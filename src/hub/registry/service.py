@@ -16,10 +16,12 @@ from hub.http.client import open_client
 from hub.http.serve import serve
 from hub.ports import Broker, Directory
 from hub.registry.addresses import InstanceNetworks
+from hub.registry.consumers import ConsumerCounts
 from hub.registry.depths import QueueDepths
 from hub.registry.figures import Figures
 from hub.registry.http.app import registry_app
 from hub.registry.keeper import DirectoryKeeper, directory_patience
+from hub.registry.lineage import Lineage
 from hub.registry.metrics import LiveCollector, PingCounts
 from hub.registry.pinger import CONCURRENT_PINGS, Pinger
 from hub.registry.probe import HttpProbe
@@ -29,6 +31,7 @@ from hub.registry.table import Table
 from hub.registry.totals import LoadTotals
 from hub.settings import RegistrySettings
 from hub.supervision import unwrapped
+from hub.vocabulary import new_registry_id
 
 FLUSH_GRACE: Final = 2.0
 """Seconds that the end waits for the directory to take the last logouts; pings find out about them otherwise."""
@@ -62,25 +65,33 @@ async def run_registry(
     collectors = CollectorRegistry()
     pings = PingCounts()
     totals = LoadTotals()
-    roll = Roll(Table(misses=settings.ping_misses, on_load=totals.take))
+    roll = Roll(Table(misses=settings.ping_misses, lineage=Lineage(settings.contract_mode), on_load=totals.take))
     with unwrapped():
         async with open_client(token=settings.token, connections=CONCURRENT_PINGS) as http:
+            probe = HttpProbe(http, networks)
             pinger = Pinger(
                 roll,
-                HttpProbe(http, networks),
+                probe,
                 period=settings.ping_period,
                 timeout=settings.ping_timeout,
+                mine=roll.holdings,
+                misses=settings.ping_misses,
+                resubscribe=probe.resubscribe,
                 observe=pings,
             )
-            keeper = DirectoryKeeper(roll, directory, pinger, period=settings.ping_period)
+            keeper = DirectoryKeeper(roll, directory, pinger, period=settings.ping_period, registry=new_registry_id())
             registrar = Registrar(roll, directory, keeper, pinger, networks=networks)
-            depths = QueueDepths(roll, broker, period=settings.depth_period)
+            consumers = ConsumerCounts(roll)
+            depths = QueueDepths(roll, broker, period=settings.depth_period, on_look=consumers)
             figures = Figures(roll, depths, totals)
             collectors.register(LiveCollector(roll, depths, keeper, figures, pings))
             app = registry_app(
                 roll=roll,
                 registrar=registrar,
                 keeper=keeper,
+                pinger=pinger,
+                consumers=consumers,
+                history=directory.history,
                 depths=depths,
                 figures=figures,
                 collectors=collectors,
@@ -89,7 +100,7 @@ async def run_registry(
             with directory_patience():
                 roll.know(await directory.contracts())
             with move_on_after(settings.ping_period):
-                await keeper.reconcile()
+                await keeper.start()
             _log.info("pinged whom the directory remembers", instances=len(roll.table.instances()))
             try:
                 async with create_task_group() as tg:

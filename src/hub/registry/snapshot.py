@@ -12,6 +12,19 @@ from hub.vocabulary import Fingerprint, ModelName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """An accepted login.
+
+    Attributes:
+        state: What the ping that ended it has found.
+        accepts: Other contracts whose tasks the instance may be given; see `hub.registry.lineage.Lineage.accepts`.
+    """
+
+    state: InstanceState
+    accepts: frozenset[Fingerprint]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModel:
     """A model that has logged in at least once.
 

@@ -5,34 +5,63 @@
                 +------- miss -----+----------------+
     suspect --3rd miss in a row--> gone        any state --refused, logout--> gone
 
-Every model name has one contract at a time. Who may have it is decided elsewhere, atomically (`Directory.login`); a
-login that arrives here has been accepted, so it puts out whoever held the name with another contract.
+    live --two looks in a row, each newer than the last answer, at which the broker counts no consumer--> deaf
+    deaf for that reason --a look at which it counts one, or word from the instance that it consumes again--> live
+
+What another registry found out about the instances that it pings is adopted as it stands.
+
+Every model name has one contract at a time, or several that may be up together (`Lineage`). Who may have it is decided
+elsewhere, atomically (`Directory.login`); a login that arrives here has been accepted, so it puts out whoever held the
+name with a contract that may not be up together with its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final, final
 
 from hub.load import Load
-from hub.ports import InstanceEntry
+from hub.ports import InstanceEntry, Standing
+from hub.registry.lineage import Lineage
 from hub.registry.pings import Answered, Missed, PingResult, PingTarget, Refused
 from hub.registry.states import InstanceState, InstanceStatus, ModelStatus
-from hub.vocabulary import Fingerprint, InstanceId, ModelName
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, Signal
 
 DEFAULT_MISSES: Final = 3
 """Pings in a row without an answer after which an instance is removed."""
 
+LOOKS: Final = 2
+"""Looks in a row at which the broker counts no consumer before it is believed: a link that is entered again is between
+two consumers for a moment."""
+
+NO_CONSUMER: Final = "it says that it consumes, but the broker counts no consumer of its queue"
+
+
+class Removal(StrEnum):
+    """Why an instance is gone."""
+
+    REFUSED = "refused"
+    MISSED = "missed"
+    LOGOUT = "logout"
+    REPLACED = "replaced"
+    ELSEWHERE = "elsewhere"
+    """Another registry decided it, for one of the other reasons."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One instance went from one state to another. `before` is `None` for a new one, `after` for one that is gone."""
+    """One instance went from one state to another. `before` is `None` for a new one, `after` for one that is gone.
+
+    `removal` is `None` unless it is gone.
+    """
 
     entry: InstanceEntry
     before: InstanceState | None
     after: InstanceState | None
     reason: str
+    removal: Removal | None = None
 
 
 @final
@@ -44,19 +73,23 @@ class Table:
     Args:
         misses: Pings in a row without an answer after which an instance is removed.
         on_load: Told of each load that an instance has said, in the order in which they came.
+        lineage: Knows which contracts may be up together; by default none may.
     """
 
     def __init__(
         self,
         *,
         misses: int = DEFAULT_MISSES,
+        lineage: Lineage | None = None,
         on_load: Callable[[ModelName, InstanceId, Load], None] = lambda _model, _instance, _load: None,
     ) -> None:
         self._misses = misses
+        self.lineage: Final = lineage or Lineage()
         self._on_load = on_load
         self._statuses: dict[InstanceId, InstanceStatus] = {}
         self._serials: dict[InstanceId, int] = {}
         self._known: dict[ModelName, Fingerprint] = {}
+        self._looks: dict[InstanceId, int] = {}
         self._last_serial = 0
         self._version = 0
 
@@ -99,6 +132,14 @@ class Table:
         status = self._statuses.get(instance)
         return None if status is None else PingTarget(status.entry, self._serials[instance])
 
+    def others(self, entry: InstanceEntry) -> frozenset[Fingerprint]:
+        """The contracts of all other instances of a model."""
+        return frozenset(
+            status.entry.fingerprint
+            for status in self._statuses.values()
+            if status.entry.model == entry.model and status.entry.id != entry.id
+        )
+
     def remember(self, model: ModelName, fingerprint: Fingerprint) -> None:
         """Makes a model known that has no instance now. One that is known keeps its contract."""
         if model not in self._known:
@@ -113,18 +154,33 @@ class Table:
         current = self._statuses.get(entry.id)
         if current is not None and replace(entry, logged_in_at=current.entry.logged_in_at) == current.entry:
             return ()
-        changes = [
-            change
-            for status in list(self._statuses.values())
-            if status.entry.model == entry.model and status.entry.fingerprint != entry.fingerprint
-            if status.entry.id != entry.id
-            for change in self._remove(status, "its name went to a model with another contract")
-        ]
-        self._known[entry.model] = entry.fingerprint
-        self._last_serial += 1
-        self._serials[entry.id] = self._last_serial
+        changes = self._admit(entry)
         status = InstanceStatus(
             entry=entry, state=InstanceState.SUSPECT, reason="not pinged yet", misses=0, answered_at=None
+        )
+        changes += self._put(status)
+        return changes
+
+    def adopt(self, entry: InstanceEntry, standing: Standing | None) -> Sequence[Change]:
+        """Takes the word of the registry that pings an instance; `None` if it has said nothing yet."""
+        current = self._statuses.get(entry.id)
+        same = current is not None and replace(entry, logged_in_at=current.entry.logged_in_at) == current.entry
+        if standing is None:
+            return () if same else self.login(entry)
+        changes = [] if same else self._admit(entry)
+        kept, answered_at, load = entry, standing.answered_at, standing.load
+        if current is not None and same:
+            kept = current.entry
+            if (current.answered_at or 0.0) > (answered_at or 0.0):  # we heard from it later than they
+                answered_at, load = current.answered_at, current.load
+        status = InstanceStatus(
+            entry=kept,
+            state=standing.state,
+            reason=standing.reason,
+            misses=standing.misses,
+            answered_at=answered_at,
+            load=load or (None if current is None else current.load),
+            deaf_by=standing.deaf_by,
         )
         changes += self._put(status)
         return changes
@@ -137,13 +193,51 @@ class Table:
         self._last_serial += 1
         self._serials[instance] = self._last_serial
         return self._put(
-            replace(status, state=InstanceState.DEAF, reason="it says so itself", misses=0, answered_at=now)
+            replace(
+                status,
+                state=InstanceState.DEAF,
+                reason="it says so itself",
+                misses=0,
+                answered_at=now,
+                deaf_by=Signal.PING,
+            )
         )
 
     def logout(self, instance: InstanceId) -> Sequence[Change]:
         """Takes out an instance at its own request."""
         status = self._statuses.get(instance)
-        return () if status is None else self._remove(status, "logged out")
+        return () if status is None else self._remove(status, "logged out", Removal.LOGOUT)
+
+    def removed_elsewhere(self, instance: InstanceId) -> Sequence[Change]:
+        """Takes out an instance that another registry has taken out; the history says why."""
+        status = self._statuses.get(instance)
+        return () if status is None else self._remove(status, "another registry removed it", Removal.ELSEWHERE)
+
+    def looked(
+        self, consumers: Mapping[ModelName, int], *, began: float, among: Container[InstanceId]
+    ) -> Sequence[Change]:
+        """Takes in a look at the queues.
+
+        Args:
+            consumers: What the broker counts, by model; who is missing was not looked at.
+            began: When the look began, in Unix seconds. It says nothing about who has answered later than that.
+            among: Whom it is ours to judge.
+        """
+        changes: list[Change] = []
+        for key, status in list(self._statuses.items()):
+            count = consumers.get(status.entry.model)
+            if count is None or key not in among:
+                continue
+            if count > 0:
+                self._looks.pop(key, None)
+                if status.deaf_by is Signal.BROKER:
+                    changes += self._put(replace(status, state=InstanceState.LIVE, reason="", deaf_by=None))
+            elif status.state is InstanceState.LIVE and (status.answered_at or began) < began:
+                self._looks[key] = self._looks.get(key, 0) + 1
+                if self._looks[key] >= LOOKS:
+                    deaf = replace(status, state=InstanceState.DEAF, reason=NO_CONSUMER, deaf_by=Signal.BROKER)
+                    changes += self._put(deaf)
+        return changes
 
     def pinged(self, target: PingTarget, result: PingResult, *, now: float, scheduled: bool = True) -> Sequence[Change]:
         """Takes in what a ping came to.
@@ -159,20 +253,49 @@ class Table:
         if status is None or self._serials[target.entry.id] != target.serial:
             return ()
         match result:
-            case Answered(consuming=consuming, reason=reason, load=load):
-                state = InstanceState.LIVE if consuming else InstanceState.DEAF
-                load = load or status.load
-                return self._put(replace(status, state=state, reason=reason, misses=0, answered_at=now, load=load))
+            case Answered():
+                return self._put(_answered(status, result, now))
             case Missed(reason=reason) if not scheduled:
                 return self._put(replace(status, reason=reason)) if status.state is InstanceState.SUSPECT else ()
             case Missed(reason=reason) if status.misses + 1 < self._misses:
-                return self._put(replace(status, state=InstanceState.SUSPECT, reason=reason, misses=status.misses + 1))
-            case Missed(reason=reason) | Refused(reason=reason):
-                return self._remove(status, reason)
+                misses = status.misses + 1
+                suspect = replace(status, state=InstanceState.SUSPECT, reason=reason, misses=misses, deaf_by=None)
+                return self._put(suspect)
+            case Missed(reason=reason):
+                return self._remove(status, reason, Removal.MISSED)
+            case Refused(reason=reason):
+                return self._remove(status, reason, Removal.REFUSED)
+
+    def _admit(self, entry: InstanceEntry) -> list[Change]:
+        """Gives an instance the name of its model, and puts out who held it with a contract that is not beside its own."""
+        known = self.lineage.contract(entry.model, entry.fingerprint)
+        together = {entry.fingerprint}
+        if known is not None:
+            together |= self.lineage.beside(entry.model, known.contract, self.others(entry))
+        changes = [
+            change
+            for status in list(self._statuses.values())
+            if status.entry.model == entry.model and status.entry.fingerprint not in together
+            if status.entry.id != entry.id
+            for change in self._remove(status, "its name went to a model with another contract", Removal.REPLACED)
+        ]
+        self._serve(entry.model, self.others(entry) | {entry.fingerprint})
+        self._last_serial += 1
+        self._serials[entry.id] = self._last_serial
+        return changes
+
+    def _serve(self, model: ModelName, fingerprints: Collection[Fingerprint]) -> None:
+        """Settles which contract a model has whose instances have these. When nobody is left it keeps its last one."""
+        served = self.lineage.served(model, fingerprints) if fingerprints else None
+        if served is not None and self._known.get(model) != served:
+            self._known[model] = served
+            self._version += 1
 
     def _put(self, status: InstanceStatus) -> Sequence[Change]:
         before = self._statuses.get(status.entry.id)
         self._statuses[status.entry.id] = status
+        if status.state is not InstanceState.LIVE:
+            self._looks.pop(status.entry.id, None)
         if status.load is not None and (before is None or status.load is not before.load):
             self._on_load(status.entry.model, status.entry.id, status.load)
         if before is not None and (before.entry, before.state, before.reason) == (
@@ -184,8 +307,19 @@ class Table:
         self._version += 1
         return (Change(status.entry, None if before is None else before.state, status.state, status.reason),)
 
-    def _remove(self, status: InstanceStatus, reason: str) -> Sequence[Change]:
+    def _remove(self, status: InstanceStatus, reason: str, removal: Removal) -> Sequence[Change]:
         del self._statuses[status.entry.id]
         del self._serials[status.entry.id]
+        self._looks.pop(status.entry.id, None)
+        self._serve(status.entry.model, self.others(status.entry))
         self._version += 1
-        return (Change(status.entry, status.state, None, reason),)
+        return (Change(status.entry, status.state, None, reason, removal),)
+
+
+def _answered(status: InstanceStatus, answer: Answered, now: float) -> InstanceStatus:
+    status = replace(status, misses=0, answered_at=now, load=answer.load or status.load)
+    if answer.consuming:
+        if status.deaf_by is Signal.BROKER:
+            return status  # what it says was not in doubt
+        return replace(status, state=InstanceState.LIVE, reason="", deaf_by=None)
+    return replace(status, state=InstanceState.DEAF, reason=answer.reason, deaf_by=answer.signal)

@@ -12,10 +12,20 @@ from prometheus_client import CollectorRegistry
 
 from hub.http.guard import require_credential
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
+from hub.registry.consumers import ConsumerCounts
 from hub.registry.depths import QueueDepths
 from hub.registry.figures import Figures
-from hub.registry.http import figures as figures_routes, instances, models, operations, schemas
+from hub.registry.http import (
+    figures as figures_routes,
+    history as history_route,
+    instances,
+    models,
+    operations,
+    schemas,
+)
+from hub.registry.http.history import ReadHistory
 from hub.registry.keeper import DirectoryKeeper
+from hub.registry.pinger import Pinger
 from hub.registry.registrar import Registrar
 from hub.registry.roll import Roll
 from hub.web.routes import WEB_ROUTES
@@ -29,6 +39,9 @@ def registry_app(
     roll: Roll,
     registrar: Registrar,
     keeper: DirectoryKeeper,
+    pinger: Pinger,
+    consumers: ConsumerCounts,
+    history: ReadHistory,
     depths: QueueDepths,
     figures: Figures,
     collectors: CollectorRegistry,
@@ -44,8 +57,12 @@ def registry_app(
             instances.list_instances,
             models.list_models,
             models.show_model,
+            history_route.show_history,
             figures_routes.show_figures,
+            schemas.list_schemas,
             schemas.show_schema,
+            schemas.schema_history,
+            schemas.diff_schemas,
             schemas.check_schema,
             operations.targets,
             operations.metrics,
@@ -57,6 +74,9 @@ def registry_app(
             "roll": _provide(roll),
             "registrar": _provide(registrar),
             "keeper": _provide(keeper),
+            "pinger": _provide(pinger),
+            "consumers": _provide(consumers),
+            "history": _provide(history),
             "depths": _provide(depths),
             "figures": _provide(figures),
             "collectors": _provide(collectors),

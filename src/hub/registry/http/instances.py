@@ -8,9 +8,10 @@ from uuid import UUID
 from litestar import Request, Response, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
+from msgspec.structs import replace
 
 from hub.contract import Contract
-from hub.registry.bodies import MAX_EXAMPLE, InstanceBody, InstancesBody, LoginBody
+from hub.registry.bodies import MAX_EXAMPLE, InstanceBody, InstancesBody, LoginBody, LoginReply
 from hub.registry.errors import InvalidLogin
 from hub.registry.http.documented import NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
@@ -23,18 +24,20 @@ from hub.vocabulary import InstanceId, model_name
     "/v1/instances/{instance_id:str}",
     summary="Log an instance in",
     responses={
-        200: reply(InstanceBody, "It was listed with the same facts already."),
-        201: reply(InstanceBody, "It is listed now."),
+        200: reply(LoginReply, "It was listed with the same facts already."),
+        201: reply(LoginReply, "It is listed now."),
     },
     tags=["instances"],
 )
 async def login(
     instance_id: FromPath[str], data: JSONBody[LoginBody], registrar: NamedDependency[Registrar]
-) -> Response[InstanceBody]:
+) -> Response[LoginReply]:
     """The registry pings the instance before it answers, so `/ping` must be served at `url` by then.
 
     The call is idempotent; an instance that has not been pinged for three periods calls again. 409 when live instances
-    hold the name of the model with another contract: the reply names each difference and those instances.
+    hold the name of the model with another contract: the reply names each difference and those instances. In compatible
+    mode a contract that breaks none of theirs is let in beside them; `accepts` names the other contracts whose tasks the
+    instance may be given.
     """
     instance = parse_instance_id(instance_id)
     if instance is None:
@@ -50,7 +53,8 @@ async def login(
         terms=data.terms,
         consuming=data.consuming,
     )
-    return Response(InstanceBody.of(outcome.status), status_code=201 if outcome.created else 200)
+    body = replace(LoginReply.of(outcome.status), accepts=tuple(outcome.accepts))
+    return Response(body, status_code=201 if outcome.created else 200)
 
 
 @delete("/v1/instances/{instance_id:str}", summary="Log an instance out", status_code=204, tags=["instances"])

@@ -11,6 +11,7 @@ from litestar.params import FromPath, QueryParameter
 from hub.errors import UnknownModel
 from hub.ports import Terms
 from hub.registry.bodies import InstanceBody, ModelBody, ModelsBody
+from hub.registry.consumers import ConsumerCounts
 from hub.registry.figures import Figures
 from hub.registry.http.documented import NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
@@ -29,6 +30,7 @@ async def list_models(
     request: Request[Any, Any, Any],
     roll: NamedDependency[Roll],
     figures: NamedDependency[Figures],
+    consumers: NamedDependency[ConsumerCounts],
     *,
     known: Annotated[bool, QueryParameter(description="Also those that have no live instance now.")] = False,
 ) -> Response[bytes]:
@@ -37,7 +39,9 @@ async def list_models(
         request,
         roll,
         lambda: ModelsBody(
-            models=tuple(_body(model, roll, figures) for model in roll.table.models() if known or model.active)
+            models=tuple(
+                _body(model, roll, figures, consumers) for model in roll.table.models() if known or model.active
+            )
         ),
     )
 
@@ -53,6 +57,7 @@ async def show_model(
     model: FromPath[str],
     roll: NamedDependency[Roll],
     figures: NamedDependency[Figures],
+    consumers: NamedDependency[ConsumerCounts],
 ) -> Response[bytes]:
     """One model with its instances, whether it is active or not. Can be watched like the list."""
 
@@ -60,12 +65,12 @@ async def show_model(
         status = roll.table.model(ModelName(model))
         if status is None:
             raise UnknownModel(model)
-        return _body(status, roll, figures)
+        return _body(status, roll, figures, consumers)
 
     return await watched(request, roll, content)
 
 
-def _body(status: ModelStatus, roll: Roll, figures: Figures) -> ModelBody:
+def _body(status: ModelStatus, roll: Roll, figures: Figures, consumers: ConsumerCounts) -> ModelBody:
     newest_first = [instance.entry for instance in reversed(status.instances)]
     contract = roll.present(status).contract
     return ModelBody(
@@ -74,8 +79,11 @@ def _body(status: ModelStatus, roll: Roll, figures: Figures) -> ModelBody:
         fingerprint=status.fingerprint,
         request=contract.request,
         response=contract.response,
-        example=next((entry.example for entry in newest_first if entry.example), ""),
+        example=next(
+            (entry.example for entry in newest_first if entry.example and entry.fingerprint == status.fingerprint), ""
+        ),
         terms=newest_first[0].terms if newest_first else Terms(),
         instances=tuple(InstanceBody.of(instance) for instance in status.instances),
         queue=figures.queue(status),
+        missing_consumers=consumers.missing(status.name),
     )

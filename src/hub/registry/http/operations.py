@@ -18,10 +18,16 @@ from hub.http.headers import etag_matches
 from hub.registry.bodies import HealthBody, TargetGroup
 from hub.registry.depths import QueueDepths
 from hub.registry.keeper import DirectoryKeeper
+from hub.registry.pinger import Pinger
 from hub.registry.roll import Roll
 from hub.web.pages import swagger_page
 
 TITLE: Final = "hub registry"
+
+DOUBT: Final = (
+    "most instances fell silent at once, so this registry may have lost its own network: it takes nobody off the lists "
+    "for silence until that has lasted for a few rounds of pings"
+)
 
 
 @get("/metrics", summary="Figures for Prometheus", media_type="text/plain", tags=["operations"])
@@ -60,14 +66,25 @@ async def live() -> HealthBody:
 
 
 @get("/health/ready", summary="Whether the lists are complete", tags=["operations"])
-async def ready(keeper: NamedDependency[DirectoryKeeper], depths: NamedDependency[QueueDepths]) -> HealthBody:
+async def ready(
+    keeper: NamedDependency[DirectoryKeeper],
+    depths: NamedDependency[QueueDepths],
+    pinger: NamedDependency[Pinger],
+) -> HealthBody:
     """The registry listens once it has pinged everybody whom it remembered, so an answer means that lists can be read.
 
     `degraded` says that a server behind it is out of reach: without the directory nobody can log in, without the
-    broker the depths of queues are unknown.
+    broker the depths of queues are unknown. Or that most instances fell silent at once, so that the registry takes its
+    own network for lost, and believes no silence for a few rounds.
     """
     lost = [name for name, linked in (("directory", keeper.linked), ("broker", depths.linked)) if not linked]
-    return HealthBody(status="degraded" if lost else "ok", out_of_reach=tuple(lost))
+    if pinger.doubt.holds:
+        lost.append("instances")
+    return HealthBody(
+        status="degraded" if lost else "ok",
+        out_of_reach=tuple(lost),
+        reason=DOUBT if pinger.doubt.holds else "",
+    )
 
 
 @get("/openapi.json", include_in_schema=False)

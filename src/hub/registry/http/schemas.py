@@ -1,7 +1,9 @@
-"""What models take and give back, for programs that cannot ask an instance."""
+"""What models take and give back, and took and gave back before, for programs that cannot ask an instance."""
 
 from __future__ import annotations
 
+from collections import Counter
+from hashlib import sha256
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,19 +13,51 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from hub.contract import Contract, differences
+from hub.contract import Contract
+from hub.contract.comparison import compared
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
 from hub.ports import KnownContract
-from hub.registry.bodies import CONTRACT, DESCRIPTORS, PROTOBUF, CheckBody, CheckReply, SchemaBody
+from hub.registry.bodies import CONTRACT, DESCRIPTORS, PROTOBUF
+from hub.registry.errors import SHORTEST_FINGERPRINT, UnknownContract
 from hub.registry.http.documented import reply
 from hub.registry.roll import Roll
+from hub.registry.schema_bodies import (
+    CheckBody,
+    CheckReply,
+    ContractBody,
+    DifferenceBody,
+    SchemaBody,
+    SchemaDiffBody,
+    SchemaHistoryBody,
+    SchemasBody,
+    SchemaSummary,
+)
+from hub.registry.states import ModelStatus
 from hub.vocabulary import Fingerprint, ModelName
 
 _CONTRACT_PARAMETER: Final = CONTRACT.rpartition(" ")[2]
 
 _SUFFIXES: Final = {MediaType.JSON: "", DESCRIPTORS: ".binary", CONTRACT: ".contract"}
 """What tells the ETags of the forms of one contract apart."""
+
+_UNCHANGED: Final = reply(None, "It is what `If-None-Match` names.")
+
+_BEGINNING: Final = f"or its first {SHORTEST_FINGERPRINT} digits or more"
+
+
+@get(
+    "/v1/schemas",
+    summary="List the contracts of all models",
+    responses={200: reply(SchemasBody, "Models by name."), 304: _UNCHANGED},
+    tags=["schemas"],
+)
+async def list_schemas(request: Request[Any, Any, Any], roll: NamedDependency[Roll]) -> Response[bytes]:
+    """Every model that has ever logged in, with its present contract, and how many it has had. Contracts are kept for good."""
+    return _tagged(
+        request,
+        SchemasBody(mode=roll.lineage.mode, schemas=tuple(_summary(model, roll) for model in roll.table.models())),
+    )
 
 
 @get(
@@ -33,7 +67,8 @@ _SUFFIXES: Final = {MediaType.JSON: "", DESCRIPTORS: ".binary", CONTRACT: ".cont
         200: reply(
             SchemaBody,
             f"Or, by `Accept: {PROTOBUF}`, a binary FileDescriptorSet, and by `Accept: {CONTRACT}` a hub.v1.Contract.",
-        )
+        ),
+        304: _UNCHANGED,
     },
     tags=["schemas"],
 )
@@ -42,7 +77,8 @@ async def show_schema(
     model: FromPath[str],
     roll: NamedDependency[Roll],
     fingerprint: Annotated[
-        str | None, QueryParameter(description="An earlier contract of the model; without it, the present one.")
+        str | None,
+        QueryParameter(description=f"An earlier contract of the model, {_BEGINNING}; without it, the present one."),
     ] = None,
 ) -> Response[bytes]:
     """The `FileDescriptorSet` of its request and response message and all that they refer to."""
@@ -72,20 +108,95 @@ async def show_schema(
     return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=headers)
 
 
+@get(
+    "/v1/schemas/{model:str}/history",
+    summary="List all contracts that a model has had",
+    responses={200: reply(SchemaHistoryBody, "Contracts, oldest first."), 304: _UNCHANGED},
+    tags=["schemas"],
+)
+async def schema_history(
+    request: Request[Any, Any, Any], model: FromPath[str], roll: NamedDependency[Roll]
+) -> Response[bytes]:
+    """Every contract that was ever accepted: when, from which instance, and how many instances have it now."""
+    status = _status(roll, model)
+    counts = Counter(instance.entry.fingerprint for instance in status.instances)
+    contracts = tuple(
+        ContractBody.of(
+            known,
+            present=known.contract.fingerprint == status.fingerprint,
+            instances=counts[known.contract.fingerprint],
+        )
+        for known in roll.lineage.contracts(status.name)
+    )
+    return _tagged(request, SchemaHistoryBody(model=status.name, contracts=contracts))
+
+
+@get(
+    "/v1/schemas/{model:str}/diff",
+    summary="Compare two contracts of a model",
+    responses={200: reply(SchemaDiffBody, "The differences, those that break first."), 304: _UNCHANGED},
+    tags=["schemas"],
+)
+async def diff_schemas(
+    request: Request[Any, Any, Any],
+    model: FromPath[str],
+    roll: NamedDependency[Roll],
+    before: Annotated[
+        str | None,
+        QueryParameter(
+            name="from", description=f"A contract of the model, {_BEGINNING}; without it, the one accepted before `to`."
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        QueryParameter(description=f"A contract of the model, {_BEGINNING}; without it, the present one."),
+    ] = None,
+) -> Response[bytes]:
+    """What the later contract does otherwise than the earlier one, with the rule of Buf (WIRE_JSON) that it breaks."""
+    later = _known(roll, model, to)
+    earlier = _known(roll, model, before) if before else _predecessor(roll, later)
+    found = compared(earlier.contract, later.contract)
+    return _tagged(
+        request,
+        SchemaDiffBody(
+            model=later.model,
+            from_=earlier.contract.fingerprint,
+            to=later.contract.fingerprint,
+            breaks=any(finding.breaks for finding in found),
+            differences=tuple(DifferenceBody.of(finding) for finding in found),
+        ),
+    )
+
+
 @post("/v1/schemas/{model:str}/check", summary="Check a contract against a model's", status_code=200, tags=["schemas"])
 async def check_schema(model: FromPath[str], data: JSONBody[CheckBody], roll: NamedDependency[Roll]) -> CheckReply:
     """Whether an instance with this contract could log in while the present instances of the model are up.
 
-    For a build pipeline: it finds a changed message before a deployment does.
+    For a build pipeline: it finds a changed message before a deployment does. When the model has no instance, its last
+    contract stands for them.
     """
-    known = _known(roll, model, None)
+    status = _status(roll, model)
+    known = roll.present(status)
     contract = Contract.decode(data.contract)
+    found = compared(known.contract, contract)
+    up = {instance.entry.fingerprint for instance in status.instances} or {status.fingerprint}
     return CheckReply(
-        compatible=contract.fingerprint == known.contract.fingerprint,
+        mode=roll.lineage.mode,
+        could_log_in=up <= {contract.fingerprint} | roll.lineage.beside(status.name, contract, up),
+        compatible=not any(finding.breaks for finding in found),
         fingerprint=contract.fingerprint,
         known_fingerprint=known.contract.fingerprint,
-        differences=tuple(differences(known.contract, contract)),
+        differences=tuple(DifferenceBody.of(finding) for finding in found),
     )
+
+
+def _tagged(request: Request[Any, Any, Any], body: msgspec.Struct) -> Response[bytes]:
+    """A JSON reply with a validator of its content."""
+    content = msgspec.json.encode(body)
+    headers = {"ETag": f'"{sha256(content).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
+    if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(b"", status_code=304, headers=headers)
+    return Response(content, media_type=MediaType.JSON, headers=headers)
 
 
 def _form(accept: str) -> str:
@@ -95,11 +206,43 @@ def _form(accept: str) -> str:
     return CONTRACT if _CONTRACT_PARAMETER in accept else DESCRIPTORS
 
 
-def _known(roll: Roll, model: str, fingerprint: str | None) -> KnownContract:
+def _summary(status: ModelStatus, roll: Roll) -> SchemaSummary:
+    known = roll.present(status)
+    return SchemaSummary(
+        model=status.name,
+        active=status.active,
+        fingerprint=known.contract.fingerprint,
+        request=known.contract.request,
+        response=known.contract.response,
+        first_seen_at=known.first_seen_at,
+        first_seen_from=known.first_seen_from,
+        contracts=len(roll.lineage.contracts(status.name)),
+    )
+
+
+def _status(roll: Roll, model: str) -> ModelStatus:
     status = roll.table.model(ModelName(model))
     if status is None:
         raise UnknownModel(model)
-    known = roll.contract(status.name, Fingerprint(fingerprint) if fingerprint else status.fingerprint)
-    if known is None:
-        raise UnknownModel(f"{model} with fingerprint {fingerprint}")
-    return known
+    return status
+
+
+def _known(roll: Roll, model: str, fingerprint: str | None) -> KnownContract:
+    """A contract by its fingerprint, or the beginning of one; the present one without."""
+    status = _status(roll, model)
+    if not fingerprint:
+        return roll.present(status)
+    exact = roll.contract(status.name, Fingerprint(fingerprint))
+    if exact is not None:
+        return exact
+    contracts = roll.lineage.contracts(status.name)
+    matching = [known for known in contracts if known.contract.fingerprint.startswith(fingerprint)]
+    if len(matching) != 1 or len(fingerprint) < SHORTEST_FINGERPRINT:
+        raise UnknownContract(model, fingerprint, [known.contract.fingerprint for known in contracts])
+    return matching[0]
+
+
+def _predecessor(roll: Roll, later: KnownContract) -> KnownContract:
+    """The contract that was accepted before this one; the first one is its own."""
+    contracts = roll.lineage.contracts(later.model)
+    return contracts[max(0, contracts.index(later) - 1)]
