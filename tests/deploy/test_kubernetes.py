@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def test_each_overlay_makes_a_whole_hub(folder: Path) -> None:
     assert hub < kinds["production"]
     assert {("StatefulSet", "rabbitmq"), ("StatefulSet", "redis")} < kinds["trial"]
     assert {("ScaledObject", "digits"), ("PodMonitor", "hub")} < kinds["production"]
+
+
+def test_overlays_run_the_present_version(folder: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    images = {
+        pod.container["image"] for overlay in OVERLAYS for pod in those.ours(build(folder / "overlays" / overlay))
+    }
+
+    assert images == {f"hub:{version}"}
 
 
 def test_no_secret_is_committed() -> None:
