@@ -63,6 +63,8 @@ REGISTRY: Final = (
            ("sum by (reason) (rate(hub_registry_ping_failures_total[1m]))", "{{reason}}")),
     _chart("removals", "Instances removed", "By reason; logout is the orderly one.", "per second",
            ("sum by (reason) (rate(hub_registry_removals_total[1m]))", "{{reason}}")),
+    _chart("resubscribes", "Deaf instances asked to subscribe again", "By model.", "per second",
+           ("sum by (model) (rate(hub_registry_resubscribes_total[1m]))", "{{model}}")),
     _chart("leases", "Instances pinged, by registry", "Each instance is pinged by one registry.", "count",
            ("sum by (instance) (hub_registry_leases)", "{{instance}}")),
     _chart("linked", "Registry's links, and its doubt", "Links are 1 while their server answers; doubt is 1 while so "
