@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -126,6 +127,14 @@ def open_browser(
             yield browser
         finally:
             context.close()
+
+
+def until(page: Page, expression: str, seconds: float = 60) -> None:
+    """Waits until an expression of the page is true. Playwright's own wait needs `eval`, which our policy forbids."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {expression}"
+        page.wait_for_timeout(50)
 
 
 @pytest.fixture

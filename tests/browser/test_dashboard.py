@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from hub.vocabulary import new_task_id
-from tests.browser.conftest import EXAMPLES, Addresses, Browser, running_hub
+from tests.browser.conftest import EXAMPLES, Addresses, Browser, running_hub, until
 from tests.support.server import free_port
 
 PATIENCE = 30_000
@@ -79,14 +79,14 @@ def test_everything_can_be_done_by_keyboard_alone(hub_up: Addresses, browser: Br
 
     # A chart says what it shows, and the arrow keys go back in time.
     expect(focused(page)).to_have_attribute("aria-label", re.compile(r"Tasks waiting.*Digits \d+, ModelA \d+\."))
-    page.wait_for_function("hubCharts.queue.times.length > 3")
+    until(page, "hubCharts.queue.times.length > 3")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("hubCharts.queue.cursor === hubCharts.queue.times.length - 3 || hubCharts.queue.cursor > 0")
+    until(page, "hubCharts.queue.cursor !== null && hubCharts.queue.cursor < hubCharts.queue.times.length - 1")
     page.keyboard.press("Home")
-    page.wait_for_function("hubCharts.queue.cursor === 0")
+    until(page, "hubCharts.queue.cursor === 0")
     page.keyboard.press("Escape")
-    page.wait_for_function("hubCharts.queue.cursor === null")
+    until(page, "hubCharts.queue.cursor === null")
 
     # Its query opens and closes.
     page.keyboard.press("Tab")

@@ -28,7 +28,7 @@ from hub.gateway.observer import Observer
 from hub.gateway.overview import Overview
 from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls
-from hub.ports import Broker, Consumer, ResultStore, Terms
+from hub.ports import Broker, Consumer, HistoryEvent, ResultStore, Terms
 from hub.registry.bodies import FiguresBody, InstanceBody
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.states import InstanceState
@@ -99,7 +99,14 @@ class FakeRegistry:
 
     listed: Sequence[InstanceBody] = ()
     told: FiguresBody | None = None
+    events: Sequence[HistoryEvent] = ()
     error: Exception | None = None
+
+    async def history(self, *, model: ModelName | None = None, limit: int = 100) -> Sequence[HistoryEvent]:
+        await checkpoint()
+        if self.error is not None:
+            raise self.error
+        return [event for event in self.events if model in {None, event.model}][:limit]
 
     async def figures(self) -> FiguresBody:
         await checkpoint()

@@ -86,6 +86,7 @@ def gateway_app(
             http_models.show_overview,
             http_models.watch_overview,
             http_models.list_instances,
+            http_models.list_events,
             http_submit.call_model,
             http_submit.submit_task,
             http_batches.submit_batch,

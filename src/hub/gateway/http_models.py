@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Annotated
 
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 
-from hub.gateway.bodies import InstancesView, InstanceView, ServedModelBody, ServedModelsBody, moment
+from hub.gateway.bodies import (
+    EventsView,
+    EventView,
+    InstancesView,
+    InstanceView,
+    ServedModelBody,
+    ServedModelsBody,
+    moment,
+)
 from hub.gateway.catalog import Catalog, ServedModel
+from hub.gateway.errors import BadParameter
 from hub.gateway.live_reply import LiveReply
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.negotiation import HttpRequest
@@ -19,8 +29,9 @@ from hub.gateway.overview_events import OverviewEvents
 from hub.gateway.registry_reads import RegistryReads, patience
 from hub.gateway.replies import NO_STORE, conditional_reply, json_reply
 from hub.gateway.sse import EVENT_STREAM
+from hub.ports import HISTORY_LENGTH, HistoryEvent
 from hub.registry.bodies import InstanceBody
-from hub.vocabulary import wall_clock
+from hub.vocabulary import model_name, wall_clock
 
 
 @get("/v1/models")
@@ -55,6 +66,31 @@ async def list_instances(registry: NamedDependency[RegistryReads]) -> Response[b
         listed = await registry.instances()
     body = InstancesView(at=moment(wall_clock()), instances=tuple(map(_instance, listed)))
     return json_reply(body, headers=NO_STORE)
+
+
+@get("/v1/history")
+async def list_events(
+    registry: NamedDependency[RegistryReads],
+    model: Annotated[str | None, QueryParameter()] = None,
+    limit: Annotated[int, QueryParameter()] = 100,
+) -> Response[bytes]:
+    if not 1 <= limit <= HISTORY_LENGTH:
+        raise BadParameter(f"limit is {limit}; it must be from 1 to {HISTORY_LENGTH}")
+    with patience():
+        events = await registry.history(model=None if model is None else model_name(model), limit=limit)
+    return json_reply(EventsView(events=tuple(map(_event, events))), headers=NO_STORE)
+
+
+def _event(event: HistoryEvent) -> EventView:
+    return EventView(
+        at=moment(event.at),
+        instance=event.instance,
+        model=event.model,
+        url=event.url,
+        before=event.before,
+        after=event.after,
+        reason=event.reason,
+    )
 
 
 def _instance(instance: InstanceBody) -> InstanceView:

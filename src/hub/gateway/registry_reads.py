@@ -9,7 +9,9 @@ from typing import Final, Protocol, runtime_checkable
 from anyio import fail_after
 
 from hub.errors import LinkLost
+from hub.ports import HistoryEvent
 from hub.registry.bodies import FiguresBody, InstanceBody
+from hub.vocabulary import ModelName
 
 PATIENCE: Final = 3.0
 """Seconds that the registry has to answer: somebody sits in front of the page."""
@@ -22,6 +24,8 @@ class RegistryReads(Protocol):
     async def figures(self) -> FiguresBody: ...
 
     async def instances(self) -> Sequence[InstanceBody]: ...
+
+    async def history(self, *, model: ModelName | None = None, limit: int = 100) -> Sequence[HistoryEvent]: ...
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 // Which colour and which dashes a model has: the same in every chart and on every page, and after a reload.
 
 export const COLOURS = 8;
-export const DASHES = [[], [12, 4], [6, 3], [16, 3, 3, 3], [3, 2]];
+export const DASHES = [[], [12, 4], [5, 2], [16, 3, 3, 3], [2, 2], [22, 5], [9, 3, 2, 3, 2, 3], [2, 5]];
 
 const taken = new Map(); // slot -> name
 const slots = new Map(); // name -> slot
@@ -30,7 +30,7 @@ export function look(name) {
   if (!slots.has(name)) assign([name]);
   const slot = slots.get(name);
   const round = Math.floor(slot / COLOURS);
-  return { colour: (slot % COLOURS) + 1, dash: DASHES[((slot % COLOURS) + round * 2) % DASHES.length] };
+  return { colour: (slot % COLOURS) + 1, dash: DASHES[(slot + round) % DASHES.length] };
 }
 
 /** The colour as the browser paints it now, in light or in dark. */
