@@ -15,9 +15,11 @@ from hub.http.exposition import counter, gauge, histogram
 from hub.registry.depths import QueueDepths
 from hub.registry.figures import Figures
 from hub.registry.keeper import DirectoryKeeper
+from hub.registry.pinger import Pinger
 from hub.registry.pings import Answered, PingResult, Refused
 from hub.registry.roll import Roll
 from hub.registry.states import InstanceState
+from hub.registry.table import Removal
 
 PING_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds: from a process on this machine to one that is just within the timeout."""
@@ -48,11 +50,19 @@ class LiveCollector(Collector):
     """Yields what is so now, from memory: a series ends with what it tells of, and a scrape waits for nobody."""
 
     def __init__(
-        self, roll: Roll, depths: QueueDepths, keeper: DirectoryKeeper, figures: Figures, pings: PingCounts
+        self,
+        roll: Roll,
+        *,
+        depths: QueueDepths,
+        keeper: DirectoryKeeper,
+        pinger: Pinger,
+        figures: Figures,
+        pings: PingCounts,
     ) -> None:
         self._roll = roll
         self._depths = depths
         self._keeper = keeper
+        self._pinger = pinger
         self._figures = figures
         self._pings = pings
 
@@ -61,6 +71,7 @@ class LiveCollector(Collector):
         yield from self._models()
         yield from self._queues()
         yield from self._itself()
+        yield from self._judgement()
 
     def _models(self) -> Iterable[Metric]:
         models = self._roll.table.models()
@@ -139,4 +150,25 @@ class LiveCollector(Collector):
             "Whether a server behind the registry answered last time.",
             ["server"],
             [(["directory"], self._keeper.linked), (["broker"], self._depths.linked)],
+        )
+
+    def _judgement(self) -> Iterable[Metric]:
+        yield gauge("hub_registry_leases", "Instances that this registry pings.", [], [([], self._keeper.leases)])
+        yield gauge(
+            "hub_registry_doubts",
+            "1 while most instances are silent at once, so that the registry takes its own network for lost.",
+            [],
+            [([], self._pinger.doubt.holds)],
+        )
+        yield counter(
+            "hub_registry_resubscribes",
+            "Deaf instances asked to subscribe to their queue again.",
+            ["model"],
+            [([model.name], self._pinger.resubscribes.get(model.name, 0)) for model in self._roll.table.models()],
+        )
+        yield counter(
+            "hub_registry_removals",
+            "Instances that this registry took off the lists, by reason.",
+            ["reason"],
+            [([reason], self._roll.removals.get(reason, 0)) for reason in Removal if reason is not Removal.ELSEWHERE],
         )

@@ -84,7 +84,9 @@ async def run_registry(
             consumers = ConsumerCounts(roll)
             depths = QueueDepths(roll, broker, period=settings.depth_period, on_look=consumers)
             figures = Figures(roll, depths, totals)
-            collectors.register(LiveCollector(roll, depths, keeper, figures, pings))
+            collectors.register(
+                LiveCollector(roll, depths=depths, keeper=keeper, pinger=pinger, figures=figures, pings=pings)
+            )
             app = registry_app(
                 roll=roll,
                 registrar=registrar,
