@@ -25,6 +25,7 @@ from tests.contract.random_descriptors import (
     WELL_KNOWN_FILES,
     descriptors,
     entry_name,
+    oneof_of_optional,
 )
 
 F = FieldDescriptorProto
@@ -118,7 +119,7 @@ def _rename_field(draw: st.DrawFn, file: FileDescriptorProto) -> None:
             entry.name = entry_name(f"{field.name}_2")
             field.type_name = f".{file.package}.{message.name}.{entry.name}"
     if field.proto3_optional:  # as is the oneof that protoc invents
-        message.oneof_decl[field.oneof_index].name = f"_{field.name}_2"
+        message.oneof_decl[field.oneof_index].name = oneof_of_optional(f"{field.name}_2")
     field.name = f"{field.name}_2"
     if draw(st.booleans()):
         field.ClearField("json_name")

@@ -137,4 +137,9 @@ def _make_optional(draw: st.DrawFn, message: DescriptorProto) -> None:
         if field.label == ONE and not field.HasField("oneof_index") and draw(st.booleans()):
             field.oneof_index = len(message.oneof_decl)
             field.proto3_optional = True
-            message.oneof_decl.add(name=f"_{field.name}")
+            message.oneof_decl.add(name=oneof_of_optional(field.name))
+
+
+def oneof_of_optional(name: str) -> str:
+    """As protoc names the oneof that it invents for an `optional` field."""
+    return f"X{name}" if name.startswith("_") else f"_{name}"

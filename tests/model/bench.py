@@ -153,7 +153,9 @@ def worker(
     run_limit: float = inf,
     debug: bool = False,
     clock: WallClock = wall_clock,
-    explain: Callable[[Fingerprint], Awaitable[str]] | None = None,
+    explain: Callable[[Fingerprint], Awaitable[str | None]] | None = None,
+    reads: Callable[[Fingerprint], bool] = lambda _: False,
+    settled: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
 ) -> Worker:
     return Worker(
         model,
@@ -170,6 +172,8 @@ def worker(
             debug=debug,
         ),
         clock=clock,
+        reads=reads,
+        settled=settled,
         explain=explain or no_words,
     )
 

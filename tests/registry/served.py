@@ -92,7 +92,8 @@ class ServedRegistry:
         terms: Terms = Terms(),
     ) -> InstanceState:
         where = url or server.url
-        return await self.client.login(server.id, ModelName(model), where, contract, example=example, terms=terms)
+        admission = await self.client.login(server.id, ModelName(model), where, contract, example=example, terms=terms)
+        return admission.state
 
     async def get(self, path: str, **headers: str) -> Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -81,6 +81,12 @@ def json_oneofs(message: Descriptor) -> Sequence[tuple[str, Mapping[str, str]]]:
 def declared_oneof(field: FieldDescriptor) -> str | None:
     """The oneof that `field` is declared in; `None` also for the ones that protoc invents for `optional`."""
     oneof = field.containing_oneof
-    if oneof is None or (len(oneof.fields) == 1 and oneof.name == f"_{field.name}"):
+    if oneof is None or (len(oneof.fields) == 1 and _invented(field.name, oneof.name)):
         return None
     return str(oneof.name)
+
+
+def _invented(field: str, oneof: str) -> bool:
+    """Whether protoc gives this name to the oneof of an `optional` field: an underscore before it, and X while taken."""
+    plain = field if field.startswith("_") else f"_{field}"
+    return oneof.endswith(plain) and not oneof.removesuffix(plain).strip("X")

@@ -13,8 +13,8 @@ from anyio import TASK_STATUS_IGNORED, sleep_forever
 from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 
-from hub.contract import Contract, contract_of, differences
-from hub.errors import ConfigurationError, HubError
+from hub.contract import contract_of
+from hub.errors import ConfigurationError
 from hub.http.client import open_client
 from hub.http.links import LinkCollector
 from hub.http.serve import serve
@@ -24,13 +24,14 @@ from hub.model.membership import Membership
 from hub.model.metrics import InstanceMetrics
 from hub.model.model import Model
 from hub.model.presence import Presence
+from hub.model.reading import Reading
 from hub.model.routes import instance_app
 from hub.model.worker import Worker, WorkerOptions
 from hub.ports import Broker, ResultStore, Terms
 from hub.registry.client import RegistryClient
 from hub.settings import MEMORY, ModelSettings
 from hub.supervision import unwrapped
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, model_name, new_instance_id
+from hub.vocabulary import InstanceId, model_name, new_instance_id
 
 RUN_SHARE: Final = 0.95
 """Share of the broker's consumer timeout that a run may take; the rest is for storing its outcome."""
@@ -108,6 +109,7 @@ async def _run(
 ) -> None:
     name = model_name(served.name)
     contract = contract_of(served.get_request_format(), served.get_response_format())
+    reading = Reading(registry, name, contract)
     worker = Worker(
         served,
         contract=contract,
@@ -115,7 +117,9 @@ async def _run(
         broker=broker,
         store=store,
         options=options,
-        explain=partial(difference_text, registry, name, contract),
+        reads=reading.reads,
+        settled=reading.settled,
+        explain=reading.explain,
     )
     links = LinkCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
     metrics = InstanceMetrics(name, worker.statistics, links=links)
@@ -125,7 +129,7 @@ async def _run(
         running(server, name=f"server of {instance}") as url,
         worker,
         Membership(
-            registry,
+            reading,
             instance=instance,
             model=name,
             url=advertised(url, settings.advertise_host),
@@ -169,17 +173,6 @@ def run_limit(model: type[Model[Any, Any]], settings: ModelSettings) -> float:
             "counts milliseconds) and set HUB_CONSUMER_TIMEOUT to the same time in seconds"
         )
     return settings.consumer_timeout * RUN_SHARE
-
-
-async def difference_text(registry: RegistryClient, model: ModelName, ours: Contract, fingerprint: Fingerprint) -> str:
-    """How an earlier contract of a model differs from ours, as the end of a sentence; empty if the registry cannot say."""
-    try:
-        theirs = await registry.contract(model, fingerprint)
-        found = () if theirs is None else differences(theirs, ours)
-    except HubError as error:
-        _log.warning("no words for a foreign contract", fingerprint=fingerprint, reason=str(error))
-        return ""
-    return ". Since then: " + "; ".join(difference.message for difference in found) if found else ""
 
 
 def advertised(url: str, host: str) -> str:

@@ -20,7 +20,7 @@ from hub.model.statistics import Tally
 from hub.ports import Consumer, Delivery, ResultStore, Start
 from hub.supervision import Backoff
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import InstanceId, ModelName, TaskId, TaskState, WallClock
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState, WallClock
 
 START_GRACE: Final = 5.0
 """Seconds for one answer of the store: after that the task counts as not started."""
@@ -35,7 +35,7 @@ class Intake:
 
     Attributes:
         model: Whose tasks are run.
-        contract: The contract that their requests must be written for.
+        contract: The contract that their requests are written for.
         instance: Where they run.
         store: Knows what has become of each task, and counts attempts.
         attempts: Runs of a task that may be cut short; then it is dead.
@@ -45,7 +45,8 @@ class Intake:
         tally: Counts what happens.
         clock: Tells Unix time.
         launch: Starts a run that has begun.
-        refuse: Takes a run whose task was written for another contract; gives it an outcome.
+        reads: Whether tasks that were written for another contract can be run too.
+        refuse: Takes a run whose task cannot; gives it an outcome, or hands it back.
     """
 
     model: ModelName
@@ -59,6 +60,7 @@ class Intake:
     tally: Tally
     clock: WallClock
     launch: Callable[[Run], None]
+    reads: Callable[[Fingerprint], bool]
     refuse: Callable[[Run], None]
 
     async def take_in(self, consumer: Consumer) -> None:
@@ -99,7 +101,7 @@ class Intake:
                 continue
             run = Run(task)
             run.hold(consumer, delivery)
-            if task.model != self.model or task.fingerprint != self.contract.fingerprint:
+            if not self._ours(task):
                 self.runs.add(run)
                 self.refuse(run)
             elif self._late(task):
@@ -164,6 +166,10 @@ class Intake:
                 self.tally.skipped += 1
                 run.ack()
                 self.runs.remove(run)
+
+    def _ours(self, task: Task) -> bool:
+        own = task.fingerprint == self.contract.fingerprint or self.reads(task.fingerprint)
+        return task.model == self.model and own
 
     def _late(self, task: Task) -> bool:
         return task.deadline is not None and task.deadline <= self.clock()

@@ -22,6 +22,7 @@ from anyio import (
     sleep,
 )
 from anyio.abc import TaskGroup, TaskStatus
+from anyio.lowlevel import checkpoint
 from structlog.contextvars import bound_contextvars
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
@@ -43,7 +44,7 @@ from hub.model.spans import run_span
 from hub.model.statistics import Tally, WorkerStatistics
 from hub.ports import Broker, Consumer, ResultStore
 from hub.supervision import Backoff, keep_linked, unwrapped
-from hub.task import Outcome
+from hub.task import Outcome, Task
 from hub.vocabulary import Fingerprint, InstanceId, WallClock, model_name, wall_clock
 
 STOP_GRACE: Final = 2.0
@@ -111,7 +112,10 @@ class Worker(AsyncContextManagerMixin):
         broker: Brings tasks.
         store: Counts attempts and takes outcomes.
         options: Times, and whether to store tracebacks.
-        explain: Given the fingerprint of a foreign contract, says how it differs from ours; empty if nobody knows.
+        reads: Whether tasks that were written for another contract of the model can be run too.
+        settled: Waits until it is settled which ones these are. Until then such tasks are held.
+        explain: Given the fingerprint of a foreign contract, says how it differs from ours; empty if nobody knows. `None`:
+            its tasks are to go back to the queue, because somebody else can run them.
         clock: Tells Unix time.
 
     Raises:
@@ -127,7 +131,9 @@ class Worker(AsyncContextManagerMixin):
         broker: Broker,
         store: ResultStore,
         options: WorkerOptions | None = None,
-        explain: Callable[[Fingerprint], Awaitable[str]] = _nothing_to_add,
+        reads: Callable[[Fingerprint], bool] = lambda _fingerprint: False,
+        settled: Callable[[], Awaitable[None]] = checkpoint,
+        explain: Callable[[Fingerprint], Awaitable[str | None]] = _nothing_to_add,
         clock: WallClock = wall_clock,
     ) -> None:
         self._options = options or WorkerOptions()
@@ -139,6 +145,8 @@ class Worker(AsyncContextManagerMixin):
         self._store = store
         self._contract = contract
         self._retry = model.retry
+        self._reads = reads
+        self._settlement = settled
         self._explain = explain
         self._clock = clock
         self._tally = Tally(self._options.buckets)
@@ -153,6 +161,7 @@ class Worker(AsyncContextManagerMixin):
             on_settled=self._settled,
             clock=clock,
         )
+        self._refusals: set[Run] = set()
         self._progress = ProgressReports(store, clock)
         self._intake = Intake(
             model=self._queue,
@@ -166,6 +175,7 @@ class Worker(AsyncContextManagerMixin):
             tally=self._tally,
             clock=clock,
             launch=self._launch,
+            reads=reads,
             refuse=self._refuse,
         )
         self._consumer: Consumer | None = None
@@ -191,6 +201,8 @@ class Worker(AsyncContextManagerMixin):
         if not self._stopping.is_set():
             self._drain_until = current_time() + self._options.drain_grace
             self._stopping.set()
+            for run in self._refusals:
+                run.stop(Stop.DRAIN)
 
     def resubscribe(self) -> bool:
         """Leaves the link to the broker and enters it anew: who asks has reason to think that the link is deaf.
@@ -324,20 +336,44 @@ class Worker(AsyncContextManagerMixin):
         self._group.start_soon(work, run, name=name)
 
     async def _explain_refusal(self, run: Run) -> None:
-        """Ends a task that was written for another contract, with a text that tells the difference."""
-        task = run.task
-        if task.model != self._queue:
-            text = f"the task is for model {task.model!r}, but it was on the queue of {self._queue!r}"
-        else:
-            text = (
-                f"the task was written for contract {task.fingerprint[:12] or 'without a fingerprint'}, but instance "
-                f"{self._instance} of {self._queue} has {self._contract.fingerprint[:12]}; submit it again"
-            )
-            with move_on_after(EXPLAIN_PATIENCE):
-                text += await self._explain(task.fingerprint)
+        """Ends a task that was written for another contract, with a text that tells the difference.
+
+        It goes back to the queue instead when we, or others, can run it after all, and when we stop.
+        """
+        text: str | None = None
+        self._refusals.add(run)
+        try:
+            with run.scope:
+                if self._stopping.is_set():
+                    run.stop(Stop.DRAIN)
+                text = await self._refusal(run.task)
+        finally:
+            self._refusals.discard(run)
+        if text is None:
+            self._tally.requeued += 1
+            run.requeue()
+            self._settled(run)
+            return
         now = self._clock()
         self._outbox.finish(
             run, report.dead(run, code="wrong_contract", message=text, instance=self._instance, now=now)
+        )
+
+    async def _refusal(self, task: Task) -> str | None:
+        """Why a task cannot be run here; `None` if it is to be delivered again."""
+        if task.model != self._queue:
+            return f"the task is for model {task.model!r}, but it was on the queue of {self._queue!r}"
+        await self._settlement()
+        if self._reads(task.fingerprint):
+            return None
+        words: str | None = ""
+        with move_on_after(EXPLAIN_PATIENCE):
+            words = await self._explain(task.fingerprint)
+        if words is None:
+            return None
+        return (
+            f"the task was written for contract {task.fingerprint[:12] or 'without a fingerprint'}, but instance "
+            f"{self._instance} of {self._queue} has {self._contract.fingerprint[:12]}; submit it again{words}"
         )
 
     async def _watch_for_endings(self) -> None:

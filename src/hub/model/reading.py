@@ -1,0 +1,111 @@
+"""Which tasks of other contracts an instance can be given, as the registry says at each login."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol, final
+
+import structlog
+from anyio import Event, sleep
+from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
+
+from hub.contract import Contract, differences
+from hub.errors import HubError
+from hub.model.membership import Registry
+from hub.ports import Terms
+from hub.registry.schema_bodies import SchemaHistoryBody
+from hub.registry.snapshot import Admission
+from hub.vocabulary import Fingerprint, InstanceId, ModelName
+
+PAUSE: Final = 1.0
+"""Seconds that a task which only others can run is held before it goes back to the queue, so that it does not spin."""
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+class Schemas(Registry, Protocol):
+    """What is needed of `hub.registry.client.RegistryClient`; see there."""
+
+    @override
+    async def login(
+        self,
+        instance: InstanceId,
+        model: ModelName,
+        url: str,
+        contract: Contract,
+        *,
+        example: str,
+        terms: Terms,
+        consuming: bool,
+    ) -> Admission: ...
+
+    async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None: ...
+
+    async def schema_history(self, model: ModelName) -> SchemaHistoryBody: ...
+
+
+@final
+class Reading(Registry):
+    """Stands between the membership of an instance and the registry, and keeps what the registry says to a login.
+
+    Args:
+        registry: The registry.
+        model: Whose instance it is.
+        contract: The instance's.
+    """
+
+    def __init__(self, registry: Schemas, model: ModelName, contract: Contract) -> None:
+        self._registry = registry
+        self._model = model
+        self._contract = contract
+        self._accepts: frozenset[Fingerprint] = frozenset()
+        self._admitted = Event()
+
+    def reads(self, fingerprint: Fingerprint) -> bool:
+        """Whether a task that was written for this other contract can be run here."""
+        return fingerprint in self._accepts
+
+    async def settled(self) -> None:
+        """Waits for the first login. Without it nobody knows whether the name is ours at all."""
+        await self._admitted.wait()
+
+    async def explain(self, fingerprint: Fingerprint) -> str | None:
+        """How another contract differs from ours, as the end of a sentence; empty if the registry cannot say.
+
+        Returns:
+            `None`, after a pause, when instances with that contract are up: one of them may get the task.
+        """
+        try:
+            history = await self._registry.schema_history(self._model)
+            if any(known.fingerprint == fingerprint and known.instances for known in history.contracts):
+                await sleep(PAUSE)
+                return None
+            theirs = await self._registry.contract(self._model, fingerprint)
+            found = () if theirs is None else differences(theirs, self._contract)
+        except HubError as error:
+            _log.warning("no words for a foreign contract", fingerprint=fingerprint, reason=str(error))
+            return ""
+        return ". Since then: " + "; ".join(difference.message for difference in found) if found else ""
+
+    @override
+    async def login(
+        self,
+        instance: InstanceId,
+        model: ModelName,
+        url: str,
+        contract: Contract,
+        *,
+        example: str,
+        terms: Terms,
+        consuming: bool,
+    ) -> Admission:
+        admission = await self._registry.login(
+            instance, model, url, contract, example=example, terms=terms, consuming=consuming
+        )
+        self._accepts = admission.accepts
+        self._admitted.set()
+        return admission
+
+    @override
+    async def logout(self, instance: InstanceId) -> None:
+        await self._registry.logout(instance)
