@@ -44,14 +44,16 @@ class Hub:
 
     def submit(self, messages: str, count: int = 1) -> str:
         """Gives Echo tasks; returns the id of the last."""
-        body = json.dumps({"messages": messages}).encode()
-        for _ in range(count):
-            request = Request(
-                f"{self.url}/v1/models/Echo/tasks", data=body, headers={"Content-Type": "application/json"}
-            )
-            with urlopen(request, timeout=30) as reply:
-                task = json.load(reply)["id"]
-        return str(task)
+        return [self._submit(messages) for _ in range(count)][-1]
+
+    def _submit(self, messages: str) -> str:
+        request = Request(
+            f"{self.url}/v1/models/Echo/tasks",
+            data=json.dumps({"messages": messages}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=30) as reply:
+            return str(json.load(reply)["id"])
 
     def instances(self) -> list[dict[str, str]]:
         with urlopen(f"{self.url}/v1/instances", timeout=30) as reply:

@@ -24,6 +24,18 @@ async def test_everything_that_a_page_names_is_served_by_us_for_good(client: Asy
         assert "immutable" in reply.headers["cache-control"]
 
 
+async def test_every_module_that_a_script_imports_is_there(client: AsyncClient) -> None:
+    left, seen = ["dashboard.js", "models.js", "task.js"], set[str]()
+    while left:
+        name = left.pop()
+        if name not in seen:
+            seen.add(name)
+            reply = await client.get(f"/assets/hub/{name}")
+            assert reply.status_code == 200, name
+            left += re.findall(r'^import .* from "\./([^"]+)";$', reply.text, re.MULTILINE)
+    assert {"stream.js", "charts.js", "format.js"} <= seen
+
+
 @pytest.mark.parametrize("page", PAGES)
 async def test_a_page_allows_no_script_but_ours_and_no_other_server(client: AsyncClient, page: str) -> None:
     reply = await client.get(page)
