@@ -79,13 +79,12 @@ class Stage:
         return reply.status_code
 
     async def pile_up(self, model: str, count: int) -> None:
-        """Submits so many tasks at once, and waits for none of them."""
-        reply = await self.http.post(
+        """Submits so many tasks at once, and waits for none of them; they may be refused."""
+        await self.http.post(
             f"{self.gateway.url}/v1/models/{model}/batches",
             content=b'{"messages": "many"}\n' * count,
             headers={"Content-Type": "application/x-ndjson"},
         )
-        assert reply.status_code == 200, reply.text
 
     async def until_offered(self, *models: str) -> None:
         """Waits until the gateway takes tasks for all of them."""
@@ -137,7 +136,7 @@ async def opened(
                 "broker_url": f"amqp://{credentials}@127.0.0.1:{to_broker.port}{broker.path}",
                 "directory_url": f"redis://127.0.0.1:{to_directory.port}{redis.path}",
                 "registry_port": f"{port}",
-                "ping_timeout": f"{PING_PERIOD / 2}",
+                "ping_timeout": f"{PING_PERIOD * 0.9}",
                 "ping_misses": f"{MISSES}",
                 "depth_period": "0.5",
             }

@@ -31,6 +31,9 @@ MODELS = ("Watched", "WatchedTwice")
 WINDOW = "10s"
 """What `$__rate_interval` is at a scrape interval of a second; Grafana takes four times that at least."""
 
+BUSY = 503
+"""A machine with better things to do may let an instance miss a ping, so that its model is not alive for a moment."""
+
 Ask = Callable[[str], Awaitable[Sequence[Series]]]
 
 
@@ -60,8 +63,8 @@ async def traffic(stage: Stage) -> AsyncGenerator[None]:
     async def call() -> None:
         while True:
             for model in MODELS:
-                assert await stage.call(model, "hello") == 200
-                assert await stage.call(model, "fail") == 502
+                assert await stage.call(model, "hello") in {200, BUSY}
+                assert await stage.call(model, "fail") in {502, BUSY}
             await sleep(LOOK)
 
     async with create_task_group() as tg:
