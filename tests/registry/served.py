@@ -33,7 +33,7 @@ from hub.registry.service import run_registry
 from hub.registry.snapshot import ModelsSnapshot
 from hub.registry.states import InstanceState
 from hub.registry.watch import ModelWatch
-from hub.settings import RegistrySettings
+from hub.settings import ContractMode, RegistrySettings
 from hub.vocabulary import ModelName
 from tests.registry.support import MODEL, TEXTS, PingServer
 
@@ -129,6 +129,7 @@ async def served_registry(
     token: str = "",
     ping_period: float = 60.0,
     port: int = 0,
+    contract_mode: ContractMode = "strict",
 ) -> AsyncGenerator[ServedRegistry]:
     """The long ping period leaves the word to the pings at login, and so does the broker unless one is given."""
     settings = RegistrySettings(
@@ -137,6 +138,7 @@ async def served_registry(
         ping_period=ping_period,
         ping_timeout=ping_period * 0.9,
         depth_period=0.01,
+        contract_mode=contract_mode,
         instance_networks="127.0.0.0/8,::1/128",
     )
     async with MemoryBroker() as embedded, open_client() as http:

@@ -290,7 +290,7 @@ async def test_an_earlier_contract_stays_available_by_its_fingerprint(registry: 
         assert (await registry.json(f"/v1/schemas/{MODEL}"))["fingerprint"] == DIGITS.fingerprint
         earlier = await registry.json(f"/v1/schemas/{MODEL}?fingerprint={TEXTS.fingerprint}")
         assert earlier["request"] == TEXTS.request
-    problem(await registry.get(f"/v1/schemas/{MODEL}?fingerprint=00"), 404, "unknown_model")
+    problem(await registry.get(f"/v1/schemas/{MODEL}?fingerprint=00"), 404, "unknown_contract")
 
 
 async def test_a_contract_can_be_checked_before_it_is_deployed(registry: ServedRegistry) -> None:
@@ -346,7 +346,11 @@ async def test_the_description_is_the_same_at_each_start_and_shows_every_route(r
         "/v1/history",
         "/v1/models",
         "/v1/models/{model}",
+        "/v1/figures",
+        "/v1/schemas",
         "/v1/schemas/{model}",
+        "/v1/schemas/{model}/history",
+        "/v1/schemas/{model}/diff",
         "/v1/schemas/{model}/check",
         "/v1/prometheus/targets",
         "/metrics",
@@ -364,8 +368,12 @@ async def test_with_a_token_every_route_that_tells_or_changes_something_asks_for
             for path in (
                 "/v1/models",
                 "/v1/models/A",
+                "/v1/figures",
                 "/v1/instances",
+                "/v1/schemas",
                 "/v1/schemas/A",
+                "/v1/schemas/A/history",
+                "/v1/schemas/A/diff",
                 "/v1/prometheus/targets",
                 "/metrics",
             ):

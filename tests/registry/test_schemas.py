@@ -1,0 +1,243 @@
+"""The schema registry: what was accepted, what differs, and what could log in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from hub.contract import Contract
+from hub.directories.memory import MemoryDirectory
+from hub.errors import UnknownModel
+from hub.ports import Directory
+from hub.registry.errors import NameTaken
+from hub.registry.schema_bodies import CheckReply
+from hub.vocabulary import ModelName
+from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, grown
+from tests.registry.served import ServedRegistry, served_registry
+from tests.registry.support import MODEL, PATIENCE, PingServer, ping_server
+from tests.registry.test_http import problem
+from tests.registry.test_service import directory_in_redis
+
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
+
+NAME = ModelName(MODEL)
+
+
+async def brought(registry: ServedRegistry, *contracts: Contract) -> list[str]:
+    """One instance after the other, each gone before the next one comes; the last one stays. Returns their ids."""
+    ids: list[str] = []
+    for contract in contracts:
+        async with ping_server() as server:
+            await registry.login(server, contract=contract)
+            await registry.client.logout(server.id)
+            ids.append(server.id)
+    return ids
+
+
+async def test_every_contract_is_listed_with_when_it_came_and_who_brought_it() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as registry:
+            ids = await brought(registry, PLAIN, GROWN)
+            async with ping_server() as server:
+                await registry.login(server, contract=PLAIN)
+                history = await registry.client.schema_history(NAME)
+                listed = await registry.client.schemas()
+    assert [(each.fingerprint, each.first_seen_from) for each in history.contracts] == [
+        (PLAIN.fingerprint, ids[0]),
+        (GROWN.fingerprint, ids[1]),
+    ]
+    assert [(each.present, each.instances) for each in history.contracts] == [(True, 1), (False, 0)]
+    assert history.contracts[0].first_seen_at <= history.contracts[1].first_seen_at
+    assert {(each.request, each.response) for each in history.contracts} == {("grow.v1.Ask", "grow.v1.Answer")}
+    assert listed.mode == "strict"
+    [summary] = listed.schemas
+    assert (summary.model, summary.fingerprint, summary.contracts, summary.active) == (
+        MODEL,
+        PLAIN.fingerprint,
+        2,
+        True,
+    )
+    assert summary.first_seen_from == ids[0]
+
+
+async def test_two_contracts_are_compared_with_the_rules_that_are_broken() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as registry:
+            await brought(registry, PLAIN, GROWN, BROKEN)
+            path = f"/v1/schemas/{MODEL}/diff"
+            last = await registry.json(path)
+            growth = await registry.json(f"{path}?from={PLAIN.fingerprint[:8]}&to={GROWN.fingerprint}")
+            back = await registry.json(f"{path}?from={GROWN.fingerprint}&to={PLAIN.fingerprint}")
+            same = await registry.json(f"{path}?to={PLAIN.fingerprint}")
+    assert (last["from"], last["to"], last["breaks"]) == (GROWN.fingerprint, BROKEN.fingerprint, True)
+    named = {(each["path"], each["rule"]) for each in last["differences"]}
+    assert ("grow.v1.Ask.text", "FIELD_SAME_NAME") in named
+    assert ("grow.v1.Answer.tone", "FIELD_NO_DELETE_UNLESS_NAME_RESERVED") in named
+    assert growth["breaks"] is False
+    assert [(each["path"], each["rule"], each["breaks"]) for each in growth["differences"]] == [
+        ("grow.v1.Answer.tone", "", False),
+        ("grow.v1.Ask.tone", "", False),
+    ]
+    assert back["breaks"] is True
+    assert (same["from"], same["differences"]) == (PLAIN.fingerprint, []), "the first one has none before it"
+
+
+@pytest.mark.parametrize("path", ["/v1/schemas", f"/v1/schemas/{MODEL}/history", f"/v1/schemas/{MODEL}/diff"])
+async def test_what_has_not_changed_is_not_sent_again(path: str) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as registry:
+            await brought(registry, PLAIN)
+            first = await registry.get(path)
+            assert (await registry.get(path, if_none_match=first.headers["etag"])).status_code == 304
+            await brought(registry, GROWN)
+            assert (await registry.get(path, if_none_match=first.headers["etag"])).status_code == 200
+
+
+@pytest.mark.parametrize("query", ["fingerprint=", "diff?from=", "diff?to="])
+async def test_a_contract_that_never_was_is_named_with_those_that_were(query: str) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as registry:
+            await brought(registry, PLAIN, GROWN)
+            for unknown in ("0" * 64, PLAIN.fingerprint[:5]):
+                path = f"/{query}{unknown}" if "diff" in query else f"?{query}{unknown}"
+                body = problem(await registry.get(f"/v1/schemas/{MODEL}{path}"), 404, "unknown_contract")
+                assert body["known"] == [PLAIN.fingerprint, GROWN.fingerprint]
+                assert f"/v1/schemas/{MODEL}/history" in body["detail"]
+
+
+async def test_a_model_that_never_was_has_no_schema() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as registry:
+            for path in ("history", "diff"):
+                problem(await registry.get(f"/v1/schemas/Nobody/{path}"), 404, "unknown_model")
+            with pytest.raises(UnknownModel):
+                await registry.client.check(ModelName("Nobody"), PLAIN)
+            with pytest.raises(UnknownModel):
+                await registry.client.schema_history(ModelName("Nobody"))
+
+
+async def checks(registry: ServedRegistry) -> list[CheckReply]:
+    return [await registry.client.check(NAME, contract) for contract in (PLAIN, GROWN, BROKEN)]
+
+
+async def test_in_strict_mode_only_the_same_contract_could_log_in() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry() as registry:
+            await brought(registry, PLAIN)
+            replies = await checks(registry)
+    assert {reply.mode for reply in replies} == {"strict"}
+    assert [(reply.could_log_in, reply.compatible) for reply in replies] == [
+        (True, True),
+        (False, True),
+        (False, False),
+    ]
+    assert {each.rule for each in replies[2].differences if each.breaks} == {"FIELD_SAME_NAME", "FIELD_SAME_JSON_NAME"}
+
+
+async def test_in_compatible_mode_what_breaks_nothing_could_log_in() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry(contract_mode="compatible") as registry:
+            await brought(registry, PLAIN)
+            replies = await checks(registry)
+            async with ping_server() as server:
+                await registry.login(server, contract=GROWN_MORE)
+                assert not (await registry.client.check(NAME, GROWN)).could_log_in, "smaller, and never seen"
+                assert (await registry.client.check(NAME, PLAIN)).could_log_in, "smaller, and seen before"
+    assert {reply.mode for reply in replies} == {"compatible"}
+    assert [(reply.could_log_in, reply.compatible) for reply in replies] == [(True, True), (True, True), (False, False)]
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def two(
+    request: pytest.FixtureRequest, redis_url: str, anyio_backend_name: str
+) -> AsyncGenerator[tuple[ServedRegistry, ServedRegistry]]:
+    """Two registries in compatible mode over one directory. They follow each other by its news."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Directory]:
+        if request.param == "memory":
+            yield MemoryDirectory()
+        else:
+            async with directory_in_redis(redis_url, anyio_backend_name) as directory:
+                yield directory
+
+    async with (
+        opened() as directory,
+        served_registry(directory=directory, contract_mode="compatible") as one,
+        served_registry(directory=directory, contract_mode="compatible") as other,
+    ):
+        yield one, other
+
+
+async def serves(registry: ServedRegistry, model: str, contract: Contract, instances: int) -> None:
+    """Returns once the registry lists the model with this contract, and that many live instances."""
+
+    def listed(live: int, fingerprint: str) -> bool:
+        return (live, fingerprint) == (instances, contract.fingerprint)
+
+    await registry.until(
+        lambda snapshot: (
+            ModelName(model) in snapshot.models
+            and listed(snapshot.models[ModelName(model)].live, snapshot.models[ModelName(model)].fingerprint)
+        )
+    )
+
+
+async def test_a_grown_contract_joins_and_takes_over_when_the_last_old_instance_goes(
+    two: tuple[ServedRegistry, ServedRegistry], request: pytest.FixtureRequest
+) -> None:
+    one, other = two
+    model = f"M{abs(hash(request.node.nodeid))}"
+
+    async def login(registry: ServedRegistry, server: PingServer, contract: Contract) -> frozenset[str]:
+        admission = await registry.client.login(server.id, ModelName(model), server.url, contract)
+        return admission.accepts
+
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as old, ping_server() as replica, ping_server() as new, ping_server() as bad:
+            assert await login(one, old, PLAIN) == frozenset()
+            assert await login(other, new, GROWN) == {PLAIN.fingerprint}
+            for registry in two:
+                await serves(registry, model, PLAIN, 2)
+            assert await login(other, replica, PLAIN) == frozenset(), "an old replica restarts"
+            with pytest.raises(NameTaken, match="FIELD_SAME_NAME"):
+                await login(one, bad, BROKEN)
+            await one.client.logout(old.id)
+            for registry in two:
+                await serves(registry, model, PLAIN, 2)
+            await other.client.logout(replica.id)
+            for registry in two:
+                await serves(registry, model, GROWN, 1)
+            history = await one.client.schema_history(ModelName(model))
+            assert [(each.present, each.instances) for each in history.contracts] == [(False, 0), (True, 1)]
+            assert await login(one, old, PLAIN) == frozenset(), "the deployment is taken back"
+            for registry in two:
+                await serves(registry, model, PLAIN, 2)
+
+
+async def test_of_two_that_grow_apart_one_gets_in(
+    two: tuple[ServedRegistry, ServedRegistry], request: pytest.FixtureRequest
+) -> None:
+    model = ModelName(f"M{abs(hash(request.node.nodeid))}")
+    contracts = (grown("tone"), grown("tune"))
+    refusals: list[NameTaken] = []
+
+    async def login(registry: ServedRegistry, server: PingServer, contract: Contract) -> None:
+        try:
+            await registry.client.login(server.id, model, server.url, contract)
+        except NameTaken as taken:
+            refusals.append(taken)
+
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as old, ping_server() as left, ping_server() as right:
+            await two[0].client.login(old.id, model, old.url, PLAIN)
+            async with anyio.create_task_group() as tg:
+                for registry, server, contract in zip(two, (left, right), contracts, strict=True):
+                    tg.start_soon(login, registry, server, contract)
+            [taken] = refusals
+            assert any("FIELD_SAME_NAME" in difference for difference in taken.differences)
+            for registry in two:
+                await serves(registry, model, PLAIN, 2)
