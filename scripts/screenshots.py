@@ -35,6 +35,7 @@ from hub.brokers import open_broker
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.lifecycle import running
+from hub.logs import configure_logging
 from hub.model.instance import run_instance
 from hub.registry.service import run_registry
 from hub.settings import UpSettings
@@ -225,6 +226,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=WARM_UP, help="seconds of load before the first picture")
     arguments = parser.parse_args()
     if arguments.serve:
+        configure_logging("error", "console")
         anyio.run(serve)
         return
     IMAGES.mkdir(exist_ok=True)

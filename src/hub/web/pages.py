@@ -80,7 +80,10 @@ def _page(
     place: Place = "",
     charts: bool = False,
 ) -> Response[bytes]:
-    tags = [f'<script type="module" src="/assets/hub/{script}.js"></script>']
+    tags = [
+        f'<link rel="stylesheet" href="/assets/hub/{script}.css">',
+        f'<script type="module" src="/assets/hub/{script}.js"></script>',
+    ]
     if charts:
         tags[:0] = [
             '<link rel="stylesheet" href="/assets/uplot/uPlot.min.css">',

@@ -187,12 +187,6 @@ class Chart {
 
 /** A bar for each model, as long as it was alive. */
 class Names extends Chart {
-  update(series) {
-    const count = series.names.length;
-    this.box.dataset.rows = count;
-    super.update(series);
-  }
-
   size() {
     return { width: this.box.clientWidth - 2, height: Math.max(this.box.clientHeight - 8, this.lines.length * ROW + 30) };
   }

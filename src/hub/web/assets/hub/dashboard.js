@@ -2,7 +2,7 @@
 import { activeModels, lineChart, namesChart, perModel } from "./charts.js";
 import { count, rate, seconds } from "./format.js";
 import { assign, swatch } from "./looks.js";
-import { badge, byId, live, make, put, warn } from "./page.js";
+import { badge, byId, live, make, patch, put, warn } from "./page.js";
 import { Series } from "./series.js";
 import { modelState } from "./states.js";
 
@@ -62,18 +62,12 @@ function row(model) {
   );
 }
 
-function showTable(models) {
-  const focused = document.activeElement?.closest("#models a")?.getAttribute("href");
-  byId("models").replaceChildren(...models.map(row));
-  if (focused) byId("models").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus(); // it was drawn anew
-}
-
 function show(sample) {
   assign(sample.models.map((model) => model.name));
   series.add(sample);
   for (const chart of charts) chart.update(series);
   showFigures(sample);
-  showTable(sample.models);
+  patch(byId("models"), sample.models.map(row));
   byId("empty").hidden = sample.models.length > 0;
   const lost = [!sample.registry && "registry", !sample.broker && "broker"].filter(Boolean).join(" and the ");
   warn(lost && `The gateway cannot reach the ${lost}. What comes from there is missing or old.`);

@@ -1,7 +1,7 @@
 // The page of models: each with its instances, and what happened to them. The stream says when to ask the registry again.
 import { ago, clock, count, moment, seconds, shortId } from "./format.js";
 import { assign, swatch } from "./looks.js";
-import { badge, byId, live, make, put, read, warn } from "./page.js";
+import { badge, byId, live, make, patch, put, read, warn } from "./page.js";
 import { instanceLevel, modelState } from "./states.js";
 
 const AGAIN_MS = 5000; // pings change nothing in the list of models, but the times of the answers
@@ -81,16 +81,9 @@ function card(model) {
   );
 }
 
-/** Draws all anew, and leaves the focus and the scrolling where they were. */
 function draw() {
-  const box = byId("models");
-  const at = document.activeElement?.closest("#models section")?.id;
-  const tag = document.activeElement?.matches(".scroll") ? ".scroll" : "a";
-  const scrolled = new Map([...box.querySelectorAll(".scroll")].map((area) => [area.ariaLabel, area.scrollLeft]));
-  box.replaceChildren(...models.map(card));
-  box.ariaBusy = "false";
-  for (const area of box.querySelectorAll(".scroll")) area.scrollLeft = scrolled.get(area.ariaLabel) ?? 0;
-  if (at) document.getElementById(at)?.querySelector(tag)?.focus({ preventScroll: true });
+  patch(byId("models"), models.map(card));
+  byId("models").ariaBusy = "false";
   byId("empty").hidden = models.length > 0;
 }
 
@@ -120,7 +113,7 @@ async function ask() {
     asked = Date.now();
     draw();
     const { events } = await read(`/v1/history?limit=${EVENTS}`);
-    if (events.length > 0) byId("history").replaceChildren(...events.map(eventRow));
+    if (events.length > 0) patch(byId("history"), events.map(eventRow));
     warn("");
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;

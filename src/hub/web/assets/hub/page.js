@@ -16,6 +16,24 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Makes the children of `box` what `wanted` says, and leaves alone what is right: focus, selection and scrolling stay. Styles too: the
+ *  policy of the page lets scripts set them on elements only, not as attributes. */
+export function patch(box, wanted) {
+  const old = [...box.childNodes];
+  wanted.forEach((next, at) => {
+    const now = old[at];
+    if (now === undefined) box.append(next);
+    else if (now.nodeName !== next.nodeName) now.replaceWith(next);
+    else if (now.nodeType === Node.TEXT_NODE) put(now, next.textContent);
+    else {
+      for (const { name } of [...now.attributes]) if (name !== "style" && !next.hasAttribute(name)) now.removeAttribute(name);
+      for (const { name, value } of next.attributes) if (now.getAttribute(name) !== value) now.setAttribute(name, value);
+      patch(now, [...next.childNodes]);
+    }
+  });
+  for (const extra of old.slice(wanted.length)) extra.remove();
+}
+
 export const badge = (level, text) => make("span", { class: "badge", "data-level": level }, text);
 
 export function say(level, text) {

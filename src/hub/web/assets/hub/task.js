@@ -1,6 +1,6 @@
 // The page of a task, live from its own stream of events until it has ended.
 import { count, moment, seconds, shortId } from "./format.js";
-import { byId, live, make, put, say, warn } from "./page.js";
+import { byId, live, make, patch, put, say, warn } from "./page.js";
 import { taskLevel } from "./states.js";
 import { keyHeaders } from "./stream.js";
 
@@ -22,9 +22,8 @@ function explain(title, ...texts) {
 }
 
 function phase(kind, title, detail, { level = "", size = 1 } = {}) {
-  const item = make("li", { "data-phase": kind, "data-level": level }, make("strong", {}, title), make("span", {}, detail));
-  item.style.flexGrow = size;
-  return item;
+  const texts = [make("strong", {}, title), make("span", {}, detail)];
+  return make("li", { "data-phase": kind, "data-level": level, "data-size": size }, ...texts);
 }
 
 function showTimeline() {
@@ -38,7 +37,8 @@ function showTimeline() {
   const phases = [phase("wait", started === null && !finished ? "Waiting" : "Waited", seconds(waited), { size: share(waited) })];
   if (started !== null) phases.push(phase("run", finished ? "Ran" : "Running", seconds(ran), { size: share(ran) }));
   if (finished) phases.push(phase("end", "Ended", moment(finished), { level: taskLevel(task.state), size: 0.12 }));
-  byId("timeline").replaceChildren(...phases);
+  patch(byId("timeline"), phases);
+  for (const item of byId("timeline").children) item.style.flexGrow = item.dataset.size;
 }
 
 function showFacts() {
@@ -56,9 +56,8 @@ function showFacts() {
     ["Deadline", deadline === null ? "none" : `${moment(deadline)}${until}`],
     ["Kept until", moment(unix(task.expires_at))],
   ];
-  byId("facts").replaceChildren(
-    ...facts.filter(Boolean).map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", {}, value))),
-  );
+  const shown = facts.filter(Boolean);
+  patch(byId("facts"), shown.map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", {}, value))));
 }
 
 function showProgress() {
