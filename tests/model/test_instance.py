@@ -148,7 +148,14 @@ async def test_a_ping_tells_how_the_instance_is(world: World, client: AsyncClien
     assert ping.pop("uptime_seconds") >= 0
     assert ping.pop("in_flight") in (0, 1)
     assert ping.pop("load")["newest"] == one.created_at
-    assert ping == {"instance": INSTANCE, "model": "Echo", "consuming": True, "attempts": 1, "reason": ""}
+    assert ping == {
+        "instance": INSTANCE,
+        "model": "Echo",
+        "consuming": True,
+        "draining": False,
+        "attempts": 1,
+        "reason": "",
+    }
 
 
 async def test_a_ping_is_503_while_nothing_is_consumed(world: World, client: AsyncClient) -> None:

@@ -180,12 +180,10 @@ async def test_a_scrape_asks_no_server() -> None:
             it.freezer.freeze()
             while it.freezer.asked == 0:  # the registry's look at the queues hangs
                 await anyio.lowlevel.checkpoint()
-            asked = it.freezer.asked
-            for kind in KINDS:
-                for _ in range(3):
+            with anyio.fail_after(PATIENCE / 2):  # a scrape that asked anybody would hang, too
+                for kind in KINDS:
                     assert await it.families(kind)
-            assert (await it.http.get(f"{it.urls['registry']}/v1/figures")).status_code == 200
-            assert it.freezer.asked == asked
+                assert (await it.http.get(f"{it.urls['registry']}/v1/figures")).status_code == 200
 
 
 def values(families: Mapping[str, Metric], family: str, sample: str, label: str) -> dict[str, float]:

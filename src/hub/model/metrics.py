@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hub.http.exposition import counter, exposition, gauge, histogram
-from hub.model.statistics import WorkerStatistics
+from hub.model.statistics import OUTCOMES, WorkerStatistics
 from hub.vocabulary import ModelName
 
 
@@ -58,7 +58,7 @@ class _Work(Collector):
             "hub_tasks",
             "Tasks that have ended, by their outcome: each is counted once, where its outcome was stored.",
             ["model", "outcome"],
-            [([self._model, state.value], count) for state, count in now.stored.items()],
+            [([self._model, state.value], now.stored.get(state, 0)) for state in OUTCOMES],
         )
         yield histogram(
             "hub_task_queue_seconds",

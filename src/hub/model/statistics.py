@@ -24,7 +24,7 @@ class WorkerStatistics:
         saving: Those of them that have an outcome already.
         unacked: Messages that the broker has handed out to this instance and that are not settled.
         attempts: Runs that were started.
-        stored: Outcomes that were the first of their task, by state; every terminal state is there.
+        stored: Outcomes that were the first of their task, by state; a state without one is not there.
         waited: Seconds from the creation of a task to the start of its first run.
         ran: Seconds from the start of a run to its outcome, by the state of that; every terminal state is there.
         newest: When the youngest task was created that has begun to run here, in Unix seconds; `None` before the first.
@@ -57,7 +57,7 @@ class WorkerStatistics:
         return Load(
             in_flight=self.in_flight,
             unacked=self.unacked,
-            outcomes=self.stored,
+            outcomes={state: self.stored.get(state, 0) for state in OUTCOMES},
             waited=Durations.of(self.waited),
             ran=Durations.of(sum_of(self.ran.values(), bounds=self.waited.bounds)),
             newest=self.newest,
@@ -80,7 +80,7 @@ class Tally:
         self.requeued = 0
         self.retried = 0
         self.stopped = 0
-        self.stored = Counter[TaskState](dict.fromkeys(OUTCOMES, 0))
+        self.stored = Counter[TaskState]()
         self.waited = Histogram(bounds)
         self.ran = {state: Histogram(bounds) for state in OUTCOMES}
         self.newest: float | None = None
