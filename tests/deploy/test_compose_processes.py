@@ -117,13 +117,16 @@ def test_what_compose_starts_becomes_healthy_answers_a_call_and_ends_in_time(amq
     with ExitStack() as stack, httpx2.Client(timeout=PATIENCE) as http:
         stack.enter_context(redis(services["redis"], ports["redis"], tmp_path))
         running: dict[str, HubProcess] = {}
-        for name, more in {
+        own_ports = {
             "registry": {"HUB_REGISTRY_PORT": f"{ports['registry']}"},
             "gateway": {"HUB_GATEWAY_PORT": f"{ports['gateway']}"},
             "model-a": {},
-        }.items():
-            running[name] = stack.enter_context(started(services[name], addresses, **more))
-            until_healthy(services[name], addresses, running[name])
+        }
+        for together in (["registry"], ["gateway", "model-a"]):  # who depends on whom
+            for name in together:
+                running[name] = stack.enter_context(started(services[name], addresses, **own_ports[name]))
+            for name in together:
+                until_healthy(services[name], addresses, running[name])
 
         give_up = time.monotonic() + PATIENCE
         call = f"http://{here['gateway']}/v1/models/ModelA"
