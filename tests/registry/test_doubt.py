@@ -1,0 +1,210 @@
+"""Silence of most instances at once, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+import trio.testing
+from hypothesis import given, strategies as st
+
+from hub.ports import InstanceEntry
+from hub.registry.doubt import LEAST_SILENT, Doubt, Round
+from hub.registry.pinger import LATE, Pinger
+from hub.registry.pings import Answered, Missed, Refused
+from hub.registry.roll import Roll
+from hub.registry.states import InstanceState
+from hub.registry.table import Table
+from tests.registry.support import ScriptedProbe, entry_of
+from tests.registry.test_pinger import PERIOD, TIMEOUT, NoJitter, run_for
+
+LIVE, SUSPECT = InstanceState.LIVE, InstanceState.SUSPECT
+MISSES = 3
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
+
+
+def stage(count: int) -> tuple[Sequence[InstanceEntry], ScriptedProbe, Pinger, Roll]:
+    """That many live instances."""
+    entries, probe, roll = [entry_of() for _ in range(count)], ScriptedProbe(), Roll(Table(misses=MISSES))
+    for entry in entries:
+        roll.table.login(entry)
+        target = roll.table.target(entry.id)
+        assert target is not None
+        roll.table.pinged(target, Answered(), now=0.0)
+    pinger = Pinger(
+        roll,
+        probe,
+        period=PERIOD,
+        timeout=TIMEOUT,
+        misses=MISSES,
+        clock=anyio.current_time,
+        rng=NoJitter(),
+    )
+    return entries, probe, pinger, roll
+
+
+def states(roll: Roll) -> list[InstanceState]:
+    return [status.state for status in roll.table.instances()]
+
+
+@given(witnesses=st.integers(0, 12), silent=st.integers(0, 12))
+def test_a_round_is_clear_as_soon_as_it_cannot_become_doubtful_any_more(witnesses: int, silent: int) -> None:
+    silent = min(silent, witnesses)
+    round_ = Round(witnesses)
+    clear = [round_.clear]
+    for _ in range(witnesses - silent):
+        round_.heard()
+        clear.append(round_.clear)
+    for _ in range(silent):
+        round_.fell_silent(late=False)
+        clear.append(round_.clear)
+    assert round_.doubtful == (silent >= LEAST_SILENT and silent > witnesses / 2)
+    assert round_.clear is not round_.doubtful
+    assert clear == sorted(clear), "what is clear stays clear"
+
+
+def test_doubt_is_bounded_and_a_clear_round_makes_it_new() -> None:
+    doubt = Doubt(2)
+
+    def silence() -> bool:
+        round_ = Round(4)
+        for _ in range(4):
+            round_.fell_silent(late=False)
+        return doubt.believe(round_, judging=True)
+
+    assert [silence() for _ in range(4)] == [False, False, True, True]
+    assert not doubt.holds
+    assert doubt.believe(Round(4), judging=True)
+    assert [silence() for _ in range(3)] == [False, False, True]
+    assert doubt.total == 4
+
+
+def test_rounds_in_which_others_judge_are_not_counted() -> None:
+    doubt, round_ = Doubt(1), Round(3)
+    for _ in range(3):
+        round_.fell_silent(late=False)
+    for _ in range(5):
+        assert not doubt.believe(round_, judging=False)
+        assert doubt.holds
+    assert not doubt.believe(round_, judging=True)
+    assert doubt.believe(round_, judging=True)
+
+
+async def test_when_everybody_falls_silent_nobody_is_suspect_for_as_many_rounds_as_make_a_removal() -> None:
+    entries, probe, pinger, roll = stage(5)
+    probe.hanging = {entry.id for entry in entries}
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        await anyio.sleep((MISSES - 1) * PERIOD + TIMEOUT + 0.1)
+        assert states(roll) == [LIVE] * 5
+        assert pinger.doubt.holds
+        await anyio.sleep(PERIOD)
+        assert states(roll) == [SUSPECT] * 5
+        assert not pinger.doubt.holds
+        await anyio.sleep((MISSES - 1) * PERIOD)
+        assert states(roll) == []
+        tg.cancel_scope.cancel()
+
+
+async def test_when_the_network_is_back_all_is_as_if_nothing_had_been() -> None:
+    entries, probe, pinger, roll = stage(4)
+    version = roll.table.version
+    probe.hanging = {entry.id for entry in entries}
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        await anyio.sleep(2 * PERIOD)
+        assert pinger.doubt.holds
+        probe.hanging = set()
+        await anyio.sleep(PERIOD + 0.1)
+        assert not pinger.doubt.holds
+        assert roll.table.version == version
+        tg.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("silent", "count"), [(2, 2), (2, 3), (3, 6), (5, 10)])
+async def test_few_or_half_of_them_are_believed_at_once(silent: int, count: int) -> None:
+    entries, probe, pinger, roll = stage(count)
+    probe.hanging = {entry.id for entry in entries[:silent]}
+    await run_for(pinger, TIMEOUT + 0.1)
+    assert states(roll).count(SUSPECT) == silent
+    assert not pinger.doubt.holds
+
+
+async def test_the_silence_of_one_is_believed_at_its_timeout_and_waits_for_nobody() -> None:
+    entries, probe, pinger, roll = stage(3)
+    probe.results[entries[0].id] = Missed("no route to host")
+    await run_for(pinger, 0.1)
+    assert states(roll).count(SUSPECT) == 1
+
+
+async def test_refused_connections_are_no_silence() -> None:
+    entries, probe, pinger, roll = stage(5)
+    for entry in entries[:4]:
+        probe.results[entry.id] = Refused("connection refused")
+    await run_for(pinger, 0.1)
+    assert len(states(roll)) == 1
+    entries, probe, pinger, roll = stage(5)
+    for entry in entries[:4]:
+        probe.results[entry.id] = Missed("it answered 401", heard=True)
+    await run_for(pinger, 0.1)
+    assert states(roll).count(SUSPECT) == 4
+
+
+async def test_those_who_were_silent_before_are_no_witnesses() -> None:
+    entries, probe, pinger, roll = stage(8)
+    dead = entries[:4]
+    probe.hanging = {entry.id for entry in dead}
+    await run_for(pinger, TIMEOUT + 0.1)
+    assert states(roll).count(SUSPECT) == 4, "half of them"
+    probe.hanging.add(entries[4].id)
+    await run_for(pinger, TIMEOUT + 0.1)
+    assert states(roll).count(SUSPECT) == 5, "the silence of one in four is no reason to doubt"
+
+
+async def test_a_process_that_was_stopped_does_not_take_its_own_delay_for_silence() -> None:
+    entries, probe, pinger, roll = stage(1)
+    probe.hanging = {entries[0].id}
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        await anyio.sleep(1)
+        clock.jump(TIMEOUT + LATE + 1)
+        await anyio.sleep(0.1)
+        assert states(roll) == [LIVE]
+        assert pinger.doubt.holds
+        await anyio.sleep(PERIOD)
+        assert states(roll) == [SUSPECT], "this time it was silent while somebody listened"
+        tg.cancel_scope.cancel()
+
+
+async def test_a_registry_that_doubts_itself_and_judges_nobody_asks_a_few_whether_its_network_is_back() -> None:
+    entries, probe, roll = [entry_of() for _ in range(20)], ScriptedProbe(), Roll(Table(misses=MISSES))
+    for entry in entries:
+        roll.table.login(entry)
+        roll.holdings.renewed({entry.id: 1 for entry in entries})
+        target = roll.table.target(entry.id)
+        assert target is not None
+        roll.table.pinged(target, Answered(), now=0.0)
+    pinger = Pinger(roll, probe, period=PERIOD, timeout=TIMEOUT, mine=roll.holdings, rng=NoJitter())
+    probe.hanging = {entry.id for entry in entries}
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        await anyio.sleep(TIMEOUT + 0.1)
+        assert pinger.doubt.holds
+        roll.holdings.renewed({})  # the others judge now
+        probe.pinged.clear()
+        await anyio.sleep(6 * PERIOD)
+        assert len(probe.pinged) == 6 * 8
+        assert pinger.doubt.holds, "however long: others judge"
+        assert states(roll) == [LIVE] * 20
+        probe.hanging = set()
+        await anyio.sleep(PERIOD)
+        assert not pinger.doubt.holds
+        assert not roll.holdings.unreported
+        tg.cancel_scope.cancel()

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from hub.ports import HistoryEvent, Report, Standing
+from hub.registry.holdings import LARGEST_GROUP, LONGEST_TALE, Holdings
+from hub.registry.states import InstanceState
+from hub.vocabulary import InstanceId, ModelName
+from tests.registry.support import PATIENCE
+
+ONE, OTHER = InstanceId("one"), InstanceId("other")
+LIVE = Standing(state=InstanceState.LIVE)
+
+
+def event(number: int, of: InstanceId = ONE) -> HistoryEvent:
+    return HistoryEvent(
+        at=float(number), instance=of, model=ModelName("M"), url="", before=None, after=None, reason=f"{number}"
+    )
+
+
+def report(token: int, *events: HistoryEvent) -> Report:
+    return Report(instance=ONE, token=token, standing=LIVE, events=events)
+
+
+def take(holdings: Holdings) -> list[Report]:
+    return list(holdings.take(lambda _: LIVE))
+
+
+def test_what_is_found_out_is_reported_once_with_the_token_and_all_events() -> None:
+    holdings = Holdings()
+    assert holdings.renewed({ONE: 7}) == [ONE]
+    holdings.found(ONE, event(1))
+    holdings.found(ONE)
+    holdings.found(ONE, event(2))
+    assert (holdings.unreported, ONE in holdings, OTHER in holdings, len(holdings)) == (1, True, False, 1)
+    assert take(holdings) == [report(7, event(1), event(2))]
+    assert take(holdings) == []
+
+
+def test_without_a_lease_a_finding_waits_for_one() -> None:
+    holdings = Holdings()
+    holdings.found(ONE, event(1))
+    assert (holdings.unreported, take(holdings)) == (0, [])
+    holdings.renewed({ONE: 7})
+    assert take(holdings) == [report(7, event(1))]
+
+
+def test_with_a_lease_that_is_lost_what_was_found_out_is_lost() -> None:
+    holdings = Holdings()
+    holdings.renewed({ONE: 7})
+    holdings.found(ONE, event(1))
+    assert holdings.renewed({}) == []
+    assert holdings.renewed({ONE: 9}) == [ONE]
+    assert take(holdings) == []
+
+
+def test_a_lease_with_a_new_token_counts_as_acquired() -> None:
+    holdings = Holdings()
+    holdings.renewed({ONE: 7, OTHER: 8})
+    assert holdings.renewed({ONE: 7, OTHER: 9}) == [OTHER]
+    assert holdings.token(OTHER) == 9
+
+
+def test_what_could_not_be_reported_goes_before_what_was_found_out_since() -> None:
+    holdings = Holdings()
+    holdings.renewed({ONE: 7})
+    holdings.found(ONE, event(1))
+    failed = take(holdings)
+    holdings.found(ONE, event(2))
+    holdings.put_back(failed)
+    assert take(holdings) == [report(7, event(1), event(2))]
+    holdings.renewed({ONE: 8})
+    holdings.put_back(failed)
+    assert take(holdings) == [], "of an earlier lease"
+
+
+def test_what_waits_is_bounded() -> None:
+    holdings = Holdings()
+    holdings.renewed({ONE: 7})
+    for number in range(3 * LONGEST_TALE):
+        holdings.found(ONE, event(number))
+    (only,) = take(holdings)
+    assert [each.at for each in only.events] == list(range(2 * LONGEST_TALE, 3 * LONGEST_TALE))
+    holdings.found(ONE, event(0))
+    holdings.put_back([only])
+    assert len(take(holdings)[0].events) == LONGEST_TALE
+    ids = [InstanceId(f"{number}") for number in range(LARGEST_GROUP + 1)]
+    holdings.renewed(dict.fromkeys(ids, 1))
+    for one in ids:
+        holdings.found(one)
+    assert [len(take(holdings)) for _ in range(3)] == [LARGEST_GROUP, 1, 0]
+
+
+@pytest.mark.parametrize("first", ["lease", "finding"])
+async def test_who_waits_is_woken_when_there_is_something_to_report(first: str) -> None:
+    holdings = Holdings()
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(holdings.something_found)
+            for step in (first, "lease", "finding"):
+                await anyio.wait_all_tasks_blocked()
+                if step == "lease":
+                    holdings.renewed({ONE: 7})
+                else:
+                    holdings.found(ONE)
