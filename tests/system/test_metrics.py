@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, cast
@@ -110,16 +110,22 @@ class Whole:
 
 
 @asynccontextmanager
-async def whole() -> AsyncGenerator[Whole]:
-    settings = UpSettings(gateway_port=0, registry_port=0, dashboard_port=0, depth_period=0.05)
+async def whole(metric_buckets: str = UpSettings.metric_buckets) -> AsyncGenerator[Whole]:
+    settings = UpSettings(
+        gateway_port=0, registry_port=0, dashboard_port=0, depth_period=0.05, metric_buckets=metric_buckets
+    )
     freezer = Freezer()
-    async with MemoryBroker() as open_broker, MemoryStore(StoreOptions()) as open_store, open_client() as http:
+    async with (
+        MemoryBroker() as open_broker,
+        MemoryStore(StoreOptions(buckets=settings.buckets)) as open_store,
+        open_client() as http,
+    ):
         broker = cast("Broker", freezer.holding(open_broker))
         store = cast("ResultStore", freezer.holding(open_store))
         directory = cast("Directory", freezer.holding(MemoryDirectory()))
         registry = partial(run_registry, settings, directory=directory, broker=broker)
         async with running(registry, name="registry") as registry_url:
-            settings = UpSettings(gateway_port=0, dashboard_port=0, registry_url=registry_url)
+            settings = replace(settings, registry_url=registry_url)
             gateway = partial(run_gateway, settings, broker=broker, store=store)
             instance = partial(run_instance, Reader, settings, broker=broker, store=store)
             async with (
@@ -233,3 +239,18 @@ async def test_the_page_has_every_metric_and_no_other() -> None:
                 assert shown == {
                     name: row for section in SECTIONS[kind] for name, row in documented(section).items()
                 }, kind
+
+
+async def test_times_are_counted_in_the_buckets_that_are_set() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with whole(metric_buckets="0.25,7") as it:
+            for kind, names in (
+                ("instance", ("hub_task_queue_seconds", "hub_task_run_seconds", "hub_store_call_seconds")),
+                ("gateway", ("hub_submit_seconds", "hub_call_seconds", "hub_store_call_seconds")),
+            ):
+                families = await it.families(kind)
+                for name in names:
+                    bounds = {sample.labels["le"] for sample in families[name].samples if "le" in sample.labels}
+                    assert (name, bounds) == (name, {"0.25", "7.0", "+Inf"})
+            ping = (await it.http.get(f"{it.urls['instance']}/ping")).json()
+            assert ping["load"]["ran"]["bounds"] == ping["load"]["waited"]["bounds"] == [0.25, 7.0]
