@@ -1,0 +1,343 @@
+"""Several registries with one directory, without HTTP, in virtual time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import ip_network
+
+import anyio
+import pytest
+import trio.testing
+
+from hub.directories.memory import MemoryDirectory
+from hub.ports import InstanceEntry
+from hub.registry.addresses import InstanceNetworks
+from hub.registry.keeper import DirectoryKeeper
+from hub.registry.pinger import Pinger
+from hub.registry.pings import Answered, PingResult, Refused
+from hub.registry.registrar import Registrar
+from hub.registry.roll import Roll
+from hub.registry.states import InstanceState
+from hub.registry.table import Removal, Table
+from hub.vocabulary import InstanceId, Signal, new_instance_id, new_registry_id
+from tests.registry.support import MODEL, TEXTS, ScriptedProbe
+from tests.registry.test_registrar import FlakyDirectory
+
+PERIOD, TIMEOUT, MISSES = 10.0, 3.0, 3
+URL = "http://127.0.0.1:4000"
+LIVE, DEAF, SUSPECT = InstanceState.LIVE, InstanceState.DEAF, InstanceState.SUSPECT
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> object:
+    return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
+
+
+@dataclass
+class World:
+    """The instances as they are, and the directory that all registries share."""
+
+    directory: MemoryDirectory = field(default_factory=MemoryDirectory)
+    probe: ScriptedProbe = field(default_factory=ScriptedProbe)
+
+    def times(self, began: float) -> Counter[InstanceId]:
+        return Counter(who for when, who in self.probe.pinged if when > began)
+
+
+@dataclass
+class Post:
+    """One registry. `cut_off`: none of its pings arrives anywhere."""
+
+    world: World
+    cut_off: bool = False
+    resubscribed: list[InstanceId] = field(default_factory=list[InstanceId])
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    def __post_init__(self) -> None:
+        self.link = FlakyDirectory(self.world.directory)
+        self.roll = Roll(Table(misses=MISSES), clock=anyio.current_time)
+        self.pinger = Pinger(
+            self.roll,
+            self.probe,
+            period=PERIOD,
+            timeout=TIMEOUT,
+            mine=self.roll.holdings,
+            misses=MISSES,
+            resubscribe=self.resubscribe,
+            clock=anyio.current_time,
+        )
+        self.keeper = DirectoryKeeper(self.roll, self.link, self.pinger, period=PERIOD, registry=new_registry_id())
+        self.registrar = Registrar(
+            self.roll,
+            self.link,
+            self.keeper,
+            self.pinger,
+            networks=InstanceNetworks([ip_network("127.0.0.0/8")]),
+            clock=anyio.current_time,
+        )
+
+    async def probe(self, entry: InstanceEntry) -> PingResult:
+        if self.cut_off:
+            await anyio.sleep_forever()
+        return await self.world.probe(entry)
+
+    async def resubscribe(self, entry: InstanceEntry) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.resubscribed.append(entry.id)
+
+    async def login(self, instance: InstanceId | None = None, *, consuming: bool = True) -> InstanceId:
+        login = await self.registrar.login(instance or new_instance_id(), MODEL, URL, TEXTS, consuming=consuming)
+        return login.status.entry.id
+
+    def states(self) -> dict[InstanceId, InstanceState]:
+        return {status.entry.id: status.state for status in self.roll.table.instances()}
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        with self.scope:
+            await self.keeper.start()
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(self.pinger.run)
+                tg.start_soon(self.keeper.run)
+                task_status.started()
+
+    def die(self) -> None:
+        """Ends it as kill -9 does: it says nothing more to anybody."""
+        self.link.down = True
+        self.scope.cancel()
+
+
+@asynccontextmanager
+async def posts(count: int, world: World | None = None) -> AsyncGenerator[list[Post]]:
+    shared = world or World()
+    async with anyio.create_task_group() as tg:
+        running = [Post(shared) for _ in range(count)]
+        for post in running:
+            await tg.start(post.run)
+        yield running
+        tg.cancel_scope.cancel()
+
+
+async def test_each_instance_is_pinged_by_one_registry_once_a_period() -> None:
+    async with posts(3) as running:
+        first, *_ = running
+        everybody = {await first.login() for _ in range(9)}
+        await anyio.sleep(PERIOD)
+        assert [post.keeper.leases for post in running] == [3, 3, 3]
+        began = anyio.current_time()
+        await anyio.sleep(10 * PERIOD)
+        assert first.world.times(began) == Counter(dict.fromkeys(everybody, 10))
+        assert all(post.states() == dict.fromkeys(everybody, LIVE) for post in running)
+
+
+async def test_what_one_registry_knows_all_show_within_a_second() -> None:
+    async with posts(2) as (one, other):
+        who = await one.login()
+        await anyio.sleep(1)
+        assert other.states() == {who: LIVE}
+        await one.login(who, consuming=False)
+        await anyio.sleep(1)
+        assert other.states() == one.states()
+        one.registrar.logout(who)
+        await anyio.sleep(1)
+        assert other.states() == {}
+        assert other.roll.removals == {}
+        assert one.roll.removals == {Removal.LOGOUT: 1}
+
+
+async def test_a_logout_counts_whoever_it_is_said_to() -> None:
+    async with posts(2) as (one, other):
+        who = await one.login()
+        await anyio.sleep(1)
+        other.registrar.logout(who)
+        await anyio.sleep(1)
+        assert (one.states(), other.states(), one.keeper.leases) == ({}, {}, 0)
+        await anyio.sleep(3 * PERIOD)
+        assert (one.states(), await one.world.directory.instances()) == ({}, [])
+
+
+async def test_when_a_registry_dies_nobody_is_lost_and_all_are_pinged_again_within_two_periods() -> None:
+    async with posts(2) as (victim, survivor):
+        everybody = {await victim.login() for _ in range(10)}
+        await anyio.sleep(3.3 * PERIOD)
+        assert survivor.keeper.leases == 5
+        victim.die()
+        died = anyio.current_time()
+        looks = 0
+        while set(victim.world.times(died)) != everybody:
+            assert survivor.states() == dict.fromkeys(everybody, LIVE)
+            looks += 1
+            await anyio.sleep(0.1)
+        assert looks > 10
+        assert anyio.current_time() - died < 1.5 * PERIOD
+        assert survivor.keeper.leases == 10
+
+
+async def test_a_registry_that_stops_gives_its_instances_up_at_once() -> None:
+    async with posts(2) as (stopping, survivor):
+        everybody = {await stopping.login() for _ in range(6)}
+        await anyio.sleep(3.3 * PERIOD)
+        stopping.scope.cancel()
+        await anyio.sleep(PERIOD / 4 + 0.1)
+        assert survivor.keeper.leases == 6
+        assert survivor.states() == dict.fromkeys(everybody, LIVE)
+
+
+async def test_a_frozen_registry_cannot_overwrite_what_its_successor_found_out() -> None:
+    world = World()
+    frozen = Post(world)
+    who = await frozen.login()
+    await frozen.keeper.flush()
+    async with posts(1, world) as (successor,):
+        assert successor.keeper.leases == 1
+        target = frozen.roll.table.target(who)
+        assert target is not None
+        frozen.roll.apply(frozen.roll.table.pinged(target, Refused("its own network is down"), now=0.0))
+        assert frozen.states() == {}
+        await frozen.keeper.flush()
+        assert frozen.keeper.refused == 1
+        await anyio.sleep(2 * PERIOD)
+        assert successor.states() == {who: LIVE}
+        assert [event.reason for event in await world.directory.history(10) if event.after is None] == []
+        await frozen.keeper.reconcile()
+        assert frozen.states() == {who: LIVE}, "and it learns better"
+
+
+async def test_a_late_answer_of_a_ping_that_began_under_a_lost_lease_is_dropped() -> None:
+    world = World()
+    slow = Post(world)
+    who = await slow.login()
+    world.probe.hanging = {who}
+    async with anyio.create_task_group() as tg:
+        target = slow.roll.table.target(who)
+        assert target is not None
+        tg.start_soon(partial(slow.pinger.ping, target, scheduled=True))
+        await anyio.wait_all_tasks_blocked()
+        await Post(world).keeper.claim([who])
+        await slow.keeper.renew()
+    assert slow.states() == {who: LIVE}
+
+
+async def test_misses_are_counted_on_by_the_next_registry() -> None:
+    async with posts(2) as (victim, survivor):
+        who = await victim.login()
+        await anyio.sleep(1)
+        victim.world.probe.hanging.add(who)
+        while survivor.states().get(who) is not SUSPECT:
+            await anyio.sleep(0.5)
+        holder, other = (victim, survivor) if who in victim.roll.holdings else (survivor, victim)
+        holder.die()
+        await anyio.sleep((MISSES + 1) * PERIOD)
+        assert other.states() == {}
+        assert other.roll.removals == {Removal.MISSED: 1}
+        (removal, *_) = await victim.world.directory.history(1)
+        assert (removal.instance, removal.before, removal.after) == (who, SUSPECT, None)
+
+
+async def test_while_the_directory_is_away_a_registry_goes_on_pinging_whom_it_held() -> None:
+    async with posts(2) as (one, other):
+        everybody = {await one.login() for _ in range(4)}
+        await anyio.sleep(3 * PERIOD)
+        one.link.down = other.link.down = True
+        await anyio.sleep(1)
+        began = anyio.current_time()
+        await anyio.sleep(5 * PERIOD)
+        assert one.world.times(began) == Counter(dict.fromkeys(everybody, 5))
+        assert not one.keeper.linked
+        assert one.states() == other.states() == dict.fromkeys(everybody, LIVE)
+        one.link.down = other.link.down = False
+        await anyio.sleep(2 * PERIOD)
+        assert one.keeper.leases == other.keeper.leases == 2
+        assert one.keeper.linked
+
+
+async def test_a_directory_that_lost_everything_is_filled_again_and_the_work_is_shared_again() -> None:
+    async with posts(2) as (one, other):
+        everybody = {await one.login() for _ in range(4)}
+        await anyio.sleep(3 * PERIOD)
+        empty = MemoryDirectory()
+        for post in (one, other):
+            post.link.inner = empty
+        for _ in range(30):
+            await anyio.sleep(0.1 * PERIOD)
+            assert set(one.states()) == set(other.states()) == everybody
+        assert {entry.id for entry in await empty.instances()} == everybody
+        assert one.keeper.leases == other.keeper.leases == 2
+
+
+async def test_a_registry_that_lost_its_network_leaves_the_judgement_to_the_others() -> None:
+    async with posts(2) as (blind, other):
+        everybody = {await blind.login() for _ in range(8)}
+        await anyio.sleep(3 * PERIOD)
+        assert blind.keeper.leases == 4
+        blind.cut_off = True
+        for _ in range(80):
+            await anyio.sleep(0.1 * PERIOD)
+            assert blind.states() == other.states() == dict.fromkeys(everybody, LIVE)
+        assert (blind.pinger.doubt.holds, blind.keeper.leases, other.keeper.leases) == (True, 0, 8)
+        blind.cut_off = False
+        await anyio.sleep(3 * PERIOD)
+        assert (blind.pinger.doubt.holds, blind.keeper.leases, other.keeper.leases) == (False, 4, 4)
+        assert all(event.after is not SUSPECT or event.before is None for event in await other.link.history(100))
+
+
+async def test_without_another_registry_doubt_ends_and_then_silence_counts() -> None:
+    async with posts(1) as (only,):
+        for _ in range(4):
+            await only.login()
+        only.cut_off = True
+        await anyio.sleep((MISSES + 1) * PERIOD)
+        assert set(only.states().values()) <= {LIVE, SUSPECT}
+        assert len(only.states()) == 4
+        await anyio.sleep((MISSES + 1) * PERIOD)
+        assert only.states() == {}
+
+
+async def test_a_deaf_instance_is_asked_to_subscribe_again_once_a_period_by_one_registry() -> None:
+    async with posts(2) as (one, other):
+        deaf, sick, well = [await one.login() for _ in range(3)]
+        one.world.probe.results[deaf] = Answered(consuming=False, reason="no link")
+        one.world.probe.results[sick] = Answered(consuming=False, reason="no GPU", signal=Signal.HEALTH)
+        await anyio.sleep(5.5 * PERIOD)
+        asked = Counter(one.resubscribed + other.resubscribed)
+        assert set(asked) == {deaf}
+        assert asked[deaf] in (5, 6)
+        assert one.pinger.resubscribes[MODEL] + other.pinger.resubscribes[MODEL] == asked[deaf]
+        assert one.states() == {deaf: DEAF, sick: DEAF, well: LIVE}
+
+
+async def test_an_instance_without_a_consumer_is_asked_too_and_judged_by_its_own_registry_only() -> None:
+    async with posts(2) as (one, other):
+        everybody = [await one.login() for _ in range(4)]
+        await anyio.sleep(2 * PERIOD)
+        ours = [who for who in everybody if who in one.roll.holdings]
+        for _ in range(2):
+            await anyio.sleep(0.01)
+            one.roll.apply(one.roll.table.looked({MODEL: 0}, began=anyio.current_time(), among=one.roll.holdings))
+        assert {who for who, state in one.states().items() if state is DEAF} == set(ours)
+        await anyio.sleep(PERIOD + 1)
+        assert other.states() == one.states(), "the other one shows it"
+        assert set(one.resubscribed) == set(ours)
+        assert other.resubscribed == []
+
+
+async def test_the_history_tells_what_happened_once() -> None:
+    async with posts(2) as (one, other):
+        who = await one.login()
+        await anyio.sleep(1)
+        one.world.probe.results[who] = Answered(consuming=False, reason="no link")
+        await anyio.sleep(PERIOD)
+        one.world.probe.results[who] = Refused("connection refused")
+        await anyio.sleep(PERIOD)
+        events = await other.link.history(10)
+        assert [(event.before, event.after, event.reason) for event in events] == [
+            (DEAF, None, "connection refused"),
+            (LIVE, DEAF, "no link"),
+            (SUSPECT, LIVE, ""),
+            (None, SUSPECT, "not pinged yet"),
+        ]
+        assert {(event.instance, event.model, event.url) for event in events} == {(who, MODEL, URL)}
+        assert [event.at for event in events] == sorted((event.at for event in events), reverse=True)
