@@ -48,6 +48,10 @@ def stage(count: int) -> tuple[Sequence[InstanceEntry], ScriptedProbe, Pinger, R
     return entries, probe, pinger, roll
 
 
+def doubts(pinger: Pinger) -> bool:
+    return pinger.doubt.holds
+
+
 def states(roll: Roll) -> list[InstanceState]:
     return [status.state for status in roll.table.instances()]
 
@@ -102,10 +106,10 @@ async def test_when_everybody_falls_silent_nobody_is_suspect_for_as_many_rounds_
         tg.start_soon(pinger.run)
         await anyio.sleep((MISSES - 1) * PERIOD + TIMEOUT + 0.1)
         assert states(roll) == [LIVE] * 5
-        assert pinger.doubt.holds
+        assert doubts(pinger)
         await anyio.sleep(PERIOD)
         assert states(roll) == [SUSPECT] * 5
-        assert not pinger.doubt.holds
+        assert not doubts(pinger)
         await anyio.sleep((MISSES - 1) * PERIOD)
         assert states(roll) == []
         tg.cancel_scope.cancel()
@@ -118,10 +122,10 @@ async def test_when_the_network_is_back_all_is_as_if_nothing_had_been() -> None:
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
         await anyio.sleep(2 * PERIOD)
-        assert pinger.doubt.holds
+        assert doubts(pinger)
         probe.hanging = set()
         await anyio.sleep(PERIOD + 0.1)
-        assert not pinger.doubt.holds
+        assert not doubts(pinger)
         assert roll.table.version == version
         tg.cancel_scope.cancel()
 
@@ -177,7 +181,7 @@ async def test_a_process_that_was_stopped_does_not_take_its_own_delay_for_silenc
         clock.jump(TIMEOUT + LATE + 1)
         await anyio.sleep(0.1)
         assert states(roll) == [LIVE]
-        assert pinger.doubt.holds
+        assert doubts(pinger)
         await anyio.sleep(PERIOD)
         assert states(roll) == [SUSPECT], "this time it was silent while somebody listened"
         tg.cancel_scope.cancel()
@@ -196,15 +200,15 @@ async def test_a_registry_that_doubts_itself_and_judges_nobody_asks_a_few_whethe
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
         await anyio.sleep(TIMEOUT + 0.1)
-        assert pinger.doubt.holds
+        assert doubts(pinger)
         roll.holdings.renewed({})  # the others judge now
         probe.pinged.clear()
         await anyio.sleep(6 * PERIOD)
         assert len(probe.pinged) == 6 * 8
-        assert pinger.doubt.holds, "however long: others judge"
+        assert doubts(pinger), "however long: others judge"
         assert states(roll) == [LIVE] * 20
         probe.hanging = set()
         await anyio.sleep(PERIOD)
-        assert not pinger.doubt.holds
+        assert not doubts(pinger)
         assert not roll.holdings.unreported
         tg.cancel_scope.cancel()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import anyio
 import pytest
@@ -13,7 +13,7 @@ from httpx2 import AsyncClient
 from hub.http.client import open_client
 from hub.load import Durations, Load
 from hub.ports import InstanceEntry
-from hub.registry.addresses import InstanceNetworks
+from hub.registry.addresses import InstanceNetworks, IPAddress
 from hub.registry.pings import Answered, Missed, PingResult, Refused
 from hub.registry.probe import LONGEST_REPLY, HttpProbe
 from hub.vocabulary import InstanceId, Signal, TaskState
@@ -231,3 +231,73 @@ async def test_connections_are_kept_alive(http: AsyncClient) -> None:
         for _ in range(3):
             assert await ping(http, entry_of(url=url)) == Answered()
     assert connections == 1
+
+
+def resolver(*answers: list[str]) -> tuple[Callable[[str, int], Awaitable[list[IPAddress]]], list[str]]:
+    """Takes the place of the resolver: one answer after the other, the last one for ever; and who was looked up."""
+    asked: list[str] = []
+
+    async def addresses(host: str, _port: int) -> list[IPAddress]:
+        await anyio.lowlevel.checkpoint()
+        answer = answers[min(len(asked), len(answers) - 1)]
+        asked.append(host)
+        return [ip_address(text) for text in answer]
+
+    return addresses, asked
+
+
+async def test_of_a_name_that_is_inside_and_outside_only_the_addresses_inside_are_tried(
+    http: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ping_server() as server:
+        entry = entry_of(id=server.id, url=server.url.replace("127.0.0.1", "model.example"))
+        addresses, _ = resolver(["192.0.2.1", "127.0.0.1"])  # nobody would answer at the first one, for a long time
+        monkeypatch.setattr("hub.registry.probe.addresses_of", addresses)
+        assert await ping(http, entry) == Answered()
+
+
+async def test_a_name_is_looked_up_at_each_ping_and_is_refused_once_it_points_elsewhere(
+    http: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ping_server() as server:
+        entry = entry_of(id=server.id, url=server.url.replace("127.0.0.1", "model.example"))
+        addresses, asked = resolver(["127.0.0.1"], ["::ffff:127.0.0.1"], ["::ffff:10.0.0.1"], ["169.254.169.254"])
+        monkeypatch.setattr("hub.registry.probe.addresses_of", addresses)
+        results = [await ping(http, entry) for _ in range(4)]
+        assert results[:2] == [Answered(), Answered()]
+        for result, where in zip(results[2:], ("::ffff:10.0.0.1", "169.254.169.254"), strict=True):
+            assert isinstance(result, Refused)
+            assert ip_address(where) == ip_address(result.reason.split()[3].strip(","))
+        assert asked == ["model.example"] * 4
+        assert server.pings == 2
+
+
+async def test_a_redirect_is_not_followed(http: AsyncClient) -> None:
+    async with ping_server() as elsewhere:
+
+        async def send_away(stream: SocketStream) -> None:
+            await stream.receive()
+            head = f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {elsewhere.url}/ping\r\nContent-Length: 0\r\n"
+            await stream.send(f"{head}Connection: close\r\n\r\n".encode())
+
+        async with raw_server(send_away) as url:
+            assert await ping(http, entry_of(id=elsewhere.id, url=url)) == Missed("it answered 307", heard=True)
+        assert elsewhere.pings == 0
+
+
+async def test_an_instance_is_asked_to_subscribe_again_with_the_token_and_only_inside_the_networks(
+    http: AsyncClient,
+) -> None:
+    requests: list[bytes] = []
+
+    async def take(stream: SocketStream) -> None:
+        requests.append(await stream.receive())
+        await stream.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+    async with raw_server(take) as url:
+        with anyio.fail_after(PATIENCE):
+            await HttpProbe(http, LOOPBACK).resubscribe(entry_of(url=f"{url}/base"))
+            await HttpProbe(http, InstanceNetworks([ip_network("10.0.0.0/8")])).resubscribe(entry_of(url=url))
+    (request,) = requests
+    assert request.startswith(b"POST /base/resubscribe HTTP/1.1\r\n")
+    assert b"authorization: bearer sesame" in request.lower()
