@@ -297,6 +297,15 @@ class DeadSettings(StoreSettings, BrokerSettings, ProcessSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
+class SchemaSettings(ProcessSettings):
+    """A command that asks the registry about contracts, and ends."""
+
+    log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "error"
+    registry_url: Annotated[str, Parameter(help="Base URL of the registry.")] = LOCAL_REGISTRY
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
 class UpSettings(RegistrySettings, GatewaySettings, ModelSettings):
     """Everything in one process: the embedded default, with nothing to install."""
 

@@ -7,7 +7,8 @@ import json
 from rich.console import Console
 
 from hub.cli.dead_body import HEX_BYTES, Body, hex_lines
-from hub.cli.dead_view import WIDE, Record, age, as_json, body_lines, detail, letter_lines, moment, one_line, printable
+from hub.cli.dead_view import Record, as_json, body_lines, detail, letter_lines
+from hub.cli.terminal import WIDE, age, moment, one_line, printable
 from hub.dead_letters import DeadLetter
 from hub.ports import Absent
 from hub.task import Failure, Outcome, Task, TaskRecord

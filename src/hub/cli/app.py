@@ -17,6 +17,7 @@ from rich.table import Table
 from hub.cli.dead import dead
 from hub.cli.load import load_model
 from hub.cli.options import broker_options, store_options
+from hub.cli.schema import schema
 from hub.cli.sources import COMPONENTS, check_names, describe, layers
 from hub.errors import HubError
 from hub.lifecycle import kept_open, run_process
@@ -40,12 +41,13 @@ app = App(
 config = App(name="config", help="Look at the settings.")
 app.command(config)
 app.command(dead)
+app.command(schema)
 
 _log = structlog.get_logger("hub.cli")
 
 ModelTargets = Annotated[str, Parameter(env_var=(), help="Models to run, each as pkg.module:Class.")]
 Component = Annotated[
-    Literal["up", "registry", "gateway", "model", "dead"], Parameter(env_var=(), help="Whose settings.")
+    Literal["up", "registry", "gateway", "model", "dead", "schema"], Parameter(env_var=(), help="Whose settings.")
 ]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
 

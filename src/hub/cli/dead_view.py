@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Final
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hub.cli.dead_body import Body, hex_lines
+from hub.cli.terminal import GAP, WIDE, age, moment, one_line, printable, rows_of
 from hub.dead_letters import DeadLetter
 from hub.ports import Absent
 from hub.task import TaskRecord
 from hub.vocabulary import TaskId
 
-PIPED_WIDTH: Final = 200
-"""Columns when nobody tells how many there are: a pipe or a file."""
-
-WIDE: Final = 130
-"""Columns from which on a list has room for whole dates and ids of instances."""
-
 Record = TaskRecord | Absent | None
 """What the store knows of the task of a letter; `None` if the letter holds no task."""
-
-_GAP: Final = "  "
-_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-
-
-def console() -> Console:
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else PIPED_WIDTH, highlight=False, markup=False)
 
 
 def record_of(letter: DeadLetter, records: Mapping[TaskId, TaskRecord | Absent]) -> Record:
@@ -45,12 +27,10 @@ def letter_lines(letters: Sequence[tuple[DeadLetter, Record]], *, now: float, wi
     """Two lines for each letter, below a headline; no line is wider than `width`, unless that is less than 80."""
     wide = width >= WIDE
     rows = [_headline(wide=wide), *(_cells(letter, record, now, wide=wide) for letter, record in letters)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for number, row in enumerate(rows):
-        line = _GAP.join(cell.ljust(cell_width) for cell, cell_width in zip(row, widths, strict=True)).rstrip()
-        yield Text(line, style="bold" if number == 0 else "", no_wrap=True)
+    for number, line in enumerate(rows_of(rows[0], rows[1:])):
+        yield line
         if number:
-            reason = Text(_GAP + one_line(letters[number - 1][0].reason), style="dim", no_wrap=True)
+            reason = Text(GAP + one_line(letters[number - 1][0].reason), style="dim", no_wrap=True)
             reason.truncate(width, overflow="ellipsis")
             yield reason
 
@@ -104,31 +84,6 @@ def counted(letters: Iterable[DeadLetter]) -> str:
     for letter in letters:
         counts[letter.code] = counts.get(letter.code, 0) + 1
     return ", ".join(f"{count} {printable(code)}" for code, count in sorted(counts.items()))
-
-
-def printable(text: str) -> str:
-    """A foreign text with everything replaced that a terminal might obey; line breaks stay."""
-    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
-
-
-def one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
-
-
-def moment(seconds: float) -> str:
-    """A time as UTC, such as `2026-03-01 09:30:00`."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, OSError, ValueError):  # a foreign number that is no year
-        return f"{seconds:g}"
-
-
-def age(seconds: float) -> str:
-    """A span of time in its largest unit, such as `3 h`."""
-    for size, unit in _UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return "now"
 
 
 def _headline(*, wide: bool) -> tuple[str, ...]:

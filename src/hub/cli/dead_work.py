@@ -13,18 +13,9 @@ from anyio import current_time, fail_after, wait_readable
 from hub.brokers import open_broker
 from hub.cli.dead_body import body_of
 from hub.cli.dead_desk import DONE, NOT_ALL_DONE, PATIENCE, Desk, open_desk
-from hub.cli.dead_view import (
-    as_json,
-    body_lines,
-    console,
-    counted,
-    detail,
-    letter_lines,
-    one_line,
-    printable,
-    record_of,
-)
+from hub.cli.dead_view import as_json, body_lines, counted, detail, letter_lines, record_of
 from hub.cli.options import broker_options
+from hub.cli.terminal import console, one_line, printable
 from hub.dead_letters import DeadLetter, Replay, Replayed, records_of, settle_broker_deaths
 from hub.errors import LinkLost
 from hub.http.client import open_client

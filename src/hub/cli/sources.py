@@ -20,6 +20,7 @@ from hub.settings import (
     ModelSettings,
     ProcessSettings,
     RegistrySettings,
+    SchemaSettings,
     UpSettings,
     shown,
 )
@@ -33,6 +34,7 @@ COMPONENTS: Final[Mapping[str, type[ProcessSettings]]] = {
     "gateway": GatewaySettings,
     "model": ModelSettings,
     "dead": DeadSettings,
+    "schema": SchemaSettings,
 }
 """What each command is set by."""
 

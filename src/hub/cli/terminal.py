@@ -1,0 +1,62 @@
+"""What commands write on a terminal, or into a pipe. What others say of themselves cannot move the cursor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+PIPED_WIDTH: Final = 200
+"""Columns when nobody tells how many there are: a pipe or a file."""
+
+WIDE: Final = 130
+"""Columns from which on a list has room for whole dates and ids of instances."""
+
+GAP: Final = "  "
+"""Between two columns."""
+
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def console() -> Console:
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else PIPED_WIDTH, highlight=False, markup=False)
+
+
+def printable(text: str) -> str:
+    """A foreign text with everything replaced that a terminal might obey; line breaks stay."""
+    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
+def moment(seconds: float) -> str:
+    """A time as UTC, such as `2026-03-01 09:30:00`."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):  # a foreign number that is no year
+        return f"{seconds:g}"
+
+
+def age(seconds: float) -> str:
+    """A span of time in its largest unit, such as `3 h`."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return "now"
+
+
+def rows_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Text]:
+    """Lines of equal columns, the first one bold."""
+    table = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for number, row in enumerate(table):
+        line = GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield Text(line, style="bold" if number == 0 else "", no_wrap=True)

@@ -1,0 +1,164 @@
+"""`hub schema` as developers and pipelines call it: a process of its own beside a registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hub.cli.app import main
+from hub.contract import Contract
+from hub.registry.client import RegistryClient
+from hub.vocabulary import ModelName
+from tests.registry.grown import BROKEN, GROWN, PLAIN
+from tests.registry.served import ServedRegistry, served_registry
+from tests.registry.support import DIGITS, PATIENCE, ping_server
+
+HUB = Path(sys.executable).with_name("hub")
+ROOT = Path(__file__).parents[2]
+GROWER = ModelName("Grower")
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """The registry's; what is tested are processes, of which every other one runs on trio."""
+    return "asyncio"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a command has printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+async def hub_schema(*arguments: str, url: str, folder: Path, backend: str = "asyncio") -> Said:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HUB_")}
+    environment |= {"PYTHONPATH": f"{ROOT}:{folder}", "HUB_REGISTRY_URL": url, "COLUMNS": "200", "HUB_BACKEND": backend}
+    with anyio.fail_after(PATIENCE):
+        done = await anyio.run_process([str(HUB), "schema", *arguments], check=False, env=environment, cwd=folder)
+    return Said(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+
+
+@asynccontextmanager
+async def registry_with(*contracts: Contract, model: str = GROWER) -> AsyncGenerator[ServedRegistry]:
+    """A registry that has accepted these, one after the other; the last one is up."""
+    async with served_registry() as registry:
+        client: RegistryClient = registry.client
+        for contract in contracts[:-1]:
+            async with ping_server() as server:
+                await client.login(server.id, ModelName(model), server.url, contract)
+                await client.logout(server.id)
+        async with ping_server() as server:
+            await client.login(server.id, ModelName(model), server.url, contracts[-1])
+            yield registry
+
+
+async def test_contracts_are_listed_and_shown(tmp_path: Path) -> None:
+    async with registry_with(PLAIN, GROWN) as registry:
+        listed = await hub_schema("list", url=registry.url, folder=tmp_path)
+        assert listed.code == 0, listed.err
+        row = listed.out.splitlines()[1].split()
+        assert row[:3] == ["Grower", GROWN.fingerprint[:12], "2"]
+        assert row[-2:] == ["grow.v1.Ask", "grow.v1.Answer"]
+        shown = await hub_schema("show", "Grower", url=registry.url, folder=tmp_path, backend="trio")
+        assert shown.code == 0, shown.err
+        assert f"contract    {GROWN.fingerprint}" in shown.out
+        assert f"* {GROWN.fingerprint[:12]}" in shown.out
+        assert f"  {PLAIN.fingerprint[:12]}" in shown.out
+        assert "  string tone = 2;" in shown.out
+        text = await hub_schema(
+            "show", "Grower", "--fingerprint", PLAIN.fingerprint[:8], "--proto", url=registry.url, folder=tmp_path
+        )
+        assert text.out.splitlines()[:4] == ["// grow/v1/grow.proto", 'syntax = "proto3";', "", "package grow.v1;"]
+        assert "tone" not in text.out
+        document = await hub_schema("show", "Grower", "--json", url=registry.url, folder=tmp_path)
+        assert document.json["fingerprint"] == GROWN.fingerprint
+        assert document.json["descriptors"]["file"][0]["name"] == "grow/v1/grow.proto"
+
+
+async def test_differences_are_named_with_their_rules(tmp_path: Path) -> None:
+    async with registry_with(PLAIN, GROWN, BROKEN) as registry:
+        broken = await hub_schema("diff", "Grower", url=registry.url, folder=tmp_path)
+        assert broken.code == 1
+        assert "breaks  grow.v1.Ask.text  FIELD_SAME_NAME" in broken.out
+        assert "was called 'text' and is called 'words'" in broken.out
+        growth = await hub_schema(
+            "diff", "Grower", PLAIN.fingerprint, GROWN.fingerprint[:10], url=registry.url, folder=tmp_path
+        )
+        assert growth.code == 0
+        assert "differs  grow.v1.Ask.tone" in growth.out
+        assert "2 differences, none of them breaking" in growth.out
+        document = await hub_schema(
+            "diff", "Grower", PLAIN.fingerprint, BROKEN.fingerprint, "--json", url=registry.url, folder=tmp_path
+        )
+        assert (document.json["breaks"], document.json["from"]) == (True, PLAIN.fingerprint)
+        local = await hub_schema(
+            "diff", "Grower", "examples.digits:Digits", url=registry.url, folder=tmp_path, backend="trio"
+        )
+        assert local.code == 1
+        assert "RPC_SAME_REQUEST_TYPE" in local.out
+
+
+async def test_a_model_is_checked_before_it_is_deployed(tmp_path: Path) -> None:
+    async with registry_with(DIGITS, model="Digits") as registry:
+        same = await hub_schema("check", "examples.digits:Digits", url=registry.url, folder=tmp_path)
+        assert (same.code, "could log in" in same.out) == (0, True), same.err
+        new = await hub_schema("check", "examples.model_a:ModelA", url=registry.url, folder=tmp_path, backend="trio")
+        assert (new.code, "never seen" in new.out) == (0, True), new.err
+    async with registry_with(PLAIN, model="Digits") as registry:
+        other = await hub_schema("check", "examples.digits:Digits", url=registry.url, folder=tmp_path)
+        assert other.code == 1
+        assert "breaks  request  RPC_SAME_REQUEST_TYPE" in other.out
+        assert "could not log in" in other.out
+        document = await hub_schema("check", "examples.digits:Digits", "--json", url=registry.url, folder=tmp_path)
+        assert (document.code, document.json["could_log_in"], document.json["mode"]) == (1, False, "strict")
+
+
+async def test_what_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:
+    async with registry_with(PLAIN) as registry:
+        model = await hub_schema("show", "Nobody", url=registry.url, folder=tmp_path)
+        contract = await hub_schema(
+            "show", "Grower", "--fingerprint", "00000000", url=registry.url, folder=tmp_path, backend="trio"
+        )
+    assert (model.code, model.out, "`hub schema list`" in model.err) == (2, "", True)
+    assert (contract.code, contract.out, PLAIN.fingerprint[:12] in contract.err) == (2, "", True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "repair"),
+    [
+        pytest.param(("show", "Grower", "--json", "--proto"), "choose one", id="two forms"),
+        pytest.param(("show", "no name"), "start with a letter", id="no name"),
+        pytest.param(("check", "no_colon"), "pkg.module:Class", id="no class"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_refused_with_the_repair(
+    arguments: tuple[str, ...], repair: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["schema", *arguments])
+    assert ended.value.code == 2
+    assert repair in capsys.readouterr().err
+
+
+async def test_a_registry_out_of_reach_is_named(tmp_path: Path) -> None:
+    said = await hub_schema("list", url=NOBODY, folder=tmp_path)
+    assert said.code == 3
+    assert NOBODY in said.err
+    assert "--registry-url" in said.err
