@@ -40,6 +40,7 @@ from hub.model.instance import run_instance
 from hub.registry.service import run_registry
 from hub.settings import UpSettings
 from hub.stores import open_store
+from scripts.small_png import with_palette
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 IMAGES: Final = ROOT / "docs" / "images"
@@ -212,7 +213,9 @@ def take(url: str, folder: Path) -> None:
             file = folder / f"{name}.png"
             box = page.locator(last).first.bounding_box() or {"y": 0.0, "height": 884.0}
             clip: FloatRect = {"x": 0, "y": 0, "width": width, "height": box["y"] + box["height"] + MARGIN}
-            page.screenshot(path=file, full_page=True, clip=clip)
+            picture = page.screenshot(full_page=True, clip=clip)
+            page.goto("about:blank")
+            file.write_bytes(with_palette(picture, page))
             print(f"{file.name}: {file.stat().st_size // 1000} kB")
             context.close()
             if file.stat().st_size >= LIMIT:

