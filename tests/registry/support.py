@@ -72,11 +72,12 @@ class ScriptedProbe:
 
 @dataclass
 class PingServer:
-    """A real HTTP server that answers pings as one instance; `consuming` and `load` may be changed at any time."""
+    """A real HTTP server that answers pings as one instance, unless it is `silent`; all may be changed at any time."""
 
     id: InstanceId
     url: str = ""
     consuming: bool = True
+    silent: bool = False
     load: Load | None = None
     pings: int = 0
     tokens: list[str] = field(default_factory=list[str])
@@ -94,6 +95,8 @@ async def ping_server(instance: InstanceId | None = None) -> AsyncGenerator[Ping
         it.tokens.append(request.headers.get("authorization", ""))
         it.news.set()
         it.news = anyio.Event()
+        while it.silent:
+            await anyio.sleep(0.01)
         return Response(
             {
                 "instance": it.id,

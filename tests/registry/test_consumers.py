@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from hub.registry.consumers import ConsumerCounts
+from hub.registry.pings import Answered
+from hub.registry.roll import Roll
+from hub.registry.table import Table
+from hub.vocabulary import ModelName
+from tests.registry.support import MODEL, entry_of
+
+
+def test_consumers_are_missing_after_two_looks_in_a_row_and_that_is_counted_once() -> None:
+    roll, entries = Roll(Table()), [entry_of(), entry_of()]
+    for entry in entries:
+        roll.table.login(entry)
+        target = roll.table.target(entry.id)
+        assert target is not None
+        roll.table.pinged(target, Answered(), now=1.0)
+    counts = ConsumerCounts(roll)
+    seen: list[int] = []
+    for count in (1, 2, 1, 1, 1, 2, 1, 1):
+        counts({MODEL: count, ModelName("Other"): 0}, 2.0)
+        seen.append(counts.missing(MODEL))
+    assert seen == [0, 0, 0, 1, 1, 0, 0, 1]
+    assert counts.shortfalls[MODEL] == 2
+    assert counts.missing(ModelName("Other")) == 0
