@@ -338,6 +338,9 @@ class TableMachine(RuleBasedStateMachine):
         self.entries: dict[InstanceId, InstanceEntry] = {}
         self.states: dict[InstanceId, InstanceState] = {}
         self.misses: dict[InstanceId, int] = {}
+        self.answered: dict[InstanceId, float] = {}
+        self.looks: dict[InstanceId, int] = {}
+        self.unheard: set[InstanceId] = set()
         self.targets: list[PingTarget] = []
         self.stale: set[int] = set()
         self.shown = self.show()
@@ -354,6 +357,9 @@ class TableMachine(RuleBasedStateMachine):
 
     def forget(self, instance: InstanceId) -> None:
         del self.entries[instance], self.states[instance], self.misses[instance]
+        self.answered.pop(instance, None)
+        self.looks.pop(instance, None)
+        self.unheard.discard(instance)
         self.stale |= {target.serial for target in self.targets if target.entry.id == instance}
 
     @rule(
@@ -370,19 +376,95 @@ class TableMachine(RuleBasedStateMachine):
         self.table.login(entry)
         if current is not None and (current.model, current.url, current.fingerprint) == (model, url, fingerprint):
             return
-        if current is not None:
-            self.forget(instance)
+        self.admit(entry)
+        self.states[instance], self.misses[instance] = SUSPECT, 0
+
+    def admit(self, entry: InstanceEntry) -> None:
+        if entry.id in self.entries:
+            self.forget(entry.id)
         for other in list(self.entries.values()):
-            if other.model == model and other.fingerprint != fingerprint:
+            if other.model == entry.model and other.fingerprint != entry.fingerprint:
                 self.forget(other.id)
-        self.entries[instance], self.states[instance], self.misses[instance] = entry, SUSPECT, 0
+        self.entries[entry.id] = entry
+
+    def judge(self, instance: InstanceId, state: InstanceState, *, by_broker: bool = False) -> None:
+        self.states[instance] = state
+        (self.unheard.add if by_broker else self.unheard.discard)(instance)
+        if state is not LIVE:
+            self.looks.pop(instance, None)
+
+    @rule(
+        instance=st.sampled_from(IDS),
+        model=st.sampled_from(MODELS),
+        url=st.sampled_from(URLS),
+        state=st.sampled_from(InstanceState),
+        by_broker=st.booleans(),
+        misses=st.integers(0, 2),
+        ago=st.integers(0, 5),
+    )
+    def adopt(
+        self,
+        instance: InstanceId,
+        model: ModelName,
+        url: str,
+        state: InstanceState,
+        *,
+        by_broker: bool,
+        misses: int,
+        ago: int,
+    ) -> None:
+        """Another registry pings the instance, and says how it is."""
+        self.now += 1
+        by_broker = by_broker and state is DEAF
+        entry = InstanceEntry(id=instance, model=model, url=url, fingerprint=TEXTS.fingerprint, logged_in_at=self.now)
+        signal = (Signal.BROKER if by_broker else Signal.PING) if state is DEAF else None
+        answered = max(self.now - ago, 0.5)
+        standing = Standing(state=state, misses=misses, answered_at=answered, deaf_by=signal)
+        self.table.adopt(entry, standing)
+        current = self.entries.get(instance)
+        if current is None or replace(current, logged_in_at=self.now) != entry:
+            self.admit(entry)
+        self.misses[instance] = misses
+        self.answered[instance] = max(self.answered.get(instance, 0.0), answered)
+        self.judge(instance, state, by_broker=by_broker)
+
+    @rule(instance=st.sampled_from(IDS))
+    def removed_elsewhere(self, instance: InstanceId) -> None:
+        self.table.removed_elsewhere(instance)
+        if instance in self.entries:
+            self.forget(instance)
+
+    @rule(
+        model=st.sampled_from(MODELS),
+        count=st.integers(0, 2),
+        ago=st.integers(0, 3),
+        among=st.sets(st.sampled_from(IDS), min_size=1),
+    )
+    def look(self, model: ModelName, count: int, ago: int, among: set[InstanceId]) -> None:
+        """The broker counts the consumers of a queue."""
+        self.now += 1
+        began = self.now - ago
+        self.table.looked({model: count}, began=began, among=among)
+        for instance in among & set(self.entries):
+            if self.entries[instance].model != model:
+                continue
+            if count:
+                self.looks.pop(instance, None)
+                if instance in self.unheard:
+                    self.judge(instance, LIVE)
+            elif self.states[instance] is LIVE and self.answered[instance] < began:
+                self.looks[instance] = self.looks.get(instance, 0) + 1
+                if self.looks[instance] == 2:
+                    self.judge(instance, DEAF, by_broker=True)
 
     @rule(instance=st.sampled_from(IDS))
     def own_word(self, instance: InstanceId) -> None:
         self.now += 1
         self.table.own_word(instance, now=self.now)
         if instance in self.entries:
-            self.states[instance], self.misses[instance] = DEAF, 0
+            self.misses[instance] = 0
+            self.answered[instance] = self.now
+            self.judge(instance, DEAF)
             self.stale |= {target.serial for target in self.targets if target.entry.id == instance}
 
     @rule(instance=st.sampled_from(IDS))
@@ -408,12 +490,14 @@ class TableMachine(RuleBasedStateMachine):
             return
         match result:
             case Answered(consuming=consuming):
-                self.states[instance], self.misses[instance] = LIVE if consuming else DEAF, 0
+                self.misses[instance], self.answered[instance] = 0, self.now
+                if not consuming or instance not in self.unheard:
+                    self.judge(instance, LIVE if consuming else DEAF)
             case Missed():
                 if not scheduled:
                     return
                 self.misses[instance] += 1
-                self.states[instance] = SUSPECT
+                self.judge(instance, SUSPECT)
                 if self.misses[instance] == 3:
                     self.forget(instance)
             case Refused():
@@ -424,6 +508,8 @@ class TableMachine(RuleBasedStateMachine):
         assert {each.entry.id: each.entry for each in self.table.instances()} == self.entries
         assert {each.entry.id: each.state for each in self.table.instances()} == self.states
         assert {each.entry.id: each.misses for each in self.table.instances()} == self.misses
+        assert {each.entry.id for each in self.table.instances() if each.deaf_by is Signal.BROKER} == self.unheard
+        assert all((each.deaf_by is None) is (each.state is not DEAF) for each in self.table.instances())
 
     @invariant()
     def a_model_is_active_exactly_while_an_instance_of_it_is_live(self) -> None:
