@@ -140,8 +140,9 @@ async def test_few_or_half_of_them_are_believed_at_once(silent: int, count: int)
 
 
 async def test_the_silence_of_one_is_believed_at_its_timeout_and_waits_for_nobody() -> None:
-    entries, probe, pinger, roll = stage(3)
+    entries, probe, pinger, roll = stage(4)
     probe.results[entries[0].id] = Missed("no route to host")
+    probe.hanging = {entries[1].id}  # the round is not over for a while
     await run_for(pinger, 0.1)
     assert states(roll).count(SUSPECT) == 1
 

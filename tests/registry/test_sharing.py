@@ -198,12 +198,54 @@ async def test_a_frozen_registry_cannot_overwrite_what_its_successor_found_out()
         frozen.roll.apply(frozen.roll.table.pinged(target, Refused("its own network is down"), now=0.0))
         assert frozen.states() == {}
         await frozen.keeper.flush()
-        assert frozen.keeper.refused == 1
+        assert (frozen.keeper.refused, frozen.keeper.leases) == (1, 0)
         await anyio.sleep(2 * PERIOD)
         assert successor.states() == {who: LIVE}
         assert [event.reason for event in await world.directory.history(10) if event.after is None] == []
         await frozen.keeper.reconcile()
         assert frozen.states() == {who: LIVE}, "and it learns better"
+
+
+async def test_a_registry_that_hears_of_another_ones_lease_gives_its_own_up_at_once() -> None:
+    world = World()
+    former, new = Post(world), Post(world)
+    who = await former.login()
+    await former.keeper.flush()
+    await new.keeper.start()
+    assert who in former.roll.holdings
+    await former.keeper.follow()
+    assert who not in former.roll.holdings
+    assert former.states() == {who: LIVE}
+
+
+async def test_what_we_found_out_is_not_undone_by_what_we_said_before() -> None:
+    only = Post(World())
+    who = await only.login()
+    await only.keeper.flush()
+    only.world.probe.results[who] = Answered(consuming=False, reason="no link")
+    target = only.roll.table.target(who)
+    assert target is not None
+    await only.pinger.ping(target)
+    await only.keeper.reconcile()
+    assert only.states() == {who: DEAF}
+
+
+async def test_one_that_logs_in_again_is_not_lost_to_the_news_that_it_was_gone() -> None:
+    world = World()
+    one, other = Post(world), Post(world)
+    who = await one.login()
+    await one.keeper.flush()
+    await other.keeper.start()
+    await world.directory.logout(who)
+    other.link.slow = anyio.Event()
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(other.keeper.follow)
+        await anyio.wait_all_tasks_blocked()
+        other.roll.holdings.lost(who)
+        tg.start_soon(partial(other.login, who))
+        await anyio.wait_all_tasks_blocked()
+        other.link.slow.set()
+    assert other.states() == {who: LIVE}
 
 
 async def test_a_late_answer_of_a_ping_that_began_under_a_lost_lease_is_dropped() -> None:

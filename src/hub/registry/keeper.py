@@ -273,10 +273,9 @@ class DirectoryKeeper:
     async def _read_news(self) -> None:
         news = await self._directory.news(self._revision)
         await self._take_in(news.instances)
-        for instance, revision in news.gone.items():
-            if self._roll.holdings.token(instance) <= revision:  # else it has logged in again since
-                self._roll.holdings.lost(instance)
-                self._roll.apply(self._roll.table.removed_elsewhere(instance), adopted=True)
+        for instance in news.gone:
+            self._roll.holdings.lost(instance)
+            self._roll.apply(self._roll.table.removed_elsewhere(instance), adopted=True)
         self._revision = news.revision
 
     async def _read_all(self) -> Collection[InstanceId]:

@@ -114,6 +114,7 @@ class Registrar:
         changes = table.login(entry)
         self._roll.apply(changes)
         await self._keeper.claim([instance])
+        self._roll.apply(table.login(entry))  # news from before, that it was gone, may just have been taken in
         target = table.target(instance)
         result = Answered() if target is None else await self._pinger.ping(target)
         status = table.instance(instance)
