@@ -47,7 +47,7 @@ IMAGES: Final = ROOT / "docs" / "images"
 WARM_UP: Final = 200.0
 """Seconds of load before the first picture: enough for a backlog to come and go."""
 
-MARGIN: Final = 20
+MARGIN: Final = 14
 """Pixels below the last thing in a picture."""
 
 LIMIT: Final = 200_000
@@ -189,7 +189,7 @@ def take(url: str, folder: Path) -> None:
             ("dashboard-dark", "/", "dark", 1280, "#chart-queue canvas", ".row > :nth-child(3)"),
             ("dashboard-phone", "/", "light", 390, "#chart-queue canvas", "#chart-names"),
             ("models", "/models", "light", 1280, "#history .badge", "#history tr:nth-child(9)"),
-            ("task", "task", "dark", 1280, "#progress:not([hidden])", "#facts"),
+            ("task", "task", "dark", 1280, "#progress:not([hidden])", "section:has(#facts)"),
             (
                 "api",
                 "/docs#/Digits/call_Digits",
@@ -209,10 +209,10 @@ def take(url: str, folder: Path) -> None:
             page = context.pages[0]
             page.goto(url + (f"/tasks/{new_task(url)}" if path == "task" else path))
             page.locator(ready).first.wait_for(timeout=120_000)
-            page.wait_for_timeout(1500)
+            page.wait_for_timeout(300 if path == "task" else 1500)
             file = folder / f"{name}.png"
-            box = page.locator(last).first.bounding_box() or {"y": 0.0, "height": 884.0}
-            clip: FloatRect = {"x": 0, "y": 0, "width": width, "height": box["y"] + box["height"] + MARGIN}
+            bottom = page.locator(last).first.evaluate("at => at.getBoundingClientRect().bottom + scrollY")
+            clip: FloatRect = {"x": 0, "y": 0, "width": width, "height": bottom + MARGIN}
             picture = page.screenshot(full_page=True, clip=clip)
             page.goto("about:blank")
             file.write_bytes(with_palette(picture, page))

@@ -25,7 +25,7 @@ _PIXELS: Final = """async (png) => {
 
 
 def with_palette(png: bytes, blank: Page) -> bytes:
-    """The same picture in the 256 colours that are most frequent in it; every other one becomes the nearest of them.
+    """The same picture in 256 of its colours; every other one becomes the nearest of them.
 
     Args:
         png: What a browser wrote.
@@ -35,7 +35,7 @@ def with_palette(png: bytes, blank: Page) -> bytes:
     pixels = np.frombuffer(b64decode(raw), np.uint8).reshape(-1, 4)[:, :3].astype(np.int32)
     packed = (pixels[:, 0] << 16) | (pixels[:, 1] << 8) | pixels[:, 2]
     colours, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    palette = colours[np.argsort(-counts)[:COLOURS]]
+    palette = _palette(colours, counts)
     nearest = np.argmin(((_rgb(colours)[:, None] - _rgb(palette)[None]) ** 2).sum(axis=2), axis=1)
     rows = nearest[where].astype(np.uint8).reshape(height, width)
     lines = np.hstack([np.zeros((height, 1), np.uint8), rows]).tobytes()  # filter 0: best where colours are numbers
@@ -48,6 +48,17 @@ def with_palette(png: bytes, blank: Page) -> bytes:
             _chunk(b"IEND", b""),
         )
     )
+
+
+def _palette(colours: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
+    """Half of it is what is most frequent, the rest is what is farthest from that: thin lines keep their colours."""
+    chosen = list(np.argsort(-counts)[: COLOURS // 2])
+    points = _rgb(colours)
+    distance = ((points[:, None] - points[chosen][None]) ** 2).sum(axis=2).min(axis=1)
+    while len(chosen) < min(COLOURS, len(colours)):
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+    return colours[chosen]
 
 
 def _rgb(packed: NDArray[Any]) -> NDArray[Any]:

@@ -25,6 +25,7 @@ TEXTS = [
     *((level, f"{level}-back") for level in ("good", "warn", "bad", "off")),
     *((level, "card") for level in ("good", "warn", "bad", "off")),
     ("text", "off-back"),
+    ("accent", "busy-back"),
     ("on-accent", "accent"),
 ]
 

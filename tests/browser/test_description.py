@@ -25,6 +25,8 @@ LOOKS = [
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),
     ("GET", "/v1/overview"),
+    ("GET", "/v1/instances"),
+    ("GET", "/v1/history"),
     ("GET", "/v1/tasks/{task_id}"),
     ("DELETE", "/v1/tasks/{task_id}"),
     ("GET", "/v1/tasks/{task_id}/result"),

@@ -194,6 +194,11 @@ class Chart {
 
 /** A bar for each model, as long as it was alive. */
 class Names extends Chart {
+  draw() {
+    this.box.style.minHeight = `${Math.min(this.lines.length, 12) * ROW + 40}px`; // more of them scroll
+    super.draw();
+  }
+
   size() {
     return { width: this.box.clientWidth - 2, height: Math.max(this.box.clientHeight - 8, this.lines.length * ROW + 30) };
   }
