@@ -123,6 +123,12 @@ class Hand:
             self.colour.reserved_name.append("COLOUR_RED")
         del self.colour.value[1]
 
+    def delete_both(self, *, name_reserved: str) -> None:
+        self.colour.reserved_range.add(start=1, end=1)
+        self.colour.reserved_name.append(name_reserved)
+        self.no_alias()
+        del self.colour.value[1]
+
     def alias(self, name: str) -> None:
         self.colour.options.allow_alias = True
         self.colour.value.add(name=name, number=1)
@@ -281,6 +287,8 @@ CASES = (
     Case("a value gone, its number reserved", lambda h: h.delete_red(number_reserved=True), {
         VALUE_NAME_GONE: "ask.Colour.COLOUR_RED"}),
     Case("a value gone, both reserved", lambda h: h.delete_red(number_reserved=True, name_reserved=True), {}),
+    Case("a value with two names gone, one of them reserved", lambda h: h.delete_both(name_reserved="COLOUR_RED"), {
+        VALUE_NAME_GONE: "ask.Colour.COLOUR_CRIMSON"}, lambda h: h.alias("COLOUR_CRIMSON")),
     Case("a reserved number of a message gone", lambda h: h.ask.reserved_range.pop(1), {
         R.RESERVED_MESSAGE_NO_DELETE: "ask.Ask"}),
     Case("a part of a reserved range gone", lambda h: setattr(h.ask.reserved_range[0], "end", 25), {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from hub.contract import Contract
 from hub.ports import KnownContract
 from hub.registry.lineage import Lineage
 from hub.settings import ContractMode
 from hub.vocabulary import Fingerprint, ModelName, new_instance_id
-from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN
+from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, numbered
 
 MODEL = ModelName("Grower")
 
@@ -77,3 +78,10 @@ def test_an_instance_reads_all_earlier_contracts_that_its_own_does_not_break() -
     known = lineage(PLAIN, BROKEN, GROWN, GROWN_MORE)
     assert list(known.accepts(MODEL, GROWN_MORE)) == [PLAIN.fingerprint, GROWN.fingerprint]
     assert not known.accepts(MODEL, PLAIN)
+
+
+def test_of_two_that_read_each_other_the_older_one_is_served() -> None:
+    signed, unsigned = numbered(FieldDescriptorProto.TYPE_INT32), numbered(FieldDescriptorProto.TYPE_UINT32)
+    up = fingerprints(signed, unsigned)
+    assert lineage(signed, unsigned).served(MODEL, up) == signed.fingerprint
+    assert lineage(unsigned, signed).served(MODEL, up) == unsigned.fingerprint
