@@ -230,6 +230,19 @@ async def test_what_we_found_out_is_not_undone_by_what_we_said_before() -> None:
     assert only.states() == {who: DEAF}
 
 
+async def test_a_complete_look_takes_nobody_who_left_for_lost() -> None:
+    world = World()
+    one, other = Post(world), Post(world)
+    who = await one.login()
+    await one.keeper.flush()
+    await other.keeper.start()
+    one.registrar.logout(who)
+    await one.keeper.flush()
+    await other.keeper.reconcile()
+    assert other.states() == {}
+    assert await world.directory.instances() == [], "nobody wrote it back"
+
+
 async def test_one_that_logs_in_again_is_not_lost_to_the_news_that_it_was_gone() -> None:
     world = World()
     one, other = Post(world), Post(world)
