@@ -29,9 +29,9 @@ class ConsumerCounts:
     def __call__(self, consumers: Mapping[ModelName, int], began: float) -> None:
         """Takes in a look that began at a Unix time."""
         self._roll.apply(self._roll.table.looked(consumers, began=began, among=self._roll.holdings))
+        lives = {model.name: model.count(InstanceState.LIVE) for model in self._roll.table.models()}
         for name, count in consumers.items():
-            model = self._roll.table.model(name)
-            live = 0 if model is None else model.count(InstanceState.LIVE)
+            live = lives.get(name, 0)
             self._short[name] = self._short[name] + 1 if count < live else 0
             if self._short[name] >= LOOKS:
                 self._shortfalls[name] += self._short[name] == LOOKS
