@@ -85,6 +85,19 @@ async def test_two_contracts_are_compared_with_the_rules_that_are_broken() -> No
     assert (same["from"], same["differences"]) == (PLAIN.fingerprint, []), "the first one has none before it"
 
 
+async def test_after_a_restart_with_nobody_up_the_newest_contract_is_the_present_one() -> None:
+    directory = MemoryDirectory()
+    with anyio.fail_after(PATIENCE):
+        async with served_registry(directory=directory) as registry:
+            await brought(registry, PLAIN, GROWN)
+        async with served_registry(directory=directory) as registry:
+            history = await registry.client.schema_history(NAME)
+    assert [(each.fingerprint, each.present) for each in history.contracts] == [
+        (PLAIN.fingerprint, False),
+        (GROWN.fingerprint, True),
+    ]
+
+
 @pytest.mark.parametrize("path", ["/v1/schemas", f"/v1/schemas/{MODEL}/history", f"/v1/schemas/{MODEL}/diff"])
 async def test_what_has_not_changed_is_not_sent_again(path: str) -> None:
     with anyio.fail_after(PATIENCE):

@@ -12,7 +12,7 @@ from hub.cli.terminal import WIDE, age, moment, printable, rows_of
 from hub.registry.schema_bodies import ContractBody, DifferenceBody, SchemaDiffBody, SchemaHistoryBody, SchemaSummary
 
 SHORT: Final = 12
-"""Digits of a fingerprint in lists."""
+"""Digits of a fingerprint in lists; of an id of an instance the last ones, for the first are the time."""
 
 
 def list_lines(schemas: Sequence[SchemaSummary], *, width: int) -> Iterator[Text]:
@@ -25,7 +25,7 @@ def list_lines(schemas: Sequence[SchemaSummary], *, width: int) -> Iterator[Text
             each.fingerprint[:SHORT],
             str(each.contracts),
             moment(each.first_seen_at),
-            each.first_seen_from if wide else each.first_seen_from[:8],
+            each.first_seen_from if wide else each.first_seen_from[-SHORT:],
             *([each.request, each.response] if wide else []),
         )
         for each in schemas
@@ -80,4 +80,5 @@ def verdict(body: SchemaDiffBody) -> str:
     if not body.differences:
         return f"{sides} are the same"
     breaking = sum(each.breaks for each in body.differences)
-    return f"{sides}: {len(body.differences)} differences, {breaking or 'none'} of them breaking"
+    count = len(body.differences)
+    return f"{sides}: {count} difference{'s' if count > 1 else ''}, {breaking or 'none'} of them breaking"

@@ -35,10 +35,16 @@ def compared(known: Contract, new: Contract) -> Sequence[Finding]:
     """
     broken = violations(known, new)
     told = {violation.path for violation in broken}
+    # What another message has for fields is no news.
+    replaced = tuple(
+        f"{before}."
+        for before, after in ((known.request, new.request), (known.response, new.response))
+        if before != after
+    )
     found = [Finding(path=each.path, rule=each.rule, breaks=True, message=each.message) for each in broken]
     found.extend(
         Finding(path=each.path, rule="", breaks=False, message=each.message)
         for each in differences(known, new)
-        if each.path not in told
+        if each.path not in told and not each.path.startswith(replaced)
     )
     return found

@@ -106,10 +106,15 @@ class Roll:
             self.holdings.found(entry.id, event)
 
     def know(self, contracts: Iterable[KnownContract]) -> None:
-        """Keeps contracts that the directory has accepted; the first word about one stands."""
+        """Keeps contracts that the directory has accepted, oldest first; the first word about one stands.
+
+        The newest one of a model of which nothing else was known is its present one.
+        """
         before = self.table.version
-        for known in contracts:
+        accepted = list(contracts)
+        for known in accepted:
             self.lineage.know(known)
+        for known in reversed(accepted):
             self.table.remember(known.model, known.contract.fingerprint)
         if self.table.version != before:
             self._ring()
