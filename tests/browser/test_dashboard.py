@@ -227,6 +227,26 @@ def test_a_hub_with_no_model_says_how_to_start_one(browser: Browser) -> None:
         page.goto("about:blank")
 
 
+@pytest.mark.parametrize(
+    ("states", "level", "word"),
+    [
+        ({"live": 2, "deaf": 0, "suspect": 0}, "good", "active"),
+        ({"live": 1, "deaf": 1, "suspect": 0}, "warn", "active, not all"),
+        ({"live": 0, "deaf": 1, "suspect": 1}, "bad", "takes no tasks"),
+        ({"live": 0, "deaf": 0, "suspect": 1}, "bad", "does not answer"),
+        ({"live": 0, "deaf": 0, "suspect": 0}, "off", "not running"),
+    ],
+)
+def test_each_state_of_a_model_has_its_word(
+    hub_up: Addresses, browser: Browser, states: dict[str, int], level: str, word: str
+) -> None:
+    page = browser.page
+    page.goto(f"{hub_up.dashboard}/tasks")
+    model = {"active": states["live"] > 0, "instances": sum(states.values()), "states": states}
+    found = page.evaluate("model => import('/assets/hub/states.js').then((m) => m.modelState(model))", model)
+    assert found == [level, word]
+
+
 def test_nothing_moves_for_those_who_want_that(hub_up: Addresses, browser: Browser) -> None:
     page = browser.page
     page.emulate_media(reduced_motion="reduce")
