@@ -70,7 +70,7 @@ def _image(contracts: Iterable[Contract]) -> FileDescriptorSet:
         well_known.DESCRIPTOR.CopyToProto(image.file.add())
     for index, contract in enumerate(contracts):
         names = []
-        for file in FileDescriptorSet.FromString(contract.files).file:
+        for file in contract.descriptors.file:
             if file.package != "google.protobuf":
                 _move(file, f"pair{index}")
                 names.append(file.name)
@@ -89,21 +89,11 @@ def _move(file: FileDescriptorProto, folder: str) -> None:
     for index, name in enumerate(file.dependency):
         if not name.startswith("google/protobuf/"):
             file.dependency[index] = f"{folder}/{name}"
-    for message in file.message_type:
-        _group_oneofs(message)
     for field in (*file.extension, *(field for message in file.message_type for field in _fields(message))):
         if field.type_name and not field.type_name.startswith(_OWN):
             field.type_name = f".{folder}{field.type_name}"
         if field.extendee and not field.extendee.startswith(_OWN):
             field.extendee = f".{folder}{field.extendee}"
-
-
-def _group_oneofs(message: DescriptorProto) -> None:
-    """Puts the members of a oneof next to each other, which buf insists on and a contract, in the order of numbers, does not."""
-    first = {field.oneof_index: field.number for field in reversed(message.field) if field.HasField("oneof_index")}
-    message.field.sort(key=lambda field: first[field.oneof_index] if field.HasField("oneof_index") else field.number)
-    for nested in message.nested_type:
-        _group_oneofs(nested)
 
 
 def _fields(message: DescriptorProto) -> Iterator[FieldDescriptorProto]:

@@ -287,3 +287,16 @@ def test_json_names_are_made_as_protoc_makes_them(name: str, json_name: str) -> 
     files = shop()
     files.file[0].message_type[1].field[0].name = name
     assert load(contract(files)).response.fields[0].json_name == default_json_name(name) == json_name
+
+
+def test_other_tools_get_the_members_of_a_oneof_next_to_each_other() -> None:
+    # Go's protobuf loads nothing else, and a contract has fields in the order of their numbers.
+    def part(api: FileDescriptorProto, _: FileDescriptorProto) -> None:
+        api.message_type[0].field[3].number = 20
+        api.message_type[0].field.add(name="note", number=10, label=ONE, type=STRING)
+
+    parted = changed(part)
+    messages = [message for file in parted.descriptors.file for message in file.message_type]
+    [order] = [message for message in messages if message.name == "Order"]
+    assert [field.name for field in order.field] == ["items", "at", "card", "cash", "note"]
+    assert contract(parted.descriptors) == parted

@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 from anyio import fail_after
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.json_format import MessageToDict
 from rich.console import Console
 
@@ -92,7 +91,7 @@ async def show_schema(
                 response=known.response,
                 first_seen_at=known.first_seen_at,
                 first_seen_from=known.first_seen_from,
-                descriptors=MessageToDict(FileDescriptorSet.FromString(contract.files)),
+                descriptors=MessageToDict(contract.descriptors),
             )
         )
         return FINE

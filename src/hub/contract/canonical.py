@@ -136,6 +136,20 @@ def without_reservations(files: FileDescriptorSet) -> FileDescriptorSet:
     return bare
 
 
+def group_oneofs(messages: Iterable[DescriptorProto]) -> None:
+    """Puts the members of each oneof next to each other, where its first one stands.
+
+    A canonical file has fields in the order of their numbers. Go's protobuf, and buf with it, loads no descriptor in which
+    something else stands between the members of a oneof.
+    """
+    for message in messages:
+        first = {field.oneof_index: field.number for field in reversed(message.field) if field.HasField("oneof_index")}
+        message.field.sort(
+            key=lambda field: first[field.oneof_index] if field.HasField("oneof_index") else field.number
+        )
+        group_oneofs(message.nested_type)
+
+
 def _release(messages: Iterable[DescriptorProto], enums: Iterable[EnumDescriptorProto]) -> None:
     for declared in (*messages, *enums):
         declared.ClearField("reserved_range")

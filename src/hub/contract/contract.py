@@ -10,7 +10,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError, EncodeError
 
-from hub.contract.canonical import without_reservations
+from hub.contract.canonical import group_oneofs, without_reservations
 from hub.contract.closure import closure_of
 from hub.contract.errors import InvalidContract
 from hub.contract.pool import pool_of
@@ -43,6 +43,14 @@ class Contract:
         message = contract_pb2.Contract(request=self.request, response=self.response)
         message.files.ParseFromString(self.files)
         return message.SerializeToString(deterministic=True)
+
+    @property
+    def descriptors(self) -> FileDescriptorSet:
+        """The files for other tools, all of which can load them; otherwise in canonical form."""
+        files = FileDescriptorSet.FromString(self.files)
+        for file in files.file:
+            group_oneofs(file.message_type)
+        return files
 
     @classmethod
     def decode(cls, data: bytes) -> Contract:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import DescriptorProto
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from litestar import Litestar, Request, Response, Router, get, post
@@ -46,7 +46,7 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
 
     @get("/descriptors")
     async def descriptors(request: Request[Any, Any, State]) -> Response[bytes]:
-        return _message(request, FileDescriptorSet.FromString(presence.contract.files))
+        return _message(request, presence.contract.descriptors)
 
     @get("/descriptors/request")
     async def request_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:

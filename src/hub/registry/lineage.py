@@ -10,7 +10,7 @@ from hub.ports import KnownContract
 from hub.settings import ContractMode
 from hub.vocabulary import Fingerprint, ModelName
 
-MOST_ACCEPTED: Final = 64
+MOST_ACCEPTED: Final = 16
 """Earlier contracts that an instance is told to accept tasks of: the newest. No queue is older than that."""
 
 

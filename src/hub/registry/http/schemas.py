@@ -7,7 +7,6 @@ from hashlib import sha256
 from typing import Annotated, Any, Final
 
 import msgspec
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.json_format import MessageToDict
 from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
@@ -95,7 +94,7 @@ async def show_schema(
     if form == CONTRACT:
         return Response(contract.encode(), media_type=CONTRACT, headers=headers)
     if form == DESCRIPTORS:
-        return Response(contract.files, media_type=DESCRIPTORS, headers=headers)
+        return Response(contract.descriptors.SerializeToString(), media_type=DESCRIPTORS, headers=headers)
     body = SchemaBody(
         model=known.model,
         fingerprint=contract.fingerprint,
@@ -103,7 +102,7 @@ async def show_schema(
         response=contract.response,
         first_seen_at=known.first_seen_at,
         first_seen_from=known.first_seen_from,
-        descriptors=MessageToDict(FileDescriptorSet.FromString(contract.files)),
+        descriptors=MessageToDict(contract.descriptors),
     )
     return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=headers)
 
