@@ -250,7 +250,7 @@ class Actors:
                 await self.directory.release(self.registries[registry])
                 return None
             case "report":
-                token = self.tokens.get((registry, entry.id), 1)
+                token = self.tokens.get((registry, entry.id), 0)
                 standing = None if flag else STANDING
                 report = Report(instance=entry.id, token=token, standing=standing, events=[event(number)])
                 return list(await self.directory.report([report]))

@@ -121,7 +121,8 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         return list(self._history)[:limit]
 
     def _report(self, report: Report) -> bool:
-        if report.instance not in self._instances or self._sharing.token(report.instance) != report.token:
+        token = self._sharing.token(report.instance)
+        if report.instance not in self._instances or token == 0 or token != report.token:
             return False
         if report.standing is None:
             self._depart(report.instance)
