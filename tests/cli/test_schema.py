@@ -119,7 +119,9 @@ async def test_a_model_is_checked_before_it_is_deployed(tmp_path: Path) -> None:
     async with registry_with(DIGITS, model="Digits") as registry:
         same = await hub_schema("check", "examples.digits:Digits", url=registry.url, folder=tmp_path)
         assert (same.code, "could log in" in same.out) == (0, True), same.err
-        new = await hub_schema("check", "examples.model_a:ModelA", url=registry.url, folder=tmp_path, backend="trio")
+        new = await hub_schema(
+            "check", "examples.model_a:ModelA", "--against", registry.url, url=NOBODY, folder=tmp_path, backend="trio"
+        )
         assert (new.code, "never seen" in new.out) == (0, True), new.err
     async with registry_with(PLAIN, model="Digits") as registry:
         other = await hub_schema("check", "examples.digits:Digits", url=registry.url, folder=tmp_path)

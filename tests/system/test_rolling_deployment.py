@@ -106,7 +106,6 @@ class World:
                 found = models["Grower"]
                 if (found["fingerprint"], found["instances"]) == (contract.fingerprint, instances):
                     return
-            await anyio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import App, Group, Parameter
@@ -46,6 +47,12 @@ Later = Annotated[
     ),
 ]
 Target = Annotated[str, Parameter(show_env_var=False, help="The model to check, as pkg.module:Class.")]
+Against = Annotated[
+    str,
+    Parameter(
+        show_env_var=False, show_default=False, help="URL of the registry to ask; another way to say --registry-url."
+    ),
+]
 Json = Annotated[
     bool,
     Parameter(
@@ -114,7 +121,7 @@ def diff(
 
 
 @schema.command
-def check(target: Target, /, *, json: Json = False, settings: Settings = None) -> int:
+def check(target: Target, /, *, against: Against = "", json: Json = False, settings: Settings = None) -> int:
     """Ask the registry whether an instance of this model could log in beside those that are up. For build pipelines.
 
     Exit code 0 when it could (a model that is new could), 1 when not, with each difference and its rule.
@@ -122,6 +129,8 @@ def check(target: Target, /, *, json: Json = False, settings: Settings = None) -
     from hub.cli.schema_work import check_model, run_command  # noqa: PLC0415
 
     settings = settings or SchemaSettings()
+    if against:
+        settings = replace(settings, registry_url=against)
     return run_command(lambda registry: check_model(registry, target, json_wanted=json), settings)
 
 
