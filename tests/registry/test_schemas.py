@@ -98,6 +98,19 @@ async def test_after_a_restart_with_nobody_up_the_newest_contract_is_the_present
     ]
 
 
+async def test_a_registry_that_starts_again_in_the_middle_of_a_deployment_lists_old_and_new() -> None:
+    directory = MemoryDirectory()
+    with anyio.fail_after(PATIENCE):
+        async with ping_server() as old, ping_server() as new:
+            async with served_registry(directory=directory, contract_mode="compatible") as registry:
+                await registry.login(old, contract=PLAIN)
+                await registry.login(new, contract=GROWN)
+            async with served_registry(directory=directory, contract_mode="compatible") as registry:
+                await serves(registry, MODEL, PLAIN, 2)
+                await registry.client.logout(old.id)
+                await serves(registry, MODEL, GROWN, 1)
+
+
 @pytest.mark.parametrize("path", ["/v1/schemas", f"/v1/schemas/{MODEL}/history", f"/v1/schemas/{MODEL}/diff"])
 async def test_what_has_not_changed_is_not_sent_again(path: str) -> None:
     with anyio.fail_after(PATIENCE):
