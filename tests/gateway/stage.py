@@ -34,7 +34,7 @@ from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.states import InstanceState
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import InstanceId, ModelName, TaskState, WallClock, wall_clock
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskState, WallClock, wall_clock
 
 MODEL_A = ModelName("ModelA")
 DIGITS = ModelName("Digits")
@@ -101,6 +101,13 @@ class FakeRegistry:
     told: FiguresBody | None = None
     events: Sequence[HistoryEvent] = ()
     error: Exception | None = None
+    contracts: dict[Fingerprint, Contract] = field(default_factory=dict[Fingerprint, Contract])
+
+    async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None:  # noqa: ARG002
+        await checkpoint()
+        if self.error is not None:
+            raise self.error
+        return self.contracts.get(fingerprint)
 
     async def history(self, *, model: ModelName | None = None, limit: int = 100) -> Sequence[HistoryEvent]:
         await checkpoint()

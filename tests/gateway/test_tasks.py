@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from examples.model_a.v1 import model_a_pb2
+from hub.errors import LinkLost
 from hub.http.client import open_client
 from hub.ports import HandedBack, ProgressReport
 from hub.stores import open_store
@@ -163,7 +164,7 @@ async def test_a_result_outlives_the_instance_and_the_contract_of_its_model(stag
     assert (await stage.client.get(f"{task}/result")).json() == {"reply": "Processed message: hi\n"}
 
 
-async def test_a_result_of_a_contract_that_this_gateway_never_saw_comes_as_protobuf_only() -> None:
+async def test_a_result_of_a_contract_that_nobody_can_tell_comes_as_protobuf_only() -> None:
     with anyio.fail_after(10):
         async with open_store("memory://") as store:
             async with open_stage(store=store) as first:
@@ -175,10 +176,33 @@ async def test_a_result_of_a_contract_that_this_gateway_never_saw_comes_as_proto
                 shown = (await second.client.get(task)).json()
                 assert ("result" in shown, shown["result_url"]) == (False, f"{task}/result")
                 assert problem(await second.client.get(f"{task}/result")) == (503, "contract_missing")
+                second.registry.error = LinkLost("registry", "pulled plug")
+                assert problem(await second.client.get(f"{task}/result")) == (503, "contract_missing")
                 binary = await second.client.get(f"{task}/result", headers={"Accept": "application/x-protobuf"})
                 assert binary.status_code == 200
                 await second.tell(MODEL_A, CONTRACT_A, live=1)
                 assert (await second.client.get(task)).json()["result"] == {"reply": "Processed message: hi\n"}
+
+
+async def test_a_result_of_a_contract_that_only_the_registry_remembers_is_read_all_the_same() -> None:
+    answer = {"reply": "Processed message: hi\n"}
+    with anyio.fail_after(10):
+        async with open_store("memory://") as store:
+            async with open_stage(store=store) as first:
+                await first.model(answer=echo_a)
+                task = await submit(first)
+                await first.client.get(task, params={"wait": 5})
+            async with open_stage(store=store) as second:
+                second.registry.contracts[CONTRACT_A.fingerprint] = CONTRACT_A
+                await second.tell(MODEL_A, CONTRACT_DIGITS, live=1)
+                assert (await second.client.get(f"{task}/result")).json() == answer
+                second.registry.error = LinkLost("registry", "what was fetched once is not asked for again")
+                assert (await second.client.get(task)).json()["result"] == answer
+            async with open_stage(store=store) as third:
+                third.registry.contracts[CONTRACT_A.fingerprint] = CONTRACT_A
+                await third.tell(MODEL_A, CONTRACT_DIGITS, live=1)
+                events = await third.client.get(task, headers={"Accept": "text/event-stream"})
+                assert "Processed message: hi" in events.text
 
 
 async def test_a_store_that_does_not_answer_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from litestar.types import ExceptionHandlersMap
 from hub.gateway import http_batches, http_models, http_pages, http_submit, http_system, http_tasks
 from hub.gateway.admission import Admission
 from hub.gateway.catalog import Catalog
+from hub.gateway.codecs import Codecs
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.health import Health
 from hub.gateway.long_polls import LongPolls
@@ -128,6 +129,7 @@ def gateway_app(
             ),
             "body_limit": _provide(body_limit),
             "catalog": _provide(catalog),
+            "codecs": _provide(Codecs(catalog, registry)),
             "description": _provide(Description(catalog, guarded=bool(keys), ttls=ttls)),
             "dispatch": _provide(dispatch),
             "health": _provide(Health(catalog, broker, store)),

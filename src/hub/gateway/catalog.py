@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from anyio import Event
 
+from hub.contract import Contract
 from hub.contract.errors import InvalidContract
 from hub.errors import HubError, UnknownModel
 from hub.gateway.codec import Codec
@@ -121,30 +122,35 @@ class Catalog:
         """What reads messages of this contract, or `None` if this gateway has not seen the contract."""
         return self._codecs.get(fingerprint)
 
+    def compiled(self, model: ModelName, contract: Contract) -> Codec | None:
+        """What reads messages of a contract that the registry has accepted, kept for `codec`; `None` if we cannot."""
+        codec = self._codecs.get(contract.fingerprint)
+        if codec is None:
+            try:
+                codec = Codec(contract)
+            except InvalidContract as error:  # the registry let it in, so its version of hub may be newer than ours
+                _log.error("its contract cannot be used here", model=model, reason=str(error))
+                return None
+            self._codecs[contract.fingerprint] = codec
+            self._forget_the_oldest()
+        self._codecs.move_to_end(contract.fingerprint)
+        return codec
+
     def _take(self, snapshot: ModelsSnapshot) -> None:
         served: dict[ModelName, ServedModel] = {}
         for name, known in snapshot.models.items():
-            codec = self._compiled(known)
+            codec = self.compiled(name, known.contract)
             if codec is not None and known.live:
                 served[name] = ServedModel(known=known, codec=codec)
-        while len(self._codecs) > max(MAX_CODECS, len(snapshot.models)):
-            self._codecs.popitem(last=False)
         for name in served.keys() - self._served.keys():
             _log.info("model is alive", model=name, instances=served[name].known.live)
         for name in self._served.keys() - served.keys():
             _log.info("model is gone", model=name)
         self._known, self._served, self._told = snapshot.models, served, True
+        self._forget_the_oldest()
         told, self._next = self._next, Event()
         told.set()
 
-    def _compiled(self, known: KnownModel) -> Codec | None:
-        codec = self._codecs.get(known.fingerprint)
-        if codec is None:
-            try:
-                codec = Codec(known.contract)
-            except InvalidContract as error:  # the registry let it in, so its version of hub may be newer than ours
-                _log.error("model left out: its contract cannot be used here", model=known.name, reason=str(error))
-                return None
-            self._codecs[known.fingerprint] = codec
-        self._codecs.move_to_end(known.fingerprint)
-        return codec
+    def _forget_the_oldest(self) -> None:
+        while len(self._codecs) > max(MAX_CODECS, len(self._known)):
+            self._codecs.popitem(last=False)

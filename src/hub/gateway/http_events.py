@@ -7,6 +7,8 @@ from collections.abc import Callable
 from litestar import Response
 
 from hub.gateway.bodies import TaskBody
+from hub.gateway.codec import Codec
+from hub.gateway.codecs import Codecs
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.live_reply import LiveReply
 from hub.gateway.long_polls import LongPolls
@@ -23,7 +25,13 @@ def wants_events(request: HttpRequest) -> bool:
 
 
 async def event_reply(
-    request: HttpRequest, task_id: str, dispatch: Dispatch, polls: LongPolls, show: Callable[[TaskRecord], TaskBody]
+    request: HttpRequest,
+    task_id: str,
+    dispatch: Dispatch,
+    polls: LongPolls,
+    *,
+    codecs: Codecs,
+    show: Callable[[TaskRecord, Codec | None], TaskBody],
 ) -> Response[bytes]:
     """The events of a task, from the one on that `Last-Event-ID` names.
 
@@ -37,4 +45,9 @@ async def event_reply(
     seen = int(last) if last.isascii() and last.isdigit() else None
     if record.state.terminal and record.revision == seen:
         return Response(b"", status_code=204, headers=NO_STORE)
-    return LiveReply(TaskEvents(dispatch, polls, record, seen=seen, show=show), media_type=EVENT_STREAM)
+    codec = await codecs.of(record)
+
+    def shown(now: TaskRecord) -> TaskBody:
+        return show(now, codec)
+
+    return LiveReply(TaskEvents(dispatch, polls, record, seen=seen, show=shown), media_type=EVENT_STREAM)

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from hub.gateway.accepted import Accepted
 from hub.gateway.admission import Admission
 from hub.gateway.bodies import AcceptedBody
-from hub.gateway.catalog import Catalog
+from hub.gateway.codecs import Codecs
 from hub.gateway.http_tasks import message_reply, task_body
 from hub.gateway.negotiation import HttpRequest, reply_type
 from hub.gateway.replies import NO_STORE, json_reply
@@ -19,7 +19,7 @@ from hub.http.headers import prefer_wait
 
 @post("/v1/models/{model:str}", status_code=200)
 async def call_model(
-    request: HttpRequest, model: FromPath[str], admission: NamedDependency[Admission], catalog: NamedDependency[Catalog]
+    request: HttpRequest, model: FromPath[str], admission: NamedDependency[Admission], codecs: NamedDependency[Codecs]
 ) -> Response[bytes]:
     """The synchronous call: the reply is the response message itself."""
     served = admission.find(model)
@@ -32,12 +32,12 @@ async def call_model(
     headers = {**NO_STORE, **_replayed(task)}
     if asked is not None:
         headers["Preference-Applied"] = f"wait={asked:.0f}"
-    return message_reply(record, catalog.codec(record.fingerprint), kind, headers)
+    return await message_reply(record, codecs, kind, headers)
 
 
 @post("/v1/models/{model:str}/tasks", status_code=202)
 async def submit_task(
-    request: HttpRequest, model: FromPath[str], admission: NamedDependency[Admission], catalog: NamedDependency[Catalog]
+    request: HttpRequest, model: FromPath[str], admission: NamedDependency[Admission], codecs: NamedDependency[Codecs]
 ) -> Response[bytes]:
     """Accepts a task; with `Prefer: wait=N` answers 200 with its outcome if that comes in time."""
     served = admission.find(model)
@@ -47,7 +47,7 @@ async def submit_task(
     record = await admission.outcome(task, asked) if asked else None
     if record is not None and record.state.terminal:
         headers["Preference-Applied"] = f"wait={asked:.0f}"
-        return json_reply(task_body(record, catalog.codec(record.fingerprint)), headers=headers)
+        return json_reply(task_body(record, await codecs.of(record)), headers=headers)
     return json_reply(AcceptedBody.of(record or task), status=202, headers=headers)
 
 

@@ -12,8 +12,8 @@ from litestar.params import FromPath
 
 from hub.contract.errors import NoJsonForm
 from hub.gateway.bodies import TaskBody, moment
-from hub.gateway.catalog import Catalog
 from hub.gateway.codec import Codec
+from hub.gateway.codecs import Codecs
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.http_events import event_reply, wants_events
 from hub.gateway.long_polls import LongPolls
@@ -35,14 +35,12 @@ _ENDS: Final = {TaskState.EXPIRED: TaskExpired, TaskState.CANCELLED: TaskCancell
 async def show_task(
     request: HttpRequest,
     task_id: FromPath[str],
-    catalog: NamedDependency[Catalog],
+    codecs: NamedDependency[Codecs],
     dispatch: NamedDependency[Dispatch],
     polls: NamedDependency[LongPolls],
 ) -> Response[bytes]:
     if request.method == HttpMethod.GET and wants_events(request):
-        return await event_reply(
-            request, task_id, dispatch, polls, lambda record: task_body(record, catalog.codec(record.fingerprint))
-        )
+        return await event_reply(request, task_id, dispatch, polls, codecs=codecs, show=task_body)
     known = request.headers.get("if-none-match")
     seconds = wait_parameter(request)
     record = await dispatch.find(task_id)
@@ -51,12 +49,12 @@ async def show_task(
     headers = {"Cache-Control": "no-cache", "ETag": _etag(record), "Vary": "Accept"}
     if etag_matches(known, _etag(record)):
         return Response(b"", status_code=304, headers=headers)
-    return json_reply(task_body(record, catalog.codec(record.fingerprint)), headers=headers)
+    return json_reply(task_body(record, await codecs.of(record)), headers=headers)
 
 
 @route("/v1/tasks/{task_id:str}/result", http_method=LOOKS)
 async def show_result(
-    request: HttpRequest, task_id: FromPath[str], catalog: NamedDependency[Catalog], dispatch: NamedDependency[Dispatch]
+    request: HttpRequest, task_id: FromPath[str], codecs: NamedDependency[Codecs], dispatch: NamedDependency[Dispatch]
 ) -> Response[bytes]:
     kind, seconds = reply_type(request), wait_parameter(request)
     record = await dispatch.find(task_id)
@@ -66,16 +64,16 @@ async def show_result(
     headers = {"Cache-Control": "no-cache", "ETag": etag, "Vary": "Accept"}
     if record.state is TaskState.SUCCEEDED and etag_matches(request.headers.get("if-none-match"), etag):
         return Response(b"", status_code=304, headers=headers)
-    return message_reply(record, catalog.codec(record.fingerprint), kind, headers)
+    return await message_reply(record, codecs, kind, headers)
 
 
 @delete("/v1/tasks/{task_id:str}", status_code=200)
 async def cancel_task(
-    task_id: FromPath[str], catalog: NamedDependency[Catalog], dispatch: NamedDependency[Dispatch]
+    task_id: FromPath[str], codecs: NamedDependency[Codecs], dispatch: NamedDependency[Dispatch]
 ) -> Response[bytes]:
     record = await dispatch.cancel(task_id)
     headers = {**NO_STORE, "ETag": _etag(record)}
-    return json_reply(task_body(record, catalog.codec(record.fingerprint)), headers=headers)
+    return json_reply(task_body(record, await codecs.of(record)), headers=headers)
 
 
 def task_body(record: TaskRecord, codec: Codec | None) -> TaskBody:
@@ -87,19 +85,20 @@ def task_body(record: TaskRecord, codec: Codec | None) -> TaskBody:
     return TaskBody.of(record, result)
 
 
-def message_reply(record: TaskRecord, codec: Codec | None, kind: str, headers: dict[str, str]) -> Response[bytes]:
+async def message_reply(record: TaskRecord, codecs: Codecs, kind: str, headers: dict[str, str]) -> Response[bytes]:
     """The response message of a task, alone, as JSON or protobuf.
 
     Raises:
         NotFinished: There is no outcome yet.
         TaskFailed, TaskExpired, TaskCancelled: It ended without a response.
-        ContractMissing: JSON is wanted, and the contract is not known here.
+        ContractMissing: JSON is wanted, and the contract is not to be had.
         NoJsonForm: JSON is wanted, and this message has none.
     """
     body = _succeeded(record)
     headers = {**headers, "Hub-Task": record.id, "Hub-Expires-At": moment(record.expires_at).isoformat()}
     if kind == PROTOBUF:
         return Response(body, status_code=200, media_type=PROTOBUF, headers=headers)
+    codec = await codecs.of(record)
     if codec is None:
         raise ContractMissing
     return Response(codec.response_to_json(body), status_code=200, media_type=kind, headers=headers)

@@ -1,4 +1,4 @@
-"""What the gateway asks the registry for besides the list that it follows: for pages that show people around."""
+"""What the gateway asks the registry for besides the list that it follows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Final, Protocol, runtime_checkable
 
 from anyio import fail_after
 
+from hub.contract import Contract
 from hub.errors import LinkLost
 from hub.ports import HistoryEvent
 from hub.registry.bodies import FiguresBody, InstanceBody
-from hub.vocabulary import ModelName
+from hub.vocabulary import Fingerprint, ModelName
 
 PATIENCE: Final = 3.0
 """Seconds that the registry has to answer: somebody sits in front of the page."""
@@ -20,6 +21,8 @@ PATIENCE: Final = 3.0
 @runtime_checkable  # Litestar checks what it injects
 class RegistryReads(Protocol):
     """The registry, for reading; see `hub.registry.client.RegistryClient`, which may raise as it says there."""
+
+    async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None: ...
 
     async def figures(self) -> FiguresBody: ...
 

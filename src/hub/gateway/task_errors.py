@@ -146,7 +146,7 @@ class TaskCancelled(TaskFailed):
 
 @final
 class ContractMissing(HubError):
-    """A result was asked for as JSON, and this gateway has never seen the contract that it was written for."""
+    """A result was asked for as JSON, and neither this gateway nor the registry has the contract that it was written for."""
 
     code = "contract_missing"
     status = 503
@@ -154,4 +154,7 @@ class ContractMissing(HubError):
 
     @override
     def __str__(self) -> str:
-        return "the model has changed its contract since; ask with 'Accept: application/x-protobuf'"
+        return (
+            "the model has changed its contract since, and the registry cannot say what the old one was: "
+            "ask again later, or with 'Accept: application/x-protobuf'"
+        )
