@@ -224,7 +224,7 @@ async def open_stage(
         dispatch = Dispatch(broker, store, patience=patience, polls=polls, clock=clock)
         queues = Queues(catalog, broker, dispatch.run_times, limit=queue_limit)
         registry = FakeRegistry()
-        figures = Figures(registry)
+        figures = Figures(registry, dispatch.verdicts)
         observer = Observer(catalog, Overview(catalog, queues, figures, clock))
         app = gateway_app(
             catalog,

@@ -163,3 +163,29 @@ async def test_figures_follow_the_registry_and_outlast_its_absence(
     assert (await stage.client.get("/v1/overview")).json()["models"][0]["queue"]["unacked"] is None
     stage.registry.error = None
     await until(fresh=True)
+
+
+async def test_what_the_gateway_itself_ends_is_among_what_was_finished(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.gateway.figures.PERIOD", 0.01)
+
+    async def work() -> dict[str, float | None]:
+        (model,) = (await stage.client.get("/v1/overview")).json()["models"]
+        return model["work"] or {}
+
+    await stage.model()
+    told = ModelFigures(model="ModelA", in_flight=0, outcomes={}, waited=Durations(), ran=Durations(), queue=None)
+    stage.registry.told = FiguresBody(at=10.0, models=(told,))
+    stage.tg.start_soon(stage.figures.watch, name="hub.test figures")
+    while not await work():
+        await anyio.lowlevel.checkpoint()
+
+    accepted = await stage.client.post("/v1/models/ModelA/tasks", json={"messages": "for nobody"})
+    cancelled = await stage.client.delete(accepted.headers["location"])
+    assert cancelled.json()["state"] == "cancelled"
+
+    stage.registry.told = FiguresBody(at=12.0, models=(told,))
+    while (await work())["finished_per_second"] is None:
+        await anyio.lowlevel.checkpoint()
+    assert await work() | {"finished_per_second": 0.5, "failed_per_second": 0, "failed": 0} == await work()

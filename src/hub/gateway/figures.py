@@ -1,4 +1,4 @@
-"""What the models have been doing, as the registry adds it up from the answers to its pings."""
+"""What the models have been doing: what the registry adds up from the answers to its pings, and this gateway's verdicts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hub.gateway.rates import Rates, Reading, Work
 from hub.gateway.registry_reads import RegistryReads, patience
 from hub.registry.bodies import ModelFigures, QueueBody
 from hub.registry.errors import RegistryRefused
-from hub.vocabulary import ModelName
+from hub.vocabulary import ModelName, TaskState
 
 PERIOD: Final = 2.0
 """Seconds between two looks at the figures. They change with the pings only, every 10 s by default."""
@@ -32,10 +32,17 @@ class Backlog:
 
 @final
 class Figures:
-    """The newest figures of the registry, and what follows from the last ones."""
+    """The newest figures of the registry, and what follows from the last ones.
 
-    def __init__(self, registry: RegistryReads) -> None:
+    Args:
+        registry: Knows what instances have done.
+        verdicts: Outcomes that tasks got from this gateway, which no instance counts; see `Dispatch.verdicts`. What other
+            gateways decide is not to be seen here.
+    """
+
+    def __init__(self, registry: RegistryReads, verdicts: Mapping[tuple[ModelName, TaskState], int]) -> None:
         self._registry = registry
+        self._verdicts = verdicts
         self._rates = Rates()
         self._backlogs: Mapping[ModelName, Backlog] = {}
         self._fresh = False
@@ -56,7 +63,7 @@ class Figures:
                 self.miss(str(error))
             else:
                 self.take(
-                    {ModelName(figures.model): _reading(body.at, figures) for figures in body.models},
+                    {ModelName(figures.model): self._reading(body.at, figures) for figures in body.models},
                     {ModelName(figures.model): _backlog(figures.queue) for figures in body.models if figures.queue},
                 )
             due = max(due + PERIOD, current_time())
@@ -84,11 +91,13 @@ class Figures:
         """Tasks of the model that have failed since this gateway first looked."""
         return self._rates.failed(name)
 
-
-def _reading(at: float, figures: ModelFigures) -> Reading:
-    return Reading(
-        at=at, in_flight=figures.in_flight, outcomes=figures.outcomes, waited=figures.waited, ran=figures.ran
-    )
+    def _reading(self, at: float, figures: ModelFigures) -> Reading:
+        outcomes = {
+            state: figures.outcomes.get(state, 0) + self._verdicts.get((ModelName(figures.model), state), 0)
+            for state in TaskState
+            if state.terminal
+        }
+        return Reading(at=at, in_flight=figures.in_flight, outcomes=outcomes, waited=figures.waited, ran=figures.ran)
 
 
 def _backlog(queue: QueueBody) -> Backlog:

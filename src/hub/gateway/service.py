@@ -69,7 +69,7 @@ async def _run(
         catalog = Catalog(ModelWatch(registry))
         dispatch = Dispatch(broker, store, patience=settings.publish_patience, polls=polls)
         queues = Queues(catalog, broker, dispatch.run_times, limit=settings.queue_limit)
-        figures = Figures(registry)
+        figures = Figures(registry, dispatch.verdicts)
         observer = Observer(catalog, Overview(catalog, queues, figures))
         app = gateway_app(
             catalog,
