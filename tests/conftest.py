@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import anyio
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
@@ -33,6 +36,23 @@ settings.load_profile("hub")
 )
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that a test calls in this process sets logging up; the next test does not want to know."""
+    configure = structlog.configure
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+
+    def configure_for_now(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_for_now)
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root.handlers, root.level = before
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ class Hub:
 
 @pytest.fixture(scope="module")
 def hub(amqp_url: str, redis_url: str) -> Iterator[Hub]:
-    database = f"{redis_url.rstrip('/')}/9"
+    database = f"{redis_url.rstrip('/')}/11"  # of its own: the pages show whoever is in the directory
     common = {"broker_url": amqp_url, "ping_period": "1"}
     registry_settings = common | {"directory_url": database, "registry_port": "0", "ping_timeout": "0.9"}
     with hub_process(["hub.registry"], registry_settings) as registry:
@@ -102,7 +103,7 @@ def test_a_model_appears_within_two_seconds_of_its_login_and_vanishes_when_it_is
         process.kill()
         expect(page.locator(ROW)).to_have_count(0, timeout=PATIENCE)
         vanished = page.evaluate("window.seen") / 1000
-    expect(page.locator("#models tr")).to_contain_text("not running", timeout=PATIENCE)
+    expect(page.locator("#models tr[data-name=Echo]")).to_contain_text("not running", timeout=PATIENCE)
     expect(page.locator("#active")).to_have_text("0")
     print(  # noqa: T201
         f"\non the page {appeared - logged_in:.2f} s after the login, off it {vanished - killed:.2f} s after kill -9"
@@ -116,7 +117,7 @@ def test_the_queue_chart_moves_under_a_backlog(hub: Hub, browser: Browser) -> No
     page.goto(hub.url)
     with hub.instance():
         expect(page.locator(ROW)).to_be_visible(timeout=PATIENCE)
-        hub.submit("0.2 x", count=60)  # four at a time
+        hub.submit("0.5 x", count=80)  # four at a time: ten seconds
         until(page, "hubCharts.queue.lines.some((line) => line.values.at(-1) > 20)")
         expect(page.locator("#chart-queue .plot")).to_have_attribute("aria-label", re.compile(r"Echo [1-9]\d"))
         until(page, "hubCharts.queue.lines.every((line) => line.values.at(-1) === 0)")
@@ -129,6 +130,25 @@ def test_the_queue_chart_moves_under_a_backlog(hub: Hub, browser: Browser) -> No
         page.goto(hub.url)
         until(page, "window.hubCharts?.queue.lines.length > 0")
         assert max(value or 0 for value in chart(page, "queue")) == max(queue)
+
+
+def test_the_page_of_models_tells_of_an_instance_that_falls_silent_and_comes_back(hub: Hub, browser: Browser) -> None:
+    page = browser.page
+    with hub.instance() as process:
+        page.goto(f"{hub.url}/models")
+        row = page.locator("#Echo table.instances tbody tr")
+        expect(row).to_contain_text("live", timeout=PATIENCE)
+        expect(page.locator("#Echo .contract")).to_contain_text("Consumers1")
+        process.process.send_signal(signal.SIGSTOP)
+        expect(row).to_contain_text("suspect", timeout=PATIENCE)
+        expect(row).to_contain_text("no answer within 0.9 s")
+        expect(page.locator("#Echo .model-head")).not_to_contain_text("active")
+        process.process.send_signal(signal.SIGCONT)
+        expect(row).to_contain_text("live", timeout=PATIENCE)
+        process.terminate()
+        expect(page.locator("#Echo")).to_contain_text("No instance is logged in", timeout=PATIENCE)
+        expect(page.locator("#history tr").first).to_contain_text("logged out", timeout=PATIENCE)
+        expect(page.locator("#history")).to_contain_text("no answer within 0.9 s")
 
 
 def test_the_page_of_a_task_follows_it_to_its_end(hub: Hub, browser: Browser) -> None:

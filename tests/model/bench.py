@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Final
+from typing import Final, final
 
 import anyio
 from typing_extensions import override
@@ -16,6 +16,7 @@ from hub.brokers import BrokerOptions
 from hub.brokers.memory import MemoryBroker
 from hub.contract import Contract
 from hub.errors import LinkLost, PublishRefused
+from hub.model.refusals import OtherContracts
 from hub.model.worker import Worker, WorkerOptions
 from hub.ports import (
     Absent,
@@ -172,10 +173,35 @@ def worker(
             debug=debug,
         ),
         clock=clock,
-        reads=reads,
-        settled=settled,
-        explain=explain or no_words,
+        others=Others(reads, settled, explain or no_words),
     )
+
+
+@final
+class Others(OtherContracts):
+    """What the test says of other contracts."""
+
+    def __init__(
+        self,
+        reads: Callable[[Fingerprint], bool],
+        settled: Callable[[], Awaitable[None]],
+        explain: Callable[[Fingerprint], Awaitable[str | None]],
+    ) -> None:
+        self._reads = reads
+        self._settled = settled
+        self._explain = explain
+
+    @override
+    def reads(self, fingerprint: Fingerprint) -> bool:
+        return self._reads(fingerprint)
+
+    @override
+    async def settled(self) -> None:
+        await self._settled()
+
+    @override
+    async def explain(self, fingerprint: Fingerprint) -> str | None:
+        return await self._explain(fingerprint)
 
 
 class BreakableStore(ResultStore):

@@ -117,9 +117,7 @@ async def _run(
         broker=broker,
         store=store,
         options=options,
-        reads=reading.reads,
-        settled=reading.settled,
-        explain=reading.explain,
+        others=reading,
     )
     links = LinkCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
     metrics = InstanceMetrics(name, worker.statistics, links=links)

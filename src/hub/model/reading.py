@@ -12,6 +12,7 @@ from typing_extensions import override
 from hub.contract import Contract, differences
 from hub.errors import HubError
 from hub.model.membership import Registry
+from hub.model.refusals import OtherContracts
 from hub.ports import Terms
 from hub.registry.schema_bodies import SchemaHistoryBody
 from hub.registry.snapshot import Admission
@@ -45,7 +46,7 @@ class Schemas(Registry, Protocol):
 
 
 @final
-class Reading(Registry):
+class Reading(Registry, OtherContracts):
     """Stands between the membership of an instance and the registry, and keeps what the registry says to a login.
 
     Args:
@@ -61,14 +62,17 @@ class Reading(Registry):
         self._accepts: frozenset[Fingerprint] = frozenset()
         self._admitted = Event()
 
+    @override
     def reads(self, fingerprint: Fingerprint) -> bool:
         """Whether a task that was written for this other contract can be run here."""
         return fingerprint in self._accepts
 
+    @override
     async def settled(self) -> None:
         """Waits for the first login. Without it nobody knows whether the name is ours at all."""
         await self._admitted.wait()
 
+    @override
     async def explain(self, fingerprint: Fingerprint) -> str | None:
         """How another contract differs from ours, as the end of a sentence; empty if the registry cannot say.
 

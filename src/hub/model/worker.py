@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,6 @@ from anyio import (
     sleep,
 )
 from anyio.abc import TaskGroup, TaskStatus
-from anyio.lowlevel import checkpoint
 from structlog.contextvars import bound_contextvars
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
@@ -38,20 +37,18 @@ from hub.model.model import Model
 from hub.model.outbox import Outbox
 from hub.model.processor import Processor
 from hub.model.progress import ProgressReports
+from hub.model.refusals import NoOtherContracts, OtherContracts, Refusals
 from hub.model.run import Run, Stop
 from hub.model.runs import Runs
 from hub.model.spans import run_span
 from hub.model.statistics import Tally, WorkerStatistics
 from hub.ports import Broker, Consumer, ResultStore
 from hub.supervision import Backoff, keep_linked, unwrapped
-from hub.task import Outcome, Task
-from hub.vocabulary import Fingerprint, InstanceId, WallClock, model_name, wall_clock
+from hub.task import Outcome
+from hub.vocabulary import InstanceId, WallClock, model_name, wall_clock
 
 STOP_GRACE: Final = 2.0
 """Seconds for the broker to confirm that it delivers nothing more; after that we drain all the same."""
-
-EXPLAIN_PATIENCE: Final = 3.0
-"""Seconds that a text about a foreign contract may take; without it the task is refused all the same."""
 
 SAVE_GRACE: Final = 5.0
 """Seconds that the store gets, after the drain, for outcomes that are ready: a slow round trip, not an outage."""
@@ -83,10 +80,6 @@ class WorkerOptions:
     debug: bool = False
 
 
-async def _nothing_to_add(_fingerprint: Fingerprint) -> str:
-    return ""
-
-
 @dataclass(frozen=True, slots=True)
 class _Again:
     """The run has failed, and the model wants another one in `delay` seconds."""
@@ -112,10 +105,7 @@ class Worker(AsyncContextManagerMixin):
         broker: Brings tasks.
         store: Counts attempts and takes outcomes.
         options: Times, and whether to store tracebacks.
-        reads: Whether tasks that were written for another contract of the model can be run too.
-        settled: Waits until it is settled which ones these are. Until then such tasks are held.
-        explain: Given the fingerprint of a foreign contract, says how it differs from ours; empty if nobody knows. `None`:
-            its tasks are to go back to the queue, because somebody else can run them.
+        others: What is known of other contracts of the model, for tasks that were written for one of them.
         clock: Tells Unix time.
 
     Raises:
@@ -131,9 +121,7 @@ class Worker(AsyncContextManagerMixin):
         broker: Broker,
         store: ResultStore,
         options: WorkerOptions | None = None,
-        reads: Callable[[Fingerprint], bool] = lambda _fingerprint: False,
-        settled: Callable[[], Awaitable[None]] = checkpoint,
-        explain: Callable[[Fingerprint], Awaitable[str | None]] = _nothing_to_add,
+        others: OtherContracts | None = None,
         clock: WallClock = wall_clock,
     ) -> None:
         self._options = options or WorkerOptions()
@@ -143,11 +131,8 @@ class Worker(AsyncContextManagerMixin):
         self._instance = instance
         self._broker = broker
         self._store = store
-        self._contract = contract
         self._retry = model.retry
-        self._reads = reads
-        self._settlement = settled
-        self._explain = explain
+        others = others or NoOtherContracts()
         self._clock = clock
         self._tally = Tally(self._options.buckets)
         self._runs = Runs(model.concurrency)
@@ -161,7 +146,16 @@ class Worker(AsyncContextManagerMixin):
             on_settled=self._settled,
             clock=clock,
         )
-        self._refusals: set[Run] = set()
+        self._refuse = Refusals(
+            model=self._queue,
+            contract=contract,
+            instance=instance,
+            others=others,
+            outbox=self._outbox,
+            tally=self._tally,
+            on_settled=self._settled,
+            clock=clock,
+        )
         self._progress = ProgressReports(store, clock)
         self._intake = Intake(
             model=self._queue,
@@ -175,8 +169,8 @@ class Worker(AsyncContextManagerMixin):
             tally=self._tally,
             clock=clock,
             launch=self._launch,
-            reads=reads,
-            refuse=self._refuse,
+            reads=others.reads,
+            refuse=self._launch_refusal,
         )
         self._consumer: Consumer | None = None
         self._link: CancelScope | None = None
@@ -201,8 +195,7 @@ class Worker(AsyncContextManagerMixin):
         if not self._stopping.is_set():
             self._drain_until = current_time() + self._options.drain_grace
             self._stopping.set()
-            for run in self._refusals:
-                run.stop(Stop.DRAIN)
+            self._refuse.drain()
 
     def resubscribe(self) -> bool:
         """Leaves the link to the broker and enters it anew: who asks has reason to think that the link is deaf.
@@ -328,53 +321,12 @@ class Worker(AsyncContextManagerMixin):
     def _launch(self, run: Run) -> None:
         self._start(self._run, run, f"hub.task {run.task.id}")
 
-    def _refuse(self, run: Run) -> None:
-        self._start(self._explain_refusal, run, f"hub.refusal {run.task.id}")
+    def _launch_refusal(self, run: Run) -> None:
+        self._start(self._refuse, run, f"hub.refusal {run.task.id}")
 
     def _start(self, work: Callable[[Run], Coroutine[Any, Any, None]], run: Run, name: str) -> None:
         assert self._group is not None  # noqa: S101 - the intake runs inside it
         self._group.start_soon(work, run, name=name)
-
-    async def _explain_refusal(self, run: Run) -> None:
-        """Ends a task that was written for another contract, with a text that tells the difference.
-
-        It goes back to the queue instead when we, or others, can run it after all, and when we stop.
-        """
-        text: str | None = None
-        self._refusals.add(run)
-        try:
-            with run.scope:
-                if self._stopping.is_set():
-                    run.stop(Stop.DRAIN)
-                text = await self._refusal(run.task)
-        finally:
-            self._refusals.discard(run)
-        if text is None:
-            self._tally.requeued += 1
-            run.requeue()
-            self._settled(run)
-            return
-        now = self._clock()
-        self._outbox.finish(
-            run, report.dead(run, code="wrong_contract", message=text, instance=self._instance, now=now)
-        )
-
-    async def _refusal(self, task: Task) -> str | None:
-        """Why a task cannot be run here; `None` if it is to be delivered again."""
-        if task.model != self._queue:
-            return f"the task is for model {task.model!r}, but it was on the queue of {self._queue!r}"
-        await self._settlement()
-        if self._reads(task.fingerprint):
-            return None
-        words: str | None = ""
-        with move_on_after(EXPLAIN_PATIENCE):
-            words = await self._explain(task.fingerprint)
-        if words is None:
-            return None
-        return (
-            f"the task was written for contract {task.fingerprint[:12] or 'without a fingerprint'}, but instance "
-            f"{self._instance} of {self._queue} has {self._contract.fingerprint[:12]}; submit it again{words}"
-        )
 
     async def _watch_for_endings(self) -> None:
         """Stops the runs of tasks that have ended elsewhere: cancelled, expired, or finished by another instance."""

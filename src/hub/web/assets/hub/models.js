@@ -28,12 +28,17 @@ function tickOne(element) {
   put(element, ago(element.dataset.at === "" ? null : Math.max(0, now() - Number(element.dataset.at))));
 }
 
-function instanceRow(instance) {
+function instanceRow(instance, model) {
   const state = make("td", {}, badge(instanceLevel(instance.state), instance.state));
+  const name = make("th", { scope: "row" }, make("code", { title: instance.id }, shortId(instance.id)));
+  if (instance.fingerprint !== model.fingerprint) {
+    const contract = make("code", { title: instance.fingerprint }, instance.fingerprint.slice(0, 12));
+    name.append(make("span", { class: "quiet" }, " with contract ", contract));
+  }
   return make(
     "tr",
     {},
-    make("th", { scope: "row" }, make("code", { title: instance.id }, shortId(instance.id))),
+    name,
     state,
     make("td", {}, age(instance.answered_at)),
     make("td", { class: "number" }, count(instance.in_flight)),
@@ -53,7 +58,7 @@ function table(model, own) {
       "table",
       { class: "instances" },
       make("thead", {}, make("tr", {}, ...heads.map(head))),
-      make("tbody", {}, ...own.map(instanceRow)),
+      make("tbody", {}, ...own.map((instance) => instanceRow(instance, model))),
     ),
   );
 }
@@ -65,6 +70,7 @@ function card(model) {
   if (model.active) links.append(make("a", { href: `/docs#/${encodeURIComponent(model.name)}` }, "API page"));
   const { queue } = model;
   const waiting = queue ? `${count(queue.ready)}${queue.ready > 0 && queue.oldest_seconds ? `, the oldest for ${seconds(queue.oldest_seconds)} at most` : ""}` : "–";
+  const consumers = queue ? `${count(queue.consumers)}${queue.consumers < model.live ? ` of ${count(model.live)} live instances` : ""}` : "–";
   return make(
     "section",
     { class: "card", id: model.name, "aria-label": model.name, tabindex: "-1" },
@@ -76,6 +82,7 @@ function card(model) {
       fact("Gives", make("code", {}, model.response)),
       fact("Contract", make("code", { title: model.fingerprint }, model.fingerprint.slice(0, 12))),
       fact("Waiting", waiting),
+      fact("Consumers", consumers),
     ),
     own.length > 0 ? table(model, own) : make("p", { class: "quiet" }, "No instance is logged in."),
   );
