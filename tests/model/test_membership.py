@@ -14,10 +14,12 @@ from hub.errors import LinkLost
 from hub.model.membership import LOGOUT_GRACE, NEWS_GAP, Membership
 from hub.ports import Terms
 from hub.registry.errors import NameTaken
-from hub.vocabulary import InstanceId, ModelName
+from hub.registry.snapshot import Admission
+from hub.vocabulary import InstanceId, InstanceState, ModelName
 from tests.model.bench import CONTRACT, ECHO, INSTANCE
 
 PERIOD = 10.0
+ADMISSION = Admission(state=InstanceState.LIVE, accepts=frozenset())
 TERMS = Terms(concurrency=3, default_timeout=20.0, max_timeout=60.0)
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -36,6 +38,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.admitted: list[Admission] = []
         self.consuming = True
         self.seen: list[tuple[float, bool]] = []
         self.slowness = 0.0
@@ -53,7 +56,7 @@ class Desk:
         example: str,
         terms: Terms,
         consuming: bool,
-    ) -> object:
+    ) -> Admission:
         await self._answer("login")
         if self.taken:
             raise NameTaken(model, ["it differs"], ["http://10.0.0.7:1"])
@@ -62,7 +65,7 @@ class Desk:
         assert consuming == self.consuming
         await anyio.sleep(self.slowness)
         assert (example, terms) == ('{"messages": "hi"}', TERMS)
-        return None
+        return ADMISSION
 
     async def logout(self, instance: InstanceId) -> None:
         assert instance == INSTANCE
@@ -89,6 +92,7 @@ def membership(desk: Desk, *, pinged_at: Callable[[], float] = lambda: 0.0, star
         pinged_at=pinged_at,
         ping_period=PERIOD,
         start_patience=start_patience,
+        admitted=desk.admitted.append,
     )
 
 
@@ -97,6 +101,7 @@ async def test_a_member_logs_in_on_entry_and_out_on_exit() -> None:
     with anyio.fail_after(100):
         async with membership(desk):
             assert desk.calls == ["login"]
+            assert desk.admitted == [ADMISSION]
         assert desk.calls == ["login", "logout"]
 
 

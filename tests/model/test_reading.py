@@ -10,10 +10,9 @@ from typing_extensions import override
 from hub.contract import Contract
 from hub.errors import LinkLost
 from hub.model.reading import PAUSE, Reading, Schemas
-from hub.ports import Terms
 from hub.registry.schema_bodies import ContractBody, SchemaHistoryBody
 from hub.registry.snapshot import Admission
-from hub.vocabulary import Fingerprint, InstanceId, InstanceState, ModelName
+from hub.vocabulary import Fingerprint, InstanceState, ModelName
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 
 MODEL = ModelName("Grower")
@@ -29,29 +28,9 @@ def anyio_backend() -> object:
 class Desk(Schemas):
     """A registry that has accepted PLAIN and GROWN. `up` has an instance each."""
 
-    def __init__(self, *up: Contract, accepts: frozenset[Fingerprint] = frozenset()) -> None:
+    def __init__(self, *up: Contract) -> None:
         self.up = up
-        self.accepts = accepts
         self.down = False
-
-    @override
-    async def login(
-        self,
-        instance: InstanceId,
-        model: ModelName,
-        url: str,
-        contract: Contract,
-        *,
-        example: str,
-        terms: Terms,
-        consuming: bool,
-    ) -> Admission:
-        await anyio.sleep(5)
-        return Admission(state=InstanceState.LIVE, accepts=self.accepts)
-
-    @override
-    async def logout(self, instance: InstanceId) -> None:
-        await anyio.lowlevel.checkpoint()
 
     @override
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None:
@@ -78,38 +57,29 @@ class Desk(Schemas):
         return SchemaHistoryBody(model=model, contracts=tuple(contracts))
 
 
-async def logged_in(desk: Desk, contract: Contract) -> Reading:
-    reading = Reading(desk, MODEL, contract)
-    await reading.login(
-        InstanceId("one"), MODEL, "http://127.0.0.1:1", contract, example="", terms=Terms(), consuming=True
-    )
-    return reading
-
-
 async def test_nothing_is_settled_before_the_first_login() -> None:
-    reading = Reading(Desk(accepts=frozenset([PLAIN.fingerprint])), MODEL, GROWN)
+    reading = Reading(Desk(), MODEL, GROWN)
     assert not reading.reads(PLAIN.fingerprint)
     with anyio.move_on_after(1000) as scope:
         await reading.settled()
     assert scope.cancelled_caught
     async with anyio.create_task_group() as tg:
         tg.start_soon(reading.settled)
-        await reading.login(
-            InstanceId("one"), MODEL, "http://127.0.0.1:1", GROWN, example="", terms=Terms(), consuming=True
-        )
+        await anyio.sleep(5)
+        reading.admitted(Admission(state=InstanceState.LIVE, accepts=frozenset([PLAIN.fingerprint])))
     assert reading.reads(PLAIN.fingerprint)
     assert not reading.reads(BROKEN.fingerprint)
 
 
 async def test_a_task_that_others_can_run_is_left_to_them_after_a_pause() -> None:
-    reading = await logged_in(Desk(PLAIN, GROWN), PLAIN)
+    reading = Reading(Desk(PLAIN, GROWN), MODEL, PLAIN)
     started = anyio.current_time()
     assert await reading.explain(GROWN.fingerprint) is None
     assert anyio.current_time() - started >= PAUSE
 
 
 async def test_a_task_that_nobody_can_run_any_more_is_explained() -> None:
-    reading = await logged_in(Desk(PLAIN), PLAIN)
+    reading = Reading(Desk(PLAIN), MODEL, PLAIN)
     words = await reading.explain(GROWN.fingerprint)
     assert words is not None
     assert "field 'tone' (string, number 2) is gone from grow.v1.Ask" in words
@@ -117,7 +87,7 @@ async def test_a_task_that_nobody_can_run_any_more_is_explained() -> None:
 
 async def test_without_the_registry_nothing_is_explained() -> None:
     desk = Desk(PLAIN, GROWN)
-    reading = await logged_in(desk, PLAIN)
+    reading = Reading(desk, MODEL, PLAIN)
     assert await reading.explain(BROKEN.fingerprint) == ""
     desk.down = True
     assert await reading.explain(GROWN.fingerprint) == ""

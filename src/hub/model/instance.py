@@ -127,7 +127,7 @@ async def _run(
         running(server, name=f"server of {instance}") as url,
         worker,
         Membership(
-            reading,
+            registry,
             instance=instance,
             model=name,
             url=advertised(url, settings.advertise_host),
@@ -141,6 +141,7 @@ async def _run(
             pinged_at=presence.pinged_at,
             ping_period=settings.ping_period,
             start_patience=settings.start_patience,
+            admitted=reading.admitted,
         ) as membership,
     ):
         _log.info("instance is up", model=name, instance=instance, url=url, concurrency=served.concurrency)

@@ -24,6 +24,7 @@ from hub.contract import Contract
 from hub.errors import HubError, LinkLost
 from hub.ports import Terms
 from hub.registry.errors import InstanceUnreachable
+from hub.registry.snapshot import Admission
 from hub.supervision import Backoff
 from hub.vocabulary import InstanceId, ModelName
 
@@ -55,7 +56,7 @@ class Registry(Protocol):
         example: str,
         terms: Terms,
         consuming: bool,
-    ) -> object: ...
+    ) -> Admission: ...
 
     async def logout(self, instance: InstanceId) -> None: ...
 
@@ -80,6 +81,7 @@ class Membership(AsyncContextManagerMixin):
         pinged_at: Tells when the registry last pinged us, on the clock of `anyio.current_time`.
         ping_period: Seconds between two pings of the registry.
         start_patience: Seconds to try for the first login.
+        admitted: Told of each login that worked.
 
     Raises:
         NameTaken: On entry, or in an `ExceptionGroup` later: the name belongs to another contract now.
@@ -101,6 +103,7 @@ class Membership(AsyncContextManagerMixin):
         pinged_at: Callable[[], float],
         ping_period: float,
         start_patience: float,
+        admitted: Callable[[Admission], None] = lambda _admission: None,
     ) -> None:
         self._registry = registry
         self._instance = instance
@@ -112,6 +115,7 @@ class Membership(AsyncContextManagerMixin):
         self._silence = SILENCE * ping_period
         self._start_patience = start_patience
         self._pinged_at = pinged_at
+        self._admitted = admitted
         self._logged_in_at = 0.0
         self._logins = 0
         self._consuming = True
@@ -167,7 +171,7 @@ class Membership(AsyncContextManagerMixin):
             changed = self._changed
             try:
                 with fail_after(LOGIN_TIMEOUT):
-                    await self._registry.login(
+                    admission = await self._registry.login(
                         self._instance,
                         self._model,
                         self._url,
@@ -185,6 +189,7 @@ class Membership(AsyncContextManagerMixin):
                     raise LinkLost("registry", f"it did not answer a login within {LOGIN_TIMEOUT:g} s") from error
                 _log.warning("login not answered, trying again", delay=round(delay, 2))
             else:
+                self._admitted(admission)
                 self._logins += 1
                 self._logged_in_at = current_time()
                 # A change during the login may have come before or after the ping: then nobody knows what it saw.

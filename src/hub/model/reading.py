@@ -11,12 +11,10 @@ from typing_extensions import override
 
 from hub.contract import Contract, differences
 from hub.errors import HubError
-from hub.model.membership import Registry
 from hub.model.refusals import OtherContracts
-from hub.ports import Terms
 from hub.registry.schema_bodies import SchemaHistoryBody
 from hub.registry.snapshot import Admission
-from hub.vocabulary import Fingerprint, InstanceId, ModelName
+from hub.vocabulary import Fingerprint, ModelName
 
 PAUSE: Final = 1.0
 """Seconds that a task which only others can run is held before it goes back to the queue, so that it does not spin."""
@@ -24,21 +22,8 @@ PAUSE: Final = 1.0
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
-class Schemas(Registry, Protocol):
+class Schemas(Protocol):
     """What is needed of `hub.registry.client.RegistryClient`; see there."""
-
-    @override
-    async def login(
-        self,
-        instance: InstanceId,
-        model: ModelName,
-        url: str,
-        contract: Contract,
-        *,
-        example: str,
-        terms: Terms,
-        consuming: bool,
-    ) -> Admission: ...
 
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None: ...
 
@@ -46,8 +31,8 @@ class Schemas(Registry, Protocol):
 
 
 @final
-class Reading(Registry, OtherContracts):
-    """Stands between the membership of an instance and the registry, and keeps what the registry says to a login.
+class Reading(OtherContracts):
+    """Keeps what the registry says to each login of an instance, and asks it about contracts that are foreign.
 
     Args:
         registry: The registry.
@@ -61,6 +46,11 @@ class Reading(Registry, OtherContracts):
         self._contract = contract
         self._accepts: frozenset[Fingerprint] = frozenset()
         self._admitted = Event()
+
+    def admitted(self, admission: Admission) -> None:
+        """The registry has let the instance in, on these terms. Called at each login."""
+        self._accepts = admission.accepts
+        self._admitted.set()
 
     @override
     def reads(self, fingerprint: Fingerprint) -> bool:
@@ -90,26 +80,3 @@ class Reading(Registry, OtherContracts):
             _log.warning("no words for a foreign contract", fingerprint=fingerprint, reason=str(error))
             return ""
         return ". Since then: " + "; ".join(difference.message for difference in found) if found else ""
-
-    @override
-    async def login(
-        self,
-        instance: InstanceId,
-        model: ModelName,
-        url: str,
-        contract: Contract,
-        *,
-        example: str,
-        terms: Terms,
-        consuming: bool,
-    ) -> Admission:
-        admission = await self._registry.login(
-            instance, model, url, contract, example=example, terms=terms, consuming=consuming
-        )
-        self._accepts = admission.accepts
-        self._admitted.set()
-        return admission
-
-    @override
-    async def logout(self, instance: InstanceId) -> None:
-        await self._registry.logout(instance)
