@@ -61,6 +61,12 @@ def test_quantiles_are_of_the_window_only() -> None:
     assert found.ran.p95 == pytest.approx(0.955)
 
 
+def test_the_first_times_of_a_model_count_though_nothing_said_its_buckets_before() -> None:
+    found = work([reading(0, ran=Durations()), reading(10, ran=durations(50, 10, 0, 0))])
+    assert found.ran.p50 == work([reading(0), reading(10, ran=durations(50, 10, 0, 0))]).ran.p50
+    assert found.ran.p50 is not None
+
+
 def test_a_histogram_that_began_anew_or_has_other_buckets_starts_over() -> None:
     fell = [reading(0, ran=durations(9, 9, 0, 0)), reading(1, ran=durations(1, 0, 0, 0))]
     assert work(fell).ran == Quantiles()

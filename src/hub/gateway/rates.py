@@ -100,9 +100,12 @@ def _quantiles(durations: Iterable[Durations]) -> Quantiles:
     for before, after in pairwise(durations):
         if after.bounds != bounds:  # what was counted in other buckets cannot be added up
             bounds, total = after.bounds, [0] * len(after.counts)
-        if before.bounds != after.bounds or before.counts == after.counts:
+        if not any(before.counts):  # nothing was timed yet, in whatever buckets
+            grown = list(after.counts)
+        elif before.bounds != after.bounds:
             continue
-        grown = [new - old for old, new in zip(before.counts, after.counts, strict=False)]
+        else:
+            grown = [new - old for old, new in zip(before.counts, after.counts, strict=False)]
         if min(grown) >= 0:
             total = [old + new for old, new in zip(total, grown, strict=False)]
     return Quantiles(p50=quantile(0.5, bounds, total), p95=quantile(0.95, bounds, total))

@@ -6,6 +6,8 @@ import { look, paint, swatch } from "./looks.js";
 /* global uPlot */
 const LEGEND = 6; // models named under a chart; the others are in the table
 const FLOORS = { count: 4, "per second": 1, seconds: 0.1 }; // the scale of a chart with next to nothing in it
+const MARGIN = 10; // pixels right of a chart
+const HALF_A_TIME = 24; // pixels that a time needs to its right
 const ROW = 24; // pixels of a model in the chart of names
 const STEPS = [1, 2, 2.5, 5].flatMap((digit) => [-3, -2, -1, 0, 1, 2, 3, 4, 5, 6].map((power) => digit * 10 ** power));
 
@@ -14,6 +16,12 @@ export const perModel = (column) => (series) =>
   series.names.map((name) => ({ name, label: name, values: series.column(name, column) }));
 
 export const activeModels = (series) => [{ name: null, label: "active models", values: series.active() }];
+
+/** The times below a chart; the last one is left out where it would be cut off. */
+function times(plot, ticks) {
+  const end = plot.bbox.width / devicePixelRatio + MARGIN;
+  return ticks.map((tick) => (plot.valToPos(tick, "x") + HALF_A_TIME > end ? "" : clock(tick)));
+}
 
 class Chart {
   /** @param figure the element that hub.web.pages has made for it */
@@ -73,7 +81,7 @@ class Chart {
     };
     return {
       ...this.size(),
-      padding: [8, 10, 0, 0],
+      padding: [8, MARGIN, 0, 0],
       legend: { show: false },
       cursor: {
         y: false,
@@ -84,7 +92,7 @@ class Chart {
       focus: { alpha: 0.15 },
       scales: { x: { range: (_, low, high) => [Math.min(low, high - 60), high] }, y: { range: this.range() } },
       axes: [
-        { ...axis, size: 26, space: 76, values: (_, ticks) => ticks.map(clock) },
+        { ...axis, size: 26, space: 76, values: times },
         { ...axis, ...this.rows() },
       ],
       series: [{}, ...this.lines.map((line, index) => this.line(line, index))],
