@@ -8,6 +8,7 @@ import pytest
 
 from tests.observability.run import Verdict, run, table
 from tests.observability.trials import Expected
+from tests.support.redis import emptied
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 async def test_every_alert_fires_and_ends(amqp_url: str, redis_url: str, tmp_path: Path) -> None:
     said: list[str] = []
 
-    verdicts = await run("trio", tmp_path, said.append, amqp_url=amqp_url, redis_url=f"{redis_url.rstrip('/')}/14")
+    verdicts = await run("trio", tmp_path, said.append, amqp_url=amqp_url, redis_url=emptied(redis_url, 14))
 
     assert all(verdict.kept for verdict in verdicts), "\n".join([*said, table(verdicts)])
 

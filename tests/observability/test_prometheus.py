@@ -19,6 +19,7 @@ from tests.observability.config import rules
 from tests.observability.server import Series
 from tests.observability.stage import LOOK, Stage, opened
 from tests.observability.trials import leave_rubbish
+from tests.support.redis import emptied
 
 PATIENCE = 60.0
 """Seconds for each part of a test: generous, since a machine under load starts processes slowly."""
@@ -46,7 +47,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 async def stage(amqp_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
     """Two instances of one model and one of another, which Prometheus has found."""
     folder = tmp_path_factory.mktemp("observability")
-    async with opened(folder, "asyncio", amqp_url=amqp_url, redis_url=f"{redis_url.rstrip('/')}/13") as it:
+    async with opened(folder, "asyncio", amqp_url=amqp_url, redis_url=emptied(redis_url, 13)) as it:
         with fail_after(PATIENCE):
             async with create_task_group() as tg:
                 for model in ("Watched", *MODELS):

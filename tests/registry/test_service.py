@@ -27,7 +27,7 @@ from hub.vocabulary import InstanceId
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, entry_of, ping_server
 from tests.registry.test_registrar import FlakyDirectory
-from tests.support.redis import Redis
+from tests.support.redis import Redis, emptied
 from tests.system.models import Echo
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -37,9 +37,7 @@ pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 async def directory_in_redis(redis_url: str, backend: str) -> AsyncGenerator[Directory]:
     """A database of its own for each backend, with nobody in it."""
     database = {"asyncio": 13, "trio": 14}[backend]
-    async with open_directory(f"{redis_url.rstrip('/')}/{database}") as directory:
-        for entry in await directory.instances():
-            await directory.logout(entry.id)
+    async with open_directory(emptied(redis_url, database)) as directory:
         yield directory
 
 

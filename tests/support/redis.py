@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, final
 
+from redis import client
+
 from tests.support.server import ServerMissing, ServerProcess, answers, free_port
 
 MISSING: Final = (
@@ -108,6 +110,14 @@ def redis(*, appendonly: bool = False) -> Iterator[Redis]:
             yield server
         finally:
             server.close()
+
+
+def emptied(url: str, database: int) -> str:
+    """The URL of a numbered database of a server that tests share, emptied: for those who see everything that is in it."""
+    own = f"{url.rstrip('/')}/{database}"
+    with client.Redis.from_url(own) as link:
+        link.flushdb()
+    return own
 
 
 def _program(name: str) -> str:

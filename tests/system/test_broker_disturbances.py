@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hub.http.client import open_client
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.redis import emptied
 from tests.system.processes import HubProcess, hub_process
 from tests.system.test_processes import Hub, up
 
@@ -60,7 +61,7 @@ async def hub(anyio_backend: tuple[str, dict[str, object]], rabbit: RabbitMQ, re
     """A registry and a gateway, each a process of its own."""
     backend = anyio_backend[0]
     database = {"asyncio": 9, "trio": 10}[backend]
-    redis = f"{redis_url.rstrip('/')}/{database}"
+    redis = emptied(redis_url, database)
     common = {"backend": backend, "broker_url": rabbit.url, "ping_period": PING_PERIOD}
     registry_settings = common | {"directory_url": redis, "registry_port": "0"}
     async with open_client() as http:

@@ -34,6 +34,7 @@ from hub.registry.client import RegistryClient
 from hub.settings import ModelSettings
 from hub.stores import open_store
 from hub.vocabulary import InstanceId, InstanceState, ModelName, new_instance_id
+from tests.support.redis import emptied
 from tests.support.server import free_port
 from tests.system.processes import HubProcess, hub_process
 
@@ -163,7 +164,7 @@ def watch_pings(pings: Pings, monkeypatch: pytest.MonkeyPatch) -> None:
 def redis(redis_url: str, anyio_backend_name: str) -> str:
     """A database of its own for each backend."""
     database = {"asyncio": 9, "trio": 10}[anyio_backend_name]
-    return f"{redis_url.rstrip('/')}/{database}"
+    return emptied(redis_url, database)
 
 
 async def test_of_two_registries_one_is_killed_and_nothing_is_lost(
