@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Browser, until
+from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.system.processes import HubProcess, hub_process
 
@@ -66,6 +67,7 @@ class Hub:
 @pytest.fixture(scope="module")
 def hub(amqp_url: str, redis_url: str) -> Iterator[Hub]:
     database = emptied(redis_url, 11)
+    delete_queues(amqp_url, "Echo")
     common = {"broker_url": amqp_url, "ping_period": "1"}
     registry_settings = common | {"directory_url": database, "registry_port": "0", "ping_timeout": "0.9"}
     with hub_process(["hub.registry"], registry_settings) as registry:

@@ -13,15 +13,14 @@ from anyio import create_task_group, sleep
 from anyio.to_thread import run_sync
 from httpx2 import AsyncClient
 
-from hub.amqp import connect
 from hub.http.client import open_client
 from hub.testing.proxy import FaultProxy
-from hub.vocabulary import dead_letter_queue
 from tests.chaos.program import Program, launch
 from tests.chaos.stage import Backend, Service
 from tests.observability.config import adapted
 from tests.observability.models import MOODS, Watched
 from tests.observability.server import Prometheus
+from tests.support.rabbitmq import delete_queues
 from tests.support.server import free_port
 
 TOKEN: Final = "the-token-of-this-test"
@@ -107,15 +106,6 @@ class Stage:
             await sleep(LOOK)
 
 
-async def leave_nothing(amqp_url: str) -> None:
-    """Deletes what an earlier stage has left in a RabbitMQ that tests share: waiting tasks, and dead letters."""
-    models: list[type[Watched]] = [Watched, *Watched.__subclasses__()]
-    names = [model.name for model in models]
-    async with connect(amqp_url) as connection, connection.channel() as channel:
-        for queue in (*names, *map(dead_letter_queue, names)):
-            await channel.delete_queue(queue)
-
-
 @asynccontextmanager
 async def opened(
     folder: Path, backend: Backend, *, amqp_url: str, redis_url: str, rules_text: str | None = None
@@ -132,7 +122,8 @@ async def opened(
         rules_text: The alert rules; without them the committed ones.
     """
     broker, redis = urlsplit(amqp_url), urlsplit(redis_url)
-    await leave_nothing(amqp_url)
+    models: list[type[Watched]] = [Watched, *Watched.__subclasses__()]
+    await run_sync(delete_queues, amqp_url, *(model.name for model in models))
     with ExitStack() as stack:
         async with (
             FaultProxy(broker.hostname or "127.0.0.1", broker.port or 5672) as to_broker,

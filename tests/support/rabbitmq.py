@@ -7,11 +7,16 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, final
 
+from anyio import fail_after
+from anyio.from_thread import start_blocking_portal
+
+from hub.amqp import connect
+from hub.vocabulary import dead_letter_queue
 from tests.support.server import ServerMissing, ServerProcess, answers, free_port
 
 MISSING: Final = (
@@ -174,6 +179,22 @@ def impatient(consumer_timeout: float, *, tick: float = 0.5, dead_letter_retry: 
         "channel_tick_interval": round(tick * 1000),
         "dead_letter_worker_publisher_confirm_timeout": round(dead_letter_retry * 1000),
     }
+
+
+def delete_queues(url: str, *models: str) -> None:
+    """Deletes what earlier tests have left in a server that tests share: waiting tasks, and dead letters.
+
+    In an event loop of its own, so that it serves tests on either backend.
+    """
+    with start_blocking_portal() as portal:
+        portal.call(_delete, url, [queue for model in models for queue in (model, dead_letter_queue(model))])
+
+
+async def _delete(url: str, queues: Sequence[str]) -> None:
+    with fail_after(30):
+        async with connect(url) as connection, connection.channel() as channel:
+            for queue in queues:
+                await channel.delete_queue(queue)
 
 
 @contextmanager

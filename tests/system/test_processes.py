@@ -18,6 +18,7 @@ from httpx2 import AsyncClient
 
 from examples.digits.pictures import split
 from hub.http.client import open_client
+from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.support.server import free_port
 from tests.system.processes import HubProcess, hub_process
@@ -94,6 +95,7 @@ async def hub(anyio_backend: tuple[str, dict[str, object]], amqp_url: str, redis
     backend = anyio_backend[0]
     database = {"asyncio": 11, "trio": 12}[backend]
     redis = emptied(redis_url, database)
+    await run_sync(delete_queues, amqp_url, "Echo", "Digits")
     common = {"backend": backend, "broker_url": amqp_url, "ping_period": f"{PING_PERIOD}"}
     port = free_port()  # fixed, so that a second registry can take the place of the first
     registry_settings = common | {"directory_url": redis, "registry_port": f"{port}", "ping_timeout": "1"}

@@ -34,6 +34,7 @@ from hub.registry.client import RegistryClient
 from hub.settings import ModelSettings
 from hub.stores import open_store
 from hub.vocabulary import InstanceId, InstanceState, ModelName, new_instance_id
+from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.support.server import free_port
 from tests.system.processes import HubProcess, hub_process
@@ -161,9 +162,10 @@ def watch_pings(pings: Pings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def redis(redis_url: str, anyio_backend_name: str) -> str:
+def redis(redis_url: str, amqp_url: str, anyio_backend_name: str) -> str:
     """A database of its own for each backend."""
     database = {"asyncio": 9, "trio": 10}[anyio_backend_name]
+    delete_queues(amqp_url, "Shared")
     return emptied(redis_url, database)
 
 
