@@ -9,13 +9,13 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message_factory import GetMessageClass
-from hypothesis import given, note, strategies as st
+from hypothesis import assume, given, note, strategies as st
 from jsonschema_rs import Draft202012Validator
 
-from hub.contract import InvalidDocument, Transcoder, json_schema
+from hub.contract import InvalidDocument, Transcoder, json_schema, written_schema
 from hub.contract.example import example_of
 from tests.contract.bounded import bounded
-from tests.contract.oracle import assert_judged_alike, verdict
+from tests.contract.oracle import assert_judged_alike, assert_reads_back, has_list_of_nulls, verdict
 from tests.contract.random_descriptors import descriptors
 from tests.contract.random_values import damaged, messages
 
@@ -66,6 +66,56 @@ def test_hub_json_format_and_the_schema_judge_a_damaged_document_alike(data: st.
     text = msgspec.json.encode(data.draw(damaged(good, descriptor)))
     note(text.decode())
     assert_judged_alike(transcoder, Draft202012Validator(json_schema(descriptor).standalone()), text)
+
+
+@bounded
+@given(st.data())
+def test_what_hub_and_json_format_write_fits_the_schema_of_replies(data: st.DataObject) -> None:
+    descriptor = data.draw(descriptors())
+    message = data.draw(messages(descriptor))
+    schema = Draft202012Validator(written_schema(descriptor).standalone(), validate_formats=True)
+    written = msgspec.json.decode(Transcoder(descriptor).encode_json(message, including_defaults=True))
+    schema.validate(written)
+    judge = json_format.MessageToDict(
+        message, always_print_fields_with_no_presence=True, descriptor_pool=descriptor.file.pool
+    )
+    schema.validate(json.loads(json.dumps(judge)))
+
+
+@bounded
+@given(st.data())
+def test_the_schema_of_replies_takes_nothing_that_would_be_written_otherwise(data: st.DataObject) -> None:
+    descriptor = data.draw(descriptors())
+    transcoder = Transcoder(descriptor)
+    good = json.loads(transcoder.encode_json(data.draw(messages(descriptor)), including_defaults=True))
+    document = data.draw(damaged(good, descriptor))
+    note(str(document))
+    if Draft202012Validator(written_schema(descriptor).standalone()).is_valid(document):
+        assume(not has_list_of_nulls(descriptor))  # written, and not read: nothing to compare with
+        assert_reads_back(transcoder, document)
+
+
+@bounded
+@given(st.data())
+def test_what_is_always_written_is_required_and_what_is_never_null_is_not_nullable(data: st.DataObject) -> None:
+    descriptor = data.draw(descriptors())
+    schema = Draft202012Validator(written_schema(descriptor).standalone())
+    required = [field for field in descriptor.fields if field.is_required]
+    # In protobuf's own words: what it prints of a message of which nothing is set.
+    always = json_format.MessageToDict(
+        GetMessageClass(descriptor)(), always_print_fields_with_no_presence=True, descriptor_pool=descriptor.file.pool
+    )
+    written = json.loads(Transcoder(descriptor).encode_json(data.draw(messages(descriptor)), including_defaults=True))
+    for name in {*always, *(field.json_name for field in required)}:
+        assert not schema.is_valid({other: value for other, value in written.items() if other != name})
+    for name in written:
+        if written[name] is not None and not _may_be_null(descriptor, name):
+            assert not schema.is_valid({**written, name: None})
+
+
+def _may_be_null(descriptor: Descriptor, json_name: str) -> bool:
+    (field,) = (field for field in descriptor.fields if field.json_name == json_name)
+    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Value"
 
 
 @bounded

@@ -8,11 +8,11 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from jsonschema_rs import Draft202012Validator
 
-from hub.contract import Transcoder, json_schema
+from hub.contract import Transcoder, json_schema, written_schema
 from hub.contract.closure import files_of, messages_of
 from hub.contract.jsontext import JsonValue
 from hub.contract.pool import pool_of
-from tests.contract.oracle import assert_judged_alike
+from tests.contract.oracle import assert_judged_alike, assert_reads_back
 from tests.contract.random_descriptors import KEY_TYPES, MANY, ONE, SCALAR_TYPES, WELL_KNOWN_FILES, WELL_KNOWN_MESSAGES
 from tests.contract.random_values import ODD
 
@@ -94,6 +94,37 @@ def test_every_place_of_a_kind_of_field_is_judged_as_json_format_and_the_schema_
         ]
         for document in documents:
             assert_judged_alike(transcoder, schema, msgspec.json.encode(document))
+
+
+@pytest.mark.parametrize(("kind", "type_name"), KINDS)
+def test_the_schema_of_replies_takes_in_every_place_only_what_would_be_written(
+    kind: FieldDescriptorProto.Type.ValueType, type_name: str
+) -> None:
+    descriptor = holder(kind, type_name)
+    transcoder = Transcoder(descriptor)
+    schema = Draft202012Validator(written_schema(descriptor).standalone())
+    empty: dict[str, JsonValue] = msgspec.json.decode(transcoder.encode_json(b"", including_defaults=True))
+    assert schema.is_valid(empty)
+    # NullValue is written as null in lists and maps, and ProtoJSON does not read that.
+    unreadable = {"many", "entries"} if type_name == ".google.protobuf.NullValue" else set[str]()
+    taken = 0
+    for value in ODD:
+        members: list[dict[str, JsonValue]] = [
+            {"singleOne": value},
+            {"single_one": value},
+            {"many": value},
+            {"many": [value]},
+            {"chosen": value},
+            {"chosen": value, "other": "x"},
+            {"entries": value},
+            {"entries": {"k": value}},
+        ]
+        for member in members:
+            document: JsonValue = {**empty, **member}
+            if schema.is_valid(document) and unreadable.isdisjoint(member):
+                taken += 1
+                assert_reads_back(transcoder, document)
+    assert taken
 
 
 @pytest.mark.parametrize("key", [pytest.param(key, id=FieldDescriptorProto.Type.Name(key)) for key in KEY_TYPES])

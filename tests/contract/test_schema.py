@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from hypothesis import given
 from jsonschema_rs import Draft202012Validator, meta
 
-from hub.contract import json_schema, load
+from hub.contract import Components, MessageSchema, json_schema, load, written_schema
 from hub.contract.example import example_of
 from tests.contract.bounded import bounded
 from tests.contract.random_descriptors import ONE, REQUIRED, descriptors
@@ -35,29 +35,34 @@ def references(schema: object) -> Iterator[str]:
             yield from references(value)
 
 
-def test_components_carry_the_prefix_of_their_model_and_are_referred_to_by_it() -> None:
-    schema = json_schema(ORDER, ref_prefix="#/components/schemas/", name_prefix="Shop.")
-    assert schema.root == {"$ref": "#/components/schemas/Shop.shop.Order"}
-    assert {"Shop.shop.Order", "Shop.shop.Item", "Shop.shop.Colour", "Shop.google.protobuf.Timestamp"} <= (
-        schema.components.keys()
-    )
-    used = {name.removeprefix("#/components/schemas/") for name in references([schema.root, dict(schema.components)])}
-    assert used == schema.components.keys()
+@pytest.mark.parametrize("schema_of", [json_schema, written_schema])
+def test_components_are_named_after_their_declarations_and_referred_to(
+    schema_of: Callable[..., MessageSchema],
+) -> None:
+    components = Components("#/components/schemas/")
+    schema = schema_of(ORDER, components=components)
+    suffix = "-Input" if schema_of is json_schema else ""
+    assert schema.root == {"$ref": f"#/components/schemas/shop.Order{suffix}"}
+    names = {f"{name}{suffix}" for name in ("shop.Order", "shop.Item", "google.protobuf.Timestamp")}
+    assert names | {"shop.Colour"} <= components.schemas.keys()
+    used = {name.removeprefix("#/components/schemas/") for name in references([schema.root, components.schemas])}
+    assert used == components.schemas.keys()
     # The names that OpenAPI 3.1 allows for components.
-    assert all(re.fullmatch(r"[a-zA-Z0-9._-]+", name) for name in schema.components)
+    assert all(re.fullmatch(r"[a-zA-Z0-9._-]+", name) for name in components.schemas)
+    assert all(component["title"] == name for name, component in components.schemas.items())
 
 
 @bounded
 @given(descriptors())
-def test_the_schema_is_valid_and_needs_no_look_around(descriptor: Descriptor) -> None:
-    schema = json_schema(descriptor).standalone()
-    meta.validate(schema)
-    assert b"(?!" not in msgspec.json.encode(schema)
-    assert b"(?=" not in msgspec.json.encode(schema)
+def test_the_schemas_are_valid_and_need_no_look_around(descriptor: Descriptor) -> None:
+    for schema in (json_schema(descriptor).standalone(), written_schema(descriptor).standalone()):
+        meta.validate(schema)
+        assert b"(?!" not in msgspec.json.encode(schema)
+        assert b"(?=" not in msgspec.json.encode(schema)
 
 
 def test_only_the_json_name_is_a_property() -> None:
-    item = json_schema(ORDER).components["shop.Item"]
+    item = json_schema(ORDER).components.schemas["shop.Item-Input"]
     assert isinstance(item["properties"], dict)
     assert [*item["properties"]] == ["unitName", "colour"]
 
@@ -104,4 +109,4 @@ def test_a_message_that_requires_itself_still_has_a_schema() -> None:
     message = file.message_type.add(name="Self")
     message.field.add(name="me", number=1, label=REQUIRED, type=11, type_name=".self.Self")
     loaded = load(contract(FileDescriptorSet(file=[file]), "self.Self", "self.Self"))
-    assert json_schema(loaded.request).components
+    assert json_schema(loaded.request).components.schemas

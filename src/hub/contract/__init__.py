@@ -15,5 +15,7 @@ from hub.contract.errors import (
     Problem as Problem,
 )
 from hub.contract.loaded import LoadedContract as LoadedContract, load as load
-from hub.contract.schema import MessageSchema as MessageSchema, json_schema as json_schema
+from hub.contract.components import Components as Components, MessageSchema as MessageSchema
+from hub.contract.schema import json_schema as json_schema
+from hub.contract.written_schema import written_schema as written_schema
 from hub.contract.transcoder import Transcoder as Transcoder

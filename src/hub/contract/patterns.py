@@ -89,7 +89,10 @@ _MONTH_AND_DAY: Final = (
 _INNER_YEAR: Final = "(?:000[2-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
 _LEAP_YEAR: Final = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
 _HOUR_AND_MINUTE: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
-_TIME: Final = f"T{_HOUR_AND_MINUTE}:[0-5][0-9](?:\\.[0-9]{{1,9}})?"
+_SECOND: Final = f"T{_HOUR_AND_MINUTE}:[0-5][0-9]"
+_TIME: Final = f"{_SECOND}(?:\\.[0-9]{{1,9}})?"
+_NO_ZEROS: Final = "(?:[0-9]{2}[1-9]|[0-9][1-9]0|[1-9]00)"
+_WRITTEN_FRACTION: Final = f"\\.(?:[0-9]{{3}}){{0,2}}{_NO_ZEROS}"
 
 TIMESTAMP: Final = (
     f"(?:{_INNER_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29){_TIME}(?:Z|[+-]{_HOUR_AND_MINUTE})"
@@ -98,8 +101,18 @@ TIMESTAMP: Final = (
 """RFC 3339, from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z, at most nine digits of a second. In the first
 and the last year, where an offset could lead out of that range, it has to be `Z`."""
 
+WRITTEN_TIMESTAMP: Final = (
+    f"(?:{_INNER_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29|(?:0001|9999)-{_MONTH_AND_DAY}){_SECOND}"
+    f"(?:{_WRITTEN_FRACTION})?Z"
+)
+"""The same times as hub writes them: in UTC, with no, three, six or nine digits of a second."""
+
 DURATION: Final = f"-?(?:{decimal_up_to(315_576_000_000)})(?:\\.[0-9]{{1,9}})?s"
 """Seconds within about ±10000 years, at most nine digits of a second."""
+
+_SECONDS: Final = decimal_up_to(315_576_000_000)
+WRITTEN_DURATION: Final = f"0s|-?(?:{_SECONDS}){_WRITTEN_FRACTION}s|-?(?:{_SECONDS.removeprefix('0|')})s"
+"""The same durations as hub writes them: with no, three, six or nine digits after the point."""
 
 FIELD_MASK: Final = "[^_]*"
 """Paths in lowerCamelCase, separated by commas."""
@@ -107,3 +120,9 @@ FIELD_MASK: Final = "[^_]*"
 _SIXTY_FOUR: Final = "[A-Za-z0-9+/_-]"
 BASE64: Final = f"(?:{_SIXTY_FOUR}{{4}})*(?:{_SIXTY_FOUR}{{2}}(?:==)?|{_SIXTY_FOUR}{{3}}=?)?"
 """Base64 in the standard or the URL-safe alphabet (RFC 4648), with or without padding."""
+
+_STANDARD: Final = "[A-Za-z0-9+/]"
+WRITTEN_BASE64: Final = (
+    f"(?:{_STANDARD}{{4}})*(?:{_STANDARD}[AQgw]==|{_STANDARD}{{2}}[AEIMQUYcgkosw048]=)?"
+)
+"""Base64 in the standard alphabet with padding, whose last letter has no bits that belong to no byte."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -29,44 +29,70 @@ _INTEGERS: Final = {
 }
 
 
-def _integer(cpp_type: int, name: str) -> Schema:
+def _bounded(cpp_type: int) -> Schema:
     low, high = INTEGER_RANGES[cpp_type]
-    number: Schema = {"type": "integer", "minimum": low, "maximum": high}
+    return {"type": "integer", "minimum": low, "maximum": high}
+
+
+def _read_integer(cpp_type: int, name: str) -> Schema:
     text: Schema = {"type": "string", "pattern": whole(QUOTED_INTEGERS[cpp_type])}
     if name.endswith("64"):
         return {
-            "title": name,
-            "description": "An integer of 64 bits, as a decimal string; a number is taken too, but many JSON tools "
+            "description": "An integer of 64 bits, as a decimal string. A number is accepted too, but many JSON tools "
             "round numbers above 2^53.",
-            "anyOf": [text, number],
+            "anyOf": [text, _bounded(cpp_type)],
             "examples": ["0"],
         }
-    description = "An integer of 32 bits; a decimal string is taken too."
-    return {"title": name, "description": description, "anyOf": [number, text], "examples": [0]}
+    description = "An integer of 32 bits. A decimal string is accepted too."
+    return {"description": description, "anyOf": [_bounded(cpp_type), text], "examples": [0]}
 
 
-def _floating(name: str, limit: float, quoted: str) -> Schema:
+def _read_floating(limit: float, quoted: str) -> Schema:
     return {
-        "title": name,
-        "description": 'A number, or "NaN", "Infinity" or "-Infinity"; a number as a string is taken too.',
+        "description": 'A number, or "NaN", "Infinity" or "-Infinity". A number as a string is accepted too.',
         "anyOf": [
             {"type": "number", "minimum": -limit, "maximum": limit},
-            {"enum": [*NOT_FINITE]},
-            {"type": "string", "pattern": whole(quoted)},
+            {"type": "string", "pattern": whole(f"{'|'.join(NOT_FINITE)}|{quoted}")},
         ],
         "examples": [0],
     }
 
 
-SCALARS: Final[Mapping[str, Schema]] = {
-    **{name: _integer(cpp_type, name) for cpp_type, name in _INTEGERS.items()},
-    "double": _floating("double", DOUBLE_MAX, QUOTED_DOUBLE),
-    "float": _floating("float", FLOAT_MAX, QUOTED_FLOAT),
-    "bool": {"type": "boolean"},
-    "string": {"type": "string"},
+_PLAIN: Final[Mapping[str, Schema]] = {"bool": {"type": "boolean"}, "string": {"type": "string"}}
+
+READ: Final[Mapping[str, Schema]] = {
+    **_PLAIN,
+    **{name: _read_integer(cpp_type, name) for cpp_type, name in _INTEGERS.items()},
+    "double": _read_floating(DOUBLE_MAX, QUOTED_DOUBLE),
+    "float": _read_floating(FLOAT_MAX, QUOTED_FLOAT),
     "bytes": {"type": "string", "pattern": whole(patterns.BASE64), "contentEncoding": "base64", "examples": ["aHVi"]},
 }
-"""Schemas of the scalar types by their names; those that have no `type` of their own are worth a component."""
+"""What is read as the scalar types, by their names; those without a `type` of their own are worth a component."""
+
+WRITTEN: Final[Mapping[str, Schema]] = {
+    **_PLAIN,
+    **{name: _bounded(cpp_type) for cpp_type, name in _INTEGERS.items() if name.endswith("32")},
+    **{
+        name: {
+            "description": "An integer of 64 bits, as a decimal string: a JSON number would lose digits above 2^53.",
+            "type": "string",
+            "pattern": whole(patterns.integer_key(*INTEGER_RANGES[cpp_type])),
+            "examples": ["0"],
+        }
+        for cpp_type, name in _INTEGERS.items()
+        if name.endswith("64")
+    },
+    "double": {"type": "number", "minimum": -DOUBLE_MAX, "maximum": DOUBLE_MAX},
+    "float": {"type": "number", "minimum": -FLOAT_MAX, "maximum": FLOAT_MAX},
+    "bytes": {"type": "string", "pattern": whole(patterns.WRITTEN_BASE64), "contentEncoding": "base64"},
+}
+"""What is written for the scalar types, by their names; for `double` and `float` as long as they are finite."""
+
+NON_FINITE: Final[Schema] = {
+    "description": "What stands for a number that JSON cannot write.",
+    "type": "string",
+    "enum": [*NOT_FINITE],
+}
 
 
 def scalar_name(field: FieldDescriptor) -> str:
@@ -84,16 +110,15 @@ def scalar_name(field: FieldDescriptor) -> str:
             return _INTEGERS[cpp_type]
 
 
-def enum_schema(enum: EnumDescriptor) -> Schema:
-    """Names, and numbers: any of 32 bits where the enum is open, else those that have a name."""
-    low, high = INTEGER_RANGES[FieldDescriptor.CPPTYPE_INT32]
-    names = [value.name for value in enum.values]
-    numbers: Schema = (
-        {"enum": sorted({value.number for value in enum.values})}
-        if enum.is_closed
-        else {"type": "integer", "minimum": low, "maximum": high}
-    )
-    return {"title": enum.name, "anyOf": [{"enum": names}, numbers], "examples": [names[0]]}
+def number_of_enum(enum: EnumDescriptor) -> Schema:
+    """What is read besides the names: any number of 32 bits where the enum is open, else those that have a name."""
+    if enum.is_closed:
+        return {"type": "integer", "enum": sorted({value.number for value in enum.values})}
+    return _bounded(FieldDescriptor.CPPTYPE_INT32)
+
+
+def names_of_enum(enum: EnumDescriptor, names: Sequence[str]) -> Schema:
+    return {"type": "string", "enum": [*names], "examples": [enum.values[0].name]}
 
 
 def key_pattern(field: FieldDescriptor) -> str | None:
@@ -107,16 +132,23 @@ def key_pattern(field: FieldDescriptor) -> str | None:
 
 def nullable(schema: Schema) -> Schema:
     """`schema`, or null."""
-    kind = schema.get("type")
-    return {**schema, "type": [kind, "null"]} if isinstance(kind, str) else {"anyOf": [schema, {"type": "null"}]}
+    null: Schema = {"type": "null"}
+    match schema:
+        case {"type": str(kind)}:
+            return {**schema, "type": [kind, "null"]}
+        case {"anyOf": [*choices]}:
+            return {**schema, "anyOf": [*choices, null]}
+        case _:
+            return {"anyOf": [schema, null]}
 
 
-def well_known_schema(message: Descriptor, ref: Callable[[Descriptor], Schema]) -> Schema:
+def well_known_schema(message: Descriptor, ref: Callable[[Descriptor], Schema], *, written: bool) -> Schema:
     """The schema of a well-known type other than `Any` and the wrappers.
 
     Args:
         message: Its descriptor.
         ref: Gives a reference to the schema of a message.
+        written: Whether it is for what is written, which is stricter than what is read.
     """
     values = message.file.message_types_by_name
     match message.full_name:
@@ -124,14 +156,14 @@ def well_known_schema(message: Descriptor, ref: Callable[[Descriptor], Schema]) 
             return {
                 "type": "string",
                 "format": "date-time",
-                "pattern": whole(patterns.TIMESTAMP),
+                "pattern": whole(patterns.WRITTEN_TIMESTAMP if written else patterns.TIMESTAMP),
                 "description": "A time (RFC 3339) from the year 1 to the year 9999, to the nanosecond.",
                 "examples": ["2026-01-31T12:00:00Z"],
             }
         case well_known.DURATION:
             return {
                 "type": "string",
-                "pattern": whole(patterns.DURATION),
+                "pattern": whole(patterns.WRITTEN_DURATION if written else patterns.DURATION),
                 "description": "Seconds with up to nine digits after the point, and an `s`.",
                 "examples": ["1.5s"],
             }
@@ -147,11 +179,15 @@ def well_known_schema(message: Descriptor, ref: Callable[[Descriptor], Schema]) 
         case well_known.LIST_VALUE:
             return {"type": "array", "items": ref(values["Value"])}
         case _:
+            nested = ref(message)
             return {
-                "type": ["null", "boolean", "number", "string", "array", "object"],
-                "minimum": -DOUBLE_MAX,
-                "maximum": DOUBLE_MAX,
-                "items": ref(message),
-                "additionalProperties": ref(message),
                 "description": "Any JSON value.",
+                "not": {
+                    "anyOf": [
+                        {"type": "number", "exclusiveMinimum": DOUBLE_MAX},
+                        {"type": "number", "exclusiveMaximum": -DOUBLE_MAX},
+                        {"type": "array", "contains": {"not": nested}},
+                        {"type": "object", "not": {"additionalProperties": nested}},
+                    ]
+                },
             }

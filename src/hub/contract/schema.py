@@ -1,108 +1,90 @@
-"""JSON Schema (draft 2020-12, the dialect of OpenAPI 3.1) of messages.
+"""JSON Schema (draft 2020-12, the dialect of OpenAPI 3.1) of the documents that are read as a message.
 
 A schema accepts the documents that `Transcoder` accepts, and no others. Four things are beyond what a schema can say,
 because it sees values and not text: names given twice in one object, messages nested too deep, numbers that JSON cannot
 carry, and text that is no JSON. `docs/protojson.md` says more.
+
+Rules that code generators make no good types of are stated in a way that only validators see (`out_of_sight`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 from typing import Final, final
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from hub.contract.closure import files_of, messages_of
+from hub.contract.components import Components, MessageSchema, out_of_sight
 from hub.contract.example import example_of
 from hub.contract.fields import JsonField, json_fields, json_oneofs
 from hub.contract.scalar_schemas import (
-    SCALARS,
+    READ,
     Schema,
-    enum_schema,
     key_pattern,
+    names_of_enum,
     nullable,
+    number_of_enum,
     scalar_name,
     well_known_schema,
 )
-from hub.contract.well_known import ANY, WELL_KNOWN, WRAPPERS
+from hub.contract.well_known import ANY, LIST_VALUE, STRUCT, VALUE, WELL_KNOWN, WRAPPERS
 
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_SUFFIX: Final = "-Input"
+"""After the names of components that differ from what is written."""
 
-
-@dataclass(frozen=True, slots=True)
-class MessageSchema:
-    """The schema of one message.
-
-    Attributes:
-        root: A reference to the component of the message.
-        components: Every component that the schema needs, by its name.
-    """
-
-    root: Schema
-    components: Mapping[str, Schema]
-
-    def standalone(self) -> Schema:
-        """One schema document; for a schema that was made with the default `ref_prefix`."""
-        return {"$schema": DIALECT, **self.root, "$defs": dict(self.components)}
+_READ_AS_WRITTEN: Final = frozenset({LIST_VALUE, STRUCT, VALUE})
 
 
 def json_schema(
-    message: Descriptor,
-    types: Mapping[str, Descriptor] | None = None,
-    *,
-    ref_prefix: str = "#/$defs/",
-    name_prefix: str = "",
+    message: Descriptor, types: Mapping[str, Descriptor] | None = None, components: Components | None = None
 ) -> MessageSchema:
     """The schema of the JSON documents that `Transcoder(message, types)` reads.
 
     Args:
         message: The message.
         types: What an `Any` may hold; the same as for the transcoder.
-        ref_prefix: What stands before the name of a component in a reference; `#/components/schemas/` for OpenAPI.
-        name_prefix: What the name of each component starts with, so that those of several models can stand together.
-            Letters, digits, `.`, `_` and `-` only.
+        components: Where the components go, beside those of other messages; by default on their own.
     """
     known = messages_of(files_of([message])) if types is None else types
-    schemas = _Schemas(known, ref_prefix, name_prefix)
+    schemas = _Schemas(known, Components() if components is None else components)
     return MessageSchema(schemas.message(message), schemas.components)
 
 
 @final
 class _Schemas:
-    def __init__(self, types: Mapping[str, Descriptor], ref_prefix: str, name_prefix: str) -> None:
-        self.components: Final[dict[str, Schema]] = {}
+    def __init__(self, types: Mapping[str, Descriptor], components: Components) -> None:
+        self.components: Final = components
         self._types = types
-        self._ref_prefix = ref_prefix
-        self._name_prefix = name_prefix
 
     def message(self, message: Descriptor) -> Schema:
         name = message.full_name
         if name in WRAPPERS:
-            return self._component(name, lambda: self._scalar(message.fields_by_name["value"]))
+            return self._scalar(message.fields_by_name["value"])
         if name == ANY:
-            return self._component(name, self._any)
+            return self.components.reference(name + _SUFFIX, self._any)
         if name in WELL_KNOWN:
-            return self._component(name, lambda: well_known_schema(message, self.message))
-        return self._component(name, lambda: self._object(message))
-
-    def _component(self, name: str, build: Callable[[], Schema]) -> Schema:
-        """A reference to the component; built on first use, after its place is taken, because it may need itself."""
-        full = self._name_prefix + name
-        if full not in self.components:
-            self.components[full] = {}
-            self.components[full] = build()
-        return {"$ref": self._ref_prefix + full}
+            return self.components.reference(
+                name if name in _READ_AS_WRITTEN else name + _SUFFIX,
+                lambda: well_known_schema(message, self.message, written=False),
+            )
+        return self.components.reference(name + _SUFFIX, lambda: self._object(message))
 
     def _scalar(self, field: FieldDescriptor) -> Schema:
-        enum: EnumDescriptor | None = field.enum_type
-        if enum is not None:
-            return self._component(enum.full_name, lambda: enum_schema(enum))
+        if field.enum_type is not None:
+            return {"anyOf": [self._names(field.enum_type), number_of_enum(field.enum_type)]}
         name = scalar_name(field)
+        if "type" in READ[name]:
+            return READ[name]
         # No declaration of a .proto file can have a name with a hyphen.
-        return SCALARS[name] if "type" in SCALARS[name] else self._component(f"proto-{name}", lambda: SCALARS[name])
+        return self.components.reference(f"proto-{name}{_SUFFIX}", lambda: READ[name])
+
+    def _names(self, enum: EnumDescriptor) -> Schema:
+        names = [value.name for value in enum.values]
+        has_aliases = len(names) > len({value.number for value in enum.values})
+        wanted = enum.full_name + _SUFFIX if has_aliases else enum.full_name
+        return self.components.reference(wanted, lambda: names_of_enum(enum, names))
 
     def _value(self, field: FieldDescriptor) -> Schema:
         return self._scalar(field) if field.message_type is None else self.message(field.message_type)
@@ -127,7 +109,6 @@ class _Schemas:
         fields = json_fields(message)
         schema: Schema = {
             "type": "object",
-            "title": message.name,
             "properties": {**(more or {}), **{field.json_name: self._field(field) for field in fields}},
             "additionalProperties": False,
         }
@@ -136,8 +117,7 @@ class _Schemas:
         if aliases:
             schema["patternProperties"] = aliases
         rules = [*_alias_rules(message), *_oneof_rules(message), *_required_rules(message)]
-        if rules:
-            schema["allOf"] = rules
+        schema |= out_of_sight(*rules)
         if more:
             schema["required"] = [*more]
         else:
@@ -145,14 +125,13 @@ class _Schemas:
         return schema
 
     def _any(self) -> Schema:
-        choices: list[Schema] = [{"type": "object", "maxProperties": 0}]
-        for name, message in sorted(self._types.items()):
-            choices.append(self._component(f"{name}-in-any", partial(self._held, name, message)))
+        held = [self._held(name, message) for name, message in sorted(self._types.items())]
         return {
-            "title": "Any",
             "description": "A message with its type: the members of the message, and `@type`, an URL that ends in its "
             "full name. A well-known type stands in `value`.",
-            "anyOf": choices,
+            "type": "object",
+            "additionalProperties": True,
+            **out_of_sight({"anyOf": [{"maxProperties": 0}, *held]}),
         }
 
     def _held(self, name: str, message: Descriptor) -> Schema:

@@ -8,14 +8,15 @@ from typing import Final, final
 
 from google.protobuf.message import DecodeError
 
-from hub.contract import Contract, InvalidContract, json_schema, load
+from hub.contract import Components, Contract, InvalidContract, json_schema, load, written_schema
 from hub.contract.example import example_of
 from hub.gateway.errors import UndecodableBody
 
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """JSON Schemas (2020-12): of a request, of a response, and of the components that both refer to by `$ref`."""
+    """JSON Schemas (2020-12): of what is read as a request, of what is written as a response, and of the components that
+    both refer to by `$ref`."""
 
     request: Mapping[str, object]
     response: Mapping[str, object]
@@ -75,16 +76,9 @@ class Codec:
         """A request that the model takes, as a JSON document."""
         return example_of(self._loaded.request)
 
-    def schemas(self, *, name_prefix: str, ref_prefix: str) -> Schemas:
-        """The JSON Schemas of both messages and of everything that they refer to.
-
-        Args:
-            name_prefix: Starts the name of each component.
-            ref_prefix: Starts each `$ref` to one.
-        """
-        loaded = self._loaded
-        request, response = (
-            json_schema(message, loaded.types, ref_prefix=ref_prefix, name_prefix=name_prefix)
-            for message in (loaded.request, loaded.response)
-        )
-        return Schemas(request.root, response.root, {**request.components, **response.components})
+    def schemas(self, *, ref_prefix: str) -> Schemas:
+        """The JSON Schemas of both messages and of everything that they refer to; each `$ref` starts with `ref_prefix`."""
+        loaded, components = self._loaded, Components(ref_prefix)
+        request = json_schema(loaded.request, loaded.types, components)
+        response = written_schema(loaded.response, loaded.types, components)
+        return Schemas(request.root, response.root, components.schemas)

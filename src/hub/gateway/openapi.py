@@ -8,13 +8,22 @@ from typing import final
 
 import msgspec
 
-from hub.gateway.catalog import Catalog
+from hub.gateway.catalog import Catalog, ServedModel
 from hub.gateway.openapi_model import ModelDescription, describe
+from hub.gateway.openapi_names import SharedSchemas, operation_suffixes, renamed
 from hub.gateway.submit_options import ResultTtls
 from hub.vocabulary import Fingerprint, ModelName
 
 _Objects = dict[str, msgspec.Raw]
-_Key = tuple[ModelName, Fingerprint, str, float | None]
+_Key = tuple[ModelName, str, Fingerprint, str, float | None]
+
+
+class _Tag(msgspec.Struct):
+    name: str
+
+    @classmethod
+    def of(cls, tag: msgspec.Raw) -> _Tag:
+        return msgspec.json.decode(tag, type=_Tag)
 
 
 class _Static(msgspec.Struct, kw_only=True):
@@ -45,31 +54,34 @@ class Description:
 
     def current(self) -> tuple[str, bytes]:
         """The ETag and the document."""
-        served = {
-            (model.name, model.fingerprint, model.known.example, model.known.terms.max_timeout): model
-            for model in self._catalog.served
-        }
+        models = self._catalog.served
+        suffixes = operation_suffixes(model.name for model in models)
+        served: dict[_Key, ServedModel] = {}
+        for model in models:
+            known, suffix = model.known, suffixes[model.name]
+            served[model.name, suffix, known.fingerprint, known.example, known.terms.max_timeout] = model
         key = tuple(served)
         if key != self._key:
-            self._parts = {key: self._parts.get(key) or describe(model) for key, model in served.items()}
+            self._parts = {key: self._parts.get(key) or describe(model, key[1]) for key, model in served.items()}
             document = self._document()
             self._encoded = f'"{sha256(document).hexdigest()[:32]}"', document
             self._key = key
         return self._encoded
 
     def _document(self) -> bytes:
-        parts, static = self._parts.values(), self._static
-        schemas = dict(static.components["schemas"])
+        static = self._static
+        schemas = SharedSchemas(static.components["schemas"])
         paths = dict[str, msgspec.Raw]()
-        for part in parts:
-            schemas |= part.schemas
-            paths |= part.paths
+        for (model, *_), part in self._parts.items():
+            names = schemas.add(model, part.schemas)
+            paths |= {path: renamed(item, names) for path, item in part.paths.items()}
+        ours = {_Tag.of(tag).name for tag in static.tags}
         return msgspec.json.encode(
             msgspec.structs.replace(
                 static,
-                tags=[*(part.tag for part in parts), *static.tags],
+                tags=[*(part.tag for part in self._parts.values() if _Tag.of(part.tag).name not in ours), *static.tags],
                 paths={**paths, **static.paths},
-                components={**static.components, "schemas": schemas},
+                components={**static.components, "schemas": schemas.schemas},
             )
         )
 

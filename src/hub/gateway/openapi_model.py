@@ -12,7 +12,9 @@ from hub.gateway.catalog import ServedModel
 from hub.gateway.ndjson import NDJSON
 from hub.gateway.negotiation import JSON, PROTOBUF
 
-_BINARY: Final = {"type": "string", "format": "binary"}
+AS_PROTOBUF: Final = "x-hub-protobuf"
+"""Beside the media types of a body: the same as a serialized message. Code generators make poor clients of two types."""
+
 _PROBLEMS: Final = {
     "422": "Invalid",
     "429": "Busy",
@@ -39,11 +41,11 @@ class ModelDescription:
     schemas: dict[str, msgspec.Raw]
 
 
-def describe(model: ServedModel) -> ModelDescription:
-    """The description of one model; component names start with its name, so that no two models clash."""
+def describe(model: ServedModel, suffix: str) -> ModelDescription:
+    """The description of one model; `suffix` ends the id of each of its operations."""
     name, contract = model.name, model.known.contract
-    schemas = model.codec.schemas(name_prefix=f"{name}.", ref_prefix="#/components/schemas/")
-    reply = _responses(f"The response message, `{contract.response}`.", schemas.response, _REPLY_HEADERS)
+    schemas = model.codec.schemas(ref_prefix="#/components/schemas/")
+    reply = _response(contract.response, schemas.response)
     waited = _json_response("Waited for with `Prefer: wait`: the task with its outcome.", "Task", "Preference-Applied")
     accepted = _json_response("Accepted: the task has an id and will end in an outcome.", "Accepted")
     return ModelDescription(
@@ -52,7 +54,7 @@ def describe(model: ServedModel) -> ModelDescription:
             f"/v1/models/{name}": _raw(
                 {
                     "post": {
-                        **_operation(model, "call", f"Call {name} and wait for its response", schemas.request),
+                        **_operation(model, f"call{suffix}", f"Call {name} and wait for its response", schemas.request),
                         "description": "The reply is the response message itself. When it is not ready in time the "
                         "reply is a 504 `call_timeout` that names the task, which goes on. When the task ends without a "
                         "response the reply is a 502 `task_failed` (failed or dead), a 504 `task_expired` or a 409 "
@@ -70,7 +72,7 @@ def describe(model: ServedModel) -> ModelDescription:
             f"/v1/models/{name}/tasks": _raw(
                 {
                     "post": {
-                        **_operation(model, "submit", f"Give {name} a task", schemas.request),
+                        **_operation(model, f"submit{suffix}", f"Give {name} a task", schemas.request),
                         "description": "Answers as soon as the task is safe on the queue, or with "
                         "`Prefer: wait=N` when it has ended.",
                         "responses": {
@@ -82,28 +84,34 @@ def describe(model: ServedModel) -> ModelDescription:
                     }
                 }
             ),
-            f"/v1/models/{name}/batches": _raw({"post": _batch(model)}),
+            f"/v1/models/{name}/batches": _raw({"post": _batch(model, f"batch{suffix}")}),
         },
         schemas={key: _raw(schema) for key, schema in schemas.components.items()},
     )
 
 
-def _operation(model: ServedModel, verb: str, summary: str, request: object) -> dict[str, object]:
+def _operation(model: ServedModel, operation_id: str, summary: str, request: object) -> dict[str, object]:
     document = {"schema": request, "example": model.example}
+    message = model.known.contract.request
     return {
         "tags": [model.name],
-        "operationId": f"{verb}_{model.name}",
+        "operationId": operation_id,
         "summary": summary,
         "parameters": _parameters(model, _PARAMETERS),
-        "requestBody": {"required": True, "content": {JSON: document, PROTOBUF: {"schema": _BINARY}}},
+        "requestBody": {
+            "description": f"The request message, `{message}`, as JSON; or serialized, with `Content-Type: {PROTOBUF}`.",
+            "required": True,
+            "content": {JSON: document},
+            AS_PROTOBUF: _as_protobuf(message),
+        },
     }
 
 
-def _batch(model: ServedModel) -> dict[str, object]:
+def _batch(model: ServedModel, operation_id: str) -> dict[str, object]:
     example = msgspec.json.encode(model.example).decode()
     return {
         "tags": [model.name],
-        "operationId": f"submit_batch_{model.name}",
+        "operationId": operation_id,
         "summary": f"Give {model.name} many tasks",
         "description": f"One `{model.known.contract.request}` as JSON in each line, of any number of lines. Each is "
         "answered with one line, in the same order and while the batch still arrives: read while you write. A line that is "
@@ -111,18 +119,23 @@ def _batch(model: ServedModel) -> dict[str, object]:
         "parameters": _parameters(model, _BATCH_PARAMETERS),
         "requestBody": {
             "required": True,
-            "content": {NDJSON: {"schema": {"type": "string"}, "example": f"{example}\n{example}\n"}},
+            "content": {NDJSON: {"schema": {"type": "string", "format": "binary"}, "example": f"{example}\n{example}\n"}},
         },
         "responses": {"200": {"$ref": "#/components/responses/BatchAnswers"}, **_problems()},
     }
 
 
-def _responses(description: str, schema: object, headers: Mapping[str, str]) -> dict[str, object]:
+def _response(message: str, schema: object) -> dict[str, object]:
     return {
-        "description": description,
-        "headers": _headers(headers),
-        "content": {JSON: {"schema": schema}, PROTOBUF: {"schema": _BINARY}},
+        "description": f"The response message, `{message}`, as JSON; or serialized, with `Accept: {PROTOBUF}`.",
+        "headers": _headers(_REPLY_HEADERS),
+        "content": {JSON: {"schema": schema}},
+        AS_PROTOBUF: _as_protobuf(message),
     }
+
+
+def _as_protobuf(message: str) -> dict[str, str]:
+    return {"mediaType": PROTOBUF, "message": message}
 
 
 def _json_response(description: str, schema: str, *more_headers: str) -> dict[str, object]:

@@ -1,0 +1,118 @@
+"""Names in the API description that stay different when code generators have changed their case and punctuation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Final, final
+
+import msgspec
+
+_PREFIX: Final = "#/components/schemas/"
+_REFERENCE: Final = re.compile(rb'"\$ref":"#/components/schemas/([^"]+)"')
+
+Schemas = Mapping[str, msgspec.Raw]
+
+
+def folded(name: str) -> str:
+    """What code generators may leave of a name: they drop punctuation, and some file systems ignore case."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def operation_suffixes(models: Iterable[str]) -> dict[str, str]:
+    """What follows the verb in the `operationId` of each model: its name in upper camel case.
+
+    Where names differ only in case or punctuation, the first in order has that to itself; the others add a part of the
+    hash of their name.
+    """
+    taken = set[str]()
+    suffixes: dict[str, str] = {}
+    for name in sorted(models):
+        parts = [part for part in re.split(r"[^A-Za-z0-9]+", name) if part]
+        suffix = _free("".join(part[0].upper() + part[1:] for part in parts), name, taken)
+        taken.add(folded(suffix))
+        suffixes[name] = suffix
+    return suffixes
+
+
+@final
+class SharedSchemas:
+    """The component schemas of several models, each once for all that mean the same by its name.
+
+    Args:
+        ours: Components that are there already and belong to no model.
+
+    Attributes:
+        schemas: All components by the names that they have in the document.
+    """
+
+    def __init__(self, ours: Schemas) -> None:
+        self.schemas: Final = dict(ours)
+        self._taken = set(map(folded, ours))
+        self._originals: dict[str, msgspec.Raw] = {}
+        self._names: dict[str, str] = {}
+
+    def add(self, model: str, own: Schemas) -> Mapping[str, str]:
+        """Adds the components that a model refers to.
+
+        A component that means something else than the one of its name that is there, and each that refers to such a
+        one, gets a name that starts with the name of the model. A component whose name differs from another name only
+        in case or punctuation gets a part of the hash of its name.
+
+        Returns:
+            The components of `own` that got another name, with that name.
+        """
+        other = {name for name, schema in own.items() if self._originals.get(name, schema) != schema}
+        if other:
+            other |= _reaching(own, other)
+        wanted = {name: f"{model}.{name}" if name in other else name for name in own}
+        new = [name for name in own if wanted[name] not in self._names]
+        for name in new:
+            found = self._names[wanted[name]] = _free(wanted[name], wanted[name], self._taken)
+            self._taken.add(folded(found))
+            self._originals[wanted[name]] = own[name]
+        changed = {name: self._names[wanted[name]] for name in own if self._names[wanted[name]] != name}
+        for name in new:
+            self.schemas[self._names[wanted[name]]] = _titled(renamed(own[name], changed), name, changed)
+        return changed
+
+
+def renamed(document: msgspec.Raw, names: Mapping[str, str]) -> msgspec.Raw:
+    """`document` with its references to components changed by `names`."""
+
+    def change(found: re.Match[bytes]) -> bytes:
+        name = found[1].decode()
+        return b'"$ref":' + msgspec.json.encode(_PREFIX + names.get(name, name))
+
+    return msgspec.Raw(_REFERENCE.sub(change, bytes(document))) if names else document
+
+
+def _titled(schema: msgspec.Raw, name: str, names: Mapping[str, str]) -> msgspec.Raw:
+    """`schema`, whose title is its name, with the title that goes with its new name."""
+    title = b'{"title":' + msgspec.json.encode(name)
+    if name in names and bytes(schema).startswith(title):
+        return msgspec.Raw(b'{"title":' + msgspec.json.encode(names[name]) + bytes(schema)[len(title) :])
+    return schema
+
+
+def _free(wanted: str, seed: str, taken: set[str]) -> str:
+    if folded(wanted) not in taken:
+        return wanted
+    # The hash of a name is its own, whichever other models are alive.
+    return wanted + sha256(seed.encode()).hexdigest()[:6].upper()
+
+
+def _reaching(own: Schemas, targets: set[str]) -> set[str]:
+    """The components of `own` that refer to one of `targets`, directly or through others."""
+    users: dict[str, list[str]] = {}
+    for name, schema in own.items():
+        for target in _REFERENCE.findall(bytes(schema)):
+            users.setdefault(target.decode(), []).append(name)
+    found, pending = set[str](), [*targets]
+    while pending:
+        for user in users.get(pending.pop(), ()):
+            if user not in found:
+                found.add(user)
+                pending.append(user)
+    return found
