@@ -35,6 +35,7 @@ up: $(RUN) ## Run registry, gateway, dashboard and the examples in one process. 
 
 test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest; WORKERS=0 runs them in one process.
 	@scripts/need-servers.sh
+	@scripts/install-clients.sh
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 chaos: $(DEV) ## Break everything under load and check the books, on asyncio and trio. ARGS="--short" is a minute.

@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 compile() {
     .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-        --custom-compile-command "make lock" pyproject.toml "$@"
+        --custom-compile-command "make lock" "$@"
 }
-compile "$@" --group dev --output-file requirements/dev.lock
-compile --group build --group examples --constraints requirements/dev.lock --output-file requirements/run.lock
+compile pyproject.toml "$@" --group dev --output-file requirements/dev.lock
+compile "$@" --group clients --output-file requirements/clients.lock
+compile pyproject.toml --group build --group examples --constraints requirements/dev.lock --output-file requirements/run.lock

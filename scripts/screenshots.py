@@ -192,7 +192,7 @@ def take(url: str, folder: Path) -> None:
             ("task", "task", "dark", 1280, "#progress:not([hidden])", "section:has(#facts)"),
             (
                 "api",
-                "/docs#/Digits/call_Digits",
+                "/docs#/Digits/callDigits",
                 "light",
                 1280,
                 ".opblock.is-open",

@@ -27,17 +27,17 @@ def test_swagger_lists_both_models_with_their_real_fields(hub_up: Addresses, bro
     page = browser.page
     page.goto(hub_up.docs)
     for model, field in (("ModelA", "messages"), ("Digits", "pixels")):
-        operation = page.locator(f"#operations-{model}-call_{model}")
+        operation = page.locator(f"#operations-{model}-call{model}")
         operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
         expect(operation.locator(".body-param__text")).to_contain_text(field, timeout=PATIENCE)
-    answers = page.locator("#operations-Digits-call_Digits .responses-table").first
+    answers = page.locator("#operations-Digits-callDigits .responses-table").first
     expect(answers).to_contain_text("probabilities", timeout=PATIENCE)
 
 
 def test_try_it_out_gets_the_models_answer(hub_up: Addresses, browser: Browser) -> None:
     page = browser.page
     page.goto(hub_up.docs)
-    operation = page.locator("#operations-ModelA-call_ModelA")
+    operation = page.locator("#operations-ModelA-callModelA")
     operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
     operation.locator(".body-param__text").fill('{"messages": "from the page"}', timeout=PATIENCE)
     operation.locator(".btn.execute").click()
@@ -49,7 +49,7 @@ def test_try_it_out_gets_the_models_answer(hub_up: Addresses, browser: Browser) 
 def test_the_example_on_the_page_is_a_real_digit_that_the_model_recognises(hub_up: Addresses, browser: Browser) -> None:
     page = browser.page
     page.goto(hub_up.docs)
-    operation = page.locator("#operations-Digits-call_Digits")
+    operation = page.locator("#operations-Digits-callDigits")
     operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
     operation.locator(".btn.execute").click()  # as it stands: what is sent is the model's own example
     answer = operation.locator(".live-responses-table")
@@ -61,7 +61,7 @@ def test_the_example_on_the_page_is_a_real_digit_that_the_model_recognises(hub_u
 def test_a_bad_request_is_explained_on_the_page(hub_up: Addresses, browser: Browser) -> None:
     page = browser.page
     page.goto(hub_up.docs)
-    operation = page.locator("#operations-Digits-submit_Digits")
+    operation = page.locator("#operations-Digits-submitDigits")
     operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
     operation.locator(".body-param__text").fill('{"pixels": ["white"]}', timeout=PATIENCE)
     operation.locator(".btn.execute").click()

@@ -122,7 +122,5 @@ BASE64: Final = f"(?:{_SIXTY_FOUR}{{4}})*(?:{_SIXTY_FOUR}{{2}}(?:==)?|{_SIXTY_FO
 """Base64 in the standard or the URL-safe alphabet (RFC 4648), with or without padding."""
 
 _STANDARD: Final = "[A-Za-z0-9+/]"
-WRITTEN_BASE64: Final = (
-    f"(?:{_STANDARD}{{4}})*(?:{_STANDARD}[AQgw]==|{_STANDARD}{{2}}[AEIMQUYcgkosw048]=)?"
-)
+WRITTEN_BASE64: Final = f"(?:{_STANDARD}{{4}})*(?:{_STANDARD}[AQgw]==|{_STANDARD}{{2}}[AEIMQUYcgkosw048]=)?"
 """Base64 in the standard alphabet with padding, whose last letter has no bits that belong to no byte."""

@@ -165,7 +165,7 @@ def well_known_schema(message: Descriptor, ref: Callable[[Descriptor], Schema], 
                 "type": "string",
                 "pattern": whole(patterns.WRITTEN_DURATION if written else patterns.DURATION),
                 "description": "Seconds with up to nine digits after the point, and an `s`.",
-                "examples": ["1.5s"],
+                "examples": ["1.500s" if written else "1.5s"],
             }
         case well_known.FIELD_MASK:
             return {

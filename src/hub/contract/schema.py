@@ -107,17 +107,16 @@ class _Schemas:
     def _object(self, message: Descriptor, more: Schema | None = None) -> Schema:
         """The schema of a message without a form of its own; `more` are required members beside its fields."""
         fields = json_fields(message)
-        schema: Schema = {
-            "type": "object",
-            "properties": {**(more or {}), **{field.json_name: self._field(field) for field in fields}},
-            "additionalProperties": False,
-        }
+        properties = {**(more or {}), **{field.json_name: self._field(field) for field in fields}}
         # The names of the .proto file are read too; here they stay out of the way of people and code generators.
-        aliases = {f"^{re.escape(name)}$": self._field(field) for field in fields for name in field.names[1:]}
+        aliases = {name: self._field(field) for field in fields for name in field.names[1:]}
+        schema: Schema = {"type": "object", "properties": properties}
+        rules: list[Schema] = []
         if aliases:
-            schema["patternProperties"] = aliases
-        rules = [*_alias_rules(message), *_oneof_rules(message), *_required_rules(message)]
-        schema |= out_of_sight(*rules)
+            rules.append({"properties": aliases, "propertyNames": {"enum": [*properties, *aliases]}})
+        else:
+            schema["additionalProperties"] = False
+        schema |= out_of_sight(*rules, *_alias_rules(message), *_oneof_rules(message), *_required_rules(message))
         if more:
             schema["required"] = [*more]
         else:

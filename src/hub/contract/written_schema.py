@@ -139,7 +139,9 @@ class _Schemas:
 
 def _oneof_rules(message: Descriptor) -> list[Schema]:
     """At most one member of each oneof is written."""
-    names = {field.descriptor.name: field.json_name for field in json_fields(message) if not field.descriptor.is_extension}
+    names = {
+        field.descriptor.name: field.json_name for field in json_fields(message) if not field.descriptor.is_extension
+    }
     rules: list[Schema] = []
     for oneof in message.oneofs:
         given: list[Schema] = [{"required": [names[member.name]]} for member in oneof.fields]

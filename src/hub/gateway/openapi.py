@@ -30,6 +30,7 @@ class _Static(msgspec.Struct, kw_only=True):
     openapi: str
     info: msgspec.Raw
     tags: list[msgspec.Raw]
+    servers: list[dict[str, str]] = []
     paths: _Objects
     components: dict[str, _Objects]
     security: list[dict[str, list[str]]] = []

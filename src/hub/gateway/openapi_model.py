@@ -119,7 +119,9 @@ def _batch(model: ServedModel, operation_id: str) -> dict[str, object]:
         "parameters": _parameters(model, _BATCH_PARAMETERS),
         "requestBody": {
             "required": True,
-            "content": {NDJSON: {"schema": {"type": "string", "format": "binary"}, "example": f"{example}\n{example}\n"}},
+            "content": {
+                NDJSON: {"schema": {"type": "string", "format": "binary"}, "example": f"{example}\n{example}\n"}
+            },
         },
         "responses": {"200": {"$ref": "#/components/responses/BatchAnswers"}, **_problems()},
     }
