@@ -7,7 +7,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx2
 import pytest
+from jsonschema_rs import Draft202012Validator
 
 from tests.clients.conftest import CACHE, HERE, Clients, operations, run
 
@@ -75,6 +77,17 @@ def test_the_python_client_calls_the_models(clients: Mapping[str, Clients]) -> N
 def test_the_documented_python_works(clients: Mapping[str, Clients]) -> None:
     output = clients["examples"].run(CACHE / "venv" / "bin" / "python", "client.py")
     assert output.strip() == "Processed message: hello"
+
+
+@pytest.mark.parametrize("path", ["/v1/models/Echo", "/v1/models/Wrap", "/v1/models/my-model.v2", "/v1/models/for"])
+def test_replies_have_the_schema_that_is_described(clients: Mapping[str, Clients], path: str) -> None:
+    five = clients["five"]
+    document = json.loads((five.folder / "openapi.json").read_text())
+    operation = document["paths"][path]["post"]
+    content = operation["responses"]["200"]["content"]["application/json"]
+    schema = Draft202012Validator({**content["schema"], "components": document["components"]}, validate_formats=True)
+    for request in ({}, operation["requestBody"]["content"]["application/json"]["example"]):
+        schema.validate(httpx2.post(f"{five.gateway}{path}", json=request).raise_for_status().json())
 
 
 @pytest.mark.parametrize(

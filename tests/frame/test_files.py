@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -61,10 +62,11 @@ def pins(lock: str) -> dict[str, list[Requirement]]:
     return found
 
 
-def required(*groups: str) -> Iterator[Requirement]:
-    """The project's dependencies and those of `groups`."""
+def required(*groups: str, alone: bool = False) -> Iterator[Requirement]:
+    """The dependencies of `groups`, and the project's own unless the groups stand alone."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    yield from map(Requirement, project["project"]["dependencies"])
+    if not alone:
+        yield from map(Requirement, project["project"]["dependencies"])
     for group in groups:
         for entry in project["dependency-groups"][group]:
             if isinstance(entry, str):
@@ -109,11 +111,14 @@ def test_paths_that_every_machine_has_are_no_finding() -> None:
     assert findings("/usr/lib/rabbitmq/bin /etc/hub/network/root src/hub/root.py http://hub/work") == []
 
 
-@pytest.mark.parametrize(("lock", "groups"), [("run.lock", ["build", "examples"]), ("dev.lock", ["dev"])])
+@pytest.mark.parametrize(
+    ("lock", "groups"),
+    [("run.lock", ["build", "examples"]), ("dev.lock", ["dev"]), ("clients.lock", ["clients"])],
+)
 def test_the_lock_satisfies_pyproject(lock: str, groups: list[str]) -> None:
     pinned = pins(lock)
 
-    for requirement in required(*groups):
+    for requirement in required(*groups, alone=groups == ["clients"]):
         found = pinned.get(canonicalize_name(requirement.name), [])
         versions = [next(iter(pin.specifier)).version for pin in found]
         assert versions, f"{requirement} is not locked: run `make lock`"
@@ -127,7 +132,16 @@ def test_what_runs_is_what_was_tested() -> None:
         assert {str(pin.specifier) for pin in run} <= {str(pin.specifier) for pin in tested[name]}
 
 
-@pytest.mark.parametrize("lock", ["run.lock", "dev.lock"])
+def test_every_npm_package_of_the_clients_has_its_hash_and_no_address() -> None:
+    folder = ROOT / "tests" / "clients"
+    wanted: dict[str, str] = json.loads((folder / "package.json").read_text())["devDependencies"]
+    locked: dict[str, dict[str, object]] = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert locked.pop("")["devDependencies"] == wanted
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert [path for path, package in locked.items() if "integrity" not in package or "resolved" in package] == []
+
+
+@pytest.mark.parametrize("lock", ["run.lock", "dev.lock", "clients.lock"])
 def test_every_pin_has_hashes(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
 

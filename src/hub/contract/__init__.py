@@ -1,6 +1,7 @@
 """Contracts: what a model takes and gives back, and everything that is computed from it."""
 
 from hub.contract.compatibility import Rule as Rule, Violation as Violation, violations as violations
+from hub.contract.components import Components as Components, MessageSchema as MessageSchema
 from hub.contract.contract import Contract as Contract, contract_of as contract_of
 from hub.contract.differences import (
     Difference as Difference,
@@ -15,7 +16,6 @@ from hub.contract.errors import (
     Problem as Problem,
 )
 from hub.contract.loaded import LoadedContract as LoadedContract, load as load
-from hub.contract.components import Components as Components, MessageSchema as MessageSchema
 from hub.contract.schema import json_schema as json_schema
-from hub.contract.written_schema import written_schema as written_schema
 from hub.contract.transcoder import Transcoder as Transcoder
+from hub.contract.written_schema import written_schema as written_schema

@@ -15,8 +15,13 @@ from hub.gateway.errors import UndecodableBody
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """JSON Schemas (2020-12): of what is read as a request, of what is written as a response, and of the components that
-    both refer to by `$ref`."""
+    """JSON Schemas (2020-12).
+
+    Attributes:
+        request: Of the documents that are read as a request.
+        response: Of the documents that are written as a response.
+        components: What both refer to by `$ref`.
+    """
 
     request: Mapping[str, object]
     response: Mapping[str, object]

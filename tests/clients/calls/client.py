@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 from io import BytesIO
@@ -31,7 +31,7 @@ from hub_client.models import (
 )
 from hub_client.types import UNSET, File
 
-WHEN = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
+WHEN = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 
 with Client(base_url=os.environ["HUB"]) as client:
     body = SharedV1EverythingInput(
