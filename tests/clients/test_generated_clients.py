@@ -6,17 +6,38 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx2
 import pytest
+from google.protobuf.descriptor import Descriptor
+from hypothesis import HealthCheck, given, seed, settings
 from jsonschema_rs import Draft202012Validator
 
-from tests.clients.conftest import CACHE, HERE, Clients, operations, run
+from hub.contract import contract_of
+from hub.gateway.catalog import Catalog, ServedModel
+from hub.gateway.codec import Codec
+from hub.gateway.openapi import Description
+from hub.gateway.submit_options import ResultTtls
+from hub.registry.snapshot import KnownModel
+from hub.registry.states import InstanceState
+from hub.vocabulary import ModelName
+from tests.clients.conftest import CACHE, HERE, Clients, documented, operations, run
+from tests.contract.random_descriptors import descriptors
+
+pytestmark = pytest.mark.timeout(300)  # the first test waits for generators and compilers
 
 ECHOED = [
     "NaN", 8, "9007199254740993", "COLOR_RED", ["COLOR_BELOW", "COLOR_RED", 7], 0, 1, "EUR", "leaf", True, 15,
     "upper", "lower", [1, "two", None], {"a": [1, None, {"b": "c"}]}, "2026-01-31T12:00:00Z",
 ]  # fmt: skip
+IMPORTING = (
+    "import hub_client, importlib, pkgutil\n"
+    "for module in pkgutil.walk_packages(hub_client.__path__, 'hub_client.'):\n"
+    "    importlib.import_module(module.name)\n"
+)
+TSC_OPTIONS = ("--strict", "--noEmit", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler")
 CALLED = ["wrappedinner", "b", "7", 1, "succeeded", 2, "invalid_document"]
 
 
@@ -57,12 +78,7 @@ def test_the_documented_typescript_works(clients: Mapping[str, Clients], bundled
 
 
 def test_the_python_package_imports_and_has_types(generated: Clients) -> None:
-    importing = (
-        "import hub_client, importlib, pkgutil\n"
-        "for module in pkgutil.walk_packages(hub_client.__path__, 'hub_client.'):\n"
-        "    importlib.import_module(module.name)\n"
-    )
-    generated.run(CACHE / "venv" / "bin" / "python", "-W", "error", "-c", importing)
+    generated.run(CACHE / "venv" / "bin" / "python", "-W", "error", "-c", IMPORTING)
     options = ("--config-file", HERE / "mypy.ini", "--python-executable", CACHE / "venv" / "bin" / "python")
     generated.run(sys.executable, "-m", "mypy", *options, "client.py", "hub_client")
 
@@ -110,3 +126,36 @@ def test_the_linter_finds_what_is_missing(clients: Mapping[str, Clients], tmp_pa
         del changed["paths"]["/v1/tasks/{task_id}"]["get"][member]
         (tmp_path / "openapi.json").write_text(json.dumps(changed))
         assert run(("redocly", "lint", "--config", HERE / "redocly.yaml", "openapi.json"), tmp_path).returncode == 1
+
+
+def test_random_contracts_go_through_the_generators_and_the_linter(workspace: Path) -> None:
+    folder = workspace / "random"
+    folder.mkdir()
+    (folder / "openapi.json").write_bytes(description_of_random_contracts())
+    script = "set -euo pipefail\n" + "\n".join(block for block in documented("sh") if "curl" not in block)
+    done = run(("bash", "-c", script), folder)
+    assert done.returncode == 0, done.stdout
+    assert "not be generated" not in done.stdout
+    done = run((CACHE / "venv" / "bin" / "python", "-W", "error", "-c", IMPORTING), folder)
+    assert done.returncode == 0, done.stdout
+    done = run(("tsc", *TSC_OPTIONS, "hub/index.ts", "schema.d.ts", "orval.ts"), folder)
+    assert done.returncode == 0, done.stdout
+    done = run(("redocly", "lint", "--config", HERE / "redocly.yaml", "openapi.json"), folder)
+    assert done.returncode == 0, done.stdout
+
+
+def description_of_random_contracts() -> bytes:
+    """Of models whose messages have the same names and other fields, named to be mistaken for something else."""
+    models: list[ServedModel] = []
+
+    @seed(1)
+    @settings(max_examples=12, database=None, deadline=None, suppress_health_check=[*HealthCheck])
+    @given(descriptors())
+    def add(descriptor: Descriptor) -> None:
+        contract = contract_of(descriptor, descriptor)
+        known = KnownModel(name=ModelName(f"m.{len(models)}"), contract=contract, instances={InstanceState.LIVE: 1})
+        models.append(ServedModel(known=known, codec=Codec(contract)))
+
+    add()
+    catalog = cast("Catalog", SimpleNamespace(served=models))  # the only thing that a description asks it for
+    return Description(catalog, guarded=True, ttls=ResultTtls()).current()[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -49,6 +49,11 @@ class MessageSchema:
     def standalone(self) -> Schema:
         """One schema document; for components with the default `ref_prefix`."""
         return {"$schema": DIALECT, **self.root, "$defs": dict(self.components.schemas)}
+
+
+def any_of(choices: Sequence[Schema]) -> Schema:
+    """A schema for what one of `choices` or more accept."""
+    return choices[0] if len(choices) == 1 else {"anyOf": [*choices]}
 
 
 def out_of_sight(*rules: Schema) -> Schema:

@@ -16,7 +16,7 @@ from typing import Final, final
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from hub.contract.closure import files_of, messages_of
-from hub.contract.components import Components, MessageSchema, out_of_sight
+from hub.contract.components import Components, MessageSchema, any_of, out_of_sight
 from hub.contract.example import example_of
 from hub.contract.fields import JsonField, json_fields, json_oneofs
 from hub.contract.scalar_schemas import (
@@ -154,17 +154,17 @@ def _given(field: JsonField) -> list[Schema]:
 
 def _alias_rules(message: Descriptor) -> list[Schema]:
     both: list[Schema] = [{"required": [*field.names]} for field in json_fields(message) if len(field.names) > 1]
-    return [{"not": {"anyOf": both}}] if both else []
+    return [{"not": any_of(both)}] if both else []
 
 
 def _oneof_rules(message: Descriptor) -> list[Schema]:
     fields = {field.json_name: field for field in json_fields(message)}
     rules: list[Schema] = []
     for _, members in json_oneofs(message):
-        given: list[Schema] = [{"anyOf": _given(field)} for field in fields.values() if field.json_name in members]
-        rules.append({"oneOf": [{"not": {"anyOf": given}}, *given]})
+        given = [any_of(_given(field)) for field in fields.values() if field.json_name in members]
+        rules.append({"oneOf": [{"not": any_of(given)}, *given]})
     return rules
 
 
 def _required_rules(message: Descriptor) -> list[Schema]:
-    return [{"anyOf": _given(field)} for field in json_fields(message) if field.descriptor.is_required]
+    return [any_of(_given(field)) for field in json_fields(message) if field.descriptor.is_required]
