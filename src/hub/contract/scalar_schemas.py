@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
@@ -133,13 +133,12 @@ def key_pattern(field: FieldDescriptor) -> str | None:
 def nullable(schema: Schema) -> Schema:
     """`schema`, or null."""
     null: Schema = {"type": "null"}
-    match schema:
-        case {"type": str(kind)}:
-            return {**schema, "type": [kind, "null"]}
-        case {"anyOf": [*choices]}:
-            return {**schema, "anyOf": [*choices, null]}
-        case _:
-            return {"anyOf": [schema, null]}
+    kind, choices = schema.get("type"), schema.get("anyOf")
+    if isinstance(kind, str):
+        return {**schema, "type": [kind, "null"]}
+    if isinstance(choices, list):
+        return {**schema, "anyOf": [*cast("list[Schema]", choices), null]}  # `anyOf` holds schemas
+    return {"anyOf": [schema, null]}
 
 
 def well_known_schema(message: Descriptor, ref: Callable[[Descriptor], Schema], *, written: bool) -> Schema:
