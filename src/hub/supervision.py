@@ -6,12 +6,11 @@ import random
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import structlog
 from anyio import current_time, sleep
 
-from hub.errors import HubError, LinkLost
+from hub.errors import HubError, LinkLost, leaves
 
 _log = structlog.get_logger("hub.supervision")
 
@@ -93,10 +92,10 @@ def unwrapped() -> Generator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        leaves = list(_leaves(group))
-        first = leaves[0]
-        alone = len(leaves) == 1 and isinstance(first, Exception)
-        alike = isinstance(first, HubError) and all(type(leaf) is type(first) for leaf in leaves)
+        inner = list(leaves(group))
+        first = inner[0]
+        alone = len(inner) == 1 and isinstance(first, Exception)
+        alike = isinstance(first, HubError) and all(type(leaf) is type(first) for leaf in inner)
         if not (alone or alike):
             raise
         context = first.__context__
@@ -104,13 +103,4 @@ def unwrapped() -> Generator[None]:
             raise first
         finally:
             first.__context__ = context  # raising inside `except` would chain the error to the group that held it
-            del first, leaves
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)  # what every group is at least
-        for inner in group.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
+            del first, inner

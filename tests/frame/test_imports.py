@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "contract",
         "task load",
         "ports",
-        "supervision grouping dead_letters",
+        "supervision grouping dead_letters forking threads loop_uvloop",
         "amqp redis",
         "brokers stores directories",
         "http",
@@ -35,7 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom up: a part imports from itself and from the rows above its own in this list, never sideways."""
 
 LOOPS = frozenset({"asyncio", "trio", "threading", "concurrent", "multiprocessing"})
-LOOP_ADAPTERS = ("aiormq", "redispy", "uvicorn")
+LOOP_ADAPTERS = ("aiormq", "redispy", "uvicorn", "threads")
 FACADE = "hub/__init__.py"
 
 

@@ -290,7 +290,6 @@ async def test_a_signal_that_hits_an_idle_process_does_not_hit_the_next_request(
     ("how", "end"),
     [
         pytest.param("leave 3", "exit code 3", id="os._exit"),
-        pytest.param("quit 4", "exit code 4", id="sys.exit"),
         pytest.param("crash", "SIGSEGV", id="segfault"),
         pytest.param("babble", "it was killed: what it sent was not a frame", id="junk"),
     ],
@@ -301,6 +300,15 @@ async def test_a_process_that_dies_of_a_request_says_how_and_is_replaced(how: st
             await ask(children, how)
         assert (await ask(children, "echo hello"))[1] == "hello"
         assert children.statistics().started == 2
+
+
+async def test_sys_exit_fails_its_request_only_and_the_process_goes_on() -> None:
+    async with children_of(Obedient) as children:
+        before, _ = await ask(children, "echo")
+        with pytest.raises(ChildError, match="process_request raised SystemExit: 4") as caught:
+            await ask(children, "quit 4")
+        assert (caught.value.code, caught.value.type) == ("model_exit", "SystemExit")
+        assert await ask(children, "echo hello") == (before, "hello")
 
 
 async def test_a_process_that_was_killed_under_a_request_says_so() -> None:

@@ -20,7 +20,7 @@ from hub.cli.options import broker_options, store_options
 from hub.cli.schema import schema
 from hub.cli.sources import COMPONENTS, check_names, describe, layers
 from hub.errors import HubError
-from hub.lifecycle import kept_open, run_process
+from hub.lifecycle import STOP_LIMIT, kept_open, leave, run_process
 from hub.logs import configure_logging
 from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings, require_shared
 
@@ -158,7 +158,8 @@ async def _serving(what: str, component: Callable[..., Coroutine[Any, Any, None]
 
 def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
     configure_logging(settings.log_level, settings.log_format)
-    return run_process(main, backend=settings.backend)
+    drain_grace = settings.drain_grace if isinstance(settings, ModelSettings) else 0.0
+    return leave(run_process(main, backend=settings.backend, stop_limit=drain_grace + STOP_LIMIT))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

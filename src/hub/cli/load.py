@@ -9,6 +9,7 @@ from typing import Any
 
 from hub.errors import ConfigurationError
 from hub.model import Model
+from hub.model.model import require_process_request
 
 
 def load_model(target: str) -> type[Model[Any, Any]]:
@@ -36,4 +37,5 @@ def load_model(target: str) -> type[Model[Any, Any]]:
         models = [name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, Model)]
         there = ", ".join(name for name in models if name != "Model") or "none"
         raise ConfigurationError(f"{module_name} has no model {class_name}; models in it: {there}")
+    require_process_request(found)
     return found  # pyright: ignore[reportUnknownVariableType]  # isinstance cannot tell type arguments

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from anyio import TASK_STATUS_IGNORED, current_time, sleep_forever
+from anyio import TASK_STATUS_IGNORED, create_task_group, current_time, sleep_forever
 from anyio.abc import TaskStatus
 
 from hub.brokers import open_broker
@@ -82,9 +82,8 @@ async def run_up(
         gateway_url: str = await stack.enter_async_context(running(gateway, name="gateway"))
         dashboard_url = gateway_url if dashboard is None else f"{dashboard.scheme}://{dashboard.host}:{dashboard.port}"
 
-        for model in models:
-            instance = partial(run_instance, model, settings, broker=broker, store=store)
-            await stack.enter_async_context(running(instance, name=f"instance of {model.name}"))
+        instances = partial(_run_instances, models, settings, broker=broker, store=store)
+        await stack.enter_async_context(running(instances, name="instances"))
 
         task_status.started(
             UpSummary(
@@ -97,3 +96,19 @@ async def run_up(
             )
         )
         await sleep_forever()
+
+
+async def _run_instances(
+    models: Sequence[type[Model[Any, Any]]],
+    settings: UpSettings,
+    *,
+    broker: Broker,
+    store: ResultStore,
+    task_status: TaskStatus[None],
+) -> None:
+    """Starts one after the other; they stop together, so that the whole takes no longer than the slowest one."""
+    async with create_task_group() as tg:
+        for model in models:
+            instance = partial(run_instance, model, settings, broker=broker, store=store)
+            await tg.start(instance, name=f"hub.instance of {model.name}")
+        task_status.started()

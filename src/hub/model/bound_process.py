@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -14,6 +15,7 @@ from anyio import CancelScope, ClosedResourceError, EndOfStream, create_task_gro
 from anyio.abc import Process
 from structlog.typing import FilteringBoundLogger
 
+from hub.forking import cleaned_up_in_children
 from hub.model.calls import TEARDOWN_GRACE
 
 KILL_PATIENCE: Final = 5.0
@@ -37,7 +39,8 @@ async def bound_process(module: str, argument: str) -> AsyncGenerator[Process]:
         finally:
             os.close(theirs)
         try:
-            yield process
+            with cleaned_up_in_children(partial(os.close, ours)):  # a fork of ours that lives on is not us
+                yield process
         finally:
             with move_on_after(TEARDOWN_GRACE + KILL_PATIENCE, shield=True):
                 await _end(process)

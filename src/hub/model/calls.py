@@ -1,41 +1,206 @@
-"""Calls the methods of a model, whichever way its author wrote them."""
+"""Calls the methods of a model, however its author wrote them. Code of a model runs in an event loop from here only."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from inspect import iscoroutinefunction
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, Final, final
 
-from anyio import CapacityLimiter, move_on_after
+import structlog
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    Event,
+    RunFinishedError,
+    from_thread,
+    get_cancelled_exc_class,
+    move_on_after,
+)
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 from anyio.to_thread import run_sync
+from structlog.typing import FilteringBoundLogger
 
+from hub import forking, threads
+from hub.errors import leaves
+from hub.model.errors import StrayCancellation
+from hub.model.exits import exit_of, exits_fail
 from hub.model.model import Model
 
 TEARDOWN_GRACE: Final = 10.0
 """Seconds for `teardown`: enough to flush and close, not enough to look like a hang."""
 
+THREAD_GRACE: Final = 1.0
+"""Seconds that `teardown` waits for threads in which other methods still run: enough to look at `current_task().cancelled`."""
+
+_running: Final[set[_Thread]] = set()
+"""The threads in which methods of models run now. Its single operations are atomic."""
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@final
+class ModelMethod:
+    """One method of a model, as a coroutine.
+
+    An `async def` is awaited where it is called, a plain `def` runs in a worker thread; if that returns an awaitable (a
+    decorated `async def`, a `functools.partial`), it is awaited too.
+
+    Args:
+        method: Bound to its model.
+        threads: How many calls of a plain `def` may run at once; others wait for their turn.
+    """
+
+    def __init__(self, method: Callable[..., Any], *, threads: int = 1) -> None:
+        self._method = method
+        self._name = getattr(method, "__name__", "method")
+        self._in_thread = not iscoroutinefunction(method)
+        self._limiter = CapacityLimiter(threads)
+
+    async def call(self, *arguments: object, on_abandoned: Callable[[Event], None] = lambda _ended: None) -> Any:
+        """Calls it once and returns what it returned.
+
+        A cancellation that hub asked for is always passed on. A thread goes on when its caller is cancelled, and what it
+        returns or raises is dropped; it keeps its place among the `threads` until it has ended.
+
+        Args:
+            arguments: For the method.
+            on_abandoned: Called on cancellation when a thread is still at it, with what is set when the thread ends.
+
+        Raises:
+            Exception: Whatever the method raised.
+            ModelExit: It raised something that is no `Exception`, such as `SystemExit`.
+            StrayCancellation: It ended with a cancellation that hub had not asked for.
+        """
+        began = forking.generation()
+        try:
+            if self._in_thread:
+                result = await self._call_in_thread(arguments, on_abandoned)
+                if isawaitable(result):
+                    result = await result
+            else:
+                result = await self._method(*arguments)
+        except BaseException as error:
+            if forking.generation() != began:
+                forking.leave_child(error)
+            if isinstance(error, Exception):
+                raise
+            await self._translate(error)
+            raise AssertionError from None  # pragma: no cover - the line above raises
+        if forking.generation() != began:
+            forking.leave_child(None)
+        return result
+
+    async def _translate(self, error: BaseException) -> None:
+        """Raises what `error`, which is no `Exception`, means to hub."""
+        cancelled = get_cancelled_exc_class()
+        if any(isinstance(leaf, cancelled) for leaf in leaves(error)):
+            # Ours is delivered at every checkpoint (again), whatever the model made of it: grouped it with an error of
+            # its own, or raised one by hand just before. Else nobody has cancelled us: passed on, it would end a task of
+            # ours without an outcome and without an error.
+            await checkpoint_if_cancelled()
+            if isinstance(error, cancelled):
+                raise StrayCancellation(self._name) from None
+        raise exit_of(self._name, error) from None
+
+    async def _call_in_thread(self, arguments: tuple[object, ...], on_abandoned: Callable[[Event], None]) -> object:
+        thread = _Thread(self._method, self._name, arguments)
+        try:
+            await run_sync(thread.run, abandon_on_cancel=True, limiter=self._limiter)
+        except get_cancelled_exc_class():
+            if thread.began and not thread.ended:
+                on_abandoned(thread.abandon())
+            raise
+        return thread.result()
+
+
+class _Thread:
+    """A call in a worker thread, and word of its end for somebody who could not wait for it."""
+
+    def __init__(self, method: Callable[..., Any], name: str, arguments: tuple[object, ...]) -> None:
+        self._method = method
+        self._arguments = arguments
+        self.owner: object = getattr(method, "__self__", None)
+        self.name = name
+        self._token = current_token()
+        self._gone: Event | None = None
+        self._result: object = None
+        self._error: Exception | None = None
+        self.began = False
+        self.ended = False
+
+    def run(self) -> None:
+        """Never raises: event loops have ideas of their own on errors like `StopIteration` or a cancellation."""
+        self.began = True
+        _running.add(self)
+        try:
+            with threads.named(f"{threads.FOREIGN}{type(self.owner).__qualname__}.{self.name}"), exits_fail(self.name):
+                self._result = self._method(*self._arguments)
+        except Exception as error:  # noqa: BLE001 - raised again where the call is awaited
+            self._error = error
+        finally:
+            _running.discard(self)
+        # Before the look at `_gone`: `abandon` does it the other way round, so one of them sees the other.
+        self.ended = True
+        if self._gone is not None:
+            with suppress(RunFinishedError):
+                from_thread.run_sync(self._gone.set, token=self._token)
+
+    def result(self) -> object:
+        error, self._error = self._error, None  # or else it and this frame would keep each other
+        if error is not None:
+            raise error
+        return self._result
+
+    def abandon(self) -> Event:
+        """What is set when it has ended. To be called in the event loop that the call came from."""
+        self._gone = gone = self._gone or Event()
+        if self.ended:
+            gone.set()
+        return gone
+
 
 @asynccontextmanager
-async def loaded(model: Model[Any, Any]) -> AsyncGenerator[None]:
+async def loaded(model: Model[Any, Any], *, grace: float = TEARDOWN_GRACE) -> AsyncGenerator[None]:
     """Sets the model up, and tears it down in the end, also when `setup` failed or was cancelled.
 
-    The teardown is shielded from cancellation and has `TEARDOWN_GRACE` seconds. A plain `setup` that is cancelled goes
-    on in its thread, unheard. A model with `run_in_process` is left alone: its processes do all that.
+    The teardown is shielded from cancellation and has `TEARDOWN_GRACE` seconds. No other method runs at the same time: a
+    plain `def` whose caller was cancelled goes on in its thread, and the teardown waits for it, or is left out if that
+    takes too long. A model with `run_in_process` is left alone: its processes do all that.
+
+    Args:
+        model: The model.
+        grace: Seconds to wait for a `setup` that still runs; no more than `TEARDOWN_GRACE`. For other methods it is
+            `THREAD_GRACE`.
+
+    Raises:
+        Exception: What `setup` or `teardown` raised; see `ModelMethod.call`.
     """
     if model.run_in_process:
         yield
-    else:
-        try:
-            await _call(model.setup)
-            yield
-        finally:
-            with move_on_after(TEARDOWN_GRACE, shield=True):
-                await _call(model.teardown)
+        return
+    try:
+        await ModelMethod(model.setup).call()
+        yield
+    finally:
+        with CancelScope(shield=True):
+            await _tear_down(model, min(grace, TEARDOWN_GRACE))
 
 
-async def _call(method: Callable[[], Awaitable[None] | None]) -> None:
-    if iscoroutinefunction(method):
-        await method()
-    else:
-        await run_sync(method, abandon_on_cancel=True, limiter=CapacityLimiter(1))
+async def _tear_down(model: Model[Any, Any], setup_grace: float) -> None:
+    busy = [thread for thread in _running.copy() if thread.owner is model]
+    if busy:
+        grace = setup_grace if any(thread.name == "setup" for thread in busy) else THREAD_GRACE
+        names = [thread.name for thread in busy]
+        _log.info("waiting for threads of the model, before teardown", model=model.name, methods=names, seconds=grace)
+        with move_on_after(grace):
+            for thread in busy:
+                await thread.abandon().wait()
+        names = [thread.name for thread in busy if not thread.ended]
+        if names:
+            _log.warning("teardown is left out: other methods are still running", model=model.name, methods=names)
+            return
+    with move_on_after(TEARDOWN_GRACE) as bound:
+        await ModelMethod(model.teardown).call()
+    if bound.cancelled_caught:
+        _log.warning("teardown was cut short", model=model.name, seconds=TEARDOWN_GRACE)

@@ -17,14 +17,16 @@ import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from traceback import format_exception
 from types import FrameType
 from typing import Any, Final, cast, final
 
 from hub.errors import HubError
+from hub.forking import cleaned_up_in_children
 from hub.model.current import Control, CurrentTask, processing
-from hub.model.errors import RAISED_AGAIN
+from hub.model.errors import RAISED_AGAIN, ModelExit
+from hub.model.exits import exits_fail
 from hub.model.frames import (
     TO_PROCESS,
     Begun,
@@ -47,6 +49,10 @@ from hub.vocabulary import InstanceId, ModelName, TaskId
 
 CHUNK: Final = 65_536
 """Bytes that are read at once, and that fit into the buffer for answers: the size of a pipe."""
+
+
+class _Terminated(SystemExit):
+    """SIGTERM came."""
 
 
 @final
@@ -76,18 +82,32 @@ class Child:
         """
         signal.signal(signal.SIGTERM, _terminate)
         signal.signal(signal.SIGINT, self._interrupt)
+        with cleaned_up_in_children(self._be_no_child):
+            return self._run()
+
+    def _be_no_child(self) -> None:
+        """In a process that the model forks off: signals mean what they mean in any program."""
+        for number, handler in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+            if signal.getsignal(number) in {_terminate, self._interrupt}:  # else it is the model's
+                signal.signal(number, handler)
+
+    def _run(self) -> int:
         load = self._receive()
         if not isinstance(load, Load):
             return 0  # the instance went away
         try:
-            model = _model_class(load)()
+            with exits_fail("the import", but=(_Terminated,)):
+                model_class = _model_class(load)
+            with exits_fail("__init__", but=(_Terminated,)):
+                model = model_class()
             messages = Messages(model)
         except Exception as error:  # noqa: BLE001 - told to the instance, which ends with it
             self._send(encode(_failed(error)))
             return 1
         try:
             try:
-                _call(model.setup, load.backend)
+                with exits_fail("setup", but=(_Terminated,)):
+                    _call(model.setup, load.backend)
             except Exception as error:  # noqa: BLE001 - likewise
                 self._send(encode(_failed(error)))
                 return 1
@@ -97,16 +117,19 @@ class Child:
                 self._send(self._answer(model, messages, request))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            _call(model.teardown, load.backend)
+            with exits_fail("teardown", but=(_Terminated,)):
+                _call(model.teardown, load.backend)
         return 0
 
     def _answer(self, model: Model[Any, Any], messages: Messages, request: Request) -> bytes:
         try:
             with self._interruption_allowed(), self._processing(request.task):
                 self._send(encode(Begun()))
-                response = model.process_request(messages.decode(request.body))
+                message = messages.decode(request.body)
+                with exits_fail("process_request", but=(_Terminated,)):
+                    response = model.process_request(message)
                 return encode(Response(messages.encode(response)))
-        except SystemExit:
+        except _Terminated:
             raise
         except BaseException as error:  # noqa: ASYNC103, BLE001 - whatever a model raises is the outcome of its task
             return encode(_failed(error))  # noqa: ASYNC104 - there is no event loop here
@@ -188,19 +211,22 @@ def _model_class(load: Load) -> type[Model[Any, Any]]:
 
 
 def _call(method: Callable[[], Awaitable[None] | None], backend: str) -> None:
-    if iscoroutinefunction(method):
+    awaitable = None if iscoroutinefunction(method) else method()
+    if iscoroutinefunction(method) or isawaitable(awaitable):
         import anyio  # noqa: PLC0415 - most models have no use for it here, and starts would be slower
 
-        anyio.run(method, backend=backend)
-    else:
-        method()
+        async def wait() -> None:
+            await (awaitable or method())
+
+        anyio.run(wait, backend=backend)
 
 
 def _failed(error: BaseException) -> Failed:
     kind = type(error)
+    names = tuple(map(full_name, kind.__mro__))
     return Failed(
         code=error.code if isinstance(error, HubError) else "model_error",
-        mro=tuple(map(full_name, kind.__mro__)),
+        mro=(error.type, *names) if isinstance(error, ModelExit) else names,
         message=text_of(lambda: str(error)),
         traceback=text_of(lambda: "".join(format_exception(error))),
         facts=tuple(map(str, error.args)) if kind in RAISED_AGAIN else (),
@@ -209,7 +235,7 @@ def _failed(error: BaseException) -> Failed:
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
+    raise _Terminated(128 + number)
 
 
 if __name__ == "__main__":

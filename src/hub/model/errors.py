@@ -58,17 +58,45 @@ class NotInTask(HubError):
 
 
 class StrayCancellation(HubError):
-    """`process_request` ended with a cancellation that nobody had asked for."""
+    """A method of the model ended with a cancellation that nobody had asked for."""
 
     code = "stray_cancellation"
     title = "The model was cancelled from within"
 
+    def __init__(self, method: str = "process_request") -> None:
+        super().__init__(method)
+        self.method = method
+
     @override
     def __str__(self) -> str:
         return (
-            "process_request ended with a cancellation that hub did not ask for; catch it where the model waits for "
+            f"{self.method} ended with a cancellation that hub did not ask for; catch it where the model waits for "
             "something that is cancelled, such as a task or a connection of its own"
         )
+
+
+class ModelExit(HubError):
+    """A method of the model raised something that is no `Exception`: `SystemExit`, `KeyboardInterrupt`, and their like.
+
+    Attributes:
+        method: Which method.
+        type: Full name of the class of what it raised, without `builtins`.
+        text: Its text.
+    """
+
+    code = "model_exit"
+    title = "The model tried to end its process"
+
+    def __init__(self, method: str, type: str, text: str) -> None:  # noqa: A002 - as failures call it
+        super().__init__(method, type, text)
+        self.method = method
+        self.type = type
+        self.text = text
+
+    @override
+    def __str__(self) -> str:
+        shown = f"{self.type}: {self.text}" if self.text else self.type
+        return f"{self.method} raised {shown}. A model cannot end its process: raise an Exception if something failed"
 
 
 class ProcessDied(HubError):

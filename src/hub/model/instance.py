@@ -20,9 +20,10 @@ from hub.http.links import LinkCollector
 from hub.http.serve import serve
 from hub.lifecycle import running
 from hub.model.calls import loaded
+from hub.model.exits import exits_fail
 from hub.model.membership import Membership
 from hub.model.metrics import InstanceMetrics
-from hub.model.model import Model
+from hub.model.model import Model, require_process_request
 from hub.model.presence import Presence
 from hub.model.reading import Reading
 from hub.model.routes import instance_app
@@ -66,13 +67,16 @@ async def run_instance(
         task_status: Gets the URL of its HTTP routes once it is listed.
 
     Raises:
-        ConfigurationError: The address to listen on, or to advertise, cannot work.
+        ConfigurationError: The address to listen on, or to advertise, cannot work; or the model has no `process_request`.
         LinkLost: Broker or registry were out of reach for `start_patience` seconds.
         NameTaken: The model's name belongs to another contract.
-        Exception: What `setup` raised.
+        Exception: What `setup` or another method of the model raised.
+        ModelExit: One of them raised something that is no `Exception`.
     """
     instance = instance or new_instance_id()
-    served = model()
+    require_process_request(model)
+    with exits_fail("__init__"):
+        served = model()
     options = WorkerOptions(
         start_patience=settings.start_patience,
         drain_grace=settings.drain_grace,
@@ -82,7 +86,7 @@ async def run_instance(
         debug=settings.debug,
     )
     with unwrapped():
-        async with loaded(served), open_client(token=settings.token) as http:
+        async with loaded(served, grace=settings.drain_grace), open_client(token=settings.token) as http:
             registry = RegistryClient(settings.registry_url, http)
             await _run(
                 served,
@@ -108,7 +112,9 @@ async def _run(
     task_status: TaskStatus[str],
 ) -> None:
     name = model_name(served.name)
-    contract = contract_of(served.get_request_format(), served.get_response_format())
+    with exits_fail("get_request_format, get_response_format or example"):
+        contract = contract_of(served.get_request_format(), served.get_response_format())
+        example = served.example_json() if served.example() is not None else ""
     reading = Reading(registry, name, contract)
     worker = Worker(
         served,
@@ -132,7 +138,7 @@ async def _run(
             model=name,
             url=advertised(url, settings.advertise_host),
             contract=contract,
-            example=served.example_json() if served.example() is not None else "",
+            example=example,
             terms=Terms(
                 concurrency=served.concurrency,
                 default_timeout=served.default_timeout,

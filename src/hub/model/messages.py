@@ -9,6 +9,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.errors import Undecodable
 from hub.model.errors import WrongResponse
+from hub.model.exits import exits_fail
 from hub.model.formats import type_arguments
 from hub.model.model import Model
 
@@ -19,8 +20,9 @@ class Messages:
 
     def __init__(self, model: Model[Any, Any]) -> None:
         self._name = model.name
-        self._request = model.get_request_format()
-        self._response = model.get_response_format()
+        with exits_fail("get_request_format or get_response_format"):
+            self._request = model.get_request_format()
+            self._response = model.get_response_format()
         # The class that the author's types name, so that isinstance() works; without one, bytes (see Model).
         self._raw = type_arguments(type(model), Model) is None
         self._request_class: type[Message] = GetMessageClass(self._request)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from inspect import iscoroutinefunction
 from math import isfinite
+from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from google.protobuf.descriptor import Descriptor
@@ -16,6 +17,7 @@ from typing_extensions import override
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
 from hub.model.formats import type_arguments
+from hub.model.misspellings import PROCESSING, misspellings
 from hub.model.retry import Retry
 from hub.vocabulary import model_name
 
@@ -68,7 +70,7 @@ class Model(ABC, Generic[Req, Resp]):
         """Answers one request.
 
         Write it as `async def`, or as a plain `def`, which then runs in a worker thread. What it raises becomes the
-        failure of the task. When the task is cancelled or its deadline passes, an `async def` is cancelled at its next
+        failure of the task, also what is no `Exception` (`sys.exit()`). When the task is cancelled or its deadline passes, an `async def` is cancelled at its next
         `await`. A thread cannot be interrupted: its answer is dropped, and its place among the `concurrency` stays taken
         until it returns; `hub.current_task().cancelled` tells it to. With `run_in_process` it is stopped for certain.
         """
@@ -77,16 +79,23 @@ class Model(ABC, Generic[Req, Resp]):
     def setup(self) -> Awaitable[None] | None:
         """Called once before the first request: load weights here. `async def`, or plain `def` (in a thread).
 
-        What it raises ends the instance.
+        What it raises ends the instance, `SystemExit` included.
         """
         return None
 
     def teardown(self) -> Awaitable[None] | None:
-        """Called once after the last request, also when `setup` failed. It has a few seconds."""
+        """Called once after the last request, also when `setup` failed. It has a few seconds.
+
+        Never while another method runs: when a plain `def` does not return in time, this is not called.
+        """
         return None
 
-    async def health(self) -> None:
-        """Raises when the model cannot do its work now; its instance then answers pings with 503 and this reason."""
+    def health(self) -> Awaitable[None] | None:
+        """Raises when the model cannot do its work now; its instance then answers pings with 503 and this reason.
+
+        `async def`, or plain `def` (in a thread, one at a time). It has a second.
+        """
+        return None
 
     def get_request_format(self) -> Descriptor:
         """The descriptor of the request message."""
@@ -124,19 +133,52 @@ class Model(ABC, Generic[Req, Resp]):
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = cls.__name__
+        _check_spelling(cls)
         if not getattr(cls.process_request, "__isabstractmethod__", False):
             _check(cls)
+
+
+def require_process_request(cls: type[Model[Any, Any]]) -> None:
+    """Raises `InvalidModel` if the class has no `process_request`, as a base of models may."""
+    if not getattr(cls.process_request, "__isabstractmethod__", False):
+        return
+    others = [name for name in PROCESSING if callable(getattr(cls, name, None))]
+    write = f"Rename its {others[0]} to process_request" if others else "Write `def process_request(self, request)`"
+    raise InvalidModel(cls.__qualname__, "it has no process_request", f"{write}, plain or async")
+
+
+def _check_spelling(cls: type[Model[Any, Any]]) -> None:
+    methods = {name for name, value in vars(Model).items() if callable(value) or isinstance(value, classmethod)}
+    methods = {name for name in methods if not name.startswith("_")}
+    settings = {name for name in Model.__annotations__ if not name.startswith("_")}
+    below = [base for base in cls.__mro__ if base is not Model and base not in Model.__mro__]
+    overridden = {name for base in below for name in vars(base) if name != "name" or base is cls}
+    found = dict(
+        misspellings(vars(cls), settings=settings, methods=methods, overridden=overridden & (settings | methods))
+    )
+    for name in methods & vars(cls).keys():
+        if not (callable(vars(cls)[name]) or isinstance(vars(cls)[name], classmethod | staticmethod)):
+            raise InvalidModel(cls.__qualname__, f"its {name} is {vars(cls)[name]!r}", f"Write {name} as a method")
+    if found:
+        shown = "; ".join(f"`{name}`: did you mean `{'` or `'.join(meant)}`?" for name, meant in found.items())
+        raise InvalidModel(
+            cls.__qualname__,
+            f"hub knows no {', '.join(found)}",
+            f"{shown} (what is your own needs another name, such as `_{next(iter(found))}`)",
+        )
 
 
 def _check(cls: type[Model[Any, Any]]) -> None:
     try:
         model_name(cls.name)
-    except InvalidName as error:
+    except (InvalidName, TypeError) as error:
         raise InvalidModel(cls.__qualname__, str(error), "Set `name` in the class") from error
-    if cls.concurrency < 1:
+    if not _is_number(cls.concurrency) or cls.concurrency < 1 or cls.concurrency != int(cls.concurrency):
         raise InvalidModel(
             cls.__qualname__, f"its concurrency is {cls.concurrency!r}", "Set `concurrency` to a whole number from 1"
         )
+    if not isinstance(cls.retry, Retry | None):
+        raise InvalidModel(cls.__qualname__, f"its retry is {cls.retry!r}", "Set it to a `hub.Retry(...)`, or to None")
     _check_times(cls)
     overridden = tuple(_overrides(cls, method) for method in ("get_request_format", "get_response_format"))
     repair = _REPAIR.format(name=cls.__name__)
@@ -154,7 +196,7 @@ def _check(cls: type[Model[Any, Any]]) -> None:
 def _check_times(cls: type[Model[Any, Any]]) -> None:
     for name in ("default_timeout", "max_timeout"):
         seconds: float | None = getattr(cls, name)
-        if seconds is not None and not (isfinite(seconds) and seconds > 0):
+        if seconds is not None and not (_is_number(seconds) and isfinite(seconds) and seconds > 0):
             raise InvalidModel(cls.__qualname__, f"its {name} is {seconds!r}", "Set it to seconds above 0, or to None")
     if cls.default_timeout is not None and cls.max_timeout is not None and cls.default_timeout > cls.max_timeout:
         raise InvalidModel(
@@ -168,8 +210,12 @@ def _check_times(cls: type[Model[Any, Any]]) -> None:
             "it is to run in a process of its own, but its process_request is async",
             "Write it as a plain `def`, or leave `run_in_process` out",
         )
-    if not cls.kill_grace >= 0:
+    if not (_is_number(cls.kill_grace) and cls.kill_grace >= 0):
         raise InvalidModel(cls.__qualname__, f"its kill_grace is {cls.kill_grace!r}", "Set it to seconds from 0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _overrides(cls: type, method: str) -> bool:

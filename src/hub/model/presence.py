@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final, final
 
-from anyio import current_time, fail_after
+from anyio import current_time, move_on_after
 from msgspec import Struct
 
 from hub.contract import Contract
 from hub.load import Load
+from hub.model.calls import ModelMethod
 from hub.model.model import Model
+from hub.model.texts import text_of
 from hub.model.worker import Worker
 from hub.vocabulary import InstanceId
 
@@ -52,6 +54,7 @@ class Presence:
         self.contract = contract
         self._instance = instance
         self._worker = worker
+        self._health = ModelMethod(model.health)
         self._up_since = current_time()
         self._pinged_at = self._up_since
 
@@ -86,11 +89,10 @@ class Presence:
         return self._worker.resubscribe()
 
     async def _trouble(self) -> str:
-        try:
-            with fail_after(HEALTH_PATIENCE):
-                await self.model.health()
-        except TimeoutError:
-            return f"health took longer than {HEALTH_PATIENCE:g} s"
-        except Exception as error:  # noqa: BLE001 - whatever a model raises in `health` is its answer
-            return f"{type(error).__qualname__}: {error}"
-        return ""
+        with move_on_after(HEALTH_PATIENCE):
+            try:
+                await self._health.call()
+            except Exception as error:  # noqa: BLE001 - whatever a model raises in `health` is its answer
+                return text_of(lambda error=error: f"{type(error).__qualname__}: {error}")
+            return ""
+        return f"health took longer than {HEALTH_PATIENCE:g} s"

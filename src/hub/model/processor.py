@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
-from functools import partial
-from inspect import isawaitable, iscoroutinefunction
-from typing import Any, Self, cast, final
+from contextlib import asynccontextmanager
+from typing import Any, Self, final
 
-from anyio import (
-    AsyncContextManagerMixin,
-    CapacityLimiter,
-    Event,
-    RunFinishedError,
-    from_thread,
-    get_cancelled_exc_class,
-)
-from anyio.lowlevel import current_token
-from anyio.to_thread import run_sync
+from anyio import AsyncContextManagerMixin, Event
 from typing_extensions import override
 
+from hub.model.calls import ModelMethod
 from hub.model.children import Children
 from hub.model.messages import Messages
 from hub.model.model import Model
@@ -38,10 +28,8 @@ class Processor(AsyncContextManagerMixin):
     """
 
     def __init__(self, model: Model[Any, Any]) -> None:
-        self._model = model
         self._messages = Messages(model)
-        self._in_thread = not iscoroutinefunction(model.process_request)
-        self._threads = CapacityLimiter(model.concurrency)
+        self._process_request = ModelMethod(model.process_request, threads=model.concurrency)
         self._children = Children(type(model)) if model.run_in_process else None
 
     @override
@@ -65,53 +53,10 @@ class Processor(AsyncContextManagerMixin):
             WrongResponse: The model returned something else than its response message.
             ChildError: What the model raised, if it runs in a process.
             ProcessDied: That process has died of the request.
-            Exception: Whatever the model raised, if it runs in this one.
+            Exception: What the model raised, if it runs in this one; see `ModelMethod.call`.
         """
         if self._children is not None:
             return await self._children(body)
         request = self._messages.decode(body)
-        if self._in_thread:
-            response = await self._in_a_thread(request, on_abandoned)
-            if isawaitable(response):  # a plain def that hands out a coroutine, such as a functools.partial
-                response = await response
-        else:
-            response = await cast("Any", self._model.process_request(request))  # iscoroutinefunction said so
+        response = await self._process_request.call(request, on_abandoned=on_abandoned)
         return self._messages.encode(response)
-
-    async def _in_a_thread(self, request: object, on_abandoned: Callable[[Event], None]) -> object:
-        thread = _Thread(partial(self._model.process_request, request))
-        try:
-            return await run_sync(thread, abandon_on_cancel=True, limiter=self._threads)
-        except get_cancelled_exc_class():
-            if thread.began and not thread.ended:
-                on_abandoned(thread.abandon())
-            raise
-
-
-class _Thread:
-    """A call in a worker thread, and word of its end for somebody who could not wait for it."""
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        self._call = call
-        self._token = current_token()
-        self._gone: Event | None = None
-        self.began = False
-        self.ended = False
-
-    def __call__(self) -> object:
-        self.began = True
-        try:
-            return self._call()
-        finally:
-            self.ended = (
-                True  # before the look at `_gone`: `abandon` does it the other way round, so one sees the other
-            )
-            if self._gone is not None:
-                with suppress(RunFinishedError):
-                    from_thread.run_sync(self._gone.set, token=self._token)
-
-    def abandon(self) -> Event:
-        self._gone = Event()
-        if self.ended:
-            self._gone.set()
-        return self._gone

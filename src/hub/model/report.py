@@ -5,7 +5,7 @@ from __future__ import annotations
 from traceback import format_exception
 
 from hub.errors import HubError, Undecodable
-from hub.model.errors import ChildError
+from hub.model.errors import ChildError, ModelExit
 from hub.model.run import Run
 from hub.model.texts import full_name, text_of
 from hub.task import DEADLINE_EXCEEDED, Failure, Outcome
@@ -80,7 +80,7 @@ def _describe(error: BaseException, *, debug: bool) -> Failure:
         return Failure(code=error.code, type=error.type, message=error.message, traceback=traceback)
     return Failure(
         code=error.code if isinstance(error, HubError) else "model_error",
-        type=full_name(type(error)).removeprefix("builtins."),
+        type=error.type if isinstance(error, ModelExit) else full_name(type(error)).removeprefix("builtins."),
         message=text_of(lambda: str(error)),
         traceback=text_of(lambda: "".join(format_exception(error))) if debug else "",
     )

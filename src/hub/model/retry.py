@@ -46,8 +46,14 @@ class Retry:
             raise ValueError(f"first ({self.first!r}) and cap ({self.cap!r}) are seconds with 0 < first <= cap")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is {self.jitter!r}; it is a share from 0 to 1")
-        if not self.on:
+        given: object = self.on  # whatever the types say
+        if not isinstance(given, tuple):
+            raise ValueError(f"on is {given!r}; name the exceptions in a tuple: `on=(ConnectionError,)`")  # noqa: TRY004
+        if not given:
             raise ValueError("on is empty; name the exceptions to retry, or leave `retry` out for none")
+        for kind in given:
+            if not (isinstance(kind, type) and issubclass(kind, Exception)):
+                raise ValueError(f"on has {kind!r}; name classes of exceptions, below Exception")  # noqa: TRY004
 
     def delay(self, error: Exception, retries: int, draw: Callable[[float, float], float] = DRAW) -> float | None:
         """Seconds until the next run, or `None` when `error` is final.

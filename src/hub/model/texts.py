@@ -13,8 +13,8 @@ def text_of(write: Callable[[], str]) -> str:
     """What `write` returns, shortened to `TEXT_LIMIT` and without lone surrogates; it may be foreign code that fails."""
     try:
         text = write()
-    except Exception as broken:  # noqa: BLE001 - a __str__ of the model's; its task still needs an outcome
-        text = f"(the error could not be shown: {type(broken).__qualname__})"
+    except BaseException as broken:  # noqa: ASYNC103, BLE001 - a __str__ of the model's; its task still needs an outcome
+        text = f"(the error could not be shown: {type(broken).__qualname__})"  # noqa: ASYNC104 - nothing is awaited
     text = text.encode(errors="replace").decode()  # protobuf strings hold no lone surrogates
     return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + " ..."
 

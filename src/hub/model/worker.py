@@ -15,9 +15,7 @@ from anyio import (
     CancelScope,
     Event,
     create_task_group,
-    current_effective_deadline,
     current_time,
-    get_cancelled_exc_class,
     move_on_after,
     sleep,
 )
@@ -31,7 +29,8 @@ from hub.errors import LinkLost
 from hub.histogram import SECONDS
 from hub.model import report
 from hub.model.current import Control, CurrentTask, processing
-from hub.model.errors import ProcessDied, StrayCancellation
+from hub.model.errors import ProcessDied
+from hub.model.exits import exits_fail
 from hub.model.intake import Intake
 from hub.model.model import Model
 from hub.model.outbox import Outbox
@@ -49,6 +48,9 @@ from hub.vocabulary import InstanceId, WallClock, model_name, wall_clock
 
 STOP_GRACE: Final = 2.0
 """Seconds for the broker to confirm that it delivers nothing more; after that we drain all the same."""
+
+NAMED: Final = 5
+"""Tasks that are named when a drain waits for them."""
 
 SAVE_GRACE: Final = 5.0
 """Seconds that the store gets, after the drain, for outcomes that are ready: a slow round trip, not an outage."""
@@ -310,13 +312,28 @@ class Worker(AsyncContextManagerMixin):
         for run in self._runs:
             if run.settled:
                 self._settled(run)
+        self._name_what_runs()
         with CancelScope(deadline=self._drain_until):
             await self._runs.idle()
+        if self._runs:
+            _log.warning("the grace is over, handing tasks back", model=self._queue, tasks=len(self._runs))
         for run in self._runs:
             run.stop(Stop.DRAIN)
         with move_on_after(SAVE_GRACE):
             await self._runs.idle()
         self._outbox.give_up()
+
+    def _name_what_runs(self) -> None:
+        left = self._drain_until - current_time()
+        if self._runs and left > 0:
+            names = [str(run.task.id) for run in self._runs]
+            _log.info(
+                "waiting for running tasks to finish",
+                model=self._queue,
+                tasks=len(names),
+                first=names[:NAMED],
+                seconds=round(left, 1),
+            )
 
     def _launch(self, run: Run) -> None:
         self._start(self._run, run, f"hub.task {run.task.id}")
@@ -423,12 +440,6 @@ class Worker(AsyncContextManagerMixin):
         try:
             with run_span(run.task, attempt=run.attempt, instance=self._instance), processing(current), unwrapped():
                 body = await self._processor(run.task.body, left.append)
-        except get_cancelled_exc_class():  # noqa: ASYNC103 - passed on when it is ours
-            if current_effective_deadline() == -inf:
-                raise
-            # Nobody cancelled this task: the model let the cancellation of something of its own escape. Passed on, it
-            # would end this task without an outcome and without an error.
-            return self._failure(run, StrayCancellation())  # noqa: ASYNC104
         except ProcessDied as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
@@ -443,7 +454,13 @@ class Worker(AsyncContextManagerMixin):
         return report.failure(run, error, instance=self._instance, now=self._clock(), debug=self._options.debug)
 
     def _retry_delay(self, run: Run, error: Exception) -> float | None:
-        delay = None if self._retry is None else self._retry.delay(error, run.retries)
+        delay = None
+        if self._retry is not None:
+            try:
+                with exits_fail("retry"):  # `isinstance` may be code of the model's, as its __str__ may
+                    delay = self._retry.delay(error, run.retries)
+            except Exception as broken:  # noqa: BLE001 - the task fails with its own error then
+                _log.error("retry of the model failed, so the task is not tried again", exc_info=broken)
         deadline = run.task.deadline
         if delay is None or (deadline is not None and self._clock() + delay >= deadline):
             return None

@@ -1,0 +1,86 @@
+"""Names in a model class that were meant to be hub's and are not: `concurency`, `set_up`, `timeout`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "timeout": ("default_timeout", "max_timeout"),
+    "maxconcurrency": ("concurrency",),
+    "retries": ("retry",),
+    "maxretries": ("retry",),
+    "retrypolicy": ("retry",),
+    "healthcheck": ("health",),
+    "checkhealth": ("health",),
+}
+"""What other systems call ours, in lower case and without underscores."""
+
+PROCESSING: Final = ("process", "predict", "handle", "infer", "forward", "run", "call", "execute", "__call__")
+"""What the method that answers a request is called in other systems."""
+
+_SHORT: Final = 5
+_MIDDLE: Final = 8
+_LONG: Final = 11
+"""Lengths, without underscores, from which on more differences count as slips of one name: in short ones an exchange of
+neighbours only (`fname` is not `name`), then a letter too many or too few, then a wrong letter, then two of them."""
+
+
+def misspellings(
+    own: Mapping[str, object], *, settings: Iterable[str], methods: Iterable[str], overridden: Iterable[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names of a class that look like one of hub's, each with what may have been meant.
+
+    Not looked at are private names, constants in capitals, nested classes, properties and plain annotations. A method is
+    never taken for a setting, nor a value for a method, and nothing for what the class has under its right name, too.
+
+    Args:
+        own: The namespace of the class.
+        settings: Names of hub's class attributes.
+        methods: Names of hub's methods.
+        overridden: Which of them the class has, itself or from a base of its own.
+    """
+    settings, methods, overridden = set(settings), set(methods), set(overridden)
+    for name, value in own.items():
+        if name in settings | methods or name.startswith("_") or name.endswith("_") or name.isupper():
+            continue
+        if isinstance(value, type | property):
+            continue
+        is_method = callable(value) or isinstance(value, classmethod | staticmethod)
+        ours = (methods if is_method else settings) - overridden
+        meant = tuple(each for each in ALIASES.get(_plain(name), ()) if each in ours)
+        meant = meant or tuple(sorted(each for each in ours if _is_slip(_plain(name), _plain(each))))
+        if meant:
+            yield name, meant
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _is_slip(name: str, meant: str) -> bool:
+    if name == meant:
+        return True
+    if name == f"{meant}s" or any(each.isdigit() for each in name):
+        return False  # a plural, or one of several, is a name of its own
+    distance = _distance(name, meant)
+    if len(meant) < _SHORT:
+        return distance == 1 and sorted(name) == sorted(meant)
+    if len(meant) < _MIDDLE:
+        return distance == 1 and (len(name) != len(meant) or sorted(name) == sorted(meant))
+    return distance <= (1 if len(meant) < _LONG else 2)
+
+
+def _distance(one: str, other: str) -> int:
+    """Letters that are too many, missing, wrong, or exchanged with their neighbour (optimal string alignment)."""
+    table = [
+        [row + column if row * column == 0 else 0 for column in range(len(other) + 1)] for row in range(len(one) + 1)
+    ]
+    for row in range(1, len(one) + 1):
+        for column in range(1, len(other) + 1):
+            same = one[row - 1] == other[column - 1]
+            best = min(table[row - 1][column] + 1, table[row][column - 1] + 1, table[row - 1][column - 1] + (not same))
+            if row > 1 and column > 1 and one[row - 1] == other[column - 2] and one[row - 2] == other[column - 1]:
+                best = min(best, table[row - 2][column - 2] + 1)
+            table[row][column] = best
+    return table[-1][-1]

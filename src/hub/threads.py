@@ -1,0 +1,64 @@
+"""Threads that run code of others, and that nobody can interrupt: their names, and the end of a process that has some."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import Final, NoReturn
+
+FOREIGN: Final = "hub.model "
+"""How the names of threads begin while they run code of a model."""
+
+
+@contextmanager
+def named(name: str) -> Generator[None]:
+    """Gives the current thread a name while the block runs: for stack dumps, and for `lingering`."""
+    thread = threading.current_thread()
+    before, thread.name = thread.name, name
+    try:
+        yield
+    finally:
+        thread.name = before
+
+
+def lingering(grace: float) -> Sequence[str]:
+    """Waits up to `grace` seconds for the threads that Python waits for at its exit; returns the names of the rest.
+
+    Those that run code of a model are always among them, although Python would stop some of these wherever they are.
+    """
+    until = monotonic() + grace
+    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    awaited = [thread for thread in threads if not thread.daemon or thread.name.startswith(FOREIGN)]
+    for thread in awaited:
+        thread.join(max(0.0, until - monotonic()))
+    return [thread.name for thread in awaited if thread.is_alive()]
+
+
+def end_later(seconds: float, code: int, report: Callable[[], None]) -> None:
+    """Ends this process in `seconds` with exit code `code`, after a call of `report`, unless it has ended by then."""
+
+    def end() -> None:
+        report()
+        end_now(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.name = "hub.exit"
+    timer.daemon = True  # it runs until the interpreter is about to go, and does not hold it up
+    timer.start()
+
+
+def end_now(code: int) -> NoReturn:
+    """Ends this process without waiting for threads, and its daemonic `multiprocessing` children, as Python would."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None:  # loaded by a model: nothing here needs it
+        for child in multiprocessing.active_children():
+            if child.daemon:
+                child.terminate()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, or nobody reads it: no reason to stay
+            stream.flush()
+    os._exit(code)
