@@ -322,20 +322,21 @@ async def test_the_second_of_two_outcomes_is_dropped_and_counted(broker: Watched
     assert (await ended(store, one)).state is TaskState.DEAD
 
 
-async def test_an_error_that_is_no_exception_ends_the_worker_and_the_task_comes_again(
+async def test_a_failure_of_ours_that_is_no_exception_ends_the_worker_and_the_task_comes_again(
     broker: WatchedBroker, store: BreakableStore
 ) -> None:
     class Doom(BaseException):
         pass
 
-    async def behaviour(_: str) -> str:
+    async def doom() -> None:
         raise Doom
 
+    store.after_start = doom
     one = task()
     with anyio.fail_after(PATIENCE):
         await submit(broker, store, one)
         with pytest.raises(BaseExceptionGroup) as caught:
-            async with worker(Echo(behaviour), broker, store):
+            async with worker(Echo(), broker, store):
                 await anyio.sleep_forever()
         assert caught.group_contains(Doom)
         assert broker.acked == []

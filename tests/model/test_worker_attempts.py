@@ -56,12 +56,14 @@ class Choosy(Echo):
 async def die_once(broker: WatchedBroker, store: BreakableStore, *, attempt_limit: int = 5) -> None:
     """One instance takes what is there, and dies of it."""
 
-    async def behaviour(_: str) -> str:
+    async def kill() -> None:
         raise Killed
 
+    store.after_start = kill
     with pytest.raises(BaseExceptionGroup) as caught:
-        async with worker(Echo(behaviour), broker, store, attempt_limit=attempt_limit):
+        async with worker(Echo(), broker, store, attempt_limit=attempt_limit):
             await anyio.sleep_forever()
+    store.after_start = None
     assert caught.group_contains(Killed)
 
 
