@@ -14,7 +14,7 @@ import structlog
 from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep, sleep_forever
 from anyio.abc import TaskStatus
 
-from hub import threads
+from hub import worker_threads
 from hub.errors import HubError, LinkLost
 from hub.forking import cleaned_up_in_children
 from hub.loop_uvloop import ProcessLoop
@@ -165,11 +165,11 @@ def leave(code: int) -> int:
     Returns:
         `code`.
     """
-    left = threads.lingering(THREAD_GRACE)
+    left = worker_threads.lingering(THREAD_GRACE)
     if left:
         _log.warning("ending without threads that are still running", threads=left)
-        threads.end_now(code)
-    threads.end_later(
+        worker_threads.end_now(code)
+    worker_threads.end_later(
         EXIT_GRACE, code, lambda: _log.warning("exit handlers take too long, ending at once", seconds=EXIT_GRACE)
     )
     return code

@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "contract",
         "task load",
         "ports",
-        "supervision grouping dead_letters forking threads loop_uvloop",
+        "supervision grouping dead_letters forking worker_threads loop_uvloop",
         "amqp redis",
         "brokers stores directories",
         "http",

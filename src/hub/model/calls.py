@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint_if_cancelled, current_token
 from anyio.to_thread import run_sync
 from structlog.typing import FilteringBoundLogger
 
-from hub import forking, threads
+from hub import forking, worker_threads
 from hub.errors import leaves
 from hub.model.errors import StrayCancellation
 from hub.model.exits import exit_of, exits_fail
@@ -47,14 +47,16 @@ class ModelMethod:
     decorated `async def`, a `functools.partial`), it is awaited too.
 
     Args:
-        method: Bound to its model.
+        model: Whose.
+        name: Of the method.
         threads: How many calls of a plain `def` may run at once; others wait for their turn.
     """
 
-    def __init__(self, method: Callable[..., Any], *, threads: int = 1) -> None:
-        self._method = method
-        self._name = getattr(method, "__name__", "method")
-        self._in_thread = not iscoroutinefunction(method)
+    def __init__(self, model: Model[Any, Any], name: str, *, threads: int = 1) -> None:
+        self._model = model
+        self._name = name
+        self._method: Callable[..., Any] = getattr(model, name)
+        self._in_thread = not iscoroutinefunction(self._method)
         self._limiter = CapacityLimiter(threads)
 
     async def call(self, *arguments: object, on_abandoned: Callable[[Event], None] = lambda _ended: None) -> Any:
@@ -104,7 +106,7 @@ class ModelMethod:
         raise exit_of(self._name, error) from None
 
     async def _call_in_thread(self, arguments: tuple[object, ...], on_abandoned: Callable[[Event], None]) -> object:
-        thread = _Thread(self._method, self._name, arguments)
+        thread = _Thread(self._model, self._name, self._method, arguments)
         try:
             await run_sync(thread.run, abandon_on_cancel=True, limiter=self._limiter)
         except get_cancelled_exc_class():
@@ -117,11 +119,13 @@ class ModelMethod:
 class _Thread:
     """A call in a worker thread, and word of its end for somebody who could not wait for it."""
 
-    def __init__(self, method: Callable[..., Any], name: str, arguments: tuple[object, ...]) -> None:
+    def __init__(
+        self, model: Model[Any, Any], name: str, method: Callable[..., Any], arguments: tuple[object, ...]
+    ) -> None:
+        self.model = model
+        self.name = name
         self._method = method
         self._arguments = arguments
-        self.owner: object = getattr(method, "__self__", None)
-        self.name = name
         self._token = current_token()
         self._gone: Event | None = None
         self._result: object = None
@@ -134,7 +138,10 @@ class _Thread:
         self.began = True
         _running.add(self)
         try:
-            with threads.named(f"{threads.FOREIGN}{type(self.owner).__qualname__}.{self.name}"), exits_fail(self.name):
+            with (
+                worker_threads.named(f"{worker_threads.FOREIGN}{type(self.model).__qualname__}.{self.name}"),
+                exits_fail(self.name),
+            ):
                 self._result = self._method(*self._arguments)
         except Exception as error:  # noqa: BLE001 - raised again where the call is awaited
             self._error = error
@@ -180,7 +187,7 @@ async def loaded(model: Model[Any, Any], *, grace: float = TEARDOWN_GRACE) -> As
         yield
         return
     try:
-        await ModelMethod(model.setup).call()
+        await ModelMethod(model, "setup").call()
         yield
     finally:
         with CancelScope(shield=True):
@@ -188,7 +195,7 @@ async def loaded(model: Model[Any, Any], *, grace: float = TEARDOWN_GRACE) -> As
 
 
 async def _tear_down(model: Model[Any, Any], setup_grace: float) -> None:
-    busy = [thread for thread in _running.copy() if thread.owner is model]
+    busy = [thread for thread in _running.copy() if thread.model is model]
     if busy:
         grace = setup_grace if any(thread.name == "setup" for thread in busy) else THREAD_GRACE
         names = [thread.name for thread in busy]
@@ -201,6 +208,6 @@ async def _tear_down(model: Model[Any, Any], setup_grace: float) -> None:
             _log.warning("teardown is left out: other methods are still running", model=model.name, methods=names)
             return
     with move_on_after(TEARDOWN_GRACE) as bound:
-        await ModelMethod(model.teardown).call()
+        await ModelMethod(model, "teardown").call()
     if bound.cancelled_caught:
         _log.warning("teardown was cut short", model=model.name, seconds=TEARDOWN_GRACE)

@@ -54,7 +54,7 @@ class Presence:
         self.contract = contract
         self._instance = instance
         self._worker = worker
-        self._health = ModelMethod(model.health)
+        self._health = ModelMethod(model, "health")
         self._up_since = current_time()
         self._pinged_at = self._up_since
 

@@ -29,7 +29,7 @@ class Processor(AsyncContextManagerMixin):
 
     def __init__(self, model: Model[Any, Any]) -> None:
         self._messages = Messages(model)
-        self._process_request = ModelMethod(model.process_request, threads=model.concurrency)
+        self._process_request = ModelMethod(model, "process_request", threads=model.concurrency)
         self._children = Children(type(model)) if model.run_in_process else None
 
     @override
