@@ -26,7 +26,7 @@ class Own(BaseException):
 class MuteExit(BaseException):
     @override
     def __str__(self) -> str:
-        sys.exit(9)
+        raise SystemExit(9)
 
 
 class MuteError(Exception):

@@ -123,7 +123,7 @@ async def test_a_real_cancellation_passes_also_when_the_model_makes_something_of
         began.set()
         try:
             await anyio.sleep_forever()
-        except BaseException as cancellation:
+        except anyio.get_cancelled_exc_class() as cancellation:
             raise BaseExceptionGroup("both", [cancellation, ValueError("mine")]) from None
 
     with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:

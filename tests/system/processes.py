@@ -66,15 +66,21 @@ class HubProcess:
         return "".join(self.log)
 
 
+HUB: Final = (str(Path(sys.executable).with_name("hub")),)
+"""The command `hub`, for `hub_process`."""
+
+
 @contextmanager
-def hub_process(arguments: Sequence[str], settings: Mapping[str, str]) -> Generator[HubProcess]:
-    """Starts `python -m <arguments>` with `HUB_*` settings, and ends it with the block."""
+def hub_process(
+    arguments: Sequence[str], settings: Mapping[str, str], program: Sequence[str] = (sys.executable, "-m")
+) -> Generator[HubProcess]:
+    """Starts `python -m <arguments>`, or another program, with `HUB_*` settings, and ends it with the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     environment |= {f"HUB_{name.upper()}": value for name, value in settings.items()} | {"HUB_LOG_FORMAT": "json"}
     with subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        [*program, *arguments],
         cwd=ROOT,
-        env=environment,
+        env=environment | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
