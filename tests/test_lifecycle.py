@@ -12,8 +12,10 @@ from textwrap import dedent
 import anyio
 import anyio.lowlevel
 import pytest
+import trio.testing
 from anyio import TASK_STATUS_IGNORED, CancelScope, create_task_group, fail_after, sleep_forever
 from anyio.abc import TaskStatus
+from structlog.testing import capture_logs
 
 from hub.errors import LinkLost
 from hub.lifecycle import kept_open, running
@@ -93,11 +95,27 @@ async def test_a_component_that_cannot_start_is_reported() -> None:
     assert caught.group_contains(RuntimeError, match="cannot start")
 
 
+@pytest.mark.parametrize("anyio_backend", [("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})])
+async def test_a_component_that_takes_long_to_end_is_named(anyio_backend: object) -> None:  # noqa: ARG001 - in virtual time
+    async def slow(*, task_status: TaskStatus[None]) -> None:
+        task_status.started()
+        try:
+            await sleep_forever()
+        finally:
+            with CancelScope(shield=True):
+                await anyio.sleep(25)
+
+    with capture_logs() as lines:
+        async with running(slow, name="slow"), running(partial(component, "quick", []), name="quick"):
+            pass
+    assert [(line["component"], line["seconds"]) for line in lines] == [("slow", 10), ("slow", 20)]
+
+
 PROGRAM = """
     import sys
-    from anyio import CancelScope, sleep, sleep_forever
+    from anyio import CancelScope, create_task_group, sleep, sleep_forever
     from hub.errors import ConfigurationError, LinkLost
-    from hub.lifecycle import run_process
+    from hub.lifecycle import leave, run_process, running
     from hub.logs import configure_logging
 
     async def drain():
@@ -122,15 +140,36 @@ PROGRAM = """
     async def fine():
         pass
 
+    async def dies():
+        async def hangs(*, task_status):
+            task_status.started()
+            with CancelScope(shield=True):
+                await sleep_forever()
+
+        async with running(hangs, name="the one that hangs"):
+            print("up", flush=True)
+            raise RuntimeError("died")
+
+    async def exits_in_a_task():
+        async def exits():
+            sys.exit(7)
+
+        try:
+            async with create_task_group() as tg:
+                tg.start_soon(exits)
+                await sleep_forever()
+        except BaseExceptionGroup as group:
+            print(repr(group.exceptions[0]), flush=True)
+
     configure_logging("info", "console")
-    sys.exit(run_process(globals()[sys.argv[1]], backend=sys.argv[3]))
+    sys.exit(leave(run_process(globals()[sys.argv[1]], backend=sys.argv[3], stop_limit=float(sys.argv[4]))))
 """
 
 
 @contextmanager
-def start(what: str, backend: str, drain: float = 0) -> Generator[subprocess.Popen[str]]:
+def start(what: str, backend: str, drain: float = 0, stop_limit: float = 60) -> Generator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", dedent(PROGRAM), what, str(drain), backend],
+        [sys.executable, "-c", dedent(PROGRAM), what, str(drain), backend, str(stop_limit)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -179,6 +218,34 @@ def test_the_exit_code_tells_why_the_process_ended(backend: str, what: str, code
         out, err = process.communicate(timeout=20)
     assert process.returncode == code
     assert message in out + err
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_process_that_does_not_end_in_time_names_what_it_waits_for_and_ends(backend: str) -> None:
+    with start("drain", backend, drain=600, stop_limit=0.2) as process:
+        assert line(process) == "up"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert out.split() == ["draining"]
+    assert process.returncode == 1
+    assert "did not end in time" in err
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_death_of_one_component_bounds_the_end_of_the_others(backend: str) -> None:
+    with start("dies", backend, stop_limit=0.2) as process:
+        out, err = process.communicate(timeout=20)
+    assert out == "up\n"
+    assert process.returncode == 1
+    assert "hub.component the one that hangs" in err
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_task_that_exits_does_not_end_the_event_loop(backend: str) -> None:
+    with start("exits_in_a_task", backend) as process:
+        out, err = process.communicate(timeout=20)
+    assert out == "SystemExit(7)\n"
+    assert process.returncode == 0, err
 
 
 @leaves_nothing

@@ -52,12 +52,14 @@ def end_later(seconds: float, code: int, report: Callable[[], None]) -> None:
 
 
 def end_now(code: int) -> NoReturn:
-    """Ends this process without waiting for threads, and its daemonic `multiprocessing` children, as Python would."""
+    """Ends this process without waiting for threads, and with it the children that a model started by `multiprocessing`.
+
+    Python ends the daemonic ones of these at its exit, and waits for the others for as long as they like.
+    """
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None:  # loaded by a model: nothing here needs it
         for child in multiprocessing.active_children():
-            if child.daemon:
-                child.terminate()
+            child.terminate()
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # closed, or nobody reads it: no reason to stay
             stream.flush()

@@ -36,7 +36,7 @@ class SlowRun(hub.Model[ModelARequest, ModelAResponse]):
             say("the model runs")
             return ModelAResponse(reply="left a child behind")
         if request.messages == "thread":
-            threading.Thread(target=time.sleep, args=(LONG,), name="of the model's own").start()
+            threading.Thread(target=time.sleep, args=(LONG,), name="of the model's own", daemon=False).start()
             say("the model runs")
             return ModelAResponse(reply="left a thread behind")
         say("the model runs")
