@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -162,6 +162,21 @@ class Noted(Obedient):
     @override
     def teardown(self) -> None:
         self.note("teardown")
+
+
+class NotesLater(Noted):
+    """Its plain methods return what is to be awaited."""
+
+    @override
+    def setup(self) -> Awaitable[None]:  # type: ignore[override]
+        return self._note_later("setup")
+
+    @override
+    def teardown(self) -> Awaitable[None]:  # type: ignore[override]
+        return self._note_later("teardown")
+
+    async def _note_later(self, text: str) -> None:
+        self.note(text)
 
 
 class Clinging(Noted):

@@ -129,8 +129,8 @@ async def test_a_process_ends_after_its_grace_whatever_threads_of_a_model_still_
             up.process.terminate()
             code, log = await up.end()
     assert code == 0, log
-    assert "ending without threads that are still running" in log
-    if model != "SlowAwaited":
+    if model != "SlowAwaited":  # Python does not wait for the threads of trio
+        assert "ending without threads that are still running" in log
         assert f'"threads": ["hub.model {model}.' in log, log
         assert "teardown is left out" in log
         assert "torn down" not in log

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable, iscoroutinefunction
+from math import inf
 from typing import Any, Final, final
 
 import structlog
@@ -57,7 +58,9 @@ class ModelMethod:
         self._name = name
         self._method: Callable[..., Any] = getattr(model, name)
         self._in_thread = not iscoroutinefunction(self._method)
-        self._limiter = CapacityLimiter(threads)
+        self._places = CapacityLimiter(threads)
+        self._threads = CapacityLimiter(inf)
+        self._left: list[_Thread] = []
 
     async def call(self, *arguments: object, on_abandoned: Callable[[Event], None] = lambda _ended: None) -> Any:
         """Calls it once and returns what it returned.
@@ -107,13 +110,22 @@ class ModelMethod:
 
     async def _call_in_thread(self, arguments: tuple[object, ...], on_abandoned: Callable[[Event], None]) -> object:
         thread = _Thread(self._model, self._name, self._method, arguments)
-        try:
-            await run_sync(thread.run, abandon_on_cancel=True, limiter=self._limiter)
-        except get_cancelled_exc_class():
-            if thread.began and not thread.ended:
-                on_abandoned(thread.abandon())
-            raise
+        async with self._places:
+            await self._left_enough()
+            try:
+                await run_sync(thread.run, abandon_on_cancel=True, limiter=self._threads)
+            except get_cancelled_exc_class():
+                if thread.began and not thread.ended:
+                    self._left.append(thread)
+                    on_abandoned(thread.abandon())
+                raise
         return thread.result()
+
+    async def _left_enough(self) -> None:
+        """Waits until threads that nobody waits for any more have left a place: no event loop counts them on asyncio."""
+        while len(self._left) >= self._places.total_tokens:
+            await self._left[0].abandon().wait()
+            self._left = [thread for thread in self._left if not thread.ended]
 
 
 class _Thread:

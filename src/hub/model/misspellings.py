@@ -31,7 +31,7 @@ def misspellings(
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Names of a class that look like one of hub's, each with what may have been meant.
 
-    Not looked at are private names, constants in capitals, nested classes, properties and plain annotations. A method is
+    Not looked at are private names, constants in capitals, nested classes, properties (and other descriptors) and plain annotations. A method is
     never taken for a setting, nor a value for a method, and nothing for what the class has under its right name, too.
 
     Args:
@@ -44,11 +44,12 @@ def misspellings(
     for name, value in own.items():
         if name in settings | methods or name.startswith("_") or name.endswith("_") or name.isupper():
             continue
-        if isinstance(value, type | property):
-            continue
         is_method = callable(value) or isinstance(value, classmethod | staticmethod)
+        if isinstance(value, type) or (hasattr(value, "__get__") and not is_method):
+            continue
         ours = (methods if is_method else settings) - overridden
-        meant = tuple(each for each in ALIASES.get(_plain(name), ()) if each in ours)
+        meant = ALIASES.get(_plain(name), ())
+        meant = meant if ours.issuperset(meant) else ()
         meant = meant or tuple(sorted(each for each in ours if _is_slip(_plain(name), _plain(each))))
         if meant:
             yield name, meant

@@ -131,9 +131,9 @@ class Model(ABC, Generic[Req, Resp]):
     @override
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_spelling(cls)
         if "name" not in cls.__dict__:
             cls.name = cls.__name__
-        _check_spelling(cls)
         if not getattr(cls.process_request, "__isabstractmethod__", False):
             _check(cls)
 
@@ -142,7 +142,7 @@ def require_process_request(cls: type[Model[Any, Any]]) -> None:
     """Raises `InvalidModel` if the class has no `process_request`, as a base of models may."""
     if not getattr(cls.process_request, "__isabstractmethod__", False):
         return
-    others = [name for name in PROCESSING if callable(getattr(cls, name, None))]
+    others = [name for name in PROCESSING if any(callable(vars(base).get(name)) for base in cls.__mro__)]
     write = f"Rename its {others[0]} to process_request" if others else "Write `def process_request(self, request)`"
     raise InvalidModel(cls.__qualname__, "it has no process_request", f"{write}, plain or async")
 

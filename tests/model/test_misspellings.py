@@ -1,0 +1,159 @@
+"""Names that were meant to be hub's are named where the class is defined; an author's own are left alone."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+import hub
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.cli.load import load_model
+from hub.model.errors import InvalidModel
+from hub.model.model import require_process_request
+
+
+class Plain(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return ModelAResponse(reply=request.messages)
+
+
+def method(self: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("concurency", 4, "`concurrency`"),
+        ("concurrancy", 4, "`concurrency`"),
+        ("max_concurrency", 4, "`concurrency`"),
+        ("timeout", 3.0, "`default_timeout` or `max_timeout`"),
+        ("default_time_out", 3.0, "`default_timeout`"),
+        ("defaultTimeout", 3.0, "`default_timeout`"),
+        ("max_timout", 3.0, "`max_timeout`"),
+        ("retries", 3, "`retry`"),
+        ("rerty", hub.Retry(), "`retry`"),
+        ("run_in_proces", True, "`run_in_process`"),
+        ("kil_grace", 1.0, "`kill_grace`"),
+        ("nmae", "other", "`name`"),
+        ("set_up", method, "`setup`"),
+        ("setUp", method, "`setup`"),
+        ("tear_down", method, "`teardown`"),
+        ("healt", method, "`health`"),
+        ("health_check", method, "`health`"),
+        ("exmaple", classmethod(method), "`example`"),
+        ("get_request_fromat", method, "`get_request_format`"),
+    ],
+)
+def test_a_name_that_nearly_is_ours_is_refused_with_what_was_meant(name: str, value: object, meant: str) -> None:
+    with pytest.raises(InvalidModel) as caught:
+        type("Misspelt", (Plain,), {name: value})
+    assert f"`{name}`: did you mean {meant}?" in str(caught.value)
+
+
+def test_all_of_them_are_named_at_once() -> None:
+    with pytest.raises(InvalidModel, match="hub knows no concurency, set_up"):
+        type("Misspelt", (Plain,), {"concurency": 4, "set_up": method})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name_of", method),
+        ("names", ["a"]),
+        ("fname", "weights.bin"),
+        ("name2", "x"),
+        ("timeouts", {"a": 1}),
+        ("TIMEOUT", 3.0),
+        ("_timeout", 3.0),
+        ("connect_timeout", 3.0),
+        ("examples", []),
+        ("wealth", 1),
+        ("entry", "x"),
+        ("setups", method),
+        ("set_up", True),  # a value is no method
+        ("retries", method),  # a method is no value
+        ("timeout", property(lambda _: 3)),
+        ("timeout", cached_property(lambda _: 3)),
+        ("Name", type("Name", (), {})),
+        ("process_requests", method),
+        ("predict", method),
+        ("model_name", "bert"),
+        ("batch_size", 8),
+    ],
+)
+def test_an_authors_own_names_are_left_alone(name: str, value: Any) -> None:
+    assert type("Own", (Plain,), {name: value}).name == "Own"
+
+
+def test_what_stands_beside_the_right_name_is_the_authors_own() -> None:
+    assert type("Both", (Plain,), {"timeout": 3.0, "default_timeout": 60.0}).default_timeout == 60.0
+
+
+def test_annotations_and_what_is_inherited_from_others_are_left_alone() -> None:
+    class Mixin:
+        timeout = 3
+
+        def set_up(self) -> None: ...
+
+    class Mixed(Mixin, Plain):
+        concurency: int
+
+    assert Mixed.name == "Mixed"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("concurrency", "4", "its concurrency is '4'"),
+        ("concurrency", 1.5, "its concurrency is 1.5"),
+        ("concurrency", True, "its concurrency is True"),
+        ("default_timeout", "3", "its default_timeout is '3'"),
+        ("retry", 3, "its retry is 3"),
+        ("kill_grace", None, "its kill_grace is None"),
+        ("setup", True, "its setup is True"),
+        ("health", "fine", "its health is 'fine'"),
+        ("name", 3, "Set `name` in the class"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_where_the_class_is_defined(
+    name: str, value: object, complaint: str
+) -> None:
+    with pytest.raises(InvalidModel, match=complaint):
+        type("Wrong", (Plain,), {name: value})
+
+
+@pytest.mark.parametrize("on", [ConnectionError, (), ("ConnectionError",), (KeyboardInterrupt,), [ValueError]])
+def test_retry_takes_a_tuple_of_exceptions(on: Any) -> None:
+    with pytest.raises(ValueError, match=r"^on "):
+        hub.Retry(on=on)
+
+
+class Base(hub.Model[ModelARequest, ModelAResponse]):
+    """Of models: it may leave process_request open."""
+
+
+class Predicts(Base):
+    def predict(self, request: ModelARequest) -> ModelAResponse:
+        return ModelAResponse(reply=request.messages)
+
+
+@pytest.mark.parametrize(
+    ("target", "repair"),
+    [("Base", "Write `def process_request"), ("Predicts", "Rename its predict to process_request")],
+)
+def test_a_missing_process_request_is_one_line(target: str, repair: str) -> None:
+    with pytest.raises(InvalidModel) as caught:
+        load_model(f"{__name__}:{target}")
+    assert f"model {target}: it has no process_request. {repair}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InvalidModel):
+        require_process_request({"Base": Base, "Predicts": Predicts}[target])
+
+
+def test_a_process_request_that_is_misspelt_is_named_at_once() -> None:
+    with pytest.raises(InvalidModel, match="`proces_request`: did you mean `process_request`"):
+        type("NoMethod", (Base,), {"proces_request": method})
