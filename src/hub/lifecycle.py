@@ -195,7 +195,7 @@ async def _with_signals(main: Callable[[], Awaitable[None]], stop_limit: float) 
         async def bound_the_stop() -> None:
             await stop_begins.wait()
             await sleep(stop_limit)
-            waiting = sorted(task.name for task in anyio.get_running_tasks() if (task.name or "").startswith("hub."))
+            waiting = sorted(name for task in anyio.get_running_tasks() if (name := task.name or "").startswith("hub."))
             _log.critical("did not end in time, ending at once", seconds=stop_limit, waiting_for=waiting[:NAMED])
             os._exit(EXIT_FAILURE)
 

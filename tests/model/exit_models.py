@@ -78,7 +78,7 @@ def act(word: str) -> str:
     if word in STOPS:
         STOPS[word]()
     if word in EXITS or word in ERRORS:
-        (EXITS | dict(ERRORS))[word][0]()
+        {**EXITS, **ERRORS}[word][0]()
     children: Mapping[str, Callable[[], str]] = {"terminate": _stopped, "interrupt child": _interrupted}
     return children[word]() if word in children else word
 
@@ -176,4 +176,4 @@ class ExitsInProcess(hub.Model[ModelARequest, ModelAResponse]):
 
 
 IN_THIS_PROCESS: Final[tuple[type[hub.Model[Any, Any]], ...]] = (Exits, ExitsInThread, ExitsWhenAwaited)
-ALL: Final = (*IN_THIS_PROCESS, ExitsInProcess)
+ALL: Final[tuple[type[hub.Model[Any, Any]], ...]] = (*IN_THIS_PROCESS, ExitsInProcess)

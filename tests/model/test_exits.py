@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import anyio
 import pytest
@@ -12,7 +12,7 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.model.calls import ModelMethod, loaded
-from hub.model.errors import ChildError, ModelExit, StrayCancellation
+from hub.model.errors import ModelExit, StrayCancellation
 from hub.model.instance import run_instance
 from hub.model.processor import Processor
 from hub.settings import ModelSettings
@@ -29,7 +29,6 @@ from tests.model.exit_models import (
     IN_THIS_PROCESS,
     STOPS,
     Exits,
-    ExitsInProcess,
     ExitsInThread,
 )
 
@@ -109,10 +108,6 @@ async def test_a_task_of_the_models_own_that_exits_fails_the_task_on_trio(
         async with worker(of_echo(Exits), broker, store):
             failure = await failure_of(store, "subtask", broker)
     assert (failure.code, failure.type) == ("model_exit", "SystemExit")
-
-
-def _errors(model: type[hub.Model[Any, Any]]) -> type[Exception]:
-    return ChildError if model is ExitsInProcess else ModelExit
 
 
 async def test_a_real_cancellation_passes_also_when_the_model_makes_something_of_it() -> None:
@@ -214,7 +209,7 @@ async def test_an_error_with_a_method_whose_isinstance_exits_is_not_tried_again(
 
     class Retrying(Echo):
         name = "Echo"
-        retry = hub.Retry(on=(Picky,))
+        retry: ClassVar[hub.Retry | None] = hub.Retry(on=(Picky,))
 
     async def fails(_: str) -> str:
         raise ValueError("plainly")

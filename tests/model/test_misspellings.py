@@ -24,6 +24,11 @@ class Plain(hub.Model[ModelARequest, ModelAResponse]):
 def method(self: object) -> None: ...
 
 
+def model_with(**own: Any) -> type[hub.Model[Any, Any]]:
+    made: type[hub.Model[Any, Any]] = type("Own", (Plain,), own)
+    return made
+
+
 @pytest.mark.parametrize(
     ("name", "value", "meant"),
     [
@@ -86,11 +91,11 @@ def test_all_of_them_are_named_at_once() -> None:
     ],
 )
 def test_an_authors_own_names_are_left_alone(name: str, value: Any) -> None:
-    assert type("Own", (Plain,), {name: value}).name == "Own"
+    assert model_with(**{name: value}).name == "Own"
 
 
 def test_what_stands_beside_the_right_name_is_the_authors_own() -> None:
-    assert type("Both", (Plain,), {"timeout": 3.0, "default_timeout": 60.0}).default_timeout == 60.0
+    assert model_with(timeout=3.0, default_timeout=60.0).default_timeout == 60.0
 
 
 def test_annotations_and_what_is_inherited_from_others_are_left_alone() -> None:
@@ -151,7 +156,7 @@ def test_a_missing_process_request_is_one_line(target: str, repair: str) -> None
     assert f"model {target}: it has no process_request. {repair}" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(InvalidModel):
-        require_process_request({"Base": Base, "Predicts": Predicts}[target])
+        require_process_request(globals()[target])
 
 
 def test_a_process_request_that_is_misspelt_is_named_at_once() -> None:

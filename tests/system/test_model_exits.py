@@ -89,8 +89,8 @@ async def test_no_model_ends_a_hub_in_which_a_good_one_runs(backend: str) -> Non
                     assert failure(await up.run(model.__name__, word)) == ("model_exit", kind), word
                 for word, (_, kind) in ERRORS.items():
                     assert failure(await up.run(model.__name__, word)) == ("model_error", kind), word
-                code, _ = failure(await up.run(model.__name__, CANCELLATION))
-                assert code in {"model_exit", "stray_cancellation"}
+                stray, _ = failure(await up.run(model.__name__, CANCELLATION))
+                assert stray in {"model_exit", "stray_cancellation"}
                 assert (await up.run(model.__name__, "hello"))["state"] == "succeeded"
             assert failure(await up.run("Exits", "subtask")) == ("model_exit", "SystemExit")
             if backend == "asyncio":
@@ -110,8 +110,8 @@ async def test_a_forked_child_gets_its_own_signals_and_nothing_of_ours(backend: 
             assert terminated["result"] == {"reply": str(-signal.SIGTERM)}
             interrupted = await up.run(model.__name__, "interrupt child")
             assert interrupted["result"] == {"reply": "1"}  # KeyboardInterrupt, as in any Python program
-            for word, code in zip(FORKS, ("7", "0", "1"), strict=True):
-                assert (await up.run(model.__name__, word))["result"] == {"reply": code}
+            for word, exit_code in zip(FORKS, ("7", "0", "1"), strict=True):
+                assert (await up.run(model.__name__, word))["result"] == {"reply": exit_code}
             assert (await up.run(model.__name__, "hello"))["state"] == "succeeded"
             up.process.terminate()
             code, log = await up.end()

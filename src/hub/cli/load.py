@@ -37,5 +37,6 @@ def load_model(target: str) -> type[Model[Any, Any]]:
         models = [name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, Model)]
         there = ", ".join(name for name in models if name != "Model") or "none"
         raise ConfigurationError(f"{module_name} has no model {class_name}; models in it: {there}")
-    require_process_request(found)
-    return found  # pyright: ignore[reportUnknownVariableType]  # isinstance cannot tell type arguments
+    model: type[Model[Any, Any]] = found  # pyright: ignore[reportUnknownVariableType]  # isinstance cannot tell type arguments
+    require_process_request(model)
+    return model

@@ -211,14 +211,22 @@ def _model_class(load: Load) -> type[Model[Any, Any]]:
 
 
 def _call(method: Callable[[], Awaitable[None] | None], backend: str) -> None:
-    awaitable = None if iscoroutinefunction(method) else method()
-    if iscoroutinefunction(method) or isawaitable(awaitable):
-        import anyio  # noqa: PLC0415 - most models have no use for it here, and starts would be slower
+    if iscoroutinefunction(method):
+        _run(method, backend)
+        return
+    awaitable = method()
+    if isawaitable(awaitable):
 
         async def wait() -> None:
-            await (awaitable or method())
+            await awaitable
 
-        anyio.run(wait, backend=backend)
+        _run(wait, backend)
+
+
+def _run(work: Callable[[], Awaitable[None]], backend: str) -> None:
+    import anyio  # noqa: PLC0415 - most models have no use for it here, and starts would be slower
+
+    anyio.run(work, backend=backend)
 
 
 def _failed(error: BaseException) -> Failed:

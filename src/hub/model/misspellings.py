@@ -45,7 +45,7 @@ def misspellings(
         if name in settings | methods or name.startswith("_") or name.endswith("_") or name.isupper():
             continue
         is_method = callable(value) or isinstance(value, classmethod | staticmethod)
-        if isinstance(value, type) or (hasattr(value, "__get__") and not is_method):
+        if isinstance(value, type) or (not is_method and hasattr(type(value), "__get__")):
             continue
         ours = (methods if is_method else settings) - overridden
         meant = ALIASES.get(_plain(name), ())

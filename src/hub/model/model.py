@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from inspect import iscoroutinefunction
 from math import isfinite
-from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from google.protobuf.descriptor import Descriptor
@@ -177,7 +176,7 @@ def _check(cls: type[Model[Any, Any]]) -> None:
         raise InvalidModel(
             cls.__qualname__, f"its concurrency is {cls.concurrency!r}", "Set `concurrency` to a whole number from 1"
         )
-    if not isinstance(cls.retry, Retry | None):
+    if not _is_retry(cls.retry):
         raise InvalidModel(cls.__qualname__, f"its retry is {cls.retry!r}", "Set it to a `hub.Retry(...)`, or to None")
     _check_times(cls)
     overridden = tuple(_overrides(cls, method) for method in ("get_request_format", "get_response_format"))
@@ -215,7 +214,11 @@ def _check_times(cls: type[Model[Any, Any]]) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return isinstance(value, int | float) and value is not True and value is not False
+
+
+def _is_retry(value: object) -> bool:
+    return value is None or isinstance(value, Retry)
 
 
 def _overrides(cls: type, method: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final, final
 
 from anyio import current_time, move_on_after
@@ -93,6 +94,6 @@ class Presence:
             try:
                 await self._health.call()
             except Exception as error:  # noqa: BLE001 - whatever a model raises in `health` is its answer
-                return text_of(lambda error=error: f"{type(error).__qualname__}: {error}")
+                return text_of(partial("{}: {}".format, type(error).__qualname__, error))
             return ""
         return f"health took longer than {HEALTH_PATIENCE:g} s"

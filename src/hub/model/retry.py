@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final, final
+from typing import Final, cast, final
 
 DRAW: Final[Callable[[float, float], float]] = random.uniform
 """Spreads retries, guards nothing."""
@@ -46,14 +46,8 @@ class Retry:
             raise ValueError(f"first ({self.first!r}) and cap ({self.cap!r}) are seconds with 0 < first <= cap")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is {self.jitter!r}; it is a share from 0 to 1")
-        given: object = self.on  # whatever the types say
-        if not isinstance(given, tuple):
-            raise ValueError(f"on is {given!r}; name the exceptions in a tuple: `on=(ConnectionError,)`")  # noqa: TRY004
-        if not given:
-            raise ValueError("on is empty; name the exceptions to retry, or leave `retry` out for none")
-        for kind in given:
-            if not (isinstance(kind, type) and issubclass(kind, Exception)):
-                raise ValueError(f"on has {kind!r}; name classes of exceptions, below Exception")  # noqa: TRY004
+        if wrong := _wrong_in(self.on):
+            raise ValueError(f"on {wrong}")
 
     def delay(self, error: Exception, retries: int, draw: Callable[[float, float], float] = DRAW) -> float | None:
         """Seconds until the next run, or `None` when `error` is final.
@@ -74,3 +68,16 @@ class Retry:
         # An error of a model in a process of its own: its class lives there, and came along by name.
         names: tuple[str, ...] = getattr(error, "mro", ())
         return any(f"{kind.__module__}.{kind.__qualname__}" in names for kind in self.on)
+
+
+def _wrong_in(on: object) -> str:
+    """What is wrong with `on`, whatever the types say; empty if nothing is."""
+    if not isinstance(on, tuple):
+        return f"is {on!r}; name the exceptions in a tuple: `on=(ConnectionError,)`"
+    kinds = cast("tuple[object, ...]", on)  # of whatever
+    if not kinds:
+        return "is empty; name the exceptions to retry, or leave `retry` out for none"
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            return f"has {kind!r}; name classes of exceptions, below Exception"
+    return ""
