@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Final, NoReturn
 
@@ -14,15 +14,11 @@ FOREIGN: Final = "hub.model "
 """How the names of threads begin while they run code of a model."""
 
 
-@contextmanager
-def named(name: str) -> Generator[None]:
-    """Gives the current thread a name while the block runs: for stack dumps, and for `lingering`."""
+def rename(name: str) -> str:
+    """Gives the current thread a name, for stack dumps and for `lingering`; returns the one that it had."""
     thread = threading.current_thread()
     before, thread.name = thread.name, name
-    try:
-        yield
-    finally:
-        thread.name = before
+    return before
 
 
 def lingering(grace: float) -> Sequence[str]:

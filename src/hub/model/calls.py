@@ -14,6 +14,7 @@ from anyio import (
     CapacityLimiter,
     Event,
     RunFinishedError,
+    WouldBlock,
     from_thread,
     get_cancelled_exc_class,
     move_on_after,
@@ -110,15 +111,20 @@ class ModelMethod:
 
     async def _call_in_thread(self, arguments: tuple[object, ...], on_abandoned: Callable[[Event], None]) -> object:
         thread = _Thread(self._model, self._name, self._method, arguments)
-        async with self._places:
+        try:
+            self._places.acquire_on_behalf_of_nowait(thread)
+        except WouldBlock:
+            await self._places.acquire_on_behalf_of(thread)
+        try:
             await self._left_enough()
-            try:
-                await run_sync(thread.run, abandon_on_cancel=True, limiter=self._threads)
-            except get_cancelled_exc_class():
-                if thread.began and not thread.ended:
-                    self._left.append(thread)
-                    on_abandoned(thread.abandon())
-                raise
+            await run_sync(thread.run, abandon_on_cancel=True, limiter=self._threads)
+        except get_cancelled_exc_class():
+            if thread.began and not thread.ended:
+                self._left.append(thread)
+                on_abandoned(thread.abandon())
+            raise
+        finally:
+            self._places.release_on_behalf_of(thread)
         return thread.result()
 
     async def _left_enough(self) -> None:
@@ -149,15 +155,14 @@ class _Thread:
         """Never raises: event loops have ideas of their own on errors like `StopIteration` or a cancellation."""
         self.began = True
         _running.add(self)
+        before = worker_threads.rename(f"{worker_threads.FOREIGN}{type(self.model).__qualname__}.{self.name}")
         try:
-            with (
-                worker_threads.named(f"{worker_threads.FOREIGN}{type(self.model).__qualname__}.{self.name}"),
-                exits_fail(self.name),
-            ):
+            with exits_fail(self.name):
                 self._result = self._method(*self._arguments)
         except Exception as error:  # noqa: BLE001 - raised again where the call is awaited
             self._error = error
         finally:
+            worker_threads.rename(before)
             _running.discard(self)
         # Before the look at `_gone`: `abandon` does it the other way round, so one of them sees the other.
         self.ended = True

@@ -45,7 +45,7 @@ def misspellings(
         if name in settings | methods or name.startswith("_") or name.endswith("_") or name.isupper():
             continue
         is_method = callable(value) or isinstance(value, classmethod | staticmethod)
-        if isinstance(value, type) or (not is_method and hasattr(type(value), "__get__")):
+        if isinstance(value, type) or (not is_method and _is_descriptor(value)):
             continue
         ours = (methods if is_method else settings) - overridden
         meant = ALIASES.get(_plain(name), ())
@@ -53,6 +53,10 @@ def misspellings(
         meant = meant or tuple(sorted(each for each in ours if _is_slip(_plain(name), _plain(each))))
         if meant:
             yield name, meant
+
+
+def _is_descriptor(value: object) -> bool:
+    return hasattr(value, "__get__")
 
 
 def _plain(name: str) -> str:
