@@ -91,23 +91,21 @@ class ModelMethod:
                 forking.leave_child(error)
             if isinstance(error, Exception):
                 raise
-            await self._translate(error)
-            raise AssertionError from None  # pragma: no cover - the line above raises
+            raise await self._meaning(error) from None  # noqa: ASYNC102, ASYNC104 - a cancellation of ours leaves from there
         if forking.generation() != began:
             forking.leave_child(None)
         return result
 
-    async def _translate(self, error: BaseException) -> None:
-        """Raises what `error`, which is no `Exception`, means to hub."""
-        cancelled = get_cancelled_exc_class()
-        if any(isinstance(leaf, cancelled) for leaf in leaves(error)):
+    async def _meaning(self, error: BaseException) -> Exception:
+        """What `error`, which is no `Exception`, means to hub. Raises the cancellation of ours that it is, or that it holds."""
+        if any(isinstance(leaf, get_cancelled_exc_class()) for leaf in leaves(error)):
             # Ours is delivered at every checkpoint (again), whatever the model made of it: grouped it with an error of
             # its own, or raised one by hand just before. Else nobody has cancelled us: passed on, it would end a task of
             # ours without an outcome and without an error.
             await checkpoint_if_cancelled()
-            if isinstance(error, cancelled):
-                raise StrayCancellation(self._name) from None
-        raise exit_of(self._name, error) from None
+            if isinstance(error, get_cancelled_exc_class()):
+                return StrayCancellation(self._name)
+        return exit_of(self._name, error)
 
     async def _call_in_thread(self, arguments: tuple[object, ...], on_abandoned: Callable[[Event], None]) -> object:
         thread = _Thread(self._model, self._name, self._method, arguments)

@@ -35,7 +35,7 @@ def exits_fail(method: str, *, but: tuple[type[BaseException], ...] = ()) -> Gen
             forking.leave_child(error)
         if isinstance(error, (Exception, *but)):
             raise
-        raise exit_of(method, error) from None
+        raise exit_of(method, error) from None  # noqa: ASYNC104 - nothing is awaited in the block
     if forking.generation() != began:
         forking.leave_child(None)
 

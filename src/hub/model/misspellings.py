@@ -44,7 +44,7 @@ def misspellings(
     for name, value in own.items():
         if name in settings | methods or name.startswith("_") or name.endswith("_") or name.isupper():
             continue
-        is_method = callable(value) or isinstance(value, classmethod | staticmethod)
+        is_method = _is_method(value)
         if isinstance(value, type) or (not is_method and _is_descriptor(value)):
             continue
         ours = (methods if is_method else settings) - overridden
@@ -53,6 +53,10 @@ def misspellings(
         meant = meant or tuple(sorted(each for each in ours if _is_slip(_plain(name), _plain(each))))
         if meant:
             yield name, meant
+
+
+def _is_method(value: object) -> bool:
+    return callable(value) or isinstance(value, classmethod | staticmethod)
 
 
 def _is_descriptor(value: object) -> bool:
