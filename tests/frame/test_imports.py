@@ -14,8 +14,8 @@ SOURCES = Path(__file__).parents[2] / "src"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors tracing",
-        "vocabulary v1 histogram",
+        "errors tracing texts code_origin",
+        "vocabulary v1 histogram tracebacks threads",
         "contract",
         "task load",
         "ports",
@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "http",
         "web",
         "settings",
+        "log_lines",
         "logs lifecycle",
         "registry",
         "model gateway",
@@ -35,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom up: a part imports from itself and from the rows above its own in this list, never sideways."""
 
 LOOPS = frozenset({"asyncio", "trio", "threading", "concurrent", "multiprocessing"})
-LOOP_ADAPTERS = ("aiormq", "redispy", "uvicorn")
+LOOP_ADAPTERS = ("aiormq", "redispy", "uvicorn", "threads")
 FACADE = "hub/__init__.py"
 
 

@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from inspect import iscoroutinefunction
-from traceback import format_exception
 from types import FrameType
 from typing import Any, Final, cast, final
 
+from hub.code_origin import add_author
 from hub.errors import HubError
 from hub.model.current import Control, CurrentTask, processing
 from hub.model.errors import RAISED_AGAIN
@@ -42,7 +42,8 @@ from hub.model.frames import (
 from hub.model.lifeline import end_with
 from hub.model.messages import Messages
 from hub.model.model import Model
-from hub.model.texts import full_name, text_of
+from hub.texts import full_name
+from hub.tracebacks import describe, text_of_error
 from hub.vocabulary import InstanceId, ModelName, TaskId
 
 CHUNK: Final = 65_536
@@ -79,6 +80,7 @@ class Child:
         load = self._receive()
         if not isinstance(load, Load):
             return 0  # the instance went away
+        add_author(load.target.partition(":")[0])
         try:
             model = _model_class(load)()
             messages = Messages(model)
@@ -201,8 +203,8 @@ def _failed(error: BaseException) -> Failed:
     return Failed(
         code=error.code if isinstance(error, HubError) else "model_error",
         mro=tuple(map(full_name, kind.__mro__)),
-        message=text_of(lambda: str(error)),
-        traceback=text_of(lambda: "".join(format_exception(error))),
+        message=text_of_error(error),
+        described=describe(error),
         facts=tuple(map(str, error.args)) if kind in RAISED_AGAIN else (),
     )
 

@@ -13,6 +13,7 @@ import structlog
 from anyio import (
     AsyncContextManagerMixin,
     CancelScope,
+    CapacityLimiter,
     Event,
     create_task_group,
     current_effective_deadline,
@@ -31,6 +32,7 @@ from hub.errors import LinkLost
 from hub.histogram import SECONDS
 from hub.model import report
 from hub.model.current import Control, CurrentTask, processing
+from hub.model.error_texts import read_texts
 from hub.model.errors import ProcessDied, StrayCancellation
 from hub.model.intake import Intake
 from hub.model.model import Model
@@ -127,6 +129,7 @@ class Worker(AsyncContextManagerMixin):
         self._options = options or WorkerOptions()
         self._queue = model_name(model.name)
         self._concurrency = model.concurrency
+        self._text_threads = CapacityLimiter(model.concurrency)
         self._processor = Processor(model)
         self._instance = instance
         self._broker = broker
@@ -432,6 +435,7 @@ class Worker(AsyncContextManagerMixin):
         except ProcessDied as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
+            await read_texts(error, self._text_threads)
             return self._failure(run, error)
         return report.success(run, body, instance=self._instance, now=self._clock())
 
