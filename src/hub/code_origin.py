@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import PurePath
 from types import FrameType
 from typing import Final
+from weakref import WeakKeyDictionary
 
 
 class Origin(Enum):
@@ -31,6 +32,7 @@ _STANDARD: Final = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib
 _SITES: Final = frozenset({"site-packages", "dist-packages"})
 
 _authors: set[str] = set()
+_models: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 
 def add_author(module: str) -> None:
@@ -62,3 +64,24 @@ def _origin(module: str, file: str) -> Origin:
     if package == "hub" or (package in _OURS and (standard or installed)):
         return Origin.OURS
     return Origin.LIBRARY if standard or installed else Origin.AUTHOR
+
+
+def add_model(kind: type, name: str) -> None:
+    """Declares that this process runs a model of this class; its code is an author's."""
+    add_author(kind.__module__)
+    _models[kind] = name
+
+
+def model_of(frame: FrameType) -> str:
+    """The name of the model whose method the frame runs, or whose package its code is in; empty if that is not clear."""
+    module, function = module_of(frame), frame.f_code.co_qualname
+    running = list(_models.items())
+    names = {name for kind, name in running if any(_is_within(module, function, each) for each in kind.__mro__)}
+    if not names:
+        package = module.partition(".")[0]
+        names = {name for kind, name in running if kind.__module__.partition(".")[0] == package}
+    return names.pop() if len(names) == 1 else ""
+
+
+def _is_within(module: str, function: str, kind: type) -> bool:
+    return module == kind.__module__ and function.startswith(f"{kind.__qualname__}.")

@@ -16,6 +16,7 @@ from anyio.abc import TaskStatus
 from hub.errors import HubError, LinkLost
 from hub.settings import Backend
 from hub.supervision import Backoff, unwrapped
+from hub.watchdog import watch_loop
 
 EXIT_FAILURE: Final = 1
 
@@ -121,7 +122,7 @@ async def _with_signals(main: Callable[[], Awaitable[None]]) -> None:
                 _log.info("stopping; send the signal again to end at once", signal=number.name)
                 main_scope.cancel(f"{number.name} received")
 
-        async with create_task_group() as tg:
+        async with watch_loop(), create_task_group() as tg:
             tg.start_soon(watch_signals, name="hub.signals")
             with main_scope:
                 await main()

@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "errors tracing texts code_origin",
         "vocabulary v1 histogram tracebacks threads",
-        "contract",
+        "contract watchdog",
         "task load",
         "ports",
         "supervision grouping dead_letters",

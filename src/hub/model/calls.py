@@ -10,7 +10,7 @@ from typing import Any, Final
 from anyio import CapacityLimiter, move_on_after
 from anyio.to_thread import run_sync
 
-from hub.code_origin import add_author
+from hub.code_origin import add_model
 from hub.model.model import Model
 
 TEARDOWN_GRACE: Final = 10.0
@@ -24,7 +24,7 @@ async def loaded(model: Model[Any, Any]) -> AsyncGenerator[None]:
     The teardown is shielded from cancellation and has `TEARDOWN_GRACE` seconds. A plain `setup` that is cancelled goes
     on in its thread, unheard. A model with `run_in_process` is left alone: its processes do all that.
     """
-    add_author(type(model).__module__)
+    add_model(type(model), model.name)
     if model.run_in_process:
         yield
     else:

@@ -1,0 +1,214 @@
+"""Names what holds an event loop up for longer than a second: model, function and line, once per case.
+
+A task on the loop stamps the time. A thread looks at the stamp, and when that is old, at the stack of the loop's thread.
+Code in C that keeps the interpreter's lock (the GIL) stops that thread too. The thread finds out afterwards: it was late
+itself, and it was awake all that time, asking for the lock every few milliseconds. A process that was stopped (SIGSTOP, a
+machine that sleeps, no CPU left) is late as well, but was not awake, and there is nobody to blame in it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from resource import RUSAGE_THREAD, getrusage
+from time import monotonic
+from types import FrameType
+from typing import Final, final
+
+import structlog
+from anyio import CancelScope, create_task_group, sleep
+from structlog.typing import FilteringBoundLogger
+
+from hub.code_origin import Origin, model_of, module_of, origin_of
+from hub.texts import printable
+from hub.threads import Wait, current_thread, daemon
+
+LIMIT: Final = 1.0
+"""Seconds that a loop may be held up before it is told."""
+
+PERIOD: Final = 0.25
+"""Seconds between two stamps, and between two looks at them."""
+
+CASES: Final = 256
+"""Cases that are remembered; the oldest is forgotten, and may be told again."""
+
+AWAKE: Final = 0.2
+"""Share of the tries for the interpreter's lock, one for each of its switch intervals, that show who was waiting for it."""
+
+_STACK: Final = 10_000
+"""Frames of a stack that are looked at."""
+
+_START: Final = frozenset(
+    {
+        ("anyio._core._eventloop", "run"),
+        ("asyncio.base_events", "BaseEventLoop._run_once"),
+        ("trio._core._run", "unrolled_run"),
+        ("trio._core._run", "run"),
+    }
+)
+"""Functions that run an event loop."""
+
+_LOOP: Final = "the event loop is held up: pings, heartbeats and all other tasks wait"
+_LOCK: Final = "the interpreter's lock was kept: no other code of this process ran"
+_REPAIR: Final = {
+    _LOOP: "compute in a plain def, or in anyio.to_thread.run_sync",
+    _LOCK: "set run_in_process = True in the model: C code that keeps the lock stops everything in its process",
+}
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is told once. `model` is empty when it is not known, or when the code is no model's."""
+
+    what: str
+    model: str
+    function: str
+    where: str
+    by_author: bool
+
+
+@final
+class Stalls:
+    """What was seen in this process, by all its watches."""
+
+    def __init__(self, limit: int = CASES) -> None:
+        self._limit = limit
+        self._told: dict[Case, None] = {}
+        self.count = 0
+
+    def add(self, case: Case) -> bool:
+        """Counts one more; returns whether it is to be told."""
+        self.count += 1
+        if case in self._told:
+            return False
+        self._told[case] = None
+        if len(self._told) > self._limit:
+            del self._told[next(iter(self._told))]
+        return True
+
+
+STALLS: Final = Stalls()
+
+
+@asynccontextmanager
+async def watch_loop(name: str = "main", *, stalls: Stalls = STALLS) -> AsyncGenerator[None]:
+    """Watches the event loop that this runs in, until the block ends; also when the block is cancelled and cleans up.
+
+    A process may have several loops, each in a thread of its own and with a watch of its own. The watching thread is a
+    daemon: it ends with the block at once, and never keeps a process alive.
+
+    Args:
+        name: Of the loop, for the log.
+        stalls: Where it is counted.
+
+    Raises:
+        ExceptionGroup: Around what the block raised.
+    """
+    watch = _Watch(name, current_thread(), stalls)
+    async with create_task_group() as tg:
+        beating = CancelScope(shield=True)
+        tg.start_soon(watch.beat, beating, name=f"hub.watchdog {name}")
+        try:
+            with daemon(watch.look, name=f"hub.watchdog {name}"):
+                yield
+        finally:
+            beating.cancel("the block has ended")
+
+
+@final
+class _Watch:
+    def __init__(self, name: str, thread: int, stalls: Stalls) -> None:
+        self._name = name
+        self._thread = thread
+        self._stalls = stalls
+        self._stamp = monotonic()
+
+    async def beat(self, scope: CancelScope) -> None:
+        with scope:
+            while True:
+                self._stamp = monotonic()
+                await sleep(PERIOD)
+
+    def look(self, wait: Wait) -> None:
+        """Runs in the thread."""
+        since = looked = monotonic()
+        told = 0.0
+        woken, positions = _times_woken(), _positions(sys._current_frames())  # noqa: SLF001 - documented, for debuggers
+        while not wait(PERIOD):
+            now, stamp = monotonic(), self._stamp
+            late = now - looked - PERIOD
+            frames = sys._current_frames()  # noqa: SLF001
+            if late > LIMIT:  # so was everybody
+                tries = late / sys.getswitchinterval()
+                if _times_woken() - woken > AWAKE * tries:
+                    self._tell(_LOCK, _suspects(frames, positions, self._thread), late)
+                since = now
+            elif now - max(since, stamp) > LIMIT and stamp != told:
+                told = stamp
+                self._tell(_LOOP, [frame] if (frame := frames.get(self._thread)) else [], now - max(since, stamp))
+            looked, woken, positions = now, _times_woken(), _positions(frames)
+            del frames
+
+    def _tell(self, what: str, stacks: Iterable[FrameType], seconds: float) -> None:
+        case = _case(what, stacks)
+        if not self._stalls.add(case):
+            return
+        _log.warning(
+            what,
+            loop=self._name,
+            **({"model": case.model} if case.model else {}),
+            function=case.function,
+            where=case.where,
+            seconds=round(seconds, 2),
+            **({"repair": _REPAIR[what]} if case.by_author else {}),
+        )
+
+
+def _suspects(frames: Mapping[int, FrameType], before: Mapping[int, tuple[int, int]], loop: int) -> list[FrameType]:
+    """Stacks of the threads that have moved since, as one that waits for something has not; that of the loop first."""
+    now = _positions(frames)
+    moved = [thread for thread in frames if now[thread] != before.get(thread) and thread != current_thread()]
+    moved.sort(key=lambda thread: thread != loop)
+    return [frames[thread] for thread in moved]
+
+
+def _positions(frames: Mapping[int, FrameType]) -> dict[int, tuple[int, int]]:
+    return {thread: (id(frame), frame.f_lasti) for thread, frame in frames.items()}
+
+
+def _times_woken() -> int:
+    """How often this thread has waited for something so far."""
+    return getrusage(RUSAGE_THREAD).ru_nvcsw
+
+
+def _case(what: str, stacks: Iterable[FrameType]) -> Case:
+    """The innermost code of an author in any of the stacks; else of hub in the first, else whatever ran there."""
+    all_stacks = [list(_up(stack)) for stack in stacks]
+    for stack in all_stacks:
+        for depth, frame in enumerate(stack):
+            if origin_of(frame) is Origin.AUTHOR:
+                named = (model_of(each) for each in stack[depth:] if origin_of(each) is Origin.AUTHOR)
+                return _described(what, frame, next(filter(None, named), ""), by_author=True)
+    for stack in filter(None, all_stacks[:1]):
+        ours = (frame for frame in stack if module_of(frame).startswith("hub."))
+        return _described(what, next(ours, stack[0]), "", by_author=False)
+    return Case(what, "", "", "", by_author=False)
+
+
+def _described(what: str, frame: FrameType, model: str, *, by_author: bool) -> Case:
+    function = printable(f"{module_of(frame)}.{frame.f_code.co_qualname}", 200)
+    where = f"{printable(frame.f_code.co_filename, 500)}:{frame.f_lineno}"
+    return Case(what, model, function, where, by_author)
+
+
+def _up(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of a stack, innermost first, up to the start of its event loop: what is further out only waits for it."""
+    for _ in range(_STACK):
+        if frame is None or (module_of(frame), frame.f_code.co_qualname) in _START:
+            return
+        yield frame
+        frame = frame.f_back
