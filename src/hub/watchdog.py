@@ -9,7 +9,7 @@ machine that sleeps, no CPU left) is late as well, but was not awake, and there 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from resource import RUSAGE_THREAD, getrusage
@@ -34,21 +34,11 @@ PERIOD: Final = 0.25
 CASES: Final = 256
 """Cases that are remembered; the oldest is forgotten, and may be told again."""
 
-AWAKE: Final = 0.2
+AWAKE: Final = 0.1
 """Share of the tries for the interpreter's lock, one for each of its switch intervals, that show who was waiting for it."""
 
 _STACK: Final = 10_000
 """Frames of a stack that are looked at."""
-
-_START: Final = frozenset(
-    {
-        ("anyio._core._eventloop", "run"),
-        ("asyncio.base_events", "BaseEventLoop._run_once"),
-        ("trio._core._run", "unrolled_run"),
-        ("trio._core._run", "run"),
-    }
-)
-"""Functions that run an event loop."""
 
 _LOOP: Final = "the event loop is held up: pings, heartbeats and all other tasks wait"
 _LOCK: Final = "the interpreter's lock was kept: no other code of this process ran"
@@ -126,8 +116,11 @@ class _Watch:
         self._thread = thread
         self._stalls = stalls
         self._stamp = monotonic()
+        self._outside: frozenset[int] = frozenset()
 
     async def beat(self, scope: CancelScope) -> None:
+        # What is further out than this task is the loop, and who runs it: they are on the stack of every task.
+        self._outside = frozenset(id(frame) for frame in _up(sys._getframe().f_back, frozenset()))  # noqa: SLF001
         with scope:
             while True:
                 self._stamp = monotonic()
@@ -154,7 +147,7 @@ class _Watch:
             del frames
 
     def _tell(self, what: str, stacks: Iterable[FrameType], seconds: float) -> None:
-        case = _case(what, stacks)
+        case = _case(what, stacks, self._outside)
         if not self._stalls.add(case):
             return
         _log.warning(
@@ -169,11 +162,11 @@ class _Watch:
 
 
 def _suspects(frames: Mapping[int, FrameType], before: Mapping[int, tuple[int, int]], loop: int) -> list[FrameType]:
-    """Stacks of the threads that have moved since, as one that waits for something has not; that of the loop first."""
+    """The stacks of all threads: first of those that have moved since, as one that waits for something has not."""
     now = _positions(frames)
-    moved = [thread for thread in frames if now[thread] != before.get(thread) and thread != current_thread()]
-    moved.sort(key=lambda thread: thread != loop)
-    return [frames[thread] for thread in moved]
+    others = [thread for thread in frames if thread != current_thread()]
+    others.sort(key=lambda thread: (now[thread] == before.get(thread), thread != loop))
+    return [frames[thread] for thread in others]
 
 
 def _positions(frames: Mapping[int, FrameType]) -> dict[int, tuple[int, int]]:
@@ -185,9 +178,9 @@ def _times_woken() -> int:
     return getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
-def _case(what: str, stacks: Iterable[FrameType]) -> Case:
+def _case(what: str, stacks: Iterable[FrameType], outside: Collection[int]) -> Case:
     """The innermost code of an author in any of the stacks; else of hub in the first, else whatever ran there."""
-    all_stacks = [list(_up(stack)) for stack in stacks]
+    all_stacks = [list(_up(stack, outside)) for stack in stacks]
     for stack in all_stacks:
         for depth, frame in enumerate(stack):
             if origin_of(frame) is Origin.AUTHOR:
@@ -205,10 +198,10 @@ def _described(what: str, frame: FrameType, model: str, *, by_author: bool) -> C
     return Case(what, model, function, where, by_author)
 
 
-def _up(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of a stack, innermost first, up to the start of its event loop: what is further out only waits for it."""
+def _up(frame: FrameType | None, outside: Collection[int]) -> Iterator[FrameType]:
+    """The frames of a stack, innermost first, up to those that are outside."""
     for _ in range(_STACK):
-        if frame is None or (module_of(frame), frame.f_code.co_qualname) in _START:
+        if frame is None or id(frame) in outside:
             return
         yield frame
         frame = frame.f_back
