@@ -26,8 +26,8 @@ from hub.model.current import Control, CurrentTask, processing
 from hub.model.errors import ChildError, InvalidModel, ProcessDied
 from hub.model.exchange import DiedIdle
 from hub.model.frames import Request
-from hub.texts import full_name
 from hub.supervision import unwrapped
+from hub.texts import full_name
 from hub.vocabulary import InstanceId, ModelName, TaskId
 from tests.model import child_models
 from tests.model.child_models import (
