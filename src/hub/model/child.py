@@ -42,8 +42,9 @@ from hub.model.frames import (
 from hub.model.lifeline import end_with
 from hub.model.messages import Messages
 from hub.model.model import Model
-from hub.texts import full_name
-from hub.tracebacks import describe, text_of_error
+from hub.texts import full_name, printable
+from hub.threads import on_error_in_thread
+from hub.tracebacks import describe, lines, text_of_error
 from hub.vocabulary import InstanceId, ModelName, TaskId
 
 CHUNK: Final = 65_536
@@ -169,6 +170,8 @@ class Child:
 
 def main() -> None:
     end_with(int(sys.argv[2]))
+    sys.excepthook = lambda _kind, error, _trace: _write("the process of a model failed", error)
+    on_error_in_thread(lambda name, error: _write(f"an error ended the thread {name}", error))
     requests, answers = os.dup(0), os.dup(1)
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is what is wanted
         os.dup2(nothing.fileno(), 0)
@@ -207,6 +210,11 @@ def _failed(error: BaseException) -> Failed:
         described=describe(error),
         facts=tuple(map(str, error.args)) if kind in RAISED_AGAIN else (),
     )
+
+
+def _write(what: str, error: BaseException) -> None:
+    """Tells an error on standard error, which is the instance's, as short as its log would."""
+    sys.stderr.write("\n  ".join([printable(what, 200), *lines(describe(error))]) + "\n")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

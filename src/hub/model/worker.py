@@ -425,7 +425,7 @@ class Worker(AsyncContextManagerMixin):
         )
         try:
             with run_span(run.task, attempt=run.attempt, instance=self._instance), processing(current), unwrapped():
-                body = await self._processor(run.task.body, left.append)
+                body = await self._read_texts_of(self._processor(run.task.body, left.append))
         except get_cancelled_exc_class():  # noqa: ASYNC103 - passed on when it is ours
             if current_effective_deadline() == -inf:
                 raise
@@ -435,9 +435,16 @@ class Worker(AsyncContextManagerMixin):
         except ProcessDied as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
-            await read_texts(error, self._text_threads)
             return self._failure(run, error)
         return report.success(run, body, instance=self._instance, now=self._clock())
+
+    async def _read_texts_of(self, processing: Coroutine[Any, Any, bytes]) -> bytes:
+        """Has the texts of errors ready before the span, the log and the outcome ask for them."""
+        try:
+            return await processing
+        except Exception as error:
+            await read_texts(error, self._text_threads)
+            raise
 
     def _failure(self, run: Run, error: Exception) -> Outcome | _Again:
         delay = self._retry_delay(run, error)
