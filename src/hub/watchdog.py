@@ -52,7 +52,7 @@ _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is told once. `model` is empty when it is not known, or when the code is no model's."""
+    """What is told once. What is not known is empty; so is `model` when the code is no model's."""
 
     what: str
     model: str
@@ -117,56 +117,71 @@ class _Watch:
         self._stalls = stalls
         self._stamp = monotonic()
         self._outside: frozenset[int] = frozenset()
+        self._positions: dict[int, tuple[int, int]] = {}
+        self._seen_late: Case | None = None
 
     async def beat(self, scope: CancelScope) -> None:
         # What is further out than this task is the loop, and who runs it: they are on the stack of every task.
         self._outside = frozenset(id(frame) for frame in _up(sys._getframe().f_back, frozenset()))  # noqa: SLF001
         with scope:
             while True:
-                self._stamp = monotonic()
+                now = monotonic()
+                if now - self._stamp - PERIOD > LIMIT:  # this may be the first code that runs after the lock was kept
+                    frames = sys._current_frames()  # noqa: SLF001
+                    del frames[self._thread]
+                    self._seen_late = self._suspect(frames)
+                self._stamp = now
                 await sleep(PERIOD)
 
     def look(self, wait: Wait) -> None:
         """Runs in the thread."""
         since = looked = monotonic()
         told = 0.0
-        woken, positions = _times_woken(), _positions(sys._current_frames())  # noqa: SLF001 - documented, for debuggers
+        woken = _times_woken()
+        self._positions = _positions(sys._current_frames())  # noqa: SLF001 - documented, for debuggers
         while not wait(PERIOD):
+            frames = sys._current_frames()  # noqa: SLF001 - first of all, see `_suspect`
             now, stamp = monotonic(), self._stamp
             late = now - looked - PERIOD
-            frames = sys._current_frames()  # noqa: SLF001
             if late > LIMIT:  # so was everybody
                 tries = late / sys.getswitchinterval()
                 if _times_woken() - woken > AWAKE * tries:
-                    self._tell(_LOCK, _suspects(frames, positions, self._thread), late)
+                    case = self._suspect(frames)
+                    self._tell(case if case.by_author or self._seen_late is None else self._seen_late, late)
                 since = now
             elif now - max(since, stamp) > LIMIT and stamp != told:
                 told = stamp
-                self._tell(_LOOP, [frame] if (frame := frames.get(self._thread)) else [], now - max(since, stamp))
-            looked, woken, positions = now, _times_woken(), _positions(frames)
+                self._tell(
+                    _case(_LOOP, [frame] if (frame := frames.get(self._thread)) else [], self._outside),
+                    now - max(since, stamp),
+                )
+            looked, woken = now, _times_woken()
+            self._positions, self._seen_late = _positions(frames), None
             del frames
 
-    def _tell(self, what: str, stacks: Iterable[FrameType], seconds: float) -> None:
-        case = _case(what, stacks, self._outside)
+    def _suspect(self, frames: Mapping[int, FrameType]) -> Case:
+        """Who has kept the lock: a thread that has moved since the last look, as one that waits for something has not.
+
+        It gives the lock away right after its call of C code, and is there still when this is asked at once.
+        """
+        now = _positions(frames)
+        moved = [
+            thread for thread in frames if now[thread] != self._positions.get(thread) and thread != current_thread()
+        ]
+        moved.sort(key=lambda thread: thread != self._thread)
+        return _case(_LOCK, [frames[thread] for thread in moved], self._outside)
+
+    def _tell(self, case: Case, seconds: float) -> None:
         if not self._stalls.add(case):
             return
+        known = {"model": case.model, "function": case.function, "where": case.where}
         _log.warning(
-            what,
+            case.what,
             loop=self._name,
-            **({"model": case.model} if case.model else {}),
-            function=case.function,
-            where=case.where,
+            **{key: value for key, value in known.items() if value},
             seconds=round(seconds, 2),
-            **({"repair": _REPAIR[what]} if case.by_author else {}),
+            **({"repair": _REPAIR[case.what]} if case.by_author or case.what is _LOCK else {}),
         )
-
-
-def _suspects(frames: Mapping[int, FrameType], before: Mapping[int, tuple[int, int]], loop: int) -> list[FrameType]:
-    """The stacks of all threads: first of those that have moved since, as one that waits for something has not."""
-    now = _positions(frames)
-    others = [thread for thread in frames if thread != current_thread()]
-    others.sort(key=lambda thread: (now[thread] == before.get(thread), thread != loop))
-    return [frames[thread] for thread in others]
 
 
 def _positions(frames: Mapping[int, FrameType]) -> dict[int, tuple[int, int]]:
@@ -186,7 +201,7 @@ def _case(what: str, stacks: Iterable[FrameType], outside: Collection[int]) -> C
             if origin_of(frame) is Origin.AUTHOR:
                 named = (model_of(each) for each in stack[depth:] if origin_of(each) is Origin.AUTHOR)
                 return _described(what, frame, next(filter(None, named), ""), by_author=True)
-    for stack in filter(None, all_stacks[:1]):
+    for stack in filter(None, all_stacks[:1] if what is _LOOP else ()):  # the lock could have been anybody's
         ours = (frame for frame in stack if module_of(frame).startswith("hub."))
         return _described(what, next(ours, stack[0]), "", by_author=False)
     return Case(what, "", "", "", by_author=False)
