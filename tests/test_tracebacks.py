@@ -244,13 +244,13 @@ def test_what_was_raised_while_another_error_was_handled_is_told_unless_it_was_s
 
 def test_no_local_variable_is_told() -> None:
     def sign_in() -> None:
-        password = "s3cret"  # noqa: F841
-        raise ValueError("refused")
+        password = "s3" + "cret"
+        raise ValueError("refused" if password else "")
 
     error = raised(sign_in)
 
-    assert "'s3cret'" not in json.dumps(members(describe(error), frames=0, text=1000))
-    assert not any(line.endswith("s3cret") for line in lines(describe(error)))
+    assert "s3cret" not in json.dumps(members(describe(error), frames=9, text=1000))
+    assert "s3cret" not in "\n".join(lines(describe(error)))
 
 
 def test_a_huge_file_is_not_read_for_one_of_its_lines(tmp_path: Path) -> None:

@@ -48,6 +48,10 @@ def wait_for(over: threading.Event) -> None:
     over.wait()
 
 
+def ours(_frame: object) -> Origin:
+    return Origin.OURS
+
+
 class Computes(hub.Model[ModelARequest, ModelAResponse]):
     name: ClassVar[str] = "Computing"
     until: Callable[[], object]
@@ -119,7 +123,7 @@ async def test_code_of_hub_that_holds_the_loop_is_named_too(logs: Logs, monkeypa
     code = "def stands(over):\n    while not over():\n        pass\n"
     names: dict[str, Any] = {"__name__": "hub.thing"}
     exec(code, names)
-    monkeypatch.setattr("hub.watchdog.origin_of", lambda _frame: Origin.OURS)  # of this test, too
+    monkeypatch.setattr("hub.watchdog.origin_of", ours)
     async with watch_loop("main", stalls=Stalls()):
         names["stands"](lambda: logs or time.monotonic() > end)
 

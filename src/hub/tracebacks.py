@@ -118,9 +118,8 @@ def related(error: BaseException) -> Iterator[tuple[BaseException, str]]:
             continue
         seen.add(id(current))
         yield current, relation
-        if isinstance(current, BaseExceptionGroup):
-            members = cast("BaseExceptionGroup[BaseException]", current).exceptions
-            waiting.extend((each, f"{n} of {len(members)}: ") for n, each in enumerate(members[:_MEMBERS], 1))
+        parts = _parts(current)
+        waiting.extend((each, f"{n} of {len(parts)}: ") for n, each in enumerate(parts[:_MEMBERS], 1))
         cause, how = _cause(current)
         if cause is not None:
             if len(seen) == _BLOCKS - 1:
@@ -206,12 +205,13 @@ def _lines_of(each: Described, *, frames: int) -> Iterator[str]:
 
 def _described(error: BaseException, relation: str) -> Described:
     places, ours, others = _places(error)
-    notes = getattr(error, "__notes__", None)
+    notes: object = getattr(error, "__notes__", None)
+    some = cast("list[object]", notes)[:_NOTES] if isinstance(notes, list) else []
     return Described(
         relation=relation,
         kind=printable(full_name(type(error)).removeprefix("builtins."), _NAME),
         text=shortened(text_of_error(error), WIDTH),
-        notes=tuple(_note(note) for note in notes[:_NOTES]) if isinstance(notes, list) else (),
+        notes=tuple(map(_note, some)),
         places=places,
         ours=ours,
         others=others,
@@ -233,6 +233,13 @@ def _str(error: BaseException) -> str:
         if type(argument) in _CONTAINERS or (how is KeyError.__str__ and isinstance(argument, str)):
             return bounded_repr(argument, TEXT_LIMIT)
     return str(error)
+
+
+def _parts(error: BaseException) -> tuple[BaseException, ...]:
+    """The members of a group; none of any other error."""
+    if not isinstance(error, BaseExceptionGroup):
+        return ()
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions  # what every group is at least
 
 
 def _cause(error: BaseException) -> tuple[BaseException | None, str]:

@@ -122,12 +122,12 @@ class _Watch:
 
     async def beat(self, scope: CancelScope) -> None:
         # What is further out than this task is the loop, and who runs it: they are on the stack of every task.
-        self._outside = frozenset(id(frame) for frame in _up(sys._getframe().f_back, frozenset()))  # noqa: SLF001
+        self._outside = frozenset(id(frame) for frame in _up(_stacks()[self._thread], frozenset()))
         with scope:
             while True:
                 now = monotonic()
                 if now - self._stamp - PERIOD > LIMIT:  # this may be the first code that runs after the lock was kept
-                    frames = sys._current_frames()  # noqa: SLF001
+                    frames = _stacks()
                     del frames[self._thread]
                     self._seen_late = self._suspect(frames)
                 self._stamp = now
@@ -138,9 +138,9 @@ class _Watch:
         since = looked = monotonic()
         told = 0.0
         woken = _times_woken()
-        self._positions = _positions(sys._current_frames())  # noqa: SLF001 - documented, for debuggers
+        self._positions = _positions(_stacks())
         while not wait(PERIOD):
-            frames = sys._current_frames()  # noqa: SLF001 - first of all, see `_suspect`
+            frames = _stacks()  # first of all, see `_suspect`
             now, stamp = monotonic(), self._stamp
             late = now - looked - PERIOD
             if late > LIMIT:  # so was everybody
@@ -182,6 +182,11 @@ class _Watch:
             seconds=round(seconds, 2),
             **({"repair": _REPAIR[case.what]} if case.by_author or case.what is _LOCK else {}),
         )
+
+
+def _stacks() -> dict[int, FrameType]:
+    """The innermost frame of each thread. Its name is documented, for debuggers and the like."""
+    return sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def _positions(frames: Mapping[int, FrameType]) -> dict[int, tuple[int, int]]:

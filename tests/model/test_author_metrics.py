@@ -94,7 +94,7 @@ async def test_a_page_of_openmetrics_has_both_and_one_end() -> None:
 
     assert media_type.startswith("application/openmetrics-text")
     assert content.count(b"# EOF") == 1
-    names = [family.name for family in open_metrics(content.decode())]
+    names = [family.name for family in open_metrics(content.decode())]  # type: ignore[no-untyped-call]
     assert {"words", "hub_task_attempts"} <= set(names)
 
 

@@ -31,6 +31,6 @@ def ends_with_its_client(app: ASGIApp) -> ASGIApp:
         except Exception:
             if not closed:
                 raise
-            _log.debug("client hung up before its reply was complete", path=scope.get("path"))
+            _log.debug("client hung up before its reply was complete", path=scope["path"])
 
     return asgi

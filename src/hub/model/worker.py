@@ -443,7 +443,7 @@ class Worker(AsyncContextManagerMixin):
         try:
             return await processing
         except Exception as error:
-            await read_texts(error, self._text_threads)
+            await read_texts(error, self._text_threads)  # noqa: ASYNC120 - a cancelled run has no use for its error
             raise
 
     def _failure(self, run: Run, error: Exception) -> Outcome | _Again:
