@@ -13,7 +13,7 @@ import sys
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
-NAMES = ("transcoder", "batches", "stores", "amqp", "tasks")
+NAMES = ("transcoder", "batches", "failures", "stores", "amqp", "tasks")
 
 
 def run(name: str, *arguments: str) -> None:
@@ -29,9 +29,9 @@ def main() -> None:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
     if "transcoder" in names:
         run("transcoder")
-    if "batches" in names:
-        for backend in ("asyncio", "trio"):
-            run("batches", "--backend", backend)
+    for name in ("batches", "failures"):
+        for backend in ("asyncio", "trio") if name in names else ():
+            run(name, "--backend", backend)
     if {"stores", "amqp", "tasks"} & set(names):
         with rabbitmq() as broker, redis() as store:
             if "stores" in names:

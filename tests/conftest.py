@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -44,6 +46,9 @@ def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     configure = structlog.configure
     root = logging.getLogger()
     before = root.handlers[:], root.level
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # set anew at the end, whatever a command has set
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
     def configure_for_now(**options: Any) -> None:
         configure(**options | {"cache_logger_on_first_use": False})
@@ -53,6 +58,7 @@ def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if structlog.is_configured():
         structlog.reset_defaults()
         root.handlers, root.level = before
+        logging.captureWarnings(False)
 
 
 @pytest.fixture

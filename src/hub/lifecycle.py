@@ -14,12 +14,13 @@ import structlog
 from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep, sleep_forever
 from anyio.abc import TaskStatus
 
-from hub import worker_threads
+from hub import threads
 from hub.errors import HubError, LinkLost
 from hub.forking import cleaned_up_in_children
 from hub.loop_uvloop import ProcessLoop
 from hub.settings import Backend
 from hub.supervision import Backoff, unwrapped
+from hub.watchdog import watch_loop
 
 EXIT_FAILURE: Final = 1
 
@@ -165,11 +166,11 @@ def leave(code: int) -> int:
     Returns:
         `code`.
     """
-    left = worker_threads.lingering(THREAD_GRACE)
+    left = threads.lingering(THREAD_GRACE)
     if left:
         _log.warning("ending without threads that are still running", threads=left)
-        worker_threads.end_now(code)
-    worker_threads.end_later(
+        threads.end_now(code)
+    threads.end_later(
         EXIT_GRACE, code, lambda: _log.warning("exit handlers take too long, ending at once", seconds=EXIT_GRACE)
     )
     return code
@@ -199,7 +200,7 @@ async def _with_signals(main: Callable[[], Awaitable[None]], stop_limit: float) 
             _log.critical("did not end in time, ending at once", seconds=stop_limit, waiting_for=waiting[:NAMED])
             os._exit(EXIT_FAILURE)
 
-        async with create_task_group() as tg:
+        async with watch_loop(), create_task_group() as tg:
             tg.start_soon(watch_signals, name="hub.signals")
             tg.start_soon(bound_the_stop, name="hub.stop limit")
             with main_scope:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
+from types import TracebackType
+from typing import Final, final
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import FilteringBoundLogger, Processor
+from typing_extensions import override
 
+from hub.log_lines import LineRenderer
 from hub.settings import LogFormat, LogLevel
+from hub.texts import bounded_repr
+from hub.threads import on_error_in_thread
 
 # Libraries that report at INFO what we log ourselves, or that log each request.
-_QUIET = ("httpx2", "httpcore2", "uvicorn.error", "coredis", "aiormq", "trio", "anycorn")
+_QUIET: Final = ("httpx2", "httpcore2", "uvicorn.error", "coredis", "aiormq", "trio", "anycorn")
 
-# Tracebacks without the local variables that structlog shows by itself: the settings are among them, with their secrets.
-_FRAMES: Final = structlog.dev.RichTracebackFormatter(show_locals=False)
-_FRAMES_AS_JSON: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 def configure_logging(level: LogLevel, form: LogFormat) -> None:
-    """Sets the logging of this process up. Lines go to standard error; context variables become fields."""
+    """Sets the logging of this process up. Lines go to standard error; context variables become fields.
+
+    Warnings of Python become lines too, and so do errors that nobody catches, in the main thread or in any other. See
+    `hub.log_lines` for the limits of a line.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -28,11 +35,6 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_FRAMES)]
-        if form == "console"
-        else [structlog.processors.ExceptionRenderer(_FRAMES_AS_JSON), structlog.processors.JSONRenderer()]
-    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -41,9 +43,12 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                LineRenderer(form, colors=sys.stderr.isatty(), encoding=sys.stderr.encoding),
+            ],
         )
     )
     root = logging.getLogger()
@@ -51,3 +56,37 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
     root.setLevel(number)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    logging.captureWarnings(True)
+    sys.excepthook = _on_uncaught_error
+    sys.unraisablehook = _on_ignored_error
+    on_error_in_thread(_on_error_in_thread)
+
+
+@final
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.msg, dict):  # it comes from structlog
+            return super().format(record)
+        try:
+            text = record.getMessage().rstrip()
+        except Exception as broken:  # noqa: BLE001 - arguments that do not fit the text, or that cannot be shown
+            text = f"{bounded_repr(record.msg, 500)} with arguments that it cannot take: {type(broken).__qualname__}"
+        plain = logging.makeLogRecord(record.__dict__)  # other handlers may want the record as it was
+        plain.msg, plain.args = text, ()
+        return super().format(plain)
+
+
+def _on_uncaught_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        _log.critical("an error ended the process", exc_info=error)
+
+
+def _on_error_in_thread(name: str, error: BaseException) -> None:
+    _log.error("an error ended a thread", thread=name, exc_info=error)
+
+
+def _on_ignored_error(ignored: sys.UnraisableHookArgs) -> None:
+    _log.warning("an error was ignored", where=bounded_repr(ignored.object, 200), exc_info=ignored.exc_value)

@@ -14,17 +14,18 @@ SOURCES = Path(__file__).parents[2] / "src"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors tracing",
-        "vocabulary v1 histogram",
-        "contract",
+        "errors tracing texts code_origin",
+        "vocabulary v1 histogram tracebacks threads",
+        "contract watchdog",
         "task load",
         "ports",
-        "supervision grouping dead_letters forking worker_threads loop_uvloop",
+        "supervision grouping dead_letters forking loop_uvloop",
         "amqp redis",
         "brokers stores directories",
         "http",
         "web",
         "settings",
+        "log_lines",
         "logs lifecycle",
         "registry",
         "model gateway",

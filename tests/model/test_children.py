@@ -26,8 +26,8 @@ from hub.model.current import Control, CurrentTask, processing
 from hub.model.errors import ChildError, InvalidModel, ProcessDied
 from hub.model.exchange import DiedIdle
 from hub.model.frames import Request
-from hub.model.texts import full_name
 from hub.supervision import unwrapped
+from hub.texts import full_name
 from hub.vocabulary import InstanceId, ModelName, TaskId
 from tests.model import child_models
 from tests.model.child_models import (
@@ -145,7 +145,7 @@ async def test_what_a_model_raises_comes_out_with_its_class_its_text_and_its_tra
     error = caught.value
     assert (error.code, error.type, error.message) == ("model_error", "ConnectionRefusedError", "it broke")
     assert error.mro[:3] == tuple(map(full_name, (ConnectionRefusedError, ConnectionError, OSError)))
-    assert "in fail\n    raise ConnectionRefusedError(text)" in error.traceback
+    assert "in Obedient.fail\n    raise ConnectionRefusedError(text)" in error.traceback
     assert error.__notes__ == [error.traceback]
 
 

@@ -25,6 +25,7 @@ from hub.model.frames import (
     ToProcess,
     encode,
 )
+from hub.tracebacks import Described, Place
 
 texts = st.text(max_size=20)
 to_process = st.one_of(
@@ -35,12 +36,30 @@ to_process = st.one_of(
         st.none() | st.builds(Facts, texts, st.integers(0, 9), st.none() | st.floats(allow_nan=False), texts, texts),
     ),
 )
+descriptions = st.builds(
+    Described,
+    texts,
+    texts,
+    texts,
+    st.lists(texts).map(tuple),
+    st.lists(st.builds(Place, texts, st.integers(0, 9999), texts, texts), max_size=3).map(tuple),
+    st.integers(0, 9999),
+    st.integers(0, 9999),
+    st.booleans(),
+)
 from_process = st.one_of(
     st.builds(Ready),
     st.builds(Begun),
     st.builds(Progressed, st.none() | st.floats(0, 1), texts),
     st.builds(Response, st.binary()),
-    st.builds(Failed, texts, st.lists(texts).map(tuple), texts, texts, st.lists(texts).map(tuple)),
+    st.builds(
+        Failed,
+        texts,
+        st.lists(texts).map(tuple),
+        texts,
+        st.lists(descriptions, max_size=3).map(tuple),
+        st.lists(texts).map(tuple),
+    ),
 )
 
 

@@ -70,7 +70,7 @@ async def test_an_error_of_the_model_is_the_failure_of_the_task(broker: WatchedB
             failure = await failure_of(store, one)
 
     assert (failure.code, failure.type, failure.message) == ("model_error", "ConnectionRefusedError", "no such luck")
-    assert "in fail\n    raise ConnectionRefusedError(text)" in failure.traceback
+    assert "in Obedient.fail\n    raise ConnectionRefusedError(text)" in failure.traceback
 
 
 async def test_a_task_that_kills_its_process_is_dead_after_its_last_attempt_and_others_go_on(

@@ -10,7 +10,13 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 _LINKS: Final = "Links of gateway and instance"
 
-SECTIONS: Final = {"registry": ["Registry"], "instance": ["Instance", _LINKS], "gateway": ["Gateway", _LINKS]}
+_PROCESS: Final = "Every process"
+
+SECTIONS: Final = {
+    "registry": ["Registry", _PROCESS],
+    "instance": ["Instance", _LINKS, _PROCESS],
+    "gateway": ["Gateway", _LINKS, _PROCESS],
+}
 """The tables that each kind of process has to match."""
 
 

@@ -17,6 +17,7 @@ from hub.gateway.errors import ModelNotAlive, Overloaded
 from hub.gateway.long_polls import LongPolls
 from hub.histogram import SECONDS, Histogram
 from hub.http.exposition import counter, exposition, gauge, histogram
+from hub.http.process_metrics import ProcessCollector
 from hub.vocabulary import ModelName, TaskState
 
 RESULTS: Final = ("accepted", "replayed", ModelNotAlive.code, Overloaded.code)
@@ -71,6 +72,7 @@ class GatewayMetrics:
         self._buckets = tuple(buckets)
         self._counts: dict[str, _Counts] = {}
         self._registry = CollectorRegistry()
+        self._registry.register(ProcessCollector())
         self._registry.register(_Now(catalog, dispatch, polls, self._known))
         if links is not None:
             self._registry.register(links)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from hub.histogram import Buckets
 
@@ -16,7 +16,7 @@ Rows: TypeAlias = Iterable[tuple[Sequence[str], float]]
 """Values of the labels, and the number under them."""
 
 
-def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+def exposition(registry: Collector, accept: str) -> tuple[bytes, str]:
     """The figures in the format that `Accept` asks for, Prometheus's own or OpenMetrics, with its media type."""
     encode, media_type = choose_encoder(accept)
     if media_type.startswith("text/"):

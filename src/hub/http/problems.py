@@ -24,6 +24,9 @@ _PHRASES: Final = {
 }
 """RFC 9110's names of the statuses that Python's `HTTPStatus` called otherwise before 3.13."""
 
+_HUNG_UP: Final = "client disconnected prematurely"
+"""How Litestar words that the connection has ended before the body has; it has no class of its own for that."""
+
 _log = structlog.get_logger("hub.http")
 
 
@@ -78,6 +81,9 @@ def _on_hub_error(request: Request[Any, Any, Any], error: HubError) -> Response[
 
 def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     status = HTTPStatus(error.status_code)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.detail == _HUNG_UP:
+        _log.debug("client hung up before its request was complete", method=request.method, path=request.url.path)
+        return Response(b"", status_code=499)  # nobody reads it; as in nginx's logs
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _on_bug(request, error)
     phrase = _PHRASES.get(status, status.phrase)

@@ -14,6 +14,7 @@ from uvicorn import Config, Server
 from uvicorn._types import ASGIApplication
 
 from hub.http.bind import BACKLOG, KEEP_ALIVE, Bind
+from hub.http.closed_connections import ends_with_its_client
 
 
 @final
@@ -40,7 +41,9 @@ async def run(
 ) -> None:
     """Serves until `stop` is set, then drains for `grace` seconds. The caller shields it from cancellation."""
     config = Config(
-        cast("ASGIApplication", app),  # the same protocol, spelled with each library's own TypedDicts
+        cast(
+            "ASGIApplication", ends_with_its_client(app)
+        ),  # the same protocol, spelled with each library's own TypedDicts
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -23,11 +23,13 @@ from anyio.lowlevel import checkpoint_if_cancelled, current_token
 from anyio.to_thread import run_sync
 from structlog.typing import FilteringBoundLogger
 
-from hub import forking, worker_threads
+from hub import forking
+from hub.code_origin import add_model
 from hub.errors import leaves
 from hub.model.errors import StrayCancellation
 from hub.model.exits import exit_of, exits_fail
 from hub.model.model import Model
+from hub.threads import FOREIGN, rename
 
 TEARDOWN_GRACE: Final = 10.0
 """Seconds for `teardown`: enough to flush and close, not enough to look like a hang."""
@@ -153,14 +155,14 @@ class _Thread:
         """Never raises: event loops have ideas of their own on errors like `StopIteration` or a cancellation."""
         self.began = True
         _running.add(self)
-        before = worker_threads.rename(f"{worker_threads.FOREIGN}{type(self.model).__qualname__}.{self.name}")
+        before = rename(f"{FOREIGN}{type(self.model).__qualname__}.{self.name}")
         try:
             with exits_fail(self.name):
                 self._result = self._method(*self._arguments)
         except Exception as error:  # noqa: BLE001 - raised again where the call is awaited
             self._error = error
         finally:
-            worker_threads.rename(before)
+            rename(before)
             _running.discard(self)
         # Before the look at `_gone`: `abandon` does it the other way round, so one of them sees the other.
         self.ended = True
@@ -198,6 +200,7 @@ async def loaded(model: Model[Any, Any], *, grace: float = TEARDOWN_GRACE) -> As
     Raises:
         Exception: What `setup` or `teardown` raised; see `ModelMethod.call`.
     """
+    add_model(type(model), model.name)
     if model.run_in_process:
         yield
         return

@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from inspect import isawaitable, iscoroutinefunction
-from traceback import format_exception
 from types import FrameType
 from typing import Any, Final, cast, final
 
+from hub.code_origin import add_author
 from hub.errors import HubError
 from hub.forking import cleaned_up_in_children
 from hub.model.current import Control, CurrentTask, processing
@@ -44,7 +44,9 @@ from hub.model.frames import (
 from hub.model.lifeline import end_with
 from hub.model.messages import Messages
 from hub.model.model import Model
-from hub.model.texts import full_name, text_of
+from hub.texts import full_name, printable
+from hub.threads import on_error_in_thread
+from hub.tracebacks import describe, lines, text_of_error
 from hub.vocabulary import InstanceId, ModelName, TaskId
 
 CHUNK: Final = 65_536
@@ -95,6 +97,7 @@ class Child:
         load = self._receive()
         if not isinstance(load, Load):
             return 0  # the instance went away
+        add_author(load.target.partition(":")[0])
         try:
             with exits_fail("the import", but=(_Terminated,)):
                 model_class = _model_class(load)
@@ -190,6 +193,8 @@ class Child:
 
 def main() -> None:
     end_with(int(sys.argv[2]))
+    sys.excepthook = lambda _kind, error, _trace: _write("the process of a model failed", error)
+    on_error_in_thread(lambda name, error: _write(f"an error ended the thread {name}", error))
     requests, answers = os.dup(0), os.dup(1)
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is what is wanted
         os.dup2(nothing.fileno(), 0)
@@ -235,10 +240,15 @@ def _failed(error: BaseException) -> Failed:
     return Failed(
         code=error.code if isinstance(error, HubError) else "model_error",
         mro=(error.type, *names) if isinstance(error, ModelExit) else names,
-        message=text_of(lambda: str(error)),
-        traceback=text_of(lambda: "".join(format_exception(error))),
+        message=text_of_error(error),
+        described=describe(error),
         facts=tuple(map(str, error.args)) if kind in RAISED_AGAIN else (),
     )
+
+
+def _write(what: str, error: BaseException) -> None:
+    """Tells an error on standard error, which is the instance's, as short as its log would."""
+    sys.stderr.write("\n  ".join([printable(what, 200), *lines(describe(error))]) + "\n")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

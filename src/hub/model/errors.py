@@ -7,6 +7,7 @@ from typing import Final
 from typing_extensions import override
 
 from hub.errors import ConfigurationError, HubError, Undecodable
+from hub.tracebacks import STORED_LINES, Described, lines
 
 
 class InvalidModel(ConfigurationError):
@@ -124,16 +125,18 @@ class ChildError(Exception):
         code: Of the failure of the task: `model_error`, or the `code` of one of hub's own errors.
         mro: Full names of the error's class and of all that it inherits from, itself first: `builtins.ValueError`.
         message: Its text.
-        traceback: As Python would print it there; also a note of this error.
+        described: What is told of it, and of its causes; `hub.tracebacks.describe` returns it.
+        traceback: The same as text; also a note of this error.
     """
 
-    def __init__(self, code: str, mro: tuple[str, ...], message: str, traceback: str) -> None:
-        super().__init__(code, mro, message, traceback)
+    def __init__(self, code: str, mro: tuple[str, ...], message: str, described: tuple[Described, ...]) -> None:
+        super().__init__(code, mro, message, described)
         self.code = code
         self.mro = mro
         self.message = message
-        self.traceback = traceback
-        self.add_note(traceback)
+        self.described = described
+        self.traceback = "\n".join(lines(described, STORED_LINES))
+        self.add_note(self.traceback)
 
     @property
     def type(self) -> str:

@@ -9,7 +9,7 @@ from anyio import Event
 
 from hub.model.errors import RAISED_AGAIN, ChildError, ProcessDied
 from hub.model.frames import Begun, Failed, FromProcess, Progressed, Ready, Response
-from hub.model.texts import full_name
+from hub.texts import full_name
 
 Tell = Callable[[float | None, str], None]
 """Takes the progress of a task: a fraction or `None`, and a message."""
@@ -86,4 +86,4 @@ def _error(failed: Failed) -> Exception:
     for kind in RAISED_AGAIN:
         if failed.mro[0] == full_name(kind):
             return kind(*failed.facts)
-    return ChildError(failed.code, failed.mro, failed.message, failed.traceback)
+    return ChildError(failed.code, failed.mro, failed.message, failed.described)

@@ -9,7 +9,7 @@ from typing import Final
 from hub import forking
 from hub.errors import leaves
 from hub.model.errors import ModelExit
-from hub.model.texts import full_name, text_of
+from hub.texts import full_name, text_of
 
 _BUILTINS: Final = "builtins."
 

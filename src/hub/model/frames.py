@@ -13,6 +13,7 @@ from msgspec import MsgspecError, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from hub.model.errors import BrokenFrame, FrameTooLarge
+from hub.tracebacks import Described
 
 FRAME_LIMIT: Final = 512 * 1024 * 1024
 """Bytes of a frame's content at most: as many as Redis takes in one value."""
@@ -75,14 +76,14 @@ class Failed(Struct, frozen=True, tag=True, array_like=True):
         code: Of the failure of the task.
         mro: The full names of the error's class and of all that it inherits from, itself first.
         message: Its text.
-        traceback: As Python would print it.
+        described: What is told of it, and of its causes.
         facts: `args` of an error that hub raised and the instance raises again; empty for all others.
     """
 
     code: str
     mro: tuple[str, ...]
     message: str
-    traceback: str
+    described: tuple[Described, ...]
     facts: tuple[str, ...] = ()
 
 

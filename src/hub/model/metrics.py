@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hub.http.exposition import counter, exposition, gauge, histogram
+from hub.http.process_metrics import ProcessCollector
+from hub.model.author_metrics import AuthorMetrics, joined
 from hub.model.statistics import OUTCOMES, WorkerStatistics
 from hub.vocabulary import ModelName
 
@@ -23,19 +25,29 @@ class InstanceMetrics:
         model: Whose instance it is.
         statistics: What it has done so far; the answer to a ping is made of the same numbers.
         links: Tells of the broker and the store.
+        authors: The metrics that the model's author keeps; by default those of this process.
     """
 
     def __init__(
-        self, model: ModelName, statistics: Callable[[], WorkerStatistics], *, links: Collector | None = None
+        self,
+        model: ModelName,
+        statistics: Callable[[], WorkerStatistics],
+        *,
+        links: Collector | None = None,
+        authors: AuthorMetrics | None = None,
     ) -> None:
+        self._authors = authors or AuthorMetrics()
         self._registry = CollectorRegistry()
         self._registry.register(_Work(model, statistics))
+        self._registry.register(ProcessCollector())
         if links is not None:
             self._registry.register(links)
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The metrics in the format that `accept` asks for, and its media type."""
-        return exposition(self._registry, accept)
+    async def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format that `accept` asks for, hub's and the author's, and its media type."""
+        theirs = await self._authors.exposition(accept)
+        ours, media_type = exposition(self._registry, accept)
+        return joined(ours, theirs), media_type
 
 
 @final

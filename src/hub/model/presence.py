@@ -12,8 +12,8 @@ from hub.contract import Contract
 from hub.load import Load
 from hub.model.calls import ModelMethod
 from hub.model.model import Model
-from hub.model.texts import text_of
 from hub.model.worker import Worker
+from hub.texts import text_of
 from hub.vocabulary import InstanceId
 
 HEALTH_PATIENCE: Final = 1.0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from traceback import format_exception
-
 from hub.errors import HubError, Undecodable
 from hub.model.errors import ChildError, ModelExit
 from hub.model.run import Run
-from hub.model.texts import full_name, text_of
 from hub.task import DEADLINE_EXCEEDED, Failure, Outcome
+from hub.texts import full_name
+from hub.tracebacks import STORED_LINES, describe, lines, text_of_error
 from hub.vocabulary import InstanceId, TaskState
 
 
@@ -81,6 +80,6 @@ def _describe(error: BaseException, *, debug: bool) -> Failure:
     return Failure(
         code=error.code if isinstance(error, HubError) else "model_error",
         type=error.type if isinstance(error, ModelExit) else full_name(type(error)).removeprefix("builtins."),
-        message=text_of(lambda: str(error)),
-        traceback=text_of(lambda: "".join(format_exception(error))) if debug else "",
+        message=text_of_error(error),
+        traceback="\n".join(lines(describe(error), STORED_LINES)) if debug else "",
     )

@@ -58,7 +58,7 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
 
     @get("/metrics")
     async def exposition(request: Request[Any, Any, State]) -> Response[bytes]:
-        content, media_type = metrics.exposition(request.headers.get("accept", ""))
+        content, media_type = await metrics.exposition(request.headers.get("accept", ""))
         return Response(content, media_type=media_type)
 
     guarded = Router(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from opentelemetry.trace import Link, SpanKind, get_current_span
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_current_span
 
 from hub.task import Task
+from hub.tracebacks import STORED_LINES, describe, lines
 from hub.tracing import TraceContext, extract, tracer
 from hub.vocabulary import InstanceId
 
@@ -40,5 +41,28 @@ def run_span(task: Task, *, attempt: int, instance: InstanceId) -> Generator[Non
             "hub.attempt": attempt,
             "hub.instance": instance,
         },
-    ):
-        yield
+        record_exception=False,  # the SDK would format it without a bound
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except BaseException as error:
+            _record(span, error)
+            raise
+
+
+def _record(span: Span, error: BaseException) -> None:
+    """As OpenTelemetry's semantic conventions for exceptions say, with texts as they stand in the log."""
+    described = describe(error)
+    first = described[0]
+    span.add_event(
+        "exception",
+        {
+            "exception.type": first.kind,
+            "exception.message": first.text,
+            "exception.stacktrace": "\n".join(lines(described, STORED_LINES)),
+            "exception.escaped": "False",
+        },
+    )
+    if isinstance(error, Exception):
+        span.set_status(Status(StatusCode.ERROR, f"{first.kind}: {first.text}"))

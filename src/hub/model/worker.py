@@ -13,6 +13,7 @@ import structlog
 from anyio import (
     AsyncContextManagerMixin,
     CancelScope,
+    CapacityLimiter,
     Event,
     create_task_group,
     current_time,
@@ -29,6 +30,7 @@ from hub.errors import LinkLost
 from hub.histogram import SECONDS
 from hub.model import report
 from hub.model.current import Control, CurrentTask, processing
+from hub.model.error_texts import read_texts
 from hub.model.errors import ProcessDied
 from hub.model.exits import exits_fail
 from hub.model.intake import Intake
@@ -129,6 +131,7 @@ class Worker(AsyncContextManagerMixin):
         self._options = options or WorkerOptions()
         self._queue = model_name(model.name)
         self._concurrency = model.concurrency
+        self._text_threads = CapacityLimiter(model.concurrency)
         self._processor = Processor(model)
         self._instance = instance
         self._broker = broker
@@ -439,21 +442,24 @@ class Worker(AsyncContextManagerMixin):
         )
         try:
             with run_span(run.task, attempt=run.attempt, instance=self._instance), processing(current), unwrapped():
-                body = await self._processor(run.task.body, left.append)
+                body = await self._read_texts_of(self._processor(run.task.body, left.append))
         except ProcessDied as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
             return self._failure(run, error)
         return report.success(run, body, instance=self._instance, now=self._clock())
 
+    async def _read_texts_of(self, processing: Coroutine[Any, Any, bytes]) -> bytes:
+        """Has the texts of errors ready before the span, the log and the outcome ask for them."""
+        try:
+            return await processing
+        except Exception as error:
+            await read_texts(error, self._text_threads)  # noqa: ASYNC120 - a cancelled run has no use for its error
+            raise
+
     def _failure(self, run: Run, error: Exception) -> Outcome | _Again:
         delay = self._retry_delay(run, error)
-        shown = {"attempt": run.attempt, "retry_in": delay and round(delay, 2)}
-        try:
-            with exits_fail("__str__"):
-                _log.warning("run failed", exc_info=error, **shown)
-        except Exception as broken:  # noqa: BLE001 - its __str__ is code of the model's; the task needs its outcome
-            _log.warning("run failed, and its error cannot be shown", reason=type(broken).__qualname__, **shown)
+        _log.warning("run failed", attempt=run.attempt, retry_in=delay and round(delay, 2), exc_info=error)
         if delay is not None:
             return _Again(delay)
         return report.failure(run, error, instance=self._instance, now=self._clock(), debug=self._options.debug)

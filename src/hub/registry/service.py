@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from hub.errors import LinkLost
 from hub.http.client import open_client
+from hub.http.process_metrics import ProcessCollector
 from hub.http.serve import serve
 from hub.ports import Broker, Directory
 from hub.registry.addresses import InstanceNetworks
@@ -63,6 +64,7 @@ async def run_registry(
     """
     networks = InstanceNetworks(settings.networks)
     collectors = CollectorRegistry()
+    collectors.register(ProcessCollector())
     pings = PingCounts()
     totals = LoadTotals()
     roll = Roll(Table(misses=settings.ping_misses, lineage=Lineage(settings.contract_mode), on_load=totals.take))

@@ -1,0 +1,96 @@
+"""Text of foreign origin, in a form that fits into an outcome, through a pipe, and on a line of a log."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from itertools import islice
+from typing import Final, cast
+
+TEXT_LIMIT: Final = 16_384
+"""Characters of an error message or traceback that are kept."""
+
+CUT: Final = " ..."
+"""Stands at the end of a text that was shortened."""
+
+_ITEMS: Final = 20
+"""Items of a container that are shown."""
+
+_LARGE: Final = 10**100
+
+_BRACKETS: Final[dict[type, tuple[str, str]]] = {
+    dict: ("{", "}"),
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("{", "}"),
+    deque: ("[", "]"),
+}
+
+
+def text_of(write: Callable[[], str], limit: int = TEXT_LIMIT) -> str:
+    """What `write` returns, shortened to `limit` and without lone surrogates; it may be foreign code that fails."""
+    try:
+        text = str.__str__(write())
+    except BaseException as broken:  # noqa: BLE001 - a __str__ of the model's, without an await; the task needs an outcome
+        return f"(the error could not be shown: {type(broken).__qualname__[:100]})"
+    return storable(text, limit)
+
+
+def storable(text: str, limit: int) -> str:
+    """`text` shortened, with `?` for each lone surrogate: neither protobuf strings nor JSON texts hold them."""
+    return shortened(text, limit).encode(errors="replace").decode()
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` characters of `text`, and `CUT` after them if there were more."""
+    return text if len(text) <= limit else text[:limit] + CUT
+
+
+def printable(text: str, limit: int) -> str:
+    r"""`text` on one line of at most `limit` characters, `CUT` among them if there were more.
+
+    Line ends, terminal escapes, lone surrogates, characters that change the direction of writing and all else that is not
+    printable are written as in a Python string (`\n`, `\x1b`): a text cannot pass for a line of the log, nor move a cursor.
+    """
+    kept = text[:limit]
+    if not kept.isprintable():
+        kept = "".join(
+            character if character.isprintable() else character.encode("unicode_escape").decode() for character in kept
+        )
+    return kept if len(text) <= limit and len(kept) <= limit else kept[: limit - len(CUT)] + CUT
+
+
+def full_name(kind: type) -> str:
+    """The name of a class that tells it from all others: `builtins.ValueError`."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def bounded_repr(value: object, limit: int, *, depth: int = 2) -> str:
+    """Like `repr`, of at most `limit` characters, in a time that does not grow with the size of a built-in container.
+
+    The code of other classes is run, and what it raises is named.
+    """
+    kind = type(value)
+    inner = max(20, limit // 8)
+    if kind in _BRACKETS and depth == 0:
+        return f"{kind.__name__}(...)"
+    if kind is dict:
+        pairs = islice(cast("dict[object, object]", value).items(), _ITEMS)
+        shown = [
+            f"{bounded_repr(key, inner, depth=depth - 1)}: {bounded_repr(of, inner, depth=depth - 1)}"
+            for key, of in pairs
+        ]
+    elif kind in _BRACKETS:
+        items = islice(cast("Collection[object]", value), _ITEMS)
+        shown = [bounded_repr(item, inner, depth=depth - 1) for item in items]
+    elif kind in {str, bytes, bytearray}:
+        text = cast("str", value)  # or bytes, which are cut in the same way
+        return shortened(repr(text[: limit + 1]), limit)
+    elif kind is int and not -_LARGE < cast("int", value) < _LARGE:
+        return f"(a number of {cast('int', value).bit_length()} bits)"  # its digits would cost quadratic time
+    else:
+        return text_of(lambda: repr(value), limit)
+    more = len(cast("Collection[object]", value)) - len(shown)
+    first, last = _BRACKETS[kind]
+    return shortened(first + ", ".join(shown) + (f", and {more} more" if more else "") + last, limit)
