@@ -459,7 +459,12 @@ class Worker(AsyncContextManagerMixin):
 
     def _failure(self, run: Run, error: Exception) -> Outcome | _Again:
         delay = self._retry_delay(run, error)
-        _log.warning("run failed", attempt=run.attempt, retry_in=delay and round(delay, 2), exc_info=error)
+        shown = {"attempt": run.attempt, "retry_in": delay and round(delay, 2)}
+        try:
+            with exits_fail("__str__"):
+                _log.warning("run failed", exc_info=error, **shown)
+        except Exception as broken:  # noqa: BLE001 - where structlog is not set up by hub it runs `str()` of the error itself
+            _log.warning("run failed, and its error cannot be shown", reason=type(broken).__qualname__, **shown)
         if delay is not None:
             return _Again(delay)
         return report.failure(run, error, instance=self._instance, now=self._clock(), debug=self._options.debug)
