@@ -109,7 +109,7 @@ def _name_variants(status: int, headers: ReplyHeaders, known: str, *, enabled: b
         if etag and weak(etag) in known and etag_matches(known, etag):
             # Or a cache could not tell which of its replies is meant (RFC 9111 section 4.3.4).
             headers.set("ETag", weak(etag))
-    if enabled and (status == _NOT_MODIFIED or _is_text(headers)):
+    if enabled and (status == _NOT_MODIFIED or (_is_text(headers) and headers.get("content-length"))):
         headers.vary_by("Accept-Encoding")
 
 

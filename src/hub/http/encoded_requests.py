@@ -74,9 +74,9 @@ class _Decoded:
             if piece:
                 return _part(piece, more=True)
             if piece is None and self._arrived:
-                self._over = True
                 if not self._failed:
                     self._decoder.finish()
+                self._over = True
                 return _part(b"", more=False)
             if piece is None:
                 message = await self._receive()

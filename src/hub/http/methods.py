@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar.enums import HttpMethod
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
@@ -37,7 +37,7 @@ def with_methods(app: HttpApp) -> HttpApp:
         elif scope["method"] == HttpMethod.OPTIONS and scope["path"] in ("*", "/*"):
             await _send_allow(send, _SERVER_WIDE)
         elif scope["method"] == HttpMethod.OPTIONS:
-            await app({**scope, "method": HttpMethod.HEAD}, receive, _allow_as_reply(_complete_allow(send)))
+            await app({**scope, "method": HttpMethod.HEAD}, receive, _complete_allow(_allow_as_reply(send)))
         else:
             await app(scope, receive, _complete_allow(send))
 
@@ -50,8 +50,8 @@ def is_head(scope: Scope) -> bool:
 
 
 def _state(scope: Scope) -> Mapping[str, Any]:
-    # ASGI lets servers leave `state` out.
-    return scope["state"] if "state" in scope else {}
+    state: Mapping[str, Any] = cast("Mapping[str, Any]", scope).get("state", {})  # ASGI lets servers leave it out
+    return state
 
 
 def _complete_allow(send: Send) -> Send:
