@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Final, TypeAlias, final
 
 import msgspec
@@ -34,7 +35,7 @@ def join_lists(scope: HTTPScope) -> HTTPScope:
 
 @final
 class ReplyHeaders:
-    """The headers of a reply that is about to be sent; what is set here is set in the message."""
+    """The headers of a reply that is about to be sent; what is set here is set in the message. ASGI has names in lower case."""
 
     def __init__(self, message: HTTPResponseStartEvent) -> None:
         self._lines = list(message["headers"])
@@ -42,19 +43,18 @@ class ReplyHeaders:
 
     def get(self, name: str) -> str:
         """The value; empty if there is no such header."""
-        wanted = name.lower().encode()
-        return ", ".join(value.decode("latin-1") for line, value in self._lines if line.lower() == wanted)
+        wanted = name.encode()
+        found = [value for line, value in self._lines if line == wanted]
+        return b", ".join(found).decode("latin-1") if found else ""
 
     def set(self, name: str, value: str) -> None:
         wanted = name.lower().encode()
-        self._lines[:] = [(line, old) for line, old in self._lines if line.lower() != wanted]
+        self._lines[:] = [(line, old) for line, old in self._lines if line != wanted]
         self._lines.append((wanted, value.encode("latin-1")))
 
     def vary_by(self, *names: str) -> None:
         """Adds to `Vary` what is not in it yet."""
-        known = [name for name in map(str.strip, self.get("vary").split(",")) if name]
-        lowered = {name.lower() for name in known}
-        self.set("vary", ", ".join([*known, *(name for name in names if name.lower() not in lowered)]))
+        self.set("vary", _merged(self.get("vary"), names))
 
 
 async def send_problem(error: HubError, send: Send, *, headers: Mapping[str, str]) -> None:
@@ -67,3 +67,10 @@ async def send_problem(error: HubError, send: Send, *, headers: Mapping[str, str
         lines.set(name, value)
     await send(start)
     await send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+@lru_cache(256)
+def _merged(vary: str, names: tuple[str, ...]) -> str:
+    known = [name for name in map(str.strip, vary.split(",")) if name]
+    lowered = {name.lower() for name in known}
+    return ", ".join([*known, *(name for name in names if name.lower() not in lowered)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from anyio import CapacityLimiter, to_thread
@@ -76,6 +76,7 @@ def with_compression(app: HttpApp, *, above: int) -> HttpApp:
     return asgi
 
 
+@lru_cache(64)  # clients of one kind send the same one each time
 def accepts_gzip(accept_encoding: str) -> bool:
     """Whether `Accept-Encoding` likes gzip at least as well as no coding (RFC 9110 section 12.5.3)."""
     weights: dict[str, float] = {}
@@ -109,12 +110,15 @@ def _name_variants(status: int, headers: ReplyHeaders, known: str, *, enabled: b
         if etag and weak(etag) in known and etag_matches(known, etag):
             # Or a cache could not tell which of its replies is meant (RFC 9111 section 4.3.4).
             headers.set("ETag", weak(etag))
-    if enabled and (status == _NOT_MODIFIED or (_is_text(headers) and headers.get("content-length"))):
+    if enabled and (
+        status == _NOT_MODIFIED or (_is_text(headers.get("content-type")) and headers.get("content-length"))
+    ):
         headers.vary_by("Accept-Encoding")
 
 
-def _is_text(headers: ReplyHeaders) -> bool:
-    media_type = headers.get("content-type").partition(";")[0].strip().lower()
+@lru_cache(64)
+def _is_text(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
     return media_type in _TYPES or media_type.endswith("+json") or media_type.startswith("text/")
 
 
@@ -126,7 +130,7 @@ def _worthwhile(status: int, headers: ReplyHeaders, above: int) -> bool:
         and int(length) >= above
         and not headers.get("content-encoding")
         and "no-transform" not in headers.get("cache-control")
-        and _is_text(headers)
+        and _is_text(headers.get("content-type"))
     )
 
 
