@@ -82,7 +82,9 @@ async def remove(name: FromPath[str]) -> None:
 
 @post("/echo", status_code=200)
 async def echo(request: Request[Any, Any, Any]) -> Response[bytes]:
-    return Response(await request.body(), media_type="application/octet-stream", headers=dict(request.headers))
+    return Response(
+        await request.body(), media_type="application/octet-stream", headers={"Seen": ",".join(request.headers)}
+    )
 
 
 def application(**edge: Any) -> Litestar:

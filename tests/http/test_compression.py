@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+from threading import get_ident
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,24 @@ async def test_a_large_reply_is_compressed_and_says_so(size: int) -> None:
     assert int(reply.headers["content-length"]) == len(raw) < size
     assert reply.headers["etag"] == f'W/"{size}"'
     assert reply.headers["vary"] == "Accept, Accept-Encoding"
+
+
+@pytest.mark.parametrize(("size", "apart"), [(IN_THREAD, False), (IN_THREAD + 1, True)])
+async def test_a_worker_thread_compresses_what_would_hold_the_loop(
+    monkeypatch: pytest.MonkeyPatch, size: int, *, apart: bool
+) -> None:
+    threads: list[int] = []
+    compress = gzip.compress
+
+    def noted(*args: Any, **options: Any) -> bytes:
+        threads.append(get_ident())
+        return compress(*args, **options)
+
+    monkeypatch.setattr(gzip, "compress", noted)
+    async with asking() as client:
+        reply = await client.get(f"/document/{size}", headers=GZIP)
+    assert reply.content == LARGE[:size]
+    assert [thread != get_ident() for thread in threads] == [apart]
 
 
 async def test_a_small_reply_is_left_as_it_is_and_so_is_any_where_it_is_turned_off() -> None:

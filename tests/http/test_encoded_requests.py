@@ -36,6 +36,9 @@ async def test_a_route_reads_an_encoded_body_as_if_it_had_been_plain(
     async with served() as client:
         reply = await client.post("/echo", content=chunks() if chunked else body, headers={"Content-Encoding": coding})
         assert (reply.status_code, reply.content) == (200, TEXT)
+        seen = set(reply.headers["seen"].split(","))
+        assert "host" in seen
+        assert coding == "identity" or not seen & {"content-encoding", "content-length"}  # true of what was sent only
 
 
 def noise(size: int) -> bytes:
