@@ -154,6 +154,17 @@ async def test_a_batch_that_is_no_gzip_from_the_start_is_a_plain_problem(stage: 
         assert other.headers["accept-encoding"] == "gzip, deflate"
 
 
+async def test_a_client_may_name_a_coding_for_all_of_its_requests(stage: Stage) -> None:
+    await stage.model(answer=echo_a)
+    body = gzip.compress(b'{"messages": "x"}')
+    headers = {**PACKED, "Accept": "text/event-stream"}
+    async with serving(stage) as url, open_client() as client:
+        task = (await client.post(f"{url}{CALL}/tasks", content=body, headers={**PACKED, "Prefer": "wait=5"})).json()
+        with anyio.fail_after(10):
+            events = await client.get(f"{url}/v1/tasks/{task['id']}", headers=headers)
+        assert (events.status_code, '"state":"succeeded"' in events.text) == (200, True)
+
+
 async def test_a_line_that_is_too_long_when_decoded_does_not_disturb_the_others(stage: Stage) -> None:
     await stage.model()
     body = b'{"messages": "' + random.Random(1).randbytes(75_000).hex().encode() + b'"}\n{"messages": "short"}\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, strategies as st
@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from hub.http.codings import PIECE, RATIO, Decoder, MalformedCoding, SuspiciousCoding, UnsupportedCoding, coding_of
 
 LIMIT = 1_000_000
-ENCODE = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress}
+ENCODE: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress}
 
 
 def decoded(coding: str, chunks: list[bytes], limit: int = LIMIT) -> bytes:

@@ -78,13 +78,25 @@ async def test_the_largest_body_that_is_taken_may_come_compressed() -> None:
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "compress"])
-@pytest.mark.parametrize(("method", "path"), [("POST", "/echo"), ("POST", "/both/x"), ("GET", "/typed?type=text/css")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/echo"), ("POST", "/both/x"), ("PUT", "/echo"), ("POST", "/none")]
+)
 async def test_a_coding_that_is_not_read_is_a_415_with_those_that_are(method: str, path: str, coding: str) -> None:
     async with asking() as client:
         reply = await client.request(method, path, content=b"x", headers={"Content-Encoding": coding})
         assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_content_encoding")
         assert reply.headers["accept-encoding"] == "gzip, deflate"
         assert repr(coding) in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/both/x"), ("HEAD", "/both/x"), ("GET", "/stream"), ("OPTIONS", "/echo")]
+)
+async def test_a_request_that_has_no_body_may_name_any_coding(method: str, path: str, coding: str) -> None:
+    async with served() as client:
+        reply = await client.request(method, path, headers={"Content-Encoding": coding})
+        assert reply.status_code == (204 if method == "OPTIONS" else 200)
 
 
 async def test_a_list_in_two_lines_means_the_same_as_in_one() -> None:

@@ -15,13 +15,16 @@ from hub.http.codings import ACCEPTED, Decoder, UnsupportedCoding, coding_of
 _OF_THE_WIRE: Final = frozenset({b"content-encoding", b"content-length"})
 """What is no longer true of a body that was decoded."""
 
+_WITH_A_BODY: Final = frozenset({"PATCH", "POST", "PUT"})
+"""Other methods ignore what is sent with them, so clients may set the header once for all of their requests."""
+
 
 def with_decoding(app: HttpApp, *, limit: int) -> HttpApp:
     """Lets routes read bodies in gzip or deflate as if they had been sent as they are.
 
     Limits of `app` hold for the decoded bytes, which it gets in pieces as it reads: what is too large is refused long
     before it is decoded. A body that cannot be decoded raises a `HubError` where it is read. Another coding is a 415 with
-    `Accept-Encoding` (RFC 9110 section 15.5.16), whether the route reads its body or not.
+    `Accept-Encoding` (RFC 9110 section 15.5.16).
 
     Args:
         app: What reads the bodies.
@@ -29,6 +32,9 @@ def with_decoding(app: HttpApp, *, limit: int) -> HttpApp:
     """
 
     async def asgi(scope: HTTPScope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in _WITH_A_BODY:
+            await app(scope, receive, send)
+            return
         declared = next((value for name, value in scope["headers"] if name == b"content-encoding"), b"")
         try:
             coding = coding_of(declared.decode("latin-1"))
