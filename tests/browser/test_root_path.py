@@ -52,7 +52,7 @@ def astray(page: Page) -> list[str]:
 def test_swagger_renders_and_calls_a_model(proxy: PrefixProxy, browser: Browser) -> None:
     page = browser.page
     page.goto(f"{proxy.url}/docs")
-    operation = page.locator("#operations-ModelA-call_ModelA")
+    operation = page.locator("#operations-ModelA-callModelA")
     operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
     operation.locator(".body-param__text").fill('{"messages": "behind a proxy"}', timeout=PATIENCE)
     operation.locator(".btn.execute").click()
@@ -76,7 +76,7 @@ def test_the_dashboard_lives_and_leads_to_the_other_pages(proxy: PrefixProxy, br
     expect(page.locator("#history tr", has_text="logged in").first).to_be_visible(timeout=PATIENCE)
     assert astray(page) == []
     page.locator("#ModelA").get_by_role("link", name="API page").click()
-    expect(page.locator("#operations-ModelA-call_ModelA")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#operations-ModelA-callModelA")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("link", name="Dashboard").click()
     expect(page).to_have_url(f"{proxy.url}/")
 
