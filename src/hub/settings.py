@@ -19,6 +19,9 @@ from typing_extensions import override
 from hub.errors import ConfigurationError
 from hub.histogram import SECONDS, bounds_of
 from hub.http.bind import Bind
+from hub.http.compression import COMPRESS_ABOVE
+from hub.http.cors import origins_of
+from hub.http.root_path import root_path_of
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
 
 Backend = Literal["asyncio", "trio"]
@@ -214,6 +217,15 @@ class GatewaySettings(StoreSettings, BrokerSettings, MetricSettings):
     cancel_on_disconnect: Annotated[
         bool, Parameter(help="Cancel the task of a synchronous call whose client hangs up.")
     ] = True
+    compress_above: Annotated[
+        int, Parameter(help="Bytes of a reply above which it is compressed for clients that take gzip; 0: never.")
+    ] = COMPRESS_ABOVE
+    cors_origins: Annotated[
+        str, Parameter(help="Origins whose web pages may use the API, comma-separated, or * for any; empty: none.")
+    ] = ""
+    root_path: Annotated[
+        str, Parameter(help="Path below which a proxy shows the gateway, like /hub; it may cut it off or pass it on.")
+    ] = ""
 
     @override
     def __post_init__(self) -> None:
@@ -230,10 +242,31 @@ class GatewaySettings(StoreSettings, BrokerSettings, MetricSettings):
             )
         if self.queue_limit < 0:
             raise ConfigurationError(f"queue_limit is {self.queue_limit}; use 0 for no limit, or a positive number")
+        if self.compress_above < 0:
+            raise ConfigurationError(f"compress_above is {self.compress_above}; use 0 for never, or a number of bytes")
+        _ = self.origins, self.root
 
     @property
     def keys(self) -> tuple[str, ...]:
         return tuple(key.strip() for key in self.api_keys.split(",") if key.strip())
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose web pages may use the gateway.
+
+        Raises:
+            ConfigurationError: One of them is no origin.
+        """
+        return origins_of(self.cors_origins)
+
+    @property
+    def root(self) -> str:
+        """Where clients find the gateway; empty for `/`.
+
+        Raises:
+            ConfigurationError: It cannot be used.
+        """
+        return root_path_of(self.root_path)
 
     @property
     def gateway_bind(self) -> Bind:

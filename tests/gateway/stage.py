@@ -28,6 +28,7 @@ from hub.gateway.observer import Observer
 from hub.gateway.overview import Overview
 from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls
+from hub.http.compression import COMPRESS_ABOVE
 from hub.ports import Broker, Consumer, HistoryEvent, ResultStore, Terms
 from hub.registry.bodies import FiguresBody, InstanceBody
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
@@ -212,6 +213,9 @@ async def open_stage(
     queue_limit: int = 0,
     ttls: ResultTtls | None = None,
     cancel_on_disconnect: bool = True,
+    compress_above: int = COMPRESS_ABOVE,
+    cors_origins: frozenset[str] = frozenset(),
+    root_path: str = "",
     clock: WallClock = wall_clock,
     broker: Broker | None = None,
     store: ResultStore | None = None,
@@ -241,6 +245,9 @@ async def open_stage(
             call_wait=call_wait,
             ttls=ttls,
             cancel_on_disconnect=cancel_on_disconnect,
+            compress_above=compress_above,
+            cors_origins=cors_origins,
+            root_path=root_path,
         )
         transport = ASGITransport(app=cast("Any", app), raise_app_exceptions=False)  # each has its own ASGI types
         async with (

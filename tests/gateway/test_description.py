@@ -233,7 +233,8 @@ async def test_every_route_is_described_and_every_description_is_a_route(stage: 
         for path, item in (await document(stage))["paths"].items()
         for method in item
     }
-    assert described == routes
+    assert {(path, "get") for path, method in described if method == "head"} <= routes  # each GET answers HEAD too
+    assert {(path, method) for path, method in described if method != "head"} == routes
 
 
 @pytest.mark.parametrize("credential", [{"Authorization": "Bearer one"}, {"X-API-Key": "two"}])

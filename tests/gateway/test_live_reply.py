@@ -63,6 +63,7 @@ DISCONNECT = {"type": "http.disconnect"}
 
 async def upper(request: RequestBody, write: Write) -> None:
     async for chunk in request:
+        assert isinstance(chunk, bytes)
         await write(chunk.upper())
 
 
@@ -134,7 +135,9 @@ async def test_the_rest_of_a_request_is_dropped_before_the_reply_ends_but_not_fo
     began = current_time()
 
     async def read_one(request: RequestBody, write: Write) -> None:
-        await write(await request.receive())
+        chunk = await request.receive()
+        assert isinstance(chunk, bytes)
+        await write(chunk)
 
     async with create_task_group() as tg:
         tg.start_soon(server.run, read_one)

@@ -230,7 +230,7 @@ async def test_who_has_the_result_already_gets_a_304(stage: Stage) -> None:
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
     assert binary.status_code == 200  # it is another representation, so the other's ETag says nothing of it
     assert binary.headers["etag"] != first.headers["etag"]
-    assert {reply.headers["vary"] for reply in (first, again, binary)} == {"Accept"}
+    assert all("Accept" in reply.headers["vary"].split(", ") for reply in (first, again, binary))
 
 
 async def test_an_etag_is_no_way_around_the_end_of_a_task_without_a_result(stage: Stage) -> None:
@@ -286,12 +286,14 @@ async def test_head_tells_unknown_gone_and_unfinished_apart(path: str) -> None:
             assert gone.headers["content-type"] == "application/problem+json"
 
 
-async def test_head_never_streams_events(stage: Stage) -> None:
+async def test_head_gets_the_headers_of_a_stream_and_no_event(stage: Stage) -> None:
     await stage.model()
     task = await submit(stage)
     async with serving(stage) as url, open_client() as client:
-        head = await client.head(f"{url}{task}", headers={"Accept": "text/event-stream"})
-        assert (head.status_code, head.headers["content-type"]) == (200, "application/json")
+        with anyio.fail_after(10):  # the task never ends
+            head = await client.head(f"{url}{task}", headers={"Accept": "text/event-stream"})
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"].startswith("text/event-stream")
 
 
 async def test_a_task_tells_how_far_it_has_come_and_how_often_it_was_tried(stage: Stage) -> None:

@@ -120,6 +120,23 @@ async def world(registry: Desk) -> AsyncIterator[World]:
         yield it
 
 
+async def test_every_get_of_an_instance_has_its_head_and_every_path_one_allow(
+    world: World, client: AsyncClient
+) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance") as url:
+            paths = ["/ping", "/descriptors", "/descriptors/request", "/descriptors/response", "/metrics"]
+            for path in [*paths, "/health/live", "/health/ready"]:
+                options, refused = await client.options(url + path), await client.put(url + path)
+                assert (options.status_code, refused.status_code) == (204, 405), path
+                assert options.headers["allow"] == refused.headers["allow"] == "GET, HEAD, OPTIONS", path
+                head, get = await client.head(url + path), await client.get(url + path)
+                assert (head.status_code, head.content) == (get.status_code, b"") == (200, b""), path
+                assert head.headers["content-type"] == get.headers["content-type"], path
+            assert (await client.options(f"{url}/resubscribe")).headers["allow"] == "OPTIONS, POST"
+            assert (await client.options(f"{url}/none")).status_code == 404
+
+
 async def test_an_instance_logs_in_works_and_logs_out(world: World) -> None:
     one = new_task("hello")
     with anyio.fail_after(PATIENCE):

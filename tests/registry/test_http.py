@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from httpx2 import Response
@@ -41,6 +43,54 @@ def login_body(**changes: object) -> dict[str, object]:
         "contract": base64.b64encode(TEXTS.encode()).decode(),
     }
     return body | changes
+
+
+async def test_every_get_has_its_head_and_every_path_one_allow(registry: ServedRegistry) -> None:
+    paths = {
+        "/v1/models": "GET, HEAD, OPTIONS",
+        "/v1/instances": "GET, HEAD, OPTIONS",
+        f"/v1/instances/{new_instance_id()}": "DELETE, OPTIONS, PUT",
+        "/v1/schemas": "GET, HEAD, OPTIONS",
+        "/v1/prometheus/targets": "GET, HEAD, OPTIONS",
+        "/health/live": "GET, HEAD, OPTIONS",
+        "/health/ready": "GET, HEAD, OPTIONS",
+        "/metrics": "GET, HEAD, OPTIONS",
+        "/docs": "GET, HEAD, OPTIONS",
+        "/openapi.json": "GET, HEAD, OPTIONS",
+        "/": "GET, HEAD, OPTIONS",
+    }
+    for path, allow in paths.items():
+        url = registry.url + path
+        options, refused = await registry.http.options(url), await registry.http.patch(url)
+        assert (options.status_code, refused.status_code) == (204, 405), path
+        assert options.headers["allow"] == refused.headers["allow"] == allow, path
+        assert problem(refused, 405, "method_not_allowed")
+        head, get = await registry.http.head(url), await registry.http.get(url)
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        if path != "/metrics":  # whose figures change
+            assert {**head.headers, "date": ""} == {**get.headers, "date": ""}, path
+    problem(await registry.http.options(f"{registry.url}/none"), 404, "not_found")
+
+
+async def test_a_login_may_come_compressed_and_no_larger_than_a_plain_one(registry: ServedRegistry) -> None:
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with ping_server() as server:
+        url = f"{registry.url}/v1/instances/{server.id}"
+        body = gzip.compress(msgspec.json.encode(login_body(url=server.url)))
+        assert (await registry.http.put(url, content=body, headers=packed)).status_code == 201
+        bomb = gzip.compress(msgspec.json.encode(login_body(url=server.url, example="x" * 50_000_000)))
+        problem(await registry.http.put(url, content=bomb, headers=packed), 413, "content_too_large")
+        problem(await registry.http.put(url, content=body[:-1], headers=packed), 400, "malformed_content_encoding")
+        other = await registry.http.put(url, content=body, headers={**packed, "Content-Encoding": "br"})
+        problem(other, 415, "unsupported_content_encoding")
+        assert other.headers["accept-encoding"] == "gzip, deflate"
+
+
+async def test_a_long_list_comes_compressed_and_is_watched_under_its_etag(registry: ServedRegistry) -> None:
+    document = await registry.get("/openapi.json", accept_encoding="gzip")
+    assert (document.headers["content-encoding"], document.headers["etag"][:2]) == ("gzip", "W/")
+    again = await registry.get("/openapi.json", accept_encoding="gzip", if_none_match=document.headers["etag"])
+    assert (again.status_code, again.headers["etag"]) == (304, document.headers["etag"])
 
 
 async def test_a_login_is_created_once_and_lists_its_model(registry: ServedRegistry) -> None:

@@ -106,6 +106,9 @@ async def test_assets_come_compressed_to_those_who_take_that(client: AsyncClient
     assert packed.headers["content-encoding"] == "gzip"
     assert int(packed.headers["content-length"]) * 3 < int(plain.headers["content-length"])
     assert packed.content == plain.content
+    assert packed.headers["etag"] == f"W/{plain.headers['etag']}"  # other bytes, so not the same strong one
+    unwanted = await client.get(address, headers={"Accept-Encoding": "gzip;q=0"})
+    assert "content-encoding" not in unwanted.headers
 
 
 @pytest.mark.parametrize("path", ["../pages.py", "..%2fpages.py", "hub/../../pages.py", "hub", "", "hub/none.js"])

@@ -24,6 +24,8 @@ from hub.gateway.registry_reads import RegistryReads
 from hub.gateway.submit_options import ResultTtls
 from hub.gateway.task_errors import TaskError
 from hub.histogram import SECONDS
+from hub.http.compression import COMPRESS_ABOVE
+from hub.http.edge import with_edge
 from hub.http.guard import require_credential
 from hub.http.links import LinkCollector
 from hub.http.problems import (
@@ -54,6 +56,9 @@ def gateway_app(
     ttls: ResultTtls | None = None,
     cancel_on_disconnect: bool = True,
     buckets: Sequence[float] = SECONDS,
+    compress_above: int = COMPRESS_ABOVE,
+    cors_origins: frozenset[str] = frozenset(),
+    root_path: str = "",
 ) -> Litestar:
     """All routes of the gateway over parts that are open already.
 
@@ -74,6 +79,9 @@ def gateway_app(
         ttls: How long outcomes are kept.
         cancel_on_disconnect: Whether the task of a synchronous call whose client hangs up is cancelled.
         buckets: Upper bounds of the buckets in which times are counted, in seconds.
+        compress_above: Bytes of the smallest reply that is compressed; 0: none is.
+        cors_origins: The origins whose web pages may use the gateway.
+        root_path: Where clients find the gateway, if not at `/`.
     """
     ttls = ttls or ResultTtls()
     links = LinkCollector(broker, store, operations=OPERATIONS, buckets=buckets)
@@ -101,7 +109,7 @@ def gateway_app(
         guards=[require_credential([*keys, token] if keys and token else keys)],
         route_handlers=[http_system.show_metrics],
     )
-    return Litestar(
+    app = Litestar(
         [
             guarded,
             watched,
@@ -130,7 +138,7 @@ def gateway_app(
             "body_limit": _provide(body_limit),
             "catalog": _provide(catalog),
             "codecs": _provide(Codecs(catalog, registry)),
-            "description": _provide(Description(catalog, guarded=bool(keys), ttls=ttls)),
+            "description": _provide(Description(catalog, guarded=bool(keys), ttls=ttls, root_path=root_path)),
             "dispatch": _provide(dispatch),
             "health": _provide(Health(catalog, broker, store)),
             "metrics": _provide(metrics),
@@ -142,6 +150,9 @@ def gateway_app(
         request_max_body_size=body_limit,
         openapi_config=None,
         logging_config=None,
+    )
+    return with_edge(
+        app, body_limit=body_limit, compress_above=compress_above, cors_origins=cors_origins, root_path=root_path
     )
 
 

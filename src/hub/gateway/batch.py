@@ -83,8 +83,7 @@ class Batch:
             tg.start_soon(self._write_answers, write, name="hub.gateway batch answers")
             await self._begin_lines(body, tg)
             if not self._complete:
-                index = self._answers.begin(0)
-                self._answers.answer(index, _refused(index, BatchCutShort(index)))
+                self._break_off(BatchCutShort(self._answers.begun))
             self._all_begun = True
             self._move()
 
@@ -92,11 +91,20 @@ class Batch:
         splitter = LineSplitter(self._line_limit)
         with self._polls.hold(inf):
             async for chunk in body:
+                if isinstance(chunk, HubError):
+                    self._break_off(chunk)
+                    return
                 for line in splitter.feed(chunk):
                     await self._begin(line, tg)
             for line in splitter.finish():
                 await self._begin(line, tg)
             self._complete = True
+
+    def _break_off(self, error: HubError) -> None:
+        """Answers what cannot be read of the batch with one last line, which names the first line that was not taken."""
+        index = self._answers.begin(0)
+        self._answers.answer(index, _refused(index, error))
+        self._complete = True
 
     async def _begin(self, line: bytes | LongLine, tg: TaskGroup) -> None:
         size = 0 if isinstance(line, LongLine) else len(line)

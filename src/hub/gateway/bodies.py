@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from hub.gateway.accepted import Accepted
+from hub.http.root_path import rooted
 from hub.registry.states import InstanceState
 from hub.task import Failure, Progress, TaskRecord
 from hub.vocabulary import TaskState
@@ -86,7 +87,7 @@ class TaskBody(Struct, frozen=True, kw_only=True):
             started_at=UNSET if outcome is None else _moment(outcome.started_at),
             finished_at=UNSET if outcome is None else moment(outcome.finished_at),
             result=UNSET if result is None else Raw(result),
-            result_url=UNSET if outcome is None or outcome.body is None else f"/v1/tasks/{record.id}/result",
+            result_url=UNSET if outcome is None or outcome.body is None else rooted(f"/v1/tasks/{record.id}/result"),
             failure=UNSET if outcome is None or outcome.failure is None else FailureBody.of(outcome.failure),
         )
 

@@ -29,6 +29,7 @@ from hub.gateway.overview_events import OverviewEvents
 from hub.gateway.registry_reads import RegistryReads, patience
 from hub.gateway.replies import NO_STORE, conditional_reply, json_reply
 from hub.gateway.sse import EVENT_STREAM
+from hub.http.root_path import rooted
 from hub.ports import HISTORY_LENGTH, HistoryEvent
 from hub.registry.bodies import InstanceBody
 from hub.vocabulary import model_name, wall_clock
@@ -40,14 +41,23 @@ async def list_models(
 ) -> Response[bytes]:
     def render() -> tuple[str, bytes]:
         content = msgspec.json.encode(ServedModelsBody(models=tuple(_body(model) for model in catalog.served)))
-        return f'"{sha256(content).hexdigest()[:32]}"', content
+        return _etag(content), content
 
     return await conditional_reply(request, render, catalog.changed, polls)
 
 
 @get("/v1/models/{model:str}")
-async def show_model(model: FromPath[str], catalog: NamedDependency[Catalog]) -> Response[bytes]:
-    return json_reply(_body(catalog.find(model)), headers={"Cache-Control": "no-cache"})
+async def show_model(
+    request: HttpRequest,
+    model: FromPath[str],
+    catalog: NamedDependency[Catalog],
+    polls: NamedDependency[LongPolls],
+) -> Response[bytes]:
+    def render() -> tuple[str, bytes]:
+        content = msgspec.json.encode(_body(catalog.find(model)))
+        return _etag(content), content
+
+    return await conditional_reply(request, render, catalog.changed, polls)
 
 
 @get("/v1/overview")
@@ -81,6 +91,10 @@ async def list_events(
     return json_reply(EventsView(events=tuple(map(_event, events))), headers=NO_STORE)
 
 
+def _etag(content: bytes) -> str:
+    return f'"{sha256(content).hexdigest()[:32]}"'
+
+
 def _event(event: HistoryEvent) -> EventView:
     return EventView(
         at=moment(event.at),
@@ -109,7 +123,7 @@ def _instance(instance: InstanceBody) -> InstanceView:
 
 
 def _body(model: ServedModel) -> ServedModelBody:
-    url = f"/v1/models/{model.name}"
+    url = rooted(f"/v1/models/{model.name}")
     return ServedModelBody(
         name=model.name,
         instances=model.known.live,

@@ -11,7 +11,7 @@ from hub.gateway.admission import Admission
 from hub.gateway.bodies import AcceptedBody
 from hub.gateway.codecs import Codecs
 from hub.gateway.http_tasks import message_reply, task_body
-from hub.gateway.negotiation import HttpRequest, reply_type
+from hub.gateway.negotiation import HttpRequest, preference_applied, reply_type
 from hub.gateway.replies import NO_STORE, json_reply
 from hub.gateway.task_errors import CallTimeout
 from hub.http.headers import prefer_wait
@@ -31,7 +31,7 @@ async def call_model(
         raise CallTimeout(task.id, (record or task).state)
     headers = {**NO_STORE, **_replayed(task)}
     if asked is not None:
-        headers["Preference-Applied"] = f"wait={asked:.0f}"
+        headers |= preference_applied(asked)
     return await message_reply(record, codecs, kind, headers)
 
 
@@ -44,9 +44,10 @@ async def submit_task(
     asked = prefer_wait(request.headers.get("prefer"))
     task = await admission.submit(request, served, waiting=bool(asked))
     headers = {**NO_STORE, "Location": f"/v1/tasks/{task.id}", **_replayed(task)}
+    if asked is not None:
+        headers |= preference_applied(asked)
     record = await admission.outcome(task, asked) if asked else None
     if record is not None and record.state.terminal:
-        headers["Preference-Applied"] = f"wait={asked:.0f}"
         return json_reply(task_body(record, await codecs.of(record)), headers=headers)
     return json_reply(AcceptedBody.of(record or task), status=202, headers=headers)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from litestar import Response, delete, route
+from litestar import Response, delete, get
 from litestar.di import NamedDependency
-from litestar.enums import HttpMethod
 from litestar.params import FromPath
 
 from hub.contract.errors import NoJsonForm
@@ -17,21 +16,18 @@ from hub.gateway.codecs import Codecs
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.http_events import event_reply, wants_events
 from hub.gateway.long_polls import LongPolls
-from hub.gateway.negotiation import JSON, PROTOBUF, HttpRequest, reply_type, wait_parameter
+from hub.gateway.negotiation import JSON, PROTOBUF, HttpRequest, asked_wait, reply_type
 from hub.gateway.replies import NO_STORE, json_reply
 from hub.gateway.task_errors import ContractMissing, NotFinished, TaskCancelled, TaskExpired, TaskFailed
 from hub.http.headers import etag_matches
 from hub.task import TaskRecord
 from hub.vocabulary import TaskState
 
-LOOKS: Final = (HttpMethod.GET, HttpMethod.HEAD)
-"""A `HEAD` is answered like a `GET`; the server leaves the body out."""
-
 _SHORT_NAMES: Final = {JSON: "json", PROTOBUF: "protobuf"}
 _ENDS: Final = {TaskState.EXPIRED: TaskExpired, TaskState.CANCELLED: TaskCancelled}
 
 
-@route("/v1/tasks/{task_id:str}", http_method=LOOKS)
+@get("/v1/tasks/{task_id:str}")
 async def show_task(
     request: HttpRequest,
     task_id: FromPath[str],
@@ -39,29 +35,30 @@ async def show_task(
     dispatch: NamedDependency[Dispatch],
     polls: NamedDependency[LongPolls],
 ) -> Response[bytes]:
-    if request.method == HttpMethod.GET and wants_events(request):
+    if wants_events(request):
         return await event_reply(request, task_id, dispatch, polls, codecs=codecs, show=task_body)
     known = request.headers.get("if-none-match")
-    seconds = wait_parameter(request)
+    seconds, applied = asked_wait(request)
     record = await dispatch.find(task_id)
     if seconds and not record.state.terminal and (known is None or etag_matches(known, _etag(record))):
         record = await dispatch.wait(record, seconds, after=None if known is None else record.revision)
-    headers = {"Cache-Control": "no-cache", "ETag": _etag(record), "Vary": "Accept"}
+    headers = {"Cache-Control": "no-cache", "ETag": _etag(record), "Vary": "Accept", **applied}
     if etag_matches(known, _etag(record)):
         return Response(b"", status_code=304, headers=headers)
     return json_reply(task_body(record, await codecs.of(record)), headers=headers)
 
 
-@route("/v1/tasks/{task_id:str}/result", http_method=LOOKS)
+@get("/v1/tasks/{task_id:str}/result")
 async def show_result(
     request: HttpRequest, task_id: FromPath[str], codecs: NamedDependency[Codecs], dispatch: NamedDependency[Dispatch]
 ) -> Response[bytes]:
-    kind, seconds = reply_type(request), wait_parameter(request)
+    kind = reply_type(request)
+    seconds, applied = asked_wait(request)
     record = await dispatch.find(task_id)
     if seconds and not record.state.terminal:
         record = await dispatch.wait(record, seconds)
     etag = f'"{record.revision}-{_SHORT_NAMES[kind]}"'
-    headers = {"Cache-Control": "no-cache", "ETag": etag, "Vary": "Accept"}
+    headers = {"Cache-Control": "no-cache", "ETag": etag, "Vary": "Accept", **applied}
     if record.state is TaskState.SUCCEEDED and etag_matches(request.headers.get("if-none-match"), etag):
         return Response(b"", status_code=304, headers=headers)
     return await message_reply(record, codecs, kind, headers)

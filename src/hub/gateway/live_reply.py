@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias, cast, final
 from anyio import (
     BrokenResourceError,
     CancelScope,
+    ClosedResourceError,
     Event,
     create_memory_object_stream,
     create_task_group,
@@ -20,6 +21,9 @@ from litestar.response.base import ASGIResponse
 from litestar.types import HTTPReceiveMessage, Receive, Scope, Send
 from typing_extensions import override
 
+from hub.errors import HubError
+from hub.http.methods import is_head
+
 LINGER: Final = 2.0
 """Seconds that the rest of a request is read after the reply to it: closing on unread bytes would destroy what the client
 has not read yet (RFC 9112 section 9.6)."""
@@ -27,7 +31,9 @@ has not read yet (RFC 9112 section 9.6)."""
 SEND_PATIENCE: Final = 60.0
 """Seconds that a client may leave what we send unread, then we hang up."""
 
-RequestBody: TypeAlias = MemoryObjectReceiveStream[bytes]
+RequestBody: TypeAlias = MemoryObjectReceiveStream[bytes | HubError]
+"""Chunks of the request; an error in place of what cannot be read of it, and nothing after that."""
+
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 Talk: TypeAlias = Callable[[RequestBody, Write], Awaitable[None]]
 """Reads chunks of the request and writes chunks of the reply, in any order; the reply is complete when it returns."""
@@ -73,6 +79,10 @@ class _Live(ASGIResponse):
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_head(scope):
+            await self.start_response(send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         first = await _receive(receive)  # before the status line: a client that expects 100 (Continue) gets it
         if first["type"] == "http.disconnect":
             return
@@ -86,7 +96,7 @@ class _Live(ASGIResponse):
 
         complete = False
         arrived = Event()
-        arriving, body = create_memory_object_stream[bytes](0)
+        arriving, body = create_memory_object_stream[bytes | HubError](0)
         with arriving, body, CancelScope() as hung_up:
             async with create_task_group() as tg:
                 tg.start_soon(_read, first, receive, arriving, arrived, hung_up, name="hub.gateway request")
@@ -103,7 +113,7 @@ class _Live(ASGIResponse):
 async def _read(
     message: HTTPReceiveMessage,
     receive: Receive,
-    arriving: MemoryObjectSendStream[bytes],
+    arriving: MemoryObjectSendStream[bytes | HubError],
     arrived: Event,
     hung_up: CancelScope,
 ) -> None:
@@ -111,12 +121,18 @@ async def _read(
     while message["type"] == "http.request":
         chunk = message.get("body", b"")
         if chunk:
-            with suppress(BrokenResourceError):  # nobody reads any more: drop it, but notice the end
+            with suppress(BrokenResourceError, ClosedResourceError):  # nobody reads any more: drop it, notice the end
                 await arriving.send(chunk)
         if not message.get("more_body", False):
             arriving.close()
             arrived.set()
-        message = await _receive(receive)
+        try:
+            message = await _receive(receive)
+        except HubError as error:
+            with suppress(BrokenResourceError):
+                await arriving.send(error)
+            arriving.close()
+            message = await _receive(receive)
     hung_up.cancel("the client has hung up")
 
 

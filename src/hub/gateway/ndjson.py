@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, final
@@ -12,6 +13,9 @@ NDJSON_NAMES: Final = frozenset({NDJSON, "application/ndjson", "application/json
 """The names under which lines of JSON are known; none of them is registered with IANA."""
 
 _BLANKS: Final = b" \t\r"
+
+_SHORT: Final = 64
+"""Blanks in a line at most that is skipped in one step with its neighbours: empty lines cost nothing to send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,15 @@ class LineSplitter:
         self._limit = limit
         self._begun = bytearray()
         self._too_long = False
+        self._empty_lines = re.compile(rb"(?:[ \t\r]{0,%d}\n)+" % min(limit, _SHORT))
 
     def feed(self, chunk: bytes) -> Iterator[bytes | LongLine]:
         """The lines that end in `chunk`. Take all of them before the next call."""
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
+            if not (self._begun or self._too_long) and (empty := self._empty_lines.match(chunk, start)):
+                start = empty.end()
+                continue
             self._go_on(chunk, start, end)
             yield from self._end()
             start = end + 1

@@ -9,7 +9,7 @@ from litestar import Request
 from litestar.datastructures import State
 
 from hub.gateway.errors import BadParameter, NotAcceptable, UnsupportedBody
-from hub.http.headers import MAX_WAIT
+from hub.http.headers import MAX_WAIT, prefer_wait
 
 JSON: Final = "application/json"
 PROTOBUF: Final = "application/x-protobuf"
@@ -84,16 +84,26 @@ def reply_type(request: HttpRequest) -> str:
     return best
 
 
-def wait_parameter(request: HttpRequest) -> float:
-    """The seconds of `?wait=N`, at most `MAX_WAIT`; 0 if it is absent.
+def asked_wait(request: HttpRequest) -> tuple[float, dict[str, str]]:
+    """The seconds that a reply may be held back, at most `MAX_WAIT`, and the headers of the reply that say so.
+
+    `?wait=N` counts, else `Prefer: wait=N`, which the reply confirms (RFC 7240 section 3); 0 without both.
 
     Raises:
-        BadParameter: It is no number of seconds.
+        BadParameter: `?wait` is no number of seconds.
     """
-    text = request.query_params.get("wait", "0")
+    text = request.query_params.get("wait")
+    if text is None:
+        preferred = prefer_wait(request.headers.get("prefer"))
+        return (0.0, {}) if preferred is None else (preferred, preference_applied(preferred))
     if not (text.isascii() and text.replace(".", "", 1).isdigit()):
         raise BadParameter(f"wait={text!r} is no number of seconds; write ?wait=30")
-    return min(float(text), MAX_WAIT)
+    return min(float(text), MAX_WAIT), {}
+
+
+def preference_applied(seconds: float) -> dict[str, str]:
+    """The header that confirms `Prefer: wait=N`, with the seconds that it came to (RFC 7240 section 3)."""
+    return {"Preference-Applied": f"wait={seconds:.0f}"}
 
 
 def _utf8(parameters: str) -> bool:

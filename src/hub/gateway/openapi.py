@@ -44,11 +44,13 @@ class Description:
         catalog: What is alive.
         guarded: Whether clients need an API key.
         ttls: How long outcomes may be kept.
+        root_path: Where clients find the server, if not at `/`.
     """
 
-    def __init__(self, catalog: Catalog, *, guarded: bool, ttls: ResultTtls) -> None:
+    def __init__(self, catalog: Catalog, *, guarded: bool, ttls: ResultTtls, root_path: str = "") -> None:
         self._catalog = catalog
         self._static = _static(guarded=guarded, ttls=ttls)
+        self._static.servers = [{"url": root_path or "/"}]
         self._parts: dict[_Key, ModelDescription] = {}
         self._key: tuple[_Key, ...] | None = None
         self._encoded = ("", b"")

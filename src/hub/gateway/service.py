@@ -87,6 +87,9 @@ async def _run(
             ttls=ResultTtls(settings.result_ttl, settings.result_ttl_min, settings.result_ttl_max),
             cancel_on_disconnect=settings.cancel_on_disconnect,
             buckets=settings.buckets,
+            compress_above=settings.compress_above,
+            cors_origins=settings.origins,
+            root_path=settings.root,
         )
         # Left in the reverse order: requests end first, then nothing needs the groups and the catalog any more.
         async with (

@@ -7,6 +7,7 @@ from typing import ClassVar, final
 from typing_extensions import override
 
 from hub.errors import HubError
+from hub.http.root_path import rooted
 from hub.task import Failure
 from hub.vocabulary import TaskState
 
@@ -67,7 +68,7 @@ class NotFinished(TaskError):
 
     @override
     def __str__(self) -> str:
-        return f"task {self.task} is {self.state.value}; GET /v1/tasks/{self.task}?wait=30 answers when it has ended"
+        return f"task {self.task} is {self.state.value}; GET {_path(self.task)}?wait=30 answers when it has ended"
 
     @property
     @override
@@ -85,7 +86,7 @@ class CallTimeout(TaskError):
 
     @override
     def __str__(self) -> str:
-        return f"task {self.task} is {self.state.value} and goes on; fetch its outcome at /v1/tasks/{self.task}"
+        return f"task {self.task} is {self.state.value} and goes on; fetch its outcome at {_path(self.task)}"
 
 
 @final
@@ -98,7 +99,7 @@ class AlreadyEnded(TaskError):
 
     @override
     def __str__(self) -> str:
-        return f"task {self.task} is {self.state.value} and cannot be cancelled; see /v1/tasks/{self.task}"
+        return f"task {self.task} is {self.state.value} and cannot be cancelled; see {_path(self.task)}"
 
 
 class TaskFailed(TaskError):
@@ -158,3 +159,7 @@ class ContractMissing(HubError):
             "the model has changed its contract since, and the registry cannot say what the old one was: "
             "ask again later, or with 'Accept: application/x-protobuf'"
         )
+
+
+def _path(task: str) -> str:
+    return rooted(f"/v1/tasks/{task}")

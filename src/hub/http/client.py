@@ -25,7 +25,7 @@ async def open_client(*, token: str = "", connections: int = 100) -> AsyncGenera
         token: Sent as `Authorization: Bearer ...` with each request, unless empty.
         connections: Connections at a time; further requests wait for a free one.
     """
-    headers = {"User-Agent": "hub"}
+    headers = {"User-Agent": "hub", "Accept-Encoding": "identity"}  # what is near is not worth compressing
     if token:
         headers["Authorization"] = f"Bearer {token}"
     limits = Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE)

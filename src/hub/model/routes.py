@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from litestar import Litestar, Request, Response, Router, get, post
 from litestar.datastructures import State
 
+from hub.http.edge import with_edge
 from hub.http.guard import require_credential
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.model.health import health_routes
@@ -66,12 +67,13 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
         guards=[require_credential([token] if token else [])],
         route_handlers=[ping, resubscribe, descriptors, request_descriptor, response_descriptor, exposition],
     )
-    return Litestar(
+    app = Litestar(
         [guarded, *health_routes(presence)],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
     )
+    return with_edge(app)
 
 
 def _proto(descriptor: Descriptor) -> DescriptorProto:

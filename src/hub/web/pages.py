@@ -13,6 +13,7 @@ from typing import Final, Literal
 from litestar import Response
 
 from hub.http.headers import etag_matches
+from hub.http.root_path import rooted
 from hub.web.assets import find_asset
 from hub.web.charts import CHARTS
 
@@ -27,6 +28,9 @@ _SWAGGER_POLICY: Final = _POLICY.replace("style-src 'self'", "style-src 'self' '
 
 _HERO: Final = ("queue", "models", "names")
 """The charts that stand at the top of the dashboard; the others follow below the table."""
+
+_LINK: Final = re.compile(r' (href|src|action|data-openapi)="/(?!/)')
+"""Addresses of ours in a page; clients behind a proxy may find them below a root path."""
 
 _ASSET: Final = re.compile(r'"/assets/([^"]+)"')
 
@@ -115,7 +119,7 @@ def _filled(name: str, *, raw: dict[str, str] | None = None, **texts: str) -> st
 
 
 def _reply(page: str, policy: str, if_none_match: str | None) -> Response[bytes]:
-    html = page.encode()
+    html = _LINK.sub(rf' \1="{rooted("/")}', page).encode()
     etag = f'"{sha256(html).hexdigest()[:16]}"'
     headers = {
         "Cache-Control": "no-cache",

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
+from hub.http.compression import accepts_gzip, weak
 from hub.http.headers import etag_matches
 from hub.http.problems import problem
 from hub.web.assets import Asset, find_asset
@@ -49,7 +50,7 @@ def _reply(request: Request[None, None, State], asset: Asset) -> Response[bytes]
     }
     if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(b"", status_code=304, headers=headers)
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        headers["Content-Encoding"] = "gzip"
+    if accepts_gzip(request.headers.get("accept-encoding", "")):
+        headers |= {"Content-Encoding": "gzip", "ETag": weak(headers["ETag"])}
         return Response(asset.gzipped, media_type=asset.media_type, headers=headers)
     return Response(asset.content, media_type=asset.media_type, headers=headers)

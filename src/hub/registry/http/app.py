@@ -10,6 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from prometheus_client import CollectorRegistry
 
+from hub.http.edge import with_edge
 from hub.http.guard import require_credential
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.registry.consumers import ConsumerCounts
@@ -68,7 +69,7 @@ def registry_app(
             operations.metrics,
         ],
     )
-    return Litestar(
+    app = Litestar(
         [guarded, operations.live, operations.ready, operations.openapi, operations.docs, operations.home, *WEB_ROUTES],
         dependencies={
             "roll": _provide(roll),
@@ -91,6 +92,7 @@ def registry_app(
         ),
         logging_config=None,
     )
+    return with_edge(app, body_limit=BODY_LIMIT)
 
 
 def _provide(value: object) -> Provide:

@@ -5,6 +5,7 @@ import { assign, swatch } from "./looks.js";
 import { badge, byId, live, make, patch, put, warn } from "./page.js";
 import { Series } from "./series.js";
 import { modelState } from "./states.js";
+import { at } from "./stream.js";
 
 const series = new Series();
 const smooth = { stepped: false };
@@ -41,7 +42,7 @@ function showFigures({ models, broker }) {
 
 function row(model) {
   const { name, queue, work } = model;
-  const link = make("a", { href: `/models#${encodeURIComponent(name)}` }, name);
+  const link = make("a", { href: at(`/models#${encodeURIComponent(name)}`) }, name);
   const loud = (value) => (value > 0 ? { class: "loud" } : {});
   const failed = series.risen(name, "failed");
   const instances = model.live === model.instances ? count(model.live) : `${model.live} of ${model.instances}`;

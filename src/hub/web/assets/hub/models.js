@@ -3,6 +3,7 @@ import { ago, clock, count, moment, seconds, shortId } from "./format.js";
 import { assign, swatch } from "./looks.js";
 import { badge, byId, live, make, patch, put, read, warn } from "./page.js";
 import { instanceLevel, modelState } from "./states.js";
+import { at } from "./stream.js";
 
 const AGAIN_MS = 5000; // pings change nothing in the list of models, but the times of the answers
 const EVENTS = 100;
@@ -67,7 +68,7 @@ function card(model) {
   const own = instances.filter((instance) => instance.model === model.name);
   const fact = (term, ...value) => make("div", {}, make("dt", {}, term), make("dd", {}, ...value));
   const links = make("div", { class: "links" });
-  if (model.active) links.append(make("a", { href: `/docs#/${encodeURIComponent(model.name)}` }, "API page"));
+  if (model.active) links.append(make("a", { href: at(`/docs#/${encodeURIComponent(model.name)}`) }, "API page"));
   const { queue } = model;
   const waiting = queue ? `${count(queue.ready)}${queue.ready > 0 && queue.oldest_seconds ? `, the oldest for ${seconds(queue.oldest_seconds)} at most` : ""}` : "–";
   const consumers = queue ? `${count(queue.consumers)}${queue.consumers < model.live ? ` of ${count(model.live)} live instances` : ""}` : "–";

@@ -1,6 +1,6 @@
 // What every page does around its stream: say how things stand, and ask for a key when one is needed.
 import { clock } from "./format.js";
-import { follow, keyHeaders } from "./stream.js";
+import { at, follow, keyHeaders } from "./stream.js";
 
 export const byId = (id) => document.getElementById(id);
 
@@ -50,7 +50,7 @@ export function warn(text, level = "warn") {
 
 /** A GET with the key. Throws `TypeError` when there is no good answer. */
 export async function read(path) {
-  const reply = await fetch(path, { headers: keyHeaders(), cache: "no-store" });
+  const reply = await fetch(at(path), { headers: keyHeaders(), cache: "no-store" });
   if (!reply.ok) throw new TypeError(`${path} answered ${reply.status}`);
   return reply.json();
 }

@@ -4,13 +4,19 @@ const SILENCE_MS = 30_000; // the server says something every 15 s at least
 const DELAYS_MS = [500, 1000, 2000, 4000, 8000];
 const HIDDEN_MS = 20_000; // a tab that nobody looks at gives its connection back: browsers have six for a server
 
+/** Where the server is, seen from here: `/`, or the path below which a proxy shows it. */
+const root = new URL("../..", import.meta.url).pathname;
+
+/** The address of a path of the server, such as `/v1/models`. */
+export const at = (path) => root + path.slice(1);
+
 export const keyHeaders = () => {
   const key = sessionStorage.getItem("hub-key");
   return key ? { "X-API-Key": key } : {};
 };
 
 /**
- * @param path the address of the stream
+ * @param path the path of the stream at the server
  * @param onEvent (name, data): one event; when it returns true the stream is over
  * @param onState (state, details): "connecting"; "live"; "lost", {retryAt}; "key"; "refused", {status, problem}; "over"
  * @returns {{restart: () => void}}
@@ -32,7 +38,7 @@ export function follow(path, { onEvent, onState }) {
     const own = (current = new AbortController());
     if (state !== "lost") say("connecting");
     try {
-      const reply = await fetch(path, {
+      const reply = await fetch(at(path), {
         headers: { Accept: "text/event-stream", ...keyHeaders() },
         cache: "no-store",
         signal: own.signal,

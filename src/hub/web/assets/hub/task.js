@@ -2,7 +2,7 @@
 import { count, moment, seconds, shortId } from "./format.js";
 import { byId, live, make, patch, put, say, warn } from "./page.js";
 import { taskLevel } from "./states.js";
-import { keyHeaders } from "./stream.js";
+import { at, keyHeaders } from "./stream.js";
 
 const id = byId("content").dataset.task;
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
@@ -46,7 +46,7 @@ function showFacts() {
   const left = deadline === null ? null : deadline - Date.now() / 1000;
   const until = left > 0 && !ENDED.has(task.state) ? `, in ${seconds(left)}` : "";
   const facts = [
-    ["Model", make("a", { href: `/models#${encodeURIComponent(task.model)}` }, task.model)],
+    ["Model", make("a", { href: at(`/models#${encodeURIComponent(task.model)}`) }, task.model)],
     ["Created", moment(unix(task.created_at))],
     task.started_at && ["Started", moment(unix(task.started_at))],
     task.finished_at && ["Finished", moment(unix(task.finished_at))],
@@ -116,7 +116,7 @@ async function cancel() {
   byId("confirm").close();
   byId("cancel").disabled = true;
   try {
-    const reply = await fetch(`/v1/tasks/${task.id}`, { method: "DELETE", headers: keyHeaders() });
+    const reply = await fetch(at(`/v1/tasks/${task.id}`), { method: "DELETE", headers: keyHeaders() });
     const body = await reply.json();
     if (reply.ok) show(body);
     else warn(body.detail ?? "It could not be cancelled.");

@@ -1,0 +1,55 @@
+"""What holds for every route of a server, in front of the routes: one place for the three servers of hub."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.types import Receive, Scope, Send
+
+from hub.http.asgi import join_lists
+from hub.http.compression import COMPRESS_ABOVE, with_compression
+from hub.http.cors import with_cors
+from hub.http.encoded_requests import with_decoding
+from hub.http.methods import with_methods
+from hub.http.root_path import with_root_path
+
+SMALL_BODY: Final = 1024 * 1024
+"""Bytes of a decoded request body at most, for a server whose routes take none."""
+
+
+def with_edge(
+    app: Litestar,
+    *,
+    body_limit: int = SMALL_BODY,
+    compress_above: int = COMPRESS_ABOVE,
+    cors_origins: frozenset[str] = frozenset(),
+    root_path: str = "",
+) -> Litestar:
+    """Puts the layers around the routes of `app`, and returns it.
+
+    Each layer sees every request and every reply, also those that have no route: a 404, a 405, a reply of another layer.
+
+    Args:
+        app: A complete application.
+        body_limit: Bytes of a request body at most, as `app` has it.
+        compress_above: Bytes of the smallest reply that is compressed; 0: none is.
+        cors_origins: What `hub.http.cors.origins_of` returned.
+        root_path: What `hub.http.root_path.root_path_of` returned.
+    """
+    routes = app.asgi_handler
+    inner = with_decoding(routes, limit=body_limit)
+    inner = with_compression(inner, above=compress_above)
+    inner = with_methods(inner)
+    inner = with_cors(inner, cors_origins)
+    inner = with_root_path(inner, root_path)
+
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            await inner(join_lists(scope), receive, send)
+        else:
+            await routes(scope, receive, send)
+
+    app.asgi_handler = asgi
+    return app
