@@ -68,7 +68,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
         async with self._call("start", tasks) as now:
             with self._started.starting(()) as call:
                 starts = [self._records.start(task, instance, attempts, now) for task in tasks]
-                self._started.begun(instance, ((task.id, None) for task in tasks), starts, call)
+                self._started.begun(instance, ((task.id, None) for task in tasks), starts, call, now)
             return starts
 
     @override

@@ -109,6 +109,7 @@ class MemoryRecords:
             state=TaskState.RUNNING,
             attempt=record.attempt + 1,
             instance=instance,
+            started_at=now,
             retry_at=None,
             progress=None,
             pending=False,
@@ -129,6 +130,7 @@ class MemoryRecords:
                 record,
                 state=TaskState.QUEUED,
                 attempt=run.attempt,
+                started_at=None,
                 retries=record.retries + (run.retry_at is not None),
                 retry_at=run.retry_at,
                 progress=None,
@@ -174,7 +176,13 @@ class MemoryRecords:
         if kept.record.state.terminal:
             return kept.record.outcome == outcome
         ended = replace(
-            kept.record, state=outcome.state, outcome=outcome, retry_at=None, pending=False, **kept.raised(now)
+            kept.record,
+            state=outcome.state,
+            outcome=outcome,
+            started_at=kept.record.started_at if outcome.started_at is None else outcome.started_at,
+            retry_at=None,
+            pending=False,
+            **kept.raised(now),
         )
         self._keep(kept.becomes(ended), now)
         return True

@@ -79,7 +79,7 @@ def rejoin(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) ->
     return _commands(
         REJOIN,
         (*_lifetimes(now), channel),
-        ((run.task_id, (run.attempt, run.instance, *run.note)) for run in runs),
+        ((run.task_id, (run.attempt, run.instance, repr(run.started_at), *run.note)) for run in runs),
     )
 
 

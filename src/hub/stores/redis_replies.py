@@ -89,7 +89,12 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         deadline = fields[b"deadline"]
         updated_at = float(fields[b"updated_at"])
         queued = state is TaskState.QUEUED  # some fields mean nothing otherwise
-        progress, retry_at = fields.get(b"progress"), fields.get(b"retry_at")
+        progress, retry_at, started_at = (fields.get(name) for name in (b"progress", b"retry_at", b"started_at"))
+        outcome = Outcome.decode(fields[b"outcome"]) if state.terminal else None
+        if outcome is None or outcome.started_at is None:
+            began = float(started_at) if started_at and not queued else None
+        else:
+            began = outcome.started_at
         return TaskRecord(
             id=task_id,
             model=ModelName(fields[b"model"].decode()),
@@ -102,7 +107,8 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
             updated_at=updated_at,
             deadline=float(deadline) if deadline else None,
             expires_at=updated_at + float(fields[b"ttl"]),
-            outcome=Outcome.decode(fields[b"outcome"]) if state.terminal else None,
+            outcome=outcome,
+            started_at=began,
             retries=int(fields.get(b"retries", b"0")),
             retry_at=float(retry_at) if queued and retry_at else None,
             progress=_progress(progress) if progress else None,

@@ -107,13 +107,14 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     @override
     async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
         known = [(task.id, commands.identity(task)) for task in tasks]
-        start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=self._clock())
+        now = self._clock()
+        start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=now)
         task_ids = _ids(tasks)
         with self._started.starting(task_ids) as call:
             link = self._client.links_opened
             told = await self._run("start", commands.START, start, tasks)
             starts = replies.answers(told, task_ids, replies.started)
-            self._started.begun(instance, known, starts, call)
+            self._started.begun(instance, known, starts, call, now)
             if link != self._client.links_opened:  # the next link had looked for news before we knew what to look for
                 self._unsure.set()
         return starts
