@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, TypedDict, final
 
 from hub.ports import Absent, HandedBack, ProgressReport, Start
 from hub.stores.expiring import Expiring
+from hub.stores.memory_lists import MemoryLists
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import PENDING_TTL, Outcome, Task, TaskRecord
 from hub.vocabulary import InstanceId, TaskId, TaskState
@@ -50,12 +51,16 @@ class MemoryRecords:
 
     Args:
         changed: Told of each change: the task, the revision of its record, and its state, or `None` if it was withdrawn.
+
+    Attributes:
+        lists: The tasks that run, and those that ended without a response.
     """
 
     def __init__(self, changed: Callable[[TaskId, int, TaskState | None], None]) -> None:
         self._changed = changed
         self._records = Expiring[TaskId, _Kept]()
         self._tombstones = Expiring[TaskId, _Epitaph]()
+        self.lists = MemoryLists()
 
     def __len__(self) -> int:
         """Records and tombstones, those included that have expired and were not dropped yet."""
@@ -85,6 +90,7 @@ class MemoryRecords:
         elif not _withdrawable(kept.record, task):
             return
         self._records.drop(task.id)
+        self.lists.forget(task.id)
         self._tombstones.keep(task.id, "withdrawn", until=now + UNFINISHED_TTL, now=now)
         self._changed(task.id, 0, None)
 
@@ -198,6 +204,7 @@ class MemoryRecords:
         until = now + (ttl if record.state.terminal else max(ttl, UNFINISHED_TTL))
         self._records.keep(record.id, kept, until=until, now=now)
         self._tombstones.keep(record.id, record.state, until=until + TOMBSTONE_TTL, now=now)
+        self.lists.changed(record)
         self._changed(record.id, record.revision, record.state)
 
 

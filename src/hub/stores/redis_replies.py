@@ -7,7 +7,7 @@ the task's keys is no task record.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
 from hub.ports import Absent, Start
@@ -68,6 +68,29 @@ def number(task_id: TaskId, element: Reply) -> int:
     if not isinstance(element, int):
         raise _undecodable(task_id, element)
     return element
+
+
+class Finished(NamedTuple):
+    """What `finish` answers: `number` as above; of an ending that counts and is listed, the model and the lifetime too."""
+
+    number: int
+    model: str = ""
+    lifetime_ms: int = 0
+
+
+def finished(task_id: TaskId, element: Reply) -> Finished:
+    match element:
+        case [int(revision), bytes(model), int(lifetime_ms)]:
+            return Finished(revision, model.decode(errors="replace"), lifetime_ms)
+        case _:
+            return Finished(number(task_id, element))
+
+
+def entries(reply: Reply) -> list[str]:
+    """What one list answers; text that is no entry of ours is left out."""
+    if not isinstance(reply, Sequence) or isinstance(reply, bytes):
+        raise Undecodable("list of recent tasks", repr(reply))
+    return [entry.decode() for entry in reply if isinstance(entry, bytes) and entry.isascii()]
 
 
 def affirmed(task_id: TaskId, element: Reply) -> bool:

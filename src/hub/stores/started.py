@@ -103,7 +103,12 @@ class StartedTasks(Generic[N]):
             self._starting.discard(call)
 
     def begun(
-        self, instance: InstanceId, tasks: Iterable[tuple[TaskId, N]], starts: Sequence[Start], call: Starting, now: float
+        self,
+        instance: InstanceId,
+        tasks: Iterable[tuple[TaskId, N]],
+        starts: Sequence[Start],
+        call: Starting,
+        now: float,
     ) -> None:
         """Remembers those tasks that do run, as the answers say; `now` is when they were started."""
         runner = self._runner(instance)
