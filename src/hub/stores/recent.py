@@ -1,6 +1,6 @@
 """Lists of recent tasks: what a list holds of a task, and how a page is read. Does no I/O itself.
 
-A list has one *entry* for each task, a text that sorts by time: Unix seconds with six digits, a space, the task's id. It is
+A list has one *entry* for each task, a text that sorts by time: Unix seconds with six digits, `_`, the task's id. It is
 a hint: the task may have moved on since, so a reader compares each entry with the record before it believes it.
 """
 
@@ -25,7 +25,7 @@ class Listed(NamedTuple):
 
     @property
     def task_id(self) -> TaskId:
-        return TaskId(self.entry.rpartition(" ")[2])
+        return TaskId(self.entry.rpartition("_")[2])
 
 
 Read: TypeAlias = Callable[[str, int], Awaitable[Sequence[Listed]]]
@@ -35,7 +35,7 @@ Fetch: TypeAlias = Callable[[Sequence[TaskId]], Awaitable[Sequence[TaskRecord | 
 
 
 def entry_at(at: float, task_id: TaskId) -> str:
-    return f"{at:017.6f} {task_id}"
+    return f"{at:017.6f}_{task_id}"
 
 
 def entry_of(outcome: Outcome) -> str:
