@@ -110,7 +110,7 @@ def gateway_app(
             http_system.show_readiness,
             http_pages.show_dashboard,
             http_pages.show_models,
-            http_pages.find_task,
+            http_pages.show_tasks,
             http_pages.show_task_page,
             http_pages.show_docs,
             http_pages.show_description,

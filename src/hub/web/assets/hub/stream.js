@@ -4,6 +4,12 @@ const SILENCE_MS = 30_000; // the server says something every 15 s at least
 const DELAYS_MS = [500, 1000, 2000, 4000, 8000];
 const HIDDEN_MS = 20_000; // a tab that nobody looks at gives its connection back: browsers have six for a server
 
+/** Where the server is, seen from here: `/`, or the path below which a proxy shows it. */
+const root = new URL("../..", import.meta.url).pathname;
+
+/** The address of a path of the server, such as `/v1/models`. */
+export const at = (path) => root + path.slice(1);
+
 export const keyHeaders = () => {
   const key = sessionStorage.getItem("hub-key");
   return key ? { "X-API-Key": key } : {};
