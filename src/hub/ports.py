@@ -290,8 +290,8 @@ class StoreStatistics:
         commands: Tasks that they carried.
         dropped_outcomes: Outcomes that were not the first of their task.
         reconnects: Links after the first one.
-        calls: Those that were carried out, by operation: a method of the port, `watch` for what `changed` asks, or
-            `rejoin`. An operation that was never called is not there.
+        calls: Those that were carried out, by operation: a method of the port, `watch` for what `changed` asks, `rejoin`,
+            or `list` for what is written into lists of recent tasks. An operation that was never called is not there.
     """
 
     connected: bool
