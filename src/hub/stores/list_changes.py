@@ -83,8 +83,8 @@ class RunsListed:
 
     def __init__(self, changes: ListChanges) -> None:
         self._changes = changes
-        self._seen: dict[Listed, str] = {}
-        self._listed: dict[Listed, str] = {}
+        self._seen: dict[Listed, ModelName] = {}
+        self._listed: dict[Listed, ModelName] = {}
         self._looks = 0
 
     def look(self, runs: Iterable[tuple[TaskId, float, ModelName]]) -> None:
@@ -96,9 +96,9 @@ class RunsListed:
         for listed, model in lasting.items():
             if again or listed not in self._listed:
                 self._changes.add(listed, model, UNFINISHED_MS)
-        for listed, model in self._listed.items():
+        for listed, owner in self._listed.items():
             if listed not in lasting:
-                self._changes.remove(listed, model, "")
+                self._changes.remove(listed, owner, "")
         self._seen, self._listed = present, lasting
 
     def forget(self) -> None:
