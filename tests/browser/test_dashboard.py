@@ -76,6 +76,8 @@ def test_everything_can_be_done_by_keyboard_alone(hub_up: Addresses, browser: Br
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(page.locator("#failed")).to_be_focused()  # the figure that leads to what failed
+    page.keyboard.press("Tab")
     expect(page.locator("#chart-queue .plot")).to_be_focused()
 
     # A chart says what it shows, and the arrow keys go back in time.

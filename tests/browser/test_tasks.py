@@ -80,7 +80,7 @@ def between(page: Page, begin: str, end: str) -> str:
     """The time between two members of a view, as the page writes it."""
     text: str = page.evaluate(
         """([begin, end]) => import('/assets/hub/format.js')
-            .then((m) => m.seconds(Math.max(0, Date.parse(end) - Date.parse(begin)) / 1000))""",
+            .then((m) => m.seconds(Math.max(0, Date.parse(end) / 1000 - Date.parse(begin) / 1000)))""",
         [begin, end],
     )
     return text
