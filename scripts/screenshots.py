@@ -189,6 +189,7 @@ def take(url: str, folder: Path) -> None:
             ("dashboard-dark", "/", "dark", 1280, "#chart-queue canvas", ".row > :nth-child(3)"),
             ("dashboard-phone", "/", "light", 390, "#chart-queue canvas", "#chart-names"),
             ("models", "/models", "light", 1280, "#history .badge", "#history tr:nth-child(9)"),
+            ("tasks", "/tasks?state=failed,expired,dead", "light", 1280, "#tasks tr", "#tasks tr:nth-child(5)"),
             ("task", "task", "dark", 1280, "#progress:not([hidden])", "section:has(#facts)"),
             (
                 "api",

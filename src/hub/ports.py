@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from hub.contract.contract import Contract
 from hub.errors import PublishRefused
@@ -206,6 +206,32 @@ class Absent(Enum):
     GONE = "gone"
 
 
+LISTED_STATES: Final = (
+    TaskState.RUNNING,
+    TaskState.FAILED,
+    TaskState.DEAD,
+    TaskState.EXPIRED,
+    TaskState.CANCELLED,
+)
+"""The states of which a store keeps lists. Tasks that wait, or have succeeded, are too many to write each down twice."""
+
+LIST_LENGTH: Final = 1000
+"""Tasks in one list at most: of one model and state, and of one state over all models."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecentTasks:
+    """A page of `ResultStore.recent`.
+
+    Attributes:
+        records: Newest first.
+        cursor: What to ask for the next page with; empty if this is the last one.
+    """
+
+    records: Sequence[TaskRecord]
+    cursor: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """The answer to `ResultStore.start`.
@@ -264,8 +290,8 @@ class StoreStatistics:
         commands: Tasks that they carried.
         dropped_outcomes: Outcomes that were not the first of their task.
         reconnects: Links after the first one.
-        calls: Those that were carried out, by operation: a method of the port, `watch` for what `changed` asks, or
-            `rejoin`. An operation that was never called is not there.
+        calls: Those that were carried out, by operation: a method of the port, `watch` for what `changed` asks, `rejoin`,
+            or `list` for what is written into lists of recent tasks. An operation that was never called is not there.
     """
 
     connected: bool
@@ -356,6 +382,23 @@ class ResultStore(Protocol):
         ...
 
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]: ...
+
+    async def recent(
+        self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
+    ) -> RecentTasks:
+        """The newest tasks of some states: by the start of their run while they run, else by their end.
+
+        Reads lists of `LIST_LENGTH` tasks, never all records. A task that has moved on is not in the answer. A store that
+        several processes share may take a second to list a task that runs, and does not list one that is faster. The
+        lists are for people: what a process wrote down last may be missing after it was killed.
+
+        Args:
+            states: Out of `LISTED_STATES`.
+            model: Whose tasks; `None`: those of all models.
+            before: The cursor of the page before; empty for the first page.
+            limit: Tasks at most.
+        """
+        ...
 
     async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
         """Waits until the revision is higher than `after` (with `until_terminal`: until the task has ended too).

@@ -206,6 +206,8 @@ class TaskRecord:
         digest: `Task.digest` of the submit that made it.
         pending: Whether its message was not confirmed yet; only tasks with an idempotency key are ever seen so.
         instance: The instance that started the last run.
+        started_at: When the present run started, in Unix seconds; of a task that has ended: the run that was the last.
+            `None` while it is queued, also before a further attempt.
         updated_at: When `revision` was last raised.
         expires_at: From then on the store may have forgotten the task. Moves forward with each change.
         outcome: Set exactly when `state` is terminal.
@@ -223,6 +225,7 @@ class TaskRecord:
     deadline: float | None
     expires_at: float
     outcome: Outcome | None
+    started_at: float | None = None
     retries: int = 0
     retry_at: float | None = None
     progress: Progress | None = None

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture
 def module(hub_up: Addresses, browser: Browser) -> Any:
     """Evaluates an expression about a module of ours, `m`."""
-    browser.page.goto(f"{hub_up.dashboard}/tasks")
+    browser.page.goto(f"{hub_up.dashboard}/tasks/none")  # a page that assigns no looks of its own
 
     def evaluate(name: str, expression: str) -> Any:
         return browser.page.evaluate(f"import('/assets/hub/{name}.js').then((m) => {expression})")

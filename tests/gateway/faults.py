@@ -20,12 +20,13 @@ from hub.ports import (
     ProgressReport,
     Publication,
     QueueDepth,
+    RecentTasks,
     ResultStore,
     Start,
     StoreStatistics,
 )
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import InstanceId, ModelName, TaskId
+from hub.vocabulary import InstanceId, ModelName, TaskId, TaskState
 
 LOST = LinkLost("test server", "pulled the plug")
 
@@ -137,6 +138,12 @@ class FaultyStore(ResultStore):
     @override
     async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
         return await self.store.hand_back(runs)
+
+    @override
+    async def recent(
+        self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
+    ) -> RecentTasks:
+        return await self.store.recent(states, model=model, before=before, limit=limit)
 
     @override
     async def report(self, reports: Sequence[ProgressReport]) -> None:

@@ -15,6 +15,7 @@ from hub.gateway.app import gateway_app
 from hub.gateway.bodies import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
 from hub.gateway.openapi import Description
 from hub.gateway.submit_options import MAX_TIMEOUT, ResultTtls
+from hub.gateway.task_list import TaskListBody, TaskSummary
 from hub.ports import Terms
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage
 
@@ -104,6 +105,8 @@ async def test_every_reference_leads_somewhere(stage: Stage) -> None:
         ("Progress", ProgressBody),
         ("Failure", FailureBody),
         ("ServedModel", ServedModelBody),
+        ("TaskSummary", TaskSummary),
+        ("TaskList", TaskListBody),
     ],
 )
 async def test_every_member_of_a_reply_is_described_and_no_other(stage: Stage, schema: str, body: type[Struct]) -> None:

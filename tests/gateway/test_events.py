@@ -137,6 +137,8 @@ async def test_each_change_is_an_event_with_the_revision_as_its_id(stage: Stage)
     assert [event.data["attempt"] for event in seen] == [0, 1, 1, 1]
     assert (seen[2].data["progress"]["fraction"], seen[2].data["progress"]["message"]) == (0.5, "half of it")
     assert seen[3].data["failure"] == {"code": "model_error", "message": "no such word"}
+    assert "started_at" not in seen[0].data
+    assert seen[1].data["started_at"] == seen[2].data["started_at"] == seen[3].data["started_at"]
     assert [int(event.id) for event in seen] == sorted({int(event.id) for event in seen})
 
 

@@ -29,6 +29,7 @@ from hub.ports import (
     ProgressReport,
     Publication,
     QueueDepth,
+    RecentTasks,
     ResultStore,
     Start,
     StoreStatistics,
@@ -275,6 +276,12 @@ class BreakableStore(ResultStore):
     async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
         self._reach()
         return await self.inner.hand_back(runs)
+
+    @override
+    async def recent(
+        self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
+    ) -> RecentTasks:
+        return await self.inner.recent(states, model=model, before=before, limit=limit)
 
     @override
     async def report(self, reports: Sequence[ProgressReport]) -> None:

@@ -128,7 +128,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def timeless(record: TaskRecord) -> TaskRecord:
-    return replace(record, updated_at=0.0, expires_at=0.0)
+    return replace(record, started_at=None, updated_at=0.0, expires_at=0.0)
 
 
 @final

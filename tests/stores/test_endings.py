@@ -392,7 +392,7 @@ def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
     started = StartedTasks[None]()
     ids = [new_task_id() for _ in range(LIMIT + 10)]
     with started.starting(ids) as call:
-        started.begun(ONE, [(task_id, None) for task_id in ids], [Start(TaskState.RUNNING, 1)] * len(ids), call)
+        started.begun(ONE, [(task_id, None) for task_id in ids], [Start(TaskState.RUNNING, 1)] * len(ids), call, 1.7e9)
     assert len(started) == LIMIT
     for task_id in ids:
         started.ended(task_id)
@@ -402,7 +402,9 @@ def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
         with started.starting(ids) as call:
             for task_id in ids:
                 started.ended(task_id)
-            started.begun(ONE, [(task_id, None) for task_id in ids], [Start(TaskState.RUNNING, 1)] * len(ids), call)
+            started.begun(
+                ONE, [(task_id, None) for task_id in ids], [Start(TaskState.RUNNING, 1)] * len(ids), call, 1.7e9
+            )
     assert len(started.take_ended(ONE)) == LIMIT
     assert len(started) == 0
 

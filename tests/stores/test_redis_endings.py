@@ -120,6 +120,7 @@ async def test_runs_whose_records_the_server_has_lost_are_known_again_once_the_l
             await store.create([one, plain])
             await store.start([one, plain], ONE, attempts=MANY)
             await store.start([one], ONE, attempts=MANY)
+            again = await record_of(store, one)
             await lose_link(proxy, store)
             private_redis.ctl("FLUSHALL")
             proxy.accept()
@@ -129,6 +130,7 @@ async def test_runs_whose_records_the_server_has_lost_are_known_again_once_the_l
                 assert int(private_redis.ctl("PTTL", key(one, name))) > 0
             record = await record_of(gateway, one)
             assert (record.state, record.attempt, record.instance) == (TaskState.RUNNING, 2, ONE)
+            assert record.started_at == again.started_at, "it went on all the while"
             assert (record.model, record.fingerprint, record.deadline) == (one.model, one.fingerprint, 1.8e9)
             assert (record.digest, record.pending, record.revision) == (one.digest, False, 2)
             await gateway.finish([cancelled(one), cancelled(plain)])

@@ -10,7 +10,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.web.pages import dashboard_page, models_page, swagger_page, task_page
+from hub.web.pages import dashboard_page, models_page, swagger_page, task_page, tasks_page
 from hub.web.routes import WEB_ROUTES
 
 
@@ -29,6 +29,11 @@ async def models() -> Response[bytes]:
     return models_page()
 
 
+@get("/tasks")
+async def tasks() -> Response[bytes]:
+    return tasks_page()
+
+
 @get("/tasks/{task:str}")
 async def task(task: FromPath[str]) -> Response[bytes]:
     return task_page(task)
@@ -38,7 +43,7 @@ async def task(task: FromPath[str]) -> Response[bytes]:
 async def client() -> AsyncGenerator[AsyncClient]:
     """Of a server with all pages and their assets."""
     app = Litestar(
-        [docs, dashboard, models, task, *WEB_ROUTES], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None
+        [docs, dashboard, models, tasks, task, *WEB_ROUTES], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None
     )
     transport = ASGITransport(app=cast("Any", app))  # each library has its own types for ASGI
     async with AsyncClient(transport=transport, base_url="http://web.test") as opened:

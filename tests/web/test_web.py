@@ -10,7 +10,7 @@ from httpx2 import AsyncClient
 
 from hub.web.charts import CHARTS
 
-PAGES = ["/docs", "/dashboard", "/models", "/tasks/x"]
+PAGES = ["/docs", "/dashboard", "/models", "/tasks", "/tasks/x"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -25,7 +25,7 @@ async def test_everything_that_a_page_names_is_served_by_us_for_good(client: Asy
 
 
 async def test_every_module_that_a_script_imports_is_there(client: AsyncClient) -> None:
-    left, seen = ["dashboard.js", "models.js", "task.js"], set[str]()
+    left, seen = ["dashboard.js", "models.js", "tasks.js", "task.js"], set[str]()
     while left:
         name = left.pop()
         if name not in seen:
@@ -47,7 +47,7 @@ async def test_a_page_allows_no_script_but_ours_and_no_other_server(client: Asyn
     assert not re.search(r'(?:src|href)="(?:https?:)?//(?!gateway\.test)', reply.text)
 
 
-@pytest.mark.parametrize("page", ["/dashboard", "/models", "/tasks/x"])
+@pytest.mark.parametrize("page", ["/dashboard", "/models", "/tasks", "/tasks/x"])
 async def test_a_page_of_ours_has_no_inline_styles_either(client: AsyncClient, page: str) -> None:
     reply = await client.get(page)
     assert "style-src 'self';" in reply.headers["content-security-policy"]
@@ -67,10 +67,10 @@ async def test_the_dashboard_has_every_chart_with_its_help_and_its_queries(clien
         assert all(f"<code>{query.promql}</code>" in figure for query in chart.queries)
 
 
-@pytest.mark.parametrize("page", ["/dashboard", "/models", "/tasks/x"])
+@pytest.mark.parametrize("page", ["/dashboard", "/models", "/tasks", "/tasks/x"])
 async def test_every_page_of_ours_leads_to_the_others_and_to_a_task(client: AsyncClient, page: str) -> None:
     html = (await client.get(page)).text
-    for link in ('href="/"', 'href="/models"', 'href="/docs"', 'href="#main"', 'action="/tasks"'):
+    for link in ('href="/"', 'href="/models"', 'href="/tasks"', 'href="/docs"', 'href="#main"', 'action="/tasks"'):
         assert link in html
     assert html.count('aria-current="page"') == (0 if page == "/tasks/x" else 1)
 

@@ -9,7 +9,7 @@ from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.types import ExceptionHandlersMap
 
-from hub.gateway import http_batches, http_models, http_pages, http_submit, http_system, http_tasks
+from hub.gateway import http_batches, http_models, http_pages, http_submit, http_system, http_task_lists, http_tasks
 from hub.gateway.admission import Admission
 from hub.gateway.catalog import Catalog
 from hub.gateway.codecs import Codecs
@@ -99,6 +99,7 @@ def gateway_app(
             http_submit.call_model,
             http_submit.submit_task,
             http_batches.submit_batch,
+            http_task_lists.list_tasks,
             http_tasks.show_task,
             http_tasks.show_result,
             http_tasks.cancel_task,
@@ -117,7 +118,7 @@ def gateway_app(
             http_system.show_readiness,
             http_pages.show_dashboard,
             http_pages.show_models,
-            http_pages.find_task,
+            http_pages.show_tasks,
             http_pages.show_task_page,
             http_pages.show_docs,
             http_pages.show_description,

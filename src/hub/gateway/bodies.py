@@ -42,6 +42,8 @@ class TaskBody(Struct, frozen=True, kw_only=True):
     """A task as its client sees it.
 
     Attributes:
+        started_at: When the present run started, or the last one of a task that has ended; left out while it waits.
+        finished_at: When the task has ended.
         retries: Runs that failed and were followed by another one, because the model wants that.
         retry_at: When it is to run again, if it failed and waits for that.
         result: The response message in ProtoJSON, when the task has succeeded.
@@ -84,7 +86,7 @@ class TaskBody(Struct, frozen=True, kw_only=True):
             retries=record.retries,
             retry_at=_moment(record.retry_at),
             progress=UNSET if record.progress is None else ProgressBody.of(record.progress),
-            started_at=UNSET if outcome is None else _moment(outcome.started_at),
+            started_at=_moment(record.started_at),
             finished_at=UNSET if outcome is None else moment(outcome.finished_at),
             result=UNSET if result is None else Raw(result),
             result_url=UNSET if outcome is None or outcome.body is None else rooted(f"/v1/tasks/{record.id}/result"),

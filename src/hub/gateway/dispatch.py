@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Final, Self, final
 
 import structlog
@@ -22,7 +23,7 @@ from hub.gateway.submit_options import SubmitOptions
 from hub.gateway.task_errors import AlreadyEnded, TaskGone, UnknownTask
 from hub.gateway.verdicts import cancelled, expired, late_at
 from hub.grouping import Grouped
-from hub.ports import Absent, Broker, ResultStore
+from hub.ports import Absent, Broker, RecentTasks, ResultStore
 from hub.task import Outcome, Task, TaskRecord
 from hub.vocabulary import (
     Fingerprint,
@@ -155,6 +156,26 @@ class Dispatch(AsyncContextManagerMixin):
             with self._polls.hold(seconds):
                 return await self._until(task, after)
         return await self.find(task.id)
+
+    async def recent(
+        self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
+    ) -> RecentTasks:
+        """The newest tasks in one of these states; see `ResultStore.recent`. Tasks that nobody ended in time are ended.
+
+        Raises:
+            LinkLost: The store is out of reach.
+        """
+        try:
+            with fail_after(self._patience):
+                found = await self._store.recent(states, model=model, before=before, limit=limit)
+                records: list[TaskRecord] = []
+                for record in found.records:
+                    with suppress(TaskGone, UnknownTask):
+                        late = self._clock() >= late_at(record)
+                        records.append(await self._end(record, expired(record, self._clock())) if late else record)
+        except TimeoutError:
+            raise LinkLost("the result store", f"it has not answered for {self._patience:g} s") from None
+        return replace(found, records=[record for record in records if record.state in states])
 
     async def cancel(self, task_id: str) -> TaskRecord:
         """Ends a task as cancelled: if it waits it never runs, and if it runs its instance is told to stop.

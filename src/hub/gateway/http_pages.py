@@ -15,7 +15,7 @@ from hub.gateway.long_polls import LongPolls
 from hub.gateway.negotiation import HttpRequest
 from hub.gateway.openapi import Description
 from hub.gateway.replies import conditional_reply
-from hub.web.pages import dashboard_page, models_page, swagger_page, task_page
+from hub.web.pages import dashboard_page, models_page, swagger_page, task_page, tasks_page
 
 
 @get("/")
@@ -29,14 +29,14 @@ async def show_models(request: HttpRequest) -> Response[bytes]:
 
 
 @get("/tasks")
-async def find_task(
+async def show_tasks(
     request: HttpRequest, task: Annotated[str, QueryParameter(name="id")] = ""
 ) -> Response[bytes] | Redirect:
-    """Where the search box leads, also without JavaScript."""
+    """The lists of tasks; with an id, where the search box leads, also without JavaScript."""
     wanted = task.strip()
     if wanted:
         return Redirect(f"/tasks/{quote(wanted, safe='')}", status_code=303)
-    return task_page(if_none_match=request.headers.get("if-none-match"))
+    return tasks_page(if_none_match=request.headers.get("if-none-match"))
 
 
 @get("/tasks/{task_id:str}")

@@ -152,9 +152,11 @@ class Intake:
                 run.begin(start.attempt, retries=start.retries, now=now)
                 self.launch(run)
             case TaskState.QUEUED:
+                runs = "its only run was" if start.attempt == 1 else f"{start.attempt} runs of it were"
                 message = (
-                    f"{start.attempt} runs of it were cut short: its instance died, or lost its store, each time. Look "
-                    "for what it does to an instance, then put it back with `hub dead replay`"
+                    f"{runs} cut short: its instance died, or lost its store, each time. Find out what it does to an "
+                    "instance; then send the request again as a new task, or have an operator put this one back with "
+                    "`hub dead replay`"
                 )
                 now = self.clock()
                 self._end(

@@ -11,14 +11,15 @@ from anyio import AsyncContextManagerMixin
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.ports import Absent, HandedBack, ProgressReport, ResultStore, Start, StoreStatistics
+from hub.ports import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
 from hub.stores.calls import CallTimes
 from hub.stores.memory_records import MemoryRecords
 from hub.stores.options import StoreOptions
+from hub.stores.recent import Listed, recent_tasks
 from hub.stores.started import StartedTasks
 from hub.stores.waiters import Waiters
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import InstanceId, TaskId, TaskState
+from hub.vocabulary import InstanceId, ModelName, TaskId, TaskState
 
 
 @final
@@ -68,7 +69,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
         async with self._call("start", tasks) as now:
             with self._started.starting(()) as call:
                 starts = [self._records.start(task, instance, attempts, now) for task in tasks]
-                self._started.begun(instance, ((task.id, None) for task in tasks), starts, call)
+                self._started.begun(instance, ((task.id, None) for task in tasks), starts, call, now)
             return starts
 
     @override
@@ -107,6 +108,20 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
         async with self._call("fetch", task_ids) as now:
             return [self._records.fetch(task_id, now) for task_id in task_ids]
+
+    @override
+    async def recent(
+        self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
+    ) -> RecentTasks:
+        lists = self._records.lists
+
+        async def read(below: str, count: int) -> Sequence[Listed]:
+            async with self._call("recent", states):
+                return lists.read(states, model, below, count)
+
+        return await recent_tasks(
+            before, limit, read=read, fetch=self.fetch, drop=lambda listed: lists.drop(listed, model)
+        )
 
     @override
     async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, TypedDict, final
 
 from hub.ports import Absent, HandedBack, ProgressReport, Start
 from hub.stores.expiring import Expiring
+from hub.stores.memory_lists import MemoryLists
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import PENDING_TTL, Outcome, Task, TaskRecord
 from hub.vocabulary import InstanceId, TaskId, TaskState
@@ -50,12 +51,16 @@ class MemoryRecords:
 
     Args:
         changed: Told of each change: the task, the revision of its record, and its state, or `None` if it was withdrawn.
+
+    Attributes:
+        lists: The tasks that run, and those that ended without a response.
     """
 
     def __init__(self, changed: Callable[[TaskId, int, TaskState | None], None]) -> None:
         self._changed = changed
         self._records = Expiring[TaskId, _Kept]()
         self._tombstones = Expiring[TaskId, _Epitaph]()
+        self.lists = MemoryLists()
 
     def __len__(self) -> int:
         """Records and tombstones, those included that have expired and were not dropped yet."""
@@ -85,6 +90,7 @@ class MemoryRecords:
         elif not _withdrawable(kept.record, task):
             return
         self._records.drop(task.id)
+        self.lists.forget(task.id)
         self._tombstones.keep(task.id, "withdrawn", until=now + UNFINISHED_TTL, now=now)
         self._changed(task.id, 0, None)
 
@@ -109,6 +115,7 @@ class MemoryRecords:
             state=TaskState.RUNNING,
             attempt=record.attempt + 1,
             instance=instance,
+            started_at=now,
             retry_at=None,
             progress=None,
             pending=False,
@@ -129,6 +136,7 @@ class MemoryRecords:
                 record,
                 state=TaskState.QUEUED,
                 attempt=run.attempt,
+                started_at=None,
                 retries=record.retries + (run.retry_at is not None),
                 retry_at=run.retry_at,
                 progress=None,
@@ -174,7 +182,13 @@ class MemoryRecords:
         if kept.record.state.terminal:
             return kept.record.outcome == outcome
         ended = replace(
-            kept.record, state=outcome.state, outcome=outcome, retry_at=None, pending=False, **kept.raised(now)
+            kept.record,
+            state=outcome.state,
+            outcome=outcome,
+            started_at=kept.record.started_at if outcome.started_at is None else outcome.started_at,
+            retry_at=None,
+            pending=False,
+            **kept.raised(now),
         )
         self._keep(kept.becomes(ended), now)
         return True
@@ -190,6 +204,7 @@ class MemoryRecords:
         until = now + (ttl if record.state.terminal else max(ttl, UNFINISHED_TTL))
         self._records.keep(record.id, kept, until=until, now=now)
         self._tombstones.keep(record.id, record.state, until=until + TOMBSTONE_TTL, now=now)
+        self.lists.changed(record)
         self._changed(record.id, record.revision, record.state)
 
 

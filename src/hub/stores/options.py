@@ -27,10 +27,12 @@ class StoreOptions:
         patience: Seconds that a call waits for a lost link to come back before it ends in `LinkLost`; an idle link is
             tested as often.
         buckets: Upper bounds of the buckets in which the times of calls are counted, in seconds.
+        listing: Seconds between two looks for runs that are to be on the lists of running tasks; see `ResultStore.recent`.
         clock: Dates the records. Lifetimes are counted by the server's own clock, or by this one in memory.
     """
 
     silence: float = 5.0
     patience: float = 2.0
     buckets: tuple[float, ...] = SECONDS
+    listing: float = 0.5
     clock: WallClock = wall_clock

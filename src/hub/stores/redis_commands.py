@@ -6,12 +6,13 @@ one round trip and one `EVALSHA` for each `CHUNK` of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from hub.ports import HandedBack, ProgressReport
+from hub.ports import LIST_LENGTH, HandedBack, ProgressReport
 from hub.redis.link import Command, Word
 from hub.redis.script import Script, load_script
+from hub.stores.list_changes import ListChange, ListName
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.stores.started import StartedRun
 from hub.task import PENDING_TTL, Outcome, Progress, Task
@@ -26,6 +27,9 @@ CHUNK_BYTES: Final = 1 << 20
 Identity: TypeAlias = tuple[Word, ...]
 """What a script needs to write the record of a task: model, fingerprint, created_at, deadline, ttl, channel, digest."""
 
+_LIST_CHUNK: Final = 500
+"""Entries in one command."""
+
 _LUA: Final = "hub.stores.lua"
 CREATE: Final = load_script(_LUA, "common", "create")
 ACCEPT: Final = load_script(_LUA, "common", "accept")
@@ -37,6 +41,7 @@ REPORT: Final = load_script(_LUA, "common", "report")
 REVIVE: Final = load_script(_LUA, "common", "revive")
 FINISH: Final = load_script(_LUA, "common", "finish")
 FETCH: Final = load_script(_LUA, "common", "fetch")
+LIST: Final = load_script(_LUA, "list")
 
 _UNFINISHED_MS: Final = int(UNFINISHED_TTL * 1000)
 _TOMBSTONE_MS: Final = int(TOMBSTONE_TTL * 1000)
@@ -79,7 +84,7 @@ def rejoin(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) ->
     return _commands(
         REJOIN,
         (*_lifetimes(now), channel),
-        ((run.task_id, (run.attempt, run.instance, *run.note)) for run in runs),
+        ((run.task_id, (run.attempt, run.instance, repr(run.started_at), *run.note)) for run in runs),
     )
 
 
@@ -120,6 +125,16 @@ def fetch(task_ids: Sequence[TaskId], *, channel: str = "") -> list[Command]:
     return _commands(FETCH, (channel,), ((task_id, ()) for task_id in task_ids))
 
 
+def list_changes(changes: Mapping[ListName, ListChange]) -> list[Command]:
+    return [LIST.by_digest(keys, (LIST_LENGTH, *words)) for keys, words in _list_chunks(changes)]
+
+
+def read_lists(names: Iterable[ListName], *, before: str, limit: int) -> list[Command]:
+    """For each list its newest entries below `before`."""
+    highest = f"({before}" if before else "+"
+    return [("ZREVRANGEBYLEX", _list_key(name), highest, "-", "LIMIT", 0, limit) for name in names]
+
+
 def progress_words(progress: Progress) -> bytes:
     """Time, fraction (or `-`) and message, with a space between them."""
     fraction = "-" if progress.fraction is None else repr(progress.fraction)
@@ -143,6 +158,21 @@ def _chunks(tasks: Iterable[tuple[TaskId, Sequence[Word]]]) -> Iterator[tuple[li
             keys, args, size = [], [], 0
     if keys:
         yield keys, args
+
+
+def _list_chunks(changes: Mapping[ListName, ListChange]) -> Iterator[tuple[list[str], list[Word]]]:
+    for name, change in changes.items():
+        entries = list(change.entries.items())
+        for start in range(0, len(entries), _LIST_CHUNK):
+            part = entries[start : start + _LIST_CHUNK]
+            added = [entry for entry, there in part if there]
+            removed = [entry for entry, there in part if not there]
+            yield [_list_key(name)], [change.lifetime_ms, len(added), len(removed), *added, *removed]
+
+
+def _list_key(name: ListName) -> str:
+    """All lists are in one hash slot, which is not that of the records."""
+    return f"hub:{{recent}}:{name.state}" + (f":{name.model}" if name.model else "")
 
 
 def _lifetimes(now: float) -> tuple[Word, ...]:

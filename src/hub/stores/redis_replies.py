@@ -7,7 +7,7 @@ the task's keys is no task record.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
 from hub.ports import Absent, Start
@@ -70,6 +70,29 @@ def number(task_id: TaskId, element: Reply) -> int:
     return element
 
 
+class Finished(NamedTuple):
+    """What `finish` answers: `number` as above; of an ending that counts and is listed, the model and the lifetime too."""
+
+    number: int
+    model: str = ""
+    lifetime_ms: int = 0
+
+
+def finished(task_id: TaskId, element: Reply) -> Finished:
+    match element:
+        case [int(revision), bytes(model), int(lifetime_ms)]:
+            return Finished(revision, model.decode(errors="replace"), lifetime_ms)
+        case _:
+            return Finished(number(task_id, element))
+
+
+def entries(reply: Reply) -> list[str]:
+    """What one list answers; text that is no entry of ours is left out."""
+    if not isinstance(reply, Sequence) or isinstance(reply, bytes):
+        raise Undecodable("list of recent tasks", repr(reply))
+    return [entry.decode() for entry in reply if isinstance(entry, bytes) and entry.isascii()]
+
+
 def affirmed(task_id: TaskId, element: Reply) -> bool:
     return number(task_id, element) > 0
 
@@ -89,7 +112,12 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         deadline = fields[b"deadline"]
         updated_at = float(fields[b"updated_at"])
         queued = state is TaskState.QUEUED  # some fields mean nothing otherwise
-        progress, retry_at = fields.get(b"progress"), fields.get(b"retry_at")
+        progress, retry_at, started_at = (fields.get(name) for name in (b"progress", b"retry_at", b"started_at"))
+        outcome = Outcome.decode(fields[b"outcome"]) if state.terminal else None
+        if outcome is None or outcome.started_at is None:
+            began = float(started_at) if started_at and not queued else None
+        else:
+            began = outcome.started_at
         return TaskRecord(
             id=task_id,
             model=ModelName(fields[b"model"].decode()),
@@ -102,7 +130,8 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
             updated_at=updated_at,
             deadline=float(deadline) if deadline else None,
             expires_at=updated_at + float(fields[b"ttl"]),
-            outcome=Outcome.decode(fields[b"outcome"]) if state.terminal else None,
+            outcome=outcome,
+            started_at=began,
             retries=int(fields.get(b"retries", b"0")),
             retry_at=float(retry_at) if queued and retry_at else None,
             progress=_progress(progress) if progress else None,

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, Self, TypeVar, final
 from uuid import uuid4
 
 import structlog
-from anyio import AsyncContextManagerMixin, Event, create_task_group, sleep
+from anyio import (
+    AsyncContextManagerMixin,
+    Event,
+    create_task_group,
+    move_on_after,
+    sleep,
+)
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.errors import HubError, Undecodable
 from hub.grouping import Grouped
-from hub.ports import Absent, HandedBack, ProgressReport, ResultStore, Start, StoreStatistics
+from hub.ports import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
 from hub.redis.client import RedisClient
 from hub.redis.eviction import warn_of_eviction
 from hub.redis.link import Command, LinkOpener, Reply
@@ -23,17 +29,22 @@ from hub.redis.script import Script
 from hub.stores import redis_commands as commands, redis_replies as replies
 from hub.stores.calls import CallTimes
 from hub.stores.options import StoreOptions
+from hub.stores.recent import Listed, recent_tasks
 from hub.stores.redis_commands import Identity
+from hub.stores.redis_lists import PresentRun, RedisLists
 from hub.stores.started import Finishing, StartedRun, StartedTasks
 from hub.stores.waiters import Waiters
 from hub.supervision import Backoff, unwrapped
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import InstanceId, TaskId
+from hub.vocabulary import InstanceId, ModelName, TaskId, TaskState
 
 OfTask = TypeVar("OfTask", Outcome, HandedBack)
 
 REJOIN_BACKOFF: Final = Backoff(first=0.05, cap=1.0)
 """Between two tries to look after our runs: a run that nobody needs any more should stop within a second."""
+
+LAST_WRITE: Final = 1.0
+"""Seconds that the end of the block waits for the lists: one round trip to a slow server. They can do without it."""
 
 _log: Final = structlog.get_logger("hub.stores")
 
@@ -64,6 +75,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             on_linked=self._linked,
             patience=options.patience,
         )
+        self._lists = RedisLists(self._client, self._calls, period=options.listing, runs=self._runs)
         self._watched = Grouped(self._watch, name=f"watched records {self._channel}")
 
     @property
@@ -83,9 +95,12 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         with unwrapped():
             async with self._client, self._watched, create_task_group() as tg:
                 tg.start_soon(self._keep_sure, name=f"hub.store runs {self._channel}")
+                tg.start_soon(self._lists.work, name=f"hub.store lists {self._channel}")
                 try:
                     await warn_of_eviction(self._client)
                     yield self
+                    with move_on_after(LAST_WRITE):
+                        await self._lists.write()
                 finally:
                     tg.cancel_scope.cancel("store closed")
 
@@ -107,13 +122,14 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     @override
     async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
         known = [(task.id, commands.identity(task)) for task in tasks]
-        start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=self._clock())
+        now = self._clock()
+        start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=now)
         task_ids = _ids(tasks)
         with self._started.starting(task_ids) as call:
             link = self._client.links_opened
             told = await self._run("start", commands.START, start, tasks)
             starts = replies.answers(told, task_ids, replies.started)
-            self._started.begun(instance, known, starts, call)
+            self._started.begun(instance, known, starts, call, now)
             if link != self._client.links_opened:  # the next link had looked for news before we knew what to look for
                 self._unsure.set()
         return starts
@@ -159,6 +175,20 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return replies.answers(told, task_ids, replies.fetched)
 
     @override
+    async def recent(
+        self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
+    ) -> RecentTasks:
+        async def read(below: str, count: int) -> Sequence[Listed]:
+            return await self._lists.read(states, model, below, count)
+
+        async def fetch(task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
+            told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
+            return replies.answers(told, task_ids, replies.fetched_or_why_not)
+
+        drop = partial(self._lists.drop, model=model)
+        return await recent_tasks(before, limit, read=read, fetch=fetch, drop=drop)
+
+    @override
     async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
             while True:
@@ -189,7 +219,12 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         alone = [self._started.alone(outcome, call) for outcome in outcomes]
         finish = commands.finish(outcomes, alone, channel=self._channel, now=self._clock())
         told = await self._run("finish", commands.FINISH, finish, outcomes)
-        return replies.answers(told, [outcome.task_id for outcome in outcomes], replies.number)
+        answers = replies.answers(told, [outcome.task_id for outcome in outcomes], replies.finished)
+        for outcome, answer in zip(outcomes, answers, strict=True):
+            if answer.model:
+                self._lists.ended(outcome, answer.model, answer.lifetime_ms)
+        await self._lists.write()
+        return [answer.number for answer in answers]
 
     async def _on_records(
         self, items: Sequence[OfTask], carry_out: Callable[[Sequence[OfTask]], Awaitable[Sequence[int]]]
@@ -229,8 +264,12 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             else:
                 delays = REJOIN_BACKOFF.delays()
 
+    def _runs(self) -> Iterable[PresentRun]:
+        return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._started.runs())
+
     def _linked(self) -> None:
         self._waiters.wake_all()
+        self._lists.linked()
         self._unsure.set()
 
     async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:

@@ -20,11 +20,12 @@ LIMIT: Final = 10_000
 
 
 class StartedRun(NamedTuple, Generic[N]):
-    """`note` is what the adapter wants to know of the task later on."""
+    """`started_at` is in Unix seconds; `note` is what the adapter wants to know of the task later on."""
 
     task_id: TaskId
     instance: InstanceId
     attempt: int
+    started_at: float
     note: N
 
 
@@ -102,9 +103,14 @@ class StartedTasks(Generic[N]):
             self._starting.discard(call)
 
     def begun(
-        self, instance: InstanceId, tasks: Iterable[tuple[TaskId, N]], starts: Sequence[Start], call: Starting
+        self,
+        instance: InstanceId,
+        tasks: Iterable[tuple[TaskId, N]],
+        starts: Sequence[Start],
+        call: Starting,
+        now: float,
     ) -> None:
-        """Remembers those tasks that do run, as the answers say."""
+        """Remembers those tasks that do run, as the answers say; `now` is when they were started."""
         runner = self._runner(instance)
         for (task_id, note), start in zip(tasks, starts, strict=True):
             if start.state is TaskState.RUNNING:
@@ -112,7 +118,7 @@ class StartedTasks(Generic[N]):
                 if task_id in call.ended:
                     runner.tell(task_id)
                     continue
-                runner.runs[task_id] = StartedRun(task_id, instance, start.attempt, note)
+                runner.runs[task_id] = StartedRun(task_id, instance, start.attempt, now, note)
                 runner.runs.move_to_end(task_id)
         while len(runner.runs) > LIMIT:
             runner.runs.popitem(last=False)

@@ -34,7 +34,9 @@ _LINK: Final = re.compile(r' (href|src|action|data-openapi)="/(?!/)')
 
 _ASSET: Final = re.compile(r'"/assets/([^"]+)"')
 
-Place = Literal["dashboard", "models", "docs", ""]
+PLACES: Final = ("dashboard", "models", "tasks", "docs")
+
+Place = Literal["dashboard", "models", "tasks", "docs", ""]
 
 
 def swagger_page(
@@ -68,8 +70,13 @@ def models_page(*, if_none_match: str | None = None) -> Response[bytes]:
     return _page("Models · hub", "Models", _filled("models.html"), "models", if_none_match, place="models")
 
 
-def task_page(task: str = "", *, if_none_match: str | None = None) -> Response[bytes]:
-    """One task, or with none the question for its id. `task` is what stands in the address; the page checks it."""
+def tasks_page(*, if_none_match: str | None = None) -> Response[bytes]:
+    """Recent tasks by state and model; the script reads which ones out of the address."""
+    return _page("Tasks · hub", "Tasks", _filled("tasks.html"), "tasks", if_none_match, place="tasks")
+
+
+def task_page(task: str, *, if_none_match: str | None = None) -> Response[bytes]:
+    """One task. `task` is what stands in the address; the page checks it."""
     content = _filled("task.html", task=task)
     return _page("Task · hub", "Task", content, "task", if_none_match)
 
@@ -98,7 +105,7 @@ def _page(
 
 
 def _header(place: Place) -> str:
-    here = {f"at_{name}": ' aria-current="page"' if name == place else "" for name in ("dashboard", "models", "docs")}
+    here = {f"at_{name}": ' aria-current="page"' if name == place else "" for name in PLACES}
     return _filled("header.html", raw=here)
 
 

@@ -1,8 +1,17 @@
 -- ARGV: now, tombstone_ms (on top of the record's own), the channel of whoever tells this; then for each task: state,
 -- outcome, '1' if the run that made it is the only one there, so that this channel needs not hear that it has ended.
--- Answers the revision for an outcome that counts, 0 for one that came too late, -1 when nothing is known of the task.
+-- Answers the revision for an outcome that counts (for any but a success: {revision, model, milliseconds that the record
+-- lives}), 0 for one that came too late, -1 when nothing is known of the task.
 local now, tombstone_ms, own = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local answers = {}
+
+local function counts(record, state, revision, record_ms)
+  if state == 'succeeded' then
+    return revision
+  end
+  return {revision, redis.call('HGET', record, 'model'), record_ms}
+end
+
 for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
   local state, outcome, alone = ARGV[3 * n + 1], ARGV[3 * n + 2], ARGV[3 * n + 3]
@@ -14,7 +23,8 @@ for i = 1, #KEYS, 2 do
     local word = epitaph(tombstone)
     answers[n] = word and terminal(word) and 0 or -1
   elseif terminal(before) then
-    answers[n] = redis.call('HGET', record, 'outcome') == outcome and tonumber(fields[2]) or 0
+    local same = redis.call('HGET', record, 'outcome') == outcome
+    answers[n] = same and counts(record, state, tonumber(fields[2]), redis.call('PTTL', record)) or 0
   else
     local revision, told, runners = fields[2] + 1, fields[4], fields[5]
     local record_ms = math.max(1, math.floor((tonumber(fields[3]) or 0) * 1000))
@@ -30,7 +40,7 @@ for i = 1, #KEYS, 2 do
       end
     end
     announce(record, told, revision, state)
-    answers[n] = revision
+    answers[n] = counts(record, state, revision, record_ms)
   end
 end
 return answers

@@ -22,7 +22,7 @@ for i = 1, #KEYS, 2 do
     local revision = fields[2] + 1
     redis.call('HSET', record, 'state', 'queued', 'revision', revision, 'attempt', attempt, 'updated_at', now)
     redis.call('HINCRBY', record, 'handed_back', math.max(1, attempt - present)) -- with those that the server has missed
-    redis.call('HDEL', record, 'progress', 'pending', 'retry_at', 'revived')
+    redis.call('HDEL', record, 'progress', 'pending', 'retry_at', 'revived', 'started_at')
     if retry_at ~= '' then
       redis.call('HSET', record, 'retry_at', retry_at)
       redis.call('HINCRBY', record, 'retries', 1)

@@ -1,13 +1,14 @@
 -- Makes good what the server has forgotten of runs that are under way: that they were started, that their tasks exist,
 -- or who is told when they end.
--- ARGV: now, unfinished_ms, tombstone_ms, channel; then for each run: attempt, instance, the seven words of its task.
+-- ARGV: now, unfinished_ms, tombstone_ms, channel; then for each run: attempt, instance, started_at, the seven words of
+-- its task.
 -- Answers the state of the task, or the word on its tombstone if it has ended and is forgotten, or was withdrawn.
 local now, unfinished_ms, tombstone_ms, runner = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local answers = {}
 for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
-  local attempt, instance, model, fingerprint, created_at, deadline, ttl, channel, digest =
-    unpack(ARGV, 9 * n - 4, 9 * n + 4)
+  local attempt, instance, started_at, model, fingerprint, created_at, deadline, ttl, channel, digest =
+    unpack(ARGV, 10 * n - 5, 10 * n + 4)
   local fields, wrong = read(record, 'attempt', 'channels', 'runners')
   local state = not wrong and fields[1]
   local word = not wrong and not state and epitaph(tombstone)
@@ -27,7 +28,7 @@ for i = 1, #KEYS, 2 do
       end
       local revision = (fields[2] or 1) + 1
       redis.call('HSET', record, 'state', 'running', 'revision', revision, 'attempt', attempt, 'instance', instance,
-        'updated_at', now)
+        'started_at', started_at, 'updated_at', now)
       keep(record, tombstone, ttl, unfinished_ms, tombstone_ms)
       announce(record, fields[4], revision, 'running')
       state = 'running'

@@ -17,7 +17,7 @@ for i = 1, #KEYS, 2 do
     answers[n] = 0
   else
     local attempt, revision = tonumber(fields[3]) or 0, (fields[2] or 0) + 1
-    redis.call('HDEL', record, 'outcome', 'retries', 'progress', 'pending', 'retry_at', 'digest')
+    redis.call('HDEL', record, 'outcome', 'retries', 'progress', 'pending', 'retry_at', 'digest', 'started_at')
     describe(record, model, fingerprint, created_at, deadline, ttl, digest)
     redis.call('HSET', record, 'state', 'queued', 'revision', revision, 'attempt', attempt, 'handed_back', attempt,
       'updated_at', now, 'channels', joined(fields[4], channel), 'revived', '1')

@@ -35,7 +35,7 @@ for i = 1, #KEYS, 2 do
       channels = channel
     end
     redis.call('HSET', record, 'state', 'running', 'revision', revision, 'attempt', attempt, 'instance', instance,
-      'updated_at', now, 'runners', joined(runners, runner))
+      'started_at', now, 'updated_at', now, 'runners', joined(runners, runner))
     if before > 0 then
       redis.call('HDEL', record, 'progress')
     end

@@ -37,7 +37,13 @@ function showFigures({ models, broker }) {
   put(byId("finished"), known(finished) ? rate(sum(finished)) : "–");
   const failed = sum(series.names.map((name) => series.risen(name, "failed")));
   put(byId("failed"), known(work) ? count(failed) : "–");
-  byId("failed").parentElement.dataset.level = failed > 0 ? "bad" : "";
+  byId("failed").closest("div").dataset.level = failed > 0 ? "bad" : "";
+}
+
+/** A figure that leads to the tasks it counts. */
+function counted(value, model, state) {
+  if (!(value > 0)) return count(value);
+  return make("a", { href: at(`/tasks?state=${state}&model=${encodeURIComponent(model)}`) }, count(value));
 }
 
 function row(model) {
@@ -54,12 +60,12 @@ function row(model) {
     make("td", {}, instances),
     make("td", {}, count(queue?.ready)),
     make("td", {}, queue?.ready > 0 ? seconds(queue?.oldest_seconds) : "–"),
-    make("td", {}, count(work?.in_flight)),
+    make("td", {}, counted(work?.in_flight, name, "running")),
     make("td", {}, rate(work?.finished_per_second)),
     make("td", {}, seconds(work?.run.p95)),
     make("td", {}, seconds(work?.wait.p95)),
-    make("td", loud(failed), work ? count(failed) : "–"),
-    make("td", loud(queue?.dead), count(queue?.dead)),
+    make("td", loud(failed), work ? counted(failed, name, "failed,expired,dead") : "–"),
+    make("td", loud(queue?.dead), counted(queue?.dead, name, "dead")),
   );
 }
 

@@ -10,7 +10,6 @@ const SHOWN = 20_000; // characters of a result
 const ENDED = new Set(["succeeded", "failed", "cancelled", "expired", "dead"]);
 
 let task = null;
-let startedAt = null; // while it runs, the outcome does not say it yet: when we were first told of this attempt
 
 const unix = (text) => (text ? Date.parse(text) / 1000 : null);
 
@@ -29,7 +28,7 @@ function phase(kind, title, detail, { level = "", size = 1 } = {}) {
 function showTimeline() {
   const created = unix(task.created_at);
   const finished = unix(task.finished_at);
-  const started = unix(task.started_at) ?? startedAt;
+  const started = unix(task.started_at);
   const end = finished ?? Date.now() / 1000;
   const waited = Math.max(0, (started ?? end) - created);
   const ran = started === null ? 0 : Math.max(0, end - started);
@@ -77,8 +76,23 @@ function showFailure() {
   if (!failure) return;
   put(byId("failure-message"), failure.message || failure.code);
   put(byId("failure-code"), [failure.code, failure.type].filter(Boolean).join(" · "));
+  showWhere(failure);
+  byId("dead").hidden = task.state !== "dead";
+  put(byId("replay"), `hub dead replay ${task.model} ${task.id}`);
   byId("traceback").hidden = !failure.traceback;
   put(byId("traceback").querySelector("pre"), failure.traceback ?? "");
+}
+
+/** Who knows more about a failure: the traceback is in the log of the instance, unless it is here. */
+function showWhere({ type, traceback }) {
+  byId("failure-where").hidden = !task.instance;
+  if (!task.instance) return;
+  const what = type && !traceback ? "The traceback is in the log of instance " : "More may be in the log of instance ";
+  byId("failure-where").replaceChildren(
+    what,
+    make("code", {}, task.instance),
+    ` at ${moment(unix(task.finished_at))}, in the line whose task is the id above.`,
+  );
 }
 
 function showResult() {
@@ -93,8 +107,6 @@ function showResult() {
 }
 
 function show(next) {
-  if (next.state === "running" && next.attempt !== task?.attempt) startedAt = unix(next.updated_at);
-  if (next.state === "queued") startedAt = null;
   task = next;
   byId("explained").hidden = true;
   byId("task").hidden = false;
@@ -138,10 +150,7 @@ byId("keep").addEventListener("click", () => byId("confirm").close());
 byId("really").addEventListener("click", cancel);
 byId("find").value = id;
 
-if (id === "") {
-  say("off", "No task");
-  explain("Which task?", "Put its id into the box at the top. It stands in the answer to every submit, as id.");
-} else if (!UUID.test(id)) {
+if (!UUID.test(id)) {
   say("bad", "Not an id");
   explain("This is not the id of a task", `Ids look like 01890c7e-6d1f-7c3a-9b52-3f6f0f3c2a11. This is: ${id.slice(0, 100)}`);
 } else {
