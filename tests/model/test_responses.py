@@ -78,7 +78,8 @@ async def test_a_deeper_response_is_an_error_that_names_limit_and_repair(
 @pytest.mark.parametrize("model", [Awaited, Threaded])
 async def test_its_task_fails_under_a_code_of_its_own(model: type[hub.Model[ModelARequest, Struct]]) -> None:
     with anyio.fail_after(PATIENCE):
-        store, broker, each = BreakableStore(), WatchedBroker(), task("150")
+        store, each = BreakableStore(), task("150")
+        broker = WatchedBroker(store)
         await submit(broker, store, each)
         async with Worker(model(), contract=CONTRACT, instance=INSTANCE, broker=broker, store=store):
             outcome = (await ended(store, each)).outcome
