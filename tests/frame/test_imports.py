@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "contract",
         "task load",
         "ports",
-        "supervision grouping dead_letters",
+        "supervision grouping dead_letters offload",
         "amqp redis",
         "brokers stores directories",
         "http",

@@ -149,9 +149,7 @@ def _stray(text: bytes, offset: int) -> tuple[str, int] | None:
         return _no_word(word), word.start()
     if signed:
         return "a number needs a digit after its minus sign", offset
-    if character in _CHARACTERS:
-        return _CHARACTERS[character], offset
-    return f"the character {_shown(character)} cannot stand here", offset
+    return _CHARACTERS.get(character) or f"the character {_shown(character)} cannot stand here", offset
 
 
 def _misspelt(text: bytes, offset: int) -> tuple[str, int] | None:

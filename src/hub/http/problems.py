@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Scope
 
 from hub.errors import HubError
 
@@ -24,7 +26,15 @@ _PHRASES: Final = {
 }
 """RFC 9110's names of the statuses that Python's `HTTPStatus` called otherwise before 3.13."""
 
+_ABOUT: Final = "hub.about"
+
 _log = structlog.get_logger("hub.http")
+
+
+def about(scope: Scope) -> dict[str, object]:
+    """What a request is about, to be filled by those who find out: members of every problem that is replied to it."""
+    found: dict[str, object] = cast("dict[str, Any]", scope).setdefault(_ABOUT, {})
+    return found
 
 
 def problem(
@@ -49,12 +59,17 @@ def problem_members(
     return {**members, **(facts or {})}
 
 
-def problem_of(error: HubError) -> Response[bytes]:
-    """The reply for one of hub's own errors, with `Retry-After` when a new try makes sense."""
+def problem_of(error: HubError, facts: Mapping[str, object] = MappingProxyType({})) -> Response[bytes]:
+    """The reply for one of hub's own errors, with `Retry-After` when a new try makes sense. `facts` are further members."""
     delay = retry_seconds(error)
     headers = {} if delay is None else {"Retry-After": str(delay)}
     return problem(
-        error.status, code=error.code, title=error.title, detail=str(error), facts=error.facts, headers=headers
+        error.status,
+        code=error.code,
+        title=error.title,
+        detail=str(error),
+        facts={**facts, **error.facts},
+        headers=headers,
     )
 
 
@@ -73,7 +88,7 @@ def retry_seconds(error: HubError) -> int | None:
 def _on_hub_error(request: Request[Any, Any, Any], error: HubError) -> Response[bytes]:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", method=request.method, path=request.url.path, code=error.code, reason=str(error))
-    return problem_of(error)
+    return problem_of(error, about(request.scope))
 
 
 def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -86,7 +101,7 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
         code=phrase.lower().replace(" ", "_").replace("-", "_").replace("'", ""),
         title=phrase,
         detail=str(error.detail) or phrase,
-        facts={"errors": error.extra} if error.extra else None,
+        facts={**about(request.scope), **({"errors": error.extra} if error.extra else {})},
         headers=dict(error.headers or {}),
     )
 
@@ -99,6 +114,7 @@ def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
         code=HubError.code,
         title=HubError.title,
         detail=f"an unexpected {type(error).__name__} was raised; the log of this server has the details",
+        facts=about(request.scope),
     )
 
 

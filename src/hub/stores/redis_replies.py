@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 from hub.errors import Undecodable
 from hub.ports import Absent, Start
 from hub.redis.link import Reply
-from hub.task import Outcome, Progress, TaskRecord
+from hub.task import Failure, Outcome, Progress, TaskRecord
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
 R = TypeVar("R")
@@ -102,7 +102,7 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
             updated_at=updated_at,
             deadline=float(deadline) if deadline else None,
             expires_at=updated_at + float(fields[b"ttl"]),
-            outcome=Outcome.decode(fields[b"outcome"]) if state.terminal else None,
+            outcome=_outcome(task_id, state, fields[b"outcome"], updated_at) if state.terminal else None,
             retries=int(fields.get(b"retries", b"0")),
             retry_at=float(retry_at) if queued and retry_at else None,
             progress=_progress(progress) if progress else None,
@@ -113,6 +113,15 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         raise Undecodable(f"task record {task_id}", f"it has no {error.args[0].decode()}") from error
     except ValueError as error:
         raise Undecodable(f"task record {task_id}", str(error)) from error
+
+
+def _outcome(task_id: TaskId, state: TaskState, data: bytes, at: float) -> Outcome:
+    """The outcome of a task. The task has ended however its bytes read, so those that do not are its failure."""
+    try:
+        return Outcome.decode(data)
+    except Undecodable as error:
+        failure = Failure(code=error.code, message=f"its outcome was stored and cannot be read: {error}")
+        return Outcome(task_id=task_id, state=state, failure=failure, finished_at=at)
 
 
 def _progress(words: bytes) -> Progress:
