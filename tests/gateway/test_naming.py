@@ -77,7 +77,6 @@ async def test_replies_about_a_task_that_has_ended(stage: Stage, answer: Callabl
     replies = [
         await stage.client.post(CALL, json={}),
         await stage.client.post(TASKS, json={}, headers=WAIT),
-        await stage.client.post(TASKS, json={}),
     ]
     for reply, task in zip(replies, stage.tasks, strict=True):
         named(reply, task.id)

@@ -109,13 +109,19 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
 def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     # Anything that is not a HubError is a defect of ours: the log gets all of it, the client gets a fact to report.
     _log.error("unexpected error", method=request.method, path=request.url.path, exc_info=error)
-    return problem(
+    return Response(encoded_bug(request.scope, error), status_code=500, media_type=PROBLEM_TYPE)
+
+
+def encoded_bug(scope: Scope, error: BaseException) -> bytes:
+    """The body of the reply to a request whose handling raised something unexpected."""
+    members = problem_members(
         500,
         code=HubError.code,
         title=HubError.title,
         detail=f"an unexpected {type(error).__name__} was raised; the log of this server has the details",
-        facts=about(request.scope),
+        facts=about(scope),
     )
+    return msgspec.json.encode(members)
 
 
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
