@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, final
 
-import msgspec
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import jsontext
 from hub.contract.closure import files_of, messages_of
+from hub.contract.encoding import encoded, encoded_in_pieces
 from hub.contract.errors import InvalidDocument, NoJsonForm, Problem
 from hub.contract.malformed import MARK
 from hub.contract.reading import MessageReaders
@@ -20,7 +20,8 @@ from hub.contract.value_reader import Tally
 from hub.contract.writing import MessageWriters
 from hub.errors import Undecodable
 
-_encoder: Final = msgspec.json.Encoder()
+_BIG: Final = 4096
+"""Bytes of a message from which on the document is encoded in pieces."""
 
 
 @final
@@ -85,7 +86,9 @@ class Transcoder:
         """
         own = message if isinstance(message, self._class) else self._parse(message)
         try:
-            return _encoder.encode((self._write_with_defaults if including_defaults else self._write)(own))
+            document = (self._write_with_defaults if including_defaults else self._write)(own)
+            big = isinstance(message, bytes) and len(message) > _BIG
+            return encoded_in_pieces(document) if big else encoded(document)
         except Refusal as refusal:
             raise NoJsonForm(self.descriptor.full_name, problems_of(refusal.found)[0]) from refusal
         except RecursionError as error:  # each Any within an Any is bytes to protobuf, which sets no limit to them
