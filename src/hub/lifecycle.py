@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -18,6 +19,10 @@ from hub.settings import Backend
 from hub.supervision import Backoff, unwrapped
 
 EXIT_FAILURE: Final = 1
+
+SWITCH_INTERVAL: Final = 0.001
+"""Seconds that a thread keeps the interpreter's lock while the event loop waits for it, instead of Python's 5 ms: beside a
+model's plain `def`, or a big body, each turn of the loop waits for so long."""
 
 T = TypeVar("T")
 
@@ -94,6 +99,7 @@ def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend) -> int
     Returns:
         0 after a normal end or a signal; the `exit_code` of a `HubError`; 1 for anything else.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     options: dict[str, Any] = {"use_uvloop": True} if backend == "asyncio" else {}
     try:
         with unwrapped():

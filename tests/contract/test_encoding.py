@@ -28,7 +28,8 @@ def test_any_document_in_pieces_is_the_same_text(document: Any) -> None:
 def test_big_lists_and_objects_in_pieces_are_the_same_text(size: int) -> None:
     rows = [{"n": number, "s": str(number)} for number in range(size)]
     names = {f"k{number}": [number] for number in range(size)}
-    for document in (rows, names, {"a": {"b": [rows, names]}, "c": rows}, [[[[[rows]]]]]):
+    documents: list[Any] = [rows, names, {"a": {"b": [rows, names]}, "c": rows}, [[[[[rows]]]]]]
+    for document in documents:
         assert encoded_in_pieces(document) == encoded(document)
 
 

@@ -273,21 +273,13 @@ async def test_dates_that_nobody_can_write_are_no_error_of_a_look(stage: Stage, 
 
 
 async def test_one_record_that_cannot_be_read_is_no_error_for_those_who_ask_for_others() -> None:
-    class Damaged(FaultyStore):
-        bad: TaskId | None = None
-
-        async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[Any]:
-            if self.bad in task_ids:
-                raise Undecodable(f"task record {self.bad}", "it has no state")
-            return await self.store.fetch(task_ids)
-
     with anyio.fail_after(10):
         async with open_store("memory://") as memory:
-            store = Damaged(memory)
+            store = FaultyStore(memory)
             async with open_stage(store=store) as stage:
                 await stage.model()
                 tasks = [(await stage.client.post(TASKS, json={})).json()["id"] for _ in range(5)]
-                store.bad = TaskId(tasks[2])
+                store.unreadable = TaskId(tasks[2])
                 codes: dict[str, int] = {}
 
                 async def look(task: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 
 import structlog
 from anyio import get_cancelled_exc_class
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.http.problems import PROBLEM_TYPE, encoded_bug
@@ -40,7 +41,7 @@ def with_problems(app: ASGIApp) -> ASGIApp:
         else:
             return
         _log.error("unexpected error", method=scope.get("method", ""), path=scope["path"], exc_info=bug)
-        if begun or scope["type"] != "http":
+        if begun or scope["type"] != ScopeType.HTTP:
             # For the server, which closes the connection: an Exception, which it does not take for its own end.
             raise RuntimeError("the reply had begun when an error was raised; it is logged above") from None
         content = encoded_bug(scope, bug)
