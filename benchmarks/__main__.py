@@ -13,7 +13,7 @@ import sys
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
-NAMES = ("transcoder", "batches", "stores", "amqp", "tasks")
+NAMES = ("transcoder", "batches", "bodies", "stores", "amqp", "tasks")
 
 
 def run(name: str, *arguments: str) -> None:
@@ -32,6 +32,9 @@ def main() -> None:
     if "batches" in names:
         for backend in ("asyncio", "trio"):
             run("batches", "--backend", backend)
+    if "bodies" in names:
+        for backend in ("asyncio", "trio"):
+            run("bodies", "--backend", backend)
     if {"stores", "amqp", "tasks"} & set(names):
         with rabbitmq() as broker, redis() as store:
             if "stores" in names:

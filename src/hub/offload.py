@@ -2,7 +2,7 @@
 
 A body of a few megabytes keeps Python busy for a second. On the event loop nothing else would happen in that second: no
 heartbeat, no ping, no other client. In a thread it takes turns with the loop, which waits for the interpreter's lock at
-most `sys.getswitchinterval()` (5 ms) at a time, or as long as one call into C keeps it (see decision 163 for figures).
+most `sys.getswitchinterval()` (5 ms) at a time, or as long as one call into C keeps it (decision 163 has figures).
 """
 
 from __future__ import annotations
