@@ -29,12 +29,9 @@ def main() -> None:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
     if "transcoder" in names:
         run("transcoder")
-    if "batches" in names:
+    for name in (each for each in ("batches", "bodies") if each in names):
         for backend in ("asyncio", "trio"):
-            run("batches", "--backend", backend)
-    if "bodies" in names:
-        for backend in ("asyncio", "trio"):
-            run("bodies", "--backend", backend)
+            run(name, "--backend", backend)
     if {"stores", "amqp", "tasks"} & set(names):
         with rabbitmq() as broker, redis() as store:
             if "stores" in names:

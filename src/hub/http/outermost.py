@@ -40,7 +40,8 @@ def with_problems(app: ASGIApp) -> ASGIApp:
             bug = error
         else:
             return
-        _log.error("unexpected error", method=scope.get("method", ""), path=scope["path"], exc_info=bug)
+        method = scope["method"] if scope["type"] == ScopeType.HTTP else "CONNECT"
+        _log.error("unexpected error", method=method, path=scope["path"], exc_info=bug)
         if begun or scope["type"] != ScopeType.HTTP:
             # For the server, which closes the connection: an Exception, which it does not take for its own end.
             raise RuntimeError("the reply had begun when an error was raised; it is logged above") from None
