@@ -135,7 +135,7 @@ async def test_replies_about_a_task_that_is_gone() -> None:
             named(reply, task)
 
 
-@pytest.mark.parametrize("task", ["nonsense", str(new_task_id())])
+@pytest.mark.parametrize("task", ["nonsense", str(new_task_id())], ids=["nonsense", "fresh"])
 async def test_a_task_that_never_was_is_not_named(stage: Stage, task: str) -> None:
     for reply in (await stage.client.get(f"/v1/tasks/{task}"), await stage.client.delete(f"/v1/tasks/{task}")):
         assert reply.status_code == 404
