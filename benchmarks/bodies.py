@@ -29,6 +29,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDe
 from benchmarks.batches import SUBMIT
 from hub.contract import contract_of
 from hub.contract.pool import pool_of
+from hub.lifecycle import SWITCH_INTERVAL
 from hub.vocabulary import ModelName
 from tests.gateway.stage import open_stage
 from tests.gateway.wire import serving
@@ -76,6 +77,7 @@ def message() -> Descriptor:
 
 
 async def serve() -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL)  # as every process of hub does
     async with open_stage(patience=60, call_wait=60, body_limit=2**30) as stage:
         await stage.model()
         await stage.model(BIG, contract_of(message(), message()), answer=lambda body: body)
