@@ -34,6 +34,8 @@ def with_problems(app: ASGIApp) -> ASGIApp:
 
         try:
             await app(scope, receive, noting)
+        except get_cancelled_exc_class():
+            raise
         except BaseException as error:
             if _must_pass(error):
                 raise
