@@ -13,7 +13,7 @@ import sys
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
-NAMES = ("transcoder", "batches", "failures", "stores", "amqp", "tasks")
+NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks")
 
 
 def run(name: str, *arguments: str) -> None:
@@ -29,8 +29,8 @@ def main() -> None:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
     if "transcoder" in names:
         run("transcoder")
-    for name in ("batches", "failures"):
-        for backend in ("asyncio", "trio") if name in names else ():
+    for name in (each for each in ("batches", "bodies", "failures") if each in names):
+        for backend in ("asyncio", "trio"):
             run(name, "--backend", backend)
     if {"stores", "amqp", "tasks"} & set(names):
         with rabbitmq() as broker, redis() as store:

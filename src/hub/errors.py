@@ -163,6 +163,7 @@ class Undecodable(HubError):
     """Bytes from the broker or the store are not the protobuf message that belongs there."""
 
     code = "undecodable"
+    status = 502
     title = "Undecodable message"
 
     def __init__(self, message: str, reason: str) -> None:

@@ -198,7 +198,9 @@ class GatewaySettings(StoreSettings, BrokerSettings, MetricSettings):
     api_keys: Annotated[
         str, Parameter(help="Keys of clients, comma-separated; needed beyond loopback. Empty: no key is asked.")
     ] = field(default="", metadata=_SECRET)
-    body_limit: Annotated[int, Parameter(help="Bytes of a request body at most.")] = 16 * 1024 * 1024
+    body_limit: Annotated[
+        int, Parameter(help="Bytes of a request body at most; other clients wait while a big one is read.")
+    ] = 4 * 1024 * 1024
     call_wait: Annotated[float, Parameter(help="Seconds that a synchronous call waits for its outcome.")] = 60.0
     publish_patience: Annotated[float, Parameter(help="Seconds that a submit waits for the broker.")] = 5.0
     result_ttl: Annotated[float, Parameter(help="Seconds that an outcome is kept when the client does not say.")] = (

@@ -119,10 +119,9 @@ def test_duplicates_within_a_struct_and_a_map_and_an_any_are_refused() -> None:
         (b'{"pixels": [1,', 1, 15),
         (b"", 1, 1),
         (b'{"a": "\xff"}', 1, 8),
-        (b"\xef\xbb\xbf{}", 1, 1),
         (b"[" * 100_000, 1, 1),
         (b'{"pixels": [NaN]}', 1, 13),
-        (b'"\\ud800"', 1, 9),
+        (b'"\\ud800"', 1, 2),
     ],
 )
 def test_text_that_is_no_json_is_refused_with_its_position(text: bytes, line: int, column: int) -> None:

@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "contract watchdog",
         "task load",
         "ports",
-        "supervision grouping dead_letters forking loop_uvloop",
+        "supervision grouping dead_letters forking loop_uvloop offload",
         "amqp redis",
         "brokers stores directories",
         "http",

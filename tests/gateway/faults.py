@@ -9,7 +9,7 @@ from typing import final
 from anyio import Event
 from typing_extensions import override
 
-from hub.errors import HubError, LinkLost, PublishRefused
+from hub.errors import HubError, LinkLost, PublishRefused, Undecodable
 from hub.ports import (
     Absent,
     Broker,
@@ -89,6 +89,7 @@ class FaultyStore(ResultStore):
         self.repeats_create = False
         self.changed_error: HubError | None = None
         self.finish_error: HubError | None = None
+        self.unreadable: TaskId | None = None
         self.finishing = Event()
         self.before_finish: Callable[[], Awaitable[object]] | None = None
         self.failing_withdrawals = 0
@@ -168,6 +169,8 @@ class FaultyStore(ResultStore):
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
+        if self.unreadable in task_ids:
+            raise Undecodable(f"task record {self.unreadable}", "it has no state")
         return await self.store.fetch(task_ids)
 
     @override

@@ -13,7 +13,8 @@ import trio.testing
 from anyio import create_memory_object_stream, create_task_group, current_time
 
 from hub.brokers import open_broker
-from hub.gateway.bodies import TaskBody
+from hub.gateway.catalog import Catalog
+from hub.gateway.codecs import Codecs
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.submit_options import SubmitOptions
@@ -23,7 +24,7 @@ from hub.stores import open_store
 from hub.task import Failure, Outcome, Progress, Task
 from hub.vocabulary import TaskState, wall_clock
 from tests.gateway.faults import LOST, FaultyStore
-from tests.gateway.stage import CONTRACT_A, INSTANCE, MODEL_A
+from tests.gateway.stage import CONTRACT_A, INSTANCE, MODEL_A, FakeRegistry, FakeWatch
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -78,7 +79,8 @@ async def stream() -> AsyncGenerator[Stream]:
         async with Dispatch(broker, store, patience=5, polls=polls) as dispatch:
             accepted = await dispatch.submit(MODEL_A, CONTRACT_A.fingerprint, b"", SubmitOptions())
             record = await dispatch.find(accepted.id)
-            events = TaskEvents(dispatch, polls, record, seen=None, show=lambda record: TaskBody.of(record, None))
+            codecs = Codecs(Catalog(FakeWatch()), FakeRegistry())
+            events = TaskEvents(dispatch, polls, record, seen=None, codecs=codecs)
             opened = Stream(store, polls, accepted.task, events)
             opened.taking.set()
             yield opened
@@ -140,7 +142,7 @@ async def test_a_server_that_drains_ends_the_stream_where_it_is(lost: bool) -> N
 async def test_a_stream_of_a_task_that_has_changed_meanwhile_begins_with_what_it_is() -> None:
     async with stream() as s:
         s.events = TaskEvents(
-            s.events._dispatch, s.polls, replace(s.events._first, revision=7), seen=9, show=s.events._show
+            s.events._dispatch, s.polls, replace(s.events._first, revision=7), seen=9, codecs=s.events._codecs
         )
         s.polls.end_all()
         await s.run()

@@ -73,6 +73,7 @@ class Routes:
             async def echo(body: RequestBody, write: Write) -> None:
                 async with self._request():
                     async for chunk in body:
+                        assert isinstance(chunk, bytes)
                         await write(chunk)
 
             return LiveReply(echo, media_type="text/plain")

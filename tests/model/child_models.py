@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from google.protobuf.struct_pb2 import Struct
 from typing_extensions import override
 
 import hub
@@ -239,3 +240,23 @@ def renamed() -> type[Obedient]:
 
     Impostor.__qualname__ = "Obedient"
     return Impostor
+
+
+def nested(depth: int) -> Struct:
+    """A `Struct` with so many objects within each other, and a string in the innermost one."""
+    top = Struct()
+    inner = top
+    for _ in range(depth - 1):
+        inner = inner.fields["x"].struct_value
+    inner.fields["x"].string_value = "end"
+    return top
+
+
+class Nesting(hub.Model[ModelARequest, Struct]):
+    """Answers with as many objects within each other as the request says, in a process."""
+
+    run_in_process = True
+
+    @override
+    def process_request(self, request: ModelARequest) -> Struct:
+        return nested(int(request.messages))

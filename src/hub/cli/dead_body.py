@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, final
 
 from anyio import fail_after
@@ -13,6 +14,7 @@ from hub.contract import Contract, InvalidContract, NoJsonForm, load
 from hub.dead_letters import DeadLetter
 from hub.errors import HubError, Undecodable
 from hub.http.client import open_client
+from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.client import RegistryClient
 from hub.settings import DeadSettings
 from hub.task import Task
@@ -57,7 +59,8 @@ async def body_of(letter: DeadLetter, settings: DeadSettings) -> Body:
         return _because(unknown, f"the registry at {settings.registry_url} did not tell its contract: {reason}")
     if contract is None:
         return _because(unknown, f"the registry does not know contract {task.fingerprint[:12]!r} of {task.model}")
-    return _decoded(task, contract)
+    size = len(task.body) + CONTRACT_WEIGHT * len(contract.files)
+    return await in_thread_if_large(size, partial(_decoded, task, contract))
 
 
 def hex_lines(data: bytes) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ from hub.errors import ConfigurationError, HubError, LinkLost, UnknownModel
 from hub.http.client import open_client
 from hub.lifecycle import run_process
 from hub.logs import configure_logging
+from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.client import RegistryClient
 from hub.registry.errors import SHORTEST_FINGERPRINT
 from hub.registry.schema_bodies import ContractBody, DifferenceBody, SchemaBody, SchemaDiffBody, SchemaHistoryBody
@@ -82,6 +84,7 @@ async def show_schema(
     history = await registry.schema_history(model)
     known = _named(history, beginning)
     contract = await _contract(registry, model, known.fingerprint)
+    size = CONTRACT_WEIGHT * len(contract.files)
     if json_wanted:
         _print_json(
             SchemaBody(
@@ -91,7 +94,7 @@ async def show_schema(
                 response=known.response,
                 first_seen_at=known.first_seen_at,
                 first_seen_from=known.first_seen_from,
-                descriptors=MessageToDict(contract.descriptors),
+                descriptors=await in_thread_if_large(size, partial(MessageToDict, contract.descriptors)),
             )
         )
         return FINE
@@ -102,7 +105,8 @@ async def show_schema(
         for line in history_lines(history, known):
             out.print(line, soft_wrap=True)
         out.print()
-    for name, text in proto_source(contract).items():
+    source = await in_thread_if_large(size, partial(proto_source, contract))
+    for name, text in source.items():
         out.print(printable(f"// {name}\n{text}"), soft_wrap=True)
     return FINE
 
@@ -122,7 +126,9 @@ async def diff_schemas(
         predecessor = history.contracts[max(0, history.contracts.index(named) - 1)]
         before = _named(history, earlier) if earlier else predecessor
     old = await _contract(registry, model, before.fingerprint)
-    found = tuple(DifferenceBody.of(finding) for finding in compared(old, new))
+    size = CONTRACT_WEIGHT * (len(old.files) + len(new.files))
+    findings = await in_thread_if_large(size, partial(compared, old, new))
+    found = tuple(DifferenceBody.of(finding) for finding in findings)
     body = SchemaDiffBody(
         model=model,
         from_=old.fingerprint,

@@ -16,6 +16,7 @@ from hub.contract.errors import (
     Problem as Problem,
 )
 from hub.contract.loaded import LoadedContract as LoadedContract, load as load
+from hub.contract.refusal import MAX_NESTING as MAX_NESTING
 from hub.contract.schema import json_schema as json_schema
 from hub.contract.transcoder import Transcoder as Transcoder
 from hub.contract.written_schema import written_schema as written_schema

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from typing_extensions import override
 
@@ -39,27 +40,45 @@ class Problem:
     message: str
 
 
+SHOWN: Final = 5
+"""Problems that the sentence about a document tells; the list has more."""
+
+
 class InvalidDocument(HubError):
-    """A JSON document that is not the ProtoJSON form of a message. Every bad field is listed, up to a limit."""
+    """A JSON document that is not the ProtoJSON form of a message. Every bad field is listed, up to a limit.
+
+    Attributes:
+        message: Full name of the message.
+        problems: The bad places, in order.
+        more: Whether there may be others: reading ended at the limit.
+    """
 
     code = "invalid_document"
     status = 422
     title = "The document does not fit the message"
 
-    def __init__(self, message: str, problems: Sequence[Problem]) -> None:
-        super().__init__(message, problems)
+    def __init__(self, message: str, problems: Sequence[Problem], more: bool = False) -> None:  # noqa: FBT001, FBT002 - pickling passes `args` by position
+        super().__init__(message, problems, more)
         self.message = message
         self.problems = tuple(problems)
+        self.more = more
 
     @override
     def __str__(self) -> str:
-        places = "; ".join(f"{problem.pointer or 'the document'}: {problem.message}" for problem in self.problems)
+        shown = self.problems[:SHOWN]
+        places = "; ".join(f"{problem.pointer or 'the document'}: {problem.message}" for problem in shown)
+        rest = len(self.problems) - len(shown)
+        if self.more:
+            places += f"; and {rest} more in `errors`, where the list ends: the rest of the document was not checked"
+        elif rest:
+            places += f"; and {rest} more in `errors`"
         return f"not a valid {self.message} in JSON: {places}"
 
     @property
     @override
     def facts(self) -> dict[str, object]:
-        return {"errors": [{"pointer": problem.pointer, "message": problem.message} for problem in self.problems]}
+        errors = [{"pointer": problem.pointer, "message": problem.message} for problem in self.problems]
+        return {"errors": errors, "errors_complete": False} if self.more else {"errors": errors}
 
 
 class MalformedJson(HubError):

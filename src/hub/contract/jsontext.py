@@ -1,4 +1,4 @@
-"""JSON text (RFC 8259) to plain values, with what a fast parser leaves out: duplicate names, and where it stopped."""
+"""JSON text (RFC 8259) to plain values, with what a fast parser leaves out: duplicate names, and why it stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Final, TypeAlias, cast
 import msgspec
 
 from hub.contract.errors import MalformedJson
-from hub.contract.refusal import Place
+from hub.contract.malformed import malformed, not_utf8
+from hub.contract.refusal import MAX_PROBLEMS, Place
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -24,7 +25,6 @@ _LONG_NUMBER: Final = 400
 """Digits of an integer that is beyond every type; Python refuses to read much longer ones."""
 
 _decoder: Final = msgspec.json.Decoder()
-_POSITION: Final = re.compile(r"^(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?$")
 _SPACES: Final = (b" ", b"\t", b"\n", b"\r")
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
@@ -36,14 +36,15 @@ def parse(text: bytes) -> JsonValue:
         MalformedJson: `text` is no JSON in UTF-8.
     """
     try:
-        return cast("JsonValue", _decoder.decode(text))  # what a JSON parser returns
-    except msgspec.ValidationError:
-        # A number beyond the range of a double; the reader of its field refuses it in its place.
-        return cast("JsonValue", json.loads(text, parse_int=_number, parse_float=_number))
+        try:
+            return cast("JsonValue", _decoder.decode(text))  # what a JSON parser returns
+        except msgspec.ValidationError:
+            # A number beyond the range of a double; the reader of its field refuses it in its place.
+            return cast("JsonValue", json.loads(text, parse_int=_number, parse_float=_number))
     except msgspec.DecodeError as error:
-        raise _malformed(text, str(error)) from error
+        raise malformed(text, str(error)) from error
     except UnicodeDecodeError as error:
-        raise _not_utf8(text) from error
+        raise not_utf8(text) from error
     except RecursionError as error:
         raise MalformedJson(TOO_DEEP, 1, 1) from error
 
@@ -67,7 +68,10 @@ def has_duplicates(text: bytes, names: int, colons: int) -> bool:
 
 
 def duplicates(text: bytes) -> list[Place]:
-    """The place of each name that an object of well-formed `text` has more than once."""
+    """The places of names that an object of well-formed `text` has more than once, `MAX_PROBLEMS` at most.
+
+    None of a text that is nested too deep for Python's own parser: readers refuse it for that.
+    """
     marked: dict[int, tuple[dict[str, JsonValue], list[str]]] = {}
 
     def note(members: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
@@ -77,10 +81,13 @@ def duplicates(text: bytes) -> list[Place]:
             marked[id(unique)] = (unique, [name for name, times in counted.items() if times > 1])
         return unique
 
-    root = cast("JsonValue", json.loads(text, object_pairs_hook=note, parse_int=_number))
+    try:
+        root = cast("JsonValue", json.loads(text, object_pairs_hook=note, parse_int=_number))
+    except RecursionError:
+        return []
     places: list[Place] = []
     waiting: list[tuple[Place, JsonValue]] = [((), root)]
-    while waiting and marked:
+    while waiting and marked and len(places) < MAX_PROBLEMS:
         place, value = waiting.pop()
         if isinstance(value, dict):
             if id(value) in marked:
@@ -88,7 +95,7 @@ def duplicates(text: bytes) -> list[Place]:
             waiting.extend(((*place, name), member) for name, member in value.items())
         elif isinstance(value, list):
             waiting.extend(((*place, index), item) for index, item in enumerate(value))
-    return places
+    return places[:MAX_PROBLEMS]
 
 
 def _number(digits: str) -> int | float:
@@ -96,24 +103,3 @@ def _number(digits: str) -> int | float:
         number = float(digits)
         return number if isfinite(number) else TOO_BIG
     return int(digits)
-
-
-def _malformed(text: bytes, message: str) -> MalformedJson:
-    match = _POSITION.match(message)
-    reason, byte = match.groups() if match else (message, None)
-    if byte is None:
-        reason = "the text ends too early"
-    return _at(text, reason or message, len(text) if byte is None else int(byte))
-
-
-def _not_utf8(text: bytes) -> MalformedJson:
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        return _at(text, "not UTF-8", error.start)
-    return _at(text, "not UTF-8", 0)
-
-
-def _at(text: bytes, reason: str, offset: int) -> MalformedJson:
-    line_start = text.rfind(b"\n", 0, offset) + 1
-    return MalformedJson(reason, text.count(b"\n", 0, offset) + 1, offset - line_start + 1)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final, Self
 
 from hub.contract.errors import Problem
 
 MAX_PROBLEMS: Final = 100
 """Bad places that one error lists; a document can have millions."""
+
+MAX_POINTER: Final = 2000
+"""Characters of a pointer that is shown whole; one below a name that is longer leads to the object that has it."""
+
+MAX_REASON: Final = 400
+"""Characters of what is said about one place."""
 
 MAX_NESTING: Final = 100
 """Messages within messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
@@ -41,7 +48,23 @@ class Refusal(Exception):
 
 
 def problems_of(found: Iterable[tuple[Place, str]]) -> list[Problem]:
-    return [Problem(pointer(place), reason) for place, reason in found][:MAX_PROBLEMS]
+    """What an error shows of what was found. Its size has a bound, although names and values are the client's."""
+    return [_problem(place, reason) for place, reason in islice(found, MAX_PROBLEMS)]
+
+
+def _problem(place: Place, reason: str) -> Problem:
+    shown = pointer(place)
+    if len(shown) > MAX_POINTER:
+        depth = len(place)
+        while len(shown) > MAX_POINTER:
+            depth -= 1
+            shown = pointer(place[:depth])
+        reason = f"in the member {_cut(str(place[depth]), 40)!r} of this: {reason}"
+    return Problem(shown, _cut(reason, MAX_REASON))
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def pointer(place: Place) -> str:

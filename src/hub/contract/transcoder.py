@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, final
 
-import msgspec
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import jsontext
 from hub.contract.closure import files_of, messages_of
+from hub.contract.encoding import encoded, encoded_in_pieces
 from hub.contract.errors import InvalidDocument, NoJsonForm, Problem
+from hub.contract.malformed import MARK
 from hub.contract.reading import MessageReaders
-from hub.contract.refusal import Place, Refusal, problems_of
+from hub.contract.refusal import MAX_PROBLEMS, TOO_DEEP, Place, Refusal, problems_of
 from hub.contract.value_reader import Tally
 from hub.contract.writing import MessageWriters
 from hub.errors import Undecodable
 
-_encoder: Final = msgspec.json.Encoder()
+_BIG: Final = 4096
+"""Bytes of a message from which on the document is encoded in pieces."""
 
 
 @final
@@ -47,18 +49,23 @@ class Transcoder:
     def parse_json(self, text: bytes) -> Message:
         """Reads a JSON document into a new message of the descriptor's own class.
 
+        A byte order mark at its start is ignored (RFC 8259 section 8.1).
+
         Raises:
             MalformedJson: `text` is not JSON.
-            InvalidDocument: It is not the message; all bad fields are listed.
+            InvalidDocument: It is not the message; all bad fields are listed, up to a limit.
         """
+        text = text.removeprefix(MARK)
         document = jsontext.parse(text)
         tally = Tally()
         try:
             message = self._build(self._read(document, 1, tally))
-        except (Refusal, ValueError) as error:
-            raise InvalidDocument(self.descriptor.full_name, self._problems(text, document)) from error
+        except Refusal as refusal:
+            raise self._invalid(text, document, refusal.found) from refusal
+        except ValueError as error:
+            raise self._invalid(text, document) from error
         if jsontext.has_duplicates(text, tally.names, tally.colons):
-            raise InvalidDocument(self.descriptor.full_name, self._problems(text, document))
+            raise self._invalid(text, document)
         return message
 
     def decode_json(self, text: bytes) -> bytes:
@@ -80,22 +87,30 @@ class Transcoder:
         own = message if isinstance(message, self._class) else self._parse(message)
         try:
             document = (self._write_with_defaults if including_defaults else self._write)(own)
+            big = isinstance(message, bytes) and len(message) > _BIG
+            return encoded_in_pieces(document) if big else encoded(document)
         except Refusal as refusal:
             raise NoJsonForm(self.descriptor.full_name, problems_of(refusal.found)[0]) from refusal
-        return _encoder.encode(document)
+        except RecursionError as error:  # each Any within an Any is bytes to protobuf, which sets no limit to them
+            raise NoJsonForm(self.descriptor.full_name, Problem("", TOO_DEEP)) from error
 
     def _build(self, value: dict[str, object] | Message) -> Message:
         return self._class(**value) if isinstance(value, dict) else value
 
-    def _problems(self, text: bytes, document: jsontext.JsonValue) -> list[Problem]:
-        """Everything that is bad in a document of which something is."""
-        found: list[tuple[Place, str]] = []
-        try:
-            self._build(self._read_exactly(document, 1, Tally()))
-        except Refusal as refusal:
-            found += refusal.found
-        found += [(place, "given more than once") for place in jsontext.duplicates(text)]
-        return problems_of(found)
+    def _invalid(
+        self, text: bytes, document: jsontext.JsonValue, known: Sequence[tuple[Place, str]] = ()
+    ) -> InvalidDocument:
+        """The error for a document of which something is bad, with everything that is, up to `MAX_PROBLEMS`."""
+        found = list(known)
+        if len(found) < MAX_PROBLEMS:  # else another pass over a document that may be big tells nothing new
+            found.clear()
+            try:
+                self._build(self._read_exactly(document, 1, Tally()))
+            except Refusal as refusal:
+                found += refusal.found
+        if len(found) < MAX_PROBLEMS:
+            found += [(place, "given more than once") for place in jsontext.duplicates(text)]
+        return InvalidDocument(self.descriptor.full_name, problems_of(found), more=len(found) >= MAX_PROBLEMS)
 
     def _parse(self, message: Message | bytes) -> Message:
         full_name = self.descriptor.full_name

@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import patterns, well_known
 from hub.contract.jsontext import JsonValue
-from hub.contract.refusal import MAX_NESTING, MAX_PROBLEMS, Place, Refusal
+from hub.contract.refusal import MAX_NESTING, MAX_PROBLEMS, TOO_DEEP, Place, Refusal
 from hub.contract.scalars import DOUBLE_MAX, kind_of, scalar_reader
 from hub.contract.value_reader import Tally, ValueReader
 
@@ -48,6 +48,8 @@ def _any_reader(message_class: type[Any], readers: MessageReaders) -> ValueReade
     def read(document: JsonValue, level: int, tally: Tally) -> Any:
         if type(document) is not dict:
             raise Refusal(f'expected an object with "@type", not {kind_of(document)}')
+        if level > MAX_NESTING:
+            raise Refusal(TOO_DEEP)
         if not document:
             return message_class()
         url = document.get("@type")
@@ -160,7 +162,7 @@ def _fill_list(target: Any, value: JsonValue, level: int, tally: Tally) -> None:
 
 def _fill_value(target: Any, value: JsonValue, level: int, tally: Tally) -> None:
     if level > MAX_NESTING:
-        raise Refusal(f"messages are nested more than {MAX_NESTING} deep")
+        raise Refusal(TOO_DEEP)
     match value:
         case None:
             target.null_value = 0

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from hub.contract.encoding import PIECE
 from hub.contract.fields import json_fields
 from hub.contract.floats import shortest_float32s
 from hub.contract.jsontext import JsonValue
@@ -103,7 +104,10 @@ def _write_plain_list(items: Any) -> JsonValue:
 
 
 def _write_list(write: Writer, items: Any) -> JsonValue:
-    return [write(item) for item in items[:]]
+    if len(items) <= PIECE:
+        return [write(item) for item in items[:]]
+    # A copy of all of a big list would be one call that keeps the interpreter's lock.
+    return [write(item) for start in range(0, len(items), PIECE) for item in items[start : start + PIECE]]
 
 
 def _write_map(write: Writer, entries: Any) -> JsonValue:

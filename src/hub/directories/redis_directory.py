@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, Self, final
 
 import msgspec
@@ -13,6 +14,7 @@ from typing_extensions import override
 from hub.contract.contract import Contract
 from hub.directories import redis_values as values
 from hub.errors import Undecodable
+from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.ports import (
     HISTORY_LENGTH,
     Directory,
@@ -112,7 +114,9 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         unknown = [name for name in names if name not in known]
         if unknown:
             texts = await self._read(("HMGET", _CONTRACTS, *unknown))
-            known.update(zip(unknown, map(values.contract_of_json, texts), strict=True))
+            for name, text in zip(unknown, texts, strict=True):
+                read = partial(values.contract_of_json, text)
+                known[name] = await in_thread_if_large(CONTRACT_WEIGHT * len(text), read)
         self._known = known
         return sorted(known.values(), key=lambda one: (one.first_seen_at, one.first_seen_from))
 

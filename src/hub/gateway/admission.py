@@ -9,17 +9,17 @@ from typing import Final, final
 import structlog
 from anyio import current_time
 
-from hub.errors import HubError, LinkLost, QueueFull
+from hub.errors import HubError, QueueFull
 from hub.gateway.accepted import Accepted
 from hub.gateway.catalog import Catalog, ServedModel
 from hub.gateway.dispatch import Dispatch
-from hub.gateway.errors import HungUp, ModelNotAlive
+from hub.gateway.errors import HungUp, IdempotencyConflict, ModelNotAlive
 from hub.gateway.hanging_up import while_connected
 from hub.gateway.metrics import GatewayMetrics
+from hub.gateway.naming import name_task
 from hub.gateway.negotiation import JSON, HttpRequest, body_type
 from hub.gateway.queues import Queues
 from hub.gateway.submit_options import ResultTtls, SubmitOptions
-from hub.gateway.task_errors import AlreadyEnded
 from hub.http.headers import MAX_WAIT
 from hub.task import TaskRecord
 
@@ -66,10 +66,16 @@ class Admission:
         return SubmitOptions.of(request.headers, model.known.terms, self._ttls)
 
     async def submit(self, request: HttpRequest, model: ServedModel, *, waiting: bool) -> Accepted:
-        """Makes a task of a request whose body is one request message. Raises what its parts do."""
+        """Makes a task of a request whose body is one request message, and names it. Raises what its parts do."""
         kind = body_type(request)
         options = self.options(request, model)
-        return await self.submit_body(model, kind, await request.body(), options, waiting=waiting)
+        try:
+            task = await self.submit_body(model, kind, await request.body(), options, waiting=waiting)
+        except IdempotencyConflict as conflict:
+            name_task(request, conflict.task)
+            raise
+        name_task(request, task.id)
+        return task
 
     async def submit_body(
         self, model: ServedModel, kind: str, content: bytes, options: SubmitOptions, *, waiting: bool
@@ -91,7 +97,8 @@ class Admission:
         began = current_time()
         try:
             await self._queues.admit(model)
-            body = model.codec.request_from_json(content) if kind == JSON else model.codec.checked_request(content)
+            read = model.codec.request_from_json if kind == JSON else model.codec.checked_request
+            body = await read(content)
             accepted = await self._submit(model, body, options, waiting=waiting)
         except HubError as error:
             self._metrics.refused(model.name, error.code)
@@ -102,14 +109,15 @@ class Admission:
     async def outcome(self, task: Accepted, seconds: float) -> TaskRecord | None:
         """The task once it has ended, or after `seconds` as it is by then; `None` if the store cannot tell.
 
-        The task is accepted, so a lost store is no error here: the reply still names it.
+        The task is accepted, so a store that is lost, or that has lost the task, is no error here: the reply names it.
         """
         if task.record is not None and task.record.state.terminal:
             return task.record
         began = current_time()
         try:
             record = await self._dispatch.wait(task, seconds)
-        except LinkLost:
+        except HubError as error:
+            _log.warning("the outcome of an accepted task cannot be told", task=task.id, reason=str(error))
             return None
         self._metrics.waited(task.model, record.state, current_time() - began)
         return record
@@ -129,7 +137,7 @@ class Admission:
         except HungUp as gone:
             hung_up = gone
         _log.info("the caller has hung up", task=task.id, model=task.model)
-        with suppress(AlreadyEnded):
+        with suppress(HubError):  # nobody is there to be told
             await self._dispatch.cancel(task.id)
         raise hung_up
 

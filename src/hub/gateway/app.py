@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from litestar import Litestar, Request, Response, Router
+from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.types import ExceptionHandlersMap
 
 from hub.gateway import http_batches, http_models, http_pages, http_submit, http_system, http_task_lists, http_tasks
 from hub.gateway.admission import Admission
@@ -17,21 +16,18 @@ from hub.gateway.dispatch import Dispatch
 from hub.gateway.health import Health
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.metrics import GatewayMetrics
+from hub.gateway.naming import add_task_headers
 from hub.gateway.observer import Observer
 from hub.gateway.openapi import Description
 from hub.gateway.queues import Queues
 from hub.gateway.registry_reads import RegistryReads
 from hub.gateway.submit_options import ResultTtls
-from hub.gateway.task_errors import TaskError
 from hub.histogram import SECONDS
 from hub.http.compression import COMPRESS_ABOVE
 from hub.http.edge import with_edge
 from hub.http.guard import require_credential
 from hub.http.links import LinkCollector
-from hub.http.problems import (
-    EXCEPTION_HANDLERS,  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
-    problem_of,
-)
+from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.ports import Broker, ResultStore
 from hub.web.routes import WEB_ROUTES
 
@@ -147,7 +143,8 @@ def gateway_app(
             "polls": _provide(polls),
             "registry": _provide(registry),
         },
-        exception_handlers={**EXCEPTION_HANDLERS, **_TASK_ERRORS},
+        before_send=[add_task_headers],
+        exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=body_limit,
         openapi_config=None,
         logging_config=None,
@@ -162,14 +159,3 @@ def _provide(value: object) -> Provide:
         return value
 
     return Provide(provide, sync_to_thread=False)
-
-
-def _on_task_error(_request: Request[Any, Any, Any], error: TaskError) -> Response[bytes]:
-    reply = problem_of(error)
-    reply.set_header("Location", f"/v1/tasks/{error.task}")
-    return reply
-
-
-_TASK_ERRORS: Final[ExceptionHandlersMap] = {  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
-    TaskError: _on_task_error
-}

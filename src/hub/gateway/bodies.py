@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -11,6 +12,9 @@ from hub.http.root_path import rooted
 from hub.registry.states import InstanceState
 from hub.task import Failure, Progress, TaskRecord
 from hub.vocabulary import TaskState
+
+_FIRST_SECOND: Final = -62_135_596_800.0
+_LAST_SECOND: Final = 253_402_300_799.0
 
 
 class FailureBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,6 +52,7 @@ class TaskBody(Struct, frozen=True, kw_only=True):
         retry_at: When it is to run again, if it failed and waits for that.
         result: The response message in ProtoJSON, when the task has succeeded.
         result_url: Where the result is, alone, as JSON or protobuf, when the task has succeeded.
+        result_error: Why the result is not shown here, when the task has succeeded and it is not.
         failure: Why there is no result, when the task has ended without one.
     """
 
@@ -67,11 +72,12 @@ class TaskBody(Struct, frozen=True, kw_only=True):
     finished_at: datetime | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
     result_url: str | UnsetType = UNSET
+    result_error: FailureBody | UnsetType = UNSET
     failure: FailureBody | UnsetType = UNSET
 
     @classmethod
-    def of(cls, record: TaskRecord, result: bytes | None) -> TaskBody:
-        """The view of `record`; `result` is its response as JSON, if there is one that can be read."""
+    def of(cls, record: TaskRecord, result: bytes | None, error: FailureBody | None = None) -> TaskBody:
+        """The view of `record`; `result` is its response as JSON, if there is one that can be read, else `error` says why."""
         outcome = record.outcome
         return cls(
             id=record.id,
@@ -90,6 +96,7 @@ class TaskBody(Struct, frozen=True, kw_only=True):
             finished_at=UNSET if outcome is None else moment(outcome.finished_at),
             result=UNSET if result is None else Raw(result),
             result_url=UNSET if outcome is None or outcome.body is None else rooted(f"/v1/tasks/{record.id}/result"),
+            result_error=UNSET if error is None else error,
             failure=UNSET if outcome is None or outcome.failure is None else FailureBody.of(outcome.failure),
         )
 
@@ -296,7 +303,8 @@ class HealthBody(Struct, frozen=True, kw_only=True):
 
 
 def moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    """A date; what is before the year 1 or after 9999, as any program may have stored it, is moved to there."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
 
 
 def rounded(value: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, final
 
 import msgspec
@@ -16,6 +17,7 @@ from hub.contract.errors import InvalidContract
 from hub.errors import HubError, UnknownModel
 from hub.gateway.codec import Codec
 from hub.gateway.errors import CatalogMissing, ModelNotAlive
+from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.vocabulary import Fingerprint, ModelName
 
@@ -53,7 +55,7 @@ class ServedModel:
         if self.known.example:
             try:
                 document = self.known.example.encode()
-                self.codec.request_from_json(document)
+                self.codec.require_request(document)
                 return msgspec.json.decode(document)
             except HubError as error:
                 _log.warning("example left out: the model would not take it", model=self.name, reason=str(error))
@@ -97,7 +99,7 @@ class Catalog:
             HubError: The registry refuses us, for example because of a wrong token.
         """
         async for snapshot in self._watch:
-            self._take(snapshot)
+            await self._take(snapshot)
 
     async def changed(self) -> None:
         """Waits for the next list; it may differ in anything, or in nothing that matters to the caller."""
@@ -122,12 +124,12 @@ class Catalog:
         """What reads messages of this contract, or `None` if this gateway has not seen the contract."""
         return self._codecs.get(fingerprint)
 
-    def compiled(self, model: ModelName, contract: Contract) -> Codec | None:
+    async def compiled(self, model: ModelName, contract: Contract) -> Codec | None:
         """What reads messages of a contract that the registry has accepted, kept for `codec`; `None` if we cannot."""
         codec = self._codecs.get(contract.fingerprint)
         if codec is None:
             try:
-                codec = Codec(contract)
+                codec = await in_thread_if_large(len(contract.files) * CONTRACT_WEIGHT, partial(Codec, contract))
             except InvalidContract as error:  # the registry let it in, so its version of hub may be newer than ours
                 _log.error("its contract cannot be used here", model=model, reason=str(error))
                 return None
@@ -136,10 +138,10 @@ class Catalog:
         self._codecs.move_to_end(contract.fingerprint)
         return codec
 
-    def _take(self, snapshot: ModelsSnapshot) -> None:
+    async def _take(self, snapshot: ModelsSnapshot) -> None:
         served: dict[ModelName, ServedModel] = {}
         for name, known in snapshot.models.items():
-            codec = self.compiled(name, known.contract)
+            codec = await self.compiled(name, known.contract)
             if codec is not None and known.live:
                 served[name] = ServedModel(known=known, codec=codec)
         for name in served.keys() - self._served.keys():

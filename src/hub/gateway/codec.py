@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, final
 
 from google.protobuf.message import DecodeError
@@ -11,6 +12,10 @@ from google.protobuf.message import DecodeError
 from hub.contract import Components, Contract, InvalidContract, json_schema, load, written_schema
 from hub.contract.example import example_of
 from hub.gateway.errors import UndecodableBody
+from hub.offload import in_thread_if_large
+
+_USUAL_WIDTH: Final = 5
+"""Fields of a message. One without content takes two bytes in protobuf, and in JSON all its fields at their defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +45,50 @@ class Codec:
         self.contract: Final = contract
         try:
             self._loaded = load(contract)
+            self._request_class = self._loaded.request_class
+            self._request = self._loaded.request_transcoder
+            self._response = self._loaded.response_transcoder
         except (DecodeError, KeyError) as error:  # it came over the network, so its parts need not fit together
             raise InvalidContract(f"its files do not declare its messages: {error}") from error
-        self._request_class = self._loaded.request_class
-        self._request = self._loaded.request_transcoder
-        self._response = self._loaded.response_transcoder
+        except RecursionError as error:
+            raise InvalidContract("its messages refer to each other in a chain that is too long") from error
+        widest = max(len(message.fields) for message in self._loaded.types.values())
+        self._width = max(1, widest // _USUAL_WIDTH)
 
-    def request_from_json(self, document: bytes) -> bytes:
+    async def request_from_json(self, document: bytes) -> bytes:
         """The request message that a JSON document describes, serialized.
 
         Raises:
             InvalidDocument: It describes none; lists each bad field.
             MalformedJson: It is no JSON at all.
         """
-        return self._request.decode_json(document)
+        return await in_thread_if_large(len(document), partial(self._request.decode_json, document))
 
-    def checked_request(self, body: bytes) -> bytes:
+    def require_request(self, document: bytes) -> None:
+        """Checks a small JSON document, at once; raises what `request_from_json` does."""
+        self._request.decode_json(document)
+
+    async def checked_request(self, body: bytes) -> bytes:
         """A serialized request message as a client sent it.
 
         Raises:
             UndecodableBody: It is none.
         """
         try:
-            self._request_class.FromString(body)
+            await in_thread_if_large(len(body), partial(self._request_class.FromString, body))
         except DecodeError as error:
             raise UndecodableBody(f"the body is no serialized {self.contract.request}: {error}") from error
         return body
 
-    def response_to_json(self, body: bytes) -> bytes:
+    async def response_to_json(self, body: bytes) -> bytes:
         """A serialized response message as JSON; fields without presence are written with their defaults too.
 
         Raises:
             NoJsonForm: It has a value that JSON cannot express.
             Undecodable: It is not the response message of the model.
         """
-        return self._response.encode_json(body, including_defaults=True)
+        write = partial(self._response.encode_json, body, including_defaults=True)
+        return await in_thread_if_large(len(body) * self._width, write)
 
     @property
     def example(self) -> object:

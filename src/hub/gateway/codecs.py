@@ -47,4 +47,4 @@ class Codecs:
         except HubError as error:
             _log.warning("the contract of a task cannot be fetched", model=record.model, reason=str(error))
             return None
-        return None if contract is None else self._catalog.compiled(record.model, contract)
+        return None if contract is None else await self._catalog.compiled(record.model, contract)

@@ -12,7 +12,7 @@ import structlog
 from anyio import AsyncContextManagerMixin, current_time, fail_after, move_on_after, move_on_at
 from typing_extensions import override
 
-from hub.errors import LinkLost
+from hub.errors import LinkLost, Undecodable
 from hub.gateway.acceptance import Acceptance
 from hub.gateway.accepted import Accepted
 from hub.gateway.errors import IdempotencyConflict, SubmitUnderWay
@@ -71,7 +71,7 @@ class Dispatch(AsyncContextManagerMixin):
         self.run_times: Final = RunTimes()
         self.verdicts: Final = Counter[tuple[ModelName, TaskState]]()
         self._store = store
-        self._fetch = Grouped(store.fetch, name="fetch", lanes=LANES)
+        self._fetch = Grouped(self._looked_up, name="fetch", lanes=LANES)
         self._finish = Grouped(store.finish, name="finish", lanes=LANES)
         self._patience = patience
         self._polls = polls or LongPolls()
@@ -128,6 +128,7 @@ class Dispatch(AsyncContextManagerMixin):
         Raises:
             UnknownTask: There is none of this id.
             TaskGone: There was one, and it has expired.
+            Undecodable: What is stored of it is no record of a task.
             LinkLost: The store is out of reach.
         """
         known = _parsed(task_id)
@@ -209,6 +210,15 @@ class Dispatch(AsyncContextManagerMixin):
             if task.state.terminal or (after is not None and task.revision > after):
                 return task
 
+    async def _looked_up(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
+        """The records of a group; one that cannot be read is no error for those who ask for others."""
+        try:
+            return await self._store.fetch(task_ids)
+        except Undecodable as error:
+            if len(task_ids) == 1:
+                return [error]
+        return [(await self._looked_up([task_id]))[0] for task_id in task_ids]
+
     async def _end(self, record: TaskRecord, verdict: Outcome) -> TaskRecord:
         """Gives a task this outcome unless it has one; returns it with the one that counts."""
         if await self._finish(verdict):
@@ -241,8 +251,10 @@ def _parsed(task_id: str) -> TaskId:
     return known
 
 
-def _present(task_id: TaskId, found: TaskRecord | Absent) -> TaskRecord:
+def _present(task_id: TaskId, found: TaskRecord | Absent | Undecodable) -> TaskRecord:
     match found:
+        case Undecodable():
+            raise found
         case Absent.UNKNOWN:
             raise UnknownTask(task_id)
         case Absent.GONE:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from litestar import Response
 
-from hub.gateway.bodies import TaskBody
-from hub.gateway.codec import Codec
 from hub.gateway.codecs import Codecs
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.live_reply import LiveReply
 from hub.gateway.long_polls import LongPolls
+from hub.gateway.naming import naming
 from hub.gateway.negotiation import JSON, HttpRequest, liking
 from hub.gateway.replies import NO_STORE
 from hub.gateway.sse import EVENT_STREAM
 from hub.gateway.task_events import TaskEvents
-from hub.task import TaskRecord
 
 
 def wants_events(request: HttpRequest) -> bool:
@@ -29,9 +25,7 @@ async def event_reply(
     task_id: str,
     dispatch: Dispatch,
     polls: LongPolls,
-    *,
     codecs: Codecs,
-    show: Callable[[TaskRecord, Codec | None], TaskBody],
 ) -> Response[bytes]:
     """The events of a task, from the one on that `Last-Event-ID` names.
 
@@ -40,14 +34,10 @@ async def event_reply(
     Raises:
         HubError: As `Dispatch.find` says.
     """
-    record = await dispatch.find(task_id)
+    with naming(request, task_id):
+        record = await dispatch.find(task_id)
     last = request.headers.get("last-event-id", "")
     seen = int(last) if last.isascii() and last.isdigit() else None
     if record.state.terminal and record.revision == seen:
         return Response(b"", status_code=204, headers=NO_STORE)
-    codec = await codecs.of(record)
-
-    def shown(now: TaskRecord) -> TaskBody:
-        return show(now, codec)
-
-    return LiveReply(TaskEvents(dispatch, polls, record, seen=seen, show=shown), media_type=EVENT_STREAM)
+    return LiveReply(TaskEvents(dispatch, polls, record, seen=seen, codecs=codecs), media_type=EVENT_STREAM)

@@ -10,9 +10,9 @@ from hub.gateway.accepted import Accepted
 from hub.gateway.admission import Admission
 from hub.gateway.bodies import AcceptedBody
 from hub.gateway.codecs import Codecs
-from hub.gateway.http_tasks import message_reply, task_body
 from hub.gateway.negotiation import HttpRequest, preference_applied, reply_type
 from hub.gateway.replies import NO_STORE, json_reply
+from hub.gateway.results import message_reply, task_body
 from hub.gateway.task_errors import CallTimeout
 from hub.http.headers import prefer_wait
 
@@ -43,12 +43,12 @@ async def submit_task(
     served = admission.find(model)
     asked = prefer_wait(request.headers.get("prefer"))
     task = await admission.submit(request, served, waiting=bool(asked))
-    headers = {**NO_STORE, "Location": f"/v1/tasks/{task.id}", **_replayed(task)}
+    headers = {**NO_STORE, **_replayed(task)}
     if asked is not None:
         headers |= preference_applied(asked)
     record = await admission.outcome(task, asked) if asked else None
     if record is not None and record.state.terminal:
-        return json_reply(task_body(record, await codecs.of(record)), headers=headers)
+        return json_reply(await task_body(record, codecs), headers=headers)
     return json_reply(AcceptedBody.of(record or task), status=202, headers=headers)
 
 

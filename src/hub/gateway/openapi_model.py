@@ -24,12 +24,17 @@ _PROBLEMS: Final = {
 _PARAMETERS: Final = ("Prefer", "HubTimeout", "HubResultTtl", "IdempotencyKey", "Traceparent", "Tracestate")
 _BATCH_PARAMETERS: Final = ("HubTimeout", "HubResultTtl", "IdempotencyKeyOfLines", "Traceparent", "Tracestate")
 _REPLY_HEADERS: Final = {
+    "Location": "Location",
     "Hub-Task": "HubTask",
     "Hub-Expires-At": "HubExpiresAt",
     "Idempotent-Replayed": "IdempotentReplayed",
     "Preference-Applied": "PreferenceApplied",
 }
-_TASK_HEADERS: Final = {"Location": "Location", "Idempotent-Replayed": "IdempotentReplayed"}
+_TASK_HEADERS: Final = {
+    "Location": "Location",
+    "Hub-Task": "HubTask",
+    "Idempotent-Replayed": "IdempotentReplayed",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,24 @@ class TaskCancelled(TaskFailed):
 
 
 @final
+class UnreadableResult(TaskError):
+    """A result was asked for as JSON, and the bytes that are stored are not the response message of the model."""
+
+    code = "undecodable"
+    status = 502
+    title = "The result cannot be read"
+
+    def __init__(self, task: str, state: TaskState, reason: str) -> None:
+        super().__init__(task, state)
+        self.args = (task, state, reason)
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"the result of task {self.task} is {self.reason}; 'Accept: application/x-protobuf' gives the bytes as they are"
+
+
+@final
 class ContractMissing(HubError):
     """A result was asked for as JSON, and neither this gateway nor the registry has the contract that it was written for."""
 

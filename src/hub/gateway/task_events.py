@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, final
 
 import msgspec
 from anyio import sleep_forever
 
-from hub.errors import LinkLost
-from hub.gateway.bodies import TaskBody
+from hub.errors import HubError, LinkLost
+from hub.gateway.codecs import Codecs
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.live_reply import RequestBody, Write
 from hub.gateway.long_polls import LongPolls
+from hub.gateway.results import task_body
 from hub.gateway.sse import comment, event, retry
-from hub.gateway.task_errors import TaskGone, UnknownTask
 from hub.http.problems import members_of
 from hub.supervision import Backoff
 from hub.task import TaskRecord
@@ -39,7 +38,7 @@ class TaskEvents:
         polls: Bounds the waits, and says when the server drains.
         first: The task as it is now.
         seen: The revision that the client has already.
-        show: Gives what clients see of the task.
+        codecs: Read the response.
     """
 
     def __init__(
@@ -49,19 +48,19 @@ class TaskEvents:
         first: TaskRecord,
         *,
         seen: int | None,
-        show: Callable[[TaskRecord], TaskBody],
+        codecs: Codecs,
     ) -> None:
         self._dispatch = dispatch
         self._polls = polls
         self._first = first
         self._seen = seen
-        self._show = show
+        self._codecs = codecs
 
     async def __call__(self, _body: RequestBody, write: Write) -> None:
         record = self._first
         await write(retry(RECONNECT))
         if record.revision != self._seen:
-            await write(self._event(record))
+            await write(await self._event(record))
         delays = Backoff().delays()
         while not (record.state.terminal or self._polls.draining):
             try:
@@ -70,13 +69,14 @@ class TaskEvents:
                 await write(comment("the result store is out of reach"))
                 with self._polls.hold(next(delays)):
                     await sleep_forever()
-            except (UnknownTask, TaskGone) as gone:
+            except HubError as gone:  # or whatever is stored cannot be read any more
                 await write(event("gone", msgspec.json.encode(members_of(gone))))
                 break
             else:
-                await write(comment("no news") if found.revision == record.revision else self._event(found))
+                await write(comment("no news") if found.revision == record.revision else await self._event(found))
                 record = found
                 delays = Backoff().delays()
 
-    def _event(self, record: TaskRecord) -> bytes:
-        return event("task", msgspec.json.encode(self._show(record)), number=record.revision)
+    async def _event(self, record: TaskRecord) -> bytes:
+        body = await task_body(record, self._codecs)
+        return event("task", msgspec.json.encode(body), number=record.revision)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Scope
 
 from hub.errors import HubError
 
@@ -27,7 +29,15 @@ _PHRASES: Final = {
 _HUNG_UP: Final = "client disconnected prematurely"
 """How Litestar words that the connection has ended before the body has; it has no class of its own for that."""
 
+_ABOUT: Final = "hub.about"
+
 _log = structlog.get_logger("hub.http")
+
+
+def about(scope: Scope) -> dict[str, object]:
+    """What a request is about, to be filled by those who find out: members of every problem that is replied to it."""
+    found: dict[str, object] = cast("dict[str, Any]", scope).setdefault(_ABOUT, {})
+    return found
 
 
 def problem(
@@ -52,12 +62,17 @@ def problem_members(
     return {**members, **(facts or {})}
 
 
-def problem_of(error: HubError) -> Response[bytes]:
-    """The reply for one of hub's own errors, with `Retry-After` when a new try makes sense."""
+def problem_of(error: HubError, facts: Mapping[str, object] = MappingProxyType({})) -> Response[bytes]:
+    """The reply for one of hub's own errors, with `Retry-After` when a new try makes sense. `facts` are further members."""
     delay = retry_seconds(error)
     headers = {} if delay is None else {"Retry-After": str(delay)}
     return problem(
-        error.status, code=error.code, title=error.title, detail=str(error), facts=error.facts, headers=headers
+        error.status,
+        code=error.code,
+        title=error.title,
+        detail=str(error),
+        facts={**facts, **error.facts},
+        headers=headers,
     )
 
 
@@ -76,7 +91,7 @@ def retry_seconds(error: HubError) -> int | None:
 def _on_hub_error(request: Request[Any, Any, Any], error: HubError) -> Response[bytes]:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", method=request.method, path=request.url.path, code=error.code, reason=str(error))
-    return problem_of(error)
+    return problem_of(error, about(request.scope))
 
 
 def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -92,7 +107,7 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
         code=phrase.lower().replace(" ", "_").replace("-", "_").replace("'", ""),
         title=phrase,
         detail=str(error.detail) or phrase,
-        facts={"errors": error.extra} if error.extra else None,
+        facts={**about(request.scope), **({"errors": error.extra} if error.extra else {})},
         headers=dict(error.headers or {}),
     )
 
@@ -100,12 +115,19 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
 def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     # Anything that is not a HubError is a defect of ours: the log gets all of it, the client gets a fact to report.
     _log.error("unexpected error", method=request.method, path=request.url.path, exc_info=error)
-    return problem(
+    return Response(encoded_bug(request.scope, error), status_code=500, media_type=PROBLEM_TYPE)
+
+
+def encoded_bug(scope: Scope, error: BaseException) -> bytes:
+    """The body of the reply to a request whose handling raised something unexpected."""
+    members = problem_members(
         500,
         code=HubError.code,
         title=HubError.title,
         detail=f"an unexpected {type(error).__name__} was raised; the log of this server has the details",
+        facts=about(scope),
     )
+    return msgspec.json.encode(members)
 
 
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias

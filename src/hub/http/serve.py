@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from sniffio import current_async_library
 
 from hub.http.bind import Bind
+from hub.http.outermost import with_problems
 
 DRAIN_GRACE: Final = 5.0
 """Seconds that requests in flight have to finish once the server was told to stop."""
@@ -59,5 +60,7 @@ async def serve(
         async with create_task_group() as tg:
             tg.start_soon(stop_when_cancelled, name=f"hub.http stop {url}")
             with CancelScope(shield=True):  # bounded by `grace`, which both servers keep
-                await run(app, bind, listener, grace=grace, stop=stop, ready=lambda: task_status.started(url))
+                await run(
+                    with_problems(app), bind, listener, grace=grace, stop=stop, ready=lambda: task_status.started(url)
+                )
             tg.cancel_scope.cancel("server has stopped")

@@ -113,6 +113,7 @@ class ChildProcess(AsyncContextManagerMixin):
             FrameTooLarge: The request is too large; nobody was asked.
             Undecodable: It is not the request message of the model.
             WrongResponse: The model returned something else than its response message.
+            UnreadableResponse: The model returned a message that no reader takes.
         """
         exchange = self._open(request, tell)
         self._asked += 1

@@ -6,6 +6,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from hub.contract import MAX_NESTING
 from hub.errors import ConfigurationError, HubError, Undecodable
 from hub.tracebacks import STORED_LINES, Described, lines
 
@@ -44,6 +45,33 @@ class WrongResponse(HubError):
         return (
             f"process_request of {self.model} returned {self.returned}: return a {self.expected}, "
             "or change the response type of the model"
+        )
+
+
+class UnreadableResponse(HubError):
+    """`process_request` returned a message whose serialized form cannot be read by anybody.
+
+    protobuf writes messages of any depth and reads them to a depth of 100
+    (https://protobuf.dev/programming-guides/proto-limits/).
+    """
+
+    code = "unreadable_response"
+    title = "The response cannot be read back"
+
+    def __init__(self, model: str, message: str, reason: str) -> None:
+        super().__init__(model, message, reason)
+        self.model = model
+        self.message = message
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        text = f"process_request of {self.model} returned a {self.message} that no protobuf reader takes: {self.reason}"
+        if "MaxDepth" not in self.reason:
+            return f"{text}; build it from the generated class of the model's response type"
+        return (
+            f"{text}. Its messages are nested more than {MAX_NESTING} deep, which is protobuf's limit (each object of a "
+            "Struct counts three times): return a flatter message, or the deep part as a string or bytes"
         )
 
 
@@ -179,5 +207,5 @@ class FrameTooLarge(HubError):
         return f"a message of {self.size} bytes, and {self.limit} are allowed: send a reference to data of this size"
 
 
-RAISED_AGAIN: Final[tuple[type[HubError], ...]] = (Undecodable, WrongResponse)
+RAISED_AGAIN: Final[tuple[type[HubError], ...]] = (Undecodable, WrongResponse, UnreadableResponse)
 """Errors of hub's own that come out of a process as what they are; their `args` are texts."""

@@ -72,6 +72,7 @@ class Exchange:
             ChildError: The model raised something.
             Undecodable: The message was no request of the model.
             WrongResponse: The model returned something else than its response message.
+            UnreadableResponse: The model returned a message that no reader takes.
         """
         match self._answer:
             case None:

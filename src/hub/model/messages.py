@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.errors import Undecodable
-from hub.model.errors import WrongResponse
+from hub.model.errors import UnreadableResponse, WrongResponse
 from hub.model.exits import exits_fail
 from hub.model.formats import type_arguments
 from hub.model.model import Model
@@ -26,6 +26,7 @@ class Messages:
         # The class that the author's types name, so that isinstance() works; without one, bytes (see Model).
         self._raw = type_arguments(type(model), Model) is None
         self._request_class: type[Message] = GetMessageClass(self._request)
+        self._response_class: type[Message] = GetMessageClass(self._response)
 
     def decode(self, body: bytes) -> Message | bytes:
         """What `process_request` is given for a serialized request.
@@ -42,10 +43,21 @@ class Messages:
     def encode(self, response: object) -> bytes:
         """The serialized response that `process_request` returned.
 
+        It is read back once. protobuf writes messages that no reader takes, and the model's own run is the last place
+        where that can become the failure of the task; later it would be an error at each look at the result.
+
         Raises:
             WrongResponse: It returned something else.
+            UnreadableResponse: It returned a message that cannot be read back from its serialized form.
         """
-        if isinstance(response, Message) and response.DESCRIPTOR.full_name == self._response.full_name:
-            return response.SerializeToString()
-        returned = response.DESCRIPTOR.full_name if isinstance(response, Message) else repr(type(response).__qualname__)
-        raise WrongResponse(self._name, self._response.full_name, str(returned))
+        # Of the class: a field may be called DESCRIPTOR too.
+        descriptor = type(response).DESCRIPTOR if isinstance(response, Message) else None
+        if not isinstance(response, Message) or descriptor is None or descriptor.full_name != self._response.full_name:
+            returned = repr(type(response).__qualname__) if descriptor is None else descriptor.full_name
+            raise WrongResponse(self._name, self._response.full_name, returned)
+        body = type(response).SerializeToString(response)
+        try:
+            self._response_class.FromString(body)
+        except DecodeError as error:
+            raise UnreadableResponse(self._name, self._response.full_name, str(error)) from error
+        return body

@@ -51,6 +51,7 @@ class Processor(AsyncContextManagerMixin):
         Raises:
             Undecodable: `body` is not the request message of the model.
             WrongResponse: The model returned something else than its response message.
+            UnreadableResponse: The model returned a message that no reader takes.
             ChildError: What the model raised, if it runs in a process.
             ProcessDied: That process has died of the request.
             Exception: What the model raised, if it runs in this one; see `ModelMethod.call`.

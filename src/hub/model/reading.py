@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Final, Protocol, final
 
 import structlog
@@ -9,9 +11,10 @@ from anyio import Event, sleep
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from hub.contract import Contract, differences
+from hub.contract import Contract, Difference, differences
 from hub.errors import HubError
 from hub.model.refusals import OtherContracts
+from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.schema_bodies import SchemaHistoryBody
 from hub.registry.snapshot import Admission
 from hub.vocabulary import Fingerprint, ModelName
@@ -75,7 +78,10 @@ class Reading(OtherContracts):
                 await sleep(PAUSE)
                 return None
             theirs = await self._registry.contract(self._model, fingerprint)
-            found = () if theirs is None else differences(theirs, self._contract)
+            found: Sequence[Difference] = ()
+            if theirs is not None:
+                size = CONTRACT_WEIGHT * (len(theirs.files) + len(self._contract.files))
+                found = await in_thread_if_large(size, partial(differences, theirs, self._contract))
         except HubError as error:
             _log.warning("no words for a foreign contract", fingerprint=fingerprint, reason=str(error))
             return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor
@@ -17,6 +18,7 @@ from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknow
 from hub.model.health import health_routes
 from hub.model.metrics import InstanceMetrics
 from hub.model.presence import Ping, Presence
+from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
@@ -47,15 +49,15 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
 
     @get("/descriptors")
     async def descriptors(request: Request[Any, Any, State]) -> Response[bytes]:
-        return _message(request, presence.contract.descriptors)
+        return await _message(request, presence.contract.descriptors)
 
     @get("/descriptors/request")
     async def request_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:
-        return _message(request, _proto(presence.model.get_request_format()))
+        return await _message(request, _proto(presence.model.get_request_format()))
 
     @get("/descriptors/response")
     async def response_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:
-        return _message(request, _proto(presence.model.get_response_format()))
+        return await _message(request, _proto(presence.model.get_response_format()))
 
     @get("/metrics")
     async def exposition(request: Request[Any, Any, State]) -> Response[bytes]:
@@ -82,9 +84,10 @@ def _proto(descriptor: Descriptor) -> DescriptorProto:
     return proto
 
 
-def _message(request: Request[Any, Any, State], message: Message) -> Response[bytes]:
+async def _message(request: Request[Any, Any, State], message: Message) -> Response[bytes]:
     """Protobuf, or ProtoJSON for a client that accepts JSON by name."""
     headers = {"Vary": "Accept"}
     if JSON in request.headers.get("accept", ""):
-        return Response(MessageToJson(message).encode(), media_type=JSON, headers=headers)
+        text = await in_thread_if_large(CONTRACT_WEIGHT * message.ByteSize(), partial(MessageToJson, message))
+        return Response(text.encode(), media_type=JSON, headers=headers)
     return Response(message.SerializeToString(), media_type=PROTOBUF, headers=headers)

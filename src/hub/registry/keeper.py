@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 
 from hub.errors import LinkLost
 from hub.ports import Directory, InstanceEntry, SharedInstance, Standing
+from hub.registry.judging import judge
 from hub.registry.pinger import Pinger
 from hub.registry.pings import PingTarget
 from hub.registry.roll import Roll
@@ -289,6 +290,9 @@ class DirectoryKeeper:
         if any(self._roll.contract(each.entry.model, each.entry.fingerprint) is None for each in found):
             self._roll.know(await self._directory.contracts())
         for shared in found:
+            known = self._roll.contract(shared.entry.model, shared.entry.fingerprint)
+            if known is not None:
+                await judge(self._roll.lineage, known.model, known.contract)
             self._adopt(shared)
 
     def _adopt(self, shared: SharedInstance) -> None:
@@ -308,6 +312,7 @@ class DirectoryKeeper:
         if status is None or status.state is not InstanceState.LIVE or known is None:
             return
         with directory_patience():
+            await judge(self._roll.lineage, entry.model, known.contract)
             beside = self._roll.beside(entry, known.contract)
             holder = await self._directory.login(entry, known.contract, beside=beside)
         if holder is not None:

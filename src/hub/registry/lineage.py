@@ -56,7 +56,7 @@ class Lineage:
             known = self.contract(model, fingerprint)
             if known is None or fingerprint == contract.fingerprint:
                 continue
-            if self._reads(contract, known.contract) or (returning and self._reads(known.contract, contract)):
+            if self.reads(contract, known.contract) or (returning and self.reads(known.contract, contract)):
                 found.add(fingerprint)
         return frozenset(found)
 
@@ -67,7 +67,7 @@ class Lineage:
         others = [
             known.contract for known in self.contracts(model) if known.contract.fingerprint != contract.fingerprint
         ]
-        return [other.fingerprint for other in others[-MOST_ACCEPTED:] if self._reads(contract, other)]
+        return [other.fingerprint for other in others[-MOST_ACCEPTED:] if self.reads(contract, other)]
 
     def served(self, model: ModelName, fingerprints: Collection[Fingerprint]) -> Fingerprint:
         """The contract that clients are to write requests for while instances with all of `fingerprints` are listed.
@@ -76,11 +76,20 @@ class Lineage:
         """
         known = [each.contract for each in self.contracts(model) if each.contract.fingerprint in fingerprints]
         for contract in known:
-            if all(other is contract or self._reads(other, contract) for other in known):
+            if all(other is contract or self.reads(other, contract) for other in known):
                 return contract.fingerprint
         return known[0].fingerprint if known else next(iter(fingerprints))
 
-    def _reads(self, newer: Contract, older: Contract) -> bool:
+    def unjudged(self, model: ModelName, contract: Contract) -> Sequence[tuple[Contract, Contract]]:
+        """The pairs with `contract` that `reads` has not compared yet, in both directions. None in strict mode."""
+        if self.mode == "strict":
+            return ()
+        others = [each.contract for each in self.contracts(model) if each.contract.fingerprint != contract.fingerprint]
+        pairs = [pair for other in others[-MOST_ACCEPTED:] for pair in ((contract, other), (other, contract))]
+        return [pair for pair in pairs if (pair[0].fingerprint, pair[1].fingerprint) not in self._verdicts]
+
+    def reads(self, newer: Contract, older: Contract) -> bool:
+        """Whether one contract reads another; compared at the first call, which may be made in a thread."""
         pair = (newer.fingerprint, older.fingerprint)
         verdict = self._verdicts.get(pair)
         if verdict is None:

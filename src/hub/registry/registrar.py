@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from hub.contract import Contract, differences, violations
+from hub.offload import in_thread_if_large
 from hub.ports import Directory, InstanceEntry, KnownContract, Terms
 from hub.registry.addresses import InstanceNetworks, base_url
 from hub.registry.errors import InstanceUnreachable, NameTaken
+from hub.registry.judging import judge, weight
 from hub.registry.keeper import DirectoryKeeper, directory_patience
 from hub.registry.pinger import Pinger
 from hub.registry.pings import Answered
@@ -100,14 +103,15 @@ class Registrar:
             example=example,
             terms=terms,
         )
+        await judge(self._roll.lineage, model, contract)
         self._roll.departed.pop(instance, None)
         if not consuming:
             self._roll.apply(table.own_word(instance, now=self._clock()))
         if await self._claim(entry, contract) is not None:
-            await self._look_after(model)
+            await self._look_after(model, contract)
             holder = await self._claim(entry, contract)
             if holder is not None:
-                raise self._name_taken(model, contract, holder)
+                raise await self._name_taken(model, contract, holder)
         self._roll.know(
             [KnownContract(model=model, contract=contract, first_seen_at=entry.logged_in_at, first_seen_from=instance)]
         )
@@ -134,12 +138,13 @@ class Registrar:
         with directory_patience():
             return await self._directory.login(entry, contract, beside=beside)
 
-    async def _look_after(self, model: ModelName) -> None:
+    async def _look_after(self, model: ModelName, contract: Contract) -> None:
         """Pings those who hold a name, and lets go of the dead, here and in the directory."""
         await self._keeper.reconcile()
         if self._roll.lineage.mode != "strict":
             with directory_patience():  # one that was accepted before may be let in where a new one is not
                 self._roll.know(await self._directory.contracts())
+            await judge(self._roll.lineage, model, contract)
         holder = self._roll.table.model(model)
         if holder is not None:
             await self._keeper.claim([status.entry.id for status in holder.instances])
@@ -147,13 +152,17 @@ class Registrar:
             await self._pinger.ping_all(target for target in targets if target is not None)
         await self._keeper.flush()
 
-    def _name_taken(self, model: ModelName, contract: Contract, holder: Fingerprint) -> NameTaken:
+    async def _name_taken(self, model: ModelName, contract: Contract, holder: Fingerprint) -> NameTaken:
         known = self._roll.contract(model, holder)
         status = self._roll.table.model(model)
         incumbents = () if status is None else status.instances
+        objections: Sequence[str] = ()
+        if known is not None:
+            compare = partial(self._objections, known.contract, contract)
+            objections = await in_thread_if_large(weight(known.contract, contract), compare)
         return NameTaken(
             model,
-            () if known is None else self._objections(known.contract, contract),
+            objections,
             [f"{each.state} instance {each.entry.id} at {each.entry.url}" for each in incumbents],
         )
 

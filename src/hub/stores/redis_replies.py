@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from hub.errors import Undecodable
 from hub.ports import Absent, Start
 from hub.redis.link import Reply
-from hub.task import Outcome, Progress, TaskRecord
+from hub.task import Failure, Outcome, Progress, TaskRecord
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
 R = TypeVar("R")
@@ -113,7 +113,7 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         updated_at = float(fields[b"updated_at"])
         queued = state is TaskState.QUEUED  # some fields mean nothing otherwise
         progress, retry_at, started_at = (fields.get(name) for name in (b"progress", b"retry_at", b"started_at"))
-        outcome = Outcome.decode(fields[b"outcome"]) if state.terminal else None
+        outcome = _outcome(task_id, state, fields[b"outcome"], updated_at) if state.terminal else None
         if outcome is None or outcome.started_at is None:
             began = float(started_at) if started_at and not queued else None
         else:
@@ -142,6 +142,15 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
         raise Undecodable(f"task record {task_id}", f"it has no {error.args[0].decode()}") from error
     except ValueError as error:
         raise Undecodable(f"task record {task_id}", str(error)) from error
+
+
+def _outcome(task_id: TaskId, state: TaskState, data: bytes, at: float) -> Outcome:
+    """The outcome of a task. The task has ended however its bytes read, so those that do not are its failure."""
+    try:
+        return Outcome.decode(data)
+    except Undecodable as error:
+        failure = Failure(code=error.code, message=f"its outcome was stored and cannot be read: {error}")
+        return Outcome(task_id=task_id, state=state, failure=failure, finished_at=at)
 
 
 def _progress(words: bytes) -> Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec.structs import replace
 
 from hub.contract import Contract
+from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.bodies import MAX_EXAMPLE, InstanceBody, InstancesBody, LoginBody, LoginReply
 from hub.registry.errors import InvalidLogin
 from hub.registry.http.documented import NOT_MODIFIED, reply
@@ -44,11 +46,12 @@ async def login(
         raise InvalidLogin("id", f"{instance_id!r} is no UUID: take a new UUID at each start of an instance")
     if len(data.example) > MAX_EXAMPLE:
         raise InvalidLogin("example", f"it has {len(data.example)} characters: leave it out or keep to {MAX_EXAMPLE}")
+    decode = partial(Contract.decode, data.contract)
     outcome = await registrar.login(
         instance,
         model_name(data.model),
         data.url,
-        Contract.decode(data.contract),
+        await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode),
         example=data.example,
         terms=data.terms,
         consuming=data.consuming,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Final
 
@@ -13,13 +15,15 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from hub.contract import Contract
-from hub.contract.comparison import compared
+from hub.contract.comparison import Finding, compared
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
+from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.ports import KnownContract
 from hub.registry.bodies import CONTRACT, DESCRIPTORS, PROTOBUF
 from hub.registry.errors import SHORTEST_FINGERPRINT, UnknownContract
 from hub.registry.http.documented import reply
+from hub.registry.judging import judge, weight
 from hub.registry.roll import Roll
 from hub.registry.schema_bodies import (
     CheckBody,
@@ -95,6 +99,12 @@ async def show_schema(
         return Response(contract.encode(), media_type=CONTRACT, headers=headers)
     if form == DESCRIPTORS:
         return Response(contract.descriptors.SerializeToString(), media_type=DESCRIPTORS, headers=headers)
+    content = await in_thread_if_large(weight(contract), partial(_schema, known))
+    return Response(content, media_type=MediaType.JSON, headers=headers)
+
+
+def _schema(known: KnownContract) -> bytes:
+    contract = known.contract
     body = SchemaBody(
         model=known.model,
         fingerprint=contract.fingerprint,
@@ -104,7 +114,7 @@ async def show_schema(
         first_seen_from=known.first_seen_from,
         descriptors=MessageToDict(contract.descriptors),
     )
-    return Response(msgspec.json.encode(body), media_type=MediaType.JSON, headers=headers)
+    return msgspec.json.encode(body)
 
 
 @get(
@@ -154,7 +164,7 @@ async def diff_schemas(
     """What the later contract does otherwise than the earlier one, with the rule of Buf (WIRE_JSON) that it breaks."""
     later = _known(roll, model, to)
     earlier = _known(roll, model, before) if before else _predecessor(roll, later)
-    found = compared(earlier.contract, later.contract)
+    found = await _compared(earlier.contract, later.contract)
     return _tagged(
         request,
         SchemaDiffBody(
@@ -176,8 +186,10 @@ async def check_schema(model: FromPath[str], data: JSONBody[CheckBody], roll: Na
     """
     status = _status(roll, model)
     known = roll.present(status)
-    contract = Contract.decode(data.contract)
-    found = compared(known.contract, contract)
+    decode = partial(Contract.decode, data.contract)
+    contract = await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode)
+    found = await _compared(known.contract, contract)
+    await judge(roll.lineage, status.name, contract)
     up = {instance.entry.fingerprint for instance in status.instances} or {status.fingerprint}
     return CheckReply(
         mode=roll.lineage.mode,
@@ -187,6 +199,10 @@ async def check_schema(model: FromPath[str], data: JSONBody[CheckBody], roll: Na
         known_fingerprint=known.contract.fingerprint,
         differences=tuple(DifferenceBody.of(finding) for finding in found),
     )
+
+
+async def _compared(known: Contract, new: Contract) -> Sequence[Finding]:
+    return await in_thread_if_large(weight(known, new), partial(compared, known, new))
 
 
 def _tagged(request: Request[Any, Any, Any], body: msgspec.Struct) -> Response[bytes]:

@@ -1,0 +1,119 @@
+"""Big messages are read and written in threads, by whichever route they come; small ones on the loop, at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from threading import get_ident
+from typing import Any
+
+import anyio
+import pytest
+from google.protobuf.struct_pb2 import Struct
+
+from examples.model_a.v1 import model_a_pb2
+from hub.contract import Transcoder, contract_of
+from hub.gateway.codec import Codec
+from hub.offload import LARGE
+from hub.stores.redis_replies import record
+from hub.vocabulary import TaskState, new_task_id
+from tests.gateway.stage import CONTRACT_A, Stage, echo_a, open_stage
+from tests.gateway.test_events import events
+from tests.gateway.test_submit import TASKS
+from tests.gateway.wire import serving
+
+WAIT = {"Prefer": "wait=5"}
+BIG = "x" * (LARGE + 1000)
+
+
+class Threads:
+    """The threads in which messages were transcoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read: list[int] = []
+        self.written: list[int] = []
+        decode, encode = Transcoder.decode_json, Transcoder.encode_json
+
+        def decode_json(transcoder: Transcoder, text: bytes) -> bytes:
+            self.read.append(get_ident())
+            return decode(transcoder, text)
+
+        def encode_json(transcoder: Transcoder, message: Any, **options: Any) -> bytes:
+            self.written.append(get_ident())
+            return encode(transcoder, message, **options)
+
+        monkeypatch.setattr(Transcoder, "decode_json", decode_json)
+        monkeypatch.setattr(Transcoder, "encode_json", encode_json)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
+    return Threads(monkeypatch)
+
+
+@pytest.fixture
+async def roomy() -> AsyncGenerator[Stage]:
+    with anyio.fail_after(30):
+        async with open_stage(body_limit=10 * LARGE) as stage:
+            await stage.model(answer=echo_a)
+            yield stage
+
+
+async def test_small_messages_stay_on_the_loop(roomy: Stage, threads: Threads) -> None:
+    await roomy.client.post(TASKS, json={"messages": "small"}, headers=WAIT)
+    assert (threads.read, threads.written) == ([get_ident()], [get_ident()])
+
+
+async def test_big_requests_and_responses_leave_it(roomy: Stage, threads: Threads) -> None:
+    called = await roomy.client.post("/v1/models/ModelA", json={"messages": BIG})
+    waited = await roomy.client.post(TASKS, json={"messages": BIG}, headers=WAIT)
+    shown = await roomy.client.get(waited.headers["location"])
+    result = await roomy.client.get(waited.headers["location"] + "/result")
+    assert [reply.status_code for reply in (called, waited, shown, result)] == [200] * 4
+    assert len(called.json()["reply"]) > LARGE
+    assert (len(threads.read), len(threads.written)) == (2, 4)
+    assert get_ident() not in {*threads.read, *threads.written}
+
+
+async def test_so_do_lines_of_batches_and_events(roomy: Stage, threads: Threads) -> None:
+    line = b'{"messages":"%s"}\n' % BIG.encode()
+    batch = await roomy.client.post(
+        "/v1/models/ModelA/batches", content=line * 2, headers={"Content-Type": "application/x-ndjson"}
+    )
+    tasks = [answer.split('"id":"')[1].split('"')[0] for answer in batch.text.splitlines()]
+    assert len(tasks) == 2
+    await roomy.client.get(f"/v1/tasks/{tasks[0]}/result", params={"wait": 5})
+    async with serving(roomy) as url, events(url, f"/v1/tasks/{tasks[0]}") as stream:
+        assert await stream.states() == ["succeeded"]
+    assert (len(threads.read), len(threads.written)) == (2, 2)
+    assert get_ident() not in {*threads.read, *threads.written}
+
+
+async def test_a_big_request_that_is_refused_is_answered_as_a_small_one(roomy: Stage, threads: Threads) -> None:
+    wrong = await roomy.client.post(TASKS, json={"messages": BIG, "other": 1})
+    malformed = await roomy.client.post(TASKS, content=b'{"messages":"%s' % BIG.encode())
+    binary = await roomy.client.post(TASKS, content=b"\xff" * LARGE, headers={"Content-Type": "application/x-protobuf"})
+    assert (wrong.status_code, malformed.status_code, binary.status_code) == (422, 400, 422)
+    assert len(wrong.content) < 1000
+    assert get_ident() not in threads.read
+
+
+async def test_a_response_of_few_bytes_that_is_much_json_leaves_it(threads: Threads) -> None:
+    # Each empty message of Struct's kind has one field; one of many fields is written with all of its defaults.
+    codec = Codec(contract_of(model_a_pb2.ModelARequest.DESCRIPTOR, Struct.DESCRIPTOR))
+    await codec.response_to_json(Struct(fields={f"k{i}": {"null_value": 0} for i in range(5000)}).SerializeToString())
+    await Codec(CONTRACT_A).response_to_json(b"")
+    assert threads.written[0] != get_ident()
+    assert threads.written[1] == get_ident()
+
+
+def test_an_outcome_in_redis_that_cannot_be_read_is_the_failure_of_its_task() -> None:
+    task = new_task_id()
+    fields = {
+        "state": "succeeded", "model": "M", "revision": "3", "attempt": "1", "fingerprint": "", "created_at": "1",
+        "updated_at": "2", "deadline": "", "ttl": "60", "outcome": "\x0a",
+    }  # fmt: skip
+    found = record(task, [word.encode() for pair in fields.items() for word in pair])
+    assert (found.state, found.outcome is not None) == (TaskState.SUCCEEDED, True)
+    assert found.outcome is not None
+    assert found.outcome.failure is not None
+    assert found.outcome.failure.code == "undecodable"

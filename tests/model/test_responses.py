@@ -1,0 +1,116 @@
+"""A response that nobody could read is the failure of its task, in every form of model."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import anyio
+import pytest
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.struct_pb2 import Struct
+from typing_extensions import override
+
+import hub
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.contract.pool import pool_of
+from hub.model.calls import loaded
+from hub.model.errors import UnreadableResponse
+from hub.model.processor import Processor
+from hub.model.worker import Worker
+from hub.supervision import unwrapped
+from hub.vocabulary import TaskState
+from tests.model.bench import CONTRACT, INSTANCE, PATIENCE, BreakableStore, WatchedBroker, ended, submit, task
+from tests.model.child_models import Nesting, nested
+
+DEEPEST = 33
+"""Objects of a `Struct` within each other that protobuf reads: each is three messages, and 100 are allowed."""
+
+
+class Awaited(hub.Model[ModelARequest, Struct]):
+    name = "Echo"
+
+    @override
+    async def process_request(self, request: ModelARequest) -> Struct:
+        return nested(int(request.messages))
+
+
+class Threaded(hub.Model[ModelARequest, Struct]):
+    name = "Echo"
+
+    @override
+    def process_request(self, request: ModelARequest) -> Struct:
+        return nested(int(request.messages))
+
+
+FORMS = pytest.mark.parametrize("model", [Awaited, Threaded, Nesting])
+
+
+async def response(model: type[hub.Model[ModelARequest, Struct]], depth: int) -> bytes:
+    body = ModelARequest(messages=str(depth)).SerializeToString()
+    with anyio.fail_after(PATIENCE), unwrapped():
+        made = model()
+        async with loaded(made), Processor(made) as processor:
+            return await processor(body)
+
+
+@FORMS
+async def test_a_response_as_deep_as_protobuf_reads_passes(model: type[hub.Model[ModelARequest, Struct]]) -> None:
+    assert Struct.FromString(await response(model, DEEPEST)) == nested(DEEPEST)
+
+
+@FORMS
+@pytest.mark.parametrize("depth", [DEEPEST + 1, 150, 2000])
+async def test_a_deeper_response_is_an_error_that_names_limit_and_repair(
+    model: type[hub.Model[ModelARequest, Struct]], depth: int
+) -> None:
+    with pytest.raises(UnreadableResponse) as caught:
+        await response(model, depth)
+    text = str(caught.value)
+    assert caught.value.code == "unreadable_response"
+    assert "more than 100 deep" in text
+    assert "return a flatter message" in text
+    assert len(text) < 600
+
+
+@pytest.mark.parametrize("model", [Awaited, Threaded])
+async def test_its_task_fails_under_a_code_of_its_own(model: type[hub.Model[ModelARequest, Struct]]) -> None:
+    with anyio.fail_after(PATIENCE):
+        store, each = BreakableStore(), task("150")
+        broker = WatchedBroker(store)
+        await submit(broker, store, each)
+        async with Worker(model(), contract=CONTRACT, instance=INSTANCE, broker=broker, store=store):
+            outcome = (await ended(store, each)).outcome
+    assert outcome is not None
+    assert (outcome.state, outcome.body) == (TaskState.FAILED, None)
+    assert outcome.failure is not None
+    assert outcome.failure.code == "unreadable_response"
+
+
+def of_another_pool() -> Message:
+    """A message of the response's own name, whose string is bytes there: what it holds is no UTF-8."""
+    file = FileDescriptorProto(name="other.proto", package="examples.model_a.v1", syntax="proto3")
+    file.message_type.add(name="ModelAResponse").field.add(
+        name="reply", number=1, type=FieldDescriptorProto.TYPE_BYTES, label=FieldDescriptorProto.LABEL_OPTIONAL
+    )
+    pool = pool_of(FileDescriptorSet(file=[file]))
+    kind: Any = GetMessageClass(pool.FindMessageTypeByName("examples.model_a.v1.ModelAResponse"))
+    message: Message = kind(reply=b"\xff\xfe")
+    return message
+
+
+async def test_a_namesake_of_the_response_that_readers_refuse_is_named_too() -> None:
+    class Namesake(hub.Model[ModelARequest, ModelAResponse]):
+        @override
+        async def process_request(self, request: ModelARequest) -> Any:
+            return of_another_pool()
+
+    with anyio.fail_after(PATIENCE), pytest.raises(UnreadableResponse, match="build it from the generated class"):
+        await Processor(Namesake())(b"")
+
+
+def test_the_error_crosses_processes() -> None:
+    error = UnreadableResponse("M", "a.Response", "Exceeded upb_DecodeOptions_MaxDepth")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
