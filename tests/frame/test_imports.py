@@ -14,12 +14,12 @@ SOURCES = Path(__file__).parents[2] / "src"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors tracing",
+        "errors tracing redaction",
         "vocabulary v1 histogram",
         "contract",
         "task load",
         "ports",
-        "supervision grouping dead_letters",
+        "supervision grouping dead_letters urls tls",
         "amqp redis",
         "brokers stores directories",
         "http",
