@@ -3,24 +3,56 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, final
 
 import structlog
 from structlog.typing import Processor
+from typing_extensions import override
 
+from hub.redaction import redacted
 from hub.settings import LogFormat, LogLevel
 
 # Libraries that report at INFO what we log ourselves, or that log each request.
-_QUIET = ("httpx2", "httpcore2", "uvicorn.error", "coredis", "aiormq", "trio", "anycorn")
+_QUIET = ("httpx2", "httpcore2", "uvicorn.error", "trio", "anycorn")
+
+# Libraries that log an error, some with a traceback, for each attempt that fails; we get the same error and log it once.
+_SILENT = ("coredis", "aiormq")
 
 # Tracebacks without the local variables that structlog shows by itself: the settings are among them, with their secrets.
 _FRAMES: Final = structlog.dev.RichTracebackFormatter(show_locals=False)
 _FRAMES_AS_JSON: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
-def configure_logging(level: LogLevel, form: LogFormat) -> None:
-    """Sets the logging of this process up. Lines go to standard error; context variables become fields."""
+_COLOURS: Final = re.compile("\x1b\\[[0-9;]*m")
+
+
+@final
+class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
+    """The last line of defence: no line shows a secret, whoever has logged it."""
+
+    def __init__(self, redact: Callable[[str], str], **options: Any) -> None:
+        super().__init__(**options)
+        self._redact = redact
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        plain = _COLOURS.sub("", line)  # which may be in the middle of a URL
+        shown = self._redact(plain)
+        return line if shown == plain else shown
+
+
+def configure_logging(level: LogLevel, form: LogFormat, *, redact: Callable[[str], str] = redacted) -> None:
+    """Sets the logging of this process up. Lines go to standard error; context variables become fields.
+
+    Args:
+        level: Least severe lines to show.
+        form: For people, or for programs.
+        redact: Takes the secrets out of each line.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -41,7 +73,8 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _RedactingFormatter(
+            redact,
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
@@ -51,3 +84,5 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
     root.setLevel(number)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -10,10 +10,24 @@ from typing import Any, Final
 from anyio import CapacityLimiter, move_on_after
 from anyio.to_thread import run_sync
 
+from hub.model.blame import blamed
+from hub.model.errors import ModelNotStarted
 from hub.model.model import Model
 
 TEARDOWN_GRACE: Final = 10.0
 """Seconds for `teardown`: enough to flush and close, not enough to look like a hang."""
+
+
+def made(model: type[Model[Any, Any]]) -> Model[Any, Any]:
+    """Makes a model.
+
+    Raises:
+        ModelNotStarted: Its `__init__` raised.
+    """
+    try:
+        return model()
+    except (Exception, SystemExit) as error:
+        raise ModelNotStarted(model.name, "__init__", blamed(error)) from error
 
 
 @asynccontextmanager
@@ -22,12 +36,18 @@ async def loaded(model: Model[Any, Any]) -> AsyncGenerator[None]:
 
     The teardown is shielded from cancellation and has `TEARDOWN_GRACE` seconds. A plain `setup` that is cancelled goes
     on in its thread, unheard. A model with `run_in_process` is left alone: its processes do all that.
+
+    Raises:
+        ModelNotStarted: `setup` raised.
     """
     if model.run_in_process:
         yield
     else:
         try:
-            await _call(model.setup)
+            try:
+                await _call(model.setup)
+            except (Exception, SystemExit) as error:
+                raise ModelNotStarted(model.name, "setup", blamed(error)) from error
             yield
         finally:
             with move_on_after(TEARDOWN_GRACE, shield=True):

@@ -19,7 +19,9 @@ from hub.http.client import open_client
 from hub.http.links import LinkCollector
 from hub.http.serve import serve
 from hub.lifecycle import running
-from hub.model.calls import loaded
+from hub.model.blame import printed_place_lines
+from hub.model.calls import loaded, made
+from hub.model.errors import ChildError, ModelNotStarted
 from hub.model.membership import Membership
 from hub.model.metrics import InstanceMetrics
 from hub.model.model import Model
@@ -69,10 +71,11 @@ async def run_instance(
         ConfigurationError: The address to listen on, or to advertise, cannot work.
         LinkLost: Broker or registry were out of reach for `start_patience` seconds.
         NameTaken: The model's name belongs to another contract.
-        Exception: What `setup` raised.
+        LinkRefused: Broker, store or registry refuse us.
+        ModelNotStarted: The model's `__init__` or `setup` raised.
     """
     instance = instance or new_instance_id()
-    served = model()
+    served = made(model)
     options = WorkerOptions(
         start_patience=settings.start_patience,
         drain_grace=settings.drain_grace,
@@ -81,19 +84,23 @@ async def run_instance(
         buckets=settings.buckets,
         debug=settings.debug,
     )
-    with unwrapped():
-        async with loaded(served), open_client(token=settings.token) as http:
-            registry = RegistryClient(settings.registry_url, http)
-            await _run(
-                served,
-                instance,
-                registry,
-                settings=settings,
-                options=options,
-                broker=broker,
-                store=store,
-                task_status=task_status,
-            )
+    try:
+        with unwrapped():
+            async with loaded(served), open_client(token=settings.token) as http:
+                registry = RegistryClient(settings.registry_url, http)
+                await _run(
+                    served,
+                    instance,
+                    registry,
+                    settings=settings,
+                    options=options,
+                    broker=broker,
+                    store=store,
+                    task_status=task_status,
+                )
+    except ChildError as error:  # a process of the model could not begin; what a task raises becomes its outcome
+        blame = "\n".join([str(error), *printed_place_lines(error.traceback)])
+        raise ModelNotStarted(model.name, "a process", blame) from error
 
 
 async def _run(
