@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from itertools import islice, pairwise
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from hub.errors import ConfigurationError, LinkLost
+from hub.errors import ConfigurationError, LinkLost, LinkRefused
+from hub.lifecycle import kept_open
 from hub.supervision import Backoff, keep_linked, unwrapped
 
 
@@ -121,3 +124,106 @@ def test_different_errors_stay_a_group() -> None:
 def test_a_group_that_holds_a_cancellation_stays_a_group() -> None:
     with pytest.raises(BaseExceptionGroup), unwrapped():
         raise BaseExceptionGroup("group", [KeyboardInterrupt()])
+
+
+async def test_a_first_link_that_is_refused_is_not_tried_again() -> None:
+    runs = 0
+
+    async def session(_linked: Callable[[], None]) -> None:
+        nonlocal runs
+        runs += 1
+        raise LinkRefused("server", "wrong password")
+
+    with pytest.raises(LinkRefused, match="wrong password"):
+        await keep_linked(session, name="test")
+    assert runs == 1
+
+
+async def test_a_refusal_after_a_link_that_worked_is_tried_again() -> None:
+    runs = 0
+
+    async def session(linked: Callable[[], None]) -> None:
+        nonlocal runs
+        runs += 1
+        if runs in (1, 30):
+            linked()
+        if runs == 1:
+            raise LinkLost("server", "restarts")
+        if runs < 30:
+            raise LinkRefused("server", "wrong password")
+
+    await keep_linked(session, name="test")
+    assert runs == 30
+
+
+async def test_an_attempt_that_is_not_answered_is_cancelled_when_patience_ends() -> None:
+    async def mute(_linked: Callable[[], None]) -> None:
+        await anyio.sleep_forever()
+
+    start = anyio.current_time()
+    with pytest.raises(LinkLost, match="no answer within 4 s"):
+        await keep_linked(mute, name="test", give_up_after=4)
+    assert anyio.current_time() - start == 4
+
+
+async def test_a_link_that_works_is_not_cut_when_patience_ends() -> None:
+    async def session(linked: Callable[[], None]) -> None:
+        linked()
+        await anyio.sleep(100)
+
+    await keep_linked(session, name="test", give_up_after=4)
+
+
+async def test_opening_a_resource_keeps_to_its_patience_and_does_not_retry_a_refusal() -> None:
+    attempts = 0
+
+    @asynccontextmanager
+    async def mute() -> AsyncGenerator[None]:
+        await anyio.sleep_forever()
+        yield
+
+    @asynccontextmanager
+    async def refusing() -> AsyncGenerator[None]:
+        nonlocal attempts
+        attempts += 1
+        if attempts != 3:
+            raise LinkLost("server", "no route")
+        if attempts:
+            raise LinkRefused("server", "wrong password")
+        yield
+
+    start = anyio.current_time()
+    with pytest.RaisesGroup(pytest.RaisesExc(LinkLost, match="link to store lost: no answer within 6 s")):
+        async with kept_open(mute, name="store", patience=6):
+            pytest.fail("it does not open")
+    assert anyio.current_time() - start == 6
+    with pytest.RaisesGroup(pytest.RaisesExc(LinkRefused, match="wrong password")):
+        async with kept_open(refusing, name="store", patience=600):
+            pytest.fail("it does not open")
+    assert attempts == 3
+
+
+async def test_failed_attempts_are_logged_with_growing_gaps_and_as_what_they_are() -> None:
+    up_at, down_at = 300.0, 400.0
+    start = anyio.current_time()
+
+    async def session(linked: Callable[[], None]) -> None:
+        now = anyio.current_time() - start
+        if now < up_at or down_at <= now < 410:
+            raise LinkLost("server", "no route")
+        linked()
+        if now < down_at:
+            await anyio.sleep(down_at - now)
+            raise LinkLost("server", "restarts")
+
+    with capture_logs() as lines:
+        await keep_linked(session, name="broker")
+    events = [line["event"] for line in lines]
+    before, after = events[: events.index("linked")], events[events.index("linked") + 1 :]
+    assert set(before) == {"not reached yet, trying again"}
+    assert 7 <= len(before) <= 11  # at 0, 2, 6, 14, 30, 62, 122, 182, 242 s; about 200 attempts
+    assert set(after) == {"link lost, entering again", "linked again"}
+    assert after.count("link lost, entering again") <= 4
+    assert lines[0]["reason"] == "no route"
+    assert lines[0]["link"] == "broker"
+    assert sum(line.get("attempts", 0) for line in lines[len(before) - 1 : len(before)]) > 100

@@ -66,23 +66,25 @@ class InvalidName(HubError):
 
 
 class UnknownModel(HubError):
-    """No model of this name has ever logged in."""
+    """No model of this name has ever logged in. `near` is the name of one that is alive and may be meant."""
 
     code = "unknown_model"
     status = 404
     title = "Unknown model"
 
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
+    def __init__(self, model: str, near: str = "") -> None:
+        super().__init__(model, near)
         self.model = model
+        self.near = near
 
     @override
     def __str__(self) -> str:
-        return f"there is no model {self.model!r}; GET /v1/models lists the ones that are alive"
+        hint = f"did you mean {self.near!r}? " if self.near else ""
+        return f"there is no model {self.model!r}; {hint}GET /v1/models lists the ones that are alive"
 
 
 class LinkLost(HubError):
-    """The connection to the broker or the store broke, was refused, or fell silent.
+    """The connection to the broker or the store broke, could not be made, or fell silent.
 
     The fate of what was in flight is unknown. The link's owner re-enters its scope; see `hub.supervision`.
     """
@@ -105,6 +107,22 @@ class LinkLost(HubError):
     @override
     def retry_after(self) -> float | None:
         return 1.0
+
+
+class LinkRefused(LinkLost):
+    """The server was reached, and a new attempt will fail in the same way; `reason` names the repair.
+
+    Such as wrong credentials, a virtual host that does not exist, or TLS at a port without it. A process whose first link is refused exits with code 2. Once a link has worked, a refusal is retried like any other
+    loss, because the server may be in the middle of a change.
+    """
+
+    code = "link_refused"
+    title = "A server behind the hub refuses the connection"
+    exit_code = 2
+
+    @override
+    def __str__(self) -> str:
+        return f"no link to {self.server}: {self.reason}"
 
 
 class PublishRefused(HubError):

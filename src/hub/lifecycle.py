@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -16,11 +17,11 @@ from anyio import CancelScope, Event, create_task_group, current_time, open_sign
 from anyio.abc import TaskStatus
 
 from hub import threads
-from hub.errors import HubError, LinkLost
+from hub.errors import HubError, LinkLost, LinkRefused
 from hub.forking import cleaned_up_in_children
 from hub.loop_uvloop import ProcessLoop
 from hub.settings import Backend
-from hub.supervision import Backoff, unwrapped
+from hub.supervision import AttemptLog, Backoff, unwrapped
 from hub.watchdog import watch_loop
 
 EXIT_FAILURE: Final = 1
@@ -105,25 +106,33 @@ async def kept_open(
     Args:
         open_resource: Makes the context manager; called once for each try.
         name: For task names.
-        patience: Seconds to try again while opening raises `LinkLost`.
+        patience: Seconds to try again while opening raises `LinkLost`; an attempt that is under way then is cancelled.
+            0: a single attempt, which takes as long as it takes.
 
     Raises:
-        ExceptionGroup: Around what opening, holding or closing the resource raised.
+        ExceptionGroup: Around what opening, holding or closing the resource raised. `LinkRefused` is not retried.
     """
 
     async def hold(*, task_status: TaskStatus[T]) -> None:
-        give_up = current_time() + patience
-        is_open = False
+        give_up_at = current_time() + patience
+        attempts = AttemptLog(name)
+        last: LinkLost | None = None
         for delay in Backoff().delays():
-            try:
-                async with open_resource() as resource:
-                    is_open = True
-                    task_status.started(resource)
-                    await sleep_forever()
-            except LinkLost as lost:
-                if is_open or current_time() + delay > give_up:
-                    raise
-                _log.warning("not reached, trying again", what=name, reason=lost.reason, delay=round(delay, 2))
+            with CancelScope(deadline=give_up_at if patience else inf) as scope:
+                try:
+                    async with open_resource() as resource:
+                        scope.deadline = inf
+                        attempts.succeeded()
+                        task_status.started(resource)
+                        await sleep_forever()
+                except LinkLost as lost:
+                    last = lost
+                    if attempts.reached or isinstance(lost, LinkRefused):
+                        raise
+            failure = last or LinkLost(name, f"no answer within {patience:g} s")
+            if current_time() + delay > give_up_at:
+                raise failure
+            attempts.failed(failure.reason, delay)
             await sleep(delay)
 
     async with running(hold, name=name) as resource:
@@ -152,7 +161,8 @@ def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend, stop_l
         with unwrapped():
             anyio.run(_with_signals, main, stop_limit, backend=backend, backend_options=options)
     except HubError as error:
-        _log.error(str(error), code=error.code)
+        first, *more = "\n".join([str(error), *getattr(error, "__notes__", ())]).splitlines()
+        _log.error(first, code=error.code, lines=more)
         return error.exit_code
     except BaseException as error:  # noqa: ASYNC103, BLE001 - the last frame of the process: log it all, then say so by the code
         _log.critical("the process failed", exc_info=error)

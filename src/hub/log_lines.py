@@ -16,7 +16,7 @@ from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter
 from structlog.typing import EventDict, WrappedLogger
 
 from hub.texts import CUT, bounded_repr, printable, shortened, storable
-from hub.tracebacks import Described, describe, lines, members
+from hub.tracebacks import LOG_LINES, WIDTH, Described, describe, lines, members
 
 LINE_LIMIT: Final = 2_000
 """Characters of one line of the log, with everything."""
@@ -45,7 +45,9 @@ Cut: TypeAlias = Callable[[str, int], str]
 
 @final
 class LineRenderer:
-    """The last processor of a chain of structlog's: makes the text of an event, with the error under `exc_info`.
+    """The last processor of a chain of structlog's: makes the text of an event.
+
+    The error under `exc_info` and the texts under `lines` go below it, each of the latter on a line of its own.
 
     Args:
         form: `console` for people, with the error below the line; `json` for programs, one line for each event.
@@ -60,17 +62,21 @@ class LineRenderer:
     def __call__(self, logger: WrappedLogger, name: str, event_dict: EventDict) -> str:
         error = _error(event_dict.pop("exc_info", None))
         described = () if error is None else describe(error)
+        more = [printable(line, WIDTH) for line in cast("Sequence[str]", event_dict.pop("lines", ()))[:LOG_LINES]]
         text = ""
         for share in _SHARES:
             if self._console is None:
                 room = _ROOM // share if error is None else _ROOM // (2 * share)
-                text = _as_json(_bounded(event_dict, room, storable), described, share)
+                fields = _bounded(event_dict, room, storable)
+                if more:
+                    fields["lines"] = [storable(line, max(12, 600 // share)) for line in more]
+                text = _as_json(fields, described, share)
             else:
                 text = self._encodable(self._console(logger, name, _bounded(event_dict, _ROOM // share, printable)))
             if len(text) <= LINE_LIMIT:
                 break
         if self._console is not None:
-            below = (self._encodable(_INDENT + line) for line in lines(described))
+            below = (self._encodable(_INDENT + line) for line in (*more, *lines(described)))
             text = "\n".join([text, *(shortened(line, LINE_LIMIT - len(CUT)) for line in below)])
         return text
 

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final, final
+from typing import Any, Final, final
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 from typing_extensions import override
 
 from hub.log_lines import LineRenderer
+from hub.redaction import redacted
 from hub.settings import LogFormat, LogLevel
 from hub.texts import bounded_repr
 from hub.threads import on_error_in_thread
 
 # Libraries that report at INFO what we log ourselves, or that log each request.
-_QUIET: Final = ("httpx2", "httpcore2", "uvicorn.error", "coredis", "aiormq", "trio", "anycorn")
+_QUIET: Final = ("httpx2", "httpcore2", "uvicorn.error", "trio", "anycorn")
+
+# Libraries that log an error, some with a traceback, for each attempt that fails; we get the same error and log it once.
+_SILENT: Final = ("coredis", "aiormq")
+
+_COLOURS: Final = re.compile("\x1b\\[[0-9;]*m")
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
-def configure_logging(level: LogLevel, form: LogFormat) -> None:
+def configure_logging(level: LogLevel, form: LogFormat, *, redact: Callable[[str], str] = redacted) -> None:
     """Sets the logging of this process up. Lines go to standard error; context variables become fields.
 
-    Warnings of Python become lines too, and so do errors that nobody catches, in the main thread or in any other. See
+    Warnings of Python become lines too, and so do errors that nothing catches, in the main thread or in any other. See
     `hub.log_lines` for the limits of a line.
+
+    Args:
+        level: Least severe lines to show.
+        form: For people, or for programs.
+        redact: Takes the secrets out of each line.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
@@ -44,6 +57,7 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _Formatter(
+            redact,
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -56,6 +70,8 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
     root.setLevel(number)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     sys.excepthook = _on_uncaught_error
     sys.unraisablehook = _on_ignored_error
@@ -64,8 +80,20 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
 
 @final
 class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Makes the line of a record. No line shows a secret, whatever has logged it: the last line of defence."""
+
+    def __init__(self, redact: Callable[[str], str], **options: Any) -> None:
+        super().__init__(**options)
+        self._redact = redact
+
     @override
     def format(self, record: logging.LogRecord) -> str:
+        line = self._line(record)
+        plain = _COLOURS.sub("", line)  # which may be in the middle of a URL
+        shown = self._redact(plain)
+        return line if shown == plain else shown
+
+    def _line(self, record: logging.LogRecord) -> str:
         if isinstance(record.msg, dict):  # it comes from structlog
             return super().format(record)
         try:

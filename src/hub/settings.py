@@ -7,11 +7,11 @@ Durations are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 from typing_extensions import override
@@ -22,10 +22,13 @@ from hub.http.bind import Bind
 from hub.http.compression import COMPRESS_ABOVE
 from hub.http.cors import origins_of
 from hub.http.root_path import root_path_of
+from hub.redaction import redacted_url
+from hub.redis.address import redis_address
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
+from hub.urls import BROKER_SCHEMES, LARGEST_PORT, REGISTRY_SCHEMES, STORE_SCHEMES, split_url
 
 Backend = Literal["asyncio", "trio"]
-LogLevel = Literal["debug", "info", "warning", "error"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat = Literal["console", "json"]
 QueueType = Literal["quorum", "classic"]
 ContractMode = Literal["strict", "compatible"]
@@ -53,7 +56,17 @@ class ProcessSettings:
     tls_key: Annotated[Path | None, Parameter(help="PEM private key of --tls-certificate.")] = None
 
     def __post_init__(self) -> None:
-        """Refuses combinations that cannot work; each class of the family checks its own and calls the next."""
+        """Refuses values that cannot work; each class of the family checks its own and calls the next.
+
+        Raises:
+            ConfigurationError: Names the setting, its value and the repair.
+        """
+        for each in fields(self):
+            if each.name.endswith("_port") and not 0 <= (port := getattr(self, each.name)) <= LARGEST_PORT:
+                zero = "for none" if each.name == "dashboard_port" else "for any that is free"
+                raise ConfigurationError(
+                    f"{each.name} is {port}; a port is a number from 1 to {LARGEST_PORT}, 0 {zero}"
+                )
 
     def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> Bind:
         """Where to listen.
@@ -72,7 +85,28 @@ class ProcessSettings:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class MetricSettings(ProcessSettings):
+class StartSettings(ProcessSettings):
+    """How a process that stays starts."""
+
+    start_patience: Annotated[
+        float,
+        Parameter(
+            help="Seconds to try for each server that is needed at the start, one after the other; then exit code 3."
+        ),
+    ] = 60.0
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start_patience < 0:
+            raise ConfigurationError(
+                f"start_patience is {self.start_patience:g} s; use 0 for one attempt, or a positive time"
+            )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class MetricSettings(StartSettings):
     """How times are counted."""
 
     metric_buckets: Annotated[
@@ -96,7 +130,7 @@ class MetricSettings(ProcessSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class BrokerSettings:
+class BrokerSettings(ProcessSettings):
     """How to reach the broker, and what the queues of models are like."""
 
     broker_url: Annotated[str, Parameter(help="amqp://, amqps://, amqp+aiormq:// (asyncio only).")] = field(
@@ -114,20 +148,45 @@ class BrokerSettings:
         float, Parameter(help="RabbitMQ's consumer_timeout in seconds; every run has to end before.")
     ] = 1800.0
 
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_url("broker_url", self.broker_url, _check_broker)
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class StoreSettings:
+class StoreSettings(ProcessSettings):
     """How to reach the result store."""
 
     store_url: Annotated[str, Parameter(help="redis://, rediss://, redis+redispy:// (asyncio only).")] = field(
         default=LOCAL_REDIS, metadata=_SECRET
     )
 
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_url("store_url", self.store_url, _check_redis)
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class RegistrySettings(BrokerSettings, ProcessSettings):
+class RegistryLinkSettings(ProcessSettings):
+    """How to reach the registry."""
+
+    registry_url: Annotated[str, Parameter(help="Base URL of the registry, http:// or https://.")] = field(
+        default=LOCAL_REGISTRY, metadata=_SECRET
+    )
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_url("registry_url", self.registry_url, _check_registry)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RegistrySettings(BrokerSettings, StartSettings):
     """A registry process."""
 
     registry_host: Annotated[str, Parameter(help="Address that the registry listens on.")] = "127.0.0.1"
@@ -160,6 +219,7 @@ class RegistrySettings(BrokerSettings, ProcessSettings):
         if self.ping_misses < 1:
             raise ConfigurationError("ping_misses must be at least 1")
         _ = self.networks
+        _check_url("directory_url", self.directory_url, _check_redis)
 
     @property
     def registry_bind(self) -> Bind:
@@ -189,12 +249,13 @@ class RegistrySettings(BrokerSettings, ProcessSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class GatewaySettings(StoreSettings, BrokerSettings, MetricSettings):
+class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, MetricSettings):
     """A gateway process."""
 
     gateway_host: Annotated[str, Parameter(help="Address that the gateway listens on.")] = "127.0.0.1"
     gateway_port: Annotated[int, Parameter(help="Port of the gateway; 0 takes a free one.")] = 8000
-    registry_url: Annotated[str, Parameter(help="Base URL of the registry.")] = LOCAL_REGISTRY
+    dashboard_host: Annotated[str, Parameter(help="Address that the dashboard listens on.")] = "127.0.0.1"
+    dashboard_port: Annotated[int, Parameter(help="Port of the dashboard; 0: only at / of the gateway.")] = 3000
     api_keys: Annotated[
         str, Parameter(help="Keys of clients, comma-separated; needed beyond loopback. Empty: no key is asked.")
     ] = field(default="", metadata=_SECRET)
@@ -280,13 +341,24 @@ class GatewaySettings(StoreSettings, BrokerSettings, MetricSettings):
             repair="set HUB_API_KEYS",
         )
 
+    @property
+    def dashboard_bind(self) -> Bind | None:
+        if self.dashboard_port == 0:
+            return None
+        return self.bind(
+            self.dashboard_host,
+            self.dashboard_port,
+            what="dashboard",
+            guarded=bool(self.keys),
+            repair="set HUB_API_KEYS",
+        )
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class ModelSettings(StoreSettings, BrokerSettings, MetricSettings):
+class ModelSettings(StoreSettings, BrokerSettings, RegistryLinkSettings, MetricSettings):
     """A process that runs an instance of a model."""
 
-    registry_url: Annotated[str, Parameter(help="Base URL of the registry.")] = LOCAL_REGISTRY
     instance_host: Annotated[str, Parameter(help="Address that the instance answers pings on.")] = "127.0.0.1"
     instance_port: Annotated[int, Parameter(help="Port of the instance; 0 takes a free one.")] = 0
     advertise_host: Annotated[
@@ -295,9 +367,6 @@ class ModelSettings(StoreSettings, BrokerSettings, MetricSettings):
     ping_period: Annotated[
         float, Parameter(help="The registry's ping period; after three without a ping the instance logs in again.")
     ] = 10.0
-    start_patience: Annotated[
-        float, Parameter(help="Seconds to try for broker, store and registry at start; then exit code 3.")
-    ] = 60.0
     drain_grace: Annotated[float, Parameter(help="Seconds that running tasks have to finish at shutdown.")] = 30.0
     attempt_limit: Annotated[
         int, Parameter(help="Runs of one task that may be cut short by a dying instance; then the task is dead.")
@@ -323,20 +392,18 @@ class ModelSettings(StoreSettings, BrokerSettings, MetricSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class DeadSettings(StoreSettings, BrokerSettings, ProcessSettings):
+class DeadSettings(StoreSettings, BrokerSettings, RegistryLinkSettings):
     """A command that works on dead letters, and ends."""
 
     log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "error"
-    registry_url: Annotated[str, Parameter(help="Base URL of the registry.")] = LOCAL_REGISTRY
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class SchemaSettings(ProcessSettings):
+class SchemaSettings(RegistryLinkSettings):
     """A command that asks the registry about contracts, and ends."""
 
     log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "error"
-    registry_url: Annotated[str, Parameter(help="Base URL of the registry.")] = LOCAL_REGISTRY
 
 
 @Parameter(name="*")
@@ -353,28 +420,33 @@ class UpSettings(RegistrySettings, GatewaySettings, ModelSettings):
     directory_url: Annotated[str, Parameter(help="memory://, or a Redis as in the other commands.")] = field(
         default=MEMORY, metadata=_SECRET
     )
-    dashboard_host: Annotated[str, Parameter(help="Address that the dashboard listens on.")] = "127.0.0.1"
-    dashboard_port: Annotated[int, Parameter(help="Port of the dashboard; 0: only at / of the gateway.")] = 3000
-
-    @property
-    def dashboard_bind(self) -> Bind | None:
-        if self.dashboard_port == 0:
-            return None
-        return self.bind(
-            self.dashboard_host,
-            self.dashboard_port,
-            what="dashboard",
-            guarded=bool(self.keys),
-            repair="set HUB_API_KEYS",
-        )
 
 
-def shown(url: str) -> str:
-    """A URL without its password, for logs and `hub config show`."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+def _check_url(name: str, url: str, check: Callable[[str], object]) -> None:
+    try:
+        check(url)
+    except ConfigurationError as error:
+        shown = repr(redacted_url(url))
+        text = str(error) if shown in str(error) else f"{shown}: {error}"
+        raise ConfigurationError(f"{name} cannot work (HUB_{name.upper()}): {text}") from error
+
+
+def _check_broker(url: str) -> None:
+    from hub.brokers.opening import check_broker_url  # noqa: PLC0415 - `hub --help` does not need the driver
+
+    if split_url(url, BROKER_SCHEMES).scheme != "memory":
+        check_broker_url(url)
+
+
+def _check_redis(url: str) -> None:
+    if split_url(url, STORE_SCHEMES).scheme != "memory":
+        redis_address(url)
+
+
+def _check_registry(url: str) -> None:
+    parts = split_url(url, REGISTRY_SCHEMES)
+    if not parts.hostname or parts.query or "," in parts.netloc:
+        raise ConfigurationError("write http://host:port or https://host:port")
 
 
 def require_shared(settings: BrokerSettings | StoreSettings) -> None:

@@ -7,9 +7,10 @@ import pytest
 from pamqp import base, commands
 
 from hub.amqp import AmqpOptions, ConnectionClosed, LoginRefused, Mechanism, ProtocolViolation
+from hub.amqp.errors import NotAmqp
 from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.handshake import Tuning
-from hub.errors import LinkLost
+from hub.errors import LinkLost, LinkRefused
 from tests.amqp.fake import ADDRESS, PROTOCOL_HEADER, START, TUNE, marshal, unmarshal_all
 
 OPEN_OK = commands.Connection.OpenOk()
@@ -83,8 +84,17 @@ REFUSALS: dict[str, tuple[list[base.Frame], type[LinkLost], str]] = {
     "shutdown": ([START, closing(320, "CONNECTION_FORCED")], ConnectionClosed, "320 CONNECTION_FORCED"),
     "no mechanism": (
         [commands.Connection.Start(server_properties={}, mechanisms="AMQPLAIN GSSAPI", locales="en_US")],
-        LinkLost,
+        LinkRefused,
         "offers the logins AMQPLAIN, GSSAPI, but not PLAIN",
+    ),
+    "connection limit": (
+        [
+            START,
+            TUNE,
+            closing(530, "NOT_ALLOWED - access to vhost '/' refused for user 'u': connection limit (1) is reached"),
+        ],
+        ConnectionClosed,
+        "limit",
     ),
     "challenge": ([START, commands.Connection.Secure(challenge="?")], LinkLost, "challenge"),
     "tune first": ([TUNE], ProtocolViolation, "Connection.Tune while Connection.Start was expected"),
@@ -107,3 +117,23 @@ def test_a_refusal_that_comes_after_the_login_is_no_login_refused() -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
     shake(state, START, TUNE, OPEN_OK, closing(403, "ACCESS_REFUSED"))
     assert type(state.closed) is ConnectionClosed
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"HTTP/1.1 400 Bad Request", b"AMQP\x00\x01\x00\x00", b"-ERR unknown command"],
+    ids=["HTTP", "AMQP 1.0", "Redis"],
+)
+def test_a_server_of_another_kind_refuses_the_link_for_good(said: bytes) -> None:
+    state = ConnectionState(ADDRESS, AmqpOptions())
+    state.begin()
+    state.receive(said)
+    assert isinstance(state.closed, NotAmqp)
+    assert isinstance(state.closed, LinkRefused)
+
+
+def test_nonsense_after_the_handshake_has_begun_is_a_lost_link() -> None:
+    state = ConnectionState(ADDRESS, AmqpOptions())
+    shake(state, START)
+    state.receive(b"HTTP/1.1 400 Bad Request")
+    assert type(state.closed) is ProtocolViolation

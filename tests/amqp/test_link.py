@@ -42,6 +42,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.refuses = False
+        self.refusal: LinkLost = LinkLost("exchange", "not today")
         self.lines: list[Line] = []
         self.open = 0
         self.tries = 0
@@ -51,7 +52,7 @@ class Exchange:
         self.tries += 1
         await anyio.sleep(0.001)
         if self.refuses:
-            raise LoginRefused("exchange", 403, "not today")
+            raise self.refusal
         self.lines.append(Line())
         self.open += 1
         try:
@@ -97,9 +98,9 @@ async def test_who_asks_does_not_wait_longer_than_for_one_try_and_hears_why_it_f
     exchange = Exchange()
     exchange.refuses = True
     async with Link(exchange.enter, name="test") as link:
-        with pytest.raises(LoginRefused, match="not today"):
+        with pytest.raises(LinkLost, match="not today"):
             await link.reach()
-        with pytest.raises(LoginRefused, match="not today"):
+        with pytest.raises(LinkLost, match="not today"):
             await link.reach()
         exchange.refuses = False
         await link.wait()
@@ -137,3 +138,28 @@ async def test_a_bug_in_opening_a_session_ends_the_block() -> None:
     with pytest.RaisesGroup(ZeroDivisionError):
         async with Link(broken, name="test"):
             await anyio.sleep_forever()
+
+
+async def test_a_first_session_that_is_refused_for_good_ends_the_block() -> None:
+    exchange = Exchange()
+    exchange.refuses, exchange.refusal = True, LoginRefused("exchange", 403, "ACCESS_REFUSED")
+    with pytest.RaisesGroup(LoginRefused):
+        async with Link(exchange.enter, name="test"):
+            await anyio.sleep_forever()
+    assert exchange.tries == 1
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+async def test_a_refusal_is_retried_once_a_session_has_worked_or_another_link_vouches(lazy: bool) -> None:
+    exchange = Exchange()
+    async with Link(exchange.enter, name="test", lazy=lazy) as link:
+        if not lazy:
+            await link.wait()
+            exchange.lines[-1].cut.set()
+        exchange.refuses, exchange.refusal = True, LoginRefused("exchange", 403, "ACCESS_REFUSED")
+        with pytest.raises(LoginRefused):
+            await link.reach()
+        await anyio.sleep(100)
+        exchange.refuses = False
+        await link.wait()
+    assert exchange.tries > 20

@@ -15,7 +15,7 @@ from anyio.streams.tls import TLSListener
 from pamqp import commands
 
 from hub.amqp import AmqpOptions, connect
-from hub.errors import LinkLost
+from hub.errors import LinkRefused
 from tests.amqp.fake import TUNE, FakeBroker, marshal
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -74,10 +74,10 @@ async def test_a_server_whose_certificate_is_known_is_talked_to(authority: trust
     assert broker.asked[-1] == "Connection.Close"
 
 
-async def test_a_server_whose_certificate_is_not_known_is_a_lost_link(authority: trustme.CA) -> None:
+async def test_a_server_whose_certificate_is_not_known_refuses_the_link(authority: trustme.CA) -> None:
     with anyio.fail_after(PATIENCE):
         async with serving(FakeBroker(), server_context(authority, "127.0.0.1")) as port:
-            with pytest.raises(LinkLost, match=r"(?i)certificate.verify.failed"):
+            with pytest.raises(LinkRefused, match=r"its certificate is not valid here \(.*cacertfile"):
                 async with connect(f"amqps://127.0.0.1:{port}"):
                     pytest.fail("nobody vouches for this server")
 
@@ -88,7 +88,7 @@ async def test_a_server_with_another_name_is_talked_to_when_the_url_says_which(
     with anyio.fail_after(PATIENCE):
         async with serving(FakeBroker(), server_context(authority, "broker.example")) as port:
             url = f"amqps://127.0.0.1:{port}?cacertfile={authority_file}"
-            with pytest.raises(LinkLost, match=r"(?i)certificate.verify.failed"):
+            with pytest.raises(LinkRefused, match=r"its certificate is not valid here \(.*cacertfile"):
                 async with connect(url):
                     pytest.fail("the name is another one")
             async with connect(f"{url}&server_name_indication=broker.example") as connection:
@@ -121,3 +121,16 @@ async def test_a_client_may_log_in_with_its_certificate(
         ):
             assert connection.usable
     assert mechanisms == ["EXTERNAL"]
+
+
+async def test_tls_at_a_port_without_it_and_none_at_one_with_it_are_refused_with_the_repair(
+    authority: trustme.CA, amqp_url: str
+) -> None:
+    with anyio.fail_after(PATIENCE):
+        with pytest.raises(LinkRefused, match="does not speak TLS at this port"):
+            async with connect(amqp_url.replace("amqp://", "amqps://")):
+                pytest.fail("there is no TLS")
+        async with serving(FakeBroker(), server_context(authority, "127.0.0.1")) as port:
+            with pytest.raises(LinkRefused, match="write amqps:// instead of amqp://"):
+                async with connect(f"amqp://127.0.0.1:{port}"):
+                    pytest.fail("there is nothing but TLS")

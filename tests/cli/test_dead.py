@@ -377,7 +377,8 @@ async def test_servers_that_are_out_of_reach_are_named(morgue: Morgue) -> None:
     said = await morgue("list", morgue.model, HUB_BROKER_URL="amqp://guest:guest@127.0.0.1:9/")
     assert (said.code, said.out) == (3, "")
     assert "127.0.0.1:9" in said.err
-    assert len(said.err.splitlines()) == 1
+    assert "HUB_BROKER_URL=amqp://guest:***@127.0.0.1:9/" in said.err
+    assert len(said.err.splitlines()) == 2
 
     said = await morgue("list", morgue.model, HUB_STORE_URL="redis://127.0.0.1:9")
     assert (said.code, said.out) == (3, "")

@@ -163,4 +163,5 @@ async def test_a_registry_out_of_reach_is_named(tmp_path: Path) -> None:
     said = await hub_schema("list", url=NOBODY, folder=tmp_path)
     assert said.code == 3
     assert NOBODY in said.err
-    assert "--registry-url" in said.err
+    assert f"HUB_REGISTRY_URL={NOBODY}" in said.err
+    assert "check that it runs" in said.err

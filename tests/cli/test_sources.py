@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hub.cli.sources import check_names, describe
+from hub.cli.sources import check_names, describe, models_of_layers, read_config, unused_variables
 from hub.errors import ConfigurationError
-from hub.settings import GatewaySettings, RegistrySettings, UpSettings, require_shared, shown
+from hub.settings import GatewaySettings, RegistrySettings, UpSettings, require_shared
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,64 @@ def test_a_file_that_is_not_toml_is_refused(in_an_empty_folder: Path) -> None:
         check_names()
 
 
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        pytest.param(lambda _path: None, "no such file", id="missing"),
+        pytest.param(lambda path: path.mkdir(), "is a folder", id="folder"),
+        pytest.param(lambda path: path.symlink_to(path), "cannot be read", id="unreadable"),
+        pytest.param(lambda path: path.write_bytes(b"token = '\xe4'"), r"not UTF-8 \(byte 9\)", id="latin-1"),
+        pytest.param(lambda path: path.write_text("ping_period: 3"), "not TOML", id="YAML"),
+    ],
+)
+def test_a_named_file_that_cannot_be_used_is_refused(
+    make: Callable[[Path], object], cause: str, in_an_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = in_an_empty_folder / "my.toml"
+    make(path)
+    monkeypatch.setenv("HUB_CONFIG", str(path))
+    with pytest.raises(ConfigurationError, match=rf"my\.toml.*{cause}"):
+        check_names()
+
+
+def test_without_a_file_there_is_nothing_in_it() -> None:
+    assert read_config() == {}
+
+
+@pytest.mark.parametrize(
+    ("toml", "variable", "models"),
+    [
+        ('models = ["a:B", "c.d:E"]', None, ["a:B", "c.d:E"]),
+        ('models = "a:B c.d:E"', None, ["a:B", "c.d:E"]),
+        ('models = ["a:B"]', "x:Y, z:W", ["x:Y", "z:W"]),
+        ("", "x:Y", ["x:Y"]),
+        ("", None, []),
+    ],
+)
+def test_models_may_be_in_the_file_and_in_the_environment(
+    toml: str, variable: str | None, models: list[str], in_an_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (in_an_empty_folder / "hub.toml").write_text(toml)
+    if variable is not None:
+        monkeypatch.setenv("HUB_MODELS", variable)
+    check_names()
+    assert models_of_layers() == models
+
+
+def test_models_that_are_no_texts_are_refused(in_an_empty_folder: Path) -> None:
+    (in_an_empty_folder / "hub.toml").write_text("models = [1]")
+    with pytest.raises(ConfigurationError, match=r'models = \["pkg'):
+        models_of_layers()
+
+
+def test_variables_of_other_components_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HUB_PING_MISSES", "HUB_GATEWAY_PORT", "HUB_TOKEN", "HUB_TEST_AMQP_URL", "HUB_MODELS"):
+        monkeypatch.setenv(name, "1")
+    assert unused_variables(GatewaySettings) == ["HUB_MODELS", "HUB_PING_MISSES"]
+    assert unused_variables(RegistrySettings) == ["HUB_GATEWAY_PORT", "HUB_MODELS"]
+    assert unused_variables(UpSettings) == []
+
+
 def test_each_setting_is_shown_with_its_source(in_an_empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (in_an_empty_folder / "hub.toml").write_text("ping_period = 5\nping_misses = 2\n")
     monkeypatch.setenv("HUB_PING_MISSES", "4")
@@ -50,11 +109,6 @@ def test_defaults_are_those_of_the_component() -> None:
     lines = {line.name: line for line in describe(GatewaySettings, UpSettings(), ["config", "show", "gateway"])}
     assert lines["broker_url"].value == "amqp://guest:***@127.0.0.1:5672/"
     assert "registry_port" not in lines
-
-
-def test_passwords_in_urls_are_hidden() -> None:
-    assert shown("amqp://user:pa%40ss@host:5672/v") == "amqp://user:***@host:5672/v"
-    assert shown("redis://host:6379/0") == "redis://host:6379/0"
 
 
 def test_an_address_beyond_loopback_needs_a_credential() -> None:

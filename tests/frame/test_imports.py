@@ -14,12 +14,12 @@ SOURCES = Path(__file__).parents[2] / "src"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors tracing texts code_origin",
+        "errors tracing texts code_origin redaction",
         "vocabulary v1 histogram tracebacks threads",
         "contract watchdog",
         "task load",
         "ports",
-        "supervision grouping dead_letters forking loop_uvloop offload",
+        "supervision grouping dead_letters forking loop_uvloop offload urls tls",
         "amqp redis",
         "brokers stores directories",
         "http",

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
 from examples.model_a.v1 import model_a_pb2
 from hub.contract import Transcoder, contract_of
@@ -100,7 +100,7 @@ async def test_a_big_request_that_is_refused_is_answered_as_a_small_one(roomy: S
 async def test_a_response_of_few_bytes_that_is_much_json_leaves_it(threads: Threads) -> None:
     # Each empty message of Struct's kind has one field; one of many fields is written with all of its defaults.
     codec = Codec(contract_of(model_a_pb2.ModelARequest.DESCRIPTOR, Struct.DESCRIPTOR))
-    await codec.response_to_json(Struct(fields={f"k{i}": {"null_value": 0} for i in range(5000)}).SerializeToString())
+    await codec.response_to_json(Struct(fields={f"k{i}": Value(null_value=NULL_VALUE) for i in range(5000)}).SerializeToString())
     await Codec(CONTRACT_A).response_to_json(b"")
     assert threads.written[0] != get_ident()
     assert threads.written[1] == get_ident()

@@ -14,12 +14,12 @@ from httpx2 import AsyncClient
 from examples.model_a import ModelA
 from hub.brokers import open_broker
 from hub.directories import open_directory
+from hub.errors import LinkRefused
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.lifecycle import running
 from hub.model.instance import run_instance
 from hub.ports import Broker, ResultStore
-from hub.registry.errors import RegistryRefused
 from hub.registry.service import run_registry
 from hub.settings import UpSettings
 from hub.stores import open_store
@@ -129,5 +129,5 @@ async def test_a_gateway_whose_token_is_wrong_ends_and_says_so() -> None:
             ) as registry_url,
         ):
             wrong = replace(SETTINGS, token="wrong", registry_url=registry_url)
-            with pytest.raises(RegistryRefused, match="401"):
+            with pytest.raises(LinkRefused, match="401"):
                 await run_gateway(wrong, broker=broker, store=store)

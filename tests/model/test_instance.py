@@ -22,6 +22,7 @@ from hub.errors import LinkLost
 from hub.http.client import open_client
 from hub.lifecycle import running
 from hub.load import Load
+from hub.model.errors import ModelNotStarted
 from hub.model.instance import run_instance
 from hub.model.statistics import OUTCOMES
 from hub.ports import Terms
@@ -360,9 +361,13 @@ async def test_a_setup_that_fails_ends_the_instance_before_it_serves_anything(wo
         def teardown(self) -> None:
             type(self).torn_down = True
 
-    with anyio.fail_after(PATIENCE), pytest.raises(OSError, match="no weights"):
+    with (
+        anyio.fail_after(PATIENCE),
+        pytest.raises(ModelNotStarted, match="setup of model Echo raised OSError: no weights\n  in tests/") as caught,
+    ):
         await world.instance(Broken)()
     assert world.registry.logins == []
+    assert isinstance(caught.value.__cause__, OSError)
     assert Broken.torn_down
 
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator, Callable
 import anyio
 import pytest
 from httpx2 import AsyncClient, MockTransport, Request, Response
+from structlog.testing import capture_logs
 
 from hub.contract import differences
-from hub.errors import LinkLost
+from hub.errors import LinkLost, LinkRefused
 from hub.http.client import open_client
 from hub.ports import Terms
 from hub.registry.client import RegistryClient
@@ -195,9 +196,22 @@ async def test_a_wrong_token_ends_a_watch() -> None:
     with anyio.fail_after(PATIENCE):
         async with served_registry(token="sesame") as registry:
             watch = ModelWatch(RegistryClient(registry.url, registry.http, token="wrong"))
-            with pytest.raises(RegistryRefused, match="401 unauthorized") as caught:
+            with pytest.raises(LinkRefused, match=r"does not accept our token \(401\): set HUB_TOKEN"):
                 await anext(watch)
-    assert (caught.value.http_status, caught.value.problem_code) == (401, "unauthorized")
+
+
+async def test_a_token_that_is_wrong_later_is_a_loss_that_may_pass() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with served_registry(token="sesame") as registry:
+            client = RegistryClient(registry.url, registry.http, token="sesame")
+            watch = ModelWatch(client)
+            await anext(watch)
+            client._headers["Authorization"] = "Bearer of old"
+            watch._connected = False
+            with capture_logs() as lines, anyio.move_on_after(2):
+                await anext(watch)
+    assert lines[0]["event"] == "link lost, entering again"
+    assert "401" in lines[0]["reason"]
 
 
 async def test_after_a_loss_the_first_request_asks_for_an_answer_at_once() -> None:

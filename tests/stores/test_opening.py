@@ -79,10 +79,16 @@ def test_a_password_is_in_no_text() -> None:
 
 @pytest.mark.parametrize("url", ["", "memory", "localhost:6379", "http://localhost", "redis+cluster://localhost"])
 def test_another_scheme_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="use memory://, redis://"):
+    repair = "none of redis://, .*memory://" if "://" in url else f"no scheme: write redis://{url or 'host'}"
+    with pytest.raises(ConfigurationError, match=repair):
         open_store(url)
-    with pytest.raises(ConfigurationError, match="use memory://, redis://"):
+    with pytest.raises(ConfigurationError, match=repair):
         open_directory(url)
+
+
+def test_several_hosts_that_are_no_sentinels_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"redis\+sentinel://"):
+        open_store("redis://a:6379,b:6379")
 
 
 async def test_redispy_on_trio_is_refused_with_the_repair(redis_url: str) -> None:

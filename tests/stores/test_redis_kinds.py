@@ -11,7 +11,7 @@ import pytest
 import trustme
 from anyio import fail_after
 
-from hub.errors import ConfigurationError, LinkLost
+from hub.errors import LinkLost, LinkRefused
 from hub.stores import StoreOptions, open_store
 from hub.vocabulary import InstanceId
 from tests.stores.conftest import CASES, Case
@@ -80,8 +80,10 @@ async def test_a_store_behind_tls(case: Case, tmp_path: Path) -> None:
     scheme = case.scheme.replace("redis", "rediss", 1)
     with server(tmp_path, port, *arguments, question=b"", answer=b""), fail_after(PATIENCE):
         await use(f"{scheme}://127.0.0.1:{port}?cafile={tmp_path}/ca.pem")
-        with pytest.raises(LinkLost, match=r"(?i)certificate"):
+        with pytest.raises(LinkRefused, match=r"its certificate is not valid here.*cafile"):
             await use(f"{scheme}://127.0.0.1:{port}?cafile={tmp_path}/stranger.pem")
+        with pytest.raises(LinkRefused, match="write rediss:// instead of redis://"):
+            await use(f"{case.scheme}://127.0.0.1:{port}")
 
 
 async def test_a_store_behind_a_password(case: Case, tmp_path: Path) -> None:
@@ -89,11 +91,24 @@ async def test_a_store_behind_a_password(case: Case, tmp_path: Path) -> None:
     arguments = [*plain(tmp_path, port), "--requirepass", "p@ss:/word"]
     with server(tmp_path, port, *arguments, answer=b"-NOAUTH"), fail_after(PATIENCE):
         await use(f"{case.scheme}://:p%40ss%3A%2Fword@127.0.0.1:{port}/3")
-        with pytest.raises(ConfigurationError, match="credentials") as caught:
+        with pytest.raises(LinkRefused, match="does not accept the credentials") as caught:
             await use(f"{case.scheme}://:wrong@127.0.0.1:{port}/3")
         assert "wrong" not in str(caught.value)
-        with pytest.raises(ConfigurationError, match="credentials"):
+        with pytest.raises(LinkRefused, match="redis://:PASSWORD@host"):
             await use(f"{case.scheme}://127.0.0.1:{port}")
+
+
+async def test_a_database_that_does_not_exist_refuses_the_link(case: Case, redis_url: str) -> None:
+    address = redis_url.partition("://")[2]
+    with fail_after(PATIENCE), pytest.raises(LinkRefused, match="DB index is out of range: change the URL"):
+        await use(f"{case.scheme}://{address}/99999")
+
+
+async def test_tls_at_a_port_without_it_refuses_the_link(case: Case, redis_url: str) -> None:
+    address = redis_url.partition("://")[2]
+    scheme = case.scheme.replace("redis", "rediss", 1)
+    with fail_after(PATIENCE), pytest.raises(LinkRefused, match="write redis:// instead of rediss://"):
+        await use(f"{scheme}://{address}/0")
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import ssl
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from hub.amqp.options import AmqpOptions
 from hub.errors import ConfigurationError
+from hub.urls import split_url
 
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 _NUMBERS: Final = frozenset({"heartbeat", "frame_max", "body_limit", "connection_timeout"})
@@ -60,13 +61,9 @@ class AmqpAddress:
         Raises:
             ConfigurationError: It is no such URL. The message does not repeat the password.
         """
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ConfigurationError(f"not an AMQP URL: {error}") from error
-        if parts.scheme not in _PORTS:
-            raise ConfigurationError(f"an AMQP URL starts with amqp:// or amqps://, not with {parts.scheme!r}")
+        parts = split_url(url, tuple(_PORTS))
+        if "," in parts.netloc.rpartition("@")[2]:
+            raise ConfigurationError("an AMQP address has one host; `hub.brokers.open_broker` takes a URL with several")
         vhost = parts.path.removeprefix("/")
         if "/" in vhost:
             raise ConfigurationError(f"write '/' as '%2F' in the virtual host {vhost!r}")
@@ -78,7 +75,7 @@ class AmqpAddress:
         texts = dict(query)
         return cls(
             host=parts.hostname or "localhost",
-            port=port or _PORTS[parts.scheme],
+            port=parts.port or _PORTS[parts.scheme],
             user="guest" if parts.username is None else unquote(parts.username),
             password="guest" if parts.password is None else unquote(parts.password),
             vhost=unquote(vhost) or "/",

@@ -33,8 +33,9 @@ from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.handshake import Tuning
 from hub.amqp.publisher import Publisher
 from hub.amqp.waiting import CLOSE_GRACE, settled
-from hub.errors import LinkLost
+from hub.errors import LinkLost, LinkRefused
 from hub.supervision import unwrapped
+from hub.tls import speaks_tls, tls_refusal
 
 _RECEIVE_SIZE: Final = 256 * 1024
 _BROKEN: Final = (BrokenResourceError, ClosedResourceError, EndOfStream, OSError)
@@ -240,14 +241,28 @@ async def connect(target: str | AmqpAddress, options: AmqpOptions | None = None)
 
     Raises:
         LoginRefused: Wrong credentials or virtual host.
+        LinkRefused: Only one side speaks TLS, the server's certificate is not valid, or the server is no RabbitMQ.
         LinkLost: The server is out of reach, or did not answer within `connect_timeout`.
         ConfigurationError: The URL makes no sense.
     """
     address = AmqpAddress.parse(target) if isinstance(target, str) else target
     options = address.options(options or AmqpOptions())
     stream = await _open_stream(address, options)
-    async with _closing(stream), Connection(stream, address, options) as connection:
-        yield connection
+    connected = False
+    try:
+        async with _closing(stream), Connection(stream, address, options) as connection:
+            connected = True
+            yield connection
+    except LinkLost as lost:
+        if connected or address.secure or isinstance(lost, LinkRefused):
+            raise
+        failure = lost
+    else:
+        return
+    if await speaks_tls(address.host, address.port):  # such a server cuts the connection without a word
+        why = "the server speaks TLS at this port: write amqps:// instead of amqp://"
+        raise LinkRefused(address.server, why) from failure
+    raise failure
 
 
 @asynccontextmanager
@@ -265,6 +280,9 @@ async def _open_stream(address: AmqpAddress, options: AmqpOptions) -> ByteStream
         try:
             stream = await _connect_socket(address, options)
         except (OSError, BrokenResourceError, EndOfStream) as error:
+            refusal = tls_refusal(error, trust="?cacertfile=FILE in the URL")
+            if refusal is not None:
+                raise LinkRefused(address.server, refusal) from error
             raise LinkLost(address.server, _broken_reason(error)) from error
     if stream is None:
         raise LinkLost(address.server, f"no connection within {options.connect_timeout:g} s")

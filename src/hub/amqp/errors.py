@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 from typing_extensions import override
 
-from hub.errors import HubError, LinkLost, PublishRefused
+from hub.errors import HubError, LinkLost, LinkRefused, PublishRefused
 
 ACCESS_REFUSED: Final = 403
 NOT_FOUND: Final = 404
@@ -43,10 +43,25 @@ class ConnectionClosed(_ServerClose):
     closed = "connection"
 
 
-class LoginRefused(ConnectionClosed):
+class NotAmqp(ProtocolViolation, LinkRefused):
+    """The first bytes of the server are not AMQP 0-9-1: it is another kind of server."""
+
+    code = "amqp_not_spoken"
+
+
+class LoginRefused(ConnectionClosed, LinkRefused):
     """403 or 530 before the connection was open: wrong credentials, no such virtual host, or no permission for it."""
 
     code = "amqp_login_refused"
+
+    def __init__(self, server: str, reply_code: int, reply_text: str) -> None:
+        super().__init__(server, reply_code, reply_text)
+        repair = (
+            "check user and password in the URL, and write special characters as %XX"
+            if reply_code == ACCESS_REFUSED
+            else "create the virtual host that the URL ends with and give the user permissions for it, or use another one"
+        )
+        self.reason = f"{self.reason.rstrip('.')}: {repair}"
 
 
 class ChannelClosed(_ServerClose):

@@ -31,7 +31,8 @@ S = TypeVar("S", bound=Session)
 class Link(AsyncContextManagerMixin, Generic[S]):
     """Keeps one session open while the block runs: each loss tears it down and enters it anew, with backoff.
 
-    A bug in `enter` ends the block, inside an `ExceptionGroup`.
+    A bug in `enter` ends the block, inside an `ExceptionGroup`, and so does a first session that is refused
+    (`LinkRefused`), unless the link is lazy.
 
     Args:
         enter: Opens a session, and raises `LinkLost` when it cannot.
@@ -42,6 +43,7 @@ class Link(AsyncContextManagerMixin, Generic[S]):
     def __init__(self, enter: Callable[[], AbstractAsyncContextManager[S]], *, name: str, lazy: bool = False) -> None:
         self._enter = enter
         self._name = name
+        self._lazy = lazy
         self._wanted = Event()
         self._changed = Event()
         self._session: S | None = None
@@ -96,7 +98,8 @@ class Link(AsyncContextManagerMixin, Generic[S]):
 
     async def _keep(self) -> None:
         await self._wanted.wait()
-        await keep_linked(self._use, name=self._name)
+        # A lazy link is not the first one to its server: when it is refused, another one has worked already, or ends us.
+        await keep_linked(self._use, name=self._name, refusals_end_it=not self._lazy)
 
     async def _use(self, linked: Callable[[], None]) -> None:
         try:

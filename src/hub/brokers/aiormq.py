@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final, NoReturn, Self, final
-from urllib.parse import urlsplit
 
 import aiormq
 from aiormq.abc import AbstractChannel
@@ -21,7 +20,7 @@ from hub.amqp.link import Link
 from hub.brokers.aiormq_consumer import FLUSH_GRACE, AiormqConsumer
 from hub.brokers.aiormq_dead_letters import hold
 from hub.brokers.aiormq_queues import declare, declare_delays, depths
-from hub.brokers.aiormq_session import AiormqSession, open_session
+from hub.brokers.aiormq_session import AiormqSession, address_of, open_session
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
 from hub.brokers.topology import delay_queue, expiration
@@ -45,13 +44,13 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
         options: How queues are declared.
 
     Raises:
-        ConfigurationError: On entry: this is not asyncio.
+        ConfigurationError: The URL makes no sense; on entry: this is not asyncio.
     """
 
     def __init__(self, url: str, options: BrokerOptions | None = None) -> None:
         self._url = url
         self._options = options or BrokerOptions()
-        server = urlsplit(url).netloc.rpartition("@")[2]
+        server = address_of(url).server
         self._control = Link(self._enter_control, name=f"{server} control (aiormq)")
         self._publishing = Link(self._enter_publishing, name=f"{server} publishing (aiormq)", lazy=True)
         self._publications = 0

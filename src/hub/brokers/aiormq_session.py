@@ -22,8 +22,11 @@ from anyio import CancelScope, Event, current_effective_deadline, fail_after
 from typing_extensions import override
 from yarl import URL
 
+from hub.amqp import AmqpAddress, connect
 from hub.brokers.options import BrokerOptions
-from hub.errors import LinkLost
+from hub.errors import LinkLost, LinkRefused
+from hub.tls import tls_refusal
+from hub.urls import BROKER_SCHEMES, split_url
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP, TLS and the AMQP handshake together."""
@@ -38,8 +41,9 @@ T = TypeVar("T")
 class AiormqSession:
     """One open connection. Made by `open_session`, and used inside its block."""
 
-    def __init__(self, url: str, server: str) -> None:
-        self.server = server
+    def __init__(self, url: str, address: AmqpAddress) -> None:
+        self.server = address.server
+        self._address = address
         self._transport = _Transport(secure=urlsplit(url).scheme == "amqps")
         self.connection = aiormq.Connection(url, transport_factory=self._transport)
         self._calls: set[asyncio.Task[Any]] = set()
@@ -100,7 +104,9 @@ class AiormqSession:
         except TimeoutError as error:
             raise LinkLost(self.server, f"no connection within {CONNECT_TIMEOUT:g} s") from error
         except AMQPError as error:
-            raise self.link_lost(error) from error
+            raise await self._explained(self.link_lost(error), error) from error
+        except LinkLost as lost:
+            raise await self._explained(lost, lost) from lost
         closing: asyncio.Future[Any] = self.connection.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # bare
         closing.add_done_callback(self._closed)
 
@@ -114,6 +120,19 @@ class AiormqSession:
         await asyncio.wait({closing, *self._calls})
         if not closing.cancelled():
             closing.exception()
+
+    async def _explained(self, lost: LinkLost, error: BaseException) -> LinkLost:
+        """Why there is no connection. aiormq drops the server's words, so hub's own driver asks for them once more."""
+        why = tls_refusal(error, trust="?cafile=FILE in the URL")
+        if why is not None:
+            return LinkRefused(self.server, why)
+        if not self._address.secure:
+            try:
+                async with connect(self._address):
+                    pass
+            except LinkLost as better:
+                return better
+        return lost
 
     async def _connect(self) -> None:
         await self.connection.connect()  # pyright: ignore[reportUnknownMemberType]  # wrapped without types
@@ -132,6 +151,16 @@ class AiormqSession:
             task.exception()  # heard, even if its caller has left
 
 
+def address_of(url: str) -> AmqpAddress:
+    """Where a URL of this adapter leads. Its query is aiormq's, and left out.
+
+    Raises:
+        ConfigurationError: It is no such URL.
+    """
+    parts = split_url(url, BROKER_SCHEMES)
+    return AmqpAddress.parse(parts._replace(scheme=parts.scheme.removesuffix("+aiormq"), query="").geturl())
+
+
 @asynccontextmanager
 async def open_session(url: str, options: BrokerOptions) -> AsyncGenerator[AiormqSession]:
     """A connection while the block runs.
@@ -141,12 +170,13 @@ async def open_session(url: str, options: BrokerOptions) -> AsyncGenerator[Aiorm
         options: Heartbeat and connection name, unless the URL says otherwise.
 
     Raises:
-        LinkLost: On entry: the broker cannot be reached, or refuses us.
+        LinkRefused: On entry: the broker refuses us; see `hub.amqp.connect`.
+        LinkLost: On entry: the broker cannot be reached.
     """
     parts = urlsplit(url)
     query = {"heartbeat": str(options.heartbeat), "name": options.connection_name, **dict(parse_qsl(parts.query))}
     plain = parts._replace(scheme=parts.scheme.removesuffix("+aiormq"), query=urlencode(query))
-    session = AiormqSession(plain.geturl(), f"{plain.scheme}://{parts.netloc.rpartition('@')[2]}")
+    session = AiormqSession(plain.geturl(), address_of(url))
     try:
         await session.open()
         yield session

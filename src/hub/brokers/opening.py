@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from urllib.parse import urlsplit
 
 from hub.brokers.options import BrokerOptions
-from hub.errors import ConfigurationError
 from hub.ports import Broker
+from hub.urls import BROKER_SCHEMES, split_url
 
 
 def open_broker(url: str, options: BrokerOptions | None = None) -> AbstractAsyncContextManager[Broker]:
@@ -22,9 +21,8 @@ def open_broker(url: str, options: BrokerOptions | None = None) -> AbstractAsync
         ConfigurationError: No adapter has this scheme, or (on entry) the adapter cannot run on this backend.
     """
     options = options or BrokerOptions()
-    scheme = urlsplit(url).scheme
     # A process needs one adapter; the libraries of the others are not imported.
-    match scheme:
+    match split_url(url, BROKER_SCHEMES).scheme:
         case "memory":
             from hub.brokers.memory import MemoryBroker  # noqa: PLC0415
 
@@ -33,11 +31,23 @@ def open_broker(url: str, options: BrokerOptions | None = None) -> AbstractAsync
             from hub.brokers.amqp import AmqpBroker  # noqa: PLC0415
 
             return AmqpBroker(url, options)
-        case "amqp+aiormq" | "amqps+aiormq":
+        case _:
             from hub.brokers.aiormq import AiormqBroker  # noqa: PLC0415
 
             return AiormqBroker(url, options)
-        case _:
-            raise ConfigurationError(
-                f"{scheme or url!r} is no broker: use memory://, amqp://, amqps://, amqp+aiormq:// or amqps+aiormq://"
-            )
+
+
+def check_broker_url(url: str) -> None:
+    """Reads an AMQP URL without connecting.
+
+    Raises:
+        ConfigurationError: It makes no sense.
+    """
+    from hub.amqp.address import AmqpAddress  # noqa: PLC0415
+
+    parts = split_url(url, BROKER_SCHEMES)
+    if parts.scheme.endswith("+aiormq"):  # its query is aiormq's own
+        parts = parts._replace(scheme=parts.scheme.removesuffix("+aiormq"), query="")
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    for host in hosts.split(","):
+        AmqpAddress.parse(parts._replace(netloc=f"{credentials}{at}{host}").geturl())

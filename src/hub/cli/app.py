@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import structlog
 from anyio import create_task_group
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hub.cli.dead import dead
+from hub.cli.ending import EXIT_CODES, explain, fail, redactor
 from hub.cli.load import load_model
 from hub.cli.options import broker_options, store_options
 from hub.cli.schema import schema
-from hub.cli.sources import COMPONENTS, check_names, describe, layers
+from hub.cli.sources import (
+    COMPONENTS,
+    check_names,
+    describe,
+    layers,
+    models_of_layers,
+    sources_of_settings,
+    unused_variables,
+)
 from hub.errors import HubError
 from hub.lifecycle import STOP_LIMIT, kept_open, leave, run_process
 from hub.logs import configure_logging
+from hub.redaction import redacted, redacted_url
 from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings, require_shared
-
-START_PATIENCE: Final = 60.0
-"""Seconds that a registry or a gateway tries for its store when it starts; then exit code 3."""
+from hub.supervision import unwrapped
 
 _EPILOGUE = (
     "Each option can also be given in the environment (--ping-period as HUB_PING_PERIOD) or in hub.toml (as ping_period), "
-    "or the file that HUB_CONFIG names. The command line wins over the environment, the environment over the file."
+    "or the file that HUB_CONFIG names. The command line wins over the environment, the environment over the file. "
+    f"Exit codes: {EXIT_CODES}."
 )
 
 app = App(
@@ -45,11 +57,22 @@ app.command(schema)
 
 _log = structlog.get_logger("hub.cli")
 
-ModelTargets = Annotated[str, Parameter(env_var=(), help="Models to run, each as pkg.module:Class.")]
+ModelTargets = Annotated[
+    str,
+    Parameter(env_var=(), help="Models to run, each as pkg.module:Class; by default those of HUB_MODELS or hub.toml."),
+]
 Component = Annotated[
     Literal["up", "registry", "gateway", "model", "dead", "schema"], Parameter(env_var=(), help="Whose settings.")
 ]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
+Json = Annotated[
+    bool,
+    Parameter(
+        name="--json", show_env_var=False, negative="", show_default=False, help="One JSON document, for programs."
+    ),
+]
+
+AnyGateway = TypeVar("AnyGateway", bound=GatewaySettings)
 
 
 @app.command
@@ -61,8 +84,8 @@ def up(*models: ModelTargets, settings: UpSettings | None = None) -> int:
     from hub.cli.summary import print_summary  # noqa: PLC0415 - each command loads only what it runs
     from hub.cli.up import run_up  # noqa: PLC0415
 
-    settings = settings or UpSettings()
-    classes = [load_model(target) for target in models]
+    settings = _with_free_dashboard(settings or UpSettings())
+    classes = [load_model(target) for target in models or models_of_layers()]
 
     async def main() -> None:
         async with create_task_group() as tg:
@@ -85,7 +108,7 @@ def registry(*, settings: RegistrySettings | None = None) -> int:
         async with (
             kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
             kept_open(
-                lambda: open_directory(settings.directory_url), name="directory", patience=START_PATIENCE
+                lambda: open_directory(settings.directory_url), name="directory", patience=settings.start_patience
             ) as directory,
         ):
             await _serving("registry", partial(run_registry, settings, directory=directory, broker=broker))
@@ -102,15 +125,19 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
 
     settings = settings or GatewaySettings()
     require_shared(settings)
+    settings = _with_free_dashboard(settings)
 
     async def main() -> None:
         async with (
             kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
             kept_open(
-                lambda: open_store(settings.store_url, store_options(settings)), name="store", patience=START_PATIENCE
+                lambda: open_store(settings.store_url, store_options(settings)),
+                name="store",
+                patience=settings.start_patience,
             ) as store,
         ):
-            await _serving("gateway", partial(run_gateway, settings, broker=broker, store=store))
+            component = partial(run_gateway, settings, broker=broker, store=store, dashboard=settings.dashboard_bind)
+            await _serving("gateway", component)
 
     return _run(main, settings)
 
@@ -142,12 +169,31 @@ def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> i
 
 
 @config.command
-def show(component: Component = "up", /, *, settings: UpSettings | None = None) -> None:
+def show(component: Component = "up", /, *, json_wanted: Json = False, settings: UpSettings | None = None) -> None:
     """Print every setting of a component, and where its value comes from. Secrets are hidden."""
+    lines = describe(COMPONENTS[component], settings or UpSettings(), sys.argv[1:])
+    if json_wanted:
+        found = [{"setting": line.name, "value": line.value, "from": line.source} for line in lines]
+        Console().out(json.dumps({"component": component, "settings": found}, indent=2), highlight=False)
+        return
     table = Table("setting", "value", "from")
-    for line in describe(COMPONENTS[component], settings or UpSettings(), sys.argv[1:]):
-        table.add_row(line.name, line.value, line.source)
+    for line in lines:
+        table.add_row(line.name, escape(line.value), escape(line.source))
     Console().print(table)
+
+
+def _with_free_dashboard(settings: AnyGateway) -> AnyGateway:
+    """Leaves the dashboard's own port out when it is taken and nobody has asked for it: it is at / of the gateway too."""
+    bind = settings.dashboard_bind
+    if bind is None or "dashboard_port" in sources_of_settings(sys.argv[1:]) or bind.is_free():
+        return settings
+    configure_logging(settings.log_level, settings.log_format, redact=redactor(settings))
+    _log.warning(
+        "the dashboard's usual port is taken, so it is at / of the gateway only; HUB_DASHBOARD_PORT names another one, "
+        "or 0 for none",
+        port=bind.port,
+    )
+    return replace(settings, dashboard_port=0)
 
 
 async def _serving(what: str, component: Callable[..., Coroutine[Any, Any, None]]) -> None:
@@ -157,19 +203,39 @@ async def _serving(what: str, component: Callable[..., Coroutine[Any, Any, None]
 
 
 def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, redact=redactor(settings))
+    unused = unused_variables(type(settings))
+    if unused:
+        _log.info("these variables set nothing here: they are settings of other commands", variables=", ".join(unused))
+
+    async def explained() -> None:
+        try:
+            with unwrapped():
+                await main()
+        except HubError as error:
+            explain(error, settings)
+            raise
+
     drain_grace = settings.drain_grace if isinstance(settings, ModelSettings) else 0.0
-    return leave(run_process(main, backend=settings.backend, stop_limit=drain_grace + STOP_LIMIT))
+    return leave(run_process(explained, backend=settings.backend, stop_limit=drain_grace + STOP_LIMIT))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs `hub ...` and exits: 0 fine, 1 failed, 2 bad arguments or settings, 3 a server is out of reach."""
+    """Runs `hub ...` and exits; see `hub.cli.ending.EXIT_CODES`."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+
+    def redact(text: str) -> str:
+        for part in (part for token in tokens for part in (token, token.partition("=")[2])):
+            if "@" in part or "://" in part:
+                text = text.replace(part, redacted_url(part)).replace(repr(part), repr(redacted_url(part)))
+        return redacted(text)
+
     try:
         check_names()
         app.config = tuple(layers())
-        code = app(tokens, result_action="return_value", exit_on_error=True)
+        code = app(tokens, result_action="return_value", exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        sys.exit(fail(str(error), 2, redact=redact))
     except HubError as error:
-        Console(stderr=True).print(f"hub: {error}", markup=False, highlight=False)
-        sys.exit(error.exit_code)
+        sys.exit(fail(str(error), error.exit_code, redact=redact))
     sys.exit(code or 0)

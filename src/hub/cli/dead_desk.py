@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
-from rich.console import Console
-
 from hub.brokers import open_broker
+from hub.cli.ending import explained, fail, redactor
 from hub.cli.options import broker_options
 from hub.dead_letters import DeadLetter, Selection, read_letters, select
-from hub.errors import HubError, LinkLost
+from hub.errors import HubError
 from hub.lifecycle import run_process
 from hub.logs import configure_logging
 from hub.ports import Broker, Consumer, ResultStore
@@ -101,7 +100,7 @@ async def open_desk(model: ModelName, settings: DeadSettings, *, limit: int) -> 
 
 def run_command(command: Callable[[], Awaitable[int]], settings: DeadSettings) -> int:
     """Runs a command as the whole process: what went wrong is one line for people, and an exit code for programs."""
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, redact=redactor(settings))
     code: int | None = None
 
     async def run() -> None:
@@ -110,18 +109,11 @@ def run_command(command: Callable[[], Awaitable[int]], settings: DeadSettings) -
             with unwrapped():
                 code = await command()
         except TimeoutError:
-            code = _failed(f"no server has answered for {PATIENCE:g} s; see `hub dead list` for what is there now", 3)
-        except LinkLost as lost:
-            code = _failed(f"{lost}; check that it runs, and its URL with `hub config show dead`", lost.exit_code)
+            code = fail(f"no server has answered for {PATIENCE:g} s; see `hub dead list` for what is there now", 3)
         except HubError as error:
-            code = _failed(str(error), error.exit_code)
+            code = fail(explained(error, settings), error.exit_code, redact=redactor(settings))
 
     crashed = run_process(run, backend=settings.backend)
     if not crashed and code is None:
-        return _failed("interrupted; dead letters that were not reported are where they were", NOT_ALL_DONE)
+        return fail("interrupted; dead letters that were not reported are where they were", NOT_ALL_DONE)
     return crashed or code or DONE
-
-
-def _failed(text: str, code: int) -> int:
-    Console(stderr=True, soft_wrap=True).print(f"hub: {text}", markup=False, highlight=False)
-    return code

@@ -33,7 +33,7 @@ async def list_models(settings: DeadSettings, *, json_wanted: bool) -> int:
                 models = (await RegistryClient(settings.registry_url, http, token=settings.token).models()).models
         except LinkLost as lost:
             without = f"{lost.reason} (it knows the models; without it name one: hub dead list MODEL)"
-            raise LinkLost(f"registry {settings.registry_url}", without) from lost
+            raise type(lost)(lost.server, without) from lost
         async with open_broker(settings.broker_url, broker_options(settings)) as broker:
             depths = await broker.depths(sorted(models))
     dead = {name: depth.dead for name, depth in depths.items() if depth is not None}

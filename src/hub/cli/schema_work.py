@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 from anyio import fail_after
 from google.protobuf.json_format import MessageToDict
-from rich.console import Console
 
+from hub.cli.ending import explained, fail, redactor
 from hub.cli.load import load_model
 from hub.cli.schema_view import difference_lines, history_lines, list_lines, schema_facts, verdict
 from hub.cli.terminal import console, printable
@@ -21,6 +21,7 @@ from hub.errors import ConfigurationError, HubError, LinkLost, UnknownModel
 from hub.http.client import open_client
 from hub.lifecycle import run_process
 from hub.logs import configure_logging
+from hub.model.calls import made
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.client import RegistryClient
 from hub.registry.errors import SHORTEST_FINGERPRINT
@@ -39,7 +40,7 @@ PATIENCE: Final = 30.0
 
 def run_command(command: Callable[[RegistryClient], Awaitable[int]], settings: SchemaSettings) -> int:
     """Runs a command as the whole process: what went wrong is one line for people, and an exit code for programs."""
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, redact=redactor(settings))
     code: int | None = None
 
     async def run() -> None:
@@ -49,19 +50,16 @@ def run_command(command: Callable[[RegistryClient], Awaitable[int]], settings: S
                 async with open_client() as http:
                     code = await command(RegistryClient(settings.registry_url, http, token=settings.token))
         except UnknownModel as unknown:
-            code = _failed(f"model {unknown.model!r} has never logged in: `hub schema list` shows who has", NOT_THERE)
-        except (LinkLost, TimeoutError) as lost:
-            reason = str(lost) or f"no answer within {PATIENCE:g} s"
-            code = _failed(
-                f"{reason}; check that it runs at {settings.registry_url}, or name another one with --registry-url",
-                LinkLost.exit_code,
-            )
+            code = fail(f"model {unknown.model!r} has never logged in: `hub schema list` shows who has", NOT_THERE)
+        except TimeoutError:
+            slow = LinkLost("the registry", f"no answer within {PATIENCE:g} s")
+            code = fail(explained(slow, settings), slow.exit_code, redact=redactor(settings))
         except HubError as error:
-            code = _failed(str(error), error.exit_code)
+            code = fail(explained(error, settings), error.exit_code, redact=redactor(settings))
 
     crashed = run_process(run, backend=settings.backend)
     if not crashed and code is None:
-        return _failed("interrupted", BROKEN)
+        return fail("interrupted", BROKEN)
     return crashed or code or FINE
 
 
@@ -166,8 +164,8 @@ async def check_model(registry: RegistryClient, target: str, *, json_wanted: boo
             out.print(line, soft_wrap=True)
         could = "could" if reply.could_log_in else "could not"
         out.print(
-            f"{model} with contract {reply.fingerprint[:12]} {could} log in beside {reply.known_fingerprint[:12]} "
-            f"(contract mode {reply.mode})",
+            f"an instance of {model} with contract {reply.fingerprint[:12]} {could} log in beside those with the present "
+            f"contract {reply.known_fingerprint[:12]} (contract mode {reply.mode})",
             soft_wrap=True,
         )
     return FINE if reply.could_log_in else BROKEN
@@ -175,7 +173,7 @@ async def check_model(registry: RegistryClient, target: str, *, json_wanted: boo
 
 def _contract_of_class(target: str) -> tuple[ModelName, Contract]:
     """The name and the contract of a model class that can be imported here."""
-    model = load_model(target)()
+    model = made(load_model(target))
     return model_name(model.name), contract_of(model.get_request_format(), model.get_response_format())
 
 
@@ -201,8 +199,3 @@ async def _contract(registry: RegistryClient, model: ModelName, fingerprint: str
 
 def _print_json(body: msgspec.Struct) -> None:
     console().out(msgspec.json.format(msgspec.json.encode(body), indent=2).decode())
-
-
-def _failed(text: str, code: int) -> int:
-    Console(stderr=True, soft_wrap=True).print(f"hub: {text}", markup=False, highlight=False)
-    return code

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from cyclopts import App
-from cyclopts.config import Env, Toml
+import msgspec
+from cyclopts import App, ArgumentCollection, Token
+from cyclopts.config import Dict, Env
 
 from hub.errors import ConfigurationError
+from hub.redaction import HIDDEN, redacted_url
 from hub.settings import (
     DeadSettings,
     GatewaySettings,
@@ -22,11 +24,9 @@ from hub.settings import (
     RegistrySettings,
     SchemaSettings,
     UpSettings,
-    shown,
 )
 
 ENV_PREFIX: Final = "HUB_"
-HIDDEN: Final = "***"
 
 COMPONENTS: Final[Mapping[str, type[ProcessSettings]]] = {
     "up": UpSettings,
@@ -38,8 +38,17 @@ COMPONENTS: Final[Mapping[str, type[ProcessSettings]]] = {
 }
 """What each command is set by."""
 
+MODELS: Final = "models"
+"""What `hub up` runs when its command line names no models. Not a field of the settings: it is an argument."""
+
+DEFAULT: Final = "default"
+"""The source of a value that nobody has set."""
+
 _NOT_SETTINGS: Final = frozenset({"HUB_CONFIG"})
 _TEST_PREFIX: Final = "HUB_TEST_"
+
+_CHOICE_NAMES: Final = {"warn": "warning", "fatal": "critical"}
+"""Names that Python's `logging` has for levels beside those of our choices."""
 
 
 def config_path() -> Path:
@@ -47,34 +56,104 @@ def config_path() -> Path:
     return Path(os.environ.get("HUB_CONFIG", "hub.toml"))
 
 
-def layers() -> list[Env | Toml]:
-    """What fills in for options that are not on the command line; earlier layers win."""
+def read_config() -> Mapping[str, Any]:
+    """What the configuration file says; nothing if there is no `hub.toml` and `HUB_CONFIG` is not set.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is no TOML.
+    """
     path = config_path()
+    named = "HUB_CONFIG" in os.environ
+    what = f"HUB_CONFIG is {str(path)!r}" if named else f"the configuration file is {path}"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if not named:
+            return {}
+        raise ConfigurationError(f"{what}, and there is no such file: write it, or unset HUB_CONFIG") from error
+    except IsADirectoryError as error:
+        raise ConfigurationError(f"{what}, which is a folder: name the file in it") from error
+    except OSError as error:
+        raise ConfigurationError(f"{what}, which cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{what}, which is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+
+
+def layers() -> list[Callable[[App, tuple[str, ...], ArgumentCollection], None]]:
+    """What fills in for options that are not on the command line; earlier layers win.
+
+    Raises:
+        ConfigurationError: See `read_config`.
+    """
+    settings = {name: value for name, value in read_config().items() if name != MODELS}
     return [
         Env(ENV_PREFIX, command=False),
         # Unknown keys are refused by `check_names`, against the settings of all components: they share one file.
-        Toml(path, must_exist="HUB_CONFIG" in os.environ, use_commands_as_keys=False, allow_unknown=True),
+        Dict(settings, source=str(config_path()), use_commands_as_keys=False, allow_unknown=True),
+        _spell_choices,
     ]
 
 
-def check_names() -> None:
-    """Refuses keys in `hub.toml` and `HUB_*` variables that no component knows, since each is a typing error.
+def models_of_layers() -> Sequence[str]:
+    """The models of `HUB_MODELS` (separated by commas or spaces) or else of the file (a list, or such a text).
 
     Raises:
-        ConfigurationError: Names the nearest known setting. Also when the file is not TOML.
+        ConfigurationError: The file says something else.
     """
-    known = [field.name for field in fields(UpSettings)]
+    found = os.environ.get(f"{ENV_PREFIX}{MODELS.upper()}") or read_config().get(MODELS, "")
+    if isinstance(found, str):
+        return found.replace(",", " ").split()
+    try:
+        return msgspec.convert(found, list[str])
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f'{config_path()}: models is {found!r}; write models = ["pkg.module:Class"]'
+        ) from error
+
+
+def check_names() -> None:
+    """Refuses keys in the file and `HUB_*` variables that no component knows, since each is a typing error.
+
+    Raises:
+        ConfigurationError: Names the nearest known setting. Also when the file cannot be read.
+    """
+    known = [*(field.name for field in fields(UpSettings)), MODELS]
     path = config_path()
-    if path.exists():
-        try:
-            keys = tomllib.loads(path.read_text()).keys()
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigurationError(f"{path} is not TOML: {error}") from error
-        for key in keys:
-            _check(key, key, known, where=str(path))
-    for variable in os.environ:
-        if variable.startswith(ENV_PREFIX) and not variable.startswith(_TEST_PREFIX) and variable not in _NOT_SETTINGS:
-            _check(variable, variable.removeprefix(ENV_PREFIX).lower(), known, where="the environment")
+    for key in read_config():
+        _check(key, key, known, where=str(path))
+    for variable in _variables():
+        _check(variable, variable.removeprefix(ENV_PREFIX).lower(), known, where="the environment")
+
+
+def unused_variables(component: type[ProcessSettings]) -> Sequence[str]:
+    """`HUB_*` variables that set something of other components only."""
+    used = {field.name for field in fields(component)}
+    if component is UpSettings:
+        used.add(MODELS)
+    return [variable for variable in _variables() if variable.removeprefix(ENV_PREFIX).lower() not in used]
+
+
+def _variables() -> Sequence[str]:
+    return sorted(
+        variable
+        for variable in os.environ
+        if variable.startswith(ENV_PREFIX) and not variable.startswith(_TEST_PREFIX) and variable not in _NOT_SETTINGS
+    )
+
+
+def _spell_choices(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Lets a choice be written in any case, on the command line as well as in the other layers."""
+    for argument in arguments:
+        choices = argument.get_choices(force=True) or ()
+        for number, token in enumerate(argument.tokens):
+            name = token.value.strip().lower()
+            name = _CHOICE_NAMES.get(name, name)
+            if name in choices:
+                argument.tokens[number] = Token(
+                    keyword=token.keyword, value=name, source=token.source, index=token.index, keys=token.keys
+                )
 
 
 def _check(given: str, name: str, known: Sequence[str], *, where: str) -> None:
@@ -102,20 +181,26 @@ def describe(component: type[ProcessSettings], settings: UpSettings, arguments: 
         settings: What the command line, the environment and the file say.
         arguments: The command line.
     """
-    given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
-    found = _sources()
+    found = sources_of_settings(arguments)
     lines: list[Shown] = []
     for field in fields(component):
-        option = "--" + field.name.replace("_", "-")
-        if option in given or f"--no-{option[2:]}" in given:
-            source = "command line"
-        else:
-            source = found.get(field.name, "default")
-        value: object = getattr(component if source == "default" else settings, field.name)
+        source = found.get(field.name, DEFAULT)
+        value: object = getattr(component if source == DEFAULT else settings, field.name)
         if field.metadata.get("secret") and value:
-            value = shown(str(value)) if "://" in str(value) else HIDDEN
+            value = redacted_url(str(value)) if field.name.endswith("_url") else HIDDEN
         lines.append(Shown(field.name, "" if value is None else str(value), source))
     return lines
+
+
+def sources_of_settings(arguments: Sequence[str]) -> Mapping[str, str]:
+    """Setting -> where its value comes from, for those that are not at their default."""
+    found = dict(_sources())
+    given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+    for field in fields(UpSettings):
+        option = "--" + field.name.replace("_", "-")
+        if option in given or f"--no-{option[2:]}" in given:
+            found[field.name] = "command line"
+    return found
 
 
 def _sources() -> dict[str, str]:

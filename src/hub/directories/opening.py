@@ -6,9 +6,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from hub.directories.memory import MemoryDirectory
-from hub.errors import ConfigurationError
 from hub.ports import Directory
-from hub.redis.opening import SCHEMES, redis_links, scheme_of
+from hub.redis.opening import redis_links
+from hub.urls import STORE_SCHEMES, split_url
 
 SILENCE: Final = 5.0
 """Seconds without an answer after which the server counts as lost."""
@@ -22,16 +22,12 @@ def open_directory(url: str, *, silence: float = SILENCE) -> AbstractAsyncContex
         silence: Seconds without an answer after which the server counts as lost.
 
     Raises:
-        ConfigurationError: No adapter has this scheme; or, on entry, it cannot run on this backend, or the server does
-            not accept the credentials.
+        ConfigurationError: No adapter has this scheme; or, on entry, it cannot run on this backend.
+        LinkRefused: On entry, when the server does not accept the credentials.
         LinkLost: On entry, when the server cannot be reached.
     """
-    scheme = scheme_of(url)
-    if scheme == "memory":
+    if split_url(url, STORE_SCHEMES).scheme == "memory":
         return MemoryDirectory()
-    if scheme in SCHEMES:
-        from hub.directories.redis_directory import RedisDirectory  # noqa: PLC0415 - as with the stores
+    from hub.directories.redis_directory import RedisDirectory  # noqa: PLC0415 - as with the stores
 
-        return RedisDirectory(redis_links(url, silence=silence))
-    known = ", ".join(f"{name}://" for name in ("memory", *SCHEMES))
-    raise ConfigurationError(f"{scheme!r} is no directory: use {known}")
+    return RedisDirectory(redis_links(url, silence=silence))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from typing import Final, Protocol, final
 
@@ -23,6 +24,12 @@ from hub.vocabulary import Fingerprint, ModelName
 
 MAX_CODECS: Final = 512
 """Contracts kept compiled: those in use, and former ones whose results may still be asked for."""
+
+LONGEST_GUESS: Final = 64
+"""Characters of an unknown name up to which names like it are looked for: no model has a longer one."""
+
+MOST_GUESSES: Final = 200
+"""Live models up to which names are compared letter by letter, which takes 10 us each."""
 
 _log = structlog.get_logger("hub.gateway")
 
@@ -118,7 +125,16 @@ class Catalog:
             return served
         if not self._told:
             raise CatalogMissing
-        raise ModelNotAlive(name) if name in self._known else UnknownModel(name)
+        raise ModelNotAlive(name) if name in self._known else UnknownModel(name, self._near(name))
+
+    def _near(self, name: str) -> str:
+        """The model that is alive whose name is most like this one, whatever its case; empty if none is."""
+        by_folded = {served.casefold(): served for served in self._served}
+        folded = name.casefold()
+        if folded in by_folded or len(name) > LONGEST_GUESS or len(by_folded) > MOST_GUESSES:
+            return by_folded.get(folded, "")
+        found = get_close_matches(folded, by_folded, n=1)
+        return by_folded[found[0]] if found else ""
 
     def codec(self, fingerprint: Fingerprint) -> Codec | None:
         """What reads messages of this contract, or `None` if this gateway has not seen the contract."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from hub.errors import ConfigurationError
+from hub.urls import LARGEST_PORT
 
 BACKLOG = 1024
 
@@ -34,6 +35,15 @@ class Bind:
     port: int = 0
     certificate: Path | None = None
     key: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a port that is none: the system calls take it modulo 65536.
+
+        Raises:
+            ConfigurationError: It is not between 0 and 65535.
+        """
+        if not 0 <= self.port <= LARGEST_PORT:
+            raise ConfigurationError(f"cannot listen on port {self.port}; a port is a number from 0 to {LARGEST_PORT}")
 
     @property
     def scheme(self) -> str:
@@ -74,6 +84,14 @@ class Bind:
             ) from error
         listener.setblocking(False)
         return listener
+
+    def is_free(self) -> bool:
+        """Whether `open` works now."""
+        try:
+            self.open().close()
+        except ConfigurationError:
+            return False
+        return True
 
     def url(self, listener: socket.socket) -> str:
         """The base URL of a socket that `open` returned."""

@@ -26,7 +26,8 @@ from structlog.typing import FilteringBoundLogger
 from hub import forking
 from hub.code_origin import add_model
 from hub.errors import leaves
-from hub.model.errors import StrayCancellation
+from hub.model.blame import blamed
+from hub.model.errors import ModelNotStarted, StrayCancellation
 from hub.model.exits import exit_of, exits_fail
 from hub.model.model import Model
 from hub.threads import FOREIGN, rename
@@ -184,6 +185,20 @@ class _Thread:
         return gone
 
 
+def made(model: type[Model[Any, Any]]) -> Model[Any, Any]:
+    """Makes a model.
+
+    Raises:
+        ModelNotStarted: Its `__init__` raised.
+    """
+    try:
+        with exits_fail("__init__"):
+            it = model()
+    except Exception as error:
+        raise ModelNotStarted(model.name, "__init__", blamed(error)) from error
+    return it
+
+
 @asynccontextmanager
 async def loaded(model: Model[Any, Any], *, grace: float = TEARDOWN_GRACE) -> AsyncGenerator[None]:
     """Sets the model up, and tears it down in the end, also when `setup` failed or was cancelled.
@@ -198,14 +213,18 @@ async def loaded(model: Model[Any, Any], *, grace: float = TEARDOWN_GRACE) -> As
             `THREAD_GRACE`.
 
     Raises:
-        Exception: What `setup` or `teardown` raised; see `ModelMethod.call`.
+        ModelNotStarted: `setup` raised.
+        Exception: What `teardown` raised; see `ModelMethod.call`.
     """
     add_model(type(model), model.name)
     if model.run_in_process:
         yield
         return
     try:
-        await ModelMethod(model, "setup").call()
+        try:
+            await ModelMethod(model, "setup").call()
+        except Exception as error:
+            raise ModelNotStarted(model.name, "setup", blamed(error)) from error
         yield
     finally:
         with CancelScope(shield=True):

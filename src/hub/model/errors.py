@@ -28,6 +28,29 @@ class InvalidModel(ConfigurationError):
         return f"model {self.model}: {self.reason}. {self.repair}"
 
 
+class ModelNotStarted(HubError):
+    """The model's own `__init__` or `setup` raised, so there is no instance. The process exits with code 2.
+
+    Attributes:
+        step: Which of them.
+        blame: What it raised, and the author's line; see `hub.model.blame`.
+    """
+
+    code = "model_not_started"
+    title = "The model could not be started"
+    exit_code = 2
+
+    def __init__(self, model: str, step: str, blame: str) -> None:
+        super().__init__(model, step, blame)
+        self.model = model
+        self.step = step
+        self.blame = blame
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.step} of model {self.model} raised {self.blame}"
+
+
 class WrongResponse(HubError):
     """`process_request` returned something else than the model's response message."""
 

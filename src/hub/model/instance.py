@@ -19,7 +19,9 @@ from hub.http.client import open_client
 from hub.http.links import LinkCollector
 from hub.http.serve import serve
 from hub.lifecycle import running
-from hub.model.calls import loaded
+from hub.model.blame import blamed
+from hub.model.calls import loaded, made
+from hub.model.errors import ChildError, ModelNotStarted
 from hub.model.exits import exits_fail
 from hub.model.membership import Membership
 from hub.model.metrics import InstanceMetrics
@@ -70,13 +72,14 @@ async def run_instance(
         ConfigurationError: The address to listen on, or to advertise, cannot work; or the model has no `process_request`.
         LinkLost: Broker or registry were out of reach for `start_patience` seconds.
         NameTaken: The model's name belongs to another contract.
-        Exception: What `setup` or another method of the model raised.
-        ModelExit: One of them raised something that is no `Exception`.
+        Exception: What another method of the model raised, such as `example`.
+        LinkRefused: Broker, store or registry refuse us.
+        ModelExit: It raised something that is no `Exception`.
+        ModelNotStarted: The model's `__init__` or `setup` raised.
     """
     instance = instance or new_instance_id()
     require_process_request(model)
-    with exits_fail("__init__"):
-        served = model()
+    served = made(model)
     options = WorkerOptions(
         start_patience=settings.start_patience,
         drain_grace=settings.drain_grace,
@@ -85,19 +88,22 @@ async def run_instance(
         buckets=settings.buckets,
         debug=settings.debug,
     )
-    with unwrapped():
-        async with loaded(served, grace=settings.drain_grace), open_client(token=settings.token) as http:
-            registry = RegistryClient(settings.registry_url, http)
-            await _run(
-                served,
-                instance,
-                registry,
-                settings=settings,
-                options=options,
-                broker=broker,
-                store=store,
-                task_status=task_status,
-            )
+    try:
+        with unwrapped():
+            async with loaded(served, grace=settings.drain_grace), open_client(token=settings.token) as http:
+                registry = RegistryClient(settings.registry_url, http)
+                await _run(
+                    served,
+                    instance,
+                    registry,
+                    settings=settings,
+                    options=options,
+                    broker=broker,
+                    store=store,
+                    task_status=task_status,
+                )
+    except ChildError as error:  # a process of the model could not begin; what a task raises becomes its outcome
+        raise ModelNotStarted(model.name, "a process", blamed(error)) from error
 
 
 async def _run(

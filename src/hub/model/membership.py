@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Final, Protocol, Self, final
 
 import structlog
@@ -21,11 +22,11 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
 from hub.contract import Contract
-from hub.errors import HubError, LinkLost
+from hub.errors import HubError, LinkLost, LinkRefused
 from hub.ports import Terms
 from hub.registry.errors import InstanceUnreachable
 from hub.registry.snapshot import Admission
-from hub.supervision import Backoff
+from hub.supervision import AttemptLog, Backoff
 from hub.vocabulary import InstanceId, ModelName
 
 SILENCE: Final = 3
@@ -86,6 +87,7 @@ class Membership(AsyncContextManagerMixin):
     Raises:
         NameTaken: On entry, or in an `ExceptionGroup` later: the name belongs to another contract now.
         RegistryRefused: Likewise: the registry will never take us.
+        LinkRefused: On entry: the registry does not accept our token, or TLS is there on one side only.
         LinkLost: On entry: the registry was out of reach for `start_patience`.
         InstanceUnreachable: On entry: it could not reach us for `start_patience`.
     """
@@ -118,6 +120,7 @@ class Membership(AsyncContextManagerMixin):
         self._admitted = admitted
         self._logged_in_at = 0.0
         self._logins = 0
+        self._attempts = AttemptLog("login at the registry")
         self._consuming = True
         self._told: bool | None = None
         self._changed = Event()
@@ -140,15 +143,21 @@ class Membership(AsyncContextManagerMixin):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        listed = True  # or perhaps so: a login that is cancelled may have arrived
         try:
-            await self._login(give_up_at=current_time() + self._start_patience)
+            try:
+                await self._login(give_up_at=current_time() + self._start_patience)
+            except HubError:
+                listed = False
+                raise
             async with create_task_group() as tg:
                 tg.start_soon(self._stay, name=f"hub.membership {self._instance}")
                 yield self
                 tg.cancel_scope.cancel("membership closed")
         finally:
-            with move_on_after(LOGOUT_GRACE, shield=True):
-                await self._logout()
+            if listed:
+                with move_on_after(LOGOUT_GRACE, shield=True):
+                    await self._logout()
 
     async def _stay(self) -> None:
         while True:
@@ -166,11 +175,13 @@ class Membership(AsyncContextManagerMixin):
                 _log.warning("the registry does not ping, logging in again", silent_for=self._silence)
             await self._login()
 
-    async def _login(self, *, give_up_at: float | None = None) -> None:
+    async def _login(self, *, give_up_at: float = inf) -> None:
         for delay in Backoff().delays():
             changed = self._changed
+            # With no patience at all there is one attempt, which may take its time.
+            limit = min(LOGIN_TIMEOUT, max(0.0, give_up_at - current_time()) if self._start_patience else LOGIN_TIMEOUT)
             try:
-                with fail_after(LOGIN_TIMEOUT):
+                with fail_after(limit):
                     admission = await self._registry.login(
                         self._instance,
                         self._model,
@@ -181,20 +192,22 @@ class Membership(AsyncContextManagerMixin):
                         consuming=self._consuming,
                     )
             except (LinkLost, InstanceUnreachable) as error:
-                if give_up_at is not None and current_time() + delay > give_up_at:
+                if isinstance(error, LinkRefused) and not self._attempts.reached:
                     raise
-                _log.warning("login failed, trying again", reason=str(error), delay=round(delay, 2))
-            except TimeoutError as error:
-                if give_up_at is not None and current_time() + delay > give_up_at:
-                    raise LinkLost("registry", f"it did not answer a login within {LOGIN_TIMEOUT:g} s") from error
-                _log.warning("login not answered, trying again", delay=round(delay, 2))
+                failure: HubError = error
+            except TimeoutError:
+                failure = LinkLost("the registry", f"it did not answer a login within {limit:.3g} s")
             else:
                 self._admitted(admission)
+                self._attempts.succeeded()
                 self._logins += 1
                 self._logged_in_at = current_time()
                 # A change during the login may have come before or after the ping: then nobody knows what it saw.
                 self._told = None if changed.is_set() else self._consuming
                 return
+            if current_time() + delay > give_up_at:
+                raise failure
+            self._attempts.failed(str(failure), delay)
             await sleep(delay)
 
     async def _logout(self) -> None:

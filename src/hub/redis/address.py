@@ -8,6 +8,8 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from hub.errors import ConfigurationError
+from hub.redaction import redacted_url
+from hub.urls import REDIS_SCHEMES, split_url
 
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
@@ -67,10 +69,7 @@ def redis_address(url: str) -> RedisAddress:
     Raises:
         ConfigurationError: The URL says something else.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"a Redis URL cannot be read: {error}") from error
+    parts = split_url(url, REDIS_SCHEMES)
     sentinel = parts.scheme.endswith("+sentinel")
     if parts.query and not parts.scheme.startswith("rediss"):
         raise _malformed(parts, "only rediss:// takes a query")
@@ -83,6 +82,8 @@ def redis_address(url: str) -> RedisAddress:
     if len(path) > 1 or not all(step.isdigit() for step in path):
         raise _malformed(parts, "what follows the host is the number of a database")
     credentials, _, hosts = parts.netloc.rpartition("@")
+    if "," in hosts and not sentinel:
+        raise _malformed(parts, "several hosts are Sentinels: write redis+sentinel://host:port,host:port/service")
     username, _, password = credentials.partition(":")
     return RedisAddress(
         nodes=tuple(_node(parts, host, _SENTINEL_PORT if sentinel else _PORT) for host in hosts.split(",")),
@@ -95,12 +96,9 @@ def redis_address(url: str) -> RedisAddress:
 
 
 def _node(parts: SplitResult, host: str, port: int) -> tuple[str, int]:
-    try:
-        node = urlsplit(f"//{host}")
-        if node.hostname:
-            return node.hostname, node.port or port
-    except ValueError as error:
-        raise _malformed(parts, str(error)) from error
+    node = urlsplit(f"//{host}")
+    if node.hostname:
+        return node.hostname, node.port or port
     raise _malformed(parts, "it names no host")
 
 
@@ -117,5 +115,4 @@ def _tls(parts: SplitResult) -> TlsFiles:
 
 
 def _malformed(parts: SplitResult, repair: str) -> ConfigurationError:
-    where = parts.netloc.rpartition("@")[2]
-    return ConfigurationError(f"{parts.scheme}://{where}{parts.path} is no Redis URL: {repair}")
+    return ConfigurationError(f"{redacted_url(parts.geturl())} is no Redis URL: {repair}")

@@ -18,7 +18,7 @@ from anyio import (
 from anyio.abc import TaskStatus
 from typing_extensions import override
 
-from hub.errors import ConfigurationError, LinkLost, Undecodable
+from hub.errors import LinkLost, Undecodable
 from hub.redis.link import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
 from hub.redis.script import Script
 from hub.supervision import Backoff, keep_linked, unwrapped
@@ -82,8 +82,9 @@ class RedisClient(AsyncContextManagerMixin):
         """Enters with a link that works.
 
         Raises:
+            LinkRefused: The server does not accept the credentials, or speaks TLS where the URL does not, or otherwise.
             LinkLost: The server cannot be reached.
-            ConfigurationError: It does not accept the credentials, or the client library cannot run on this backend.
+            ConfigurationError: The client library cannot run on this backend.
         """
         with unwrapped():
             async with create_task_group() as tg:
@@ -163,10 +164,6 @@ class RedisClient(AsyncContextManagerMixin):
                         self._linked.set()
                         self._on_linked()
                         await self._use(link)
-            except ConfigurationError as refused:
-                if self.links_opened == 0:
-                    raise
-                raise LinkLost(self.server, str(refused)) from refused
             except LinkLost as lost:
                 self._reason = lost.reason
                 raise

@@ -16,9 +16,10 @@ from coredis import exceptions
 from coredis.connection import TCPConnection, TCPLocation
 from typing_extensions import override
 
-from hub.errors import ConfigurationError, LinkLost
+from hub.errors import LinkLost, LinkRefused
 from hub.redis.address import RedisAddress
 from hub.redis.link import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
+from hub.redis.refusals import link_failed, login_refused
 from hub.supervision import unwrapped
 
 GATHERED: Final = 256
@@ -150,33 +151,36 @@ class CoredisLinks(LinkOpener):
     @asynccontextmanager
     async def __call__(self, channel: str | None) -> AsyncGenerator[RedisLink]:
         address = self._address
-        location = await self._primary() if address.service else TCPLocation(*address.nodes[0])
-        connection = self._connection(location, db=address.db, username=address.username, password=address.password)
-        async with self._linked(connection, channel) as link:
+        node = await self._primary() if address.service else address.nodes[0]
+        connection = self._connection(node, db=address.db, username=address.username, password=address.password)
+        async with self._linked(connection, node, channel) as link:
             yield link
 
-    async def _primary(self) -> TCPLocation:
-        """The location of the primary, by the first Sentinel that knows it. Sentinels are asked without credentials."""
+    async def _primary(self) -> tuple[str, int]:
+        """Host and port of the primary, by the first Sentinel that knows it. Sentinels are asked without credentials."""
         reasons: list[str] = []
+        refusals = 0
         for host, port in self._address.nodes:
             try:
-                async with self._linked(self._connection(TCPLocation(host, port)), None) as sentinel:
+                async with self._linked(self._connection((host, port)), (host, port), None) as sentinel:
                     (reply,) = await sentinel.call([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)])
             except LinkLost as lost:
+                refusals += isinstance(lost, LinkRefused)
                 reasons.append(lost.reason)
                 continue
             match reply:
                 case [bytes(primary_host), bytes(primary_port)]:
-                    return TCPLocation(primary_host.decode(), int(primary_port))
+                    return primary_host.decode(), int(primary_port)
                 case _:
                     reasons.append(f"{host}:{port} knows no such service")
-        raise LinkLost(self.server, "; ".join(reasons))
+        kind = LinkRefused if refusals == len(self._address.nodes) else LinkLost
+        raise kind(self.server, "; ".join(reasons))
 
     def _connection(
-        self, location: TCPLocation, *, db: int = 0, username: str | None = None, password: str | None = None
+        self, node: tuple[str, int], *, db: int = 0, username: str | None = None, password: str | None = None
     ) -> _Connection:
         return _Connection(
-            location,
+            TCPLocation(*node),
             socket_keepalive=True,
             stream_timeout=self._silence,
             connect_timeout=self._silence,
@@ -187,7 +191,9 @@ class CoredisLinks(LinkOpener):
         )
 
     @asynccontextmanager
-    async def _linked(self, connection: _Connection, channel: str | None) -> AsyncGenerator[CoredisLink]:
+    async def _linked(
+        self, connection: _Connection, node: tuple[str, int], channel: str | None
+    ) -> AsyncGenerator[CoredisLink]:
         server = self.server
         with unwrapped():
             async with create_task_group() as tg:
@@ -199,9 +205,9 @@ class CoredisLinks(LinkOpener):
                         with fail_after(self._silence):
                             await link.subscribed.wait()
                 except exceptions.AuthenticationError as error:
-                    raise ConfigurationError(f"{server} does not accept the credentials in its URL: {error}") from error
+                    raise login_refused(self._address, error) from error
                 except (exceptions.RedisError, OSError) as error:  # TimeoutError is an OSError
-                    raise LinkLost(server, _reason(error)) from error
+                    raise await link_failed(self._address, node, error, _reason(error)) from error
                 yield link
                 tg.cancel_scope.cancel("redis link closed")
 

@@ -72,7 +72,8 @@ class LinkOpener(Protocol):
         """Opens a link, and subscribes it to a channel if one is given.
 
         Raises:
+            LinkRefused: On entry, when the server does not accept the credentials, or TLS is there on one side only.
             LinkLost: On entry, when the server cannot be reached.
-            ConfigurationError: On entry, when it does not accept the credentials, or the library cannot run here.
+            ConfigurationError: On entry, when the library cannot run on this backend.
         """
         ...

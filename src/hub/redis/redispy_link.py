@@ -28,6 +28,7 @@ from hub.errors import ConfigurationError, LinkLost
 from hub.grouping import Grouped
 from hub.redis.address import RedisAddress
 from hub.redis.link import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
+from hub.redis.refusals import link_failed, login_refused
 from hub.supervision import unwrapped
 
 LANES: Final = 4
@@ -169,9 +170,9 @@ class RedispyLinks(LinkOpener):
         try:
             await client.ping()
         except exceptions.AuthenticationError as error:
-            raise ConfigurationError(f"{self.server} does not accept the credentials in its URL: {error}") from error
+            raise login_refused(self._address, error) from error
         except (exceptions.RedisError, OSError) as error:
-            raise LinkLost(self.server, _reason(error)) from error
+            raise await link_failed(self._address, self._address.nodes[0], error, _reason(error)) from error
 
     def _client(self) -> redispy.Redis:
         address, tls = self._address, self._address.tls

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar, final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from google.protobuf.message import DecodeError
-from httpx2 import AsyncClient, HTTPError, InvalidURL, Response
+from httpx2 import AsyncClient, HTTPError, InvalidURL, ReadError, RemoteProtocolError, Response, UnsupportedProtocol
 
 from hub.contract import Contract
-from hub.errors import LinkLost, UnknownModel
+from hub.errors import LinkLost, LinkRefused, UnknownModel
 from hub.ports import HistoryEvent, Terms
+from hub.redaction import redacted, redacted_url
 from hub.registry.bodies import (
     CONTRACT,
     FiguresBody,
@@ -30,10 +31,12 @@ from hub.registry.errors import InstanceUnreachable, NameTaken, RegistryRefused,
 from hub.registry.schema_bodies import CheckBody, CheckReply, SchemaHistoryBody, SchemasBody
 from hub.registry.snapshot import Admission, KnownModel, ModelsSnapshot
 from hub.supervision import unwrapped
+from hub.tls import speaks_tls, tls_refusal
 from hub.v1 import contract_pb2
 from hub.vocabulary import Fingerprint, InstanceId, ModelName
 
 NOT_MODIFIED: Final = 304
+_TOKEN_REFUSED: Final = (401, 403)
 
 _Body = TypeVar("_Body")
 
@@ -71,7 +74,8 @@ class RegistryClient:
         token: Sent as a bearer token, unless empty.
 
     Every method raises `LinkLost` when the registry is out of reach, answers nonsense, or has trouble of its own (5xx),
-    and `RegistryRefused` for any other error that its description does not name.
+    `LinkRefused` when it does not accept the token, or TLS is there on one side only, and `RegistryRefused` for any other
+    error that its description does not name.
     """
 
     def __init__(self, base_url: str, http: AsyncClient, *, token: str = "") -> None:
@@ -79,10 +83,12 @@ class RegistryClient:
         self._http = http
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._contracts: dict[tuple[ModelName, Fingerprint], Contract] = {}
+        self._answered = False
 
     @property
-    def base_url(self) -> str:
-        return self._base_url
+    def server(self) -> str:
+        """For errors and logs; never holds a password."""
+        return f"registry {redacted_url(self._base_url)}"
 
     async def login(
         self,
@@ -131,7 +137,7 @@ class RegistryClient:
         """Every model that the registry knows now, active or not, with its contract."""
         snapshot = await self.models_after("", wait=0)
         if snapshot is None:
-            raise LinkLost("registry", "it answered 304 to a request that named no version")
+            raise LinkLost(self.server, "it answered 304 to a request that named no version")
         return snapshot
 
     async def models_after(self, etag: str, *, wait: float) -> ModelsSnapshot | None:
@@ -187,11 +193,11 @@ class RegistryClient:
                 return None
             raise
         if response.headers.get("Content-Type") != CONTRACT:
-            raise LinkLost(f"registry {self._base_url}", f"it does not know {CONTRACT}")
+            raise LinkLost(self.server, f"it does not know {CONTRACT}")
         try:
             message = contract_pb2.Contract.FromString(response.content)
         except DecodeError as error:
-            raise LinkLost(f"registry {self._base_url}", f"its reply is not a hub.v1.Contract: {error}") from error
+            raise LinkLost(self.server, f"its reply is not a hub.v1.Contract: {error}") from error
         found = Contract(
             request=message.request,
             response=message.response,
@@ -230,7 +236,7 @@ class RegistryClient:
         name, fingerprint = ModelName(body.name), Fingerprint(body.fingerprint)
         contract = await self.contract(name, fingerprint)
         if contract is None:
-            raise LinkLost(f"registry {self._base_url}", f"it lists {name} without its contract {fingerprint}")
+            raise LinkLost(self.server, f"it lists {name} without its contract {fingerprint}")
         counts = Counter(instance.state for instance in body.instances)
         return KnownModel(
             name=name,
@@ -252,10 +258,24 @@ class RegistryClient:
                     method, self._base_url + path, headers=all_headers, content=content, timeout=None
                 )
         except (HTTPError, InvalidURL) as error:
-            raise LinkLost(f"registry {self._base_url}", str(error) or type(error).__name__) from error
+            raise await self._lost(error) from error
+        self._answered = True
         if response.is_success or response.status_code == NOT_MODIFIED:
             return response
         raise self._error(response)
+
+    async def _lost(self, error: Exception) -> LinkLost:
+        why = tls_refusal(error, trust="the system's certificates (SSL_CERT_FILE)")
+        if isinstance(error, InvalidURL | UnsupportedProtocol):
+            why = "write http://host:port or https://host:port"
+        elif why is None and not self._answered and isinstance(error, ReadError | RemoteProtocolError):
+            # It was reached and cut the connection: so does a server that waits for TLS.
+            parts = urlsplit(self._base_url)
+            if parts.scheme == "http" and await speaks_tls(parts.hostname or "", parts.port or 80):
+                why = "the server speaks TLS at this port: write https:// instead of http://"
+        if why is not None:
+            return LinkRefused(self.server, why)
+        return LinkLost(self.server, redacted(str(error)) or type(error).__name__)
 
     def _error(self, response: Response) -> Exception:
         try:
@@ -267,8 +287,11 @@ class RegistryClient:
                 return NameTaken(problem.model, problem.differences, problem.incumbents)
             case InstanceUnreachable.code:
                 return InstanceUnreachable(problem.url, problem.reason)
+            case _ if response.status_code in _TOKEN_REFUSED:
+                why = "set HUB_TOKEN to the same value here and at the registry"
+                return LinkRefused(self.server, f"it does not accept our token ({response.status_code}): {why}")
             case _ if response.is_server_error:
-                return LinkLost(f"registry {self._base_url}", f"it answered {response.status_code}: {problem.detail}")
+                return LinkLost(self.server, f"it answered {response.status_code}: {problem.detail}")
             case code:
                 return RegistryRefused(response.status_code, code, problem.detail)
 
@@ -276,4 +299,4 @@ class RegistryClient:
         try:
             return msgspec.json.decode(response.content, type=kind)
         except msgspec.DecodeError as error:
-            raise LinkLost(f"registry {self._base_url}", f"its reply is not a {kind.__name__}: {error}") from error
+            raise LinkLost(self.server, f"its reply is not a {kind.__name__}: {error}") from error

@@ -24,6 +24,7 @@ class NameTaken(HubError):
 
     code = "name_taken"
     status = 409
+    exit_code = 2
     title = "The name belongs to a model with another contract"
 
     def __init__(self, model: str, differences: Sequence[str], incumbents: Sequence[str]) -> None:
@@ -81,6 +82,7 @@ class InstanceUnreachable(HubError):
 
     code = "instance_unreachable"
     status = 502
+    exit_code = 3
     title = "The registry cannot reach the instance"
 
     def __init__(self, url: str, reason: str) -> None:
@@ -135,6 +137,7 @@ class RegistryRefused(HubError):
 
     code = "registry_refused"
     status = 502
+    exit_code = 2
     title = "The registry refused the call"
 
     def __init__(self, http_status: int, problem_code: str, detail: str) -> None:

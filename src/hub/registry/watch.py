@@ -6,22 +6,19 @@ import random
 from collections.abc import AsyncIterator
 from typing import Final, Self, final
 
-import structlog
 from anyio import fail_after, sleep
 from typing_extensions import override
 
-from hub.errors import LinkLost
+from hub.errors import LinkLost, LinkRefused
 from hub.registry.client import RegistryClient
 from hub.registry.snapshot import ModelsSnapshot
-from hub.supervision import Backoff
+from hub.supervision import AttemptLog, Backoff
 
 LONGEST_WAIT: Final = 30.0
 """Seconds that the registry holds one request when nothing changes."""
 
 REPLY_GRACE: Final = 5.0
 """Seconds on top of a wait after which the registry counts as lost: its reply, and contracts that are new to us."""
-
-_log = structlog.get_logger("hub.registry.watch")
 
 
 @final
@@ -32,7 +29,8 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
     `__anext__` loses nothing, the next one continues from the same version. Use it from one task.
 
     Raises:
-        RegistryRefused: From `__anext__`, for instance when the token is wrong.
+        LinkRefused: From `__anext__`, for instance when the token is wrong; not after the registry has once answered.
+        RegistryRefused: From `__anext__`, when what answers is no registry.
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
         self._rng = rng
         self._etag = ""
         self._connected = False
-        self._warned = False
+        self._attempts = AttemptLog(client.server)
 
     @property
     def connected(self) -> bool:
@@ -63,13 +61,13 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
             except (LinkLost, TimeoutError) as error:
                 delay = next(delays)
                 self._connected = False
-                if not self._warned:
-                    self._warned = True
-                    _log.warning("registry out of reach", url=self._client.base_url, reason=str(error))
+                if isinstance(error, LinkRefused) and not self._attempts.reached:
+                    raise
+                self._attempts.failed(str(error) or "no answer", delay)
                 await sleep(delay)
                 continue
             self._connected = True
-            self._warned = False
+            self._attempts.succeeded()
             delays = self._backoff.delays(self._rng)
             if snapshot is not None:
                 self._etag = snapshot.etag

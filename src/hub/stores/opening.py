@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from hub.errors import ConfigurationError
 from hub.ports import ResultStore
-from hub.redis.opening import SCHEMES, redis_links, scheme_of
+from hub.redis.opening import redis_links
 from hub.stores.memory import MemoryStore
 from hub.stores.options import StoreOptions
+from hub.urls import STORE_SCHEMES, split_url
 
 
 def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncContextManager[ResultStore]:
@@ -21,17 +21,13 @@ def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncCo
         options: See `StoreOptions`.
 
     Raises:
-        ConfigurationError: No adapter has this scheme; or, on entry, it cannot run on this backend, or the server does
-            not accept the credentials.
+        ConfigurationError: No adapter has this scheme; or, on entry, it cannot run on this backend.
+        LinkRefused: On entry, when the server does not accept the credentials.
         LinkLost: On entry, when the server cannot be reached.
     """
     options = options or StoreOptions()
-    scheme = scheme_of(url)
-    if scheme == "memory":
+    if split_url(url, STORE_SCHEMES).scheme == "memory":
         return MemoryStore(options)
-    if scheme in SCHEMES:
-        from hub.stores.redis_store import RedisStore  # noqa: PLC0415 - only who talks to Redis pays for its scripts
+    from hub.stores.redis_store import RedisStore  # noqa: PLC0415 - only who talks to Redis pays for its scripts
 
-        return RedisStore(redis_links(url, silence=options.silence), options)
-    known = ", ".join(f"{name}://" for name in ("memory", *SCHEMES))
-    raise ConfigurationError(f"{scheme!r} is no result store: use {known}")
+    return RedisStore(redis_links(url, silence=options.silence), options)

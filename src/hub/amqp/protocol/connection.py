@@ -9,7 +9,7 @@ from typing import Final, final
 from pamqp import base, commands, constants, heartbeat
 
 from hub.amqp.address import AmqpAddress
-from hub.amqp.errors import ConnectionClosed, LoginRefused, ProtocolViolation, TooManyChannels
+from hub.amqp.errors import ConnectionClosed, LoginRefused, NotAmqp, ProtocolViolation, TooManyChannels
 from hub.amqp.options import AmqpOptions
 from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.framing import FrameReader, decode_method
@@ -21,6 +21,9 @@ from hub.errors import LinkLost
 _OK: Final = 200
 _REFUSED: Final = (403, 530)
 """ACCESS_REFUSED (credentials) and NOT_ALLOWED (virtual host)."""
+
+_LIMIT: Final = "limit"
+"""In RabbitMQ's text when a user or a virtual host has all the connections that it may have (530): that passes."""
 
 
 @final
@@ -67,6 +70,7 @@ class ConnectionState:
         self.tuning: Tuning | None = None
         self._channels: dict[int, ChannelState] = {}
         self._closing = False
+        self._understood = False  # whether anything that came was AMQP 0-9-1
 
     @property
     def server(self) -> str:
@@ -128,6 +132,11 @@ class ConnectionState:
                 if self.closed is not None:
                     return
                 self._frame(kind, number, payload)
+        except ProtocolViolation as error:
+            if self._understood:
+                self.lost(error)
+            else:
+                self.lost(NotAmqp(self._server, f"it is no RabbitMQ, or not its AMQP port ({error.reason})"))
         except LinkLost as error:
             self.lost(error)
 
@@ -166,11 +175,12 @@ class ConnectionState:
 
     def _connection_method(self, payload: bytes) -> None:
         method = decode_method(self._server, payload)
+        self._understood = True
         match method:
             case commands.Connection.Close():
                 self.outbox.add_method(0, commands.Connection.CloseOk())
                 code, text = method.reply_code or 0, method.reply_text
-                refused = self.tuning is None and code in _REFUSED
+                refused = self.tuning is None and code in _REFUSED and _LIMIT not in text
                 self.lost((LoginRefused if refused else ConnectionClosed)(self._server, code, text))
             case commands.Connection.CloseOk() if self._closing:
                 self.lost(LinkLost(self._server, "the connection is closed"))

@@ -11,7 +11,7 @@ from hub.amqp.address import AmqpAddress, Mechanism
 from hub.amqp.errors import ProtocolViolation
 from hub.amqp.options import AmqpOptions
 from hub.amqp.protocol.outbox import Outbox
-from hub.errors import LinkLost
+from hub.errors import LinkLost, LinkRefused
 
 CHANNEL_MAX: Final = 2047
 """Channels that we ask for; RabbitMQ's own default."""
@@ -71,7 +71,10 @@ class Handshake:
         mechanism = self._address.mechanism
         offered = str(method.mechanisms).split()
         if mechanism not in offered:
-            raise LinkLost(self._address.server, f"it offers the logins {', '.join(offered)}, but not {mechanism}")
+            raise LinkRefused(
+                self._address.server,
+                f"it offers the logins {', '.join(offered)}, but not {mechanism}: set auth_mechanism in the URL",
+            )
         plain = f"\0{self._address.user}\0{self._address.password}"
         self._outbox.add_method(
             0,

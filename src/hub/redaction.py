@@ -1,0 +1,107 @@
+"""Hides secrets in texts: URLs with credentials, broken ones included.
+
+Passwords may hold any character, also those that end a URL's authority (RFC 3986, section 3.2: `/`, `?` and `#`), so a
+URL parser is no help here: what it takes for the path may be half of the password.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Final, final
+from urllib.parse import unquote
+
+HIDDEN: Final = "***"
+
+_PLACEHOLDERS: Final = frozenset({"", "PASSWORD", HIDDEN})
+"""Passwords that are none: our own messages show how to write one."""
+
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
+_SECRET_PARAMETER: Final = re.compile(
+    r"([?&;#](?:password|passwd|pass|pwd|secret|token|access_token|api_?key|auth)=).*", re.IGNORECASE | re.DOTALL
+)
+_HOST: Final = r"(?:\[[^\]@]*\]|[^\s:@/?#,\[\]]*)(?::[0-9]*)?"
+_HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*(?:[/?#].*)?", re.DOTALL)
+
+SHORTEST_SECRET: Final = 6
+"""Characters of a secret that is looked for in texts: a shorter one, or RabbitMQ's `guest`, is part of too many words."""
+
+
+def redacted_url(url: str) -> str:
+    """A URL, or what was meant to be one, without what may be a password.
+
+    What stands before the last `@` is taken for credentials, whatever is in it, and of these only the user is shown.
+    Without an `@`, what follows a colon and is no port is hidden to the end. The values of query parameters such as
+    `password` are hidden, with everything behind them.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
+    rest = _SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", rest)
+    credentials, at, host = rest.rpartition("@")
+    if at:
+        rest = f"{_user(credentials)}@{host}"
+    elif not _HOSTS.fullmatch(rest):
+        rest = f"{rest.partition(':')[0]}:{HIDDEN}" if ":" in rest else HIDDEN
+    return f"{scheme}{separator}{rest}"
+
+
+def redacted(text: str) -> str:
+    """A text in which each URL with credentials shows no password. Each is taken to end at the next white space."""
+    if "://" not in text:
+        return text
+    return _URL.sub(_without_credentials, text)
+
+
+def _without_credentials(found: re.Match[str]) -> str:
+    url = _SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", found[0])
+    return redacted_url(url) if "@" in url else url
+
+
+def _user(credentials: str) -> str:
+    user, colon, password = credentials.partition(":")
+    if colon:
+        return credentials if password in _PLACEHOLDERS else f"{user}:{HIDDEN}"
+    return user if user in _PLACEHOLDERS else HIDDEN  # redis://PASSWORD@host is a common mistake
+
+
+@final
+class Redactor:
+    """Hides the secrets of a process in its output: every URL with credentials, and the secrets that it was told.
+
+    Args:
+        secrets: Values of secret settings. A URL counts as the credentials in it: as they stand, and percent-decoded.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        found = {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
+        self._secrets = sorted((each for each in found if len(each) >= SHORTEST_SECRET), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, HIDDEN)
+        return redacted(text)
+
+
+def _parts(secret: str) -> Iterable[str]:
+    """The secrets in the value of a setting: the password of a URL; the value and each item of it if it is a list."""
+    _, separator, rest = secret.partition("://")
+    if not separator:
+        rest = secret
+        yield secret
+        yield from (item.strip() for item in secret.split(","))
+    credentials, at, _ = rest.rpartition("@")
+    if at:
+        user, colon, password = credentials.partition(":")
+        yield password if colon else user
+        yield unquote(password if colon else user)
+
+
+def _forms(secret: str) -> Iterable[str]:
+    """How a log shows a text: as it is, in quotes, or as JSON."""
+    yield secret
+    yield repr(secret)[1:-1]
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
