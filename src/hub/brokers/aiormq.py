@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, NoReturn, Self, final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import aiormq
 from aiormq.abc import AbstractChannel
@@ -17,13 +18,16 @@ from pamqp.commands import Basic
 from sniffio import current_async_library
 from typing_extensions import override
 
+from hub.amqp.alarm import Alarm
 from hub.amqp.link import Link
+from hub.amqp.nodes import Nodes, node_urls
 from hub.brokers.aiormq_consumer import FLUSH_GRACE, AiormqConsumer
 from hub.brokers.aiormq_dead_letters import hold
 from hub.brokers.aiormq_queues import declare, declare_delays, depths
-from hub.brokers.aiormq_session import AiormqSession, open_session
+from hub.brokers.aiormq_session import CONNECT_TIMEOUT, AiormqSession, open_session
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
+from hub.brokers.publishing import Publishing
 from hub.brokers.topology import delay_queue, expiration
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
 from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
@@ -41,7 +45,8 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     themselves.
 
     Args:
-        url: With scheme `amqp+aiormq` or `amqps+aiormq`; query parameters are aiormq's (`heartbeat`, `cafile`, ...).
+        url: With scheme `amqp+aiormq` or `amqps+aiormq`; query parameters are aiormq's (`heartbeat`, `cafile`, ...). It
+            may name several nodes of one cluster, see `hub.amqp.nodes`.
         options: How queues are declared.
 
     Raises:
@@ -49,9 +54,10 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     """
 
     def __init__(self, url: str, options: BrokerOptions | None = None) -> None:
-        self._url = url
+        self._nodes = Nodes(node_urls(url), name=_node)
+        self._alarm = Alarm(str(self._nodes))
         self._options = options or BrokerOptions()
-        server = urlsplit(url).netloc.rpartition("@")[2]
+        server = str(self._nodes)
         self._control = Link(self._enter_control, name=f"{server} control (aiormq)")
         self._publishing = Link(self._enter_publishing, name=f"{server} publishing (aiormq)", lazy=True)
         self._publications = 0
@@ -86,7 +92,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
-        async with open_session(self._url, self._options) as session:
+        async with self._connected() as session:
             await declare(session, queue, self._options)
             consumer = AiormqConsumer(session)
             await consumer.subscribe(queue, prefetch=prefetch)
@@ -101,7 +107,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
-        async with open_session(self._url, self._options) as session, hold(session, queue, limit=limit) as letters:
+        async with self._connected() as session, hold(session, queue, limit=limit) as letters:
             yield letters
 
     @override
@@ -116,6 +122,8 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
             consumers=len(self._consumers),
             unacked=sum(consumer.unsettled for consumer in self._consumers),
             reconnects=self._control.reconnects + self._publishing.reconnects,
+            blocked=self._alarm.reason,
+            nodes=self._nodes.connections,
         )
 
     async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
@@ -127,17 +135,50 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
 
     @asynccontextmanager
     async def _enter_control(self) -> AsyncGenerator[AiormqSession]:
-        async with open_session(self._url, self._options) as session:
+        async with self._connected() as session:
             yield session
 
     @asynccontextmanager
-    async def _enter_publishing(self) -> AsyncGenerator[_Publisher]:
-        async with open_session(self._url, self._options) as session:
-            try:
-                channel = await session.call(session.connection.channel(), "publishing channel")
-            except AMQPError as error:
-                raise session.link_lost(error) from error
-            yield _Publisher(session, channel)
+    async def _enter_publishing(self) -> AsyncGenerator[Publishing[Publication]]:
+        try:
+            async with (
+                self._connected(on_blocked=self._alarm.changed) as session,
+                Publishing(partial(_open_publisher, session)) as publishing,
+            ):
+                yield publishing
+        finally:
+            self._alarm.forget()
+
+    def _connected(
+        self, *, on_blocked: Callable[[str | None], None] = lambda _reason: None
+    ) -> AbstractAsyncContextManager[AiormqSession]:
+        timeout = self._nodes.timeout(CONNECT_TIMEOUT)
+        return self._nodes.connected(
+            lambda url: open_session(url, self._options, connect_timeout=timeout, on_blocked=on_blocked)
+        )
+
+
+def _node(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or "localhost"
+    return f"[{host}]:{_port(parts)}" if ":" in host else f"{host}:{_port(parts)}"
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (5671 if parts.scheme.startswith("amqps") else 5672)
+
+
+@asynccontextmanager
+async def _open_publisher(session: AiormqSession) -> AsyncGenerator[_Publisher]:
+    try:
+        channel = await session.call(session.connection.channel(), "publishing channel")
+    except AMQPError as error:
+        raise session.link_lost(error) from error
+    try:
+        yield _Publisher(session, channel)
+    finally:
+        if session.usable and not channel.is_closed:
+            session.start(channel.close(), "close publishing channel")
 
 
 @final

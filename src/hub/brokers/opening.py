@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from urllib.parse import urlsplit
 
 from hub.brokers.options import BrokerOptions
 from hub.errors import ConfigurationError
@@ -15,14 +14,15 @@ def open_broker(url: str, options: BrokerOptions | None = None) -> AbstractAsync
 
     Args:
         url: `memory://` (this process only, forgotten at exit), `amqp://` or `amqps://` (RabbitMQ, both backends), or
-            `amqp+aiormq://` or `amqps+aiormq://` (RabbitMQ through aiormq, asyncio only).
+            `amqp+aiormq://` or `amqps+aiormq://` (RabbitMQ through aiormq, asyncio only). Nodes of a cluster stand in
+            one URL with commas in between: `amqp://user:password@a:5672,b:5672,c/vhost`.
         options: How queues are declared; the defaults are those of `BrokerOptions`.
 
     Raises:
         ConfigurationError: No adapter has this scheme, or (on entry) the adapter cannot run on this backend.
     """
     options = options or BrokerOptions()
-    scheme = urlsplit(url).scheme
+    scheme, separator, _ = url.partition("://")
     # A process needs one adapter; the libraries of the others are not imported.
     match scheme:
         case "memory":
@@ -39,5 +39,5 @@ def open_broker(url: str, options: BrokerOptions | None = None) -> AbstractAsync
             return AiormqBroker(url, options)
         case _:
             raise ConfigurationError(
-                f"{scheme or url!r} is no broker: use memory://, amqp://, amqps://, amqp+aiormq:// or amqps+aiormq://"
+                f"{scheme if separator else 'what has no scheme'!r} is no broker: use memory://, amqp://, amqps://, amqp+aiormq:// or amqps+aiormq://"
             )

@@ -87,6 +87,11 @@ class Overloaded(HubError):
 
     @override
     def __str__(self) -> str:
+        if self.waiting == 0:
+            return (
+                f"the broker did not take the task for {self.model!r} (basic.nack), though none is seen waiting: the "
+                "queue's leader may be changing to another node; send the task again later"
+            )
         return f"{self.waiting} tasks wait for {self.model!r}, and no more are taken for now; send the task again later"
 
     @property
