@@ -15,6 +15,7 @@ from hub.vocabulary import Fingerprint, InstanceId, ModelName, Signal
 from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of
 
 LIVE, DEAF, SUSPECT = InstanceState.LIVE, InstanceState.DEAF, InstanceState.SUSPECT
+LOADING = InstanceState.LOADING
 
 
 def pinged(
@@ -43,11 +44,11 @@ def is_active(table: Table, model: ModelName = MODEL) -> bool:
     return status is not None and status.active
 
 
-def test_a_login_is_suspect_until_its_first_answer_makes_it_live() -> None:
+def test_a_login_is_loading_until_its_first_answer_makes_it_live() -> None:
     table, entry = Table(), entry_of()
-    assert [(change.before, change.after) for change in table.login(entry)] == [(None, SUSPECT)]
+    assert [(change.before, change.after) for change in table.login(entry)] == [(None, LOADING)]
     assert not is_active(table)
-    assert [(change.before, change.after) for change in pinged(table, entry, Answered(), now=7.0)] == [(SUSPECT, LIVE)]
+    assert [(change.before, change.after) for change in pinged(table, entry, Answered(), now=7.0)] == [(LOADING, LIVE)]
     status = table.instance(entry.id)
     assert status == InstanceStatus(entry=entry, state=LIVE, reason="", misses=0, answered_at=7.0)
     assert is_active(table)
@@ -96,10 +97,10 @@ def test_a_login_from_another_address_has_to_answer_there() -> None:
     assert old is not None
     moved = entry_of(id=entry.id, url="http://127.0.0.1:2")
     table.login(moved)
-    assert state_of(table, entry) is SUSPECT
+    assert state_of(table, entry) is LOADING
     assert not table.pinged(old, Answered(), now=5.0)
     assert not table.pinged(old, Refused("connection refused"), now=5.0)
-    assert state_of(table, entry) is SUSPECT
+    assert state_of(table, entry) is LOADING
 
 
 def test_one_miss_takes_an_instance_off_the_active_list_and_one_answer_brings_it_back() -> None:
@@ -228,9 +229,9 @@ def test_an_adopted_word_does_not_take_back_a_later_answer_or_load() -> None:
     assert (status.answered_at, status.load) == (9.0, Load(in_flight=7))
 
 
-def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_a_suspect_and_may_be_removed_elsewhere() -> None:
+def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_loading_and_may_be_removed_elsewhere() -> None:
     table, entry = Table(), entry_of()
-    assert [change.after for change in table.adopt(entry, None)] == [SUSPECT]
+    assert [change.after for change in table.adopt(entry, None)] == [LOADING]
     assert [change.removal for change in table.removed_elsewhere(entry.id)] == [Removal.ELSEWHERE]
     assert not table.removed_elsewhere(entry.id)
     assert table.instances() == ()
@@ -301,7 +302,7 @@ def test_an_instance_that_brings_another_contract_is_the_same_instance_in_a_new_
     entry = entry_of()
     table = table_with(entry)
     changes = table.login(entry_of(id=entry.id, contract=DIGITS))
-    assert [(change.before, change.after) for change in changes] == [(LIVE, SUSPECT)]
+    assert [(change.before, change.after) for change in changes] == [(LIVE, LOADING)]
 
 
 def test_instances_are_listed_oldest_login_first() -> None:
@@ -377,7 +378,8 @@ class TableMachine(RuleBasedStateMachine):
         if current is not None and (current.model, current.url, current.fingerprint) == (model, url, fingerprint):
             return
         self.admit(entry)
-        self.states[instance], self.misses[instance] = SUSPECT, 0
+        self.states[instance], self.misses[instance] = LOADING, 0
+        self.answered.pop(instance, None)
 
     def admit(self, entry: InstanceEntry) -> None:
         if entry.id in self.entries:
@@ -495,6 +497,8 @@ class TableMachine(RuleBasedStateMachine):
                     self.judge(instance, LIVE if consuming else DEAF)
             case Missed():
                 if not scheduled:
+                    if self.states[instance] is LOADING and instance not in self.answered:
+                        self.judge(instance, SUSPECT)
                     return
                 self.misses[instance] += 1
                 self.judge(instance, SUSPECT)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final, NoReturn, Self, final
 from urllib.parse import SplitResult, urlsplit
 
@@ -27,7 +26,7 @@ from hub.brokers.aiormq_queues import declare, declare_delays, depths
 from hub.brokers.aiormq_session import CONNECT_TIMEOUT, AiormqSession, open_session
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
-from hub.brokers.publishing import Publishing
+from hub.brokers.publishing import FIRST_RENEWAL, Publishing
 from hub.brokers.topology import delay_queue, expiration
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
 from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
@@ -60,6 +59,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
         server = str(self._nodes)
         self._control = Link(self._enter_control, name=f"{server} control (aiormq)")
         self._publishing = Link(self._enter_publishing, name=f"{server} publishing (aiormq)", lazy=True)
+        self._keep_channel = FIRST_RENEWAL
         self._publications = 0
         self._consumers: set[AiormqConsumer] = set()
 
@@ -141,11 +141,17 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     @asynccontextmanager
     async def _enter_publishing(self) -> AsyncGenerator[Publishing[Publication]]:
         try:
-            async with (
-                self._connected(on_blocked=self._alarm.changed) as session,
-                Publishing(partial(_open_publisher, session)) as publishing,
-            ):
-                yield publishing
+            async with self._connected(on_blocked=self._alarm.changed) as session:
+                try:
+                    channel = await session.call(session.connection.channel(), "publishing channel")
+                except AMQPError as error:
+                    raise session.link_lost(error) from error
+                publisher = _Publisher(session, channel)
+                publishing = Publishing(publisher, server=session.server, keep=self._keep_channel)
+                try:
+                    yield publishing
+                finally:
+                    self._keep_channel = publishing.next_keep
         finally:
             self._alarm.forget()
 
@@ -166,19 +172,6 @@ def _node(url: str) -> str:
 
 def _port(parts: SplitResult) -> int:
     return parts.port or (5671 if parts.scheme.startswith("amqps") else 5672)
-
-
-@asynccontextmanager
-async def _open_publisher(session: AiormqSession) -> AsyncGenerator[_Publisher]:
-    try:
-        channel = await session.call(session.connection.channel(), "publishing channel")
-    except AMQPError as error:
-        raise session.link_lost(error) from error
-    try:
-        yield _Publisher(session, channel)
-    finally:
-        if session.usable and not channel.is_closed:
-            session.start(channel.close(), "close publishing channel")
 
 
 @final

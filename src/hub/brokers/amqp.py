@@ -20,7 +20,7 @@ from hub.brokers.amqp_dead_letters import LARGEST_BODY, hold
 from hub.brokers.amqp_queues import declare, declare_delays, depths
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
-from hub.brokers.publishing import Publishing
+from hub.brokers.publishing import FIRST_RENEWAL, Publishing
 from hub.brokers.topology import delay_queue, expiration
 from hub.errors import PublishRefused
 from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
@@ -66,6 +66,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         server = addresses[0].server if len(addresses) == 1 else f"amqp nodes {self._nodes}"
         self._control = Link(self._enter_control, name=f"{server} control")
         self._publishing = Link(self._enter_publishing, name=f"{server} publishing", lazy=True)
+        self._keep_channel = FIRST_RENEWAL
         self._publications = 0
         self._consumers: set[AmqpConsumer] = set()
         self._routes: dict[str, Route] = {}
@@ -143,9 +144,13 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         try:
             async with (
                 self._connected(on_blocked=self._alarm.changed) as connection,
-                Publishing(connection.publisher) as publishing,
+                connection.publisher() as publisher,
             ):
-                yield publishing
+                publishing = Publishing(publisher, server=connection.server, keep=self._keep_channel)
+                try:
+                    yield publishing
+                finally:
+                    self._keep_channel = publishing.next_keep
         finally:
             self._alarm.forget()
 

@@ -15,7 +15,7 @@ from hub.contract import Contract
 from hub.contract.errors import InvalidContract
 from hub.errors import HubError, UnknownModel
 from hub.gateway.codec import Codec
-from hub.gateway.errors import CatalogMissing, ModelNotAlive
+from hub.gateway.errors import CatalogMissing, ModelLoading, ModelNotAlive
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.vocabulary import Fingerprint, ModelName
 
@@ -108,6 +108,7 @@ class Catalog:
 
         Raises:
             UnknownModel: There never was one.
+            ModelLoading: There is one, and no instance of it has finished its `setup`.
             ModelNotAlive: There was one, and no instance of it is alive.
             CatalogMissing: The registry has not been reached yet, so nobody can say.
         """
@@ -116,7 +117,10 @@ class Catalog:
             return served
         if not self._told:
             raise CatalogMissing
-        raise ModelNotAlive(name) if name in self._known else UnknownModel(name)
+        known = self._known.get(ModelName(name))
+        if known is None:
+            raise UnknownModel(name)
+        raise ModelLoading(name, known.loading) if known.loading else ModelNotAlive(name)
 
     def codec(self, fingerprint: Fingerprint) -> Codec | None:
         """What reads messages of this contract, or `None` if this gateway has not seen the contract."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
 from math import inf
@@ -53,9 +54,11 @@ async def run_instance(
 ) -> None:
     """Runs one instance until it is cancelled.
 
-    It sets the model up, serves its HTTP routes, takes tasks, and logs in, in this order. When it is cancelled it stops
-    taking tasks, logs out at once, lets running tasks finish for `drain_grace` seconds, hands the rest back, and closes
-    the rest in reverse. If any of its parts dies it dies.
+    It serves its HTTP routes, sets the model up, takes tasks, and logs in, in this order. A model with a `setup` of its
+    own is logged in before that too, as `loading`: so its clients are told to come back, and a name that another
+    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets running tasks
+    finish for `drain_grace` seconds, hands the rest back, and closes the rest in reverse. If any of its parts dies it
+    dies.
 
     Args:
         model: The class; it is made without arguments.
@@ -82,7 +85,7 @@ async def run_instance(
         debug=settings.debug,
     )
     with unwrapped():
-        async with loaded(served), open_client(token=settings.token) as http:
+        async with open_client(token=settings.token) as http:
             registry = RegistryClient(settings.registry_url, http)
             await _run(
                 served,
@@ -123,10 +126,10 @@ async def _run(
     metrics = InstanceMetrics(name, worker.statistics, links=links)
     presence = Presence(served, contract=contract, instance=instance, worker=worker)
     server = partial(serve, instance_app(presence, metrics, token=settings.token), settings.instance_bind)
-    async with (
-        running(server, name=f"server of {instance}") as url,
-        worker,
-        Membership(
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(running(server, name=f"server of {instance}"))
+        loads = type(served).setup is not Model.setup
+        membership = Membership(
             registry,
             instance=instance,
             model=name,
@@ -142,8 +145,18 @@ async def _run(
             ping_period=settings.ping_period,
             start_patience=settings.start_patience,
             admitted=reading.admitted,
-        ) as membership,
-    ):
+            loading=loads,
+        )
+        if loads:
+            await stack.enter_async_context(membership)
+            _log.info("setup begins", model=name, instance=instance)
+        await stack.enter_async_context(loaded(served))
+        await stack.enter_async_context(worker)
+        presence.ready()
+        if loads:
+            await membership.ready()
+        else:
+            await stack.enter_async_context(membership)
         _log.info("instance is up", model=name, instance=instance, url=url, concurrency=served.concurrency)
         worker.tell(membership.note)
         task_status.started(url)
@@ -151,6 +164,7 @@ async def _run(
             await sleep_forever()
         finally:
             worker.stop()  # before the logout, which waits for the registry
+            await membership.leave()  # before the drain, which may take long
 
 
 def run_limit(model: type[Model[Any, Any]], settings: ModelSettings) -> float:

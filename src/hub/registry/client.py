@@ -94,6 +94,7 @@ class RegistryClient:
         example: str = "",
         terms: Terms = Terms(),
         consuming: bool = True,
+        loading: bool = False,
     ) -> Admission:
         """Lists an instance, or says again that it is there. The registry pings it before it answers.
 
@@ -105,6 +106,7 @@ class RegistryClient:
             example: A request as ProtoJSON, for documentation.
             terms: What holds for the tasks of the model.
             consuming: Whether the instance takes tasks now. A no is believed at once, a yes when the ping says the same.
+            loading: Whether its `setup` is still to be done. Its pings say so too; it gets no tasks.
 
         Returns:
             The state after that ping, and which tasks it may be given. `SUSPECT` means that the instance was too slow; it
@@ -115,7 +117,13 @@ class RegistryClient:
             InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
         """
         body = LoginBody(
-            model=model, url=url, contract=contract.encode(), example=example, terms=terms, consuming=consuming
+            model=model,
+            url=url,
+            contract=contract.encode(),
+            example=example,
+            terms=terms,
+            consuming=consuming,
+            loading=loading,
         )
         response = await self._call(
             "PUT", f"/v1/instances/{quote(instance, safe='')}", content=msgspec.json.encode(body)

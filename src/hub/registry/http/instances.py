@@ -51,7 +51,7 @@ async def login(
         Contract.decode(data.contract),
         example=data.example,
         terms=data.terms,
-        consuming=data.consuming,
+        consuming=data.consuming or data.loading,
     )
     body = replace(LoginReply.of(outcome.status), accepts=tuple(outcome.accepts))
     return Response(body, status_code=201 if outcome.created else 200)
