@@ -46,6 +46,7 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     differences: tuple[str, ...] = ()
     incumbents: tuple[str, ...] = ()
+    compatible: bool = False
     url: str = ""
     reason: str = ""
 
@@ -272,7 +273,7 @@ class RegistryClient:
             problem = _Problem(detail=response.reason_phrase)
         match problem.code:
             case NameTaken.code:
-                return NameTaken(problem.model, problem.differences, problem.incumbents)
+                return NameTaken(problem.model, problem.differences, problem.incumbents, problem.compatible)
             case InstanceUnreachable.code:
                 return InstanceUnreachable(problem.url, problem.reason)
             case _ if response.is_server_error:

@@ -155,6 +155,7 @@ class Registrar:
             model,
             () if known is None else self._objections(known.contract, contract),
             [f"{each.state} instance {each.entry.id} at {each.entry.url}" for each in incumbents],
+            self._roll.lineage.mode == "strict" and known is not None and not violations(known.contract, contract),
         )
 
     def _objections(self, known: Contract, contract: Contract) -> Sequence[str]:
