@@ -126,7 +126,7 @@ async def test_the_client_raises_what_the_registry_answered(registry: ServedRegi
 async def test_the_refusal_of_a_grown_message_names_the_mode_that_would_let_it_in(registry: ServedRegistry) -> None:
     async with ping_server() as incumbent, ping_server() as newer:
         await registry.login(incumbent, "Grower", PLAIN)
-        with pytest.raises(NameTaken, match="HUB_CONTRACT_MODE=compatible.*or give your model another name") as grown:
+        with pytest.raises(NameTaken, match=r"HUB_CONTRACT_MODE=compatible.*or give your model another name") as grown:
             await registry.login(newer, "Grower", GROWN)
         assert grown.value.compatible
         assert pickle.loads(pickle.dumps(grown.value)).compatible
