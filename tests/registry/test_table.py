@@ -90,6 +90,41 @@ def test_a_repeated_login_changes_nothing_and_keeps_the_time_of_the_first() -> N
     assert state_of(table, entry) is LIVE
 
 
+SETUP = Answered(consuming=False, loading=True, reason="its setup is running")
+
+
+def test_an_instance_in_setup_is_loading_until_it_consumes() -> None:
+    entry = entry_of()
+    table = Table()
+    table.login(entry)
+    assert [(each.before, each.after) for each in pinged(table, entry, SETUP, now=1.0)] == [(LOADING, LOADING)]
+    assert (state_of(table, entry), is_active(table)) == (LOADING, False)
+    assert pinged(table, entry, SETUP, now=2.0) == [], "no news"
+    assert [(each.before, each.after) for each in pinged(table, entry, Answered(), now=3.0)] == [(LOADING, LIVE)]
+
+
+def test_an_instance_in_setup_that_falls_silent_is_suspect_then_loading_again_or_gone() -> None:
+    entry = entry_of()
+    table = Table()
+    table.login(entry)
+    pinged(table, entry, SETUP)
+    assert pinged(table, entry, Missed("silence"), scheduled=False) == [], "asked out of turn, it loses nothing"
+    pinged(table, entry, Missed("silence"))
+    assert state_of(table, entry) is SUSPECT
+    pinged(table, entry, SETUP)
+    assert state_of(table, entry) is LOADING
+    changes = [change for _ in range(3) for change in pinged(table, entry, Missed("silence"))]
+    assert [change.after for change in changes] == [SUSPECT, None]
+
+
+def test_the_first_ping_of_a_login_that_nobody_answers_makes_it_suspect() -> None:
+    entry = entry_of()
+    table = Table()
+    table.login(entry)
+    (change,) = pinged(table, entry, Missed("no answer"), scheduled=False)
+    assert (change.before, change.after, change.reason) == (LOADING, SUSPECT, "no answer")
+
+
 def test_a_login_from_another_address_has_to_answer_there() -> None:
     entry = entry_of(url="http://127.0.0.1:1")
     table = table_with(entry)
@@ -326,7 +361,13 @@ IDS: Final = [InstanceId(f"instance-{number}") for number in range(4)]
 MODELS: Final = [ModelName("A"), ModelName("B")]
 URLS: Final = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
 RESULTS: Final = st.sampled_from(
-    [Answered(), Answered(consuming=False, reason="no link"), Missed("silence"), Refused("connection refused")]
+    [
+        Answered(),
+        Answered(consuming=False, reason="no link"),
+        Answered(consuming=False, loading=True, reason="its setup is running"),
+        Missed("silence"),
+        Refused("connection refused"),
+    ]
 )
 
 
@@ -491,9 +532,11 @@ class TableMachine(RuleBasedStateMachine):
         if target.serial in self.stale:
             return
         match result:
-            case Answered(consuming=consuming):
+            case Answered(consuming=consuming, loading=loading):
                 self.misses[instance], self.answered[instance] = 0, self.now
-                if not consuming or instance not in self.unheard:
+                if loading:
+                    self.judge(instance, LOADING)
+                elif not consuming or instance not in self.unheard:
                     self.judge(instance, LIVE if consuming else DEAF)
             case Missed():
                 if not scheduled:
