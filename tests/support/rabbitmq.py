@@ -71,8 +71,8 @@ class RabbitMQ:
     ) -> None:
         self.port: Final = free_port()
         self.node: Final = f"hub{self.port}@localhost"
-        mapper_port = free_port() if joins is None else joins.mapper_port
-        self.mapper_port: Final = mapper_port
+        mapper_port: int = free_port() if joins is None else joins.mapper_port
+        self.mapper_port: Final[int] = mapper_port
         node_port = free_port()
         plugins = folder / "enabled_plugins"
         plugins.write_text("[].\n")
@@ -82,7 +82,7 @@ class RabbitMQ:
         terms = ", ".join(f"{{{name}, {value}}}" for name, value in (settings or {}).items())
         advanced.write_text(f"[{{rabbit, [{terms}]}}].\n")
         cookie = folder / ".erlang.cookie"
-        self._cookie = secrets.token_hex(16) if joins is None else joins._cookie
+        self._cookie: str = secrets.token_hex(16) if joins is None else joins._cookie
         cookie.write_text(self._cookie)
         cookie.chmod(0o400)
         only_loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
@@ -104,7 +104,7 @@ class RabbitMQ:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": only_loopback,
             "RABBITMQ_CTL_ERL_ARGS": only_loopback,
         }
-        self._mapper = (
+        self._mapper: ServerProcess = (
             joins._mapper
             if joins
             else ServerProcess(

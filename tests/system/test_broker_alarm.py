@@ -28,18 +28,21 @@ PATIENCE = 120.0
 
 pytestmark = pytest.mark.kills_servers
 
-ASYNCIO, TRIO = ("asyncio", {"debug": True}), ("trio", {})
+Backend = tuple[str, dict[str, object]]
+
+ASYNCIO: Backend = ("asyncio", {"debug": True})
+TRIO: Backend = ("trio", {})
 ADAPTERS = {"amqp-asyncio": (ASYNCIO, "amqp"), "amqp-trio": (TRIO, "amqp"), "aiormq-asyncio": (ASYNCIO, "amqp+aiormq")}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(adapter, id=name) for name, adapter in ADAPTERS.items()])
-def adapter(request: pytest.FixtureRequest) -> tuple[tuple[str, dict[str, object]], str]:
-    adapter: tuple[tuple[str, dict[str, object]], str] = request.param
+def adapter(request: pytest.FixtureRequest) -> tuple[Backend, str]:
+    adapter: tuple[Backend, str] = request.param
     return adapter
 
 
 @pytest.fixture(scope="module")
-def anyio_backend(adapter: tuple[tuple[str, dict[str, object]], str]) -> object:
+def anyio_backend(adapter: tuple[Backend, str]) -> object:
     return adapter[0]
 
 
@@ -54,7 +57,7 @@ async def memory_alarm(rabbit: RabbitMQ) -> AsyncGenerator[None]:
 
 
 async def test_the_reason_of_a_blocked_broker_is_said_everywhere(
-    private_rabbitmq: RabbitMQ, adapter: tuple[tuple[str, dict[str, object]], str]
+    private_rabbitmq: RabbitMQ, adapter: tuple[Backend, str]
 ) -> None:
     url = private_rabbitmq.url.replace("amqp://", f"{adapter[1]}://")
     await run_sync(delete_queues, private_rabbitmq.url, "Echo")

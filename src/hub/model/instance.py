@@ -128,7 +128,7 @@ async def _run(
     server = partial(serve, instance_app(presence, metrics, token=settings.token), settings.instance_bind)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(running(server, name=f"server of {instance}"))
-        loads = type(served).setup is not Model.setup
+        loads = type(served).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
         membership = Membership(
             registry,
             instance=instance,
