@@ -155,6 +155,7 @@ async def test_a_ping_tells_how_the_instance_is(world: World, client: AsyncClien
         "draining": False,
         "attempts": 1,
         "reason": "",
+        "loading": False,
     }
 
 
@@ -330,7 +331,7 @@ async def test_a_registry_that_stays_away_ends_the_instance(world: World) -> Non
         await world.instance(start_patience=0.0)()
 
 
-async def test_a_setup_that_fails_ends_the_instance_before_it_serves_anything(world: World) -> None:
+async def test_a_setup_that_fails_ends_the_instance_before_it_takes_anything(world: World) -> None:
     class Broken(Echo):
         name = "Echo"
         torn_down = False
@@ -345,7 +346,8 @@ async def test_a_setup_that_fails_ends_the_instance_before_it_serves_anything(wo
 
     with anyio.fail_after(PATIENCE), pytest.raises(OSError, match="no weights"):
         await world.instance(Broken)()
-    assert world.registry.logins == []
+    assert [body.loading for _, body in world.registry.logins] == [True]
+    assert world.registry.logouts == [INSTANCE]
     assert Broken.torn_down
 
 
