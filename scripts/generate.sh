@@ -26,7 +26,7 @@ mapfile -d '' -t ours < <(find protos -name '*.proto' -path 'protos/hub/*' -prin
 mapfile -d '' -t others < <(find protos -name '*.proto' ! -path 'protos/hub/*' -print0 | sort -z)
 generate "$out/src" "${ours[@]}"
 generate "$out" "${others[@]}"
-stray=$(find . \( -name '.*' -o -name node_modules -o -name site-packages -o -path ./protos \) ! -name . -prune -o -name '*.proto' -print)
+stray=$(find . \( -name '.*' -o -name node_modules -o -name site-packages -o -name protos \) ! -name . -prune -o -name '*.proto' -print)
 if [ -n "$stray" ]; then
     printf 'nothing is generated from a .proto outside of protos/, move it there: %s\n' "$stray" >&2
     exit 1

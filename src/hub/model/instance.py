@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
-from anyio import TASK_STATUS_IGNORED, sleep_forever
+from anyio import TASK_STATUS_IGNORED, move_on_after, sleep_forever
 from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 
@@ -21,7 +21,7 @@ from hub.http.links import LinkCollector
 from hub.http.serve import serve
 from hub.lifecycle import running
 from hub.model.calls import loaded
-from hub.model.membership import Membership
+from hub.model.membership import LOGOUT_GRACE, Membership
 from hub.model.metrics import InstanceMetrics
 from hub.model.model import Model
 from hub.model.presence import Presence
@@ -164,7 +164,8 @@ async def _run(
             await sleep_forever()
         finally:
             worker.stop()  # before the logout, which waits for the registry
-            await membership.leave()  # before the drain, which may take long
+            with move_on_after(LOGOUT_GRACE, shield=True):
+                await membership.leave()  # before the drain, which may take long
 
 
 def run_limit(model: type[Model[Any, Any]], settings: ModelSettings) -> float:

@@ -152,12 +152,11 @@ class Membership(AsyncContextManagerMixin):
             await self._logged_in.wait()
 
     async def leave(self) -> None:
-        """Logs out before the block ends, shielded, within `LOGOUT_GRACE` seconds. Does nothing the second time."""
+        """Logs out before the block ends; call it shielded, with `LOGOUT_GRACE` seconds. Does nothing the second time."""
         self._staying.cancel("logging out")
         if not self._left:
             self._left = True
-            with move_on_after(LOGOUT_GRACE, shield=True):
-                await self._logout()
+            await self._logout()
 
     @override
     @asynccontextmanager
@@ -169,7 +168,8 @@ class Membership(AsyncContextManagerMixin):
                 yield self
                 tg.cancel_scope.cancel("membership closed")
         finally:
-            await self.leave()
+            with move_on_after(LOGOUT_GRACE, shield=True):
+                await self.leave()
 
     def _ring(self) -> None:
         self._changed.set()
