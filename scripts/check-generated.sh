@@ -5,11 +5,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
-scripts/generate.sh "$fresh"
+scripts/generate.sh "$fresh" >/dev/null
+# Where modules may be: protos/hub goes to src, any other folder below protos to one of its name, a file in it to the root.
+mapfile -t folders < <({
+    printf '%s\n' src stubs examples deploy/grafana/dashboards
+    find protos -mindepth 1 -maxdepth 1 -type d ! -name hub -printf '%P\n'
+} | sort -u)
 
 generated() {
-    (cd "$1" && find src stubs examples deploy/grafana/dashboards -type f \
-        \( -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*.json' \) | grep -E '_pb2\.pyi?$|^deploy/' | sort)
+    (cd "$1" && {
+        find "${folders[@]}" -type f \( -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*.json' \) 2>/dev/null
+        find . -maxdepth 1 -name '*_pb2.py' -printf '%P\n'
+    } | grep -E '_pb2\.pyi?$|^deploy/' | sort)
 }
 
 stale=

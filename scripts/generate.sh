@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Writes the Python modules and the typed stubs of protos/, and the Grafana dashboard, below the folder $1 (default: the
-# project).
+# Writes the Python modules and the typed stubs of every .proto below protos/, and the Grafana dashboard, below the folder
+# $1 (default: the project), and says where. protos/hub/ is the package itself and goes to src/; anything else goes to the
+# folder of the same name: protos/translator/v1/translator.proto becomes translator/v1/translator_pb2.py.
 # `make check` runs it into an empty folder and compares, so that stale generated code fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +9,26 @@ python=${PYTHON:-.venv/bin/python}
 out=${1:-.}
 PATH="$(cd "$(dirname "$python")" && pwd):$PATH"
 mkdir -p "$out/src" "$out/stubs" "$out/deploy/grafana/dashboards"
-"$python" -m grpc_tools.protoc -Iprotos --python_out="$out/src" --mypy_out="$out/stubs" protos/hub/v1/*.proto
-"$python" -m grpc_tools.protoc -Iprotos --python_out="$out" --mypy_out="$out/stubs" protos/examples/*/v1/*.proto
+
+generate() { # the folder of the modules, and the .proto files
+    local modules=$1 proto module
+    shift
+    [ $# -gt 0 ] || return 0
+    "$python" -m grpc_tools.protoc -Iprotos --python_out="$modules" --mypy_out="$out/stubs" "$@"
+    for proto in "$@"; do
+        module=${proto#protos/}
+        module=${module%.proto}_pb2
+        echo "$proto -> $modules/${module//-/_}.py, $out/stubs/${module//-/_}.pyi"
+    done
+}
+
+mapfile -d '' -t ours < <(find protos -name '*.proto' -path 'protos/hub/*' -print0 | sort -z)
+mapfile -d '' -t others < <(find protos -name '*.proto' ! -path 'protos/hub/*' -print0 | sort -z)
+generate "$out/src" "${ours[@]}"
+generate "$out" "${others[@]}"
+stray=$(find . \( -name '.*' -o -name node_modules -o -name site-packages -o -name protos \) ! -name . -prune -o -name '*.proto' -print)
+if [ -n "$stray" ]; then
+    printf 'nothing is generated from a .proto outside of protos/, move it there: %s\n' "$stray" >&2
+    exit 1
+fi
 "$python" -m scripts.grafana_dashboard >"$out/deploy/grafana/dashboards/hub.json"

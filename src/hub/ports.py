@@ -83,11 +83,22 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerStatistics:
+    """What a broker adapter knows of itself.
+
+    Attributes:
+        publishing: Messages that `publish` has been given and that are not confirmed yet.
+        blocked: Why the broker takes no messages at present, in its own words (a memory or disk alarm). `None`: it takes
+            them, or nothing has been published since the alarm began.
+        nodes: Open connections by `host:port` of the node that they are to; empty without a network.
+    """
+
     connected: bool
     publishing: int
     consumers: int
     unacked: int
     reconnects: int
+    blocked: str | None = None
+    nodes: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class Consumer(Protocol):

@@ -133,9 +133,12 @@ class MetricSettings(StartSettings):
 class BrokerSettings(ProcessSettings):
     """How to reach the broker, and what the queues of models are like."""
 
-    broker_url: Annotated[str, Parameter(help="amqp://, amqps://, amqp+aiormq:// (asyncio only).")] = field(
-        default=LOCAL_RABBITMQ, metadata=_SECRET
-    )
+    broker_url: Annotated[
+        str,
+        Parameter(
+            help="amqp://, amqps://, amqp+aiormq:// (asyncio only); nodes of a cluster: amqp://user:pw@a:5672,b,c/vhost."
+        ),
+    ] = field(default=LOCAL_RABBITMQ, metadata=_SECRET)
     queue_type: Annotated[QueueType, Parameter(help="Type of the queues that models declare.")] = "quorum"
     queue_delivery_limit: Annotated[
         int, Parameter(help="Returns of one message after which the broker itself dead-letters it.")

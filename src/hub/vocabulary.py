@@ -47,7 +47,10 @@ class InstanceState(StrEnum):
     """It answers but does not work: it consumes nothing, its model is not well, or it is about to stop."""
 
     SUSPECT = "suspect"
-    """It has not answered its last ping, or has not been pinged yet."""
+    """It has not answered its last ping."""
+
+    LOADING = "loading"
+    """It has logged in and has never been live: its `setup` is running, or it has not been pinged yet."""
 
 
 class Signal(StrEnum):

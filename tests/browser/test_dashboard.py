@@ -236,6 +236,7 @@ def test_a_hub_with_no_model_says_how_to_start_one(browser: Browser) -> None:
         ({"live": 0, "deaf": 1, "suspect": 1}, "bad", "takes no tasks"),
         ({"live": 0, "deaf": 0, "suspect": 1}, "bad", "does not answer"),
         ({"live": 0, "deaf": 0, "suspect": 0}, "off", "not running"),
+        ({"live": 0, "deaf": 1, "suspect": 0, "loading": 1}, "busy", "loading"),
     ],
 )
 def test_each_state_of_a_model_has_its_word(

@@ -132,6 +132,36 @@ async def test_a_model_is_checked_before_it_is_deployed(tmp_path: Path) -> None:
         assert (document.code, document.json["could_log_in"], document.json["mode"]) == (1, False, "strict")
 
 
+GROWER_MODEL = """\
+import hub
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+files = descriptor_pb2.FileDescriptorSet.FromString({files!r})
+pool = descriptor_pool.DescriptorPool()
+for file in files.file:
+    pool.Add(file)
+Ask, Answer = (message_factory.GetMessageClass(pool.FindMessageTypeByName("grow.v1." + n)) for n in ("Ask", "Answer"))
+
+
+class Grower(hub.Model[Ask, Answer]):
+    def process_request(self, request):
+        return Answer()
+"""
+
+
+async def test_the_check_of_a_grown_message_names_the_mode_that_would_let_it_in(tmp_path: Path) -> None:
+    for name, contract in {"grown": GROWN, "broken": BROKEN}.items():
+        (tmp_path / f"{name}.py").write_text(GROWER_MODEL.format(files=contract.files))
+    async with registry_with(PLAIN) as registry:
+        grown = await hub_schema("check", "grown:Grower", url=registry.url, folder=tmp_path)
+        broken = await hub_schema("check", "broken:Grower", url=registry.url, folder=tmp_path, backend="trio")
+    assert grown.code == 1, grown.err
+    assert "could not log in" in grown.out
+    assert "HUB_CONTRACT_MODE=compatible" in grown.out
+    assert broken.code == 1, broken.err
+    assert "HUB_CONTRACT_MODE" not in broken.out
+
+
 async def test_what_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:
     async with registry_with(PLAIN) as registry:
         model = await hub_schema("show", "Nobody", url=registry.url, folder=tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -231,3 +232,68 @@ def test_ci_stops_when_nothing_can_be_installed(machine: Machine) -> None:
 
 def test_the_scripts_are_executable() -> None:
     assert [path.name for path in SCRIPTS.glob("*.sh") if not os.access(path, os.X_OK)] == []
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """What `make generate` needs of the project, in a folder of its own."""
+    root = SCRIPTS.parent
+    for name in ("scripts", "protos", "stubs", "examples", "deploy/grafana"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
+    (tmp_path / "src/hub/v1").mkdir(parents=True)
+    for module in (root / "src/hub/v1").glob("*_pb2.py"):
+        shutil.copy(module, tmp_path / "src/hub/v1")
+    return tmp_path
+
+
+def generated(project: Path, script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [project / "scripts" / script],
+        env={"PATH": os.environ["PATH"], "PYTHON": sys.executable, "PYTHONPATH": str(SCRIPTS.parent / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("proto", "module"),
+    [
+        ("protos/translator/v1/translator.proto", "translator/v1/translator_pb2.py"),
+        ("protos/translator/translator.proto", "translator/translator_pb2.py"),
+        ("protos/plain.proto", "plain_pb2.py"),
+        ("protos/examples/deep/er/v2/two-words.proto", "examples/deep/er/v2/two_words_pb2.py"),
+        ("protos/hub/v2/task.proto", "src/hub/v2/task_pb2.py"),
+    ],
+)
+def test_every_proto_below_protos_is_generated_and_said(project: Path, proto: str, module: str) -> None:
+    source = project / proto
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text('syntax = "proto3";\npackage added.v1;\nmessage Added { string text = 1; }\n')
+    stale = generated(project, "check-generated.sh")
+    assert stale.returncode == 1
+    assert module in stale.stdout
+    done = generated(project, "generate.sh")
+    assert done.returncode == 0, done.stderr
+    assert (project / module).is_file()
+    stub = Path("stubs") / Path(module.removeprefix("src/")).with_suffix(".pyi")
+    assert (project / stub).is_file()
+    assert f"{proto} -> ./{module}, ./{stub}" in done.stdout
+    assert "protos/hub/v1/task.proto -> ./src/hub/v1/task_pb2.py" in done.stdout
+    fresh = generated(project, "check-generated.sh")
+    assert fresh.returncode == 0, fresh.stdout + fresh.stderr
+    source.unlink()
+    left_behind = generated(project, "check-generated.sh")
+    assert left_behind.returncode == 1
+
+
+def test_a_proto_outside_of_protos_is_refused(project: Path) -> None:
+    (project / "examples/mine.proto").write_text('syntax = "proto3";\n')
+    (project / ".venv").mkdir()
+    (project / ".venv/library.proto").write_text('syntax = "proto3";\n')
+    done = generated(project, "generate.sh")
+    assert done.returncode == 1
+    assert "examples/mine.proto" in done.stderr
+    assert "move it" in done.stderr
+    assert "library" not in done.stderr

@@ -100,7 +100,9 @@ async def test_a_big_request_that_is_refused_is_answered_as_a_small_one(roomy: S
 async def test_a_response_of_few_bytes_that_is_much_json_leaves_it(threads: Threads) -> None:
     # Each empty message of Struct's kind has one field; one of many fields is written with all of its defaults.
     codec = Codec(contract_of(model_a_pb2.ModelARequest.DESCRIPTOR, Struct.DESCRIPTOR))
-    await codec.response_to_json(Struct(fields={f"k{i}": Value(null_value=NULL_VALUE) for i in range(5000)}).SerializeToString())
+    await codec.response_to_json(
+        Struct(fields={f"k{i}": Value(null_value=NULL_VALUE) for i in range(5000)}).SerializeToString()
+    )
     await Codec(CONTRACT_A).response_to_json(b"")
     assert threads.written[0] != get_ident()
     assert threads.written[1] == get_ident()

@@ -31,7 +31,7 @@ async def test_the_overview_joins_models_with_their_queues(stage: Stage) -> None
     assert (digits["name"], digits["active"], digits["live"], digits["instances"]) == ("Digits", False, 0, 0)
     assert digits["queue"] == {"ready": 0, "consumers": 0, "dead": 0, "unacked": None, "oldest_seconds": None}
     assert (model_a["name"], model_a["active"], model_a["live"], model_a["instances"]) == ("ModelA", True, 2, 2)
-    assert model_a["states"] == {"live": 2, "deaf": 0, "suspect": 0}
+    assert model_a["states"] == {"live": 2, "deaf": 0, "suspect": 0, "loading": 0}
     assert (model_a["fingerprint"], model_a["request"]) == (CONTRACT_A.fingerprint, CONTRACT_A.request)
     assert model_a["queue"]["ready"] == 3
 

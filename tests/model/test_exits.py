@@ -12,7 +12,7 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.model.calls import ModelMethod, loaded
-from hub.model.errors import ModelExit, StrayCancellation
+from hub.model.errors import ModelExit, ModelNotStarted, StrayCancellation
 from hub.model.instance import run_instance
 from hub.model.processor import Processor
 from hub.settings import ModelSettings
@@ -173,7 +173,8 @@ async def exits_async() -> NoReturn:
 async def test_setup_and_teardown_that_exit_fail_with_the_same_error(name: str, method: Callable[[], Any]) -> None:
     model = Echo()
     setattr(model, name, method)
-    with anyio.fail_after(PATIENCE), pytest.raises(ModelExit, match="raised SystemExit: 3"):
+    kind = ModelNotStarted if name == "setup" else ModelExit
+    with anyio.fail_after(PATIENCE), pytest.raises(kind, match="raised SystemExit: 3"):
         async with loaded(model):
             pass
 
@@ -190,10 +191,10 @@ async def test_an_instance_whose_model_exits_before_it_is_up_fails_with_the_same
     with (
         anyio.fail_after(PATIENCE),
         unwrapped(),
-        pytest.raises(ModelExit, match=f"{name}.* raised SystemExit: 3") as caught,
+        pytest.raises(ModelNotStarted, match=f"{name}.* raised SystemExit: 3") as caught,
     ):
         await run_instance(ending, settings, broker=broker, store=MemoryStore(StoreOptions()))
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 2
 
 
 async def test_an_error_with_a_method_whose_isinstance_exits_is_not_tried_again(

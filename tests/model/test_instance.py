@@ -173,6 +173,7 @@ async def test_a_ping_tells_how_the_instance_is(world: World, client: AsyncClien
         "draining": False,
         "attempts": 1,
         "reason": "",
+        "loading": False,
     }
 
 
@@ -348,7 +349,7 @@ async def test_a_registry_that_stays_away_ends_the_instance(world: World) -> Non
         await world.instance(start_patience=0.0)()
 
 
-async def test_a_setup_that_fails_ends_the_instance_before_it_serves_anything(world: World) -> None:
+async def test_a_setup_that_fails_ends_the_instance_before_it_takes_anything(world: World) -> None:
     class Broken(Echo):
         name = "Echo"
         torn_down = False
@@ -366,7 +367,8 @@ async def test_a_setup_that_fails_ends_the_instance_before_it_serves_anything(wo
         pytest.raises(ModelNotStarted, match="setup of model Echo raised OSError: no weights\n  in tests/") as caught,
     ):
         await world.instance(Broken)()
-    assert world.registry.logins == []
+    assert [body.loading for _, body in world.registry.logins] == [True]
+    assert world.registry.logouts == [INSTANCE]
     assert isinstance(caught.value.__cause__, OSError)
     assert Broken.torn_down
 

@@ -40,6 +40,7 @@ class Desk:
         self.calls: list[str] = []
         self.admitted: list[Admission] = []
         self.consuming = True
+        self.loadings: list[bool] = []
         self.seen: list[tuple[float, bool]] = []
         self.slowness = 0.0
         self.down = False
@@ -56,11 +57,13 @@ class Desk:
         example: str,
         terms: Terms,
         consuming: bool,
+        loading: bool,
     ) -> Admission:
         await self._answer("login")
         if self.taken:
             raise NameTaken(model, ["it differs"], ["http://10.0.0.7:1"])
         assert (instance, model, url, contract) == (INSTANCE, ECHO, "http://127.0.0.1:4000", CONTRACT)
+        self.loadings.append(loading)
         self.seen.append((anyio.current_time(), self.consuming))
         assert consuming == self.consuming
         await anyio.sleep(self.slowness)

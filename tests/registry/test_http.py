@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import pickle
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -15,6 +16,7 @@ from hub.contract import Contract
 from hub.registry.errors import InstanceUnreachable, NameTaken
 from hub.registry.states import InstanceState
 from hub.vocabulary import new_instance_id
+from tests.registry.grown import BROKEN, GROWN, PLAIN
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server
 
@@ -169,6 +171,27 @@ async def test_the_client_raises_what_the_registry_answered(registry: ServedRegi
         with pytest.raises(InstanceUnreachable, match="another instance answers there") as unreachable:
             await registry.login(impostor, "Other", url=incumbent.url)
         assert unreachable.value.url == incumbent.url
+
+
+async def test_the_refusal_of_a_grown_message_names_the_mode_that_would_let_it_in(registry: ServedRegistry) -> None:
+    async with ping_server() as incumbent, ping_server() as newer:
+        await registry.login(incumbent, "Grower", PLAIN)
+        with pytest.raises(NameTaken, match=r"HUB_CONTRACT_MODE=compatible.*or give your model another name") as grown:
+            await registry.login(newer, "Grower", GROWN)
+        assert grown.value.compatible
+        assert pickle.loads(pickle.dumps(grown.value)).compatible
+        for contract in (BROKEN, DIGITS):
+            with pytest.raises(NameTaken, match="Give your model another name") as broken:
+                await registry.login(newer, "Grower", contract)
+            assert "HUB_CONTRACT_MODE" not in str(broken.value)
+
+
+async def test_in_compatible_mode_a_refusal_does_not_name_the_mode() -> None:
+    async with served_registry(contract_mode="compatible") as registry, ping_server() as one, ping_server() as two:
+        await registry.login(one, "Grower", PLAIN)
+        with pytest.raises(NameTaken) as broken:
+            await registry.login(two, "Grower", BROKEN)
+        assert "HUB_CONTRACT_MODE" not in str(broken.value)
 
 
 async def test_a_login_that_nobody_answers_at_is_a_502_that_names_the_setting(registry: ServedRegistry) -> None:

@@ -76,9 +76,11 @@ async def test_models_instances_and_pings_are_counted(registry: ServedRegistry, 
         (MODEL, "live"): 2,
         (MODEL, "deaf"): 0,
         (MODEL, "suspect"): 0,
+        (MODEL, "loading"): 0,
         (DIGITS_MODEL, "live"): 0,
         (DIGITS_MODEL, "deaf"): 1,
         (DIGITS_MODEL, "suspect"): 0,
+        (DIGITS_MODEL, "loading"): 0,
     }
     assert seen["hub_registry_ping_duration_seconds_count", labels()] == 3
     assert seen["hub_registry_linked", labels(server="directory")] == 1

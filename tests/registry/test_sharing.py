@@ -391,8 +391,8 @@ async def test_the_history_tells_what_happened_once() -> None:
         assert [(event.before, event.after, event.reason) for event in events] == [
             (DEAF, None, "connection refused"),
             (LIVE, DEAF, "no link"),
-            (SUSPECT, LIVE, ""),
-            (None, SUSPECT, "not pinged yet"),
+            (InstanceState.LOADING, LIVE, ""),
+            (None, InstanceState.LOADING, "logged in, not pinged yet"),
         ]
         assert {(event.instance, event.model, event.url) for event in events} == {(who, MODEL, URL)}
         assert [event.at for event in events] == sorted((event.at for event in events), reverse=True)

@@ -96,10 +96,10 @@ async def test_the_history_is_newest_first_by_model_and_limited() -> None:
                 await anyio.lowlevel.checkpoint()
             assert [(event.instance, event.before, event.after) for event in events] == [
                 (one.id, "live", None),
-                (two.id, "suspect", "live"),
-                (two.id, None, "suspect"),
-                (one.id, "suspect", "live"),
-                (one.id, None, "suspect"),
+                (two.id, "loading", "live"),
+                (two.id, None, "loading"),
+                (one.id, "loading", "live"),
+                (one.id, None, "loading"),
             ]
             assert events[0].reason == "logged out"
             assert await registry.client.history(model=MODEL) == tuple(e for e in events if e.model == MODEL)

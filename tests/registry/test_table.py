@@ -15,6 +15,7 @@ from hub.vocabulary import Fingerprint, InstanceId, ModelName, Signal
 from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of
 
 LIVE, DEAF, SUSPECT = InstanceState.LIVE, InstanceState.DEAF, InstanceState.SUSPECT
+LOADING = InstanceState.LOADING
 
 
 def pinged(
@@ -43,11 +44,11 @@ def is_active(table: Table, model: ModelName = MODEL) -> bool:
     return status is not None and status.active
 
 
-def test_a_login_is_suspect_until_its_first_answer_makes_it_live() -> None:
+def test_a_login_is_loading_until_its_first_answer_makes_it_live() -> None:
     table, entry = Table(), entry_of()
-    assert [(change.before, change.after) for change in table.login(entry)] == [(None, SUSPECT)]
+    assert [(change.before, change.after) for change in table.login(entry)] == [(None, LOADING)]
     assert not is_active(table)
-    assert [(change.before, change.after) for change in pinged(table, entry, Answered(), now=7.0)] == [(SUSPECT, LIVE)]
+    assert [(change.before, change.after) for change in pinged(table, entry, Answered(), now=7.0)] == [(LOADING, LIVE)]
     status = table.instance(entry.id)
     assert status == InstanceStatus(entry=entry, state=LIVE, reason="", misses=0, answered_at=7.0)
     assert is_active(table)
@@ -89,6 +90,41 @@ def test_a_repeated_login_changes_nothing_and_keeps_the_time_of_the_first() -> N
     assert state_of(table, entry) is LIVE
 
 
+SETUP = Answered(consuming=False, loading=True, reason="its setup is running")
+
+
+def test_an_instance_in_setup_is_loading_until_it_consumes() -> None:
+    entry = entry_of()
+    table = Table()
+    table.login(entry)
+    assert [(each.before, each.after) for each in pinged(table, entry, SETUP, now=1.0)] == [(LOADING, LOADING)]
+    assert (state_of(table, entry), is_active(table)) == (LOADING, False)
+    assert pinged(table, entry, SETUP, now=2.0) == [], "no news"
+    assert [(each.before, each.after) for each in pinged(table, entry, Answered(), now=3.0)] == [(LOADING, LIVE)]
+
+
+def test_an_instance_in_setup_that_falls_silent_is_suspect_then_loading_again_or_gone() -> None:
+    entry = entry_of()
+    table = Table()
+    table.login(entry)
+    pinged(table, entry, SETUP)
+    assert pinged(table, entry, Missed("silence"), scheduled=False) == [], "asked out of turn, it loses nothing"
+    pinged(table, entry, Missed("silence"))
+    assert state_of(table, entry) is SUSPECT
+    pinged(table, entry, SETUP)
+    assert state_of(table, entry) is LOADING
+    changes = [change for _ in range(3) for change in pinged(table, entry, Missed("silence"))]
+    assert [change.after for change in changes] == [SUSPECT, None]
+
+
+def test_the_first_ping_of_a_login_that_nobody_answers_makes_it_suspect() -> None:
+    entry = entry_of()
+    table = Table()
+    table.login(entry)
+    (change,) = pinged(table, entry, Missed("no answer"), scheduled=False)
+    assert (change.before, change.after, change.reason) == (LOADING, SUSPECT, "no answer")
+
+
 def test_a_login_from_another_address_has_to_answer_there() -> None:
     entry = entry_of(url="http://127.0.0.1:1")
     table = table_with(entry)
@@ -96,10 +132,10 @@ def test_a_login_from_another_address_has_to_answer_there() -> None:
     assert old is not None
     moved = entry_of(id=entry.id, url="http://127.0.0.1:2")
     table.login(moved)
-    assert state_of(table, entry) is SUSPECT
+    assert state_of(table, entry) is LOADING
     assert not table.pinged(old, Answered(), now=5.0)
     assert not table.pinged(old, Refused("connection refused"), now=5.0)
-    assert state_of(table, entry) is SUSPECT
+    assert state_of(table, entry) is LOADING
 
 
 def test_one_miss_takes_an_instance_off_the_active_list_and_one_answer_brings_it_back() -> None:
@@ -228,9 +264,9 @@ def test_an_adopted_word_does_not_take_back_a_later_answer_or_load() -> None:
     assert (status.answered_at, status.load) == (9.0, Load(in_flight=7))
 
 
-def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_a_suspect_and_may_be_removed_elsewhere() -> None:
+def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_loading_and_may_be_removed_elsewhere() -> None:
     table, entry = Table(), entry_of()
-    assert [change.after for change in table.adopt(entry, None)] == [SUSPECT]
+    assert [change.after for change in table.adopt(entry, None)] == [LOADING]
     assert [change.removal for change in table.removed_elsewhere(entry.id)] == [Removal.ELSEWHERE]
     assert not table.removed_elsewhere(entry.id)
     assert table.instances() == ()
@@ -301,7 +337,7 @@ def test_an_instance_that_brings_another_contract_is_the_same_instance_in_a_new_
     entry = entry_of()
     table = table_with(entry)
     changes = table.login(entry_of(id=entry.id, contract=DIGITS))
-    assert [(change.before, change.after) for change in changes] == [(LIVE, SUSPECT)]
+    assert [(change.before, change.after) for change in changes] == [(LIVE, LOADING)]
 
 
 def test_instances_are_listed_oldest_login_first() -> None:
@@ -325,7 +361,13 @@ IDS: Final = [InstanceId(f"instance-{number}") for number in range(4)]
 MODELS: Final = [ModelName("A"), ModelName("B")]
 URLS: Final = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
 RESULTS: Final = st.sampled_from(
-    [Answered(), Answered(consuming=False, reason="no link"), Missed("silence"), Refused("connection refused")]
+    [
+        Answered(),
+        Answered(consuming=False, reason="no link"),
+        Answered(consuming=False, loading=True, reason="its setup is running"),
+        Missed("silence"),
+        Refused("connection refused"),
+    ]
 )
 
 
@@ -377,7 +419,8 @@ class TableMachine(RuleBasedStateMachine):
         if current is not None and (current.model, current.url, current.fingerprint) == (model, url, fingerprint):
             return
         self.admit(entry)
-        self.states[instance], self.misses[instance] = SUSPECT, 0
+        self.states[instance], self.misses[instance] = LOADING, 0
+        self.answered.pop(instance, None)
 
     def admit(self, entry: InstanceEntry) -> None:
         if entry.id in self.entries:
@@ -489,12 +532,16 @@ class TableMachine(RuleBasedStateMachine):
         if target.serial in self.stale:
             return
         match result:
-            case Answered(consuming=consuming):
+            case Answered(consuming=consuming, loading=loading):
                 self.misses[instance], self.answered[instance] = 0, self.now
-                if not consuming or instance not in self.unheard:
+                if loading:
+                    self.judge(instance, LOADING)
+                elif not consuming or instance not in self.unheard:
                     self.judge(instance, LIVE if consuming else DEAF)
             case Missed():
                 if not scheduled:
+                    if self.states[instance] is LOADING and instance not in self.answered:
+                        self.judge(instance, SUSPECT)
                     return
                 self.misses[instance] += 1
                 self.judge(instance, SUSPECT)

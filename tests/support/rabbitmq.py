@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, final
 
@@ -35,6 +36,11 @@ log.file = false
 disk_free_limit.absolute = 1MB
 raft.wal_max_size_bytes = 32000000
 """
+_CLUSTER: Final = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = {node}
+cluster_formation.discovery_retry_interval = 500
+"""
 _WITH_FILES: Final = """\
 files=$(ulimit -H -n)
 if [ "$files" = unlimited ] || [ "$files" -gt 65536 ]; then files=65536; fi
@@ -57,22 +63,27 @@ class RabbitMQ:
     Args:
         folder: Where it keeps everything.
         settings: Of the Erlang application `rabbit`, for `advanced.config`: what `rabbitmq.conf` has no words for.
+        joins: A running node whose cluster this one joins at its first start; the port mapper and the cookie are its.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, int] | None = None, *, joins: RabbitMQ | None = None
+    ) -> None:
         self.port: Final = free_port()
-        self._node = f"hub{self.port}@localhost"
-        mapper_port = free_port()
+        self.node: Final = f"hub{self.port}@localhost"
+        mapper_port: int = free_port() if joins is None else joins.mapper_port
+        self.mapper_port: Final[int] = mapper_port
         node_port = free_port()
         plugins = folder / "enabled_plugins"
         plugins.write_text("[].\n")
         config = folder / "rabbitmq.conf"
-        config.write_text(_CONFIG.format(port=self.port))
+        config.write_text(_CONFIG.format(port=self.port) + (_CLUSTER.format(node=joins.node) if joins else ""))
         advanced = folder / "advanced.config"
         terms = ", ".join(f"{{{name}, {value}}}" for name, value in (settings or {}).items())
         advanced.write_text(f"[{{rabbit, [{terms}]}}].\n")
         cookie = folder / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
+        self._cookie: str = secrets.token_hex(16) if joins is None else joins._cookie
+        cookie.write_text(self._cookie)
         cookie.chmod(0o400)
         only_loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
         self._env = {
@@ -88,16 +99,20 @@ class RabbitMQ:
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(node_port),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": only_loopback,
             "RABBITMQ_CTL_ERL_ARGS": only_loopback,
         }
-        self._mapper = ServerProcess(
-            [_program("epmd"), "-port", str(mapper_port), "-address", "127.0.0.1"],
-            env=self._env,
-            log=folder / "epmd.log",
-            ready=lambda: answers(mapper_port, b"\x00\x01n", mapper_port.to_bytes(4, "big")),
+        self._mapper: ServerProcess = (
+            joins._mapper
+            if joins
+            else ServerProcess(
+                [_program("epmd"), "-port", str(mapper_port), "-address", "127.0.0.1"],
+                env=self._env,
+                log=folder / "epmd.log",
+                ready=lambda: answers(mapper_port, b"\x00\x01n", mapper_port.to_bytes(4, "big")),
+            )
         )
         self._server = ServerProcess(
             ["/bin/sh", "-c", _WITH_FILES, _program("rabbitmq-server")],
@@ -148,7 +163,7 @@ class RabbitMQ:
             AssertionError: It failed; the text has what it said.
         """
         done = subprocess.run(
-            [_program("rabbitmqctl"), "--quiet", "--node", self._node, *arguments],
+            [_program("rabbitmqctl"), "--quiet", "--node", self.node, *arguments],
             env=self._env,
             cwd=self._env["HOME"],
             stdin=subprocess.DEVNULL,
@@ -214,6 +229,26 @@ def rabbitmq(settings: Mapping[str, int] | None = None) -> Iterator[RabbitMQ]:
             yield server
         finally:
             server.close()
+
+
+@contextmanager
+def rabbitmq_cluster(size: int = 3) -> Iterator[Sequence[RabbitMQ]]:
+    """Runs a new, empty cluster of RabbitMQ nodes while the block runs; the first one is the seed of the others."""
+    with ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="hub-rabbitmq-", ignore_cleanup_errors=True))
+        )
+        nodes: list[RabbitMQ] = []
+        for number in range(size):
+            place = folder / f"{number}"
+            place.mkdir()
+            nodes.append(RabbitMQ(place, joins=nodes[0] if nodes else None))
+            stack.callback(nodes[-1].close)
+        nodes[0].start()
+        with ThreadPoolExecutor(size) as pool:
+            list(pool.map(RabbitMQ.start, nodes[1:]))
+        nodes[0].ctl("await_online_nodes", f"{size}")
+        yield nodes
 
 
 def _program(name: str) -> str:

@@ -86,11 +86,16 @@ class AmqpAddress:
         )
 
     @property
+    def node(self) -> str:
+        """`host:port`, as metrics and logs name one node of a cluster."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
     def server(self) -> str:
         """The address as errors and logs show it: without credentials."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         vhost = "" if self.vhost == "/" else f"/{self.vhost}"
-        return f"{'amqps' if self.secure else 'amqp'}://{host}:{self.port}{vhost}"
+        return f"{'amqps' if self.secure else 'amqp'}://{self.node}{vhost}"
 
     def options(self, defaults: AmqpOptions) -> AmqpOptions:
         """`defaults`, with what the URL's query says instead.

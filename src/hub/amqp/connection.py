@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from copy import copy
 from typing import Final, Never, Self, final
@@ -52,10 +52,19 @@ class Connection(AsyncContextManagerMixin):
         stream: Closed by whoever opened it.
         address: Whom to log in as, and where.
         options: Already joined with the query of the address.
+        on_blocked: Called with the reason when the broker stops taking messages, and with `None` when it goes on.
     """
 
-    def __init__(self, stream: ByteStream, address: AmqpAddress, options: AmqpOptions) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        address: AmqpAddress,
+        options: AmqpOptions,
+        *,
+        on_blocked: Callable[[str | None], None] = lambda _reason: None,
+    ) -> None:
         self._stream = stream
+        self._on_blocked = on_blocked
         self._timeout = options.connect_timeout
         self._output = Event()
         self._room = Event()
@@ -64,7 +73,7 @@ class Connection(AsyncContextManagerMixin):
         self._last_heard = current_time()
         self._last_said = current_time()
         self._state = ConnectionState(
-            address, options, on_output=self._wake_writer, on_blocked=self._make_room, on_closed=self._end
+            address, options, on_output=self._wake_writer, on_blocked=self._blocked_changed, on_closed=self._end
         )
 
     @property
@@ -142,6 +151,10 @@ class Connection(AsyncContextManagerMixin):
     def _make_room(self) -> None:
         self._room.set()
         self._room = Event()
+
+    def _blocked_changed(self) -> None:
+        self._on_blocked(self._state.blocked)
+        self._make_room()
 
     def _end(self) -> None:
         self._closed.set()
@@ -229,7 +242,12 @@ class Connection(AsyncContextManagerMixin):
 
 
 @asynccontextmanager
-async def connect(target: str | AmqpAddress, options: AmqpOptions | None = None) -> AsyncGenerator[Connection]:
+async def connect(
+    target: str | AmqpAddress,
+    options: AmqpOptions | None = None,
+    *,
+    on_blocked: Callable[[str | None], None] = lambda _reason: None,
+) -> AsyncGenerator[Connection]:
     """Connects, logs in, and keeps the connection alive while the block runs.
 
     An error of the block comes out as it is, not in an `ExceptionGroup`. Leaving the block closes the connection in
@@ -238,6 +256,7 @@ async def connect(target: str | AmqpAddress, options: AmqpOptions | None = None)
     Args:
         target: An AMQP URL; see `AmqpAddress.parse`.
         options: What the URL does not say.
+        on_blocked: Called with the reason when the broker stops taking messages, and with `None` when it goes on.
 
     Raises:
         LoginRefused: Wrong credentials or virtual host.
@@ -250,7 +269,7 @@ async def connect(target: str | AmqpAddress, options: AmqpOptions | None = None)
     stream = await _open_stream(address, options)
     connected = False
     try:
-        async with _closing(stream), Connection(stream, address, options) as connection:
+        async with _closing(stream), Connection(stream, address, options, on_blocked=on_blocked) as connection:
             connected = True
             yield connection
     except LinkLost as lost:

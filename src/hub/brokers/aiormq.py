@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final, NoReturn, Self, final
 
@@ -16,13 +16,16 @@ from pamqp.commands import Basic
 from sniffio import current_async_library
 from typing_extensions import override
 
+from hub.amqp.alarm import Alarm
 from hub.amqp.link import Link
+from hub.amqp.nodes import Nodes, node_urls
 from hub.brokers.aiormq_consumer import FLUSH_GRACE, AiormqConsumer
 from hub.brokers.aiormq_dead_letters import hold
 from hub.brokers.aiormq_queues import declare, declare_delays, depths
-from hub.brokers.aiormq_session import AiormqSession, address_of, open_session
+from hub.brokers.aiormq_session import CONNECT_TIMEOUT, AiormqSession, address_of, open_session
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
+from hub.brokers.publishing import FIRST_RENEWAL, Publishing
 from hub.brokers.topology import delay_queue, expiration
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
 from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
@@ -40,7 +43,8 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     themselves.
 
     Args:
-        url: With scheme `amqp+aiormq` or `amqps+aiormq`; query parameters are aiormq's (`heartbeat`, `cafile`, ...).
+        url: With scheme `amqp+aiormq` or `amqps+aiormq`; query parameters are aiormq's (`heartbeat`, `cafile`, ...). It
+            may name several nodes of one cluster, see `hub.amqp.nodes`.
         options: How queues are declared.
 
     Raises:
@@ -48,11 +52,13 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     """
 
     def __init__(self, url: str, options: BrokerOptions | None = None) -> None:
-        self._url = url
+        self._nodes = Nodes(node_urls(url), name=_node)
+        self._alarm = Alarm(str(self._nodes))
         self._options = options or BrokerOptions()
-        server = address_of(url).server
+        server = str(self._nodes)
         self._control = Link(self._enter_control, name=f"{server} control (aiormq)")
         self._publishing = Link(self._enter_publishing, name=f"{server} publishing (aiormq)", lazy=True)
+        self._keep_channel = FIRST_RENEWAL
         self._publications = 0
         self._consumers: set[AiormqConsumer] = set()
 
@@ -85,7 +91,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
-        async with open_session(self._url, self._options) as session:
+        async with self._connected() as session:
             await declare(session, queue, self._options)
             consumer = AiormqConsumer(session)
             await consumer.subscribe(queue, prefetch=prefetch)
@@ -100,7 +106,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
-        async with open_session(self._url, self._options) as session, hold(session, queue, limit=limit) as letters:
+        async with self._connected() as session, hold(session, queue, limit=limit) as letters:
             yield letters
 
     @override
@@ -115,6 +121,8 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
             consumers=len(self._consumers),
             unacked=sum(consumer.unsettled for consumer in self._consumers),
             reconnects=self._control.reconnects + self._publishing.reconnects,
+            blocked=self._alarm.reason,
+            nodes=self._nodes.connections,
         )
 
     async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
@@ -126,17 +134,37 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
 
     @asynccontextmanager
     async def _enter_control(self) -> AsyncGenerator[AiormqSession]:
-        async with open_session(self._url, self._options) as session:
+        async with self._connected() as session:
             yield session
 
     @asynccontextmanager
-    async def _enter_publishing(self) -> AsyncGenerator[_Publisher]:
-        async with open_session(self._url, self._options) as session:
-            try:
-                channel = await session.call(session.connection.channel(), "publishing channel")
-            except AMQPError as error:
-                raise session.link_lost(error) from error
-            yield _Publisher(session, channel)
+    async def _enter_publishing(self) -> AsyncGenerator[Publishing[Publication]]:
+        try:
+            async with self._connected(on_blocked=self._alarm.changed) as session:
+                try:
+                    channel = await session.call(session.connection.channel(), "publishing channel")
+                except AMQPError as error:
+                    raise session.link_lost(error) from error
+                publisher = _Publisher(session, channel)
+                publishing = Publishing(publisher, server=session.server, keep=self._keep_channel)
+                try:
+                    yield publishing
+                finally:
+                    self._keep_channel = publishing.next_keep
+        finally:
+            self._alarm.forget()
+
+    def _connected(
+        self, *, on_blocked: Callable[[str | None], None] = lambda _reason: None
+    ) -> AbstractAsyncContextManager[AiormqSession]:
+        timeout = self._nodes.timeout(CONNECT_TIMEOUT)
+        return self._nodes.connected(
+            lambda url: open_session(url, self._options, connect_timeout=timeout, on_blocked=on_blocked)
+        )
+
+
+def _node(url: str) -> str:
+    return address_of(url).node
 
 
 @final

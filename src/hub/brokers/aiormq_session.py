@@ -19,6 +19,7 @@ import aiormq
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from aiormq.exceptions import AMQPError
 from anyio import CancelScope, Event, current_effective_deadline, fail_after
+from pamqp import commands
 from typing_extensions import override
 from yarl import URL
 
@@ -41,11 +42,20 @@ T = TypeVar("T")
 class AiormqSession:
     """One open connection. Made by `open_session`, and used inside its block."""
 
-    def __init__(self, url: str, address: AmqpAddress) -> None:
+    def __init__(
+        self,
+        url: str,
+        address: AmqpAddress,
+        *,
+        connect_timeout: float,
+        on_blocked: Callable[[str | None], None],
+    ) -> None:
         self.server = address.server
         self._address = address
+        self._connect_timeout = connect_timeout
         self._transport = _Transport(secure=urlsplit(url).scheme == "amqps")
-        self.connection = aiormq.Connection(url, transport_factory=self._transport)
+        self.connection = _Connection(url, transport_factory=self._transport)
+        self.connection.on_blocked = on_blocked
         self._calls: set[asyncio.Task[Any]] = set()
         self._gone = Event()
         self._reason = "the connection was closed"
@@ -99,10 +109,10 @@ class AiormqSession:
 
     async def open(self) -> None:
         try:
-            with fail_after(CONNECT_TIMEOUT):
+            with fail_after(self._connect_timeout):
                 await self.call(self._connect(), f"connect {self.server}")
         except TimeoutError as error:
-            raise LinkLost(self.server, f"no connection within {CONNECT_TIMEOUT:g} s") from error
+            raise LinkLost(self.server, f"no connection within {self._connect_timeout:g} s") from error
         except AMQPError as error:
             raise await self._explained(self.link_lost(error), error) from error
         except LinkLost as lost:
@@ -162,12 +172,20 @@ def address_of(url: str) -> AmqpAddress:
 
 
 @asynccontextmanager
-async def open_session(url: str, options: BrokerOptions) -> AsyncGenerator[AiormqSession]:
+async def open_session(
+    url: str,
+    options: BrokerOptions,
+    *,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    on_blocked: Callable[[str | None], None] = lambda _reason: None,
+) -> AsyncGenerator[AiormqSession]:
     """A connection while the block runs.
 
     Args:
-        url: `amqp+aiormq://...` or `amqps+aiormq://...`, with the query parameters that aiormq knows.
+        url: `amqp+aiormq://...` or `amqps+aiormq://...` with one host, and the query parameters that aiormq knows.
         options: Heartbeat and connection name, unless the URL says otherwise.
+        connect_timeout: Seconds for TCP, TLS and the AMQP handshake together.
+        on_blocked: Called with the reason when the broker stops taking messages, and with `None` when it goes on.
 
     Raises:
         LinkRefused: On entry: the broker refuses us; see `hub.amqp.connect`.
@@ -176,13 +194,27 @@ async def open_session(url: str, options: BrokerOptions) -> AsyncGenerator[Aiorm
     parts = urlsplit(url)
     query = {"heartbeat": str(options.heartbeat), "name": options.connection_name, **dict(parse_qsl(parts.query))}
     plain = parts._replace(scheme=parts.scheme.removesuffix("+aiormq"), query=urlencode(query))
-    session = AiormqSession(plain.geturl(), address_of(url))
+    session = AiormqSession(plain.geturl(), address_of(url), connect_timeout=connect_timeout, on_blocked=on_blocked)
     try:
         await session.open()
         yield session
     finally:
         with CancelScope(shield=True):  # bounded by CLOSE_GRACE
             await session.close()
+
+
+class _Connection(aiormq.Connection):
+    """Tells of `connection.blocked` and `connection.unblocked`, which aiormq handles in private methods and only logs."""
+
+    on_blocked: Callable[[str | None], None]
+
+    async def _Connection__handle_connection_blocked(self, frame: commands.Connection.Blocked) -> None:  # noqa: N802
+        await super()._Connection__handle_connection_blocked(frame)  # type: ignore[misc]
+        self.on_blocked(frame.reason)
+
+    async def _Connection__handle_connection_unblocked(self, frame: commands.Connection.Unblocked) -> None:  # noqa: N802
+        await super()._Connection__handle_connection_unblocked(frame)  # type: ignore[misc]
+        self.on_blocked(None)
 
 
 class _Transport(TransportFactory):

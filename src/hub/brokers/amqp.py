@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Final, Self, final
 
@@ -11,13 +11,16 @@ from anyio import AsyncContextManagerMixin
 from msgspec import structs
 from typing_extensions import override
 
-from hub.amqp import AmqpAddress, AmqpOptions, Connection, Message, Publisher, Route, connect
+from hub.amqp import AmqpAddress, AmqpOptions, Connection, Message, Route, connect
+from hub.amqp.alarm import Alarm
 from hub.amqp.link import Link
+from hub.amqp.nodes import Nodes, node_urls
 from hub.brokers.amqp_consumer import AmqpConsumer
 from hub.brokers.amqp_dead_letters import LARGEST_BODY, hold
 from hub.brokers.amqp_queues import declare, declare_delays, depths
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
+from hub.brokers.publishing import FIRST_RENEWAL, Publishing
 from hub.brokers.topology import delay_queue, expiration
 from hub.errors import PublishRefused
 from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
@@ -37,7 +40,9 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     then. Both come back by themselves. Each `consume` has a connection of its own, which does not.
 
     Args:
-        url: See `AmqpAddress.parse`; what its query says comes before the options.
+        url: See `AmqpAddress.parse`; what its query says comes before the options. It may name several nodes of one
+            cluster, see `hub.amqp.nodes`: then `connect_timeout` is shared out among them, and what the query says of
+            it holds for each.
         options: How queues are declared.
         link: How connections are opened and kept, but for what `options` says.
 
@@ -47,15 +52,21 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
 
     def __init__(self, url: str, options: BrokerOptions | None = None, link: AmqpOptions | None = None) -> None:
         self._options = options or BrokerOptions()
-        self._address = AmqpAddress.parse(url)
+        addresses = [AmqpAddress.parse(each) for each in node_urls(url)]
+        self._nodes = Nodes(addresses, name=lambda address: address.node)
+        link = link or AmqpOptions()
         self._link_options = replace(
-            link or AmqpOptions(),
+            link,
             heartbeat=self._options.heartbeat,
             connection_name=self._options.connection_name,
+            connect_timeout=self._nodes.timeout(link.connect_timeout),
         )
-        server = self._address.server
+        self._addresses = addresses
+        self._alarm = Alarm(str(self._nodes))
+        server = addresses[0].server if len(addresses) == 1 else f"amqp nodes {self._nodes}"
         self._control = Link(self._enter_control, name=f"{server} control")
         self._publishing = Link(self._enter_publishing, name=f"{server} publishing", lazy=True)
+        self._keep_channel = FIRST_RENEWAL
         self._publications = 0
         self._consumers: set[AmqpConsumer] = set()
         self._routes: dict[str, Route] = {}
@@ -63,7 +74,9 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        self._address.options(self._link_options)  # wrong certificates are a mistake to hear of now, not on a retry
+        self._addresses[0].options(
+            self._link_options
+        )  # wrong certificates are a mistake to hear of now, not on a retry
         with unwrapped():
             async with self._control, self._publishing:
                 yield self
@@ -86,7 +99,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
-        async with connect(self._address, self._link_options) as connection:
+        async with self._connected() as connection:
             await declare(connection, queue, self._options)
             async with connection.channel() as channel, channel.consume(queue, prefetch=prefetch) as subscription:
                 consumer = AmqpConsumer(subscription)
@@ -99,9 +112,10 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
-        options = replace(self._address.options(self._link_options), body_limit=LARGEST_BODY)
-        address = replace(self._address, query=())  # the options have what it says
-        async with connect(address, options) as connection, hold(connection, queue, limit=limit) as letters:
+        async with (
+            self._connected(body_limit=LARGEST_BODY) as connection,
+            hold(connection, queue, limit=limit) as letters,
+        ):
             yield letters
 
     @override
@@ -116,17 +130,45 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             consumers=len(self._consumers),
             unacked=sum(consumer.unsettled for consumer in self._consumers),
             reconnects=self._control.reconnects + self._publishing.reconnects,
+            blocked=self._alarm.reason,
+            nodes=self._nodes.connections,
         )
 
     @asynccontextmanager
     async def _enter_control(self) -> AsyncGenerator[Connection]:
-        async with connect(self._address, self._link_options) as connection:
+        async with self._connected() as connection:
             yield connection
 
     @asynccontextmanager
-    async def _enter_publishing(self) -> AsyncGenerator[Publisher]:
-        async with connect(self._address, self._link_options) as connection, connection.publisher() as publisher:
-            yield publisher
+    async def _enter_publishing(self) -> AsyncGenerator[Publishing[Message]]:
+        try:
+            async with (
+                self._connected(on_blocked=self._alarm.changed) as connection,
+                connection.publisher() as publisher,
+            ):
+                publishing = Publishing(publisher, server=connection.server, keep=self._keep_channel)
+                try:
+                    yield publishing
+                finally:
+                    self._keep_channel = publishing.next_keep
+        finally:
+            self._alarm.forget()
+
+    def _connected(
+        self,
+        *,
+        body_limit: int | None = None,
+        on_blocked: Callable[[str | None], None] = lambda _reason: None,
+    ) -> AbstractAsyncContextManager[Connection]:
+        def connect_to(address: AmqpAddress) -> AbstractAsyncContextManager[Connection]:
+            options = address.options(self._link_options)
+            if body_limit is not None:
+                options = replace(options, body_limit=body_limit)
+            return connect(
+                replace(address, query=()), options, on_blocked=on_blocked
+            )  # the options have what the query says
+
+        return self._nodes.connected(connect_to)
 
     async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         publisher = await self._publishing.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
+from hub.amqp.nodes import node_urls
 from hub.brokers.options import BrokerOptions
 from hub.ports import Broker
 from hub.urls import BROKER_SCHEMES, split_url
@@ -14,7 +15,8 @@ def open_broker(url: str, options: BrokerOptions | None = None) -> AbstractAsync
 
     Args:
         url: `memory://` (this process only, forgotten at exit), `amqp://` or `amqps://` (RabbitMQ, both backends), or
-            `amqp+aiormq://` or `amqps+aiormq://` (RabbitMQ through aiormq, asyncio only).
+            `amqp+aiormq://` or `amqps+aiormq://` (RabbitMQ through aiormq, asyncio only). Nodes of a cluster stand in
+            one URL with commas in between: `amqp://user:password@a:5672,b:5672,c/vhost`.
         options: How queues are declared; the defaults are those of `BrokerOptions`.
 
     Raises:
@@ -22,7 +24,7 @@ def open_broker(url: str, options: BrokerOptions | None = None) -> AbstractAsync
     """
     options = options or BrokerOptions()
     # A process needs one adapter; the libraries of the others are not imported.
-    match split_url(url, BROKER_SCHEMES).scheme:
+    match split_url(node_urls(url)[0], BROKER_SCHEMES).scheme:
         case "memory":
             from hub.brokers.memory import MemoryBroker  # noqa: PLC0415
 
@@ -45,9 +47,8 @@ def check_broker_url(url: str) -> None:
     """
     from hub.amqp.address import AmqpAddress  # noqa: PLC0415
 
-    parts = split_url(url, BROKER_SCHEMES)
-    if parts.scheme.endswith("+aiormq"):  # its query is aiormq's own
-        parts = parts._replace(scheme=parts.scheme.removesuffix("+aiormq"), query="")
-    credentials, at, hosts = parts.netloc.rpartition("@")
-    for host in hosts.split(","):
-        AmqpAddress.parse(parts._replace(netloc=f"{credentials}{at}{host}").geturl())
+    for node in node_urls(url):
+        parts = split_url(node, BROKER_SCHEMES)
+        if parts.scheme.endswith("+aiormq"):  # its query is aiormq's own
+            parts = parts._replace(scheme=parts.scheme.removesuffix("+aiormq"), query="")
+        AmqpAddress.parse(parts.geturl())

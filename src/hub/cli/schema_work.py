@@ -24,7 +24,7 @@ from hub.logs import configure_logging
 from hub.model.calls import made
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.client import RegistryClient
-from hub.registry.errors import SHORTEST_FINGERPRINT
+from hub.registry.errors import COMPATIBLE_REPAIR, SHORTEST_FINGERPRINT
 from hub.registry.schema_bodies import ContractBody, DifferenceBody, SchemaBody, SchemaDiffBody, SchemaHistoryBody
 from hub.settings import SchemaSettings
 from hub.supervision import unwrapped
@@ -168,6 +168,8 @@ async def check_model(registry: RegistryClient, target: str, *, json_wanted: boo
             f"contract {reply.known_fingerprint[:12]} (contract mode {reply.mode})",
             soft_wrap=True,
         )
+        if reply.compatible and not reply.could_log_in and reply.mode == "strict":
+            out.print(COMPATIBLE_REPAIR, soft_wrap=True)
     return FINE if reply.could_log_in else BROKEN
 
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from hub.errors import LinkLost, PublishRefused
 from hub.gateway.arrears import Arrears
-from hub.gateway.errors import AcceptTimeout
+from hub.gateway.errors import AcceptTimeout, BrokerBlocked
 from hub.grouping import Grouped
 from hub.histogram import SIZES, Buckets, Histogram
 from hub.ports import Broker, Publication, ResultStore
@@ -95,6 +95,7 @@ class Acceptance(AsyncContextManagerMixin):
         Raises:
             PublishRefused: The broker did not take it: `QueueFull`, `Unroutable`, ...
             LinkLost: The broker or the store is out of reach.
+            BrokerBlocked: The broker did not confirm in time, because of an alarm of its own.
             AcceptTimeout: One of them did not confirm in time.
         """
         submission = _Submission(task)
@@ -104,7 +105,7 @@ class Acceptance(AsyncContextManagerMixin):
         except TimeoutError:
             submission.abandoned = True
             if not submission.settled:
-                raise AcceptTimeout(self._patience) from None
+                raise self._too_late() from None
         except BaseException:
             submission.abandoned = True
             if submission.settled and submission.answer is None and task.idempotency_key:
@@ -159,6 +160,10 @@ class Acceptance(AsyncContextManagerMixin):
             self._sizes.add(accepted)
         return [None] * len(submissions)
 
+    def _too_late(self) -> AcceptTimeout | BrokerBlocked:
+        blocked = self._broker.statistics().blocked
+        return AcceptTimeout(self._patience) if blocked is None else BrokerBlocked(blocked)
+
     def _take_back(self, submissions: Iterable[_Submission]) -> None:
         self._arrears.withdraw(
             submission.task for submission in submissions if not isinstance(submission.answer, TaskRecord)
@@ -175,7 +180,7 @@ class Acceptance(AsyncContextManagerMixin):
                 publications = [_publication(submission.task) for submission in wanted]
                 answers = await self._broker.publish(publications) if publications else ()
         except TimeoutError:
-            raise AcceptTimeout(self._patience) from None
+            raise self._too_late() from None
         for submission, refused in zip(wanted, answers, strict=True):
             submission.answer = refused
 

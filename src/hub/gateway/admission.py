@@ -13,7 +13,7 @@ from hub.errors import HubError, QueueFull
 from hub.gateway.accepted import Accepted
 from hub.gateway.catalog import Catalog, ServedModel
 from hub.gateway.dispatch import Dispatch
-from hub.gateway.errors import HungUp, IdempotencyConflict, ModelNotAlive
+from hub.gateway.errors import HungUp, IdempotencyConflict, ModelLoading, ModelNotAlive
 from hub.gateway.hanging_up import while_connected
 from hub.gateway.metrics import GatewayMetrics
 from hub.gateway.naming import name_task
@@ -57,7 +57,7 @@ class Admission:
         """The model, if it is alive. Raises what `Catalog.find` does."""
         try:
             return self._catalog.find(model)
-        except ModelNotAlive as error:
+        except (ModelLoading, ModelNotAlive) as error:
             self._metrics.refused(error.model, error.code)
             raise
 

@@ -166,6 +166,7 @@ class StatesBody(Struct, frozen=True, kw_only=True):
     live: int
     deaf: int
     suspect: int
+    loading: int = 0
 
 
 class QuantilesBody(Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from hub.contract import Contract
 from hub.contract.errors import InvalidContract
 from hub.errors import HubError, UnknownModel
 from hub.gateway.codec import Codec
-from hub.gateway.errors import CatalogMissing, ModelNotAlive
+from hub.gateway.errors import CatalogMissing, ModelLoading, ModelNotAlive
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
 from hub.vocabulary import Fingerprint, ModelName
@@ -117,6 +117,7 @@ class Catalog:
 
         Raises:
             UnknownModel: There never was one.
+            ModelLoading: There is one, and no instance of it has finished its `setup`.
             ModelNotAlive: There was one, and no instance of it is alive.
             CatalogMissing: The registry has not been reached yet, so nobody can say.
         """
@@ -125,7 +126,10 @@ class Catalog:
             return served
         if not self._told:
             raise CatalogMissing
-        raise ModelNotAlive(name) if name in self._known else UnknownModel(name, self._near(name))
+        known = self._known.get(ModelName(name))
+        if known is None:
+            raise UnknownModel(name, self._near(name))
+        raise ModelLoading(name, known.loading) if known.loading else ModelNotAlive(name)
 
     def _near(self, name: str) -> str:
         """The model that is alive whose name is most like this one, whatever its case; empty if none is."""

@@ -32,6 +32,64 @@ class ModelNotAlive(HubError):
 
 
 @final
+class ModelLoading(HubError):
+    """No instance of the model is alive yet, and at least one is in its `setup`."""
+
+    code = "model_loading"
+    status = 503
+    title = "The model is loading"
+
+    def __init__(self, model: str, instances: int) -> None:
+        super().__init__(model, instances)
+        self.model = model
+        self.instances = instances
+
+    @override
+    def __str__(self) -> str:
+        return f"the setup of {self.model!r} is still running ({self.instances} loading); try again when it is done"
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"loading": self.instances}
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 5.0
+
+
+@final
+class BrokerBlocked(HubError):
+    """The broker takes no messages because of a memory or disk alarm. The task is taken back: it does not run."""
+
+    code = "broker_blocked"
+    status = 503
+    title = "The broker takes no messages"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"the broker takes no messages, it says: {self.reason}; the task has been taken back, send it again when the "
+            "broker's alarm is over"
+        )
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"reason": self.reason}
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 5.0
+
+
+@final
 class CatalogMissing(HubError):
     """The registry has not answered once since this gateway started, so nothing can be said about any model."""
 
@@ -87,6 +145,11 @@ class Overloaded(HubError):
 
     @override
     def __str__(self) -> str:
+        if self.waiting == 0:
+            return (
+                f"the broker did not take the task for {self.model!r} (basic.nack), though none is seen waiting: the "
+                "queue's leader may be changing to another node; send the task again later"
+            )
         return f"{self.waiting} tasks wait for {self.model!r}, and no more are taken for now; send the task again later"
 
     @property

@@ -19,9 +19,11 @@ class Health:
 
     def reasons(self) -> tuple[str, ...]:
         """Why it cannot, as sentences; empty when it can."""
+        broker = self._broker.statistics()
+        blocked = () if broker.blocked is None else (f"the broker takes no messages: {broker.blocked}",)
         links = {
             "the registry is out of reach; the last known list of models stands": self._catalog.connected,
-            "the broker is out of reach": self._broker.statistics().connected,
+            "the broker is out of reach": broker.connected,
             "the result store is out of reach": self._store.statistics().connected,
         }
-        return tuple(reason for reason, connected in links.items() if not connected)
+        return (*(reason for reason, connected in links.items() if not connected), *blocked)

@@ -57,6 +57,7 @@ class Overview:
                 live=counts[InstanceState.LIVE],
                 deaf=counts[InstanceState.DEAF],
                 suspect=counts[InstanceState.SUSPECT],
+                loading=counts[InstanceState.LOADING],
             ),
             fingerprint=model.fingerprint,
             request=model.contract.request,

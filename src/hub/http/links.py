@@ -38,6 +38,18 @@ class LinkCollector(Collector):
         broker, store = self._broker.statistics(), self._store.statistics()
         calls = {**self._before, **store.calls}
         yield gauge("hub_broker_connected", "1 while the link to the broker stands.", [], [([], broker.connected)])
+        yield gauge(
+            "hub_broker_connections",
+            "Open connections to each node of the broker.",
+            ["node"],
+            [([node], count) for node, count in sorted(broker.nodes.items())],
+        )
+        yield gauge(
+            "hub_broker_blocked",
+            "1 while the broker takes no messages because of a memory or disk alarm.",
+            [],
+            [([], broker.blocked is not None)],
+        )
         yield counter(
             "hub_broker_reconnects", "Links to the broker after the first one.", [], [([], broker.reconnects)]
         )

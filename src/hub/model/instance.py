@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
 from math import inf
@@ -9,21 +10,21 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
-from anyio import TASK_STATUS_IGNORED, sleep_forever
+from anyio import TASK_STATUS_IGNORED, move_on_after, sleep_forever
 from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 
 from hub.contract import contract_of
-from hub.errors import ConfigurationError
+from hub.errors import ConfigurationError, HubError
 from hub.http.client import open_client
 from hub.http.links import LinkCollector
 from hub.http.serve import serve
 from hub.lifecycle import running
 from hub.model.blame import blamed
 from hub.model.calls import loaded, made
-from hub.model.errors import ChildError, ModelNotStarted
+from hub.model.errors import ChildError, ModelExit, ModelNotStarted
 from hub.model.exits import exits_fail
-from hub.model.membership import Membership
+from hub.model.membership import LOGOUT_GRACE, Membership
 from hub.model.metrics import InstanceMetrics
 from hub.model.model import Model, require_process_request
 from hub.model.presence import Presence
@@ -56,9 +57,11 @@ async def run_instance(
 ) -> None:
     """Runs one instance until it is cancelled.
 
-    It sets the model up, serves its HTTP routes, takes tasks, and logs in, in this order. When it is cancelled it stops
-    taking tasks, logs out at once, lets running tasks finish for `drain_grace` seconds, hands the rest back, and closes
-    the rest in reverse. If any of its parts dies it dies.
+    It serves its HTTP routes, sets the model up, takes tasks, and logs in, in this order. A model with a `setup` of its
+    own is logged in before that too, as `loading`: so its clients are told to come back, and a name that another
+    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets running tasks
+    finish for `drain_grace` seconds, hands the rest back, and closes the rest in reverse. If any of its parts dies it
+    dies.
 
     Args:
         model: The class; it is made without arguments.
@@ -72,10 +75,8 @@ async def run_instance(
         ConfigurationError: The address to listen on, or to advertise, cannot work; or the model has no `process_request`.
         LinkLost: Broker or registry were out of reach for `start_patience` seconds.
         NameTaken: The model's name belongs to another contract.
-        Exception: What another method of the model raised, such as `example`.
         LinkRefused: Broker, store or registry refuse us.
-        ModelExit: It raised something that is no `Exception`.
-        ModelNotStarted: The model's `__init__` or `setup` raised.
+        ModelNotStarted: The model's `__init__`, `setup`, `example` or `get_..._format` raised.
     """
     instance = instance or new_instance_id()
     require_process_request(model)
@@ -90,7 +91,7 @@ async def run_instance(
     )
     try:
         with unwrapped():
-            async with loaded(served, grace=settings.drain_grace), open_client(token=settings.token) as http:
+            async with open_client(token=settings.token) as http:
                 registry = RegistryClient(settings.registry_url, http)
                 await _run(
                     served,
@@ -118,9 +119,15 @@ async def _run(
     task_status: TaskStatus[str],
 ) -> None:
     name = model_name(served.name)
-    with exits_fail("get_request_format, get_response_format or example"):
-        contract = contract_of(served.get_request_format(), served.get_response_format())
-        example = served.example_json() if served.example() is not None else ""
+    step = "get_request_format, get_response_format or example"
+    try:
+        with exits_fail(step):
+            contract = contract_of(served.get_request_format(), served.get_response_format())
+            example = served.example_json() if served.example() is not None else ""
+    except Exception as error:
+        if isinstance(error, HubError) and not isinstance(error, ModelExit):
+            raise
+        raise ModelNotStarted(served.name, step, blamed(error)) from error
     reading = Reading(registry, name, contract)
     worker = Worker(
         served,
@@ -135,10 +142,10 @@ async def _run(
     metrics = InstanceMetrics(name, worker.statistics, links=links)
     presence = Presence(served, contract=contract, instance=instance, worker=worker)
     server = partial(serve, instance_app(presence, metrics, token=settings.token), settings.instance_bind)
-    async with (
-        running(server, name=f"server of {instance}") as url,
-        worker,
-        Membership(
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(running(server, name=f"server of {instance}"))
+        loads = type(served).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
+        membership = Membership(
             registry,
             instance=instance,
             model=name,
@@ -154,8 +161,18 @@ async def _run(
             ping_period=settings.ping_period,
             start_patience=settings.start_patience,
             admitted=reading.admitted,
-        ) as membership,
-    ):
+            loading=loads,
+        )
+        if loads:
+            await stack.enter_async_context(membership)
+            _log.info("setup begins", model=name, instance=instance)
+        await stack.enter_async_context(loaded(served, grace=settings.drain_grace))
+        await stack.enter_async_context(worker)
+        presence.ready()
+        if loads:
+            await membership.ready()
+        else:
+            await stack.enter_async_context(membership)
         _log.info("instance is up", model=name, instance=instance, url=url, concurrency=served.concurrency)
         worker.tell(membership.note)
         task_status.started(url)
@@ -163,6 +180,8 @@ async def _run(
             await sleep_forever()
         finally:
             worker.stop()  # before the logout, which waits for the registry
+            with move_on_after(LOGOUT_GRACE, shield=True):
+                await membership.leave()  # before the drain, which may take long
 
 
 def run_limit(model: type[Model[Any, Any]], settings: ModelSettings) -> float:

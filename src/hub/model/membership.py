@@ -57,6 +57,7 @@ class Registry(Protocol):
         example: str,
         terms: Terms,
         consuming: bool,
+        loading: bool,
     ) -> Admission: ...
 
     async def logout(self, instance: InstanceId) -> None: ...
@@ -83,6 +84,7 @@ class Membership(AsyncContextManagerMixin):
         ping_period: Seconds between two pings of the registry.
         start_patience: Seconds to try for the first login.
         admitted: Told of each login that worked.
+        loading: Log in as an instance whose `setup` is still to be done; `ready` ends that.
 
     Raises:
         NameTaken: On entry, or in an `ExceptionGroup` later: the name belongs to another contract now.
@@ -106,6 +108,7 @@ class Membership(AsyncContextManagerMixin):
         ping_period: float,
         start_patience: float,
         admitted: Callable[[Admission], None] = lambda _admission: None,
+        loading: bool = False,
     ) -> None:
         self._registry = registry
         self._instance = instance
@@ -123,7 +126,12 @@ class Membership(AsyncContextManagerMixin):
         self._attempts = AttemptLog("login at the registry")
         self._consuming = True
         self._told: bool | None = None
+        self._loading = loading
+        self._told_loading = loading
         self._changed = Event()
+        self._logged_in = Event()
+        self._staying = CancelScope()
+        self._left = False
 
     @property
     def logins(self) -> int:
@@ -137,8 +145,21 @@ class Membership(AsyncContextManagerMixin):
         """
         if consuming is not self._consuming:
             self._consuming = consuming
-            self._changed.set()
-            self._changed = Event()
+            self._ring()
+
+    async def ready(self) -> None:
+        """Ends the state `loading`; returns once the registry has been told. Call it when tasks are taken."""
+        self._loading = False
+        self._ring()
+        while self._told_loading:
+            await self._logged_in.wait()
+
+    async def leave(self) -> None:
+        """Logs out before the block ends; call it shielded, with `LOGOUT_GRACE` seconds. Does nothing the second time."""
+        self._staying.cancel("logging out")
+        if not self._left:
+            self._left = True
+            await self._logout()
 
     @override
     @asynccontextmanager
@@ -157,19 +178,31 @@ class Membership(AsyncContextManagerMixin):
         finally:
             if listed:
                 with move_on_after(LOGOUT_GRACE, shield=True):
-                    await self._logout()
+                    await self.leave()
+
+    def _ring(self) -> None:
+        self._changed.set()
+        self._changed = Event()
 
     async def _stay(self) -> None:
+        with self._staying:
+            await self._log_in_when_due()
+
+    async def _log_in_when_due(self) -> None:
         while True:
             changed = self._changed
-            news = self._consuming is not self._told
+            is_ready = self._loading is not self._told_loading
+            news = is_ready or self._consuming is not self._told
+            gap = 0.0 if is_ready else NEWS_GAP
             silent_at = max(self._pinged_at(), self._logged_in_at) + self._silence
-            due = min(silent_at, self._logged_in_at + NEWS_GAP) if news else silent_at
+            due = min(silent_at, self._logged_in_at + gap) if news else silent_at
             if current_time() < due:
                 with CancelScope(deadline=due):
                     await changed.wait()
                 continue
-            if news:
+            if is_ready:
+                _log.debug("telling the registry that the setup is done")
+            elif news:
                 _log.info("telling the registry", consuming=self._consuming)
             else:
                 _log.warning("the registry does not ping, logging in again", silent_for=self._silence)
@@ -177,7 +210,7 @@ class Membership(AsyncContextManagerMixin):
 
     async def _login(self, *, give_up_at: float = inf) -> None:
         for delay in Backoff().delays():
-            changed = self._changed
+            changed, loading = self._changed, self._loading
             # With no patience at all there is one attempt, which may take its time.
             limit = min(LOGIN_TIMEOUT, max(0.0, give_up_at - current_time()) if self._start_patience else LOGIN_TIMEOUT)
             try:
@@ -190,6 +223,7 @@ class Membership(AsyncContextManagerMixin):
                         example=self._example,
                         terms=self._terms,
                         consuming=self._consuming,
+                        loading=loading,
                     )
             except (LinkLost, InstanceUnreachable) as error:
                 if isinstance(error, LinkRefused) and not self._attempts.reached:
@@ -204,6 +238,9 @@ class Membership(AsyncContextManagerMixin):
                 self._logged_in_at = current_time()
                 # A change during the login may have come before or after the ping: then nobody knows what it saw.
                 self._told = None if changed.is_set() else self._consuming
+                self._told_loading = loading
+                self._logged_in.set()
+                self._logged_in = Event()
                 return
             if current_time() + delay > give_up_at:
                 raise failure

@@ -19,6 +19,8 @@ from hub.vocabulary import InstanceId
 HEALTH_PATIENCE: Final = 1.0
 """Seconds for `Model.health`: less than the registry waits for the answer to a ping."""
 
+LOADING: Final = "its setup is running"
+
 
 class Ping(Struct, frozen=True, kw_only=True):
     """The answer to `GET /ping`.
@@ -33,6 +35,7 @@ class Ping(Struct, frozen=True, kw_only=True):
         load: How much work it has and has done, in the numbers that its `/metrics` shows.
         reason: Why it cannot work; empty if it can.
         draining: Whether it is about to stop.
+        loading: Whether its `setup` is still to be done.
     """
 
     instance: str
@@ -44,6 +47,7 @@ class Ping(Struct, frozen=True, kw_only=True):
     load: Load
     reason: str = ""
     draining: bool = False
+    loading: bool = False
 
 
 @final
@@ -58,6 +62,11 @@ class Presence:
         self._health = ModelMethod(model, "health")
         self._up_since = current_time()
         self._pinged_at = self._up_since
+        self._loading = True
+
+    def ready(self) -> None:
+        """`setup` is done and tasks are taken."""
+        self._loading = False
 
     def pinged_at(self) -> float:
         """When the registry last asked, or when this began, on the clock of `anyio.current_time`."""
@@ -71,18 +80,22 @@ class Presence:
         """How we are now. `reason` is set when the model's own `health` says no, or when nothing is consumed."""
         reason = await self._trouble() if self._worker.consuming else ""
         statistics = self._worker.statistics()  # after the wait, so that it is so when it is said
-        if not statistics.consuming:
+        loading = self._loading and not self._worker.stopping
+        if loading:
+            reason = LOADING
+        elif not statistics.consuming:
             reason = "it is about to stop" if self._worker.stopping else "nothing is taken from the queue"
         return Ping(
             instance=self._instance,
             model=self.model.name,
-            consuming=statistics.consuming,
+            consuming=statistics.consuming and not loading,
             in_flight=statistics.in_flight,
             attempts=statistics.attempts,
             uptime_seconds=round(current_time() - self._up_since, 3),
             load=statistics.load(),
             reason=reason,
             draining=self._worker.stopping,
+            loading=loading,
         )
 
     def resubscribe(self) -> bool:

@@ -34,6 +34,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
         example: A request that shows what the model does, as ProtoJSON of at most `MAX_EXAMPLE` characters, or empty.
         terms: What holds for the tasks of its model.
         consuming: Whether it takes tasks now. A no is believed at once, a yes when its ping says the same.
+        loading: Whether its `setup` is still to be done; then it is listed as loading, whatever `consuming` says.
     """
 
     model: str
@@ -42,6 +43,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
     example: str = ""
     terms: Terms = Terms()
     consuming: bool = True
+    loading: bool = False
 
 
 class InstanceBody(Struct, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     differences: tuple[str, ...] = ()
     incumbents: tuple[str, ...] = ()
+    compatible: bool = False
     url: str = ""
     reason: str = ""
 
@@ -100,6 +101,7 @@ class RegistryClient:
         example: str = "",
         terms: Terms = Terms(),
         consuming: bool = True,
+        loading: bool = False,
     ) -> Admission:
         """Lists an instance, or says again that it is there. The registry pings it before it answers.
 
@@ -111,6 +113,7 @@ class RegistryClient:
             example: A request as ProtoJSON, for documentation.
             terms: What holds for the tasks of the model.
             consuming: Whether the instance takes tasks now. A no is believed at once, a yes when the ping says the same.
+            loading: Whether its `setup` is still to be done. Its pings say so too; it gets no tasks.
 
         Returns:
             The state after that ping, and which tasks it may be given. `SUSPECT` means that the instance was too slow; it
@@ -121,7 +124,13 @@ class RegistryClient:
             InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
         """
         body = LoginBody(
-            model=model, url=url, contract=contract.encode(), example=example, terms=terms, consuming=consuming
+            model=model,
+            url=url,
+            contract=contract.encode(),
+            example=example,
+            terms=terms,
+            consuming=consuming,
+            loading=loading,
         )
         response = await self._call(
             "PUT", f"/v1/instances/{quote(instance, safe='')}", content=msgspec.json.encode(body)
@@ -284,7 +293,7 @@ class RegistryClient:
             problem = _Problem(detail=response.reason_phrase)
         match problem.code:
             case NameTaken.code:
-                return NameTaken(problem.model, problem.differences, problem.incumbents)
+                return NameTaken(problem.model, problem.differences, problem.incumbents, problem.compatible)
             case InstanceUnreachable.code:
                 return InstanceUnreachable(problem.url, problem.reason)
             case _ if response.status_code in _TOKEN_REFUSED:

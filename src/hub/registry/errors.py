@@ -13,6 +13,12 @@ SHORTEST_FINGERPRINT: Final = 8
 """Digits that are enough to name a contract, as long as no other one of the model begins with them."""
 
 
+COMPATIBLE_REPAIR: Final = (
+    "This change breaks none of the rules of compatible mode: start the registry with HUB_CONTRACT_MODE=compatible, and "
+    "both contracts may be up together"
+)
+
+
 @final
 class NameTaken(HubError):
     """A model of this name is up with another contract.
@@ -20,6 +26,7 @@ class NameTaken(HubError):
     Attributes:
         differences: What the new contract does otherwise than theirs, one sentence for each field.
         incumbents: The instances that hold the name: state, id and URL. None of them is disturbed.
+        compatible: Whether a registry in compatible mode would have let the new contract in beside theirs.
     """
 
     code = "name_taken"
@@ -27,8 +34,15 @@ class NameTaken(HubError):
     exit_code = 2
     title = "The name belongs to a model with another contract"
 
-    def __init__(self, model: str, differences: Sequence[str], incumbents: Sequence[str]) -> None:
-        super().__init__(model, differences, incumbents)
+    def __init__(
+        self,
+        model: str,
+        differences: Sequence[str],
+        incumbents: Sequence[str],
+        compatible: bool = False,  # noqa: FBT001, FBT002 - pickled by position
+    ) -> None:
+        super().__init__(model, differences, incumbents, compatible)
+        self.compatible = compatible
         self.model = model
         self.differences = tuple(differences)
         self.incumbents = tuple(incumbents)
@@ -38,13 +52,20 @@ class NameTaken(HubError):
         holders = ", ".join(self.incumbents) or "another model"
         return (
             f"the model name {self.model!r} is taken by {holders}, with another contract: "
-            f"{'; '.join(self.differences)}. Give your model another name, or stop those instances first"
+            f"{'; '.join(self.differences)}. "
+            + (f"{COMPATIBLE_REPAIR}; or give" if self.compatible else "Give")
+            + " your model another name, or stop those instances first"
         )
 
     @property
     @override
     def facts(self) -> dict[str, object]:
-        return {"model": self.model, "differences": list(self.differences), "incumbents": list(self.incumbents)}
+        return {
+            "model": self.model,
+            "differences": list(self.differences),
+            "incumbents": list(self.incumbents),
+            "compatible": self.compatible,
+        }
 
 
 @final

@@ -85,7 +85,7 @@ class LiveCollector(Collector):
         )
         yield gauge(
             "hub_model_instances",
-            "Instances by state: live, deaf (answers but consumes nothing), suspect (does not answer).",
+            "Instances by state: live, loading (in setup), deaf (answers but consumes nothing), suspect (silent).",
             ["model", "state"],
             [
                 ([model.name, state], model.count(state))

@@ -207,7 +207,7 @@ class Pinger:
 
     def _is_witness(self, target: PingTarget) -> bool:
         status = self._roll.table.instance(target.entry.id)
-        return status is not None and status.state is not InstanceState.SUSPECT
+        return status is not None and status.answered_at is not None and status.state is not InstanceState.SUSPECT
 
     async def _measure(self, target: PingTarget) -> tuple[PingResult, bool]:
         """One ping: what came of it, and whether its time was up long before we noticed."""

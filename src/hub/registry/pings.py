@@ -25,12 +25,14 @@ class Answered:
     Attributes:
         signal: Why it does not work, if it does not: whether it consumes nothing, or its model is not well.
         load: What it says of its work; `None` if it says nothing that can be read.
+        loading: Whether it does not work because its `setup` is still running.
     """
 
     consuming: bool = True
     reason: str = ""
     load: Load | None = None
     signal: Signal = Signal.PING
+    loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)

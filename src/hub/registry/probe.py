@@ -33,6 +33,7 @@ class _PingReply(msgspec.Struct, frozen=True, kw_only=True):
     consuming: bool | None = None
     reason: str = ""
     draining: bool = False
+    loading: bool = False
     load: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -132,7 +133,7 @@ def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
         reason = reply.reason[:LONGEST_REASON] or "it answers, but consumes nothing from the queue of its model"
         unsubscribed = reply.consuming is False and not reply.draining
         signal = Signal.PING if unsubscribed else Signal.HEALTH
-        return Answered(consuming=False, reason=reason, load=_load(reply.load), signal=signal)
+        return Answered(consuming=False, reason=reason, load=_load(reply.load), signal=signal, loading=reply.loading)
     return Missed(f"it answered {status}", heard=True)
 
 

@@ -164,6 +164,7 @@ class Registrar:
             model,
             objections,
             [f"{each.state} instance {each.entry.id} at {each.entry.url}" for each in incumbents],
+            self._roll.lineage.mode == "strict" and known is not None and not violations(known.contract, contract),
         )
 
     def _objections(self, known: Contract, contract: Contract) -> Sequence[str]:

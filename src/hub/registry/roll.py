@@ -25,6 +25,7 @@ _WORDS: Final = {
     InstanceState.LIVE: "instance is live",
     InstanceState.DEAF: "instance consumes nothing",
     InstanceState.SUSPECT: "instance is suspect",
+    InstanceState.LOADING: "instance is loading",
 }
 
 
@@ -78,10 +79,11 @@ class Roll:
             if not adopted:
                 self._tell(change)
             entry = change.entry
-            write = _log.info if change.after is InstanceState.LIVE else _log.warning
-            if change.before is None or change.removal is Removal.LOGOUT:
-                write = _log.info
-            write(_WORDS[change.after], instance=entry.id, model=entry.model, url=entry.url, reason=change.reason)
+            good = change.after in (InstanceState.LIVE, InstanceState.LOADING)
+            write = _log.info if good or change.before is None or change.removal is Removal.LOGOUT else _log.warning
+            logged_in = change.before is None and change.after is InstanceState.LOADING
+            words = "instance logged in" if logged_in else _WORDS[change.after]
+            write(words, instance=entry.id, model=entry.model, url=entry.url, reason=change.reason)
         if changes:
             self._ring()
 

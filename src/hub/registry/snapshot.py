@@ -49,6 +49,11 @@ class KnownModel:
         """Live instances. With none the model is known, but nobody would answer."""
         return self.instances.get(InstanceState.LIVE, 0)
 
+    @property
+    def loading(self) -> int:
+        """Instances that will be live once their `setup` is done, unless it fails."""
+        return self.instances.get(InstanceState.LOADING, 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelsSnapshot:

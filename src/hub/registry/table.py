@@ -1,9 +1,10 @@
 """The table of instances: a state machine without I/O. Logins, logouts and ping results go in, changes come out.
 
-    login -> suspect --answer--> live <--answer--> deaf <--its own word-- any state
-                ^                  |                |
-                +------- miss -----+----------------+
-    suspect --3rd miss in a row--> gone        any state --refused, logout--> gone
+    login -> loading --answer--> live <--answer--> deaf <--its own word-- any state
+      |         |                  |                |
+      |         +------- miss -----+----------------+--> suspect --answer--> loading, live or deaf
+      |                                                  suspect --3rd miss in a row--> gone
+      +--> loading --answer: its setup is running--> loading        any state --refused, logout--> gone
 
     live --two looks in a row, each newer than the last answer, at which the broker counts no consumer--> deaf
     deaf for that reason --a look at which it counts one, or word from the instance that it consumes again--> live
@@ -35,6 +36,9 @@ DEFAULT_MISSES: Final = 3
 LOOKS: Final = 2
 """Looks in a row at which the broker counts no consumer before it is believed: a link that is entered again is between
 two consumers for a moment."""
+
+LOGGED_IN: Final = "logged in, not pinged yet"
+"""The reason of a state that lasts for a moment: the registry pings whom it lets in."""
 
 NO_CONSUMER: Final = "it says that it consumes, but the broker counts no consumer of its queue"
 
@@ -147,7 +151,7 @@ class Table:
             self._version += 1
 
     def login(self, entry: InstanceEntry) -> Sequence[Change]:
-        """Takes in an instance that has been given the name of its model. It is suspect until it answers a ping.
+        """Takes in an instance that has been given the name of its model. It is loading until a ping tells more.
 
         The login of an instance that is already here, with the same facts, changes nothing: it keeps its state.
         """
@@ -155,9 +159,7 @@ class Table:
         if current is not None and replace(entry, logged_in_at=current.entry.logged_in_at) == current.entry:
             return ()
         changes = self._admit(entry)
-        status = InstanceStatus(
-            entry=entry, state=InstanceState.SUSPECT, reason="not pinged yet", misses=0, answered_at=None
-        )
+        status = InstanceStatus(entry=entry, state=InstanceState.LOADING, reason=LOGGED_IN, misses=0, answered_at=None)
         changes += self._put(status)
         return changes
 
@@ -256,7 +258,9 @@ class Table:
             case Answered():
                 return self._put(_answered(status, result, now))
             case Missed(reason=reason) if not scheduled:
-                return self._put(replace(status, reason=reason)) if status.state is InstanceState.SUSPECT else ()
+                never_heard = status.state is InstanceState.LOADING and status.answered_at is None
+                silent = never_heard or status.state is InstanceState.SUSPECT
+                return self._put(replace(status, state=InstanceState.SUSPECT, reason=reason)) if silent else ()
             case Missed(reason=reason) if status.misses + 1 < self._misses:
                 misses = status.misses + 1
                 suspect = replace(status, state=InstanceState.SUSPECT, reason=reason, misses=misses, deaf_by=None)
@@ -318,6 +322,8 @@ class Table:
 
 def _answered(status: InstanceStatus, answer: Answered, now: float) -> InstanceStatus:
     status = replace(status, misses=0, answered_at=now, load=answer.load or status.load)
+    if answer.loading:
+        return replace(status, state=InstanceState.LOADING, reason=answer.reason, deaf_by=None)
     if answer.consuming:
         if status.deaf_by is Signal.BROKER:
             return status  # what it says was not in doubt

@@ -54,7 +54,7 @@ async def login(
         await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode),
         example=data.example,
         terms=data.terms,
-        consuming=data.consuming,
+        consuming=data.consuming or data.loading,
     )
     body = replace(LoginReply.of(outcome.status), accepts=tuple(outcome.accepts))
     return Response(body, status_code=201 if outcome.created else 200)
