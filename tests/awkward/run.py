@@ -53,12 +53,12 @@ class Report:
         longest_line: Characters of the longest line of all logs.
     """
 
-    samples: list[Sample] = field(default_factory=list)
-    windows: dict[str, tuple[float, float]] = field(default_factory=dict)
-    starving: set[str] = field(default_factory=set)
+    samples: list[Sample] = field(default_factory=list[Sample])
+    windows: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    starving: set[str] = field(default_factory=set[str])
     tasks: int = 0
-    broken: list[str] = field(default_factory=list)
-    ends: dict[str, tuple[int, float]] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list[str])
+    ends: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
     longest_line: int = 0
     lines: int = 0
 
@@ -123,7 +123,7 @@ async def _until_served(stage: Stage, http: AsyncClient, models: list[str]) -> N
                 )
                 raise AssertionError(f"{stage.accidents()}\n{logs}")
             try:
-                listed = (await http.get(f"{stage.gateway_url}/v1/models")).json()["models"]
+                listed: list[dict[str, Any]] = (await http.get(f"{stage.gateway_url}/v1/models")).json()["models"]
             except TransportError:
                 listed = []
             if set(models) <= {each["name"] for each in listed if each["instances"]}:

@@ -77,7 +77,7 @@ class Stage:
     gateway_url: str
     common: Mapping[str, str]
     folder: Path
-    processes: list[Process] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list[Process])
 
     def start_model(self, model: str, name: str = "") -> Process:
         target = "examples.model_a:ModelA" if model == GOOD else f"tests.awkward.models:{model}"
@@ -88,6 +88,10 @@ class Stage:
     def accidents(self) -> list[str]:
         """Which processes have ended by themselves."""
         return [f"{each.name} ended with {each.exit_code}" for each in self.processes if each.exit_code is not None]
+
+    def close(self) -> None:
+        for each in self.processes:
+            each.close()
 
     async def stop(self) -> dict[str, tuple[int, float]]:
         """SIGTERM to every process; the exit code of each, and the seconds until it had ended."""
@@ -103,7 +107,7 @@ class Stage:
 @asynccontextmanager
 async def opened(plan: Plan, backend: Backend, way: Way, folder: Path) -> AsyncGenerator[Stage]:
     """Starts everything with logs in `folder`, and kills it with the block."""
-    folder.mkdir(parents=True)
+    _made(folder)
     with ExitStack() as stack:
         gateway_port, registry_port = free_port(), free_port()
         common = {
@@ -115,7 +119,7 @@ async def opened(plan: Plan, backend: Backend, way: Way, folder: Path) -> AsyncG
             SETUP_VARIABLE: f"{plan.slow_setup}",
         }
         stage = Stage(way=way, gateway_url=f"http://127.0.0.1:{gateway_port}", common=common, folder=folder)
-        stack.callback(lambda: [each.close() for each in stage.processes])
+        stack.callback(stage.close)
         models = [GOOD, *(case.model for case in plan.cases())]
         ports = {"gateway_port": f"{gateway_port}", "registry_port": f"{registry_port}"}
         if way == "embedded":

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from functools import partial
 from math import inf
 from typing import Any, Final, Self, TypeVar, cast, final
 
@@ -239,8 +238,10 @@ class OwnLoop(AsyncContextManagerMixin):
             call.scope.cancel("the caller was cancelled")
         else:
             call.scope = CancelScope(deadline=current_time() + call.seconds + DEADLINE_MARGIN)
-            start = partial(tg.start_soon, self._run, call, name=f"hub.model call {self._name}")
-            _ = call.context.run(start)
+            call.context.run(self._start, call, tg)  # a task begins with the context in which it is started
+
+    def _start(self, call: _Call, tg: TaskGroup) -> None:
+        tg.start_soon(self._run, call, name=f"hub.model call {self._name}")
 
     async def _run(self, call: _Call) -> None:
         assert call.scope is not None  # noqa: S101 - see _take
