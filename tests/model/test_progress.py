@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -164,3 +165,33 @@ async def test_a_report_of_one_run_waits_for_no_other() -> None:
             tg.cancel_scope.cancel()
     assert {report.task_id for report in written} == {run.task.id for run in runs}
     assert {report.progress.fraction for report in written} == {0.2}
+
+
+async def test_a_thread_that_reports_does_not_wait_for_an_event_loop_that_is_held_up(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    reported = threading.Event()
+
+    class Plain(Echo):
+        name = "Echo"
+
+        @override
+        def process_request(self, request: ModelARequest) -> ModelAResponse:  # type: ignore[override]
+            anyio.from_thread.run_sync(started.set)
+            held.wait(PATIENCE)
+            hub.current_task().report(0.5)
+            reported.set()
+            anyio.from_thread.run(go_on.wait)
+            return ModelAResponse(reply="done")
+
+    held, started, go_on = threading.Event(), anyio.Event(), anyio.Event()
+    one = task()
+    with anyio.fail_after(PATIENCE):
+        await submit(broker, store, one)
+        async with worker(Plain(), broker, store):
+            await started.wait()
+            held.set()
+            assert reported.wait(PATIENCE / 2)  # holds the event loop
+            await progress_of(store, one.id, lambda progress: progress.fraction == 0.5)
+            go_on.set()
+            await ended(store, one)

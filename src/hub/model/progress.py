@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from anyio import Event, NoEventLoopError, fail_after, sleep
-from anyio.from_thread import run_sync
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio import fail_after, sleep
 
 from hub.errors import HubError
 from hub.model.run import Run
+from hub.model.wakeup import Wakeup
 from hub.ports import ProgressReport, ResultStore
 from hub.task import Progress
 from hub.vocabulary import TaskId, WallClock
@@ -23,41 +22,45 @@ PATIENCE: Final = 5.0
 
 @final
 class ProgressReports:
-    """Keeps the last word of each run and writes all of them together, a few times a second at most."""
+    """Keeps the newest report of each run and writes all of them together, a few times a second at most."""
 
     def __init__(self, store: ResultStore, clock: WallClock) -> None:
         self._store = store
         self._clock = clock
         self._reports: dict[TaskId, ProgressReport] = {}
-        self._work = Event()
-        self._token: EventLoopToken | None = None
+        self._wakeup: Wakeup | None = None
 
     def tell(self, run: Run, fraction: float | None, message: str) -> None:
-        """Takes the word of a run, from any thread."""
+        """Takes a report of a run. From any thread, also while the event loop that `work` runs in is held up."""
         progress = Progress(fraction=fraction, message=message, at=self._clock())
-        report = ProgressReport(task_id=run.task.id, attempt=run.attempt, progress=progress)
-        try:
-            current_token()
-        except NoEventLoopError:
-            run_sync(self._take, report, token=self._token)
-        else:
-            self._take(report)
+        self._reports[run.task.id] = ProgressReport(task_id=run.task.id, attempt=run.attempt, progress=progress)
+        wakeup = self._wakeup
+        if wakeup is not None:
+            wakeup.set()
 
     async def work(self) -> None:
         """Writes until it is cancelled. What the store does not take is lost: there will be more of it."""
-        self._token = current_token()
-        while True:
-            await self._work.wait()
-            self._work = Event()
-            reports = list(self._reports.values())
-            self._reports.clear()
-            try:
-                with fail_after(PATIENCE):
-                    await self._store.report(reports)
-            except (HubError, TimeoutError):  # the store's own log says why
-                pass
-            await sleep(PERIOD)
+        self._wakeup = wakeup = Wakeup()
+        try:
+            if self._reports:
+                wakeup.set()
+            while await wakeup.wait():
+                reports = self._take()
+                if not reports:
+                    continue
+                try:
+                    with fail_after(PATIENCE):
+                        await self._store.report(reports)
+                except (HubError, TimeoutError):  # the store's own log says why
+                    pass
+                await sleep(PERIOD)
+        finally:
+            self._wakeup = None
+            wakeup.close()
+            wakeup.close_reader()
 
-    def _take(self, report: ProgressReport) -> None:
-        self._reports[report.task_id] = report
-        self._work.set()
+    def _take(self) -> list[ProgressReport]:
+        reports: list[ProgressReport] = []
+        while self._reports:  # one by one, since another thread may add to them meanwhile
+            reports.append(self._reports.popitem()[1])
+        return reports
