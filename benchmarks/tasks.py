@@ -13,6 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import ClassVar
 
 import anyio
@@ -24,6 +26,7 @@ from hub.brokers import open_broker
 from hub.contract import contract_of
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.submit_options import SubmitOptions
+from hub.model.own_loop import OwnLoop
 from hub.model.worker import Worker
 from hub.stores import open_store
 from hub.vocabulary import ModelName, new_instance_id
@@ -40,13 +43,15 @@ class BenchEcho(hub.Model[ModelARequest, ModelAResponse]):
         return ModelAResponse(reply=request.messages)
 
 
-async def work(broker_url: str, store_url: str) -> None:
+async def work(broker_url: str, store_url: str, *, shares_loop: bool) -> None:
     model = BenchEcho()
+    own_loop: AbstractAsyncContextManager[OwnLoop | None] = nullcontext() if shares_loop else OwnLoop(model.name)
     contract = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
     async with (
         open_broker(broker_url) as broker,
         open_store(store_url) as store,
-        Worker(model, contract=contract, instance=new_instance_id(), broker=broker, store=store),
+        own_loop as loop,
+        Worker(model, contract=contract, instance=new_instance_id(), broker=broker, store=store, loop=loop),
     ):
         print("working", flush=True)
         await anyio.sleep_forever()
@@ -100,21 +105,24 @@ def main() -> None:
     parser.add_argument("store")
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--shares-loop", action="store_true", help="run the model in the event loop of the instance")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     options = {"use_uvloop": True} if arguments.backend == "asyncio" else {}
     if arguments.work:
-        anyio.run(work, arguments.broker, arguments.store, backend=arguments.backend, backend_options=options)
+        run = partial(work, arguments.broker, arguments.store, shares_loop=arguments.shares_loop)
+        anyio.run(run, backend=arguments.backend, backend_options=options)
         return
+    shares_loop = ["--shares-loop"] if arguments.shares_loop else []
     command = [sys.executable, "-m", "benchmarks.tasks", arguments.broker, arguments.store]
     with subprocess.Popen(
-        [*command, "--backend", arguments.backend, "--work"], stdout=subprocess.PIPE, text=True
+        [*command, *shares_loop, "--backend", arguments.backend, "--work"], stdout=subprocess.PIPE, text=True
     ) as worker:
         try:
             assert worker.stdout is not None
             while (line := worker.stdout.readline()).strip() != "working":
                 assert line, "the worker has ended"
-            label = f"hub on {arguments.backend}"
+            label = f"hub on {arguments.backend}" + (", shared loop" if shares_loop else "")
             anyio.run(
                 measure,
                 arguments.broker,

@@ -41,9 +41,11 @@ _STACK: Final = 10_000
 """Frames of a stack that are looked at."""
 
 _LOOP: Final = "the event loop is held up: pings, heartbeats and all other tasks wait"
+_MODEL_LOOP: Final = "the event loop of the model is held up: its other tasks wait, pings and heartbeats do not"
 _LOCK: Final = "the interpreter's lock was kept: no other code of this process ran"
 _REPAIR: Final = {
     _LOOP: "compute in a plain def, or in anyio.to_thread.run_sync",
+    _MODEL_LOOP: "compute in a plain def, or in anyio.to_thread.run_sync",
     _LOCK: "set run_in_process = True in the model: C code that keeps the lock stops everything in its process",
 }
 
@@ -85,7 +87,7 @@ STALLS: Final = Stalls()
 
 
 @asynccontextmanager
-async def watch_loop(name: str = "main", *, stalls: Stalls = STALLS) -> AsyncGenerator[None]:
+async def watch_loop(name: str = "main", *, of_model: bool = False, stalls: Stalls = STALLS) -> AsyncGenerator[None]:
     """Watches the event loop that this runs in, until the block ends; also when the block is cancelled and cleans up.
 
     A process may have several loops, each in a thread of its own and with a watch of its own. The watching thread is a
@@ -93,12 +95,13 @@ async def watch_loop(name: str = "main", *, stalls: Stalls = STALLS) -> AsyncGen
 
     Args:
         name: Of the loop, for the log.
+        of_model: Whether only code of one model runs in it.
         stalls: Where it is counted.
 
     Raises:
         ExceptionGroup: Around what the block raised.
     """
-    watch = _Watch(name, current_thread(), stalls)
+    watch = _Watch(name, current_thread(), stalls, what=_MODEL_LOOP if of_model else _LOOP)
     async with create_task_group() as tg:
         beating = CancelScope(shield=True)
         tg.start_soon(watch.beat, beating, name=f"hub.watchdog {name}")
@@ -111,8 +114,9 @@ async def watch_loop(name: str = "main", *, stalls: Stalls = STALLS) -> AsyncGen
 
 @final
 class _Watch:
-    def __init__(self, name: str, thread: int, stalls: Stalls) -> None:
+    def __init__(self, name: str, thread: int, stalls: Stalls, *, what: str) -> None:
         self._name = name
+        self._what = what
         self._thread = thread
         self._stalls = stalls
         self._stamp = monotonic()
@@ -152,7 +156,7 @@ class _Watch:
             elif now - max(since, stamp) > LIMIT and stamp != told:
                 told = stamp
                 self._tell(
-                    _case(_LOOP, [frame] if (frame := frames.get(self._thread)) else [], self._outside),
+                    _case(self._what, [frame] if (frame := frames.get(self._thread)) else [], self._outside),
                     now - max(since, stamp),
                 )
             looked, woken = now, _times_woken()
@@ -206,7 +210,7 @@ def _case(what: str, stacks: Iterable[FrameType], outside: Collection[int]) -> C
             if origin_of(frame) is Origin.AUTHOR:
                 named = (model_of(each) for each in stack[depth:] if origin_of(each) is Origin.AUTHOR)
                 return _described(what, frame, next(filter(None, named), ""), by_author=True)
-    for stack in filter(None, all_stacks[:1] if what is _LOOP else ()):  # the lock could have been anybody's
+    for stack in filter(None, all_stacks[:1] if what is not _LOCK else ()):  # the lock could have been anybody's
         ours = (frame for frame in stack if module_of(frame).startswith("hub."))
         return _described(what, next(ours, stack[0]), "", by_author=False)
     return Case(what, "", "", "", by_author=False)

@@ -98,7 +98,7 @@ class SlowSetup(hub.Model[ModelARequest, ModelAResponse]):
 
 class PlainHealth(hub.Model[ModelARequest, ModelAResponse]):
     @override
-    def health(self) -> None:  # type: ignore[override]
+    def health(self) -> None:
         pass
 
     @override

@@ -68,6 +68,7 @@ class Echo(hub.Model[ModelARequest, ModelAResponse]):
     """Answers with what `behaviour` makes of the text, by default the text itself."""
 
     concurrency = 3
+    shares_loop = True  # its behaviour waits for events of the test
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.behaviour = behaviour

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from math import inf
 from typing import Any, Final, final
@@ -30,6 +31,7 @@ from hub.model.blame import blamed
 from hub.model.errors import ModelNotStarted, StrayCancellation
 from hub.model.exits import exit_of, exits_fail
 from hub.model.model import Model
+from hub.model.own_loop import OwnLoop
 from hub.threads import FOREIGN, rename
 
 TEARDOWN_GRACE: Final = 10.0
@@ -48,16 +50,17 @@ _log: FilteringBoundLogger = structlog.get_logger(__name__)
 class ModelMethod:
     """One method of a model, as a coroutine.
 
-    An `async def` is awaited where it is called, a plain `def` runs in a worker thread; if that returns an awaitable (a
-    decorated `async def`, a `functools.partial`), it is awaited too.
+    An `async def` is awaited in the model's own event loop, or where it is called if there is none. A plain `def` runs in
+    a worker thread; if that returns an awaitable (a decorated `async def`, a `functools.partial`), it is awaited too.
 
     Args:
         model: Whose.
         name: Of the method.
         threads: How many calls of a plain `def` may run at once; others wait for their turn.
+        loop: The event loop of the model's own.
     """
 
-    def __init__(self, model: Model[Any, Any], name: str, *, threads: int = 1) -> None:
+    def __init__(self, model: Model[Any, Any], name: str, *, threads: int = 1, loop: OwnLoop | None = None) -> None:
         self._model = model
         self._name = name
         self._method: Callable[..., Any] = getattr(model, name)
@@ -65,30 +68,42 @@ class ModelMethod:
         self._places = CapacityLimiter(threads)
         self._threads = CapacityLimiter(inf)
         self._left: list[_Thread] = []
+        self._loop = loop
 
     async def call(self, *arguments: object, on_abandoned: Callable[[Event], None] = lambda _ended: None) -> Any:
         """Calls it once and returns what it returned.
 
         A cancellation that hub asked for is always passed on. A thread goes on when its caller is cancelled, and what it
-        returns or raises is dropped; it keeps its place among the `threads` until it has ended.
+        returns or raises is dropped; it keeps its place among the `threads` until it has ended. So does a coroutine that
+        computes in the model's own event loop; see `OwnLoop.call`.
 
         Args:
             arguments: For the method.
-            on_abandoned: Called on cancellation when a thread is still at it, with what is set when the thread ends.
+            on_abandoned: Called on cancellation when the method is still at it, with what is set when it ends.
 
         Raises:
             Exception: Whatever the method raised.
             ModelExit: It raised something that is no `Exception`, such as `SystemExit`.
             StrayCancellation: It ended with a cancellation that hub had not asked for.
         """
+        if not self._in_thread:
+            return await self._await(partial(self._method, *arguments), on_abandoned)
+        result = await self._call_in_thread(arguments, on_abandoned)
+        if not isawaitable(result):
+            return result
+        awaitable: Awaitable[Any] = result
+        return await self._await(lambda: awaitable, on_abandoned)
+
+    async def _await(self, start: Callable[[], Awaitable[Any]], on_abandoned: Callable[[Event], None]) -> Any:
+        if self._loop is None:
+            return await self._guarded(start)
+        return await self._loop.call(self._guarded, start, on_abandoned=on_abandoned)
+
+    async def _guarded(self, start: Callable[[], Awaitable[Any]]) -> Any:
+        """Awaits code of the model. An event loop goes on whatever that raises, and no forked child goes on in the loop."""
         began = forking.generation()
         try:
-            if self._in_thread:
-                result = await self._call_in_thread(arguments, on_abandoned)
-                if isawaitable(result):
-                    result = await result
-            else:
-                result = await self._method(*arguments)
+            result = await start()
         except BaseException as error:
             if forking.generation() != began:
                 forking.leave_child(error)
@@ -200,7 +215,9 @@ def made(model: type[Model[Any, Any]]) -> Model[Any, Any]:
 
 
 @asynccontextmanager
-async def loaded(model: Model[Any, Any], *, grace: float = TEARDOWN_GRACE) -> AsyncGenerator[None]:
+async def loaded(
+    model: Model[Any, Any], *, loop: OwnLoop | None = None, grace: float = TEARDOWN_GRACE
+) -> AsyncGenerator[None]:
     """Sets the model up, and tears it down in the end, also when `setup` failed or was cancelled.
 
     The teardown is shielded from cancellation and has `TEARDOWN_GRACE` seconds. No other method runs at the same time: a
@@ -209,6 +226,7 @@ async def loaded(model: Model[Any, Any], *, grace: float = TEARDOWN_GRACE) -> As
 
     Args:
         model: The model.
+        loop: Where its coroutines run, if not here.
         grace: Seconds to wait for a `setup` that still runs; no more than `TEARDOWN_GRACE`. For other methods it is
             `THREAD_GRACE`.
 
@@ -222,16 +240,16 @@ async def loaded(model: Model[Any, Any], *, grace: float = TEARDOWN_GRACE) -> As
         return
     try:
         try:
-            await ModelMethod(model, "setup").call()
+            await ModelMethod(model, "setup", loop=loop).call()
         except Exception as error:
             raise ModelNotStarted(model.name, "setup", blamed(error)) from error
         yield
     finally:
         with CancelScope(shield=True):
-            await _tear_down(model, min(grace, TEARDOWN_GRACE))
+            await _tear_down(model, loop, min(grace, TEARDOWN_GRACE))
 
 
-async def _tear_down(model: Model[Any, Any], setup_grace: float) -> None:
+async def _tear_down(model: Model[Any, Any], loop: OwnLoop | None, setup_grace: float) -> None:
     busy = [thread for thread in _running.copy() if thread.model is model]
     if busy:
         grace = setup_grace if any(thread.name == "setup" for thread in busy) else THREAD_GRACE
@@ -245,6 +263,6 @@ async def _tear_down(model: Model[Any, Any], setup_grace: float) -> None:
             _log.warning("teardown is left out: other methods are still running", model=model.name, methods=names)
             return
     with move_on_after(TEARDOWN_GRACE) as bound:
-        await ModelMethod(model, "teardown").call()
+        await ModelMethod(model, "teardown", loop=loop).call()
     if bound.cancelled_caught:
         _log.warning("teardown was cut short", model=model.name, seconds=TEARDOWN_GRACE)

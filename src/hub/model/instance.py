@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from ipaddress import ip_address
 from math import inf
@@ -27,6 +28,7 @@ from hub.model.exits import exits_fail
 from hub.model.membership import LOGOUT_GRACE, Membership
 from hub.model.metrics import InstanceMetrics
 from hub.model.model import Model, require_process_request
+from hub.model.own_loop import OwnLoop
 from hub.model.presence import Presence
 from hub.model.reading import Reading
 from hub.model.routes import instance_app
@@ -91,7 +93,7 @@ async def run_instance(
     )
     try:
         with unwrapped():
-            async with open_client(token=settings.token) as http:
+            async with _loop_of(served) as loop, open_client(token=settings.token) as http:
                 registry = RegistryClient(settings.registry_url, http)
                 await _run(
                     served,
@@ -101,10 +103,20 @@ async def run_instance(
                     options=options,
                     broker=broker,
                     store=store,
+                    loop=loop,
                     task_status=task_status,
                 )
     except ChildError as error:  # a process of the model could not begin; what a task raises becomes its outcome
         raise ModelNotStarted(model.name, "a process", blamed(error)) from error
+
+
+@asynccontextmanager
+async def _loop_of(model: Model[Any, Any]) -> AsyncGenerator[OwnLoop | None]:
+    if model.shares_loop or model.run_in_process:
+        yield None
+    else:
+        async with OwnLoop(model.name) as loop:
+            yield loop
 
 
 async def _run(
@@ -116,6 +128,7 @@ async def _run(
     options: WorkerOptions,
     broker: Broker,
     store: ResultStore,
+    loop: OwnLoop | None,
     task_status: TaskStatus[str],
 ) -> None:
     name = model_name(served.name)
@@ -137,10 +150,11 @@ async def _run(
         store=store,
         options=options,
         others=reading,
+        loop=loop,
     )
     links = LinkCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
     metrics = InstanceMetrics(name, worker.statistics, links=links)
-    presence = Presence(served, contract=contract, instance=instance, worker=worker)
+    presence = Presence(served, contract=contract, instance=instance, worker=worker, loop=loop)
     server = partial(serve, instance_app(presence, metrics, token=settings.token), settings.instance_bind)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(running(server, name=f"server of {instance}"))
@@ -166,7 +180,7 @@ async def _run(
         if loads:
             await stack.enter_async_context(membership)
             _log.info("setup begins", model=name, instance=instance)
-        await stack.enter_async_context(loaded(served, grace=settings.drain_grace))
+        await stack.enter_async_context(loaded(served, loop=loop, grace=settings.drain_grace))
         await stack.enter_async_context(worker)
         presence.ready()
         if loads:

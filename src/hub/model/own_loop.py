@@ -32,7 +32,10 @@ from sniffio import current_async_library
 from typing_extensions import override
 
 from hub.errors import HubError
+from hub.loop_uvloop import ProcessLoop
 from hub.model.wakeup import Crossing
+from hub.threads import FOREIGN, rename
+from hub.watchdog import watch_loop
 
 T = TypeVar("T")
 
@@ -73,12 +76,13 @@ class _Call:
     the call back.
     """
 
-    __slots__ = ("args", "cancelled", "context", "done", "error", "function", "scope", "seconds", "value")
+    __slots__ = ("args", "cancelled", "context", "done", "error", "function", "put_at", "scope", "seconds", "value")
 
     def __init__(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...], seconds: float) -> None:
         self.function = function
         self.args = args
         self.seconds = seconds
+        self.put_at = current_time()
         self.context = copy_context()
         self.done = Event()
         self.scope: CancelScope | None = None
@@ -115,6 +119,7 @@ class OwnLoop(AsyncContextManagerMixin):
         self._calls: set[_Call] = set()
         self._scope = CancelScope(shield=True)
         self._ended = Event()
+        self._needed = Event()
         self._closing = False
         self._thread_began = False
         self._takes_calls = True
@@ -129,6 +134,7 @@ class OwnLoop(AsyncContextManagerMixin):
                     yield self
                 finally:
                     self._closing = True
+                    self._needed.set()
                     self._inbox.close()
                     with move_on_after(END_GRACE, shield=True):
                         await self._ended.wait()
@@ -162,6 +168,7 @@ class OwnLoop(AsyncContextManagerMixin):
         """
         if self._ended.is_set():
             raise ModelLoopEnded(self._name, "it takes no more calls")
+        self._needed.set()
         call = _Call(function, args, current_effective_deadline() - current_time())
         self._calls.add(call)
         self._inbox.put(call)
@@ -170,10 +177,12 @@ class OwnLoop(AsyncContextManagerMixin):
         except get_cancelled_exc_class():
             call.cancelled = True
             self._inbox.put(call)
-            with move_on_after(CANCEL_GRACE, shield=True):
-                await call.done.wait()
+            if call.scope is not None:  # else the loop is busy and has not begun with it: it will not either
+                with move_on_after(CANCEL_GRACE, shield=True):
+                    await call.done.wait()
             if not call.done.is_set():
-                on_abandoned(call.done)
+                if call.scope is not None:
+                    on_abandoned(call.done)
                 raise
             if isinstance(call.error, _Cancelled):
                 raise
@@ -182,18 +191,25 @@ class OwnLoop(AsyncContextManagerMixin):
             raise ModelLoopEnded(self._name, "it was stopped")
         return cast("T", _result(call))  # what `function` returned
 
+    def seconds_behind(self) -> float:
+        """For how long the loop has left a call lying; 0 if it takes them as they come."""
+        now = current_time()
+        return max((now - call.put_at for call in self._calls if call.scope is None), default=0.0)
+
     async def _work(self) -> None:
         """Keeps the thread, shielded: a cancellation from outside reaches the calls first, then the block ends the loop."""
         reason = "its code stopped it"
         with self._scope:
-            async with create_task_group() as tg:
-                tg.start_soon(self._receive, name=f"hub.model loop {self._name} results")
-                try:
-                    await run_sync(
-                        self._thread, current_async_library(), abandon_on_cancel=True, limiter=CapacityLimiter(1)
-                    )
-                except Exception as error:  # noqa: BLE001 - any error of the loop itself means that it is gone
-                    reason = f"{type(error).__qualname__}: {error}"
+            await self._needed.wait()  # a model of plain functions never needs it
+            if not self._closing:
+                async with create_task_group() as tg:
+                    tg.start_soon(self._receive, name=f"hub.model loop {self._name} results")
+                    try:
+                        await run_sync(
+                            self._thread, current_async_library(), abandon_on_cancel=True, limiter=CapacityLimiter(1)
+                        )
+                    except Exception as error:  # noqa: BLE001 - any error of the loop itself means that it is gone
+                        reason = f"{type(error).__qualname__}: {error}"
         self._ended.set()
         for call in self._calls:
             call.error = ModelLoopEnded(self._name, reason)
@@ -211,7 +227,8 @@ class OwnLoop(AsyncContextManagerMixin):
 
     def _thread(self, backend: str) -> None:
         self._thread_began = True
-        options: dict[str, Any] = {"use_uvloop": True} if backend == "asyncio" else {}
+        before = rename(f"{FOREIGN}{self._name} loop")
+        options: dict[str, Any] = {"loop_factory": ProcessLoop} if backend == "asyncio" else {}
         try:
             anyio.run(self._main, backend=backend, backend_options=options)
         except Exception:
@@ -219,11 +236,12 @@ class OwnLoop(AsyncContextManagerMixin):
         except BaseException as error:
             raise RuntimeError(f"it was ended by {type(error).__name__}") from error
         finally:
+            rename(before)
             self._inbox.close_reader()
             self._outbox.close()
 
     async def _main(self) -> None:
-        async with create_task_group() as tg:
+        async with watch_loop(f"model {self._name}", of_model=True), create_task_group() as tg:
             try:
                 while (calls := await self._inbox.receive()) is not None:
                     for call in calls:
@@ -245,24 +263,26 @@ class OwnLoop(AsyncContextManagerMixin):
 
     async def _run(self, call: _Call) -> None:
         assert call.scope is not None  # noqa: S101 - see _take
+        call.error = _Cancelled()  # until there is something else to tell
         try:
             with call.scope:
-                if call.cancelled:
-                    call.scope.cancel("the caller was cancelled")
-                call.error = _Cancelled()  # until there is something else to tell
-                try:
-                    call.value = await call.function(*call.args)
-                    call.error = None
-                except get_cancelled_exc_class() as error:
-                    if current_effective_deadline() == -inf:
-                        raise
-                    await checkpoint()  # when the whole loop is torn down, `_main` gets to know it now
-                    if self._takes_calls:
-                        call.error = error
-                except BaseException as error:  # noqa: BLE001 - to be raised where the call was made
-                    call.error = error
+                if not call.cancelled:
+                    await self._await(call)
         finally:
             self._outbox.put(call)
+
+    async def _await(self, call: _Call) -> None:
+        try:
+            call.value = await call.function(*call.args)
+            call.error = None
+        except get_cancelled_exc_class() as error:
+            if current_effective_deadline() == -inf:
+                raise
+            await checkpoint()  # when the whole loop is torn down, `_main` gets to know it now
+            if self._takes_calls:
+                call.error = error
+        except BaseException as error:  # noqa: BLE001 - to be raised where the call was made
+            call.error = error
 
 
 def _result(call: _Call) -> object:

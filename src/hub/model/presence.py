@@ -12,6 +12,7 @@ from hub.contract import Contract
 from hub.load import Load
 from hub.model.calls import ModelMethod
 from hub.model.model import Model
+from hub.model.own_loop import OwnLoop
 from hub.model.worker import Worker
 from hub.texts import text_of
 from hub.vocabulary import InstanceId
@@ -54,12 +55,21 @@ class Ping(Struct, frozen=True, kw_only=True):
 class Presence:
     """Answers for an instance, and remembers when the registry last asked."""
 
-    def __init__(self, model: Model[Any, Any], *, contract: Contract, instance: InstanceId, worker: Worker) -> None:
+    def __init__(
+        self,
+        model: Model[Any, Any],
+        *,
+        contract: Contract,
+        instance: InstanceId,
+        worker: Worker,
+        loop: OwnLoop | None = None,
+    ) -> None:
         self.model = model
         self.contract = contract
         self._instance = instance
         self._worker = worker
-        self._health = ModelMethod(model, "health")
+        self._health = None if type(model).health is Model.health else ModelMethod(model, "health", loop=loop)
+        self._loop = loop
         self._up_since = current_time()
         self._pinged_at = self._up_since
         self._loading = True
@@ -103,10 +113,14 @@ class Presence:
         return self._worker.resubscribe()
 
     async def _trouble(self) -> str:
+        if self._health is None:
+            return ""
         with move_on_after(HEALTH_PATIENCE):
             try:
                 await self._health.call()
             except Exception as error:  # noqa: BLE001 - whatever a model raises in `health` is its answer
                 return text_of(partial("{}: {}".format, type(error).__qualname__, error))
             return ""
+        if self._loop is not None and self._loop.seconds_behind() > 0:
+            return ""  # its loop is busy with a task and has not begun with `health`: that is no answer of the model
         return f"health took longer than {HEALTH_PATIENCE:g} s"

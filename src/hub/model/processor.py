@@ -13,23 +13,28 @@ from hub.model.calls import ModelMethod
 from hub.model.children import Children
 from hub.model.messages import Messages
 from hub.model.model import Model
+from hub.model.own_loop import OwnLoop
 
 
 @final
 class Processor(AsyncContextManagerMixin):
-    """Calls `process_request` of one model: awaits it, or runs it in a thread of the model's own, or in a process.
+    """Calls `process_request` of one model: awaits it in the model's event loop, or runs it in a thread, or in a process.
 
     A plain `process_request` has as many threads as the model has `concurrency`. When its caller is cancelled the
     thread goes on and its answer is dropped; it keeps its place among the threads until it has ended, and
-    `on_abandoned` says when that is.
+    `on_abandoned` says when that is. The same holds for an `async def` that computes in an event loop of the model's own.
 
     A model with `run_in_process` has its processes while the block runs; see `Children` for what the block raises. Other
     models need no block.
+
+    Args:
+        model: The model.
+        loop: Where its coroutines run; `None` for the event loop of the caller.
     """
 
-    def __init__(self, model: Model[Any, Any]) -> None:
+    def __init__(self, model: Model[Any, Any], loop: OwnLoop | None = None) -> None:
         self._messages = Messages(model)
-        self._process_request = ModelMethod(model, "process_request", threads=model.concurrency)
+        self._process_request = ModelMethod(model, "process_request", threads=model.concurrency, loop=loop)
         self._children = Children(type(model)) if model.run_in_process else None
 
     @override
@@ -46,7 +51,7 @@ class Processor(AsyncContextManagerMixin):
 
         Args:
             body: The request.
-            on_abandoned: Called on cancellation when a thread is still at it, with what is set when the thread ends.
+            on_abandoned: Called on cancellation when the model is still at it, with what is set when that ends.
 
         Raises:
             Undecodable: `body` is not the request message of the model.

@@ -36,6 +36,7 @@ from hub.model.exits import exits_fail
 from hub.model.intake import Intake
 from hub.model.model import Model
 from hub.model.outbox import Outbox
+from hub.model.own_loop import OwnLoop
 from hub.model.processor import Processor
 from hub.model.progress import ProgressReports
 from hub.model.refusals import NoOtherContracts, OtherContracts, Refusals
@@ -110,6 +111,7 @@ class Worker(AsyncContextManagerMixin):
         store: Counts attempts and takes outcomes.
         options: Times, and whether to store tracebacks.
         others: What is known of other contracts of the model, for tasks that were written for one of them.
+        loop: Where coroutines of the model run; `None` for the event loop of the worker.
         clock: Tells Unix time.
 
     Raises:
@@ -126,13 +128,14 @@ class Worker(AsyncContextManagerMixin):
         store: ResultStore,
         options: WorkerOptions | None = None,
         others: OtherContracts | None = None,
+        loop: OwnLoop | None = None,
         clock: WallClock = wall_clock,
     ) -> None:
         self._options = options or WorkerOptions()
         self._queue = model_name(model.name)
         self._concurrency = model.concurrency
         self._text_threads = CapacityLimiter(model.concurrency)
-        self._processor = Processor(model)
+        self._processor = Processor(model, loop)
         self._instance = instance
         self._broker = broker
         self._store = store
