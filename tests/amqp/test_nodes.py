@@ -13,7 +13,7 @@ import structlog
 from hub.amqp import AmqpAddress, LoginRefused
 from hub.amqp.nodes import LEAST_TIMEOUT, Nodes, node_urls
 from hub.brokers import open_broker
-from hub.errors import ConfigurationError, LinkLost
+from hub.errors import ConfigurationError, LinkLost, LinkRefused
 
 SECRET = "s3cret"
 
@@ -157,9 +157,18 @@ async def test_a_round_that_fails_tries_each_node_once_and_says_why_of_each() ->
         async with world.nodes.connected(world.connect):
             pytest.fail("nobody is there")
     assert sorted(world.tried) == ["a", "b", "c"]
-    assert lost.value.server == "a,b,c"
+    assert lost.value.server == "broker a,b,c"
     for node in "abc":
         assert f"{node}: connection refused" in lost.value.reason
+
+
+async def test_a_round_in_which_every_node_refuses_is_a_refusal() -> None:
+    world = World(a=True, b=True)
+    world.refusal = LinkRefused("a node", "TLS is there on one side only")
+    with pytest.raises(LinkRefused, match=r"every node refuses: .*TLS"):
+        async with world.nodes.connected(world.connect):
+            pytest.fail("no node takes it")
+    assert sorted(world.tried) == ["a", "b"]
 
 
 async def test_two_rounds_at_once_try_every_node_both() -> None:

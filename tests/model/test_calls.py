@@ -161,6 +161,7 @@ async def test_a_plain_health_is_asked_in_a_thread(
     with anyio.fail_after(PATIENCE):
         async with worker(model, broker, store) as working:
             presence = Presence(model, contract=CONTRACT, instance=INSTANCE, worker=working)
+            presence.ready()
             assert (await presence.ping()).reason.startswith(reason)
             assert bool((await presence.ping()).reason) == bool(reason)
     assert threading.get_ident() not in model.asked_in
@@ -174,6 +175,7 @@ async def test_a_plain_health_that_hangs_has_a_second_and_one_thread(
     with anyio.fail_after(PATIENCE):
         async with worker(model, broker, store) as working:
             presence = Presence(model, contract=CONTRACT, instance=INSTANCE, worker=working)
+            presence.ready()
             for _ in range(2):
                 assert (await presence.ping()).reason == "health took longer than 1 s"
             assert len(model.asked_in) == 1
@@ -185,5 +187,6 @@ async def test_what_a_plain_health_returns_is_awaited(broker: WatchedBroker, sto
     with anyio.fail_after(PATIENCE):
         async with worker(model, broker, store) as working:
             presence = Presence(model, contract=CONTRACT, instance=INSTANCE, worker=working)
+            presence.ready()
             assert (await presence.ping()).reason == ""
     assert model.awaited == ["health"]

@@ -21,6 +21,7 @@ from hub.stores.options import StoreOptions
 from hub.supervision import unwrapped
 from hub.task import Failure
 from tests.model.bench import PATIENCE, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
+from tests.model.desk import desk
 from tests.model.exit_models import (
     ALL,
     CANCELLATION,
@@ -187,13 +188,11 @@ async def test_an_instance_whose_model_exits_before_it_is_up_fails_with_the_same
         raise SystemExit(3)
 
     ending = type("Ending", (Echo,), {name: classmethod(exit_) if name == "example" else exit_})
-    settings = ModelSettings(broker_url="memory://", store_url="memory://")
-    with (
-        anyio.fail_after(PATIENCE),
-        unwrapped(),
-        pytest.raises(ModelNotStarted, match=f"{name}.* raised SystemExit: 3") as caught,
-    ):
-        await run_instance(ending, settings, broker=broker, store=MemoryStore(StoreOptions()))
+    with anyio.fail_after(PATIENCE):
+        async with desk() as registry:
+            settings = ModelSettings(broker_url="memory://", store_url="memory://", registry_url=registry.url)
+            with pytest.raises(ModelNotStarted, match=f"{name}.* raised SystemExit: 3") as caught, unwrapped():
+                await run_instance(ending, settings, broker=broker, store=MemoryStore(StoreOptions()))
     assert caught.value.exit_code == 2
 
 

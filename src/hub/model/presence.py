@@ -68,7 +68,7 @@ class Presence:
         self.contract = contract
         self._instance = instance
         self._worker = worker
-        self._health = None if type(model).health is Model.health else ModelMethod(model, "health", loop=loop)
+        self._health = None if _is_default(model) else ModelMethod(model, "health", loop=loop)
         self._loop = loop
         self._up_since = current_time()
         self._pinged_at = self._up_since
@@ -124,3 +124,8 @@ class Presence:
         if self._loop is not None and self._loop.seconds_behind() > 0:
             return ""  # its loop is busy with a task and has not begun with `health`: that is no answer of the model
         return f"health took longer than {HEALTH_PATIENCE:g} s"
+
+
+def _is_default(model: Model[Any, Any]) -> bool:
+    """Whether the model has no `health` of its own: then there is nothing to ask, and no hop into its event loop."""
+    return getattr(model.health, "__func__", None) is Model.health
