@@ -38,6 +38,7 @@ class Plan:
         slow_run: That one task of `SlowRun` takes.
         slow_setup: That the setup of `SlowSetup` takes.
         quiet: That the good model is called alone, before the awkward ones.
+        least: That each awkward model is kept at work at least.
         period: Between two calls of the good model.
     """
 
@@ -46,6 +47,7 @@ class Plan:
     slow_run: float = 30.0
     slow_setup: float = 40.0
     quiet: float = 5.0
+    least: float = 3.0
     period: float = 0.05
 
     def cases(self) -> tuple[Case, ...]:
@@ -66,4 +68,4 @@ class Plan:
         )
 
 
-SHORT = Plan(computes=4.0, letters=22, slow_run=1.0, slow_setup=3.0, quiet=1.0)
+SHORT = Plan(computes=4.0, letters=22, slow_run=1.0, slow_setup=3.0, quiet=1.0, least=0.5)

@@ -98,6 +98,8 @@ async def run(plan: Plan, backend: Backend, way: Way, folder: Path, say: Callabl
                     await _until_served(stage, http, [case.model])
                 began = current_time()
                 await _judge_case(case, stage, http, report)
+                while current_time() - began < plan.least:
+                    await _judge_case(case, stage, http, report)
                 report.windows[case.model] = began, current_time()
             tg.cancel_scope.cancel("all cases are through")
         report.broken += stage.accidents()
