@@ -49,11 +49,13 @@ class AttemptLog:
     """Logs the failed attempts at one link with growing gaps, so that an outage of an hour is some sixty lines.
 
     Args:
-        link: What is linked.
+        link: What is linked, or what is to be brought to a server.
+        failing: Text of the line, for what has no link of its own; its success is not logged.
     """
 
-    def __init__(self, link: str) -> None:
+    def __init__(self, link: str, *, failing: str | None = None) -> None:
         self._link = link
+        self._failing = failing
         self._reached = False
         self._gap = 0.0
         self._logged_at = -inf
@@ -66,7 +68,7 @@ class AttemptLog:
 
     def succeeded(self) -> None:
         """The next failure is news again, unless the link flaps."""
-        if self._failures:
+        if self._failures and self._failing is None:
             _log.info("linked again" if self._reached else "linked", link=self._link)
         self._reached = True
         self._failures = 0
@@ -86,6 +88,7 @@ class AttemptLog:
         self._logged_at = now
         self._gap = min(2 * self._gap, LARGEST_GAP) or FIRST_GAP
         what = "link lost, entering again" if self._reached else "not reached yet, trying again"
+        what = what if self._failing is None else self._failing
         _log.warning(what, link=self._link, reason=reason, attempts=self._failures, delay=round(delay, 2))
 
 

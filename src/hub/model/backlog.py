@@ -11,7 +11,7 @@ from anyio import Event, current_time, fail_after, sleep
 from structlog.typing import FilteringBoundLogger
 
 from hub.errors import HubError
-from hub.supervision import Backoff
+from hub.supervision import AttemptLog, Backoff
 
 GROUP_LIMIT: Final = 256
 """Items in one call at most."""
@@ -50,7 +50,7 @@ class Backlog(Generic[T, R]):
         self._settle = settle
         self._give_up = give_up
         self._patience = patience
-        self._what = what
+        self._attempts = AttemptLog(what, failing=f"{what} not taken, trying again")
         self._since: dict[T, float] = {}  # oldest first
         self._work = Event()
 
@@ -78,11 +78,12 @@ class Backlog(Generic[T, R]):
                 except (HubError, TimeoutError) as error:
                     delay = next(delays)
                     reason = str(error) or f"no answer for {self._patience:g} s"
-                    _log.warning(f"{self._what} not taken, trying again", count=len(group), reason=reason)
+                    self._attempts.failed(reason, delay)
                     due = current_time() - self._patience
                     self._abandon([item for item, since in self._since.items() if since <= due])
                     await sleep(delay)
                 else:
+                    self._attempts.succeeded()
                     delays = Backoff().delays()
                     for item, answer in zip(group, answers, strict=True):
                         if self._since.pop(item, None) is not None:  # else it was given up meanwhile

@@ -18,7 +18,7 @@ from hub.model.run import Run
 from hub.model.runs import Runs
 from hub.model.statistics import Tally
 from hub.ports import Consumer, Delivery, ResultStore, Start
-from hub.supervision import Backoff
+from hub.supervision import AttemptLog, Backoff
 from hub.task import Failure, Outcome, Task
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState, WallClock
 
@@ -128,14 +128,14 @@ class Intake:
     async def _start(self, tasks: Sequence[Task]) -> Sequence[Start] | None:
         """Asks the store; `None` when it could not be asked for too long."""
         patience_ends = current_time() + self.patience
+        attempts = AttemptLog("tasks", failing="tasks not started, asking the store again")
         for delay in Backoff().delays():
             try:
                 # Shielded: a drain in between would hand back what the store has counted as an attempt already.
                 with fail_after(START_GRACE, shield=True):
                     return await self.store.start(tasks, self.instance, attempts=self.attempts)
             except (HubError, TimeoutError) as error:
-                reason = str(error) or "it does not answer"
-                _log.warning("tasks not started, asking the store again", count=len(tasks), reason=reason)
+                attempts.failed(str(error) or "it does not answer", delay)
             if current_time() + delay > patience_ends:
                 break
             await sleep(delay)

@@ -34,7 +34,7 @@ from hub.stores.redis_commands import Identity
 from hub.stores.redis_lists import PresentRun, RedisLists
 from hub.stores.started import Finishing, StartedRun, StartedTasks
 from hub.stores.waiters import Waiters
-from hub.supervision import Backoff, unwrapped
+from hub.supervision import AttemptLog, Backoff, unwrapped
 from hub.task import Outcome, Task, TaskRecord
 from hub.vocabulary import InstanceId, ModelName, TaskId, TaskState
 
@@ -252,6 +252,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     async def _keep_sure(self) -> None:
         """Looks again after our runs each time that something may have been missed."""
         delays = REJOIN_BACKOFF.delays()
+        attempts = AttemptLog("runs", failing="runs not looked up, asking the store again")
         while True:
             await self._unsure.wait()
             self._unsure = Event()
@@ -259,9 +260,11 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                 await self._rejoin(self._started.runs())
             except HubError as error:
                 self._unsure.set()
-                _log.warning("runs not looked up, asking the store again", reason=str(error))
-                await sleep(next(delays))
+                delay = next(delays)
+                attempts.failed(str(error), delay)
+                await sleep(delay)
             else:
+                attempts.succeeded()
                 delays = REJOIN_BACKOFF.delays()
 
     def _runs(self) -> Iterable[PresentRun]:

@@ -102,7 +102,8 @@ function showResult() {
   put(byId("result-text"), text.length > SHOWN ? `${text.slice(0, SHOWN)}\n…` : text);
   byId("result-text").hidden = text === "";
   const cut = text.length > SHOWN ? `The first ${count(SHOWN)} of ${count(text.length)} characters. ` : "";
-  const none = text === "" ? "It has no JSON form here. " : "";
+  const why = task.result_error ? `${task.result_error.code}: ${task.result_error.message}. ` : "It has no JSON form here. ";
+  const none = text === "" ? why : "";
   byId("result-note").replaceChildren(cut + none, "All of it, as JSON or protobuf: ", make("code", {}, task.result_url));
 }
 
