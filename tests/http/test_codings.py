@@ -93,8 +93,8 @@ def test_bytes_after_the_end_are_refused(coding: str, rubbish: bytes, *, apart: 
         ("gzip", b'{"messages": "plain"}'),
         ("gzip", zlib.compress(b"of another kind")),
         ("deflate", b"plain text"),
-        ("deflate", gzip.compress(b"of another kind")),
-        ("gzip", gzip.compress(b"a changed byte")[:-8] + b"\0" * 8),
+        ("deflate", gzip.compress(b"of another kind", mtime=0)),
+        ("gzip", gzip.compress(b"a changed byte", mtime=0)[:-8] + b"\0" * 8),
     ],
 )
 def test_what_is_not_in_its_coding_is_refused_by_name(coding: str, body: bytes) -> None:
@@ -129,12 +129,12 @@ def test_a_bomb_is_refused_long_before_it_is_decoded() -> None:
 
 def test_content_that_repeats_itself_is_no_bomb() -> None:
     lines = b'{"messages": "the same line again"}\n' * 50_000
-    assert decoded("gzip", cut(gzip.compress(lines), 4096), limit=len(lines)) == lines
+    assert decoded("gzip", cut(gzip.compress(lines, mtime=0), 4096), limit=len(lines)) == lines
 
 
 @pytest.mark.parametrize(
     ("begin", "nothing"),
-    [(b"", gzip.compress(b"")), (b"\x1f\x8b\x08\0\0\0\0\0\0\xff", b"\0\0\0\xff\xff" * 1000)],
+    [(b"", gzip.compress(b"", mtime=0)), (b"\x1f\x8b\x08\0\0\0\0\0\0\xff", b"\0\0\0\xff\xff" * 1000)],
     ids=["members", "blocks"],
 )
 def test_a_body_that_decodes_to_nothing_is_not_read_for_ever(begin: bytes, nothing: bytes) -> None:

@@ -120,7 +120,7 @@ async def test_a_real_cancellation_passes_also_when_the_model_makes_something_of
         try:
             await anyio.sleep_forever()
         except anyio.get_cancelled_exc_class() as cancellation:
-            raise BaseExceptionGroup("both", [cancellation, ValueError("mine")]) from None
+            raise BaseExceptionGroup("both", [cancellation, ValueError("mine")]) from None  # noqa: ASYNC104
 
     with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tg:
@@ -131,7 +131,7 @@ async def test_a_real_cancellation_passes_also_when_the_model_makes_something_of
 
 
 async def test_a_cancellation_raised_by_hand_in_a_cancelled_scope_is_the_real_one() -> None:
-    cancelled = anyio.get_cancelled_exc_class()
+    cancelled = anyio.get_cancelled_exc_class()  # noqa: ASYNC118 - to make one by hand
 
     async def own() -> None:
         scope.cancel()

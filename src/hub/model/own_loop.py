@@ -174,7 +174,7 @@ class OwnLoop(AsyncContextManagerMixin):
         self._inbox.put(call)
         try:
             await call.done.wait()
-        except get_cancelled_exc_class():
+        except get_cancelled_exc_class():  # noqa: ASYNC103 - as in one loop, what the call makes of it counts
             call.cancelled = True
             self._inbox.put(call)
             if call.scope is not None:  # else the loop is busy and has not begun with it: it will not either
@@ -234,7 +234,7 @@ class OwnLoop(AsyncContextManagerMixin):
         except Exception:
             raise
         except BaseException as error:
-            raise RuntimeError(f"it was ended by {type(error).__name__}") from error
+            raise RuntimeError(f"it was ended by {type(error).__name__}") from error  # noqa: ASYNC104 - the loop is gone
         finally:
             rename(before)
             self._inbox.close_reader()
@@ -275,10 +275,10 @@ class OwnLoop(AsyncContextManagerMixin):
         try:
             call.value = await call.function(*call.args)
             call.error = None
-        except get_cancelled_exc_class() as error:
+        except get_cancelled_exc_class() as error:  # noqa: ASYNC103 - passed on when it is ours
             if current_effective_deadline() == -inf:
                 raise
-            await checkpoint()  # when the whole loop is torn down, `_main` gets to know it now
+            await checkpoint()  # noqa: ASYNC102 - nothing is cancelled but perhaps the loop, which `_main` gets to know now
             if self._takes_calls:
                 call.error = error
         except BaseException as error:  # noqa: BLE001 - to be raised where the call was made
@@ -286,10 +286,8 @@ class OwnLoop(AsyncContextManagerMixin):
 
 
 def _result(call: _Call) -> object:
-    error, call.error = (
-        call.error,
-        None,
-    )  # the traceback of a raised error refers to its frames: no cycle through `call`
+    error = call.error
+    call.error = None  # the traceback of a raised error refers to its frames: no cycle through `call`
     if error is None:
         return call.value
     try:

@@ -128,4 +128,4 @@ class Presence:
 
 def _is_default(model: Model[Any, Any]) -> bool:
     """Whether the model has no `health` of its own: then there is nothing to ask, and no hop into its event loop."""
-    return getattr(model.health, "__func__", None) is Model.health
+    return getattr(model.health, "__func__", None) is Model.health  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
