@@ -40,6 +40,7 @@ class Slow(hub.Model[ModelARequest, ModelAResponse]):
     """Is set up when the test says so."""
 
     name: ClassVar[str] = "Slow"
+    shares_loop: ClassVar[bool] = True  # it waits for events of the test
     begun: ClassVar[anyio.Event]
     finish: ClassVar[anyio.Event]
     torn_down: ClassVar[int] = 0

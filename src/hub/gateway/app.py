@@ -143,14 +143,18 @@ def gateway_app(
             "polls": _provide(polls),
             "registry": _provide(registry),
         },
-        before_send=[add_task_headers],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=body_limit,
         openapi_config=None,
         logging_config=None,
     )
     return with_edge(
-        app, body_limit=body_limit, compress_above=compress_above, cors_origins=cors_origins, root_path=root_path
+        app,
+        body_limit=body_limit,
+        compress_above=compress_above,
+        cors_origins=cors_origins,
+        root_path=root_path,
+        complete=add_task_headers,
     )
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.types import Receive, Scope, Send
+from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
-from hub.http.asgi import join_lists
+from hub.http.asgi import HttpApp, join_lists
 from hub.http.compression import COMPRESS_ABOVE, with_compression
 from hub.http.cors import with_cors
 from hub.http.encoded_requests import with_decoding
 from hub.http.methods import with_methods
+from hub.http.problems import about
 from hub.http.root_path import with_root_path
+
+Completion = Callable[[Message, Scope], Awaitable[None]]
+"""Changes a message of a reply in place."""
 
 SMALL_BODY: Final = 1024 * 1024
 """Bytes of a decoded request body at most, for a server whose routes take none."""
@@ -26,6 +31,7 @@ def with_edge(
     compress_above: int = COMPRESS_ABOVE,
     cors_origins: frozenset[str] = frozenset(),
     root_path: str = "",
+    complete: Completion | None = None,
 ) -> Litestar:
     """Puts the layers around the routes of `app`, and returns it.
 
@@ -37,9 +43,11 @@ def with_edge(
         compress_above: Bytes of the smallest reply that is compressed; 0: none is.
         cors_origins: What `hub.http.cors.origins_of` returned.
         root_path: What `hub.http.root_path.root_path_of` returned.
+        complete: Called with each message of a reply of a route, before any layer sees it. (A `before_send` of Litestar
+            is called after all layers.)
     """
     routes = app.asgi_handler
-    inner = with_decoding(routes, limit=body_limit)
+    inner = with_decoding(routes if complete is None else _completed(routes, complete), limit=body_limit)
     inner = with_compression(inner, above=compress_above)
     inner = with_methods(inner)
     inner = with_cors(inner, cors_origins)
@@ -47,9 +55,21 @@ def with_edge(
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
+            about(scope)  # here, so that the copies of the scope that layers make share it
             await inner(join_lists(scope), receive, send)
         else:
             await routes(scope, receive, send)
 
     app.asgi_handler = asgi
     return app
+
+
+def _completed(app: HttpApp, complete: Completion) -> HttpApp:
+    async def asgi(scope: HTTPScope, receive: Receive, send: Send) -> None:
+        async def completed(message: Message) -> None:
+            await complete(message, scope)
+            await send(message)
+
+        await app(scope, receive, completed)
+
+    return asgi
