@@ -382,11 +382,11 @@ STARTS: Final = {
     "__init__ that raises": Mistake(
         "up models:Made",
         FREE,
-        ("__init__ of model Made raised FileNotFoundError", "in models.py, line 13, in __init__"),
+        ("__init__ of model Made raised FileNotFoundError", "in models.py, line 13, in Made.__init__"),
     ),
     **{
         f"setup that raises, {name}": Mistake(
-            f"up models:{name}", FREE, (f"of model {name} raised", "no weights", "in models.py, line", "in setup")
+            f"up models:{name}", FREE, (f"of model {name} raised", "no weights", "in models.py, line", ".setup\n")
         )
         for name in ("Set", "SetLater", "SetApart", "Leaves")
     },

@@ -24,6 +24,7 @@ from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.lifecycle import running
+from hub.model.errors import ModelNotStarted
 from hub.model.instance import run_instance
 from hub.ports import Broker, ResultStore
 from hub.registry.errors import NameTaken
@@ -264,7 +265,7 @@ async def test_a_setup_that_fails_takes_the_instance_off_the_list() -> None:
                     tg.start_soon(it.instance(Broken))
                     tg.start_soon(fail)
 
-            with pytest.raises(OSError, match="no weights"), unwrapped():
+            with pytest.raises(ModelNotStarted, match="no weights"), unwrapped():
                 await start_and_fail()
             assert await it.listed() == []
             await it.until_called((503, "model_not_alive"))

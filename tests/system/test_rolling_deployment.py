@@ -40,6 +40,7 @@ def model_of(contract: Contract, version: str, hold: anyio.Event | None = None) 
 
     class Grower(base[loaded.request_class, loaded.response_class]):  # type: ignore[misc, name-defined]  # made at run time
         name = "Grower"
+        shares_loop = True  # it waits for an event of the test
 
         async def process_request(self, request: Message) -> Message:
             if hold is not None:

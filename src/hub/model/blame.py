@@ -21,7 +21,8 @@ def blamed(error: BaseException) -> str:
     """
     first = describe(error)[0]
     text = shortened(_text(error, first).strip().partition("\n")[0], LONGEST)
-    return "\n".join([f"{first.kind}: {text}" if text else first.kind, *place_lines(error)])
+    kind = first.kind.rpartition(".")[2]
+    return "\n".join([f"{kind}: {text}" if text else kind, *place_lines(error)])
 
 
 def place_lines(error: BaseException) -> list[str]:

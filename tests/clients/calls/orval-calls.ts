@@ -12,7 +12,7 @@ const left = grown.status === 200 ? grown.data.left?.label : grown.data.code;
 const task = await callFor({});
 const id = task.status === 200 ? task.data.id : task.data.code;
 const model = await showModel("Echo");
-const instances = model.status === 200 ? model.data.instances : model.data.code;
+const instances = model.status === 200 ? model.data.instances : model.status === 304 ? 0 : model.data.code;
 
 const accepted = await submitEcho({ text: "later" });
 if (accepted.status !== 202) throw new Error(String(accepted.status));
