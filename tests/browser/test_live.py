@@ -72,7 +72,7 @@ def hub(amqp_url: str, redis_url: str) -> Iterator[Hub]:
     registry_settings = common | {"directory_url": database, "registry_port": "0", "ping_timeout": "0.9"}
     with hub_process(["hub.registry"], registry_settings) as registry:
         settings = common | {"registry_url": str(registry.wait_for("is up")["url"]), "store_url": database}
-        with hub_process(["hub.gateway"], settings | {"gateway_port": "0"}) as gateway:
+        with hub_process(["hub.gateway"], settings | {"gateway_port": "0", "dashboard_port": "0"}) as gateway:
             yield Hub(str(gateway.wait_for("is up")["url"]), settings)
 
 

@@ -155,7 +155,9 @@ async def opened(plan: Plan, backend: Backend, folder: Path) -> AsyncGenerator[S
             gateways: list[Service] = []
             for name in ("gateway-a", "gateway-b"):
                 port = free_port()
-                gateway = Service(name, ["hub.gateway"], common | {"gateway_port": f"{port}"}, port, logs)
+                gateway = Service(
+                    name, ["hub.gateway"], common | {"gateway_port": f"{port}", "dashboard_port": "0"}, port, logs
+                )
                 stack.callback(gateway.kill)
                 gateways.append(gateway)
             journal = _made(folder / "journal")

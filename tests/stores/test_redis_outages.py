@@ -13,7 +13,7 @@ import structlog
 from anyio import create_task_group, fail_after, to_thread
 from anyio.lowlevel import checkpoint
 
-from hub.errors import ConfigurationError, LinkLost, Undecodable
+from hub.errors import LinkLost, LinkRefused, Undecodable
 from hub.ports import Absent, HandedBack, Start
 from hub.stores import StoreOptions, open_store
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
@@ -331,7 +331,7 @@ async def test_a_server_that_is_not_there_is_told_at_the_entry(url: str, private
 
 
 async def test_wrong_credentials_are_a_configuration_error_that_does_not_repeat_them(url: str) -> None:
-    with fail_after(PATIENCE), pytest.raises(ConfigurationError, match="credentials") as caught:
+    with fail_after(PATIENCE), pytest.raises(LinkRefused, match="credentials") as caught:
         async with open_store(url.replace("://", "://somebody:secret@"), IMPATIENT):
             raise AssertionError("entered with wrong credentials")
     assert "secret" not in str(caught.value)

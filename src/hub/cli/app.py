@@ -136,7 +136,14 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
                 patience=settings.start_patience,
             ) as store,
         ):
-            component = partial(run_gateway, settings, broker=broker, store=store, dashboard=settings.dashboard_bind)
+            component = partial(
+                run_gateway,
+                settings,
+                broker=broker,
+                store=store,
+                dashboard=settings.dashboard_bind,
+                dashboard_is_optional="dashboard_port" not in sources_of_settings(sys.argv[1:]),
+            )
             await _serving("gateway", component)
 
     return _run(main, settings)

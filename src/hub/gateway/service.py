@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
+import structlog
 from anyio import TASK_STATUS_IGNORED, sleep_forever
 from anyio.abc import TaskStatus
 
+from hub.errors import ConfigurationError
 from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
 from hub.gateway.dispatch import Dispatch
@@ -28,6 +30,8 @@ from hub.registry.watch import ModelWatch
 from hub.settings import GatewaySettings
 from hub.supervision import unwrapped
 
+_log = structlog.get_logger("hub.gateway")
+
 
 async def run_gateway(
     settings: GatewaySettings,
@@ -35,6 +39,7 @@ async def run_gateway(
     broker: Broker,
     store: ResultStore,
     dashboard: Bind | None = None,
+    dashboard_is_optional: bool = False,
     task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a gateway until it is cancelled; then requests in flight may finish, and long polls are answered.
@@ -46,6 +51,7 @@ async def run_gateway(
         broker: Open, and stays the caller's.
         store: Open, and stays the caller's.
         dashboard: A second address for the same routes, for the port on which people look for the dashboard (`/`).
+        dashboard_is_optional: Whether to go on without that address when it is taken.
         task_status: Gets the base URL when requests are answered.
 
     Raises:
@@ -53,7 +59,7 @@ async def run_gateway(
         RegistryRefused: The registry does not take our token.
     """
     with unwrapped():
-        await _run(settings, broker, store, dashboard, task_status)
+        await _run(settings, broker, store, dashboard, task_status, dashboard_is_optional=dashboard_is_optional)
 
 
 async def _run(
@@ -62,6 +68,8 @@ async def _run(
     store: ResultStore,
     dashboard: Bind | None,
     task_status: TaskStatus[str],
+    *,
+    dashboard_is_optional: bool,
 ) -> None:
     polls = LongPolls()
     async with open_client(connections=8) as http:
@@ -101,7 +109,13 @@ async def _run(
             AsyncExitStack() as stack,
         ):
             if dashboard is not None:
-                await stack.enter_async_context(running(partial(serve, app, dashboard), name="dashboard"))
+                try:
+                    with unwrapped():
+                        await stack.enter_async_context(running(partial(serve, app, dashboard), name="dashboard"))
+                except ConfigurationError as error:
+                    if not dashboard_is_optional:
+                        raise
+                    _log.warning("the dashboard is at / of the gateway only", reason=str(error))
             await serve(app, settings.gateway_bind, on_drain=polls.end_all, task_status=task_status)
 
 
