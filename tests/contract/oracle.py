@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import EncodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from jsonschema_rs import Draft202012Validator
@@ -72,13 +72,21 @@ def _alike(one: JsonValue, other: JsonValue) -> bool:
 
 
 def has_list_of_nulls(descriptor: Descriptor) -> bool:
+    """Whether nulls may stand in a list or in a map."""
     return any(
         field.is_repeated and declared is not None and declared.full_name in (VALUE, NULL_VALUE)
         for message in messages_of(files_of([descriptor])).values()
         if not message.full_name.startswith("google.protobuf.")
         for field in message.fields
-        for declared in (field.message_type or field.enum_type,)
+        for element in (_element(field),)
+        for declared in (element.message_type or element.enum_type,)
     )
+
+
+def _element(field: FieldDescriptor) -> FieldDescriptor:
+    """The field of the values if `field` is a map, else `field`."""
+    entry = field.message_type
+    return field if entry is None or not entry.GetOptions().map_entry else entry.fields_by_name["value"]
 
 
 def verdict(descriptor: Descriptor, text: bytes) -> Message | None:
