@@ -22,7 +22,7 @@ class Origin(Enum):
 _OURS: Final = frozenset(
     {
         *("hub", "anyio", "trio", "asyncio", "uvloop", "outcome", "sniffio", "concurrent", "threading", "selectors"),
-        *("litestar", "uvicorn", "anycorn", "structlog", "logging", "opentelemetry", "cyclopts"),
+        *("litestar", "structlog", "logging", "opentelemetry", "cyclopts"),
         *("contextlib", "importlib", "runpy"),
     }
 )

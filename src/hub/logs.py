@@ -20,7 +20,7 @@ from hub.texts import bounded_repr
 from hub.threads import on_error_in_thread
 
 # Libraries that report at INFO what we log ourselves, or that log each request.
-_QUIET: Final = ("httpx2", "httpcore2", "uvicorn.error", "trio", "anycorn")
+_QUIET: Final = ("httpx2", "httpcore2", "trio")
 
 # Libraries that log an error, some with a traceback, for each attempt that fails; we get the same error and log it once.
 _SILENT: Final = ("coredis", "aiormq")

@@ -8,7 +8,7 @@ Durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,7 +20,9 @@ from hub.errors import ConfigurationError
 from hub.histogram import SECONDS, bounds_of
 from hub.http.bind import Bind
 from hub.http.compression import COMPRESS_ABOVE
+from hub.http.connection import ConnectionLimits
 from hub.http.cors import origins_of
+from hub.http.request_parser import HEAD_LIMIT
 from hub.http.root_path import root_path_of
 from hub.redaction import redacted_url
 from hub.redis.address import redis_address
@@ -37,6 +39,9 @@ LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672/"
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
 LOCAL_REGISTRY = "http://127.0.0.1:8001"
 MEMORY = "memory://"
+
+SMALLEST_HEAD_LIMIT = 4096
+"""Bytes: what a browser sends of its own, with some cookies of other servers on the same host."""
 
 _SECRET = {"secret": True}
 
@@ -106,7 +111,53 @@ class StartSettings(ProcessSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class MetricSettings(StartSettings):
+class HttpSettings(StartSettings):
+    """What the clients of an HTTP server may take of it."""
+
+    connection_limit: Annotated[
+        int,
+        Parameter(
+            help="Connections of clients to one server at most; 0: as many as the limit on open files allows, less 64."
+        ),
+    ] = 0
+    head_limit: Annotated[
+        int, Parameter(help="Bytes of the request line and the headers of a request at most; each line counts 32 more.")
+    ] = HEAD_LIMIT
+    request_timeout: Annotated[
+        float,
+        Parameter(
+            help="Seconds that a client has for the head of a request, and may be behind with its body (512 B/s)."
+        ),
+    ] = 20.0
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.connection_limit < 0:
+            raise ConfigurationError(
+                f"connection_limit is {self.connection_limit}; use 0 for what the limit on open files allows, or a "
+                "positive number"
+            )
+        if self.head_limit < SMALLEST_HEAD_LIMIT:
+            raise ConfigurationError(
+                f"head_limit is {self.head_limit} bytes; browsers and proxies need {SMALLEST_HEAD_LIMIT} at least"
+            )
+        if not self.request_timeout > 0:
+            raise ConfigurationError(f"request_timeout is {self.request_timeout:g} s; use a positive time")
+
+    @override
+    def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> Bind:
+        limits = ConnectionLimits(
+            head_limit=self.head_limit,
+            request_timeout=self.request_timeout,
+            connection_limit=self.connection_limit,
+        )
+        return replace(super().bind(host, port, what=what, guarded=guarded, repair=repair), limits=limits)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class MetricSettings(HttpSettings):
     """How times are counted."""
 
     metric_buckets: Annotated[
@@ -189,7 +240,7 @@ class RegistryLinkSettings(ProcessSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class RegistrySettings(BrokerSettings, StartSettings):
+class RegistrySettings(BrokerSettings, HttpSettings):
     """A registry process."""
 
     registry_host: Annotated[str, Parameter(help="Address that the registry listens on.")] = "127.0.0.1"

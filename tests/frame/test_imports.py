@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom up: a part imports from itself and from the rows above its own in this list, never sideways."""
 
 LOOPS = frozenset({"asyncio", "trio", "threading", "concurrent", "multiprocessing"})
-LOOP_ADAPTERS = ("aiormq", "redispy", "uvicorn", "threads")
+LOOP_ADAPTERS = ("aiormq", "redispy", "threads")
 FACADE = "hub/__init__.py"
 
 

@@ -221,7 +221,7 @@ async def test_a_defect_of_ours_costs_one_line_and_tells_no_secrets(
     assert "swordfish" not in str(lines)
 
 
-# --- over sockets: uvicorn on asyncio, anycorn on trio ---------------------------------------------------------------
+# --- over sockets ------------------------------------------------------------------------------------------------------
 
 
 async def test_lines_are_answered_while_the_batch_still_arrives(stage: Stage) -> None:

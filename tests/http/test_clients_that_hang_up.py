@@ -22,7 +22,6 @@ from structlog.testing import capture_logs
 from hub.gateway.hanging_up import while_connected
 from hub.gateway.live_reply import LiveReply, RequestBody, Write
 from hub.http.bind import Bind
-from hub.http.closed_connections import ends_with_its_client
 from hub.http.problems import EXCEPTION_HANDLERS
 from hub.http.serve import serve
 from hub.lifecycle import running
@@ -156,14 +155,3 @@ async def test_a_client_that_hangs_up_at_any_other_moment_is_no_error(
 
     assert [line for line in lines if line["log_level"] != "debug"] == []
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR", "CRITICAL"}] == []
-
-
-async def test_a_reply_that_is_no_proper_one_is_still_an_error() -> None:
-    async def refuse(_message: object) -> None:
-        raise RuntimeError("Response content longer than Content-Length")
-
-    async def app(_scope: object, _receive: object, send: Any) -> None:
-        await send({"type": "http.response.body", "body": b"too long"})
-
-    with pytest.raises(RuntimeError, match="longer than"):
-        await ends_with_its_client(app)({"path": "/"}, None, refuse)  # type: ignore[arg-type]

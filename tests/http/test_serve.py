@@ -70,9 +70,7 @@ async def test_a_request_that_outlasts_the_grace_is_cut() -> None:
 
     async def ask(client: AsyncClient, url: str) -> None:
         try:
-            reply = await client.get(url)
-            assert reply.status_code == 500  # asyncio: uvicorn answers for the handler that it cancelled
-            cut.append(RemoteProtocolError("500"))
+            await client.get(url)
         except RemoteProtocolError as error:
             cut.append(error)
 
@@ -122,11 +120,7 @@ async def test_a_taken_port_is_a_configuration_error_that_names_it() -> None:
             await serve(Slow().app, Bind(port=port))
 
 
-async def test_a_client_that_reads_nothing_does_not_keep_the_server_from_stopping(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("hub.http.bind.UNREAD", 1)
-
+async def test_a_client_that_reads_nothing_does_not_keep_the_server_from_stopping() -> None:
     @get("/", media_type="application/octet-stream")
     async def huge() -> bytes:
         sent.set()

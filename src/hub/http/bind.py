@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from hub.errors import ConfigurationError
+from hub.http.connection import UNREAD, ConnectionLimits
 from hub.urls import LARGEST_PORT
 
-BACKLOG = 1024
-
-KEEP_ALIVE = 75
-"""Seconds that a server keeps an idle connection: longer than clients do, so that none is closed as it is reused."""
-
-UNREAD: Final = 60
-"""Seconds that a client may leave what it was sent unread; then its connection is broken (RFC 5482).
-
-A server that is to stop waits for its replies to be sent, so without this one such client could keep it from stopping."""
+BACKLOG: Final = 1024
+"""Connections that wait to be accepted at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +24,14 @@ class Bind:
     Attributes:
         certificate: PEM file with the certificate chain; together with `key` it turns TLS on.
         key: PEM file with the private key.
+        limits: What clients may take of the server.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     certificate: Path | None = None
     key: Path | None = None
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
 
     def __post_init__(self) -> None:
         """Refuses a port that is none: the system calls take it modulo 65536.
@@ -57,6 +54,25 @@ class Bind:
         except ValueError:
             return self.host == "localhost"
 
+    def tls(self) -> ssl.SSLContext | None:
+        """What TLS needs; `None` without a certificate.
+
+        Raises:
+            ConfigurationError: A file cannot be read, or is no certificate with its key.
+        """
+        if self.certificate is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except OSError as error:  # `ssl.SSLError` is one too
+            raise ConfigurationError(
+                f"tls_certificate {self.certificate} with tls_key {self.key} cannot be used: {error.strerror or error}; "
+                "give PEM files, a certificate chain and its private key"
+            ) from error
+        return context
+
     def open(self) -> socket.socket:
         """A listening socket.
 
@@ -72,8 +88,9 @@ class Bind:
             raise ConfigurationError(f"cannot listen on {self.host}:{self.port}: {error}") from error
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; the connections that it accepts inherit it
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD * 1000)
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD * 1000))
             listener.bind(address)
             listener.listen(BACKLOG)
         except OSError as error:

@@ -9,13 +9,14 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from hub.http.exposition import counter
+from hub.http.connection import LOAD
+from hub.http.exposition import counter, gauge
 from hub.watchdog import STALLS
 
 
 @final
 class ProcessCollector(Collector):
-    """How the event loops of this process fare."""
+    """How the event loops and the HTTP servers of this process do."""
 
     @override
     def collect(self) -> Iterable[Metric]:
@@ -24,4 +25,23 @@ class ProcessCollector(Collector):
             "Times that an event loop of this process was held up for longer than a second.",
             [],
             [([], STALLS.count)],
+        )
+        yield gauge(
+            "hub_http_connections",
+            "Connections of clients that the HTTP servers of this process have.",
+            [],
+            [([], LOAD.open)],
+        )
+        yield counter(
+            "hub_http_connections_refused",
+            "Connections of clients that were not kept: answered 503 (full), closed since idle to make room (evicted), "
+            "or left waiting since there were no descriptors (paused).",
+            ["reason"],
+            [(["full"], LOAD.refused), (["evicted"], LOAD.evicted), (["paused"], LOAD.paused)],
+        )
+        yield counter(
+            "hub_http_requests_refused",
+            "Requests that were refused before they were read: too slow (408), or no proper HTTP (400, 431, 501, 505).",
+            ["reason"],
+            [(["timeout"], LOAD.timeouts), (["malformed"], LOAD.malformed)],
         )
