@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hub.contract import jsontext
 from hub.contract.closure import files_of, messages_of
 from hub.contract.encoding import encoded, encoded_in_pieces
-from hub.contract.errors import InvalidDocument, NoJsonForm, Problem
+from hub.contract.errors import InvalidDocument, MalformedJson, NoJsonForm, Problem
 from hub.contract.malformed import MARK
 from hub.contract.reading import MessageReaders
 from hub.contract.refusal import MAX_PROBLEMS, TOO_DEEP, Place, Refusal, problems_of
@@ -56,6 +56,13 @@ class Transcoder:
             InvalidDocument: It is not the message; all bad fields are listed, up to a limit.
         """
         text = text.removeprefix(MARK)
+        try:
+            return self._parsed(text)
+        except RecursionError as error:
+            # The parser took it, and what came after it had less of the stack left.
+            raise MalformedJson(jsontext.TOO_DEEP, 1, 1) from error
+
+    def _parsed(self, text: bytes) -> Message:
         document = jsontext.parse(text)
         tally = Tally()
         try:
