@@ -26,6 +26,9 @@ TOO_BIG: Final = 10**400
 _LONG_NUMBER: Final = 400
 """Digits of an integer that is beyond every type; the parser refuses much longer ones instead of reading them."""
 
+_MOST_OBJECTS: Final = 10 * MAX_PROBLEMS
+"""Objects with names given twice that are looked into. What only later ones have twice is refused without its place."""
+
 _SPACES: Final = (b" ", b"\t", b"\n", b"\r")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _LONG_NUMBERS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[0-9.eE+-]{%d,}+' % _LONG_NUMBER, re.DOTALL)
@@ -102,21 +105,26 @@ class _Found:
 class _Search:
     def __init__(self) -> None:
         self._found = False
+        self._left = _MOST_OBJECTS
 
     def members(self, members: list[tuple[str, object]]) -> _Found | None:
         """What stands for an object: `None`, unless something is given twice in it."""
         unique = dict(members)
-        if len(unique) == len(members) and not self._found:
+        twice = len(unique) != len(members) and self._left > 0
+        if not twice and not self._found:
             return None
         chains: list[_Chain] = []
-        if len(unique) != len(members):
+        if twice:
+            self._left -= 1
+            self._found = True
             counted = Counter(name for name, _ in members)
-            chains.extend((name, None) for name in islice((n for n, times in counted.items() if times > 1), MAX_PROBLEMS))
+            names = (name for name, times in counted.items() if times > 1)
+            chains.extend((name, None) for name in islice(names, MAX_PROBLEMS))
         for name, member in unique.items():
-            if len(chains) >= MAX_PROBLEMS:
-                break
-            chains.extend((name, chain) for chain in self.below(member))
-        self._found = self._found or bool(chains)
+            if type(member) is _Found or type(member) is list:
+                chains.extend((name, chain) for chain in self.below(member))
+                if len(chains) >= MAX_PROBLEMS:
+                    break
         return _Found(chains[:MAX_PROBLEMS]) if chains else None
 
     def below(self, value: object) -> Iterator[_Chain]:

@@ -117,6 +117,8 @@ class Transcoder:
                 found += refusal.found
         if len(found) < MAX_PROBLEMS:
             found += [(place, "given more than once") for place in jsontext.duplicates(text)]
+        # At least one: a text that is nested too deep for the search, or has too much before the place, names none.
+        found = found or [((), "the name of a member is given more than once in an object")]
         return InvalidDocument(self.descriptor.full_name, problems_of(found), more=len(found) >= MAX_PROBLEMS)
 
     def _parse(self, message: Message | bytes) -> Message:
