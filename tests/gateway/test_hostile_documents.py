@@ -42,7 +42,7 @@ NAMED: Mapping[str, bytes] = {
     "many digits after a zero": b'{"i":0' + b"9" * 50_000 + b"}",
     "many digits in a string": b'{"i":"' + b"9" * 50_000 + b'"}',
     "an exponent of many digits": b'{"d":1e' + b"9" * 50_000 + b"}",
-    "a fraction of many digits, beyond a double": b'{"d":1.' + b"9" * 50_000 + b'e400}',
+    "a fraction of many digits, beyond a double": b'{"d":1.' + b"9" * 50_000 + b"e400}",
     "deep unclosed": b"[" * 50_000,
     "deep after a name given twice": b'{"z":1,"z":' + b"[" * 900 + b"]" * 900 + b"}",
     "UTF-16": '{"d":1e400}'.encode("utf-16"),
@@ -59,9 +59,7 @@ def rich() -> Contract:
     message.field.add(name="d", number=1, label=ONE, type=Field.TYPE_DOUBLE)
     message.field.add(name="text", number=2, label=ONE, type=Field.TYPE_STRING)
     message.field.add(name="i", number=3, label=ONE, type=Field.TYPE_INT64)
-    message.field.add(
-        name="v", number=4, label=ONE, type=Field.TYPE_MESSAGE, type_name=".google.protobuf.Value"
-    )
+    message.field.add(name="v", number=4, label=ONE, type=Field.TYPE_MESSAGE, type_name=".google.protobuf.Value")
     message.field.add(name="child", number=5, label=ONE, type=Field.TYPE_MESSAGE, type_name=".rich.v1.Rich")
     struct = FileDescriptorProto()
     struct_pb2.DESCRIPTOR.CopyToProto(struct)

@@ -24,7 +24,11 @@ def test_members_of_any_kind_can_be_encoded(members: dict[str, object]) -> None:
     assert isinstance(msgspec.json.decode(encoded_members(members)), dict)
 
 
-@pytest.mark.parametrize("odd", [{10**5000: 2}, [object()], [10**5000], {"a": {"b": [10**30, "\ud800"]}}], ids=["keys", "objects", "digits", "texts"])
+@pytest.mark.parametrize(
+    "odd",
+    [{10**5000: 2}, [object()], [10**5000], {"a": {"b": [10**30, "\ud800"]}}],
+    ids=["keys", "objects", "digits", "texts"],
+)
 def test_what_json_cannot_express_does_not_make_a_problem_fail(odd: Any) -> None:
     decoded = msgspec.json.decode(encoded_members({"status": 400, "odd": odd, "detail": "a \udfff b"}))
     assert (decoded["status"], "odd" in decoded) == (400, True)

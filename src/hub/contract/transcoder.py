@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import jsontext
+from hub.contract.classes import classes_of
 from hub.contract.closure import files_of, messages_of
 from hub.contract.encoding import encoded, encoded_in_pieces
 from hub.contract.errors import InvalidDocument, MalformedJson, NoJsonForm, Problem
@@ -39,8 +40,9 @@ class Transcoder:
 
     def __init__(self, descriptor: Descriptor, types: Mapping[str, Descriptor] | None = None) -> None:
         self.descriptor: Final = descriptor
-        self._class: Final = GetMessageClass(descriptor)
         known = messages_of(files_of([descriptor])) if types is None else types
+        self._classes: Final = classes_of([descriptor, *known.values()])  # kept, so that they are made once
+        self._class: Final = GetMessageClass(descriptor)
         self._read: Final = MessageReaders(known, trusting=True).of(descriptor)
         self._read_exactly: Final = MessageReaders(known, trusting=False).of(descriptor)
         self._write: Final = MessageWriters(known, including_defaults=False).of(descriptor)
