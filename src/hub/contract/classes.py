@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -21,9 +22,8 @@ def classes_of(messages: Iterable[Descriptor]) -> Sequence[type[Message]]:
         message = waiting.pop()
         if message.full_name in found:
             continue
-        found[message.full_name] = GeneratedProtocolMessageType(
-            message.name, (Message,), {"DESCRIPTOR": message, "__module__": None}
-        )
+        made = GeneratedProtocolMessageType(message.name, (Message,), {"DESCRIPTOR": message, "__module__": None})
+        found[message.full_name] = cast("type[Message]", made)  # the metaclass makes subclasses of Message
         fields = [*message.fields, *message.extensions]
         if message.is_extendable:
             fields.extend(message.file.pool.FindAllExtensions(message))
