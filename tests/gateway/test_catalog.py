@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import anyio
+import pytest
 
+from hub.contract import Contract
+from hub.gateway import openapi
+from hub.gateway.catalog import ServedModel
+from hub.gateway.codec import Codec
 from hub.vocabulary import Fingerprint, ModelName
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage
 
@@ -82,3 +87,41 @@ async def test_a_contract_is_compiled_once_however_often_it_is_told(stage: Stage
     first = stage.catalog.find("ModelA").codec
     await stage.tell(MODEL_A, CONTRACT_A, live=2)
     assert stage.catalog.find("ModelA").codec is first
+
+
+@pytest.mark.parametrize("error", [RecursionError("too deep"), MemoryError(), KeyError("x"), TypeError("?")])
+async def test_no_error_of_a_contract_takes_other_models_down(
+    stage: Stage, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(CONTRACT_DIGITS, fingerprint=Fingerprint("e" * 64))
+    compiled = Codec
+
+    def codec(contract: Contract) -> Codec:
+        if contract is broken:
+            raise error
+        return compiled(contract)
+
+    monkeypatch.setattr("hub.gateway.catalog.Codec", codec)
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    await stage.tell(ModelName("Broken"), broken, live=1)
+    assert await names(stage) == ["ModelA"]
+    assert (await stage.client.post("/v1/models/Broken", json={})).status_code == 503
+
+
+async def test_a_contract_that_cannot_be_described_leaves_the_description_of_the_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = openapi.describe
+
+    def failing(model: ServedModel, suffix: str) -> openapi.ModelDescription:
+        if model.name == DIGITS:
+            raise RecursionError
+        return describe(model, suffix)
+
+    monkeypatch.setattr(openapi, "describe", failing)
+    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+    reply = await stage.client.get("/openapi.json")
+    assert reply.status_code == 200
+    assert "/v1/models/ModelA" in reply.json()["paths"]
+    assert "/v1/models/Digits" not in reply.json()["paths"]

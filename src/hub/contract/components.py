@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
@@ -25,13 +26,30 @@ class Components:
     def __init__(self, ref_prefix: str = "#/$defs/") -> None:
         self.schemas: Final[dict[str, Schema]] = {}
         self._ref_prefix = ref_prefix
+        self._waiting: Final[deque[tuple[str, Callable[[], Schema]]]] = deque()
+        self._building = False
 
     def reference(self, name: str, build: Callable[[], Schema]) -> Schema:
-        """A reference to a component; built at the first call, after its place is taken, as it may refer to itself."""
+        """A reference to a component; built once, after its place is taken, as it may refer to itself.
+
+        Components that are first referred to while another one is built are built after it, not within it: a thousand
+        messages may refer to each other in a row.
+        """
         if name not in self.schemas:
             self.schemas[name] = {}
-            self.schemas[name] = {"title": name, **build()}
+            self._waiting.append((name, build))
+            if not self._building:
+                self._build()
         return {"$ref": self._ref_prefix + name}
+
+    def _build(self) -> None:
+        self._building = True
+        try:
+            while self._waiting:
+                name, build = self._waiting.popleft()
+                self.schemas[name] = {"title": name, **build()}
+        finally:
+            self._building = False
 
 
 @dataclass(frozen=True, slots=True)

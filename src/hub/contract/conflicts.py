@@ -47,17 +47,20 @@ def _alias_check(fields: Sequence[JsonField]) -> ConflictCheck | None:
 
 def _oneof_check(message: Descriptor, fields: Sequence[JsonField]) -> ConflictCheck | None:
     oneofs = json_oneofs(message)
+    oneof_of = {name: oneof for oneof, members in oneofs for name in members}
+    field_of = {name: field for _, members in oneofs for name, field in members.items()}
     takes_null = frozenset(name for field in fields if field.takes_null for name in field.names)
 
     def search(document: Document) -> Iterator[tuple[Place, str]]:
-        for oneof, members in oneofs:
-            given = [
-                name
-                for name, value in document.items()
-                if name in members and (value is not None or name in takes_null)
-            ]
-            if len(given) > 1 and len({members[name] for name in given}) > 1:
-                yield (given[-1],), f"{given[0]!r} is given too, and only one field of the oneof {oneof!r} can be set"
+        # One pass over the document, however many oneofs there are.
+        given: dict[str, list[str]] = {}
+        for name, value in document.items():
+            oneof = oneof_of.get(name)
+            if oneof is not None and (value is not None or name in takes_null):
+                given.setdefault(oneof, []).append(name)
+        for oneof, names in given.items():
+            if len({field_of[name] for name in names}) > 1:
+                yield (names[-1],), f"{names[0]!r} is given too, and only one field of the oneof {oneof!r} can be set"
 
     return (lambda document: list(search(document))) if oneofs else None
 

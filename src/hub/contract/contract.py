@@ -10,6 +10,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError, EncodeError
 
+from hub.contract.bounds import check_depth, check_size
 from hub.contract.canonical import group_oneofs, without_reservations
 from hub.contract.closure import closure_of
 from hub.contract.errors import InvalidContract
@@ -83,9 +84,11 @@ def contract_of(request: Descriptor, response: Descriptor) -> Contract:
     that decides the wire or the JSON form of either message, or the name or the place of a declaration.
 
     Raises:
-        InvalidContract: The two messages come from pools that contradict each other.
+        InvalidContract: The two messages come from pools that contradict each other, or a limit is exceeded.
     """
+    check_depth([request, response])
     files = closure_of([request, response]) if request.file.pool is response.file.pool else _joined(request, response)
+    check_size(files)
     serialized = files.SerializeToString(deterministic=True)
     decisive = without_reservations(files).SerializeToString(deterministic=True)
     digest = hashlib.sha256()

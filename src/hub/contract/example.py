@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from hub.contract.fields import json_fields, json_oneofs
@@ -11,6 +13,9 @@ from hub.contract.well_known import ANY, DURATION, FIELD_MASK, LIST_VALUE, STRUC
 
 MAX_DEPTH = 4
 """Messages within messages that an example shows; it stops where a message contains itself anyway."""
+
+MAX_VALUES = 200
+"""Values of an example after which it begins no further message, unless it is a required one."""
 
 _SCALARS: dict[str, JsonValue] = {"bool": True, "string": "text", "bytes": "aHVi", "int64": "1", "uint64": "1"}
 _WELL_KNOWN: dict[str, JsonValue] = {
@@ -24,33 +29,71 @@ _WELL_KNOWN: dict[str, JsonValue] = {
 }
 
 
-def example_of(message: Descriptor) -> dict[str, JsonValue]:
-    """A document that the transcoder takes: every field that fits, the first member of each oneof, lists of one."""
-    return _message(message, ())
+def example_of(message: Descriptor) -> dict[str, JsonValue] | None:
+    """A document that the transcoder takes: fields that fit, the first member of each oneof, lists of one.
+
+    Of many fields of messages the first ones are shown, until the example has `MAX_VALUES`. `None` if those that are
+    required are more than ten times as many.
+    """
+    try:
+        return _Example().message(message, ())
+    except _TooBig:
+        return None
 
 
-def _message(message: Descriptor, outer: tuple[str, ...]) -> dict[str, JsonValue]:
-    skipped = {
-        name
-        for _, members in json_oneofs(message)
-        for name, field in members.items()
-        if field != next(iter(members.values()))
-    }
-    document: dict[str, JsonValue] = {}
-    within = (*outer, message.full_name)
-    for field in json_fields(message):
-        descriptor = field.descriptor
-        value_type = descriptor.message_type
-        if field.json_name in skipped or descriptor.is_extension:
-            continue
-        if value_type is not None and value_type.GetOptions().map_entry:
-            key, value = (value_type.fields_by_name[name] for name in ("key", "value"))
-            if _fits(value, within):
-                document[field.json_name] = {_key(key): _value(value, within)}
-        elif _fits(descriptor, within) or _must_fit(descriptor, within):
-            one = _value(descriptor, within)
-            document[field.json_name] = [one] if descriptor.is_repeated else one
-    return document
+class _TooBig(Exception):
+    """The required fields alone are more than an example can show."""
+
+
+@final
+class _Example:
+    """One example, which counts its values: twelve messages that refer to each other could have billions."""
+
+    def __init__(self) -> None:
+        self._values = 0
+
+    def message(self, message: Descriptor, outer: tuple[str, ...]) -> dict[str, JsonValue]:
+        if self._values > 10 * MAX_VALUES:
+            raise _TooBig
+        fields = json_fields(message)
+        skipped = {
+            name
+            for _, members in json_oneofs(message)
+            for name, field in members.items()
+            if field != next(iter(members.values()))
+        }
+        document: dict[str, JsonValue] = {}
+        within = (*outer, message.full_name)
+        for field in fields:
+            descriptor = field.descriptor
+            value_type = descriptor.message_type
+            if field.json_name in skipped or descriptor.is_extension:
+                continue
+            if value_type is not None and self._values > MAX_VALUES and not descriptor.is_required:
+                continue
+            if value_type is not None and value_type.GetOptions().map_entry:
+                key, value = (value_type.fields_by_name[name] for name in ("key", "value"))
+                if _fits(value, within):
+                    document[field.json_name] = {_key(key): self._value(value, within)}
+            elif _fits(descriptor, within) or _must_fit(descriptor, within):
+                one = self._value(descriptor, within)
+                document[field.json_name] = [one] if descriptor.is_repeated else one
+        return document
+
+    def _value(self, field: FieldDescriptor, within: tuple[str, ...]) -> JsonValue:
+        self._values += 1
+        message = field.message_type
+        if message is None:
+            if field.enum_type is not None:
+                # The first value is usually the one that means "not said".
+                values = field.enum_type.values
+                return str(values[min(1, len(values) - 1)].name)
+            return _SCALARS.get(scalar_name(field), 1)
+        if message.full_name in WRAPPERS:
+            return self._value(message.fields_by_name["value"], within)
+        if message.full_name in _WELL_KNOWN:
+            return _WELL_KNOWN[message.full_name]
+        return self.message(message, within)
 
 
 def _fits(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
@@ -61,21 +104,6 @@ def _fits(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
 def _must_fit(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
     """A required message is shown at any depth, but never within itself: no document could satisfy that."""
     return field.is_required and field.message_type is not None and field.message_type.full_name not in within
-
-
-def _value(field: FieldDescriptor, within: tuple[str, ...]) -> JsonValue:
-    message = field.message_type
-    if message is None:
-        if field.enum_type is not None:
-            # The first value is usually the one that means "not said".
-            values = field.enum_type.values
-            return str(values[min(1, len(values) - 1)].name)
-        return _SCALARS.get(scalar_name(field), 1)
-    if message.full_name in WRAPPERS:
-        return _value(message.fields_by_name["value"], within)
-    if message.full_name in _WELL_KNOWN:
-        return _WELL_KNOWN[message.full_name]
-    return _message(message, within)
 
 
 def _key(field: FieldDescriptor) -> str:

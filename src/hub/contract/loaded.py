@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Final, final
 
@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from typing_extensions import override
 
+from hub.contract.classes import classes_of
 from hub.contract.closure import files_of, messages_of
 from hub.contract.contract import Contract
 from hub.contract.pool import pool_of
@@ -46,11 +47,19 @@ class LoadedContract:
 
     @cached_property
     def request_class(self) -> type[Message]:
-        return GetMessageClass(self.request)
+        return self._class_of(self.request)
 
     @cached_property
     def response_class(self) -> type[Message]:
-        return GetMessageClass(self.response)
+        return self._class_of(self.response)
+
+    def _class_of(self, message: Descriptor) -> type[Message]:
+        _ = self._classes
+        return GetMessageClass(message)
+
+    @cached_property
+    def _classes(self) -> Sequence[type[Message]]:
+        return classes_of([self.request, self.response, *self.types.values()])
 
     @cached_property
     def request_transcoder(self) -> Transcoder:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from hub.contract.bounds import check_size
 from hub.contract.errors import InvalidContract
 from hub.contract.well_known import differing_well_known_type
-
-MAX_FILES: Final = 256
-"""Files of one contract."""
-
-MAX_DECLARATION_NESTING: Final = 32
-"""Messages declared within messages."""
 
 
 def pool_of(files: FileDescriptorSet) -> DescriptorPool:
@@ -24,12 +17,9 @@ def pool_of(files: FileDescriptorSet) -> DescriptorPool:
         InvalidContract: A file is missing or given twice, two files contradict each other, a limit is exceeded, or a
             well-known type is not what protobuf defines.
     """
-    if len(files.file) > MAX_FILES:
-        raise InvalidContract(f"{len(files.file)} files; send only what the messages refer to, at most {MAX_FILES}")
+    check_size(files)
     pool = DescriptorPool()
     for file in _dependencies_first(files):
-        for message in file.message_type:
-            _check_nesting(message, 1)
         if (name := differing_well_known_type(file)) is not None:
             raise InvalidContract(f"{name} in {file.name!r} is not protobuf's own definition of it")
         try:
@@ -67,10 +57,3 @@ def _dependencies_first(files: FileDescriptorSet) -> list[FileDescriptorProto]:
                 raise InvalidContract(f"{name!r} imports {dependency!r}, which is missing: add it (--include_imports)")
             stack.append((dependency, False))
     return list(ordered.values())
-
-
-def _check_nesting(message: DescriptorProto, depth: int) -> None:
-    if depth > MAX_DECLARATION_NESTING:
-        raise InvalidContract(f"messages are declared more than {MAX_DECLARATION_NESTING} deep within each other")
-    for nested in message.nested_type:
-        _check_nesting(nested, depth + 1)

@@ -43,6 +43,8 @@ class MessageReaders:
         self.types: Final = types
         self._trusting = trusting
         self._readers: Final[dict[str, ValueReader]] = {}
+        self._waiting: Final[list[tuple[Descriptor, dict[str, FieldEntry]]]] = []
+        self._compiling = False
 
     def of(self, message: Descriptor) -> ValueReader:
         """The reader of `message`; compiled at the first call."""
@@ -56,13 +58,24 @@ class MessageReaders:
         reader = _message_reader(message, entries)
         if message.is_extendable:
             reader = extended_reader(message, reader)
-        # The place is taken before the fields are compiled, because a message may contain itself.
+        # Its fields wait their turn: a message may contain itself, and a thousand messages each other in a row.
         self._readers[message.full_name] = reader
-        for field in json_fields(message):
-            entry = self._entry(field)
-            for name in field.names:
-                entries[name] = entry
+        self._waiting.append((message, entries))
+        if not self._compiling:
+            self._compile()
         return reader
+
+    def _compile(self) -> None:
+        self._compiling = True
+        try:
+            while self._waiting:
+                message, entries = self._waiting.pop()
+                for field in json_fields(message):
+                    entry = self._entry(field)
+                    for name in field.names:
+                        entries[name] = entry
+        finally:
+            self._compiling = False
 
     def _entry(self, field: JsonField) -> FieldEntry:
         descriptor = field.descriptor

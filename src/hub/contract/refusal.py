@@ -53,13 +53,14 @@ def problems_of(found: Iterable[tuple[Place, str]]) -> list[Problem]:
 
 
 def _problem(place: Place, reason: str) -> Problem:
-    shown = pointer(place)
-    if len(shown) > MAX_POINTER:
-        depth = len(place)
-        while len(shown) > MAX_POINTER:
-            depth -= 1
-            shown = pointer(place[:depth])
-        reason = f"in the member {_cut(str(place[depth]), 40)!r} of this: {reason}"
+    shown = ""
+    for token in place:
+        # Of a name of megabytes, no more than decides that it is too long is copied.
+        longer = shown + pointer((token[: MAX_POINTER + 1] if isinstance(token, str) else token,))
+        if len(longer) > MAX_POINTER:
+            reason = f"in the member {_cut(str(token), 40)!r} of this: {reason}"
+            break
+        shown = longer
     return Problem(shown, _cut(reason, MAX_REASON))
 
 

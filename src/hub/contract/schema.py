@@ -120,7 +120,9 @@ class _Schemas:
         if more:
             schema["required"] = [*more]
         else:
-            schema["examples"] = [example_of(message)]
+            example = example_of(message)
+            if example is not None:
+                schema["examples"] = [example]
         return schema
 
     def _any(self) -> Schema:
@@ -161,7 +163,8 @@ def _oneof_rules(message: Descriptor) -> list[Schema]:
     fields = {field.json_name: field for field in json_fields(message)}
     rules: list[Schema] = []
     for _, members in json_oneofs(message):
-        given = [any_of(_given(field)) for field in fields.values() if field.json_name in members]
+        shown = (fields[name] for name in members if name in fields)
+        given = [any_of(_given(field)) for field in shown]
         rules.append({"oneOf": [{"not": any_of(given)}, *given]})
     return rules
 

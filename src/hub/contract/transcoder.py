@@ -10,9 +10,10 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import jsontext
+from hub.contract.classes import classes_of
 from hub.contract.closure import files_of, messages_of
 from hub.contract.encoding import encoded, encoded_in_pieces
-from hub.contract.errors import InvalidDocument, NoJsonForm, Problem
+from hub.contract.errors import InvalidDocument, MalformedJson, NoJsonForm, Problem
 from hub.contract.malformed import MARK
 from hub.contract.reading import MessageReaders
 from hub.contract.refusal import MAX_PROBLEMS, TOO_DEEP, Place, Refusal, problems_of
@@ -39,8 +40,9 @@ class Transcoder:
 
     def __init__(self, descriptor: Descriptor, types: Mapping[str, Descriptor] | None = None) -> None:
         self.descriptor: Final = descriptor
-        self._class: Final = GetMessageClass(descriptor)
         known = messages_of(files_of([descriptor])) if types is None else types
+        self._classes: Final = classes_of([descriptor, *known.values()])  # kept, so that they are made once
+        self._class: Final = GetMessageClass(descriptor)
         self._read: Final = MessageReaders(known, trusting=True).of(descriptor)
         self._read_exactly: Final = MessageReaders(known, trusting=False).of(descriptor)
         self._write: Final = MessageWriters(known, including_defaults=False).of(descriptor)
@@ -56,6 +58,13 @@ class Transcoder:
             InvalidDocument: It is not the message; all bad fields are listed, up to a limit.
         """
         text = text.removeprefix(MARK)
+        try:
+            return self._parsed(text)
+        except RecursionError as error:
+            # The parser took it, and what came after it had less of the stack left.
+            raise MalformedJson(jsontext.TOO_DEEP, 1, 1) from error
+
+    def _parsed(self, text: bytes) -> Message:
         document = jsontext.parse(text)
         tally = Tally()
         try:
@@ -110,6 +119,8 @@ class Transcoder:
                 found += refusal.found
         if len(found) < MAX_PROBLEMS:
             found += [(place, "given more than once") for place in jsontext.duplicates(text)]
+        # At least one: a text that is nested too deep for the search, or has too much before the place, names none.
+        found = found or [((), "the name of a member is given more than once in an object")]
         return InvalidDocument(self.descriptor.full_name, problems_of(found), more=len(found) >= MAX_PROBLEMS)
 
     def _parse(self, message: Message | bytes) -> Message:

@@ -19,6 +19,8 @@ from hub.contract.scalars import Writer, scalar_writer, write_key
 from hub.contract.well_known import WELL_KNOWN
 from hub.contract.well_known_writing import well_known_writer
 
+_Fields: TypeAlias = dict[FieldDescriptor, tuple[str, Writer | None]]
+
 MessageWriter: TypeAlias = Callable[[Message], JsonValue]
 """Gives the JSON value of a message. Raises `Refusal` for what has none."""
 
@@ -37,6 +39,8 @@ class MessageWriters:
         self.types: Final = types
         self._including_defaults = including_defaults
         self._writers: Final[dict[str, MessageWriter]] = {}
+        self._waiting: Final[list[tuple[Descriptor, _Fields, dict[str, JsonValue]]]] = []
+        self._compiling = False
 
     def of(self, message: Descriptor) -> MessageWriter:
         """The writer of `message`; compiled at the first call."""
@@ -46,14 +50,27 @@ class MessageWriters:
         if message.full_name in WELL_KNOWN:
             writer = self._writers[message.full_name] = well_known_writer(message, self)
             return writer
-        fields: dict[FieldDescriptor, tuple[str, Writer | None]] = {}
+        fields: _Fields = {}
         defaults: dict[str, JsonValue] = {}
         writer = self._writers[message.full_name] = _message_writer(message, fields, defaults)
-        for field in json_fields(message):
-            fields[field.descriptor] = (field.json_name, self._field_writer(field.descriptor))
-            if self._including_defaults and not field.descriptor.is_extension and not field.descriptor.has_presence:
-                defaults[field.json_name] = _default(field.descriptor)
+        self._waiting.append((message, fields, defaults))
+        if not self._compiling:
+            self._compile()
         return writer
+
+    def _compile(self) -> None:
+        """Compiles what waits, in a loop: a thousand messages may contain each other in a row."""
+        self._compiling = True
+        try:
+            while self._waiting:
+                message, fields, defaults = self._waiting.pop()
+                for field in json_fields(message):
+                    descriptor = field.descriptor
+                    fields[descriptor] = (field.json_name, self._field_writer(descriptor))
+                    if self._including_defaults and not descriptor.is_extension and not descriptor.has_presence:
+                        defaults[field.json_name] = _default(descriptor)
+        finally:
+            self._compiling = False
 
     def _field_writer(self, field: FieldDescriptor) -> Writer | None:
         value_type = field.message_type

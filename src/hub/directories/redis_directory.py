@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final, Self, final
 
 import msgspec
+import structlog
 from anyio import AsyncContextManagerMixin
 from typing_extensions import override
 
@@ -30,10 +31,13 @@ from hub.redis.eviction import warn_of_eviction
 from hub.redis.link import Command, LinkOpener, Reply, Word
 from hub.redis.script import Script, load_script
 from hub.supervision import unwrapped
+from hub.texts import printable
 from hub.vocabulary import Fingerprint, InstanceId, RegistryId
 
 PATIENCE: Final = 2.0
 """Seconds that a call waits for a lost link to come back before it ends in `LinkLost`."""
+
+_log = structlog.get_logger("hub.registry")
 
 _LUA: Final = "hub.directories.lua"
 _LOGIN: Final = load_script(_LUA, "common", "login")
@@ -64,6 +68,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
     def __init__(self, links: LinkOpener) -> None:
         self._client = RedisClient(links, patience=PATIENCE)
         self._known: dict[bytes, KnownContract] = {}
+        self._unusable: set[bytes] = set()
 
     @override
     @asynccontextmanager
@@ -116,7 +121,16 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
             texts = await self._read(("HMGET", _CONTRACTS, *unknown))
             for name, text in zip(unknown, texts, strict=True):
                 read = partial(values.contract_of_json, text)
-                known[name] = await in_thread_if_large(CONTRACT_WEIGHT * len(text), read)
+                try:
+                    known[name] = await in_thread_if_large(CONTRACT_WEIGHT * len(text), read)
+                except Exception as error:  # noqa: BLE001 - foreign data: one contract must not end the registry of all others
+                    if name not in self._unusable:
+                        self._unusable.add(name)
+                        _log.error(
+                            "a stored contract cannot be used",
+                            contract=printable(repr(name), 200),
+                            reason=printable(str(error) or repr(error), 500),
+                        )
         self._known = known
         return sorted(known.values(), key=lambda one: (one.first_seen_at, one.first_seen_from))
 

@@ -22,7 +22,7 @@ from hub.gateway.errors import BatchCutShort, LineTooLong
 from hub.gateway.live_reply import RequestBody, Write
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.ndjson import LineSplitter, LongLine
-from hub.http.problems import members_of
+from hub.http.problems import encoded_members, members_of
 from hub.vocabulary import TaskState
 
 WRITE_SIZE: Final = 64 * 1024
@@ -177,4 +177,4 @@ def _accepted(index: int, task: Accepted) -> bytes:
 
 
 def _refused(index: int, error: HubError) -> bytes:
-    return msgspec.json.encode({"index": index, "error": members_of(error)}) + b"\n"
+    return encoded_members({"index": index, "error": members_of(error)}) + b"\n"

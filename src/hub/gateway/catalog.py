@@ -20,6 +20,7 @@ from hub.gateway.codec import Codec
 from hub.gateway.errors import CatalogMissing, ModelLoading, ModelNotAlive
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.snapshot import KnownModel, ModelsSnapshot
+from hub.texts import full_name, printable
 from hub.vocabulary import Fingerprint, ModelName
 
 MAX_CODECS: Final = 512
@@ -150,8 +151,10 @@ class Catalog:
         if codec is None:
             try:
                 codec = await in_thread_if_large(len(contract.files) * CONTRACT_WEIGHT, partial(Codec, contract))
-            except InvalidContract as error:  # the registry let it in, so its version of hub may be newer than ours
-                _log.error("its contract cannot be used here", model=model, reason=str(error))
+            except Exception as error:  # noqa: BLE001 - a contract is foreign data: one must not end what serves the others
+                # The registry let it in, so its version of hub may be newer than ours. There is nothing to try again.
+                reason = str(error) if isinstance(error, InvalidContract) else f"{full_name(type(error))}: {error}"
+                _log.error("its contract cannot be used here", model=model, reason=printable(reason, 500))
                 return None
             self._codecs[contract.fingerprint] = codec
             self._forget_the_oldest()

@@ -57,4 +57,10 @@ async def show_description(
     catalog: NamedDependency[Catalog],
     polls: NamedDependency[LongPolls],
 ) -> Response[bytes]:
-    return await conditional_reply(request, description.current, catalog.changed, polls)
+
+    async def changed() -> None:
+        await catalog.changed()
+        await description.prepare()
+
+    await description.prepare()
+    return await conditional_reply(request, description.current, changed, polls)

@@ -96,7 +96,9 @@ def describe(model: ServedModel, suffix: str) -> ModelDescription:
 
 
 def _operation(model: ServedModel, operation_id: str, summary: str, request: object) -> dict[str, object]:
-    document = {"schema": request, "example": model.example}
+    document = {"schema": request}
+    if (example := model.example) is not None:
+        document["example"] = example
     message = model.known.contract.request
     return {
         "tags": [model.name],
@@ -114,6 +116,7 @@ def _operation(model: ServedModel, operation_id: str, summary: str, request: obj
 
 def _batch(model: ServedModel, operation_id: str) -> dict[str, object]:
     example = msgspec.json.encode(model.example).decode()
+    shown = {} if model.example is None else {"example": f"{example}\n{example}\n"}
     return {
         "tags": [model.name],
         "operationId": operation_id,
@@ -124,9 +127,7 @@ def _batch(model: ServedModel, operation_id: str) -> dict[str, object]:
         "parameters": _parameters(model, _BATCH_PARAMETERS),
         "requestBody": {
             "required": True,
-            "content": {
-                NDJSON: {"schema": {"type": "string", "format": "binary"}, "example": f"{example}\n{example}\n"}
-            },
+            "content": {NDJSON: {"schema": {"type": "string", "format": "binary"}, **shown}},
         },
         "responses": {"200": {"$ref": "#/components/responses/BatchAnswers"}, **_problems()},
     }

@@ -14,7 +14,7 @@ from hub.gateway.live_reply import RequestBody, Write
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.results import task_body
 from hub.gateway.sse import comment, event, retry
-from hub.http.problems import members_of
+from hub.http.problems import encoded_members, members_of
 from hub.supervision import Backoff
 from hub.task import TaskRecord
 
@@ -70,7 +70,7 @@ class TaskEvents:
                 with self._polls.hold(next(delays)):
                     await sleep_forever()
             except HubError as gone:  # or whatever is stored cannot be read any more
-                await write(event("gone", msgspec.json.encode(members_of(gone))))
+                await write(event("gone", encoded_members(members_of(gone))))
                 break
             else:
                 await write(comment("no news") if found.revision == record.revision else await self._event(found))

@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Final, TypeAlias, final
 
-import msgspec
 from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Send
 
 from hub.errors import HubError
-from hub.http.problems import PROBLEM_TYPE, problem_members
+from hub.http.problems import PROBLEM_TYPE, encoded_members, problem_members
 
 HttpApp: TypeAlias = Callable[[HTTPScope, Receive, Send], Awaitable[None]]
 """An ASGI application that answers HTTP requests and nothing else."""
@@ -60,7 +59,7 @@ class ReplyHeaders:
 async def send_problem(error: HubError, send: Send, *, headers: Mapping[str, str]) -> None:
     """Answers a request with one of hub's own errors, from outside of the routes."""
     members = problem_members(error.status, code=error.code, title=error.title, detail=str(error), facts=error.facts)
-    content = msgspec.json.encode(members)
+    content = encoded_members(members)
     start: HTTPResponseStartEvent = {"type": "http.response.start", "status": error.status, "headers": []}
     lines = ReplyHeaders(start)
     for name, value in {"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(content)), **headers}.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
 from types import MappingProxyType
@@ -31,6 +31,9 @@ _HUNG_UP: Final = "client disconnected prematurely"
 
 _ABOUT: Final = "hub.about"
 
+_DEEPEST: Final = 16
+"""Levels of a problem that are kept when it cannot be encoded as it is; hub's own have three."""
+
 _log = structlog.get_logger("hub.http")
 
 
@@ -51,7 +54,7 @@ def problem(
 ) -> Response[bytes]:
     """A problem reply. `facts` become extension members; `code` is what programs should branch on."""
     members = problem_members(status, code=code, title=title, detail=detail, facts=facts)
-    return Response(msgspec.json.encode(members), status_code=status, media_type=PROBLEM_TYPE, headers=headers)
+    return Response(encoded_members(members), status_code=status, media_type=PROBLEM_TYPE, headers=headers)
 
 
 def problem_members(
@@ -60,6 +63,35 @@ def problem_members(
     """The members of a problem, also for where it stands inside of another document."""
     members = {"type": f"urn:hub:problem:{code}", "title": title, "status": status, "detail": detail, "code": code}
     return {**members, **(facts or {})}
+
+
+def encoded_members(members: object) -> bytes:
+    """A problem, or a document with one in it, as JSON. Never fails.
+
+    Its texts are made of what clients, models and servers sent. A lone surrogate becomes `?`, a value that has no JSON form
+    its type's name: a reply about a bad request must not itself become an error.
+    """
+    try:
+        return msgspec.json.encode(members)
+    except (ValueError, TypeError, OverflowError, RecursionError):  # UnicodeEncodeError is a ValueError
+        return msgspec.json.encode(_plain(members, _DEEPEST))
+
+
+def _plain(value: object, depth: int) -> object:
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case None | bool() | float():
+            return value
+        case int():
+            return value if -(2**63) <= value < 2**64 else f"a number of {value.bit_length()} bits"
+        case Mapping() if depth:
+            pairs = cast("Mapping[object, object]", value).items()
+            return {str(_plain(name, 0)): _plain(member, depth - 1) for name, member in pairs}
+        case list() | tuple() if depth:
+            return [_plain(item, depth - 1) for item in cast("Sequence[object]", value)]
+        case _:
+            return type(value).__name__
 
 
 def problem_of(error: HubError, facts: Mapping[str, object] = MappingProxyType({})) -> Response[bytes]:
@@ -127,7 +159,7 @@ def encoded_bug(scope: Scope, error: BaseException) -> bytes:
         detail=f"an unexpected {type(error).__name__} was raised; the log of this server has the details",
         facts=about(scope),
     )
-    return msgspec.json.encode(members)
+    return encoded_members(members)
 
 
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias

@@ -1,0 +1,41 @@
+"""A problem can always be encoded, whatever its texts were made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, strategies as st
+
+from hub.contract import InvalidDocument, Problem
+from hub.http.problems import encoded_members, members_of, problem_of
+
+TEXT = st.text(st.characters(exclude_categories=()))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(TEXT, VALUES, max_size=4))
+def test_members_of_any_kind_can_be_encoded(members: dict[str, object]) -> None:
+    assert isinstance(msgspec.json.decode(encoded_members(members)), dict)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{10**5000: 2}, [object()], [10**5000], {"a": {"b": [10**30, "\ud800"]}}],
+    ids=["keys", "objects", "digits", "texts"],
+)
+def test_what_json_cannot_express_does_not_make_a_problem_fail(odd: Any) -> None:
+    decoded = msgspec.json.decode(encoded_members({"status": 400, "odd": odd, "detail": "a \udfff b"}))
+    assert (decoded["status"], "odd" in decoded) == (400, True)
+    assert decoded["detail"].isprintable()
+
+
+def test_a_problem_with_a_lone_surrogate_has_a_question_mark_in_its_place() -> None:
+    error = InvalidDocument("a.B", [Problem("/\ud800", "no such field")])
+    assert msgspec.json.decode(problem_of(error).content)["errors"] == [{"pointer": "/?", "message": "no such field"}]
+    assert encoded_members(members_of(error)).decode()
