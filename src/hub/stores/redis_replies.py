@@ -37,17 +37,35 @@ def answers(replies: Iterable[Reply], task_ids: Iterable[TaskId], read: Reader[R
     return [read(task_id, element) for task_id, element in zip(task_ids, elements, strict=True)]
 
 
-def created(task_id: TaskId, element: Reply) -> TaskRecord | None:
+class Large(NamedTuple):
+    """There is a record whose outcome has so many bytes; it is to be read by itself."""
+
+    size: int
+
+
+def created(task_id: TaskId, element: Reply) -> TaskRecord | Large | None:
+    if isinstance(element, int):
+        return Large(element)
     return None if element is None else record(task_id, element)
 
 
-def fetched(task_id: TaskId, element: Reply) -> TaskRecord | Absent:
+def fetched(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Large:
+    if isinstance(element, int):
+        return Large(element)
     if isinstance(element, bytes) and (absent := _ABSENT.get(element)) is not None:
         return absent
     return record(task_id, element)
 
 
-def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Undecodable:
+def whole(task_id: TaskId, element: Reply) -> TaskRecord | Absent:
+    """What a reader that takes outcomes of any size is answered."""
+    found = fetched(task_id, element)
+    if isinstance(found, Large):
+        raise _undecodable(task_id, element)
+    return found
+
+
+def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Large | Undecodable:
     """For groups in which one bad record must not fail the others."""
     try:
         return fetched(task_id, element)
