@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final, Self, final
 
 import msgspec
+import structlog
 from anyio import AsyncContextManagerMixin
 from typing_extensions import override
 
@@ -31,6 +32,8 @@ from hub.redis.link import Command, LinkOpener, Reply, Word
 from hub.redis.script import Script, load_script
 from hub.supervision import unwrapped
 from hub.vocabulary import Fingerprint, InstanceId, RegistryId
+
+_log: Final = structlog.get_logger("hub.directories")
 
 PATIENCE: Final = 2.0
 """Seconds that a call waits for a lost link to come back before it ends in `LinkLost`."""
@@ -113,10 +116,16 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         known = {name: self._known[name] for name in names if name in self._known}
         unknown = [name for name in names if name not in known]
         if unknown:
-            texts = await self._read(("HMGET", _CONTRACTS, *unknown))
-            for name, text in zip(unknown, texts, strict=True):
+            (reply,) = self._client.accepted(await self._client.call([("HMGET", _CONTRACTS, *unknown)]))
+            for name, value in zip(unknown, values.items(reply), strict=True):
+                if value is None:  # removed since
+                    continue
+                text = values.text(value)
                 read = partial(values.contract_of_json, text)
-                known[name] = await in_thread_if_large(CONTRACT_WEIGHT * len(text), read)
+                try:
+                    known[name] = await in_thread_if_large(CONTRACT_WEIGHT * len(text), read)
+                except Undecodable as error:
+                    _log.warning("a contract in the directory cannot be read, and is left out", reason=error.reason)
         self._known = known
         return sorted(known.values(), key=lambda one: (one.first_seen_at, one.first_seen_from))
 
