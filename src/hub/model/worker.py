@@ -228,6 +228,11 @@ class Worker(AsyncContextManagerMixin):
         """Whether tasks are taken from the queue now."""
         return self._consumer is not None and not self._stopping.is_set()
 
+    @property
+    def store_refusal(self) -> str | None:
+        """Why the result store takes no outcomes; see `hub.ports.StoreStatistics`."""
+        return self._store.statistics().refusal
+
     def tell(self, told: Callable[[bool], None]) -> None:
         """Has `told` called from now on whenever `consuming` may have changed, with what it is; at once, too."""
         self._told = told

@@ -30,6 +30,9 @@ SMALL: Final = 64 * 1024
 Identity: TypeAlias = tuple[Word, ...]
 """What a script needs to write the record of a task: model, fingerprint, created_at, deadline, ttl, channel, digest."""
 
+PROBE: Final[Command] = ("EVAL", "return redis.call('SET', KEYS[1], '', 'PX', 1000)", 1, "hub:{probe}")
+"""A write by a script, as all changes are."""
+
 _LIST_CHUNK: Final = 500
 """Entries in one command."""
 

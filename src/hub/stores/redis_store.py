@@ -82,6 +82,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             on_messages=self._heard,
             on_linked=self._linked,
             patience=options.patience,
+            probe=commands.PROBE,
         )
         self._large = RedisClient(links, patience=options.patience)
         self._budget = ByteBudget(IN_FLIGHT)
@@ -232,6 +233,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             commands=self._commands,
             dropped_outcomes=self._dropped,
             reconnects=max(0, self._client.links_opened - 1),
+            refusal=self._client.refusal,
             calls=self._calls.read(),
         )
 
