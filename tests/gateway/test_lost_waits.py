@@ -78,8 +78,8 @@ async def test_no_call_is_given_up_early_while_every_connection_is_killed(privat
                 answers.append((reply.status_code, reply.json().get("code", "")))
 
             def kill() -> None:
-                killer.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call]
-                killer.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+                killer.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                killer.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
 
             async with create_task_group() as tg:
                 for _ in range(8):

@@ -91,7 +91,7 @@ def test_a_reply_channel_with_blanks_is_undecodable() -> None:
 def test_an_outcome_with_absurd_times_is_undecodable_or_usable(
     seconds: int, nanos: int, attempt: int, state: int
 ) -> None:
-    made = task_pb2.Outcome(task_id=ID, state=state, attempt=attempt, body=b"x")
+    made = task_pb2.Outcome(task_id=ID, state=state, attempt=attempt, body=b"x")  # type: ignore[arg-type]  # also numbers that are no state
     made.finished_at.seconds, made.finished_at.nanos = seconds, nanos
     made.started_at.seconds = seconds
     try:
