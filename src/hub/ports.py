@@ -301,6 +301,8 @@ class StoreStatistics:
         commands: Tasks that they carried.
         dropped_outcomes: Outcomes that were not the first of their task.
         reconnects: Links after the first one.
+        refusal: Why the server, which is in reach, carries out no changes, in its words: it is out of memory, or its access
+            list forbids scripts. `None`: it does, as far as a look every few seconds tells.
         calls: Those that were carried out, by operation: a method of the port, `watch` for what `changed` asks, `rejoin`,
             or `list` for what is written into lists of recent tasks. An operation that was never called is not there.
     """
@@ -311,6 +313,7 @@ class StoreStatistics:
     commands: int
     dropped_outcomes: int
     reconnects: int
+    refusal: str | None = None
     calls: Mapping[str, StoreCalls] = field(default_factory=dict[str, StoreCalls])
 
 

@@ -425,6 +425,9 @@ class ModelSettings(StoreSettings, BrokerSettings, RegistryLinkSettings, MetricS
     attempt_limit: Annotated[
         int, Parameter(help="Runs of one task that may be cut short by a dying instance; then the task is dead.")
     ] = 5
+    result_limit: Annotated[
+        int, Parameter(help="Bytes of a response at most; a larger one fails its task. 0: as many as Redis takes.")
+    ] = 16 * 1024 * 1024
     debug: Annotated[bool, Parameter(help="Store tracebacks of failed tasks with their outcome.")] = False
 
     @override
@@ -432,6 +435,8 @@ class ModelSettings(StoreSettings, BrokerSettings, RegistryLinkSettings, MetricS
         super().__post_init__()
         if self.attempt_limit < 1:
             raise ConfigurationError(f"attempt_limit is {self.attempt_limit}; a task needs at least 1 attempt")
+        if self.result_limit < 0:
+            raise ConfigurationError(f"result_limit is {self.result_limit}; use 0 for no limit, or a number of bytes")
 
     @property
     def instance_bind(self) -> Bind:

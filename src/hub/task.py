@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hub.errors import Undecodable
 from hub.v1 import task_pb2
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState, parse_task_id
 
 DEFAULT_RESULT_TTL: Final = 24 * 3600.0
 """Seconds that an outcome is kept when the submit does not say otherwise."""
@@ -29,9 +29,22 @@ Above what a submit may take (`publish_patience`), so that nobody writes over a 
 DEADLINE_EXCEEDED: Final = "deadline_exceeded"
 """Code of the failure of a task that has expired, whoever noticed."""
 
+MIN_TIME: Final = -62_135_596_800.0
+"""The year 1, in Unix seconds: what comes before has no date."""
+
+MAX_TIME: Final = 253_402_300_799.0
+"""The end of the year 9999."""
+
+LONGEST_TTL: Final = 100 * 365 * 24 * 3600.0
+"""Seconds that an outcome can be kept."""
+
+LONGEST_TEXT: Final = 8192
+"""Characters of one of the short texts of a task: as many as a header of an HTTP request has."""
+
 _STATES: Final = {state: task_pb2.TaskState.Value(f"TASK_STATE_{state.name}") for state in TaskState}
 _STATES_BACK: Final = {number: state for state, number in _STATES.items()}
 _NANO: Final = 1_000_000_000
+_SHOWN: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,22 +90,29 @@ class Task:
         """Reads a serialized `hub.v1.Task`.
 
         Raises:
-            Undecodable: `data` is something else, or names no task or no model.
+            Undecodable: `data` is something else, or one of its values makes no sense; the text names the field.
         """
         try:
             message = task_pb2.Task.FromString(data)
         except DecodeError as error:
             raise Undecodable("hub.v1.Task", str(error)) from error
-        if not message.id or not message.model:
-            raise Undecodable("hub.v1.Task", "it has no id or no model")
+        for name in ("fingerprint", "reply_channel", "traceparent", "tracestate", "idempotency_key"):
+            if len(getattr(message, name)) > LONGEST_TEXT:
+                raise Undecodable("hub.v1.Task", f"{name} has more than {LONGEST_TEXT} characters")
+        if message.id != parse_task_id(message.id):
+            raise Undecodable("hub.v1.Task", f"id is no UUID in its usual form: {message.id[:_SHOWN]!r}")
+        if len(message.reply_channel.split()) > 1 or not message.reply_channel.isprintable():
+            raise Undecodable("hub.v1.Task", f"reply_channel is no channel: {message.reply_channel[:_SHOWN]!r}")
+        if not 0 < len(message.model) <= LONGEST_TEXT:
+            raise Undecodable("hub.v1.Task", f"model has no name, or one of more than {LONGEST_TEXT} characters")
         return cls(
             id=TaskId(message.id),
             model=ModelName(message.model),
             body=message.body,
             fingerprint=Fingerprint(message.fingerprint),
-            created_at=_seconds(message.created_at),
-            deadline=_seconds(message.deadline) if message.HasField("deadline") else None,
-            result_ttl=_seconds(message.result_ttl) if message.HasField("result_ttl") else DEFAULT_RESULT_TTL,
+            created_at=_time("hub.v1.Task", "created_at", message.created_at),
+            deadline=_time("hub.v1.Task", "deadline", message.deadline) if message.HasField("deadline") else None,
+            result_ttl=_ttl(message.result_ttl) if message.HasField("result_ttl") else DEFAULT_RESULT_TTL,
             reply_channel=message.reply_channel,
             traceparent=message.traceparent,
             tracestate=message.tracestate,
@@ -171,8 +191,10 @@ class Outcome:
                 and Failure(code=failure.code, type=failure.type, message=failure.message, traceback=failure.traceback),
                 attempt=message.attempt,
                 instance=InstanceId(message.instance) if message.instance else None,
-                started_at=_seconds(message.started_at) if message.HasField("started_at") else None,
-                finished_at=_seconds(message.finished_at),
+                started_at=_time("hub.v1.Outcome", "started_at", message.started_at)
+                if message.HasField("started_at")
+                else None,
+                finished_at=_time("hub.v1.Outcome", "finished_at", message.finished_at),
             )
         except (DecodeError, KeyError, ValueError) as error:
             raise Undecodable("hub.v1.Outcome", str(error)) from error
@@ -252,3 +274,19 @@ def _split(seconds: float) -> tuple[int, int]:
 
 def _seconds(value: Timestamp | Duration) -> float:
     return value.seconds + value.nanos / _NANO
+
+
+def _time(what: str, name: str, value: Timestamp) -> float:
+    seconds = _seconds(value)
+    if 0 <= value.nanos < _NANO and MIN_TIME <= seconds <= MAX_TIME:
+        return seconds
+    raise Undecodable(what, f"{name} is no time between the years 1 and 9999: {value.seconds} s, {value.nanos} ns")
+
+
+def _ttl(value: Duration) -> float:
+    seconds = _seconds(value)
+    if 0 <= value.nanos < _NANO and 0 <= seconds <= LONGEST_TTL:
+        return seconds
+    raise Undecodable(
+        "hub.v1.Task", f"result_ttl is not from 0 to {LONGEST_TTL:.0f} s: {value.seconds} s, {value.nanos} ns"
+    )

@@ -10,6 +10,9 @@ from typing import Final, cast
 TEXT_LIMIT: Final = 16_384
 """Characters of an error message or traceback that are kept."""
 
+NAME_LIMIT: Final = 500
+"""Characters of the name of a class that are kept."""
+
 CUT: Final = " ..."
 """Stands at the end of a text that was shortened."""
 
@@ -62,8 +65,11 @@ def printable(text: str, limit: int) -> str:
 
 
 def full_name(kind: type) -> str:
-    """The name of a class that tells it from all others: `builtins.ValueError`."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+    """The name of a class that tells it from all others: `builtins.ValueError`; shortened, without lone surrogates.
+
+    Both parts are the author's: `__module__` may be any object.
+    """
+    return text_of(lambda: f"{kind.__module__}.{kind.__qualname__}", NAME_LIMIT)
 
 
 def bounded_repr(value: object, limit: int, *, depth: int = 2) -> str:

@@ -88,7 +88,6 @@ async def test_something_else_in_an_entry_is_undecodable(url: str, private_redis
         async with open_directory(url) as directory:
             for call in (
                 directory.instances,
-                directory.contracts,
                 lambda: directory.login(entry, ONE),
                 lambda: directory.logout(entry.id),
             ):

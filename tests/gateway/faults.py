@@ -88,6 +88,7 @@ class FaultyStore(ResultStore):
         self.create_error: HubError | None = None
         self.repeats_create = False
         self.changed_error: HubError | None = None
+        self.refused_changes = 0
         self.finish_error: HubError | None = None
         self.unreadable: TaskId | None = None
         self.finishing = Event()
@@ -176,6 +177,7 @@ class FaultyStore(ResultStore):
     @override
     async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
         if self.changed_error is not None:
+            self.refused_changes += 1
             raise self.changed_error
         return await self.store.changed(task_id, after=after, until_terminal=until_terminal)
 

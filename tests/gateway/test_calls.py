@@ -111,8 +111,8 @@ async def test_a_store_lost_while_waiting_costs_the_answer_but_not_the_task() ->
                 await stage.model()
                 store.changed_error = LOST
 
-                call = await stage.client.post("/v1/models/ModelA", json={})
-                submit = await stage.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=5"})
+                call = await stage.client.post("/v1/models/ModelA", json={}, headers={"Prefer": "wait=1"})
+                submit = await stage.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=1"})
 
                 assert (call.status_code, submit.status_code) == (504, 202)
                 for reply in (call, submit):

@@ -10,7 +10,11 @@ from hub.vocabulary import Fingerprint, ModelName, TaskState, new_task_id
 times = st.floats(min_value=0, max_value=4e9, allow_nan=False).map(lambda seconds: round(seconds, 6))
 
 
-@given(created_at=st.floats(min_value=1e9, max_value=4e9), result_ttl=times, deadline=st.none() | times)
+@given(
+    created_at=st.floats(min_value=1e9, max_value=4e9),
+    result_ttl=st.floats(min_value=0, max_value=3e9).map(lambda seconds: round(seconds, 6)),
+    deadline=st.none() | times,
+)
 def test_a_task_reads_back(created_at: float, result_ttl: float, deadline: float | None) -> None:
     one = Task(
         id=new_task_id(),

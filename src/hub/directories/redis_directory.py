@@ -34,6 +34,8 @@ from hub.supervision import unwrapped
 from hub.texts import printable
 from hub.vocabulary import Fingerprint, InstanceId, RegistryId
 
+_log: Final = structlog.get_logger("hub.directories")
+
 PATIENCE: Final = 2.0
 """Seconds that a call waits for a lost link to come back before it ends in `LinkLost`."""
 
@@ -118,8 +120,11 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         known = {name: self._known[name] for name in names if name in self._known}
         unknown = [name for name in names if name not in known]
         if unknown:
-            texts = await self._read(("HMGET", _CONTRACTS, *unknown))
-            for name, text in zip(unknown, texts, strict=True):
+            (reply,) = self._client.accepted(await self._client.call([("HMGET", _CONTRACTS, *unknown)]))
+            for name, value in zip(unknown, values.items(reply), strict=True):
+                if value is None:  # removed since
+                    continue
+                text = values.text(value)
                 read = partial(values.contract_of_json, text)
                 try:
                     known[name] = await in_thread_if_large(CONTRACT_WEIGHT * len(text), read)

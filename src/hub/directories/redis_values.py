@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
+import structlog
 
 from hub.contract.contract import Contract
 from hub.contract.errors import InvalidContract
@@ -16,6 +17,8 @@ from hub.redis.link import Reply
 from hub.vocabulary import InstanceId, ModelName
 
 T = TypeVar("T")
+
+_log: Final = structlog.get_logger("hub.directories")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +72,16 @@ def news_of(reply: Reply) -> DirectoryNews:
         if entry is None:
             gone[InstanceId(text(one).decode())] = number(changed)
             continue
-        instances.append(
-            SharedInstance(
+        try:
+            shared = SharedInstance(
                 entry=decoded(text(entry), InstanceEntry),
                 token=0 if lease is None else number(text(lease).partition(b" ")[0]),
                 standing=None if standing is None else readable(text(standing), Standing),
             )
-        )
+        except Undecodable as error:  # of another program; its instance logs in again if there is one
+            _log.warning("an entry of the directory cannot be read, and is left out", reason=error.reason)
+        else:
+            instances.append(shared)
     return DirectoryNews(revision=number(revision), complete=number(complete) == 1, instances=instances, gone=gone)
 
 

@@ -109,13 +109,14 @@ class Admission:
     async def outcome(self, task: Accepted, seconds: float) -> TaskRecord | None:
         """The task once it has ended, or after `seconds` as it is by then; `None` if the store cannot tell.
 
-        The task is accepted, so a store that is lost, or that has lost the task, is no error here: the reply names it.
+        The task is accepted, so a store that is out of reach for all of that time, or that has lost the task, is no
+        error here: the reply names it.
         """
         if task.record is not None and task.record.state.terminal:
             return task.record
         began = current_time()
         try:
-            record = await self._dispatch.wait(task, seconds)
+            record = await self._dispatch.wait_out(task, seconds)
         except HubError as error:
             _log.warning("the outcome of an accepted task cannot be told", task=task.id, reason=str(error))
             return None

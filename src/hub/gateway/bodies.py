@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from hub.gateway.accepted import Accepted
 from hub.http.root_path import rooted
 from hub.registry.states import InstanceState
-from hub.task import Failure, Progress, TaskRecord
+from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
 from hub.vocabulary import TaskState
-
-_FIRST_SECOND: Final = -62_135_596_800.0
-_LAST_SECOND: Final = 253_402_300_799.0
 
 
 class FailureBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -305,7 +301,7 @@ class HealthBody(Struct, frozen=True, kw_only=True):
 
 def moment(seconds: float) -> datetime:
     """A date; what is before the year 1 or after 9999, as any program may have stored it, is moved to there."""
-    return datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
+    return datetime.fromtimestamp(min(max(seconds, MIN_TIME), MAX_TIME), UTC)
 
 
 def rounded(value: float | None) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final, Self, final
 
 import structlog
-from anyio import AsyncContextManagerMixin, current_time, fail_after, move_on_after, move_on_at
+from anyio import AsyncContextManagerMixin, current_time, fail_after, move_on_after, move_on_at, sleep_forever
 from typing_extensions import override
 
 from hub.errors import LinkLost, Undecodable
@@ -24,6 +24,7 @@ from hub.gateway.task_errors import AlreadyEnded, TaskGone, UnknownTask
 from hub.gateway.verdicts import cancelled, expired, late_at
 from hub.grouping import Grouped
 from hub.ports import Absent, Broker, RecentTasks, ResultStore
+from hub.supervision import Backoff
 from hub.task import Outcome, Task, TaskRecord
 from hub.vocabulary import (
     Fingerprint,
@@ -39,6 +40,9 @@ from hub.vocabulary import (
 
 LANES: Final = 4
 """Groups of look-ups, and of verdicts, under way at once."""
+
+RETRY: Final = Backoff(first=0.05, cap=1.0)
+"""Between two tries of a client's wait to reach the store; see `hub.redis.client.BACKOFF`."""
 
 _log = structlog.get_logger("hub.gateway")
 
@@ -157,6 +161,24 @@ class Dispatch(AsyncContextManagerMixin):
             with self._polls.hold(seconds):
                 return await self._until(task, after)
         return await self.find(task.id)
+
+    async def wait_out(self, task: TaskRecord | Accepted, seconds: float, *, after: int | None = None) -> TaskRecord:
+        """The same, also over lost links to the store: each is followed by another try until `seconds` are over.
+
+        Raises:
+            HubError: As `find` says; `LinkLost` after `seconds`, or when the server drains.
+        """
+        give_up = current_time() + seconds
+        for delay in RETRY.delays():
+            try:
+                return await self.wait(task, max(0.0, give_up - current_time()), after=after)
+            except LinkLost:
+                left = give_up - current_time()
+                if left <= 0 or self._polls.draining:
+                    raise
+            with self._polls.hold(min(delay, left)):
+                await sleep_forever()
+        raise AssertionError  # pragma: no cover - delays never end
 
     async def recent(
         self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int

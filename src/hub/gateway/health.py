@@ -19,11 +19,12 @@ class Health:
 
     def reasons(self) -> tuple[str, ...]:
         """Why it cannot, as sentences; empty when it can."""
-        broker = self._broker.statistics()
+        broker, store = self._broker.statistics(), self._store.statistics()
         blocked = () if broker.blocked is None else (f"the broker takes no messages: {broker.blocked}",)
         links = {
             "the registry is out of reach; the last known list of models stands": self._catalog.connected,
             "the broker is out of reach": broker.connected,
-            "the result store is out of reach": self._store.statistics().connected,
+            "the result store is out of reach": store.connected,
         }
-        return (*(reason for reason, connected in links.items() if not connected), *blocked)
+        refused = () if store.refusal is None else (f"the result store takes no changes: {store.refusal}",)
+        return (*(reason for reason, connected in links.items() if not connected), *blocked, *refused)

@@ -38,7 +38,7 @@ async def show_task(
     with naming(request, task_id):
         record = await dispatch.find(task_id)
     if seconds and not record.state.terminal and (known is None or etag_matches(known, _etag(record))):
-        record = await dispatch.wait(record, seconds, after=None if known is None else record.revision)
+        record = await dispatch.wait_out(record, seconds, after=None if known is None else record.revision)
     headers = {"Cache-Control": "no-cache", "ETag": _etag(record), "Vary": "Accept", **applied}
     if etag_matches(known, _etag(record)):
         return Response(b"", status_code=304, headers=headers)
@@ -54,7 +54,7 @@ async def show_result(
     with naming(request, task_id):
         record = await dispatch.find(task_id)
     if seconds and not record.state.terminal:
-        record = await dispatch.wait(record, seconds)
+        record = await dispatch.wait_out(record, seconds)
     etag = f'"{record.revision}-{_SHORT_NAMES[kind]}"'
     headers = {"Cache-Control": "no-cache", "ETag": etag, "Vary": "Accept", **applied}
     if record.state is TaskState.SUCCEEDED and etag_matches(request.headers.get("if-none-match"), etag):

@@ -88,6 +88,7 @@ async def run_instance(
         drain_grace=settings.drain_grace,
         attempt_limit=settings.attempt_limit,
         run_limit=run_limit(model, settings),
+        result_limit=settings.result_limit,
         buckets=settings.buckets,
         debug=settings.debug,
     )

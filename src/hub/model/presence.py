@@ -108,6 +108,11 @@ class Presence:
             loading=loading,
         )
 
+    @property
+    def store_refusal(self) -> str | None:
+        """Why the result store takes no outcomes; `None`: it does."""
+        return self._worker.store_refusal
+
     def resubscribe(self) -> bool:
         """The registry thinks that we are deaf. Returns whether there was a link to leave."""
         return self._worker.resubscribe()

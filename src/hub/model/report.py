@@ -61,6 +61,15 @@ def ran_too_long(run: Run, limit: float, *, instance: InstanceId, now: float) ->
     return _failed(run, Failure(code="run_too_long", message=text), TaskState.FAILED, instance=instance, now=now)
 
 
+def too_large(run: Run, size: int, limit: int, *, instance: InstanceId, now: float) -> Outcome:
+    """The outcome of a run whose response is larger than the store is to keep."""
+    text = (
+        f"its response has {size} bytes, and {limit} are allowed: return less (the address of a file, say), or raise "
+        "result_limit of its instances (HUB_RESULT_LIMIT)"
+    )
+    return _failed(run, Failure(code="result_too_large", message=text), TaskState.FAILED, instance=instance, now=now)
+
+
 def _failed(run: Run, failure: Failure, state: TaskState, *, instance: InstanceId, now: float) -> Outcome:
     return Outcome(
         task_id=run.task.id,

@@ -72,6 +72,7 @@ class WorkerOptions:
         attempt_limit: Runs of one task that may be cut short by the end of their instance.
         run_limit: Seconds that one run may take, whatever the deadline of its task: below the time after which the
             broker takes a silent consumer for dead and hands the task to another instance.
+        result_limit: Bytes of a serialized response at most; 0: any size that the store takes.
         buckets: Upper bounds of the buckets in which times are counted.
         debug: Store tracebacks of failed tasks.
     """
@@ -81,6 +82,7 @@ class WorkerOptions:
     drain_grace: float = 30.0
     attempt_limit: int = 5
     run_limit: float = inf
+    result_limit: int = 0
     buckets: tuple[float, ...] = SECONDS
     debug: bool = False
 
@@ -225,6 +227,11 @@ class Worker(AsyncContextManagerMixin):
     def consuming(self) -> bool:
         """Whether tasks are taken from the queue now."""
         return self._consumer is not None and not self._stopping.is_set()
+
+    @property
+    def store_refusal(self) -> str | None:
+        """Why the result store takes no outcomes; see `hub.ports.StoreStatistics`."""
+        return self._store.statistics().refusal
 
     def tell(self, told: Callable[[bool], None]) -> None:
         """Has `told` called from now on whenever `consuming` may have changed, with what it is; at once, too."""
@@ -450,6 +457,10 @@ class Worker(AsyncContextManagerMixin):
             return error
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
             return self._failure(run, error)
+        limit = self._options.result_limit
+        if limit and len(body) > limit:
+            _log.warning("response too large", bytes=len(body), result_limit=limit, attempt=run.attempt)
+            return report.too_large(run, len(body), limit, instance=self._instance, now=self._clock())
         return report.success(run, body, instance=self._instance, now=self._clock())
 
     async def _read_texts_of(self, processing: Coroutine[Any, Any, bytes]) -> bytes:

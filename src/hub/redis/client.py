@@ -45,7 +45,8 @@ class RedisClient(AsyncContextManagerMixin):
         channel: What to subscribe each link to.
         on_messages: Called with the messages of the channel, as many as have arrived.
         on_linked: Called each time a link works and is subscribed. Messages from before then may have been missed.
-        patience: Seconds that a call waits for a link; also how often an idle link is tested.
+        patience: Seconds that a call waits for a link; also how often a link is tested.
+        probe: Made by each test too, to find out whether the server carries out what hub needs; see `refusal`.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class RedisClient(AsyncContextManagerMixin):
         on_messages: Callable[[Sequence[bytes]], None] = _ignore,
         on_linked: Callable[[], None] = _nothing,
         patience: float,
+        probe: Command | None = None,
     ) -> None:
         self._links = links
         self._channel = channel
@@ -65,6 +67,8 @@ class RedisClient(AsyncContextManagerMixin):
         self._link: RedisLink | None = None
         self._linked = Event()
         self._reason = "it was never reached"
+        self._probe = probe
+        self._refusal: str | None = None
         self.round_trips = 0
         self.links_opened = 0
 
@@ -75,6 +79,11 @@ class RedisClient(AsyncContextManagerMixin):
     @property
     def connected(self) -> bool:
         return self._link is not None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the server did not carry out the last probe, in its words; `None`: it did, or there is none."""
+        return self._refusal
 
     @override
     @asynccontextmanager
@@ -188,6 +197,7 @@ class RedisClient(AsyncContextManagerMixin):
     async def _test(self, link: RedisLink) -> None:
         due = current_time()
         while True:
+            (reply,) = await link.call([self._probe or ("PING",)])
+            self._refusal = reply.text if isinstance(reply, Refusal) else None
             due += self._patience
             await sleep_until(due)
-            await link.call([("PING",)])

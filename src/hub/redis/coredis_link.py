@@ -1,13 +1,15 @@
 """A link through coredis, on asyncio and on trio.
 
-One RESP3 connection carries the commands and the messages. coredis's connection is used without its pool: hub has one
-connection per link, and the pool of coredis 6.9 loses a slot with every connection that dies while it is leased.
+Commands have one RESP3 connection, and the messages of a channel another: Redis closes a subscribed connection whose
+replies pile up (`client-output-buffer-limit pubsub`, 32 MB), however few of them are messages. coredis's connections are
+used without its pool, which in coredis 6.9 loses a slot with every connection that dies while it is leased.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Final, cast, final
 
 from anyio import TASK_STATUS_IGNORED, Event, create_task_group, fail_after
@@ -43,10 +45,17 @@ class _Connection(TCPConnection):
 
 @final
 class CoredisLink(RedisLink):
-    """See `CoredisLinks`, which opens it."""
+    """See `CoredisLinks`, which opens it. The loss of one of its connections breaks it.
 
-    def __init__(self, connection: TCPConnection, server: str) -> None:
+    Args:
+        connection: Carries the commands.
+        messages: Is subscribed; `connection` itself when there is no channel.
+        server: For errors.
+    """
+
+    def __init__(self, connection: TCPConnection, messages: TCPConnection, server: str) -> None:
         self._connection = connection
+        self._subscribed = messages
         self._server = server
         self._reason = "the connection was closed"
         self._messages: list[bytes] = []
@@ -77,15 +86,26 @@ class CoredisLink(RedisLink):
 
     @override
     def abort(self, reason: str) -> None:
-        self._reason = reason
-        self._connection.invalidate(reason)
+        if not self._broken:
+            self._reason = reason
+            self._break()
 
-    async def listen(self, channel: str | None) -> None:
-        """Collects what the server pushes until the connection ends."""
+    async def watch(self) -> None:
+        """Breaks the link when the connection of the commands ends."""
         try:
-            if channel is not None:
-                self._connection.send_command(b"SUBSCRIBE", channel)
             async with aclosing(self._connection.push_messages) as pushes:
+                async for _ in pushes:
+                    pass
+        except exceptions.ConnectionError as error:
+            self._lost(error)
+        finally:
+            self._break()
+
+    async def listen(self, channel: str) -> None:
+        """Subscribes to a channel and collects its messages until the connection ends, which breaks the link."""
+        try:
+            self._subscribed.send_command(b"SUBSCRIBE", channel)
+            async with aclosing(self._subscribed.push_messages) as pushes:
                 async for push in pushes:
                     match push:
                         case [b"message", _, bytes(payload)]:
@@ -95,13 +115,18 @@ class CoredisLink(RedisLink):
                         case _:
                             pass
                     # One wake-up for all that came with one read; `reusable` says that nothing is left of it.
-                    if self._messages and (self._connection.reusable or len(self._messages) >= GATHERED):
+                    if self._messages and (self._subscribed.reusable or len(self._messages) >= GATHERED):
                         self._arrived.set()
         except exceptions.ConnectionError as error:
             self._lost(error)
         finally:
-            self._broken = True
-            self._arrived.set()
+            self._break()
+
+    def _break(self) -> None:
+        self._broken = True
+        self._arrived.set()
+        self._connection.invalidate(self._reason)
+        self._subscribed.invalidate(self._reason)
 
     def _reply(self, reply: object) -> Reply:
         match reply:
@@ -152,8 +177,8 @@ class CoredisLinks(LinkOpener):
     async def __call__(self, channel: str | None) -> AsyncGenerator[RedisLink]:
         address = self._address
         node = await self._primary() if address.service else address.nodes[0]
-        connection = self._connection(node, db=address.db, username=address.username, password=address.password)
-        async with self._linked(connection, node, channel) as link:
+        open_one = partial(self._connection, node, db=address.db, username=address.username, password=address.password)
+        async with self._linked(open_one, node, channel) as link:
             yield link
 
     async def _primary(self) -> tuple[str, int]:
@@ -162,7 +187,7 @@ class CoredisLinks(LinkOpener):
         refusals = 0
         for host, port in self._address.nodes:
             try:
-                async with self._linked(self._connection((host, port)), (host, port), None) as sentinel:
+                async with self._linked(partial(self._connection, (host, port)), (host, port), None) as sentinel:
                     (reply,) = await sentinel.call([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)])
             except LinkLost as lost:
                 refusals += isinstance(lost, LinkRefused)
@@ -192,16 +217,22 @@ class CoredisLinks(LinkOpener):
 
     @asynccontextmanager
     async def _linked(
-        self, connection: _Connection, node: tuple[str, int], channel: str | None
+        self, open_one: Callable[[], _Connection], node: tuple[str, int], channel: str | None
     ) -> AsyncGenerator[CoredisLink]:
         server = self.server
         with unwrapped():
             async with create_task_group() as tg:
                 try:
+                    connection = open_one()
                     await tg.start(connection.run, name=f"hub.redis connection to {server}")
-                    link = CoredisLink(connection, server)
-                    tg.start_soon(link.listen, channel, name=f"hub.redis messages from {server}")
+                    messages = connection
                     if channel is not None:
+                        messages = open_one()
+                        await tg.start(messages.run, name=f"hub.redis subscription to {server}")
+                    link = CoredisLink(connection, messages, server)
+                    tg.start_soon(link.watch, name=f"hub.redis commands to {server}")
+                    if channel is not None:
+                        tg.start_soon(link.listen, channel, name=f"hub.redis messages from {server}")
                         with fail_after(self._silence):
                             await link.subscribed.wait()
                 except exceptions.AuthenticationError as error:

@@ -11,7 +11,7 @@ import structlog
 from anyio import Lock, create_task_group, current_time, fail_after, move_on_after, sleep, sleep_until
 from anyio.abc import TaskGroup
 
-from hub.errors import LinkLost
+from hub.errors import LinkLost, Undecodable
 from hub.ports import Directory, InstanceEntry, SharedInstance, Standing
 from hub.registry.judging import judge
 from hub.registry.pinger import Pinger
@@ -218,7 +218,7 @@ class DirectoryKeeper:
             await due()
             try:
                 await self.flush()
-            except LinkLost as lost:
+            except (LinkLost, Undecodable) as lost:
                 self._lost(lost)
                 await sleep(next(delays))
             else:
@@ -232,12 +232,12 @@ class DirectoryKeeper:
             await sleep_until(due)
             try:
                 await step()
-            except LinkLost as lost:
+            except (LinkLost, Undecodable) as lost:
                 self._lost(lost)
             else:
                 self._linked = True
 
-    def _lost(self, lost: LinkLost) -> None:
+    def _lost(self, lost: LinkLost | Undecodable) -> None:
         if self._linked:
             _log.warning("directory out of reach; lists go on, logins have to wait", reason=lost.reason)
         self._linked = False

@@ -24,8 +24,14 @@ CHUNK: Final = 64
 CHUNK_BYTES: Final = 1 << 20
 """Bytes in one command, after which the next task gets a command of its own."""
 
+SMALL: Final = 64 * 1024
+"""Bytes of an outcome up to which its record is answered beside others; larger ones are read one by one."""
+
 Identity: TypeAlias = tuple[Word, ...]
 """What a script needs to write the record of a task: model, fingerprint, created_at, deadline, ttl, channel, digest."""
+
+PROBE: Final[Command] = ("EVAL", "return redis.call('SET', KEYS[1], '', 'PX', 1000)", 1, "hub:{probe}")
+"""A write by a script, as all changes are."""
 
 _LIST_CHUNK: Final = 500
 """Entries in one command."""
@@ -61,7 +67,7 @@ def identity(task: Task) -> Identity:
 
 
 def create(tasks: Sequence[Task], *, now: float) -> list[Command]:
-    return _commands(CREATE, (*_lifetimes(now), _PENDING_MS), ((task.id, identity(task)) for task in tasks))
+    return _commands(CREATE, (*_lifetimes(now), _PENDING_MS, SMALL), ((task.id, identity(task)) for task in tasks))
 
 
 def accept(tasks: Sequence[Task], *, now: float) -> list[Command]:
@@ -120,9 +126,15 @@ def finish(outcomes: Iterable[Outcome], alone: Iterable[bool], *, channel: str, 
     )
 
 
-def fetch(task_ids: Sequence[TaskId], *, channel: str = "") -> list[Command]:
-    """With a channel, it is told of the next changes of each record that may change."""
-    return _commands(FETCH, (channel,), ((task_id, ()) for task_id in task_ids))
+def fetch(task_ids: Sequence[TaskId], *, channel: str = "", whole: bool = False) -> list[Command]:
+    """Reads records.
+
+    Args:
+        task_ids: Whose.
+        channel: Is told of the next changes of each record that may change, unless empty.
+        whole: Whether outcomes above `SMALL` are answered too; else their sizes are.
+    """
+    return _commands(FETCH, (channel, "" if whole else SMALL), ((task_id, ()) for task_id in task_ids))
 
 
 def list_changes(changes: Mapping[ListName, ListChange]) -> list[Command]:

@@ -7,12 +7,13 @@ the task's keys is no task record.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
 from hub.ports import Absent, Start
 from hub.redis.link import Reply
-from hub.task import Failure, Outcome, Progress, TaskRecord
+from hub.task import MAX_TIME, Failure, Outcome, Progress, TaskRecord
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
 R = TypeVar("R")
@@ -37,17 +38,35 @@ def answers(replies: Iterable[Reply], task_ids: Iterable[TaskId], read: Reader[R
     return [read(task_id, element) for task_id, element in zip(task_ids, elements, strict=True)]
 
 
-def created(task_id: TaskId, element: Reply) -> TaskRecord | None:
+class Large(NamedTuple):
+    """There is a record whose outcome has so many bytes; it is to be read by itself."""
+
+    size: int
+
+
+def created(task_id: TaskId, element: Reply) -> TaskRecord | Large | None:
+    if isinstance(element, int):
+        return Large(element)
     return None if element is None else record(task_id, element)
 
 
-def fetched(task_id: TaskId, element: Reply) -> TaskRecord | Absent:
+def fetched(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Large:
+    if isinstance(element, int):
+        return Large(element)
     if isinstance(element, bytes) and (absent := _ABSENT.get(element)) is not None:
         return absent
     return record(task_id, element)
 
 
-def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Undecodable:
+def whole(task_id: TaskId, element: Reply) -> TaskRecord | Absent:
+    """What a reader that takes outcomes of any size is answered."""
+    found = fetched(task_id, element)
+    if isinstance(found, Large):
+        raise _undecodable(task_id, element)
+    return found
+
+
+def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Large | Undecodable:
     """For groups in which one bad record must not fail the others."""
     try:
         return fetched(task_id, element)
@@ -106,16 +125,19 @@ def ended(_: TaskId, element: Reply) -> bool:
 def record(task_id: TaskId, element: Reply) -> TaskRecord:
     if not isinstance(element, Sequence) or isinstance(element, bytes):
         raise _undecodable(task_id, element)
-    fields: dict[bytes, bytes] = dict(zip(element[::2], element[1::2], strict=True))  # type: ignore[arg-type]  # HGETALL
+    words = [word for word in element if isinstance(word, bytes)]
+    if len(words) != len(element) or len(words) % 2:  # HGETALL answers pairs of texts
+        raise _undecodable(task_id, element)
+    fields = dict(zip(words[::2], words[1::2], strict=True))
     try:
         state = TaskState(fields[b"state"].decode())
         deadline = fields[b"deadline"]
-        updated_at = float(fields[b"updated_at"])
+        updated_at = _number(fields[b"updated_at"])
         queued = state is TaskState.QUEUED  # some fields mean nothing otherwise
         progress, retry_at, started_at = (fields.get(name) for name in (b"progress", b"retry_at", b"started_at"))
         outcome = _outcome(task_id, state, fields[b"outcome"], updated_at) if state.terminal else None
         if outcome is None or outcome.started_at is None:
-            began = float(started_at) if started_at and not queued else None
+            began = _number(started_at) if started_at and not queued else None
         else:
             began = outcome.started_at
         return TaskRecord(
@@ -126,14 +148,14 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
             attempt=int(fields[b"attempt"]),
             instance=InstanceId(fields.get(b"instance", b"").decode()) or None,
             fingerprint=Fingerprint(fields[b"fingerprint"].decode()),
-            created_at=float(fields[b"created_at"]),
+            created_at=_number(fields[b"created_at"]),
             updated_at=updated_at,
-            deadline=float(deadline) if deadline else None,
-            expires_at=updated_at + float(fields[b"ttl"]),
+            deadline=_number(deadline) if deadline else None,
+            expires_at=updated_at + _number(fields[b"ttl"]),
             outcome=outcome,
             started_at=began,
             retries=int(fields.get(b"retries", b"0")),
-            retry_at=float(retry_at) if queued and retry_at else None,
+            retry_at=_number(retry_at) if queued and retry_at else None,
             progress=_progress(progress) if progress else None,
             digest=fields.get(b"digest", b"").decode(),
             pending=queued and b"pending" in fields,
@@ -153,9 +175,21 @@ def _outcome(task_id: TaskId, state: TaskState, data: bytes, at: float) -> Outco
         return Outcome(task_id=task_id, state=state, failure=failure, finished_at=at)
 
 
+def _number(text: bytes | str) -> float:
+    """A number that can be a time, a lifetime or a fraction.
+
+    Raises:
+        ValueError: It is none, or too large to be shown as a date.
+    """
+    value = float(text)
+    if isfinite(value) and abs(value) <= MAX_TIME:
+        return value
+    raise ValueError(f"{value!r} is no time")
+
+
 def _progress(words: bytes) -> Progress:
     at, fraction, message = words.decode().split(" ", 2)
-    return Progress(fraction=None if fraction == "-" else float(fraction), message=message, at=float(at))
+    return Progress(fraction=None if fraction == "-" else _number(fraction), message=message, at=_number(at))
 
 
 def announcement(message: bytes) -> tuple[TaskId, int, TaskState | None]:

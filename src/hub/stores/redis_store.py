@@ -22,6 +22,7 @@ from typing_extensions import override
 from hub.errors import HubError, Undecodable
 from hub.grouping import Grouped
 from hub.ports import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
+from hub.redis.budget import ByteBudget
 from hub.redis.client import RedisClient
 from hub.redis.eviction import warn_of_eviction
 from hub.redis.link import Command, LinkOpener, Reply
@@ -32,6 +33,7 @@ from hub.stores.options import StoreOptions
 from hub.stores.recent import Listed, recent_tasks
 from hub.stores.redis_commands import Identity
 from hub.stores.redis_lists import PresentRun, RedisLists
+from hub.stores.redis_replies import Large
 from hub.stores.started import Finishing, StartedRun, StartedTasks
 from hub.stores.waiters import Waiters
 from hub.supervision import AttemptLog, Backoff, unwrapped
@@ -43,6 +45,11 @@ OfTask = TypeVar("OfTask", Outcome, HandedBack)
 REJOIN_BACKOFF: Final = Backoff(first=0.05, cap=1.0)
 """Between two tries to look after our runs: a run that nobody needs any more should stop within a second."""
 
+SMALL: Final = commands.SMALL
+
+IN_FLIGHT: Final = 16 * 1024 * 1024
+"""Bytes of large outcomes that are read at once: what a slow link brings within the time that counts as silence."""
+
 LAST_WRITE: Final = 1.0
 """Seconds that the end of the block waits for the lists: one round trip to a slow server. They can do without it."""
 
@@ -53,7 +60,8 @@ _log: Final = structlog.get_logger("hub.stores")
 class RedisStore(ResultStore, AsyncContextManagerMixin):
     """Task records as hashes in Redis; see `hub.stores.lua` for the keys and `hub.stores.redis_commands` for the rest.
 
-    One link carries everything, this process's wake-ups included. A record knows who wants to hear of it: the reply
+    One link carries this process's wake-ups and all commands, except those that read a large outcome: they have a link of
+    their own, on which `IN_FLIGHT` bytes are on their way at most, so that they hold up nothing else. A record knows who wants to hear of it: the reply
     channel of its task, and every process that has asked with `changed`. So several gateways may wait for one task. And
     it knows whose runs it keeps busy: they are told when it ends. After a lost link each waiting call reads its record
     again, and so does this store for each of its runs.
@@ -74,7 +82,10 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             on_messages=self._heard,
             on_linked=self._linked,
             patience=options.patience,
+            probe=commands.PROBE,
         )
+        self._large = RedisClient(links, patience=options.patience)
+        self._budget = ByteBudget(IN_FLIGHT)
         self._lists = RedisLists(self._client, self._calls, period=options.listing, runs=self._runs)
         self._watched = Grouped(self._watch, name=f"watched records {self._channel}")
 
@@ -93,7 +104,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             ConfigurationError: It does not accept the credentials, or the client library cannot run on this backend.
         """
         with unwrapped():
-            async with self._client, self._watched, create_task_group() as tg:
+            async with self._client, self._large, self._watched, create_task_group() as tg:
                 tg.start_soon(self._keep_sure, name=f"hub.store runs {self._channel}")
                 tg.start_soon(self._lists.work, name=f"hub.store lists {self._channel}")
                 try:
@@ -107,7 +118,11 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
         told = await self._run("create", commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
-        return replies.answers(told, _ids(tasks), replies.created)
+        found: list[TaskRecord | None] = []
+        for task, answer in zip(tasks, replies.answers(told, _ids(tasks), replies.created), strict=True):
+            there = await self._whole(task.id, answer) if isinstance(answer, Large) else answer
+            found += await self.create([task]) if isinstance(there, Absent) else [there]  # it has expired in between
+        return found
 
     @override
     async def accept(self, tasks: Sequence[Task]) -> None:
@@ -172,7 +187,11 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
         told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
-        return replies.answers(told, task_ids, replies.fetched)
+        answers = replies.answers(told, task_ids, replies.fetched)
+        return [
+            await self._whole(task_id, answer) if isinstance(answer, Large) else answer
+            for task_id, answer in zip(task_ids, answers, strict=True)
+        ]
 
     @override
     async def recent(
@@ -183,7 +202,11 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
         async def fetch(task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
             told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
-            return replies.answers(told, task_ids, replies.fetched_or_why_not)
+            answers = replies.answers(told, task_ids, replies.fetched_or_why_not)
+            return [
+                await self._whole(task_id, answer) if isinstance(answer, Large) else answer
+                for task_id, answer in zip(task_ids, answers, strict=True)
+            ]
 
         drop = partial(self._lists.drop, model=model)
         return await recent_tasks(before, limit, read=read, fetch=fetch, drop=drop)
@@ -195,6 +218,8 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                 found = await self._watched(task_id)
                 if isinstance(found, Undecodable):
                     raise found
+                if isinstance(found, Large):
+                    found = await self._whole(task_id, found)
                 if waiter.accepts(found):
                     return found
                 await waiter.woken()
@@ -204,10 +229,11 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return StoreStatistics(
             connected=self._client.connected,
             waiting=len(self._waiters),
-            flushes=self._client.round_trips,
+            flushes=self._client.round_trips + self._large.round_trips,
             commands=self._commands,
             dropped_outcomes=self._dropped,
             reconnects=max(0, self._client.links_opened - 1),
+            refusal=self._client.refusal,
             calls=self._calls.read(),
         )
 
@@ -275,18 +301,32 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._lists.linked()
         self._unsure.set()
 
-    async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
+    async def _whole(self, task_id: TaskId, large: Large) -> TaskRecord | Absent:
+        """A record with a large outcome."""
+        async with self._budget.taken(large.size):
+            fetch = commands.fetch([task_id], channel=self._channel, whole=True)
+            told = await self._run("fetch", commands.FETCH, fetch, [task_id], client=self._large)
+        (found,) = replies.answers(told, [task_id], replies.whole)
+        return found
+
+    async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Large | Undecodable]:
         told = await self._run("watch", commands.FETCH, commands.fetch(task_ids, channel=self._channel), task_ids)
         return replies.answers(told, task_ids, replies.fetched_or_why_not)
 
     async def _run(
-        self, operation: str, script: Script, calls: Sequence[Command], group: Sequence[object]
+        self,
+        operation: str,
+        script: Script,
+        calls: Sequence[Command],
+        group: Sequence[object],
+        *,
+        client: RedisClient | None = None,
     ) -> Sequence[Reply]:
         if not calls:
             return ()
         self._commands += len(group)
         with self._calls.timed(operation, len(group)):
-            return await self._client.run(script, calls)
+            return await (client or self._client).run(script, calls)
 
     def _heard(self, messages: Sequence[bytes]) -> None:
         for message in messages:

@@ -1,5 +1,7 @@
--- ARGV: now, unfinished_ms, tombstone_ms, pending_ms; then for each task the seven words that describe it.
--- Answers false for a task whose record was written, or the record that is there, as HGETALL gives it.
+-- ARGV: now, unfinished_ms, tombstone_ms, pending_ms, bytes of the largest outcome that is answered; then for each task
+-- the seven words that describe it.
+-- Answers false for a task whose record was written, or the record that is there, as HGETALL gives it; of a record with a
+-- larger outcome the bytes of that.
 local now, unfinished_ms, tombstone_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local answers = {}
 
@@ -20,13 +22,17 @@ end
 
 for i = 1, #KEYS, 2 do
   local record, n = KEYS[i], (i + 1) / 2
-  local there = redis.pcall('HGETALL', record)
-  local model, fingerprint, created_at, deadline, ttl, channel, digest = unpack(ARGV, 7 * n - 2, 7 * n + 4)
+  local size = redis.pcall('HSTRLEN', record, 'outcome')
+  local large = type(size) == 'number' and size > tonumber(ARGV[5]) and size
+  local there = large and {} or redis.pcall('HGETALL', record)
+  local model, fingerprint, created_at, deadline, ttl, channel, digest = unpack(ARGV, 7 * n - 1, 7 * n + 5)
   local revision, channels
   if not there.err and #there > 0 and digest ~= '' then
     revision, channels = left_behind(record)
   end
-  if there.err then
+  if large then
+    answers[n] = large
+  elseif there.err then
     answers[n] = there.err
   elseif #there > 0 and not revision then
     answers[n] = there

@@ -1,11 +1,15 @@
--- ARGV: the channel that is to hear of the next changes, or ''.
--- Answers the record as HGETALL gives it, or 'gone' or 'unknown'.
-local channel = ARGV[1]
+-- ARGV: the channel that is to hear of the next changes, or ''; bytes of the largest outcome that is answered, or ''.
+-- Answers the record as HGETALL gives it, or 'gone' or 'unknown'; of a record with a larger outcome the bytes of that.
+local channel, largest = ARGV[1], tonumber(ARGV[2])
 local answers = {}
 for i = 1, #KEYS, 2 do
   local record, n = KEYS[i], (i + 1) / 2
-  local there = redis.pcall('HGETALL', record)
-  if there.err then
+  local size = largest and redis.pcall('HSTRLEN', record, 'outcome')
+  local large = type(size) == 'number' and size > largest and size
+  local there = large and {} or redis.pcall('HGETALL', record)
+  if large then
+    answers[n] = large
+  elseif there.err then
     answers[n] = there.err
   elseif #there > 0 then
     answers[n] = there

@@ -1,0 +1,110 @@
+"""Clients that wait while links to the store are cut: they wait until their own time is over."""
+
+from __future__ import annotations
+
+import pytest
+from anyio import create_task_group, fail_after
+from anyio.lowlevel import checkpoint
+from anyio.to_thread import run_sync
+from redis import client as redispy
+
+from hub.stores import open_store
+from hub.vocabulary import TaskState
+from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.stage import echo_a, open_stage
+from tests.support.redis import Redis
+
+PATIENCE = 30.0
+WAIT = {"Prefer": "wait=20"}
+
+
+@pytest.mark.parametrize("path", ["/v1/models/ModelA", "/v1/models/ModelA/tasks"])
+async def test_a_call_waits_on_after_its_link_was_lost(path: str) -> None:
+    with fail_after(PATIENCE):
+        async with open_store("memory://") as memory:
+            store = FaultyStore(memory)
+            async with open_stage(store=store) as stage:
+                await stage.model()
+                store.changed_error = LOST
+                statuses: list[int] = []
+
+                async def call() -> None:
+                    reply = await stage.client.post(path, json={"messages": "x"}, headers=WAIT)
+                    statuses.append(reply.status_code)
+
+                async with create_task_group() as tg:
+                    tg.start_soon(call)
+                    while store.refused_changes < 3:
+                        await checkpoint()
+                    assert not statuses, "its own time is not over"
+                    store.changed_error = None
+                    await stage.model(answer=echo_a)
+                assert statuses == [200]
+
+
+async def test_a_long_poll_waits_on_after_its_link_was_lost() -> None:
+    with fail_after(PATIENCE):
+        async with open_store("memory://") as memory:
+            store = FaultyStore(memory)
+            async with open_stage(store=store) as stage:
+                await stage.model()
+                accepted = await stage.client.post("/v1/models/ModelA/tasks", json={"messages": "x"})
+                location = accepted.headers["location"]
+                store.changed_error = LOST
+                states: list[str] = []
+
+                async def poll() -> None:
+                    reply = await stage.client.get(location, headers=WAIT)
+                    states.append(reply.json().get("state", str(reply.status_code)))
+
+                async with create_task_group() as tg:
+                    tg.start_soon(poll)
+                    while store.refused_changes < 3:
+                        await checkpoint()
+                    assert not states
+                    store.changed_error = None
+                    await stage.model(answer=echo_a)
+                assert states == [TaskState.SUCCEEDED]
+
+
+async def test_no_call_is_given_up_early_while_every_connection_is_killed(private_redis: Redis) -> None:
+    answers: list[tuple[int, str]] = []
+    with fail_after(PATIENCE), redispy.Redis(port=private_redis.port) as killer:
+        async with open_store(private_redis.url) as store, open_stage(store=store) as stage:
+            await stage.model()
+
+            async def call() -> None:
+                reply = await stage.client.post("/v1/models/ModelA", json={"messages": "x"}, headers=WAIT)
+                answers.append((reply.status_code, reply.json().get("code", "")))
+
+            def kill() -> None:
+                killer.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                killer.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+            async with create_task_group() as tg:
+                for _ in range(8):
+                    tg.start_soon(call)
+                while store.statistics().waiting < 8:
+                    await checkpoint()
+                for _ in range(20):
+                    await run_sync(kill)
+                    links = store.statistics().reconnects
+                    while store.statistics().reconnects == links:
+                        await checkpoint()
+                early = list(answers)
+                await stage.model(answer=echo_a)
+    assert early == []
+    assert answers == [(200, "")] * 8
+
+
+async def test_a_call_whose_store_stays_away_ends_with_its_own_time() -> None:
+    with fail_after(PATIENCE):
+        async with open_store("memory://") as memory:
+            store = FaultyStore(memory)
+            async with open_stage(store=store) as stage:
+                await stage.model()
+                store.changed_error = LOST
+                call = await stage.client.post("/v1/models/ModelA", json={}, headers={"Prefer": "wait=1"})
+                submit = await stage.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=1"})
+                assert (call.status_code, submit.status_code) == (504, 202)
+                assert store.refused_changes > 2, "it was asked again"

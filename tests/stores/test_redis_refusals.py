@@ -1,0 +1,65 @@
+"""A Redis that is in reach and carries out nothing: the store says so without being asked to change anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from anyio import fail_after
+from anyio.lowlevel import checkpoint
+
+from hub.gateway.health import Health
+from hub.stores import StoreOptions, open_store
+from tests.gateway.stage import open_stage
+from tests.stores.conftest import CASES, Case, on_redis
+from tests.stores.stage import PATIENCE
+from tests.support.redis import Redis
+
+OFTEN = StoreOptions(patience=0.1)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    param = request.param
+    assert isinstance(param, Case)
+    return param
+
+
+def out_of_memory(redis: Redis) -> Callable[[], object]:
+    redis.ctl("CONFIG", "SET", "maxmemory", "1")
+    return lambda: redis.ctl("CONFIG", "SET", "maxmemory", "0")
+
+
+def without_scripts(redis: Redis) -> Callable[[], object]:
+    redis.ctl("ACL", "SETUSER", "default", "-@scripting")
+    return lambda: redis.ctl("ACL", "SETUSER", "default", "+@all")
+
+
+@pytest.mark.parametrize(("trouble", "words"), [(out_of_memory, "maxmemory"), (without_scripts, "permissions")])
+async def test_a_gateway_is_not_ready_while_its_store_takes_no_changes(
+    case: Case, private_redis: Redis, trouble: Callable[[Redis], Callable[[], object]], words: str
+) -> None:
+    with fail_after(PATIENCE):
+        async with (
+            open_store(on_redis(private_redis.url, case.scheme), OFTEN) as store,
+            open_stage(store=store) as stage,
+        ):
+            await stage.model()
+            health = Health(stage.catalog, stage.broker, store)
+            while health.reasons():
+                await checkpoint()
+            mended = trouble(private_redis)
+            try:
+                while not health.reasons():
+                    await checkpoint()
+                (reason,) = health.reasons()
+                assert reason.startswith("the result store takes no changes: ")
+                assert words in reason
+                assert (await stage.client.get("/health/ready")).status_code == 503
+            finally:
+                mended()
+            while health.reasons():
+                await checkpoint()
