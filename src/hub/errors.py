@@ -48,18 +48,21 @@ class ConfigurationError(HubError):
 
 
 class InvalidName(HubError):
-    """A model name that is not a legal queue name and path segment."""
+    """A model name that is not a legal queue name and path segment, or a reserved one; `reserved` says why it is."""
 
     code = "invalid_name"
     status = 422
     title = "Invalid model name"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, reserved: str = "") -> None:
+        super().__init__(name, reserved)
         self.name = name
+        self.reserved = reserved
 
     @override
     def __str__(self) -> str:
+        if self.reserved:
+            return f"{self.name!r} is reserved: {self.reserved}; give the model another name"
         return (
             f"{self.name!r} is not a model name: start with a letter and use up to 64 letters, digits, '_', '.' or '-'"
         )

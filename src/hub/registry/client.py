@@ -33,7 +33,7 @@ from hub.registry.snapshot import Admission, KnownModel, ModelsSnapshot
 from hub.supervision import unwrapped
 from hub.tls import speaks_tls, tls_refusal
 from hub.v1 import contract_pb2
-from hub.vocabulary import Fingerprint, InstanceId, ModelName
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, reserved
 
 NOT_MODIFIED: Final = 304
 _TOKEN_REFUSED: Final = (401, 403)
@@ -160,7 +160,8 @@ class RegistryClient:
         if response.status_code == NOT_MODIFIED:
             return None
         listed = self._decode(response, ModelsBody).models
-        models = {ModelName(body.name): await self._known_model(body) for body in listed}
+        # A registry of an earlier release may list names that are reserved now: their queues are not for tasks.
+        models = {ModelName(body.name): await self._known_model(body) for body in listed if not reserved(body.name)}
         self._contracts = {(model.name, model.fingerprint): model.contract for model in models.values()}
         return ModelsSnapshot(etag=response.headers.get("ETag", ""), models=models)
 

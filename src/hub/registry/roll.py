@@ -16,7 +16,7 @@ from hub.ports import HistoryEvent, InstanceEntry, KnownContract
 from hub.registry.holdings import Holdings
 from hub.registry.states import InstanceState, ModelStatus
 from hub.registry.table import Change, Removal, Table
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, reserved, wall_clock
 
 _log = structlog.get_logger("hub.registry")
 
@@ -47,6 +47,7 @@ class Roll:
         self.departed: dict[InstanceId, HistoryEvent] = {}
         self._clock = clock
         self._removals: Counter[Removal] = Counter()
+        self._ignored: set[ModelName] = set()
         self._epoch = secrets.token_hex(4)
         self._news = Event()
         self._departures = Event()
@@ -113,13 +114,21 @@ class Roll:
         The newest one of a model of which nothing else was known is its present one.
         """
         before = self.table.version
-        accepted = list(contracts)
+        accepted = [known for known in contracts if not self._is_reserved(known.model)]
         for known in accepted:
             self.lineage.know(known)
         for known in reversed(accepted):
             self.table.remember(known.model, known.contract.fingerprint)
         if self.table.version != before:
             self._ring()
+
+    def _is_reserved(self, model: ModelName) -> bool:
+        """Whether an earlier release accepted a name that is that of a queue of hub's own."""
+        why = reserved(model)
+        if why and model not in self._ignored:
+            self._ignored.add(model)
+            _log.warning("a model of the directory is ignored, its name is reserved", model=model, reason=why)
+        return bool(why)
 
     def contract(self, model: ModelName, fingerprint: Fingerprint) -> KnownContract | None:
         return self.lineage.contract(model, fingerprint)
