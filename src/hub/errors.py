@@ -68,6 +68,68 @@ class InvalidName(HubError):
         )
 
 
+class RegistryFull(HubError):
+    """A bound of the registry leaves no room for a login. The instance is not in; it may try again.
+
+    Attributes:
+        setting: The setting of the registry that holds the bound.
+        most: Its value.
+    """
+
+    code = "registry_full"
+    status = 503
+    exit_code = 3
+    title = "The registry is full"
+
+    def __init__(self, setting: str, most: int) -> None:
+        super().__init__(setting, most)
+        self.setting = setting
+        self.most = most
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"the registry has no room for this login ({self.setting} is {self.most}): stop instances that are not "
+            f"needed, or raise HUB_{self.setting.upper()} of all registries"
+        )
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"setting": self.setting, "most": self.most}
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 10.0
+
+
+class NotYourInstance(HubError):
+    """A call for a listed instance that does not carry the secret of its login. Nothing has changed."""
+
+    code = "not_your_instance"
+    status = 403
+    exit_code = 2
+    title = "The instance has another secret"
+
+    def __init__(self, instance: str) -> None:
+        super().__init__(instance)
+        self.instance = instance
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"instance {self.instance} is listed, and this call does not carry its secret: send the one that its login "
+            "returned in the header Hub-Instance-Secret, or log in under a new UUID; if that instance is dead, pings "
+            "take it off the list"
+        )
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"instance": self.instance}
+
+
 class UnknownModel(HubError):
     """No model of this name has ever logged in. `near` is the name of one that is alive and may be meant."""
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import LinkLost
-from hub.ports import Directory, DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, Report
+from hub.ports import Directory, DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, LoginLimits, Report
 from hub.registry.addresses import InstanceNetworks
 from hub.registry.errors import InstanceUnreachable, InvalidLogin, NameTaken
 from hub.registry.keeper import DirectoryKeeper
@@ -43,10 +43,21 @@ class FlakyDirectory(Directory):
 
     @override
     async def login(
-        self, entry: InstanceEntry, contract: Contract, *, beside: Collection[Fingerprint] = ()
+        self,
+        entry: InstanceEntry,
+        contract: Contract,
+        *,
+        beside: Collection[Fingerprint] = (),
+        proof: str = "",
+        limits: LoginLimits | None = None,
     ) -> Fingerprint | None:
         self.check()
-        return await self.inner.login(entry, contract, beside=beside)
+        return await self.inner.login(entry, contract, beside=beside, proof=proof, limits=limits)
+
+    @override
+    async def forget(self, ttl: float) -> int:
+        self.check()
+        return await self.inner.forget(ttl)
 
     @override
     async def logout(self, instance: InstanceId, event: HistoryEvent | None = None) -> bool:
