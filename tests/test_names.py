@@ -43,17 +43,29 @@ def test_no_model_is_named_like_a_queue_that_hub_makes_for_another(name: str, de
 
 @pytest.mark.parametrize(
     "name",
-    ["ModelA.dead", "hub.dead", "hub.x", "x.delay.1", "x.delay.4194304", "x.dead.delay.2", "amq.gen", "amq.", "x.delay.3"],
+    [
+        "ModelA.dead",
+        "hub.dead",
+        "hub.x",
+        "x.delay.1",
+        "x.delay.4194304",
+        "x.dead.delay.2",
+        "amq.gen",
+        "amq.",
+        "x.delay.3",
+    ],
 )
 def test_names_of_other_queues_are_refused_with_the_reason(name: str) -> None:
     with pytest.raises(InvalidName) as refused:
         model_name(name)
     assert "reserved" in str(refused.value)
     assert "another name" in str(refused.value)
-    assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)  # noqa: S301 - our own
+    assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["ModelA", "dead", "hub", "amq", "hubs.x", "x.delay", "x.delay.y", "x.deadly", "x.dead.1"])
+@pytest.mark.parametrize(
+    "name", ["ModelA", "dead", "hub", "amq", "hubs.x", "x.delay", "x.delay.y", "x.deadly", "x.dead.1"]
+)
 def test_names_that_only_resemble_those_are_fine(name: str) -> None:
     assert model_name(name) == name
     assert name not in {dead_letter_queue(name), delay_queue(name, 1), DEAD_LETTER_EXCHANGE}

@@ -167,9 +167,11 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
             (
                 "max_contract_bytes",
                 limits.max_contract_bytes,
-                lambda: sum(len(each.contract.files) for each in self._contracts.values())
-                + size
-                - limits.max_contract_bytes,
+                lambda: (
+                    sum(len(each.contract.files) for each in self._contracts.values())
+                    + size
+                    - limits.max_contract_bytes
+                ),
             ),
         ):
             while excess() > 0:

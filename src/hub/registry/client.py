@@ -19,13 +19,13 @@ from hub.ports import HistoryEvent, Terms
 from hub.redaction import redacted, redacted_url
 from hub.registry.bodies import (
     CONTRACT,
+    SECRET_HEADER,
     FiguresBody,
     HistoryBody,
     InstanceBody,
     InstancesBody,
     LoginBody,
     LoginReply,
-    SECRET_HEADER,
     ModelBody,
     ModelsBody,
 )

@@ -74,7 +74,14 @@ class DirectoryKeeper:
     """
 
     def __init__(
-        self, roll: Roll, directory: Directory, pinger: Pinger, *, period: float, registry: RegistryId, contract_ttl: float = inf
+        self,
+        roll: Roll,
+        directory: Directory,
+        pinger: Pinger,
+        *,
+        period: float,
+        registry: RegistryId,
+        contract_ttl: float = inf,
     ) -> None:
         self._roll = roll
         self._directory = directory

@@ -67,7 +67,10 @@ class RegistrationCollector(Collector):
             [([], self._roll.forgotten)],
         )
         yield gauge(
-            "hub_registry_limit", "Bounds of registration.", ["limit"], [([k], v) for k, v in asdict(self._limits).items()]
+            "hub_registry_limit",
+            "Bounds of registration.",
+            ["limit"],
+            [([k], v) for k, v in asdict(self._limits).items()],
         )
         yield counter(
             "hub_registry_refused_logins",

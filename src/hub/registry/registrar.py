@@ -203,9 +203,7 @@ class Registrar:
             return holder  # the directory may have lost its data, the table has not
         with directory_patience():
             try:
-                return await self._directory.login(
-                    entry, contract, beside=beside, proof=proof, limits=self._limits
-                )
+                return await self._directory.login(entry, contract, beside=beside, proof=proof, limits=self._limits)
             except RegistryFull as full:
                 self.refused[full.setting] += 1
                 raise

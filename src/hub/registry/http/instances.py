@@ -29,7 +29,6 @@ from hub.registry.registrar import Registrar
 from hub.registry.roll import Roll
 from hub.vocabulary import InstanceId, model_name
 
-
 _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of the instance.", required=False)
 
 
@@ -97,7 +96,8 @@ def _checked(secret: str) -> str:
     least, most = SECRET_LENGTHS
     if secret and not (least <= len(secret) <= most and secret.isascii() and secret.isprintable()):
         raise InvalidLogin(
-            SECRET_HEADER, f"it has to be {least} to {most} printable ASCII characters: leave it out, and use the reply's"
+            SECRET_HEADER,
+            f"it has to be {least} to {most} printable ASCII characters: leave it out, and use the reply's",
         )
     return secret
 
