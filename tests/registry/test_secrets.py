@@ -54,11 +54,12 @@ async def test_a_login_returns_a_secret_that_logs_out_and_nothing_else_does() ->
 @pytest.mark.parametrize(
     "change",
     [
+        {},
         {"url": "http://127.0.0.1:9"},
         {"model": "Other"},
         {"contract": base64.b64encode(DIGITS.encode()).decode()},
     ],
-    ids=["url", "model", "contract"],
+    ids=["thief's url", "dead url", "model", "contract"],
 )
 async def test_a_listed_id_is_not_taken_over(change: dict[str, object]) -> None:
     with fail_after(PATIENCE):

@@ -161,23 +161,17 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
             return
         used = self._used()
         unused = sorted((key for key in self._contracts if key not in used), key=lambda key: self._unused_since[key])
-        size = len(contract.files)
-        for setting, most, excess in (
-            ("max_contracts", limits.max_contracts, lambda: len(self._contracts) + 1 - limits.max_contracts),
-            (
-                "max_contract_bytes",
-                limits.max_contract_bytes,
-                lambda: (
-                    sum(len(each.contract.files) for each in self._contracts.values())
-                    + size
-                    - limits.max_contract_bytes
-                ),
-            ),
-        ):
-            while excess() > 0:
-                if not unused:
-                    raise RegistryFull(setting, most)
-                self._drop(unused.pop(0))
+        while True:
+            size = sum(len(each.contract.files) for each in self._contracts.values()) + len(contract.files)
+            if len(self._contracts) >= limits.max_contracts:
+                full = RegistryFull("max_contracts", limits.max_contracts)
+            elif size > limits.max_contract_bytes:
+                full = RegistryFull("max_contract_bytes", limits.max_contract_bytes)
+            else:
+                return
+            if not unused:
+                raise full
+            self._drop(unused.pop(0))
 
     def _used(self) -> set[tuple[ModelName, Fingerprint]]:
         return {(one.model, one.fingerprint) for one in self._instances.values()}

@@ -20,7 +20,7 @@ DESCRIPTORS: str = f"{PROTOBUF}; proto=google.protobuf.FileDescriptorSet"
 CONTRACT: str = f"{PROTOBUF}; proto=hub.v1.Contract"
 """The media type of the declarations with the names of the request and the response message."""
 
-SECRET_HEADER: str = "Hub-Instance-Secret"
+SECRET_HEADER: str = "Hub-Instance-Secret"  # noqa: S105 - a name
 """The header of logins and logouts with the secret of the instance."""
 
 SECRET_LENGTHS: tuple[int, int] = (32, 128)

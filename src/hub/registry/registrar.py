@@ -25,6 +25,8 @@ from hub.registry.states import InstanceStatus
 from hub.registry.terms import check_terms
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
 
+DEFAULT_LIMITS: Final = LoginLimits()
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -69,7 +71,7 @@ class Registrar:
         pinger: Pinger,
         *,
         networks: InstanceNetworks,
-        limits: LoginLimits = LoginLimits(),
+        limits: LoginLimits = DEFAULT_LIMITS,
         clock: WallClock = wall_clock,
     ) -> None:
         self._roll = roll
@@ -134,24 +136,11 @@ class Registrar:
             secret_hash=hashed(own),
         )
         await judge(self._roll.lineage, model, contract)
-        leaving = self._roll.departed.pop(instance, None)
-        if not consuming:
+        if current is not None and not consuming:
             self._roll.apply(table.own_word(instance, now=self._clock()))
-        try:
-            if await self._claim(entry, contract, proof) is not None:
-                await self._look_after(model, contract)
-                holder = await self._claim(entry, contract, proof)
-                if holder is not None:
-                    raise await self._name_taken(model, contract, holder)
-        except NotYourInstance:  # another registry let it in a moment ago, or it is about to leave
-            if leaving is not None:
-                self._roll.departed.setdefault(instance, leaving)
-            again = await self._again(instance, model, url, contract)
-            if again is not None:
-                return again
-            holder = await self._claim(entry, contract, proof)
-            if holder is not None:
-                raise await self._name_taken(model, contract, holder) from None
+        again = await self._enter(entry, contract, proof)
+        if again is not None:
+            return again
         self._roll.know(
             [KnownContract(model=model, contract=contract, first_seen_at=entry.logged_in_at, first_seen_from=instance)]
         )
@@ -177,6 +166,24 @@ class Registrar:
             self.foreign += 1
             raise NotYourInstance(instance)
         self._roll.apply(self._roll.table.logout(instance))
+
+    async def _enter(self, entry: InstanceEntry, contract: Contract, proof: str) -> Login | None:
+        """Gets the name for an instance. Returns a login if that of a listed instance without its secret is all it is."""
+        leaving = self._roll.departed.pop(entry.id, None)
+        try:
+            if await self._claim(entry, contract, proof) is None:
+                return None
+            await self._look_after(entry.model, contract)
+        except NotYourInstance:  # another registry let it in a moment ago, or it is about to leave
+            if leaving is not None:
+                self._roll.departed.setdefault(entry.id, leaving)
+            again = await self._again(entry.id, entry.model, entry.url, contract)
+            if again is not None:
+                return again
+        holder = await self._claim(entry, contract, proof)
+        if holder is not None:
+            raise await self._name_taken(entry.model, contract, holder)
+        return None
 
     async def _again(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> Login | None:
         """What becomes of a login without the secret of a listed instance, which is pinged: `None` if it is gone."""
