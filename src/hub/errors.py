@@ -48,21 +48,86 @@ class ConfigurationError(HubError):
 
 
 class InvalidName(HubError):
-    """A model name that is not a legal queue name and path segment."""
+    """A model name that is not a legal queue name and path segment, or a reserved one; `reserved` says why it is."""
 
     code = "invalid_name"
     status = 422
     title = "Invalid model name"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, reserved: str = "") -> None:
+        super().__init__(name, reserved)
         self.name = name
+        self.reserved = reserved
+
+    @override
+    def __str__(self) -> str:
+        if self.reserved:
+            return f"{self.name!r} is reserved: {self.reserved}; give the model another name"
+        return (
+            f"{self.name!r} is not a model name: start with a letter and use up to 64 letters, digits, '_', '.' or '-'"
+        )
+
+
+class RegistryFull(HubError):
+    """A bound of the registry leaves no room for a login. The instance is not in; it may try again.
+
+    Attributes:
+        setting: The setting of the registry that holds the bound.
+        most: Its value.
+    """
+
+    code = "registry_full"
+    status = 503
+    exit_code = 3
+    title = "The registry is full"
+
+    def __init__(self, setting: str, most: int) -> None:
+        super().__init__(setting, most)
+        self.setting = setting
+        self.most = most
 
     @override
     def __str__(self) -> str:
         return (
-            f"{self.name!r} is not a model name: start with a letter and use up to 64 letters, digits, '_', '.' or '-'"
+            f"the registry has no room for this login ({self.setting} is {self.most}): stop instances that are not "
+            f"needed, or raise HUB_{self.setting.upper()} of all registries"
         )
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"setting": self.setting, "most": self.most}
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 10.0
+
+
+class NotYourInstance(HubError):
+    """A call for a listed instance that does not carry the secret of its login. Nothing has changed."""
+
+    code = "not_your_instance"
+    status = 403
+    exit_code = 2
+    title = "The instance has another secret"
+
+    def __init__(self, instance: str) -> None:
+        super().__init__(instance)
+        self.instance = instance
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"instance {self.instance} is listed, and this call does not carry its secret: send the one that its login "
+            "returned in the header Hub-Instance-Secret, or log in under a new UUID; if that instance is dead, pings "
+            "take it off the list"
+        )
+
+    @property
+    @override
+    def facts(self) -> dict[str, object]:
+        return {"instance": self.instance}
 
 
 class UnknownModel(HubError):

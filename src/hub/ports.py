@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
+from hmac import compare_digest
 from typing import Final, Protocol
 
 from hub.contract.contract import Contract
@@ -450,6 +451,8 @@ class InstanceEntry:
         url: The base of its HTTP routes, such as `http://10.0.0.7:40123`.
         example: A request that shows what the model does, as ProtoJSON, for documentation; empty if it has none.
         terms: What holds for the tasks of its model.
+        secret_hash: SHA-256 of the secret that its owner proves itself with, in hexadecimal digits; empty: it has none,
+            because an earlier release let it in.
     """
 
     id: InstanceId
@@ -459,6 +462,31 @@ class InstanceEntry:
     logged_in_at: float
     example: str = ""
     terms: Terms = Terms()
+    secret_hash: str = ""
+
+    def owned_by(self, proof: str) -> bool:
+        """Whether `proof`, the hash of a secret, is that of its owner, or it has none."""
+        return not self.secret_hash or compare_digest(self.secret_hash.encode(), proof.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginLimits:
+    """What a directory takes in at most; the names are those of the registry's settings.
+
+    Attributes:
+        max_models: Models that have an instance.
+        max_instances: Instances of all models.
+        max_model_instances: Instances of one model.
+        max_contracts: Contracts that are kept. Room for a new one is made by those of models without instances, the
+            longest unused first.
+        max_contract_bytes: Bytes of all contracts that are kept, as they are stored.
+    """
+
+    max_models: int = 1_000
+    max_instances: int = 5_000
+    max_model_instances: int = 1_000
+    max_contracts: int = 5_000
+    max_contract_bytes: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -572,20 +600,32 @@ class DirectoryNews:
 
 class Directory(Protocol):
     async def login(
-        self, entry: InstanceEntry, contract: Contract, *, beside: Collection[Fingerprint] = ()
+        self,
+        entry: InstanceEntry,
+        contract: Contract,
+        *,
+        beside: Collection[Fingerprint] = (),
+        proof: str = "",
+        limits: LoginLimits | None = None,
     ) -> Fingerprint | None:
         """Adds or refreshes an instance, unless its model's name is taken by instances with another contract.
 
         Atomic: of two registries that log in different contracts under one name, exactly one succeeds. An accepted
-        contract is kept for good; see `contracts`.
+        contract is kept until `forget` drops it; see `contracts`.
 
         Args:
             entry: The instance.
             contract: Its contract.
             beside: Other contracts whose instances may hold the name at the same time.
+            proof: Hash of the secret that the caller has shown; see `InstanceEntry.owned_by`.
+            limits: What there is room for; `None`: for everything.
 
         Returns:
             `None` when the instance is in, else a fingerprint that holds the name.
+
+        Raises:
+            NotYourInstance: The instance is here with another secret.
+            RegistryFull: There is no room.
         """
         ...
 
@@ -606,7 +646,15 @@ class Directory(Protocol):
         ...
 
     async def contracts(self) -> Sequence[KnownContract]:
-        """Every contract ever accepted, oldest first."""
+        """Every contract that is kept, oldest first."""
+        ...
+
+    async def forget(self, ttl: float) -> int:
+        """Drops the contracts that no instance has had for `ttl` seconds, by the clock of the directory.
+
+        Returns:
+            How many.
+        """
         ...
 
     async def lease(

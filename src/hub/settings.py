@@ -8,14 +8,16 @@ Durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from typing_extensions import override
 
+from hub.directories.sharing import LONGEST_CHANGES
 from hub.errors import ConfigurationError
 from hub.histogram import SECONDS, bounds_of
 from hub.http.bind import Bind
@@ -24,6 +26,7 @@ from hub.http.connection import ConnectionLimits
 from hub.http.cors import origins_of
 from hub.http.request_parser import HEAD_LIMIT
 from hub.http.root_path import root_path_of
+from hub.ports import LoginLimits
 from hub.redaction import redacted_url
 from hub.redis.address import redis_address
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
@@ -259,6 +262,16 @@ class RegistrySettings(BrokerSettings, HttpSettings):
             "The same for all registries."
         ),
     ] = "strict"
+    max_models: Annotated[int, Parameter(help="Models that may have instances at a time.")] = 1_000
+    max_instances: Annotated[int, Parameter(help="Instances of all models that may be listed at a time.")] = 5_000
+    max_model_instances: Annotated[int, Parameter(help="Instances of one model that may be listed at a time.")] = 1_000
+    max_contracts: Annotated[
+        int, Parameter(help="Contracts that are kept; those without an instance go first, the longest unused before.")
+    ] = 5_000
+    max_contract_bytes: Annotated[int, Parameter(help="Bytes of all contracts that are kept.")] = 256 * 1024 * 1024
+    contract_ttl: Annotated[
+        float, Parameter(help="Seconds that the contract of a model is remembered when no instance has it any more.")
+    ] = 30 * 86_400.0
     instance_networks: Annotated[
         str, Parameter(help="Networks that instances may be in, comma-separated; empty: loopback, or any with a token.")
     ] = ""
@@ -272,8 +285,25 @@ class RegistrySettings(BrokerSettings, HttpSettings):
             )
         if self.ping_misses < 1:
             raise ConfigurationError("ping_misses must be at least 1")
+        for name, most in asdict(self.login_limits).items():
+            if most < 1:
+                raise ConfigurationError(f"{name} is {most}; it must be at least 1")
+        if self.max_instances > LONGEST_CHANGES:
+            raise ConfigurationError(f"max_instances is {self.max_instances}; it must be at most {LONGEST_CHANGES}")
+        if not 0 < self.contract_ttl < inf:
+            raise ConfigurationError(f"contract_ttl is {self.contract_ttl:g} s; it must be a number above 0")
         _ = self.networks
         _check_url("directory_url", self.directory_url, _check_redis)
+
+    @property
+    def login_limits(self) -> LoginLimits:
+        return LoginLimits(
+            max_models=self.max_models,
+            max_instances=self.max_instances,
+            max_model_instances=self.max_model_instances,
+            max_contracts=self.max_contracts,
+            max_contract_bytes=self.max_contract_bytes,
+        )
 
     @property
     def registry_bind(self) -> Bind:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
-from typing import NewType
+from typing import Final, NewType
 from uuid import UUID
 
 import uuid_utils
@@ -15,7 +15,7 @@ import uuid_utils
 from hub.errors import InvalidName
 
 ModelName = NewType("ModelName", str)
-"""Name of a model, and of its queue: `[A-Za-z][A-Za-z0-9_.-]{0,63}`."""
+"""Name of a model, and of its queue: `[A-Za-z][A-Za-z0-9_.-]{0,63}`, and no name that `reserved` has a reason against."""
 
 InstanceId = NewType("InstanceId", str)
 """UUIDv7 of one start of one instance of a model."""
@@ -35,6 +35,16 @@ WallClock = Callable[[], float]
 wall_clock: WallClock = time.time
 
 _MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+OWN_PREFIX: Final = "hub."
+"""What the names of hub's own exchanges begin with."""
+
+_BROKER_PREFIX: Final = "amq."
+"""What only RabbitMQ itself may let a name begin with (AMQP 0-9-1, `queue.declare`)."""
+
+_DEAD: Final = ".dead"
+_DELAY: Final = ".delay."
+_DELAY_QUEUE = re.compile(rf".*{re.escape(_DELAY)}[0-9]+", re.DOTALL)
 
 
 class InstanceState(StrEnum):
@@ -87,16 +97,35 @@ def model_name(text: str) -> ModelName:
     """Checks that `text` is a model name.
 
     Raises:
-        InvalidName: It is not.
+        InvalidName: It is not, or it is reserved.
     """
-    if _MODEL_NAME.fullmatch(text) is None:
-        raise InvalidName(text)
+    why = reserved(text)
+    if why or _MODEL_NAME.fullmatch(text) is None:
+        raise InvalidName(text, why)
     return ModelName(text)
+
+
+def reserved(name: str) -> str:
+    """Why no model can have this name: another queue or exchange has it, or can get it. Empty if there is no reason."""
+    if name.startswith(OWN_PREFIX):
+        return f"what begins with {OWN_PREFIX!r} is hub's own"
+    if name.startswith(_BROKER_PREFIX):
+        return f"what begins with {_BROKER_PREFIX!r} is the broker's own"
+    if name.endswith(_DEAD):
+        return f"what ends with {_DEAD!r} is a queue of dead letters"
+    if _DELAY_QUEUE.fullmatch(name):
+        return f"what ends with {_DELAY!r} and a number is a queue of delayed tasks"
+    return ""
 
 
 def dead_letter_queue(model: str) -> str:
     """The name of the queue that keeps what was given up of a model's tasks: `<model>.dead`."""
-    return f"{model}.dead"
+    return f"{model}{_DEAD}"
+
+
+def delayed_queue(queue: str, seconds: int) -> str:
+    """The name of a queue in which messages for another one wait: `<queue>.delay.<seconds>`."""
+    return f"{queue}{_DELAY}{seconds}"
 
 
 def new_task_id() -> TaskId:

@@ -130,6 +130,7 @@ async def served_registry(
     ping_period: float = 60.0,
     port: int = 0,
     contract_mode: ContractMode = "strict",
+    **more: Any,
 ) -> AsyncGenerator[ServedRegistry]:
     """The long ping period leaves the word to the pings at login, and so does the broker unless one is given."""
     settings = RegistrySettings(
@@ -140,6 +141,7 @@ async def served_registry(
         depth_period=0.01,
         contract_mode=contract_mode,
         instance_networks="127.0.0.0/8,::1/128",
+        **more,
     )
     async with MemoryBroker() as embedded, open_client() as http:
         attended = broker or AttendedBroker(embedded)

@@ -13,6 +13,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from httpx2 import Response
 
 from hub.contract import Contract
+from hub.registry.bodies import SECRET_HEADER
 from hub.registry.errors import InstanceUnreachable, NameTaken
 from hub.registry.states import InstanceState
 from hub.vocabulary import new_instance_id
@@ -114,9 +115,10 @@ async def test_a_login_is_created_once_and_lists_its_model(registry: ServedRegis
 
 async def test_a_logout_is_seen_at_once_and_may_be_repeated(registry: ServedRegistry) -> None:
     async with ping_server() as server:
-        await registry.login(server)
+        url = f"{registry.url}/v1/instances/{server.id}"
+        login = await registry.http.put(url, json=login_body(url=server.url))
         for _ in range(2):
-            reply = await registry.http.delete(f"{registry.url}/v1/instances/{server.id}")
+            reply = await registry.http.delete(url, headers={SECRET_HEADER: login.json()["secret"]})
             assert (reply.status_code, reply.content) == (204, b"")
             assert await registry.active() == []
     assert (await registry.http.delete(f"{registry.url}/v1/instances/nobody")).status_code == 204
@@ -232,14 +234,21 @@ async def test_terms_of_a_login_are_shown_with_its_model_and_a_change_of_them_is
 ) -> None:
     terms = {"concurrency": 8, "default_timeout": 20.5, "max_timeout": 3600}
     async with ping_server() as server:
+        own = {SECRET_HEADER: "s" * 43}
         url = f"{registry.url}/v1/instances/{server.id}"
-        assert (await registry.http.put(url, json=login_body(url=server.url, terms=terms))).status_code == 201
+        assert (
+            await registry.http.put(url, json=login_body(url=server.url, terms=terms), headers=own)
+        ).status_code == 201
         shown = await registry.get(f"/v1/models/{MODEL}")
         assert shown.json()["terms"] == terms
-        assert (await registry.http.put(url, json=login_body(url=server.url, terms=terms))).status_code == 200
+        assert (
+            await registry.http.put(url, json=login_body(url=server.url, terms=terms), headers=own)
+        ).status_code == 200
         assert (await registry.get("/v1/models")).headers["etag"] == shown.headers["etag"]
         terms["max_timeout"] = 60
-        assert (await registry.http.put(url, json=login_body(url=server.url, terms=terms))).status_code == 201
+        assert (
+            await registry.http.put(url, json=login_body(url=server.url, terms=terms), headers=own)
+        ).status_code == 201
         assert (await registry.get("/v1/models")).headers["etag"] != shown.headers["etag"]
         assert (await registry.json(f"/v1/models/{MODEL}"))["terms"] == terms
 

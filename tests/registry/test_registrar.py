@@ -12,7 +12,7 @@ from typing_extensions import override
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import LinkLost
-from hub.ports import Directory, DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, Report
+from hub.ports import Directory, DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, LoginLimits, Report
 from hub.registry.addresses import InstanceNetworks
 from hub.registry.errors import InstanceUnreachable, InvalidLogin, NameTaken
 from hub.registry.keeper import DirectoryKeeper
@@ -26,6 +26,8 @@ from hub.vocabulary import Fingerprint, InstanceId, RegistryId, new_instance_id,
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ScriptedProbe, entry_of
 
 URL = "http://127.0.0.1:4000"
+OWN = "s" * 43
+"""The secret of every instance here."""
 
 
 @final
@@ -43,10 +45,21 @@ class FlakyDirectory(Directory):
 
     @override
     async def login(
-        self, entry: InstanceEntry, contract: Contract, *, beside: Collection[Fingerprint] = ()
+        self,
+        entry: InstanceEntry,
+        contract: Contract,
+        *,
+        beside: Collection[Fingerprint] = (),
+        proof: str = "",
+        limits: LoginLimits | None = None,
     ) -> Fingerprint | None:
         self.check()
-        return await self.inner.login(entry, contract, beside=beside)
+        return await self.inner.login(entry, contract, beside=beside, proof=proof, limits=limits)
+
+    @override
+    async def forget(self, ttl: float) -> int:
+        self.check()
+        return await self.inner.forget(ttl)
 
     @override
     async def logout(self, instance: InstanceId, event: HistoryEvent | None = None) -> bool:
@@ -129,7 +142,9 @@ class Office:
         *,
         consuming: bool = True,
     ) -> Login:
-        return await self.registrar.login(instance or new_instance_id(), MODEL, url, contract, consuming=consuming)
+        return await self.registrar.login(
+            instance or new_instance_id(), MODEL, url, contract, consuming=consuming, secret=OWN
+        )
 
     def states(self) -> dict[InstanceId, InstanceState]:
         return {status.entry.id: status.state for status in self.roll.table.instances()}
@@ -277,7 +292,7 @@ async def test_without_the_directory_nobody_logs_in_but_logouts_and_lists_go_on(
     with pytest.raises(LinkLost):
         await office.login()
     assert office.states() == {login.status.entry.id: InstanceState.LIVE}
-    office.registrar.logout(login.status.entry.id)
+    office.registrar.logout(login.status.entry.id, secret=OWN)
     assert office.states() == {}
 
 
@@ -286,7 +301,7 @@ async def test_a_logout_that_the_directory_missed_reaches_it_when_it_is_back(off
     office.directory.down = True
     async with anyio.create_task_group() as tg:
         tg.start_soon(office.keeper.run)
-        office.registrar.logout(login.status.entry.id)
+        office.registrar.logout(login.status.entry.id, secret=OWN)
         while office.keeper.linked:
             await anyio.lowlevel.checkpoint()
         office.directory.down = False
@@ -302,7 +317,7 @@ async def test_a_look_at_the_directory_during_a_logout_brings_nobody_back(office
     async with anyio.create_task_group() as tg:
         tg.start_soon(office.keeper.reconcile)
         await anyio.wait_all_tasks_blocked()
-        office.registrar.logout(login.status.entry.id)
+        office.registrar.logout(login.status.entry.id, secret=OWN)
         tg.start_soon(office.keeper.flush)
         await anyio.wait_all_tasks_blocked()
         office.directory.slow.set()
@@ -327,7 +342,7 @@ async def test_a_registry_that_starts_believes_pings_and_not_its_memory(office: 
 
 async def test_a_model_without_instances_is_known_again_after_a_restart(office: Office) -> None:
     login = await office.login()
-    office.registrar.logout(login.status.entry.id)
+    office.registrar.logout(login.status.entry.id, secret=OWN)
     await office.keeper.flush()
     successor = Office(office.memory, office.probe)
     successor.roll.know(await successor.directory.contracts())
@@ -387,7 +402,7 @@ async def test_a_flush_cancelled_at_any_point_forgets_nobody_who_is_still_stored
         with anyio.fail_after(PATIENCE):
             logins = [await office.login() for _ in range(3)]
             for login in logins:
-                office.registrar.logout(login.status.entry.id)
+                office.registrar.logout(login.status.entry.id, secret=OWN)
             async with anyio.create_task_group() as tg:
                 tg.start_soon(office.keeper.flush)
                 for _ in range(checkpoints):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import UnknownModel
+from hub.http.client import open_client
 from hub.ports import Directory
+from hub.registry.client import RegistryClient
 from hub.registry.errors import NameTaken
 from hub.registry.schema_bodies import CheckReply
 from hub.vocabulary import ModelName
@@ -101,13 +104,14 @@ async def test_after_a_restart_with_nobody_up_the_newest_contract_is_the_present
 async def test_a_registry_that_starts_again_in_the_middle_of_a_deployment_lists_old_and_new() -> None:
     directory = MemoryDirectory()
     with anyio.fail_after(PATIENCE):
-        async with ping_server() as old, ping_server() as new:
+        async with ping_server() as old, ping_server() as new, open_client() as http:
             async with served_registry(directory=directory, contract_mode="compatible") as registry:
-                await registry.login(old, contract=PLAIN)
-                await registry.login(new, contract=GROWN)
-            async with served_registry(directory=directory, contract_mode="compatible") as registry:
+                owner, port = RegistryClient(registry.url, http), urlsplit(registry.url).port or 0
+                await owner.login(old.id, MODEL, old.url, PLAIN)
+                await owner.login(new.id, MODEL, new.url, GROWN)
+            async with served_registry(directory=directory, contract_mode="compatible", port=port) as registry:
                 await serves(registry, MODEL, PLAIN, 2)
-                await registry.client.logout(old.id)
+                await owner.logout(old.id)
                 await serves(registry, MODEL, GROWN, 1)
 
 

@@ -29,6 +29,8 @@ from tests.registry.test_registrar import FlakyDirectory
 
 PERIOD, TIMEOUT, MISSES = 10.0, 3.0, 3
 URL = "http://127.0.0.1:4000"
+OWN = "s" * 43
+"""The secret of every instance here."""
 LIVE, DEAF, SUSPECT = InstanceState.LIVE, InstanceState.DEAF, InstanceState.SUSPECT
 
 
@@ -90,7 +92,9 @@ class Post:
         self.resubscribed.append(entry.id)
 
     async def login(self, instance: InstanceId | None = None, *, consuming: bool = True) -> InstanceId:
-        login = await self.registrar.login(instance or new_instance_id(), MODEL, URL, TEXTS, consuming=consuming)
+        login = await self.registrar.login(
+            instance or new_instance_id(), MODEL, URL, TEXTS, consuming=consuming, secret=OWN
+        )
         return login.status.entry.id
 
     def states(self) -> dict[InstanceId, InstanceState]:
@@ -141,7 +145,7 @@ async def test_what_one_registry_knows_all_show_within_a_second() -> None:
         await one.login(who, consuming=False)
         await anyio.sleep(1)
         assert other.states() == one.states()
-        one.registrar.logout(who)
+        one.registrar.logout(who, secret=OWN)
         await anyio.sleep(1)
         assert other.states() == {}
         assert other.roll.removals == {}
@@ -152,7 +156,7 @@ async def test_a_logout_counts_whoever_it_is_said_to() -> None:
     async with posts(2) as (one, other):
         who = await one.login()
         await anyio.sleep(1)
-        other.registrar.logout(who)
+        other.registrar.logout(who, secret=OWN)
         await anyio.sleep(1)
         assert (one.states(), other.states(), one.keeper.leases) == ({}, {}, 0)
         await anyio.sleep(3 * PERIOD)
@@ -236,7 +240,7 @@ async def test_a_complete_look_takes_nobody_who_left_for_lost() -> None:
     who = await one.login()
     await one.keeper.flush()
     await other.keeper.start()
-    one.registrar.logout(who)
+    one.registrar.logout(who, secret=OWN)
     await one.keeper.flush()
     await other.keeper.reconcile()
     assert other.states() == {}

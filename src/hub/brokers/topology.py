@@ -13,8 +13,9 @@ from typing import Final
 
 from hub.brokers.options import BrokerOptions, QueueType
 from hub.errors import ConfigurationError, PublishRefused, Unroutable
+from hub.vocabulary import OWN_PREFIX, delayed_queue
 
-DEAD_LETTER_EXCHANGE: Final = "hub.dead"
+DEAD_LETTER_EXCHANGE: Final = f"{OWN_PREFIX}dead"
 
 NEVER: Final = 2**31 - 1
 """A delivery limit that nobody reaches: RabbitMQ 4 has one of 20 for quorum queues that do not set any, and each look at
@@ -53,7 +54,7 @@ def delay_queue(queue: str, delay: float) -> str:
     a short one: each delay queue is for delays from its number of seconds, a power of two, up to twice as many.
     """
     level = int(max(min(delay, LONGEST_DELAY), 1.0)).bit_length() - 1
-    return f"{queue}.delay.{2**level}"
+    return delayed_queue(queue, 2**level)
 
 
 def delay_arguments(queue: str, options: BrokerOptions) -> dict[str, str | int]:

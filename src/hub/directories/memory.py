@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from hub.contract.contract import Contract
 from hub.directories.sharing import Sharing
+from hub.errors import NotYourInstance, RegistryFull
 from hub.ports import (
     HISTORY_LENGTH,
     Directory,
@@ -21,6 +22,7 @@ from hub.ports import (
     InstanceEntry,
     KnownContract,
     Leases,
+    LoginLimits,
     Report,
     SharedInstance,
     Standing,
@@ -35,6 +37,7 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
     def __init__(self) -> None:
         self._instances: dict[InstanceId, InstanceEntry] = {}
         self._contracts: dict[tuple[ModelName, Fingerprint], KnownContract] = {}
+        self._unused_since: dict[tuple[ModelName, Fingerprint], float] = {}
         self._sharing = Sharing()
         self._standings: dict[InstanceId, Standing] = {}
         self._history: deque[HistoryEvent] = deque(maxlen=HISTORY_LENGTH)
@@ -46,13 +49,27 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
 
     @override
     async def login(
-        self, entry: InstanceEntry, contract: Contract, *, beside: Collection[Fingerprint] = ()
+        self,
+        entry: InstanceEntry,
+        contract: Contract,
+        *,
+        beside: Collection[Fingerprint] = (),
+        proof: str = "",
+        limits: LoginLimits | None = None,
     ) -> Fingerprint | None:
         await checkpoint()
+        before = self._instances.get(entry.id)
+        if before is not None and not before.owned_by(proof):
+            raise NotYourInstance(entry.id)
         tolerated = {entry.fingerprint, *beside}
         for other in self._instances.values():
             if other.model == entry.model and other.id != entry.id and other.fingerprint not in tolerated:
                 return other.fingerprint
+        if limits is not None:
+            self._make_room(entry, contract, limits)
+        self._unused_since[entry.model, entry.fingerprint] = current_time()
+        if before is not None:
+            self._unused_since[before.model, before.fingerprint] = current_time()
         self._instances[entry.id] = entry
         self._contracts.setdefault(
             (entry.model, entry.fingerprint),
@@ -120,6 +137,49 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         await checkpoint()
         return list(self._history)[:limit]
 
+    @override
+    async def forget(self, ttl: float) -> int:
+        await checkpoint()
+        used = self._used()
+        dropped = [
+            key for key, since in self._unused_since.items() if key not in used and since + ttl <= current_time()
+        ]
+        for key in dropped:
+            self._drop(key)
+        return len(dropped)
+
+    def _make_room(self, entry: InstanceEntry, contract: Contract, limits: LoginLimits) -> None:
+        others = [one for one in self._instances.values() if one.id != entry.id]
+        peers = sum(one.model == entry.model for one in others)
+        if not peers and len({one.model for one in others}) >= limits.max_models:
+            raise RegistryFull("max_models", limits.max_models)
+        if len(others) >= limits.max_instances:
+            raise RegistryFull("max_instances", limits.max_instances)
+        if peers >= limits.max_model_instances:
+            raise RegistryFull("max_model_instances", limits.max_model_instances)
+        if (entry.model, entry.fingerprint) in self._contracts:
+            return
+        used = self._used()
+        unused = sorted((key for key in self._contracts if key not in used), key=lambda key: self._unused_since[key])
+        while True:
+            size = sum(len(each.contract.files) for each in self._contracts.values()) + len(contract.files)
+            if len(self._contracts) >= limits.max_contracts:
+                full = RegistryFull("max_contracts", limits.max_contracts)
+            elif size > limits.max_contract_bytes:
+                full = RegistryFull("max_contract_bytes", limits.max_contract_bytes)
+            else:
+                return
+            if not unused:
+                raise full
+            self._drop(unused.pop(0))
+
+    def _used(self) -> set[tuple[ModelName, Fingerprint]]:
+        return {(one.model, one.fingerprint) for one in self._instances.values()}
+
+    def _drop(self, key: tuple[ModelName, Fingerprint]) -> None:
+        del self._contracts[key]
+        del self._unused_since[key]
+
     def _report(self, report: Report) -> bool:
         token = self._sharing.token(report.instance)
         if report.instance not in self._instances or token == 0 or token != report.token:
@@ -133,7 +193,8 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         return True
 
     def _depart(self, instance: InstanceId) -> None:
-        del self._instances[instance]
+        entry = self._instances.pop(instance)
+        self._unused_since[entry.model, entry.fingerprint] = current_time()
         self._standings.pop(instance, None)
         self._sharing.forget(instance)
 

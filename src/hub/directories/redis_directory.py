@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from functools import partial
 from typing import Final, Self, final
 
@@ -14,7 +15,7 @@ from typing_extensions import override
 
 from hub.contract.contract import Contract
 from hub.directories import redis_values as values
-from hub.errors import Undecodable
+from hub.errors import NotYourInstance, RegistryFull, Undecodable
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.ports import (
     HISTORY_LENGTH,
@@ -24,6 +25,7 @@ from hub.ports import (
     InstanceEntry,
     KnownContract,
     Leases,
+    LoginLimits,
     Report,
 )
 from hub.redis.client import RedisClient
@@ -34,12 +36,10 @@ from hub.supervision import unwrapped
 from hub.texts import printable
 from hub.vocabulary import Fingerprint, InstanceId, RegistryId
 
-_log: Final = structlog.get_logger("hub.directories")
-
 PATIENCE: Final = 2.0
 """Seconds that a call waits for a lost link to come back before it ends in `LinkLost`."""
 
-_log = structlog.get_logger("hub.registry")
+_log = structlog.get_logger("hub.directories")
 
 _LUA: Final = "hub.directories.lua"
 _LOGIN: Final = load_script(_LUA, "common", "login")
@@ -47,6 +47,10 @@ _LOGOUT: Final = load_script(_LUA, "common", "logout")
 _LEASE: Final = load_script(_LUA, "common", "lease")
 _REPORT: Final = load_script(_LUA, "common", "report")
 _NEWS: Final = load_script(_LUA, "common", "news")
+_FORGET: Final = load_script(_LUA, "common", "forget")
+_FORGET_AT_ONCE: Final = 500
+
+_LIMITS: Final = tuple(field.name for field in fields(LoginLimits))
 
 _PARTS: Final = (
     "instances",
@@ -58,9 +62,11 @@ _PARTS: Final = (
     "changes",
     "revision",
     "history",
+    "unused",
+    "weight",
 )
 _KEYS: Final = tuple(f"hub:{{directory}}:{part}" for part in _PARTS)
-_INSTANCES, _, _CONTRACTS, _, _, _REGISTRIES, _, _, _HISTORY = _KEYS
+_INSTANCES, _, _CONTRACTS, _, _, _REGISTRIES, _, _, _HISTORY, _, _ = _KEYS
 
 
 @final
@@ -88,16 +94,29 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
 
     @override
     async def login(
-        self, entry: InstanceEntry, contract: Contract, *, beside: Collection[Fingerprint] = ()
+        self,
+        entry: InstanceEntry,
+        contract: Contract,
+        *,
+        beside: Collection[Fingerprint] = (),
+        proof: str = "",
+        limits: LoginLimits | None = None,
     ) -> Fingerprint | None:
         stored = values.contract_to_json(entry, contract)
         encoded = msgspec.json.encode(entry)
-        args: Sequence[Word] = (entry.id, encoded, entry.model, entry.fingerprint, stored, *beside)
+        args: Sequence[Word] = (entry.id, encoded, entry.model, entry.fingerprint, stored, proof)
+        bounds = dict.fromkeys(_LIMITS, 0) if limits is None else {name: getattr(limits, name) for name in _LIMITS}
+        args = (*args, *bounds.values(), *beside)
         match await self._run(_LOGIN, args):
             case None:
                 return None
             case bytes() as reply if b" " not in reply:
                 return Fingerprint(reply.decode())
+            case b"foreign instance":
+                raise NotYourInstance(entry.id)
+            case bytes() as reply if reply.startswith(b"full "):
+                setting = reply.removeprefix(b"full ").decode()
+                raise RegistryFull(setting, bounds[setting])
             case reply:
                 raise Undecodable("directory entry", repr(reply))
 
@@ -138,6 +157,15 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
                         )
         self._known = known
         return sorted(known.values(), key=lambda one: (one.first_seen_at, one.first_seen_from))
+
+    @override
+    async def forget(self, ttl: float) -> int:
+        dropped = 0
+        while True:  # each call is short: the server does nothing else meanwhile
+            more = values.number(await self._run(_FORGET, (round(ttl * 1000), _FORGET_AT_ONCE)))
+            dropped += more
+            if more < _FORGET_AT_ONCE:
+                return dropped
 
     @override
     async def lease(

@@ -20,6 +20,12 @@ DESCRIPTORS: str = f"{PROTOBUF}; proto=google.protobuf.FileDescriptorSet"
 CONTRACT: str = f"{PROTOBUF}; proto=hub.v1.Contract"
 """The media type of the declarations with the names of the request and the response message."""
 
+SECRET_HEADER: str = "Hub-Instance-Secret"  # noqa: S105 - a name
+"""The header of logins and logouts with the secret of the instance."""
+
+SECRET_LENGTHS: tuple[int, int] = (32, 128)
+"""Characters of a secret that an instance makes up itself, at least and at most."""
+
 MAX_EXAMPLE: int = 16_384
 """Characters: an example is for people to read, and travels in every list of models."""
 
@@ -84,9 +90,12 @@ class LoginReply(InstanceBody, frozen=True, kw_only=True):
 
     Attributes:
         accepts: Fingerprints of the other contracts whose tasks it may be given; see `contract_mode`.
+        secret: What the instance has to send in the header `Hub-Instance-Secret` from now on. Empty when the call did not
+            prove that it comes from the instance, so that all it did was to have it pinged.
     """
 
     accepts: tuple[str, ...] = ()
+    secret: str = ""
 
 
 class InstancesBody(Struct, frozen=True, kw_only=True):

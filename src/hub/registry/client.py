@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from secrets import token_urlsafe
 from typing import Final, TypeVar, final
 from urllib.parse import quote, urlsplit
 
@@ -13,11 +14,12 @@ from google.protobuf.message import DecodeError
 from httpx2 import AsyncClient, HTTPError, InvalidURL, ReadError, RemoteProtocolError, Response, UnsupportedProtocol
 
 from hub.contract import Contract
-from hub.errors import LinkLost, LinkRefused, UnknownModel
+from hub.errors import LinkLost, LinkRefused, NotYourInstance, UnknownModel
 from hub.ports import HistoryEvent, Terms
 from hub.redaction import redacted, redacted_url
 from hub.registry.bodies import (
     CONTRACT,
+    SECRET_HEADER,
     FiguresBody,
     HistoryBody,
     InstanceBody,
@@ -33,7 +35,7 @@ from hub.registry.snapshot import Admission, KnownModel, ModelsSnapshot
 from hub.supervision import unwrapped
 from hub.tls import speaks_tls, tls_refusal
 from hub.v1 import contract_pb2
-from hub.vocabulary import Fingerprint, InstanceId, ModelName
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, reserved
 
 NOT_MODIFIED: Final = 304
 _TOKEN_REFUSED: Final = (401, 403)
@@ -51,6 +53,7 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
     incumbents: tuple[str, ...] = ()
     compatible: bool = False
     url: str = ""
+    instance: str = ""
     reason: str = ""
 
 
@@ -85,6 +88,7 @@ class RegistryClient:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._contracts: dict[tuple[ModelName, Fingerprint], Contract] = {}
         self._answered = False
+        self._secrets: dict[InstanceId, str] = {}  # of those that log in by this client: a process has few
 
     @property
     def server(self) -> str:
@@ -122,7 +126,10 @@ class RegistryClient:
         Raises:
             NameTaken: Live instances hold the name with another contract.
             InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
+            NotYourInstance: The id is listed with another secret. This client makes up one for each id, and sends it with
+                each login, so that one whose reply was lost can be repeated.
         """
+        secret = self._secrets.setdefault(instance, token_urlsafe())
         body = LoginBody(
             model=model,
             url=url,
@@ -133,14 +140,19 @@ class RegistryClient:
             loading=loading,
         )
         response = await self._call(
-            "PUT", f"/v1/instances/{quote(instance, safe='')}", content=msgspec.json.encode(body)
+            "PUT",
+            f"/v1/instances/{quote(instance, safe='')}",
+            content=msgspec.json.encode(body),
+            headers={SECRET_HEADER: secret},
         )
         reply = self._decode(response, LoginReply)
         return Admission(state=reply.state, accepts=frozenset(map(Fingerprint, reply.accepts)))
 
     async def logout(self, instance: InstanceId) -> None:
         """Takes an instance off the list, at once. Does nothing if it is not on it."""
-        await self._call("DELETE", f"/v1/instances/{quote(instance, safe='')}")
+        secret = self._secrets.get(instance)
+        headers = {SECRET_HEADER: secret} if secret else {}
+        await self._call("DELETE", f"/v1/instances/{quote(instance, safe='')}", headers=headers)
 
     async def models(self) -> ModelsSnapshot:
         """Every model that the registry knows now, active or not, with its contract."""
@@ -160,7 +172,8 @@ class RegistryClient:
         if response.status_code == NOT_MODIFIED:
             return None
         listed = self._decode(response, ModelsBody).models
-        models = {ModelName(body.name): await self._known_model(body) for body in listed}
+        # A registry of an earlier release may list names that are reserved now: their queues are not for tasks.
+        models = {ModelName(body.name): await self._known_model(body) for body in listed if not reserved(body.name)}
         self._contracts = {(model.name, model.fingerprint): model.contract for model in models.values()}
         return ModelsSnapshot(etag=response.headers.get("ETag", ""), models=models)
 
@@ -296,6 +309,8 @@ class RegistryClient:
                 return NameTaken(problem.model, problem.differences, problem.incumbents, problem.compatible)
             case InstanceUnreachable.code:
                 return InstanceUnreachable(problem.url, problem.reason)
+            case NotYourInstance.code:
+                return NotYourInstance(problem.instance)
             case _ if response.status_code in _TOKEN_REFUSED:
                 why = "set HUB_TOKEN to the same value here and at the registry"
                 return LinkRefused(self.server, f"it does not accept our token ({response.status_code}): {why}")

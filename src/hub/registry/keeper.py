@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from math import inf
 from typing import Final, final
 
 import structlog
 from anyio import Lock, create_task_group, current_time, fail_after, move_on_after, sleep, sleep_until
 from anyio.abc import TaskGroup
 
-from hub.errors import LinkLost, Undecodable
+from hub.errors import LinkLost, NotYourInstance, Undecodable
 from hub.ports import Directory, InstanceEntry, SharedInstance, Standing
 from hub.registry.judging import judge
 from hub.registry.pinger import Pinger
@@ -30,6 +31,9 @@ is replaced within one period and a quarter."""
 
 FOLLOW: Final = 0.5
 """Seconds between two looks for what other registries found out, at most: one cheap call when there is nothing."""
+
+LONGEST_TTL: Final = 1e9
+"""Seconds, 31 years: what a lifetime without end counts as."""
 
 RELEASE_GRACE: Final = 2.0
 """Seconds that the end waits for the directory to take the last findings and the leases; without it others wait until
@@ -66,16 +70,25 @@ class DirectoryKeeper:
         pinger: Pings whom we have just got, and checks instances that the directory lost.
         period: Seconds between two pings of one instance, and between two complete looks at the directory.
         registry: Who we are.
+        contract_ttl: Seconds that a contract is kept which no instance has.
     """
 
     def __init__(
-        self, roll: Roll, directory: Directory, pinger: Pinger, *, period: float, registry: RegistryId
+        self,
+        roll: Roll,
+        directory: Directory,
+        pinger: Pinger,
+        *,
+        period: float,
+        registry: RegistryId,
+        contract_ttl: float = inf,
     ) -> None:
         self._roll = roll
         self._directory = directory
         self._pinger = pinger
         self._period = period
         self._registry = registry
+        self._contract_ttl = min(contract_ttl, LONGEST_TTL)
         self._revision = 0
         self._linked = True
         self._one_at_a_time = Lock()
@@ -169,6 +182,19 @@ class DirectoryKeeper:
         for entry in lost:
             await self._write_back(entry)
 
+    async def forget(self) -> None:
+        """Drops contracts that were unused for the lifetime, here and in the directory; also those others dropped.
+
+        Raises:
+            LinkLost: The directory is out of reach.
+        """
+        known = self._roll.lineage.keys()  # before the look: what a login adds meanwhile is no news
+        with directory_patience():
+            async with self._one_at_a_time:
+                await self._directory.forget(self._contract_ttl)
+                kept = {(each.model, each.contract.fingerprint) for each in await self._directory.contracts()}
+        self._roll.forget(known - kept)
+
     async def flush(self) -> None:
         """Writes what our pings found out, and takes everybody out of the directory who logged out.
 
@@ -191,6 +217,7 @@ class DirectoryKeeper:
                 tg.start_soon(self._flush_when_due, self._roll.departure, name="hub.registry logouts")
                 tg.start_soon(self._flush_when_due, self._roll.holdings.something_found, name="hub.registry reports")
                 tg.start_soon(self._each, self._period, self.reconcile, name="hub.registry directory reconcile")
+                tg.start_soon(self._each, self._period, self.forget, name="hub.registry contracts")
                 tg.start_soon(self._each, min(FOLLOW, self._period / RENEWALS), self.follow, name="hub.registry follow")
                 renewal = partial(self._renew_and_ping, tg)
                 tg.start_soon(self._each, self._period / RENEWALS, renewal, name="hub.registry leases")
@@ -314,7 +341,10 @@ class DirectoryKeeper:
         with directory_patience():
             await judge(self._roll.lineage, entry.model, known.contract)
             beside = self._roll.beside(entry, known.contract)
-            holder = await self._directory.login(entry, known.contract, beside=beside)
+            try:
+                holder = await self._directory.login(entry, known.contract, beside=beside, proof=entry.secret_hash)
+            except NotYourInstance:
+                return  # it has logged in anew meanwhile: the news will have it
         if holder is not None:
             _log.warning("a live instance lost its name to another contract", instance=entry.id, model=entry.model)
             self._roll.apply(self._roll.table.logout(entry.id))

@@ -35,6 +35,19 @@ class Lineage:
         """Keeps a contract; the first word about one stands."""
         self._contracts.setdefault(known.model, {}).setdefault(known.contract.fingerprint, known)
 
+    def forget(self, model: ModelName, fingerprint: Fingerprint) -> None:
+        """Drops a contract and every verdict about it; a verdict that another model needs is found again."""
+        contracts = self._contracts.get(model, {})
+        contracts.pop(fingerprint, None)
+        if not contracts:
+            self._contracts.pop(model, None)
+        for pair in [pair for pair in self._verdicts if fingerprint in pair]:
+            del self._verdicts[pair]
+
+    def keys(self) -> frozenset[tuple[ModelName, Fingerprint]]:
+        """Every contract that is kept."""
+        return frozenset((model, one) for model, contracts in self._contracts.items() for one in contracts)
+
     def contract(self, model: ModelName, fingerprint: Fingerprint) -> KnownContract | None:
         return self._contracts.get(model, {}).get(fingerprint)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Final, final
 
 from prometheus_client.metrics_core import Metric
@@ -12,11 +13,13 @@ from typing_extensions import override
 
 from hub.histogram import Histogram
 from hub.http.exposition import counter, gauge, histogram
+from hub.ports import LoginLimits
 from hub.registry.depths import QueueDepths
 from hub.registry.figures import Figures
 from hub.registry.keeper import DirectoryKeeper
 from hub.registry.pinger import Pinger
 from hub.registry.pings import Answered, PingResult, Refused
+from hub.registry.registrar import Registrar
 from hub.registry.roll import Roll
 from hub.registry.states import InstanceState
 from hub.registry.table import Removal
@@ -43,6 +46,44 @@ class PingCounts:
             self.answered.add(seconds)
         else:
             self.failures["refused" if isinstance(result, Refused) else "missed"] += 1
+
+
+@final
+class RegistrationCollector(Collector):
+    """What is registered, beside the bounds, and what was refused. The labels are those of the bounds."""
+
+    def __init__(self, roll: Roll, registrar: Registrar, limits: LoginLimits) -> None:
+        self._roll = roll
+        self._registrar = registrar
+        self._limits = limits
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        yield gauge("hub_registry_contracts", "Contracts remembered.", [], [([], len(self._roll.lineage.keys()))])
+        yield counter(
+            "hub_registry_contracts_forgotten",
+            "Contracts dropped because no instance had them for the lifetime, or for room.",
+            [],
+            [([], self._roll.forgotten)],
+        )
+        yield gauge(
+            "hub_registry_limit",
+            "Bounds of registration.",
+            ["limit"],
+            [([k], v) for k, v in asdict(self._limits).items()],
+        )
+        yield counter(
+            "hub_registry_refused_logins",
+            "Logins refused for lack of room, by the bound.",
+            ["limit"],
+            [([limit], self._registrar.refused[limit]) for limit in asdict(self._limits)],
+        )
+        yield counter(
+            "hub_registry_foreign_calls",
+            "Logins and logouts refused because they did not carry the secret of the instance.",
+            [],
+            [([], self._registrar.foreign)],
+        )
 
 
 @final

@@ -116,6 +116,10 @@ class Pinger:
         """How often instances were asked to subscribe again, by model."""
         return self._resubscribes
 
+    def forget(self, model: ModelName) -> None:
+        """Drops the count of a model that is known no more."""
+        self._resubscribes.pop(model, None)
+
     async def ping(self, target: PingTarget, *, scheduled: bool = False, orphan: bool = False) -> PingResult:
         """Pings one instance now, takes in the result and returns it. Cancelled, it takes in nothing.
 

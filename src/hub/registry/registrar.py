@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import final
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Final, final
 
 from hub.contract import Contract, differences, violations
+from hub.errors import NotYourInstance, RegistryFull
 from hub.offload import in_thread_if_large
-from hub.ports import Directory, InstanceEntry, KnownContract, Terms
+from hub.ports import Directory, InstanceEntry, KnownContract, LoginLimits, Terms
 from hub.registry.addresses import InstanceNetworks, base_url
 from hub.registry.errors import InstanceUnreachable, NameTaken
 from hub.registry.judging import judge, weight
@@ -21,6 +25,8 @@ from hub.registry.states import InstanceStatus
 from hub.registry.terms import check_terms
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
 
+DEFAULT_LIMITS: Final = LoginLimits()
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -29,11 +35,18 @@ class Login:
     Attributes:
         created: False when the instance was listed with the same facts already.
         accepts: Other contracts whose tasks the instance may be given.
+        secret: What its owner has to show from now on; empty if the caller did not prove to be the owner.
     """
 
     status: InstanceStatus
     created: bool
     accepts: Sequence[Fingerprint] = ()
+    secret: str = ""
+
+
+def hashed(secret: str) -> str:
+    """What is kept of a secret: its SHA-256, which is enough for one of 128 random bits or more; empty for none."""
+    return sha256(secret.encode()).hexdigest() if secret else ""
 
 
 @final
@@ -46,6 +59,7 @@ class Registrar:
         keeper: Brings the two in step when they disagree about a name.
         pinger: Checks addresses and incumbents.
         networks: Where instances may be.
+        limits: What there is room for.
         clock: Where Unix time comes from.
     """
 
@@ -57,6 +71,7 @@ class Registrar:
         pinger: Pinger,
         *,
         networks: InstanceNetworks,
+        limits: LoginLimits = DEFAULT_LIMITS,
         clock: WallClock = wall_clock,
     ) -> None:
         self._roll = roll
@@ -64,7 +79,10 @@ class Registrar:
         self._keeper = keeper
         self._pinger = pinger
         self._networks = networks
+        self._limits = limits
         self._clock = clock
+        self.refused: Final = Counter[str]()
+        self.foreign = 0
 
     async def login(
         self,
@@ -76,6 +94,7 @@ class Registrar:
         example: str = "",
         terms: Terms = Terms(),
         consuming: bool = True,
+        secret: str = "",
     ) -> Login:
         """Lets an instance in and pings it, so that what is listed has answered once.
 
@@ -83,7 +102,12 @@ class Registrar:
         who are gone are removed. With `consuming` false a listed instance is deaf at once, whatever happens next; true
         is what the ping has to say. Cancelled half-way, the instance may be in; the ping loop finds out about it.
 
+        A listed instance is changed with its secret only. Without it the same facts have it pinged again, for it may be
+        an instance that was started again in the same place; other facts are refused unless pings find it dead.
+
         Raises:
+            NotYourInstance: The instance is listed with another secret, and lives.
+            RegistryFull: There is no room.
             InvalidLogin: The address, or the terms, can never be accepted.
             NameTaken: Instances with another contract hold the name.
             InstanceUnreachable: Nobody, or somebody else, answers at the address. The instance is not in.
@@ -93,7 +117,14 @@ class Registrar:
         self._networks.check(url)
         check_terms(terms)
         table = self._roll.table
+        proof = hashed(secret)
         current = table.instance(instance)
+        if current is not None and not current.entry.owned_by(proof):
+            again = await self._again(instance, model, url, contract)
+            if again is not None:
+                return again
+            current = None
+        own = secret or token_urlsafe()
         entry = InstanceEntry(
             id=instance,
             model=model,
@@ -102,16 +133,14 @@ class Registrar:
             logged_in_at=self._clock() if current is None else current.entry.logged_in_at,
             example=example,
             terms=terms,
+            secret_hash=hashed(own),
         )
         await judge(self._roll.lineage, model, contract)
-        self._roll.departed.pop(instance, None)
-        if not consuming:
+        if current is not None and not consuming:
             self._roll.apply(table.own_word(instance, now=self._clock()))
-        if await self._claim(entry, contract) is not None:
-            await self._look_after(model, contract)
-            holder = await self._claim(entry, contract)
-            if holder is not None:
-                raise await self._name_taken(model, contract, holder)
+        again = await self._enter(entry, contract, proof)
+        if again is not None:
+            return again
         self._roll.know(
             [KnownContract(model=model, contract=contract, first_seen_at=entry.logged_in_at, first_seen_from=instance)]
         )
@@ -124,19 +153,67 @@ class Registrar:
         status = table.instance(instance)
         if status is None:
             raise InstanceUnreachable(url, result.reason or "it logged out meanwhile")
-        return Login(status, created=bool(changes), accepts=self._roll.lineage.accepts(model, contract))
+        return Login(status, created=bool(changes), accepts=self._roll.lineage.accepts(model, contract), secret=own)
 
-    def logout(self, instance: InstanceId) -> None:
-        """Takes an instance off the lists at once; the directory follows in the background."""
+    def logout(self, instance: InstanceId, *, secret: str = "") -> None:
+        """Takes an instance off the lists at once; the directory follows in the background.
+
+        Raises:
+            NotYourInstance: It is listed with another secret.
+        """
+        status = self._roll.table.instance(instance)
+        if status is not None and not status.entry.owned_by(hashed(secret)):
+            self.foreign += 1
+            raise NotYourInstance(instance)
         self._roll.apply(self._roll.table.logout(instance))
 
-    async def _claim(self, entry: InstanceEntry, contract: Contract) -> Fingerprint | None:
+    async def _enter(self, entry: InstanceEntry, contract: Contract, proof: str) -> Login | None:
+        """Gets the name for an instance. Returns a login if that of a listed instance without its secret is all it is."""
+        leaving = self._roll.departed.pop(entry.id, None)
+        try:
+            if await self._claim(entry, contract, proof) is None:
+                return None
+            await self._look_after(entry.model, contract)
+        except NotYourInstance:  # another registry let it in a moment ago, or it is about to leave
+            if leaving is not None:
+                self._roll.departed.setdefault(entry.id, leaving)
+            again = await self._again(entry.id, entry.model, entry.url, contract)
+            if again is not None:
+                return again
+        holder = await self._claim(entry, contract, proof)
+        if holder is not None:
+            raise await self._name_taken(entry.model, contract, holder)
+        return None
+
+    async def _again(self, instance: InstanceId, model: ModelName, url: str, contract: Contract) -> Login | None:
+        """What becomes of a login without the secret of a listed instance, which is pinged: `None` if it is gone."""
+        await self._keeper.flush()
+        await self._keeper.reconcile()
+        await self._keeper.claim([instance])
+        target = self._roll.table.target(instance)
+        if target is not None:
+            await self._pinger.ping(target)
+            await self._keeper.flush()
+        status = self._roll.table.instance(instance)
+        if status is None:
+            return None
+        entry = status.entry
+        if (entry.model, entry.url, entry.fingerprint) != (model, url, contract.fingerprint):
+            self.foreign += 1
+            raise NotYourInstance(instance)
+        return Login(status, created=False, accepts=self._roll.lineage.accepts(model, contract))
+
+    async def _claim(self, entry: InstanceEntry, contract: Contract, proof: str) -> Fingerprint | None:
         """Asks for the name. Returns a fingerprint that holds it if it is not to be had."""
         beside = self._roll.beside(entry, contract)
         for holder in self._roll.table.others(entry) - beside - {entry.fingerprint}:
             return holder  # the directory may have lost its data, the table has not
         with directory_patience():
-            return await self._directory.login(entry, contract, beside=beside)
+            try:
+                return await self._directory.login(entry, contract, beside=beside, proof=proof, limits=self._limits)
+            except RegistryFull as full:
+                self.refused[full.setting] += 1
+                raise
 
     async def _look_after(self, model: ModelName, contract: Contract) -> None:
         """Pings those who hold a name, and lets go of the dead, here and in the directory."""

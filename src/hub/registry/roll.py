@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, final
 
 import structlog
@@ -16,7 +16,7 @@ from hub.ports import HistoryEvent, InstanceEntry, KnownContract
 from hub.registry.holdings import Holdings
 from hub.registry.states import InstanceState, ModelStatus
 from hub.registry.table import Change, Removal, Table
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
+from hub.vocabulary import Fingerprint, InstanceId, ModelName, WallClock, reserved, wall_clock
 
 _log = structlog.get_logger("hub.registry")
 
@@ -37,6 +37,7 @@ class Roll:
         table: The state machine. Hand every change that it reports to `apply`.
         lineage: The contracts; the table asks the same one.
         holdings: Whom this process pings, and what it has to report.
+        on_forgotten: Each is told of every model that is dropped.
         departed: Instances that logged out and may still stand in the directory, each with what the history is to say.
     """
 
@@ -47,6 +48,9 @@ class Roll:
         self.departed: dict[InstanceId, HistoryEvent] = {}
         self._clock = clock
         self._removals: Counter[Removal] = Counter()
+        self._ignored: set[ModelName] = set()  # as many as the directory has contracts, at most
+        self._forgotten = 0
+        self.on_forgotten: list[Callable[[ModelName], None]] = []
         self._epoch = secrets.token_hex(4)
         self._news = Event()
         self._departures = Event()
@@ -113,13 +117,46 @@ class Roll:
         The newest one of a model of which nothing else was known is its present one.
         """
         before = self.table.version
-        accepted = list(contracts)
+        accepted = [known for known in contracts if not self._is_reserved(known.model)]
         for known in accepted:
             self.lineage.know(known)
         for known in reversed(accepted):
             self.table.remember(known.model, known.contract.fingerprint)
         if self.table.version != before:
             self._ring()
+
+    def _is_reserved(self, model: ModelName) -> bool:
+        """Whether an earlier release accepted a name that is that of a queue of hub's own."""
+        why = reserved(model)
+        if why and model not in self._ignored:
+            self._ignored.add(model)
+            _log.warning("a model of the directory is ignored, its name is reserved", model=model, reason=why)
+        return bool(why)
+
+    def forget(self, contracts: Iterable[tuple[ModelName, Fingerprint]]) -> None:
+        """Drops contracts that the directory keeps no more, and models without any; those of instances here stay."""
+        before = self.table.version
+        used = {(status.entry.model, status.entry.fingerprint) for status in self.table.instances()}
+        for model, fingerprint in contracts:
+            if (model, fingerprint) in used:
+                continue
+            self.lineage.forget(model, fingerprint)
+            self._forgotten += 1
+            status, left = self.table.model(model), self.lineage.contracts(model)
+            if status is None or status.fingerprint != fingerprint:
+                continue
+            self.table.forget(model, left[-1].contract.fingerprint if left else None)
+            if not left:
+                _log.info("a model is forgotten, no instance of it was up for long", model=model)
+                for told in self.on_forgotten:
+                    told(model)
+        if self.table.version != before:
+            self._ring()
+
+    @property
+    def forgotten(self) -> int:
+        """Contracts dropped since this process started."""
+        return self._forgotten
 
     def contract(self, model: ModelName, fingerprint: Fingerprint) -> KnownContract | None:
         return self.lineage.contract(model, fingerprint)

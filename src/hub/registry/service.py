@@ -23,7 +23,7 @@ from hub.registry.figures import Figures
 from hub.registry.http.app import registry_app
 from hub.registry.keeper import DirectoryKeeper, directory_patience
 from hub.registry.lineage import Lineage
-from hub.registry.metrics import LiveCollector, PingCounts
+from hub.registry.metrics import LiveCollector, PingCounts, RegistrationCollector
 from hub.registry.pinger import CONCURRENT_PINGS, Pinger
 from hub.registry.probe import HttpProbe
 from hub.registry.registrar import Registrar
@@ -81,14 +81,23 @@ async def run_registry(
                 resubscribe=probe.resubscribe,
                 observe=pings,
             )
-            keeper = DirectoryKeeper(roll, directory, pinger, period=settings.ping_period, registry=new_registry_id())
-            registrar = Registrar(roll, directory, keeper, pinger, networks=networks)
+            keeper = DirectoryKeeper(
+                roll,
+                directory,
+                pinger,
+                period=settings.ping_period,
+                registry=new_registry_id(),
+                contract_ttl=settings.contract_ttl,
+            )
+            registrar = Registrar(roll, directory, keeper, pinger, networks=networks, limits=settings.login_limits)
+            roll.on_forgotten += [totals.forget, pinger.forget]
             consumers = ConsumerCounts(roll)
             depths = QueueDepths(roll, broker, period=settings.depth_period, on_look=consumers)
             figures = Figures(roll, depths, totals)
             collectors.register(
                 LiveCollector(roll, depths=depths, keeper=keeper, pinger=pinger, figures=figures, pings=pings)
             )
+            collectors.register(RegistrationCollector(roll, registrar, settings.login_limits))
             app = registry_app(
                 roll=roll,
                 registrar=registrar,

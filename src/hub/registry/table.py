@@ -150,6 +150,14 @@ class Table:
             self._known[model] = fingerprint
             self._version += 1
 
+    def forget(self, model: ModelName, kept: Fingerprint | None) -> None:
+        """Gives a model that has no instance another present contract, or none: then it is unknown."""
+        if kept is None:
+            self._known.pop(model, None)
+        else:
+            self._known[model] = kept
+        self._version += 1
+
     def login(self, entry: InstanceEntry) -> Sequence[Change]:
         """Takes in an instance that has been given the name of its model. It is loading until a ping tells more.
 

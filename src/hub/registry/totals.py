@@ -66,6 +66,10 @@ class LoadTotals:
         if load.newest is not None:
             sums.newest = load.newest if sums.newest is None else max(sums.newest, load.newest)
 
+    def forget(self, model: ModelName) -> None:
+        """Drops what a model has done; should it come back, its counts begin at 0, as after a restart."""
+        self._models.pop(model, None)
+
     def of(self, model: ModelName) -> Totals:
         """The totals of a model, all 0 if nobody has said anything yet."""
         sums = self._models.get(model) or _Sums()

@@ -3,6 +3,7 @@
 local instances, names, contracts = KEYS[1], KEYS[2], KEYS[3]
 local leases, standings, registries = KEYS[4], KEYS[5], KEYS[6]
 local changes, revision, history = KEYS[7], KEYS[8], KEYS[9]
+local unused, weight = KEYS[10], KEYS[11]
 
 -- Changes that are kept for those who follow: more than there are instances, so that who left is among them for long.
 local LONGEST_CHANGES = 10000
@@ -82,10 +83,54 @@ local function count_holder(model, fingerprint, by)
   end
 end
 
+local function touch(key)
+  if redis.call('HEXISTS', contracts, key) == 1 then
+    redis.call('ZADD', unused, whole(now_ms()), key)
+  end
+end
+
+local function drop_contract(key)
+  redis.call('DECRBY', weight, redis.call('HSTRLEN', contracts, key))
+  redis.call('HDEL', contracts, key)
+  redis.call('ZREM', unused, key)
+end
+
+-- What earlier releases did not keep: when contracts were last used, and their weight.
+local function complete_contracts()
+  if redis.call('HLEN', contracts) == redis.call('ZCARD', unused) and redis.call('EXISTS', weight) == 1 then
+    return
+  end
+  local total = 0
+  for _, key in ipairs(redis.call('HKEYS', contracts)) do
+    redis.call('ZADD', unused, 'NX', whole(now_ms()), key)
+    total = total + redis.call('HSTRLEN', contracts, key)
+  end
+  redis.call('SET', weight, whole(total))
+end
+
+-- The contracts that have not been used since a time in ms ('+inf': all that have no instance), longest unused first.
+-- At most `most`; those found to have an instance are noted as used now.
+local function unused_since(time, most)
+  local found = {}
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', unused, '-inf', time)) do
+    if #found >= most then
+      break
+    end
+    local model, fingerprint = string.match(key, '^(.*) (%S+)$')
+    if model and (holders_of(model)[fingerprint] or 0) > 0 then
+      touch(key)
+    else
+      found[#found + 1] = key
+    end
+  end
+  return found
+end
+
 -- Takes an instance out; the last one frees the name of its model.
 local function remove(id, entry)
   redis.call('HDEL', instances, id)
   count_holder(entry.model, entry.fingerprint, -1)
+  touch(entry.model .. ' ' .. entry.fingerprint)
 end
 
 -- Takes an instance out for good, with all that is known about it.

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from litestar import Request, Response, delete, get, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec.structs import replace
 
 from hub.contract import Contract
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.registry.bodies import MAX_EXAMPLE, InstanceBody, InstancesBody, LoginBody, LoginReply
+from hub.registry.bodies import (
+    MAX_EXAMPLE,
+    SECRET_HEADER,
+    SECRET_LENGTHS,
+    InstanceBody,
+    InstancesBody,
+    LoginBody,
+    LoginReply,
+)
 from hub.registry.errors import InvalidLogin
 from hub.registry.http.documented import NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
 from hub.registry.registrar import Registrar
 from hub.registry.roll import Roll
 from hub.vocabulary import InstanceId, model_name
+
+_SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of the instance.", required=False)
 
 
 @put(
@@ -32,7 +42,10 @@ from hub.vocabulary import InstanceId, model_name
     tags=["instances"],
 )
 async def login(
-    instance_id: FromPath[str], data: JSONBody[LoginBody], registrar: NamedDependency[Registrar]
+    instance_id: FromPath[str],
+    data: JSONBody[LoginBody],
+    registrar: NamedDependency[Registrar],
+    secret: Annotated[str, _SECRET] = "",
 ) -> Response[LoginReply]:
     """The registry pings the instance before it answers, so `/ping` must be served at `url` by then.
 
@@ -40,6 +53,11 @@ async def login(
     hold the name of the model with another contract: the reply names each difference and those instances. In compatible
     mode a contract that breaks none of theirs is let in beside them; `accepts` names the other contracts whose tasks the
     instance may be given.
+
+    An instance proves itself by a secret: it sends one of its own in `Hub-Instance-Secret`, or the registry makes one up;
+    either way the reply has it, and later logins and logouts must carry it. A call for a listed instance without it
+    changes nothing: with the same facts the instance is pinged, else the reply is 403 `not_your_instance`. 503
+    `registry_full` when a bound leaves no room.
     """
     instance = parse_instance_id(instance_id)
     if instance is None:
@@ -55,17 +73,33 @@ async def login(
         example=data.example,
         terms=data.terms,
         consuming=data.consuming or data.loading,
+        secret=_checked(secret),
     )
-    body = replace(LoginReply.of(outcome.status), accepts=tuple(outcome.accepts))
+    body = replace(LoginReply.of(outcome.status), accepts=tuple(outcome.accepts), secret=outcome.secret)
     return Response(body, status_code=201 if outcome.created else 200)
 
 
 @delete("/v1/instances/{instance_id:str}", summary="Log an instance out", status_code=204, tags=["instances"])
-async def logout(instance_id: FromPath[str], registrar: NamedDependency[Registrar]) -> None:
-    """Takes the instance off the lists at once. Idempotent: an instance that is not listed is logged out already."""
+async def logout(
+    instance_id: FromPath[str], registrar: NamedDependency[Registrar], secret: Annotated[str, _SECRET] = ""
+) -> None:
+    """Takes the instance off the lists at once. Idempotent: an instance that is not listed is logged out already.
+
+    403 `not_your_instance` without the secret of its login.
+    """
     instance = parse_instance_id(instance_id)
     if instance is not None:
-        registrar.logout(instance)
+        registrar.logout(instance, secret=secret)
+
+
+def _checked(secret: str) -> str:
+    least, most = SECRET_LENGTHS
+    if secret and not (least <= len(secret) <= most and secret.isascii() and secret.isprintable()):
+        raise InvalidLogin(
+            SECRET_HEADER,
+            f"it has to be {least} to {most} printable ASCII characters: leave it out, and use the reply's",
+        )
+    return secret
 
 
 @get(
