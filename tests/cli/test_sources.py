@@ -232,7 +232,9 @@ def test_secrets_in_a_file_for_everybody_are_named(
 @pytest.mark.parametrize("token", ["gehe\xefm", "\u20ac", "a\nb", "a\x00", "a\x7f", " a", "a "])
 @pytest.mark.parametrize("component", [UpSettings, RegistrySettings, GatewaySettings])
 def test_a_token_that_no_header_carries_is_refused(token: str, component: type[UpSettings]) -> None:
-    with pytest.raises(ConfigurationError, match=r"token (has the character|begins or ends).*(openssl|write it without)"):
+    with pytest.raises(
+        ConfigurationError, match=r"token (has the character|begins or ends).*(openssl|write it without)"
+    ):
         component(token=token)
     if component is not RegistrySettings and token.strip() == token:
         with pytest.raises(ConfigurationError, match="api_keys has the character"):

@@ -27,11 +27,8 @@ def split(stream: bytes, cuts: list[int]) -> list[bytes | LongLine]:
 
 def expected(stream: bytes) -> list[bytes | LongLine]:
     """The same, from the whole stream at once."""
-    lines: list[bytes | LongLine] = []
-    for line in stream.split(b"\n"):
-        if line.strip():
-            lines.append(LongLine() if len(line) > LIMIT else line.removesuffix(b"\r"))
-    return lines
+    lines = [line for line in stream.split(b"\n") if line.strip()]
+    return [LongLine() if len(line) > LIMIT else line.removesuffix(b"\r") for line in lines]
 
 
 @given(streams, st.lists(st.integers(0, 200), max_size=8))

@@ -92,7 +92,9 @@ class Routes:
 
 
 def post_to(path: str, framing: str, body: str) -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{framing}\r\n\r\n{body}".encode()
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{framing}\r\n\r\n{body}".encode()
+    )
 
 
 GET_LARGE = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"

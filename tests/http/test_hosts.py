@@ -27,8 +27,13 @@ FOREIGN = [
 @pytest.mark.parametrize("host", FOREIGN)
 async def test_a_request_for_another_host_is_misdirected_whatever_it_asks(host: str) -> None:
     async with asking() as client:
-        for method, path in (("GET", "/typed?type=text/plain"), ("POST", "/echo"), ("OPTIONS", "*"), ("HEAD", "/nowhere")):
-            reply = await client.request(method, path, headers={"Host": host.encode("latin-1")})  # type: ignore[dict-item]
+        for method, path in (
+            ("GET", "/typed?type=text/plain"),
+            ("POST", "/echo"),
+            ("OPTIONS", "*"),
+            ("HEAD", "/nowhere"),
+        ):
+            reply = await client.request(method, path, headers=[(b"Host", host.encode("latin-1"))])
             assert reply.status_code == 421, (method, path)
             assert reply.headers["content-type"] == "application/problem+json"
             if method != "HEAD":

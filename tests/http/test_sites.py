@@ -50,7 +50,9 @@ def names(cases: list[dict[str, str]]) -> list[object]:
 
 
 @pytest.mark.parametrize("headers", names(FOREIGN))
-@pytest.mark.parametrize(("method", "path"), [("POST", "/echo"), ("DELETE", "/both/a"), ("PUT", "/echo"), ("BREW", "/none")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/echo"), ("DELETE", "/both/a"), ("PUT", "/echo"), ("BREW", "/none")]
+)
 async def test_a_page_of_another_origin_changes_nothing(headers: dict[str, str], method: str, path: str) -> None:
     async with asking() as client:
         reply = await client.request(method, path, headers=headers)
