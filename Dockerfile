@@ -1,6 +1,6 @@
 # One image for every process of hub: `docker run hub registry`, `docker run hub model examples.digits:Digits`, ...
-# Everything that is installed is pinned by its hash (requirements/run.lock); only the base image moves, within its tag.
-ARG PYTHON=3.13-slim-trixie
+# Everything that is installed is pinned by its hash (requirements/run.lock); the base image by its digest (scripts/pin-images.sh).
+ARG PYTHON=3.13-slim-trixie@sha256:ffb752e139c0a19692a43af8d8523b274222dd68eebad5d583b45c2201c6e30a
 
 FROM python:${PYTHON} AS build
 WORKDIR /build

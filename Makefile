@@ -23,7 +23,7 @@ NOT_OURS := ASYNC106,ASYNC114,ASYNC124,ASYNC128,ASYNC9
 # 401: `pytest.raises` serves where the shape of an exception group is not the point.
 NOT_IN_TESTS := ASYNC110,ASYNC401
 
-.PHONY: help install up test chaos awkward alerts check lint types generated docs fmt bench lock generate
+.PHONY: help install up test chaos awkward alerts check lint types generated docs fmt bench lock generate sbom
 
 help: ## Show the targets.
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -74,6 +74,11 @@ fmt: $(DEV) ## Format and apply safe fixes.
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 	cd protos && ../$(BIN)/buf format --write
+
+sbom: ## Write what is shipped and installed to dist/hub.cdx.json (CycloneDX). ARGS=--dev adds the tools.
+	@mkdir -p dist
+	@$(shell command -v python3) scripts/sbom.py $(ARGS) > dist/hub.cdx.json
+	@echo dist/hub.cdx.json
 
 bench: $(DEV) ## Run the benchmarks. ARGS=... goes to them.
 	$(BIN)/python -m benchmarks $(ARGS)

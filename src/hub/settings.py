@@ -7,7 +7,7 @@ Durations are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import inf
@@ -24,6 +24,7 @@ from hub.http.bind import Bind
 from hub.http.compression import COMPRESS_ABOVE
 from hub.http.connection import ConnectionLimits
 from hub.http.cors import origins_of
+from hub.http.hosts import Hosts, hosts_of
 from hub.http.request_parser import HEAD_LIMIT
 from hub.http.root_path import root_path_of
 from hub.ports import LoginLimits
@@ -60,6 +61,13 @@ class ProcessSettings:
     token: Annotated[
         str, Parameter(help="Guards the routes of the registry and of the instances; needed beyond loopback.")
     ] = field(default="", metadata=_SECRET)
+    allowed_hosts: Annotated[
+        str,
+        Parameter(
+            help="Names that the process's servers answer to, comma-separated, *.example.com for all below one, beside IP "
+            "addresses, localhost, and what they listen on and advertise; others get 421. *: any."
+        ),
+    ] = ""
     tls_certificate: Annotated[Path | None, Parameter(help="PEM chain; with --tls-key our HTTP is HTTPS.")] = None
     tls_key: Annotated[Path | None, Parameter(help="PEM private key of --tls-certificate.")] = None
 
@@ -75,6 +83,17 @@ class ProcessSettings:
                 raise ConfigurationError(
                     f"{each.name} is {port}; a port is a number from 1 to {LARGEST_PORT}, 0 {zero}"
                 )
+        _check_credentials("token", [self.token])
+        _ = self.hosts
+
+    @property
+    def hosts(self) -> Hosts:
+        """The names of `allowed_hosts`.
+
+        Raises:
+            ConfigurationError: One of them is no host name.
+        """
+        return hosts_of(self.allowed_hosts)
 
     def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> Bind:
         """Where to listen.
@@ -391,6 +410,7 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
             raise ConfigurationError(f"queue_limit is {self.queue_limit}; use 0 for no limit, or a positive number")
         if self.compress_above < 0:
             raise ConfigurationError(f"compress_above is {self.compress_above}; use 0 for never, or a number of bytes")
+        _check_credentials("api_keys", self.keys)
         _ = self.origins, self.root
 
     @property
@@ -509,6 +529,18 @@ class UpSettings(RegistrySettings, GatewaySettings, ModelSettings):
     directory_url: Annotated[str, Parameter(help="memory://, or a Redis as in the other commands.")] = field(
         default=MEMORY, metadata=_SECRET
     )
+
+
+def _check_credentials(name: str, values: Sequence[str]) -> None:
+    """Refuses what cannot be sent in a header, and what would not arrive as it was sent."""
+    wrong = next((character for value in values for character in value if not " " <= character <= "~"), None)
+    if wrong is not None:
+        raise ConfigurationError(
+            f"{name} has the character {wrong!a}, which HTTP headers cannot carry: write it in visible ASCII, "
+            "such as the output of `openssl rand -hex 24`"
+        )
+    if any(value != value.strip() for value in values):
+        raise ConfigurationError(f"{name} begins or ends with a blank, which HTTP headers lose: write it without")
 
 
 def _check_url(name: str, url: str, check: Callable[[str], object]) -> None:

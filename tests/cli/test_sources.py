@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from hub.cli.sources import check_names, describe, models_of_layers, read_config, unused_variables
+from hub.cli.sources import (
+    check_names,
+    describe,
+    exposed_secrets,
+    models_of_layers,
+    read_config,
+    secret_files,
+    sources_of_settings,
+    unused_variables,
+)
 from hub.errors import ConfigurationError
 from hub.settings import GatewaySettings, RegistrySettings, UpSettings, require_shared
 
@@ -137,3 +151,123 @@ def test_memory_is_refused_where_processes_must_share() -> None:
         require_shared(GatewaySettings(broker_url="memory://"))
     with pytest.raises(ConfigurationError, match="HUB_STORE_URL"):
         require_shared(GatewaySettings(store_url="memory://"))
+
+
+SECRETS = ("token", "api_keys", "broker_url", "store_url", "directory_url", "registry_url")
+VALUES = {name: f"memory://{name}" if name.endswith("_url") else "s3cret" for name in SECRETS}
+
+
+def test_every_secret_setting_is_known_here() -> None:
+    assert {each.name for each in fields(UpSettings) if each.metadata.get("secret")} == set(SECRETS)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_secret_may_stand_in_a_file(name: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_bytes(f"{VALUES[name]}{end}".encode())
+    monkeypatch.setenv(f"HUB_{name.upper()}_FILE", str(tmp_path / "secret"))
+    check_names()
+    assert secret_files() == {name: VALUES[name]}
+    assert sources_of_settings([])[name] == f"environment HUB_{name.upper()}_FILE"
+    assert unused_variables(UpSettings) == []
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        pytest.param(lambda _path: None, "no such file", id="missing"),
+        pytest.param(lambda path: path.mkdir(), "is a folder", id="folder"),
+        pytest.param(lambda path: path.symlink_to(path), "cannot be read", id="unreadable"),
+        pytest.param(lambda path: path.write_bytes(b"\xe4"), "not UTF-8", id="latin-1"),
+        pytest.param(lambda path: path.write_bytes(b""), "is empty", id="empty"),
+        pytest.param(lambda path: path.write_bytes(b" \n"), "is empty", id="blank"),
+        pytest.param(lambda path: path.write_bytes(b"x" * 100_000), "more than", id="large"),
+    ],
+)
+def test_a_secret_file_that_cannot_be_used_is_named(
+    name: str, make: Callable[[Path], object], cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "secret")
+    monkeypatch.setenv(f"HUB_{name.upper()}_FILE", str(tmp_path / "secret"))
+    with pytest.raises(ConfigurationError, match=rf"HUB_{name.upper()}_FILE is '.*secret'.*{cause}"):
+        secret_files()
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_and_its_file_are_not_both_given(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("x")
+    monkeypatch.setenv(f"HUB_{name.upper()}_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv(f"HUB_{name.upper()}", VALUES[name])
+    with pytest.raises(ConfigurationError, match=rf"HUB_{name.upper()} and HUB_{name.upper()}_FILE are both set"):
+        secret_files()
+
+
+def test_only_secrets_have_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUB_PING_PERIOD_FILE", "x")
+    with pytest.raises(ConfigurationError, match="HUB_PING_PERIOD_FILE"):
+        check_names()
+
+
+@pytest.mark.parametrize(
+    ("toml", "mode", "exposed"),
+    [
+        ("token = 'x'", 0o644, ["token"]),
+        ("token = 'x'", 0o604, ["token"]),
+        ("token = 'x'", 0o640, []),
+        ("token = 'x'", 0o600, []),
+        ("token = ''", 0o644, []),
+        ("broker_url = 'amqp://ann:pw@h/'\nregistry_url = 'http://h'\nping_period = 3", 0o644, ["broker_url"]),
+    ],
+)
+def test_secrets_in_a_file_for_everybody_are_named(
+    toml: str, mode: int, exposed: list[str], in_an_empty_folder: Path
+) -> None:
+    path = in_an_empty_folder / "hub.toml"
+    path.write_text(toml)
+    path.chmod(mode)
+    assert exposed_secrets() == exposed
+
+
+@pytest.mark.parametrize("token", ["gehe\xefm", "\u20ac", "a\nb", "a\x00", "a\x7f", " a", "a "])
+@pytest.mark.parametrize("component", [UpSettings, RegistrySettings, GatewaySettings])
+def test_a_token_that_no_header_carries_is_refused(token: str, component: type[UpSettings]) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"token (has the character|begins or ends).*(openssl|write it without)"
+    ):
+        component(token=token)
+    if component is not RegistrySettings and token.strip() == token:
+        with pytest.raises(ConfigurationError, match="api_keys has the character"):
+            component(api_keys=f"good,{token}")
+
+
+def hub(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    return subprocess.run(
+        [sys.executable, "-m", "hub", *arguments],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_command_line_tells_of_both(in_an_empty_folder: Path) -> None:
+    refused = hub("gateway", HUB_TOKEN="gehe\xefm")
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    path = in_an_empty_folder / "hub.toml"
+    path.write_text("token = 'abcdefgh'")
+    path.chmod(0o644)
+    shown = hub("config", "show", "--json")
+    assert "every user of this machine may read it" in shown.stderr.replace("\n", " ")
+    assert "abcdefgh" not in shown.stdout + shown.stderr
+    path.unlink()
+    (in_an_empty_folder / "t").write_text("abcdefgh\n")
+    named = hub("config", "show", "--json", HUB_TOKEN_FILE="t")
+    assert (named.returncode, "abcdefgh" in named.stdout) == (0, False)
+    found = {line["setting"]: line for line in json.loads(named.stdout)["settings"]}
+    assert (found["token"]["value"], found["token"]["from"]) == ("***", "environment HUB_TOKEN_FILE")
+    missing = hub("gateway", HUB_TOKEN_FILE="none")
+    assert (missing.returncode, "HUB_TOKEN_FILE" in missing.stderr, "Traceback" in missing.stderr) == (2, True, False)

@@ -21,7 +21,7 @@ _CALLS_HOME: Final = (
     "GF_NEWS_NEWS_FEED_ENABLED",
     "GF_PLUGINS_PLUGIN_ADMIN_ENABLED",
 )
-_PINNED: Final = re.compile(r":v?\d+\.\d+[.\w-]*$")
+_PINNED: Final = re.compile(r":v?\d+\.\d+[.\w-]*(@sha256:[0-9a-f]{64})?$")
 
 
 def check_everybody(file: Mapping[str, Any]) -> Iterator[str]:

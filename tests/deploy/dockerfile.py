@@ -80,7 +80,7 @@ def copy_context(folder: Path, stage: Stage, into: Path) -> None:
 def check_image(folder: Path, *, version: str) -> Iterator[str]:
     """What is copied and installed, and what the image promises to those who run it."""
     build, image = stages(folder)
-    if build.base != image.base or not re.fullmatch(r"python:3\.\d+-slim-\w+", image.base):
+    if build.base != image.base or not re.fullmatch(r"python:3\.\d+-slim-\w+@sha256:[0-9a-f]{64}", image.base):
         yield f"the image is made from {build.base} and {image.base}"
     if list(image.copies()):
         yield "the image copies past the build stage"

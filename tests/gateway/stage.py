@@ -252,7 +252,7 @@ async def open_stage(
         transport = ASGITransport(app=cast("Any", app), raise_app_exceptions=False)  # each has its own ASGI types
         async with (
             dispatch,
-            AsyncClient(transport=transport, base_url="http://hub.test") as client,
+            AsyncClient(transport=transport, base_url="http://hub.localhost") as client,
             create_task_group() as tg,
         ):
             tg.start_soon(catalog.follow, name="hub.test catalog")

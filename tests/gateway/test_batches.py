@@ -109,13 +109,43 @@ async def test_a_line_may_be_as_long_as_the_body_of_a_single_request_and_the_bat
                 assert (line["error"]["status"], line["error"]["code"]) == problem(single) == (413, "content_too_large")
 
 
-@pytest.mark.parametrize(
-    "media_type", ["application/x-ndjson; charset=UTF-8", "application/jsonl", "Application/JSON-Lines", ""]
-)
-async def test_lines_of_json_go_by_several_names_or_by_none(stage: Stage, media_type: str) -> None:
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" " * 100 + b"\n", b" "])
+async def test_blank_lines_are_bounded_and_counted(blank: bytes) -> None:
+    """Also those without an end."""
+    async with open_stage(body_limit=10_000) as stage:
+        await stage.model(answer=echo_a)
+        few = await post(stage, b'{"messages": "x"}\n' + blank * (9_000 // len(blank)))
+        assert [sorted(line) for line in few] == [["expires_at", "id", "index", "state"]]
+        first, last = await post(stage, b'{"messages": "x"}\n' + blank * (20_000 // len(blank)) + b"\n{}\n")
+        assert first["state"] == "queued"
+        assert (last["index"], last["error"]["code"], last["error"]["status"]) == (1, "too_many_blank_lines", 413)
+        assert "10000 bytes" in last["error"]["detail"]
+        metrics = (await stage.client.get("/metrics")).text
+        assert 'hub_submits_total{model="ModelA",result="too_many_blank_lines"} 1.0' in metrics
+
+
+async def test_blank_lines_between_many_requests_are_no_offence() -> None:
+    async with open_stage(body_limit=1_000) as stage:
+        await stage.model(answer=echo_a)
+        assert len(await post(stage, b'{"messages": "x"}\n\n' * 2_000)) == 2_000
+
+
+@pytest.mark.parametrize("media_type", [None, "", " ", ";charset=utf-8"])
+async def test_a_batch_has_to_say_what_it_is(stage: Stage, media_type: str | None) -> None:
     await stage.model()
-    headers = {"Content-Type": media_type} if media_type else {}
-    (line,) = answers(await stage.client.post(BATCHES, content=b"{}\n", headers=headers))
+    headers = {} if media_type is None else {"Content-Type": media_type}
+    reply = await stage.client.post(BATCHES, content=b"{}\n", headers=headers)
+    assert problem(reply) == (415, "unsupported_media_type")
+    assert "application/x-ndjson" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/x-ndjson; charset=UTF-8", "application/jsonl", "Application/JSON-Lines"]
+)
+async def test_lines_of_json_go_by_several_names(stage: Stage, media_type: str) -> None:
+    await stage.model()
+    reply = await stage.client.post(BATCHES, content=b"{}\n", headers={"Content-Type": media_type})
+    (line,) = answers(reply)
     assert "id" in line
 
 

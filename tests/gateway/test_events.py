@@ -181,7 +181,7 @@ async def test_a_client_that_has_seen_the_end_is_told_not_to_come_again(stage: S
     assert (reply.status_code, again.status_code, again.content) == (200, 204, b"")
 
 
-@pytest.mark.parametrize("last", ["", "soon", "-1", "²", "7"])
+@pytest.mark.parametrize("last", ["", "soon", "-1", "²", "7", "9" * 4300, "9" * 4301, "1_0"])
 async def test_an_id_that_is_none_of_ours_starts_from_the_present(stage: Stage, last: str) -> None:
     await stage.model()
     path = await submit(stage)

@@ -27,13 +27,8 @@ def split(stream: bytes, cuts: list[int]) -> list[bytes | LongLine]:
 
 def expected(stream: bytes) -> list[bytes | LongLine]:
     """The same, from the whole stream at once."""
-    lines: list[bytes | LongLine] = []
-    for line in stream.split(b"\n"):
-        if len(line) > LIMIT:
-            lines.append(LongLine())
-        elif line.strip():
-            lines.append(line.removesuffix(b"\r"))
-    return lines
+    lines = [line for line in stream.split(b"\n") if line.strip()]
+    return [LongLine() if len(line) > LIMIT else line.removesuffix(b"\r") for line in lines]
 
 
 @given(streams, st.lists(st.integers(0, 200), max_size=8))
@@ -49,6 +44,36 @@ def test_a_line_that_is_too_long_is_not_kept() -> None:
         assert not list(splitter.feed(b"x" * LIMIT))
         assert len(splitter._begun) <= LIMIT
     assert list(splitter.feed(b"\n{}\n")) == [LongLine(), b"{}"]
+
+
+@given(streams, st.lists(st.integers(0, 200), max_size=8))
+@example(b" " * 3 * LIMIT + b"x\n" + b"\r\n" * 3, [LIMIT, 2 * LIMIT])
+def test_every_byte_is_counted_as_of_a_blank_line_or_of_another(stream: bytes, cuts: list[int]) -> None:
+    splitter = LineSplitter(LIMIT)
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    for start, end in pairwise(edges):
+        list(splitter.feed(stream[start:end]))
+    list(splitter.finish())
+    blank = sum(len(line) for line in stream.splitlines(keepends=True) if not line.strip())
+    assert (splitter.blanks, splitter.taken) == (blank, len(stream) - blank)
+
+
+def test_blank_lines_of_a_chunk_are_skipped_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = 0
+
+    def count(self: LineSplitter, chunk: bytes, start: int, end: int) -> None:
+        nonlocal steps
+        steps += 1
+        original(self, chunk, start, end)
+
+    original = LineSplitter._go_on
+    monkeypatch.setattr(LineSplitter, "_go_on", count)
+    for blank in (b"\n", b"\r\n", b" " * 65 + b"\n", b"\t \r\n", b" " * 5000 + b"\n"):
+        steps = 0
+        splitter = LineSplitter(100)
+        assert list(splitter.feed(blank * 1000 + b"{}\n")) == [b"{}"]
+        assert steps <= 2, blank
+        assert splitter.blanks == 1000 * len(blank)
 
 
 @given(st.permutations(range(20)), st.integers(1, 30))

@@ -204,3 +204,17 @@ async def test_a_defect_of_ours_is_a_500_that_tells_no_secrets(stage: Stage, mon
     reply = await stage.client.post(TASKS, json={})
     assert problem(reply) == (500, "internal_error")
     assert "swordfish" not in reply.text
+
+
+@pytest.mark.parametrize("path", ["/v1/models/ModelA", TASKS])
+@pytest.mark.parametrize(
+    "media_type", [None, "", " ", "text/plain", "text/plain;application/json", "multipart/form-data"]
+)
+async def test_a_body_of_no_declared_type_makes_no_task(stage: Stage, path: str, media_type: str | None) -> None:
+    await stage.model()
+    headers = {} if media_type is None else {"Content-Type": media_type}
+    reply = await stage.client.post(path, content=b'{"messages": "x"}', headers=headers)
+    assert problem(reply) == (415, "unsupported_media_type")
+    assert "application/json" in reply.json()["detail"]
+    metrics = (await stage.client.get("/metrics")).text
+    assert 'hub_submits_total{model="ModelA",result="accepted"} 0.0' in metrics

@@ -36,7 +36,7 @@ class Exchange:
         given = [
             (name.encode(), value.encode() if isinstance(value, str) else value) for name, value in headers.items()
         ]
-        await self._send(h11.Request(method=method, target=path, headers=[(b"Host", b"hub.test"), *given]))
+        await self._send(h11.Request(method=method, target=path, headers=[(b"Host", b"localhost"), *given]))
 
     async def write(self, body: bytes) -> None:
         await self._send(h11.Data(data=body))

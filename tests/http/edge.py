@@ -103,7 +103,7 @@ def application(**edge: Any) -> Litestar:
 async def asking(**edge: Any) -> AsyncGenerator[AsyncClient]:
     """A client of the application, which does not decode what it gets."""
     transport = ASGITransport(app=cast("Any", application(**edge)))
-    async with AsyncClient(transport=transport, base_url="http://hub.test", headers=PLAIN) as client:
+    async with AsyncClient(transport=transport, base_url="http://hub.localhost", headers=PLAIN) as client:
         yield client
 
 

@@ -91,10 +91,12 @@ class Routes:
 
 
 def post_to(path: str, framing: str, body: str) -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\n{framing}\r\n\r\n{body}".encode()
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{framing}\r\n\r\n{body}".encode()
+    )
 
 
-GET_LARGE = b"GET /large HTTP/1.1\r\nHost: hub\r\n\r\n"
+GET_LARGE = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LENGTH, CHUNKED = "Content-Length: 1000", "Transfer-Encoding: chunked"
 UNREAD_BODIES = {
     "half a body": post_to("/raw", LENGTH, "{"),

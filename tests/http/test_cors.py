@@ -84,7 +84,7 @@ async def ask(origins: str, method: str, path: str, **headers: str) -> Response:
     )
     transport = ASGITransport(app=cast("Any", with_edge(app, cors_origins=origins_of(origins))))
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with AsyncClient(transport=transport, base_url="http://hub.test") as client:
+    async with AsyncClient(transport=transport, base_url="http://hub.localhost") as client:
         return await client.request(method, path, headers=named)
 
 
@@ -126,7 +126,8 @@ async def test_a_named_page_can_read_every_reply_and_others_none(method: str, pa
 
     for other in ({"origin": OTHER}, {"origin": "null"}, {"origin": f"{APP}.evil.example"}, {}):
         hidden = await ask(f"{APP},http://localhost:1", method, path, **other)
-        assert (hidden.status_code, told(hidden)) == (status, {})
+        refused = other and method in {"DELETE", "POST"}  # pages of other origins may change nothing
+        assert (hidden.status_code, told(hidden)) == (403 if refused else status, {})
         assert "Origin" in varies(hidden)  # or a cache would give the one page the reply to the other
 
 

@@ -49,7 +49,7 @@ async def ask(method: str, path: str, **arguments: Any) -> Response:
         openapi_config=None,
         logging_config=None,
     )
-    async with AsyncClient(transport=ASGITransport(cast("Any", app)), base_url="http://hub.test") as client:
+    async with AsyncClient(transport=ASGITransport(cast("Any", app)), base_url="http://hub.localhost") as client:
         return await client.request(method, path, **arguments)
 
 

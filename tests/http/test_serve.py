@@ -133,6 +133,6 @@ async def test_a_client_that_reads_nothing_does_not_keep_the_server_from_stoppin
             url = await tg.start(partial(serve, app, Bind(), grace=1))
             host, _, port = url.removeprefix("http://").rpartition(":")
             stream = await clients.enter_async_context(await anyio.connect_tcp(host, int(port)))
-            await stream.send(b"GET / HTTP/1.1\r\nHost: hub.test\r\n\r\n")
+            await stream.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await sent.wait()
             tg.cancel_scope.cancel()

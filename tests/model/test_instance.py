@@ -233,6 +233,32 @@ async def test_metrics_tell_what_was_done(world: World, client: AsyncClient) -> 
     assert 'hub_task_attempts_total{model="Echo"} 1.0' in text
 
 
+async def test_web_pages_of_others_and_rebound_names_reach_nothing(world: World, client: AsyncClient) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance") as url:
+            for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+                refused = await client.post(f"{url}/resubscribe", headers=headers)
+                assert (refused.status_code, refused.json()["code"]) == (403, "cross_site_request")
+            for path in ("/ping", "/metrics", "/health/live", "/none"):
+                misdirected = await client.get(url + path, headers={"Host": "evil.example"})
+                assert (misdirected.status_code, misdirected.json()["code"]) == (421, "unknown_host")
+            assert (await client.get(f"{url}/ping", headers={"Host": "localhost"})).status_code == 200
+
+
+async def test_an_instance_answers_to_the_name_that_it_is_advertised_under(world: World, client: AsyncClient) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(advertise_host="localhost.box.example"), name="instance") as url:
+            assert (await client.get(f"{url}/ping", headers={"Host": "localhost.box.example:1"})).status_code == 200
+            assert (await client.get(f"{url}/ping", headers={"Host": "box.example"})).status_code == 421
+
+
+@pytest.mark.parametrize("accept", ["text/plain;version=abc", "application/openmetrics-text;version=", ";;;="])
+async def test_figures_come_whatever_is_accepted(world: World, client: AsyncClient, accept: str) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with running(world.instance(), name="instance") as url:
+            assert (await client.get(f"{url}/metrics", headers={"Accept": accept})).status_code == 200
+
+
 async def test_a_ping_and_the_metrics_tell_the_same(world: World, client: AsyncClient) -> None:
     tasks = [new_task("hello"), new_task("world"), new_task("fail")]
     with anyio.fail_after(PATIENCE):

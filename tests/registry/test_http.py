@@ -89,6 +89,38 @@ async def test_a_login_may_come_compressed_and_no_larger_than_a_plain_one(regist
         assert other.headers["accept-encoding"] == "gzip, deflate"
 
 
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b'{"model": "A", "x": ' + b"[" * 200_000])
+async def test_json_that_is_nested_too_deep_is_a_bad_request(registry: ServedRegistry, body: bytes) -> None:
+    for method, path in (("PUT", f"/v1/instances/{new_instance_id()}"), ("POST", "/v1/schemas/ModelA/check")):
+        headers = {"Content-Type": "application/json"}
+        reply = await registry.http.request(method, registry.url + path, content=body, headers=headers)
+        assert "nested too deep" in problem(reply, 400, "bad_request")["detail"]
+
+
+@pytest.mark.parametrize("media_type", [None, "", "text/plain", "application/x-www-form-urlencoded"])
+async def test_a_body_has_to_be_declared_as_json(registry: ServedRegistry, media_type: str | None) -> None:
+    headers = {} if media_type is None else {"Content-Type": media_type}
+    for method, path in (("PUT", f"/v1/instances/{new_instance_id()}"), ("POST", "/v1/schemas/ModelA/check")):
+        body = msgspec.json.encode(login_body())
+        reply = await registry.http.request(method, registry.url + path, content=body, headers=headers)
+        assert "application/json" in problem(reply, 415, "unsupported_media_type")["detail"]
+
+
+async def test_web_pages_of_others_and_rebound_names_reach_nothing(registry: ServedRegistry) -> None:
+    url = f"{registry.url}/v1/instances/{new_instance_id()}"
+    for method in ("PUT", "DELETE", "POST"):
+        reply = await registry.http.request(method, url, headers={"Origin": "http://evil.example"})
+        problem(reply, 403, "cross_site_request")
+    for path in ("/v1/models", "/metrics", "/health/live", "/docs", "/none"):
+        problem(await registry.get(path, host="evil.example"), 421, "unknown_host")
+    assert (await registry.get("/v1/models", host="localhost:1")).status_code == 200
+
+
+@pytest.mark.parametrize("accept", ["text/plain;version=abc", "application/openmetrics-text;version=", ";;;="])
+async def test_figures_come_whatever_is_accepted(registry: ServedRegistry, accept: str) -> None:
+    assert (await registry.get("/metrics", accept=accept)).status_code == 200
+
+
 async def test_a_long_list_comes_compressed_and_is_watched_under_its_etag(registry: ServedRegistry) -> None:
     document = await registry.get("/openapi.json", accept_encoding="gzip")
     assert (document.headers["content-encoding"], document.headers["etag"][:2]) == ("gzip", "W/")

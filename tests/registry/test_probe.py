@@ -125,6 +125,7 @@ async def test_a_name_that_nobody_knows_is_a_miss(http: AsyncClient) -> None:
         ("404 Not Found", b"{}", Missed("it answered 404", heard=True)),
         ("503 Service Unavailable", b"<html>a proxy", Missed("it answered 503", heard=True)),
         ("503 Service Unavailable", b'{"status": 503}', Missed("it answered 503", heard=True)),
+        ("200 OK", b'{"x": ' + b"[" * 50_000, Answered()),
         ("302 Found", b"", Missed("it answered 302", heard=True)),
         (
             "401 Unauthorized",

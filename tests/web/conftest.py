@@ -46,5 +46,5 @@ async def client() -> AsyncGenerator[AsyncClient]:
         [docs, dashboard, models, tasks, task, *WEB_ROUTES], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None
     )
     transport = ASGITransport(app=cast("Any", app))  # each library has its own types for ASGI
-    async with AsyncClient(transport=transport, base_url="http://web.test") as opened:
+    async with AsyncClient(transport=transport, base_url="http://web.localhost") as opened:
         yield opened

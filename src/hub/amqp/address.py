@@ -16,6 +16,9 @@ from hub.amqp.options import AmqpOptions
 from hub.errors import ConfigurationError
 from hub.urls import split_url
 
+_DIGITS: Final = 9
+"""Digits of a number in a URL at most."""
+
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 _NUMBERS: Final = frozenset({"heartbeat", "frame_max", "body_limit", "connection_timeout"})
 _TEXTS: Final = frozenset(
@@ -119,7 +122,7 @@ class AmqpAddress:
 
 
 def _number(name: str, value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) <= _DIGITS):
         raise ConfigurationError(f"{name}={value!r} in the AMQP URL is not a whole number")
     return int(value)
 

@@ -69,7 +69,9 @@ def _problem(member: str) -> str:
     if found is None:
         return "what stands for a host is none"
     port = found["port"]
-    if port is not None and not (port.isdigit() and 0 < int(port) <= _LARGEST_PORT):
+    if port is not None and not (
+        port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= _LARGEST_PORT
+    ):
         return f"a port is not a number from 1 to {_LARGEST_PORT}"
     return ""
 

@@ -25,7 +25,9 @@ from hub.cli.schema import schema
 from hub.cli.sources import (
     COMPONENTS,
     check_names,
+    config_path,
     describe,
+    exposed_secrets,
     layers,
     models_of_layers,
     sources_of_settings,
@@ -37,6 +39,10 @@ from hub.logs import configure_logging
 from hub.redaction import redacted, redacted_url
 from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings, require_shared
 from hub.supervision import unwrapped
+
+EXPOSED = (
+    "has secrets and every user of this machine may read it: chmod o-r, or name files of their own in HUB_..._FILE"
+)
 
 _EPILOGUE = (
     "Each option can also be given in the environment (--ping-period as HUB_PING_PERIOD) or in hub.toml (as ping_period), "
@@ -179,6 +185,8 @@ def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> i
 def show(component: Component = "up", /, *, json_wanted: Json = False, settings: UpSettings | None = None) -> None:
     """Print every setting of a component, and where its value comes from. Secrets are hidden."""
     lines = describe(COMPONENTS[component], settings or UpSettings(), sys.argv[1:])
+    if exposed := exposed_secrets():
+        Console(stderr=True).print(escape(f"{config_path()} {EXPOSED} ({', '.join(exposed)})"), highlight=False)
     if json_wanted:
         found = [{"setting": line.name, "value": line.value, "from": line.source} for line in lines]
         Console().out(json.dumps({"component": component, "settings": found}, indent=2), highlight=False)
@@ -211,6 +219,13 @@ async def _serving(what: str, component: Callable[..., Coroutine[Any, Any, None]
 
 def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
     configure_logging(settings.log_level, settings.log_format, redact=redactor(settings))
+    exposed = exposed_secrets()
+    if exposed:
+        _log.warning(
+            f"the configuration file {EXPOSED}",
+            file=str(config_path()),
+            settings=", ".join(exposed),
+        )
     unused = unused_variables(type(settings))
     if unused:
         _log.info("these variables set nothing here: they are settings of other commands", variables=", ".join(unused))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -44,6 +45,16 @@ MODELS: Final = "models"
 DEFAULT: Final = "default"
 """The source of a value that nobody has set."""
 
+FILE_SUFFIX: Final = "_FILE"
+"""What the variable of a secret setting ends with when it names a file, as Docker and Kubernetes mount secrets."""
+
+SECRET_FILE: Final = "secret file"  # noqa: S105 - no secret
+"""The source of what was read from such a file, as cyclopts calls it in messages."""
+
+LONGEST_SECRET: Final = 64 * 1024
+"""Bytes of such a file at most."""
+
+_SECRETS: Final = tuple(field.name for field in fields(UpSettings) if field.metadata.get("secret"))
 _NOT_SETTINGS: Final = frozenset({"HUB_CONFIG"})
 _TEST_PREFIX: Final = "HUB_TEST_"
 
@@ -81,6 +92,59 @@ def read_config() -> Mapping[str, Any]:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
 
 
+def secret_files() -> Mapping[str, str]:
+    """Secret settings whose variable `HUB_..._FILE` names a file, and what is in it, without the line end at its end.
+
+    Raises:
+        ConfigurationError: A file cannot be read, is empty or too large, or the setting has its own variable too.
+    """
+    found: dict[str, str] = {}
+    for name in _SECRETS:
+        variable = f"{ENV_PREFIX}{name.upper()}"
+        path = os.environ.get(f"{variable}{FILE_SUFFIX}")
+        if path is None:
+            continue
+        if variable in os.environ:
+            raise ConfigurationError(f"{variable} and {variable}{FILE_SUFFIX} are both set: unset one of them")
+        found[name] = _secret_in(f"{variable}{FILE_SUFFIX}", path)
+    return found
+
+
+def exposed_secrets() -> Sequence[str]:
+    """Secret settings in a configuration file that every user of this machine may read."""
+    path = config_path()
+    try:
+        exposed = path.stat().st_mode & stat.S_IROTH
+    except OSError:
+        return []
+    return [name for name, value in read_config().items() if exposed and name in _SECRETS and _is_secret(name, value)]
+
+
+def _is_secret(name: str, value: object) -> bool:
+    return bool(value) and (not name.endswith("_url") or redacted_url(str(value)) != value)
+
+
+def _secret_in(variable: str, path: str) -> str:
+    what = f"{variable} is {path!r}"
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(LONGEST_SECRET + 1)
+        text = content.decode()
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{what}, and there is no such file: write it, or unset {variable}") from error
+    except IsADirectoryError as error:
+        raise ConfigurationError(f"{what}, which is a folder: name the file in it") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8, or no path"
+        raise ConfigurationError(f"{what}, which cannot be read: {reason}") from error
+    if len(content) > LONGEST_SECRET:
+        raise ConfigurationError(f"{what}, which has more than {LONGEST_SECRET} bytes: that is no secret of hub")
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret.strip():
+        raise ConfigurationError(f"{what}, which is empty: write the secret into it, or unset {variable}")
+    return secret
+
+
 def layers() -> list[Callable[[App, tuple[str, ...], ArgumentCollection], None]]:
     """What fills in for options that are not on the command line; earlier layers win.
 
@@ -90,6 +154,7 @@ def layers() -> list[Callable[[App, tuple[str, ...], ArgumentCollection], None]]
     settings = {name: value for name, value in read_config().items() if name != MODELS}
     return [
         Env(ENV_PREFIX, command=False),
+        Dict(dict(secret_files()), source=SECRET_FILE, use_commands_as_keys=False, allow_unknown=True),
         # Unknown keys are refused by `check_names`, against the settings of all components: they share one file.
         Dict(settings, source=str(config_path()), use_commands_as_keys=False, allow_unknown=True),
         _spell_choices,
@@ -124,7 +189,7 @@ def check_names() -> None:
     for key in read_config():
         _check(key, key, known, where=str(path))
     for variable in _variables():
-        _check(variable, variable.removeprefix(ENV_PREFIX).lower(), known, where="the environment")
+        _check(variable, _setting(variable), known, where="the environment")
 
 
 def unused_variables(component: type[ProcessSettings]) -> Sequence[str]:
@@ -132,7 +197,14 @@ def unused_variables(component: type[ProcessSettings]) -> Sequence[str]:
     used = {field.name for field in fields(component)}
     if component is UpSettings:
         used.add(MODELS)
-    return [variable for variable in _variables() if variable.removeprefix(ENV_PREFIX).lower() not in used]
+    return [variable for variable in _variables() if _setting(variable) not in used]
+
+
+def _setting(variable: str) -> str:
+    """What a variable sets, itself or by a file that it names."""
+    name = variable.removeprefix(ENV_PREFIX).lower()
+    bare = name.removesuffix(FILE_SUFFIX.lower())
+    return bare if bare in _SECRETS else name
 
 
 def _variables() -> Sequence[str]:
@@ -218,6 +290,6 @@ def _sources() -> dict[str, str]:
         if argument.tokens:
             token = argument.tokens[0]
             name = argument.name.removeprefix("--").replace("-", "_")
-            is_env = token.source == "env"
-            sources[name] = f"environment {ENV_PREFIX}{name.upper()}" if is_env else str(config_path())
+            variable = f"environment {ENV_PREFIX}{name.upper()}"
+            sources[name] = {"env": variable, SECRET_FILE: variable + FILE_SUFFIX}.get(token.source, str(config_path()))
     return sources

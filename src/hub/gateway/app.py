@@ -26,6 +26,7 @@ from hub.histogram import SECONDS
 from hub.http.compression import COMPRESS_ABOVE
 from hub.http.edge import with_edge
 from hub.http.guard import require_credential
+from hub.http.hosts import Hosts
 from hub.http.links import LinkCollector
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.ports import Broker, ResultStore
@@ -55,6 +56,7 @@ def gateway_app(
     compress_above: int = COMPRESS_ABOVE,
     cors_origins: frozenset[str] = frozenset(),
     root_path: str = "",
+    hosts: Hosts = Hosts(),  # noqa: B008 - immutable
 ) -> Litestar:
     """All routes of the gateway over parts that are open already.
 
@@ -78,6 +80,7 @@ def gateway_app(
         compress_above: Bytes of the smallest reply that is compressed; 0: none is.
         cors_origins: The origins whose web pages may use the gateway.
         root_path: Where clients find the gateway, if not at `/`.
+        hosts: The names that the gateway answers to, beside IP addresses and localhost.
     """
     ttls = ttls or ResultTtls()
     links = LinkCollector(broker, store, operations=OPERATIONS, buckets=buckets)
@@ -154,6 +157,7 @@ def gateway_app(
         compress_above=compress_above,
         cors_origins=cors_origins,
         root_path=root_path,
+        hosts=hosts,
         complete=add_task_headers,
     )
 

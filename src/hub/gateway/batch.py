@@ -12,13 +12,14 @@ import msgspec
 import structlog
 from anyio import Event, create_task_group, current_time, sleep_forever
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from msgspec import UNSET, UnsetType
 
 from hub.errors import HubError
 from hub.gateway.accepted import Accepted
 from hub.gateway.answers import Answers, AnswersStatistics
 from hub.gateway.bodies import moment
-from hub.gateway.errors import BatchCutShort, LineTooLong
+from hub.gateway.errors import BatchCutShort, LineTooLong, TooManyBlanks
 from hub.gateway.live_reply import RequestBody, Write
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.ndjson import LineSplitter, LongLine
@@ -62,12 +63,21 @@ class Batch:
         submit: Called for each line, by up to `hub.gateway.answers.IN_FLIGHT` tasks at once.
         line_limit: Bytes of a line at most.
         polls: Ends the batch when the server drains.
+        on_refused: Called with each error of a line that no submit was made of.
     """
 
-    def __init__(self, submit: Submit, *, line_limit: int, polls: LongPolls) -> None:
+    def __init__(
+        self,
+        submit: Submit,
+        *,
+        line_limit: int,
+        polls: LongPolls,
+        on_refused: Callable[[HubError], None] = lambda _: None,
+    ) -> None:
         self._submit = submit
         self._line_limit = line_limit
         self._polls = polls
+        self._on_refused = on_refused
         self._answers = Answers()
         self._complete = False
         self._all_begun = False
@@ -96,6 +106,12 @@ class Batch:
                     return
                 for line in splitter.feed(chunk):
                     await self._begin(line, tg)
+                if splitter.blanks > self._line_limit + splitter.taken:
+                    error = TooManyBlanks(self._line_limit, self._answers.begun)
+                    self._on_refused(error)
+                    self._break_off(error)
+                    return
+                await checkpoint()  # what has arrived already is read without one
             for line in splitter.finish():
                 await self._begin(line, tg)
             self._complete = True
@@ -112,7 +128,9 @@ class Batch:
             await self._moved.wait()
         index = self._answers.begin(size)
         if isinstance(line, LongLine):
-            self._answer(index, _refused(index, LineTooLong(self._line_limit)))
+            error = LineTooLong(self._line_limit)
+            self._on_refused(error)
+            self._answer(index, _refused(index, error))
         else:
             tg.start_soon(self._carry_out, index, line, name=f"hub.gateway batch line {index}")
 

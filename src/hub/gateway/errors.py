@@ -180,13 +180,6 @@ class BadRequest(HubError):
 
 
 @final
-class UnsupportedBody(BadRequest):
-    code = "unsupported_media_type"
-    status = 415
-    title = "Unsupported media type"
-
-
-@final
 class NotAcceptable(BadRequest):
     """The client takes none of the types that the reply comes in."""
 
@@ -305,6 +298,27 @@ class LineTooLong(HubError):
     @override
     def __str__(self) -> str:
         return f"the line is longer than {self.limit} bytes, which is the most that this gateway takes for one request"
+
+
+@final
+class TooManyBlanks(HubError):
+    """A batch has far more blank lines than requests."""
+
+    code = "too_many_blank_lines"
+    status = 413
+    title = "Too many blank lines"
+
+    def __init__(self, limit: int, index: int) -> None:
+        super().__init__(limit, index)
+        self.limit = limit
+        self.index = index
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"the batch has more than {self.limit} bytes of blank lines beyond those of its requests; line {self.index} and "
+            "all after it were not taken, send them without blank lines"
+        )
 
 
 @final

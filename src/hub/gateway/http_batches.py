@@ -6,23 +6,28 @@ from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from hub.errors import HubError
 from hub.gateway.accepted import Accepted
 from hub.gateway.admission import Admission
 from hub.gateway.batch import Batch
-from hub.gateway.errors import NotAcceptable, UnsupportedBody
+from hub.gateway.errors import NotAcceptable
 from hub.gateway.live_reply import LiveReply
 from hub.gateway.long_polls import LongPolls
+from hub.gateway.metrics import GatewayMetrics
 from hub.gateway.ndjson import NDJSON, NDJSON_NAMES
-from hub.gateway.negotiation import JSON, HttpRequest, declared_type, liking
+from hub.gateway.negotiation import JSON, HttpRequest, liking
+from hub.http.media_types import UnsupportedBody, declared_type
 
 
 @post("/v1/models/{model:str}/batches", status_code=200)
 async def submit_batch(
     request: HttpRequest,
     model: FromPath[str],
+    *,
     admission: NamedDependency[Admission],
     polls: NamedDependency[LongPolls],
     body_limit: NamedDependency[int],
+    metrics: NamedDependency[GatewayMetrics],
 ) -> Response[bytes]:
     """Each line is a submit of its own, and what fails before the first line fails as one does."""
     served = admission.find(model)
@@ -33,14 +38,15 @@ async def submit_batch(
         # Found again for each line: a batch may take hours, and models come and go.
         return await admission.submit_body(admission.find(model), JSON, line, options.for_line(index), waiting=False)
 
-    return LiveReply(Batch(submit, line_limit=body_limit, polls=polls), media_type=NDJSON)
+    def refused(error: HubError) -> None:
+        metrics.refused(served.name, error.code)
+
+    return LiveReply(Batch(submit, line_limit=body_limit, polls=polls, on_refused=refused), media_type=NDJSON)
 
 
 def _check_types(request: HttpRequest) -> None:
-    if declared_type(request) not in (None, *NDJSON_NAMES):
-        declared = request.headers["content-type"]
-        raise UnsupportedBody(
-            f"the batch is declared as {declared!r}; send {NDJSON} (in UTF-8), a request in each line"
-        )
+    wanted = f"{NDJSON} (in UTF-8), a request in each line"
+    if declared_type(request.headers, wanted) not in NDJSON_NAMES:
+        raise UnsupportedBody(request.headers["content-type"], wanted)
     if not liking(request, NDJSON_NAMES):
         raise NotAcceptable(f"Accept is {request.headers['accept']!r}; the reply to a batch comes as {NDJSON}")

@@ -13,6 +13,7 @@ from hub.gateway.negotiation import JSON, HttpRequest, liking
 from hub.gateway.replies import NO_STORE
 from hub.gateway.sse import EVENT_STREAM
 from hub.gateway.task_events import TaskEvents
+from hub.http.headers import whole_number
 
 
 def wants_events(request: HttpRequest) -> bool:
@@ -36,8 +37,7 @@ async def event_reply(
     """
     with naming(request, task_id):
         record = await dispatch.find(task_id)
-    last = request.headers.get("last-event-id", "")
-    seen = int(last) if last.isascii() and last.isdigit() else None
+    seen = whole_number(request.headers.get("last-event-id", ""))
     if record.state.terminal and record.revision == seen:
         return Response(b"", status_code=204, headers=NO_STORE)
     return LiveReply(TaskEvents(dispatch, polls, record, seen=seen, codecs=codecs), media_type=EVENT_STREAM)

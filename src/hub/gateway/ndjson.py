@@ -14,8 +14,7 @@ NDJSON_NAMES: Final = frozenset({NDJSON, "application/ndjson", "application/json
 
 _BLANKS: Final = b" \t\r"
 
-_SHORT: Final = 64
-"""Blanks in a line at most that is skipped in one step with its neighbours: empty lines cost nothing to send."""
+_BLANK_LINES: Final = re.compile(rb"[ \t\r\n]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,8 @@ class LongLine:
 class LineSplitter:
     r"""Cuts a stream of bytes into lines, and never holds more of it than one line of the allowed length.
 
-    A line ends with `\n` or `\r\n`, the last one may go without. Lines of nothing but blanks are left out. How the
-    stream is cut into chunks makes no difference.
+    A line ends with `\n` or `\r\n`, the last one may go without. Lines of nothing but blanks are left out, however long
+    they are; many of them in a chunk cost no more than one. How the stream is cut into chunks makes no difference.
 
     Args:
         limit: Bytes of a line at most, not counting its `\n`.
@@ -37,37 +36,59 @@ class LineSplitter:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._begun = bytearray()
-        self._too_long = False
-        self._empty_lines = re.compile(rb"(?:[ \t\r]{0,%d}\n)+" % min(limit, _SHORT))
+        self._size = 0
+        self._blank = True
+        self._blanks = 0
+        self._taken = 0
+
+    @property
+    def blanks(self) -> int:
+        """Bytes of blank lines so far, with their ends."""
+        return self._blanks + (self._size if self._blank else 0)
+
+    @property
+    def taken(self) -> int:
+        """Bytes of all other lines so far."""
+        return self._taken
 
     def feed(self, chunk: bytes) -> Iterator[bytes | LongLine]:
         """The lines that end in `chunk`. Take all of them before the next call."""
-        start = 0
+        start = self._skip(chunk, 0)
         while (end := chunk.find(b"\n", start)) >= 0:
-            if not (self._begun or self._too_long) and (empty := self._empty_lines.match(chunk, start)):
-                start = empty.end()
-                continue
             self._go_on(chunk, start, end)
-            yield from self._end()
-            start = end + 1
+            yield from self._end(1)
+            start = self._skip(chunk, end + 1)
         self._go_on(chunk, start, len(chunk))
 
     def finish(self) -> Iterator[bytes | LongLine]:
         """The last line, if the stream has ended without a line end."""
-        yield from self._end()
+        yield from self._end(0)
+
+    def _skip(self, chunk: bytes, start: int) -> int:
+        """Where the first line begins that is not blank, or whose end is not in `chunk`."""
+        if self._size:
+            return start
+        run = _BLANK_LINES.match(chunk, start)
+        end = max(start, chunk.rfind(b"\n", start, run.end() if run else start) + 1)
+        self._blanks += end - start
+        return end
 
     def _go_on(self, chunk: bytes, start: int, end: int) -> None:
-        if len(self._begun) + end - start > self._limit:
+        piece = memoryview(chunk)[start:end]
+        self._blank = self._blank and not bytes(piece).strip(_BLANKS)
+        self._size += len(piece)
+        if self._size > self._limit:
             self._begun.clear()
-            self._too_long = True
-        if not self._too_long:
-            self._begun += memoryview(chunk)[start:end]
+        else:
+            self._begun += piece
 
-    def _end(self) -> Iterator[bytes | LongLine]:
-        line, too_long = bytes(self._begun), self._too_long
+    def _end(self, line_end: int) -> Iterator[bytes | LongLine]:
+        line, size, blank = bytes(self._begun), self._size, self._blank
         self._begun.clear()
-        self._too_long = False
-        if too_long:
-            yield LongLine()
-        elif line.strip(_BLANKS):
-            yield line.removesuffix(b"\r")
+        self._size = 0
+        self._blank = True
+        if blank:
+            self._blanks += size + line_end
+            return
+        self._taken += size + line_end
+        yield LongLine() if size > self._limit else line.removesuffix(b"\r")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Final
 
 from litestar import Request
 from litestar.datastructures import State
 
-from hub.gateway.errors import BadParameter, NotAcceptable, UnsupportedBody
+from hub.gateway.errors import BadParameter, NotAcceptable
+from hub.http import media_types
 from hub.http.headers import MAX_WAIT, prefer_wait
+from hub.http.media_types import UnsupportedBody, declared_type
 
-JSON: Final = "application/json"
+JSON: Final = media_types.JSON
 PROTOBUF: Final = "application/x-protobuf"
 
 _PROTOBUF_NAMES: Final = frozenset({PROTOBUF, "application/protobuf", "application/vnd.google.protobuf"})
+_WEIGHT: Final = re.compile(r"[01](\.[0-9]*)?|\.[0-9]+", re.ASCII)
+_BODIES: Final = f"{JSON} (in UTF-8) or {PROTOBUF}"
 _WILDCARDS: Final = {"*/*": 2, "application/*": 1}
 
 type_of_body = {**dict.fromkeys(_PROTOBUF_NAMES, PROTOBUF), JSON: JSON}
@@ -24,26 +29,15 @@ HttpRequest = Request[None, None, State]
 
 
 def body_type(request: HttpRequest) -> str:
-    """`JSON` or `PROTOBUF`, by `Content-Type`; a body of no declared type is taken for JSON.
+    """`JSON` or `PROTOBUF`, by `Content-Type`.
 
     Raises:
-        UnsupportedBody: It is another type.
+        UnsupportedBody: It is another type, or none is declared.
     """
-    media_type = declared_type(request)
-    found = JSON if media_type is None else type_of_body.get(media_type)
+    found = type_of_body.get(declared_type(request.headers, _BODIES))
     if found is None:
-        declared = request.headers["content-type"]
-        raise UnsupportedBody(f"the body is declared as {declared!r}; send {JSON} (in UTF-8) or {PROTOBUF}")
+        raise UnsupportedBody(request.headers["content-type"], _BODIES)
     return found
-
-
-def declared_type(request: HttpRequest) -> str | None:
-    """The media type of the body, in lower case; `None` if it is not declared, empty if its characters are not UTF-8."""
-    declared = request.headers.get("content-type")
-    if declared is None:
-        return None
-    media_type, _, parameters = declared.partition(";")
-    return media_type.strip().lower() if _utf8(parameters) else ""
 
 
 def liking(request: HttpRequest, names: Collection[str]) -> float:
@@ -106,20 +100,9 @@ def preference_applied(seconds: float) -> dict[str, str]:
     return {"Preference-Applied": f"wait={seconds:.0f}"}
 
 
-def _utf8(parameters: str) -> bool:
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip().strip('"').lower() in ("utf-8", "utf8")
-    return True
-
-
 def _weight(parameters: list[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":
-            try:
-                return min(float(value), 1.0)
-            except ValueError:
-                return 0.0
+            return float(value) if _WEIGHT.fullmatch(value.strip()) else 0.0
     return 1.0

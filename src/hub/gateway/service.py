@@ -98,6 +98,7 @@ async def _run(
             compress_above=settings.compress_above,
             cors_origins=settings.origins,
             root_path=settings.root,
+            hosts=settings.hosts.known_as(settings.gateway_host, settings.dashboard_host),
         )
         # Left in the reverse order: requests end first, then nothing needs the groups and the catalog any more.
         async with (

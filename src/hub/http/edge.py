@@ -13,9 +13,11 @@ from hub.http.asgi import HttpApp, join_lists
 from hub.http.compression import COMPRESS_ABOVE, with_compression
 from hub.http.cors import with_cors
 from hub.http.encoded_requests import with_decoding
+from hub.http.hosts import Hosts, with_hosts
 from hub.http.methods import with_methods
 from hub.http.problems import about
 from hub.http.root_path import with_root_path
+from hub.http.sites import with_own_pages
 
 Completion = Callable[[Message, Scope], Awaitable[None]]
 """Changes a message of a reply in place."""
@@ -31,6 +33,7 @@ def with_edge(
     compress_above: int = COMPRESS_ABOVE,
     cors_origins: frozenset[str] = frozenset(),
     root_path: str = "",
+    hosts: Hosts = Hosts(),  # noqa: B008 - immutable
     complete: Completion | None = None,
 ) -> Litestar:
     """Puts the layers around the routes of `app`, and returns it.
@@ -43,6 +46,7 @@ def with_edge(
         compress_above: Bytes of the smallest reply that is compressed; 0: none is.
         cors_origins: What `hub.http.cors.origins_of` returned.
         root_path: What `hub.http.root_path.root_path_of` returned.
+        hosts: The names that the server answers to, beside IP addresses and localhost.
         complete: Called with each message of a reply of a route, before any layer sees it. (A `before_send` of Litestar
             is called after all layers.)
     """
@@ -50,8 +54,10 @@ def with_edge(
     inner = with_decoding(routes if complete is None else _completed(routes, complete), limit=body_limit)
     inner = with_compression(inner, above=compress_above)
     inner = with_methods(inner)
+    inner = with_own_pages(inner, cors_origins)
     inner = with_cors(inner, cors_origins)
     inner = with_root_path(inner, root_path)
+    inner = with_hosts(inner, hosts)
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:

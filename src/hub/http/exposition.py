@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -12,16 +12,39 @@ from prometheus_client.registry import Collector
 
 from hub.histogram import Buckets
 
+_VERSIONS: Final = {"application/openmetrics-text": ("", "1.0.0"), "text/plain": ("", "0.0.4", "1.0.0")}
+"""Format -> the versions that are written; any other `Accept` gets Prometheus's own format, in which it is not stated."""
+
+_ESCAPINGS: Final = ("allow-utf-8", "underscores", "dots", "values")
+"""How names may be written that are not of the old alphabet."""
+
 Rows: TypeAlias = Iterable[tuple[Sequence[str], float]]
 """Values of the labels, and the number under them."""
 
 
 def exposition(registry: Collector, accept: str) -> tuple[bytes, str]:
     """The figures in the format that `Accept` asks for, Prometheus's own or OpenMetrics, with its media type."""
-    encode, media_type = choose_encoder(accept)
+    encode, media_type = choose_encoder(",".join(_understood(accept)))
     if media_type.startswith("text/"):
         media_type = media_type.removesuffix("; charset=utf-8")  # Litestar adds it to every text
     return encode(registry), media_type
+
+
+def _understood(accept: str) -> Iterator[str]:
+    """The formats in `Accept` that there are, with the parameters that count: the library fails on any other version."""
+    for element in accept.split(","):
+        name, *parameters = (part.strip() for part in element.lower().split(";"))
+        found = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
+        version = found.get("version", "").strip('"')
+        escaping = found.get("escaping", "").strip('"')
+        if name in _VERSIONS and version in _VERSIONS[name] and found.get("q") != "0":
+            yield ";".join(
+                [
+                    name,
+                    *([f"version={version}"] if version else []),
+                    *([f"escaping={escaping}"] if escaping in _ESCAPINGS else []),
+                ]
+            )
 
 
 def gauge(name: str, text: str, labels: Sequence[str], rows: Rows) -> GaugeMetricFamily:

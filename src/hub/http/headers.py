@@ -9,6 +9,9 @@ from typing import Final
 MAX_WAIT: Final = 60.0
 """Seconds that one request may wait at most: proxies commonly cut idle connections after a minute."""
 
+MAX_DIGITS: Final = 18
+"""Digits of a whole number in a header or query at most: those of every number that fits in 64 bits."""
+
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -24,6 +27,11 @@ def prefer_wait(prefer: str | None) -> float | None:
             if text.isascii() and text.isdigit():
                 return min(float(text), MAX_WAIT)
     return None
+
+
+def whole_number(text: str) -> int | None:
+    """A number of at most `MAX_DIGITS` ASCII digits; `None` if `text` is anything else. (Python refuses some with 4,301.)"""
+    return int(text) if len(text) <= MAX_DIGITS and text.isascii() and text.isdigit() else None
 
 
 def positive_seconds(text: str) -> float | None:

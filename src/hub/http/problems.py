@@ -29,6 +29,9 @@ _PHRASES: Final = {
 _HUNG_UP: Final = "client disconnected prematurely"
 """How Litestar words that the connection has ended before the body has; it has no class of its own for that."""
 
+_TOO_DEEP: Final = "while deserializing an object"
+"""How msgspec's error for JSON that is nested too deep ends: it is a plain `RecursionError`."""
+
 _ABOUT: Final = "hub.about"
 
 _DEEPEST: Final = 16
@@ -150,6 +153,18 @@ def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
     return Response(encoded_bug(request.scope, error), status_code=500, media_type=PROBLEM_TYPE)
 
 
+def _on_recursion(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
+    if not str(error).endswith(_TOO_DEEP):
+        return _on_bug(request, error)
+    return problem(
+        400,
+        code="bad_request",
+        title="Bad Request",
+        detail="the JSON of the body is nested too deep to be read; send it with fewer arrays and objects in each other",
+        facts=about(request.scope),
+    )
+
+
 def encoded_bug(scope: Scope, error: BaseException) -> bytes:
     """The body of the reply to a request whose handling raised something unexpected."""
     members = problem_members(
@@ -165,6 +180,7 @@ def encoded_bug(scope: Scope, error: BaseException) -> bytes:
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
     HubError: _on_hub_error,
     HTTPException: _on_http_exception,
+    RecursionError: _on_recursion,
     Exception: _on_bug,
 }
 """Give these to every `Litestar(exception_handlers=...)`; with them no error leaves as anything but a problem."""

@@ -156,7 +156,9 @@ async def _run(
     links = LinkCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
     metrics = InstanceMetrics(name, worker.statistics, links=links)
     presence = Presence(served, contract=contract, instance=instance, worker=worker, loop=loop)
-    server = partial(serve, instance_app(presence, metrics, token=settings.token), settings.instance_bind)
+    hosts = settings.hosts.known_as(settings.instance_host, settings.advertise_host)
+    app = instance_app(presence, metrics, token=settings.token, hosts=hosts)
+    server = partial(serve, app, settings.instance_bind)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(running(server, name=f"server of {instance}"))
         loads = type(served).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know

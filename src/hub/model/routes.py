@@ -14,6 +14,7 @@ from litestar.datastructures import State
 
 from hub.http.edge import with_edge
 from hub.http.guard import require_credential
+from hub.http.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.model.health import health_routes
 from hub.model.metrics import InstanceMetrics
@@ -27,13 +28,20 @@ _OURS: Final = "hub"
 """How the user agent of hub's own HTTP client begins; anybody else's ping says nothing about the registry."""
 
 
-def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "") -> Litestar:
+def instance_app(
+    presence: Presence,
+    metrics: InstanceMetrics,
+    *,
+    token: str = "",
+    hosts: Hosts = Hosts(),  # noqa: B008 - immutable
+) -> Litestar:
     """The ASGI application of one instance.
 
     Args:
         presence: Answers pings.
         metrics: Shown at `/metrics`.
         token: Asked of every caller, unless empty, but for `/health/...`.
+        hosts: The names that the instance answers to, beside IP addresses and localhost.
     """
 
     @get("/ping")
@@ -75,7 +83,7 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
         openapi_config=None,
         logging_config=None,
     )
-    return with_edge(app)
+    return with_edge(app, hosts=hosts)
 
 
 def _proto(descriptor: Descriptor) -> DescriptorProto:

@@ -11,6 +11,9 @@ from hub.errors import ConfigurationError
 from hub.redaction import redacted_url
 from hub.urls import REDIS_SCHEMES, split_url
 
+_DIGITS: Final = 9
+"""Digits of a number in a URL at most."""
+
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 _QUERY: Final = frozenset({"cafile", "certfile", "keyfile"})
@@ -79,7 +82,7 @@ def redis_address(url: str) -> RedisAddress:
         if not path:
             raise _malformed(parts, "name the service after the Sentinels: redis+sentinel://host:26379/service")
         service = path.pop(0)
-    if len(path) > 1 or not all(step.isdigit() for step in path):
+    if len(path) > 1 or not all(step.isascii() and step.isdigit() and len(step) <= _DIGITS for step in path):
         raise _malformed(parts, "what follows the host is the number of a database")
     credentials, _, hosts = parts.netloc.rpartition("@")
     if "," in hosts and not sentinel:

@@ -302,7 +302,7 @@ class RegistryClient:
     def _error(self, response: Response) -> Exception:
         try:
             problem = msgspec.json.decode(response.content, type=_Problem)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             problem = _Problem(detail=response.reason_phrase)
         match problem.code:
             case NameTaken.code:
@@ -322,5 +322,5 @@ class RegistryClient:
     def _decode(self, response: Response, kind: type[_Body]) -> _Body:
         try:
             return msgspec.json.decode(response.content, type=kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise LinkLost(self.server, f"its reply is not a {kind.__name__}: {error}") from error

@@ -123,7 +123,7 @@ def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
         return Missed(f"it answered {status} to the registry: set the same HUB_TOKEN for both", heard=True)
     try:
         reply = msgspec.json.decode(body, type=_PingReply)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         reply = _PingReply()
     if reply.instance is not None and reply.instance != entry.id:
         return Refused(f"another instance answers there, {reply.instance!r:.50}")
@@ -141,7 +141,7 @@ def _load(raw: msgspec.Raw) -> Load | None:
     """What the instance says of its work, or `None` if that cannot be read: it lives all the same."""
     try:
         load = msgspec.json.decode(raw, type=Load | None)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     if load is None:
         return None

@@ -109,6 +109,7 @@ async def run_registry(
                 figures=figures,
                 collectors=collectors,
                 token=settings.token,
+                hosts=settings.hosts.known_as(settings.registry_host),
             )
             with directory_patience():
                 roll.know(await directory.contracts())

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from hub.http.edge import with_edge
 from hub.http.guard import require_credential
+from hub.http.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.registry.consumers import ConsumerCounts
 from hub.registry.depths import QueueDepths
@@ -47,8 +48,9 @@ def registry_app(
     figures: Figures,
     collectors: CollectorRegistry,
     token: str,
+    hosts: Hosts = Hosts(),  # noqa: B008 - immutable
 ) -> Litestar:
-    """Builds the application. With a `token` every route asks for it, but health, documentation and pages."""
+    """Builds the application. With a `token` every route asks for it, but health, documentation and pages. `hosts`: names of it."""
     guarded = Router(
         "/",
         guards=[require_credential([token] if token else [])],
@@ -92,7 +94,7 @@ def registry_app(
         ),
         logging_config=None,
     )
-    return with_edge(app, body_limit=BODY_LIMIT)
+    return with_edge(app, body_limit=BODY_LIMIT, hosts=hosts)
 
 
 def _provide(value: object) -> Provide:

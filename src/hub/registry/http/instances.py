@@ -12,6 +12,7 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec.structs import replace
 
 from hub.contract import Contract
+from hub.http.media_types import require_json
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.bodies import (
     MAX_EXAMPLE,
@@ -39,6 +40,7 @@ _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of 
         200: reply(LoginReply, "It was listed with the same facts already."),
         201: reply(LoginReply, "It is listed now."),
     },
+    guards=[require_json],
     tags=["instances"],
 )
 async def login(

@@ -18,6 +18,7 @@ from hub.contract import Contract
 from hub.contract.comparison import Finding, compared
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
+from hub.http.media_types import require_json
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.ports import KnownContract
 from hub.registry.bodies import CONTRACT, DESCRIPTORS, PROTOBUF
@@ -177,7 +178,13 @@ async def diff_schemas(
     )
 
 
-@post("/v1/schemas/{model:str}/check", summary="Check a contract against a model's", status_code=200, tags=["schemas"])
+@post(
+    "/v1/schemas/{model:str}/check",
+    summary="Check a contract against a model's",
+    guards=[require_json],
+    status_code=200,
+    tags=["schemas"],
+)
 async def check_schema(model: FromPath[str], data: JSONBody[CheckBody], roll: NamedDependency[Roll]) -> CheckReply:
     """Whether an instance with this contract could log in while the present instances of the model are up.
 
