@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
+import msgspec
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.struct_pb2 import Value
 from pamqp import commands
@@ -113,19 +114,15 @@ def _outcome(data: bytes) -> None:
 
 
 def _stored(data: bytes) -> None:
-    reply = _reply(data)
-    try:
-        redis_replies.record(_TASK, reply)
-    finally:
-        redis_replies.announcement(data)
+    with suppress(HubError):
+        redis_replies.record(_TASK, _reply(data))
+    redis_replies.announcement(data)
 
 
 def _directory(data: bytes) -> None:
     for read in (redis_values.leases_of, redis_values.news_of):
-        try:
+        with suppress(HubError):
             read(_reply(data))
-        except HubError:
-            pass
     redis_values.readable(data, InstanceEntry)
     redis_values.contract_of_json(data)
 

@@ -9,7 +9,7 @@ from litestar import Request
 from litestar.datastructures import State
 
 from hub.gateway.errors import BadParameter, NotAcceptable, UnsupportedBody
-from hub.http.headers import MAX_WAIT, prefer_wait
+from hub.http.headers import MAX_WAIT, prefer_wait, seconds_of
 
 JSON: Final = "application/json"
 PROTOBUF: Final = "application/x-protobuf"
@@ -96,9 +96,10 @@ def asked_wait(request: HttpRequest) -> tuple[float, dict[str, str]]:
     if text is None:
         preferred = prefer_wait(request.headers.get("prefer"))
         return (0.0, {}) if preferred is None else (preferred, preference_applied(preferred))
-    if not (text.isascii() and text.replace(".", "", 1).isdigit()):
+    seconds = seconds_of(text)
+    if seconds is None:
         raise BadParameter(f"wait={text!r} is no number of seconds; write ?wait=30")
-    return min(float(text), MAX_WAIT), {}
+    return min(seconds, MAX_WAIT), {}
 
 
 def preference_applied(seconds: float) -> dict[str, str]:
