@@ -21,7 +21,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import anyio
 from anyio import create_task_group, current_time, fail_after, move_on_after, sleep, sleep_until
@@ -107,10 +107,11 @@ class System:
         """Messages in the queue of the model; `None` if that cannot be told."""
         try:
             with fail_after(BOUND):
-                models = (await self.client.get(f"{self.url}/v1/overview")).json()["models"]
-        except (HTTPError, TimeoutError, KeyError, ValueError):
+                overview: dict[str, Any] = (await self.client.get(f"{self.url}/v1/overview")).json()
+        except (HTTPError, TimeoutError, ValueError):
             return None
-        return sum(model["queue"]["ready"] for model in models if model["queue"])
+        waiting: int = sum(model["queue"]["ready"] for model in overview["models"] if model["queue"])
+        return waiting
 
     async def call(self, window: Window) -> None:
         began = current_time()
@@ -122,7 +123,7 @@ class System:
             return
         taken = current_time() - began
         window.statuses[f"{reply.status_code}"] += 1
-        (window.served if reply.status_code == 200 else window.refused).append(taken)  # noqa: PLR2004
+        (window.served if reply.status_code == 200 else window.refused).append(taken)
 
 
 async def closed_loop(system: System, seconds: float) -> Window:
@@ -195,7 +196,9 @@ async def measure(minutes: float, backend: Backend, way: Way) -> Sequence[str]:
             broken.append(f"the quiet latency was not back after {RECOVERY:g} s")
         else:
             _say(f"back to the quiet latency after {taken:.0f} s")
-        broken += [f"{each.name} ended with {each.exit_code}" for each in system.processes if each.exit_code is not None]
+        broken += [
+            f"{each.name} ended with {each.exit_code}" for each in system.processes if each.exit_code is not None
+        ]
     return broken
 
 
@@ -291,9 +294,7 @@ def main() -> int:
                 continue
             _say(f"\n== {backend}, {way}")
             # The client is the same for both, so that the figures can be compared.
-            found = anyio.run(
-                partial(measure, arguments.minutes, backend, way), backend_options={"use_uvloop": True}
-            )
+            found = anyio.run(partial(measure, arguments.minutes, backend, way), backend_options={"use_uvloop": True})
             for what in found:
                 _say(f"  BROKEN: {what}")
             broken += len(found)

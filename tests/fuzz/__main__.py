@@ -28,7 +28,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", action="append", metavar="TARGET", help="may be repeated")
     parser.add_argument("--input", type=Path, metavar="FILE", help="run one saved input instead")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", default=Path("fuzz-findings"), help="save findings there")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", default=Path("fuzz-findings"), help="save findings there"
+    )
     arguments = parser.parse_args()
     wanted = set(arguments.only or ())
     with ExitStack() as stack:
@@ -38,7 +40,9 @@ def main() -> int:
             if not wanted or any(name.endswith(backend) for name in wanted):
                 targets += stack.enter_context(served(backend, logs))
         if unknown := wanted - {target.name for target in targets}:
-            parser.error(f"no target {', '.join(sorted(unknown))}: choose from {', '.join(each.name for each in targets)}")
+            parser.error(
+                f"no target {', '.join(sorted(unknown))}: choose from {', '.join(each.name for each in targets)}"
+            )
         chosen = [target for target in targets if not wanted or target.name in wanted]
         if arguments.input is not None:
             return _one(chosen, arguments.input)

@@ -118,7 +118,7 @@ def fuzz(target: Target, *, seed: int, seconds: float, count: int | None = None)
     """
     account = Account(target.name)
     corpus = [*kept(target.corpus), *target.seeds]
-    random = Random(f"{target.name} {seed}")  # noqa: S311 - inputs, no secrets
+    random = Random(f"{target.name} {seed}")
     began = time.monotonic()
     settled: int | None = None
     while (spent := time.monotonic() - began) < seconds and (count is None or account.inputs < count):

@@ -37,7 +37,8 @@ _DIGITS: Final = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.Dig
 _WIDE: Final = contract_of(FileDescriptorProto.DESCRIPTOR, Value.DESCRIPTOR)
 
 TRANSCODERS: Final = tuple(
-    Transcoder(kind.DESCRIPTOR) for kind in (model_a_pb2.ModelARequest, digits_pb2.DigitsRequest, FileDescriptorProto, Value)
+    Transcoder(kind.DESCRIPTOR)
+    for kind in (model_a_pb2.ModelARequest, digits_pb2.DigitsRequest, FileDescriptorProto, Value)
 )
 
 DOCUMENTS: Final = (
@@ -177,9 +178,17 @@ def _task() -> Task:
 
 def _outcomes() -> Iterator[Outcome]:
     yield Outcome(
-        task_id=_TASK, state=TaskState.SUCCEEDED, body=b"x", attempt=1, instance=_INSTANCE, started_at=_NOW, finished_at=_NOW
+        task_id=_TASK,
+        state=TaskState.SUCCEEDED,
+        body=b"x",
+        attempt=1,
+        instance=_INSTANCE,
+        started_at=_NOW,
+        finished_at=_NOW,
     )
-    yield Outcome(task_id=_TASK, state=TaskState.FAILED, failure=Failure(code="model_error", message="no"), finished_at=_NOW)
+    yield Outcome(
+        task_id=_TASK, state=TaskState.FAILED, failure=Failure(code="model_error", message="no"), finished_at=_NOW
+    )
 
 
 def _record_seeds() -> Sequence[bytes]:

@@ -39,13 +39,19 @@ HEADS: Final = (
     b"GET /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: *\r\nPrefer: wait=0\r\n\r\n",
     b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain;version=0.0.4\r\n\r\n",
     b"GET /v1/tasks?state=failed&limit=5 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET /v1/tasks/01890000-0000-7000-8000-000000000001 HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 1\r\n"
-    b"Accept: text/event-stream\r\n\r\n",
+    (
+        b"GET /v1/tasks/01890000-0000-7000-8000-000000000001 HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 1\r\n"
+        b"Accept: text/event-stream\r\n\r\n"
+    ),
     b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"POST /v1/models/ModelA/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nHub-Timeout: 2\r\n"
-    b'Content-Length: 17\r\n\r\n{"messages": "x"}',
-    b"POST /v1/models/ModelA/batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
-    b'Transfer-Encoding: chunked\r\n\r\n12\r\n{"messages": "x"}\n\r\n0\r\n\r\n',
+    (
+        b"POST /v1/models/ModelA/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nHub-Timeout: 2\r\n"
+        b'Content-Length: 17\r\n\r\n{"messages": "x"}'
+    ),
+    (
+        b"POST /v1/models/ModelA/batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+        b'Transfer-Encoding: chunked\r\n\r\n12\r\n{"messages": "x"}\n\r\n0\r\n\r\n'
+    ),
     b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, br;q=0.5\r\nConnection: close\r\n\r\n",
 )
 
@@ -101,7 +107,7 @@ def _document(port: int, data: bytes) -> None:
 
 def _judge(reply: bytes) -> None:
     for status in map(int, _STATUS.findall(reply)):
-        assert status < 500 or status in _ALLOWED, f"status {status}: {reply[:400]!r}"  # noqa: PLR2004
+        assert status < 500 or status in _ALLOWED, f"status {status}: {reply[:400]!r}"
 
 
 def _probe(port: int) -> None:
@@ -129,7 +135,9 @@ def _until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None
     until = time.monotonic() + START
     while time.monotonic() < until and process.poll() is None:
         try:
-            reply = _said(port, b"GET /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", patience=HANG)
+            reply = _said(
+                port, b"GET /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", patience=HANG
+            )
         except OSError:
             reply = b""
         if b" 200 " in reply[:20]:

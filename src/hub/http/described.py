@@ -35,7 +35,7 @@ _REFUSALS_OF_BODIES: Final = ("413", "415")
 
 def refusals(*, body: bool) -> dict[str, object]:
     """The `responses` that every operation has; with `body` those too that are about the body of the request."""
-    return {status: _REF for status in sorted((*_REFUSALS, *(_REFUSALS_OF_BODIES if body else ())))}
+    return dict.fromkeys(sorted((*_REFUSALS, *(_REFUSALS_OF_BODIES if body else ()))), _REF)
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:

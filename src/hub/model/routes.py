@@ -69,7 +69,7 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
 
     @get("/openapi.json")
     async def description() -> Response[bytes]:
-        return Response(_description(), media_type=JSON, headers={"Cache-Control": "no-cache"})
+        return Response(instance_description(), media_type=JSON, headers={"Cache-Control": "no-cache"})
 
     guarded = Router(
         "/",
@@ -86,7 +86,8 @@ def instance_app(presence: Presence, metrics: InstanceMetrics, *, token: str = "
 
 
 @cache
-def _description() -> bytes:
+def instance_description() -> bytes:
+    """The OpenAPI document of an instance, encoded."""
     source = (files("hub.model") / "openapi.json").read_bytes()
     return msgspec.json.encode(complete(msgspec.json.decode(source)))
 
