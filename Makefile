@@ -23,7 +23,7 @@ NOT_OURS := ASYNC106,ASYNC114,ASYNC124,ASYNC128,ASYNC9
 # 401: `pytest.raises` serves where the shape of an exception group is not the point.
 NOT_IN_TESTS := ASYNC110,ASYNC401
 
-.PHONY: help install up test chaos awkward alerts check lint types generated docs fmt bench lock generate sbom
+.PHONY: help install up test chaos awkward fuzz overload alerts check lint types generated docs fmt bench lock generate sbom
 
 help: ## Show the targets.
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -45,6 +45,13 @@ chaos: $(DEV) ## Break everything under load and check the books, on asyncio and
 awkward: $(DEV) ## Run models that exit, fork, compute and fail beside a good one. ARGS="--short --way embedded"
 	@scripts/need-servers.sh
 	$(BIN)/python -m tests.awkward $(ARGS)
+
+fuzz: $(DEV) ## Fuzz every decoder and a running gateway for ten minutes. ARGS="--minutes 1 --seed 7 --only json"
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+overload: $(DEV) ## Offer a system twice what it can do for ten minutes. ARGS="--minutes 1 --backend trio --way embedded"
+	@scripts/need-servers.sh
+	$(BIN)/python -m benchmarks.overload $(ARGS)
 
 alerts: $(DEV) ## Set off every alert for real, under a real Prometheus. ARGS="--backend asyncio"
 	@scripts/need-servers.sh

@@ -11,7 +11,7 @@ from litestar.datastructures import State
 
 from hub.gateway.errors import BadParameter, NotAcceptable
 from hub.http import media_types
-from hub.http.headers import MAX_WAIT, prefer_wait
+from hub.http.headers import MAX_WAIT, prefer_wait, seconds_of
 from hub.http.media_types import UnsupportedBody, declared_type
 
 JSON: Final = media_types.JSON
@@ -90,9 +90,10 @@ def asked_wait(request: HttpRequest) -> tuple[float, dict[str, str]]:
     if text is None:
         preferred = prefer_wait(request.headers.get("prefer"))
         return (0.0, {}) if preferred is None else (preferred, preference_applied(preferred))
-    if not (text.isascii() and text.replace(".", "", 1).isdigit()):
+    seconds = seconds_of(text)
+    if seconds is None:
         raise BadParameter(f"wait={text!r} is no number of seconds; write ?wait=30")
-    return min(float(text), MAX_WAIT), {}
+    return min(seconds, MAX_WAIT), {}
 
 
 def preference_applied(seconds: float) -> dict[str, str]:

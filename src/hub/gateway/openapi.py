@@ -14,6 +14,7 @@ from hub.gateway.catalog import Catalog, ServedModel
 from hub.gateway.openapi_model import ModelDescription, describe
 from hub.gateway.openapi_names import SharedSchemas, operation_suffixes, renamed
 from hub.gateway.submit_options import ResultTtls
+from hub.http.described import complete
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.texts import printable
 from hub.vocabulary import Fingerprint, ModelName
@@ -120,7 +121,7 @@ def _described(model: ServedModel, suffix: str) -> ModelDescription | None:
 
 def _static(*, guarded: bool, ttls: ResultTtls) -> _Static:
     source = (files("hub.gateway") / "openapi_static.json").read_bytes()
-    static = msgspec.json.decode(source, type=_Static)
+    static = msgspec.json.decode(msgspec.json.encode(complete(msgspec.json.decode(source))), type=_Static)
     result_ttl = msgspec.json.decode(static.components["parameters"]["HubResultTtl"])
     result_ttl["schema"] = {"type": "number", "minimum": ttls.least, "maximum": ttls.most, "default": ttls.default}
     static.components["parameters"]["HubResultTtl"] = msgspec.Raw(msgspec.json.encode(result_ttl))

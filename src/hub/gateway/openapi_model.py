@@ -11,6 +11,7 @@ import msgspec
 from hub.gateway.catalog import ServedModel
 from hub.gateway.ndjson import NDJSON
 from hub.gateway.negotiation import JSON, PROTOBUF
+from hub.http.described import refusals
 
 AS_PROTOBUF: Final = "x-hub-protobuf"
 """Beside the media types of a body: the same as a serialized message. Code generators make poor clients of two types."""
@@ -19,7 +20,6 @@ _PROBLEMS: Final = {
     "422": "Invalid",
     "429": "Busy",
     "503": "Busy",
-    "default": "Problem",
 }
 _PARAMETERS: Final = ("Prefer", "HubTimeout", "HubResultTtl", "IdempotencyKey", "Traceparent", "Tracestate")
 _BATCH_PARAMETERS: Final = ("HubTimeout", "HubResultTtl", "IdempotencyKeyOfLines", "Traceparent", "Tracestate")
@@ -172,7 +172,8 @@ def _headers(components: Mapping[str, str]) -> dict[str, object]:
 
 
 def _problems() -> dict[str, object]:
-    return {status: {"$ref": f"#/components/responses/{name}"} for status, name in _PROBLEMS.items()}
+    own = {status: {"$ref": f"#/components/responses/{name}"} for status, name in _PROBLEMS.items()}
+    return {**refusals(body=True), **own}
 
 
 def _raw(value: object) -> msgspec.Raw:

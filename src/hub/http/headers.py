@@ -36,9 +36,14 @@ def whole_number(text: str) -> int | None:
 
 def positive_seconds(text: str) -> float | None:
     """A duration such as `30` or `2.5`, in seconds; `None` if `text` is no number above 0 as JSON writes them."""
+    seconds = seconds_of(text)
+    return seconds if seconds is not None and 0 < seconds < inf else None
+
+
+def seconds_of(text: str) -> float | None:
+    """A duration such as `0`, `30` or `2.5e1`, in seconds, perhaps infinite; `None` if `text` is no number from 0 on."""
     text = text.strip()
-    seconds = float(text) if _SECONDS.fullmatch(text) else 0.0
-    return seconds if 0 < seconds < inf else None
+    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:

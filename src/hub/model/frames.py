@@ -132,7 +132,11 @@ class FrameReader(Generic[T]):
             while (end := self._end_of_frame(view, start)) is not None:
                 try:
                     messages.append(self._decoder.decode(view[start + _HEADER : end]))
-                except MsgspecError as error:
+                except (
+                    MsgspecError,
+                    UnicodeError,
+                    RecursionError,
+                ) as error:  # text that is no UTF-8 is not msgspec's own
                     raise BrokenFrame(str(error)) from error
                 start = end
         del self._bytes[:start]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
+from importlib.resources import files
 from typing import Any, Final
 
+import msgspec
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto
 from google.protobuf.json_format import MessageToJson
@@ -12,6 +14,7 @@ from google.protobuf.message import Message
 from litestar import Litestar, Request, Response, Router, get, post
 from litestar.datastructures import State
 
+from hub.http.described import complete
 from hub.http.edge import with_edge
 from hub.http.guard import require_credential
 from hub.http.hosts import Hosts
@@ -40,7 +43,7 @@ def instance_app(
     Args:
         presence: Answers pings.
         metrics: Shown at `/metrics`.
-        token: Asked of every caller, unless empty, but for `/health/...`.
+        token: Asked of every caller, unless empty, but for `/health/...` and the description.
         hosts: The names that the instance answers to, beside IP addresses and localhost.
     """
 
@@ -72,18 +75,29 @@ def instance_app(
         content, media_type = await metrics.exposition(request.headers.get("accept", ""))
         return Response(content, media_type=media_type)
 
+    @get("/openapi.json")
+    async def description() -> Response[bytes]:
+        return Response(instance_description(), media_type=JSON, headers={"Cache-Control": "no-cache"})
+
     guarded = Router(
         "/",
         guards=[require_credential([token] if token else [])],
         route_handlers=[ping, resubscribe, descriptors, request_descriptor, response_descriptor, exposition],
     )
     app = Litestar(
-        [guarded, *health_routes(presence)],
+        [guarded, description, *health_routes(presence)],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
     )
     return with_edge(app, hosts=hosts)
+
+
+@cache
+def instance_description() -> bytes:
+    """The OpenAPI document of an instance, encoded."""
+    source = (files("hub.model") / "openapi.json").read_bytes()
+    return msgspec.json.encode(complete(msgspec.json.decode(source)))
 
 
 def _proto(descriptor: Descriptor) -> DescriptorProto:

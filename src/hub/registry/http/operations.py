@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 from litestar.response import Redirect
 from prometheus_client import CollectorRegistry
 
+from hub.http.described import complete
 from hub.http.exposition import exposition
 from hub.http.headers import etag_matches
 from hub.registry.bodies import HealthBody, TargetGroup
@@ -89,7 +90,7 @@ async def ready(
 
 @get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
-    content = msgspec.json.encode(request.app.openapi_schema.to_schema())
+    content = msgspec.json.encode(complete(request.app.openapi_schema.to_schema()))
     etag = f'"{sha256(content).hexdigest()[:16]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if etag_matches(request.headers.get("if-none-match"), etag):

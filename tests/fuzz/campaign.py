@@ -1,0 +1,184 @@
+"""Gives inputs to a target and judges each: an escaping exception, a hang over a second, growth."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from types import FrameType
+from typing import Final, final
+
+from tests.fuzz.mutation import mutated
+
+HANG: Final = 1.0
+"""Seconds that one input may take."""
+
+STUCK: Final = 10.0
+"""Seconds after which an input is interrupted, so that a run ends."""
+
+GROWTH: Final = 48 * 1024 * 1024
+"""Bytes by which the resident memory of the process may have grown since the warm-up of a target."""
+
+WARM_UP: Final = 0.2
+"""Share of a target's time after which its memory counts: until then caches and pools fill."""
+
+FINDINGS: Final = 5
+"""Findings of one kind (a place in the code, a hang) that are saved; all are counted."""
+
+CORPUS: Final = Path(__file__).parent / "corpus"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is fuzzed.
+
+    Attributes:
+        name: Of the target and of its findings.
+        corpus: Name of the file with the inputs that are kept for it.
+        seeds: Valid inputs, made by hub itself.
+        run: Returns, or raises anything that is no refusal: a finding.
+        memory: Resident bytes of the process that does the work.
+    """
+
+    name: str
+    corpus: str
+    seeds: Sequence[bytes]
+    run: Callable[[bytes], None]
+    memory: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong, where, and the input that shows it."""
+
+    target: str
+    seed: int
+    number: int
+    what: str
+    kind: str
+    data: bytes
+
+    @property
+    def name(self) -> str:
+        return f"{self.target}-{hashlib.sha256(self.data).hexdigest()[:12]}"
+
+    @property
+    def reproduce(self) -> str:
+        return f'make fuzz ARGS="--only {self.target} --seed {self.seed} --input {self.name}.hex"'
+
+
+@dataclass(slots=True)
+class Account:
+    """What a target has been given, and what came of it. `growth` is in bytes."""
+
+    target: str
+    inputs: int = 0
+    slowest: float = 0.0
+    growth: int = 0
+    findings: list[Finding] = field(default_factory=list[Finding])
+    kinds: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@final
+class Stuck(BaseException):
+    """An input was interrupted. No `Exception`, so that no target takes it for a refusal."""
+
+
+def kept(name: str) -> list[bytes]:
+    """The inputs of the kept corpus: one in each line, in hexadecimal, with a remark after `#`."""
+    path = CORPUS / f"{name}.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [bytes.fromhex(line.partition("#")[0]) for line in lines if line.partition("#")[0].strip()]
+
+
+def resident(pid: int | None = None) -> int:
+    """Bytes of resident memory of a process; 0 if it has ended."""
+    try:
+        statm = Path(f"/proc/{pid or os.getpid()}/statm").read_text().split()
+    except OSError:
+        return 0
+    return int(statm[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def fuzz(target: Target, *, seed: int, seconds: float, count: int | None = None) -> Account:
+    """Runs the kept corpus, the seeds, and changes of both, until the time or the count is up.
+
+    Args:
+        target: What is fuzzed.
+        seed: Of the changes; the same seed gives the same inputs in the same order.
+        seconds: Time for all inputs.
+        count: Inputs at most.
+    """
+    account = Account(target.name)
+    corpus = [*kept(target.corpus), *target.seeds]
+    random = Random(f"{target.name} {seed}")
+    began = time.monotonic()
+    settled: int | None = None
+    while (spent := time.monotonic() - began) < seconds and (count is None or account.inputs < count):
+        number = account.inputs
+        data = corpus[number] if number < len(corpus) else mutated(random, corpus)
+        account.inputs += 1
+        for kind, what in judged(target, data, account):
+            account.kinds[kind] = account.kinds.get(kind, 0) + 1
+            if account.kinds[kind] <= FINDINGS:
+                account.findings.append(Finding(target.name, seed, number, what, kind, data))
+        if settled is None and spent > WARM_UP * seconds and number >= len(corpus):
+            settled = target.memory()
+    if settled is not None:
+        account.growth = target.memory() - settled
+        if account.growth > GROWTH:
+            what = f"grew by {account.growth / 1e6:.0f} MB over {account.inputs:,} inputs"
+            account.kinds["growth"] = 1
+            account.findings.append(Finding(target.name, seed, account.inputs, what, "growth", b""))
+    return account
+
+
+def judged(target: Target, data: bytes, account: Account) -> list[tuple[str, str]]:
+    """What is wrong with what the target made of `data`: a kind to count by, and a text, each."""
+    found: list[tuple[str, str]] = []
+    began = time.perf_counter()
+    try:
+        with interrupted_when_stuck():
+            target.run(data)
+    except Stuck:
+        found.append(("hang", f"was interrupted after {STUCK:g} s"))
+    except Exception as error:  # noqa: BLE001 - whatever escapes is the finding
+        found.append((_kind(error), f"{_kind(error)}: {str(error)[:300]}"))
+    taken = time.perf_counter() - began
+    account.slowest = max(account.slowest, taken)
+    if taken > HANG and not found:
+        found.append(("hang", f"took {taken:.2f} s"))
+    return found
+
+
+def _kind(error: Exception) -> str:
+    """What findings are counted by: the class and the last place in hub's code, or what a check says first."""
+    if isinstance(error, AssertionError):
+        return str(error).partition(":")[0]
+    trace = traceback.extract_tb(error.__traceback__)
+    last = next((frame for frame in reversed(trace) if "/hub/" in frame.filename), trace[-1])
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+
+
+@contextmanager
+def interrupted_when_stuck() -> Generator[None]:
+    """Raises `Stuck` in the main thread after `STUCK` seconds. What runs in C code is interrupted when it returns."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise Stuck
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    timer = signal.setitimer(signal.ITIMER_REAL, STUCK)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)  # pytest-timeout's, which so does not count this input

@@ -1,0 +1,74 @@
+"""What every route of every server may answer is in the descriptions, and comes from one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hub.http.described import complete, refusals
+from hub.http.headers import seconds_of
+from hub.model.routes import instance_description
+from tests.gateway.stage import CONTRACT_A, MODEL_A, open_stage
+from tests.registry.served import served_registry
+
+BEFORE_ROUTES = {"400", "408", "421", "429", "431", "503", "default"}
+
+
+async def gateway() -> dict[str, Any]:
+    async with open_stage() as stage:
+        await stage.tell(MODEL_A, CONTRACT_A, live=1)
+        found: dict[str, Any] = (await stage.client.get("/openapi.json")).json()
+        return found
+
+
+async def registry() -> dict[str, Any]:
+    async with served_registry() as served:
+        found: dict[str, Any] = await served.json("/openapi.json")
+        return found
+
+
+async def instance() -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(instance_description())
+    return found
+
+
+@pytest.mark.parametrize("described", [gateway, registry, instance])
+async def test_every_operation_has_what_any_route_may_answer(described: Any) -> None:
+    document = await described()
+
+    problem = document["components"]["schemas"]["Problem"]
+    assert {"type", "title", "status", "detail", "code"} <= set(problem["properties"])
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method == "head":
+                continue
+            responses = operation["responses"]
+            wanted = BEFORE_ROUTES | ({"413", "415"} if "requestBody" in operation else set())
+            assert wanted <= set(responses), (method, path)
+            for status, response in responses.items():
+                if status[0] == "4":
+                    assert "application/json" not in response.get("content", {}), (method, path, status)
+
+
+def test_what_an_operation_says_itself_stays() -> None:
+    own = {"description": "No such thing."}
+    document = {"paths": {"/": {"get": {"responses": {"404": own, "503": own}}, "head": {"responses": {"200": own}}}}}
+
+    complete(document)
+
+    assert document["paths"]["/"]["get"]["responses"] == {**refusals(body=False), "404": own, "503": own}
+    assert document["paths"]["/"]["head"]["responses"] == {"200": own}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0.0), ("30", 30.0), ("2.5", 2.5), ("3.88e-50", 3.88e-50), ("61", 61.0)]
+)
+def test_a_number_of_seconds_is_what_json_writes(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "nan", "inf", "1_0", "0x1", "\u0663"])
+def test_anything_else_is_no_number_of_seconds(text: str) -> None:
+    assert seconds_of(text) is None
