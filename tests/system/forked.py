@@ -128,7 +128,6 @@ def _forked(request: Mapping[str, Any], output: int) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    return 0  # never
 
 
 def _exit_code() -> int:
