@@ -55,7 +55,8 @@ FIGURES: Final = (
 """Single numbers at the top."""
 
 REGISTRY: Final = (
-    _chart("states", "Instances by state", "Deaf ones answer and take no tasks; suspect ones do not answer.", "count",
+    _chart("states", "Instances by state", "Deaf ones answer and take no tasks; suspect ones do not answer; "
+           "loading ones have logged in and are not ready yet.", "count",
            ("sum by (state) (max by (model, state) (hub_model_instances))", "{{state}}")),
     _chart("ping", "Ping time (95th percentile)", "By registry.", "seconds",
            (_quantile("hub_registry_ping_duration_seconds", "instance"), "{{instance}}")),
@@ -95,6 +96,12 @@ LINKS: Final = (
     _chart("cut-off", "Processes without a link", "Gateways and instances that do not reach a server now.", "count",
            ("count(hub_broker_connected) - sum(hub_broker_connected)", "broker"),
            ("count(hub_store_connected) - sum(hub_store_connected)", "store")),
+    _chart("nodes", "Connections, by node of the broker", "Of gateways and instances.", "count",
+           ("sum by (node) (hub_broker_connections)", "{{node}}")),
+    _chart("blocked", "Broker takes no messages", "1 while a memory or disk alarm of the broker holds up publishers.",
+           "count", ("max(hub_broker_blocked)", "blocked")),
+    _chart("stalls", "Event loops held up", "Times that code kept a loop busy for longer than a second; the log names it.",
+           "per second", ("sum by (job) (rate(hub_loop_stalls_total[1m]))", "{{job}}")),
 )  # fmt: skip
 
 _WHO: Final = "hub_instance, instance, model"

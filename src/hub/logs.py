@@ -15,9 +15,9 @@ from typing_extensions import override
 
 from hub.log_lines import LineRenderer
 from hub.redaction import redacted
-from hub.settings import LogFormat, LogLevel
 from hub.texts import bounded_repr
 from hub.threads import on_error_in_thread
+from hub.vocabulary import LogFormat, LogLevel
 
 # Libraries that report at INFO what we log ourselves, or that log each request.
 _QUIET: Final = ("httpx2", "httpcore2", "trio")
@@ -28,6 +28,14 @@ _SILENT: Final = ("coredis", "aiormq")
 _COLOURS: Final = re.compile("\x1b\\[[0-9;]*m")
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+_configured: tuple[LogLevel, LogFormat] = "warning", "console"
+
+
+def configured() -> tuple[LogLevel, LogFormat]:
+    """Level and format of this process's log, for its child processes; what Python shows by default before they are set."""
+    return _configured
 
 
 def configure_logging(level: LogLevel, form: LogFormat, *, redact: Callable[[str], str] = redacted) -> None:
@@ -41,6 +49,8 @@ def configure_logging(level: LogLevel, form: LogFormat, *, redact: Callable[[str
         form: For people, or for programs.
         redact: Takes the secrets out of each line.
     """
+    global _configured  # noqa: PLW0603 - as the logging of the process is itself
+    _configured = level, form
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -32,10 +32,9 @@ from hub.redaction import redacted_url
 from hub.redis.address import redis_address
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
 from hub.urls import BROKER_SCHEMES, LARGEST_PORT, REGISTRY_SCHEMES, STORE_SCHEMES, split_url
+from hub.vocabulary import LogFormat, LogLevel
 
 Backend = Literal["asyncio", "trio"]
-LogLevel = Literal["debug", "info", "warning", "error", "critical"]
-LogFormat = Literal["console", "json"]
 QueueType = Literal["quorum", "classic"]
 ContractMode = Literal["strict", "compatible"]
 

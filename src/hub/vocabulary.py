@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
-from typing import Final, NewType
+from typing import Final, Literal, NewType
 from uuid import UUID
 
 import uuid_utils
@@ -28,6 +28,9 @@ TaskId = NewType("TaskId", str)
 
 Fingerprint = NewType("Fingerprint", str)
 """SHA-256 of a canonical contract: 64 lower-case hexadecimal digits."""
+
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+LogFormat = Literal["console", "json"]
 
 WallClock = Callable[[], float]
 """Returns Unix time in seconds. What must run in virtual time takes one of these; the default is `time.time`."""

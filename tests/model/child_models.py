@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import signal
 import subprocess
@@ -260,3 +261,18 @@ class Nesting(hub.Model[ModelARequest, Struct]):
     @override
     def process_request(self, request: ModelARequest) -> Struct:
         return nested(int(request.messages))
+
+
+class Logs(hub.Model[ModelARequest, ModelAResponse]):
+    """Logs a long text through the standard library, and an error with its traceback."""
+
+    run_in_process = True
+
+    @override
+    def process_request(self, request: ModelARequest) -> ModelAResponse:
+        logging.getLogger("the.author").warning("a long text %s", "x" * 50_000)
+        try:
+            int("y" * 50_000)
+        except ValueError:
+            logging.getLogger("the.author").exception("it failed")
+        return ModelAResponse(reply=f"{os.getpid()} logged")

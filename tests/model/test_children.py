@@ -19,6 +19,7 @@ from anyio.lowlevel import checkpoint
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.errors import LinkLost, Undecodable
+from hub.log_lines import LINE_LIMIT
 from hub.model import bound_process
 from hub.model.child_process import ChildProcess
 from hub.model.children import Children, importable_name
@@ -33,6 +34,7 @@ from tests.model import child_models
 from tests.model.child_models import (
     Clinging,
     Fragile,
+    Logs,
     Lost,
     Noted,
     Obedient,
@@ -170,6 +172,17 @@ async def test_what_a_model_prints_and_reads_is_kept_out_of_the_way(capfd: pytes
         assert (await ask(children, "scribble loud and clear"))[1] == "read ''"
 
     assert "loud and clear" in capfd.readouterr().err
+
+
+async def test_what_a_model_logs_through_the_standard_library_is_bounded(capfd: pytest.CaptureFixture[str]) -> None:
+    async with children_of(Logs) as children:
+        await ask(children, "log")
+
+    written = [line for line in capfd.readouterr().err.splitlines() if "\x1b" not in line]
+    assert any("a long text xxx" in line and "the.author" in line for line in written)
+    assert any("ValueError: invalid literal" in line for line in written)
+    assert max(map(len, written)) <= LINE_LIMIT
+    assert len(written) <= 20
 
 
 async def test_messages_of_many_megabytes_pass() -> None:

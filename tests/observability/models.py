@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -28,6 +29,8 @@ class Watched(hub.Model[ModelARequest, ModelAResponse]):
     async def process_request(self, request: ModelARequest) -> ModelAResponse:
         while self._in_the_mood("held"):
             await sleep(LOOK)
+        if self._in_the_mood("holding"):
+            time.sleep(1.2)  # noqa: ASYNC251 - the point
         if request.messages == "fail":
             raise ValueError("told to fail")
         return ModelAResponse(reply=request.messages)
@@ -59,3 +62,16 @@ class Unwell(Watched):
 
 class Faulty(Watched):
     """One that fails."""
+
+
+class Holding(Watched):
+    """One that holds its event loop at times."""
+
+
+class Stuck(Watched):
+    """One whose setup does not return while it is in the mood."""
+
+    @override
+    async def setup(self) -> None:
+        while self._in_the_mood("stuck"):
+            await sleep(LOOK)

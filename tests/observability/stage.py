@@ -60,10 +60,15 @@ class Stage:
 
     async def instance(self, model: str) -> Program:
         """Starts an instance of one of `tests.observability.models`, and returns once it is up."""
+        program = self.begin(model)
+        await program.until_ready()
+        return program
+
+    def begin(self, model: str) -> Program:
+        """Starts an instance, and does not wait for it."""
         name = f"{model}-{len(self.instances)}"
         program = launch(name, ["hub.model", f"tests.observability.models:{model}"], self.common, self.folder)
         self.instances.append(program)
-        await program.until_ready()
         return program
 
     def mood(self, model: str, mood: str, *, on: bool) -> None:

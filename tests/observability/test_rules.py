@@ -150,7 +150,7 @@ def test_shortened_rules_are_the_rules_with_shorter_durations(tmp_path: Path) ->
         assert kept == {key: value for key, value in hurried[rule["alert"]].items() if key not in {"for", "expr"}}
     assert rules(shortened(1)) == [
         rule
-        | {"expr": rule["expr"].replace("1h", "3600s").replace("[5m]", "[300s]")}
+        | {"expr": rule["expr"].replace("1h", "3600s").replace("[5m]", "[300s]").replace("[10m]", "[600s]")}
         | ({"for": f"{int(rule['for'][:-1]) * 60}s"} if "for" in rule and rule["for"].endswith("m") else {})
         for rule in rules()
     ]

@@ -20,7 +20,7 @@ from hub.ports import Publication
 from hub.vocabulary import ModelName
 from tests.observability.stage import LOOK, Stage
 
-MODELS: Final = ("Watched", "Vanishing", "Crowded", "Unwell", "Faulty")
+MODELS: Final = ("Watched", "Vanishing", "Crowded", "Unwell", "Faulty", "Holding")
 """Of which one instance each runs when the trials begin."""
 
 Trial = Callable[[Stage], AbstractAsyncContextManager[None]]
@@ -69,6 +69,29 @@ async def a_model_says_that_it_is_not_well(stage: Stage) -> AsyncGenerator[None]
     stage.mood("Unwell", "unwell", on=True)
     yield
     stage.mood("Unwell", "unwell", on=False)
+
+
+@asynccontextmanager
+async def a_setup_does_not_return(stage: Stage) -> AsyncGenerator[None]:
+    stage.mood("Stuck", "stuck", on=True)
+    program = stage.begin("Stuck")
+    yield
+    stage.mood("Stuck", "stuck", on=False)
+    await program.until_ready()
+
+
+@asynccontextmanager
+async def a_model_holds_its_loop(stage: Stage) -> AsyncGenerator[None]:
+    async def ask() -> None:
+        while True:
+            await stage.call("Holding", "hello")
+
+    stage.mood("Holding", "holding", on=True)
+    async with create_task_group() as tg:
+        tg.start_soon(ask)
+        yield
+        tg.cancel_scope.cancel("enough")
+    stage.mood("Holding", "holding", on=False)
 
 
 @asynccontextmanager
@@ -158,6 +181,9 @@ def _frozen(stage: Stage, model: str) -> Generator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+UNTRIED: Final = {"HubBrokerBlocked"}
+"""Not set off here, where the broker is shared with others: `tests/system/test_broker_alarm.py` has a real alarm."""
+
 GROUPS: Final[Sequence[Sequence[tuple[Trial, Sequence[Expected]]]]] = (
     (
         (an_instance_is_killed, [Expected(name="HubModelHasNoLiveInstance", label=("model", "Vanishing"))]),
@@ -169,6 +195,8 @@ GROUPS: Final[Sequence[Sequence[tuple[Trial, Sequence[Expected]]]]] = (
             ],
         ),
         (a_model_says_that_it_is_not_well, [Expected(name="HubInstanceDeaf", label=("model", "Unwell"))]),
+        (a_setup_does_not_return, [Expected(name="HubModelStuckLoading", label=("model", "Stuck"))]),
+        (a_model_holds_its_loop, [Expected(name="HubLoopStalls", label=("job", "hub-instances"))]),
         (every_other_task_fails, [Expected(name="HubTasksFail", label=("model", "Faulty"))]),
         (a_message_is_no_task, [Expected(name="HubDeadLetters", label=("model", "Watched"))]),
     ),

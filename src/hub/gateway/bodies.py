@@ -293,10 +293,15 @@ class EventsView(Struct, frozen=True, kw_only=True):
 
 
 class HealthBody(Struct, frozen=True, kw_only=True):
-    """Whether the gateway can take work; `reasons` says why not."""
+    """Whether the gateway can take work; `reasons` says why not.
+
+    Attributes:
+        broker_nodes: The nodes of the broker (`host:port`) that it has open connections to, sorted; empty without a network.
+    """
 
     ready: bool
     reasons: tuple[str, ...] = ()
+    broker_nodes: tuple[str, ...] = ()
 
 
 def moment(seconds: float) -> datetime:

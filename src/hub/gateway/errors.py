@@ -33,7 +33,7 @@ class ModelNotAlive(HubError):
 
 @final
 class ModelLoading(HubError):
-    """No instance of the model is alive yet, and at least one is in its `setup`."""
+    """No instance of the model is ready yet, and at least one has logged in and will be: its `setup` may still be running."""
 
     code = "model_loading"
     status = 503
@@ -46,7 +46,10 @@ class ModelLoading(HubError):
 
     @override
     def __str__(self) -> str:
-        return f"the setup of {self.model!r} is still running ({self.instances} loading); try again when it is done"
+        return (
+            f"{self.model!r} has logged in and is not ready yet ({self.instances} loading; a setup, if it has one, may "
+            "still be running); try again in a few seconds"
+        )
 
     @property
     @override

@@ -17,6 +17,10 @@ class Health:
         self._broker = broker
         self._store = store
 
+    def broker_nodes(self) -> tuple[str, ...]:
+        """The nodes of the broker that it is connected to, as `host:port`."""
+        return tuple(sorted(node for node, links in self._broker.statistics().nodes.items() if links))
+
     def reasons(self) -> tuple[str, ...]:
         """Why it cannot, as sentences; empty when it can."""
         broker, store = self._broker.statistics(), self._store.statistics()

@@ -21,7 +21,7 @@ async def show_liveness() -> Response[bytes]:
 @get("/health/ready")
 async def show_readiness(health: NamedDependency[Health]) -> Response[bytes]:
     reasons = health.reasons()
-    body = HealthBody(ready=not reasons, reasons=reasons)
+    body = HealthBody(ready=not reasons, reasons=reasons, broker_nodes=health.broker_nodes())
     return json_reply(body, status=503 if reasons else 200, headers=NO_STORE)
 
 

@@ -24,6 +24,7 @@ from typing import Any, Final, cast, final
 from hub.code_origin import add_author
 from hub.errors import HubError
 from hub.forking import cleaned_up_in_children
+from hub.logs import configure_logging
 from hub.model.current import Control, CurrentTask, processing
 from hub.model.errors import RAISED_AGAIN, ModelExit
 from hub.model.exits import exits_fail
@@ -97,6 +98,7 @@ class Child:
         load = self._receive()
         if not isinstance(load, Load):
             return 0  # the instance went away
+        configure_logging(load.log_level, load.log_format)
         add_author(load.target.partition(":")[0])
         try:
             with exits_fail("the import", but=(_Terminated,)):

@@ -24,6 +24,7 @@ from anyio.abc import Process
 from sniffio import current_async_library
 from typing_extensions import override
 
+from hub.logs import configured
 from hub.model.bound_process import KILL_PATIENCE, bound_process, kill_group, send_signal
 from hub.model.errors import BrokenFrame
 from hub.model.exchange import DiedIdle, Exchange, Tell
@@ -128,7 +129,9 @@ class ChildProcess(AsyncContextManagerMixin):
         return exchange.result(self._name, self._end)
 
     async def _load(self) -> None:
-        exchange = self._open(Load(self._target, sys.path, current_async_library()), lambda _fraction, _message: None)
+        exchange = self._open(
+            Load(self._target, sys.path, current_async_library(), *configured()), lambda _fraction, _message: None
+        )
         await exchange.over.wait()
         self._exchange = None
         exchange.result(self._name, self._end)

@@ -14,6 +14,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from hub.model.errors import BrokenFrame, FrameTooLarge
 from hub.tracebacks import Described
+from hub.vocabulary import LogFormat, LogLevel
 
 FRAME_LIMIT: Final = 512 * 1024 * 1024
 """Bytes of a frame's content at most: as many as Redis takes in one value."""
@@ -28,11 +29,15 @@ class Load(Struct, frozen=True, tag=True, array_like=True):
         target: `pkg.module:Class`.
         path: `sys.path` of the instance, so that the same modules are found.
         backend: Event loop for a `setup` or `teardown` that is async.
+        log_level: Least severe lines of the process's log to show.
+        log_format: Of these lines.
     """
 
     target: str
     path: list[str]
     backend: str
+    log_level: LogLevel = "warning"
+    log_format: LogFormat = "console"
 
 
 class Facts(Struct, frozen=True, tag=True, array_like=True):

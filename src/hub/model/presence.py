@@ -21,6 +21,7 @@ HEALTH_PATIENCE: Final = 1.0
 """Seconds for `Model.health`: less than the registry waits for the answer to a ping."""
 
 LOADING: Final = "its setup is running"
+STARTING: Final = "it is starting"
 
 
 class Ping(Struct, frozen=True, kw_only=True):
@@ -73,6 +74,7 @@ class Presence:
         self._up_since = current_time()
         self._pinged_at = self._up_since
         self._loading = True
+        self._has_setup = type(model).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
 
     def ready(self) -> None:
         """`setup` is done and tasks are taken."""
@@ -92,7 +94,7 @@ class Presence:
         statistics = self._worker.statistics()  # after the wait, so that it is so when it is said
         loading = self._loading and not self._worker.stopping
         if loading:
-            reason = LOADING
+            reason = LOADING if self._has_setup else STARTING
         elif not statistics.consuming:
             reason = "it is about to stop" if self._worker.stopping else "nothing is taken from the queue"
         return Ping(
