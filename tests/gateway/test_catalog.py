@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub.contract import Contract
-from hub.gateway import openapi
+from hub.gateway.openapi_model import ModelDescription, describe
 from hub.gateway.catalog import ServedModel
 from hub.gateway.codec import Codec
 from hub.vocabulary import Fingerprint, ModelName
@@ -111,14 +111,14 @@ async def test_no_error_of_a_contract_takes_other_models_down(
 async def test_a_contract_that_cannot_be_described_leaves_the_description_of_the_others(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    describe = openapi.describe
 
-    def failing(model: ServedModel, suffix: str) -> openapi.ModelDescription:
+
+    def failing(model: ServedModel, suffix: str) -> ModelDescription:
         if model.name == DIGITS:
             raise RecursionError
         return describe(model, suffix)
 
-    monkeypatch.setattr(openapi, "describe", failing)
+    monkeypatch.setattr("hub.gateway.openapi.describe", failing)
     await stage.tell(MODEL_A, CONTRACT_A, live=1)
     await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
     reply = await stage.client.get("/openapi.json")
