@@ -16,7 +16,7 @@ from hub.http.media_types import require_json
 from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.registry.bodies import MAX_EXAMPLE, InstanceBody, InstancesBody, LoginBody, LoginReply
 from hub.registry.errors import InvalidLogin
-from hub.registry.http.documented import NOT_MODIFIED, reply
+from hub.registry.http.documented import NOT_JSON, NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
 from hub.registry.registrar import Registrar
 from hub.registry.roll import Roll
@@ -29,6 +29,7 @@ from hub.vocabulary import InstanceId, model_name
     responses={
         200: reply(LoginReply, "It was listed with the same facts already."),
         201: reply(LoginReply, "It is listed now."),
+        415: NOT_JSON,
     },
     guards=[require_json],
     tags=["instances"],
