@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from hub.cli.app import app
-from hub.cli.sources import MODELS
+from hub.cli.sources import FILE_SUFFIX, MODELS, SECRETS
 from hub.settings import UpSettings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -61,6 +61,7 @@ def unknown_names(text: str) -> Iterator[str]:
         if words.split()[0] not in app:
             yield f"`hub {words.strip()}`: there is no such command"
     known = {f"HUB_{name.upper()}" for name in (*(field.name for field in fields(UpSettings)), MODELS)}
+    known |= {f"HUB_{name.upper()}{FILE_SUFFIX}" for name in SECRETS}
     for variable in _VARIABLE.findall(text):
         if variable not in known and not _OTHER_VARIABLES.fullmatch(variable):
             yield f"{variable} is no setting"

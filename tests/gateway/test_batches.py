@@ -118,10 +118,10 @@ async def test_blank_lines_are_bounded_and_counted(blank: bytes) -> None:
         assert [sorted(line) for line in few] == [["expires_at", "id", "index", "state"]]
         first, last = await post(stage, b'{"messages": "x"}\n' + blank * (20_000 // len(blank)) + b"\n{}\n")
         assert first["state"] == "queued"
-        assert (last["index"], last["error"]["code"], last["error"]["status"]) == (1, "too_many_blank_lines", 413)
+        assert (last["index"], last["error"]["code"], last["error"]["status"]) == (1, "content_too_large", 413)
         assert "10000 bytes" in last["error"]["detail"]
         metrics = (await stage.client.get("/metrics")).text
-        assert 'hub_submits_total{model="ModelA",result="too_many_blank_lines"} 1.0' in metrics
+        assert 'hub_submits_total{model="ModelA",result="content_too_large"} 1.0' in metrics
 
 
 async def test_blank_lines_between_many_requests_are_no_offence() -> None:

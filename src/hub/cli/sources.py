@@ -54,7 +54,9 @@ SECRET_FILE: Final = "secret file"  # noqa: S105 - no secret
 LONGEST_SECRET: Final = 64 * 1024
 """Bytes of such a file at most."""
 
-_SECRETS: Final = tuple(field.name for field in fields(UpSettings) if field.metadata.get("secret"))
+SECRETS: Final = tuple(field.name for field in fields(UpSettings) if field.metadata.get("secret"))
+"""The settings that may stand in a file of their own."""
+
 _NOT_SETTINGS: Final = frozenset({"HUB_CONFIG"})
 _TEST_PREFIX: Final = "HUB_TEST_"
 
@@ -99,7 +101,7 @@ def secret_files() -> Mapping[str, str]:
         ConfigurationError: A file cannot be read, is empty or too large, or the setting has its own variable too.
     """
     found: dict[str, str] = {}
-    for name in _SECRETS:
+    for name in SECRETS:
         variable = f"{ENV_PREFIX}{name.upper()}"
         path = os.environ.get(f"{variable}{FILE_SUFFIX}")
         if path is None:
@@ -117,7 +119,7 @@ def exposed_secrets() -> Sequence[str]:
         exposed = path.stat().st_mode & stat.S_IROTH
     except OSError:
         return []
-    return [name for name, value in read_config().items() if exposed and name in _SECRETS and _is_secret(name, value)]
+    return [name for name, value in read_config().items() if exposed and name in SECRETS and _is_secret(name, value)]
 
 
 def _is_secret(name: str, value: object) -> bool:
@@ -204,7 +206,7 @@ def _setting(variable: str) -> str:
     """What a variable sets, itself or by a file that it names."""
     name = variable.removeprefix(ENV_PREFIX).lower()
     bare = name.removesuffix(FILE_SUFFIX.lower())
-    return bare if bare in _SECRETS else name
+    return bare if bare in SECRETS else name
 
 
 def _variables() -> Sequence[str]:

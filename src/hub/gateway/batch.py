@@ -105,16 +105,24 @@ class Batch:
                     self._break_off(chunk)
                     return
                 for line in splitter.feed(chunk):
+                    if self._has_too_many_blanks(splitter):
+                        return
                     await self._begin(line, tg)
-                if splitter.blanks > self._line_limit + splitter.taken:
-                    error = TooManyBlanks(self._line_limit, self._answers.begun)
-                    self._on_refused(error)
-                    self._break_off(error)
+                if self._has_too_many_blanks(splitter):
                     return
                 await checkpoint()  # what has arrived already is read without one
             for line in splitter.finish():
                 await self._begin(line, tg)
             self._complete = True
+
+    def _has_too_many_blanks(self, splitter: LineSplitter) -> bool:
+        """Breaks off a batch of which far more is blank than is not."""
+        if splitter.blanks <= self._line_limit + splitter.taken:
+            return False
+        error = TooManyBlanks(self._line_limit, self._answers.begun)
+        self._on_refused(error)
+        self._break_off(error)
+        return True
 
     def _break_off(self, error: HubError) -> None:
         """Answers what cannot be read of the batch with one last line, which names the first line that was not taken."""

@@ -307,9 +307,9 @@ class LineTooLong(HubError):
 class TooManyBlanks(HubError):
     """A batch has far more blank lines than requests."""
 
-    code = "too_many_blank_lines"
+    code = "content_too_large"
     status = 413
-    title = "Too many blank lines"
+    title = "Content Too Large"
 
     def __init__(self, limit: int, index: int) -> None:
         super().__init__(limit, index)

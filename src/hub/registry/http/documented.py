@@ -13,4 +13,6 @@ def reply(kind: type[Struct] | None, description: str) -> ResponseSpec:
     return ResponseSpec(kind, description=description, generate_examples=False)
 
 
+NOT_JSON: Final = reply(None, "The body is not declared as `application/json`.")
+
 NOT_MODIFIED: Final = reply(None, "Nothing has changed, for as long as `Prefer: wait=N` asked to wait.")

@@ -24,7 +24,7 @@ from hub.registry.bodies import (
     LoginReply,
 )
 from hub.registry.errors import InvalidLogin
-from hub.registry.http.documented import NOT_MODIFIED, reply
+from hub.registry.http.documented import NOT_JSON, NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
 from hub.registry.registrar import Registrar
 from hub.registry.roll import Roll
@@ -39,6 +39,7 @@ _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of 
     responses={
         200: reply(LoginReply, "It was listed with the same facts already."),
         201: reply(LoginReply, "It is listed now."),
+        415: NOT_JSON,
     },
     guards=[require_json],
     tags=["instances"],

@@ -23,7 +23,7 @@ from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.ports import KnownContract
 from hub.registry.bodies import CONTRACT, DESCRIPTORS, PROTOBUF
 from hub.registry.errors import SHORTEST_FINGERPRINT, UnknownContract
-from hub.registry.http.documented import reply
+from hub.registry.http.documented import NOT_JSON, reply
 from hub.registry.judging import judge, weight
 from hub.registry.roll import Roll
 from hub.registry.schema_bodies import (
@@ -182,6 +182,7 @@ async def diff_schemas(
     "/v1/schemas/{model:str}/check",
     summary="Check a contract against a model's",
     guards=[require_json],
+    responses={415: NOT_JSON},
     status_code=200,
     tags=["schemas"],
 )
