@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from hub.contract import Contract
-from hub.gateway.openapi_model import ModelDescription, describe
 from hub.gateway.catalog import ServedModel
 from hub.gateway.codec import Codec
+from hub.gateway.openapi_model import ModelDescription, describe
 from hub.vocabulary import Fingerprint, ModelName
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage
 
@@ -111,7 +111,6 @@ async def test_no_error_of_a_contract_takes_other_models_down(
 async def test_a_contract_that_cannot_be_described_leaves_the_description_of_the_others(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
 
     def failing(model: ServedModel, suffix: str) -> ModelDescription:
         if model.name == DIGITS:
