@@ -45,6 +45,9 @@ RESERVE: Final = 64
 PAUSE: Final = 0.1
 """Seconds without accepting after the system has run out of something; clients wait in the backlog meanwhile."""
 
+EXPIRY: Final = 1.0
+"""Seconds between two looks for connections whose time is over."""
+
 ACCEPTED_AT_ONCE: Final = 32
 """Connections that are accepted before other tasks have their turn."""
 
@@ -100,14 +103,17 @@ async def serve(
         async with create_task_group() as tg:
             tg.start_soon(drain_when_cancelled, name=f"hub.http stop {url}")
             with CancelScope(shield=True) as requests:  # bounded by `grace` once the drain has begun
-                async with create_task_group() as connections:
-                    accepting = CancelScope()
-                    connections.start_soon(server.accept, connections, accepting, name=f"hub.http accept {url}")
-                    task_status.started(url)
-                    await drains.wait()
-                    accepting.cancel("the server ends")
-                    requests.deadline = current_time() + grace
-                    server.close_idle()
+                async with create_task_group() as watch:
+                    watch.start_soon(server.close_expired, name=f"hub.http expiry {url}")
+                    async with create_task_group() as connections:
+                        accepting = CancelScope()
+                        connections.start_soon(server.accept, connections, accepting, name=f"hub.http accept {url}")
+                        task_status.started(url)
+                        await drains.wait()
+                        accepting.cancel("the server ends")
+                        requests.deadline = current_time() + grace
+                        server.drain()
+                    watch.cancel_scope.cancel("all connections have ended")
             tg.cancel_scope.cancel("the server has ended")
 
 
@@ -177,7 +183,16 @@ class _Server:
         LOAD.evicted += 1
         return True
 
-    def close_idle(self) -> None:
+    async def close_expired(self) -> None:
+        """Ends the connections whose time is over, as they are found once every `EXPIRY` seconds."""
+        while True:
+            await sleep(EXPIRY)
+            now = current_time()
+            for connection in self._connections.values():
+                if connection is not None:
+                    connection.close_when_expired(now)
+
+    def drain(self) -> None:
         """Closes what is idle, and each other connection after its reply."""
         self._draining = True
         for connection in self._connections.values():
