@@ -102,8 +102,9 @@ def model_name(text: str) -> ModelName:
     Raises:
         InvalidName: It is not, or it is reserved.
     """
-    why = reserved(text)
-    if why or _MODEL_NAME.fullmatch(text) is None:
+    if _MODEL_NAME.fullmatch(text) is None:
+        raise InvalidName(text)
+    if why := reserved(text):
         raise InvalidName(text, why)
     return ModelName(text)
 

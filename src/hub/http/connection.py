@@ -228,21 +228,24 @@ class Connection:
     async def write(self, data: bytes) -> None:
         """Sends `data`. If the client has gone, the connection is cancelled; so it is by its server after `UNREAD` seconds."""
         known = self.gone
-        if not known:
-            try:
-                async with self._writing:
-                    for start in range(0, len(data), SENT_AT_ONCE):
-                        piece = data if len(data) <= SENT_AT_ONCE else data[start : start + SENT_AT_ONCE]
-                        self.expires = current_time() + UNREAD
-                        await self._stream.send(piece)
-                    self.expires = inf
-            except _LOST:
-                self.gone = True
-        if self.gone:
+        if known or not await self.sent(data):
             if not known:
                 _log.debug("client hung up before its reply was complete")
             self.scope.cancel("the client has hung up")
             await checkpoint()
+
+    async def sent(self, data: bytes) -> bool:
+        """Sends `data`; `False` if the client has gone."""
+        try:
+            async with self._writing:
+                for start in range(0, len(data), SENT_AT_ONCE):
+                    piece = data if len(data) <= SENT_AT_ONCE else data[start : start + SENT_AT_ONCE]
+                    self.expires = current_time() + UNREAD
+                    await self._stream.send(piece)
+                self.expires = inf
+        except _LOST:
+            self.gone = True
+        return not self.gone
 
     async def refuse(self, refusal: RequestRefused) -> None:
         """Answers with a problem, and lets the client read it before the connection is closed."""
@@ -338,8 +341,8 @@ class _Exchange:
     async def _body(self) -> bytes | None:
         """What has arrived of the body; empty at its end, `None` when the rest will not come."""
         events = self._connection.parser.events
-        if self._expected and not events and not self._begun:
-            await self._connection.write(_CONTINUE)
+        if self._expected and not events and not self._begun and not await self._connection.sent(_CONTINUE):
+            return None
         self._expected = False
         while not events:
             if not await self._wait_for_body():
