@@ -179,7 +179,7 @@ async def test_bytes_in_flight_are_bounded_and_a_lone_value_may_be_larger() -> N
             release["b"].set()
             while len(order) < 4:
                 await wait_all_tasks_blocked()
-            assert order == ["a", "b", "c", "d"]
+            assert set(order) == set("abcd"), "both fit at once, so either may go on first"
             release["c"].set()
             release["d"].set()
     assert budget.statistics().taken == 0
