@@ -84,11 +84,12 @@ def test_no_adapter_repeats_a_password_that_breaks_its_url(url: str) -> None:
 @given(passwords, st.sampled_from(["{}", "failed: {!r}", '{{"url": "{}"}}', "a {} b"]))
 def test_no_log_line_shows_a_secret_setting(password: str, text: str) -> None:
     encoded = quote(password, safe="")
+    carried = password.isascii() and password.isprintable() and password == password.strip()  # by a header of HTTP
     settings = GatewaySettings(
         broker_url=f"amqp://ann:{encoded}@h",
         store_url=f"redis://:{encoded}@h",
-        api_keys=f"one,{password}",
-        token=password,
+        api_keys=f"one,{password}" if carried else "",
+        token=password if carried else "",
     )
     redact = redactor(settings)
     for secret in (password, encoded, settings.broker_url, settings.store_url):

@@ -88,9 +88,12 @@ async def test_so_do_lines_of_batches_and_events(roomy: Stage, threads: Threads)
     assert get_ident() not in {*threads.read, *threads.written}
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 async def test_a_big_request_that_is_refused_is_answered_as_a_small_one(roomy: Stage, threads: Threads) -> None:
     wrong = await roomy.client.post(TASKS, json={"messages": BIG, "other": 1})
-    malformed = await roomy.client.post(TASKS, content=b'{"messages":"%s' % BIG.encode())
+    malformed = await roomy.client.post(TASKS, content=b'{"messages":"%s' % BIG.encode(), headers=JSON)
     binary = await roomy.client.post(TASKS, content=b"\xff" * LARGE, headers={"Content-Type": "application/x-protobuf"})
     assert (wrong.status_code, malformed.status_code, binary.status_code) == (422, 400, 422)
     assert len(wrong.content) < 1000

@@ -122,7 +122,7 @@ class _Search:
             chains.extend((name, None) for name in islice(names, MAX_PROBLEMS))
         for name, member in unique.items():
             if type(member) is _Found or type(member) is list:
-                chains.extend((name, chain) for chain in self.below(member))
+                chains.extend((name, chain) for chain in self.below(cast("object", member)))
                 if len(chains) >= MAX_PROBLEMS:
                     break
         return _Found(chains[:MAX_PROBLEMS]) if chains else None
