@@ -7,13 +7,13 @@ the task's keys is no task record.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import isfinite
+from math import isnan
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
 from hub.ports import Absent, Start
 from hub.redis.link import Reply
-from hub.task import MAX_TIME, Failure, Outcome, Progress, TaskRecord
+from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, TaskRecord
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 
 R = TypeVar("R")
@@ -132,12 +132,12 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
     try:
         state = TaskState(fields[b"state"].decode())
         deadline = fields[b"deadline"]
-        updated_at = _number(fields[b"updated_at"])
+        updated_at = _time(fields[b"updated_at"])
         queued = state is TaskState.QUEUED  # some fields mean nothing otherwise
         progress, retry_at, started_at = (fields.get(name) for name in (b"progress", b"retry_at", b"started_at"))
         outcome = _outcome(task_id, state, fields[b"outcome"], updated_at) if state.terminal else None
         if outcome is None or outcome.started_at is None:
-            began = _number(started_at) if started_at and not queued else None
+            began = _time(started_at) if started_at and not queued else None
         else:
             began = outcome.started_at
         return TaskRecord(
@@ -148,14 +148,14 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
             attempt=int(fields[b"attempt"]),
             instance=InstanceId(fields.get(b"instance", b"").decode()) or None,
             fingerprint=Fingerprint(fields[b"fingerprint"].decode()),
-            created_at=_number(fields[b"created_at"]),
+            created_at=_time(fields[b"created_at"]),
             updated_at=updated_at,
-            deadline=_number(deadline) if deadline else None,
-            expires_at=updated_at + _number(fields[b"ttl"]),
+            deadline=_time(deadline) if deadline else None,
+            expires_at=min(updated_at + _time(fields[b"ttl"]), MAX_TIME),
             outcome=outcome,
             started_at=began,
             retries=int(fields.get(b"retries", b"0")),
-            retry_at=_number(retry_at) if queued and retry_at else None,
+            retry_at=_time(retry_at) if queued and retry_at else None,
             progress=_progress(progress) if progress else None,
             digest=fields.get(b"digest", b"").decode(),
             pending=queued and b"pending" in fields,
@@ -175,21 +175,24 @@ def _outcome(task_id: TaskId, state: TaskState, data: bytes, at: float) -> Outco
         return Outcome(task_id=task_id, state=state, failure=failure, finished_at=at)
 
 
-def _number(text: bytes | str) -> float:
-    """A number that can be a time, a lifetime or a fraction.
+def _time(text: bytes | str) -> float:
+    """A time or a lifetime. What no calendar has becomes the nearest one that it has: the task can be shown all the same.
 
     Raises:
-        ValueError: It is none, or too large to be shown as a date.
+        ValueError: It is no number.
     """
     value = float(text)
-    if isfinite(value) and abs(value) <= MAX_TIME:
-        return value
-    raise ValueError(f"{value!r} is no time")
+    return 0.0 if isnan(value) else min(max(value, MIN_TIME), MAX_TIME)
 
 
 def _progress(words: bytes) -> Progress:
     at, fraction, message = words.decode().split(" ", 2)
-    return Progress(fraction=None if fraction == "-" else _number(fraction), message=message, at=_number(at))
+    return Progress(fraction=None if fraction == "-" else _fraction(fraction), message=message, at=_time(at))
+
+
+def _fraction(text: str) -> float | None:
+    value = float(text)
+    return None if isnan(value) else min(max(value, 0.0), 1.0)
 
 
 def announcement(message: bytes) -> tuple[TaskId, int, TaskState | None]:
