@@ -7,6 +7,10 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Final, cast
 
+UNREADABLE_JSON: Final = (ValueError, RecursionError)
+"""What msgspec raises for a text that is not the JSON that belongs there: `DecodeError` is a `ValueError`, and so is the
+`UnicodeDecodeError` of bytes that are no UTF-8. Nesting beyond the recursion limit is neither."""
+
 TEXT_LIMIT: Final = 16_384
 """Characters of an error message or traceback that are kept."""
 

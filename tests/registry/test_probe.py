@@ -126,6 +126,9 @@ async def test_a_name_that_nobody_knows_is_a_miss(http: AsyncClient) -> None:
         ("503 Service Unavailable", b"<html>a proxy", Missed("it answered 503", heard=True)),
         ("503 Service Unavailable", b'{"status": 503}', Missed("it answered 503", heard=True)),
         ("200 OK", b'{"x": ' + b"[" * 50_000, Answered()),
+        ("200 OK", b"\xff", Answered()),
+        ("200 OK", b'{"instance": "\xff"}', Answered()),
+        ("200 OK", b'{"reason": "\xed\xa0\x80"}', Answered()),
         ("302 Found", b"", Missed("it answered 302", heard=True)),
         (
             "401 Unauthorized",
@@ -172,6 +175,9 @@ async def test_what_an_instance_says_of_its_work_is_kept(http: AsyncClient, stat
         b'{"waited": {"bounds": [1], "counts": [1], "seconds": 1}}',
         b'{"ran": {"bounds": [2, 1], "counts": [1, 1, 1], "seconds": 1}}',
         b'{"ran": {"bounds": [], "counts": [-1], "seconds": 1}}',
+        b'{"\xff": 1}',
+        b'{"in_flight": %s}' % (b"9" * 5000),
+        b'{"newest": 1e400}',
     ],
 )
 async def test_a_load_that_cannot_be_read_is_none_and_no_error(http: AsyncClient, load: bytes) -> None:

@@ -13,7 +13,8 @@ from typing import Final, Self, cast, final
 
 from hub.errors import Undecodable
 from hub.ports import Delivery
-from hub.task import Failure, Task
+from hub.task import MAX_TIME, Failure, Task
+from hub.texts import TEXT_LIMIT, storable
 from hub.vocabulary import InstanceId, ModelName
 
 UNKNOWN: Final = "unknown"
@@ -26,7 +27,7 @@ _BROKER_REASONS: Final[Mapping[str, str]] = {
     "expired": "the broker gave it up: it waited longer than a message TTL allows",
     "rejected": "an instance rejected it without saying why",
 }
-_YEAR_10000: Final = 253_402_300_800
+_MAX_ATTEMPT: Final = 2**32 - 1
 _NO_REASON: Final = "nothing says why it died; it was put there by something else than hub"
 
 
@@ -63,14 +64,14 @@ class DeadLetter:
         death = _last_death(headers, model)
         broker_code = "" if code else _broker_code(headers, death)
         told = _text(headers.get("hub-reason")) if code else _BROKER_REASONS.get(broker_code, "")
-        attempt = headers.get("hub-attempt")
+        attempt = _whole(headers.get("hub-attempt"), _MAX_ATTEMPT)
         return cls(
             delivery=delivery,
             model=model,
             task=_task(delivery.body),
             code=code or broker_code or UNKNOWN,
             reason=told or (f"the broker gave it up: {broker_code}" if broker_code else _NO_REASON),
-            attempt=attempt if isinstance(attempt, int) else None,
+            attempt=attempt,
             instance=InstanceId(_text(headers.get("hub-instance"))) or None,
             died_at=_seconds(headers.get("hub-died-at") if code else death.get("time")),
             broker_killed=bool(broker_code),
@@ -116,11 +117,19 @@ def _last_death(headers: Mapping[str, object], model: ModelName) -> Mapping[str,
 
 def _text(value: object) -> str:
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, str) else ""
+        value = value.decode(errors="replace")
+    return storable(value, TEXT_LIMIT) if isinstance(value, str) else ""
+
+
+def _whole(value: object, most: float) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most else None
 
 
 def _seconds(value: object) -> float | None:
     if isinstance(value, datetime):
-        return value.timestamp()
-    return float(value) if isinstance(value, int) and 0 <= value < _YEAR_10000 else None
+        try:
+            value = int(value.timestamp())
+        except (OverflowError, ValueError):  # the first and the last day have no time in every zone
+            return None
+    seconds = _whole(value, MAX_TIME)
+    return None if seconds is None else float(seconds)

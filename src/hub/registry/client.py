@@ -33,6 +33,7 @@ from hub.registry.errors import InstanceUnreachable, NameTaken, RegistryRefused,
 from hub.registry.schema_bodies import CheckBody, CheckReply, SchemaHistoryBody, SchemasBody
 from hub.registry.snapshot import Admission, KnownModel, ModelsSnapshot
 from hub.supervision import unwrapped
+from hub.texts import UNREADABLE_JSON
 from hub.tls import speaks_tls, tls_refusal
 from hub.v1 import contract_pb2
 from hub.vocabulary import Fingerprint, InstanceId, ModelName, reserved
@@ -302,7 +303,7 @@ class RegistryClient:
     def _error(self, response: Response) -> Exception:
         try:
             problem = msgspec.json.decode(response.content, type=_Problem)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE_JSON:
             problem = _Problem(detail=response.reason_phrase)
         match problem.code:
             case NameTaken.code:
@@ -322,5 +323,5 @@ class RegistryClient:
     def _decode(self, response: Response, kind: type[_Body]) -> _Body:
         try:
             return msgspec.json.decode(response.content, type=kind)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE_JSON as error:
             raise LinkLost(self.server, f"its reply is not a {kind.__name__}: {error}") from error

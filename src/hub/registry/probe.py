@@ -15,6 +15,7 @@ from hub.ports import InstanceEntry
 from hub.registry.addresses import InstanceNetworks, IPAddress, addresses_of
 from hub.registry.pings import Answered, Missed, PingResult, Refused
 from hub.supervision import unwrapped
+from hub.texts import UNREADABLE_JSON
 from hub.vocabulary import Signal
 
 LONGEST_REPLY: Final = 64 * 1024
@@ -123,7 +124,7 @@ def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
         return Missed(f"it answered {status} to the registry: set the same HUB_TOKEN for both", heard=True)
     try:
         reply = msgspec.json.decode(body, type=_PingReply)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE_JSON:
         reply = _PingReply()
     if reply.instance is not None and reply.instance != entry.id:
         return Refused(f"another instance answers there, {reply.instance!r:.50}")
@@ -141,7 +142,7 @@ def _load(raw: msgspec.Raw) -> Load | None:
     """What the instance says of its work, or `None` if that cannot be read: it lives all the same."""
     try:
         load = msgspec.json.decode(raw, type=Load | None)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except UNREADABLE_JSON:
         return None
     if load is None:
         return None
