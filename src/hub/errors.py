@@ -190,6 +190,13 @@ class LinkRefused(LinkLost):
         return f"no link to {self.server}: {self.reason}"
 
 
+class CallRefused(LinkLost):
+    """The server was reached and did not carry out a call, such as one that is out of memory or forbids scripts.
+
+    For the caller it is a link that is lost for now: a later attempt may work.
+    """
+
+
 class PublishRefused(HubError):
     """The broker did not take a message; it is on no queue."""
 

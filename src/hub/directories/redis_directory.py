@@ -66,7 +66,20 @@ _PARTS: Final = (
     "weight",
 )
 _KEYS: Final = tuple(f"hub:{{directory}}:{part}" for part in _PARTS)
-_INSTANCES, _, _CONTRACTS, _, _, _REGISTRIES, _, _, _HISTORY, _, _ = _KEYS
+_INSTANCES, _, _CONTRACTS, _, _, _REGISTRIES, _CHANGES, _REVISION, _HISTORY, _UNUSED, _WEIGHT = _KEYS
+
+_TYPES: Final = {
+    _REGISTRIES: "zset",
+    _CHANGES: "zset",
+    _REVISION: "string",
+    _HISTORY: "list",
+    _UNUSED: "zset",
+    _WEIGHT: "string",
+}
+"""Redis types of the keys that are no hashes."""
+
+LONGEST_TOLD: Final = 1000
+"""Values that cannot be read and are remembered as said, so that a directory full of them takes no memory."""
 
 
 @final
@@ -76,7 +89,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
     def __init__(self, links: LinkOpener) -> None:
         self._client = RedisClient(links, patience=PATIENCE)
         self._known: dict[bytes, KnownContract] = {}
-        self._unusable: set[bytes] = set()
+        self._told: set[tuple[str, str, str]] = set()
 
     @override
     @asynccontextmanager
@@ -148,13 +161,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
                 try:
                     known[name] = await in_thread_if_large(CONTRACT_WEIGHT * len(text), read)
                 except Exception as error:  # noqa: BLE001 - foreign data: one contract must not end the registry of all others
-                    if name not in self._unusable:
-                        self._unusable.add(name)
-                        _log.error(
-                            "a stored contract cannot be used",
-                            contract=printable(repr(name), 200),
-                            reason=printable(str(error) or repr(error), 500),
-                        )
+                    self._unreadable("contract", name, error)
         self._known = known
         return sorted(known.values(), key=lambda one: (one.first_seen_at, one.first_seen_from))
 
@@ -172,7 +179,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
     ) -> Leases:
         reply = await self._run(_LEASE, (registry, round(ttl * 1000), int(standby), *claim))
-        return values.leases_of(reply)
+        return values.leases_of(reply, self._unreadable)
 
     @override
     async def release(self, registry: RegistryId) -> None:
@@ -191,19 +198,44 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
 
     @override
     async def news(self, after: int) -> DirectoryNews:
-        return values.news_of(await self._run(_NEWS, (after,)))
+        return values.news_of(await self._run(_NEWS, (after,)), self._unreadable)
 
     @override
     async def history(self, limit: int) -> Sequence[HistoryEvent]:
         last = min(limit, HISTORY_LENGTH) - 1
         texts = await self._read(("LRANGE", _HISTORY, 0, last)) if last >= 0 else []
-        found = [values.readable(text, HistoryEvent) for text in texts]
-        return [event for event in found if event is not None]
+        return values.history_of(texts, self._unreadable)
+
+    def _unreadable(self, kind: str, name: Reply, error: Exception) -> None:
+        """Says once what is left out: whoever looks again and again would say it each time."""
+        one = (kind, printable(repr(name), 200), printable(str(error) or repr(error), 500))
+        if one in self._told:
+            return
+        if len(self._told) >= LONGEST_TOLD:
+            self._told.clear()
+        self._told.add(one)
+        _log.error("a value of the directory cannot be read, and is left out", kind=one[0], name=one[1], reason=one[2])
 
     async def _run(self, script: Script, args: Sequence[Word]) -> Reply:
-        (reply,) = await self._client.run(script, [script.by_digest(_KEYS, args)])
+        try:
+            (reply,) = await self._client.run(script, [script.by_digest(_KEYS, args)])
+        except Undecodable as error:
+            raise await self._explained(error) from error
         return reply
 
     async def _read(self, command: Command) -> list[bytes]:
-        (reply,) = self._client.accepted(await self._client.call([command]))
+        try:
+            (reply,) = self._client.accepted(await self._client.call([command]))
+        except Undecodable as error:
+            raise await self._explained(error) from error
         return [values.text(value) for value in values.items(reply)]
+
+    async def _explained(self, error: Undecodable) -> Undecodable:
+        """The error with the keys that hold a value of another type than hub keeps there; the server names none."""
+        kinds = await self._client.call([("TYPE", key) for key in _KEYS])
+        wrong = [
+            f"{key} ({kind.decode(errors='replace')}, to be a {_TYPES.get(key, 'hash')})"
+            for key, kind in zip(_KEYS, kinds, strict=True)
+            if isinstance(kind, bytes) and kind.decode(errors="replace") not in {"none", _TYPES.get(key, "hash")}
+        ]
+        return Undecodable("directory", f"another type is under {', '.join(wrong)}") if wrong else error

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
-import structlog
 
 from hub.contract.contract import Contract
 from hub.contract.errors import InvalidContract
 from hub.errors import Undecodable
-from hub.ports import DirectoryNews, InstanceEntry, KnownContract, Leases, SharedInstance, Standing
+from hub.ports import DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, SharedInstance, Standing
 from hub.redis.link import Reply
+from hub.texts import UNREADABLE_JSON
 from hub.vocabulary import InstanceId, ModelName
 
 T = TypeVar("T")
 
-_log: Final = structlog.get_logger("hub.directories")
+Unreadable: TypeAlias = Callable[[str, Reply, Exception], None]
+"""Told of what is left out: what it was to be, the name it has in the directory, and why it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,37 +53,75 @@ def contract_of_json(value: bytes) -> KnownContract:
     )
 
 
-def leases_of(reply: Reply) -> Leases:
+def leases_of(reply: Reply, unreadable: Unreadable) -> Leases:
     """The answer of `lease.lua`."""
     registries, *rest = items(reply)
     ids, tokens = rest[::2], rest[1::2]
-    return Leases(
-        tokens={InstanceId(text(one).decode()): number(token) for one, token in zip(ids, tokens, strict=True)},
-        registries=number(registries),
-    )
+    held: dict[InstanceId, int] = {}
+    for one, token in zip(ids, tokens, strict=True):
+        try:
+            held[_id(one)] = number(token)
+        except Undecodable as error:
+            unreadable("lease", one, error)
+    return Leases(tokens=held, registries=number(registries))
 
 
-def news_of(reply: Reply) -> DirectoryNews:
+def news_of(reply: Reply, unreadable: Unreadable) -> DirectoryNews:
     """The answer of `news.lua`."""
     revision, complete, *rest = items(reply)
     instances: list[SharedInstance] = []
     gone: dict[InstanceId, int] = {}
     for at in range(0, len(rest), 5):
         one, changed, entry, lease, standing = rest[at : at + 5]
-        if entry is None:
-            gone[InstanceId(text(one).decode())] = number(changed)
-            continue
         try:
+            if entry is None:
+                gone[_id(one)] = number(changed)
+                continue
             shared = SharedInstance(
                 entry=decoded(text(entry), InstanceEntry),
-                token=0 if lease is None else number(text(lease).partition(b" ")[0]),
-                standing=None if standing is None else readable(text(standing), Standing),
+                token=0 if lease is None else _token(one, lease, unreadable),
+                standing=None if standing is None else _standing(one, standing, unreadable),
             )
         except Undecodable as error:  # of another program; its instance logs in again if there is one
-            _log.warning("an entry of the directory cannot be read, and is left out", reason=error.reason)
+            unreadable("instance", one, error)
         else:
             instances.append(shared)
     return DirectoryNews(revision=number(revision), complete=number(complete) == 1, instances=instances, gone=gone)
+
+
+def history_of(replies: Sequence[Reply], unreadable: Unreadable) -> Sequence[HistoryEvent]:
+    events: list[HistoryEvent] = []
+    for reply in replies:
+        try:
+            events.append(decoded(text(reply), HistoryEvent))
+        except Undecodable as error:
+            unreadable("event", None, error)
+    return events
+
+
+def _id(value: Reply) -> InstanceId:
+    try:
+        return InstanceId(text(value).decode())
+    except UnicodeDecodeError as error:
+        raise Undecodable("id of an instance", str(error)) from error
+
+
+def _token(one: Reply, lease: Reply, unreadable: Unreadable) -> int:
+    """0 for a lease that cannot be read: for `lease.lua` it is free, and is soon written anew."""
+    try:
+        return number(text(lease).partition(b" ")[0])
+    except Undecodable as error:
+        unreadable("lease", one, error)
+        return 0
+
+
+def _standing(one: Reply, standing: Reply, unreadable: Unreadable) -> Standing | None:
+    """`None` for one that cannot be read: it is written again after the next ping."""
+    try:
+        return decoded(text(standing), Standing)
+    except Undecodable as error:
+        unreadable("standing", one, error)
+        return None
 
 
 def items(reply: Reply) -> Sequence[Reply]:
@@ -107,13 +146,5 @@ def number(value: Reply) -> int:
 def decoded(value: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(value, type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
+    except UNREADABLE_JSON as error:
         raise Undecodable(kind.__name__, str(error)) from error
-
-
-def readable(value: bytes, kind: type[T]) -> T | None:
-    """What will be written again soon, or is not needed: `None` if this version cannot read it."""
-    try:
-        return decoded(value, kind)
-    except Undecodable:
-        return None

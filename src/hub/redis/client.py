@@ -18,7 +18,7 @@ from anyio import (
 from anyio.abc import TaskStatus
 from typing_extensions import override
 
-from hub.errors import LinkLost, Undecodable
+from hub.errors import CallRefused, LinkLost, Undecodable
 from hub.redis.link import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
 from hub.redis.script import Script
 from hub.supervision import Backoff, keep_linked, unwrapped
@@ -126,14 +126,14 @@ class RedisClient(AsyncContextManagerMixin):
         """`replies`, if the server refused none of the commands.
 
         Raises:
-            LinkLost: It did; such a refusal passes, as that of a server which is out of memory or still loading.
+            CallRefused: It did; such a refusal passes, as that of a server which is out of memory or still loading.
             Undecodable: There is something else under a key of hub.
         """
         for reply in replies:
             if isinstance(reply, Refusal):
                 if reply.kind is RefusalKind.WRONG_TYPE:
                     raise Undecodable("value of hub", reply.text)
-                raise LinkLost(self.server, f"it refused: {reply.text}")
+                raise CallRefused(self.server, f"it refused: {reply.text}")
         return replies
 
     async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:

@@ -188,7 +188,7 @@ class HealthBody(Struct, frozen=True, kw_only=True):
     """`status` is `ok` or `degraded`.
 
     In the latter case `out_of_reach` names what does not answer: `directory`, `broker`, or `instances` (most of them at
-    once; `reason` says what that means).
+    once). `reason` says what that means, and why a directory that answers does not carry out what it is asked.
     """
 
     status: str

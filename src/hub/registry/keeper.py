@@ -12,7 +12,7 @@ import structlog
 from anyio import Lock, create_task_group, current_time, fail_after, move_on_after, sleep, sleep_until
 from anyio.abc import TaskGroup
 
-from hub.errors import LinkLost, NotYourInstance, Undecodable
+from hub.errors import CallRefused, LinkLost, NotYourInstance, Undecodable
 from hub.ports import Directory, InstanceEntry, SharedInstance, Standing
 from hub.registry.judging import judge
 from hub.registry.pinger import Pinger
@@ -38,6 +38,9 @@ LONGEST_TTL: Final = 1e9
 RELEASE_GRACE: Final = 2.0
 """Seconds that the end waits for the directory to take the last findings and the leases; without it others wait until
 the leases have run out."""
+
+_RECALL: Final = "recall"
+_RECONCILE: Final = "directory reconcile"
 
 _log = structlog.get_logger("hub.registry.keeper")
 
@@ -90,15 +93,25 @@ class DirectoryKeeper:
         self._registry = registry
         self._contract_ttl = min(contract_ttl, LONGEST_TTL)
         self._revision = 0
-        self._linked = True
+        self._failing: dict[str, LinkLost | Undecodable] = {}
         self._one_at_a_time = Lock()
         self._refused = 0
         self._registries = 1
 
     @property
     def linked(self) -> bool:
-        """Whether the directory answered when it was last asked. Without it nobody can log in; lists go on."""
-        return self._linked
+        """Whether the directory carried out what it was last asked. Without it nobody can log in; lists go on."""
+        return not self._failing
+
+    @property
+    def trouble(self) -> str:
+        """Why it does not: out of reach, out of memory, scripts forbidden, values of another type; empty if it does."""
+        return "; ".join(dict.fromkeys(error.reason for error in self._failing.values()))
+
+    @property
+    def in_reach(self) -> bool:
+        """Whether it answers at all; what it answers may be no use, see `trouble`."""
+        return not any(isinstance(error, LinkLost) and not isinstance(error, CallRefused) for error in self._failing.values())
 
     @property
     def leases(self) -> int:
@@ -115,21 +128,41 @@ class DirectoryKeeper:
         """Reports that came too late: somebody else had got the lease, or the instance was gone."""
         return self._refused
 
-    async def start(self) -> None:
-        """Takes over everybody whom the directory remembers, and pings them.
-
-        Whoever starts is certainly alive, while the holder of a lease may have died a moment ago. The others take their
-        shares back with their next renewals.
+    async def recall(self) -> None:
+        """Reads every contract that the directory keeps; `run` tries again if something else is in the way.
 
         Raises:
             LinkLost: The directory is out of reach.
         """
-        with directory_patience():
-            async with self._one_at_a_time:
-                await self._read_all()
-                everybody = [status.entry.id for status in self._roll.table.instances()]
-                await self._lease(everybody)
-        await self._pinger.round(self._targets(everybody))
+        try:
+            with directory_patience():
+                found = await self._directory.contracts()
+        except Undecodable as error:
+            self._failed(_RECALL, error)
+        else:
+            self._worked(_RECALL)
+            self._roll.know(found)
+
+    async def start(self) -> None:
+        """Takes over everybody whom the directory remembers, and pings them.
+
+        Whoever starts is certainly alive, while the holder of a lease may have died a moment ago. The others take their
+        shares back with their next renewals. A directory in which values of something else are in the way is read again
+        and again from `run`; until then the lists have less than they should.
+
+        Raises:
+            LinkLost: The directory is out of reach.
+        """
+        try:
+            with directory_patience():
+                async with self._one_at_a_time:
+                    await self._read_all()
+                    everybody = [status.entry.id for status in self._roll.table.instances()]
+                    await self._lease(everybody)
+        except Undecodable as error:
+            self._failed(_RECONCILE, error)
+        else:
+            await self._pinger.round(self._targets(everybody))
 
     async def claim(self, instances: Collection[InstanceId]) -> None:
         """Makes instances ours, whoever has their leases: they have just spoken with us, or are about to be judged.
@@ -170,6 +203,8 @@ class DirectoryKeeper:
         Raises:
             LinkLost: The directory is out of reach.
         """
+        if _RECALL in self._failing:
+            await self.recall()
         with directory_patience():
             async with self._one_at_a_time:  # a flush in between would make what was read look like news
                 stored = await self._read_all()
@@ -214,15 +249,18 @@ class DirectoryKeeper:
         """Keeps both sides in step until cancelled, however often the directory goes away; then gives all leases up."""
         try:
             async with create_task_group() as tg:
-                tg.start_soon(self._flush_when_due, self._roll.departure, name="hub.registry logouts")
-                tg.start_soon(self._flush_when_due, self._roll.holdings.something_found, name="hub.registry reports")
-                tg.start_soon(self._each, self._period, self.reconcile, name="hub.registry directory reconcile")
-                tg.start_soon(self._each, self._period, self.forget, name="hub.registry contracts")
-                tg.start_soon(self._each, min(FOLLOW, self._period / RENEWALS), self.follow, name="hub.registry follow")
+                for due, name in ((self._roll.departure, "logouts"), (self._roll.holdings.something_found, "reports")):
+                    tg.start_soon(self._flush_when_due, name, due, name=f"hub.registry {name}")
                 renewal = partial(self._renew_and_ping, tg)
-                tg.start_soon(self._each, self._period / RENEWALS, renewal, name="hub.registry leases")
+                for name, period, step in (
+                    (_RECONCILE, self._period, self.reconcile),
+                    ("contracts", self._period, self.forget),
+                    ("follow", min(FOLLOW, self._period / RENEWALS), self.follow),
+                    ("leases", self._period / RENEWALS, renewal),
+                ):
+                    tg.start_soon(self._each, name, period, step, name=f"hub.registry {name}")
         finally:
-            with move_on_after(RELEASE_GRACE, shield=True), suppress(LinkLost):
+            with move_on_after(RELEASE_GRACE, shield=True), suppress(LinkLost, Undecodable):
                 await self.release()
 
     async def release(self) -> None:
@@ -239,35 +277,44 @@ class DirectoryKeeper:
         for target in await self.renew():
             group.start_soon(self._pinger.ping, target, name=f"hub.registry ping {target.entry.id}")
 
-    async def _flush_when_due(self, due: Callable[[], Awaitable[None]]) -> None:
+    async def _flush_when_due(self, name: str, due: Callable[[], Awaitable[None]]) -> None:
         delays = Backoff().delays()
         while True:
             await due()
             try:
                 await self.flush()
-            except (LinkLost, Undecodable) as lost:
-                self._lost(lost)
+            except (LinkLost, Undecodable) as error:
+                self._failed(name, error)
                 await sleep(next(delays))
             else:
-                self._linked = True
+                self._worked(name)
                 delays = Backoff().delays()
 
-    async def _each(self, period: float, step: Callable[[], Awaitable[None]]) -> None:
+    async def _each(self, name: str, period: float, step: Callable[[], Awaitable[None]]) -> None:
         due = current_time()
         while True:
             due = max(due + period, current_time())
             await sleep_until(due)
             try:
                 await step()
-            except (LinkLost, Undecodable) as lost:
-                self._lost(lost)
+            except (LinkLost, Undecodable) as error:
+                self._failed(name, error)
             else:
-                self._linked = True
+                self._worked(name)
 
-    def _lost(self, lost: LinkLost | Undecodable) -> None:
-        if self._linked:
-            _log.warning("directory out of reach; lists go on, logins have to wait", reason=lost.reason)
-        self._linked = False
+    def _failed(self, step: str, error: LinkLost | Undecodable) -> None:
+        """Notes it for each kind of call: those that only read work in a server that takes no changes."""
+        known = [(type(each), each.reason) for each in self._failing.values()]
+        self._failing[step] = error
+        if isinstance(error, Undecodable):
+            if (type(error), error.reason) not in known:
+                _log.error("the directory holds something else than hub's values", reason=error.reason)
+        elif all(kind is Undecodable for kind, _ in known):
+            event = "directory refuses calls" if isinstance(error, CallRefused) else "directory out of reach"
+            _log.warning(f"{event}; lists go on, logins have to wait", reason=error.reason)
+
+    def _worked(self, step: str) -> None:
+        self._failing.pop(step, None)
 
     def _targets(self, instances: Iterable[InstanceId]) -> Sequence[PingTarget]:
         targets = map(self._roll.table.target, instances)

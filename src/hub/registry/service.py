@@ -11,7 +11,7 @@ from anyio import TASK_STATUS_IGNORED, create_task_group, move_on_after
 from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry
 
-from hub.errors import LinkLost
+from hub.errors import LinkLost, Undecodable
 from hub.http.client import open_client
 from hub.http.process_metrics import ProcessCollector
 from hub.http.serve import serve
@@ -21,7 +21,7 @@ from hub.registry.consumers import ConsumerCounts
 from hub.registry.depths import QueueDepths
 from hub.registry.figures import Figures
 from hub.registry.http.app import registry_app
-from hub.registry.keeper import DirectoryKeeper, directory_patience
+from hub.registry.keeper import DirectoryKeeper
 from hub.registry.lineage import Lineage
 from hub.registry.metrics import LiveCollector, PingCounts, RegistrationCollector
 from hub.registry.pinger import CONCURRENT_PINGS, Pinger
@@ -111,8 +111,7 @@ async def run_registry(
                 token=settings.token,
                 hosts=settings.hosts.known_as(settings.registry_host),
             )
-            with directory_patience():
-                roll.know(await directory.contracts())
+            await keeper.recall()
             with move_on_after(settings.ping_period):
                 await keeper.start()
             _log.info("pinged whom the directory remembers", instances=len(roll.table.instances()))
@@ -126,5 +125,5 @@ async def run_registry(
                     )
                     task_status.started(url)
             finally:
-                with move_on_after(FLUSH_GRACE, shield=True), suppress(LinkLost):
+                with move_on_after(FLUSH_GRACE, shield=True), suppress(LinkLost, Undecodable):
                     await keeper.flush()

@@ -51,7 +51,7 @@ local function entry_of(id)
     return nil, false
   end
   local ok, entry = pcall(cjson.decode, text)
-  if not ok or type(entry) ~= 'table' or type(entry.model) ~= 'string' then
+  if not ok or type(entry) ~= 'table' or type(entry.model) ~= 'string' or type(entry.fingerprint) ~= 'string' then
     return nil, true
   end
   return entry, false

@@ -75,17 +75,16 @@ async def ready(
     """The registry listens once it has pinged everybody whom it remembered, so an answer means that lists can be read.
 
     `degraded` says that a server behind it is out of reach: without the directory nobody can log in, without the
-    broker the depths of queues are unknown. Or that most instances fell silent at once, so that the registry takes its
+    broker the depths of queues are unknown. Or that the directory answers and does not carry out what it is asked, for
+    `reason`: it is out of memory, forbids scripts, or holds values of something else. Or that most instances fell silent at once, so that the registry takes its
     own network for lost, and believes no silence for a few rounds.
     """
-    lost = [name for name, linked in (("directory", keeper.linked), ("broker", depths.linked)) if not linked]
+    lost = [name for name, linked in (("directory", keeper.in_reach), ("broker", depths.linked)) if not linked]
+    reasons = [] if keeper.linked else [f"the directory: {keeper.trouble}"]
     if pinger.doubt.holds:
         lost.append("instances")
-    return HealthBody(
-        status="degraded" if lost else "ok",
-        out_of_reach=tuple(lost),
-        reason=DOUBT if pinger.doubt.holds else "",
-    )
+        reasons.append(DOUBT)
+    return HealthBody(status="degraded" if lost or reasons else "ok", out_of_reach=tuple(lost), reason="; ".join(reasons))
 
 
 @get("/openapi.json", include_in_schema=False)
