@@ -75,7 +75,7 @@ async def test_the_reason_of_a_blocked_broker_is_said_everywhere(
             )
             settings = ModelSettings(registry_url=registry, store_url="memory://", broker_url=url)
             instance = partial(run_instance, Echo, settings, broker=broker, store=store)
-            await stack.enter_async_context(running(instance, name="instance"))
+            worker = await stack.enter_async_context(running(instance, name="instance"))
             gateway = await stack.enter_async_context(
                 running(
                     partial(
@@ -93,8 +93,8 @@ async def test_the_reason_of_a_blocked_broker_is_said_everywhere(
                 body = reply.json()
                 return reply.status_code, body.get("code", ""), body.get("detail", "")
 
-            async def is_ready(status: int) -> str:
-                while (reply := await http.get(f"{gateway}/health/ready")).status_code != status:
+            async def is_ready(status: int, where: str = gateway) -> str:
+                while (reply := await http.get(f"{where}/health/ready")).status_code != status:
                     await checkpoint()
                 return reply.text
 
@@ -112,12 +112,14 @@ async def test_the_reason_of_a_blocked_broker_is_said_everywhere(
                     for _ in range(3):
                         tg.start_soon(submit)
                 assert "the broker takes no messages: low on memory" in await is_ready(503)
+                assert "the broker takes no messages: low on memory" in await is_ready(503, worker)
                 assert "hub_broker_blocked 1.0" in (await http.get(f"{gateway}/metrics")).text
                 assert broker.statistics().connected, "heartbeats go on"
             while broker.statistics().blocked is not None:
                 await checkpoint()
             assert (await submit())[0] == 202
             await is_ready(200)
+            await is_ready(200, worker)
             assert "hub_broker_blocked 0.0" in (await http.get(f"{gateway}/metrics")).text
     said = [
         (line["event"], line["reason"]) for line in log if "messages" in line["event"] and "broker" in line["event"]

@@ -43,15 +43,14 @@ def health_routes(presence: Presence) -> Sequence[ControllerRouterHandler]:
 
     @get("/health/ready")
     async def ready() -> Response[ReadyBody]:
-        """200 if `/ping` would be answered with 200 and the store takes outcomes, else 503.
+        """200 if `/ping` would be answered with 200, the store takes outcomes and the broker messages, else 503.
 
         `Model.health` is asked, and has a second.
         """
         ping = await presence.ping()
-        refusal = presence.store_refusal
-        if not ping.reason and refusal is not None:
-            text = f"the result store takes no changes: {refusal}"
-            return Response(ReadyBody(ready=False, reason=text), status_code=503, headers=_NO_STORE)
+        hindrance = presence.hindrance
+        if not ping.reason and hindrance is not None:
+            return Response(ReadyBody(ready=False, reason=hindrance), status_code=503, headers=_NO_STORE)
         if not ping.reason:
             return Response(ReadyBody(ready=True), headers=_NO_STORE)
         reason = "the model's health says no; GET /ping tells why" if ping.consuming else ping.reason

@@ -111,9 +111,9 @@ class Presence:
         )
 
     @property
-    def store_refusal(self) -> str | None:
-        """Why the result store takes no outcomes; `None`: it does."""
-        return self._worker.store_refusal
+    def hindrance(self) -> str | None:
+        """Why tasks could not be brought to their end; see `Worker.hindrance`."""
+        return self._worker.hindrance
 
     def resubscribe(self) -> bool:
         """The registry thinks that we are deaf. Returns whether there was a link to leave."""

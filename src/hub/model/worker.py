@@ -229,9 +229,16 @@ class Worker(AsyncContextManagerMixin):
         return self._consumer is not None and not self._stopping.is_set()
 
     @property
-    def store_refusal(self) -> str | None:
-        """Why the result store takes no outcomes; see `hub.ports.StoreStatistics`."""
-        return self._store.statistics().refusal
+    def hindrance(self) -> str | None:
+        """Why a task that is taken could not be brought to its end now, although the servers are in reach.
+
+        The store takes no changes, or the broker no messages: neither retries nor dead letters. See
+        `hub.ports.StoreStatistics.refusal` and `hub.ports.BrokerStatistics.blocked`.
+        """
+        refusal, blocked = self._store.statistics().refusal, self._broker.statistics().blocked
+        if refusal is not None:
+            return f"the result store takes no changes: {refusal}"
+        return None if blocked is None else f"the broker takes no messages: {blocked}"
 
     def tell(self, told: Callable[[bool], None]) -> None:
         """Has `told` called from now on whenever `consuming` may have changed, with what it is; at once, too."""
