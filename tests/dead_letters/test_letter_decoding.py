@@ -22,7 +22,8 @@ values = st.recursive(
     | st.text(max_size=9)
     | st.datetimes(timezones=st.just(UTC))
     | st.datetimes()
-    | st.sampled_from(["Echo", b"Echo", "delivery_limit", "x" * 100_000, datetime.max, datetime.min]),
+    | st.sampled_from(["Echo", b"Echo", "delivery_limit", "x" * 100_000])
+    | st.sampled_from([datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)]),
     lambda of: st.lists(of, max_size=4) | st.dictionaries(st.sampled_from(["queue", "reason", "time"]), of, max_size=3),
     max_leaves=9,
 )

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 import msgspec
 import pytest
-from hypothesis import example, given, settings, strategies as st
 from httpx2 import AsyncClient, MockTransport, Request, Response
+from hypothesis import example, given, settings, strategies as st
 
 from hub.errors import HubError, LinkLost
 from hub.registry.bodies import CONTRACT

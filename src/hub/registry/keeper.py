@@ -111,7 +111,9 @@ class DirectoryKeeper:
     @property
     def in_reach(self) -> bool:
         """Whether it answers at all; what it answers may be no use, see `trouble`."""
-        return not any(isinstance(error, LinkLost) and not isinstance(error, CallRefused) for error in self._failing.values())
+        return not any(
+            isinstance(error, LinkLost) and not isinstance(error, CallRefused) for error in self._failing.values()
+        )
 
     @property
     def leases(self) -> int:

@@ -60,9 +60,9 @@ _log: Final = structlog.get_logger("hub.stores")
 class RedisStore(ResultStore, AsyncContextManagerMixin):
     """Task records as hashes in Redis; see `hub.stores.lua` for the keys and `hub.stores.redis_commands` for the rest.
 
-    One link carries this process's wake-ups and all commands, except those that read a large outcome: they have a link of
-    their own, on which `IN_FLIGHT` bytes are on their way at most, so that they hold up nothing else. A record knows who wants to hear of it: the reply
-    channel of its task, and every process that has asked with `changed`. So several gateways may wait for one task. And
+    One link carries all commands, and this process's wake-ups on a connection of their own. What reads a large outcome has
+    another link, on which `IN_FLIGHT` bytes are on their way at most, so that it holds up nothing else. A record knows who
+    wants to hear of it: the reply channel of its task, and every process that has asked with `changed`. So several gateways may wait for one task. And
     it knows whose runs it keeps busy: they are told when it ends. After a lost link each waiting call reads its record
     again, and so does this store for each of its runs.
     """

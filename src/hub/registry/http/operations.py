@@ -84,7 +84,9 @@ async def ready(
     if pinger.doubt.holds:
         lost.append("instances")
         reasons.append(DOUBT)
-    return HealthBody(status="degraded" if lost or reasons else "ok", out_of_reach=tuple(lost), reason="; ".join(reasons))
+    return HealthBody(
+        status="degraded" if lost or reasons else "ok", out_of_reach=tuple(lost), reason="; ".join(reasons)
+    )
 
 
 @get("/openapi.json", include_in_schema=False)
