@@ -8,7 +8,7 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
-from anyio import fail_after
+from anyio import fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 from httpx2 import AsyncClient
@@ -144,7 +144,8 @@ async def stage(broker_url: str, store_url: str, queue_type: QueueType) -> Async
     finally:
         plain = broker_url.replace("amqp+aiormq://", "amqp://")
         if plain.startswith("amqp"):
-            await run_sync(delete_queues, plain, name)
+            with move_on_after(PATIENCE, shield=True):
+                await run_sync(delete_queues, plain, name)
 
 
 @pytest.mark.parametrize("queue_type", list(QueueType))
