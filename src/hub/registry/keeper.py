@@ -306,12 +306,12 @@ class DirectoryKeeper:
 
     def _failed(self, step: str, error: LinkLost | Undecodable) -> None:
         """Notes it for each kind of call: those that only read work in a server that takes no changes."""
-        known = [(type(each), each.reason) for each in self._failing.values()]
+        known = list(self._failing.values())
         self._failing[step] = error
-        if isinstance(error, Undecodable):
-            if (type(error), error.reason) not in known:
+        if isinstance(error, Undecodable):  # which names all keys that are in the way
+            if not any(isinstance(each, Undecodable) for each in known):
                 _log.error("the directory holds something else than hub's values", reason=error.reason)
-        elif all(kind is Undecodable for kind, _ in known):
+        elif not any(isinstance(each, LinkLost) for each in known):
             event = "directory refuses calls" if isinstance(error, CallRefused) else "directory out of reach"
             _log.warning(f"{event}; lists go on, logins have to wait", reason=error.reason)
 
