@@ -62,7 +62,7 @@ def _any_reader(message_class: type[Any], readers: MessageReaders) -> ValueReade
             raise Refusal(reason, ("@type",))
         rest = {member: value for member, value in document.items() if member != "@type"}
         tally.names += 1
-        read_message = readers.of(message)
+        read_message = readers.compiled(message)
         if name in well_known.WELL_KNOWN:
             tally.names += len(rest)
             content = _read_value_member(rest, read_message, level, tally)
