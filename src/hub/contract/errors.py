@@ -69,7 +69,8 @@ class InvalidDocument(HubError):
         places = "; ".join(f"{problem.pointer or 'the document'}: {problem.message}" for problem in shown)
         rest = len(self.problems) - len(shown)
         if self.more:
-            places += f"; and {rest} more in `errors`, where the list ends: the rest of the document was not checked"
+            places += f"; and {rest} more in `errors`, where the list ends" if rest else ""
+            places += ": the rest of the document was not checked"
         elif rest:
             places += f"; and {rest} more in `errors`"
         return f"not a valid {self.message} in JSON: {places}"
