@@ -17,6 +17,7 @@ class InvalidContract(HubError):
     code = "invalid_contract"
     status = 422
     title = "Invalid contract"
+    exit_code = 2
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
