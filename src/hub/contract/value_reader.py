@@ -22,7 +22,7 @@ class Tally:
 
     names: int = 0
     colons: int = 0
-    unfinished: list[Callable[[], None]] = field(default_factory=list)
+    unfinished: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
     def finish(self) -> None:
         """Fills what readers returned empty; before the arguments in which it stands are used."""
