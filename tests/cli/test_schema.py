@@ -18,6 +18,7 @@ from hub.cli.app import main
 from hub.contract import Contract
 from hub.registry.client import RegistryClient
 from hub.vocabulary import ModelName
+from tests.contract.test_bounds import chain
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, PATIENCE, ping_server
@@ -160,6 +161,42 @@ async def test_the_check_of_a_grown_message_names_the_mode_that_would_let_it_in(
     assert "HUB_CONTRACT_MODE=compatible" in grown.out
     assert broken.code == 1, broken.err
     assert "HUB_CONTRACT_MODE" not in broken.out
+
+
+CHAIN_MODEL = """\
+import hub
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+file = descriptor_pb2.FileDescriptorProto.FromString({file!r})
+pool = descriptor_pool.DescriptorPool()
+pool.Add(file)
+M0 = message_factory.GetMessageClass(pool.FindMessageTypeByName("a.M0"))
+
+
+class Chain(hub.Model[M0, M0]):
+    def process_request(self, request):
+        return M0()
+"""
+
+
+async def test_a_model_whose_messages_no_contract_can_have_is_refused_by_the_field(tmp_path: Path) -> None:
+    (tmp_path / "chain.py").write_text(CHAIN_MODEL.format(file=chain(150).SerializeToString()))
+    async with registry_with(PLAIN) as registry:
+        said = [
+            await hub_schema("check", "chain:Chain", url=registry.url, folder=tmp_path),
+            await hub_schema("diff", "Grower", "chain:Chain", url=registry.url, folder=tmp_path, backend="trio"),
+        ]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HUB_")}
+        environment |= {"PYTHONPATH": f"{ROOT}:{tmp_path}", "HUB_REGISTRY_PORT": "0", "HUB_GATEWAY_PORT": "0"}
+        with anyio.fail_after(PATIENCE):
+            done = await anyio.run_process([str(HUB), "up", "chain:Chain"], check=False, env=environment, cwd=tmp_path)
+        said.append(Said(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode()))
+        listed = await registry.active()
+    for each in said:
+        assert each.code == 2, each
+        assert "field a.M99.next is in a chain of more than 100 messages" in each.out + each.err
+        assert "Traceback" not in each.out + each.err
+    assert listed == [GROWER]
 
 
 async def test_what_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from typing import Any
 
 import anyio
 import msgspec
 import pytest
+from anyio import from_thread
 from jsonschema_rs import Draft202012Validator
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 
+from hub.contract import Contract
 from hub.gateway.app import gateway_app
 from hub.gateway.bodies import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
+from hub.gateway.catalog import ServedModel
 from hub.gateway.openapi import Description
+from hub.gateway.openapi_model import ModelDescription, describe
 from hub.gateway.submit_options import MAX_TIMEOUT, ResultTtls
 from hub.gateway.task_list import TaskListBody, TaskSummary
 from hub.ports import Terms
+from hub.vocabulary import ModelName
+from tests.contract.test_bounds import complete, encoded
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage
 
 SILENT = {"/", "/models", "/tasks", "/tasks/{task_id}", "/docs", "/openapi.json", "/assets/{path}", "/favicon.ico"}
@@ -167,6 +175,30 @@ async def test_replies_of_all_kinds_are_what_the_description_says(stage: Stage) 
     for schema, reply in replies:
         rules = {"$ref": f"#/components/schemas/{schema}", "components": found["components"]}
         Draft202012Validator(rules, validate_formats=True).validate(reply.json())
+
+
+async def test_big_contracts_are_described_outside_of_the_event_loop(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, int] = {}
+    late = ModelName("Late")
+    big = Contract.decode(encoded(complete(40)))
+    loop = threading.get_ident()
+
+    def described(model: ServedModel, suffix: str) -> ModelDescription:
+        threads[model.name] = threading.get_ident()
+        if model.name == MODEL_A:
+            # Another big model comes up while this one is described.
+            from_thread.run(partial(stage.tell, late, big, live=1))
+        return describe(model, suffix)
+
+    monkeypatch.setattr("hub.gateway.openapi.describe", described)
+    await stage.tell(MODEL_A, big, live=1)
+    await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+    found = await document(stage)
+
+    assert {f"/v1/models/{name}" for name in (MODEL_A, DIGITS, late)} <= found["paths"].keys()
+    assert {name for name, thread in threads.items() if thread != loop} == {MODEL_A, late}
 
 
 async def test_a_model_that_goes_leaves_the_description(stage: Stage) -> None:

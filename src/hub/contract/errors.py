@@ -17,6 +17,7 @@ class InvalidContract(HubError):
     code = "invalid_contract"
     status = 422
     title = "Invalid contract"
+    exit_code = 2
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -69,7 +70,8 @@ class InvalidDocument(HubError):
         places = "; ".join(f"{problem.pointer or 'the document'}: {problem.message}" for problem in shown)
         rest = len(self.problems) - len(shown)
         if self.more:
-            places += f"; and {rest} more in `errors`, where the list ends: the rest of the document was not checked"
+            places += f"; and {rest} more in `errors`, where the list ends" if rest else ""
+            places += ": the rest of the document was not checked"
         elif rest:
             places += f"; and {rest} more in `errors`"
         return f"not a valid {self.message} in JSON: {places}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Sequence
+from typing import Final, final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -35,10 +36,39 @@ def example_of(message: Descriptor) -> dict[str, JsonValue] | None:
     Of many fields of messages the first ones are shown, until the example has `MAX_VALUES`. `None` if those that are
     required are more than ten times as many.
     """
-    try:
-        return _Example().message(message, ())
-    except _TooBig:
-        return None
+    return Examples().of(message)
+
+
+@final
+class Examples:
+    """Examples of messages of one contract. What is looked up of a message is kept, for it occurs in many examples."""
+
+    def __init__(self) -> None:
+        self._shown: Final[dict[str, Sequence[tuple[str, FieldDescriptor, Descriptor | None]]]] = {}
+
+    def of(self, message: Descriptor) -> dict[str, JsonValue] | None:
+        """See `example_of`."""
+        try:
+            return _Example(self).message(message, ())
+        except _TooBig:
+            return None
+
+    def shown(self, message: Descriptor) -> Sequence[tuple[str, FieldDescriptor, Descriptor | None]]:
+        """The fields that an example may show: their names, and the messages that are their values."""
+        found = self._shown.get(message.full_name)
+        if found is None:
+            skipped = {
+                name
+                for _, members in json_oneofs(message)
+                for name, field in members.items()
+                if field != next(iter(members.values()))
+            }
+            found = self._shown[message.full_name] = [
+                (field.json_name, field.descriptor, field.descriptor.message_type)
+                for field in json_fields(message)
+                if field.json_name not in skipped and not field.descriptor.is_extension
+            ]
+        return found
 
 
 class _TooBig(Exception):
@@ -49,35 +79,25 @@ class _TooBig(Exception):
 class _Example:
     """One example, which counts its values: twelve messages that refer to each other could have billions."""
 
-    def __init__(self) -> None:
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
         self._values = 0
 
     def message(self, message: Descriptor, outer: tuple[str, ...]) -> dict[str, JsonValue]:
         if self._values > 10 * MAX_VALUES:
             raise _TooBig
-        fields = json_fields(message)
-        skipped = {
-            name
-            for _, members in json_oneofs(message)
-            for name, field in members.items()
-            if field != next(iter(members.values()))
-        }
         document: dict[str, JsonValue] = {}
         within = (*outer, message.full_name)
-        for field in fields:
-            descriptor = field.descriptor
-            value_type = descriptor.message_type
-            if field.json_name in skipped or descriptor.is_extension:
-                continue
+        for name, descriptor, value_type in self._examples.shown(message):
             if value_type is not None and self._values > MAX_VALUES and not descriptor.is_required:
                 continue
             if value_type is not None and value_type.GetOptions().map_entry:
-                key, value = (value_type.fields_by_name[name] for name in ("key", "value"))
+                key, value = (value_type.fields_by_name[part] for part in ("key", "value"))
                 if _fits(value, within):
-                    document[field.json_name] = {_key(key): self._value(value, within)}
+                    document[name] = {_key(key): self._value(value, within)}
             elif _fits(descriptor, within) or _must_fit(descriptor, within):
                 one = self._value(descriptor, within)
-                document[field.json_name] = [one] if descriptor.is_repeated else one
+                document[name] = [one] if descriptor.is_repeated else one
         return document
 
     def _value(self, field: FieldDescriptor, within: tuple[str, ...]) -> JsonValue:

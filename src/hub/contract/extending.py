@@ -23,9 +23,14 @@ def extended_reader(message: Descriptor, read: ValueReader) -> ValueReader:
         if not given:
             return arguments
         values = {name: arguments.pop(name) for name in given}
-        target = message_class(**arguments)
-        for name, value in values.items():
-            _set(target, extensions[name], value)
+        target = message_class()
+
+        def fill() -> None:
+            message_class.MergeFrom(target, message_class(**arguments))
+            for name, value in values.items():
+                _set(target, extensions[name], value)
+
+        tally.unfinished.append(fill)
         return target
 
     return read_extended

@@ -29,6 +29,9 @@ _LONG_NUMBER: Final = 400
 _MOST_OBJECTS: Final = 10 * MAX_PROBLEMS
 """Objects with names given twice that are looked into. What only later ones have twice is refused without its place."""
 
+_MOST_CONTAINERS: Final = 200_000
+"""Lists and objects of a text up to which places are searched for; the second parser takes about 1 us for each."""
+
 _SPACES: Final = (b" ", b"\t", b"\n", b"\r")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _LONG_NUMBERS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[0-9.eE+-]{%d,}+' % _LONG_NUMBER, re.DOTALL)
@@ -72,6 +75,11 @@ def has_duplicates(text: bytes, names: int, colons: int) -> bool:
     if text.count(b'":') == names and not any(space in text and space + b":" in text for space in _SPACES):
         return False
     return text.count(b":") - _colons_of_strings(text) != names
+
+
+def searchable(text: bytes) -> bool:
+    """Whether `text` is small enough for `duplicates`: its brackets are counted, those in strings too."""
+    return text.count(b"[") + text.count(b"{") <= _MOST_CONTAINERS
 
 
 def duplicates(text: bytes) -> list[Place]:

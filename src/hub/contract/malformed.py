@@ -21,7 +21,6 @@ _OTHER_ENCODINGS: Final = (
 )
 """What the first four bytes tell: a byte order mark, or where the zeros are (RFC 4627 section 3)."""
 
-_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _PAIRED: Final = re.compile(
     rb"(?:[^\\]++"
     rb"|\\[^u]"
@@ -128,7 +127,8 @@ def _explained(text: bytes, reason: str, offset: int) -> tuple[str, int]:
 
 
 def _in_string(text: bytes, offset: int) -> bool:
-    return _ESCAPE.sub(b"", text[:offset]).count(b'"') % 2 == 1
+    # A run of backslashes begins with one that is no escape's second half, so pairs of them can go first.
+    return text[:offset].replace(rb"\\", b"").replace(rb"\"", b"").count(b'"') % 2 == 1
 
 
 def _stray(text: bytes, offset: int) -> tuple[str, int] | None:

@@ -21,7 +21,7 @@ from hub.contract.refusal import MAX_NESTING, MAX_PROBLEMS, TOO_DEEP, Place, Ref
 from hub.contract.repeated import list_reader, map_reader, message_list_reader
 from hub.contract.scalars import Reader, kind_of, plain_type, scalar_reader
 from hub.contract.value_reader import Tally, ValueReader
-from hub.contract.well_known import WELL_KNOWN
+from hub.contract.well_known import ANY, WELL_KNOWN
 from hub.contract.well_known_reading import well_known_reader
 
 FieldEntry: TypeAlias = tuple[str, type | None, Reader | None, ValueReader | None]
@@ -47,12 +47,18 @@ class MessageReaders:
         self._compiling = False
 
     def of(self, message: Descriptor) -> ValueReader:
-        """The reader of `message`; compiled at the first call."""
+        """Compiles the readers of `message` and of all that it may contain, and an `Any` in it too.
+
+        Not for several threads at once. What it returns may be used by any number of them: it compiles nothing more.
+        """
         reader = self._readers.get(message.full_name)
         if reader is not None:
             return reader
         if message.full_name in WELL_KNOWN:
             reader = self._readers[message.full_name] = well_known_reader(message, self)
+            if message.full_name == ANY:
+                for held in self.types.values():
+                    self.of(held)
             return reader
         entries: dict[str, FieldEntry] = {}
         reader = _message_reader(message, entries)
@@ -64,6 +70,10 @@ class MessageReaders:
         if not self._compiling:
             self._compile()
         return reader
+
+    def compiled(self, message: Descriptor) -> ValueReader:
+        """The reader of a `message` that is compiled: one that an `Any` may hold, once the reader of `Any` is made."""
+        return self._readers[message.full_name]
 
     def _compile(self) -> None:
         self._compiling = True

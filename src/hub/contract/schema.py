@@ -17,7 +17,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from hub.contract.closure import files_of, messages_of
 from hub.contract.components import Components, MessageSchema, any_of, out_of_sight
-from hub.contract.example import example_of
+from hub.contract.example import Examples
 from hub.contract.fields import JsonField, json_fields, json_oneofs
 from hub.contract.scalar_schemas import (
     READ,
@@ -57,6 +57,7 @@ class _Schemas:
     def __init__(self, types: Mapping[str, Descriptor], components: Components) -> None:
         self.components: Final = components
         self._types = types
+        self._examples = Examples()
 
     def message(self, message: Descriptor) -> Schema:
         name = message.full_name
@@ -120,7 +121,7 @@ class _Schemas:
         if more:
             schema["required"] = [*more]
         else:
-            example = example_of(message)
+            example = self._examples.of(message)
             if example is not None:
                 schema["examples"] = [example]
         return schema

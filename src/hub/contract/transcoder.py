@@ -67,15 +67,25 @@ class Transcoder:
     def _parsed(self, text: bytes) -> Message:
         document = jsontext.parse(text)
         tally = Tally()
+        found: Sequence[tuple[Place, str]] | None = None
         try:
-            message = self._build(self._read(document, 1, tally))
+            value = self._read(document, 1, tally)
+            # Before anything is built: messages may take many times as much memory as the document.
+            if not jsontext.has_duplicates(text, tally.names, tally.colons):
+                tally.finish()
+                return self._build(value)
         except Refusal as refusal:
-            raise self._invalid(text, document, refusal.found) from refusal
-        except ValueError as error:
-            raise self._invalid(text, document) from error
-        if jsontext.has_duplicates(text, tally.names, tally.colons):
-            raise self._invalid(text, document)
-        return message
+            found = refusal.found
+        except ValueError:
+            pass
+        if (
+            found is None or len(found) < MAX_PROBLEMS
+        ):  # else another pass over a document that may be big tells nothing new
+            found = self._problems(document)
+        # The search for names given twice is a second parser, which can have the memory that this one took.
+        del document, tally
+        value = None
+        raise self._invalid(text, list(found))
 
     def decode_json(self, text: bytes) -> bytes:
         """Reads a JSON document and serializes the message, deterministically. Raises what `parse_json` does."""
@@ -106,22 +116,23 @@ class Transcoder:
     def _build(self, value: dict[str, object] | Message) -> Message:
         return self._class(**value) if isinstance(value, dict) else value
 
-    def _invalid(
-        self, text: bytes, document: jsontext.JsonValue, known: Sequence[tuple[Place, str]] = ()
-    ) -> InvalidDocument:
+    def _problems(self, document: jsontext.JsonValue) -> Sequence[tuple[Place, str]]:
+        """What is bad in a document, integers that the constructor refuses included; without names given twice."""
+        try:
+            self._read_exactly(document, 1, Tally())
+        except Refusal as refusal:
+            return refusal.found
+        return ()
+
+    def _invalid(self, text: bytes, found: list[tuple[Place, str]]) -> InvalidDocument:
         """The error for a document of which something is bad, with everything that is, up to `MAX_PROBLEMS`."""
-        found = list(known)
-        if len(found) < MAX_PROBLEMS:  # else another pass over a document that may be big tells nothing new
-            found.clear()
-            try:
-                self._build(self._read_exactly(document, 1, Tally()))
-            except Refusal as refusal:
-                found += refusal.found
-        if len(found) < MAX_PROBLEMS:
+        searched = len(found) < MAX_PROBLEMS and jsontext.searchable(text)
+        if searched:
             found += [(place, "given more than once") for place in jsontext.duplicates(text)]
         # At least one: a text that is nested too deep for the search, or has too much before the place, names none.
         found = found or [((), "the name of a member is given more than once in an object")]
-        return InvalidDocument(self.descriptor.full_name, problems_of(found), more=len(found) >= MAX_PROBLEMS)
+        more = not searched or len(found) >= MAX_PROBLEMS
+        return InvalidDocument(self.descriptor.full_name, problems_of(found), more=more)
 
     def _parse(self, message: Message | bytes) -> Message:
         full_name = self.descriptor.full_name

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message_factory import GetMessageClass
@@ -34,11 +35,23 @@ def well_known_reader(message: Descriptor, readers: MessageReaders) -> ValueRead
         return lambda value, _level, _tally: message_class(value=read_value(value))
     if name == well_known.ANY:
         return _any_reader(message_class, readers)
+    if name in _BUILDERS:
+        return _dynamic_reader(message_class, *_BUILDERS[name])
     fill = _FILLERS[name]
 
-    def read(value: JsonValue, level: int, tally: Tally) -> Any:
+    def read(value: JsonValue, _level: int, tally: Tally) -> Any:
         target = message_class()
-        fill(target, value, level, tally)
+        fill(target, value, tally)
+        return target
+
+    return read
+
+
+def _dynamic_reader(message_class: type[Any], check: _Check, build: _Build) -> ValueReader:
+    def read(value: JsonValue, level: int, tally: Tally) -> Any:
+        check(value, level, tally)
+        target = message_class()
+        tally.unfinished.append(partial(build, target, value))
         return target
 
     return read
@@ -62,15 +75,21 @@ def _any_reader(message_class: type[Any], readers: MessageReaders) -> ValueReade
             raise Refusal(reason, ("@type",))
         rest = {member: value for member, value in document.items() if member != "@type"}
         tally.names += 1
-        read_message = readers.of(message)
+        read_message = readers.compiled(message)
         if name in well_known.WELL_KNOWN:
             tally.names += len(rest)
             content = _read_value_member(rest, read_message, level, tally)
         else:
             content = read_message(rest, level + 1, tally)
         content_class = GetMessageClass(message)
-        held = content_class(**cast("dict[str, Any]", content)) if type(content) is dict else content
-        return message_class(type_url=url, value=content_class.SerializeToString(held, deterministic=True))
+        target = message_class(type_url=url)
+
+        def fill() -> None:
+            held = content_class(**cast("dict[str, Any]", content)) if type(content) is dict else content
+            target.value = content_class.SerializeToString(held, deterministic=True)
+
+        tally.unfinished.append(fill)
+        return target
 
     return read
 
@@ -92,7 +111,7 @@ def _read_value_member(rest: dict[str, JsonValue], read: ValueReader, level: int
     return content
 
 
-def _fill_timestamp(target: Any, value: JsonValue, _level: int, tally: Tally) -> None:
+def _fill_timestamp(target: Any, value: JsonValue, tally: Tally) -> None:
     if type(value) is not str or not _timestamp(value):
         raise Refusal(f'expected a time such as "2026-01-31T12:00:00Z" (RFC 3339), not {kind_of(value)}')
     days = date(int(value[:4]), int(value[5:7]), int(value[8:10])).toordinal() - _EPOCH
@@ -110,7 +129,7 @@ def _fill_timestamp(target: Any, value: JsonValue, _level: int, tally: Tally) ->
     target.nanos = int(fraction.ljust(9, "0")) if fraction else 0
 
 
-def _fill_duration(target: Any, value: JsonValue, _level: int, _tally: Tally) -> None:
+def _fill_duration(target: Any, value: JsonValue, _tally: Tally) -> None:
     if type(value) is not str or not _duration(value):
         raise Refusal(f'expected seconds such as "1.5s", not {kind_of(value)}')
     seconds, _, fraction = value[:-1].partition(".")
@@ -119,7 +138,7 @@ def _fill_duration(target: Any, value: JsonValue, _level: int, _tally: Tally) ->
     target.nanos = -nanos if value.startswith("-") else nanos
 
 
-def _fill_field_mask(target: Any, value: JsonValue, _level: int, _tally: Tally) -> None:
+def _fill_field_mask(target: Any, value: JsonValue, _tally: Tally) -> None:
     if type(value) is not str or not _field_mask(value):
         raise Refusal(f'expected paths in lowerCamelCase such as "user.displayName,photo", not {kind_of(value)}')
     if value:
@@ -127,15 +146,14 @@ def _fill_field_mask(target: Any, value: JsonValue, _level: int, _tally: Tally) 
         target.paths.extend(paths)
 
 
-def _fill_struct(target: Any, value: JsonValue, level: int, tally: Tally) -> None:
+def _check_struct(value: JsonValue, level: int, tally: Tally) -> None:
     if type(value) is not dict:
         raise Refusal(f"expected an object, not {kind_of(value)}")
-    fields = target.fields
     tally.names += len(value)
     found: list[tuple[Place, str]] = []
     for name, member in value.items():
         try:
-            _fill_value(fields[name], member, level + 2, tally)
+            _check_value(member, level + 2, tally)
         except Refusal as refusal:
             found += refusal.under(name)
             if len(found) >= MAX_PROBLEMS:
@@ -144,14 +162,13 @@ def _fill_struct(target: Any, value: JsonValue, level: int, tally: Tally) -> Non
         raise Refusal.of(found)
 
 
-def _fill_list(target: Any, value: JsonValue, level: int, tally: Tally) -> None:
+def _check_list(value: JsonValue, level: int, tally: Tally) -> None:
     if type(value) is not list:
         raise Refusal(f"expected an array, not {kind_of(value)}")
-    add = target.values.add
     found: list[tuple[Place, str]] = []
     for index, item in enumerate(value):
         try:
-            _fill_value(add(), item, level + 1, tally)
+            _check_value(item, level + 1, tally)
         except Refusal as refusal:
             found += refusal.under(index)
             if len(found) >= MAX_PROBLEMS:
@@ -160,9 +177,31 @@ def _fill_list(target: Any, value: JsonValue, level: int, tally: Tally) -> None:
         raise Refusal.of(found)
 
 
-def _fill_value(target: Any, value: JsonValue, level: int, tally: Tally) -> None:
+def _check_value(value: JsonValue, level: int, tally: Tally) -> None:
     if level > MAX_NESTING:
         raise Refusal(TOO_DEEP)
+    kind = type(value)
+    if kind is dict:
+        _check_struct(value, level + 1, tally)
+    elif kind is list:
+        _check_list(value, level + 1, tally)
+    elif kind is int and not -DOUBLE_MAX <= cast("int", value) <= DOUBLE_MAX:  # each float of a document is finite
+        raise Refusal(f"expected a number from {-DOUBLE_MAX} to {DOUBLE_MAX}")
+
+
+def _build_struct(target: Any, value: Any) -> None:
+    fields = target.fields
+    for name, member in value.items():
+        _build_value(fields[name], member)
+
+
+def _build_list(target: Any, value: Any) -> None:
+    add = target.values.add
+    for item in value:
+        _build_value(add(), item)
+
+
+def _build_value(target: Any, value: JsonValue) -> None:
     match value:
         case None:
             target.null_value = 0
@@ -171,22 +210,27 @@ def _fill_value(target: Any, value: JsonValue, level: int, tally: Tally) -> None
         case str():
             target.string_value = value
         case int() | float():
-            if not -DOUBLE_MAX <= value <= DOUBLE_MAX:
-                raise Refusal(f"expected a number from {-DOUBLE_MAX} to {DOUBLE_MAX}")
             target.number_value = float(value)
         case dict():
             target.struct_value.SetInParent()
-            _fill_struct(target.struct_value, value, level + 1, tally)
+            _build_struct(target.struct_value, value)
         case list():
             target.list_value.SetInParent()
-            _fill_list(target.list_value, value, level + 1, tally)
+            _build_list(target.list_value, value)
 
 
-_FILLERS: Final[dict[str, Callable[[Any, JsonValue, int, Tally], None]]] = {
+_FILLERS: Final[dict[str, Callable[[Any, JsonValue, Tally], None]]] = {
     well_known.TIMESTAMP: _fill_timestamp,
     well_known.DURATION: _fill_duration,
     well_known.FIELD_MASK: _fill_field_mask,
-    well_known.STRUCT: _fill_struct,
-    well_known.LIST_VALUE: _fill_list,
-    well_known.VALUE: _fill_value,
 }
+
+_Check: TypeAlias = Callable[[JsonValue, int, Tally], None]
+_Build: TypeAlias = Callable[[Any, JsonValue], None]
+
+_BUILDERS: Final[dict[str, tuple[_Check, _Build]]] = {
+    well_known.STRUCT: (_check_struct, _build_struct),
+    well_known.LIST_VALUE: (_check_list, _build_list),
+    well_known.VALUE: (_check_value, _build_value),
+}
+"""Messages of any shape, which are built only when the whole document has been checked."""

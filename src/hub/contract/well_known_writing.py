@@ -57,7 +57,7 @@ def _any_writer(writers: MessageWriters) -> MessageWriter:
             type(content).ParseFromString(content, holder.value)
         except DecodeError as error:
             raise Refusal(f"the Any holds bytes that are no {name}") from error
-        document = writers.of(content_type)(content)
+        document = writers.compiled(content_type)(content)
         if name in well_known.WELL_KNOWN:
             return {"@type": url, "value": document}
         # A message without a form of its own is always an object.

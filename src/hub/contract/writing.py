@@ -16,7 +16,7 @@ from hub.contract.floats import shortest_float32s
 from hub.contract.jsontext import JsonValue
 from hub.contract.refusal import Refusal
 from hub.contract.scalars import Writer, scalar_writer, write_key
-from hub.contract.well_known import WELL_KNOWN
+from hub.contract.well_known import ANY, WELL_KNOWN
 from hub.contract.well_known_writing import well_known_writer
 
 _Fields: TypeAlias = dict[FieldDescriptor, tuple[str, Writer | None]]
@@ -43,12 +43,15 @@ class MessageWriters:
         self._compiling = False
 
     def of(self, message: Descriptor) -> MessageWriter:
-        """The writer of `message`; compiled at the first call."""
+        """Compiles the writers of `message` and of all that it may contain; for threads, see `MessageReaders.of`."""
         writer = self._writers.get(message.full_name)
         if writer is not None:
             return writer
         if message.full_name in WELL_KNOWN:
             writer = self._writers[message.full_name] = well_known_writer(message, self)
+            if message.full_name == ANY:
+                for held in self.types.values():
+                    self.of(held)
             return writer
         fields: _Fields = {}
         defaults: dict[str, JsonValue] = {}
@@ -57,6 +60,10 @@ class MessageWriters:
         if not self._compiling:
             self._compile()
         return writer
+
+    def compiled(self, message: Descriptor) -> MessageWriter:
+        """The writer of a `message` that is compiled: one that an `Any` may hold, once the writer of `Any` is made."""
+        return self._writers[message.full_name]
 
     def _compile(self) -> None:
         """Compiles what waits, in a loop: a thousand messages may contain each other in a row."""

@@ -64,10 +64,11 @@ class Description:
 
     async def prepare(self) -> None:
         """Describes new models ahead of `current`, which awaits nothing: those of big contracts in a thread."""
-        for key, model in self._wanted().items():
-            if key not in self._parts:
-                size = CONTRACT_WEIGHT * len(model.known.contract.files)
-                self._parts[key] = await in_thread_if_large(size, partial(_described, model, key[1]))
+        # Models may come while one is described in a thread.
+        while new := next(((key, model) for key, model in self._wanted().items() if key not in self._parts), None):
+            key, model = new
+            size = CONTRACT_WEIGHT * len(model.known.contract.files)
+            self._parts[key] = await in_thread_if_large(size, partial(_described, model, key[1]))
 
     def current(self) -> tuple[str, bytes]:
         """The ETag and the document."""

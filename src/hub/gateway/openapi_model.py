@@ -50,6 +50,7 @@ def describe(model: ServedModel, suffix: str) -> ModelDescription:
     """The description of one model; `suffix` ends the id of each of its operations."""
     name, contract = model.name, model.known.contract
     schemas = model.codec.schemas(ref_prefix="#/components/schemas/")
+    example = model.example
     reply = _response(contract.response, schemas.response)
     waited = _json_response("Waited for with `Prefer: wait`: the task with its outcome.", "Task", "Preference-Applied")
     accepted = _json_response("Accepted: the task has an id and will end in an outcome.", "Accepted")
@@ -59,7 +60,9 @@ def describe(model: ServedModel, suffix: str) -> ModelDescription:
             f"/v1/models/{name}": _raw(
                 {
                     "post": {
-                        **_operation(model, f"call{suffix}", f"Call {name} and wait for its response", schemas.request),
+                        **_operation(
+                            model, f"call{suffix}", f"Call {name} and wait for its response", schemas.request, example
+                        ),
                         "description": "The reply is the response message itself. When it is not ready in time the "
                         "reply is a 504 `call_timeout` that names the task, which goes on. When the task ends without a "
                         "response the reply is a 502 `task_failed` (failed or dead), a 504 `task_expired` or a 409 "
@@ -77,7 +80,7 @@ def describe(model: ServedModel, suffix: str) -> ModelDescription:
             f"/v1/models/{name}/tasks": _raw(
                 {
                     "post": {
-                        **_operation(model, f"submit{suffix}", f"Give {name} a task", schemas.request),
+                        **_operation(model, f"submit{suffix}", f"Give {name} a task", schemas.request, example),
                         "description": "Answers as soon as the task is safe on the queue, or with "
                         "`Prefer: wait=N` when it has ended.",
                         "responses": {
@@ -89,15 +92,17 @@ def describe(model: ServedModel, suffix: str) -> ModelDescription:
                     }
                 }
             ),
-            f"/v1/models/{name}/batches": _raw({"post": _batch(model, f"batch{suffix}")}),
+            f"/v1/models/{name}/batches": _raw({"post": _batch(model, f"batch{suffix}", example)}),
         },
         schemas={key: _raw(schema) for key, schema in schemas.components.items()},
     )
 
 
-def _operation(model: ServedModel, operation_id: str, summary: str, request: object) -> dict[str, object]:
+def _operation(
+    model: ServedModel, operation_id: str, summary: str, request: object, example: object
+) -> dict[str, object]:
     document = {"schema": request}
-    if (example := model.example) is not None:
+    if example is not None:
         document["example"] = example
     message = model.known.contract.request
     return {
@@ -114,9 +119,9 @@ def _operation(model: ServedModel, operation_id: str, summary: str, request: obj
     }
 
 
-def _batch(model: ServedModel, operation_id: str) -> dict[str, object]:
-    example = msgspec.json.encode(model.example).decode()
-    shown = {} if model.example is None else {"example": f"{example}\n{example}\n"}
+def _batch(model: ServedModel, operation_id: str, example: object) -> dict[str, object]:
+    line = msgspec.json.encode(example).decode()
+    shown = {} if example is None else {"example": f"{line}\n{line}\n"}
     return {
         "tags": [model.name],
         "operationId": operation_id,

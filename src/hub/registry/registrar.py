@@ -10,6 +10,8 @@ from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Final, final
 
+import structlog
+
 from hub.contract import Contract, differences, violations
 from hub.errors import NotYourInstance, RegistryFull
 from hub.offload import in_thread_if_large
@@ -47,6 +49,9 @@ class Login:
 def hashed(secret: str) -> str:
     """What is kept of a secret: its SHA-256, which is enough for one of 128 random bits or more; empty for none."""
     return sha256(secret.encode()).hexdigest() if secret else ""
+
+
+_log = structlog.get_logger("hub.registry")
 
 
 @final
@@ -227,7 +232,29 @@ class Registrar:
             await self._keeper.claim([status.entry.id for status in holder.instances])
             targets = [self._roll.table.target(status.entry.id) for status in holder.instances]
             await self._pinger.ping_all(target for target in targets if target is not None)
+        else:
+            await self._release_unusable(model)
         await self._keeper.flush()
+
+    async def _release_unusable(self, model: ModelName) -> None:
+        """Logs out instances whose contract this release cannot use: they are never listed or pinged, and hold the name.
+
+        Those that another registry has a lease of stay: it may be of a newer release. One that is up logs in again when it
+        is not pinged, and hears what is wrong with its contract.
+        """
+        with directory_patience():
+            held = [each for each in (await self._directory.news(0)).instances if each.entry.model == model]
+            self._roll.know(await self._directory.contracts())  # after the look: a contract is stored with its instance
+            for each in held:
+                ours = each.token in (0, self._roll.holdings.token(each.entry.id))
+                if ours and self._roll.contract(model, each.entry.fingerprint) is None:
+                    _log.warning(
+                        "instance logged out: its stored contract cannot be used",
+                        model=model,
+                        instance=each.entry.id,
+                        fingerprint=each.entry.fingerprint,
+                    )
+                    await self._directory.logout(each.entry.id)
 
     async def _name_taken(self, model: ModelName, contract: Contract, holder: Fingerprint) -> NameTaken:
         known = self._roll.contract(model, holder)
