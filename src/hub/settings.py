@@ -384,7 +384,7 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
         Parameter(
             help="Seconds that the oldest submit or read may be under way; above, more are refused with 503; 0: no limit."
         ),
-    ] = 2.0
+    ] = 1.0
     cancel_on_disconnect: Annotated[
         bool, Parameter(help="Cancel the task of a synchronous call whose client hangs up.")
     ] = True

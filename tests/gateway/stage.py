@@ -227,7 +227,9 @@ async def open_stage(
     catalog = Catalog(watch)
     async with open_broker("memory://") as own_broker, open_store("memory://") as own_store:
         broker, store = broker or own_broker, store or own_store
-        dispatch = Dispatch(broker, store, patience=patience, polls=polls, congestion=Congestion(busy_after), clock=clock)
+        dispatch = Dispatch(
+            broker, store, patience=patience, polls=polls, congestion=Congestion(busy_after), clock=clock
+        )
         queues = Queues(catalog, broker, dispatch.run_times, limit=queue_limit)
         registry = FakeRegistry()
         figures = Figures(registry, dispatch.verdicts)

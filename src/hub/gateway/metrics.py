@@ -151,7 +151,10 @@ class _Now(Collector):
         )
         congestion = self._dispatch.congestion.statistics()
         yield counter(
-            "hub_gateway_busy_refusals", "Requests refused because the gateway did not keep up.", [], [([], congestion.refused)]
+            "hub_gateway_busy_refusals",
+            "Requests refused because the gateway did not keep up.",
+            [],
+            [([], congestion.refused)],
         )
         accept = self._dispatch.accept.statistics()
         yield histogram("hub_submit_group_size", "Tasks that were accepted in one group.", [], [([], accept.sizes)])
