@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import uvloop
+from typing_extensions import override
 
 CONNECTIONS: Final = 4000
 """Connections at most; a call that finds none is `not sent`."""
@@ -56,6 +57,7 @@ class Client(asyncio.Protocol):
         self._due: float | None = None
         self._transport: asyncio.Transport | None = None
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # of a TCP connection, whatever class uvloop makes it of
 
@@ -64,6 +66,7 @@ class Client(asyncio.Protocol):
         self._due = due
         self._transport.write(self._offering.request)
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         end = self._buffer.find(_HEAD_END)
@@ -83,6 +86,7 @@ class Client(asyncio.Protocol):
             self.close()
         self._offering.answered(self, status, due, reusable=not _CLOSES.search(head))
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._offering.lost(self)
         if self._due is not None:
