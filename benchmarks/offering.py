@@ -87,7 +87,7 @@ class Client(asyncio.Protocol):
         self._offering.answered(self, status, due, reusable=not _CLOSES.search(head))
 
     @override
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:
         self._offering.lost(self)
         if self._due is not None:
             due, self._due = self._due, None
