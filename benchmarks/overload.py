@@ -1,10 +1,11 @@
 """Twice the load that a system can carry, and what becomes of it: `make overload`, or a part of it with
 
-    python -m benchmarks.overload --minutes 1 --backend trio --way embedded
+    python -m benchmarks.overload --minutes 1 --backend trio --way embedded --short cpu
 
 First the capacity, with `CLIENTS` callers that each wait for their answer; then the quiet latency, with a tenth of that;
 then twice the capacity for the given minutes, offered at a steady rate whatever comes back; at last the quiet load again,
-until its p95 is back. A line each thirty seconds: calls by what became of them, the latency of those that were served,
+until its p95 is back. What is short is the places of a model that waits, or the CPU of hub under a model that does nothing.
+The calls come from a process of their own that costs less than a server (`benchmarks.offering`). A line each thirty seconds: calls by what became of them, the latency of those that were served,
 resident memory of each process, messages in the queue. Exits with 1 when a reply was none of 200, 429 and 503, when a
 process ended or grew by more than `GROWTH`, when served calls took longer than `BOUND` at p99, or when the quiet latency
 did not come back.
@@ -15,18 +16,19 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import anyio
-from anyio import create_task_group, current_time, fail_after, move_on_after, sleep, sleep_until
+import msgspec
+from anyio import create_task_group, current_time, fail_after, run_process, sleep
 from anyio.to_thread import run_sync
-from httpx2 import AsyncClient, HTTPError, Limits
+from httpx2 import AsyncClient, HTTPError
 from typing_extensions import override
 
 import hub
@@ -45,9 +47,6 @@ WAYS: Final[tuple[Way, ...]] = ("embedded", "servers")
 
 CLIENTS: Final = 64
 """Callers of the closed loop that finds the capacity."""
-
-OPEN: Final = 1000
-"""Calls that this process has open at most; more are counted as not sent, since the client would be what is measured."""
 
 QUEUE_LIMIT: Final = 200
 """The setting `queue_limit`: the model does 16 at a time, 100 ms each, so that a full queue is little more than a second of work."""
@@ -69,6 +68,12 @@ RECOVERY: Final = 60.0
 """Seconds for that."""
 
 
+Short = Literal["places", "cpu"]
+
+MODELS: Final[Mapping[Short, str]] = {"places": "Slow", "cpu": "Quick"}
+"""The model whose calls are offered, by what is to be short."""
+
+
 class Slow(hub.Model[ModelARequest, ModelAResponse]):
     """A model that waits: what is short is its places, not this machine's CPU."""
 
@@ -80,11 +85,21 @@ class Slow(hub.Model[ModelARequest, ModelAResponse]):
         return ModelAResponse(reply=request.messages)
 
 
+class Quick(hub.Model[ModelARequest, ModelAResponse]):
+    """A model that does nothing: what is short is the CPU that hub itself takes for a call."""
+
+    concurrency: ClassVar[int] = 256
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return ModelAResponse(reply=request.messages)
+
+
 @dataclass(slots=True)
 class Window:
     """What became of the calls of some seconds. `served` has the seconds of those that were answered with 200."""
 
-    statuses: Counter[str] = field(default_factory=Counter[str])
+    statuses: Mapping[str, int] = field(default_factory=dict[str, int])
     served: list[float] = field(default_factory=list[float])
     refused: list[float] = field(default_factory=list[float])
 
@@ -97,6 +112,8 @@ class System:
     """What runs, and how to ask it."""
 
     url: str
+    model: str
+    folder: Path
     processes: Sequence[Process]
     client: AsyncClient
 
@@ -113,66 +130,24 @@ class System:
         waiting: int = sum(model["queue"]["ready"] for model in overview["models"] if model["queue"])
         return waiting
 
-    async def call(self, window: Window) -> None:
-        began = current_time()
-        try:
-            with fail_after(BOUND * 3):
-                reply = await self.client.post(f"{self.url}/v1/models/Slow", json={"messages": "x" * 100})
-        except (HTTPError, TimeoutError) as error:
-            window.statuses[type(error).__name__] += 1
-            return
-        taken = current_time() - began
-        window.statuses[f"{reply.status_code}"] += 1
-        (window.served if reply.status_code == 200 else window.refused).append(taken)
+    async def offer(self, seconds: float, *, rate: float = 0.0) -> Window:
+        """Calls at a steady rate, or without one by `CLIENTS` callers. Returns when all are answered."""
+        load = ["--rate", f"{rate}"] if rate else ["--callers", f"{CLIENTS}"]
+        output = self.folder / "offered.json"
+        command = [sys.executable, "-m", "benchmarks.offering", self.url, self.model, f"{output}"]
+        await run_process([*command, "--seconds", f"{seconds}", *load], stdout=None, stderr=None)
+        return msgspec.json.decode(output.read_bytes(), type=Window)
 
 
-async def closed_loop(system: System, seconds: float) -> Window:
-    window = Window()
-
-    async def caller() -> None:
-        while True:
-            await system.call(window)
-
-    with move_on_after(seconds):
-        async with create_task_group() as tg:
-            for number in range(CLIENTS):
-                tg.start_soon(caller, name=f"caller {number}")
-    return window
-
-
-async def open_loop(system: System, rate: float, seconds: float) -> Window:
-    """Calls at a steady rate. Returns when all are answered."""
-    window = Window()
-    under_way = 0
-
-    async def one() -> None:
-        nonlocal under_way
-        under_way += 1
-        try:
-            await system.call(window)
-        finally:
-            under_way -= 1
-
-    began = current_time()
-    async with create_task_group() as tg:
-        for number in range(round(rate * seconds)):
-            await sleep_until(began + number / rate)
-            if under_way < OPEN:
-                tg.start_soon(one, name=f"call {number}")
-            else:
-                window.statuses["not sent"] += 1
-    return window
-
-
-async def measure(minutes: float, backend: Backend, way: Way) -> Sequence[str]:
+async def measure(minutes: float, backend: Backend, way: Way, short: Short) -> Sequence[str]:
     """Runs it all, prints figures, and returns what was not as it should be."""
     broken: list[str] = []
-    async with opened(backend, way) as system:
-        await closed_loop(system, 2)
-        full = await closed_loop(system, CAPACITY_SECONDS)
+    async with opened(backend, way, MODELS[short]) as system:
+        await system.offer(2)
+        full = await system.offer(CAPACITY_SECONDS)
         capacity = len(full.served) / CAPACITY_SECONDS
         _say(f"capacity {capacity:.0f} calls/s with {CLIENTS} callers, p50 {full.quantile(0.5) * 1000:.0f} ms")
-        quiet = await open_loop(system, capacity / 10, QUIET_SECONDS)
+        quiet = await system.offer(QUIET_SECONDS, rate=capacity / 10)
         usual = quiet.quantile(0.95)
         _say(f"quiet (a tenth): p50 {quiet.quantile(0.5) * 1000:.0f} ms, p95 {usual * 1000:.0f} ms")
         spent, settled = 0.0, dict[str, int]()
@@ -213,14 +188,14 @@ async def _watched(system: System, rate: float, seconds: float) -> Window:
     async with create_task_group() as tg:
         tg.start_soon(look, name="look at the queue")
         began = current_time()
-        window = await open_loop(system, rate, seconds)
+        window = await system.offer(seconds, rate=rate)
         taken = current_time() - began
         memory = system.memory()
         tg.cancel_scope.cancel()
     deepest = max((each for each in depth if each is not None), default=0)
     statuses = ", ".join(f"{status}: {times:,}" for status, times in sorted(window.statuses.items()))
     _say(
-        f"offered {rate * seconds / taken:.0f}/s of {rate:.0f}/s for {taken:.0f} s  {statuses}  served p50 {window.quantile(0.5) * 1000:.0f} ms, "
+        f"offered {rate:.0f}/s, all answered after {taken:.0f} s  {statuses}  served p50 {window.quantile(0.5) * 1000:.0f} ms, "
         f"p99 {window.quantile(0.99) * 1000:.0f} ms  refused p99 {_quantile(window.refused, 0.99) * 1000:.0f} ms  "
         f"queue up to {deepest}  {_sizes(memory)}"
     )
@@ -230,14 +205,14 @@ async def _watched(system: System, rate: float, seconds: float) -> Window:
 async def _recovered(system: System, rate: float, usual: float) -> float | None:
     began = current_time()
     while (spent := current_time() - began) < RECOVERY:
-        window = await open_loop(system, rate, 2)
+        window = await system.offer(2, rate=rate)
         if set(window.statuses) == {"200"} and window.quantile(0.95) <= max(BACK * usual, usual + SLACK):
             return spent
     return None
 
 
 @asynccontextmanager
-async def opened(backend: Backend, way: Way) -> AsyncGenerator[System]:
+async def opened(backend: Backend, way: Way, model: str) -> AsyncGenerator[System]:
     """Starts everything, and kills it with the block."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hub-overload-")))
@@ -251,7 +226,7 @@ async def opened(backend: Backend, way: Way) -> AsyncGenerator[System]:
             stack.callback(processes[-1].close)
 
         if way == "embedded":
-            start("up", ["up", "benchmarks.overload:Slow"], common | gateway | {"registry_port": registry_port})
+            start("up", ["up", f"benchmarks.overload:{model}"], common | gateway | {"registry_port": registry_port})
         else:
             broker = await run_sync(stack.enter_context, rabbitmq())
             store = await run_sync(stack.enter_context, redis())
@@ -260,16 +235,13 @@ async def opened(backend: Backend, way: Way) -> AsyncGenerator[System]:
             at = {"registry_port": registry_port, "directory_url": f"{store.url}/0", "broker_url": broker.url}
             start("registry", ["registry"], common | at)
             start("gateway", ["gateway"], common | url | links | gateway)
-            start("instance", ["model", "benchmarks.overload:Slow"], common | url | links)
+            start("instance", ["model", f"benchmarks.overload:{model}"], common | url | links)
         async with AsyncExitStack() as clients:
-            limits = Limits(max_connections=OPEN + 10, max_keepalive_connections=OPEN + 10)
-            client = await clients.enter_async_context(AsyncClient(limits=limits, timeout=BOUND * 3, trust_env=False))
-            system = System(f"http://127.0.0.1:{gateway_port}", processes, client)
+            client = await clients.enter_async_context(AsyncClient(timeout=BOUND * 3, trust_env=False))
+            system = System(f"http://127.0.0.1:{gateway_port}", model, folder, processes, client)
             with fail_after(60):
-                window = Window()
-                while not window.served:
+                while not (await system.offer(0.2, rate=10)).served:  # noqa: ASYNC110 - the event is in another process
                     await sleep(0.2)
-                    await system.call(window)
             yield system
 
 
@@ -286,18 +258,18 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--backend", choices=["both", *BACKENDS], default="both")
     parser.add_argument("--way", choices=["both", *WAYS], default="servers")
+    parser.add_argument("--short", choices=["both", *MODELS], default="both")
     arguments = parser.parse_args()
     broken = 0
-    for backend in BACKENDS:
-        for way in WAYS:
-            if arguments.backend not in {backend, "both"} or arguments.way not in {way, "both"}:
-                continue
-            _say(f"\n== {backend}, {way}")
-            # The client is the same for both, so that the figures can be compared.
-            found = anyio.run(partial(measure, arguments.minutes, backend, way), backend_options={"use_uvloop": True})
-            for what in found:
-                _say(f"  BROKEN: {what}")
-            broken += len(found)
+    for backend, way, short in product(BACKENDS, WAYS, MODELS):
+        asked = ((arguments.backend, backend), (arguments.way, way), (arguments.short, short))
+        if any(wanted not in {kind, "both"} for wanted, kind in asked):
+            continue
+        _say(f"\n== {backend}, {way}, short of {short}")
+        found = anyio.run(partial(measure, arguments.minutes, backend, way, short))
+        for what in found:
+            _say(f"  BROKEN: {what}")
+        broken += len(found)
     return 1 if broken else 0
 
 

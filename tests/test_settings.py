@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -32,6 +33,9 @@ def test_times_are_counted_from_5_ms_to_10_minutes_unless_told_otherwise() -> No
         (GatewaySettings, {"publish_patience": 0.0}, "above 0"),
         (GatewaySettings, {"publish_patience": 16.0}, "at most 15 s"),
         (GatewaySettings, {"queue_limit": -1}, "0 for no limit"),
+        (GatewaySettings, {"busy_after": -1.0}, "0 for no limit"),
+        (GatewaySettings, {"busy_after": math.inf}, "0 for no limit"),
+        (GatewaySettings, {"busy_after": math.nan}, "0 for no limit"),
         (GatewaySettings, {"compress_above": -1}, "0 for never"),
         (GatewaySettings, {"cors_origins": "https://a.example/page"}, "write https://a.example"),
         (GatewaySettings, {"cors_origins": "*, https://a.example"}, r"write \* alone"),

@@ -379,6 +379,12 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
         int,
         Parameter(help="Messages that wait in a queue, above which the gateway refuses more with 429; 0: no limit."),
     ] = 10_000
+    busy_after: Annotated[
+        float,
+        Parameter(
+            help="Seconds that the oldest submit or read may be under way; above, more are refused with 503; 0: no limit."
+        ),
+    ] = 1.0
     cancel_on_disconnect: Annotated[
         bool, Parameter(help="Cancel the task of a synchronous call whose client hangs up.")
     ] = True
@@ -407,6 +413,8 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
             )
         if self.queue_limit < 0:
             raise ConfigurationError(f"queue_limit is {self.queue_limit}; use 0 for no limit, or a positive number")
+        if not 0 <= self.busy_after < inf:
+            raise ConfigurationError(f"busy_after is {self.busy_after:g} s; use 0 for no limit, or a positive time")
         if self.compress_above < 0:
             raise ConfigurationError(f"compress_above is {self.compress_above}; use 0 for never, or a number of bytes")
         _check_credentials("api_keys", self.keys)

@@ -123,8 +123,9 @@ def _stored(data: bytes) -> None:
 def _directory(data: bytes) -> None:
     for read in (redis_values.leases_of, redis_values.news_of):
         with suppress(HubError):
-            read(_reply(data))
-    redis_values.readable(data, InstanceEntry)
+            read(_reply(data), lambda *_: None)
+    with suppress(HubError):
+        redis_values.decoded(data, InstanceEntry)
     redis_values.contract_of_json(data)
 
 

@@ -31,8 +31,8 @@ QUIET: Final = 0.05
 
 _ROOT: Final = Path(__file__).parents[2]
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
-_ALLOWED: Final = (501, 503)
-"""Of the statuses from 500 on: what HTTP has for what a server does not do, and what a full server answers."""
+_ALLOWED: Final = (501, 503, 505)
+"""Of the statuses from 500 on: what HTTP has for what a server does not do or speak, and what a full server answers."""
 
 HEADS: Final = (
     b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n",

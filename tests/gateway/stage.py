@@ -21,6 +21,7 @@ from hub.contract import Contract, contract_of
 from hub.errors import LinkLost
 from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
+from hub.gateway.congestion import Congestion
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.figures import Figures
 from hub.gateway.long_polls import LongPolls
@@ -211,6 +212,7 @@ async def open_stage(
     call_wait: float = 5,
     patience: float = 5,
     queue_limit: int = 0,
+    busy_after: float = 0,
     ttls: ResultTtls | None = None,
     cancel_on_disconnect: bool = True,
     compress_above: int = COMPRESS_ABOVE,
@@ -225,7 +227,9 @@ async def open_stage(
     catalog = Catalog(watch)
     async with open_broker("memory://") as own_broker, open_store("memory://") as own_store:
         broker, store = broker or own_broker, store or own_store
-        dispatch = Dispatch(broker, store, patience=patience, polls=polls, clock=clock)
+        dispatch = Dispatch(
+            broker, store, patience=patience, polls=polls, congestion=Congestion(busy_after), clock=clock
+        )
         queues = Queues(catalog, broker, dispatch.run_times, limit=queue_limit)
         registry = FakeRegistry()
         figures = Figures(registry, dispatch.verdicts)

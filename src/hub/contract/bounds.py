@@ -82,7 +82,8 @@ def _messages(declared: Iterable[DescriptorProto], scope: str, depth: int) -> It
             raise InvalidContract(
                 f"messages are declared more than {MAX_DECLARATION_NESTING} deep within each other: {scope}{message.name}"
             )
-        yield scope + message.name, message
+        # A format takes bytes too: protobuf gives them for a name that is no UTF-8, which the pool refuses.
+        yield f"{scope}{message.name}", message
         yield from _messages(message.nested_type, f"{scope}{message.name}.", depth + 1)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -53,6 +54,16 @@ def contract_of_json(value: bytes) -> KnownContract:
     )
 
 
+@contextmanager
+def _of_script() -> Generator[None]:
+    """Refuses a reply that has not the form that the script gives it."""
+    try:
+        yield
+    except ValueError as error:  # too few or too many items
+        raise Undecodable("directory", str(error)) from error
+
+
+@_of_script()
 def leases_of(reply: Reply, unreadable: Unreadable) -> Leases:
     """The answer of `lease.lua`."""
     registries, *rest = items(reply)
@@ -66,6 +77,7 @@ def leases_of(reply: Reply, unreadable: Unreadable) -> Leases:
     return Leases(tokens=held, registries=number(registries))
 
 
+@_of_script()
 def news_of(reply: Reply, unreadable: Unreadable) -> DirectoryNews:
     """The answer of `news.lua`."""
     revision, complete, *rest = items(reply)

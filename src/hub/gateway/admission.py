@@ -96,10 +96,11 @@ class Admission:
         """
         began = current_time()
         try:
-            await self._queues.admit(model)
-            read = model.codec.request_from_json if kind == JSON else model.codec.checked_request
-            body = await read(content)
-            accepted = await self._submit(model, body, options, waiting=waiting)
+            with self._dispatch.congestion.step():
+                await self._queues.admit(model)
+                read = model.codec.request_from_json if kind == JSON else model.codec.checked_request
+                body = await read(content)
+                accepted = await self._submit(model, body, options, waiting=waiting)
         except HubError as error:
             self._metrics.refused(model.name, error.code)
             raise

@@ -12,6 +12,7 @@ from hub.gateway import http_batches, http_models, http_pages, http_submit, http
 from hub.gateway.admission import Admission
 from hub.gateway.catalog import Catalog
 from hub.gateway.codecs import Codecs
+from hub.gateway.congestion import with_refusals
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.health import Health
 from hub.gateway.long_polls import LongPolls
@@ -151,6 +152,7 @@ def gateway_app(
         openapi_config=None,
         logging_config=None,
     )
+    app.asgi_handler = with_refusals(app.asgi_handler, dispatch.congestion)
     return with_edge(
         app,
         body_limit=body_limit,

@@ -15,6 +15,7 @@ from typing_extensions import override
 from hub.errors import LinkLost, Undecodable
 from hub.gateway.acceptance import Acceptance
 from hub.gateway.accepted import Accepted
+from hub.gateway.congestion import Congestion
 from hub.gateway.errors import IdempotencyConflict, SubmitUnderWay
 from hub.gateway.long_polls import LongPolls
 from hub.gateway.run_times import RunTimes
@@ -56,9 +57,11 @@ class Dispatch(AsyncContextManagerMixin):
         store: Where records and outcomes are.
         patience: Seconds that the broker and the store have for one step.
         polls: Bounds the waits.
+        congestion: Knows what is under way.
         clock: Dates the tasks.
 
     Attributes:
+        congestion: What is under way.
         verdicts: Outcomes that tasks got from here, by model and state.
     """
 
@@ -69,9 +72,11 @@ class Dispatch(AsyncContextManagerMixin):
         *,
         patience: float,
         polls: LongPolls | None = None,
+        congestion: Congestion | None = None,
         clock: WallClock = wall_clock,
     ) -> None:
         self.accept: Final = Acceptance(broker, store, patience=patience)
+        self.congestion: Final = congestion or Congestion()
         self.run_times: Final = RunTimes()
         self.verdicts: Final = Counter[tuple[ModelName, TaskState]]()
         self._store = store
@@ -137,7 +142,7 @@ class Dispatch(AsyncContextManagerMixin):
         """
         known = _parsed(task_id)
         try:
-            with fail_after(self._patience):
+            with self.congestion.step(), fail_after(self._patience):
                 record = _present(known, await self._fetch(known))
                 if self._clock() >= late_at(record):
                     record = await self._end(record, expired(record, self._clock()))

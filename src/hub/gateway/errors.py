@@ -133,6 +133,31 @@ class AcceptTimeout(HubError):
 
 
 @final
+class GatewayBusy(HubError):
+    """More requests arrive than this gateway, its broker and its store can take. Nothing was made of this one."""
+
+    code = "gateway_busy"
+    status = 503
+    title = "The gateway does not keep up"
+
+    def __init__(self, oldest: float) -> None:
+        super().__init__(oldest)
+        self.oldest = oldest
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"a request that came before has been under way for {self.oldest:.1f} s, so no more are taken for now; send it "
+            "again later, or to another gateway (the limit is the gateway's setting busy_after)"
+        )
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+@final
 class Overloaded(HubError):
     """The queue of the model is full: as long as the gateway lets it get, or as the broker does."""
 

@@ -149,6 +149,13 @@ class _Now(Collector):
                 for state in VERDICTS
             ],
         )
+        congestion = self._dispatch.congestion.statistics()
+        yield counter(
+            "hub_gateway_busy_refusals",
+            "Requests refused because the gateway did not keep up.",
+            [],
+            [([], congestion.refused)],
+        )
         accept = self._dispatch.accept.statistics()
         yield histogram("hub_submit_group_size", "Tasks that were accepted in one group.", [], [([], accept.sizes)])
         for name, text, value in (
@@ -156,6 +163,8 @@ class _Now(Collector):
             ("hub_gateway_registry_connected", "1 while the registry is in reach.", self._catalog.connected),
             ("hub_gateway_long_polls", "Requests that are held back.", self._polls.held),
             ("hub_gateway_submits_waiting", "Submits in no group yet.", accept.waiting),
+            ("hub_gateway_requests_under_way", "Submits and look-ups that are not done yet.", congestion.under_way),
+            ("hub_gateway_oldest_request_seconds", "Age of the oldest of these.", congestion.oldest),
             ("hub_gateway_withdrawals_due", "Records to be taken back.", accept.failed),
         ):
             yield gauge(name, text, [], [([], value)])

@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 from hub.errors import ConfigurationError
 from hub.gateway.app import gateway_app
 from hub.gateway.catalog import Catalog
+from hub.gateway.congestion import Congestion
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.figures import Figures
 from hub.gateway.long_polls import LongPolls
@@ -75,7 +76,8 @@ async def _run(
     async with open_client(connections=8) as http:
         registry = RegistryClient(settings.registry_url, http, token=settings.token)
         catalog = Catalog(ModelWatch(registry))
-        dispatch = Dispatch(broker, store, patience=settings.publish_patience, polls=polls)
+        congestion = Congestion(settings.busy_after)
+        dispatch = Dispatch(broker, store, patience=settings.publish_patience, polls=polls, congestion=congestion)
         queues = Queues(catalog, broker, dispatch.run_times, limit=settings.queue_limit)
         figures = Figures(registry, dispatch.verdicts)
         observer = Observer(catalog, Overview(catalog, queues, figures))

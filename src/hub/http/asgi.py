@@ -9,7 +9,7 @@ from typing import Final, TypeAlias, final
 from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Send
 
 from hub.errors import HubError
-from hub.http.problems import PROBLEM_TYPE, encoded_members, problem_members
+from hub.http.problems import PROBLEM_TYPE, encoded_members, problem_members, retry_seconds
 
 HttpApp: TypeAlias = Callable[[HTTPScope, Receive, Send], Awaitable[None]]
 """An ASGI application that answers HTTP requests and nothing else."""
@@ -57,12 +57,15 @@ class ReplyHeaders:
 
 
 async def send_problem(error: HubError, send: Send, *, headers: Mapping[str, str]) -> None:
-    """Answers a request with one of hub's own errors, from outside of the routes."""
+    """Answers a request with one of hub's own errors, from outside of the routes. `Retry-After` is the error's."""
     members = problem_members(error.status, code=error.code, title=error.title, detail=str(error), facts=error.facts)
     content = encoded_members(members)
     start: HTTPResponseStartEvent = {"type": "http.response.start", "status": error.status, "headers": []}
     lines = ReplyHeaders(start)
-    for name, value in {"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(content)), **headers}.items():
+    delay = retry_seconds(error)
+    own = {"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(content))}
+    again = {} if delay is None else {"Retry-After": str(delay)}
+    for name, value in {**own, **again, **headers}.items():
         lines.set(name, value)
     await send(start)
     await send({"type": "http.response.body", "body": content, "more_body": False})

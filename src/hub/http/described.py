@@ -41,8 +41,8 @@ def refusals(*, body: bool) -> dict[str, object]:
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Adds to each operation of an OpenAPI document, in place, the problems that every route may answer with.
 
-    What an operation says of a status itself stays, but for the errors that Litestar's generator adds: hub answers none of
-    that form. `HEAD` is left out, since it has no body to describe.
+    What an operation says of a status itself stays, as a problem if it is an error of no other form; but not the errors that
+    Litestar's generator adds: hub answers none of that form. `HEAD` is left out, since it has no body to describe.
     """
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).setdefault("Problem", PROBLEM_SCHEMA)
@@ -50,7 +50,11 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for item in document["paths"].values():
         for method, operation in item.items():
             if method in _METHODS:
-                own = {status: found for status, found in operation["responses"].items() if not _of_litestar(found)}
+                own = {
+                    status: {**PROBLEM, **found} if status[0] in "45" and "$ref" not in found else found
+                    for status, found in operation["responses"].items()
+                    if not _of_litestar(found)
+                }
                 operation["responses"] = {**refusals(body="requestBody" in operation), **own}
     return document
 

@@ -15,4 +15,10 @@ def reply(kind: type[Struct] | None, description: str) -> ResponseSpec:
 
 NOT_JSON: Final = reply(None, "The body is not declared as `application/json`.")
 
+NOT_YOURS: Final = reply(None, "`not_your_instance`: the call does not carry the secret of the instance's login.")
+
+NO_ROOM: Final = reply(
+    None, "`registry_full`, when a bound leaves no room; or the server has no room for a connection."
+)
+
 NOT_MODIFIED: Final = reply(None, "Nothing has changed, for as long as `Prefer: wait=N` asked to wait.")

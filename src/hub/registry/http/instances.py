@@ -24,7 +24,7 @@ from hub.registry.bodies import (
     LoginReply,
 )
 from hub.registry.errors import InvalidLogin
-from hub.registry.http.documented import NOT_JSON, NOT_MODIFIED, reply
+from hub.registry.http.documented import NO_ROOM, NOT_JSON, NOT_MODIFIED, NOT_YOURS, reply
 from hub.registry.http.watching import watched
 from hub.registry.registrar import Registrar
 from hub.registry.roll import Roll
@@ -39,7 +39,9 @@ _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of 
     responses={
         200: reply(LoginReply, "It was listed with the same facts already."),
         201: reply(LoginReply, "It is listed now."),
+        403: NOT_YOURS,
         415: NOT_JSON,
+        503: NO_ROOM,
     },
     guards=[require_json],
     tags=["instances"],
@@ -82,7 +84,13 @@ async def login(
     return Response(body, status_code=201 if outcome.created else 200)
 
 
-@delete("/v1/instances/{instance_id:str}", summary="Log an instance out", status_code=204, tags=["instances"])
+@delete(
+    "/v1/instances/{instance_id:str}",
+    summary="Log an instance out",
+    status_code=204,
+    responses={403: NOT_YOURS},
+    tags=["instances"],
+)
 async def logout(
     instance_id: FromPath[str], registrar: NamedDependency[Registrar], secret: Annotated[str, _SECRET] = ""
 ) -> None:
