@@ -57,8 +57,8 @@ def reasons(logs: list[MutableMapping[str, Any]]) -> list[str]:
     """What the log says of contracts that cannot be used; nothing else is logged as an error, and nothing with a traceback."""
     assert not any("exc_info" in each for each in logs)
     errors = [each for each in logs if each["log_level"] in ("error", "critical")]
-    assert {each["event"] for each in errors} <= {"a stored contract cannot be used"}
-    return [f"{each['contract']} {each['reason']}" for each in errors]
+    assert {each["event"] for each in errors} <= {"a value of the directory cannot be read, and is left out"}
+    return [f"{each['name']} {each['reason']}" for each in errors]
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
