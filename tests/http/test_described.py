@@ -52,13 +52,22 @@ async def test_every_operation_has_what_any_route_may_answer(described: Any) -> 
                     assert "application/json" not in response.get("content", {}), (method, path, status)
 
 
-def test_what_an_operation_says_itself_stays() -> None:
-    own = {"description": "No such thing."}
-    document = {"paths": {"/": {"get": {"responses": {"404": own, "503": own}}, "head": {"responses": {"200": own}}}}}
+def test_what_an_operation_says_itself_stays_and_its_errors_are_problems() -> None:
+    own: dict[str, Any] = {"description": "No such thing."}
+    problem = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    document: dict[str, Any] = {
+        "paths": {
+            "/": {"get": {"responses": {"404": dict(own), "503": dict(own)}}, "head": {"responses": {"200": own}}}
+        }
+    }
 
     complete(document)
 
-    assert document["paths"]["/"]["get"]["responses"] == {**refusals(body=False), "404": own, "503": own}
+    assert document["paths"]["/"]["get"]["responses"] == {
+        **refusals(body=False),
+        "404": own | problem,
+        "503": own | problem,
+    }
     assert document["paths"]["/"]["head"]["responses"] == {"200": own}
 
 

@@ -196,8 +196,10 @@ class RedisClient(AsyncContextManagerMixin):
 
     async def _test(self, link: RedisLink) -> None:
         due = current_time()
+        if self._probe is None:  # a link that has just been made needs no ping
+            due += self._patience
         while True:
+            await sleep_until(due)
             (reply,) = await link.call([self._probe or ("PING",)])
             self._refusal = reply.text if isinstance(reply, Refusal) else None
             due += self._patience
-            await sleep_until(due)
