@@ -27,10 +27,10 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDescriptorProto, FileDescriptorSet
 
 from benchmarks.batches import SUBMIT
+from hub.concurrency.services import SWITCH_INTERVAL
 from hub.contract import contract_of
-from hub.contract.pool import pool_of
-from hub.lifecycle import SWITCH_INTERVAL
-from hub.vocabulary import ModelName
+from hub.contract.descriptors.pool import pool_of
+from hub.types import ModelName
 from tests.gateway.stage import open_stage
 from tests.gateway.wire import serving
 

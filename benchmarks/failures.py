@@ -28,7 +28,7 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.logs import configure_logging
+from hub.observability.logs import configure_logging
 
 CALLERS: Final = 30
 CALLS: Final = 600

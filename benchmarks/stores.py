@@ -19,7 +19,7 @@ import anyio
 from hub.redis.opening import redis_links
 from hub.stores import open_store
 from hub.task import Outcome, Task
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskState, new_task_id
+from hub.types import Fingerprint, InstanceId, ModelName, TaskState, new_task_id
 
 GROUP: Final = 100
 GROUPS: Final = 24

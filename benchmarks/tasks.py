@@ -2,7 +2,7 @@
 
     python -m benchmarks.tasks amqp://guest:guest@127.0.0.1:5672/ redis://127.0.0.1:6379/0 [--backend trio]
 
-Submits through `hub.gateway.dispatch` (the gateway without HTTP) and runs one instance in a process of its own, as the
+Submits through `hub.gateway.tasks.service` (the gateway without HTTP) and runs one instance in a process of its own, as the
 peers in the same table do: 100-byte bodies, durable queue, persistent messages, confirms, results in Redis.
 """
 
@@ -24,12 +24,12 @@ import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
 from hub.contract import contract_of
-from hub.gateway.dispatch import Dispatch
-from hub.gateway.submit_options import SubmitOptions
-from hub.model.own_loop import OwnLoop
-from hub.model.worker import Worker
+from hub.gateway.tasks.options import SubmitOptions
+from hub.gateway.tasks.service import Dispatch
+from hub.model.execution.own_loop import OwnLoop
+from hub.model.worker.worker import Worker
 from hub.stores import open_store
-from hub.vocabulary import ModelName, new_instance_id
+from hub.types import ModelName, new_instance_id
 
 CONCURRENT = 200
 PAYLOAD = "x" * 100

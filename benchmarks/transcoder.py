@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDe
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import Transcoder
-from hub.contract.pool import pool_of
+from hub.contract.descriptors.pool import pool_of
 
 ROUNDS: Final = 25
 CALLS: Final = 60

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from hub.cli.app import app
-from hub.cli.sources import FILE_SUFFIX, MODELS, SECRETS
+from hub.cli.config import FILE_SUFFIX, MODELS, SECRETS
 from hub.settings import UpSettings
 
 ROOT: Final = Path(__file__).resolve().parents[1]

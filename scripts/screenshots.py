@@ -32,11 +32,11 @@ from examples.digits.pictures import split
 from examples.model_a import ModelA
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
+from hub.concurrency.services import running
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
-from hub.lifecycle import running
-from hub.logs import configure_logging
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
+from hub.observability.logs import configure_logging
 from hub.registry.service import run_registry
 from hub.settings import UpSettings
 from hub.stores import open_store

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
+from hub.concurrency.batching import Grouped
 from hub.errors import LinkLost
-from hub.grouping import Grouped
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

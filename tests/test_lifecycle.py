@@ -17,8 +17,8 @@ from anyio import TASK_STATUS_IGNORED, CancelScope, create_task_group, fail_afte
 from anyio.abc import TaskStatus
 from structlog.testing import capture_logs
 
+from hub.concurrency.services import kept_open, running
 from hub.errors import LinkLost
-from hub.lifecycle import kept_open, running
 
 leaves_nothing = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -115,8 +115,8 @@ PROGRAM = """
     import sys
     from anyio import CancelScope, create_task_group, sleep, sleep_forever
     from hub.errors import ConfigurationError, LinkLost
-    from hub.lifecycle import leave, run_process, running
-    from hub.logs import configure_logging
+    from hub.concurrency.services import leave, run_process, running
+    from hub.observability.logs import configure_logging
 
     async def drain():
         print("up", flush=True)

@@ -11,13 +11,13 @@ from typing import cast
 
 import pytest
 
-from hub.log_lines import LINE_LIMIT
+from hub.observability.log_lines import LINE_LIMIT
 
 SECRET = "s3cret" * 4
 BEGIN = """
     import logging, os, sys, threading, warnings
     import structlog
-    from hub.logs import configure_logging
+    from hub.observability.logs import configure_logging
 
     configure_logging("debug", "{form}")
     log = structlog.get_logger("hub.test")

@@ -15,10 +15,10 @@ from hub.brokers.topology import DEAD_LETTER_EXCHANGE, delay_queue
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
 from hub.ports import KnownContract
-from hub.registry.client import RegistryClient
-from hub.registry.roll import Roll
-from hub.registry.table import Table
-from hub.vocabulary import ModelName, dead_letter_queue, model_name, new_instance_id
+from hub.registry.client.client import RegistryClient
+from hub.registry.core.state import Roll
+from hub.registry.core.table import Table
+from hub.types import ModelName, dead_letter_queue, model_name, new_instance_id
 from tests.registry.support import TEXTS
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", fullmatch=True)

@@ -11,7 +11,7 @@ import pytest
 from anyio import CancelScope, create_task_group, fail_after
 from anyio.from_thread import run_sync as run_in_loop
 
-from hub.offload import LARGE, THREADS, in_thread_if_large
+from hub.concurrency.offload import LARGE, THREADS, in_thread_if_large
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

@@ -15,8 +15,8 @@ from hub.cli.app import main
 from hub.cli.ending import redactor
 from hub.directories import open_directory
 from hub.errors import ConfigurationError
-from hub.logs import configure_logging
-from hub.redaction import Redactor, redacted, redacted_url
+from hub.observability.logs import configure_logging
+from hub.observability.redaction import Redactor, redacted, redacted_url
 from hub.settings import DeadSettings, GatewaySettings, RegistrySettings
 from hub.stores import open_store
 

@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from hub.concurrency.reconnect import Backoff, keep_linked, unwrapped
+from hub.concurrency.services import kept_open
 from hub.errors import ConfigurationError, LinkLost, LinkRefused
-from hub.lifecycle import kept_open
-from hub.supervision import Backoff, keep_linked, unwrapped
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from types import ModuleType
 import pytest
 from typing_extensions import override
 
-from hub.code_origin import add_author
 from hub.errors import UnknownModel
-from hub.tracebacks import (
+from hub.observability.code_origin import add_author
+from hub.observability.tracebacks import (
     LOG_LINES,
     WIDTH,
     describe,
@@ -24,7 +24,7 @@ from hub.tracebacks import (
     runs_foreign_code,
     text_of_error,
 )
-from hub.vocabulary import model_name
+from hub.types import model_name
 
 
 def raised(fail: Callable[[], object]) -> BaseException:

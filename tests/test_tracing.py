@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.tracing import TraceContext, extract, inject
+from hub.observability.tracing import TraceContext, extract, inject
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

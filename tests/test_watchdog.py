@@ -21,8 +21,8 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.code_origin import Origin, add_model
-from hub.watchdog import Case, Stalls, watch_loop
+from hub.observability.code_origin import Origin, add_model
+from hub.observability.watchdog import Case, Stalls, watch_loop
 
 leaves_nothing = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -123,7 +123,7 @@ async def test_code_of_hub_that_holds_the_loop_is_named_too(logs: Logs, monkeypa
     code = "def stands(over):\n    while not over():\n        pass\n"
     names: dict[str, Any] = {"__name__": "hub.thing"}
     exec(code, names)
-    monkeypatch.setattr("hub.watchdog.origin_of", ours)
+    monkeypatch.setattr("hub.observability.watchdog.origin_of", ours)
     async with watch_loop("main", stalls=Stalls()):
         names["stands"](lambda: logs or time.monotonic() > end)
 
@@ -215,10 +215,12 @@ async def test_a_block_that_cleans_up_after_a_cancellation_is_still_watched(logs
 @leaves_nothing
 async def test_the_thread_ends_with_its_block() -> None:
     async with watch_loop("ending"):
-        assert "hub.watchdog ending" in {thread.name for thread in threading.enumerate()}
-        assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("hub.watchdog"))
+        assert "hub.observability.watchdog ending" in {thread.name for thread in threading.enumerate()}
+        assert all(
+            thread.daemon for thread in threading.enumerate() if thread.name.startswith("hub.observability.watchdog")
+        )
     with fail_after(5):
-        while "hub.watchdog ending" in {thread.name for thread in threading.enumerate()}:
+        while "hub.observability.watchdog ending" in {thread.name for thread in threading.enumerate()}:
             await anyio.sleep(0.001)
 
 
@@ -244,8 +246,8 @@ def test_cases_are_bounded_and_the_oldest_is_forgotten() -> None:
 PROGRAM = """
     import os, subprocess, sys, time
     import anyio
-    from hub.lifecycle import run_process
-    from hub.logs import configure_logging
+    from hub.concurrency.services import run_process
+    from hub.observability.logs import configure_logging
 
     async def stopped():
         script = f"sleep 0.7; kill -STOP {os.getpid()}; sleep 2.5; kill -CONT {os.getpid()}"

@@ -2,7 +2,7 @@
 
 Each class has a machine-readable `code` and an HTTP `status`. The facts are the constructor's arguments (kept in
 `args`, so that an error pickles) and attributes; `str()` gives a sentence that names the repair. Two places turn
-these into what leaves the process: `hub.http.problems` (an RFC 9457 reply) and `hub.model.worker` (a stored outcome).
+these into what leaves the process: `hub.http.problems` (an RFC 9457 reply) and `hub.model.worker.worker` (a stored outcome).
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class UnknownModel(HubError):
 class LinkLost(HubError):
     """The connection to the broker or the store broke, could not be made, or fell silent.
 
-    The fate of what was in flight is unknown. The link's owner re-enters its scope; see `hub.supervision`.
+    The fate of what was in flight is unknown. The link's owner re-enters its scope; see `hub.concurrency.reconnect`.
     """
 
     code = "link_lost"

@@ -15,7 +15,7 @@ SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 """Upper bounds of the buckets of times, unless `HUB_METRIC_BUCKETS` says otherwise: from a look-up to a long inference."""
 
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-"""Upper bounds of the buckets of sizes of groups, whose limit is 256 (`hub.grouping.DEFAULT_LIMIT`)."""
+"""Upper bounds of the buckets of sizes of groups, whose limit is 256 (`hub.concurrency.batching.DEFAULT_LIMIT`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,9 +24,9 @@ from typing import Final, Protocol
 from hub.contract.contract import Contract
 from hub.errors import PublishRefused
 from hub.histogram import Buckets
-from hub.load import Load
+from hub.stats import Load
 from hub.task import Outcome, Progress, Task, TaskRecord
-from hub.vocabulary import Fingerprint, InstanceId, InstanceState, ModelName, RegistryId, Signal, TaskId, TaskState
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, RegistryId, Signal, TaskId, TaskState
 
 # --- broker ---------------------------------------------------------------------------------------------------------
 
@@ -36,7 +36,7 @@ class Publication:
     """A message on its way to a queue. `message_id` and `timestamp` (Unix seconds) are for people who look at queues.
 
     Attributes:
-        queue: A model's queue, or the queue of its dead letters (`hub.vocabulary.dead_letter_queue`).
+        queue: A model's queue, or the queue of its dead letters (`hub.types.dead_letter_queue`).
         delay: Seconds that the broker keeps the message before it is on the queue of its model, at least; the broker may
             take up to twice as long, or two seconds. 0: no delay; more than 48 days count as that.
     """
@@ -180,7 +180,7 @@ class Broker(Protocol):
     def consume(self, queue: ModelName, *, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
         """Declares the queue and subscribes to it, with at most `prefetch` unsettled deliveries at a time.
 
-        One call is one link: it does not reconnect. The caller supervises it (`hub.supervision`). Leaving the block
+        One call is one link: it does not reconnect. The caller supervises it (`hub.concurrency.reconnect`). Leaving the block
         puts everything unsettled back on the queue.
 
         Raises:

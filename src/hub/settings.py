@@ -1,7 +1,7 @@
 """One typed settings object for each kind of process.
 
 The names are the same everywhere: the field `ping_period` is the key `ping_period` in `hub.toml`, the variable
-`HUB_PING_PERIOD` and the option `--ping-period`. `hub.cli.sources` fills the objects in that order of precedence.
+`HUB_PING_PERIOD` and the option `--ping-period`. `hub.cli.config` fills the objects in that order of precedence.
 Durations are seconds.
 """
 
@@ -17,22 +17,22 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from typing_extensions import override
 
-from hub.directories.sharing import LONGEST_CHANGES
+from hub.directories.leasing import LONGEST_CHANGES
 from hub.errors import ConfigurationError
 from hub.histogram import SECONDS, bounds_of
-from hub.http.bind import Bind
-from hub.http.compression import COMPRESS_ABOVE
-from hub.http.connection import ConnectionLimits
-from hub.http.cors import origins_of
-from hub.http.hosts import Hosts, hosts_of
-from hub.http.request_parser import HEAD_LIMIT
-from hub.http.root_path import root_path_of
+from hub.http.middleware.compression import COMPRESS_ABOVE
+from hub.http.middleware.cors import origins_of
+from hub.http.middleware.hosts import Hosts, hosts_of
+from hub.http.middleware.root_path import root_path_of
+from hub.http.serve.connection import ConnectionLimits
+from hub.http.serve.listen import Bind
+from hub.http.serve.request_parser import HEAD_LIMIT
+from hub.observability.redaction import redacted_url
 from hub.ports import LoginLimits
-from hub.redaction import redacted_url
 from hub.redis.address import redis_address
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
+from hub.types import LogFormat, LogLevel
 from hub.urls import BROKER_SCHEMES, LARGEST_PORT, REGISTRY_SCHEMES, STORE_SCHEMES, split_url
-from hub.vocabulary import LogFormat, LogLevel
 
 Backend = Literal["asyncio", "trio"]
 QueueType = Literal["quorum", "classic"]

@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hub.errors import Undecodable
+from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState, parse_task_id
 from hub.v1 import task_pb2
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState, parse_task_id
 
 DEFAULT_RESULT_TTL: Final = 24 * 3600.0
 """Seconds that an outcome is kept when the submit does not say otherwise."""

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from hub.errors import ConfigurationError
-from hub.redaction import redacted_url
+from hub.observability.redaction import redacted_url
 
 _HOST: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>.*))?")
 

@@ -14,11 +14,11 @@ from anyio.lowlevel import checkpoint
 
 from hub.amqp import AmqpOptions, connect
 from hub.brokers import BrokerOptions, QueueType
-from hub.brokers.amqp import AmqpBroker
+from hub.brokers.rabbitmq.broker import AmqpBroker
 from hub.errors import ConfigurationError, LinkLost
 from hub.ports import Publication, QueueDepth
 from hub.testing.proxy import FaultProxy
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.support.rabbitmq import RabbitMQ
 
 pytestmark = [pytest.mark.usefixtures("no_leaked_tasks"), pytest.mark.timeout(300)]

@@ -8,7 +8,7 @@ from pamqp import commands
 from hub.amqp import AmqpOptions, Message, Route
 from hub.amqp.protocol.confirms import Batch
 from hub.amqp.protocol.connection import ConnectionState
-from hub.amqp.protocol.reply import Reply
+from hub.amqp.protocol.pending_reply import Reply
 from hub.errors import LinkLost
 from tests.amqp.cuts import cut, cuts
 from tests.amqp.fake import ADDRESS, START, TUNE, FakeBroker, content, deliver, marshal

@@ -11,7 +11,7 @@ import pytest
 from trio.testing import MockClock
 
 from hub.amqp import LoginRefused
-from hub.amqp.link import Link
+from hub.amqp.session import Link
 from hub.errors import LinkLost
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")

@@ -8,9 +8,9 @@ from hypothesis import given, strategies as st
 from pamqp import body, commands, header
 
 from hub.amqp import Message, ProtocolViolation, Route
-from hub.amqp.protocol.contents import Contents
-from hub.amqp.protocol.incoming import DELIVER, DeliverMethod, decode_deliver, decode_head
-from hub.amqp.protocol.outgoing import MessageEncoder
+from hub.amqp.protocol.content import Contents
+from hub.amqp.protocol.decoder import DELIVER, DeliverMethod, decode_deliver, decode_head
+from hub.amqp.protocol.encoder import MessageEncoder
 from tests.amqp.fake import marshal, unmarshal_all
 
 FRAME_MAX = 4096

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from hub.ports import Broker
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.brokers.stage import MemoryStage, RabbitStage, Stage, new_queue
 
 ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})

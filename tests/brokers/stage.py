@@ -15,10 +15,10 @@ from typing_extensions import override
 
 from hub.amqp import AmqpAddress, AmqpOptions, Message, Route, connect
 from hub.brokers import BrokerOptions, open_broker
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
 from hub.ports import Broker, Consumer, Delivery, Publication
 from hub.testing.proxy import FaultProxy
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 
 PATIENCE = 30.0
 """Seconds that any one wait of the suite may take; a real broker on a busy machine is slow at times."""

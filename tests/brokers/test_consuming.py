@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from hub.brokers import BrokerOptions
 from hub.ports import Broker, Consumer, Delivery
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.brokers.stage import PATIENCE, Stage, bodies, dead, fill, message, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from hub.brokers import BrokerOptions
 from hub.errors import LinkLost, UnknownQueue, Unroutable
 from hub.ports import Broker, QueueDepth
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.brokers.stage import PATIENCE, Stage, bodies, bury, dead, fill, message, new_queue, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")

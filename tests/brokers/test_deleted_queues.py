@@ -9,7 +9,7 @@ import pytest
 
 from hub.errors import LinkLost, UnknownQueue, Unroutable
 from hub.ports import Broker
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.brokers.stage import (
     PATIENCE,
     Stage,

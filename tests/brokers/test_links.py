@@ -9,7 +9,7 @@ import pytest
 
 from hub.errors import LinkLost, PublishRefused
 from hub.ports import Broker
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.brokers.stage import PATIENCE, Stage, bodies, fill, message, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")

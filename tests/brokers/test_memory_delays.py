@@ -7,10 +7,10 @@ import pytest
 from anyio import current_time
 from trio.testing import MockClock
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
 from hub.errors import LinkLost, QueueFull
 from hub.ports import Broker, Consumer, QueueDepth
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.brokers.stage import bodies, message
 
 QUEUE = ModelName("patient")
@@ -71,7 +71,7 @@ async def test_nobody_has_to_wait_for_a_message_to_become_due() -> None:
 
 
 async def test_what_is_kept_for_later_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.brokers.memory_queue.MAX_DELAYED", 2)
+    monkeypatch.setattr("hub.brokers.memory.queue.MAX_DELAYED", 2)
     async with MemoryBroker() as broker:
         await broker.declare(QUEUE)
         first, second, third = await broker.publish([message(QUEUE, delay=5.0)] * 3)

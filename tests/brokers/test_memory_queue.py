@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from typing_extensions import override
 
-from hub.brokers import memory_queue
-from hub.brokers.memory_queue import MemoryQueue, Message, Outlet
+from hub.brokers.memory import queue as memory_queue
+from hub.brokers.memory.queue import MemoryQueue, Message, Outlet
 from hub.ports import Publication
 
 

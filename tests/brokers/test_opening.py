@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from hub.brokers import open_broker
-from hub.brokers.aiormq import AiormqBroker
-from hub.brokers.amqp import AmqpBroker
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.aiormq.broker import AiormqBroker
+from hub.brokers.memory.broker import MemoryBroker
+from hub.brokers.rabbitmq.broker import AmqpBroker
 from hub.errors import ConfigurationError
 
 WITHOUT_CONTROL = "amqp+aiormq://guest:guest@127.0.0.1:1/"

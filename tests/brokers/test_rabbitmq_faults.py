@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from hub.brokers import BrokerOptions, QueueType
 from hub.errors import ConfigurationError, LinkLost, PublishRefused
 from hub.ports import Broker
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.brokers.conftest import ASYNCIO, TRIO, Case
 from tests.brokers.stage import PATIENCE, RabbitStage, bodies, bury, dead, fill, message, receive, until_depth
 from tests.support.rabbitmq import RabbitMQ, impatient, rabbitmq
@@ -280,7 +280,7 @@ def counts_are(monkeypatch: pytest.MonkeyPatch, counts: list[int]) -> list[int]:
         await checkpoint()
         return counts.pop(0)
 
-    for module in ("hub.brokers.amqp_dead_letters", "hub.brokers.aiormq_dead_letters"):
+    for module in ("hub.brokers.rabbitmq.dead_letters", "hub.brokers.aiormq.dead_letters"):
         monkeypatch.setattr(f"{module}._count", count)
         monkeypatch.setattr(f"{module}.QUIET", 0.2)
     return counts

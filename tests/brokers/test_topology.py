@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hub.brokers import BrokerOptions, QueueType
-from hub.brokers.deaths import with_last_deaths
 from hub.brokers.topology import (
     LONGEST_DELAY,
     dead_letter_arguments,
@@ -15,6 +14,7 @@ from hub.brokers.topology import (
     expiration,
     queue_arguments,
 )
+from hub.brokers.x_death import with_last_deaths
 from hub.ports import Delivery
 
 KNOWN_TO_3_10 = {

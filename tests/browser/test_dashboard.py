@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from hub.vocabulary import new_task_id
+from hub.types import new_task_id
 from tests.browser.conftest import EXAMPLES, Addresses, Browser, running_hub, until
 from tests.support.server import free_port
 

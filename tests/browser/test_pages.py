@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from examples.digits.pictures import split
-from hub.vocabulary import new_task_id
+from hub.types import new_task_id
 from hub.web.charts import CHARTS
 from tests.browser.conftest import Addresses, Browser
 

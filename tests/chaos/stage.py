@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 
 from hub.http.client import open_client
 from hub.testing.proxy import FaultProxy
-from hub.vocabulary import dead_letter_queue
+from hub.types import dead_letter_queue
 from tests.chaos.fleet import Fleet
 from tests.chaos.journal import FOLDER_VARIABLE
 from tests.chaos.plan import Plan

@@ -25,7 +25,7 @@ from hub.directories.memory import MemoryDirectory
 from hub.ports import Broker, Publication, ResultStore
 from hub.stores import open_store
 from hub.task import Task
-from hub.vocabulary import ModelName, TaskState, new_task_id
+from hub.types import ModelName, TaskState, new_task_id
 from tests.brokers.stage import RabbitStage, new_queue
 from tests.dead_letters.morgue import (
     BORN,

@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from examples.model_a.v1.model_a_pb2 import ModelARequest
-from hub.cli.dead_body import body_of
+from hub.cli.dead.decode import body_of
 from hub.dead_letters import DeadLetter
 from hub.directories.memory import MemoryDirectory
 from hub.settings import DeadSettings
 from hub.task import Task
-from hub.vocabulary import Fingerprint, new_task_id
+from hub.types import Fingerprint, new_task_id
 from tests.dead_letters.morgue import BORN, PATIENCE, delivery, hub_headers
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import MODEL, TEXTS, entry_of

@@ -6,13 +6,13 @@ import json
 
 from rich.console import Console
 
-from hub.cli.dead_body import HEX_BYTES, Body, hex_lines
-from hub.cli.dead_view import Record, as_json, body_lines, detail, letter_lines
+from hub.cli.dead.decode import HEX_BYTES, Body, hex_lines
+from hub.cli.dead.render import Record, as_json, body_lines, detail, letter_lines
 from hub.cli.terminal import WIDE, age, moment, one_line, printable
 from hub.dead_letters import DeadLetter
 from hub.ports import Absent
 from hub.task import Failure, Outcome, Task, TaskRecord
-from hub.vocabulary import ModelName, TaskState
+from hub.types import ModelName, TaskState
 from tests.dead_letters.morgue import BORN, DIED, ECHO, INSTANCE, NOW, REASON, delivery, hub_headers, new_task
 
 NARROW = 80

@@ -16,8 +16,8 @@ import pytest
 
 from hub.cli.app import main
 from hub.contract import Contract
-from hub.registry.client import RegistryClient
-from hub.vocabulary import ModelName
+from hub.registry.client.client import RegistryClient
+from hub.types import ModelName
 from tests.contract.test_bounds import chain
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 from tests.registry.served import ServedRegistry, served_registry

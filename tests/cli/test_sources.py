@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.cli.sources import (
+from hub.cli.config import (
     check_names,
     describe,
     exposed_secrets,

@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from typing_extensions import override
 
 import hub
-from hub.contract.pool import pool_of
+from hub.contract.descriptors.pool import pool_of
 
 _PROTOS = Path(__file__).parent / "protos"
 

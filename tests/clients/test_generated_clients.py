@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, seed, settings
 from jsonschema_rs import Draft202012Validator
 
 from hub.contract import contract_of
-from hub.gateway.catalog import Catalog, ServedModel
-from hub.gateway.codec import Codec
-from hub.gateway.openapi import Description
-from hub.gateway.submit_options import ResultTtls
-from hub.registry.snapshot import KnownModel
-from hub.registry.states import InstanceState
-from hub.vocabulary import ModelName
+from hub.gateway.models.catalog import Catalog, ServedModel
+from hub.gateway.models.codec import Codec
+from hub.gateway.openapi.document import Description
+from hub.gateway.tasks.options import ResultTtls
+from hub.registry.client.snapshot import KnownModel
+from hub.registry.core.views import InstanceState
+from hub.types import ModelName
 from tests.clients.conftest import CACHE, HERE, Clients, documented, operations, run
 from tests.contract.random_descriptors import descriptors
 

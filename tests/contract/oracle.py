@@ -18,9 +18,9 @@ from google.protobuf.message_factory import GetMessageClass
 from jsonschema_rs import Draft202012Validator
 
 from hub.contract import InvalidDocument, Problem, Transcoder
-from hub.contract.closure import files_of, messages_of
-from hub.contract.jsontext import JsonValue
-from hub.contract.well_known import NULL_VALUE, VALUE
+from hub.contract.descriptors.closure import files_of, messages_of
+from hub.contract.descriptors.well_known import NULL_VALUE, VALUE
+from hub.contract.protojson.json_text import JsonValue
 
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 

@@ -21,7 +21,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 from hypothesis import strategies as st
 
-from hub.contract.pool import pool_of
+from hub.contract.descriptors.pool import pool_of
 
 WELL_KNOWN_FILES = (any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
 WELL_KNOWN_MESSAGES = sorted(

@@ -13,7 +13,7 @@ from hypothesis import assume, given, note, strategies as st
 from jsonschema_rs import Draft202012Validator
 
 from hub.contract import InvalidDocument, Transcoder, json_schema, written_schema
-from hub.contract.example import example_of
+from hub.contract.jsonschema.example import example_of
 from tests.contract.bounded import bounded
 from tests.contract.oracle import assert_judged_alike, assert_reads_back, has_list_of_nulls, verdict
 from tests.contract.random_descriptors import descriptors

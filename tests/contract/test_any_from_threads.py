@@ -14,7 +14,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDescriptorProto, FileDescriptorSet
 
 from hub.contract import Transcoder
-from hub.contract.pool import pool_of
+from hub.contract.descriptors.pool import pool_of
 from tests.contract.random_descriptors import ONE
 
 THREADS = 8

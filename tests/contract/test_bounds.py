@@ -8,8 +8,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDescriptorProto, FileDescriptorSet
 
 from hub.contract import Components, Contract, InvalidContract, json_schema, load, written_schema
-from hub.contract.bounds import MAX_ENUM_VALUES, MAX_FIELDS, MAX_MESSAGES, MAX_REFERENCES
-from hub.contract.example import example_of
+from hub.contract.descriptors.bounds import MAX_ENUM_VALUES, MAX_FIELDS, MAX_MESSAGES, MAX_REFERENCES
+from hub.contract.jsonschema.example import example_of
 from hub.v1 import contract_pb2
 from tests.contract.random_descriptors import ONE, REQUIRED
 
@@ -97,7 +97,7 @@ def test_a_chain_as_long_as_documents_are_deep_is_taken_and_read() -> None:
 def test_how_many_messages_contain_each_other_is_no_matter_of_the_stack(
     file: FileDescriptorProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.contract.pool.check_size", lambda _files: None)
+    monkeypatch.setattr("hub.contract.descriptors.pool.check_size", lambda _files: None)
     contract = unchecked(file)
     loaded = load(contract)
     assert loaded.request_transcoder.decode_json(b"{}") == b""

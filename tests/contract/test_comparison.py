@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hub.contract import differences, violations
-from hub.contract.comparison import compared
+from hub.contract.compatibility.comparison import compared
 from tests.contract.test_compatibility import CASES, contract, files, pair
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 

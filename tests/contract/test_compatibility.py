@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from hub.contract import Contract, violations
-from hub.contract.compatibility import Rule
+from hub.contract.compatibility.rules import Rule
 from hub.v1 import contract_pb2
 from tests.contract.breaking_oracle import judged, wire_json_rules
 from tests.contract.random_descriptors import MANY, ONE, REQUIRED

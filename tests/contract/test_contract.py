@@ -15,9 +15,9 @@ from hypothesis import given, strategies as st
 
 from examples.digits.v1 import digits_pb2
 from hub.contract import Contract, InvalidContract, contract_of, json_schema, load
-from hub.contract.bounds import MAX_DECLARATION_NESTING, MAX_FILES
-from hub.contract.canonical import default_json_name
 from hub.contract.contract import MAX_BYTES
+from hub.contract.descriptors.bounds import MAX_DECLARATION_NESTING, MAX_FILES
+from hub.contract.descriptors.canonical import default_json_name
 from hub.v1 import contract_pb2
 from tests.contract.bounded import bounded
 from tests.contract.random_descriptors import MANY, ONE

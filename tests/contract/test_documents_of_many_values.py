@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from hub.contract import InvalidDocument, Transcoder, load
-from hub.contract.jsontext import searchable
+from hub.contract.protojson.json_text import searchable
 from tests.gateway.test_hostile_documents import rich
 
 VALUE = Transcoder(struct_pb2.Value.DESCRIPTOR)
@@ -31,8 +31,8 @@ def refusal(transcoder: Transcoder, text: bytes) -> InvalidDocument:
 )
 def test_no_value_is_built_of_a_document_with_a_name_given_twice(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[object] = []
-    monkeypatch.setattr("hub.contract.well_known_reading._build_list", lambda *_: built.append("list"))
-    monkeypatch.setattr("hub.contract.well_known_reading._build_struct", lambda *_: built.append("struct"))
+    monkeypatch.setattr("hub.contract.protojson.well_known_parser._build_list", lambda *_: built.append("list"))
+    monkeypatch.setattr("hub.contract.protojson.well_known_parser._build_struct", lambda *_: built.append("struct"))
     transcoder = load(rich()).request_transcoder
     assert refusal(transcoder, text).problems[0].message == "given more than once"
     assert built == []

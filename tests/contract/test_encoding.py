@@ -10,7 +10,7 @@ from google.protobuf import struct_pb2
 from hypothesis import given, strategies as st
 
 from hub.contract import Transcoder
-from hub.contract.encoding import PIECE, encoded, encoded_in_pieces
+from hub.contract.protojson.encoding import PIECE, encoded, encoded_in_pieces
 
 VALUES: Any = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),

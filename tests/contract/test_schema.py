@@ -14,7 +14,7 @@ from hypothesis import given
 from jsonschema_rs import Draft202012Validator, meta
 
 from hub.contract import Components, MessageSchema, json_schema, load, written_schema
-from hub.contract.example import example_of
+from hub.contract.jsonschema.example import example_of
 from tests.contract.bounded import bounded
 from tests.contract.random_descriptors import ONE, REQUIRED, descriptors
 from tests.contract.test_contract import contract, shop

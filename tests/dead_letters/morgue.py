@@ -8,7 +8,7 @@ from typing import Final
 from hub.dead_letters import DeadLetter, Replay, Replayed, read_letters
 from hub.ports import Absent, Broker, Delivery, Publication, ResultStore
 from hub.task import Failure, Outcome, Task, TaskRecord
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskState, dead_letter_queue, new_task_id
+from hub.types import Fingerprint, InstanceId, ModelName, TaskState, dead_letter_queue, new_task_id
 
 PATIENCE: Final = 20.0
 """Seconds that any one wait of these tests may take."""

@@ -8,10 +8,10 @@ import pytest
 
 from hub.dead_letters import DeadLetter, settle_broker_deaths
 from hub.ports import Absent
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.dead_letters.morgue import DIED, ECHO, INSTANCE, NOW, delivery, hub_headers, new_task, record_of
 
 

@@ -13,15 +13,15 @@ from anyio.lowlevel import checkpoint
 from structlog.testing import capture_logs
 
 from hub.brokers import BrokerOptions
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
 from hub.dead_letters import Replayed
 from hub.dead_letters.replay import STEP
 from hub.errors import LinkLost
 from hub.ports import Absent
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import ModelName, TaskState
+from hub.types import ModelName, TaskState
 from tests.amqp.sweep import ROUNDS, cancelled_after
 from tests.dead_letters.morgue import (
     DIED,

@@ -6,9 +6,9 @@ import anyio
 import pytest
 import trio.testing
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
 from hub.dead_letters.replay import GRACE
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from tests.dead_letters.morgue import bury, new_task, replay_all
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hub.cli.load import load_model
-from hub.model.presence import HEALTH_PATIENCE
+from hub.model.instance.health_reporter import HEALTH_PATIENCE
 from hub.settings import ModelSettings, RegistrySettings
 from tests.deploy.kustomization import Built, Object
 from tests.deploy.program import Process, parse

@@ -16,15 +16,15 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 from typing_extensions import override
 
-from hub.amqp.waiting import CLOSE_GRACE
+from hub.amqp.wait import CLOSE_GRACE
 from hub.cli.app import app
-from hub.cli.sources import check_names, layers
+from hub.cli.config import check_names, layers
 from hub.gateway.app import gateway_app
-from hub.http.serve import DRAIN_GRACE
-from hub.model.calls import TEARDOWN_GRACE
-from hub.model.membership import LOGOUT_GRACE
-from hub.model.routes import instance_app
-from hub.model.worker import SAVE_GRACE, STOP_GRACE
+from hub.http.serve.server import DRAIN_GRACE
+from hub.model.execution.lifespan import TEARDOWN_GRACE
+from hub.model.instance.registration import LOGOUT_GRACE
+from hub.model.instance.routes import instance_app
+from hub.model.worker.worker import SAVE_GRACE, STOP_GRACE
 from hub.registry.http.app import registry_app
 from hub.registry.service import FLUSH_GRACE
 from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, require_shared

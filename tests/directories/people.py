@@ -9,7 +9,7 @@ from google.protobuf import struct_pb2, timestamp_pb2
 
 from hub.contract.contract import Contract, contract_of
 from hub.ports import Directory, InstanceEntry, KnownContract, Terms
-from hub.vocabulary import ModelName, new_instance_id
+from hub.types import ModelName, new_instance_id
 
 PATIENCE: Final = 30.0
 """Seconds that any one wait of the suite may take."""

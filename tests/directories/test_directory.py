@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hub.directories.memory import MemoryDirectory
 from hub.ports import Directory, InstanceEntry, KnownContract, Terms
-from hub.vocabulary import Fingerprint, new_instance_id
+from hub.types import Fingerprint, new_instance_id
 from tests.directories.conftest import Opener
 from tests.directories.people import ANOTHER, ONE, PATIENCE, contracts_of, instance, instances_of, new_model
 from tests.stores.conftest import Case

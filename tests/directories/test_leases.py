@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hub.directories import open_directory
 from hub.directories.memory import MemoryDirectory
-from hub.load import Durations, Load
 from hub.ports import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, Report, Standing
-from hub.vocabulary import InstanceId, InstanceState, ModelName, RegistryId, Signal, TaskState, new_instance_id
+from hub.stats import Durations, Load
+from hub.types import InstanceId, InstanceState, ModelName, RegistryId, Signal, TaskState, new_instance_id
 from tests.directories.people import ONE, PATIENCE, instance, new_model
 from tests.stores.conftest import Case, on_redis
 from tests.support.redis import Redis

@@ -12,8 +12,8 @@ from examples.digits.pictures import split
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a import ModelA
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.model.calls import loaded
-from hub.model.processor import Processor
+from hub.model.execution.executor import Processor
+from hub.model.execution.lifespan import loaded
 
 PATIENCE = 60.0
 

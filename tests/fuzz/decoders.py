@@ -16,16 +16,16 @@ from examples.model_a.v1 import model_a_pb2
 from hub.amqp import AmqpOptions
 from hub.amqp.protocol.connection import ConnectionState
 from hub.contract import Contract, contract_of
-from hub.contract.transcoder import Transcoder
-from hub.directories import redis_values
+from hub.contract.protojson.transcoder import Transcoder
+from hub.directories.redis import values
 from hub.errors import HubError, LinkLost
-from hub.gateway.codec import Codec
-from hub.model import frames
+from hub.gateway.models.codec import Codec
+from hub.model.execution.process import frames
 from hub.ports import InstanceEntry, Terms
-from hub.redis.link import Reply
-from hub.stores import redis_replies
+from hub.redis.connection import Reply
+from hub.stores.redis import replies
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskId, TaskState
+from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
 from tests.amqp.fake import ADDRESS, START, TUNE, FakeBroker, deliver, marshal
 from tests.fuzz.campaign import Target, resident
 
@@ -116,17 +116,17 @@ def _outcome(data: bytes) -> None:
 
 def _stored(data: bytes) -> None:
     with suppress(HubError):
-        redis_replies.record(_TASK, _reply(data))
-    redis_replies.announcement(data)
+        replies.record(_TASK, _reply(data))
+    replies.announcement(data)
 
 
 def _directory(data: bytes) -> None:
-    for read in (redis_values.leases_of, redis_values.news_of):
+    for read in (values.leases_of, values.news_of):
         with suppress(HubError):
             read(_reply(data), lambda *_: None)
     with suppress(HubError):
-        redis_values.decoded(data, InstanceEntry)
-    redis_values.contract_of_json(data)
+        values.decoded(data, InstanceEntry)
+    values.contract_of_json(data)
 
 
 def _descriptors(data: bytes) -> None:
@@ -215,7 +215,7 @@ def _directory_seeds() -> Sequence[bytes]:
     encoded = msgspec.json.encode(entry)
     return [
         encoded,
-        redis_values.contract_to_json(entry, _CONTRACT),
+        values.contract_to_json(entry, _CONTRACT),
         msgspec.json.encode([2, _INSTANCE, "7"]),
         msgspec.json.encode([5, 1, _INSTANCE, 4, encoded.decode(), "7 x", '{"state": "live"}']),
         msgspec.json.encode([5, 1, _INSTANCE, 4, None, None, None]),

@@ -26,7 +26,7 @@ from hub.ports import (
     StoreStatistics,
 )
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import InstanceId, ModelName, TaskId, TaskState
+from hub.types import InstanceId, ModelName, TaskId, TaskState
 
 LOST = LinkLost("test server", "pulled the plug")
 

@@ -20,23 +20,23 @@ from hub.brokers import open_broker
 from hub.contract import Contract, contract_of
 from hub.errors import LinkLost
 from hub.gateway.app import gateway_app
-from hub.gateway.catalog import Catalog
-from hub.gateway.congestion import Congestion
-from hub.gateway.dispatch import Dispatch
-from hub.gateway.figures import Figures
-from hub.gateway.long_polls import LongPolls
-from hub.gateway.observer import Observer
-from hub.gateway.overview import Overview
-from hub.gateway.queues import Queues
-from hub.gateway.submit_options import ResultTtls
-from hub.http.compression import COMPRESS_ABOVE
+from hub.gateway.dashboard.overview import Overview
+from hub.gateway.dashboard.sampler import Observer
+from hub.gateway.dashboard.stats import Figures
+from hub.gateway.models.catalog import Catalog
+from hub.gateway.tasks.backpressure import Queues
+from hub.gateway.tasks.congestion import Congestion
+from hub.gateway.tasks.options import ResultTtls
+from hub.gateway.tasks.service import Dispatch
+from hub.http.long_polling import LongPolls
+from hub.http.middleware.compression import COMPRESS_ABOVE
 from hub.ports import Broker, Consumer, HistoryEvent, ResultStore, Terms
-from hub.registry.bodies import FiguresBody, InstanceBody
-from hub.registry.snapshot import KnownModel, ModelsSnapshot
-from hub.registry.states import InstanceState
+from hub.registry.client.schemas import FiguresBody, InstanceBody
+from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
+from hub.registry.core.views import InstanceState
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskState, WallClock, wall_clock
+from hub.types import Fingerprint, InstanceId, ModelName, TaskState, WallClock, wall_clock
 
 MODEL_A = ModelName("ModelA")
 DIGITS = ModelName("Digits")

@@ -13,12 +13,12 @@ from anyio import CancelScope
 
 from hub.brokers import open_broker
 from hub.errors import LinkLost, QueueFull, Unroutable
-from hub.gateway.acceptance import Acceptance
 from hub.gateway.errors import AcceptTimeout
+from hub.gateway.tasks.publisher import Acceptance
 from hub.ports import Absent
 from hub.stores import open_store
 from hub.task import Task
-from hub.vocabulary import TaskState, new_task_id
+from hub.types import TaskState, new_task_id
 from tests.gateway.faults import LOST, FaultyBroker, FaultyStore
 from tests.gateway.stage import CONTRACT_A, INSTANCE, MODEL_A
 
@@ -205,7 +205,7 @@ async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back
         if scope.cancelled_caught:
             raise TimeoutError
 
-    monkeypatch.setattr("hub.gateway.acceptance.fail_after", until_cancelled)
+    monkeypatch.setattr("hub.gateway.tasks.publisher.fail_after", until_cancelled)
     accepted: list[bool] = []
     for steps in range(16):
         patience.clear()

@@ -13,14 +13,14 @@ import trio.testing
 from anyio import create_memory_object_stream, create_task_group, current_time
 
 from hub.errors import HubError
-from hub.gateway.accepted import Accepted
-from hub.gateway.answers import IN_FLIGHT, PENDING
-from hub.gateway.batch import ROOM_PATIENCE, ROOM_PERIOD, Batch
+from hub.gateway.batch.batch import ROOM_PATIENCE, ROOM_PERIOD, Batch
+from hub.gateway.batch.responses import IN_FLIGHT, PENDING
 from hub.gateway.errors import Overloaded
-from hub.gateway.long_polls import LongPolls
+from hub.gateway.tasks.submit_result import Accepted
 from hub.http.client import open_client
+from hub.http.long_polling import LongPolls
 from hub.task import Task, TaskRecord
-from hub.vocabulary import Fingerprint, new_task_id
+from hub.types import Fingerprint, new_task_id
 from tests.gateway.stage import MODEL_A, open_stage
 from tests.gateway.test_batches import BATCHES, CHUNKED, NDJSON, answers
 from tests.gateway.wire import exchange, serving

@@ -12,10 +12,10 @@ import pytest
 from httpx2 import Response
 
 from hub.brokers import open_broker
-from hub.gateway.accepted import Accepted
+from hub.gateway.tasks.submit_result import Accepted
 from hub.ports import Absent, QueueDepth
 from hub.task import TaskRecord
-from hub.vocabulary import TaskId
+from hub.types import TaskId
 from tests.gateway.faults import FaultyBroker
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage
 from tests.gateway.test_submit import problem

@@ -11,11 +11,11 @@ import pytest
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
 from examples.model_a.v1 import model_a_pb2
+from hub.concurrency.offload import LARGE
 from hub.contract import Transcoder, contract_of
-from hub.gateway.codec import Codec
-from hub.offload import LARGE
-from hub.stores.redis_replies import record
-from hub.vocabulary import TaskState, new_task_id
+from hub.gateway.models.codec import Codec
+from hub.stores.redis.replies import record
+from hub.types import TaskState, new_task_id
 from tests.gateway.stage import CONTRACT_A, Stage, echo_a, open_stage
 from tests.gateway.test_events import events
 from tests.gateway.test_submit import TASKS

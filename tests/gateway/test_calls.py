@@ -7,7 +7,7 @@ import anyio
 from examples.model_a.v1 import model_a_pb2
 from hub.stores import open_store
 from hub.task import Failure
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import Stage, echo_a, open_stage
 

@@ -7,7 +7,7 @@ import pytest
 
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import TaskId, TaskState, new_task_id
+from hub.types import TaskId, TaskState, new_task_id
 from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import INSTANCE, MODEL_A, Stage, echo_a, open_stage
 from tests.gateway.test_submit import problem

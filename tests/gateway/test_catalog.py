@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from hub.contract import Contract
-from hub.gateway.catalog import ServedModel
-from hub.gateway.codec import Codec
-from hub.gateway.openapi_model import ModelDescription, describe
-from hub.vocabulary import Fingerprint, ModelName
+from hub.gateway.models.catalog import ServedModel
+from hub.gateway.models.codec import Codec
+from hub.gateway.openapi.model import ModelDescription, describe
+from hub.types import Fingerprint, ModelName
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage
 
 
@@ -101,7 +101,7 @@ async def test_no_error_of_a_contract_takes_other_models_down(
             raise error
         return compiled(contract)
 
-    monkeypatch.setattr("hub.gateway.catalog.Codec", codec)
+    monkeypatch.setattr("hub.gateway.models.catalog.Codec", codec)
     await stage.tell(MODEL_A, CONTRACT_A, live=1)
     await stage.tell(ModelName("Broken"), broken, live=1)
     assert await names(stage) == ["ModelA"]
@@ -117,7 +117,7 @@ async def test_a_contract_that_cannot_be_described_leaves_the_description_of_the
             raise RecursionError
         return describe(model, suffix)
 
-    monkeypatch.setattr("hub.gateway.openapi.describe", failing)
+    monkeypatch.setattr("hub.gateway.openapi.document.describe", failing)
     await stage.tell(MODEL_A, CONTRACT_A, live=1)
     await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
     reply = await stage.client.get("/openapi.json")

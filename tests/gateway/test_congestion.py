@@ -13,7 +13,7 @@ from anyio import Event, create_task_group, fail_after, sleep
 from httpx2 import Response
 
 from hub.brokers import open_broker
-from hub.gateway.congestion import Congestion
+from hub.gateway.tasks.congestion import Congestion
 from tests.gateway.faults import FaultyBroker
 from tests.gateway.stage import Stage, open_stage
 from tests.gateway.test_submit import TASKS, problem

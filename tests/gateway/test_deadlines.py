@@ -10,12 +10,12 @@ import anyio
 import pytest
 import trio.testing
 
-from hub.gateway.verdicts import GRACE, RUNNING_GRACE
+from hub.gateway.tasks.outcomes import GRACE, RUNNING_GRACE
 from hub.ports import Terms
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.gateway.clocks import Clock
 from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import INSTANCE, Stage, echo_a, open_stage

@@ -16,14 +16,14 @@ from msgspec import Struct
 
 from hub.contract import Contract
 from hub.gateway.app import gateway_app
-from hub.gateway.bodies import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
-from hub.gateway.catalog import ServedModel
-from hub.gateway.openapi import Description
-from hub.gateway.openapi_model import ModelDescription, describe
-from hub.gateway.submit_options import MAX_TIMEOUT, ResultTtls
-from hub.gateway.task_list import TaskListBody, TaskSummary
+from hub.gateway.models.catalog import ServedModel
+from hub.gateway.openapi.document import Description
+from hub.gateway.openapi.model import ModelDescription, describe
+from hub.gateway.schemas import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
+from hub.gateway.tasks.lists import TaskListBody, TaskSummary
+from hub.gateway.tasks.options import MAX_TIMEOUT, ResultTtls
 from hub.ports import Terms
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.contract.test_bounds import complete, encoded
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage
 
@@ -192,7 +192,7 @@ async def test_big_contracts_are_described_outside_of_the_event_loop(
             from_thread.run(partial(stage.tell, late, big, live=1))
         return describe(model, suffix)
 
-    monkeypatch.setattr("hub.gateway.openapi.describe", described)
+    monkeypatch.setattr("hub.gateway.openapi.document.describe", described)
     await stage.tell(MODEL_A, big, live=1)
     await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
     found = await document(stage)

@@ -15,7 +15,7 @@ from hub.ports import ProgressReport
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Progress, Task, TaskRecord
-from hub.vocabulary import TaskId, TaskState, new_task_id, wall_clock
+from hub.types import TaskId, TaskState, new_task_id, wall_clock
 from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import INSTANCE, Stage, echo_a, open_stage
 from tests.gateway.test_submit import TASKS, problem

@@ -12,7 +12,7 @@ from anyio import create_task_group
 from hub.http.client import open_client
 from hub.stores import open_store
 from hub.task import TaskRecord
-from hub.vocabulary import TaskId, TaskState
+from hub.types import TaskId, TaskState
 from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import MODEL_A, Stage, echo_a, open_stage
 from tests.gateway.wire import Exchange, exchange, serving

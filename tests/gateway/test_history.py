@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from hub.gateway.bodies import ModelOverview, OverviewBody, OverviewQueue, QuantilesBody, StatesBody, WorkBody, moment
-from hub.gateway.history import COLUMNS, KEPT, MAX_MODELS, PERIOD, History
+from hub.gateway.dashboard.timeseries import COLUMNS, KEPT, MAX_MODELS, PERIOD, History
+from hub.gateway.schemas import ModelOverview, OverviewBody, OverviewQueue, QuantilesBody, StatesBody, WorkBody, moment
 
 
 def model(name: str, *, live: int = 1, ready: int | None = 0) -> ModelOverview:

@@ -13,8 +13,8 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDe
 from httpx2 import Response
 
 from hub.contract import Contract, contract_of
-from hub.contract.pool import pool_of
-from hub.vocabulary import ModelName
+from hub.contract.descriptors.pool import pool_of
+from hub.types import ModelName
 from tests.contract.random_descriptors import ONE
 from tests.gateway.stage import Stage, open_stage
 

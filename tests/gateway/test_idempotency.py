@@ -17,7 +17,7 @@ from hub.errors import QueueFull
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import PENDING_TTL, Task, TaskRecord
-from hub.vocabulary import TaskState, keyed_task_id
+from hub.types import TaskState, keyed_task_id
 from tests.gateway.clocks import Clock
 from tests.gateway.faults import LOST, FaultyBroker, FaultyStore
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage

@@ -11,7 +11,7 @@ import trio.testing
 from anyio import create_memory_object_stream, create_task_group, current_time, fail_after, sleep_forever
 from litestar.types import Message, Receive, Scope, Send
 
-from hub.gateway.live_reply import LINGER, SEND_PATIENCE, LiveReply, RequestBody, Talk, Write
+from hub.http.streaming import LINGER, SEND_PATIENCE, LiveReply, RequestBody, Talk, Write
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

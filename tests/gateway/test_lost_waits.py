@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 from redis import client as redispy
 
 from hub.stores import open_store
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import echo_a, open_stage
 from tests.support.redis import Redis

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 from prometheus_client.parser import text_string_to_metric_families
 
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.gateway.stage import CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a
 from tests.gateway.test_tasks import submit
 

@@ -16,11 +16,11 @@ from httpx2 import Response
 from examples.model_a.v1 import model_a_pb2
 from hub.contract import contract_of
 from hub.errors import HubError, Undecodable
-from hub.gateway.codec import Codec
+from hub.gateway.models.codec import Codec
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome
-from hub.vocabulary import ModelName, TaskId, TaskState, new_task_id, parse_task_id
+from hub.types import ModelName, TaskId, TaskState, new_task_id, parse_task_id
 from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import Stage, echo_a, open_stage
 from tests.gateway.test_events import events

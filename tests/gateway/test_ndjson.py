@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given, strategies as st
 
-from hub.gateway import answers as answers_module
-from hub.gateway.answers import IN_FLIGHT, IN_FLIGHT_BYTES, PENDING, PENDING_BYTES, Answers
-from hub.gateway.ndjson import LineSplitter, LongLine
+from hub.gateway.batch import responses as answers_module
+from hub.gateway.batch.ndjson import LineSplitter, LongLine
+from hub.gateway.batch.responses import IN_FLIGHT, IN_FLIGHT_BYTES, PENDING, PENDING_BYTES, Answers
 
 LIMIT = 8
 

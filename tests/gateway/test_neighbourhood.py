@@ -16,8 +16,8 @@ from litestar.routes import HTTPRoute
 
 from hub.gateway.errors import LineTooLong
 from hub.http.client import open_client
-from hub.http.cors import origins_of
-from hub.vocabulary import new_task_id
+from hub.http.middleware.cors import origins_of
+from hub.types import new_task_id
 from tests.gateway.stage import MODEL_A, Stage, echo_a, open_stage
 from tests.gateway.wire import exchange, serving
 

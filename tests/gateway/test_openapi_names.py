@@ -11,9 +11,9 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from hypothesis import given, strategies as st
 
 from hub.contract import Contract, contract_of
-from hub.contract.pool import pool_of
-from hub.gateway.openapi_names import SharedSchemas, folded, operation_suffixes
-from hub.vocabulary import ModelName
+from hub.contract.descriptors.pool import pool_of
+from hub.gateway.openapi.names import SharedSchemas, folded, operation_suffixes
+from hub.types import ModelName
 from tests.gateway.stage import CONTRACT_A, Stage
 from tests.gateway.test_description import document, references
 

@@ -7,12 +7,12 @@ import pytest
 
 from hub.brokers import open_broker
 from hub.errors import LinkLost
-from hub.load import Durations
 from hub.ports import HistoryEvent
-from hub.registry.bodies import FiguresBody, InstanceBody, ModelFigures, QueueBody
-from hub.registry.errors import RegistryRefused
-from hub.registry.states import InstanceState
-from hub.vocabulary import ModelName, TaskState
+from hub.registry.client.errors import RegistryRefused
+from hub.registry.client.schemas import FiguresBody, InstanceBody, ModelFigures, QueueBody
+from hub.registry.core.views import InstanceState
+from hub.stats import Durations
+from hub.types import ModelName, TaskState
 from tests.gateway.faults import LOST, FaultyBroker
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
 
@@ -145,7 +145,7 @@ async def test_figures_follow_the_registry_and_outlast_its_absence(
         while stage.figures.fresh is not fresh:
             await anyio.lowlevel.checkpoint()
 
-    monkeypatch.setattr("hub.gateway.figures.PERIOD", 0.01)
+    monkeypatch.setattr("hub.gateway.dashboard.stats.PERIOD", 0.01)
     times = Durations(bounds=(1.0,), counts=(4, 0), seconds=1.0)
     queue = QueueBody(ready=5, unacked=2, consumers=1, dead=0, oldest_seconds=7.25)
     figures = ModelFigures(
@@ -168,7 +168,7 @@ async def test_figures_follow_the_registry_and_outlast_its_absence(
 async def test_what_the_gateway_itself_ends_is_among_what_was_finished(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.gateway.figures.PERIOD", 0.01)
+    monkeypatch.setattr("hub.gateway.dashboard.stats.PERIOD", 0.01)
 
     async def work() -> dict[str, float | None]:
         (model,) = (await stage.client.get("/v1/overview")).json()["models"]

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
-from hub.gateway.history import PERIOD
-from hub.gateway.observer import Observer
-from hub.gateway.overview_events import HEARTBEAT, OverviewEvents
-from hub.gateway.rates import Reading
-from hub.load import Durations
-from hub.vocabulary import ModelName, TaskState
+from hub.gateway.dashboard.sampler import Observer
+from hub.gateway.dashboard.throughput import Reading
+from hub.gateway.dashboard.timeseries import PERIOD
+from hub.gateway.routes.overview_events import HEARTBEAT, OverviewEvents
+from hub.stats import Durations
+from hub.types import ModelName, TaskState
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, open_stage
 from tests.gateway.test_events import Event, Events, events
 from tests.gateway.test_submit import problem
@@ -60,8 +60,8 @@ async def test_a_page_that_comes_later_sees_what_was_before(stage: Stage) -> Non
 async def test_a_change_of_the_list_is_a_sample_at_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, apart: float
 ) -> None:
-    monkeypatch.setattr("hub.gateway.observer.PERIOD", 3600)
-    monkeypatch.setattr("hub.gateway.observer.APART", apart)
+    monkeypatch.setattr("hub.gateway.dashboard.sampler.PERIOD", 3600)
+    monkeypatch.setattr("hub.gateway.dashboard.sampler.APART", apart)
     await stage.tell(MODEL_A, CONTRACT_A, live=1)
     watch(stage)
     async with serving(stage) as url, events(url, PATH) as stream:
@@ -169,7 +169,7 @@ async def test_silence_is_shorter_than_what_proxies_take_for_a_dead_connection()
     async with open_stage() as stage:
         silent = Observer(stage.catalog, stage.observer.overview)  # nobody takes samples
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("hub.gateway.overview_events.HEARTBEAT", 0.01)
+            patch.setattr("hub.gateway.routes.overview_events.HEARTBEAT", 0.01)
             async with anyio.create_task_group() as tg:
                 sending, body = anyio.create_memory_object_stream[bytes](0)
                 async with sending, body:

@@ -11,11 +11,11 @@ import trio.testing
 
 from hub.brokers import open_broker
 from hub.brokers.options import BrokerOptions
-from hub.gateway.queues import AGAIN, BROKER_PATIENCE, PERIOD
-from hub.gateway.run_times import RunTimes
+from hub.gateway.tasks.backpressure import AGAIN, BROKER_PATIENCE, PERIOD
+from hub.gateway.tasks.run_times import RunTimes
 from hub.ports import QueueDepth, Terms
 from hub.task import Failure, Outcome, TaskRecord
-from hub.vocabulary import ModelName, TaskState, new_task_id
+from hub.types import ModelName, TaskState, new_task_id
 from tests.gateway.faults import LOST, FaultyBroker
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
 from tests.gateway.test_submit import TASKS, problem
@@ -105,7 +105,7 @@ async def test_one_full_queue_refuses_nothing_for_another_model(monkeypatch: pyt
 
 
 async def test_what_instances_take_makes_room_before_the_next_look_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.gateway.queues.PERIOD", 3600.0)
+    monkeypatch.setattr("hub.gateway.tasks.backpressure.PERIOD", 3600.0)
     async with limited(monkeypatch) as (stage, _, _):
         await stage.model(answer=echo_a)
         await stage.queues.look()

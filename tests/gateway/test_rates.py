@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, strategies as st
 
-from hub.gateway.rates import WINDOW, Quantiles, Rates, Reading, quantile, work
-from hub.load import Durations
-from hub.vocabulary import ModelName, TaskState
+from hub.gateway.dashboard.throughput import WINDOW, Quantiles, Rates, Reading, quantile, work
+from hub.stats import Durations
+from hub.types import ModelName, TaskState
 
 NAME = ModelName("Echo")
 BOUNDS = (0.1, 1.0, 10.0)

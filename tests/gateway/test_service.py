@@ -13,12 +13,12 @@ from httpx2 import AsyncClient
 
 from examples.model_a import ModelA
 from hub.brokers import open_broker
+from hub.concurrency.services import running
 from hub.directories import open_directory
 from hub.errors import LinkRefused
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
 from hub.ports import Broker, ResultStore
 from hub.registry.service import run_registry
 from hub.settings import UpSettings

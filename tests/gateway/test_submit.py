@@ -12,7 +12,7 @@ from examples.model_a.v1 import model_a_pb2
 from hub.brokers import open_broker
 from hub.brokers.options import BrokerOptions
 from hub.task import DEFAULT_RESULT_TTL
-from hub.vocabulary import ModelName, parse_task_id
+from hub.types import ModelName, parse_task_id
 from tests.gateway.faults import LOST, FaultyBroker
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hub.gateway.errors import BadParameter, TimeoutTooLong
-from hub.gateway.submit_options import MAX_KEY, MAX_TIMEOUT, ResultTtls, SubmitOptions
+from hub.gateway.tasks.options import MAX_KEY, MAX_TIMEOUT, ResultTtls, SubmitOptions
 from hub.ports import Terms
 
 TTLS = ResultTtls(default=100.0, least=10.0, most=1000.0)

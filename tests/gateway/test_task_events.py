@@ -13,16 +13,16 @@ import trio.testing
 from anyio import create_memory_object_stream, create_task_group, current_time
 
 from hub.brokers import open_broker
-from hub.gateway.catalog import Catalog
-from hub.gateway.codecs import Codecs
-from hub.gateway.dispatch import Dispatch
-from hub.gateway.long_polls import LongPolls
-from hub.gateway.submit_options import SubmitOptions
-from hub.gateway.task_events import HEARTBEAT, TaskEvents
+from hub.gateway.models.catalog import Catalog
+from hub.gateway.models.codecs import Codecs
+from hub.gateway.routes.task_events import HEARTBEAT, TaskEvents
+from hub.gateway.tasks.options import SubmitOptions
+from hub.gateway.tasks.service import Dispatch
+from hub.http.long_polling import LongPolls
 from hub.ports import ProgressReport
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Progress, Task
-from hub.vocabulary import TaskState, wall_clock
+from hub.types import TaskState, wall_clock
 from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import CONTRACT_A, INSTANCE, MODEL_A, FakeRegistry, FakeWatch
 

@@ -9,12 +9,12 @@ import anyio
 import pytest
 from jsonschema_rs import Draft202012Validator
 
-from hub.gateway.task_list import MAX_LIMIT, SHORT
+from hub.gateway.tasks.lists import MAX_LIMIT, SHORT
 from hub.ports import LISTED_STATES, HandedBack
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import ModelName, TaskState, new_task_id
+from hub.types import ModelName, TaskState, new_task_id
 from tests.gateway.faults import LOST
 from tests.gateway.stage import CONTRACT_A, DIGITS, INSTANCE, MODEL_A, Stage, open_stage
 from tests.gateway.test_submit import problem

@@ -14,7 +14,7 @@ from hub.ports import HandedBack, ProgressReport
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Progress, Task
-from hub.vocabulary import new_task_id
+from hub.types import new_task_id
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
 from tests.gateway.test_submit import TASKS, problem
 from tests.gateway.wire import serving

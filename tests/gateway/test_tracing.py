@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
 from hub.errors import Unroutable
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.gateway.stage import CONTRACT_A, Stage, echo_a
 from tests.gateway.test_submit import TASKS, problem
 
@@ -27,7 +27,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr("hub.gateway.spans.tracer", lambda: provider.get_tracer("hub"))
+    monkeypatch.setattr("hub.gateway.tasks.spans.tracer", lambda: provider.get_tracer("hub"))
     yield exporter
     provider.shutdown()
 

@@ -13,9 +13,9 @@ import h11
 import msgspec
 from anyio.abc import ByteStream
 
-from hub.http.bind import Bind
-from hub.http.serve import serve
-from hub.lifecycle import running
+from hub.concurrency.services import running
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import serve
 from tests.gateway.stage import Stage
 
 _RECEIVE: Final = 64 * 1024

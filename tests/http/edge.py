@@ -1,4 +1,4 @@
-"""An application with routes of all kinds behind `hub.http.edge`."""
+"""An application with routes of all kinds behind `hub.http.middleware.edge`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from litestar import Litestar, Request, Response, delete, get, post
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from hub.http.bind import Bind
+from hub.concurrency.services import running
 from hub.http.client import open_client
-from hub.http.compression import IN_THREAD
-from hub.http.edge import with_edge
 from hub.http.headers import etag_matches
+from hub.http.middleware.compression import IN_THREAD
+from hub.http.middleware.edge import with_edge
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve import serve
-from hub.lifecycle import running
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import serve
 
 LIMIT = 100_000
 TEXT = b"[%s]" % b",".join(b'{"number":%d}' % number for number in range(1000))

@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 from litestar import Litestar, get
 
-from hub.http.bind import Bind
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve import serve
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import serve
 
 
 @get("/")

@@ -19,12 +19,12 @@ from litestar import Litestar, Request, Response, get, post
 from litestar.params import JSONBody
 from structlog.testing import capture_logs
 
-from hub.gateway.hanging_up import while_connected
-from hub.gateway.live_reply import LiveReply, RequestBody, Write
-from hub.http.bind import Bind
+from hub.concurrency.services import running
+from hub.http.disconnect import while_connected
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve import serve
-from hub.lifecycle import running
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import serve
+from hub.http.streaming import LiveReply, RequestBody, Write
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, strategies as st
 
-from hub.http.codings import PIECE, RATIO, Decoder, MalformedCoding, SuspiciousCoding, UnsupportedCoding, coding_of
+from hub.http.middleware.codings import (
+    PIECE,
+    RATIO,
+    Decoder,
+    MalformedCoding,
+    SuspiciousCoding,
+    UnsupportedCoding,
+    coding_of,
+)
 
 LIMIT = 1_000_000
 ENCODE: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hub.http.compression import COMPRESS_ABOVE, IN_THREAD, accepts_gzip
+from hub.http.middleware.compression import COMPRESS_ABOVE, IN_THREAD, accepts_gzip
 from tests.http.edge import GZIP, LARGE, PLAIN, TEXT, asking
 
 

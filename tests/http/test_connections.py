@@ -21,11 +21,11 @@ from anyio.abc import SocketStream
 from anyio.lowlevel import checkpoint
 from httpx2 import AsyncClient
 
+from hub.concurrency.services import running
 from hub.errors import ConfigurationError
-from hub.http.bind import Bind
-from hub.http.connection import LOAD, ConnectionLimits
-from hub.http.serve import RESERVE, serve
-from hub.lifecycle import running
+from hub.http.serve.connection import LOAD, ConnectionLimits
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import RESERVE, serve
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

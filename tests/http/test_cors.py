@@ -9,9 +9,9 @@ from httpx2 import ASGITransport, AsyncClient, Response
 from litestar import Litestar, get, post
 
 from hub.errors import ConfigurationError, LinkLost
-from hub.http.cors import origins_of
-from hub.http.edge import with_edge
-from hub.http.guard import require_credential
+from hub.http.auth import require_credential
+from hub.http.middleware.cors import origins_of
+from hub.http.middleware.edge import with_edge
 from hub.http.problems import EXCEPTION_HANDLERS
 
 APP = "https://app.example.com"

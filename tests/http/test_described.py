@@ -9,7 +9,7 @@ import pytest
 
 from hub.http.described import complete, refusals
 from hub.http.headers import seconds_of
-from hub.model.routes import instance_description
+from hub.model.instance.routes import instance_description
 from tests.gateway.stage import CONTRACT_A, MODEL_A, open_stage
 from tests.registry.served import served_registry
 

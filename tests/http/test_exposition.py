@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_of
 from prometheus_client.parser import text_string_to_metric_families as families_of
 
-from hub.http.exposition import exposition
+from hub.observability.prometheus import exposition
 
 NAMES = st.sampled_from(["text/plain", "application/openmetrics-text", "*/*", "TEXT/PLAIN", "a", ""])
 PARAMETERS = st.sampled_from(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hub.errors import ConfigurationError
-from hub.http.hosts import Hosts, hosts_of
+from hub.http.middleware.hosts import Hosts, hosts_of
 from tests.http.edge import asking, served
 
 OWN = [

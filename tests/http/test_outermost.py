@@ -12,11 +12,11 @@ from httpx2 import AsyncClient, RemoteProtocolError
 from litestar import Litestar, get, post
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from hub.http.bind import Bind
 from hub.http.client import open_client
-from hub.http.outermost import with_problems
+from hub.http.middleware.problems import with_problems
 from hub.http.problems import EXCEPTION_HANDLERS, about
-from hub.http.serve import serve
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import serve
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

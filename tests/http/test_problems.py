@@ -9,7 +9,7 @@ from litestar import Litestar, get, post
 from litestar.params import JSONBody
 
 from hub.errors import LinkLost, QueueFull
-from hub.http.guard import require_credential
+from hub.http.auth import require_credential
 from hub.http.problems import EXCEPTION_HANDLERS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from hub.http.request_parser import END, RequestHead, RequestParser, RequestRefused
+from hub.http.serve.request_parser import END, RequestHead, RequestParser, RequestRefused
 
 HOST = b"Host: hub.test\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hub.errors import ConfigurationError
-from hub.http.root_path import root_path_of
+from hub.http.middleware.root_path import root_path_of
 
 
 @pytest.mark.parametrize(

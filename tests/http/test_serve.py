@@ -11,10 +11,10 @@ from httpx2 import AsyncClient, ConnectError, RemoteProtocolError
 from litestar import Litestar, get
 
 from hub.errors import ConfigurationError
-from hub.http.bind import Bind
 from hub.http.client import open_client
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve import serve
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import serve
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hub.http.cors import origins_of
+from hub.http.middleware.cors import origins_of
 from tests.http.edge import asking
 
 APP = "https://app.example.com"

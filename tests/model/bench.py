@@ -13,11 +13,11 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import BrokerOptions
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
 from hub.contract import Contract
 from hub.errors import LinkLost, PublishRefused
-from hub.model.refusals import OtherContracts
-from hub.model.worker import Worker, WorkerOptions
+from hub.model.worker.contract_mismatch import OtherContracts
+from hub.model.worker.worker import Worker, WorkerOptions
 from hub.ports import (
     Absent,
     Broker,
@@ -34,10 +34,10 @@ from hub.ports import (
     Start,
     StoreStatistics,
 )
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import (
+from hub.types import (
     Fingerprint,
     InstanceId,
     ModelName,

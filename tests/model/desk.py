@@ -11,13 +11,13 @@ import anyio
 from litestar import Litestar, Response, delete, put
 from litestar.params import FromPath, JSONBody
 
-from hub.http.bind import Bind
+from hub.concurrency.services import running
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve import serve
-from hub.lifecycle import running
-from hub.registry.bodies import InstanceBody, LoginBody
-from hub.registry.errors import NameTaken
-from hub.registry.states import InstanceState
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import serve
+from hub.registry.client.errors import NameTaken
+from hub.registry.client.schemas import InstanceBody, LoginBody
+from hub.registry.core.views import InstanceState
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hub.errors import ConfigurationError
-from hub.model.instance import advertised
+from hub.model.instance.instance import advertised
 
 
 def test_an_instance_advertises_where_it_listens_or_what_it_is_told() -> None:

@@ -16,10 +16,10 @@ from prometheus_client.registry import Collector
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from hub.model.author_metrics import AuthorMetrics
-from hub.model.metrics import InstanceMetrics
-from hub.model.statistics import Tally, WorkerStatistics
-from hub.vocabulary import ModelName
+from hub.model.instance.author_metrics import AuthorMetrics
+from hub.model.instance.metrics import InstanceMetrics
+from hub.model.worker.statistics import Tally, WorkerStatistics
+from hub.types import ModelName
 from tests.model.bench import PATIENCE
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -160,7 +160,7 @@ async def test_a_metric_that_takes_a_name_of_hub_is_left_out() -> None:
 
 
 async def test_a_collector_that_hangs_delays_one_page_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.model.author_metrics.PATIENCE", 0.05)
+    monkeypatch.setattr("hub.model.instance.author_metrics.PATIENCE", 0.05)
     over = threading.Event()
     asked: list[int] = []
 

@@ -13,17 +13,17 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
+from hub.concurrency.services import running
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model import own_loop
-from hub.model.instance import run_instance
+from hub.model.execution import own_loop
+from hub.model.instance.instance import run_instance
 from hub.model.model import Model
 from hub.settings import ModelSettings
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.model.bench import PATIENCE, ended, reply_of, submit
 from tests.model.desk import Desk, desk
 from tests.model.test_instance import new_task

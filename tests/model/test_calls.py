@@ -12,8 +12,8 @@ import anyio.to_thread
 import pytest
 from typing_extensions import override
 
-from hub.model.calls import loaded
-from hub.model.presence import Presence
+from hub.model.execution.lifespan import loaded
+from hub.model.instance.health_reporter import Presence
 from tests.model.bench import CONTRACT, INSTANCE, PATIENCE, BreakableStore, Echo, WatchedBroker, worker
 from tests.model.child_models import NotesLater
 from tests.model.test_children import children_of

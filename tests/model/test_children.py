@@ -18,18 +18,18 @@ from anyio.lowlevel import checkpoint
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.concurrency.reconnect import unwrapped
 from hub.errors import LinkLost, Undecodable
-from hub.log_lines import LINE_LIMIT
-from hub.model import bound_process
-from hub.model.child_process import ChildProcess
-from hub.model.children import Children, importable_name
 from hub.model.current import Control, CurrentTask, processing
 from hub.model.errors import ChildError, InvalidModel, ProcessDied
-from hub.model.exchange import DiedIdle
-from hub.model.frames import Request
-from hub.supervision import unwrapped
-from hub.texts import full_name
-from hub.vocabulary import InstanceId, ModelName, TaskId
+from hub.model.execution.process import spawn
+from hub.model.execution.process.frames import Request
+from hub.model.execution.process.pending_call import DiedIdle
+from hub.model.execution.process.pool import Children, importable_name
+from hub.model.execution.process.worker import ChildProcess
+from hub.observability.log_lines import LINE_LIMIT
+from hub.safe_text import full_name
+from hub.types import InstanceId, ModelName, TaskId
 from tests.model import child_models
 from tests.model.child_models import (
     Clinging,
@@ -402,7 +402,7 @@ async def test_a_process_that_cannot_be_replaced_ends_it_all(tmp_path: Path, mon
 async def test_a_process_that_does_not_end_when_told_to_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bound_process, "TEARDOWN_GRACE", 0.1)
+    monkeypatch.setattr(spawn, "TEARDOWN_GRACE", 0.1)
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
     async with children_of(Clinging) as children:
         pid, _ = await ask(children, "echo")
@@ -426,8 +426,8 @@ async def test_a_busy_process_ends_with_the_block() -> None:
 
 PARENT = """
 import sys, anyio
-from hub.model.child_process import ChildProcess
-from hub.model.children import Children
+from hub.model.execution.process.worker import ChildProcess
+from hub.model.execution.process.pool import Children
 from hub.model.current import Control, CurrentTask, processing
 from tests.model.child_models import Stubborn
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse

@@ -11,14 +11,14 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.model.calls import ModelMethod, loaded
+from hub.concurrency.reconnect import unwrapped
 from hub.model.errors import ModelExit, ModelNotStarted, StrayCancellation
-from hub.model.instance import run_instance
-from hub.model.processor import Processor
+from hub.model.execution.executor import Processor
+from hub.model.execution.lifespan import ModelMethod, loaded
+from hub.model.instance.instance import run_instance
 from hub.settings import ModelSettings
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
-from hub.supervision import unwrapped
 from hub.task import Failure
 from tests.model.bench import PATIENCE, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
 from tests.model.desk import desk

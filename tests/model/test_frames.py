@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hub.model.errors import BrokenFrame, FrameTooLarge
-from hub.model.frames import (
+from hub.model.execution.process.frames import (
     FROM_PROCESS,
     TO_PROCESS,
     Begun,
@@ -25,7 +25,7 @@ from hub.model.frames import (
     ToProcess,
     encode,
 )
-from hub.tracebacks import Described, Place
+from hub.observability.tracebacks import Described, Place
 
 texts = st.text(max_size=20)
 to_process = st.one_of(

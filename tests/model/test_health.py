@@ -11,13 +11,13 @@ import pytest
 from httpx2 import AsyncClient
 from typing_extensions import override
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
+from hub.concurrency.services import running
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model.instance import run_instance
-from hub.model.presence import Presence
+from hub.model.instance.health_reporter import Presence
+from hub.model.instance.instance import run_instance
 from hub.settings import ModelSettings
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from tests.model.bench import PATIENCE, Echo
 from tests.model.desk import Desk, desk

@@ -16,23 +16,23 @@ from prometheus_client.parser import text_string_to_metric_families
 from typing_extensions import override
 
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
+from hub.concurrency.services import running
 from hub.contract import Contract, contract_of
 from hub.errors import LinkLost
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.load import Load
 from hub.model.errors import ModelNotStarted
-from hub.model.instance import run_instance
-from hub.model.statistics import OUTCOMES
+from hub.model.instance.instance import run_instance
+from hub.model.worker.statistics import OUTCOMES
 from hub.ports import Terms
-from hub.registry.errors import NameTaken
+from hub.registry.client.errors import NameTaken
 from hub.settings import ModelSettings
-from hub.stores.memory import MemoryStore
+from hub.stats import Load
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Task
+from hub.types import InstanceId, ModelName, TaskState, new_task_id
 from hub.v1.contract_pb2 import Contract as ContractMessage
-from hub.vocabulary import InstanceId, ModelName, TaskState, new_task_id
 from tests.model.bench import PATIENCE, Echo, ended, reply_of, submit
 from tests.model.desk import Desk, desk
 

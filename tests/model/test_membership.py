@@ -11,11 +11,11 @@ import trio.testing
 
 from hub.contract import Contract
 from hub.errors import LinkLost
-from hub.model.membership import LOGOUT_GRACE, NEWS_GAP, Membership
+from hub.model.instance.registration import LOGOUT_GRACE, NEWS_GAP, Membership
 from hub.ports import Terms
-from hub.registry.errors import NameTaken
-from hub.registry.snapshot import Admission
-from hub.vocabulary import InstanceId, InstanceState, ModelName
+from hub.registry.client.errors import NameTaken
+from hub.registry.client.snapshot import Admission
+from hub.types import InstanceId, InstanceState, ModelName
 from tests.model.bench import CONTRACT, ECHO, INSTANCE
 
 PERIOD = 10.0

@@ -12,9 +12,9 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from hub.model import own_loop
-from hub.model.own_loop import ModelLoopEnded, OwnLoop
-from hub.supervision import unwrapped
+from hub.concurrency.reconnect import unwrapped
+from hub.model.execution import own_loop
+from hub.model.execution.own_loop import ModelLoopEnded, OwnLoop
 from tests.model.bench import PATIENCE
 
 _word: ContextVar[str] = ContextVar("word")

@@ -15,13 +15,13 @@ from typing_extensions import override
 import hub
 from examples.digits.v1.digits_pb2 import DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.concurrency.reconnect import unwrapped
 from hub.errors import Undecodable
-from hub.model.calls import loaded
 from hub.model.current import Control, CurrentTask, processing
 from hub.model.errors import InvalidModel, WrongResponse
-from hub.model.processor import Processor
-from hub.supervision import unwrapped
-from hub.vocabulary import InstanceId, ModelName, TaskId
+from hub.model.execution.executor import Processor
+from hub.model.execution.lifespan import loaded
+from hub.types import InstanceId, ModelName, TaskId
 from tests.model.bench import PATIENCE
 from tests.model.child_models import Elsewhere, Obedient
 

@@ -13,11 +13,11 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.errors import LinkLost
-from hub.model.progress import ProgressReports
-from hub.model.run import Run
+from hub.model.worker.progress import ProgressReports
+from hub.model.worker.run import Run
 from hub.ports import ProgressReport
 from hub.task import Progress, TaskRecord
-from hub.vocabulary import wall_clock
+from hub.types import wall_clock
 from tests.model.bench import (
     PATIENCE,
     BreakableStore,

@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from hub.contract import Contract
 from hub.errors import LinkLost
-from hub.model.reading import PAUSE, Reading, Schemas
-from hub.registry.schema_bodies import ContractBody, SchemaHistoryBody
-from hub.registry.snapshot import Admission
-from hub.vocabulary import Fingerprint, InstanceState, ModelName
+from hub.model.instance.compatibility import PAUSE, Reading, Schemas
+from hub.registry.client.contract_schemas import ContractBody, SchemaHistoryBody
+from hub.registry.client.snapshot import Admission
+from hub.types import Fingerprint, InstanceState, ModelName
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 
 MODEL = ModelName("Grower")

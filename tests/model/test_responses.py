@@ -15,13 +15,13 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.contract.pool import pool_of
-from hub.model.calls import loaded
+from hub.concurrency.reconnect import unwrapped
+from hub.contract.descriptors.pool import pool_of
 from hub.model.errors import UnreadableResponse
-from hub.model.processor import Processor
-from hub.model.worker import Worker
-from hub.supervision import unwrapped
-from hub.vocabulary import TaskState
+from hub.model.execution.executor import Processor
+from hub.model.execution.lifespan import loaded
+from hub.model.worker.worker import Worker
+from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, PATIENCE, BreakableStore, WatchedBroker, ended, submit, task
 from tests.model.child_models import Nesting, nested
 

@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from hub.errors import ConfigurationError
-from hub.model.worker import Worker, WorkerOptions
+from hub.model.worker.worker import Worker, WorkerOptions
 from hub.settings import ModelSettings
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, PATIENCE, BreakableStore, Echo, WatchedBroker, ended, submit, task
 
 

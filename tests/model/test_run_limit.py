@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from hub.errors import ConfigurationError
-from hub.model.instance import run_limit
+from hub.model.instance.instance import run_limit
 from hub.settings import ModelSettings
 from tests.model.bench import Echo
 

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from hub.model import spans
+from hub.model.worker import spans
 from tests.model.bench import PATIENCE, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")

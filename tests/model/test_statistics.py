@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hub.load import Durations
-from hub.model.statistics import OUTCOMES, Tally, WorkerStatistics
-from hub.vocabulary import TaskState
+from hub.model.worker.statistics import OUTCOMES, Tally, WorkerStatistics
+from hub.stats import Durations
+from hub.types import TaskState
 
 
 def statistics(tally: Tally) -> WorkerStatistics:

@@ -10,11 +10,11 @@ from anyio import get_cancelled_exc_class
 
 from examples.model_a.v1.model_a_pb2 import ModelAResponse
 from hub import current_task
-from hub.model import report
-from hub.model.run import Run
+from hub.model.worker import outcomes
+from hub.model.worker.run import Run
 from hub.ports import Absent, Publication
 from hub.task import Failure, Task
-from hub.vocabulary import Fingerprint, ModelName, TaskState
+from hub.types import Fingerprint, ModelName, TaskState
 from tests.model.bench import (
     ECHO,
     INSTANCE,
@@ -315,7 +315,7 @@ async def test_the_second_of_two_outcomes_is_dropped_and_counted(broker: Watched
             await until(lambda: slow_worker.statistics().attempts == 1)
             [start] = await store.start([one], INSTANCE, attempts=5)  # as another instance that got it too would
             assert start.attempt == 2
-            await store.finish([report.dead(Run(one), code="x", message="first", instance=INSTANCE, now=1.0)])
+            await store.finish([outcomes.dead(Run(one), code="x", message="first", instance=INSTANCE, now=1.0)])
             release.set()
             await until(lambda: slow_worker.statistics().dropped == 1)
             await until(lambda: broker.acked == [one.id])

@@ -13,7 +13,7 @@ import trio.testing
 import hub
 from hub.ports import Publication
 from hub.task import Failure, Outcome, Task, TaskRecord
-from hub.vocabulary import Fingerprint, InstanceId, TaskState
+from hub.types import Fingerprint, InstanceId, TaskState
 from tests.model.bench import (
     ECHO,
     INSTANCE,

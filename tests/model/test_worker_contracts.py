@@ -7,7 +7,7 @@ import pytest
 import trio.testing
 
 from hub.task import Task
-from hub.vocabulary import Fingerprint, TaskState
+from hub.types import Fingerprint, TaskState
 from tests.model.bench import (
     ECHO,
     BreakableStore,

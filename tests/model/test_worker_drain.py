@@ -8,10 +8,10 @@ import anyio
 import pytest
 import trio.testing
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
 from hub.errors import LinkLost
 from hub.ports import Absent
-from hub.vocabulary import InstanceId, TaskState
+from hub.types import InstanceId, TaskState
 from tests.model.bench import ECHO, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
 
 TICK = 2**-10

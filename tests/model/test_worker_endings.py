@@ -12,7 +12,7 @@ import trio.testing
 from hub.errors import LinkLost
 from hub.ports import Absent
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import InstanceId, TaskState
+from hub.types import InstanceId, TaskState
 from tests.model.bench import (
     ECHO,
     BreakableStore,

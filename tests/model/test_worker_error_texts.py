@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 from typing_extensions import override
 
+from hub.observability.tracebacks import describe, lines
 from hub.task import Failure
-from hub.tracebacks import describe, lines
 from tests.model.bench import PATIENCE, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -66,7 +66,7 @@ async def test_the_text_of_an_error_is_made_off_the_event_loop_and_once() -> Non
 
 
 async def test_a_text_that_takes_too_long_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.model.error_texts.PATIENCE", 0.05)
+    monkeypatch.setattr("hub.model.execution.error_text.PATIENCE", 0.05)
     over = threading.Event()
     try:
         failure = await failure_of(Slow(over))
@@ -78,7 +78,7 @@ async def test_a_text_that_takes_too_long_is_done_without(monkeypatch: pytest.Mo
 
 
 async def test_the_text_of_a_cause_is_made_off_the_event_loop_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.model.error_texts.PATIENCE", 0.05)
+    monkeypatch.setattr("hub.model.execution.error_text.PATIENCE", 0.05)
     over = threading.Event()
     error = ValueError("no such voice")
     error.__cause__ = Slow(over)

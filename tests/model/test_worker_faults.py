@@ -12,7 +12,7 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings, strategies as st
 from structlog.testing import capture_logs
 
-from hub.vocabulary import InstanceId, TaskState
+from hub.types import InstanceId, TaskState
 from tests.model.bench import ECHO, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
 
 TICK = 2**-10

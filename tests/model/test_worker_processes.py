@@ -9,10 +9,10 @@ from typing import Final
 import anyio
 import pytest
 
-from hub.model.worker import Worker, WorkerOptions
+from hub.model.worker.worker import Worker, WorkerOptions
 from hub.ports import Absent
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, BreakableStore, WatchedBroker, ended, reply_of, submit, task
 from tests.model.child_models import Working
 

@@ -9,7 +9,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hub.task import Failure, Outcome, Task, TaskRecord
-from hub.vocabulary import InstanceId, TaskState, wall_clock
+from hub.types import InstanceId, TaskState, wall_clock
 from tests.amqp.sweep import sweep
 from tests.model.bench import ECHO, PATIENCE, BreakableStore, Echo, WatchedBroker, ended, ready_in, submit, task, worker
 

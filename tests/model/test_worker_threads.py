@@ -11,7 +11,7 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.task import Failure, Outcome, Task
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.model.bench import (
     PATIENCE,
     BreakableStore,

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from hub.brokers import open_broker
 from hub.ports import Publication
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.observability.stage import LOOK, Stage
 
 MODELS: Final = ("Watched", "Vanishing", "Crowded", "Unwell", "Faulty", "Holding")

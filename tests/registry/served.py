@@ -12,12 +12,12 @@ import anyio
 from httpx2 import AsyncClient, Response
 from typing_extensions import override
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
+from hub.concurrency.services import running
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import PublishRefused
 from hub.http.client import open_client
-from hub.lifecycle import running
 from hub.ports import (
     Broker,
     BrokerStatistics,
@@ -28,13 +28,13 @@ from hub.ports import (
     QueueDepth,
     Terms,
 )
-from hub.registry.client import RegistryClient
+from hub.registry.client.client import RegistryClient
+from hub.registry.client.snapshot import ModelsSnapshot
+from hub.registry.client.watch import ModelWatch
+from hub.registry.core.views import InstanceState
 from hub.registry.service import run_registry
-from hub.registry.snapshot import ModelsSnapshot
-from hub.registry.states import InstanceState
-from hub.registry.watch import ModelWatch
 from hub.settings import ContractMode, RegistrySettings
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.registry.support import MODEL, TEXTS, PingServer
 
 

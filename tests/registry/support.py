@@ -13,14 +13,14 @@ from litestar import Litestar, Request, Response, get
 
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from hub.concurrency.services import running
 from hub.contract import Contract, contract_of
-from hub.http.bind import Bind
-from hub.http.serve import serve
-from hub.lifecycle import running
-from hub.load import Load
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import serve
 from hub.ports import InstanceEntry
-from hub.registry.pings import Answered, PingResult
-from hub.vocabulary import InstanceId, ModelName, new_instance_id
+from hub.registry.core.ping_result import Answered, PingResult
+from hub.stats import Load
+from hub.types import InstanceId, ModelName, new_instance_id
 
 PATIENCE: Final = 30.0
 """Seconds after which a test that hangs fails; nothing here takes one."""

@@ -4,8 +4,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from hub.registry.addresses import InstanceNetworks, base_url
-from hub.registry.errors import InvalidLogin
+from hub.registry.client.errors import InvalidLogin
+from hub.registry.core.networks import InstanceNetworks, base_url
 
 LOOPBACK = InstanceNetworks([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 

@@ -6,12 +6,12 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
 from hub.ports import Publication, QueueDepth
-from hub.registry.ages import QueueAges
-from hub.registry.depths import QueueDepths
-from hub.registry.roll import Roll
-from hub.registry.table import Table
+from hub.registry.core.queue_age import QueueAges
+from hub.registry.core.state import Roll
+from hub.registry.core.table import Table
+from hub.registry.tasks.queue_monitor import QueueDepths
 from tests.registry.support import MODEL, TEXTS
 
 PERIOD = 2.0

@@ -11,9 +11,9 @@ from httpx2 import AsyncClient, MockTransport, Request, Response
 from hypothesis import example, given, settings, strategies as st
 
 from hub.errors import HubError, LinkLost
-from hub.registry.bodies import CONTRACT
-from hub.registry.client import RegistryClient
-from hub.vocabulary import Fingerprint, InstanceId, ModelName
+from hub.registry.client.client import RegistryClient
+from hub.registry.client.schemas import CONTRACT
+from hub.types import Fingerprint, InstanceId, ModelName
 from tests.registry.support import TEXTS
 
 CALLS: dict[str, Callable[[RegistryClient], Awaitable[object]]] = {

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from hub.registry.consumers import ConsumerCounts
-from hub.registry.pings import Answered
-from hub.registry.roll import Roll
-from hub.registry.table import Table
-from hub.vocabulary import ModelName
+from hub.registry.core.consumer_check import ConsumerCounts
+from hub.registry.core.ping_result import Answered
+from hub.registry.core.state import Roll
+from hub.registry.core.table import Table
+from hub.types import ModelName
 from tests.registry.support import MODEL, entry_of
 
 

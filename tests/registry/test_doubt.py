@@ -10,12 +10,12 @@ import trio.testing
 from hypothesis import given, strategies as st
 
 from hub.ports import InstanceEntry
-from hub.registry.doubt import LEAST_SILENT, Doubt, Round
-from hub.registry.pinger import LATE, Pinger
-from hub.registry.pings import Answered, Missed, Refused
-from hub.registry.roll import Roll
-from hub.registry.states import InstanceState
-from hub.registry.table import Table
+from hub.registry.core.ping_result import Answered, Missed, Refused
+from hub.registry.core.self_preservation import LEAST_SILENT, Doubt, Round
+from hub.registry.core.state import Roll
+from hub.registry.core.table import Table
+from hub.registry.core.views import InstanceState
+from hub.registry.tasks.pinger import LATE, Pinger
 from tests.registry.support import ScriptedProbe, entry_of
 from tests.registry.test_pinger import PERIOD, TIMEOUT, NoJitter, run_for
 

@@ -8,11 +8,11 @@ import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from hub.brokers.memory import MemoryBroker
-from hub.load import Durations, Load
+from hub.brokers.memory.broker import MemoryBroker
 from hub.ports import Publication
-from hub.registry.bodies import ModelFigures
-from hub.vocabulary import ModelName, TaskState
+from hub.registry.client.schemas import ModelFigures
+from hub.stats import Durations, Load
+from hub.types import ModelName, TaskState
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, ping_server
 

@@ -4,9 +4,9 @@ import anyio
 import pytest
 
 from hub.ports import HistoryEvent, Report, Standing
-from hub.registry.holdings import LARGEST_GROUP, LONGEST_TALE, Holdings
-from hub.registry.states import InstanceState
-from hub.vocabulary import InstanceId, ModelName
+from hub.registry.core.leases import LARGEST_GROUP, LONGEST_TALE, Holdings
+from hub.registry.core.views import InstanceState
+from hub.types import InstanceId, ModelName
 from tests.registry.support import PATIENCE
 
 ONE, OTHER = InstanceId("one"), InstanceId("other")

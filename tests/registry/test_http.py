@@ -13,10 +13,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from httpx2 import Response
 
 from hub.contract import Contract
-from hub.registry.bodies import SECRET_HEADER
-from hub.registry.errors import InstanceUnreachable, NameTaken
-from hub.registry.states import InstanceState
-from hub.vocabulary import new_instance_id
+from hub.registry.client.errors import InstanceUnreachable, NameTaken
+from hub.registry.client.schemas import SECRET_HEADER
+from hub.registry.core.views import InstanceState
+from hub.types import new_instance_id
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server

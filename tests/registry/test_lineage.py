@@ -7,9 +7,9 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from hub.contract import Contract
 from hub.ports import KnownContract
-from hub.registry.lineage import Lineage
+from hub.registry.core.contracts import Lineage
 from hub.settings import ContractMode
-from hub.vocabulary import Fingerprint, ModelName, new_instance_id
+from hub.types import Fingerprint, ModelName, new_instance_id
 from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, numbered
 
 MODEL = ModelName("Grower")

@@ -8,10 +8,10 @@ import pytest
 from anyio.to_thread import run_sync
 from prometheus_client.parser import text_string_to_metric_families
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
 from hub.ports import Publication
-from hub.registry.states import InstanceState
-from hub.vocabulary import ModelName
+from hub.registry.core.views import InstanceState
+from hub.types import ModelName
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server
 

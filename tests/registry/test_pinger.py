@@ -9,12 +9,12 @@ import trio.testing
 from typing_extensions import override
 
 from hub.ports import InstanceEntry
-from hub.registry.pinger import Pinger
-from hub.registry.pings import Answered, Missed, PingResult, PingTarget, Refused
-from hub.registry.roll import Roll
-from hub.registry.states import InstanceState
-from hub.registry.table import Table
-from hub.vocabulary import InstanceId
+from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
+from hub.registry.core.state import Roll
+from hub.registry.core.table import Table
+from hub.registry.core.views import InstanceState
+from hub.registry.tasks.pinger import Pinger
+from hub.types import InstanceId
 from tests.registry.support import ScriptedProbe, entry_of
 
 PERIOD, TIMEOUT = 10.0, 3.0

@@ -11,12 +11,12 @@ from anyio.abc import SocketAttribute, SocketStream
 from httpx2 import AsyncClient
 
 from hub.http.client import open_client
-from hub.load import Durations, Load
 from hub.ports import InstanceEntry
-from hub.registry.addresses import InstanceNetworks, IPAddress
-from hub.registry.pings import Answered, Missed, PingResult, Refused
-from hub.registry.probe import LONGEST_REPLY, HttpProbe
-from hub.vocabulary import InstanceId, Signal, TaskState
+from hub.registry.core.networks import InstanceNetworks, IPAddress
+from hub.registry.core.ping_result import Answered, Missed, PingResult, Refused
+from hub.registry.tasks.probe import LONGEST_REPLY, HttpProbe
+from hub.stats import Durations, Load
+from hub.types import InstanceId, Signal, TaskState
 from tests.registry.support import PATIENCE, entry_of, ping_server
 
 LOOPBACK = InstanceNetworks([ip_network("127.0.0.0/8"), ip_network("::1/128")])
@@ -258,7 +258,7 @@ async def test_of_a_name_that_is_inside_and_outside_only_the_addresses_inside_ar
     async with ping_server() as server:
         entry = entry_of(id=server.id, url=server.url.replace("127.0.0.1", "model.example"))
         addresses, _ = resolver(["192.0.2.1", "127.0.0.1"])  # nobody would answer at the first one, for a long time
-        monkeypatch.setattr("hub.registry.probe.addresses_of", addresses)
+        monkeypatch.setattr("hub.registry.tasks.probe.addresses_of", addresses)
         assert await ping(http, entry) == Answered()
 
 
@@ -268,7 +268,7 @@ async def test_a_name_is_looked_up_at_each_ping_and_is_refused_once_it_points_el
     async with ping_server() as server:
         entry = entry_of(id=server.id, url=server.url.replace("127.0.0.1", "model.example"))
         addresses, asked = resolver(["127.0.0.1"], ["::ffff:127.0.0.1"], ["::ffff:10.0.0.1"], ["169.254.169.254"])
-        monkeypatch.setattr("hub.registry.probe.addresses_of", addresses)
+        monkeypatch.setattr("hub.registry.tasks.probe.addresses_of", addresses)
         results = [await ping(http, entry) for _ in range(4)]
         assert results[:2] == [Answered(), Answered()]
         for result, where in zip(results[2:], ("::ffff:10.0.0.1", "169.254.169.254"), strict=True):

@@ -13,16 +13,16 @@ from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import LinkLost
 from hub.ports import Directory, DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, LoginLimits, Report
-from hub.registry.addresses import InstanceNetworks
-from hub.registry.errors import InstanceUnreachable, InvalidLogin, NameTaken
-from hub.registry.keeper import DirectoryKeeper
-from hub.registry.pinger import Pinger
-from hub.registry.pings import Answered, Missed, Refused
-from hub.registry.registrar import Login, Registrar
-from hub.registry.roll import Roll
-from hub.registry.states import InstanceState
-from hub.registry.table import Table
-from hub.vocabulary import Fingerprint, InstanceId, RegistryId, new_instance_id, new_registry_id
+from hub.registry.client.errors import InstanceUnreachable, InvalidLogin, NameTaken
+from hub.registry.core.networks import InstanceNetworks
+from hub.registry.core.ping_result import Answered, Missed, Refused
+from hub.registry.core.state import Roll
+from hub.registry.core.table import Table
+from hub.registry.core.views import InstanceState
+from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.tasks.pinger import Pinger
+from hub.registry.tasks.registration import Login, Registrar
+from hub.types import Fingerprint, InstanceId, RegistryId, new_instance_id, new_registry_id
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ScriptedProbe, entry_of
 
 URL = "http://127.0.0.1:4000"

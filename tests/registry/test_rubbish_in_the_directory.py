@@ -16,10 +16,10 @@ from httpx2 import AsyncClient
 from redis import client
 
 from hub.brokers import open_broker
+from hub.concurrency.services import running
 from hub.directories import open_directory
-from hub.directories.redis_directory import _KEYS
+from hub.directories.redis.directory import _KEYS
 from hub.http.client import open_client
-from hub.lifecycle import running
 from hub.registry.service import run_registry
 from hub.settings import RegistrySettings
 from tests.support.redis import Redis

@@ -14,10 +14,10 @@ from hub.directories.memory import MemoryDirectory
 from hub.errors import UnknownModel
 from hub.http.client import open_client
 from hub.ports import Directory
-from hub.registry.client import RegistryClient
-from hub.registry.errors import NameTaken
-from hub.registry.schema_bodies import CheckReply
-from hub.vocabulary import ModelName
+from hub.registry.client.client import RegistryClient
+from hub.registry.client.contract_schemas import CheckReply
+from hub.registry.client.errors import NameTaken
+from hub.types import ModelName
 from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, grown
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import MODEL, PATIENCE, PingServer, ping_server

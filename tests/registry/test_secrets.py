@@ -11,8 +11,8 @@ from httpx2 import Response
 
 from hub.directories.memory import MemoryDirectory
 from hub.errors import NotYourInstance
-from hub.registry.client import RegistryClient
-from hub.vocabulary import ModelName
+from hub.registry.client.client import RegistryClient
+from hub.types import ModelName
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, PingServer, ping_server
 

@@ -8,22 +8,22 @@ from functools import partial
 import anyio
 import pytest
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
+from hub.concurrency.services import running
 from hub.directories import open_directory
 from hub.directories.memory import MemoryDirectory
 from hub.errors import ConfigurationError, LinkLost
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
 from hub.ports import Directory
-from hub.registry.client import RegistryClient
+from hub.registry.client.client import RegistryClient
+from hub.registry.client.snapshot import ModelsSnapshot
+from hub.registry.client.watch import ModelWatch
+from hub.registry.core.views import InstanceState
 from hub.registry.service import run_registry
-from hub.registry.snapshot import ModelsSnapshot
-from hub.registry.states import InstanceState
-from hub.registry.watch import ModelWatch
 from hub.settings import ModelSettings, RegistrySettings
 from hub.stores import open_store
-from hub.vocabulary import InstanceId
+from hub.types import InstanceId
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, entry_of, ping_server
 from tests.registry.test_registrar import FlakyDirectory

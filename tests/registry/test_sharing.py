@@ -15,15 +15,15 @@ import trio.testing
 
 from hub.directories.memory import MemoryDirectory
 from hub.ports import InstanceEntry
-from hub.registry.addresses import InstanceNetworks
-from hub.registry.keeper import DirectoryKeeper
-from hub.registry.pinger import Pinger
-from hub.registry.pings import Answered, PingResult, Refused
-from hub.registry.registrar import Registrar
-from hub.registry.roll import Roll
-from hub.registry.states import InstanceState
-from hub.registry.table import Removal, Table
-from hub.vocabulary import InstanceId, Signal, new_instance_id, new_registry_id
+from hub.registry.core.networks import InstanceNetworks
+from hub.registry.core.ping_result import Answered, PingResult, Refused
+from hub.registry.core.state import Roll
+from hub.registry.core.table import Removal, Table
+from hub.registry.core.views import InstanceState
+from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.tasks.pinger import Pinger
+from hub.registry.tasks.registration import Registrar
+from hub.types import InstanceId, Signal, new_instance_id, new_registry_id
 from tests.registry.support import MODEL, TEXTS, ScriptedProbe
 from tests.registry.test_registrar import FlakyDirectory
 

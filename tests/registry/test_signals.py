@@ -8,14 +8,14 @@ from functools import partial
 import anyio
 import pytest
 
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
+from hub.concurrency.services import running
 from hub.directories.memory import MemoryDirectory
-from hub.lifecycle import running
-from hub.model.instance import run_instance
-from hub.registry.table import NO_CONSUMER
+from hub.model.instance.instance import run_instance
+from hub.registry.core.table import NO_CONSUMER
 from hub.settings import ModelSettings
 from hub.stores import open_store
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 from tests.registry.served import AttendedBroker, ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, ping_server
 from tests.registry.test_registrar import FlakyDirectory

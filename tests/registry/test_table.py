@@ -6,12 +6,12 @@ from typing import Final
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hub.load import Load
 from hub.ports import InstanceEntry, Standing
-from hub.registry.pings import Answered, Missed, PingResult, PingTarget, Refused
-from hub.registry.states import InstanceState, InstanceStatus
-from hub.registry.table import NO_CONSUMER, Change, Removal, Table
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, Signal
+from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
+from hub.registry.core.table import NO_CONSUMER, Change, Removal, Table
+from hub.registry.core.views import InstanceState, InstanceStatus
+from hub.stats import Load
+from hub.types import Fingerprint, InstanceId, ModelName, Signal
 from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of
 
 LIVE, DEAF, SUSPECT = InstanceState.LIVE, InstanceState.DEAF, InstanceState.SUSPECT

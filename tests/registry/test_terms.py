@@ -5,8 +5,8 @@ from math import inf, nan
 import pytest
 
 from hub.ports import Terms
-from hub.registry.errors import InvalidLogin
-from hub.registry.terms import check_terms
+from hub.registry.client.errors import InvalidLogin
+from hub.registry.core.limits import check_terms
 
 
 @pytest.mark.parametrize(

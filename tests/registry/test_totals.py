@@ -9,10 +9,10 @@ from itertools import accumulate
 import pytest
 from hypothesis import given, strategies as st
 
-from hub.load import Durations, Load
-from hub.registry import totals as totals_module
-from hub.registry.totals import LoadTotals
-from hub.vocabulary import InstanceId, ModelName, TaskState, new_instance_id
+from hub.registry.core import stats_aggregator as totals_module
+from hub.registry.core.stats_aggregator import LoadTotals
+from hub.stats import Durations, Load
+from hub.types import InstanceId, ModelName, TaskState, new_instance_id
 from tests.registry.support import MODEL
 
 ENDED = [state for state in TaskState if state.terminal]

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.directories import open_directory
-from hub.directories.redis_directory import _KEYS
-from hub.vocabulary import ModelName
+from hub.directories.redis.directory import _KEYS
+from hub.types import ModelName
 from tests.contract.test_bounds import chain, encoded
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, PATIENCE, TEXTS, PingServer, ping_server

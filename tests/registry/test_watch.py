@@ -8,17 +8,17 @@ import pytest
 from httpx2 import AsyncClient, MockTransport, Request, Response
 from structlog.testing import capture_logs
 
+from hub.concurrency.reconnect import Backoff
 from hub.contract import differences
 from hub.errors import LinkLost, LinkRefused
 from hub.http.client import open_client
 from hub.ports import Terms
-from hub.registry.client import RegistryClient
-from hub.registry.errors import RegistryRefused
-from hub.registry.snapshot import ModelsSnapshot
-from hub.registry.watch import ModelWatch
-from hub.supervision import Backoff
+from hub.registry.client.client import RegistryClient
+from hub.registry.client.errors import RegistryRefused
+from hub.registry.client.snapshot import ModelsSnapshot
+from hub.registry.client.watch import ModelWatch
 from hub.testing.proxy import FaultProxy
-from hub.vocabulary import Fingerprint, ModelName
+from hub.types import Fingerprint, ModelName
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server
 

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from hub.ports import ProgressReport, ResultStore
 from hub.stores import StoreOptions, open_store
 from hub.task import Failure, Outcome, Progress, Task, TaskRecord
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, TaskState, new_task_id
+from hub.types import Fingerprint, InstanceId, ModelName, TaskState, new_task_id
 
 PATIENCE: Final = 30.0
 """Seconds that any one wait of the suite may take."""

@@ -7,7 +7,7 @@ from anyio import create_task_group, fail_after
 
 from hub.ports import HandedBack, ResultStore, Start
 from hub.task import TaskRecord
-from hub.vocabulary import TaskState, new_task_id
+from hub.types import TaskState, new_task_id
 from tests.stores.stage import (
     MANY,
     ONE,

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hub.errors import Undecodable
-from hub.gateway.bodies import TaskBody
-from hub.model.report import failure
-from hub.model.run import Run
-from hub.stores import redis_replies as replies
-from hub.stores.redis_commands import identity
+from hub.gateway.schemas import TaskBody
+from hub.model.worker.outcomes import failure
+from hub.model.worker.run import Run
+from hub.stores.redis import replies
+from hub.stores.redis.commands import identity
 from hub.task import LONGEST_TTL, MAX_TIME, MIN_TIME, Outcome, Task
+from hub.types import InstanceId, TaskId, new_task_id
 from hub.v1 import task_pb2
-from hub.vocabulary import InstanceId, TaskId, new_task_id
 
 ID = TaskId("01890000-0000-7000-8000-000000000001")
 INT64 = st.integers(-(2**63), 2**63 - 1)

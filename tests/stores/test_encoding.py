@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from hub.task import Outcome, Task
-from hub.vocabulary import Fingerprint, ModelName, TaskState, new_task_id
+from hub.types import Fingerprint, ModelName, TaskState, new_task_id
 
 times = st.floats(min_value=0, max_value=4e9, allow_nan=False).map(lambda seconds: round(seconds, 6))
 

@@ -11,11 +11,11 @@ from anyio import create_task_group, fail_after, move_on_after
 from anyio.abc import TaskGroup
 
 from hub.ports import HandedBack, ResultStore, Start
-from hub.stores.memory import MemoryStore
-from hub.stores.redis_store import RedisStore
-from hub.stores.started import LIMIT, StartedTasks
+from hub.stores.memory.store import MemoryStore
+from hub.stores.redis.store import RedisStore
+from hub.stores.running import LIMIT, StartedTasks
 from hub.task import Outcome, Task
-from hub.vocabulary import InstanceId, TaskId, TaskState, new_task_id
+from hub.types import InstanceId, TaskId, TaskState, new_task_id
 from tests.stores.stage import (
     MANY,
     ONE,

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from hub.errors import LinkLost
 from hub.redis.client import RedisClient
-from hub.redis.link import Command, LinkOpener, RedisLink, Reply
+from hub.redis.connection import Command, LinkOpener, RedisLink, Reply
 from hub.stores import StoreOptions, open_store
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.stage import PATIENCE, record_of, task

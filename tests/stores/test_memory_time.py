@@ -11,10 +11,10 @@ import trio.testing
 
 from hub.ports import Absent, HandedBack, Start
 from hub.stores import StoreOptions
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL, TaskRecord
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.stores.stage import MANY, ONE, cancelled, death, record_of, said, success, task
 
 

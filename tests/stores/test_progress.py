@@ -7,7 +7,7 @@ from anyio import create_task_group, fail_after
 
 from hub.ports import HandedBack, ResultStore
 from hub.task import Progress, TaskRecord
-from hub.vocabulary import TaskState, new_task_id
+from hub.types import TaskState, new_task_id
 from tests.stores.stage import MANY, ONE, PATIENCE, TWO, Stage, death, record_of, said, success, task
 from tests.stores.test_waiting import peer, until_waiting
 

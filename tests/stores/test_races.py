@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hub.ports import Absent, HandedBack, ResultStore, Start
 from hub.stores import StoreOptions
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.stores.stage import (
     MANY,
     ONE,

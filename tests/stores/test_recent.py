@@ -11,7 +11,7 @@ from anyio import fail_after
 from hub.ports import LIST_LENGTH, LISTED_STATES, HandedBack, RecentTasks, ResultStore
 from hub.stores import StoreOptions
 from hub.task import Outcome, Task
-from hub.vocabulary import ModelName, TaskId, TaskState, new_task_id, wall_clock
+from hub.types import ModelName, TaskId, TaskState, new_task_id, wall_clock
 from tests.stores.stage import (
     MANY,
     ONE,

@@ -10,7 +10,7 @@ from anyio import fail_after
 from hub.ports import Absent, ResultStore, Start
 from hub.stores import StoreOptions
 from hub.task import TaskRecord
-from hub.vocabulary import TaskState, new_task_id
+from hub.types import TaskState, new_task_id
 from tests.stores.stage import MANY, ONE, PATIENCE, TWO, Stage, failure, record_of, success, task, timeless
 
 

@@ -14,14 +14,14 @@ from anyio.lowlevel import checkpoint
 
 from hub.errors import LinkLost
 from hub.ports import Absent, HandedBack, ResultStore, Start
-from hub.redis.link import Command, Reply
+from hub.redis.connection import Command, Reply
 from hub.redis.script import Script
 from hub.stores import StoreOptions, open_store
-from hub.stores.redis_commands import REJOIN
-from hub.stores.redis_store import RedisStore
+from hub.stores.redis.commands import REJOIN
+from hub.stores.redis.store import RedisStore
 from hub.task import TaskRecord
 from hub.testing.proxy import FaultProxy
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.stage import MANY, ONE, PATIENCE, TWO, cancelled, death, record_of, said, success, task, until
 from tests.stores.test_endings import Ended, listen, remembered, settled

@@ -13,7 +13,7 @@ from anyio import fail_after
 
 from hub.errors import LinkLost, LinkRefused
 from hub.stores import StoreOptions, open_store
-from hub.vocabulary import InstanceId
+from hub.types import InstanceId
 from tests.stores.conftest import CASES, Case
 from tests.stores.stage import MANY, record_of, success, task
 from tests.stores.test_redis_outages import once_back

@@ -11,9 +11,9 @@ from redis import client as redispy
 from hub.ports import Absent, ResultStore
 from hub.redis.budget import ByteBudget
 from hub.stores import open_store
-from hub.stores.redis_store import SMALL
+from hub.stores.redis.store import SMALL
 from hub.task import TaskRecord
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.stage import PATIENCE, record_of, success, task
 from tests.support.redis import Redis

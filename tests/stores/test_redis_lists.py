@@ -9,10 +9,10 @@ from anyio import fail_after
 
 from hub.ports import LIST_LENGTH
 from hub.stores import StoreOptions, open_store
-from hub.stores.list_changes import PENDING, REFRESH, ListChanges, ListName, RunsListed
 from hub.stores.options import UNFINISHED_TTL
 from hub.stores.recent import Listed, entry_at
-from hub.vocabulary import ModelName, TaskId, TaskState
+from hub.stores.redis.list_changes import PENDING, REFRESH, ListChanges, ListName, RunsListed
+from hub.types import ModelName, TaskId, TaskState
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.stage import MANY, ONE, PATIENCE, cancelled, failure, record_of, success, task, until
 from tests.stores.test_redis_endings import lose_link, through_a_proxy

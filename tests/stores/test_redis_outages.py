@@ -19,7 +19,7 @@ from hub.stores import StoreOptions, open_store
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import Task, TaskRecord
 from hub.testing.proxy import FaultProxy
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.stage import MANY, ONE, PATIENCE, T, death, record_of, said, success, task, until
 from tests.stores.test_waiting import Heard, hear, until_waiting

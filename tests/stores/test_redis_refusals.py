@@ -8,7 +8,7 @@ import pytest
 from anyio import fail_after
 from anyio.lowlevel import checkpoint
 
-from hub.gateway.health import Health
+from hub.gateway.routes.health import Health
 from hub.stores import StoreOptions, open_store
 from tests.gateway.stage import open_stage
 from tests.stores.conftest import CASES, Case, on_redis

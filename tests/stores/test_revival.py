@@ -9,7 +9,7 @@ from anyio import create_task_group, fail_after
 
 from hub.ports import Absent, HandedBack, ResultStore, Start
 from hub.task import TaskRecord
-from hub.vocabulary import Fingerprint, TaskState
+from hub.types import Fingerprint, TaskState
 from tests.stores.stage import (
     MANY,
     ONE,

@@ -11,7 +11,7 @@ from anyio import fail_after
 
 from hub.ports import HandedBack, ResultStore
 from hub.stores import StoreOptions
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.stores.stage import MANY, ONE, PATIENCE, TWO, Stage, cancelled, death, record_of, said, success, task
 
 T0 = 1_764_200_000.25

@@ -9,7 +9,7 @@ from anyio import create_task_group, fail_after
 
 from hub.ports import Absent, HandedBack, ResultStore, Start
 from hub.task import Task, TaskRecord
-from hub.vocabulary import TaskState
+from hub.types import TaskState
 from tests.stores.stage import (
     MANY,
     ONE,

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 
 from hub.ports import Absent, ResultStore
 from hub.task import Task, TaskRecord
-from hub.vocabulary import TaskState, new_task_id
+from hub.types import TaskState, new_task_id
 from tests.stores.stage import MANY, ONE, PATIENCE, CancelledAt, Stage, record_of, success, task
 
 Heard = dict[object, TaskRecord | Absent]

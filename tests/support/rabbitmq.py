@@ -17,7 +17,7 @@ from anyio import fail_after
 from anyio.from_thread import start_blocking_portal
 
 from hub.amqp import connect
-from hub.vocabulary import dead_letter_queue
+from hub.types import dead_letter_queue
 from tests.support.server import ServerMissing, ServerProcess, answers, free_port
 
 MISSING: Final = (

@@ -29,13 +29,13 @@ LOOK: Final = 0.01
 IMPORTED: Final = (
     "hub.cli.app",
     "hub.cli.up",
-    "hub.cli.dead_work",
-    "hub.cli.schema_work",
+    "hub.cli.dead.work",
+    "hub.cli.schema.work",
     "hub.gateway.service",
     "hub.registry.service",
-    "hub.model.instance",
-    "hub.brokers.amqp",
-    "hub.brokers.aiormq",
+    "hub.model.instance.instance",
+    "hub.brokers.rabbitmq.broker",
+    "hub.brokers.aiormq.broker",
     "hub.stores.opening",
     "hub.directories.opening",
 )

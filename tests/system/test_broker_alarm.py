@@ -13,11 +13,11 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from hub.brokers import open_broker
+from hub.concurrency.services import running
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
 from hub.registry.service import run_registry
 from hub.settings import GatewaySettings, ModelSettings, RegistrySettings
 from hub.stores import open_store

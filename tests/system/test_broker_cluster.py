@@ -24,19 +24,19 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
-from hub.brokers.aiormq import AiormqBroker
-from hub.brokers.amqp import AmqpBroker
+from hub.brokers.aiormq.broker import AiormqBroker
+from hub.brokers.rabbitmq.broker import AmqpBroker
+from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.services import running
 from hub.directories import open_directory
 from hub.errors import ConfigurationError
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
 from hub.ports import Broker
 from hub.registry.service import run_registry
 from hub.settings import GatewaySettings, ModelSettings, RegistrySettings
 from hub.stores import open_store
-from hub.supervision import unwrapped
 from tests.support.rabbitmq import RabbitMQ, rabbitmq_cluster
 from tests.support.redis import emptied
 

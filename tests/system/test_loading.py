@@ -20,18 +20,18 @@ import hub
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
+from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.services import running
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
-from hub.lifecycle import running
 from hub.model.errors import ModelNotStarted
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
 from hub.ports import Broker, ResultStore
-from hub.registry.errors import NameTaken
+from hub.registry.client.errors import NameTaken
 from hub.registry.service import run_registry
 from hub.settings import GatewaySettings, ModelSettings, RegistrySettings
 from hub.stores import open_store
-from hub.supervision import unwrapped
 
 PATIENCE: Final = 30.0
 PERIOD: Final = 0.5

@@ -20,16 +20,16 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
+from hub.concurrency.services import running
 from hub.directories.memory import MemoryDirectory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
 from hub.ports import Broker, Directory, ResultStore
 from hub.registry.service import run_registry
 from hub.settings import UpSettings
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from tests.system.metrics_page import SECTIONS, documented
 

@@ -19,8 +19,8 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.cli.up import UpSummary, run_up
+from hub.concurrency.services import running
 from hub.http.client import open_client
-from hub.lifecycle import running
 from hub.settings import UpSettings
 
 PATIENCE = 30.0
@@ -43,7 +43,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     kept = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(kept))
-    for module in ("hub.gateway.spans", "hub.model.spans"):
+    for module in ("hub.gateway.tasks.spans", "hub.model.worker.spans"):
         monkeypatch.setattr(f"{module}.tracer", lambda: provider.get_tracer("hub"))
     yield kept
     provider.shutdown()

@@ -14,17 +14,17 @@ from anyio.to_thread import run_sync
 from httpx2 import AsyncClient
 
 from hub.brokers import BrokerOptions, QueueType, open_broker
+from hub.concurrency.services import running
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
 from hub.ports import Broker, Publication
 from hub.registry.service import run_registry
 from hub.settings import GatewaySettings, ModelSettings, RegistrySettings
 from hub.stores import open_store
+from hub.types import ModelName, new_task_id
 from hub.v1 import task_pb2
-from hub.vocabulary import ModelName, new_task_id
 from tests.support.rabbitmq import delete_queues
 from tests.support.redis import Redis
 from tests.system.models import Echo

@@ -14,15 +14,15 @@ from google.protobuf.message import Message
 from httpx2 import AsyncClient
 
 import hub
-from hub.brokers.memory import MemoryBroker
+from hub.brokers.memory.broker import MemoryBroker
+from hub.concurrency.services import running
 from hub.contract import Contract, load
 from hub.directories.memory import MemoryDirectory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
 from hub.ports import Broker, ResultStore
-from hub.registry.errors import NameTaken
+from hub.registry.client.errors import NameTaken
 from hub.registry.service import run_registry
 from hub.settings import ContractMode, UpSettings
 from hub.stores import open_store

@@ -24,16 +24,16 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
+from hub.concurrency.services import running
 from hub.directories import open_directory
 from hub.http.client import open_client
-from hub.lifecycle import running
-from hub.model.instance import run_instance
-from hub.model.presence import Ping, Presence
+from hub.model.instance.health_reporter import Ping, Presence
+from hub.model.instance.instance import run_instance
 from hub.ports import Directory, Report, Standing
-from hub.registry.client import RegistryClient
+from hub.registry.client.client import RegistryClient
 from hub.settings import ModelSettings
 from hub.stores import open_store
-from hub.vocabulary import InstanceId, InstanceState, ModelName, new_instance_id
+from hub.types import InstanceId, InstanceState, ModelName, new_instance_id
 from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.support.server import free_port

@@ -12,7 +12,7 @@ from pamqp import base, commands
 from hub.amqp.consumer import Consumer
 from hub.amqp.errors import NOT_FOUND, ChannelClosed
 from hub.amqp.protocol.channel import ChannelState
-from hub.amqp.waiting import CLOSE_GRACE, settled
+from hub.amqp.wait import CLOSE_GRACE, settled
 
 R = TypeVar("R", bound=base.Frame)
 

@@ -32,9 +32,9 @@ from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.handshake import Tuning
 from hub.amqp.publisher import Publisher
-from hub.amqp.waiting import CLOSE_GRACE, settled
+from hub.amqp.wait import CLOSE_GRACE, settled
+from hub.concurrency.reconnect import unwrapped
 from hub.errors import LinkLost, LinkRefused
-from hub.supervision import unwrapped
 from hub.tls import speaks_tls, tls_refusal
 
 _RECEIVE_SIZE: Final = 256 * 1024

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from hub.amqp.message import Received
 from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.subscription import Subscription
-from hub.amqp.waiting import settled
+from hub.amqp.wait import settled
 
 
 @final

@@ -11,7 +11,7 @@ from anyio import Event
 from hub.amqp.message import Message
 from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.confirms import Batch
-from hub.amqp.waiting import settled
+from hub.amqp.wait import settled
 from hub.errors import PublishRefused
 
 HIGH_WATER: Final = 1024 * 1024

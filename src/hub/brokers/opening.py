@@ -26,15 +26,15 @@ def open_broker(url: str, options: BrokerOptions | None = None) -> AbstractAsync
     # A process needs one adapter; the libraries of the others are not imported.
     match split_url(node_urls(url)[0], BROKER_SCHEMES).scheme:
         case "memory":
-            from hub.brokers.memory import MemoryBroker  # noqa: PLC0415
+            from hub.brokers.memory.broker import MemoryBroker  # noqa: PLC0415
 
             return MemoryBroker(options)
         case "amqp" | "amqps":
-            from hub.brokers.amqp import AmqpBroker  # noqa: PLC0415
+            from hub.brokers.rabbitmq.broker import AmqpBroker  # noqa: PLC0415
 
             return AmqpBroker(url, options)
         case _:
-            from hub.brokers.aiormq import AiormqBroker  # noqa: PLC0415
+            from hub.brokers.aiormq.broker import AiormqBroker  # noqa: PLC0415
 
             return AiormqBroker(url, options)
 

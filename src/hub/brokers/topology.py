@@ -13,7 +13,7 @@ from typing import Final
 
 from hub.brokers.options import BrokerOptions, QueueType
 from hub.errors import ConfigurationError, PublishRefused, Unroutable
-from hub.vocabulary import OWN_PREFIX, delayed_queue
+from hub.types import OWN_PREFIX, delayed_queue
 
 DEAD_LETTER_EXCHANGE: Final = f"{OWN_PREFIX}dead"
 

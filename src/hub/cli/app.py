@@ -17,12 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hub.cli.dead import dead
-from hub.cli.ending import EXIT_CODES, explain, fail, redactor
-from hub.cli.load import load_model
-from hub.cli.options import broker_options, store_options
-from hub.cli.schema import schema
-from hub.cli.sources import (
+from hub.cli.config import (
     COMPONENTS,
     check_names,
     config_path,
@@ -33,12 +28,17 @@ from hub.cli.sources import (
     sources_of_settings,
     unused_variables,
 )
+from hub.cli.dead.commands import dead
+from hub.cli.ending import EXIT_CODES, explain, fail, redactor
+from hub.cli.load import load_model
+from hub.cli.options import broker_options, store_options
+from hub.cli.schema.commands import schema
+from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.services import STOP_LIMIT, kept_open, leave, run_process
 from hub.errors import HubError
-from hub.lifecycle import STOP_LIMIT, kept_open, leave, run_process
-from hub.logs import configure_logging
-from hub.redaction import redacted, redacted_url
+from hub.observability.logs import configure_logging
+from hub.observability.redaction import redacted, redacted_url
 from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings, require_shared
-from hub.supervision import unwrapped
 
 EXPOSED = (
     "has secrets and every user of this machine may read it: chmod o-r, or name files of their own in HUB_..._FILE"
@@ -159,7 +159,7 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
 def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> int:
     """Run one instance of a model: it takes tasks from the model's queue and stores their outcomes."""
     from hub.brokers import open_broker  # noqa: PLC0415
-    from hub.model.instance import run_instance  # noqa: PLC0415
+    from hub.model.instance.instance import run_instance  # noqa: PLC0415
     from hub.stores import open_store  # noqa: PLC0415
 
     settings = settings or ModelSettings()

@@ -9,9 +9,9 @@ from typing import Final
 
 from rich.console import Console
 
-from hub.cli.sources import DEFAULT, sources_of_settings
+from hub.cli.config import DEFAULT, sources_of_settings
 from hub.errors import HubError, LinkLost, LinkRefused
-from hub.redaction import Redactor, redacted, redacted_url
+from hub.observability.redaction import Redactor, redacted, redacted_url
 from hub.settings import MEMORY, ProcessSettings
 
 EXIT_CODES: Final = (

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hub.errors import ConfigurationError, HubError
 from hub.model import Model
-from hub.model.blame import blamed, place_lines
+from hub.model.execution.blame import blamed, place_lines
 from hub.model.model import require_process_request
 
 _SAME_FILE: Final = re.compile(r"duplicate (?:file name|symbol) '?([^'\s)]+)")

@@ -13,11 +13,11 @@ from anyio.abc import TaskStatus
 
 from hub.brokers import open_broker
 from hub.cli.options import broker_options, store_options
+from hub.concurrency.services import kept_open, running
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
-from hub.lifecycle import kept_open, running
 from hub.model import Model
-from hub.model.instance import run_instance
+from hub.model.instance.instance import run_instance
 from hub.ports import Broker, Directory, ResultStore
 from hub.registry.service import run_registry
 from hub.settings import UpSettings

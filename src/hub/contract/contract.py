@@ -10,13 +10,13 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError, EncodeError
 
-from hub.contract.bounds import check_depth, check_size
-from hub.contract.canonical import group_oneofs, without_reservations
-from hub.contract.closure import closure_of
+from hub.contract.descriptors.bounds import check_depth, check_size
+from hub.contract.descriptors.canonical import group_oneofs, without_reservations
+from hub.contract.descriptors.closure import closure_of
+from hub.contract.descriptors.pool import pool_of
 from hub.contract.errors import InvalidContract
-from hub.contract.pool import pool_of
+from hub.types import Fingerprint
 from hub.v1 import contract_pb2
-from hub.vocabulary import Fingerprint
 
 MAX_BYTES: Final = 2 * 1024 * 1024
 """Size of a serialized contract that `Contract.decode` takes."""

@@ -13,9 +13,9 @@ from typing import Final, Self, cast, final
 
 from hub.errors import Undecodable
 from hub.ports import Delivery
+from hub.safe_text import TEXT_LIMIT, storable
 from hub.task import MAX_TIME, Failure, Task
-from hub.texts import TEXT_LIMIT, storable
-from hub.vocabulary import InstanceId, ModelName
+from hub.types import InstanceId, ModelName
 
 UNKNOWN: Final = "unknown"
 """The code of a letter that says nothing of its death: somebody else has put it there."""

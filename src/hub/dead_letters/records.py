@@ -8,7 +8,7 @@ from typing import Final
 from hub.dead_letters.letter import DeadLetter
 from hub.ports import Absent, ResultStore
 from hub.task import Outcome, TaskRecord
-from hub.vocabulary import TaskId, TaskState, WallClock, wall_clock
+from hub.types import TaskId, TaskState, WallClock, wall_clock
 
 CLOCK_SLACK: Final = 2.0
 """Seconds by which a broker's clock may be behind the store's; RabbitMQ tells the time of a death in whole seconds."""

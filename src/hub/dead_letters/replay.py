@@ -16,7 +16,7 @@ from hub.dead_letters.records import death_of, settle_broker_deaths
 from hub.errors import InvalidName, LinkLost, PublishRefused
 from hub.ports import Absent, Broker, Consumer, Publication, ResultStore
 from hub.task import Outcome, Task, TaskRecord
-from hub.vocabulary import TaskId, TaskState, WallClock, model_name, wall_clock
+from hub.types import TaskId, TaskState, WallClock, model_name, wall_clock
 
 STEP: Final = 100
 """Tasks that are put back with one round trip each to the store and the broker."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from hub.dead_letters.letter import DeadLetter
-from hub.vocabulary import parse_task_id
+from hub.types import parse_task_id
 
 
 @final

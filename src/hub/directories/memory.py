@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.contract.contract import Contract
-from hub.directories.sharing import Sharing
+from hub.directories.leasing import Sharing
 from hub.errors import NotYourInstance, RegistryFull
 from hub.ports import (
     HISTORY_LENGTH,
@@ -27,7 +27,7 @@ from hub.ports import (
     SharedInstance,
     Standing,
 )
-from hub.vocabulary import Fingerprint, InstanceId, ModelName, RegistryId
+from hub.types import Fingerprint, InstanceId, ModelName, RegistryId
 
 
 @final

@@ -28,6 +28,6 @@ def open_directory(url: str, *, silence: float = SILENCE) -> AbstractAsyncContex
     """
     if split_url(url, STORE_SCHEMES).scheme == "memory":
         return MemoryDirectory()
-    from hub.directories.redis_directory import RedisDirectory  # noqa: PLC0415 - as with the stores
+    from hub.directories.redis.directory import RedisDirectory  # noqa: PLC0415 - as with the stores
 
     return RedisDirectory(redis_links(url, silence=silence))

@@ -8,28 +8,28 @@ from typing import Final
 from litestar import Litestar, Router
 from litestar.di import Provide
 
-from hub.gateway import http_batches, http_models, http_pages, http_submit, http_system, http_task_lists, http_tasks
-from hub.gateway.admission import Admission
-from hub.gateway.catalog import Catalog
-from hub.gateway.codecs import Codecs
-from hub.gateway.congestion import with_refusals
-from hub.gateway.dispatch import Dispatch
-from hub.gateway.health import Health
-from hub.gateway.long_polls import LongPolls
+from hub.gateway.dashboard.sampler import Observer
 from hub.gateway.metrics import GatewayMetrics
-from hub.gateway.naming import add_task_headers
-from hub.gateway.observer import Observer
-from hub.gateway.openapi import Description
-from hub.gateway.queues import Queues
-from hub.gateway.registry_reads import RegistryReads
-from hub.gateway.submit_options import ResultTtls
+from hub.gateway.models.catalog import Catalog
+from hub.gateway.models.codecs import Codecs
+from hub.gateway.models.registry_queries import RegistryReads
+from hub.gateway.openapi.document import Description
+from hub.gateway.routes import batches, models, pages, submit, system, task_lists, tasks
+from hub.gateway.routes.health import Health
+from hub.gateway.routes.task_headers import add_task_headers
+from hub.gateway.tasks.backpressure import Queues
+from hub.gateway.tasks.congestion import with_refusals
+from hub.gateway.tasks.options import ResultTtls
+from hub.gateway.tasks.service import Dispatch
+from hub.gateway.tasks.submission import Admission
 from hub.histogram import SECONDS
-from hub.http.compression import COMPRESS_ABOVE
-from hub.http.edge import with_edge
-from hub.http.guard import require_credential
-from hub.http.hosts import Hosts
-from hub.http.links import LinkCollector
+from hub.http.auth import require_credential
+from hub.http.long_polling import LongPolls
+from hub.http.middleware.compression import COMPRESS_ABOVE
+from hub.http.middleware.edge import with_edge
+from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
+from hub.observability.connection_metrics import LinkCollector
 from hub.ports import Broker, ResultStore
 from hub.web.routes import WEB_ROUTES
 
@@ -90,38 +90,38 @@ def gateway_app(
         "/",
         guards=[require_credential(keys)],
         route_handlers=[
-            http_models.list_models,
-            http_models.show_model,
-            http_models.show_overview,
-            http_models.watch_overview,
-            http_models.list_instances,
-            http_models.list_events,
-            http_submit.call_model,
-            http_submit.submit_task,
-            http_batches.submit_batch,
-            http_task_lists.list_tasks,
-            http_tasks.show_task,
-            http_tasks.show_result,
-            http_tasks.cancel_task,
+            models.list_models,
+            models.show_model,
+            models.show_overview,
+            models.watch_overview,
+            models.list_instances,
+            models.list_events,
+            submit.call_model,
+            submit.submit_task,
+            batches.submit_batch,
+            task_lists.list_tasks,
+            tasks.show_task,
+            tasks.show_result,
+            tasks.cancel_task,
         ],
     )
     watched = Router(
         "/",
         guards=[require_credential([*keys, token] if keys and token else keys)],
-        route_handlers=[http_system.show_metrics],
+        route_handlers=[system.show_metrics],
     )
     app = Litestar(
         [
             guarded,
             watched,
-            http_system.show_liveness,
-            http_system.show_readiness,
-            http_pages.show_dashboard,
-            http_pages.show_models,
-            http_pages.show_tasks,
-            http_pages.show_task_page,
-            http_pages.show_docs,
-            http_pages.show_description,
+            system.show_liveness,
+            system.show_readiness,
+            pages.show_dashboard,
+            pages.show_models,
+            pages.show_tasks,
+            pages.show_task_page,
+            pages.show_docs,
+            pages.show_description,
             *WEB_ROUTES,
         ],
         dependencies={

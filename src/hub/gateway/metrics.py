@@ -11,14 +11,14 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from hub.gateway.catalog import Catalog
-from hub.gateway.dispatch import Dispatch
 from hub.gateway.errors import ModelNotAlive, Overloaded
-from hub.gateway.long_polls import LongPolls
+from hub.gateway.models.catalog import Catalog
+from hub.gateway.tasks.service import Dispatch
 from hub.histogram import SECONDS, Histogram
-from hub.http.exposition import counter, exposition, gauge, histogram
-from hub.http.process_metrics import ProcessCollector
-from hub.vocabulary import ModelName, TaskState
+from hub.http.long_polling import LongPolls
+from hub.observability.process_metrics import ProcessCollector
+from hub.observability.prometheus import counter, exposition, gauge, histogram
+from hub.types import ModelName, TaskState
 
 RESULTS: Final = ("accepted", "replayed", ModelNotAlive.code, Overloaded.code)
 """Results of submits that have a series before there was one; any other code of an error gets one when it happens."""

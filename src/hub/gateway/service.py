@@ -10,26 +10,26 @@ import structlog
 from anyio import TASK_STATUS_IGNORED, sleep_forever
 from anyio.abc import TaskStatus
 
+from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.services import running
 from hub.errors import ConfigurationError
 from hub.gateway.app import gateway_app
-from hub.gateway.catalog import Catalog
-from hub.gateway.congestion import Congestion
-from hub.gateway.dispatch import Dispatch
-from hub.gateway.figures import Figures
-from hub.gateway.long_polls import LongPolls
-from hub.gateway.observer import Observer
-from hub.gateway.overview import Overview
-from hub.gateway.queues import Queues
-from hub.gateway.submit_options import ResultTtls
-from hub.http.bind import Bind
+from hub.gateway.dashboard.overview import Overview
+from hub.gateway.dashboard.sampler import Observer
+from hub.gateway.dashboard.stats import Figures
+from hub.gateway.models.catalog import Catalog
+from hub.gateway.tasks.backpressure import Queues
+from hub.gateway.tasks.congestion import Congestion
+from hub.gateway.tasks.options import ResultTtls
+from hub.gateway.tasks.service import Dispatch
 from hub.http.client import open_client
-from hub.http.serve import serve
-from hub.lifecycle import running
+from hub.http.long_polling import LongPolls
+from hub.http.serve.listen import Bind
+from hub.http.serve.server import serve
 from hub.ports import Broker, ResultStore
-from hub.registry.client import RegistryClient
-from hub.registry.watch import ModelWatch
+from hub.registry.client.client import RegistryClient
+from hub.registry.client.watch import ModelWatch
 from hub.settings import GatewaySettings
-from hub.supervision import unwrapped
 
 _log = structlog.get_logger("hub.gateway")
 

@@ -8,13 +8,13 @@ from typing import Final
 
 from httpx2 import AsyncClient, Limits, Timeout
 
-from hub.supervision import unwrapped
+from hub.concurrency.reconnect import unwrapped
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to reach the other side. How long a whole call may take is the caller's `fail_after`."""
 
 IDLE: Final = 30.0
-"""Seconds that an unused connection is kept: some ping periods, and less than `hub.http.serve` keeps its end."""
+"""Seconds that an unused connection is kept: some ping periods, and less than `hub.http.serve.server` keeps its end."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The author's side: a model, and (in `hub.model.instance`) the process that runs one.
+"""The author's side: a model, and (in `hub.model.instance.instance`) the process that runs one.
 
 Only what authors import is here, so that `import hub` stays light.
 """

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Final, final
 
 from hub.model.errors import NotInTask
-from hub.vocabulary import InstanceId, ModelName, TaskId
+from hub.types import InstanceId, ModelName, TaskId
 
 LONGEST_MESSAGE: Final = 1_000
 """Characters of a progress message that are kept: it is read by people, again and again."""

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from hub.contract import MAX_NESTING
 from hub.errors import ConfigurationError, HubError, Undecodable
-from hub.tracebacks import STORED_LINES, Described, lines
+from hub.observability.tracebacks import STORED_LINES, Described, lines
 
 
 class InvalidModel(ConfigurationError):
@@ -33,7 +33,7 @@ class ModelNotStarted(HubError):
 
     Attributes:
         step: Which of them.
-        blame: What it raised, and the author's line; see `hub.model.blame`.
+        blame: What it raised, and the author's line; see `hub.model.execution.blame`.
     """
 
     code = "model_not_started"
@@ -176,7 +176,7 @@ class ChildError(Exception):
         code: Of the failure of the task: `model_error`, or the `code` of one of hub's own errors.
         mro: Full names of the error's class and of all that it inherits from, itself first: `builtins.ValueError`.
         message: Its text.
-        described: What is told of it, and of its causes; `hub.tracebacks.describe` returns it.
+        described: What is told of it, and of its causes; `hub.observability.tracebacks.describe` returns it.
         traceback: The same as text; also a note of this error.
     """
 

@@ -15,10 +15,10 @@ from typing_extensions import override
 
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
-from hub.model.formats import type_arguments
+from hub.model.execution.generics import type_arguments
 from hub.model.misspellings import PROCESSING, misspellings
 from hub.model.retry import Retry
-from hub.vocabulary import model_name
+from hub.types import model_name
 
 Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp", bound=Message)

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from hub.errors import ConfigurationError
-from hub.redaction import redacted_url
+from hub.observability.redaction import redacted_url
 from hub.urls import REDIS_SCHEMES, split_url
 
 _DIGITS: Final = 9

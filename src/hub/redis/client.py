@@ -18,10 +18,10 @@ from anyio import (
 from anyio.abc import TaskStatus
 from typing_extensions import override
 
+from hub.concurrency.reconnect import Backoff, keep_linked, unwrapped
 from hub.errors import CallRefused, LinkLost, Undecodable
-from hub.redis.link import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
+from hub.redis.connection import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
 from hub.redis.script import Script
-from hub.supervision import Backoff, keep_linked, unwrapped
 
 BACKOFF: Final = Backoff(first=0.05, cap=1.0)
 """Between two tries to link. One connection per process is cheap, and everybody waits for it."""

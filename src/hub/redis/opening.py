@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hub.redis.address import redis_address
-from hub.redis.link import LinkOpener
+from hub.redis.connection import LinkOpener
 
 
 def redis_links(url: str, *, silence: float) -> LinkOpener:
@@ -19,9 +19,9 @@ def redis_links(url: str, *, silence: float) -> LinkOpener:
     address = redis_address(url)
     # A process needs one client library; the other one is not imported.
     if url.partition("://")[0].endswith("+redispy"):
-        from hub.redis.redispy_link import RedispyLinks  # noqa: PLC0415
+        from hub.redis.redispy_connection import RedispyLinks  # noqa: PLC0415
 
         return RedispyLinks(address, silence)
-    from hub.redis.coredis_link import CoredisLinks  # noqa: PLC0415
+    from hub.redis.coredis_connection import CoredisLinks  # noqa: PLC0415
 
     return CoredisLinks(address, silence)

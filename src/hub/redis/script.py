@@ -7,7 +7,7 @@ from hashlib import sha1
 from importlib import resources
 from typing import final
 
-from hub.redis.link import Command, Word
+from hub.redis.connection import Command, Word
 
 
 @final

@@ -12,17 +12,17 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from hub.histogram import Histogram
-from hub.http.exposition import counter, gauge, histogram
+from hub.observability.prometheus import counter, gauge, histogram
 from hub.ports import LoginLimits
-from hub.registry.depths import QueueDepths
-from hub.registry.figures import Figures
-from hub.registry.keeper import DirectoryKeeper
-from hub.registry.pinger import Pinger
-from hub.registry.pings import Answered, PingResult, Refused
-from hub.registry.registrar import Registrar
-from hub.registry.roll import Roll
-from hub.registry.states import InstanceState
-from hub.registry.table import Removal
+from hub.registry.core.ping_result import Answered, PingResult, Refused
+from hub.registry.core.state import Roll
+from hub.registry.core.stats import Figures
+from hub.registry.core.table import Removal
+from hub.registry.core.views import InstanceState
+from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.tasks.pinger import Pinger
+from hub.registry.tasks.queue_monitor import QueueDepths
+from hub.registry.tasks.registration import Registrar
 
 PING_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds: from a process on this machine to one that is just within the timeout."""

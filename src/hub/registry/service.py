@@ -11,28 +11,28 @@ from anyio import TASK_STATUS_IGNORED, create_task_group, move_on_after
 from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry
 
+from hub.concurrency.reconnect import unwrapped
 from hub.errors import LinkLost, Undecodable
 from hub.http.client import open_client
-from hub.http.process_metrics import ProcessCollector
-from hub.http.serve import serve
+from hub.http.serve.server import serve
+from hub.observability.process_metrics import ProcessCollector
 from hub.ports import Broker, Directory
-from hub.registry.addresses import InstanceNetworks
-from hub.registry.consumers import ConsumerCounts
-from hub.registry.depths import QueueDepths
-from hub.registry.figures import Figures
+from hub.registry.core.consumer_check import ConsumerCounts
+from hub.registry.core.contracts import Lineage
+from hub.registry.core.networks import InstanceNetworks
+from hub.registry.core.state import Roll
+from hub.registry.core.stats import Figures
+from hub.registry.core.stats_aggregator import LoadTotals
+from hub.registry.core.table import Table
 from hub.registry.http.app import registry_app
-from hub.registry.keeper import DirectoryKeeper
-from hub.registry.lineage import Lineage
 from hub.registry.metrics import LiveCollector, PingCounts, RegistrationCollector
-from hub.registry.pinger import CONCURRENT_PINGS, Pinger
-from hub.registry.probe import HttpProbe
-from hub.registry.registrar import Registrar
-from hub.registry.roll import Roll
-from hub.registry.table import Table
-from hub.registry.totals import LoadTotals
+from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.tasks.pinger import CONCURRENT_PINGS, Pinger
+from hub.registry.tasks.probe import HttpProbe
+from hub.registry.tasks.queue_monitor import QueueDepths
+from hub.registry.tasks.registration import Registrar
 from hub.settings import RegistrySettings
-from hub.supervision import unwrapped
-from hub.vocabulary import new_registry_id
+from hub.types import new_registry_id
 
 FLUSH_GRACE: Final = 2.0
 """Seconds that the end waits for the directory to take the last logouts; pings find out about them otherwise."""

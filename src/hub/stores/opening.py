@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 from hub.ports import ResultStore
 from hub.redis.opening import redis_links
-from hub.stores.memory import MemoryStore
+from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.urls import STORE_SCHEMES, split_url
 
@@ -28,6 +28,6 @@ def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncCo
     options = options or StoreOptions()
     if split_url(url, STORE_SCHEMES).scheme == "memory":
         return MemoryStore(options)
-    from hub.stores.redis_store import RedisStore  # noqa: PLC0415 - only who talks to Redis pays for its scripts
+    from hub.stores.redis.store import RedisStore  # noqa: PLC0415 - only who talks to Redis pays for its scripts
 
     return RedisStore(redis_links(url, silence=options.silence), options)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hub.histogram import SECONDS
-from hub.vocabulary import WallClock, wall_clock
+from hub.types import WallClock, wall_clock
 
 UNFINISHED_TTL: Final = 7 * 24 * 3600.0
 """Seconds that the record of a task which has not ended is kept after its last change, if its own TTL is not longer.

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from hub.ports import Absent, RecentTasks
 from hub.task import Outcome, TaskRecord
-from hub.vocabulary import TaskId, TaskState
+from hub.types import TaskId, TaskState
 
 CHUNK: Final = 100
 """Entries that are looked at together when the first ones turned out to be stale."""

@@ -10,7 +10,7 @@ from anyio import Event
 
 from hub.ports import Absent
 from hub.task import TaskRecord
-from hub.vocabulary import TaskId, TaskState
+from hub.types import TaskId, TaskState
 
 
 @final

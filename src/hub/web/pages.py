@@ -13,7 +13,7 @@ from typing import Final, Literal
 from litestar import Response
 
 from hub.http.headers import etag_matches
-from hub.http.root_path import rooted
+from hub.http.middleware.root_path import rooted
 from hub.web.assets import find_asset
 from hub.web.charts import CHARTS
 

@@ -9,8 +9,8 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
-from hub.http.compression import accepts_gzip, weak
 from hub.http.headers import etag_matches
+from hub.http.middleware.compression import accepts_gzip, weak
 from hub.http.problems import problem
 from hub.web.assets import Asset, find_asset
 

@@ -10,14 +10,14 @@ from pamqp import base, commands
 
 from hub.amqp.errors import ChannelClosed, ConsumerCancelled, MessageTooLarge, ProtocolViolation
 from hub.amqp.message import Received
-from hub.amqp.protocol.calls import Calls
 from hub.amqp.protocol.confirms import Batch, Confirms
-from hub.amqp.protocol.contents import Content, Contents
+from hub.amqp.protocol.content import Content, Contents
+from hub.amqp.protocol.decoder import DELIVER, decode_deliver
+from hub.amqp.protocol.encoder import MessageEncoder
 from hub.amqp.protocol.framing import decode_method
-from hub.amqp.protocol.incoming import DELIVER, decode_deliver
 from hub.amqp.protocol.outbox import Outbox
-from hub.amqp.protocol.outgoing import MessageEncoder
-from hub.amqp.protocol.reply import Reply
+from hub.amqp.protocol.pending_reply import Reply
+from hub.amqp.protocol.requests import Calls
 from hub.amqp.protocol.subscription import Subscription, ack_frames, nack_frames, reject_frames
 from hub.errors import LinkLost
 

@@ -11,7 +11,7 @@ from typing import final
 
 from hub.amqp.errors import ProtocolViolation
 from hub.amqp.message import Message
-from hub.amqp.protocol.reply import Reply
+from hub.amqp.protocol.pending_reply import Reply
 from hub.errors import PublishRefused, QueueFull, Unroutable
 
 

@@ -15,7 +15,7 @@ from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.framing import FrameReader, decode_method
 from hub.amqp.protocol.handshake import Handshake, Tuning
 from hub.amqp.protocol.outbox import Outbox
-from hub.amqp.protocol.reply import Reply
+from hub.amqp.protocol.pending_reply import Reply
 from hub.errors import LinkLost
 
 _OK: Final = 200

@@ -10,13 +10,13 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from prometheus_client import CollectorRegistry
 
-from hub.http.edge import with_edge
-from hub.http.guard import require_credential
-from hub.http.hosts import Hosts
+from hub.http.auth import require_credential
+from hub.http.middleware.edge import with_edge
+from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
-from hub.registry.consumers import ConsumerCounts
-from hub.registry.depths import QueueDepths
-from hub.registry.figures import Figures
+from hub.registry.core.consumer_check import ConsumerCounts
+from hub.registry.core.state import Roll
+from hub.registry.core.stats import Figures
 from hub.registry.http import (
     figures as figures_routes,
     history as history_route,
@@ -26,10 +26,10 @@ from hub.registry.http import (
     schemas,
 )
 from hub.registry.http.history import ReadHistory
-from hub.registry.keeper import DirectoryKeeper
-from hub.registry.pinger import Pinger
-from hub.registry.registrar import Registrar
-from hub.registry.roll import Roll
+from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.tasks.pinger import Pinger
+from hub.registry.tasks.queue_monitor import QueueDepths
+from hub.registry.tasks.registration import Registrar
 from hub.web.routes import WEB_ROUTES
 
 BODY_LIMIT: Final = 4 * 1024 * 1024

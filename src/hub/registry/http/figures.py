@@ -5,8 +5,8 @@ from __future__ import annotations
 from litestar import get
 from litestar.di import NamedDependency
 
-from hub.registry.bodies import FiguresBody
-from hub.registry.figures import Figures
+from hub.registry.client.schemas import FiguresBody
+from hub.registry.core.stats import Figures
 from hub.registry.http.documented import reply
 
 

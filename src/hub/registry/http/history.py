@@ -10,9 +10,9 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from hub.ports import HISTORY_LENGTH, HistoryEvent
-from hub.registry.bodies import HistoryBody
+from hub.registry.client.schemas import HistoryBody
 from hub.registry.http.documented import reply
-from hub.registry.keeper import directory_patience
+from hub.registry.tasks.directory_sync import directory_patience
 
 ReadHistory: TypeAlias = Callable[[int], Awaitable[Sequence[HistoryEvent]]]
 """Reads that many of the last events, newest first."""

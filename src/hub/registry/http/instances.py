@@ -11,10 +11,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec.structs import replace
 
+from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
 from hub.http.media_types import require_json
-from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.registry.bodies import (
+from hub.registry.client.errors import InvalidLogin
+from hub.registry.client.schemas import (
     MAX_EXAMPLE,
     SECRET_HEADER,
     SECRET_LENGTHS,
@@ -23,12 +24,11 @@ from hub.registry.bodies import (
     LoginBody,
     LoginReply,
 )
-from hub.registry.errors import InvalidLogin
+from hub.registry.core.state import Roll
 from hub.registry.http.documented import NO_ROOM, NOT_JSON, NOT_MODIFIED, NOT_YOURS, reply
 from hub.registry.http.watching import watched
-from hub.registry.registrar import Registrar
-from hub.registry.roll import Roll
-from hub.vocabulary import InstanceId, model_name
+from hub.registry.tasks.registration import Registrar
+from hub.types import InstanceId, model_name
 
 _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of the instance.", required=False)
 

@@ -10,14 +10,14 @@ from litestar.params import FromPath, QueryParameter
 
 from hub.errors import UnknownModel
 from hub.ports import Terms
-from hub.registry.bodies import InstanceBody, ModelBody, ModelsBody
-from hub.registry.consumers import ConsumerCounts
-from hub.registry.figures import Figures
+from hub.registry.client.schemas import InstanceBody, ModelBody, ModelsBody
+from hub.registry.core.consumer_check import ConsumerCounts
+from hub.registry.core.state import Roll
+from hub.registry.core.stats import Figures
+from hub.registry.core.views import ModelStatus
 from hub.registry.http.documented import NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
-from hub.registry.roll import Roll
-from hub.registry.states import ModelStatus
-from hub.vocabulary import ModelName
+from hub.types import ModelName
 
 
 @get(

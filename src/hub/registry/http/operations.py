@@ -14,13 +14,13 @@ from litestar.response import Redirect
 from prometheus_client import CollectorRegistry
 
 from hub.http.described import complete
-from hub.http.exposition import exposition
 from hub.http.headers import etag_matches
-from hub.registry.bodies import HealthBody, TargetGroup
-from hub.registry.depths import QueueDepths
-from hub.registry.keeper import DirectoryKeeper
-from hub.registry.pinger import Pinger
-from hub.registry.roll import Roll
+from hub.observability.prometheus import exposition
+from hub.registry.client.schemas import HealthBody, TargetGroup
+from hub.registry.core.state import Roll
+from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.tasks.pinger import Pinger
+from hub.registry.tasks.queue_monitor import QueueDepths
 from hub.web.pages import swagger_page
 
 TITLE: Final = "hub registry"

@@ -14,19 +14,14 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
-from hub.contract.comparison import Finding, compared
+from hub.contract.compatibility.comparison import Finding, compared
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
 from hub.http.media_types import require_json
-from hub.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.ports import KnownContract
-from hub.registry.bodies import CONTRACT, DESCRIPTORS, PROTOBUF
-from hub.registry.errors import SHORTEST_FINGERPRINT, UnknownContract
-from hub.registry.http.documented import NOT_JSON, reply
-from hub.registry.judging import judge, weight
-from hub.registry.roll import Roll
-from hub.registry.schema_bodies import (
+from hub.registry.client.contract_schemas import (
     CheckBody,
     CheckReply,
     ContractBody,
@@ -37,8 +32,13 @@ from hub.registry.schema_bodies import (
     SchemasBody,
     SchemaSummary,
 )
-from hub.registry.states import ModelStatus
-from hub.vocabulary import Fingerprint, ModelName
+from hub.registry.client.errors import SHORTEST_FINGERPRINT, UnknownContract
+from hub.registry.client.schemas import CONTRACT, DESCRIPTORS, PROTOBUF
+from hub.registry.core.comparisons import judge, weight
+from hub.registry.core.state import Roll
+from hub.registry.core.views import ModelStatus
+from hub.registry.http.documented import NOT_JSON, reply
+from hub.types import Fingerprint, ModelName
 
 _CONTRACT_PARAMETER: Final = CONTRACT.rpartition(" ")[2]
 

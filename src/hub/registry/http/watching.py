@@ -10,7 +10,7 @@ from anyio import move_on_after
 from litestar import MediaType, Request, Response
 
 from hub.http.headers import etag_matches, prefer_wait
-from hub.registry.roll import Roll
+from hub.registry.core.state import Roll
 
 
 async def watched(

@@ -1,0 +1,123 @@
+"""A session with the broker that comes back by itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import copy
+from typing import Generic, Never, Protocol, Self, TypeVar, final
+
+from anyio import AsyncContextManagerMixin, Event, create_task_group
+from anyio.lowlevel import checkpoint
+from typing_extensions import override
+
+from hub.concurrency.reconnect import keep_linked
+from hub.errors import LinkLost
+
+
+class Session(Protocol):
+    """What hangs on one connection: a `Connection` itself, or a `Publisher`."""
+
+    @property
+    def usable(self) -> bool: ...
+
+    async def lost(self) -> Never: ...
+
+
+S = TypeVar("S", bound=Session)
+
+
+@final
+class Link(AsyncContextManagerMixin, Generic[S]):
+    """Keeps one session open while the block runs: each loss tears it down and enters it anew, with backoff.
+
+    A bug in `enter` ends the block, inside an `ExceptionGroup`, and so does a first session that is refused
+    (`LinkRefused`), unless the link is lazy.
+
+    Args:
+        enter: Opens a session, and raises `LinkLost` when it cannot.
+        name: For task names and the log.
+        lazy: Connect when the session is asked for the first time, and not before.
+    """
+
+    def __init__(self, enter: Callable[[], AbstractAsyncContextManager[S]], *, name: str, lazy: bool = False) -> None:
+        self._enter = enter
+        self._name = name
+        self._lazy = lazy
+        self._wanted = Event()
+        self._changed = Event()
+        self._session: S | None = None
+        self._failure: LinkLost | None = None  # why the last try failed, while none has succeeded since
+        self._sessions = 0
+        if not lazy:
+            self._wanted.set()
+
+    @property
+    def connected(self) -> bool:
+        return self._session is not None and self._session.usable
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody has asked for the session yet."""
+        return self._wanted.is_set()
+
+    @property
+    def reconnects(self) -> int:
+        return max(0, self._sessions - 1)
+
+    async def wait(self) -> S:
+        """The session; waits for it however long it takes."""
+        return await self._usable(patient=True)
+
+    async def reach(self) -> S:
+        """The session; waits for the first try after a loss, but not for more.
+
+        Raises:
+            LinkLost: The last try failed; says why.
+        """
+        return await self._usable(patient=False)
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        async with create_task_group() as tg:
+            tg.start_soon(self._keep, name=f"hub.amqp link {self._name}")
+            yield self
+            tg.cancel_scope.cancel("link closed")
+
+    async def _usable(self, *, patient: bool) -> S:
+        self._wanted.set()
+        await checkpoint()
+        while True:
+            session = self._session
+            if session is not None and session.usable:
+                return session
+            if self._failure is not None and not patient:
+                raise copy(self._failure)
+            await self._changed.wait()
+
+    async def _keep(self) -> None:
+        await self._wanted.wait()
+        # A lazy link is not the first one to its server: when it is refused, another one has worked already, or ends us.
+        await keep_linked(self._use, name=self._name, refusals_end_it=not self._lazy)
+
+    async def _use(self, linked: Callable[[], None]) -> None:
+        try:
+            async with self._enter() as session:
+                linked()
+                self._session = session
+                self._failure = None
+                self._sessions += 1
+                self._announce()
+                await session.lost()
+        except LinkLost as lost:
+            if self._session is None:
+                self._failure = lost
+            raise
+        finally:
+            self._session = None
+            self._announce()
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = Event()

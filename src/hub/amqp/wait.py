@@ -1,0 +1,38 @@
+"""The only place where a task waits for the protocol."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from anyio import Event
+from anyio.lowlevel import checkpoint
+
+from hub.amqp.protocol.pending_reply import Reply
+
+T = TypeVar("T")
+
+CLOSE_GRACE: Final = 2.0
+"""Seconds for a goodbye that stands in a `finally`. A healthy broker answers within milliseconds; one that does not
+answer in this time is not waited for, since closing the socket has the same effect."""
+
+
+async def settled(reply: Reply[T]) -> T:
+    """Waits for an answer.
+
+    On cancellation the reply is abandoned: the answer is dropped when it comes, and what the request did is undone,
+    also when it came in the very moment of the cancellation.
+
+    Raises:
+        LinkLost: The link broke first, or the server closed the channel instead of answering.
+    """
+    try:
+        if reply.settled:
+            await checkpoint()
+        else:
+            event = Event()
+            reply.on_settled = event.set
+            await event.wait()
+    except BaseException:
+        reply.abandon()
+        raise
+    return reply.result()

@@ -1,0 +1,202 @@
+"""`amqp://` and `amqps://`: RabbitMQ through hub's own driver, on asyncio and trio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Final, Self, final
+
+from anyio import AsyncContextManagerMixin
+from msgspec import structs
+from typing_extensions import override
+
+from hub.amqp import AmqpAddress, AmqpOptions, Connection, Message, Route, connect
+from hub.amqp.alarm import Alarm
+from hub.amqp.nodes import Nodes, node_urls
+from hub.amqp.session import Link
+from hub.brokers.delays import Delays, Refusals, publish_delayed
+from hub.brokers.options import BrokerOptions
+from hub.brokers.publishing import FIRST_RENEWAL, Publishing
+from hub.brokers.rabbitmq.consumer import AmqpConsumer
+from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, hold
+from hub.brokers.rabbitmq.queues import declare, declare_delays, depths
+from hub.brokers.topology import delay_queue, expiration
+from hub.concurrency.reconnect import unwrapped
+from hub.errors import PublishRefused
+from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
+from hub.types import ModelName
+
+_KEPT_ROUTES: Final = 4096
+"""One route per queue; the bound is for programs that make names up."""
+
+
+@final
+class AmqpBroker(AsyncContextManagerMixin, Broker):
+    """RabbitMQ 3.10 or later.
+
+    Holds one connection for declaring and asking, and from the first `publish` on a second one: RabbitMQ stops
+    reading from connections that publish when it runs out of memory or disk, and questions must be answered even
+    then. Both come back by themselves. Each `consume` has a connection of its own, which does not.
+
+    Args:
+        url: See `AmqpAddress.parse`; what its query says comes before the options. It may name several nodes of one
+            cluster, see `hub.amqp.nodes`: then `connect_timeout` is shared out among them, and what the query says of
+            it holds for each.
+        options: How queues are declared.
+        link: How connections are opened and kept, but for what `options` says.
+
+    Raises:
+        ConfigurationError: The URL makes no sense.
+    """
+
+    def __init__(self, url: str, options: BrokerOptions | None = None, link: AmqpOptions | None = None) -> None:
+        self._options = options or BrokerOptions()
+        addresses = [AmqpAddress.parse(each) for each in node_urls(url)]
+        self._nodes = Nodes(addresses, name=lambda address: address.node)
+        link = link or AmqpOptions()
+        self._link_options = replace(
+            link,
+            heartbeat=self._options.heartbeat,
+            connection_name=self._options.connection_name,
+            connect_timeout=self._nodes.timeout(link.connect_timeout),
+        )
+        self._addresses = addresses
+        self._alarm = Alarm(str(self._nodes))
+        server = addresses[0].server if len(addresses) == 1 else f"amqp nodes {self._nodes}"
+        self._control = Link(self._enter_control, name=f"{server} control")
+        self._publishing = Link(self._enter_publishing, name=f"{server} publishing", lazy=True)
+        self._keep_channel = FIRST_RENEWAL
+        self._publications = 0
+        self._consumers: set[AmqpConsumer] = set()
+        self._routes: dict[str, Route] = {}
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        self._addresses[0].options(
+            self._link_options
+        )  # wrong certificates are a mistake to hear of now, not on a retry
+        with unwrapped():
+            async with self._control, self._publishing:
+                yield self
+
+    @override
+    async def declare(self, queue: ModelName) -> None:
+        await declare(await self._control.reach(), queue, self._options)
+
+    @override
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        self._publications += len(publications)
+        try:
+            delayed = [publication for publication in publications if publication.delay > 0]
+            if delayed:
+                return await publish_delayed(publications, self._declare_delays, self._publish)
+            return await self._publish(publications)
+        finally:
+            self._publications -= len(publications)
+
+    @override
+    @asynccontextmanager
+    async def consume(self, queue: ModelName, *, prefetch: int) -> AsyncGenerator[Consumer]:
+        async with self._connected() as connection:
+            await declare(connection, queue, self._options)
+            async with connection.channel() as channel, channel.consume(queue, prefetch=prefetch) as subscription:
+                consumer = AmqpConsumer(subscription)
+                self._consumers.add(consumer)
+                try:
+                    yield consumer
+                finally:
+                    self._consumers.discard(consumer)
+
+    @override
+    @asynccontextmanager
+    async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
+        async with (
+            self._connected(body_limit=LARGEST_BODY) as connection,
+            hold(connection, queue, limit=limit) as letters,
+        ):
+            yield letters
+
+    @override
+    async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+        return await depths(await self._control.reach(), queues)
+
+    @override
+    def statistics(self) -> BrokerStatistics:
+        return BrokerStatistics(
+            connected=self._control.connected and (self._publishing.connected or not self._publishing.wanted),
+            publishing=self._publications,
+            consumers=len(self._consumers),
+            unacked=sum(consumer.unsettled for consumer in self._consumers),
+            reconnects=self._control.reconnects + self._publishing.reconnects,
+            blocked=self._alarm.reason,
+            nodes=self._nodes.connections,
+        )
+
+    @asynccontextmanager
+    async def _enter_control(self) -> AsyncGenerator[Connection]:
+        async with self._connected() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _enter_publishing(self) -> AsyncGenerator[Publishing[Message]]:
+        try:
+            async with (
+                self._connected(on_blocked=self._alarm.changed) as connection,
+                connection.publisher() as publisher,
+            ):
+                publishing = Publishing(publisher, server=connection.server, keep=self._keep_channel)
+                try:
+                    yield publishing
+                finally:
+                    self._keep_channel = publishing.next_keep
+        finally:
+            self._alarm.forget()
+
+    def _connected(
+        self,
+        *,
+        body_limit: int | None = None,
+        on_blocked: Callable[[str | None], None] = lambda _reason: None,
+    ) -> AbstractAsyncContextManager[Connection]:
+        def connect_to(address: AmqpAddress) -> AbstractAsyncContextManager[Connection]:
+            options = address.options(self._link_options)
+            if body_limit is not None:
+                options = replace(options, body_limit=body_limit)
+            return connect(
+                replace(address, query=()), options, on_blocked=on_blocked
+            )  # the options have what the query says
+
+        return self._nodes.connected(connect_to)
+
+    async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
+        publisher = await self._publishing.wait()
+        return await publisher.publish([self._message(publication) for publication in publications])
+
+    async def _declare_delays(self, delays: Delays) -> Refusals:
+        return await declare_delays(await self._control.wait(), delays, self._options)
+
+    def _message(self, publication: Publication) -> Message:
+        if publication.delay > 0:
+            return self._delayed_message(publication)
+        queue = publication.queue
+        route = self._routes.get(queue)
+        if route is None:
+            if len(self._routes) >= _KEPT_ROUTES:
+                self._routes.clear()
+            route = self._routes[queue] = Route(
+                routing_key=queue, content_type="application/x-protobuf", type="hub.v1.Task", app_id="hub"
+            )
+        return Message(
+            route=route,
+            body=publication.body,
+            message_id=publication.message_id,
+            timestamp=int(publication.timestamp),
+            headers=publication.headers,
+        )
+
+    def _delayed_message(self, publication: Publication) -> Message:
+        queue = delay_queue(publication.queue, publication.delay)
+        message = self._message(replace(publication, queue=queue, delay=0.0))
+        return structs.replace(message, expiration=expiration(publication.delay))

@@ -1,0 +1,104 @@
+"""Declaring a model's queues and looking at them, through hub's own driver."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from pamqp.commands import Queue
+
+from hub.amqp import ChannelClosed, Connection
+from hub.amqp.errors import ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED
+from hub.brokers.delays import Delays, Refusals
+from hub.brokers.options import BrokerOptions
+from hub.brokers.topology import (
+    DEAD_LETTER_EXCHANGE,
+    dead_letter_arguments,
+    delay_arguments,
+    forbidden,
+    missing,
+    queue_arguments,
+    undelayable,
+    unlike,
+)
+from hub.errors import PublishRefused
+from hub.ports import QueueDepth
+from hub.types import ModelName, dead_letter_queue
+
+
+async def declare(connection: Connection, queue: ModelName, options: BrokerOptions) -> None:
+    """Creates the queue of a model and that of its dead letters.
+
+    Raises:
+        ConfigurationError: They exist with other arguments, or the user may not declare them.
+        LinkLost: The link broke.
+    """
+    dead = dead_letter_queue(queue)
+    try:
+        async with connection.channel() as channel:  # a refusal closes it
+            await channel.declare_exchange(DEAD_LETTER_EXCHANGE)
+            await channel.declare_queue(dead, dead_letter_arguments(options))
+            await channel.bind_queue(dead, DEAD_LETTER_EXCHANGE, queue)
+            await channel.declare_queue(queue, queue_arguments(options))
+    except ChannelClosed as closed:
+        if closed.reply_code == PRECONDITION_FAILED:
+            raise unlike(queue, closed.reply_text) from closed
+        if closed.reply_code == ACCESS_REFUSED:
+            raise forbidden(queue, closed.reply_text) from closed
+        raise
+
+
+async def declare_delays(connection: Connection, delays: Delays, options: BrokerOptions) -> Refusals:
+    """Creates delay queues, unless they exist.
+
+    Raises:
+        LinkLost: The link broke.
+    """
+    refusals: dict[str, PublishRefused] = {}
+    for queue, names in delays.items():
+        try:
+            async with connection.channel() as channel:
+                await channel.look_at_queue(queue)
+                for name in names:
+                    await channel.declare_queue(name, delay_arguments(queue, options))
+        except ChannelClosed as closed:
+            if closed.reply_code == NOT_FOUND:
+                refusals[queue] = missing(queue)
+            elif closed.reply_code in (PRECONDITION_FAILED, ACCESS_REFUSED):
+                refusals[queue] = undelayable(queue, closed.reply_text)
+            else:
+                raise
+    return refusals
+
+
+async def depths(connection: Connection, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+    """How many messages wait in queues and their dead-letter queues.
+
+    Asks in one round trip, and in three more for each queue that does not exist: that costs a channel.
+
+    Raises:
+        LinkLost: The link broke.
+    """
+    names = list(queues)
+    found: dict[str, Queue.DeclareOk] = {}
+    waiting = deque(name for queue in names for name in (queue, dead_letter_queue(queue)))
+    while waiting:
+        async with connection.channel() as channel:
+            looks = await channel.look_at_queues(list(waiting))
+        for look in looks:
+            found[waiting.popleft()] = look
+        if waiting:
+            missing = waiting.popleft()
+            if waiting and waiting[0] == dead_letter_queue(missing):  # without its model's queue nobody asks for it
+                waiting.popleft()
+    return {queue: _depth(found.get(queue), found.get(dead_letter_queue(queue))) for queue in names}
+
+
+def _depth(look: Queue.DeclareOk | None, dead: Queue.DeclareOk | None) -> QueueDepth | None:
+    if look is None:
+        return None
+    return QueueDepth(
+        ready=look.message_count or 0,
+        consumers=look.consumer_count or 0,
+        dead=(dead.message_count or 0) if dead is not None else 0,
+    )

@@ -1,0 +1,90 @@
+"""Contracts and their differences on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from hub.cli.terminal import WIDE, age, moment, printable, rows_of
+from hub.registry.client.contract_schemas import (
+    ContractBody,
+    DifferenceBody,
+    SchemaDiffBody,
+    SchemaHistoryBody,
+    SchemaSummary,
+)
+
+SHORT: Final = 12
+"""Digits of a fingerprint in lists; of an id of an instance the last ones, for the first are the time."""
+
+
+def list_lines(schemas: Sequence[SchemaSummary], *, width: int) -> Iterator[Text]:
+    """A headline, and a line for each model."""
+    wide = width >= WIDE
+    head = ("model", "contract", "of", "first seen (UTC)", "from", *(["request", "response"] if wide else []))
+    rows = [
+        (
+            each.model if each.active else f"{each.model} (down)",
+            each.fingerprint[:SHORT],
+            str(each.contracts),
+            moment(each.first_seen_at),
+            each.first_seen_from if wide else each.first_seen_from[-SHORT:],
+            *([each.request, each.response] if wide else []),
+        )
+        for each in schemas
+    ]
+    return rows_of(head, rows)
+
+
+def schema_facts(model: str, known: ContractBody, *, now: float) -> Table:
+    """Everything that is known of a contract, but for the contract."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in (
+        ("model", model),
+        ("contract", known.fingerprint),
+        ("request", known.request),
+        ("response", known.response),
+        ("first seen", f"{moment(known.first_seen_at)} UTC ({age(now - known.first_seen_at)} ago)"),
+        ("brought by", known.first_seen_from),
+        ("instances", str(known.instances)),
+    ):
+        table.add_row(name, Text(printable(value)))
+    return table
+
+
+def history_lines(history: SchemaHistoryBody, shown: ContractBody) -> Iterator[Text]:
+    """A headline, and a line for each contract that the model has had, oldest first; the shown one is marked."""
+    rows = [
+        (
+            f"{'*' if each is shown else ' '} {each.fingerprint[:SHORT]}",
+            moment(each.first_seen_at),
+            each.first_seen_from,
+            str(each.instances),
+            "present" if each.present else "",
+        )
+        for each in history.contracts
+    ]
+    return rows_of(("  contract", "first seen (UTC)", "from", "instances", ""), rows)
+
+
+def difference_lines(differences: Sequence[DifferenceBody]) -> Iterator[Text]:
+    """Two lines for each difference: what it is about and its rule, and both sides in words."""
+    for each in differences:
+        mark, style = ("breaks", "bold red") if each.breaks else ("differs", "bold")
+        yield Text(f"{mark}  {printable(each.path)}" + (f"  {each.rule}" if each.rule else ""), style=style)
+        yield Text(f"  {printable(each.message)}", style="dim")
+
+
+def verdict(body: SchemaDiffBody) -> str:
+    """What it comes to, in one sentence."""
+    sides = f"{body.to[:SHORT]} and {body.from_[:SHORT]} of {body.model}"
+    if not body.differences:
+        return f"{sides} are the same"
+    breaking = sum(each.breaks for each in body.differences)
+    count = len(body.differences)
+    return f"{sides}: {count} difference{'s' if count > 1 else ''}, {breaking or 'none'} of them breaking"

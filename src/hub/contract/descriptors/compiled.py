@@ -1,0 +1,100 @@
+"""Contracts ready for use: descriptors in a private pool, message classes and transcoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Final, final
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from typing_extensions import override
+
+from hub.contract.contract import Contract
+from hub.contract.descriptors.closure import files_of, messages_of
+from hub.contract.descriptors.message_classes import classes_of
+from hub.contract.descriptors.pool import pool_of
+from hub.contract.protojson.transcoder import Transcoder
+
+CACHED: Final = 256
+"""Contracts that `load` keeps ready; far more than one hub has models."""
+
+
+@final
+class LoadedContract:
+    """What can be done with a contract without the generated code of its messages. Made by `load`.
+
+    Attributes:
+        contract: The contract.
+        pool: Its own descriptor pool; never protobuf's default one, so that contracts cannot collide.
+        request: Descriptor of the request message.
+        response: Descriptor of the response message.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract: Final = contract
+        self.pool: Final[DescriptorPool] = pool_of(FileDescriptorSet.FromString(contract.files))
+        self.request: Final[Descriptor] = self.pool.FindMessageTypeByName(contract.request)
+        self.response: Final[Descriptor] = self.pool.FindMessageTypeByName(contract.response)
+
+    @cached_property
+    def types(self) -> Mapping[str, Descriptor]:
+        """Every message of the contract by full name: what an `Any` in it may hold."""
+        return messages_of(files_of([self.request, self.response]))
+
+    @cached_property
+    def request_class(self) -> type[Message]:
+        return self._class_of(self.request)
+
+    @cached_property
+    def response_class(self) -> type[Message]:
+        return self._class_of(self.response)
+
+    def _class_of(self, message: Descriptor) -> type[Message]:
+        _ = self._classes
+        return GetMessageClass(message)
+
+    @cached_property
+    def _classes(self) -> Sequence[type[Message]]:
+        return classes_of([self.request, self.response, *self.types.values()])
+
+    @cached_property
+    def request_transcoder(self) -> Transcoder:
+        return Transcoder(self.request, self.types)
+
+    @cached_property
+    def response_transcoder(self) -> Transcoder:
+        return Transcoder(self.response, self.types)
+
+
+def load(contract: Contract) -> LoadedContract:
+    """Builds the descriptors of a contract, or takes them from a bounded cache.
+
+    Raises:
+        InvalidContract: `contract` did not come from `contract_of` or `Contract.decode`, and its files do not fit.
+    """
+    return _load(_ByFingerprint(contract))
+
+
+@final
+class _ByFingerprint:
+    """A contract as a cache key: comparing fingerprints is enough, and cheap."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract: Final = contract
+
+    @override
+    def __hash__(self) -> int:
+        return hash(self.contract.fingerprint)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByFingerprint) and self.contract.fingerprint == other.contract.fingerprint
+
+
+@lru_cache(maxsize=CACHED)
+def _load(key: _ByFingerprint) -> LoadedContract:
+    return LoadedContract(key.contract)

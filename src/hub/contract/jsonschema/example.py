@@ -1,0 +1,141 @@
+"""Example documents, for people who look at a model's page and press "Try it out"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, final
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from hub.contract.descriptors.fields import json_fields, json_oneofs
+from hub.contract.descriptors.well_known import (
+    ANY,
+    DURATION,
+    FIELD_MASK,
+    LIST_VALUE,
+    STRUCT,
+    TIMESTAMP,
+    VALUE,
+    WRAPPERS,
+)
+from hub.contract.jsonschema.scalars import scalar_name
+from hub.contract.protojson.json_text import JsonValue
+
+MAX_DEPTH = 4
+"""Messages within messages that an example shows; it stops where a message contains itself anyway."""
+
+MAX_VALUES = 200
+"""Values of an example after which it begins no further message, unless it is a required one."""
+
+_SCALARS: dict[str, JsonValue] = {"bool": True, "string": "text", "bytes": "aHVi", "int64": "1", "uint64": "1"}
+_WELL_KNOWN: dict[str, JsonValue] = {
+    ANY: {},
+    DURATION: "1.5s",
+    FIELD_MASK: "user.displayName,photo",
+    LIST_VALUE: ["text", 1],
+    STRUCT: {"key": "text"},
+    TIMESTAMP: "2026-01-31T12:00:00Z",
+    VALUE: "text",
+}
+
+
+def example_of(message: Descriptor) -> dict[str, JsonValue] | None:
+    """A document that the transcoder takes: fields that fit, the first member of each oneof, lists of one.
+
+    Of many fields of messages the first ones are shown, until the example has `MAX_VALUES`. `None` if those that are
+    required are more than ten times as many.
+    """
+    return Examples().of(message)
+
+
+@final
+class Examples:
+    """Examples of messages of one contract. What is looked up of a message is kept, for it occurs in many examples."""
+
+    def __init__(self) -> None:
+        self._shown: Final[dict[str, Sequence[tuple[str, FieldDescriptor, Descriptor | None]]]] = {}
+
+    def of(self, message: Descriptor) -> dict[str, JsonValue] | None:
+        """See `example_of`."""
+        try:
+            return _Example(self).message(message, ())
+        except _TooBig:
+            return None
+
+    def shown(self, message: Descriptor) -> Sequence[tuple[str, FieldDescriptor, Descriptor | None]]:
+        """The fields that an example may show: their names, and the messages that are their values."""
+        found = self._shown.get(message.full_name)
+        if found is None:
+            skipped = {
+                name
+                for _, members in json_oneofs(message)
+                for name, field in members.items()
+                if field != next(iter(members.values()))
+            }
+            found = self._shown[message.full_name] = [
+                (field.json_name, field.descriptor, field.descriptor.message_type)
+                for field in json_fields(message)
+                if field.json_name not in skipped and not field.descriptor.is_extension
+            ]
+        return found
+
+
+class _TooBig(Exception):
+    """The required fields alone are more than an example can show."""
+
+
+@final
+class _Example:
+    """One example, which counts its values: twelve messages that refer to each other could have billions."""
+
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
+        self._values = 0
+
+    def message(self, message: Descriptor, outer: tuple[str, ...]) -> dict[str, JsonValue]:
+        if self._values > 10 * MAX_VALUES:
+            raise _TooBig
+        document: dict[str, JsonValue] = {}
+        within = (*outer, message.full_name)
+        for name, descriptor, value_type in self._examples.shown(message):
+            if value_type is not None and self._values > MAX_VALUES and not descriptor.is_required:
+                continue
+            if value_type is not None and value_type.GetOptions().map_entry:
+                key, value = (value_type.fields_by_name[part] for part in ("key", "value"))
+                if _fits(value, within):
+                    document[name] = {_key(key): self._value(value, within)}
+            elif _fits(descriptor, within) or _must_fit(descriptor, within):
+                one = self._value(descriptor, within)
+                document[name] = [one] if descriptor.is_repeated else one
+        return document
+
+    def _value(self, field: FieldDescriptor, within: tuple[str, ...]) -> JsonValue:
+        self._values += 1
+        message = field.message_type
+        if message is None:
+            if field.enum_type is not None:
+                # The first value is usually the one that means "not said".
+                values = field.enum_type.values
+                return str(values[min(1, len(values) - 1)].name)
+            return _SCALARS.get(scalar_name(field), 1)
+        if message.full_name in WRAPPERS:
+            return self._value(message.fields_by_name["value"], within)
+        if message.full_name in _WELL_KNOWN:
+            return _WELL_KNOWN[message.full_name]
+        return self.message(message, within)
+
+
+def _fits(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
+    message = field.message_type
+    return message is None or (message.full_name not in within and len(within) < MAX_DEPTH)
+
+
+def _must_fit(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
+    """A required message is shown at any depth, but never within itself: no document could satisfy that."""
+    return field.is_required and field.message_type is not None and field.message_type.full_name not in within
+
+
+def _key(field: FieldDescriptor) -> str:
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return "true"
+    return "key" if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else "1"

@@ -1,0 +1,237 @@
+"""JSON to the messages that have a JSON form of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message_factory import GetMessageClass
+
+from hub.contract.descriptors import well_known
+from hub.contract.jsonschema import patterns
+from hub.contract.protojson.errors import MAX_NESTING, MAX_PROBLEMS, TOO_DEEP, Place, Refusal
+from hub.contract.protojson.json_text import JsonValue
+from hub.contract.protojson.scalars import DOUBLE_MAX, kind_of, scalar_reader
+from hub.contract.protojson.value_parser import Tally, ValueReader
+
+if TYPE_CHECKING:
+    from hub.contract.protojson.parser import MessageReaders
+
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+_timestamp: Final = re.compile(patterns.TIMESTAMP).fullmatch
+_duration: Final = re.compile(patterns.DURATION).fullmatch
+_field_mask: Final = re.compile(patterns.FIELD_MASK).fullmatch
+
+
+def well_known_reader(message: Descriptor, readers: MessageReaders) -> ValueReader:
+    """The reader of a message of `well_known.WELL_KNOWN`; it gives finished messages."""
+    name = message.full_name
+    message_class = cast("type[Any]", GetMessageClass(message))  # its fields were checked when the pool was built
+    if name in well_known.WRAPPERS:
+        read_value = scalar_reader(message.fields_by_name["value"])
+        return lambda value, _level, _tally: message_class(value=read_value(value))
+    if name == well_known.ANY:
+        return _any_reader(message_class, readers)
+    if name in _BUILDERS:
+        return _dynamic_reader(message_class, *_BUILDERS[name])
+    fill = _FILLERS[name]
+
+    def read(value: JsonValue, _level: int, tally: Tally) -> Any:
+        target = message_class()
+        fill(target, value, tally)
+        return target
+
+    return read
+
+
+def _dynamic_reader(message_class: type[Any], check: _Check, build: _Build) -> ValueReader:
+    def read(value: JsonValue, level: int, tally: Tally) -> Any:
+        check(value, level, tally)
+        target = message_class()
+        tally.unfinished.append(partial(build, target, value))
+        return target
+
+    return read
+
+
+def _any_reader(message_class: type[Any], readers: MessageReaders) -> ValueReader:
+    def read(document: JsonValue, level: int, tally: Tally) -> Any:
+        if type(document) is not dict:
+            raise Refusal(f'expected an object with "@type", not {kind_of(document)}')
+        if level > MAX_NESTING:
+            raise Refusal(TOO_DEEP)
+        if not document:
+            return message_class()
+        url = document.get("@type")
+        if type(url) is not str:
+            raise Refusal('"@type" is missing: it says what the Any holds, such as "type.googleapis.com/a.Message"')
+        _, slash, name = url.rpartition("/")
+        message = readers.types.get(name) if slash else None
+        if message is None:
+            reason = f"{url!r} names no message of the contract: expected an URL that ends in /full.Name"
+            raise Refusal(reason, ("@type",))
+        rest = {member: value for member, value in document.items() if member != "@type"}
+        tally.names += 1
+        read_message = readers.compiled(message)
+        if name in well_known.WELL_KNOWN:
+            tally.names += len(rest)
+            content = _read_value_member(rest, read_message, level, tally)
+        else:
+            content = read_message(rest, level + 1, tally)
+        content_class = GetMessageClass(message)
+        target = message_class(type_url=url)
+
+        def fill() -> None:
+            held = content_class(**cast("dict[str, Any]", content)) if type(content) is dict else content
+            target.value = content_class.SerializeToString(held, deterministic=True)
+
+        tally.unfinished.append(fill)
+        return target
+
+    return read
+
+
+def _read_value_member(rest: dict[str, JsonValue], read: ValueReader, level: int, tally: Tally) -> Any:
+    found: list[tuple[Place, str]] = [
+        ((member,), 'unknown here: a well-known type stands in "value"') for member in rest if member != "value"
+    ]
+    content: Any = None
+    if "value" not in rest:
+        found.append(((), 'the member "value" is missing'))
+    else:
+        try:
+            content = read(rest["value"], level + 1, tally)
+        except Refusal as refusal:
+            found += refusal.under("value")
+    if found:
+        raise Refusal.of(found)
+    return content
+
+
+def _fill_timestamp(target: Any, value: JsonValue, tally: Tally) -> None:
+    if type(value) is not str or not _timestamp(value):
+        raise Refusal(f'expected a time such as "2026-01-31T12:00:00Z" (RFC 3339), not {kind_of(value)}')
+    days = date(int(value[:4]), int(value[5:7]), int(value[8:10])).toordinal() - _EPOCH
+    seconds = days * 86400 + int(value[11:13]) * 3600 + int(value[14:16]) * 60 + int(value[17:19])
+    rest = value[19:]
+    tally.colons += 2
+    if rest.endswith("Z"):
+        fraction = rest[1:-1]
+    else:
+        fraction = rest[1:-6]
+        tally.colons += 1
+        offset = int(rest[-5:-3]) * 3600 + int(rest[-2:]) * 60
+        seconds -= offset if rest[-6] == "+" else -offset
+    target.seconds = seconds
+    target.nanos = int(fraction.ljust(9, "0")) if fraction else 0
+
+
+def _fill_duration(target: Any, value: JsonValue, _tally: Tally) -> None:
+    if type(value) is not str or not _duration(value):
+        raise Refusal(f'expected seconds such as "1.5s", not {kind_of(value)}')
+    seconds, _, fraction = value[:-1].partition(".")
+    nanos = int(fraction.ljust(9, "0")) if fraction else 0
+    target.seconds = int(seconds)
+    target.nanos = -nanos if value.startswith("-") else nanos
+
+
+def _fill_field_mask(target: Any, value: JsonValue, _tally: Tally) -> None:
+    if type(value) is not str or not _field_mask(value):
+        raise Refusal(f'expected paths in lowerCamelCase such as "user.displayName,photo", not {kind_of(value)}')
+    if value:
+        paths = ("".join(f"_{each.lower()}" if each.isupper() else each for each in path) for path in value.split(","))
+        target.paths.extend(paths)
+
+
+def _check_struct(value: JsonValue, level: int, tally: Tally) -> None:
+    if type(value) is not dict:
+        raise Refusal(f"expected an object, not {kind_of(value)}")
+    tally.names += len(value)
+    found: list[tuple[Place, str]] = []
+    for name, member in value.items():
+        try:
+            _check_value(member, level + 2, tally)
+        except Refusal as refusal:
+            found += refusal.under(name)
+            if len(found) >= MAX_PROBLEMS:
+                break
+    if found:
+        raise Refusal.of(found)
+
+
+def _check_list(value: JsonValue, level: int, tally: Tally) -> None:
+    if type(value) is not list:
+        raise Refusal(f"expected an array, not {kind_of(value)}")
+    found: list[tuple[Place, str]] = []
+    for index, item in enumerate(value):
+        try:
+            _check_value(item, level + 1, tally)
+        except Refusal as refusal:
+            found += refusal.under(index)
+            if len(found) >= MAX_PROBLEMS:
+                break
+    if found:
+        raise Refusal.of(found)
+
+
+def _check_value(value: JsonValue, level: int, tally: Tally) -> None:
+    if level > MAX_NESTING:
+        raise Refusal(TOO_DEEP)
+    kind = type(value)
+    if kind is dict:
+        _check_struct(value, level + 1, tally)
+    elif kind is list:
+        _check_list(value, level + 1, tally)
+    elif kind is int and not -DOUBLE_MAX <= cast("int", value) <= DOUBLE_MAX:  # each float of a document is finite
+        raise Refusal(f"expected a number from {-DOUBLE_MAX} to {DOUBLE_MAX}")
+
+
+def _build_struct(target: Any, value: Any) -> None:
+    fields = target.fields
+    for name, member in value.items():
+        _build_value(fields[name], member)
+
+
+def _build_list(target: Any, value: Any) -> None:
+    add = target.values.add
+    for item in value:
+        _build_value(add(), item)
+
+
+def _build_value(target: Any, value: JsonValue) -> None:
+    match value:
+        case None:
+            target.null_value = 0
+        case bool():
+            target.bool_value = value
+        case str():
+            target.string_value = value
+        case int() | float():
+            target.number_value = float(value)
+        case dict():
+            target.struct_value.SetInParent()
+            _build_struct(target.struct_value, value)
+        case list():
+            target.list_value.SetInParent()
+            _build_list(target.list_value, value)
+
+
+_FILLERS: Final[dict[str, Callable[[Any, JsonValue, Tally], None]]] = {
+    well_known.TIMESTAMP: _fill_timestamp,
+    well_known.DURATION: _fill_duration,
+    well_known.FIELD_MASK: _fill_field_mask,
+}
+
+_Check: TypeAlias = Callable[[JsonValue, int, Tally], None]
+_Build: TypeAlias = Callable[[Any, JsonValue], None]
+
+_BUILDERS: Final[dict[str, tuple[_Check, _Build]]] = {
+    well_known.STRUCT: (_check_struct, _build_struct),
+    well_known.LIST_VALUE: (_check_list, _build_list),
+    well_known.VALUE: (_check_value, _build_value),
+}
+"""Messages of any shape, which are built only when the whole document has been checked."""

@@ -1,0 +1,162 @@
+"""What the directory keeps in Redis, as bytes, and what its scripts answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from hub.contract.contract import Contract
+from hub.contract.errors import InvalidContract
+from hub.errors import Undecodable
+from hub.ports import DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, SharedInstance, Standing
+from hub.redis.connection import Reply
+from hub.safe_text import UNREADABLE_JSON
+from hub.types import InstanceId, ModelName
+
+T = TypeVar("T")
+
+Unreadable: TypeAlias = Callable[[str, Reply, Exception], None]
+"""Told of what is left out: what it was to be, the name it has in the directory, and why it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredContract:
+    """A `KnownContract` in JSON; `contract` is a serialized `hub.v1.Contract`, in base64 there."""
+
+    model: ModelName
+    contract: bytes
+    first_seen_at: float
+    first_seen_from: InstanceId
+
+
+def contract_to_json(entry: InstanceEntry, contract: Contract) -> bytes:
+    stored = _StoredContract(
+        model=entry.model, contract=contract.encode(), first_seen_at=entry.logged_in_at, first_seen_from=entry.id
+    )
+    return msgspec.json.encode(stored)
+
+
+def contract_of_json(value: bytes) -> KnownContract:
+    stored = decoded(value, _StoredContract)
+    try:
+        contract = Contract.decode(stored.contract)
+    except InvalidContract as error:
+        raise Undecodable("hub.v1.Contract", str(error)) from error
+    return KnownContract(
+        model=stored.model,
+        contract=contract,
+        first_seen_at=stored.first_seen_at,
+        first_seen_from=stored.first_seen_from,
+    )
+
+
+@contextmanager
+def _of_script() -> Generator[None]:
+    """Refuses a reply that has not the form that the script gives it."""
+    try:
+        yield
+    except ValueError as error:  # too few or too many items
+        raise Undecodable("directory", str(error)) from error
+
+
+@_of_script()
+def leases_of(reply: Reply, unreadable: Unreadable) -> Leases:
+    """The answer of `lease.lua`."""
+    registries, *rest = items(reply)
+    ids, tokens = rest[::2], rest[1::2]
+    held: dict[InstanceId, int] = {}
+    for one, token in zip(ids, tokens, strict=True):
+        try:
+            held[_id(one)] = number(token)
+        except Undecodable as error:
+            unreadable("lease", one, error)
+    return Leases(tokens=held, registries=number(registries))
+
+
+@_of_script()
+def news_of(reply: Reply, unreadable: Unreadable) -> DirectoryNews:
+    """The answer of `news.lua`."""
+    revision, complete, *rest = items(reply)
+    instances: list[SharedInstance] = []
+    gone: dict[InstanceId, int] = {}
+    for at in range(0, len(rest), 5):
+        one, changed, entry, lease, standing = rest[at : at + 5]
+        try:
+            if entry is None:
+                gone[_id(one)] = number(changed)
+                continue
+            shared = SharedInstance(
+                entry=decoded(text(entry), InstanceEntry),
+                token=0 if lease is None else _token(one, lease, unreadable),
+                standing=None if standing is None else _standing(one, standing, unreadable),
+            )
+        except Undecodable as error:  # of another program; its instance logs in again if there is one
+            unreadable("instance", one, error)
+        else:
+            instances.append(shared)
+    return DirectoryNews(revision=number(revision), complete=number(complete) == 1, instances=instances, gone=gone)
+
+
+def history_of(replies: Sequence[Reply], unreadable: Unreadable) -> Sequence[HistoryEvent]:
+    events: list[HistoryEvent] = []
+    for reply in replies:
+        try:
+            events.append(decoded(text(reply), HistoryEvent))
+        except Undecodable as error:
+            unreadable("event", None, error)
+    return events
+
+
+def _id(value: Reply) -> InstanceId:
+    try:
+        return InstanceId(text(value).decode())
+    except UnicodeDecodeError as error:
+        raise Undecodable("id of an instance", str(error)) from error
+
+
+def _token(one: Reply, lease: Reply, unreadable: Unreadable) -> int:
+    """0 for a lease that cannot be read: for `lease.lua` it is free, and is soon written anew."""
+    try:
+        return number(text(lease).partition(b" ")[0])
+    except Undecodable as error:
+        unreadable("lease", one, error)
+        return 0
+
+
+def _standing(one: Reply, standing: Reply, unreadable: Unreadable) -> Standing | None:
+    """`None` for one that cannot be read: it is written again after the next ping."""
+    try:
+        return decoded(text(standing), Standing)
+    except Undecodable as error:
+        unreadable("standing", one, error)
+        return None
+
+
+def items(reply: Reply) -> Sequence[Reply]:
+    if not isinstance(reply, Sequence) or isinstance(reply, bytes):
+        raise Undecodable("directory", repr(reply))
+    return reply
+
+
+def text(value: Reply) -> bytes:
+    if not isinstance(value, bytes):
+        raise Undecodable("directory", repr(value))
+    return value
+
+
+def number(value: Reply) -> int:
+    try:
+        return int(value if isinstance(value, int) else text(value))
+    except ValueError as error:
+        raise Undecodable("directory", repr(value)) from error
+
+
+def decoded(value: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except UNREADABLE_JSON as error:
+        raise Undecodable(kind.__name__, str(error)) from error

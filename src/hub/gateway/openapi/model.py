@@ -1,0 +1,185 @@
+"""The part of the API description that one model contributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from hub.gateway.batch.ndjson import NDJSON
+from hub.gateway.models.catalog import ServedModel
+from hub.gateway.routes.negotiation import JSON, PROTOBUF
+from hub.http.described import refusals
+
+AS_PROTOBUF: Final = "x-hub-protobuf"
+"""Beside the media types of a body: the same as a serialized message. Code generators make poor clients of two types."""
+
+_PROBLEMS: Final = {
+    "422": "Invalid",
+    "429": "Busy",
+    "503": "Busy",
+}
+_PARAMETERS: Final = ("Prefer", "HubTimeout", "HubResultTtl", "IdempotencyKey", "Traceparent", "Tracestate")
+_BATCH_PARAMETERS: Final = ("HubTimeout", "HubResultTtl", "IdempotencyKeyOfLines", "Traceparent", "Tracestate")
+_REPLY_HEADERS: Final = {
+    "Location": "Location",
+    "Hub-Task": "HubTask",
+    "Hub-Expires-At": "HubExpiresAt",
+    "Idempotent-Replayed": "IdempotentReplayed",
+    "Preference-Applied": "PreferenceApplied",
+}
+_TASK_HEADERS: Final = {
+    "Location": "Location",
+    "Hub-Task": "HubTask",
+    "Idempotent-Replayed": "IdempotentReplayed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """Encoded once for each contract of a model: the OpenAPI members that it adds, by their keys."""
+
+    tag: msgspec.Raw
+    paths: dict[str, msgspec.Raw]
+    schemas: dict[str, msgspec.Raw]
+
+
+def describe(model: ServedModel, suffix: str) -> ModelDescription:
+    """The description of one model; `suffix` ends the id of each of its operations."""
+    name, contract = model.name, model.known.contract
+    schemas = model.codec.schemas(ref_prefix="#/components/schemas/")
+    example = model.example
+    reply = _response(contract.response, schemas.response)
+    waited = _json_response("Waited for with `Prefer: wait`: the task with its outcome.", "Task", "Preference-Applied")
+    accepted = _json_response("Accepted: the task has an id and will end in an outcome.", "Accepted")
+    return ModelDescription(
+        tag=_raw({"name": name, "description": f"`{contract.request}` → `{contract.response}`"}),
+        paths={
+            f"/v1/models/{name}": _raw(
+                {
+                    "post": {
+                        **_operation(
+                            model, f"call{suffix}", f"Call {name} and wait for its response", schemas.request, example
+                        ),
+                        "description": "The reply is the response message itself. When it is not ready in time the "
+                        "reply is a 504 `call_timeout` that names the task, which goes on. When the task ends without a "
+                        "response the reply is a 502 `task_failed` (failed or dead), a 504 `task_expired` or a 409 "
+                        "`task_cancelled`. To hang up cancels the task, unless it has an `Idempotency-Key`.",
+                        "responses": {
+                            "200": reply,
+                            "409": {"$ref": "#/components/responses/CallConflict"},
+                            "502": {"$ref": "#/components/responses/TaskProblem"},
+                            "504": {"$ref": "#/components/responses/TaskProblem"},
+                            **_problems(),
+                        },
+                    }
+                }
+            ),
+            f"/v1/models/{name}/tasks": _raw(
+                {
+                    "post": {
+                        **_operation(model, f"submit{suffix}", f"Give {name} a task", schemas.request, example),
+                        "description": "Answers as soon as the task is safe on the queue, or with "
+                        "`Prefer: wait=N` when it has ended.",
+                        "responses": {
+                            "200": waited,
+                            "202": accepted,
+                            "409": {"$ref": "#/components/responses/Conflict"},
+                            **_problems(),
+                        },
+                    }
+                }
+            ),
+            f"/v1/models/{name}/batches": _raw({"post": _batch(model, f"batch{suffix}", example)}),
+        },
+        schemas={key: _raw(schema) for key, schema in schemas.components.items()},
+    )
+
+
+def _operation(
+    model: ServedModel, operation_id: str, summary: str, request: object, example: object
+) -> dict[str, object]:
+    document = {"schema": request}
+    if example is not None:
+        document["example"] = example
+    message = model.known.contract.request
+    return {
+        "tags": [model.name],
+        "operationId": operation_id,
+        "summary": summary,
+        "parameters": _parameters(model, _PARAMETERS),
+        "requestBody": {
+            "description": f"The request message, `{message}`, as JSON; or serialized, with `Content-Type: {PROTOBUF}`.",
+            "required": True,
+            "content": {JSON: document},
+            AS_PROTOBUF: _as_protobuf(message),
+        },
+    }
+
+
+def _batch(model: ServedModel, operation_id: str, example: object) -> dict[str, object]:
+    line = msgspec.json.encode(example).decode()
+    shown = {} if example is None else {"example": f"{line}\n{line}\n"}
+    return {
+        "tags": [model.name],
+        "operationId": operation_id,
+        "summary": f"Give {model.name} many tasks",
+        "description": f"One `{model.known.contract.request}` as JSON in each line, of any number of lines. Each is "
+        "answered with one line, in the same order and while the batch still arrives: read while you write. A line that is "
+        "refused does not disturb the others, so the status is 200 whatever becomes of the lines.",
+        "parameters": _parameters(model, _BATCH_PARAMETERS),
+        "requestBody": {
+            "required": True,
+            "content": {NDJSON: {"schema": {"type": "string", "format": "binary"}, **shown}},
+        },
+        "responses": {"200": {"$ref": "#/components/responses/BatchAnswers"}, **_problems()},
+    }
+
+
+def _response(message: str, schema: object) -> dict[str, object]:
+    return {
+        "description": f"The response message, `{message}`, as JSON; or serialized, with `Accept: {PROTOBUF}`.",
+        "headers": _headers(_REPLY_HEADERS),
+        "content": {JSON: {"schema": schema}},
+        AS_PROTOBUF: _as_protobuf(message),
+    }
+
+
+def _as_protobuf(message: str) -> dict[str, str]:
+    return {"mediaType": PROTOBUF, "message": message}
+
+
+def _json_response(description: str, schema: str, *more_headers: str) -> dict[str, object]:
+    return {
+        "description": description,
+        "headers": _headers({**_TASK_HEADERS, **{name: _REPLY_HEADERS[name] for name in more_headers}}),
+        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
+
+
+def _parameters(model: ServedModel, components: Sequence[str]) -> list[object]:
+    longest = model.known.terms.max_timeout
+    own: dict[str, object] = {}
+    if longest is not None:
+        own["HubTimeout"] = {
+            "name": "Hub-Timeout",
+            "in": "header",
+            "description": f"Seconds from accepting a task to its deadline; {model.name} gives {longest:g} at most.",
+            "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": longest},
+        }
+    return [own.get(component, {"$ref": f"#/components/parameters/{component}"}) for component in components]
+
+
+def _headers(components: Mapping[str, str]) -> dict[str, object]:
+    return {name: {"$ref": f"#/components/headers/{component}"} for name, component in components.items()}
+
+
+def _problems() -> dict[str, object]:
+    own = {status: {"$ref": f"#/components/responses/{name}"} for status, name in _PROBLEMS.items()}
+    return {**refusals(body=True), **own}
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))

@@ -1,0 +1,136 @@
+"""Routes about models: what is alive, and how it is doing."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Annotated
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from hub.gateway.dashboard.sampler import Observer
+from hub.gateway.errors import BadParameter
+from hub.gateway.models.catalog import Catalog, ServedModel
+from hub.gateway.models.registry_queries import RegistryReads, patience
+from hub.gateway.routes.negotiation import HttpRequest
+from hub.gateway.routes.overview_events import OverviewEvents
+from hub.gateway.routes.replies import NO_STORE, conditional_reply, json_reply
+from hub.gateway.schemas import (
+    EventsView,
+    EventView,
+    InstancesView,
+    InstanceView,
+    ServedModelBody,
+    ServedModelsBody,
+    moment,
+)
+from hub.http.long_polling import LongPolls
+from hub.http.middleware.root_path import rooted
+from hub.http.sse import EVENT_STREAM
+from hub.http.streaming import LiveReply
+from hub.ports import HISTORY_LENGTH, HistoryEvent
+from hub.registry.client.schemas import InstanceBody
+from hub.types import model_name, wall_clock
+
+
+@get("/v1/models")
+async def list_models(
+    request: HttpRequest, catalog: NamedDependency[Catalog], polls: NamedDependency[LongPolls]
+) -> Response[bytes]:
+    def render() -> tuple[str, bytes]:
+        content = msgspec.json.encode(ServedModelsBody(models=tuple(_body(model) for model in catalog.served)))
+        return _etag(content), content
+
+    return await conditional_reply(request, render, catalog.changed, polls)
+
+
+@get("/v1/models/{model:str}")
+async def show_model(
+    request: HttpRequest,
+    model: FromPath[str],
+    catalog: NamedDependency[Catalog],
+    polls: NamedDependency[LongPolls],
+) -> Response[bytes]:
+    def render() -> tuple[str, bytes]:
+        content = msgspec.json.encode(_body(catalog.find(model)))
+        return _etag(content), content
+
+    return await conditional_reply(request, render, catalog.changed, polls)
+
+
+@get("/v1/overview")
+async def show_overview(observer: NamedDependency[Observer]) -> Response[bytes]:
+    return json_reply(await observer.overview.now(), headers=NO_STORE)
+
+
+@get("/v1/overview/events")
+async def watch_overview(observer: NamedDependency[Observer], polls: NamedDependency[LongPolls]) -> Response[bytes]:
+    return LiveReply(OverviewEvents(observer, polls), media_type=EVENT_STREAM)
+
+
+@get("/v1/instances")
+async def list_instances(registry: NamedDependency[RegistryReads]) -> Response[bytes]:
+    with patience():
+        listed = await registry.instances()
+    body = InstancesView(at=moment(wall_clock()), instances=tuple(map(_instance, listed)))
+    return json_reply(body, headers=NO_STORE)
+
+
+@get("/v1/history")
+async def list_events(
+    registry: NamedDependency[RegistryReads],
+    model: Annotated[str | None, QueryParameter()] = None,
+    limit: Annotated[int, QueryParameter()] = 100,
+) -> Response[bytes]:
+    if not 1 <= limit <= HISTORY_LENGTH:
+        raise BadParameter(f"limit is {limit}; it must be from 1 to {HISTORY_LENGTH}")
+    with patience():
+        events = await registry.history(model=None if model is None else model_name(model), limit=limit)
+    return json_reply(EventsView(events=tuple(map(_event, events))), headers=NO_STORE)
+
+
+def _etag(content: bytes) -> str:
+    return f'"{sha256(content).hexdigest()[:32]}"'
+
+
+def _event(event: HistoryEvent) -> EventView:
+    return EventView(
+        at=moment(event.at),
+        instance=event.instance,
+        model=event.model,
+        url=event.url,
+        before=event.before,
+        after=event.after,
+        reason=event.reason,
+    )
+
+
+def _instance(instance: InstanceBody) -> InstanceView:
+    return InstanceView(
+        id=instance.id,
+        model=instance.model,
+        url=instance.url,
+        fingerprint=instance.fingerprint,
+        state=instance.state,
+        reason=instance.reason,
+        misses=instance.misses,
+        logged_in_at=moment(instance.logged_in_at),
+        answered_at=None if instance.answered_at is None else moment(instance.answered_at),
+        in_flight=instance.in_flight,
+    )
+
+
+def _body(model: ServedModel) -> ServedModelBody:
+    url = rooted(f"/v1/models/{model.name}")
+    return ServedModelBody(
+        name=model.name,
+        instances=model.known.live,
+        fingerprint=model.fingerprint,
+        request=model.known.contract.request,
+        response=model.known.contract.response,
+        call_url=url,
+        tasks_url=f"{url}/tasks",
+        batches_url=f"{url}/batches",
+    )

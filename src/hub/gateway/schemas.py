@@ -1,0 +1,318 @@
+"""The JSON bodies of the gateway's replies. Times are RFC 3339 in UTC, durations seconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from hub.gateway.tasks.submit_result import Accepted
+from hub.http.middleware.root_path import rooted
+from hub.registry.core.views import InstanceState
+from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
+from hub.types import TaskState
+
+
+class FailureBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a task has no result; see `hub.task.Failure`."""
+
+    code: str
+    message: str
+    type: str = ""
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, failure: Failure) -> FailureBody:
+        return cls(code=failure.code, message=failure.message, type=failure.type, traceback=failure.traceback)
+
+
+class ProgressBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a run has come, by its own account; see `hub.task.Progress`."""
+
+    at: datetime
+    fraction: float | None = None
+    message: str = ""
+
+    @classmethod
+    def of(cls, progress: Progress) -> ProgressBody:
+        return cls(at=moment(progress.at), fraction=progress.fraction, message=progress.message)
+
+
+class TaskBody(Struct, frozen=True, kw_only=True):
+    """A task as its client sees it.
+
+    Attributes:
+        started_at: When the present run started, or the last one of a task that has ended; left out while it waits.
+        finished_at: When the task has ended.
+        retries: Runs that failed and were followed by another one, because the model wants that.
+        retry_at: When it is to run again, if it failed and waits for that.
+        result: The response message in ProtoJSON, when the task has succeeded.
+        result_url: Where the result is, alone, as JSON or protobuf, when the task has succeeded.
+        result_error: Why the result is not shown here, when the task has succeeded and it is not.
+        failure: Why there is no result, when the task has ended without one.
+    """
+
+    id: str
+    model: str
+    state: TaskState
+    attempt: int
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    deadline: datetime | UnsetType = UNSET
+    instance: str | None = None
+    retries: int = 0
+    retry_at: datetime | UnsetType = UNSET
+    progress: ProgressBody | UnsetType = UNSET
+    started_at: datetime | UnsetType = UNSET
+    finished_at: datetime | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    result_url: str | UnsetType = UNSET
+    result_error: FailureBody | UnsetType = UNSET
+    failure: FailureBody | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, record: TaskRecord, result: bytes | None, error: FailureBody | None = None) -> TaskBody:
+        """The view of `record`; `result` is its response as JSON, if there is one that can be read, else `error` says why."""
+        outcome = record.outcome
+        return cls(
+            id=record.id,
+            model=record.model,
+            state=record.state,
+            attempt=record.attempt,
+            instance=record.instance,
+            created_at=moment(record.created_at),
+            updated_at=moment(record.updated_at),
+            expires_at=moment(record.expires_at),
+            deadline=_moment(record.deadline),
+            retries=record.retries,
+            retry_at=_moment(record.retry_at),
+            progress=UNSET if record.progress is None else ProgressBody.of(record.progress),
+            started_at=_moment(record.started_at),
+            finished_at=UNSET if outcome is None else moment(outcome.finished_at),
+            result=UNSET if result is None else Raw(result),
+            result_url=UNSET if outcome is None or outcome.body is None else rooted(f"/v1/tasks/{record.id}/result"),
+            result_error=UNSET if error is None else error,
+            failure=UNSET if outcome is None or outcome.failure is None else FailureBody.of(outcome.failure),
+        )
+
+
+class AcceptedBody(Struct, frozen=True, kw_only=True):
+    """A task that was accepted and has not been waited for, or not long enough."""
+
+    id: str
+    model: str
+    state: TaskState
+    created_at: datetime
+    expires_at: datetime
+    deadline: datetime | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, task: Accepted | TaskRecord) -> AcceptedBody:
+        return cls(
+            id=task.id,
+            model=task.model,
+            state=task.state,
+            created_at=moment(task.created_at),
+            expires_at=moment(task.expires_at),
+            deadline=_moment(task.deadline),
+        )
+
+
+class ServedModelBody(Struct, frozen=True, kw_only=True):
+    """A model that is alive. `request` and `response` are the full names of its messages."""
+
+    name: str
+    instances: int
+    fingerprint: str
+    request: str
+    response: str
+    call_url: str
+    tasks_url: str
+    batches_url: str
+
+
+class ServedModelsBody(Struct, frozen=True, kw_only=True):
+    """The models that are alive, by name."""
+
+    models: tuple[ServedModelBody, ...]
+
+
+class OverviewQueue(Struct, frozen=True, kw_only=True):
+    """A queue.
+
+    Attributes:
+        ready: Messages that wait, as the broker says.
+        consumers: Who takes from it.
+        dead: Messages in its dead-letter queue.
+        unacked: Messages that instances work on, by their last pings; `null` when the registry does not tell.
+        oldest_seconds: At most so old is the oldest message that waits; `null` likewise.
+    """
+
+    ready: int
+    consumers: int
+    dead: int
+    unacked: int | None
+    oldest_seconds: float | None
+
+
+class StatesBody(Struct, frozen=True, kw_only=True):
+    """Instances by state; see `hub.registry.core.views.InstanceState`."""
+
+    live: int
+    deaf: int
+    suspect: int
+    loading: int = 0
+
+
+class QuantilesBody(Struct, frozen=True, kw_only=True):
+    """Half, and 95 of 100, of the last half minute took at most so many seconds; `null` when there was nothing to time."""
+
+    p50: float | None
+    p95: float | None
+
+
+class WorkBody(Struct, frozen=True, kw_only=True):
+    """What a model has been doing in the last half minute; see `hub.gateway.dashboard.throughput`.
+
+    Attributes:
+        in_flight: Tasks that run now.
+        finished_per_second: Outcomes of every kind; `null` until there are two readings.
+        failed_per_second: Outcomes failed, expired and dead; `null` likewise.
+        failed: How many of those there have been since the gateway started.
+        run: From the start of a run to its outcome.
+        wait: From the creation of a task to the start of its run.
+    """
+
+    in_flight: int
+    finished_per_second: float | None
+    failed_per_second: float | None
+    failed: int
+    run: QuantilesBody
+    wait: QuantilesBody
+
+
+class ModelOverview(Struct, frozen=True, kw_only=True):
+    """One model for the dashboard. `active` means that at least one instance is live.
+
+    Attributes:
+        fingerprint: Of its contract, whose messages `request` and `response` are.
+        queue: `null` when the broker does not know the queue, or cannot be asked.
+        work: `null` when the registry's figures cannot be read. They come with its pings.
+    """
+
+    name: str
+    active: bool
+    live: int
+    instances: int
+    states: StatesBody
+    fingerprint: str
+    request: str
+    response: str
+    queue: OverviewQueue | None
+    work: WorkBody | None
+
+
+class OverviewBody(Struct, frozen=True, kw_only=True):
+    """What the dashboard shows. `registry`, `broker` and `figures` say whether what comes from them is fresh."""
+
+    at: datetime
+    registry: bool
+    broker: bool
+    figures: bool
+    models: tuple[ModelOverview, ...]
+
+
+Numbers = tuple[float | None, ...]
+
+
+class ModelHistory(Struct, frozen=True, kw_only=True):
+    """Columns of numbers, one for each of the `times`, `null` where there was nothing to tell. Seconds, or per second."""
+
+    name: str
+    live: Numbers
+    ready: Numbers
+    dead: Numbers
+    oldest: Numbers
+    finished: Numbers
+    failing: Numbers
+    failed: Numbers
+    run: Numbers
+    wait: Numbers
+
+
+class HistoryBody(Struct, frozen=True, kw_only=True):
+    """What the overview has been for a quarter of an hour; `times` are Unix seconds, `period` apart when nothing happened.
+
+    `run` and `wait` of a model are 95th percentiles, `failed` is the count of `WorkBody`.
+    """
+
+    period: float
+    times: tuple[float, ...]
+    models: tuple[ModelHistory, ...]
+
+
+class InstanceView(Struct, frozen=True, kw_only=True):
+    """An instance as the registry sees it; `in_flight` is `null` until its first answer."""
+
+    id: str
+    model: str
+    url: str
+    fingerprint: str
+    state: InstanceState
+    reason: str
+    misses: int
+    logged_in_at: datetime
+    answered_at: datetime | None
+    in_flight: int | None
+
+
+class InstancesView(Struct, frozen=True, kw_only=True):
+    """All instances, oldest login first; `at` is when the registry was asked."""
+
+    at: datetime
+    instances: tuple[InstanceView, ...]
+
+
+class EventView(Struct, frozen=True, kw_only=True):
+    """A change of an instance: `before` is `null` for a login, `after` for a removal."""
+
+    at: datetime
+    instance: str
+    model: str
+    url: str
+    before: InstanceState | None
+    after: InstanceState | None
+    reason: str
+
+
+class EventsView(Struct, frozen=True, kw_only=True):
+    """What happened to instances, newest first."""
+
+    events: tuple[EventView, ...]
+
+
+class HealthBody(Struct, frozen=True, kw_only=True):
+    """Whether the gateway can take work; `reasons` says why not.
+
+    Attributes:
+        broker_nodes: The nodes of the broker (`host:port`) that it has open connections to, sorted; empty without a network.
+    """
+
+    ready: bool
+    reasons: tuple[str, ...] = ()
+    broker_nodes: tuple[str, ...] = ()
+
+
+def moment(seconds: float) -> datetime:
+    """A date; what is before the year 1 or after 9999, as any program may have stored it, is moved to there."""
+    return datetime.fromtimestamp(min(max(seconds, MIN_TIME), MAX_TIME), UTC)
+
+
+def rounded(value: float | None) -> float | None:
+    """To four digits: what a chart shows, and no more bytes than that."""
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _moment(seconds: float | None) -> datetime | UnsetType:
+    return UNSET if seconds is None else moment(seconds)

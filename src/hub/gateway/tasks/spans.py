@@ -1,0 +1,51 @@
+"""The span of a submit, and the place in its trace that travels with the task."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+
+from hub.errors import HubError
+from hub.observability.tracing import TraceContext, extract, inject, tracer
+from hub.types import ModelName, TaskId
+
+
+@contextmanager
+def publish_span(model: ModelName, task_id: TaskId, trace: TraceContext) -> Generator[TraceContext]:
+    """A producer span around the block, named and attributed by the messaging conventions of OpenTelemetry.
+
+    Args:
+        model: Whose queue the message goes to.
+        task_id: Which is the id of the message too.
+        trace: What the client sent along; the span is a child of it.
+
+    Yields:
+        What the task takes along: the span, or `trace` as it came if no SDK makes spans.
+    """
+    maker = tracer()
+    if maker is None:
+        yield trace
+        return
+    with maker.start_as_current_span(
+        f"publish {model}",
+        context=extract(trace),
+        kind=SpanKind.PRODUCER,
+        attributes={
+            "messaging.system": "rabbitmq",  # the embedded broker takes its place in a trace as it does elsewhere
+            "messaging.operation.name": "publish",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": model,
+            "messaging.message.id": task_id,
+        },
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield inject(set_span_in_context(span, Context()), trace)
+        except HubError as error:
+            span.set_attribute("error.type", error.code)
+            span.set_status(Status(StatusCode.ERROR, str(error)))
+            raise

@@ -1,0 +1,157 @@
+"""What an instance and the process of its model say to each other, as bytes.
+
+A frame is the length of its content in four bytes, most significant first, and the content: one of the messages below
+in MessagePack. Instance: `Load`, then `Request` after `Request`. Process: `Ready` or `Failed` to the first; to each
+request `Begun`, any number of `Progressed`, and one `Response` or `Failed`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeAlias, TypeVar, final
+
+from msgspec import MsgspecError, Struct
+from msgspec.msgpack import Decoder, Encoder
+
+from hub.model.errors import BrokenFrame, FrameTooLarge
+from hub.observability.tracebacks import Described
+from hub.types import LogFormat, LogLevel
+
+FRAME_LIMIT: Final = 512 * 1024 * 1024
+"""Bytes of a frame's content at most: as many as Redis takes in one value."""
+
+_HEADER: Final = 4
+
+
+class Load(Struct, frozen=True, tag=True, array_like=True):
+    """The first thing that a process hears: which model it is to run.
+
+    Attributes:
+        target: `pkg.module:Class`.
+        path: `sys.path` of the instance, so that the same modules are found.
+        backend: Event loop for a `setup` or `teardown` that is async.
+        log_level: Least severe lines of the process's log to show.
+        log_format: Of these lines.
+    """
+
+    target: str
+    path: list[str]
+    backend: str
+    log_level: LogLevel = "warning"
+    log_format: LogFormat = "console"
+
+
+class Facts(Struct, frozen=True, tag=True, array_like=True):
+    """What `hub.current_task()` tells in the process; see `CurrentTask`."""
+
+    id: str
+    attempt: int
+    deadline: float | None
+    model: str
+    instance: str
+
+
+class Request(Struct, frozen=True, tag=True, array_like=True):
+    """`task` is `None` for a request that belongs to no task."""
+
+    body: bytes
+    task: Facts | None
+
+
+class Ready(Struct, frozen=True, tag=True, array_like=True):
+    """The model is set up."""
+
+
+class Begun(Struct, frozen=True, tag=True, array_like=True):
+    """From here on until its answer a SIGINT interrupts the request; before and after, the process ignores it."""
+
+
+class Progressed(Struct, frozen=True, tag=True, array_like=True):
+    fraction: float | None
+    message: str
+
+
+class Response(Struct, frozen=True, tag=True, array_like=True):
+    body: bytes
+
+
+class Failed(Struct, frozen=True, tag=True, array_like=True):
+    """What the model, or hub on its behalf, raised.
+
+    Attributes:
+        code: Of the failure of the task.
+        mro: The full names of the error's class and of all that it inherits from, itself first.
+        message: Its text.
+        described: What is told of it, and of its causes.
+        facts: `args` of an error that hub raised and the instance raises again; empty for all others.
+    """
+
+    code: str
+    mro: tuple[str, ...]
+    message: str
+    described: tuple[Described, ...]
+    facts: tuple[str, ...] = ()
+
+
+ToProcess: TypeAlias = Load | Request
+FromProcess: TypeAlias = Ready | Begun | Progressed | Response | Failed
+
+TO_PROCESS: Final[Decoder[ToProcess]] = Decoder(ToProcess)
+FROM_PROCESS: Final[Decoder[FromProcess]] = Decoder(FromProcess)
+
+_ENCODER: Final = Encoder()
+
+T = TypeVar("T")
+
+
+def encode(message: ToProcess | FromProcess, *, limit: int = FRAME_LIMIT) -> bytes:
+    """The frame of a message.
+
+    Raises:
+        FrameTooLarge: Its content has more than `limit` bytes.
+    """
+    content = _ENCODER.encode(message)
+    if len(content) > limit:
+        raise FrameTooLarge(len(content), limit)
+    return len(content).to_bytes(_HEADER) + content
+
+
+@final
+class FrameReader(Generic[T]):
+    """Puts messages together from bytes that come in any pieces. Of no use any more once it has raised."""
+
+    def __init__(self, decoder: Decoder[T], *, limit: int = FRAME_LIMIT) -> None:
+        self._decoder = decoder
+        self._limit = limit
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> list[T]:
+        """The messages that `data` completes.
+
+        Raises:
+            BrokenFrame: It can be no frame: too long, or its content is none of the messages.
+        """
+        self._bytes += data
+        messages: list[T] = []
+        start = 0
+        with memoryview(self._bytes) as view:
+            while (end := self._end_of_frame(view, start)) is not None:
+                try:
+                    messages.append(self._decoder.decode(view[start + _HEADER : end]))
+                except (
+                    MsgspecError,
+                    UnicodeError,
+                    RecursionError,
+                ) as error:  # text that is no UTF-8 is not msgspec's own
+                    raise BrokenFrame(str(error)) from error
+                start = end
+        del self._bytes[:start]
+        return messages
+
+    def _end_of_frame(self, view: memoryview, start: int) -> int | None:
+        if len(view) - start < _HEADER:
+            return None
+        length = int.from_bytes(view[start : start + _HEADER])
+        if length > self._limit:
+            raise BrokenFrame(f"it announced {length} bytes, and {self._limit} are allowed")
+        end = start + _HEADER + length
+        return end if end <= len(view) else None

@@ -1,0 +1,86 @@
+"""Opens processes that never outlive their block, nor this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Final
+
+import structlog
+from anyio import CancelScope, ClosedResourceError, EndOfStream, create_task_group, move_on_after, open_process
+from anyio.abc import Process
+from structlog.typing import FilteringBoundLogger
+
+from hub.concurrency.forking import cleaned_up_in_children
+from hub.model.execution.lifespan import TEARDOWN_GRACE
+
+KILL_PATIENCE: Final = 5.0
+"""Seconds for the kernel to end a process after SIGKILL. More are needed only by one that hangs in a broken device."""
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def bound_process(module: str, argument: str) -> AsyncGenerator[Process]:
+    """Runs `python -m module argument LIFELINE` while the block runs, with pipes for standard input and output.
+
+    Leaving the block sends it SIGTERM, and SIGKILL `TEARDOWN_GRACE` seconds later; what it writes meanwhile is lost. It
+    leads a process group and a session of its own, so that a Ctrl-C in our terminal is for us alone; the group is killed
+    after it. `module` must call `hub.model.execution.process.lifeline.end_with` with the file descriptor that `LIFELINE` is.
+    """
+    theirs, ours = os.pipe()
+    try:
+        try:
+            process = await _opened([sys.executable, "-m", module, argument, str(theirs)], theirs)
+        finally:
+            os.close(theirs)
+        try:
+            with cleaned_up_in_children(partial(os.close, ours)):  # a fork of ours that lives on is not us
+                yield process
+        finally:
+            with move_on_after(TEARDOWN_GRACE + KILL_PATIENCE, shield=True):
+                await _end(process)
+    finally:
+        os.close(ours)
+
+
+def send_signal(process: Process, number: signal.Signals) -> None:
+    """Sends it to the process alone, if that still runs."""
+    with suppress(ProcessLookupError):
+        process.send_signal(number)
+
+
+def kill_group(process: Process) -> None:
+    """SIGKILL to the process and to what it has started, also when it has ended itself."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _opened(command: Sequence[str], lifeline: int) -> Process:
+    with CancelScope(shield=True):  # takes milliseconds; if it were cut short nobody would know the process
+        return await open_process(command, stderr=None, pass_fds=[lifeline], start_new_session=True)
+    raise AssertionError  # pragma: no cover - a scope that nobody cancels swallows nothing
+
+
+async def _end(process: Process) -> None:
+    send_signal(process, signal.SIGTERM)
+    with move_on_after(TEARDOWN_GRACE) as grace:
+        async with create_task_group() as tg:
+            tg.start_soon(_drain, process)  # lest it waits for us to read
+            await process.wait()
+            tg.cancel_scope.cancel("it has ended")
+    if grace.cancelled_caught:
+        _log.warning("a process did not end when it was told to, and is killed", pid=process.pid, grace=TEARDOWN_GRACE)
+    kill_group(process)
+    await process.aclose()
+
+
+async def _drain(process: Process) -> None:
+    assert process.stdout is not None  # noqa: S101 - see bound_process
+    with suppress(EndOfStream, ClosedResourceError):
+        while True:
+            await process.stdout.receive()

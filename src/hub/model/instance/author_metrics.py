@@ -1,0 +1,96 @@
+"""The metrics that a model's author keeps with `prometheus_client`, as text for the page of an instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, final
+
+import structlog
+from anyio import CapacityLimiter, move_on_after
+from anyio.to_thread import run_sync
+from prometheus_client import REGISTRY
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
+
+from hub.observability.prometheus import exposition
+
+PATIENCE: Final = 2.0
+"""Seconds for the author's collectors; below the timeout of a scrape, which is 10 s by default."""
+
+_OURS: Final = "hub_"
+_END: Final = b"# EOF\n"
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@final
+class AuthorMetrics:
+    """What is in the default registry of `prometheus_client` of this process: metrics of all its models, and of Python.
+
+    Collectors are foreign code. They run in a thread, one scrape at a time; what raises, what cannot be written, and what
+    takes longer than `PATIENCE` is left out and logged once. Names that begin with `hub_` are left out too.
+
+    Args:
+        registry: What to read.
+    """
+
+    def __init__(self, registry: Collector = REGISTRY) -> None:
+        self._registry = registry
+        self._threads = CapacityLimiter(1)
+        self._collecting = False
+        self._told: set[str] = set()
+
+    async def exposition(self, accept: str) -> bytes:
+        """The metrics in the format that `accept` asks for, without the end mark of OpenMetrics."""
+        if self._collecting:
+            return b""  # a thread of an earlier scrape is still at it
+        with move_on_after(PATIENCE):
+            return await run_sync(self._text, accept, abandon_on_cancel=True, limiter=self._threads)
+        self._tell("slow", f"collecting took longer than {PATIENCE:g} s")
+        return b""
+
+    def _text(self, accept: str) -> bytes:
+        text = b""
+        self._collecting = True
+        try:
+            for family in self._registry.collect():
+                text += self._text_of(family, accept)
+        except Exception as error:  # noqa: BLE001 - of a collector of the author's; those before it have been read
+            self._tell("collect", "a collector failed; metrics registered after it are left out", error)
+        finally:
+            self._collecting = False
+        return text
+
+    def _text_of(self, family: Metric, accept: str) -> bytes:
+        if family.name.startswith(_OURS):
+            self._tell(family.name, f"{family.name} is left out: names that begin with hub_ are hub's own")
+            return b""
+        try:
+            return exposition(_One(family), accept)[0].removesuffix(_END)
+        except Exception as error:  # noqa: BLE001 - a family of the author's that no format can hold
+            self._tell(family.name, f"{family.name} cannot be written and is left out", error)
+            return b""
+
+    def _tell(self, what: str, text: str, error: Exception | None = None) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning(f"metrics of a model: {text}", exc_info=error)
+
+
+@final
+class _One(Collector):
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        return [self._family]
+
+
+def joined(ours: bytes, theirs: bytes) -> bytes:
+    """One page out of two, with the end mark of OpenMetrics behind both."""
+    if ours.endswith(_END):
+        return ours.removesuffix(_END) + theirs + _END
+    return ours + theirs

@@ -1,0 +1,138 @@
+"""What an instance says of itself when it is asked."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final, final
+
+from anyio import current_time, move_on_after
+from msgspec import Struct
+
+from hub.contract import Contract
+from hub.model.execution.lifespan import ModelMethod
+from hub.model.execution.own_loop import OwnLoop
+from hub.model.model import Model
+from hub.model.worker.worker import Worker
+from hub.safe_text import text_of
+from hub.stats import Load
+from hub.types import InstanceId
+
+HEALTH_PATIENCE: Final = 1.0
+"""Seconds for `Model.health`: less than the registry waits for the answer to a ping."""
+
+LOADING: Final = "its setup is running"
+STARTING: Final = "it is starting"
+
+
+class Ping(Struct, frozen=True, kw_only=True):
+    """The answer to `GET /ping`.
+
+    Attributes:
+        instance: Id of the instance.
+        model: Name of its model.
+        consuming: Whether it takes tasks from the queue of its model.
+        in_flight: Tasks that it works on.
+        attempts: Runs that it has started so far.
+        uptime_seconds: How long it has been up.
+        load: How much work it has and has done, in the numbers that its `/metrics` shows.
+        reason: Why it cannot work; empty if it can.
+        draining: Whether it is about to stop.
+        loading: Whether its `setup` is still to be done.
+    """
+
+    instance: str
+    model: str
+    consuming: bool
+    in_flight: int
+    attempts: int
+    uptime_seconds: float
+    load: Load
+    reason: str = ""
+    draining: bool = False
+    loading: bool = False
+
+
+@final
+class Presence:
+    """Answers for an instance, and remembers when the registry last asked."""
+
+    def __init__(
+        self,
+        model: Model[Any, Any],
+        *,
+        contract: Contract,
+        instance: InstanceId,
+        worker: Worker,
+        loop: OwnLoop | None = None,
+    ) -> None:
+        self.model = model
+        self.contract = contract
+        self._instance = instance
+        self._worker = worker
+        self._health = None if _is_default(model) else ModelMethod(model, "health", loop=loop)
+        self._loop = loop
+        self._up_since = current_time()
+        self._pinged_at = self._up_since
+        self._loading = True
+        self._has_setup = type(model).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
+
+    def ready(self) -> None:
+        """`setup` is done and tasks are taken."""
+        self._loading = False
+
+    def pinged_at(self) -> float:
+        """When the registry last asked, or when this began, on the clock of `anyio.current_time`."""
+        return self._pinged_at
+
+    def heard(self) -> None:
+        """The registry has asked."""
+        self._pinged_at = current_time()
+
+    async def ping(self) -> Ping:
+        """How we are now. `reason` is set when the model's own `health` says no, or when nothing is consumed."""
+        reason = await self._trouble() if self._worker.consuming else ""
+        statistics = self._worker.statistics()  # after the wait, so that it is so when it is said
+        loading = self._loading and not self._worker.stopping
+        if loading:
+            reason = LOADING if self._has_setup else STARTING
+        elif not statistics.consuming:
+            reason = "it is about to stop" if self._worker.stopping else "nothing is taken from the queue"
+        return Ping(
+            instance=self._instance,
+            model=self.model.name,
+            consuming=statistics.consuming and not loading,
+            in_flight=statistics.in_flight,
+            attempts=statistics.attempts,
+            uptime_seconds=round(current_time() - self._up_since, 3),
+            load=statistics.load(),
+            reason=reason,
+            draining=self._worker.stopping,
+            loading=loading,
+        )
+
+    @property
+    def hindrance(self) -> str | None:
+        """Why tasks could not be brought to their end; see `Worker.hindrance`."""
+        return self._worker.hindrance
+
+    def resubscribe(self) -> bool:
+        """The registry thinks that we are deaf. Returns whether there was a link to leave."""
+        return self._worker.resubscribe()
+
+    async def _trouble(self) -> str:
+        if self._health is None:
+            return ""
+        with move_on_after(HEALTH_PATIENCE):
+            try:
+                await self._health.call()
+            except Exception as error:  # noqa: BLE001 - whatever a model raises in `health` is its answer
+                return text_of(partial("{}: {}".format, type(error).__qualname__, error))
+            return ""
+        if self._loop is not None and self._loop.seconds_behind() > 0:
+            return ""  # its loop is busy with a task and has not begun with `health`: that is no answer of the model
+        return f"health took longer than {HEALTH_PATIENCE:g} s"
+
+
+def _is_default(model: Model[Any, Any]) -> bool:
+    """Whether the model has no `health` of its own: then there is nothing to ask, and no hop into its event loop."""
+    return getattr(model.health, "__func__", None) is Model.health  # pyright: ignore[reportUnknownMemberType]  # no arguments to know

@@ -1,0 +1,244 @@
+"""One instance of a model, from its first connection to its last."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from ipaddress import ip_address
+from math import inf
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+from anyio import TASK_STATUS_IGNORED, move_on_after, sleep_forever
+from anyio.abc import TaskStatus
+from structlog.typing import FilteringBoundLogger
+
+from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.services import running
+from hub.contract import contract_of
+from hub.errors import ConfigurationError, HubError
+from hub.http.client import open_client
+from hub.http.serve.server import serve
+from hub.model.errors import ChildError, ModelExit, ModelNotStarted
+from hub.model.execution.blame import blamed
+from hub.model.execution.exits import exits_fail
+from hub.model.execution.lifespan import loaded, made
+from hub.model.execution.own_loop import OwnLoop
+from hub.model.instance.compatibility import Reading
+from hub.model.instance.health_reporter import Presence
+from hub.model.instance.metrics import InstanceMetrics
+from hub.model.instance.registration import LOGOUT_GRACE, Membership
+from hub.model.instance.routes import instance_app
+from hub.model.model import Model, require_process_request
+from hub.model.worker.worker import Worker, WorkerOptions
+from hub.observability.connection_metrics import LinkCollector
+from hub.ports import Broker, ResultStore, Terms
+from hub.registry.client.client import RegistryClient
+from hub.settings import MEMORY, ModelSettings
+from hub.types import InstanceId, model_name, new_instance_id
+
+RUN_SHARE: Final = 0.95
+"""Share of the broker's consumer timeout that a run may take; the rest is for storing its outcome."""
+
+OPERATIONS: Final = ("start", "finish")
+"""What an instance asks of the store for each task."""
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+async def run_instance(
+    model: type[Model[Any, Any]],
+    settings: ModelSettings,
+    *,
+    broker: Broker,
+    store: ResultStore,
+    instance: InstanceId | None = None,
+    task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
+) -> None:
+    """Runs one instance until it is cancelled.
+
+    It serves its HTTP routes, sets the model up, takes tasks, and logs in, in this order. A model with a `setup` of its
+    own is logged in before that too, as `loading`: so its clients are told to come back, and a name that another
+    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets running tasks
+    finish for `drain_grace` seconds, hands the rest back, and closes the rest in reverse. If any of its parts dies it
+    dies.
+
+    Args:
+        model: The class; it is made without arguments.
+        settings: Addresses and times.
+        broker: Open.
+        store: Open.
+        instance: Its id; a new one by default.
+        task_status: Gets the URL of its HTTP routes once it is listed.
+
+    Raises:
+        ConfigurationError: The address to listen on, or to advertise, cannot work; or the model has no `process_request`.
+        LinkLost: Broker or registry were out of reach for `start_patience` seconds.
+        NameTaken: The model's name belongs to another contract.
+        LinkRefused: Broker, store or registry refuse us.
+        ModelNotStarted: The model's `__init__`, `setup`, `example` or `get_..._format` raised.
+    """
+    instance = instance or new_instance_id()
+    require_process_request(model)
+    served = made(model)
+    options = WorkerOptions(
+        start_patience=settings.start_patience,
+        drain_grace=settings.drain_grace,
+        attempt_limit=settings.attempt_limit,
+        run_limit=run_limit(model, settings),
+        result_limit=settings.result_limit,
+        buckets=settings.buckets,
+        debug=settings.debug,
+    )
+    try:
+        with unwrapped():
+            async with _loop_of(served) as loop, open_client(token=settings.token) as http:
+                registry = RegistryClient(settings.registry_url, http)
+                await _run(
+                    served,
+                    instance,
+                    registry,
+                    settings=settings,
+                    options=options,
+                    broker=broker,
+                    store=store,
+                    loop=loop,
+                    task_status=task_status,
+                )
+    except ChildError as error:  # a process of the model could not begin; what a task raises becomes its outcome
+        raise ModelNotStarted(model.name, "a process", blamed(error)) from error
+
+
+@asynccontextmanager
+async def _loop_of(model: Model[Any, Any]) -> AsyncGenerator[OwnLoop | None]:
+    if model.shares_loop or model.run_in_process:
+        yield None
+    else:
+        async with OwnLoop(model.name) as loop:
+            yield loop
+
+
+async def _run(
+    served: Model[Any, Any],
+    instance: InstanceId,
+    registry: RegistryClient,
+    *,
+    settings: ModelSettings,
+    options: WorkerOptions,
+    broker: Broker,
+    store: ResultStore,
+    loop: OwnLoop | None,
+    task_status: TaskStatus[str],
+) -> None:
+    name = model_name(served.name)
+    step = "get_request_format, get_response_format or example"
+    try:
+        with exits_fail(step):
+            contract = contract_of(served.get_request_format(), served.get_response_format())
+            example = served.example_json() if served.example() is not None else ""
+    except Exception as error:
+        if isinstance(error, HubError) and not isinstance(error, ModelExit):
+            raise
+        raise ModelNotStarted(served.name, step, blamed(error)) from error
+    reading = Reading(registry, name, contract)
+    worker = Worker(
+        served,
+        contract=contract,
+        instance=instance,
+        broker=broker,
+        store=store,
+        options=options,
+        others=reading,
+        loop=loop,
+    )
+    links = LinkCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
+    metrics = InstanceMetrics(name, worker.statistics, links=links)
+    presence = Presence(served, contract=contract, instance=instance, worker=worker, loop=loop)
+    hosts = settings.hosts.known_as(settings.instance_host, settings.advertise_host)
+    app = instance_app(presence, metrics, token=settings.token, hosts=hosts)
+    server = partial(serve, app, settings.instance_bind)
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(running(server, name=f"server of {instance}"))
+        loads = type(served).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
+        membership = Membership(
+            registry,
+            instance=instance,
+            model=name,
+            url=advertised(url, settings.advertise_host),
+            contract=contract,
+            example=example,
+            terms=Terms(
+                concurrency=served.concurrency,
+                default_timeout=served.default_timeout,
+                max_timeout=served.max_timeout,
+            ),
+            pinged_at=presence.pinged_at,
+            ping_period=settings.ping_period,
+            start_patience=settings.start_patience,
+            admitted=reading.admitted,
+            loading=loads,
+        )
+        if loads:
+            await stack.enter_async_context(membership)
+            _log.info("setup begins", model=name, instance=instance)
+        await stack.enter_async_context(loaded(served, loop=loop, grace=settings.drain_grace))
+        await stack.enter_async_context(worker)
+        presence.ready()
+        if loads:
+            await membership.ready()
+        else:
+            await stack.enter_async_context(membership)
+        _log.info("instance is up", model=name, instance=instance, url=url, concurrency=served.concurrency)
+        worker.tell(membership.note)
+        task_status.started(url)
+        try:
+            await sleep_forever()
+        finally:
+            worker.stop()  # before the logout, which waits for the registry
+            with move_on_after(LOGOUT_GRACE, shield=True):
+                await membership.leave()  # before the drain, which may take long
+
+
+def run_limit(model: type[Model[Any, Any]], settings: ModelSettings) -> float:
+    """Seconds that one run may take, so that RabbitMQ never takes a working instance for a dead one.
+
+    RabbitMQ closes the channel of a consumer that holds a message for longer than `consumer_timeout`, and gives the
+    message to the next one: a task that takes longer would be run for ever (rabbitmq.com/docs/consumers, "Delivery
+    Acknowledgement Timeout"). The embedded broker has no such limit.
+
+    Raises:
+        ConfigurationError: The model promises its clients more than that.
+    """
+    if settings.broker_url.startswith(MEMORY):
+        return inf
+    if model.max_timeout is not None and model.max_timeout >= settings.consumer_timeout:
+        raise ConfigurationError(
+            f"max_timeout of {model.name} is {model.max_timeout:g} s, but RabbitMQ takes tasks away from an instance "
+            f"after {settings.consumer_timeout:g} s: lower max_timeout, or raise consumer_timeout in rabbitmq.conf (it "
+            "counts milliseconds) and set HUB_CONSUMER_TIMEOUT to the same time in seconds"
+        )
+    return settings.consumer_timeout * RUN_SHARE
+
+
+def advertised(url: str, host: str) -> str:
+    """The URL that others reach an instance at, when it listens at `url` and `host` is the name to use (or empty).
+
+    Raises:
+        ConfigurationError: It listens on all addresses, and nobody said which of them others reach.
+    """
+    parts = urlsplit(url)
+    if host:
+        shown = f"[{host}]" if ":" in host else host
+        return parts._replace(netloc=f"{shown}:{parts.port}").geturl()
+    try:
+        everywhere = ip_address(parts.hostname or "").is_unspecified
+    except ValueError:
+        everywhere = False
+    if everywhere:
+        raise ConfigurationError(
+            f"the instance listens on {parts.hostname}, which is every address of this machine: "
+            "set HUB_ADVERTISE_HOST to the one at which the registry reaches it"
+        )
+    return url

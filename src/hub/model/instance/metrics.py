@@ -1,0 +1,96 @@
+"""What an instance tells Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from hub.model.instance.author_metrics import AuthorMetrics, joined
+from hub.model.worker.statistics import OUTCOMES, WorkerStatistics
+from hub.observability.process_metrics import ProcessCollector
+from hub.observability.prometheus import counter, exposition, gauge, histogram
+from hub.types import ModelName
+
+
+@final
+class InstanceMetrics:
+    """Metrics of one instance. It counts nothing: what a scrape shows is read from those who counted.
+
+    Args:
+        model: Whose instance it is.
+        statistics: What it has done so far; the answer to a ping is made of the same numbers.
+        links: Tells of the broker and the store.
+        authors: The metrics that the model's author keeps; by default those of this process.
+    """
+
+    def __init__(
+        self,
+        model: ModelName,
+        statistics: Callable[[], WorkerStatistics],
+        *,
+        links: Collector | None = None,
+        authors: AuthorMetrics | None = None,
+    ) -> None:
+        self._authors = authors or AuthorMetrics()
+        self._registry = CollectorRegistry()
+        self._registry.register(_Work(model, statistics))
+        self._registry.register(ProcessCollector())
+        if links is not None:
+            self._registry.register(links)
+
+    async def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format that `accept` asks for, hub's and the author's, and its media type."""
+        theirs = await self._authors.exposition(accept)
+        ours, media_type = exposition(self._registry, accept)
+        return joined(ours, theirs), media_type
+
+
+@final
+class _Work(Collector):
+    def __init__(self, model: ModelName, statistics: Callable[[], WorkerStatistics]) -> None:
+        self._model = model
+        self._statistics = statistics
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        now = self._statistics()
+        model = [self._model]
+        for name, text, value in (
+            ("hub_instance_consuming", "1 while the instance takes tasks from its queue.", now.consuming),
+            ("hub_instance_in_flight", "Tasks that run or whose outcome is being stored.", now.in_flight),
+            ("hub_instance_saving", "Tasks in flight that have an outcome.", now.saving),
+        ):
+            yield gauge(name, text, ["model"], [(model, value)])
+        yield counter(
+            "hub_tasks",
+            "Tasks that have ended, by their outcome: each is counted once, where its outcome was stored.",
+            ["model", "outcome"],
+            [([self._model, state.value], now.stored.get(state, 0)) for state in OUTCOMES],
+        )
+        yield histogram(
+            "hub_task_queue_seconds",
+            "From the creation of a task to the start of its first run.",
+            ["model"],
+            [(model, now.waited)],
+        )
+        yield histogram(
+            "hub_task_run_seconds",
+            "From the start of a run to its outcome.",
+            ["model", "outcome"],
+            [([self._model, state.value], buckets) for state, buckets in now.ran.items()],
+        )
+        for name, text, value in (
+            ("hub_task_attempts", "Runs that were started.", now.attempts),
+            ("hub_task_outcomes_dropped", "Outcomes that came after another one of their task.", now.dropped),
+            ("hub_task_deliveries_skipped", "Deliveries of tasks that need no run here.", now.skipped),
+            ("hub_task_undecodable", "Messages that were no task.", now.undecodable),
+            ("hub_task_requeued", "Started tasks that went back to the queue.", now.requeued),
+            ("hub_task_retried", "Failed runs that are followed by another one.", now.retried),
+            ("hub_task_stopped", "Runs that were cancelled because their task had ended elsewhere.", now.stopped),
+        ):
+            yield counter(name, text, ["model"], [(model, value)])

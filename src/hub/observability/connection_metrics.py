@@ -1,0 +1,71 @@
+"""What a process tells Prometheus of its links to the broker and to the result store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import final
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from hub.histogram import SIZES, Histogram
+from hub.observability.prometheus import counter, gauge, histogram
+from hub.ports import Broker, ResultStore, StoreCalls
+
+
+@final
+class LinkCollector(Collector):
+    """Reads what both count themselves; never asks a server. Parts of one process that share a link tell the same of it.
+
+    Args:
+        broker: One of the two.
+        store: The other one.
+        operations: Those that are shown before the first call; the others once there was one.
+        buckets: Upper bounds of the store's buckets of times, in seconds.
+    """
+
+    def __init__(
+        self, broker: Broker, store: ResultStore, *, operations: Sequence[str], buckets: Sequence[float]
+    ) -> None:
+        self._broker = broker
+        self._store = store
+        none_yet = StoreCalls(seconds=Histogram(buckets).read(), sizes=Histogram(SIZES).read())
+        self._before = dict.fromkeys(operations, none_yet)
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        broker, store = self._broker.statistics(), self._store.statistics()
+        calls = {**self._before, **store.calls}
+        yield gauge("hub_broker_connected", "1 while the link to the broker stands.", [], [([], broker.connected)])
+        yield gauge(
+            "hub_broker_connections",
+            "Open connections to each node of the broker.",
+            ["node"],
+            [([node], count) for node, count in sorted(broker.nodes.items())],
+        )
+        yield gauge(
+            "hub_broker_blocked",
+            "1 while the broker takes no messages because of a memory or disk alarm.",
+            [],
+            [([], broker.blocked is not None)],
+        )
+        yield counter(
+            "hub_broker_reconnects", "Links to the broker after the first one.", [], [([], broker.reconnects)]
+        )
+        yield gauge("hub_store_connected", "1 while the link to the result store stands.", [], [([], store.connected)])
+        yield counter(
+            "hub_store_reconnects", "Links to the result store after the first one.", [], [([], store.reconnects)]
+        )
+        yield histogram(
+            "hub_store_call_seconds",
+            "Time of a call of the result store, with the wait for a link, however it ended.",
+            ["operation"],
+            [([operation], each.seconds) for operation, each in calls.items()],
+        )
+        yield histogram(
+            "hub_store_batch_size",
+            "Tasks in one call of the result store.",
+            ["operation"],
+            [([operation], each.sizes) for operation, each in calls.items()],
+        )

@@ -1,0 +1,47 @@
+"""Metrics of a process as a whole, on the page of each of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from hub.http.serve.connection import LOAD
+from hub.observability.prometheus import counter, gauge
+from hub.observability.watchdog import STALLS
+
+
+@final
+class ProcessCollector(Collector):
+    """How the event loops and the HTTP servers of this process do."""
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        yield counter(
+            "hub_loop_stalls",
+            "Times that an event loop of this process was held up for longer than a second.",
+            [],
+            [([], STALLS.count)],
+        )
+        yield gauge(
+            "hub_http_connections",
+            "Connections of clients that the HTTP servers of this process have.",
+            [],
+            [([], LOAD.open)],
+        )
+        yield counter(
+            "hub_http_connections_refused",
+            "Connections of clients that were not kept: answered 503 (full), closed since idle to make room (evicted), "
+            "or left waiting since there were no descriptors (paused).",
+            ["reason"],
+            [(["full"], LOAD.refused), (["evicted"], LOAD.evicted), (["paused"], LOAD.paused)],
+        )
+        yield counter(
+            "hub_http_requests_refused",
+            "Requests that were refused before they were read: too slow (408), or no proper HTTP (400, 431, 501, 505).",
+            ["reason"],
+            [(["timeout"], LOAD.timeouts), (["malformed"], LOAD.malformed)],
+        )

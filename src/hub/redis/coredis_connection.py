@@ -1,0 +1,251 @@
+"""A link through coredis, on asyncio and on trio.
+
+Commands have one RESP3 connection, and the messages of a channel another: Redis closes a subscribed connection whose
+replies pile up (`client-output-buffer-limit pubsub`, 32 MB), however few of them are messages. coredis's connections are
+used without its pool, which in coredis 6.9 loses a slot with every connection that dies while it is leased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Final, cast, final
+
+from anyio import TASK_STATUS_IGNORED, Event, create_task_group, fail_after
+from anyio.abc import TaskStatus
+from coredis import exceptions
+from coredis.connection import TCPConnection, TCPLocation
+from typing_extensions import override
+
+from hub.concurrency.reconnect import unwrapped
+from hub.errors import LinkLost, LinkRefused
+from hub.redis.address import RedisAddress
+from hub.redis.connection import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
+from hub.redis.error_replies import link_failed, login_refused
+
+GATHERED: Final = 256
+"""Messages after which `receive` returns although more are there already."""
+
+
+@final
+class _Connection(TCPConnection):
+    """coredis 6.9 leaves its buffers open when it cannot connect, and anyio warns of each one that is not closed."""
+
+    @override
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:  # noqa: ASYNC128 - super does
+        try:
+            await super().run(task_status=task_status)
+        finally:
+            for buffer in (self._write_buffer_in, self._push_message_buffer_in, self._streamed_message_buffer_in):
+                buffer.close()
+            for unread in (self._write_buffer_out, self._push_message_buffer_out, self._streamed_message_buffer_out):
+                unread.close()
+
+
+@final
+class CoredisLink(RedisLink):
+    """See `CoredisLinks`, which opens it. The loss of one of its connections breaks it.
+
+    Args:
+        connection: Carries the commands.
+        messages: Is subscribed; `connection` itself when there is no channel.
+        server: For errors.
+    """
+
+    def __init__(self, connection: TCPConnection, messages: TCPConnection, server: str) -> None:
+        self._connection = connection
+        self._subscribed = messages
+        self._server = server
+        self._reason = "the connection was closed"
+        self._messages: list[bytes] = []
+        self._arrived = Event()
+        self._broken = False
+        self.subscribed = Event()
+
+    @override
+    async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
+        try:
+            requests = [
+                self._connection.create_request(str(name).encode(), *arguments, decode=False, raise_exceptions=False)
+                for name, *arguments in commands
+            ]
+            return [self._reply(await request) for request in requests]
+        except exceptions.ConnectionError as error:
+            raise self._lost(error) from error
+
+    @override
+    async def receive(self) -> Sequence[bytes]:
+        await self._arrived.wait()
+        if not self._messages:
+            raise LinkLost(self._server, self._reason)
+        messages, self._messages = self._messages, []
+        if not self._broken:
+            self._arrived = Event()
+        return messages
+
+    @override
+    def abort(self, reason: str) -> None:
+        if not self._broken:
+            self._reason = reason
+            self._break()
+
+    async def watch(self) -> None:
+        """Breaks the link when the connection of the commands ends."""
+        try:
+            async with aclosing(self._connection.push_messages) as pushes:
+                async for _ in pushes:
+                    pass
+        except exceptions.ConnectionError as error:
+            self._lost(error)
+        finally:
+            self._break()
+
+    async def listen(self, channel: str) -> None:
+        """Subscribes to a channel and collects its messages until the connection ends, which breaks the link."""
+        try:
+            self._subscribed.send_command(b"SUBSCRIBE", channel)
+            async with aclosing(self._subscribed.push_messages) as pushes:
+                async for push in pushes:
+                    match push:
+                        case [b"message", _, bytes(payload)]:
+                            self._messages.append(payload)
+                        case [b"subscribe", *_]:
+                            self.subscribed.set()
+                        case _:
+                            pass
+                    # One wake-up for all that came with one read; `reusable` says that nothing is left of it.
+                    if self._messages and (self._subscribed.reusable or len(self._messages) >= GATHERED):
+                        self._arrived.set()
+        except exceptions.ConnectionError as error:
+            self._lost(error)
+        finally:
+            self._break()
+
+    def _break(self) -> None:
+        self._broken = True
+        self._arrived.set()
+        self._connection.invalidate(self._reason)
+        self._subscribed.invalidate(self._reason)
+
+    def _reply(self, reply: object) -> Reply:
+        match reply:
+            case TimeoutError():
+                self.abort(str(reply))
+                raise LinkLost(self._server, self._reason) from reply
+            case exceptions.BusyLoadingError():  # an answer like any other, although its class says otherwise
+                return Refusal(RefusalKind.OTHER, str(reply))
+            case exceptions.ConnectionError():
+                raise self._lost(reply) from reply
+            case exceptions.NoScriptError():
+                return Refusal(RefusalKind.NO_SCRIPT, str(reply))
+            case exceptions.ReadOnlyError():
+                return Refusal(RefusalKind.NOT_PRIMARY, str(reply))
+            case exceptions.WrongTypeError():
+                return Refusal(RefusalKind.WRONG_TYPE, str(reply))
+            case exceptions.RedisError():
+                return Refusal(RefusalKind.OTHER, str(reply))
+            case _:
+                return cast("Reply", reply)  # undecoded RESP of commands that answer with nothing else
+
+    def _lost(self, error: BaseException) -> LinkLost:
+        if not self._broken and error.__cause__ is not None:
+            self._reason = _reason(error)
+        return LinkLost(self._server, self._reason)
+
+
+@final
+class CoredisLinks(LinkOpener):
+    """Opens links to one address.
+
+    Args:
+        address: The server, or the Sentinels that know it; they are asked anew for each link.
+        silence: Seconds without an answer after which the server counts as lost.
+    """
+
+    def __init__(self, address: RedisAddress, silence: float) -> None:
+        self._address = address
+        self._silence = silence
+
+    @property
+    @override
+    def server(self) -> str:
+        return self._address.server
+
+    @override
+    @asynccontextmanager
+    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisLink]:
+        address = self._address
+        node = await self._primary() if address.service else address.nodes[0]
+        open_one = partial(self._connection, node, db=address.db, username=address.username, password=address.password)
+        async with self._linked(open_one, node, channel) as link:
+            yield link
+
+    async def _primary(self) -> tuple[str, int]:
+        """Host and port of the primary, by the first Sentinel that knows it. Sentinels are asked without credentials."""
+        reasons: list[str] = []
+        refusals = 0
+        for host, port in self._address.nodes:
+            try:
+                async with self._linked(partial(self._connection, (host, port)), (host, port), None) as sentinel:
+                    (reply,) = await sentinel.call([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)])
+            except LinkLost as lost:
+                refusals += isinstance(lost, LinkRefused)
+                reasons.append(lost.reason)
+                continue
+            match reply:
+                case [bytes(primary_host), bytes(primary_port)]:
+                    return primary_host.decode(), int(primary_port)
+                case _:
+                    reasons.append(f"{host}:{port} knows no such service")
+        kind = LinkRefused if refusals == len(self._address.nodes) else LinkLost
+        raise kind(self.server, "; ".join(reasons))
+
+    def _connection(
+        self, node: tuple[str, int], *, db: int = 0, username: str | None = None, password: str | None = None
+    ) -> _Connection:
+        return _Connection(
+            TCPLocation(*node),
+            socket_keepalive=True,
+            stream_timeout=self._silence,
+            connect_timeout=self._silence,
+            db=db,
+            username=username,
+            password=password,
+            ssl_context=self._address.tls.context() if self._address.tls else None,
+        )
+
+    @asynccontextmanager
+    async def _linked(
+        self, open_one: Callable[[], _Connection], node: tuple[str, int], channel: str | None
+    ) -> AsyncGenerator[CoredisLink]:
+        server = self.server
+        with unwrapped():
+            async with create_task_group() as tg:
+                try:
+                    connection = open_one()
+                    await tg.start(connection.run, name=f"hub.redis connection to {server}")
+                    messages = connection
+                    if channel is not None:
+                        messages = open_one()
+                        await tg.start(messages.run, name=f"hub.redis subscription to {server}")
+                    link = CoredisLink(connection, messages, server)
+                    tg.start_soon(link.watch, name=f"hub.redis commands to {server}")
+                    if channel is not None:
+                        tg.start_soon(link.listen, channel, name=f"hub.redis messages from {server}")
+                        with fail_after(self._silence):
+                            await link.subscribed.wait()
+                except exceptions.AuthenticationError as error:
+                    raise login_refused(self._address, error) from error
+                except (exceptions.RedisError, OSError) as error:  # TimeoutError is an OSError
+                    raise await link_failed(self._address, node, error, _reason(error)) from error
+                yield link
+                tg.cancel_scope.cancel("redis link closed")
+
+
+def _reason(error: BaseException) -> str:
+    causes = [str(error) or type(error).__name__]
+    while (cause := error.__cause__) is not None:
+        error = cause
+        causes.append(str(error) or type(error).__name__)
+    return ": ".join(causes)

@@ -1,0 +1,327 @@
+"""The registry, as instances and gateways call it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from secrets import token_urlsafe
+from typing import Final, TypeVar, final
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from google.protobuf.message import DecodeError
+from httpx2 import AsyncClient, HTTPError, InvalidURL, ReadError, RemoteProtocolError, Response, UnsupportedProtocol
+
+from hub.concurrency.reconnect import unwrapped
+from hub.contract import Contract
+from hub.errors import LinkLost, LinkRefused, NotYourInstance, UnknownModel
+from hub.observability.redaction import redacted, redacted_url
+from hub.ports import HistoryEvent, Terms
+from hub.registry.client.contract_schemas import CheckBody, CheckReply, SchemaHistoryBody, SchemasBody
+from hub.registry.client.errors import InstanceUnreachable, NameTaken, RegistryRefused, UnknownContract
+from hub.registry.client.schemas import (
+    CONTRACT,
+    SECRET_HEADER,
+    FiguresBody,
+    HistoryBody,
+    InstanceBody,
+    InstancesBody,
+    LoginBody,
+    LoginReply,
+    ModelBody,
+    ModelsBody,
+)
+from hub.registry.client.snapshot import Admission, KnownModel, ModelsSnapshot
+from hub.safe_text import UNREADABLE_JSON
+from hub.tls import speaks_tls, tls_refusal
+from hub.types import Fingerprint, InstanceId, ModelName, reserved
+from hub.v1 import contract_pb2
+
+NOT_MODIFIED: Final = 304
+_TOKEN_REFUSED: Final = (401, 403)
+
+_Body = TypeVar("_Body")
+
+
+class _Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """The members of a problem reply that the client reads; see `hub.http.problems`."""
+
+    code: str = ""
+    detail: str = ""
+    model: str = ""
+    differences: tuple[str, ...] = ()
+    incumbents: tuple[str, ...] = ()
+    compatible: bool = False
+    url: str = ""
+    instance: str = ""
+    reason: str = ""
+
+
+@contextmanager
+def _unknown_model(model: ModelName) -> Generator[None]:
+    """Raises the registry's own error when it says that it has never seen a model."""
+    try:
+        yield
+    except RegistryRefused as refused:
+        if refused.problem_code == UnknownModel.code:
+            raise UnknownModel(model) from refused
+        raise
+
+
+@final
+class RegistryClient:
+    """Calls one registry. Every call may be repeated, and is given its time by the caller's `fail_after`.
+
+    Args:
+        base_url: Such as `http://127.0.0.1:8001`.
+        http: Carries the calls; it stays the caller's (see `hub.http.client.open_client`).
+        token: Sent as a bearer token, unless empty.
+
+    Every method raises `LinkLost` when the registry is out of reach, answers nonsense, or has trouble of its own (5xx),
+    `LinkRefused` when it does not accept the token, or TLS is there on one side only, and `RegistryRefused` for any other
+    error that its description does not name.
+    """
+
+    def __init__(self, base_url: str, http: AsyncClient, *, token: str = "") -> None:
+        self._base_url = base_url.rstrip("/")
+        self._http = http
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._contracts: dict[tuple[ModelName, Fingerprint], Contract] = {}
+        self._answered = False
+        self._secrets: dict[InstanceId, str] = {}  # of those that log in by this client: a process has few
+
+    @property
+    def server(self) -> str:
+        """For errors and logs; never holds a password."""
+        return f"registry {redacted_url(self._base_url)}"
+
+    async def login(
+        self,
+        instance: InstanceId,
+        model: ModelName,
+        url: str,
+        contract: Contract,
+        *,
+        example: str = "",
+        terms: Terms = Terms(),
+        consuming: bool = True,
+        loading: bool = False,
+    ) -> Admission:
+        """Lists an instance, or says again that it is there. The registry pings it before it answers.
+
+        Args:
+            instance: Its id.
+            model: The name of its model.
+            url: Base of its HTTP routes as the registry reaches them; `/ping` must answer there already.
+            contract: What the model takes and gives back.
+            example: A request as ProtoJSON, for documentation.
+            terms: What holds for the tasks of the model.
+            consuming: Whether the instance takes tasks now. A no is believed at once, a yes when the ping says the same.
+            loading: Whether its `setup` is still to be done. Its pings say so too; it gets no tasks.
+
+        Returns:
+            The state after that ping, and which tasks it may be given. `SUSPECT` means that the instance was too slow; it
+            is pinged again.
+
+        Raises:
+            NameTaken: Live instances hold the name with another contract.
+            InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
+            NotYourInstance: The id is listed with another secret. This client makes up one for each id, and sends it with
+                each login, so that one whose reply was lost can be repeated.
+        """
+        secret = self._secrets.setdefault(instance, token_urlsafe())
+        body = LoginBody(
+            model=model,
+            url=url,
+            contract=contract.encode(),
+            example=example,
+            terms=terms,
+            consuming=consuming,
+            loading=loading,
+        )
+        response = await self._call(
+            "PUT",
+            f"/v1/instances/{quote(instance, safe='')}",
+            content=msgspec.json.encode(body),
+            headers={SECRET_HEADER: secret},
+        )
+        reply = self._decode(response, LoginReply)
+        return Admission(state=reply.state, accepts=frozenset(map(Fingerprint, reply.accepts)))
+
+    async def logout(self, instance: InstanceId) -> None:
+        """Takes an instance off the list, at once. Does nothing if it is not on it."""
+        secret = self._secrets.get(instance)
+        headers = {SECRET_HEADER: secret} if secret else {}
+        await self._call("DELETE", f"/v1/instances/{quote(instance, safe='')}", headers=headers)
+
+    async def models(self) -> ModelsSnapshot:
+        """Every model that the registry knows now, active or not, with its contract."""
+        snapshot = await self.models_after("", wait=0)
+        if snapshot is None:
+            raise LinkLost(self.server, "it answered 304 to a request that named no version")
+        return snapshot
+
+    async def models_after(self, etag: str, *, wait: float) -> ModelsSnapshot | None:
+        """The models once the list is another one than `etag` names; see `hub.registry.client.watch` for a loop over this.
+
+        Returns:
+            `None` if nothing has changed for `wait` seconds (rounded to whole ones).
+        """
+        headers = {"If-None-Match": etag, "Prefer": f"wait={wait:.0f}"} if etag else {}
+        response = await self._call("GET", "/v1/models?known=true", headers=headers)
+        if response.status_code == NOT_MODIFIED:
+            return None
+        listed = self._decode(response, ModelsBody).models
+        # A registry of an earlier release may list names that are reserved now: their queues are not for tasks.
+        models = {ModelName(body.name): await self._known_model(body) for body in listed if not reserved(body.name)}
+        self._contracts = {(model.name, model.fingerprint): model.contract for model in models.values()}
+        return ModelsSnapshot(etag=response.headers.get("ETag", ""), models=models)
+
+    async def instances(self) -> tuple[InstanceBody, ...]:
+        """Every instance now, oldest login first."""
+        return self._decode(await self._call("GET", "/v1/instances"), InstancesBody).instances
+
+    async def figures(self) -> FiguresBody:
+        """What each known model does and has done, as the registry last heard."""
+        return self._decode(await self._call("GET", "/v1/figures"), FiguresBody)
+
+    async def history(self, *, model: ModelName | None = None, limit: int = 100) -> Sequence[HistoryEvent]:
+        """What became of instances, newest first: who logged in, became live, deaf or suspect, and was removed.
+
+        Args:
+            model: Only instances of this model.
+            limit: Events at most, 1 to `hub.ports.HISTORY_LENGTH`.
+        """
+        only = "" if model is None else f"&model={quote(model, safe='')}"
+        response = await self._call("GET", f"/v1/history?limit={limit}{only}")
+        return self._decode(response, HistoryBody).events
+
+    async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None:
+        """The contract of a model by its fingerprint, also one that it had earlier; each is fetched once.
+
+        It is the registry's word: whoever compiles it may find that this version of hub cannot (`InvalidContract`).
+
+        Returns:
+            `None` if the registry has never let an instance of the model in with that contract.
+        """
+        known = self._contracts.get((model, fingerprint))
+        if known is not None:
+            return known
+        path = f"/v1/schemas/{quote(model, safe='')}?fingerprint={quote(fingerprint, safe='')}"
+        try:
+            response = await self._call("GET", path, headers={"Accept": CONTRACT})
+        except RegistryRefused as refused:
+            if refused.problem_code in (UnknownModel.code, UnknownContract.code):
+                return None
+            raise
+        if response.headers.get("Content-Type") != CONTRACT:
+            raise LinkLost(self.server, f"it does not know {CONTRACT}")
+        try:
+            message = contract_pb2.Contract.FromString(response.content)
+        except DecodeError as error:
+            raise LinkLost(self.server, f"its reply is not a hub.v1.Contract: {error}") from error
+        found = Contract(
+            request=message.request,
+            response=message.response,
+            files=message.files.SerializeToString(deterministic=True),
+            fingerprint=fingerprint,
+        )
+        self._contracts[model, fingerprint] = found
+        return found
+
+    async def schemas(self) -> SchemasBody:
+        """Every model that has ever logged in, with its present contract."""
+        return self._decode(await self._call("GET", "/v1/schemas"), SchemasBody)
+
+    async def schema_history(self, model: ModelName) -> SchemaHistoryBody:
+        """Every contract that a model has had, oldest first.
+
+        Raises:
+            UnknownModel: It has never logged in.
+        """
+        with _unknown_model(model):
+            response = await self._call("GET", f"/v1/schemas/{quote(model, safe='')}/history")
+        return self._decode(response, SchemaHistoryBody)
+
+    async def check(self, model: ModelName, contract: Contract) -> CheckReply:
+        """Whether an instance with `contract` could log in beside the present instances of the model.
+
+        Raises:
+            UnknownModel: It has never logged in, so nothing is in the way.
+        """
+        content = msgspec.json.encode(CheckBody(contract=contract.encode()))
+        with _unknown_model(model):
+            response = await self._call("POST", f"/v1/schemas/{quote(model, safe='')}/check", content=content)
+        return self._decode(response, CheckReply)
+
+    async def _known_model(self, body: ModelBody) -> KnownModel:
+        name, fingerprint = ModelName(body.name), Fingerprint(body.fingerprint)
+        contract = await self.contract(name, fingerprint)
+        if contract is None:
+            raise LinkLost(self.server, f"it lists {name} without its contract {fingerprint}")
+        counts = Counter(instance.state for instance in body.instances)
+        return KnownModel(
+            name=name,
+            contract=contract,
+            instances=counts,
+            example=body.example,
+            terms=body.terms,
+        )
+
+    async def _call(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> Response:
+        all_headers = {**self._headers, **(headers or {})}
+        if content is not None:
+            all_headers["Content-Type"] = "application/json"
+        try:
+            with unwrapped():
+                response = await self._http.request(
+                    method, self._base_url + path, headers=all_headers, content=content, timeout=None
+                )
+        except (HTTPError, InvalidURL) as error:
+            raise await self._lost(error) from error
+        self._answered = True
+        if response.is_success or response.status_code == NOT_MODIFIED:
+            return response
+        raise self._error(response)
+
+    async def _lost(self, error: Exception) -> LinkLost:
+        why = tls_refusal(error, trust="the system's certificates (SSL_CERT_FILE)")
+        if isinstance(error, InvalidURL | UnsupportedProtocol):
+            why = "write http://host:port or https://host:port"
+        elif why is None and not self._answered and isinstance(error, ReadError | RemoteProtocolError):
+            # It was reached and cut the connection: so does a server that waits for TLS.
+            parts = urlsplit(self._base_url)
+            if parts.scheme == "http" and await speaks_tls(parts.hostname or "", parts.port or 80):
+                why = "the server speaks TLS at this port: write https:// instead of http://"
+        if why is not None:
+            return LinkRefused(self.server, why)
+        return LinkLost(self.server, redacted(str(error)) or type(error).__name__)
+
+    def _error(self, response: Response) -> Exception:
+        try:
+            problem = msgspec.json.decode(response.content, type=_Problem)
+        except UNREADABLE_JSON:
+            problem = _Problem(detail=response.reason_phrase)
+        match problem.code:
+            case NameTaken.code:
+                return NameTaken(problem.model, problem.differences, problem.incumbents, problem.compatible)
+            case InstanceUnreachable.code:
+                return InstanceUnreachable(problem.url, problem.reason)
+            case NotYourInstance.code:
+                return NotYourInstance(problem.instance)
+            case _ if response.status_code in _TOKEN_REFUSED:
+                why = "set HUB_TOKEN to the same value here and at the registry"
+                return LinkRefused(self.server, f"it does not accept our token ({response.status_code}): {why}")
+            case _ if response.is_server_error:
+                return LinkLost(self.server, f"it answered {response.status_code}: {problem.detail}")
+            case code:
+                return RegistryRefused(response.status_code, code, problem.detail)
+
+    def _decode(self, response: Response, kind: type[_Body]) -> _Body:
+        try:
+            return msgspec.json.decode(response.content, type=kind)
+        except UNREADABLE_JSON as error:
+            raise LinkLost(self.server, f"its reply is not a {kind.__name__}: {error}") from error

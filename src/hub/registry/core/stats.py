@@ -1,0 +1,62 @@
+"""Each model in figures: its queue, and what its instances do and have done. From memory, so that nobody has to wait."""
+
+from __future__ import annotations
+
+from typing import final
+
+from hub.registry.client.schemas import FiguresBody, ModelFigures, QueueBody
+from hub.registry.core.state import Roll
+from hub.registry.core.stats_aggregator import LoadTotals
+from hub.registry.core.views import ModelStatus
+from hub.registry.tasks.queue_monitor import QueueDepths
+from hub.types import ModelName, WallClock, wall_clock
+
+
+@final
+class Figures:
+    """Joins what instances say with what the broker says.
+
+    Args:
+        roll: Which models and instances there are, and what each of them said last.
+        depths: What the broker said last.
+        totals: What instances have said since this registry began.
+        clock: Where Unix time comes from.
+    """
+
+    def __init__(self, roll: Roll, depths: QueueDepths, totals: LoadTotals, clock: WallClock = wall_clock) -> None:
+        self._roll = roll
+        self._depths = depths
+        self._totals = totals
+        self._clock = clock
+
+    def now(self) -> FiguresBody:
+        """Every known model, by name."""
+        return FiguresBody(at=self._clock(), models=tuple(map(self._of, self._roll.table.models())))
+
+    def queue(self, model: ModelStatus) -> QueueBody | None:
+        """The queue of a model; `None` while the broker is out of reach, or when there is no such queue."""
+        depth = self._depths.latest.get(model.name)
+        if depth is None:
+            return None
+        return QueueBody(
+            ready=depth.ready,
+            unacked=sum(status.load.unacked for status in model.instances if status.load is not None),
+            consumers=depth.consumers,
+            dead=depth.dead,
+            oldest_seconds=round(self._oldest(model.name), 3) if depth.ready else 0.0,
+        )
+
+    def _of(self, model: ModelStatus) -> ModelFigures:
+        totals = self._totals.of(model.name)
+        return ModelFigures(
+            model=model.name,
+            in_flight=sum(status.load.in_flight for status in model.instances if status.load is not None),
+            outcomes=totals.outcomes,
+            waited=totals.waited,
+            ran=totals.ran,
+            queue=self.queue(model),
+        )
+
+    def _oldest(self, model: ModelName) -> float:
+        newest = self._totals.of(model).newest
+        return self._depths.oldest(model, newest_age=None if newest is None else self._clock() - newest)

@@ -1,0 +1,171 @@
+"""One ping over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final, cast, final
+from urllib.parse import urlsplit
+
+import msgspec
+from httpx2 import AsyncClient, ConnectError, HTTPError, NetworkError, RemoteProtocolError, Response
+
+from hub.concurrency.reconnect import unwrapped
+from hub.ports import InstanceEntry
+from hub.registry.core.networks import InstanceNetworks, IPAddress, addresses_of
+from hub.registry.core.ping_result import Answered, Missed, PingResult, Refused
+from hub.safe_text import UNREADABLE_JSON
+from hub.stats import Durations, Load
+from hub.types import Signal
+
+LONGEST_REPLY: Final = 64 * 1024
+"""Bytes of a ping reply at most: a real one has some hundred."""
+
+LONGEST_REASON: Final = 200
+"""Characters that an instance gets to say why it cannot work."""
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class _PingReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry reads of a ping reply. Whoever answers 200 with something else is taken at that word."""
+
+    instance: str | None = None
+    consuming: bool | None = None
+    reason: str = ""
+    draining: bool = False
+    loading: bool = False
+    load: msgspec.Raw = msgspec.Raw(b"null")
+
+
+@final
+class HttpProbe:
+    """Sends `GET <url>/ping`, and `POST <url>/resubscribe`, over kept-alive connections.
+
+    The name of a host is looked up at each ping and the connection goes to the address that was checked, so that a
+    name cannot be pointed elsewhere in between.
+
+    Args:
+        http: Carries the pings, with the token of the instances.
+        networks: Where instances may be.
+    """
+
+    def __init__(self, http: AsyncClient, networks: InstanceNetworks) -> None:
+        self._http = http
+        self._networks = networks
+
+    async def __call__(self, entry: InstanceEntry) -> PingResult:
+        """Pings an instance."""
+        return await self._ask(entry, "GET", "ping")
+
+    async def resubscribe(self, entry: InstanceEntry) -> None:
+        """Asks an instance to subscribe to its queue again. Its next ping shows what came of it."""
+        await self._ask(entry, "POST", "resubscribe")
+
+    async def _ask(self, entry: InstanceEntry, method: str, path: str) -> PingResult:
+        parts = urlsplit(entry.url)
+        host = parts.hostname or ""
+        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        try:
+            found = await addresses_of(host, port)
+        except OSError as error:
+            return Missed(f"the name {host} cannot be resolved: {error.strerror or error}")
+        allowed = [address for address in found if address in self._networks]
+        if not allowed:
+            where = ", ".join(map(str, found))
+            return Refused(f"{host} is at {where}, outside of HUB_INSTANCE_NETWORKS ({self._networks})")
+        result: PingResult = Refused("nobody listens there")
+        for address in allowed:
+            result = await self._ask_at(entry, method, path, address, port)
+            if not isinstance(result, Refused):
+                break
+        return result
+
+    async def _ask_at(self, entry: InstanceEntry, method: str, path: str, address: IPAddress, port: int) -> PingResult:
+        parts = urlsplit(entry.url)
+        numeric = f"[{address}]" if address.version == 6 else str(address)
+        url = f"{parts.scheme}://{numeric}:{port}{parts.path}/{path}"
+        try:
+            try:
+                return await self._send(entry, method, url, parts.netloc, parts.hostname or "")
+            except (NetworkError, RemoteProtocolError) as error:
+                if isinstance(error, ConnectError):
+                    raise
+                # A kept-alive connection that the other side closed as we wrote: both may go out again (RFC 9110 9.2.2).
+                return await self._send(entry, method, url, parts.netloc, parts.hostname or "")
+        except ConnectError as error:
+            if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
+                return Refused("connection refused")
+            return Missed(f"no connection: {error}")
+        except HTTPError as error:
+            return Missed(str(error) or type(error).__name__)
+
+    async def _send(self, entry: InstanceEntry, method: str, url: str, netloc: str, host: str) -> PingResult:
+        with unwrapped():
+            async with self._http.stream(
+                method,
+                url,
+                headers={"Host": netloc, "Accept": "application/json", "Accept-Encoding": "identity"},
+                extensions={"sni_hostname": host},
+                timeout=None,  # the pinger limits the time
+            ) as response:
+                body = b""
+                async for chunk in response.aiter_raw():
+                    # Read to the end, but not kept: a generator that is left early is not closed by httpx2.
+                    body += chunk[: LONGEST_REPLY + 1 - len(body)]
+        if len(body) > LONGEST_REPLY:
+            return Missed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True)
+        return _judge(entry, response, body)
+
+
+def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
+    status = response.status_code
+    if status in (401, 403):
+        return Missed(f"it answered {status} to the registry: set the same HUB_TOKEN for both", heard=True)
+    try:
+        reply = msgspec.json.decode(body, type=_PingReply)
+    except UNREADABLE_JSON:
+        reply = _PingReply()
+    if reply.instance is not None and reply.instance != entry.id:
+        return Refused(f"another instance answers there, {reply.instance!r:.50}")
+    if status == 200 and reply.consuming is not False:
+        return Answered(load=_load(reply.load))
+    if status in (200, 503) and (reply.instance is not None or reply.consuming is False):
+        reason = reply.reason[:LONGEST_REASON] or "it answers, but consumes nothing from the queue of its model"
+        unsubscribed = reply.consuming is False and not reply.draining
+        signal = Signal.PING if unsubscribed else Signal.HEALTH
+        return Answered(consuming=False, reason=reason, load=_load(reply.load), signal=signal, loading=reply.loading)
+    return Missed(f"it answered {status}", heard=True)
+
+
+def _load(raw: msgspec.Raw) -> Load | None:
+    """What the instance says of its work, or `None` if that cannot be read: it lives all the same."""
+    try:
+        load = msgspec.json.decode(raw, type=Load | None)
+    except UNREADABLE_JSON:
+        return None
+    if load is None:
+        return None
+    counts = (load.in_flight, load.unacked, *load.outcomes.values())
+    return load if all(map(_sensible, (load.waited, load.ran))) and min(counts) >= 0 else None
+
+
+def _sensible(times: Durations) -> bool:
+    return (
+        len(times.counts) == len(times.bounds) + 1
+        and min(times.counts) >= 0
+        and times.seconds >= 0
+        and all(lower < upper for lower, upper in pairwise(times.bounds))
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything that it came from."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:  # which isinstance cannot say
+            yield from _causes(inner)
+    for earlier in (error.__cause__, error.__context__):
+        if earlier is not None:
+            yield from _causes(earlier)
+            break

@@ -1,0 +1,244 @@
+"""Task records in a dict, and what changes them. Does no I/O, and awaits nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, TypedDict, final
+
+from hub.ports import Absent, HandedBack, ProgressReport, Start
+from hub.stores.memory.expiring import Expiring
+from hub.stores.memory.lists import MemoryLists
+from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
+from hub.task import PENDING_TTL, Outcome, Task, TaskRecord
+from hub.types import InstanceId, TaskId, TaskState
+
+_Epitaph: TypeAlias = TaskState | Literal["withdrawn"]
+
+
+class _Raised(TypedDict):
+    revision: int
+    updated_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A record, and what nobody outside needs to know of it.
+
+    Attributes:
+        ttl: Seconds that its outcome is kept.
+        handed_back: Runs that do not count against the attempts.
+        revived: Whether it was dead before it was last queued. Says nothing in other states.
+    """
+
+    record: TaskRecord
+    ttl: float
+    handed_back: int = 0
+    revived: bool = False
+
+    def raised(self, now: float) -> _Raised:
+        """What every change of the record does to it."""
+        return _Raised(revision=self.record.revision + 1, updated_at=now, expires_at=now + self.ttl)
+
+    def becomes(self, record: TaskRecord) -> _Kept:
+        return _Kept(record, self.ttl, self.handed_back, self.revived)
+
+
+@final
+class MemoryRecords:
+    """The transitions of `hub.ports.ResultStore`, one task at a time; `now` is Unix time in seconds.
+
+    Args:
+        changed: Told of each change: the task, the revision of its record, and its state, or `None` if it was withdrawn.
+
+    Attributes:
+        lists: The tasks that run, and those that ended without a response.
+    """
+
+    def __init__(self, changed: Callable[[TaskId, int, TaskState | None], None]) -> None:
+        self._changed = changed
+        self._records = Expiring[TaskId, _Kept]()
+        self._tombstones = Expiring[TaskId, _Epitaph]()
+        self.lists = MemoryLists()
+
+    def __len__(self) -> int:
+        """Records and tombstones, those included that have expired and were not dropped yet."""
+        return len(self._records) + len(self._tombstones)
+
+    def create(self, task: Task, now: float) -> TaskRecord | None:
+        kept = self._records.get(task.id, now)
+        if kept is not None and not _left_behind(kept.record, now):
+            return kept.record
+        revision = 1 if kept is None else kept.record.revision + 1
+        self._keep(_Kept(_queued(task, now, revision=revision), task.result_ttl), now)
+        return None
+
+    def accept(self, task: Task, now: float) -> None:
+        kept = self._records.get(task.id, now)
+        if kept is None:
+            if not _ended(self._tombstones.get(task.id, now)):
+                self._keep(_Kept(replace(_queued(task, now, revision=2), pending=False), task.result_ttl), now)
+        elif kept.record.pending and kept.record.digest == task.digest:
+            self._keep(kept.becomes(replace(kept.record, pending=False, **kept.raised(now))), now)
+
+    def withdraw(self, task: Task, now: float) -> None:
+        kept = self._records.get(task.id, now)
+        if kept is None:
+            if _ended(self._tombstones.get(task.id, now)):
+                return
+        elif not _withdrawable(kept.record, task):
+            return
+        self._records.drop(task.id)
+        self.lists.forget(task.id)
+        self._tombstones.keep(task.id, "withdrawn", until=now + UNFINISHED_TTL, now=now)
+        self._changed(task.id, 0, None)
+
+    def start(self, task: Task, instance: InstanceId, attempts: int, now: float) -> Start:
+        kept = self._records.get(task.id, now)
+        if kept is None:
+            epitaph = self._tombstones.get(task.id, now)
+            if epitaph == "withdrawn":
+                return Start(None, 0)
+            if epitaph is not None and epitaph.terminal:
+                return Start(epitaph, 0)
+            kept = _Kept(_queued(task, now, revision=1), task.result_ttl)
+        record = kept.record
+        if task.digest and record.digest != task.digest:
+            return Start(None, 0)
+        if record.state.terminal:
+            return Start(record.state, record.attempt, record.retries)
+        if record.attempt - kept.handed_back >= attempts:
+            return Start(TaskState.QUEUED, record.attempt, record.retries)
+        running = replace(
+            record,
+            state=TaskState.RUNNING,
+            attempt=record.attempt + 1,
+            instance=instance,
+            started_at=now,
+            retry_at=None,
+            progress=None,
+            pending=False,
+            **kept.raised(now),
+        )
+        self._keep(kept.becomes(running), now)
+        return Start(TaskState.RUNNING, running.attempt, running.retries)
+
+    def hand_back(self, run: HandedBack, now: float) -> bool:
+        kept = self._records.get(run.task_id, now)
+        if kept is None:
+            return not _ended(epitaph := self._tombstones.get(run.task_id, now)) and epitaph != "withdrawn"
+        record = kept.record
+        if record.state.terminal or record.attempt > run.attempt:
+            return False
+        if record.state is TaskState.RUNNING or record.attempt < run.attempt:
+            waiting = replace(
+                record,
+                state=TaskState.QUEUED,
+                attempt=run.attempt,
+                started_at=None,
+                retries=record.retries + (run.retry_at is not None),
+                retry_at=run.retry_at,
+                progress=None,
+                pending=False,
+                **kept.raised(now),
+            )
+            handed_back = kept.handed_back + max(1, run.attempt - record.attempt)
+            self._keep(_Kept(waiting, kept.ttl, handed_back), now)
+        return True
+
+    def report(self, report: ProgressReport, now: float) -> None:
+        kept = self._records.get(report.task_id, now)
+        if (
+            kept is not None
+            and kept.record.state is TaskState.RUNNING
+            and kept.record.attempt == report.attempt
+            and kept.record.progress != report.progress
+        ):
+            self._keep(kept.becomes(replace(kept.record, progress=report.progress, **kept.raised(now))), now)
+
+    def revive(self, task: Task, now: float) -> bool:
+        kept = self._records.get(task.id, now)
+        if kept is None:
+            epitaph = self._tombstones.get(task.id, now)
+            if _ended(epitaph) and epitaph is not TaskState.DEAD:
+                return False
+            revived = _queued(task, now, revision=1)
+        elif kept.record.state is TaskState.DEAD:
+            dead = kept.record
+            revived = replace(
+                _queued(task, now, revision=dead.revision + 1), attempt=dead.attempt, instance=dead.instance
+            )
+        else:
+            return kept.revived and kept.record.state is TaskState.QUEUED
+        revived = replace(revived, pending=False)
+        self._keep(_Kept(revived, task.result_ttl, handed_back=revived.attempt, revived=True), now)
+        return True
+
+    def finish(self, outcome: Outcome, now: float) -> bool:
+        kept = self._records.get(outcome.task_id, now)
+        if kept is None:
+            return False
+        if kept.record.state.terminal:
+            return kept.record.outcome == outcome
+        ended = replace(
+            kept.record,
+            state=outcome.state,
+            outcome=outcome,
+            started_at=kept.record.started_at if outcome.started_at is None else outcome.started_at,
+            retry_at=None,
+            pending=False,
+            **kept.raised(now),
+        )
+        self._keep(kept.becomes(ended), now)
+        return True
+
+    def fetch(self, task_id: TaskId, now: float) -> TaskRecord | Absent:
+        kept = self._records.get(task_id, now)
+        if kept is not None:
+            return kept.record
+        return Absent.UNKNOWN if self._tombstones.get(task_id, now) in (None, "withdrawn") else Absent.GONE
+
+    def _keep(self, kept: _Kept, now: float) -> None:
+        record, ttl = kept.record, kept.ttl
+        until = now + (ttl if record.state.terminal else max(ttl, UNFINISHED_TTL))
+        self._records.keep(record.id, kept, until=until, now=now)
+        self._tombstones.keep(record.id, record.state, until=until + TOMBSTONE_TTL, now=now)
+        self.lists.changed(record)
+        self._changed(record.id, record.revision, record.state)
+
+
+def _queued(task: Task, now: float, *, revision: int) -> TaskRecord:
+    return TaskRecord(
+        id=task.id,
+        model=task.model,
+        state=TaskState.QUEUED,
+        revision=revision,
+        attempt=0,
+        instance=None,
+        fingerprint=task.fingerprint,
+        created_at=task.created_at,
+        updated_at=now,
+        deadline=task.deadline,
+        expires_at=now + task.result_ttl,
+        outcome=None,
+        digest=task.digest,
+        pending=bool(task.digest),
+    )
+
+
+def _left_behind(record: TaskRecord, now: float) -> bool:
+    return record.pending and now - record.updated_at >= PENDING_TTL
+
+
+def _withdrawable(record: TaskRecord, task: Task) -> bool:
+    """Whether it waits, was written by this submit, and was not accepted for another one of the same key."""
+    return (
+        record.state is TaskState.QUEUED
+        and record.created_at == task.created_at
+        and (record.pending or not record.digest)
+    )
+
+
+def _ended(epitaph: _Epitaph | None) -> bool:
+    return isinstance(epitaph, TaskState) and epitaph.terminal

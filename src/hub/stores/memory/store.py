@@ -1,0 +1,160 @@
+"""The result store of a hub in one process. Forgets everything at exit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Self, final
+from uuid import uuid4
+
+from anyio import AsyncContextManagerMixin
+from anyio.lowlevel import checkpoint
+from typing_extensions import override
+
+from hub.ports import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
+from hub.stores.memory.records import MemoryRecords
+from hub.stores.options import StoreOptions
+from hub.stores.recent import Listed, recent_tasks
+from hub.stores.running import StartedTasks
+from hub.stores.timing import CallTimes
+from hub.stores.waiters import Waiters
+from hub.task import Outcome, Task, TaskRecord
+from hub.types import InstanceId, ModelName, TaskId, TaskState
+
+
+@final
+class MemoryStore(ResultStore, AsyncContextManagerMixin):
+    """Task records in a dict, with the semantics of the store in Redis. Lifetimes are counted by its clock."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        self._clock = options.clock
+        self._channel: Final = f"hub:wake:{uuid4()}"
+        self._waiters = Waiters()
+        self._started = StartedTasks[None]()
+        self._records = MemoryRecords(self._changed)
+        self._flushes = 0
+        self._commands = 0
+        self._dropped = 0
+        self._calls = CallTimes(options.buckets)
+
+    @property
+    @override
+    def channel(self) -> str:
+        return self._channel
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        yield self
+
+    @override
+    async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
+        async with self._call("create", tasks) as now:
+            return [self._records.create(task, now) for task in tasks]
+
+    @override
+    async def accept(self, tasks: Sequence[Task]) -> None:
+        async with self._call("accept", tasks) as now:
+            for task in tasks:
+                self._records.accept(task, now)
+
+    @override
+    async def withdraw(self, tasks: Sequence[Task]) -> None:
+        async with self._call("withdraw", tasks) as now:
+            for task in tasks:
+                self._records.withdraw(task, now)
+
+    @override
+    async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
+        async with self._call("start", tasks) as now:
+            with self._started.starting(()) as call:
+                starts = [self._records.start(task, instance, attempts, now) for task in tasks]
+                self._started.begun(instance, ((task.id, None) for task in tasks), starts, call, now)
+            return starts
+
+    @override
+    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
+        async with self._call("hand_back", runs) as now:
+            self._started.handed_back(runs)
+            return [self._records.hand_back(run, now) for run in runs]
+
+    @override
+    async def report(self, reports: Sequence[ProgressReport]) -> None:
+        async with self._call("report", reports) as now:
+            for report in reports:
+                self._records.report(report, now)
+
+    @override
+    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        await checkpoint()
+        while not (ended := self._started.take_ended(instance)):
+            await self._started.news(instance).wait()
+        return ended
+
+    @override
+    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        async with self._call("revive", tasks) as now:
+            return [self._records.revive(task, now) for task in tasks]
+
+    @override
+    async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
+        async with self._call("finish", outcomes) as now:
+            with self._started.finishing(outcomes):
+                counted = [self._records.finish(outcome, now) for outcome in outcomes]
+            self._dropped += counted.count(False)
+            return counted
+
+    @override
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
+        async with self._call("fetch", task_ids) as now:
+            return [self._records.fetch(task_id, now) for task_id in task_ids]
+
+    @override
+    async def recent(
+        self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
+    ) -> RecentTasks:
+        lists = self._records.lists
+
+        async def read(below: str, count: int) -> Sequence[Listed]:
+            async with self._call("recent", states):
+                return lists.read(states, model, below, count)
+
+        return await recent_tasks(
+            before, limit, read=read, fetch=self.fetch, drop=lambda listed: lists.drop(listed, model)
+        )
+
+    @override
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+        with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
+            await checkpoint()
+            while True:
+                found = self._records.fetch(task_id, self._clock())
+                if waiter.accepts(found):
+                    return found
+                await waiter.woken()
+
+    @override
+    def statistics(self) -> StoreStatistics:
+        return StoreStatistics(
+            connected=True,
+            waiting=len(self._waiters),
+            flushes=self._flushes,
+            commands=self._commands,
+            dropped_outcomes=self._dropped,
+            reconnects=0,
+            calls=self._calls.read(),
+        )
+
+    @asynccontextmanager
+    async def _call(self, operation: str, group: Sequence[object]) -> AsyncGenerator[float]:
+        """One round trip as it were; gives the time that it happens at."""
+        with self._calls.timed(operation, len(group)):
+            await checkpoint()
+            self._flushes += 1
+            self._commands += len(group)
+            yield self._clock()
+
+    def _changed(self, task_id: TaskId, revision: int, state: TaskState | None) -> None:
+        self._waiters.changed(task_id, revision, state)
+        if state is not None and state.terminal:
+            self._started.ended(task_id)

@@ -1,0 +1,192 @@
+"""Task records in Redis: which commands change them. Does no I/O; `hub.stores.redis.replies` reads the answers.
+
+The transitions are Lua scripts (`hub.stores.redis.lua`), so each is atomic, and one command carries many tasks: a group costs
+one round trip and one `EVALSHA` for each `CHUNK` of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from hub.ports import LIST_LENGTH, HandedBack, ProgressReport
+from hub.redis.connection import Command, Word
+from hub.redis.script import Script, load_script
+from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
+from hub.stores.redis.list_changes import ListChange, ListName
+from hub.stores.running import StartedRun
+from hub.task import PENDING_TTL, Outcome, Progress, Task
+from hub.types import InstanceId, TaskId
+
+CHUNK: Final = 64
+"""Tasks in one command: the server does nothing else while a script runs, some 20 microseconds for each task."""
+
+CHUNK_BYTES: Final = 1 << 20
+"""Bytes in one command, after which the next task gets a command of its own."""
+
+SMALL: Final = 64 * 1024
+"""Bytes of an outcome up to which its record is answered beside others; larger ones are read one by one."""
+
+Identity: TypeAlias = tuple[Word, ...]
+"""What a script needs to write the record of a task: model, fingerprint, created_at, deadline, ttl, channel, digest."""
+
+PROBE: Final[Command] = ("EVAL", "return redis.call('SET', KEYS[1], '', 'PX', 1000)", 1, "hub:{probe}")
+"""A write by a script, as all changes are."""
+
+_LIST_CHUNK: Final = 500
+"""Entries in one command."""
+
+_LUA: Final = "hub.stores.redis.lua"
+CREATE: Final = load_script(_LUA, "common", "create")
+ACCEPT: Final = load_script(_LUA, "common", "accept")
+WITHDRAW: Final = load_script(_LUA, "common", "withdraw")
+START: Final = load_script(_LUA, "common", "start")
+REJOIN: Final = load_script(_LUA, "common", "rejoin")
+HAND_BACK: Final = load_script(_LUA, "common", "hand_back")
+REPORT: Final = load_script(_LUA, "common", "report")
+REVIVE: Final = load_script(_LUA, "common", "revive")
+FINISH: Final = load_script(_LUA, "common", "finish")
+FETCH: Final = load_script(_LUA, "common", "fetch")
+LIST: Final = load_script(_LUA, "list")
+
+_UNFINISHED_MS: Final = int(UNFINISHED_TTL * 1000)
+_TOMBSTONE_MS: Final = int(TOMBSTONE_TTL * 1000)
+_PENDING_MS: Final = int(PENDING_TTL * 1000)
+
+
+def identity(task: Task) -> Identity:
+    return (
+        task.model,
+        task.fingerprint,
+        repr(task.created_at),
+        "" if task.deadline is None else repr(task.deadline),
+        repr(task.result_ttl),
+        task.reply_channel,
+        task.digest,
+    )
+
+
+def create(tasks: Sequence[Task], *, now: float) -> list[Command]:
+    return _commands(CREATE, (*_lifetimes(now), _PENDING_MS, SMALL), ((task.id, identity(task)) for task in tasks))
+
+
+def accept(tasks: Sequence[Task], *, now: float) -> list[Command]:
+    return _commands(ACCEPT, _lifetimes(now), ((task.id, identity(task)) for task in tasks))
+
+
+def withdraw(tasks: Sequence[Task]) -> list[Command]:
+    return _commands(WITHDRAW, (_UNFINISHED_MS,), ((task.id, (repr(task.created_at),)) for task in tasks))
+
+
+def start(
+    tasks: Iterable[tuple[TaskId, Identity]], instance: InstanceId, *, channel: str, attempts: int, now: float
+) -> list[Command]:
+    """`channel` is told when a task ends."""
+    return _commands(START, (*_lifetimes(now), instance, channel, attempts), tasks)
+
+
+def rejoin(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) -> list[Command]:
+    """For runs that `start` has begun, and that the server may have forgotten."""
+    return _commands(
+        REJOIN,
+        (*_lifetimes(now), channel),
+        ((run.task_id, (run.attempt, run.instance, repr(run.started_at), *run.note)) for run in runs),
+    )
+
+
+def hand_back(runs: Sequence[HandedBack], *, now: float) -> list[Command]:
+    return _commands(
+        HAND_BACK,
+        _lifetimes(now),
+        ((run.task_id, (run.attempt, "" if run.retry_at is None else repr(run.retry_at))) for run in runs),
+    )
+
+
+def report(reports: Sequence[ProgressReport], *, now: float) -> list[Command]:
+    return _commands(
+        REPORT,
+        (repr(now), _UNFINISHED_MS),
+        ((report.task_id, (report.attempt, progress_words(report.progress))) for report in reports),
+    )
+
+
+def revive(tasks: Sequence[Task], *, now: float) -> list[Command]:
+    return _commands(REVIVE, _lifetimes(now), ((task.id, identity(task)) for task in tasks))
+
+
+def finish(outcomes: Iterable[Outcome], alone: Iterable[bool], *, channel: str, now: float) -> list[Command]:
+    """`alone`: for each outcome whether nobody else here, at `channel`, has to be told of it."""
+    return _commands(
+        FINISH,
+        (repr(now), _TOMBSTONE_MS, channel),
+        (
+            (outcome.task_id, (outcome.state.value, outcome.encode(), "1" if by_itself else ""))
+            for outcome, by_itself in zip(outcomes, alone, strict=True)
+        ),
+    )
+
+
+def fetch(task_ids: Sequence[TaskId], *, channel: str = "", whole: bool = False) -> list[Command]:
+    """Reads records.
+
+    Args:
+        task_ids: Whose.
+        channel: Is told of the next changes of each record that may change, unless empty.
+        whole: Whether outcomes above `SMALL` are answered too; else their sizes are.
+    """
+    return _commands(FETCH, (channel, "" if whole else SMALL), ((task_id, ()) for task_id in task_ids))
+
+
+def list_changes(changes: Mapping[ListName, ListChange]) -> list[Command]:
+    return [LIST.by_digest(keys, (LIST_LENGTH, *words)) for keys, words in _list_chunks(changes)]
+
+
+def read_lists(names: Iterable[ListName], *, before: str, limit: int) -> list[Command]:
+    """For each list its newest entries below `before`."""
+    highest = f"({before}" if before else "+"
+    return [("ZREVRANGEBYLEX", _list_key(name), highest, "-", "LIMIT", 0, limit) for name in names]
+
+
+def progress_words(progress: Progress) -> bytes:
+    """Time, fraction (or `-`) and message, with a space between them."""
+    fraction = "-" if progress.fraction is None else repr(progress.fraction)
+    return f"{progress.at!r} {fraction} {progress.message}".encode(errors="replace")
+
+
+def _commands(script: Script, head: Sequence[Word], tasks: Iterable[tuple[TaskId, Sequence[Word]]]) -> list[Command]:
+    return [script.by_digest(keys, (*head, *args)) for keys, args in _chunks(tasks)]
+
+
+def _chunks(tasks: Iterable[tuple[TaskId, Sequence[Word]]]) -> Iterator[tuple[list[str], list[Word]]]:
+    keys: list[str] = []
+    args: list[Word] = []
+    size = 0
+    for task_id, words in tasks:
+        keys += (f"hub:{{{task_id}}}:record", f"hub:{{{task_id}}}:tombstone")
+        args += words
+        size += sum(len(word) for word in words if isinstance(word, bytes))
+        if len(keys) >= 2 * CHUNK or size >= CHUNK_BYTES:
+            yield keys, args
+            keys, args, size = [], [], 0
+    if keys:
+        yield keys, args
+
+
+def _list_chunks(changes: Mapping[ListName, ListChange]) -> Iterator[tuple[list[str], list[Word]]]:
+    for name, change in changes.items():
+        entries = list(change.entries.items())
+        for start in range(0, len(entries), _LIST_CHUNK):
+            part = entries[start : start + _LIST_CHUNK]
+            added = [entry for entry, there in part if there]
+            removed = [entry for entry, there in part if not there]
+            yield [_list_key(name)], [change.lifetime_ms, len(added), len(removed), *added, *removed]
+
+
+def _list_key(name: ListName) -> str:
+    """All lists are in one hash slot, which is not that of the records."""
+    return f"hub:{{recent}}:{name.state}" + (f":{name.model}" if name.model else "")
+
+
+def _lifetimes(now: float) -> tuple[Word, ...]:
+    """The head of every script that lets a record live on."""
+    return repr(now), _UNFINISHED_MS, _TOMBSTONE_MS

@@ -1,0 +1,220 @@
+"""Task records in Redis: what the scripts of `hub.stores.redis.commands` answer. Does no I/O.
+
+A reader takes the task's id and the element of the reply that belongs to it, and raises `Undecodable` when what is under
+the task's keys is no task record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import isnan
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from hub.errors import Undecodable
+from hub.ports import Absent, Start
+from hub.redis.connection import Reply
+from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, TaskRecord
+from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
+
+R = TypeVar("R")
+
+Reader: TypeAlias = Callable[[TaskId, Reply], R]
+
+VANISHED: Final = -1
+"""The server knows nothing of the task."""
+
+_WITHDRAWN: Final = "withdrawn"
+_STATES: Final = frozenset(TaskState)
+_ABSENT: Final = {b"unknown": Absent.UNKNOWN, b"gone": Absent.GONE}
+
+
+def answers(replies: Iterable[Reply], task_ids: Iterable[TaskId], read: Reader[R]) -> list[R]:
+    """One answer for each task, out of the replies to the chunks that carried them."""
+    elements: list[Reply] = []
+    for reply in replies:
+        if not isinstance(reply, Sequence) or isinstance(reply, bytes):
+            raise Undecodable("answer of a script", repr(reply))
+        elements += reply
+    return [read(task_id, element) for task_id, element in zip(task_ids, elements, strict=True)]
+
+
+class Large(NamedTuple):
+    """There is a record whose outcome has so many bytes; it is to be read by itself."""
+
+    size: int
+
+
+def created(task_id: TaskId, element: Reply) -> TaskRecord | Large | None:
+    if isinstance(element, int):
+        return Large(element)
+    return None if element is None else record(task_id, element)
+
+
+def fetched(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Large:
+    if isinstance(element, int):
+        return Large(element)
+    if isinstance(element, bytes) and (absent := _ABSENT.get(element)) is not None:
+        return absent
+    return record(task_id, element)
+
+
+def whole(task_id: TaskId, element: Reply) -> TaskRecord | Absent:
+    """What a reader that takes outcomes of any size is answered."""
+    found = fetched(task_id, element)
+    if isinstance(found, Large):
+        raise _undecodable(task_id, element)
+    return found
+
+
+def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Large | Undecodable:
+    """For groups in which one bad record must not fail the others."""
+    try:
+        return fetched(task_id, element)
+    except Undecodable as error:
+        return error
+
+
+def started(task_id: TaskId, element: Reply) -> Start:
+    match element:
+        case [bytes(word), int(attempt), int(retries)]:
+            return Start(_state(f"task record {task_id}", word.decode(errors="replace")), attempt, retries)
+        case _:
+            raise _undecodable(task_id, element)
+
+
+def number(task_id: TaskId, element: Reply) -> int:
+    """What `finish` and its like answer: above 0 for yes, 0 for no, `VANISHED`."""
+    if not isinstance(element, int):
+        raise _undecodable(task_id, element)
+    return element
+
+
+class Finished(NamedTuple):
+    """What `finish` answers: `number` as above; of an ending that counts and is listed, the model and the lifetime too."""
+
+    number: int
+    model: str = ""
+    lifetime_ms: int = 0
+
+
+def finished(task_id: TaskId, element: Reply) -> Finished:
+    match element:
+        case [int(revision), bytes(model), int(lifetime_ms)]:
+            return Finished(revision, model.decode(errors="replace"), lifetime_ms)
+        case _:
+            return Finished(number(task_id, element))
+
+
+def entries(reply: Reply) -> list[str]:
+    """What one list answers; text that is no entry of ours is left out."""
+    if not isinstance(reply, Sequence) or isinstance(reply, bytes):
+        raise Undecodable("list of recent tasks", repr(reply))
+    return [entry.decode() for entry in reply if isinstance(entry, bytes) and entry.isascii()]
+
+
+def affirmed(task_id: TaskId, element: Reply) -> bool:
+    return number(task_id, element) > 0
+
+
+def ended(_: TaskId, element: Reply) -> bool:
+    """Whether a run that was looked up by `rejoin` is needed no more; of what cannot be read, nobody knows."""
+    word = element.decode(errors="replace") if isinstance(element, bytes) else ""
+    return word == _WITHDRAWN or (word in _STATES and TaskState(word).terminal)
+
+
+def record(task_id: TaskId, element: Reply) -> TaskRecord:
+    if not isinstance(element, Sequence) or isinstance(element, bytes):
+        raise _undecodable(task_id, element)
+    words = [word for word in element if isinstance(word, bytes)]
+    if len(words) != len(element) or len(words) % 2:  # HGETALL answers pairs of texts
+        raise _undecodable(task_id, element)
+    fields = dict(zip(words[::2], words[1::2], strict=True))
+    try:
+        state = TaskState(fields[b"state"].decode())
+        deadline = fields[b"deadline"]
+        updated_at = _time(fields[b"updated_at"])
+        queued = state is TaskState.QUEUED  # some fields mean nothing otherwise
+        progress, retry_at, started_at = (fields.get(name) for name in (b"progress", b"retry_at", b"started_at"))
+        outcome = _outcome(task_id, state, fields[b"outcome"], updated_at) if state.terminal else None
+        if outcome is None or outcome.started_at is None:
+            began = _time(started_at) if started_at and not queued else None
+        else:
+            began = outcome.started_at
+        return TaskRecord(
+            id=task_id,
+            model=ModelName(fields[b"model"].decode()),
+            state=state,
+            revision=int(fields[b"revision"]),
+            attempt=int(fields[b"attempt"]),
+            instance=InstanceId(fields.get(b"instance", b"").decode()) or None,
+            fingerprint=Fingerprint(fields[b"fingerprint"].decode()),
+            created_at=_time(fields[b"created_at"]),
+            updated_at=updated_at,
+            deadline=_time(deadline) if deadline else None,
+            expires_at=min(updated_at + _time(fields[b"ttl"]), MAX_TIME),
+            outcome=outcome,
+            started_at=began,
+            retries=int(fields.get(b"retries", b"0")),
+            retry_at=_time(retry_at) if queued and retry_at else None,
+            progress=_progress(progress) if progress else None,
+            digest=fields.get(b"digest", b"").decode(),
+            pending=queued and b"pending" in fields,
+        )
+    except KeyError as error:
+        raise Undecodable(f"task record {task_id}", f"it has no {error.args[0].decode()}") from error
+    except ValueError as error:
+        raise Undecodable(f"task record {task_id}", str(error)) from error
+
+
+def _outcome(task_id: TaskId, state: TaskState, data: bytes, at: float) -> Outcome:
+    """The outcome of a task. The task has ended however its bytes read, so those that do not are its failure."""
+    try:
+        return Outcome.decode(data)
+    except Undecodable as error:
+        failure = Failure(code=error.code, message=f"its outcome was stored and cannot be read: {error}")
+        return Outcome(task_id=task_id, state=state, failure=failure, finished_at=at)
+
+
+def _time(text: bytes | str) -> float:
+    """A time or a lifetime. What no calendar has becomes the nearest one that it has: the task can be shown all the same.
+
+    Raises:
+        ValueError: It is no number.
+    """
+    value = float(text)
+    return 0.0 if isnan(value) else min(max(value, MIN_TIME), MAX_TIME)
+
+
+def _progress(words: bytes) -> Progress:
+    at, fraction, message = words.decode().split(" ", 2)
+    return Progress(fraction=None if fraction == "-" else _fraction(fraction), message=message, at=_time(at))
+
+
+def _fraction(text: str) -> float | None:
+    value = float(text)
+    return None if isnan(value) else min(max(value, 0.0), 1.0)
+
+
+def announcement(message: bytes) -> tuple[TaskId, int, TaskState | None]:
+    """Task, revision and state out of a wake-up; no state when the task was withdrawn.
+
+    Raises:
+        Undecodable: Something else was published on our channel.
+    """
+    try:
+        task_id, revision, word = message.decode().split(" ")
+        return TaskId(task_id), int(revision), _state("wake-up", word)
+    except ValueError as error:
+        raise Undecodable("wake-up", str(error)) from error
+
+
+def _state(what: str, word: str) -> TaskState | None:
+    try:
+        return None if word == _WITHDRAWN else TaskState(word)
+    except ValueError as error:
+        raise Undecodable(what, str(error)) from error
+
+
+def _undecodable(task_id: TaskId, element: Reply) -> Undecodable:
+    reason = element.decode(errors="replace") if isinstance(element, bytes) else repr(element)
+    return Undecodable(f"task record {task_id}", reason)

@@ -1,0 +1,344 @@
+"""The result store in Redis, whichever client library carries the commands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final, Self, TypeVar, final
+from uuid import uuid4
+
+import structlog
+from anyio import (
+    AsyncContextManagerMixin,
+    Event,
+    create_task_group,
+    move_on_after,
+    sleep,
+)
+from anyio.lowlevel import checkpoint
+from typing_extensions import override
+
+from hub.concurrency.batching import Grouped
+from hub.concurrency.reconnect import AttemptLog, Backoff, unwrapped
+from hub.errors import HubError, Undecodable
+from hub.ports import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
+from hub.redis.budget import ByteBudget
+from hub.redis.client import RedisClient
+from hub.redis.connection import Command, LinkOpener, Reply
+from hub.redis.eviction import warn_of_eviction
+from hub.redis.script import Script
+from hub.stores.options import StoreOptions
+from hub.stores.recent import Listed, recent_tasks
+from hub.stores.redis import commands, replies
+from hub.stores.redis.commands import Identity
+from hub.stores.redis.lists import PresentRun, RedisLists
+from hub.stores.redis.replies import Large
+from hub.stores.running import Finishing, StartedRun, StartedTasks
+from hub.stores.timing import CallTimes
+from hub.stores.waiters import Waiters
+from hub.task import Outcome, Task, TaskRecord
+from hub.types import InstanceId, ModelName, TaskId, TaskState
+
+OfTask = TypeVar("OfTask", Outcome, HandedBack)
+
+REJOIN_BACKOFF: Final = Backoff(first=0.05, cap=1.0)
+"""Between two tries to look after our runs: a run that nobody needs any more should stop within a second."""
+
+SMALL: Final = commands.SMALL
+
+IN_FLIGHT: Final = 16 * 1024 * 1024
+"""Bytes of large outcomes that are read at once: what a slow link brings within the time that counts as silence."""
+
+LAST_WRITE: Final = 1.0
+"""Seconds that the end of the block waits for the lists: one round trip to a slow server. They can do without it."""
+
+_log: Final = structlog.get_logger("hub.stores")
+
+
+@final
+class RedisStore(ResultStore, AsyncContextManagerMixin):
+    """Task records as hashes in Redis; see `hub.stores.redis.lua` for the keys and `hub.stores.redis.commands` for the rest.
+
+    One link carries all commands, and this process's wake-ups on a connection of their own. What reads a large outcome has
+    another link, on which `IN_FLIGHT` bytes are on their way at most, so that it holds up nothing else. A record knows who
+    wants to hear of it: the reply channel of its task, and every process that has asked with `changed`. So several gateways may wait for one task. And
+    it knows whose runs it keeps busy: they are told when it ends. After a lost link each waiting call reads its record
+    again, and so does this store for each of its runs.
+    """
+
+    def __init__(self, links: LinkOpener, options: StoreOptions) -> None:
+        self._clock = options.clock
+        self._channel = f"hub:wake:{uuid4()}"
+        self._waiters = Waiters()
+        self._started = StartedTasks[Identity]()
+        self._unsure = Event()
+        self._dropped = 0
+        self._commands = 0
+        self._calls = CallTimes(options.buckets)
+        self._client = RedisClient(
+            links,
+            channel=self._channel,
+            on_messages=self._heard,
+            on_linked=self._linked,
+            patience=options.patience,
+            probe=commands.PROBE,
+        )
+        self._large = RedisClient(links, patience=options.patience)
+        self._budget = ByteBudget(IN_FLIGHT)
+        self._lists = RedisLists(self._client, self._calls, period=options.listing, runs=self._runs)
+        self._watched = Grouped(self._watch, name=f"watched records {self._channel}")
+
+    @property
+    @override
+    def channel(self) -> str:
+        return self._channel
+
+    @override
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        """Enters once the server has answered.
+
+        Raises:
+            LinkLost: It cannot be reached.
+            ConfigurationError: It does not accept the credentials, or the client library cannot run on this backend.
+        """
+        with unwrapped():
+            async with self._client, self._large, self._watched, create_task_group() as tg:
+                tg.start_soon(self._keep_sure, name=f"hub.store runs {self._channel}")
+                tg.start_soon(self._lists.work, name=f"hub.store lists {self._channel}")
+                try:
+                    await warn_of_eviction(self._client)
+                    yield self
+                    with move_on_after(LAST_WRITE):
+                        await self._lists.write()
+                finally:
+                    tg.cancel_scope.cancel("store closed")
+
+    @override
+    async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
+        told = await self._run("create", commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
+        found: list[TaskRecord | None] = []
+        for task, answer in zip(tasks, replies.answers(told, _ids(tasks), replies.created), strict=True):
+            there = await self._whole(task.id, answer) if isinstance(answer, Large) else answer
+            found += await self.create([task]) if isinstance(there, Absent) else [there]  # it has expired in between
+        return found
+
+    @override
+    async def accept(self, tasks: Sequence[Task]) -> None:
+        told = await self._run("accept", commands.ACCEPT, commands.accept(tasks, now=self._clock()), tasks)
+        replies.answers(told, _ids(tasks), replies.affirmed)
+
+    @override
+    async def withdraw(self, tasks: Sequence[Task]) -> None:
+        told = await self._run("withdraw", commands.WITHDRAW, commands.withdraw(tasks), tasks)
+        replies.answers(told, _ids(tasks), replies.affirmed)
+
+    @override
+    async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
+        known = [(task.id, commands.identity(task)) for task in tasks]
+        now = self._clock()
+        start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=now)
+        task_ids = _ids(tasks)
+        with self._started.starting(task_ids) as call:
+            link = self._client.links_opened
+            told = await self._run("start", commands.START, start, tasks)
+            starts = replies.answers(told, task_ids, replies.started)
+            self._started.begun(instance, known, starts, call, now)
+            if link != self._client.links_opened:  # the next link had looked for news before we knew what to look for
+                self._unsure.set()
+        return starts
+
+    @override
+    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
+        numbers = await self._on_records(runs, self._hand_back)
+        self._started.handed_back(runs)
+        return [number != 0 for number in numbers]  # of what has vanished nobody says that it has ended
+
+    @override
+    async def report(self, reports: Sequence[ProgressReport]) -> None:
+        told = await self._run("report", commands.REPORT, commands.report(reports, now=self._clock()), reports)
+        replies.answers(told, [report.task_id for report in reports], replies.affirmed)
+
+    @override
+    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        await checkpoint()
+        while not (ended := self._started.take_ended(instance)):
+            await self._started.news(instance).wait()
+        return ended
+
+    @override
+    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        told = await self._run("revive", commands.REVIVE, commands.revive(tasks, now=self._clock()), tasks)
+        return replies.answers(told, _ids(tasks), replies.affirmed)
+
+    @override
+    async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
+        with self._started.finishing(outcomes) as call:
+            try:
+                numbers = await self._on_records(outcomes, partial(self._finish, call))
+            except BaseException:
+                self._unsure.set()  # their tasks may have ended all the same
+                raise
+        counted = [number > 0 for number in numbers]
+        self._dropped += counted.count(False)
+        return counted
+
+    @override
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
+        told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
+        answers = replies.answers(told, task_ids, replies.fetched)
+        return [
+            await self._whole(task_id, answer) if isinstance(answer, Large) else answer
+            for task_id, answer in zip(task_ids, answers, strict=True)
+        ]
+
+    @override
+    async def recent(
+        self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
+    ) -> RecentTasks:
+        async def read(below: str, count: int) -> Sequence[Listed]:
+            return await self._lists.read(states, model, below, count)
+
+        async def fetch(task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
+            told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
+            answers = replies.answers(told, task_ids, replies.fetched_or_why_not)
+            return [
+                await self._whole(task_id, answer) if isinstance(answer, Large) else answer
+                for task_id, answer in zip(task_ids, answers, strict=True)
+            ]
+
+        drop = partial(self._lists.drop, model=model)
+        return await recent_tasks(before, limit, read=read, fetch=fetch, drop=drop)
+
+    @override
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+        with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
+            while True:
+                found = await self._watched(task_id)
+                if isinstance(found, Undecodable):
+                    raise found
+                if isinstance(found, Large):
+                    found = await self._whole(task_id, found)
+                if waiter.accepts(found):
+                    return found
+                await waiter.woken()
+
+    @override
+    def statistics(self) -> StoreStatistics:
+        return StoreStatistics(
+            connected=self._client.connected,
+            waiting=len(self._waiters),
+            flushes=self._client.round_trips + self._large.round_trips,
+            commands=self._commands,
+            dropped_outcomes=self._dropped,
+            reconnects=max(0, self._client.links_opened - 1),
+            refusal=self._client.refusal,
+            calls=self._calls.read(),
+        )
+
+    async def _hand_back(self, runs: Sequence[HandedBack]) -> Sequence[int]:
+        told = await self._run("hand_back", commands.HAND_BACK, commands.hand_back(runs, now=self._clock()), runs)
+        return replies.answers(told, [run.task_id for run in runs], replies.number)
+
+    async def _finish(self, call: Finishing[Identity], outcomes: Sequence[Outcome]) -> Sequence[int]:
+        alone = [self._started.alone(outcome, call) for outcome in outcomes]
+        finish = commands.finish(outcomes, alone, channel=self._channel, now=self._clock())
+        told = await self._run("finish", commands.FINISH, finish, outcomes)
+        answers = replies.answers(told, [outcome.task_id for outcome in outcomes], replies.finished)
+        for outcome, answer in zip(outcomes, answers, strict=True):
+            if answer.model:
+                self._lists.ended(outcome, answer.model, answer.lifetime_ms)
+        await self._lists.write()
+        return [answer.number for answer in answers]
+
+    async def _on_records(
+        self, items: Sequence[OfTask], carry_out: Callable[[Sequence[OfTask]], Awaitable[Sequence[int]]]
+    ) -> Sequence[int]:
+        """Carries `items` out; once more, on records written anew, those of tasks that were started here and vanished."""
+        numbers = list(await carry_out(items))
+        vanished = [index for index, number in enumerate(numbers) if number == replies.VANISHED]
+        if vanished and (runs := self._started.find(items[index].task_id for index in vanished)):
+            await self._rejoin(runs)
+            known = {run.task_id for run in runs}
+            again = [index for index in vanished if items[index].task_id in known]
+            for index, number in zip(again, await carry_out([items[index] for index in again]), strict=True):
+                numbers[index] = number
+        return numbers
+
+    async def _rejoin(self, runs: Sequence[StartedRun[Identity]]) -> None:
+        """Makes sure that the server knows of these runs, and that we know of those whose tasks have ended meanwhile."""
+        rejoin = commands.rejoin(runs, channel=self._channel, now=self._clock())
+        told = await self._run("rejoin", commands.REJOIN, rejoin, runs)
+        task_ids = [run.task_id for run in runs]
+        for task_id, ended in zip(task_ids, replies.answers(told, task_ids, replies.ended), strict=True):
+            if ended:
+                self._started.ended(task_id)
+
+    async def _keep_sure(self) -> None:
+        """Looks again after our runs each time that something may have been missed."""
+        delays = REJOIN_BACKOFF.delays()
+        attempts = AttemptLog("runs", failing="runs not looked up, asking the store again")
+        while True:
+            await self._unsure.wait()
+            self._unsure = Event()
+            try:
+                await self._rejoin(self._started.runs())
+            except HubError as error:
+                self._unsure.set()
+                delay = next(delays)
+                attempts.failed(str(error), delay)
+                await sleep(delay)
+            else:
+                attempts.succeeded()
+                delays = REJOIN_BACKOFF.delays()
+
+    def _runs(self) -> Iterable[PresentRun]:
+        return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._started.runs())
+
+    def _linked(self) -> None:
+        self._waiters.wake_all()
+        self._lists.linked()
+        self._unsure.set()
+
+    async def _whole(self, task_id: TaskId, large: Large) -> TaskRecord | Absent:
+        """A record with a large outcome."""
+        async with self._budget.taken(large.size):
+            fetch = commands.fetch([task_id], channel=self._channel, whole=True)
+            told = await self._run("fetch", commands.FETCH, fetch, [task_id], client=self._large)
+        (found,) = replies.answers(told, [task_id], replies.whole)
+        return found
+
+    async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Large | Undecodable]:
+        told = await self._run("watch", commands.FETCH, commands.fetch(task_ids, channel=self._channel), task_ids)
+        return replies.answers(told, task_ids, replies.fetched_or_why_not)
+
+    async def _run(
+        self,
+        operation: str,
+        script: Script,
+        calls: Sequence[Command],
+        group: Sequence[object],
+        *,
+        client: RedisClient | None = None,
+    ) -> Sequence[Reply]:
+        if not calls:
+            return ()
+        self._commands += len(group)
+        with self._calls.timed(operation, len(group)):
+            return await (client or self._client).run(script, calls)
+
+    def _heard(self, messages: Sequence[bytes]) -> None:
+        for message in messages:
+            try:
+                task_id, revision, state = replies.announcement(message)
+            except Undecodable as error:
+                _log.warning("strange wake-up", channel=self._channel, reason=error.reason)
+                continue
+            self._waiters.changed(task_id, revision, state)
+            if state is not None and state.terminal:
+                self._started.ended(task_id)
+
+
+def _ids(tasks: Sequence[Task]) -> list[TaskId]:
+    return [task.id for task in tasks]
