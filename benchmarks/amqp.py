@@ -20,7 +20,7 @@ import anyio
 
 from hub.amqp import connect
 from hub.brokers import BrokerOptions, QueueType, open_broker
-from hub.ports import Broker, Publication
+from hub.ports.broker import Broker, Publication
 from hub.types import ModelName, dead_letter_queue
 
 BATCH: Final = 500

@@ -14,7 +14,7 @@ from typing import Final
 
 from hub.cli.app import app
 from hub.cli.config import FILE_SUFFIX, MODELS, SECRETS
-from hub.settings import UpSettings
+from hub.settings.up import UpSettings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 

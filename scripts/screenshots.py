@@ -38,7 +38,7 @@ from hub.gateway.service import run_gateway
 from hub.model.instance.instance import run_instance
 from hub.observability.logs import configure_logging
 from hub.registry.service import run_registry
-from hub.settings import UpSettings
+from hub.settings.up import UpSettings
 from hub.stores import open_store
 from scripts.small_png import with_palette
 

@@ -44,7 +44,7 @@ def fields(line: str) -> Mapping[str, object]:
 
 
 CRASH = f"""
-    from hub.settings import RegistrySettings
+    from hub.settings.registry import RegistrySettings
 
     def fail(settings):
         raise RuntimeError("no such luck")

@@ -14,7 +14,7 @@ from examples.model_a import ModelA
 from hub.brokers.topology import DEAD_LETTER_EXCHANGE, delay_queue
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
-from hub.ports import KnownContract
+from hub.ports.directory import KnownContract
 from hub.registry.client.client import RegistryClient
 from hub.registry.core.state import Roll
 from hub.registry.core.table import Table

@@ -17,7 +17,9 @@ from hub.directories import open_directory
 from hub.errors import ConfigurationError
 from hub.observability.logs import configure_logging
 from hub.observability.redaction import Redactor, redacted, redacted_url
-from hub.settings import DeadSettings, GatewaySettings, RegistrySettings
+from hub.settings.gateway import GatewaySettings
+from hub.settings.links import DeadSettings
+from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 
 PIECES = ("k9Qz", "Xw3v", "7mRt")

@@ -9,7 +9,11 @@ import pytest
 
 from hub.errors import ConfigurationError
 from hub.histogram import SECONDS
-from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings
+from hub.settings.gateway import GatewaySettings
+from hub.settings.model import ModelSettings
+from hub.settings.process import ProcessSettings
+from hub.settings.registry import RegistrySettings
+from hub.settings.up import UpSettings
 
 
 @pytest.mark.parametrize("kind", [RegistrySettings, GatewaySettings, ModelSettings, UpSettings])

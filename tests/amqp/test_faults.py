@@ -16,7 +16,7 @@ from hub.amqp import AmqpOptions, connect
 from hub.brokers import BrokerOptions, QueueType
 from hub.brokers.rabbitmq.broker import AmqpBroker
 from hub.errors import ConfigurationError, LinkLost
-from hub.ports import Publication, QueueDepth
+from hub.ports.broker import Publication, QueueDepth
 from hub.testing.proxy import FaultProxy
 from hub.types import ModelName
 from tests.support.rabbitmq import RabbitMQ

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from hub.ports import Broker
+from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.stage import MemoryStage, RabbitStage, Stage, new_queue
 

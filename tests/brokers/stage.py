@@ -16,7 +16,7 @@ from typing_extensions import override
 from hub.amqp import AmqpAddress, AmqpOptions, Message, Route, connect
 from hub.brokers import BrokerOptions, open_broker
 from hub.brokers.memory.broker import MemoryBroker
-from hub.ports import Broker, Consumer, Delivery, Publication
+from hub.ports.broker import Broker, Consumer, Delivery, Publication
 from hub.testing.proxy import FaultProxy
 from hub.types import ModelName
 

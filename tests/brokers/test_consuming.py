@@ -7,7 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hub.brokers import BrokerOptions
-from hub.ports import Broker, Consumer, Delivery
+from hub.ports.broker import Broker, Consumer, Delivery
 from hub.types import ModelName
 from tests.brokers.stage import PATIENCE, Stage, bodies, dead, fill, message, receive, until_depth
 

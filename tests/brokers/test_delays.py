@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from hub.brokers import BrokerOptions, QueueType
 from hub.errors import PublishRefused, Unroutable
-from hub.ports import Broker
+from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.stage import PATIENCE, Stage, bodies, dead, fill, message, new_queue, receive, until_depth
 

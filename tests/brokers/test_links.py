@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub.errors import LinkLost, PublishRefused
-from hub.ports import Broker
+from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.stage import PATIENCE, Stage, bodies, fill, message, receive, until_depth
 

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from hub.brokers.memory.broker import MemoryBroker
 from hub.errors import LinkLost, QueueFull
-from hub.ports import Broker, Consumer, QueueDepth
+from hub.ports.broker import Broker, Consumer, QueueDepth
 from hub.types import ModelName
 from tests.brokers.stage import bodies, message
 

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from hub.brokers.memory import queue as memory_queue
 from hub.brokers.memory.queue import MemoryQueue, Message, Outlet
-from hub.ports import Publication
+from hub.ports.broker import Publication
 
 
 class Hand(Outlet):

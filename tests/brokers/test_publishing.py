@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from hub.brokers import BrokerOptions
 from hub.errors import PublishRefused, QueueFull, Unroutable
-from hub.ports import Broker, QueueDepth
+from hub.ports.broker import Broker, QueueDepth
 from hub.types import ModelName
 from tests.brokers.stage import PATIENCE, Stage, bodies, dead, fill, message, new_queue, receive, until_depth
 

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from hub.brokers import BrokerOptions, QueueType
 from hub.errors import ConfigurationError, LinkLost, PublishRefused
-from hub.ports import Broker
+from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.conftest import ASYNCIO, TRIO, Case
 from tests.brokers.stage import PATIENCE, RabbitStage, bodies, bury, dead, fill, message, receive, until_depth

@@ -15,7 +15,7 @@ from hub.brokers.topology import (
     queue_arguments,
 )
 from hub.brokers.x_death import with_last_deaths
-from hub.ports import Delivery
+from hub.ports.broker import Delivery
 
 KNOWN_TO_3_10 = {
     QueueType.QUORUM: {

@@ -22,7 +22,8 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest
 from hub.brokers import BrokerOptions, open_broker
 from hub.cli.app import main
 from hub.directories.memory import MemoryDirectory
-from hub.ports import Broker, Publication, ResultStore
+from hub.ports.broker import Broker, Publication
+from hub.ports.result_store import ResultStore
 from hub.stores import open_store
 from hub.task import Task
 from hub.types import ModelName, TaskState, new_task_id

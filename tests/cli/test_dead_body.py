@@ -12,7 +12,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest
 from hub.cli.dead.decode import body_of
 from hub.dead_letters import DeadLetter
 from hub.directories.memory import MemoryDirectory
-from hub.settings import DeadSettings
+from hub.settings.links import DeadSettings
 from hub.task import Task
 from hub.types import Fingerprint, new_task_id
 from tests.dead_letters.morgue import BORN, PATIENCE, delivery, hub_headers

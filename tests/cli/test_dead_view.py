@@ -10,7 +10,7 @@ from hub.cli.dead.decode import HEX_BYTES, Body, hex_lines
 from hub.cli.dead.render import Record, as_json, body_lines, detail, letter_lines
 from hub.cli.terminal import WIDE, age, moment, one_line, printable
 from hub.dead_letters import DeadLetter
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import ModelName, TaskState
 from tests.dead_letters.morgue import BORN, DIED, ECHO, INSTANCE, NOW, REASON, delivery, hub_headers, new_task

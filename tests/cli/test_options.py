@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from hub.cli.options import store_options
-from hub.settings import GatewaySettings, ModelSettings
+from hub.settings.gateway import GatewaySettings
+from hub.settings.model import ModelSettings
 
 
 def test_stores_count_in_the_buckets_that_are_set() -> None:

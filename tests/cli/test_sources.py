@@ -21,7 +21,10 @@ from hub.cli.config import (
     unused_variables,
 )
 from hub.errors import ConfigurationError
-from hub.settings import GatewaySettings, RegistrySettings, UpSettings, require_shared
+from hub.settings.gateway import GatewaySettings
+from hub.settings.links import require_shared
+from hub.settings.registry import RegistrySettings
+from hub.settings.up import UpSettings
 
 
 @pytest.fixture(autouse=True)

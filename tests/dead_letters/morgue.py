@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from hub.dead_letters import DeadLetter, Replay, Replayed, read_letters
-from hub.ports import Absent, Broker, Delivery, Publication, ResultStore
+from hub.ports.broker import Broker, Delivery, Publication
+from hub.ports.result_store import Absent, ResultStore
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskState, dead_letter_queue, new_task_id
 

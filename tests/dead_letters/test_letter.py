@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from hub.dead_letters import DeadLetter, select
-from hub.ports import Delivery
+from hub.ports.broker import Delivery
 from tests.dead_letters.morgue import DIED, ECHO, INSTANCE, REASON, delivery, hub_headers, new_task
 
 

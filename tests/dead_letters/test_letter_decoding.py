@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from hub.dead_letters.letter import DeadLetter
 from hub.dead_letters.records import death_of
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.task import MAX_TIME, Outcome
 from tests.dead_letters.morgue import ECHO, delivery, new_task
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.dead_letters import DeadLetter, settle_broker_deaths
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task, TaskRecord

@@ -17,7 +17,7 @@ from hub.brokers.memory.broker import MemoryBroker
 from hub.dead_letters import Replayed
 from hub.dead_letters.replay import STEP
 from hub.errors import LinkLost
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Task

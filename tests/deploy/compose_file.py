@@ -13,7 +13,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hub.cli.load import load_model
-from hub.settings import ModelSettings, RegistrySettings
+from hub.settings.model import ModelSettings
+from hub.settings.registry import RegistrySettings
 from tests.deploy.program import Process, parse
 
 COMPOSE: Final = Path(sys.executable).with_name("docker-compose")

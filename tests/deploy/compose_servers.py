@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import yaml
 
-from hub.settings import ModelSettings, RegistrySettings
+from hub.settings.model import ModelSettings
+from hub.settings.registry import RegistrySettings
 from tests.deploy.compose_file import OURS, SECRETS, Services, process
 from tests.deploy.program import routes
 

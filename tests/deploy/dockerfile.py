@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hub.settings import GatewaySettings, RegistrySettings
+from hub.settings.gateway import GatewaySettings
+from hub.settings.registry import RegistrySettings
 
 
 @dataclass

@@ -14,7 +14,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import yaml
 
 from hub.cli.load import load_model
-from hub.settings import ModelSettings
+from hub.settings.model import ModelSettings
 from tests.deploy.kubernetes_pods import Pod, ours, pods, process
 from tests.deploy.kustomization import Built, Object
 

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from hub.cli.load import load_model
 from hub.model.instance.health_reporter import HEALTH_PATIENCE
-from hub.settings import ModelSettings, RegistrySettings
+from hub.settings.model import ModelSettings
+from hub.settings.registry import RegistrySettings
 from tests.deploy.kustomization import Built, Object
 from tests.deploy.program import Process, parse
 

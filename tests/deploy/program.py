@@ -27,7 +27,11 @@ from hub.model.instance.routes import instance_app
 from hub.model.worker.worker import SAVE_GRACE, STOP_GRACE
 from hub.registry.http.app import registry_app
 from hub.registry.service import FLUSH_GRACE
-from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, require_shared
+from hub.settings.gateway import GatewaySettings
+from hub.settings.links import require_shared
+from hub.settings.model import ModelSettings
+from hub.settings.process import ProcessSettings
+from hub.settings.registry import RegistrySettings
 
 ROOT: Final = Path(__file__).parents[2]
 NOT_OURS: Final = frozenset({"OMP_NUM_THREADS"})

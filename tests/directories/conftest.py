@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from hub.directories import open_directory
-from hub.ports import Directory
+from hub.ports.directory import Directory
 from tests.stores.conftest import CASES, Case, on_redis
 
 Opener = Callable[[], AbstractAsyncContextManager[Directory]]

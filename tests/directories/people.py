@@ -8,7 +8,7 @@ from uuid import uuid4
 from google.protobuf import struct_pb2, timestamp_pb2
 
 from hub.contract.contract import Contract, contract_of
-from hub.ports import Directory, InstanceEntry, KnownContract, Terms
+from hub.ports.directory import Directory, InstanceEntry, KnownContract, Terms
 from hub.types import ModelName, new_instance_id
 
 PATIENCE: Final = 30.0

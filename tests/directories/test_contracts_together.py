@@ -7,7 +7,7 @@ from dataclasses import replace
 from anyio import create_task_group, fail_after
 
 from hub.directories.memory import MemoryDirectory
-from hub.ports import Directory, InstanceEntry
+from hub.ports.directory import Directory, InstanceEntry
 from hub.types import Fingerprint
 from tests.directories.conftest import Opener
 from tests.directories.people import ANOTHER, ONE, PATIENCE, THIRD, contracts_of, instance, instances_of, new_model

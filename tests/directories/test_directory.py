@@ -8,7 +8,7 @@ from anyio import create_task_group, fail_after, move_on_after
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hub.directories.memory import MemoryDirectory
-from hub.ports import Directory, InstanceEntry, KnownContract, Terms
+from hub.ports.directory import Directory, InstanceEntry, KnownContract, Terms
 from hub.types import Fingerprint, new_instance_id
 from tests.directories.conftest import Opener
 from tests.directories.people import ANOTHER, ONE, PATIENCE, contracts_of, instance, instances_of, new_model

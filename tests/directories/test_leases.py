@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hub.directories import open_directory
 from hub.directories.memory import MemoryDirectory
-from hub.ports import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, Report, Standing
+from hub.ports.directory import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, Report, Standing
 from hub.stats import Durations, Load
 from hub.types import InstanceId, InstanceState, ModelName, RegistryId, Signal, TaskState, new_instance_id
 from tests.directories.people import ONE, PATIENCE, instance, new_model

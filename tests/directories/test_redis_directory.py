@@ -10,7 +10,7 @@ from anyio import fail_after, to_thread
 
 from hub.directories import open_directory
 from hub.errors import LinkLost, Undecodable
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from tests.directories.people import ANOTHER, ONE, PATIENCE, instance, instances_of, new_model
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.test_redis_outages import once_back

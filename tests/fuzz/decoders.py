@@ -21,7 +21,7 @@ from hub.directories.redis import values
 from hub.errors import HubError, LinkLost
 from hub.gateway.models.codec import Codec
 from hub.model.execution.process import frames
-from hub.ports import InstanceEntry, Terms
+from hub.ports.directory import InstanceEntry, Terms
 from hub.redis.connection import Reply
 from hub.stores.redis import replies
 from hub.task import Failure, Outcome, Task

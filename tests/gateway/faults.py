@@ -10,21 +10,8 @@ from anyio import Event
 from typing_extensions import override
 
 from hub.errors import HubError, LinkLost, PublishRefused, Undecodable
-from hub.ports import (
-    Absent,
-    Broker,
-    BrokerStatistics,
-    Consumer,
-    DeadLetters,
-    HandedBack,
-    ProgressReport,
-    Publication,
-    QueueDepth,
-    RecentTasks,
-    ResultStore,
-    Start,
-    StoreStatistics,
-)
+from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
+from hub.ports.result_store import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import InstanceId, ModelName, TaskId, TaskState
 

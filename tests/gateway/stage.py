@@ -30,7 +30,9 @@ from hub.gateway.tasks.options import ResultTtls
 from hub.gateway.tasks.service import Dispatch
 from hub.http.long_polling import LongPolls
 from hub.http.middleware.compression import COMPRESS_ABOVE
-from hub.ports import Broker, Consumer, HistoryEvent, ResultStore, Terms
+from hub.ports.broker import Broker, Consumer
+from hub.ports.directory import HistoryEvent, Terms
+from hub.ports.result_store import ResultStore
 from hub.registry.client.schemas import FiguresBody, InstanceBody
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.core.views import InstanceState

@@ -15,7 +15,7 @@ from hub.brokers import open_broker
 from hub.errors import LinkLost, QueueFull, Unroutable
 from hub.gateway.errors import AcceptTimeout
 from hub.gateway.tasks.publisher import Acceptance
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.stores import open_store
 from hub.task import Task
 from hub.types import TaskState, new_task_id

@@ -13,7 +13,8 @@ from httpx2 import Response
 
 from hub.brokers import open_broker
 from hub.gateway.tasks.submit_result import Accepted
-from hub.ports import Absent, QueueDepth
+from hub.ports.broker import QueueDepth
+from hub.ports.result_store import Absent
 from hub.task import TaskRecord
 from hub.types import TaskId
 from tests.gateway.faults import FaultyBroker

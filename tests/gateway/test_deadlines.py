@@ -11,7 +11,7 @@ import pytest
 import trio.testing
 
 from hub.gateway.tasks.outcomes import GRACE, RUNNING_GRACE
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task

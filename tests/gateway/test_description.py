@@ -22,7 +22,7 @@ from hub.gateway.openapi.model import ModelDescription, describe
 from hub.gateway.schemas import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
 from hub.gateway.tasks.lists import TaskListBody, TaskSummary
 from hub.gateway.tasks.options import MAX_TIMEOUT, ResultTtls
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.types import ModelName
 from tests.contract.test_bounds import complete, encoded
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage

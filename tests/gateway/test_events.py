@@ -11,7 +11,7 @@ import anyio
 import msgspec
 import pytest
 
-from hub.ports import ProgressReport
+from hub.ports.result_store import ProgressReport
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Progress, Task, TaskRecord

@@ -7,7 +7,7 @@ import pytest
 
 from hub.brokers import open_broker
 from hub.errors import LinkLost
-from hub.ports import HistoryEvent
+from hub.ports.directory import HistoryEvent
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.schemas import FiguresBody, InstanceBody, ModelFigures, QueueBody
 from hub.registry.core.views import InstanceState

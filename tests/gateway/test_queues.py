@@ -13,7 +13,8 @@ from hub.brokers import open_broker
 from hub.brokers.options import BrokerOptions
 from hub.gateway.tasks.backpressure import AGAIN, BROKER_PATIENCE, PERIOD
 from hub.gateway.tasks.run_times import RunTimes
-from hub.ports import QueueDepth, Terms
+from hub.ports.broker import QueueDepth
+from hub.ports.directory import Terms
 from hub.task import Failure, Outcome, TaskRecord
 from hub.types import ModelName, TaskState, new_task_id
 from tests.gateway.faults import LOST, FaultyBroker

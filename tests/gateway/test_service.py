@@ -19,9 +19,10 @@ from hub.errors import LinkRefused
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.model.instance.instance import run_instance
-from hub.ports import Broker, ResultStore
+from hub.ports.broker import Broker
+from hub.ports.result_store import ResultStore
 from hub.registry.service import run_registry
-from hub.settings import UpSettings
+from hub.settings.up import UpSettings
 from hub.stores import open_store
 
 SETTINGS = UpSettings(gateway_port=0, registry_port=0, drain_grace=1.0)

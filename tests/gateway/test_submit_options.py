@@ -6,7 +6,7 @@ import pytest
 
 from hub.gateway.errors import BadParameter, TimeoutTooLong
 from hub.gateway.tasks.options import MAX_KEY, MAX_TIMEOUT, ResultTtls, SubmitOptions
-from hub.ports import Terms
+from hub.ports.directory import Terms
 
 TTLS = ResultTtls(default=100.0, least=10.0, most=1000.0)
 BOUNDED = Terms(default_timeout=5.0, max_timeout=60.0)

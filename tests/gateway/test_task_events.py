@@ -19,7 +19,7 @@ from hub.gateway.routes.task_events import HEARTBEAT, TaskEvents
 from hub.gateway.tasks.options import SubmitOptions
 from hub.gateway.tasks.service import Dispatch
 from hub.http.long_polling import LongPolls
-from hub.ports import ProgressReport
+from hub.ports.result_store import ProgressReport
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Progress, Task
 from hub.types import TaskState, wall_clock

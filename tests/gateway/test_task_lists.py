@@ -10,7 +10,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 
 from hub.gateway.tasks.lists import MAX_LIMIT, SHORT
-from hub.ports import LISTED_STATES, HandedBack
+from hub.ports.result_store import LISTED_STATES, HandedBack
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Task

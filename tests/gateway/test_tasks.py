@@ -10,7 +10,7 @@ import pytest
 from examples.model_a.v1 import model_a_pb2
 from hub.errors import LinkLost
 from hub.http.client import open_client
-from hub.ports import HandedBack, ProgressReport
+from hub.ports.result_store import HandedBack, ProgressReport
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Progress, Task

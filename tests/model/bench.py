@@ -18,22 +18,8 @@ from hub.contract import Contract
 from hub.errors import LinkLost, PublishRefused
 from hub.model.worker.contract_mismatch import OtherContracts
 from hub.model.worker.worker import Worker, WorkerOptions
-from hub.ports import (
-    Absent,
-    Broker,
-    BrokerStatistics,
-    Consumer,
-    DeadLetters,
-    Delivery,
-    HandedBack,
-    ProgressReport,
-    Publication,
-    QueueDepth,
-    RecentTasks,
-    ResultStore,
-    Start,
-    StoreStatistics,
-)
+from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Delivery, Publication, QueueDepth
+from hub.ports.result_store import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task, TaskRecord

@@ -19,7 +19,7 @@ from hub.http.client import open_client
 from hub.model.execution import own_loop
 from hub.model.instance.instance import run_instance
 from hub.model.model import Model
-from hub.settings import ModelSettings
+from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome

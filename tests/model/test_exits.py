@@ -16,7 +16,7 @@ from hub.model.errors import ModelExit, ModelNotStarted, StrayCancellation
 from hub.model.execution.executor import Processor
 from hub.model.execution.lifespan import ModelMethod, loaded
 from hub.model.instance.instance import run_instance
-from hub.settings import ModelSettings
+from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure

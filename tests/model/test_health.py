@@ -16,7 +16,7 @@ from hub.concurrency.services import running
 from hub.http.client import open_client
 from hub.model.instance.health_reporter import Presence
 from hub.model.instance.instance import run_instance
-from hub.settings import ModelSettings
+from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from tests.model.bench import PATIENCE, Echo

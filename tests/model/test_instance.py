@@ -24,9 +24,9 @@ from hub.http.client import open_client
 from hub.model.errors import ModelNotStarted
 from hub.model.instance.instance import run_instance
 from hub.model.worker.statistics import OUTCOMES
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.registry.client.errors import NameTaken
-from hub.settings import ModelSettings
+from hub.settings.model import ModelSettings
 from hub.stats import Load
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions

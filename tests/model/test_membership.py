@@ -12,7 +12,7 @@ import trio.testing
 from hub.contract import Contract
 from hub.errors import LinkLost
 from hub.model.instance.registration import LOGOUT_GRACE, NEWS_GAP, Membership
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.registry.client.errors import NameTaken
 from hub.registry.client.snapshot import Admission
 from hub.types import InstanceId, InstanceState, ModelName

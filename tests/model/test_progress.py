@@ -15,7 +15,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.errors import LinkLost
 from hub.model.worker.progress import ProgressReports
 from hub.model.worker.run import Run
-from hub.ports import ProgressReport
+from hub.ports.result_store import ProgressReport
 from hub.task import Progress, TaskRecord
 from hub.types import wall_clock
 from tests.model.bench import (

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.concurrency.services import running
-from hub.ports import Consumer
+from hub.ports.broker import Consumer
 from hub.types import ModelName
 from tests.model.bench import PATIENCE, Echo, ended, reply_of, submit
 from tests.model.test_instance import World, client, new_task, registry, world

@@ -7,7 +7,7 @@ import pytest
 
 from hub.errors import ConfigurationError
 from hub.model.worker.worker import Worker, WorkerOptions
-from hub.settings import ModelSettings
+from hub.settings.model import ModelSettings
 from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, PATIENCE, BreakableStore, Echo, WatchedBroker, ended, submit, task
 

@@ -9,7 +9,7 @@ import pytest
 
 from hub.errors import ConfigurationError
 from hub.model.instance.instance import run_limit
-from hub.settings import ModelSettings
+from hub.settings.model import ModelSettings
 from tests.model.bench import Echo
 
 

@@ -12,7 +12,8 @@ from examples.model_a.v1.model_a_pb2 import ModelAResponse
 from hub import current_task
 from hub.model.worker import outcomes
 from hub.model.worker.run import Run
-from hub.ports import Absent, Publication
+from hub.ports.broker import Publication
+from hub.ports.result_store import Absent
 from hub.task import Failure, Task
 from hub.types import Fingerprint, ModelName, TaskState
 from tests.model.bench import (

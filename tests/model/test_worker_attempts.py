@@ -11,7 +11,7 @@ import pytest
 import trio.testing
 
 import hub
-from hub.ports import Publication
+from hub.ports.broker import Publication
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, TaskState
 from tests.model.bench import (

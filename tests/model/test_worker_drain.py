@@ -10,7 +10,7 @@ import trio.testing
 
 from hub.brokers.memory.broker import MemoryBroker
 from hub.errors import LinkLost
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.types import InstanceId, TaskState
 from tests.model.bench import ECHO, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
 

@@ -10,7 +10,7 @@ import pytest
 import trio.testing
 
 from hub.errors import LinkLost
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.task import Failure, Outcome, Task
 from hub.types import InstanceId, TaskState
 from tests.model.bench import (

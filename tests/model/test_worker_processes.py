@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from hub.model.worker.worker import Worker, WorkerOptions
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.task import Failure, Outcome, Task
 from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, BreakableStore, WatchedBroker, ended, reply_of, submit, task

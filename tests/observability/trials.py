@@ -16,7 +16,7 @@ from anyio import create_task_group, run_process, sleep
 from typing_extensions import override
 
 from hub.brokers import open_broker
-from hub.ports import Publication
+from hub.ports.broker import Publication
 from hub.types import ModelName
 from tests.observability.stage import LOOK, Stage
 

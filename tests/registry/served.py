@@ -18,22 +18,14 @@ from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import PublishRefused
 from hub.http.client import open_client
-from hub.ports import (
-    Broker,
-    BrokerStatistics,
-    Consumer,
-    DeadLetters,
-    Directory,
-    Publication,
-    QueueDepth,
-    Terms,
-)
+from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
+from hub.ports.directory import Directory, Terms
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
 from hub.registry.client.watch import ModelWatch
 from hub.registry.core.views import InstanceState
 from hub.registry.service import run_registry
-from hub.settings import ContractMode, RegistrySettings
+from hub.settings.registry import ContractMode, RegistrySettings
 from hub.types import ModelName
 from tests.registry.support import MODEL, TEXTS, PingServer
 

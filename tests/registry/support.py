@@ -17,7 +17,7 @@ from hub.concurrency.services import running
 from hub.contract import Contract, contract_of
 from hub.http.serve.listen import Bind
 from hub.http.serve.server import serve
-from hub.ports import InstanceEntry
+from hub.ports.directory import InstanceEntry
 from hub.registry.core.ping_result import Answered, PingResult
 from hub.stats import Load
 from hub.types import InstanceId, ModelName, new_instance_id

@@ -7,7 +7,7 @@ import pytest
 from trio.testing import MockClock
 
 from hub.brokers.memory.broker import MemoryBroker
-from hub.ports import Publication, QueueDepth
+from hub.ports.broker import Publication, QueueDepth
 from hub.registry.core.queue_age import QueueAges
 from hub.registry.core.state import Roll
 from hub.registry.core.table import Table

@@ -7,7 +7,7 @@ import pytest
 from anyio import fail_after
 
 from hub.errors import ConfigurationError, LinkLost
-from hub.settings import RegistrySettings
+from hub.settings.registry import RegistrySettings
 from tests.registry.served import served_registry
 from tests.registry.support import PATIENCE, ping_server
 

@@ -9,7 +9,7 @@ import pytest
 import trio.testing
 from hypothesis import given, strategies as st
 
-from hub.ports import InstanceEntry
+from hub.ports.directory import InstanceEntry
 from hub.registry.core.ping_result import Answered, Missed, Refused
 from hub.registry.core.self_preservation import LEAST_SILENT, Doubt, Round
 from hub.registry.core.state import Roll

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub.brokers.memory.broker import MemoryBroker
-from hub.ports import Publication
+from hub.ports.broker import Publication
 from hub.registry.client.schemas import ModelFigures
 from hub.stats import Durations, Load
 from hub.types import ModelName, TaskState

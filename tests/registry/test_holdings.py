@@ -3,7 +3,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from hub.ports import HistoryEvent, Report, Standing
+from hub.ports.directory import HistoryEvent, Report, Standing
 from hub.registry.core.leases import LARGEST_GROUP, LONGEST_TALE, Holdings
 from hub.registry.core.views import InstanceState
 from hub.types import InstanceId, ModelName

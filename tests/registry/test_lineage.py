@@ -6,9 +6,9 @@ import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from hub.contract import Contract
-from hub.ports import KnownContract
+from hub.ports.directory import KnownContract
 from hub.registry.core.contracts import Lineage
-from hub.settings import ContractMode
+from hub.settings.registry import ContractMode
 from hub.types import Fingerprint, ModelName, new_instance_id
 from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, numbered
 

@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub.brokers.memory.broker import MemoryBroker
-from hub.ports import Publication
+from hub.ports.broker import Publication
 from hub.registry.core.views import InstanceState
 from hub.types import ModelName
 from tests.registry.served import ServedRegistry, served_registry

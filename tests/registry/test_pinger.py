@@ -8,7 +8,7 @@ import pytest
 import trio.testing
 from typing_extensions import override
 
-from hub.ports import InstanceEntry
+from hub.ports.directory import InstanceEntry
 from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
 from hub.registry.core.state import Roll
 from hub.registry.core.table import Table

@@ -11,7 +11,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from httpx2 import AsyncClient
 
 from hub.http.client import open_client
-from hub.ports import InstanceEntry
+from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress
 from hub.registry.core.ping_result import Answered, Missed, PingResult, Refused
 from hub.registry.tasks.probe import LONGEST_REPLY, HttpProbe

@@ -12,7 +12,16 @@ from typing_extensions import override
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import LinkLost
-from hub.ports import Directory, DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, LoginLimits, Report
+from hub.ports.directory import (
+    Directory,
+    DirectoryNews,
+    HistoryEvent,
+    InstanceEntry,
+    KnownContract,
+    Leases,
+    LoginLimits,
+    Report,
+)
 from hub.registry.client.errors import InstanceUnreachable, InvalidLogin, NameTaken
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import Answered, Missed, Refused

@@ -21,7 +21,7 @@ from hub.directories import open_directory
 from hub.directories.redis.directory import _KEYS
 from hub.http.client import open_client
 from hub.registry.service import run_registry
-from hub.settings import RegistrySettings
+from hub.settings.registry import RegistrySettings
 from tests.support.redis import Redis
 
 PATIENCE = 30.0

@@ -13,7 +13,7 @@ from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import UnknownModel
 from hub.http.client import open_client
-from hub.ports import Directory
+from hub.ports.directory import Directory
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.contract_schemas import CheckReply
 from hub.registry.client.errors import NameTaken

@@ -15,13 +15,14 @@ from hub.directories.memory import MemoryDirectory
 from hub.errors import ConfigurationError, LinkLost
 from hub.http.client import open_client
 from hub.model.instance.instance import run_instance
-from hub.ports import Directory
+from hub.ports.directory import Directory
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
 from hub.registry.client.watch import ModelWatch
 from hub.registry.core.views import InstanceState
 from hub.registry.service import run_registry
-from hub.settings import ModelSettings, RegistrySettings
+from hub.settings.model import ModelSettings
+from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 from hub.types import InstanceId
 from tests.registry.served import ServedRegistry, served_registry

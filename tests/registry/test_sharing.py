@@ -14,7 +14,7 @@ import pytest
 import trio.testing
 
 from hub.directories.memory import MemoryDirectory
-from hub.ports import InstanceEntry
+from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import Answered, PingResult, Refused
 from hub.registry.core.state import Roll

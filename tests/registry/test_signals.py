@@ -13,7 +13,7 @@ from hub.concurrency.services import running
 from hub.directories.memory import MemoryDirectory
 from hub.model.instance.instance import run_instance
 from hub.registry.core.table import NO_CONSUMER
-from hub.settings import ModelSettings
+from hub.settings.model import ModelSettings
 from hub.stores import open_store
 from hub.types import ModelName
 from tests.registry.served import AttendedBroker, ServedRegistry, served_registry

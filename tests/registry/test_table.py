@@ -6,7 +6,7 @@ from typing import Final
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hub.ports import InstanceEntry, Standing
+from hub.ports.directory import InstanceEntry, Standing
 from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
 from hub.registry.core.table import NO_CONSUMER, Change, Removal, Table
 from hub.registry.core.views import InstanceState, InstanceStatus

@@ -4,7 +4,7 @@ from math import inf, nan
 
 import pytest
 
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.registry.client.errors import InvalidLogin
 from hub.registry.core.limits import check_terms
 

@@ -12,7 +12,7 @@ from hub.concurrency.reconnect import Backoff
 from hub.contract import differences
 from hub.errors import LinkLost, LinkRefused
 from hub.http.client import open_client
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.snapshot import ModelsSnapshot

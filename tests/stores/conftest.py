@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from hub.ports import ResultStore
+from hub.ports.result_store import ResultStore
 from tests.stores.stage import Stage
 
 ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})

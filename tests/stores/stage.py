@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast, final
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
-from hub.ports import ProgressReport, ResultStore
+from hub.ports.result_store import ProgressReport, ResultStore
 from hub.stores import StoreOptions, open_store
 from hub.task import Failure, Outcome, Progress, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskState, new_task_id

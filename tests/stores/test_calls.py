@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from anyio import create_task_group, fail_after
 
-from hub.ports import ProgressReport, ResultStore
+from hub.ports.result_store import ProgressReport, ResultStore
 from hub.stores import StoreOptions
 from hub.task import Progress
 from tests.stores.stage import MANY, ONE, PATIENCE, Stage, success, task

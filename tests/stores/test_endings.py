@@ -10,7 +10,7 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after
 from anyio.abc import TaskGroup
 
-from hub.ports import HandedBack, ResultStore, Start
+from hub.ports.result_store import HandedBack, ResultStore, Start
 from hub.stores.memory.store import MemoryStore
 from hub.stores.redis.store import RedisStore
 from hub.stores.running import LIMIT, StartedTasks

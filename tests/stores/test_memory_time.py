@@ -9,7 +9,7 @@ import anyio
 import pytest
 import trio.testing
 
-from hub.ports import Absent, HandedBack, Start
+from hub.ports.result_store import Absent, HandedBack, Start
 from hub.stores import StoreOptions
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL

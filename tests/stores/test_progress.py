@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from anyio import create_task_group, fail_after
 
-from hub.ports import HandedBack, ResultStore
+from hub.ports.result_store import HandedBack, ResultStore
 from hub.task import Progress, TaskRecord
 from hub.types import TaskState, new_task_id
 from tests.stores.stage import MANY, ONE, PATIENCE, TWO, Stage, death, record_of, said, success, task

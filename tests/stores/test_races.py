@@ -8,7 +8,7 @@ from dataclasses import replace
 from anyio import create_task_group, fail_after, move_on_after
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from hub.ports import Absent, HandedBack, ResultStore, Start
+from hub.ports.result_store import Absent, HandedBack, ResultStore, Start
 from hub.stores import StoreOptions
 from hub.stores.memory.store import MemoryStore
 from hub.task import Outcome, Task, TaskRecord

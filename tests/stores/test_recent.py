@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from anyio import fail_after
 
-from hub.ports import LIST_LENGTH, LISTED_STATES, HandedBack, RecentTasks, ResultStore
+from hub.ports.result_store import LIST_LENGTH, LISTED_STATES, HandedBack, RecentTasks, ResultStore
 from hub.stores import StoreOptions
 from hub.task import Outcome, Task
 from hub.types import ModelName, TaskId, TaskState, new_task_id, wall_clock

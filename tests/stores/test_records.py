@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from anyio import fail_after
 
-from hub.ports import Absent, ResultStore, Start
+from hub.ports.result_store import Absent, ResultStore, Start
 from hub.stores import StoreOptions
 from hub.task import TaskRecord
 from hub.types import TaskState, new_task_id

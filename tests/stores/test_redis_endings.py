@@ -13,7 +13,7 @@ from anyio import create_task_group, fail_after, to_thread, wait_all_tasks_block
 from anyio.lowlevel import checkpoint
 
 from hub.errors import LinkLost
-from hub.ports import Absent, HandedBack, ResultStore, Start
+from hub.ports.result_store import Absent, HandedBack, ResultStore, Start
 from hub.redis.connection import Command, Reply
 from hub.redis.script import Script
 from hub.stores import StoreOptions, open_store

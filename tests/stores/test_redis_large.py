@@ -8,7 +8,7 @@ import pytest
 from anyio import Event, create_task_group, fail_after, wait_all_tasks_blocked
 from redis import client as redispy
 
-from hub.ports import Absent, ResultStore
+from hub.ports.result_store import Absent, ResultStore
 from hub.redis.budget import ByteBudget
 from hub.stores import open_store
 from hub.stores.redis.store import SMALL

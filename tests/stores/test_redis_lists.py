@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from anyio import fail_after
 
-from hub.ports import LIST_LENGTH
+from hub.ports.result_store import LIST_LENGTH
 from hub.stores import StoreOptions, open_store
 from hub.stores.options import UNFINISHED_TTL
 from hub.stores.recent import Listed, entry_at

@@ -14,7 +14,7 @@ from anyio import create_task_group, fail_after, to_thread
 from anyio.lowlevel import checkpoint
 
 from hub.errors import LinkLost, LinkRefused, Undecodable
-from hub.ports import Absent, HandedBack, Start
+from hub.ports.result_store import Absent, HandedBack, Start
 from hub.stores import StoreOptions, open_store
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import Task, TaskRecord

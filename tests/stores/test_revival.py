@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from anyio import create_task_group, fail_after
 
-from hub.ports import Absent, HandedBack, ResultStore, Start
+from hub.ports.result_store import Absent, HandedBack, ResultStore, Start
 from hub.task import TaskRecord
 from hub.types import Fingerprint, TaskState
 from tests.stores.stage import (

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from anyio import fail_after
 
-from hub.ports import HandedBack, ResultStore
+from hub.ports.result_store import HandedBack, ResultStore
 from hub.stores import StoreOptions
 from hub.types import TaskState
 from tests.stores.stage import MANY, ONE, PATIENCE, TWO, Stage, cancelled, death, record_of, said, success, task

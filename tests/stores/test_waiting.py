@@ -9,7 +9,7 @@ import anyio
 from anyio import create_task_group, fail_after, move_on_after
 from anyio.abc import TaskGroup
 
-from hub.ports import Absent, ResultStore
+from hub.ports.result_store import Absent, ResultStore
 from hub.task import Task, TaskRecord
 from hub.types import TaskState, new_task_id
 from tests.stores.stage import MANY, ONE, PATIENCE, CancelledAt, Stage, record_of, success, task

@@ -19,7 +19,9 @@ from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.model.instance.instance import run_instance
 from hub.registry.service import run_registry
-from hub.settings import GatewaySettings, ModelSettings, RegistrySettings
+from hub.settings.gateway import GatewaySettings
+from hub.settings.model import ModelSettings
+from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 from tests.support.rabbitmq import RabbitMQ, delete_queues
 from tests.system.models import Echo

@@ -33,9 +33,11 @@ from hub.errors import ConfigurationError
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.model.instance.instance import run_instance
-from hub.ports import Broker
+from hub.ports.broker import Broker
 from hub.registry.service import run_registry
-from hub.settings import GatewaySettings, ModelSettings, RegistrySettings
+from hub.settings.gateway import GatewaySettings
+from hub.settings.model import ModelSettings
+from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 from tests.support.rabbitmq import RabbitMQ, rabbitmq_cluster
 from tests.support.redis import emptied

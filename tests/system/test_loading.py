@@ -27,10 +27,13 @@ from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.model.errors import ModelNotStarted
 from hub.model.instance.instance import run_instance
-from hub.ports import Broker, ResultStore
+from hub.ports.broker import Broker
+from hub.ports.result_store import ResultStore
 from hub.registry.client.errors import NameTaken
 from hub.registry.service import run_registry
-from hub.settings import GatewaySettings, ModelSettings, RegistrySettings
+from hub.settings.gateway import GatewaySettings
+from hub.settings.model import ModelSettings
+from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 
 PATIENCE: Final = 30.0

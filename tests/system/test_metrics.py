@@ -26,9 +26,11 @@ from hub.directories.memory import MemoryDirectory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.model.instance.instance import run_instance
-from hub.ports import Broker, Directory, ResultStore
+from hub.ports.broker import Broker
+from hub.ports.directory import Directory
+from hub.ports.result_store import ResultStore
 from hub.registry.service import run_registry
-from hub.settings import UpSettings
+from hub.settings.up import UpSettings
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from tests.system.metrics_page import SECTIONS, documented

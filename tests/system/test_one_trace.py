@@ -21,7 +21,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.cli.up import UpSummary, run_up
 from hub.concurrency.services import running
 from hub.http.client import open_client
-from hub.settings import UpSettings
+from hub.settings.up import UpSettings
 
 PATIENCE = 30.0
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -19,9 +19,11 @@ from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.model.instance.instance import run_instance
-from hub.ports import Broker, Publication
+from hub.ports.broker import Broker, Publication
 from hub.registry.service import run_registry
-from hub.settings import GatewaySettings, ModelSettings, RegistrySettings
+from hub.settings.gateway import GatewaySettings
+from hub.settings.model import ModelSettings
+from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 from hub.types import ModelName, new_task_id
 from hub.v1 import task_pb2

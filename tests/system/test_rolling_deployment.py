@@ -21,10 +21,12 @@ from hub.directories.memory import MemoryDirectory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.model.instance.instance import run_instance
-from hub.ports import Broker, ResultStore
+from hub.ports.broker import Broker
+from hub.ports.result_store import ResultStore
 from hub.registry.client.errors import NameTaken
 from hub.registry.service import run_registry
-from hub.settings import ContractMode, UpSettings
+from hub.settings.registry import ContractMode
+from hub.settings.up import UpSettings
 from hub.stores import open_store
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 

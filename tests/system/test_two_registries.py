@@ -29,9 +29,9 @@ from hub.directories import open_directory
 from hub.http.client import open_client
 from hub.model.instance.health_reporter import Ping, Presence
 from hub.model.instance.instance import run_instance
-from hub.ports import Directory, Report, Standing
+from hub.ports.directory import Directory, Report, Standing
 from hub.registry.client.client import RegistryClient
-from hub.settings import ModelSettings
+from hub.settings.model import ModelSettings
 from hub.stores import open_store
 from hub.types import InstanceId, InstanceState, ModelName, new_instance_id
 from tests.support.rabbitmq import delete_queues

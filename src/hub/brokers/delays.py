@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from hub.brokers.topology import delay_queue
 from hub.errors import PublishRefused
-from hub.ports import Publication
+from hub.ports.broker import Publication
 
 Delays: TypeAlias = Mapping[str, set[str]]
 """The delay queues that are needed for each queue."""
@@ -24,7 +24,7 @@ async def publish_delayed(
     """Publishes messages, some of which have a delay: first their delay queues are declared, each time.
 
     Args:
-        publications: See `hub.ports.Broker.publish`.
+        publications: See `hub.ports.broker.Broker.publish`.
         declare: Creates delay queues where there are none.
         publish: Puts messages on queues, those with a delay on their delay queues.
     """

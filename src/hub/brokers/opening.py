@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 from hub.amqp.nodes import node_urls
 from hub.brokers.options import BrokerOptions
-from hub.ports import Broker
+from hub.ports.broker import Broker
 from hub.urls import BROKER_SCHEMES, split_url
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, cast
 
-from hub.ports import Delivery
+from hub.ports.broker import Delivery
 
 LAST_QUEUE: Final = "x-last-death-queue"
 LAST_REASON: Final = "x-last-death-reason"

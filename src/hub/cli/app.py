@@ -38,7 +38,12 @@ from hub.concurrency.services import STOP_LIMIT, kept_open, leave, run_process
 from hub.errors import HubError
 from hub.observability.logs import configure_logging
 from hub.observability.redaction import redacted, redacted_url
-from hub.settings import GatewaySettings, ModelSettings, ProcessSettings, RegistrySettings, UpSettings, require_shared
+from hub.settings.gateway import GatewaySettings
+from hub.settings.links import require_shared
+from hub.settings.model import ModelSettings
+from hub.settings.process import ProcessSettings
+from hub.settings.registry import RegistrySettings
+from hub.settings.up import UpSettings
 
 EXPOSED = (
     "has secrets and every user of this machine may read it: chmod o-r, or name files of their own in HUB_..._FILE"

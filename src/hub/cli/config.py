@@ -17,15 +17,12 @@ from cyclopts.config import Dict, Env
 
 from hub.errors import ConfigurationError
 from hub.observability.redaction import HIDDEN, redacted_url
-from hub.settings import (
-    DeadSettings,
-    GatewaySettings,
-    ModelSettings,
-    ProcessSettings,
-    RegistrySettings,
-    SchemaSettings,
-    UpSettings,
-)
+from hub.settings.gateway import GatewaySettings
+from hub.settings.links import DeadSettings, SchemaSettings
+from hub.settings.model import ModelSettings
+from hub.settings.process import ProcessSettings
+from hub.settings.registry import RegistrySettings
+from hub.settings.up import UpSettings
 
 ENV_PREFIX: Final = "HUB_"
 

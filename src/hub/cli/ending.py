@@ -12,7 +12,8 @@ from rich.console import Console
 from hub.cli.config import DEFAULT, sources_of_settings
 from hub.errors import HubError, LinkLost, LinkRefused
 from hub.observability.redaction import Redactor, redacted, redacted_url
-from hub.settings import MEMORY, ProcessSettings
+from hub.settings.links import MEMORY
+from hub.settings.process import ProcessSettings
 
 EXIT_CODES: Final = (
     "0 fine, also after a signal; "

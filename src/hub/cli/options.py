@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hub.brokers import BrokerOptions, QueueType
-from hub.settings import BrokerSettings, MetricSettings
+from hub.settings.links import BrokerSettings
+from hub.settings.process import MetricSettings
 from hub.stores import StoreOptions
 
 

@@ -18,9 +18,11 @@ from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.model import Model
 from hub.model.instance.instance import run_instance
-from hub.ports import Broker, Directory, ResultStore
+from hub.ports.broker import Broker
+from hub.ports.directory import Directory
+from hub.ports.result_store import ResultStore
 from hub.registry.service import run_registry
-from hub.settings import UpSettings
+from hub.settings.up import UpSettings
 from hub.stores import open_store
 
 

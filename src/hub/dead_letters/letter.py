@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, Self, cast, final
 
 from hub.errors import Undecodable
-from hub.ports import Delivery
+from hub.ports.broker import Delivery
 from hub.safe_text import TEXT_LIMIT, storable
 from hub.task import MAX_TIME, Failure, Task
 from hub.types import InstanceId, ModelName

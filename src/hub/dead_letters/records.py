@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hub.dead_letters.letter import DeadLetter
-from hub.ports import Absent, ResultStore
+from hub.ports.result_store import Absent, ResultStore
 from hub.task import Outcome, TaskRecord
 from hub.types import TaskId, TaskState, WallClock, wall_clock
 

@@ -14,7 +14,8 @@ from structlog.typing import FilteringBoundLogger
 from hub.dead_letters.letter import DeadLetter
 from hub.dead_letters.records import death_of, settle_broker_deaths
 from hub.errors import InvalidName, LinkLost, PublishRefused
-from hub.ports import Absent, Broker, Consumer, Publication, ResultStore
+from hub.ports.broker import Broker, Consumer, Publication
+from hub.ports.result_store import Absent, ResultStore
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import TaskId, TaskState, WallClock, model_name, wall_clock
 

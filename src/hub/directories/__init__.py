@@ -1,3 +1,3 @@
-"""The registry's databases; see `hub.ports.Directory`."""
+"""The registry's databases; see `hub.ports.directory.Directory`."""
 
 from hub.directories.opening import open_directory as open_directory

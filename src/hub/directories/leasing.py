@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from math import ceil
 from typing import Final, final
 
-from hub.ports import Leases
+from hub.ports.directory import Leases
 from hub.types import InstanceId, RegistryId
 
 LONGEST_CHANGES: Final = 10_000
@@ -66,7 +66,7 @@ class Sharing:
         standby: bool,
         now: float,
     ) -> Leases:
-        """See `hub.ports.Directory.lease`. `instances` are all there are."""
+        """See `hub.ports.directory.Directory.lease`. `instances` are all there are."""
         self._alive_until = {one: until for one, until in self._alive_until.items() if until > now}
         if standby:
             self._alive_until.pop(registry, None)

@@ -14,7 +14,7 @@ from typing_extensions import override
 from hub.contract.contract import Contract
 from hub.directories.leasing import Sharing
 from hub.errors import NotYourInstance, RegistryFull
-from hub.ports import (
+from hub.ports.directory import (
     HISTORY_LENGTH,
     Directory,
     DirectoryNews,

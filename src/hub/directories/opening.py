@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from hub.directories.memory import MemoryDirectory
-from hub.ports import Directory
+from hub.ports.directory import Directory
 from hub.redis.opening import redis_links
 from hub.urls import STORE_SCHEMES, split_url
 

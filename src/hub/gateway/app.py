@@ -30,7 +30,8 @@ from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.observability.connection_metrics import LinkCollector
-from hub.ports import Broker, ResultStore
+from hub.ports.broker import Broker
+from hub.ports.result_store import ResultStore
 from hub.web.routes import WEB_ROUTES
 
 OPERATIONS: Final = ("create", "fetch", "watch", "finish")

@@ -26,10 +26,11 @@ from hub.http.client import open_client
 from hub.http.long_polling import LongPolls
 from hub.http.serve.listen import Bind
 from hub.http.serve.server import serve
-from hub.ports import Broker, ResultStore
+from hub.ports.broker import Broker
+from hub.ports.result_store import ResultStore
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.watch import ModelWatch
-from hub.settings import GatewaySettings
+from hub.settings.gateway import GatewaySettings
 
 _log = structlog.get_logger("hub.gateway")
 

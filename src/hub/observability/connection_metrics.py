@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from hub.histogram import SIZES, Histogram
 from hub.observability.prometheus import counter, gauge, histogram
-from hub.ports import Broker, ResultStore, StoreCalls
+from hub.ports.broker import Broker
+from hub.ports.result_store import ResultStore, StoreCalls
 
 
 @final

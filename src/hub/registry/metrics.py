@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from hub.histogram import Histogram
 from hub.observability.prometheus import counter, gauge, histogram
-from hub.ports import LoginLimits
+from hub.ports.directory import LoginLimits
 from hub.registry.core.ping_result import Answered, PingResult, Refused
 from hub.registry.core.state import Roll
 from hub.registry.core.stats import Figures

@@ -16,7 +16,8 @@ from hub.errors import LinkLost, Undecodable
 from hub.http.client import open_client
 from hub.http.serve.server import serve
 from hub.observability.process_metrics import ProcessCollector
-from hub.ports import Broker, Directory
+from hub.ports.broker import Broker
+from hub.ports.directory import Directory
 from hub.registry.core.consumer_check import ConsumerCounts
 from hub.registry.core.contracts import Lineage
 from hub.registry.core.networks import InstanceNetworks
@@ -31,7 +32,7 @@ from hub.registry.tasks.pinger import CONCURRENT_PINGS, Pinger
 from hub.registry.tasks.probe import HttpProbe
 from hub.registry.tasks.queue_monitor import QueueDepths
 from hub.registry.tasks.registration import Registrar
-from hub.settings import RegistrySettings
+from hub.settings.registry import RegistrySettings
 from hub.types import new_registry_id
 
 FLUSH_GRACE: Final = 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from hub.ports import ResultStore
+from hub.ports.result_store import ResultStore
 from hub.redis.opening import redis_links
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions

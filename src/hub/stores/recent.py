@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from hub.ports import Absent, RecentTasks
+from hub.ports.result_store import Absent, RecentTasks
 from hub.task import Outcome, TaskRecord
 from hub.types import TaskId, TaskState
 

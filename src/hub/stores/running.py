@@ -9,7 +9,7 @@ from typing import Final, Generic, NamedTuple, TypeVar, final
 
 from anyio import Event
 
-from hub.ports import HandedBack, Start
+from hub.ports.result_store import HandedBack, Start
 from hub.task import Outcome
 from hub.types import InstanceId, TaskId, TaskState
 

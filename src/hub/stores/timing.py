@@ -9,7 +9,7 @@ from typing import final
 from anyio import current_time
 
 from hub.histogram import SIZES, Histogram
-from hub.ports import StoreCalls
+from hub.ports.result_store import StoreCalls
 
 
 @final

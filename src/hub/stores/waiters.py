@@ -8,7 +8,7 @@ from typing import final
 
 from anyio import Event
 
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.task import TaskRecord
 from hub.types import TaskId, TaskState
 

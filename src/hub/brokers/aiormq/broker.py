@@ -29,7 +29,7 @@ from hub.brokers.publishing import FIRST_RENEWAL, Publishing
 from hub.brokers.topology import delay_queue, expiration
 from hub.concurrency.reconnect import unwrapped
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
-from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
+from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName
 
 _PERSISTENT: Final = 2

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from hub.brokers.aiormq.session import AiormqSession
 from hub.errors import LinkLost
-from hub.ports import Consumer, Delivery
+from hub.ports.broker import Consumer, Delivery
 
 FLUSH_GRACE: Final = 2.0
 """Seconds that settlements have to be written when a consumer's block is left."""

@@ -13,7 +13,7 @@ from hub.brokers.aiormq.consumer import FLUSH_GRACE, AiormqConsumer
 from hub.brokers.aiormq.session import AiormqSession
 from hub.brokers.x_death import with_last_deaths
 from hub.errors import LinkLost, UnknownQueue
-from hub.ports import DeadLetters, Delivery
+from hub.ports.broker import DeadLetters, Delivery
 from hub.types import ModelName, dead_letter_queue
 
 LARGEST_PREFETCH: Final = 0xFFFF
@@ -28,7 +28,7 @@ RETURN: Final = 1.0
 
 @asynccontextmanager
 async def hold(session: AiormqSession, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
-    """Holds dead letters of a model while the block runs; see `hub.ports.Broker.dead_letters`.
+    """Holds dead letters of a model while the block runs; see `hub.ports.broker.Broker.dead_letters`.
 
     What is acked goes in one transaction, and what is not goes back with the closing of the channel; why neither can be
     done message by message is told in `docs/decisions/023-dead-letters-stay-as-they-are.md`.

@@ -17,7 +17,7 @@ from hub.brokers.memory.queue import MemoryQueue
 from hub.brokers.options import BrokerOptions
 from hub.brokers.topology import missing
 from hub.errors import ConfigurationError, LinkLost, PublishRefused, QueueFull, UnknownQueue
-from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
+from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName, dead_letter_queue
 
 MAX_LENGTH: Final = 100_000

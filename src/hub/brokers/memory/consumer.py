@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from hub.brokers.memory.queue import MemoryQueue, Message, Outlet
 from hub.errors import LinkLost
-from hub.ports import Consumer, Delivery
+from hub.ports.broker import Consumer, Delivery
 
 
 @final

@@ -11,7 +11,7 @@ from typing import Final, Protocol, final
 
 from hub.brokers.topology import delay_queue
 from hub.brokers.x_death import died
-from hub.ports import Publication
+from hub.ports.broker import Publication
 
 MAX_DELAYED: Final = 100_000
 """Messages that a queue keeps for later: memory is finite."""

@@ -24,7 +24,7 @@ from hub.brokers.rabbitmq.queues import declare, declare_delays, depths
 from hub.brokers.topology import delay_queue, expiration
 from hub.concurrency.reconnect import unwrapped
 from hub.errors import PublishRefused
-from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
+from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName
 
 _KEPT_ROUTES: Final = 4096

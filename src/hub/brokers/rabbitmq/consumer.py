@@ -8,7 +8,7 @@ from typing import final
 from typing_extensions import override
 
 from hub.amqp import Consumer as AmqpSubscription, Received
-from hub.ports import Consumer, Delivery
+from hub.ports.broker import Consumer, Delivery
 
 
 @final

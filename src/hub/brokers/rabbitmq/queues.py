@@ -22,7 +22,7 @@ from hub.brokers.topology import (
     unlike,
 )
 from hub.errors import PublishRefused
-from hub.ports import QueueDepth
+from hub.ports.broker import QueueDepth
 from hub.types import ModelName, dead_letter_queue
 
 

@@ -10,7 +10,7 @@ from cyclopts import App, Group, Parameter
 from cyclopts.validators import Number
 
 from hub.errors import ConfigurationError, InvalidName
-from hub.settings import DeadSettings, require_shared
+from hub.settings.links import DeadSettings, require_shared
 from hub.types import ModelName, model_name
 
 MOST: Final = 10_000

@@ -15,7 +15,7 @@ from hub.dead_letters import DeadLetter
 from hub.errors import HubError, Undecodable
 from hub.http.client import open_client
 from hub.registry.client.client import RegistryClient
-from hub.settings import DeadSettings
+from hub.settings.links import DeadSettings
 from hub.task import Task
 
 REGISTRY_PATIENCE: Final = 10.0

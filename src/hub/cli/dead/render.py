@@ -11,7 +11,7 @@ from rich.text import Text
 from hub.cli.dead.decode import Body, hex_lines
 from hub.cli.terminal import GAP, WIDE, age, moment, one_line, printable, rows_of
 from hub.dead_letters import DeadLetter
-from hub.ports import Absent
+from hub.ports.result_store import Absent
 from hub.task import TaskRecord
 from hub.types import TaskId
 

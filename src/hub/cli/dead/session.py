@@ -15,8 +15,9 @@ from hub.concurrency.services import run_process
 from hub.dead_letters import DeadLetter, Selection, read_letters, select
 from hub.errors import HubError
 from hub.observability.logs import configure_logging
-from hub.ports import Broker, Consumer, ResultStore
-from hub.settings import DeadSettings
+from hub.ports.broker import Broker, Consumer
+from hub.ports.result_store import ResultStore
+from hub.settings.links import DeadSettings
 from hub.stores import open_store
 from hub.task import TaskRecord
 from hub.types import ModelName, parse_task_id

@@ -20,7 +20,7 @@ from hub.dead_letters import DeadLetter, Replay, Replayed, records_of, settle_br
 from hub.errors import LinkLost
 from hub.http.client import open_client
 from hub.registry.client.client import RegistryClient
-from hub.settings import DeadSettings
+from hub.settings.links import DeadSettings
 from hub.types import ModelName, wall_clock
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Group, Parameter
 
 from hub.errors import ConfigurationError, InvalidName
-from hub.settings import SchemaSettings
+from hub.settings.links import SchemaSettings
 from hub.types import ModelName, model_name
 
 schema = App(

@@ -33,7 +33,7 @@ from hub.registry.client.contract_schemas import (
     SchemaHistoryBody,
 )
 from hub.registry.client.errors import COMPATIBLE_REPAIR, SHORTEST_FINGERPRINT
-from hub.settings import SchemaSettings
+from hub.settings.links import SchemaSettings
 from hub.types import Fingerprint, ModelName, model_name, wall_clock
 
 FINE: Final = 0

@@ -18,7 +18,7 @@ from hub.concurrency.reconnect import unwrapped
 from hub.contract.contract import Contract
 from hub.directories.redis import values
 from hub.errors import NotYourInstance, RegistryFull, Undecodable
-from hub.ports import (
+from hub.ports.directory import (
     HISTORY_LENGTH,
     Directory,
     DirectoryNews,

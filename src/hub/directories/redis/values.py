@@ -12,7 +12,15 @@ import msgspec
 from hub.contract.contract import Contract
 from hub.contract.errors import InvalidContract
 from hub.errors import Undecodable
-from hub.ports import DirectoryNews, HistoryEvent, InstanceEntry, KnownContract, Leases, SharedInstance, Standing
+from hub.ports.directory import (
+    DirectoryNews,
+    HistoryEvent,
+    InstanceEntry,
+    KnownContract,
+    Leases,
+    SharedInstance,
+    Standing,
+)
 from hub.redis.connection import Reply
 from hub.safe_text import UNREADABLE_JSON
 from hub.types import InstanceId, ModelName

@@ -10,7 +10,7 @@ from anyio import fail_after
 
 from hub.contract import Contract
 from hub.errors import LinkLost
-from hub.ports import HistoryEvent
+from hub.ports.directory import HistoryEvent
 from hub.registry.client.schemas import FiguresBody, InstanceBody
 from hub.types import Fingerprint, ModelName
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import final
 
 from hub.gateway.models.catalog import Catalog
-from hub.ports import Broker, ResultStore
+from hub.ports.broker import Broker
+from hub.ports.result_store import ResultStore
 
 
 @final

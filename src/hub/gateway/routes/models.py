@@ -30,7 +30,7 @@ from hub.http.long_polling import LongPolls
 from hub.http.middleware.root_path import rooted
 from hub.http.sse import EVENT_STREAM
 from hub.http.streaming import LiveReply
-from hub.ports import HISTORY_LENGTH, HistoryEvent
+from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
 from hub.registry.client.schemas import InstanceBody
 from hub.types import model_name, wall_clock
 

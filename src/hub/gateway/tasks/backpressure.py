@@ -14,7 +14,7 @@ from hub.errors import LinkLost
 from hub.gateway.errors import Overloaded
 from hub.gateway.models.catalog import Catalog, ServedModel
 from hub.gateway.tasks.run_times import RunTimes
-from hub.ports import Broker, QueueDepth
+from hub.ports.broker import Broker, QueueDepth
 from hub.types import ModelName
 
 PERIOD: Final = 1.0

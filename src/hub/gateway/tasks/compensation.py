@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from hub.concurrency.reconnect import Backoff
 from hub.errors import LinkLost
-from hub.ports import ResultStore
+from hub.ports.result_store import ResultStore
 from hub.task import Task
 
 LAST_TRY: Final = 1.0

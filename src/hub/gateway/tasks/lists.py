@@ -15,7 +15,7 @@ from hub.errors import InvalidName
 from hub.gateway.errors import BadParameter
 from hub.gateway.schemas import FailureBody, ProgressBody, moment
 from hub.http.middleware.root_path import rooted
-from hub.ports import LISTED_STATES, RecentTasks
+from hub.ports.result_store import LISTED_STATES, RecentTasks
 from hub.task import Failure, TaskRecord
 from hub.types import ModelName, TaskState, model_name
 

@@ -10,7 +10,7 @@ from hub.gateway.errors import BadParameter, TimeoutTooLong
 from hub.http.auth import presented_credential
 from hub.http.headers import positive_seconds
 from hub.observability.tracing import NO_TRACE, TraceContext
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.task import DEFAULT_RESULT_TTL
 
 MAX_TRACE: Final = 512

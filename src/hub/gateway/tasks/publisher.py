@@ -15,7 +15,8 @@ from hub.errors import LinkLost, PublishRefused
 from hub.gateway.errors import AcceptTimeout, BrokerBlocked
 from hub.gateway.tasks.compensation import Arrears
 from hub.histogram import SIZES, Buckets, Histogram
-from hub.ports import Broker, Publication, ResultStore
+from hub.ports.broker import Broker, Publication
+from hub.ports.result_store import ResultStore
 from hub.task import Task, TaskRecord
 from hub.types import TaskId
 

@@ -25,7 +25,8 @@ from hub.gateway.tasks.run_times import RunTimes
 from hub.gateway.tasks.spans import publish_span
 from hub.gateway.tasks.submit_result import Accepted
 from hub.http.long_polling import LongPolls
-from hub.ports import Absent, Broker, RecentTasks, ResultStore
+from hub.ports.broker import Broker
+from hub.ports.result_store import Absent, RecentTasks, ResultStore
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import (
     Fingerprint,

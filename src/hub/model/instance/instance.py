@@ -34,9 +34,12 @@ from hub.model.instance.routes import instance_app
 from hub.model.model import Model, require_process_request
 from hub.model.worker.worker import Worker, WorkerOptions
 from hub.observability.connection_metrics import LinkCollector
-from hub.ports import Broker, ResultStore, Terms
+from hub.ports.broker import Broker
+from hub.ports.directory import Terms
+from hub.ports.result_store import ResultStore
 from hub.registry.client.client import RegistryClient
-from hub.settings import MEMORY, ModelSettings
+from hub.settings.links import MEMORY
+from hub.settings.model import ModelSettings
 from hub.types import InstanceId, model_name, new_instance_id
 
 RUN_SHARE: Final = 0.95

@@ -24,7 +24,7 @@ from typing_extensions import override
 from hub.concurrency.reconnect import AttemptLog, Backoff
 from hub.contract import Contract
 from hub.errors import HubError, LinkLost, LinkRefused
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.registry.client.errors import InstanceUnreachable
 from hub.registry.client.snapshot import Admission
 from hub.types import InstanceId, ModelName

@@ -18,7 +18,8 @@ from hub.model.worker.outbox import Outbox
 from hub.model.worker.run import Run
 from hub.model.worker.runs import Runs
 from hub.model.worker.statistics import Tally
-from hub.ports import Consumer, Delivery, ResultStore, Start
+from hub.ports.broker import Consumer, Delivery
+from hub.ports.result_store import ResultStore, Start
 from hub.task import Failure, Outcome, Task
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState, WallClock
 

@@ -14,7 +14,8 @@ from hub.errors import PublishRefused, Unroutable
 from hub.model.worker.backlog import Backlog
 from hub.model.worker.run import Run
 from hub.model.worker.statistics import Tally
-from hub.ports import Broker, Consumer, Delivery, HandedBack, Publication, ResultStore
+from hub.ports.broker import Broker, Consumer, Delivery, Publication
+from hub.ports.result_store import HandedBack, ResultStore
 from hub.task import Failure, Outcome
 from hub.types import InstanceId, ModelName, TaskState, WallClock, dead_letter_queue
 

@@ -9,7 +9,7 @@ from anyio import fail_after, sleep
 from hub.errors import HubError
 from hub.model.execution.wakeup import Wakeup
 from hub.model.worker.run import Run
-from hub.ports import ProgressReport, ResultStore
+from hub.ports.result_store import ProgressReport, ResultStore
 from hub.task import Progress
 from hub.types import TaskId, WallClock
 

@@ -7,7 +7,7 @@ from typing import final
 
 from anyio import CancelScope
 
-from hub.ports import Consumer, Delivery
+from hub.ports.broker import Consumer, Delivery
 from hub.task import Task
 
 

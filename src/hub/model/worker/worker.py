@@ -45,7 +45,8 @@ from hub.model.worker.run import Run, Stop
 from hub.model.worker.runs import Runs
 from hub.model.worker.spans import run_span
 from hub.model.worker.statistics import Tally, WorkerStatistics
-from hub.ports import Broker, Consumer, ResultStore
+from hub.ports.broker import Broker, Consumer
+from hub.ports.result_store import ResultStore
 from hub.task import Outcome
 from hub.types import InstanceId, WallClock, model_name, wall_clock
 
@@ -233,7 +234,7 @@ class Worker(AsyncContextManagerMixin):
         """Why a task that is taken could not be brought to its end now, although the servers are in reach.
 
         The store takes no changes, or the broker no messages: neither retries nor dead letters. See
-        `hub.ports.StoreStatistics.refusal` and `hub.ports.BrokerStatistics.blocked`.
+        `hub.ports.result_store.StoreStatistics.refusal` and `hub.ports.broker.BrokerStatistics.blocked`.
         """
         refusal, blocked = self._store.statistics().refusal, self._broker.statistics().blocked
         if refusal is not None:

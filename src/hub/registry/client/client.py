@@ -17,7 +17,7 @@ from hub.concurrency.reconnect import unwrapped
 from hub.contract import Contract
 from hub.errors import LinkLost, LinkRefused, NotYourInstance, UnknownModel
 from hub.observability.redaction import redacted, redacted_url
-from hub.ports import HistoryEvent, Terms
+from hub.ports.directory import HistoryEvent, Terms
 from hub.registry.client.contract_schemas import CheckBody, CheckReply, SchemaHistoryBody, SchemasBody
 from hub.registry.client.errors import InstanceUnreachable, NameTaken, RegistryRefused, UnknownContract
 from hub.registry.client.schemas import (
@@ -191,7 +191,7 @@ class RegistryClient:
 
         Args:
             model: Only instances of this model.
-            limit: Events at most, 1 to `hub.ports.HISTORY_LENGTH`.
+            limit: Events at most, 1 to `hub.ports.directory.HISTORY_LENGTH`.
         """
         only = "" if model is None else f"&model={quote(model, safe='')}"
         response = await self._call("GET", f"/v1/history?limit={limit}{only}")

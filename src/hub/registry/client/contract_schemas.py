@@ -7,7 +7,7 @@ from typing import Self
 from msgspec import Struct, field
 
 from hub.contract.compatibility.comparison import Finding
-from hub.ports import KnownContract
+from hub.ports.directory import KnownContract
 
 
 class SchemaBody(Struct, frozen=True, kw_only=True):

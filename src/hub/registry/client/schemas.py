@@ -7,7 +7,7 @@ from typing import Self
 
 from msgspec import Struct
 
-from hub.ports import HistoryEvent, Terms
+from hub.ports.directory import HistoryEvent, Terms
 from hub.registry.core.views import InstanceState, InstanceStatus
 from hub.stats import Durations
 from hub.types import Signal, TaskState

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hub.contract.contract import Contract
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.registry.core.views import InstanceState
 from hub.types import Fingerprint, ModelName
 

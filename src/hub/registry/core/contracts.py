@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, final
 
 from hub.contract import Contract, violations
-from hub.ports import KnownContract
-from hub.settings import ContractMode
+from hub.ports.directory import KnownContract
+from hub.settings.registry import ContractMode
 from hub.types import Fingerprint, ModelName
 
 MOST_ACCEPTED: Final = 16

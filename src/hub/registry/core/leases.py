@@ -10,7 +10,7 @@ from anyio import Event
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.ports import HistoryEvent, Report, Standing
+from hub.ports.directory import HistoryEvent, Report, Standing
 from hub.types import InstanceId
 
 LONGEST_TALE: Final = 20

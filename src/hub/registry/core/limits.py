@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.registry.client.errors import InvalidLogin
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from hub.ports import InstanceEntry
+from hub.ports.directory import InstanceEntry
 from hub.stats import Load
 from hub.types import Signal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import final
 
-from hub.ports import QueueDepth
+from hub.ports.broker import QueueDepth
 from hub.types import ModelName
 
 

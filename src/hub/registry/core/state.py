@@ -12,7 +12,7 @@ from anyio import Event
 from anyio.lowlevel import checkpoint
 
 from hub.contract import Contract
-from hub.ports import HistoryEvent, InstanceEntry, KnownContract
+from hub.ports.directory import HistoryEvent, InstanceEntry, KnownContract
 from hub.registry.core.leases import Holdings
 from hub.registry.core.table import Change, Removal, Table
 from hub.registry.core.views import InstanceState, ModelStatus

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, final
 
-from hub.ports import InstanceEntry, Standing
+from hub.ports.directory import InstanceEntry, Standing
 from hub.registry.core.contracts import Lineage
 from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
 from hub.registry.core.views import InstanceState, InstanceStatus, ModelStatus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hub.ports import InstanceEntry, Standing
+from hub.ports.directory import InstanceEntry, Standing
 from hub.stats import Load
 from hub.types import Fingerprint, InstanceState, ModelName, Signal
 

@@ -9,7 +9,7 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from hub.ports import HISTORY_LENGTH, HistoryEvent
+from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
 from hub.registry.client.schemas import HistoryBody
 from hub.registry.http.documented import reply
 from hub.registry.tasks.directory_sync import directory_patience

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from hub.errors import UnknownModel
-from hub.ports import Terms
+from hub.ports.directory import Terms
 from hub.registry.client.schemas import InstanceBody, ModelBody, ModelsBody
 from hub.registry.core.consumer_check import ConsumerCounts
 from hub.registry.core.state import Roll

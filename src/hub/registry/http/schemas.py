@@ -20,7 +20,7 @@ from hub.contract.compatibility.comparison import Finding, compared
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
 from hub.http.media_types import require_json
-from hub.ports import KnownContract
+from hub.ports.directory import KnownContract
 from hub.registry.client.contract_schemas import (
     CheckBody,
     CheckReply,

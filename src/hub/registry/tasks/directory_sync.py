@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from hub.concurrency.reconnect import Backoff
 from hub.errors import CallRefused, LinkLost, NotYourInstance, Undecodable
-from hub.ports import Directory, InstanceEntry, SharedInstance, Standing
+from hub.ports.directory import Directory, InstanceEntry, SharedInstance, Standing
 from hub.registry.core.comparisons import judge
 from hub.registry.core.ping_result import PingTarget
 from hub.registry.core.state import Roll

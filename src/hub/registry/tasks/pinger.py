@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.ports import InstanceEntry
+from hub.ports.directory import InstanceEntry
 from hub.registry.core.ping_result import Missed, PingResult, PingTarget
 from hub.registry.core.self_preservation import Doubt, Round
 from hub.registry.core.state import Roll

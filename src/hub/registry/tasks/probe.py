@@ -11,7 +11,7 @@ import msgspec
 from httpx2 import AsyncClient, ConnectError, HTTPError, NetworkError, RemoteProtocolError, Response
 
 from hub.concurrency.reconnect import unwrapped
-from hub.ports import InstanceEntry
+from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress, addresses_of
 from hub.registry.core.ping_result import Answered, Missed, PingResult, Refused
 from hub.safe_text import UNREADABLE_JSON

@@ -9,7 +9,7 @@ import structlog
 from anyio import current_time, fail_after, sleep_until
 
 from hub.errors import HubError
-from hub.ports import Broker, QueueDepth
+from hub.ports.broker import Broker, QueueDepth
 from hub.registry.core.queue_age import QueueAges
 from hub.registry.core.state import Roll
 from hub.types import ModelName, WallClock, wall_clock

@@ -15,7 +15,7 @@ import structlog
 from hub.concurrency.offload import in_thread_if_large
 from hub.contract import Contract, differences, violations
 from hub.errors import NotYourInstance, RegistryFull
-from hub.ports import Directory, InstanceEntry, KnownContract, LoginLimits, Terms
+from hub.ports.directory import Directory, InstanceEntry, KnownContract, LoginLimits, Terms
 from hub.registry.client.errors import InstanceUnreachable, NameTaken
 from hub.registry.core.comparisons import judge, weight
 from hub.registry.core.limits import check_terms

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final, final
 
-from hub.ports import LIST_LENGTH
+from hub.ports.result_store import LIST_LENGTH
 from hub.stores.recent import Listed, entry_at, listed_as, page_of
 from hub.task import TaskRecord
 from hub.types import ModelName, TaskId, TaskState

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypedDict, final
 
-from hub.ports import Absent, HandedBack, ProgressReport, Start
+from hub.ports.result_store import Absent, HandedBack, ProgressReport, Start
 from hub.stores.memory.expiring import Expiring
 from hub.stores.memory.lists import MemoryLists
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
@@ -47,7 +47,7 @@ class _Kept:
 
 @final
 class MemoryRecords:
-    """The transitions of `hub.ports.ResultStore`, one task at a time; `now` is Unix time in seconds.
+    """The transitions of `hub.ports.result_store.ResultStore`, one task at a time; `now` is Unix time in seconds.
 
     Args:
         changed: Told of each change: the task, the revision of its record, and its state, or `None` if it was withdrawn.

@@ -11,7 +11,7 @@ from anyio import AsyncContextManagerMixin
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.ports import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
+from hub.ports.result_store import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
 from hub.stores.memory.records import MemoryRecords
 from hub.stores.options import StoreOptions
 from hub.stores.recent import Listed, recent_tasks

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from hub.ports import LIST_LENGTH, HandedBack, ProgressReport
+from hub.ports.result_store import LIST_LENGTH, HandedBack, ProgressReport
 from hub.redis.connection import Command, Word
 from hub.redis.script import Script, load_script
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, final
 
-from hub.ports import LIST_LENGTH
+from hub.ports.result_store import LIST_LENGTH
 from hub.stores.options import UNFINISHED_TTL
 from hub.stores.recent import Listed, entry_at
 from hub.types import ModelName, TaskId, TaskState

@@ -11,7 +11,7 @@ from math import isnan
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
-from hub.ports import Absent, Start
+from hub.ports.result_store import Absent, Start
 from hub.redis.connection import Reply
 from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState

@@ -22,7 +22,7 @@ from typing_extensions import override
 from hub.concurrency.batching import Grouped
 from hub.concurrency.reconnect import AttemptLog, Backoff, unwrapped
 from hub.errors import HubError, Undecodable
-from hub.ports import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
+from hub.ports.result_store import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
 from hub.redis.budget import ByteBudget
 from hub.redis.client import RedisClient
 from hub.redis.connection import Command, LinkOpener, Reply

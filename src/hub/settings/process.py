@@ -1,0 +1,200 @@
+"""Settings that every process has, and those of its HTTP server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from typing_extensions import override
+
+from hub.errors import ConfigurationError
+from hub.histogram import SECONDS, bounds_of
+from hub.http.middleware.hosts import Hosts, hosts_of
+from hub.http.serve.connection import ConnectionLimits
+from hub.http.serve.listen import Bind
+from hub.http.serve.request_parser import HEAD_LIMIT
+from hub.observability.redaction import redacted_url
+from hub.types import LogFormat, LogLevel
+from hub.urls import LARGEST_PORT
+
+Backend = Literal["asyncio", "trio"]
+
+SMALLEST_HEAD_LIMIT = 4096
+"""Bytes: what a browser sends of its own, with some cookies of other servers on the same host."""
+
+_SECRET = {"secret": True}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ProcessSettings:
+    """What every process of hub understands."""
+
+    backend: Annotated[Backend, Parameter(help="The event loop to run on.")] = "asyncio"
+    log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "info"
+    log_format: Annotated[LogFormat, Parameter(help="For people, or one JSON object a line.")] = "console"
+    token: Annotated[
+        str, Parameter(help="Guards the routes of the registry and of the instances; needed beyond loopback.")
+    ] = field(default="", metadata=_SECRET)
+    allowed_hosts: Annotated[
+        str,
+        Parameter(
+            help="Names that the process's servers answer to, comma-separated, *.example.com for all below one, beside IP "
+            "addresses, localhost, and what they listen on and advertise; others get 421. *: any."
+        ),
+    ] = ""
+    tls_certificate: Annotated[Path | None, Parameter(help="PEM chain; with --tls-key our HTTP is HTTPS.")] = None
+    tls_key: Annotated[Path | None, Parameter(help="PEM private key of --tls-certificate.")] = None
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work; each class of the family checks its own and calls the next.
+
+        Raises:
+            ConfigurationError: Names the setting, its value and the repair.
+        """
+        for each in fields(self):
+            if each.name.endswith("_port") and not 0 <= (port := getattr(self, each.name)) <= LARGEST_PORT:
+                zero = "for none" if each.name == "dashboard_port" else "for any that is free"
+                raise ConfigurationError(
+                    f"{each.name} is {port}; a port is a number from 1 to {LARGEST_PORT}, 0 {zero}"
+                )
+        _check_credentials("token", [self.token])
+        _ = self.hosts
+
+    @property
+    def hosts(self) -> Hosts:
+        """The names of `allowed_hosts`.
+
+        Raises:
+            ConfigurationError: One of them is no host name.
+        """
+        return hosts_of(self.allowed_hosts)
+
+    def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> Bind:
+        """Where to listen.
+
+        Raises:
+            ConfigurationError: The address can be reached from other machines and nothing guards it.
+        """
+        bind = Bind(host=host, port=port, certificate=self.tls_certificate, key=self.tls_key)
+        if not guarded and not bind.loopback:
+            raise ConfigurationError(
+                f"the {what} would listen on {host}, which other machines can reach, with no credential asked: "
+                f"{repair}, or listen on 127.0.0.1"
+            )
+        return bind
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class StartSettings(ProcessSettings):
+    """How a process that stays starts."""
+
+    start_patience: Annotated[
+        float,
+        Parameter(
+            help="Seconds to try for each server that is needed at the start, one after the other; then exit code 3."
+        ),
+    ] = 60.0
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start_patience < 0:
+            raise ConfigurationError(
+                f"start_patience is {self.start_patience:g} s; use 0 for one attempt, or a positive time"
+            )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class HttpSettings(StartSettings):
+    """What the clients of an HTTP server may take of it."""
+
+    connection_limit: Annotated[
+        int,
+        Parameter(
+            help="Connections of clients to one server at most; 0: as many as the limit on open files allows, less 64."
+        ),
+    ] = 0
+    head_limit: Annotated[
+        int, Parameter(help="Bytes of the request line and the headers of a request at most; each line counts 32 more.")
+    ] = HEAD_LIMIT
+    request_timeout: Annotated[
+        float,
+        Parameter(
+            help="Seconds that a client has for the head of a request, and may be behind with its body (512 B/s)."
+        ),
+    ] = 20.0
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.connection_limit < 0:
+            raise ConfigurationError(
+                f"connection_limit is {self.connection_limit}; use 0 for what the limit on open files allows, or a "
+                "positive number"
+            )
+        if self.head_limit < SMALLEST_HEAD_LIMIT:
+            raise ConfigurationError(
+                f"head_limit is {self.head_limit} bytes; browsers and proxies need {SMALLEST_HEAD_LIMIT} at least"
+            )
+        if not self.request_timeout > 0:
+            raise ConfigurationError(f"request_timeout is {self.request_timeout:g} s; use a positive time")
+
+    @override
+    def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> Bind:
+        limits = ConnectionLimits(
+            head_limit=self.head_limit,
+            request_timeout=self.request_timeout,
+            connection_limit=self.connection_limit,
+        )
+        return replace(super().bind(host, port, what=what, guarded=guarded, repair=repair), limits=limits)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class MetricSettings(HttpSettings):
+    """How times are counted."""
+
+    metric_buckets: Annotated[
+        str, Parameter(help="Upper bounds of the buckets of times on /metrics: seconds, rising, comma-separated.")
+    ] = ",".join(f"{bound:g}" for bound in SECONDS)
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.buckets
+
+    @property
+    def buckets(self) -> tuple[float, ...]:
+        """The bounds in seconds.
+
+        Raises:
+            ConfigurationError: They do not rise, or are no times.
+        """
+        return bounds_of(self.metric_buckets)
+
+
+def _check_credentials(name: str, values: Sequence[str]) -> None:
+    """Refuses what cannot be sent in a header, and what would not arrive as it was sent."""
+    wrong = next((character for value in values for character in value if not " " <= character <= "~"), None)
+    if wrong is not None:
+        raise ConfigurationError(
+            f"{name} has the character {wrong!a}, which HTTP headers cannot carry: write it in visible ASCII, "
+            "such as the output of `openssl rand -hex 24`"
+        )
+    if any(value != value.strip() for value in values):
+        raise ConfigurationError(f"{name} begins or ends with a blank, which HTTP headers lose: write it without")
+
+
+def _check_url(name: str, url: str, check: Callable[[str], object]) -> None:
+    try:
+        check(url)
+    except ConfigurationError as error:
+        shown = repr(redacted_url(url))
+        text = str(error) if shown in str(error) else f"{shown}: {error}"
+        raise ConfigurationError(f"{name} cannot work (HUB_{name.upper()}): {text}") from error

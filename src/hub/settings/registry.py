@@ -1,0 +1,110 @@
+"""Settings of a registry."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from math import inf
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from typing_extensions import override
+
+from hub.directories.leasing import LONGEST_CHANGES
+from hub.errors import ConfigurationError
+from hub.http.serve.listen import Bind
+from hub.ports.directory import LoginLimits
+from hub.settings.links import LOCAL_REDIS, BrokerSettings, _check_redis
+from hub.settings.process import _SECRET, HttpSettings, _check_url
+
+ContractMode = Literal["strict", "compatible"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RegistrySettings(BrokerSettings, HttpSettings):
+    """A registry process."""
+
+    registry_host: Annotated[str, Parameter(help="Address that the registry listens on.")] = "127.0.0.1"
+    registry_port: Annotated[int, Parameter(help="Port of the registry; 0 takes a free one.")] = 8001
+    directory_url: Annotated[str, Parameter(help="Where instances are kept: redis:// or memory://.")] = field(
+        default=LOCAL_REDIS, metadata=_SECRET
+    )
+    ping_period: Annotated[float, Parameter(help="Seconds between two pings of one instance.")] = 10.0
+    ping_timeout: Annotated[float, Parameter(help="Seconds that an instance has to answer a ping.")] = 3.0
+    ping_misses: Annotated[int, Parameter(help="Unanswered pings after which an instance is removed.")] = 3
+    depth_period: Annotated[float, Parameter(help="Seconds between two looks at the depth of the queues.")] = 2.0
+    contract_mode: Annotated[
+        ContractMode,
+        Parameter(
+            help="strict: all instances of a model have one contract; compatible: also those that do not break it. "
+            "The same for all registries."
+        ),
+    ] = "strict"
+    max_models: Annotated[int, Parameter(help="Models that may have instances at a time.")] = 1_000
+    max_instances: Annotated[int, Parameter(help="Instances of all models that may be listed at a time.")] = 5_000
+    max_model_instances: Annotated[int, Parameter(help="Instances of one model that may be listed at a time.")] = 1_000
+    max_contracts: Annotated[
+        int, Parameter(help="Contracts that are kept; those without an instance go first, the longest unused before.")
+    ] = 5_000
+    max_contract_bytes: Annotated[int, Parameter(help="Bytes of all contracts that are kept.")] = 256 * 1024 * 1024
+    contract_ttl: Annotated[
+        float, Parameter(help="Seconds that the contract of a model is remembered when no instance has it any more.")
+    ] = 30 * 86_400.0
+    instance_networks: Annotated[
+        str, Parameter(help="Networks that instances may be in, comma-separated; empty: loopback, or any with a token.")
+    ] = ""
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.ping_timeout < self.ping_period:
+            raise ConfigurationError(
+                f"ping_timeout ({self.ping_timeout:g} s) must be above 0 and below ping_period ({self.ping_period:g} s)"
+            )
+        if self.ping_misses < 1:
+            raise ConfigurationError("ping_misses must be at least 1")
+        for name, most in asdict(self.login_limits).items():
+            if most < 1:
+                raise ConfigurationError(f"{name} is {most}; it must be at least 1")
+        if self.max_instances > LONGEST_CHANGES:
+            raise ConfigurationError(f"max_instances is {self.max_instances}; it must be at most {LONGEST_CHANGES}")
+        if not 0 < self.contract_ttl < inf:
+            raise ConfigurationError(f"contract_ttl is {self.contract_ttl:g} s; it must be a number above 0")
+        _ = self.networks
+        _check_url("directory_url", self.directory_url, _check_redis)
+
+    @property
+    def login_limits(self) -> LoginLimits:
+        return LoginLimits(
+            max_models=self.max_models,
+            max_instances=self.max_instances,
+            max_model_instances=self.max_model_instances,
+            max_contracts=self.max_contracts,
+            max_contract_bytes=self.max_contract_bytes,
+        )
+
+    @property
+    def registry_bind(self) -> Bind:
+        return self.bind(
+            self.registry_host,
+            self.registry_port,
+            what="registry",
+            guarded=bool(self.token),
+            repair="set HUB_TOKEN here and on every instance and gateway",
+        )
+
+    @property
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Networks whose addresses the registry pings.
+
+        Raises:
+            ConfigurationError: One of them is not a network.
+        """
+        text = self.instance_networks or ("0.0.0.0/0,::/0" if self.token else "127.0.0.0/8,::1/128")
+        try:
+            return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+        except ValueError as error:
+            raise ConfigurationError(
+                f"instance_networks: {error}; write networks like 10.0.0.0/8, separated by commas"
+            ) from error

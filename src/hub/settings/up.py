@@ -1,0 +1,30 @@
+"""Settings of `hub up`: registry, gateway and models in one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from hub.settings.gateway import GatewaySettings
+from hub.settings.links import MEMORY
+from hub.settings.model import ModelSettings
+from hub.settings.process import _SECRET
+from hub.settings.registry import RegistrySettings
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class UpSettings(RegistrySettings, GatewaySettings, ModelSettings):
+    """Everything in one process: the embedded default, with nothing to install."""
+
+    broker_url: Annotated[str, Parameter(help="memory://, or a RabbitMQ as in the other commands.")] = field(
+        default=MEMORY, metadata=_SECRET
+    )
+    store_url: Annotated[str, Parameter(help="memory://, or a Redis as in the other commands.")] = field(
+        default=MEMORY, metadata=_SECRET
+    )
+    directory_url: Annotated[str, Parameter(help="memory://, or a Redis as in the other commands.")] = field(
+        default=MEMORY, metadata=_SECRET
+    )
