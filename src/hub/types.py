@@ -30,6 +30,7 @@ Fingerprint = NewType("Fingerprint", str)
 """SHA-256 of a canonical contract: 64 lower-case hexadecimal digits."""
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+Backend = Literal["asyncio", "trio"]
 LogFormat = Literal["console", "json"]
 
 WallClock = Callable[[], float]

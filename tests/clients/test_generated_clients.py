@@ -21,7 +21,7 @@ from hub.gateway.models.codec import Codec
 from hub.gateway.openapi.document import Description
 from hub.gateway.tasks.options import ResultTtls
 from hub.registry.client.snapshot import KnownModel
-from hub.registry.core.views import InstanceState
+from hub.registry.client.views import InstanceState
 from hub.types import ModelName
 from tests.clients.conftest import CACHE, HERE, Clients, documented, operations, run
 from tests.contract.random_descriptors import descriptors

@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from hypothesis import assume, given, settings
 
 from hub.contract import Contract, contract_of
-from hub.contract.descriptors.source import proto_source
+from hub.contract.source import proto_source
 from hub.v1 import contract_pb2, task_pb2
 from tests.contract.bounded import bounded
 from tests.contract.breaking_oracle import BUF

@@ -35,7 +35,7 @@ from hub.ports.directory import HistoryEvent, Terms
 from hub.ports.result_store import ResultStore
 from hub.registry.client.schemas import FiguresBody, InstanceBody
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
-from hub.registry.core.views import InstanceState
+from hub.registry.client.views import InstanceState
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
 from hub.types import Fingerprint, InstanceId, ModelName, TaskState, WallClock, wall_clock

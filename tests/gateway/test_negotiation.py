@@ -8,7 +8,7 @@ import pytest
 from litestar.testing import RequestFactory
 
 from hub.gateway.errors import NotAcceptable
-from hub.gateway.routes.negotiation import JSON, PROTOBUF, HttpRequest, reply_type
+from hub.gateway.negotiation import JSON, PROTOBUF, HttpRequest, reply_type
 
 
 def request(accept: str) -> HttpRequest:

@@ -10,7 +10,7 @@ from hub.errors import LinkLost
 from hub.ports.directory import HistoryEvent
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.schemas import FiguresBody, InstanceBody, ModelFigures, QueueBody
-from hub.registry.core.views import InstanceState
+from hub.registry.client.views import InstanceState
 from hub.stats import Durations
 from hub.types import ModelName, TaskState
 from tests.gateway.faults import LOST, FaultyBroker

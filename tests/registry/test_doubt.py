@@ -10,11 +10,11 @@ import trio.testing
 from hypothesis import given, strategies as st
 
 from hub.ports.directory import InstanceEntry
+from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import Answered, Missed, Refused
 from hub.registry.core.self_preservation import LEAST_SILENT, Doubt, Round
 from hub.registry.core.state import Roll
 from hub.registry.core.table import Table
-from hub.registry.core.views import InstanceState
 from hub.registry.tasks.pinger import LATE, Pinger
 from tests.registry.support import ScriptedProbe, entry_of
 from tests.registry.test_pinger import PERIOD, TIMEOUT, NoJitter, run_for

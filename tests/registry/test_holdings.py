@@ -4,8 +4,8 @@ import anyio
 import pytest
 
 from hub.ports.directory import HistoryEvent, Report, Standing
+from hub.registry.client.views import InstanceState
 from hub.registry.core.leases import LARGEST_GROUP, LONGEST_TALE, Holdings
-from hub.registry.core.views import InstanceState
 from hub.types import InstanceId, ModelName
 from tests.registry.support import PATIENCE
 

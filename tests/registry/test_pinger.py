@@ -9,10 +9,10 @@ import trio.testing
 from typing_extensions import override
 
 from hub.ports.directory import InstanceEntry
+from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
 from hub.registry.core.state import Roll
 from hub.registry.core.table import Table
-from hub.registry.core.views import InstanceState
 from hub.registry.tasks.pinger import Pinger
 from hub.types import InstanceId
 from tests.registry.support import ScriptedProbe, entry_of

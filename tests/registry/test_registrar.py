@@ -23,11 +23,11 @@ from hub.ports.directory import (
     Report,
 )
 from hub.registry.client.errors import InstanceUnreachable, InvalidLogin, NameTaken
+from hub.registry.client.views import InstanceState
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import Answered, Missed, Refused
 from hub.registry.core.state import Roll
 from hub.registry.core.table import Table
-from hub.registry.core.views import InstanceState
 from hub.registry.tasks.directory_sync import DirectoryKeeper
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.registration import Login, Registrar

@@ -18,8 +18,8 @@ from hub.model.instance.instance import run_instance
 from hub.ports.directory import Directory
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
+from hub.registry.client.views import InstanceState
 from hub.registry.client.watch import ModelWatch
-from hub.registry.core.views import InstanceState
 from hub.registry.service import run_registry
 from hub.settings.model import ModelSettings
 from hub.settings.registry import RegistrySettings

@@ -15,11 +15,11 @@ import trio.testing
 
 from hub.directories.memory import MemoryDirectory
 from hub.ports.directory import InstanceEntry
+from hub.registry.client.views import InstanceState
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import Answered, PingResult, Refused
 from hub.registry.core.state import Roll
 from hub.registry.core.table import Removal, Table
-from hub.registry.core.views import InstanceState
 from hub.registry.tasks.directory_sync import DirectoryKeeper
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.registration import Registrar

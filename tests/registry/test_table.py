@@ -7,9 +7,9 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hub.ports.directory import InstanceEntry, Standing
+from hub.registry.client.views import InstanceState, InstanceStatus
 from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
 from hub.registry.core.table import NO_CONSUMER, Change, Removal, Table
-from hub.registry.core.views import InstanceState, InstanceStatus
 from hub.stats import Load
 from hub.types import Fingerprint, InstanceId, ModelName, Signal
 from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of

@@ -22,7 +22,7 @@ from hub.concurrency.reconnect import AttemptLog, Backoff, unwrapped
 from hub.concurrency.uvloop_runner import ProcessLoop
 from hub.errors import HubError, LinkLost, LinkRefused
 from hub.observability.watchdog import watch_loop
-from hub.settings.process import Backend
+from hub.types import Backend
 
 EXIT_FAILURE: Final = 1
 

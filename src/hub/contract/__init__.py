@@ -6,9 +6,10 @@ from hub.contract.compatibility.differences import (
     differences as differences,
 )
 from hub.contract.compatibility.rules import Rule as Rule, Violation as Violation, violations as violations
+from hub.contract.compiled import LoadedContract as LoadedContract, load as load
 from hub.contract.contract import Contract as Contract, contract_of as contract_of
-from hub.contract.descriptors.compiled import LoadedContract as LoadedContract, load as load
 from hub.contract.errors import (
+    MAX_NESTING as MAX_NESTING,
     InvalidContract as InvalidContract,
     InvalidDocument as InvalidDocument,
     MalformedJson as MalformedJson,
@@ -18,5 +19,4 @@ from hub.contract.errors import (
 from hub.contract.jsonschema.components import Components as Components, MessageSchema as MessageSchema
 from hub.contract.jsonschema.reply_schema import written_schema as written_schema
 from hub.contract.jsonschema.schema import json_schema as json_schema
-from hub.contract.protojson.errors import MAX_NESTING as MAX_NESTING
 from hub.contract.protojson.transcoder import Transcoder as Transcoder

@@ -10,6 +10,9 @@ from typing_extensions import override
 
 from hub.errors import HubError
 
+MAX_NESTING: Final = 100
+"""Messages within messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
+
 
 class InvalidContract(HubError):
     """Descriptors that hub cannot take as a contract: damaged, incomplete, too big, or at odds with protobuf's own."""

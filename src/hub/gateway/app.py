@@ -9,16 +9,16 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 
 from hub.gateway.dashboard.sampler import Observer
-from hub.gateway.metrics import GatewayMetrics
 from hub.gateway.models.catalog import Catalog
 from hub.gateway.models.codecs import Codecs
 from hub.gateway.models.registry_queries import RegistryReads
 from hub.gateway.openapi.document import Description
 from hub.gateway.routes import batches, models, pages, submit, system, task_lists, tasks
 from hub.gateway.routes.health import Health
-from hub.gateway.routes.task_headers import add_task_headers
 from hub.gateway.tasks.backpressure import Queues
 from hub.gateway.tasks.congestion import with_refusals
+from hub.gateway.tasks.headers import add_task_headers
+from hub.gateway.tasks.metrics import GatewayMetrics
 from hub.gateway.tasks.options import ResultTtls
 from hub.gateway.tasks.service import Dispatch
 from hub.gateway.tasks.submission import Admission

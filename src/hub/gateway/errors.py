@@ -299,19 +299,6 @@ class SubmitUnderWay(HubError):
 
 
 @final
-class HungUp(HubError):
-    """The client of a synchronous call has closed its connection; nobody reads the reply. 499 as in nginx's logs."""
-
-    code = "client_hung_up"
-    status = 499
-    title = "The client has hung up"
-
-    @override
-    def __str__(self) -> str:
-        return "the client closed its connection before its task ended"
-
-
-@final
 class LineTooLong(HubError):
     """A line of a batch is longer than the body of a single request may be."""
 

@@ -8,7 +8,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from hub.gateway.tasks.submit_result import Accepted
 from hub.http.middleware.root_path import rooted
-from hub.registry.core.views import InstanceState
+from hub.registry.client.views import InstanceState
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
 from hub.types import TaskState
 
@@ -157,7 +157,7 @@ class OverviewQueue(Struct, frozen=True, kw_only=True):
 
 
 class StatesBody(Struct, frozen=True, kw_only=True):
-    """Instances by state; see `hub.registry.core.views.InstanceState`."""
+    """Instances by state; see `hub.registry.client.views.InstanceState`."""
 
     live: int
     deaf: int

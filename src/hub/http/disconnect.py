@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, final
 
 from anyio import create_task_group
 from litestar.types import Receive
+from typing_extensions import override
 
 from hub.concurrency.reconnect import unwrapped
-from hub.gateway.errors import HungUp
+from hub.errors import HubError
 
 T = TypeVar("T")
+
+
+@final
+class HungUp(HubError):
+    """The client of a synchronous call has closed its connection; nobody reads the reply. 499 as in nginx's logs."""
+
+    code = "client_hung_up"
+    status = 499
+    title = "The client has hung up"
+
+    @override
+    def __str__(self) -> str:
+        return "the client closed its connection before its task ended"
 
 
 async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:

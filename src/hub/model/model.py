@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
-from hub.model.execution.generics import type_arguments
+from hub.model.generics import type_arguments
 from hub.model.misspellings import PROCESSING, misspellings
 from hub.model.retry import Retry
 from hub.types import model_name

@@ -14,11 +14,11 @@ from typing_extensions import override
 from hub.histogram import Histogram
 from hub.observability.prometheus import counter, gauge, histogram
 from hub.ports.directory import LoginLimits
+from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import Answered, PingResult, Refused
 from hub.registry.core.state import Roll
-from hub.registry.core.stats import Figures
 from hub.registry.core.table import Removal
-from hub.registry.core.views import InstanceState
+from hub.registry.stats import Figures
 from hub.registry.tasks.directory_sync import DirectoryKeeper
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.queue_monitor import QueueDepths

@@ -22,11 +22,11 @@ from hub.registry.core.consumer_check import ConsumerCounts
 from hub.registry.core.contracts import Lineage
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.state import Roll
-from hub.registry.core.stats import Figures
 from hub.registry.core.stats_aggregator import LoadTotals
 from hub.registry.core.table import Table
 from hub.registry.http.app import registry_app
 from hub.registry.metrics import LiveCollector, PingCounts, RegistrationCollector
+from hub.registry.stats import Figures
 from hub.registry.tasks.directory_sync import DirectoryKeeper
 from hub.registry.tasks.pinger import CONCURRENT_PINGS, Pinger
 from hub.registry.tasks.probe import HttpProbe

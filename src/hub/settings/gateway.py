@@ -15,7 +15,7 @@ from hub.http.middleware.cors import origins_of
 from hub.http.middleware.root_path import root_path_of
 from hub.http.serve.listen import Bind
 from hub.settings.links import BrokerSettings, RegistryLinkSettings, StoreSettings
-from hub.settings.process import _SECRET, MetricSettings, _check_credentials
+from hub.settings.process import SECRET, MetricSettings, check_credentials
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
 
 
@@ -30,7 +30,7 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
     dashboard_port: Annotated[int, Parameter(help="Port of the dashboard; 0: only at / of the gateway.")] = 3000
     api_keys: Annotated[
         str, Parameter(help="Keys of clients, comma-separated; needed beyond loopback. Empty: no key is asked.")
-    ] = field(default="", metadata=_SECRET)
+    ] = field(default="", metadata=SECRET)
     body_limit: Annotated[
         int, Parameter(help="Bytes of a request body at most; other clients wait while a big one is read.")
     ] = 4 * 1024 * 1024
@@ -87,7 +87,7 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
             raise ConfigurationError(f"busy_after is {self.busy_after:g} s; use 0 for no limit, or a positive time")
         if self.compress_above < 0:
             raise ConfigurationError(f"compress_above is {self.compress_above}; use 0 for never, or a number of bytes")
-        _check_credentials("api_keys", self.keys)
+        check_credentials("api_keys", self.keys)
         _ = self.origins, self.root
 
     @property

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from hub.errors import ConfigurationError
 from hub.redis.address import redis_address
-from hub.settings.process import _SECRET, ProcessSettings, _check_url
+from hub.settings.process import SECRET, ProcessSettings, check_url
 from hub.types import LogLevel
 from hub.urls import BROKER_SCHEMES, REGISTRY_SCHEMES, STORE_SCHEMES, split_url
 
@@ -35,7 +35,7 @@ class BrokerSettings(ProcessSettings):
         Parameter(
             help="amqp://, amqps://, amqp+aiormq:// (asyncio only); nodes of a cluster: amqp://user:pw@a:5672,b,c/vhost."
         ),
-    ] = field(default=LOCAL_RABBITMQ, metadata=_SECRET)
+    ] = field(default=LOCAL_RABBITMQ, metadata=SECRET)
     queue_type: Annotated[QueueType, Parameter(help="Type of the queues that models declare.")] = "quorum"
     queue_delivery_limit: Annotated[
         int, Parameter(help="Returns of one message after which the broker itself dead-letters it.")
@@ -51,7 +51,7 @@ class BrokerSettings(ProcessSettings):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_url("broker_url", self.broker_url, _check_broker)
+        check_url("broker_url", self.broker_url, _check_broker)
 
 
 @Parameter(name="*")
@@ -60,13 +60,13 @@ class StoreSettings(ProcessSettings):
     """How to reach the result store."""
 
     store_url: Annotated[str, Parameter(help="redis://, rediss://, redis+redispy:// (asyncio only).")] = field(
-        default=LOCAL_REDIS, metadata=_SECRET
+        default=LOCAL_REDIS, metadata=SECRET
     )
 
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_url("store_url", self.store_url, _check_redis)
+        check_url("store_url", self.store_url, _check_redis)
 
 
 @Parameter(name="*")
@@ -75,13 +75,13 @@ class RegistryLinkSettings(ProcessSettings):
     """How to reach the registry."""
 
     registry_url: Annotated[str, Parameter(help="Base URL of the registry, http:// or https://.")] = field(
-        default=LOCAL_REGISTRY, metadata=_SECRET
+        default=LOCAL_REGISTRY, metadata=SECRET
     )
 
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_url("registry_url", self.registry_url, _check_registry)
+        check_url("registry_url", self.registry_url, _check_registry)
 
 
 @Parameter(name="*")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 from typing_extensions import override
@@ -17,15 +17,13 @@ from hub.http.serve.connection import ConnectionLimits
 from hub.http.serve.listen import Bind
 from hub.http.serve.request_parser import HEAD_LIMIT
 from hub.observability.redaction import redacted_url
-from hub.types import LogFormat, LogLevel
+from hub.types import Backend, LogFormat, LogLevel
 from hub.urls import LARGEST_PORT
-
-Backend = Literal["asyncio", "trio"]
 
 SMALLEST_HEAD_LIMIT = 4096
 """Bytes: what a browser sends of its own, with some cookies of other servers on the same host."""
 
-_SECRET = {"secret": True}
+SECRET = {"secret": True}
 
 
 @Parameter(name="*")
@@ -38,7 +36,7 @@ class ProcessSettings:
     log_format: Annotated[LogFormat, Parameter(help="For people, or one JSON object a line.")] = "console"
     token: Annotated[
         str, Parameter(help="Guards the routes of the registry and of the instances; needed beyond loopback.")
-    ] = field(default="", metadata=_SECRET)
+    ] = field(default="", metadata=SECRET)
     allowed_hosts: Annotated[
         str,
         Parameter(
@@ -61,7 +59,7 @@ class ProcessSettings:
                 raise ConfigurationError(
                     f"{each.name} is {port}; a port is a number from 1 to {LARGEST_PORT}, 0 {zero}"
                 )
-        _check_credentials("token", [self.token])
+        check_credentials("token", [self.token])
         _ = self.hosts
 
     @property
@@ -179,7 +177,7 @@ class MetricSettings(HttpSettings):
         return bounds_of(self.metric_buckets)
 
 
-def _check_credentials(name: str, values: Sequence[str]) -> None:
+def check_credentials(name: str, values: Sequence[str]) -> None:
     """Refuses what cannot be sent in a header, and what would not arrive as it was sent."""
     wrong = next((character for value in values for character in value if not " " <= character <= "~"), None)
     if wrong is not None:
@@ -191,7 +189,7 @@ def _check_credentials(name: str, values: Sequence[str]) -> None:
         raise ConfigurationError(f"{name} begins or ends with a blank, which HTTP headers lose: write it without")
 
 
-def _check_url(name: str, url: str, check: Callable[[str], object]) -> None:
+def check_url(name: str, url: str, check: Callable[[str], object]) -> None:
     try:
         check(url)
     except ConfigurationError as error:

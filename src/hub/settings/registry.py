@@ -15,7 +15,7 @@ from hub.errors import ConfigurationError
 from hub.http.serve.listen import Bind
 from hub.ports.directory import LoginLimits
 from hub.settings.links import LOCAL_REDIS, BrokerSettings, _check_redis
-from hub.settings.process import _SECRET, HttpSettings, _check_url
+from hub.settings.process import SECRET, HttpSettings, check_url
 
 ContractMode = Literal["strict", "compatible"]
 
@@ -28,7 +28,7 @@ class RegistrySettings(BrokerSettings, HttpSettings):
     registry_host: Annotated[str, Parameter(help="Address that the registry listens on.")] = "127.0.0.1"
     registry_port: Annotated[int, Parameter(help="Port of the registry; 0 takes a free one.")] = 8001
     directory_url: Annotated[str, Parameter(help="Where instances are kept: redis:// or memory://.")] = field(
-        default=LOCAL_REDIS, metadata=_SECRET
+        default=LOCAL_REDIS, metadata=SECRET
     )
     ping_period: Annotated[float, Parameter(help="Seconds between two pings of one instance.")] = 10.0
     ping_timeout: Annotated[float, Parameter(help="Seconds that an instance has to answer a ping.")] = 3.0
@@ -72,7 +72,7 @@ class RegistrySettings(BrokerSettings, HttpSettings):
         if not 0 < self.contract_ttl < inf:
             raise ConfigurationError(f"contract_ttl is {self.contract_ttl:g} s; it must be a number above 0")
         _ = self.networks
-        _check_url("directory_url", self.directory_url, _check_redis)
+        check_url("directory_url", self.directory_url, _check_redis)
 
     @property
     def login_limits(self) -> LoginLimits:

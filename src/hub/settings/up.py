@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from hub.settings.gateway import GatewaySettings
 from hub.settings.links import MEMORY
 from hub.settings.model import ModelSettings
-from hub.settings.process import _SECRET
+from hub.settings.process import SECRET
 from hub.settings.registry import RegistrySettings
 
 
@@ -20,11 +20,11 @@ class UpSettings(RegistrySettings, GatewaySettings, ModelSettings):
     """Everything in one process: the embedded default, with nothing to install."""
 
     broker_url: Annotated[str, Parameter(help="memory://, or a RabbitMQ as in the other commands.")] = field(
-        default=MEMORY, metadata=_SECRET
+        default=MEMORY, metadata=SECRET
     )
     store_url: Annotated[str, Parameter(help="memory://, or a Redis as in the other commands.")] = field(
-        default=MEMORY, metadata=_SECRET
+        default=MEMORY, metadata=SECRET
     )
     directory_url: Annotated[str, Parameter(help="memory://, or a Redis as in the other commands.")] = field(
-        default=MEMORY, metadata=_SECRET
+        default=MEMORY, metadata=SECRET
     )

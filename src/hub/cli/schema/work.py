@@ -19,7 +19,7 @@ from hub.concurrency.reconnect import unwrapped
 from hub.concurrency.services import run_process
 from hub.contract import Contract, contract_of
 from hub.contract.compatibility.comparison import compared
-from hub.contract.descriptors.source import proto_source
+from hub.contract.source import proto_source
 from hub.errors import ConfigurationError, HubError, LinkLost, UnknownModel
 from hub.http.client import open_client
 from hub.model.execution.lifespan import made

@@ -16,8 +16,8 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
+from hub.contract.compiled import load
 from hub.contract.contract import Contract
-from hub.contract.descriptors.compiled import load
 
 _JsonFormat: TypeAlias = FeatureSet.JsonFormat.ValueType
 

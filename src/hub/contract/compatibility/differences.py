@@ -8,9 +8,9 @@ from enum import StrEnum
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from hub.contract.compiled import LoadedContract, load
 from hub.contract.contract import Contract
 from hub.contract.descriptors.closure import files_of
-from hub.contract.descriptors.compiled import LoadedContract, load
 from hub.contract.descriptors.fields import declared_oneof
 from hub.contract.descriptors.labels import default_of, field_type, label_of
 

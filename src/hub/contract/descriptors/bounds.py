@@ -8,8 +8,7 @@ from typing import Final
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorSet
 
-from hub.contract.errors import InvalidContract
-from hub.contract.protojson.errors import MAX_NESTING
+from hub.contract.errors import MAX_NESTING, InvalidContract
 
 MAX_FILES: Final = 256
 """Files of one contract."""

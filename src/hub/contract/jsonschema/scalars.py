@@ -7,9 +7,9 @@ from typing import Final, TypeAlias, cast
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from hub.contract import patterns
 from hub.contract.descriptors import well_known
-from hub.contract.jsonschema import patterns
-from hub.contract.jsonschema.patterns import whole
+from hub.contract.patterns import whole
 from hub.contract.protojson.scalars import (
     DOUBLE_MAX,
     FLOAT_MAX,

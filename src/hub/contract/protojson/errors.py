@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final, Self
 
-from hub.contract.errors import Problem
+from hub.contract.errors import MAX_NESTING, Problem
 
 MAX_PROBLEMS: Final = 100
 """Bad places that one error lists; a document can have millions."""
@@ -17,8 +17,6 @@ MAX_POINTER: Final = 2000
 MAX_REASON: Final = 400
 """Characters of what is said about one place."""
 
-MAX_NESTING: Final = 100
-"""Messages within messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
 
 TOO_DEEP: Final = f"messages are nested more than {MAX_NESTING} deep"
 

@@ -15,8 +15,9 @@ from google.protobuf.descriptor import Descriptor
 
 from hub.contract.descriptors.fields import JsonField, json_fields
 from hub.contract.descriptors.well_known import ANY, WELL_KNOWN
+from hub.contract.errors import MAX_NESTING
 from hub.contract.protojson.conflicts import conflict_check
-from hub.contract.protojson.errors import MAX_NESTING, MAX_PROBLEMS, TOO_DEEP, Place, Refusal
+from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, Place, Refusal
 from hub.contract.protojson.extensions import extended_reader
 from hub.contract.protojson.json_text import JsonValue
 from hub.contract.protojson.repeated import list_reader, map_reader, message_list_reader

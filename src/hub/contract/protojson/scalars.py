@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
+from hub.contract import patterns
 from hub.contract.descriptors.well_known import NULL_VALUE
-from hub.contract.jsonschema import patterns
 from hub.contract.protojson.errors import Refusal
 from hub.contract.protojson.floats import shortest_float32
 from hub.contract.protojson.json_text import JsonValue

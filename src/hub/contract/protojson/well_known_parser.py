@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from hub.contract import patterns
 from hub.contract.descriptors import well_known
-from hub.contract.jsonschema import patterns
-from hub.contract.protojson.errors import MAX_NESTING, MAX_PROBLEMS, TOO_DEEP, Place, Refusal
+from hub.contract.errors import MAX_NESTING
+from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, Place, Refusal
 from hub.contract.protojson.json_text import JsonValue
 from hub.contract.protojson.scalars import DOUBLE_MAX, kind_of, scalar_reader
 from hub.contract.protojson.value_parser import Tally, ValueReader

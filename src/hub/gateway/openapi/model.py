@@ -10,7 +10,7 @@ import msgspec
 
 from hub.gateway.batch.ndjson import NDJSON
 from hub.gateway.models.catalog import ServedModel
-from hub.gateway.routes.negotiation import JSON, PROTOBUF
+from hub.gateway.negotiation import JSON, PROTOBUF
 from hub.http.described import refusals
 
 AS_PROTOBUF: Final = "x-hub-protobuf"

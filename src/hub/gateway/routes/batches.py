@@ -10,8 +10,8 @@ from hub.errors import HubError
 from hub.gateway.batch.batch import Batch
 from hub.gateway.batch.ndjson import NDJSON, NDJSON_NAMES
 from hub.gateway.errors import NotAcceptable
-from hub.gateway.metrics import GatewayMetrics
-from hub.gateway.routes.negotiation import JSON, HttpRequest, liking
+from hub.gateway.negotiation import JSON, HttpRequest, liking
+from hub.gateway.tasks.metrics import GatewayMetrics
 from hub.gateway.tasks.submission import Admission
 from hub.gateway.tasks.submit_result import Accepted
 from hub.http.long_polling import LongPolls

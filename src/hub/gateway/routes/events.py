@@ -5,10 +5,10 @@ from __future__ import annotations
 from litestar import Response
 
 from hub.gateway.models.codecs import Codecs
-from hub.gateway.routes.negotiation import JSON, HttpRequest, liking
+from hub.gateway.negotiation import JSON, HttpRequest, liking
 from hub.gateway.routes.replies import NO_STORE
 from hub.gateway.routes.task_events import TaskEvents
-from hub.gateway.routes.task_headers import naming
+from hub.gateway.tasks.headers import naming
 from hub.gateway.tasks.service import Dispatch
 from hub.http.headers import whole_number
 from hub.http.long_polling import LongPolls

@@ -14,7 +14,7 @@ from hub.gateway.dashboard.sampler import Observer
 from hub.gateway.errors import BadParameter
 from hub.gateway.models.catalog import Catalog, ServedModel
 from hub.gateway.models.registry_queries import RegistryReads, patience
-from hub.gateway.routes.negotiation import HttpRequest
+from hub.gateway.negotiation import HttpRequest
 from hub.gateway.routes.overview_events import OverviewEvents
 from hub.gateway.routes.replies import NO_STORE, conditional_reply, json_reply
 from hub.gateway.schemas import (

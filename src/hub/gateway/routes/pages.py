@@ -11,8 +11,8 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Redirect
 
 from hub.gateway.models.catalog import Catalog
+from hub.gateway.negotiation import HttpRequest
 from hub.gateway.openapi.document import Description
-from hub.gateway.routes.negotiation import HttpRequest
 from hub.gateway.routes.replies import conditional_reply
 from hub.http.long_polling import LongPolls
 from hub.web.pages import dashboard_page, models_page, swagger_page, task_page, tasks_page

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from litestar import Response
 
-from hub.gateway.routes.negotiation import JSON, HttpRequest
+from hub.gateway.negotiation import JSON, HttpRequest
 from hub.http.headers import etag_matches, prefer_wait
 from hub.http.long_polling import LongPolls
 

@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from hub.gateway.models.codecs import Codecs
-from hub.gateway.routes.negotiation import HttpRequest, preference_applied, reply_type
+from hub.gateway.negotiation import HttpRequest, preference_applied, reply_type
 from hub.gateway.routes.replies import NO_STORE, json_reply
 from hub.gateway.schemas import AcceptedBody
 from hub.gateway.tasks.errors import CallTimeout

@@ -7,10 +7,10 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 
-from hub.gateway.metrics import GatewayMetrics
 from hub.gateway.routes.health import Health
 from hub.gateway.routes.replies import NO_STORE, json_reply
 from hub.gateway.schemas import HealthBody
+from hub.gateway.tasks.metrics import GatewayMetrics
 
 
 @get("/health/live")

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 
-from hub.gateway.routes.negotiation import JSON, HttpRequest
+from hub.gateway.negotiation import JSON, HttpRequest
 from hub.gateway.tasks.lists import TaskListBody, TaskQuery
 from hub.gateway.tasks.service import Dispatch
 from hub.http.headers import etag_matches

@@ -9,10 +9,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from hub.gateway.models.codecs import Codecs
+from hub.gateway.negotiation import JSON, PROTOBUF, HttpRequest, asked_wait, reply_type
 from hub.gateway.routes.events import event_reply, wants_events
-from hub.gateway.routes.negotiation import JSON, PROTOBUF, HttpRequest, asked_wait, reply_type
 from hub.gateway.routes.replies import NO_STORE, json_reply
-from hub.gateway.routes.task_headers import naming
+from hub.gateway.tasks.headers import naming
 from hub.gateway.tasks.results import message_reply, task_body
 from hub.gateway.tasks.service import Dispatch
 from hub.http.headers import etag_matches

@@ -9,7 +9,7 @@ from litestar import Response
 
 from hub.errors import HubError, Undecodable
 from hub.gateway.models.codecs import Codecs
-from hub.gateway.routes.negotiation import PROTOBUF
+from hub.gateway.negotiation import PROTOBUF
 from hub.gateway.schemas import FailureBody, TaskBody, moment
 from hub.gateway.tasks.errors import (
     ContractMissing,

@@ -10,16 +10,16 @@ import structlog
 from anyio import current_time
 
 from hub.errors import HubError, QueueFull
-from hub.gateway.errors import HungUp, IdempotencyConflict, ModelLoading, ModelNotAlive
-from hub.gateway.metrics import GatewayMetrics
+from hub.gateway.errors import IdempotencyConflict, ModelLoading, ModelNotAlive
 from hub.gateway.models.catalog import Catalog, ServedModel
-from hub.gateway.routes.negotiation import JSON, HttpRequest, body_type
-from hub.gateway.routes.task_headers import name_task
+from hub.gateway.negotiation import JSON, HttpRequest, body_type
 from hub.gateway.tasks.backpressure import Queues
+from hub.gateway.tasks.headers import name_task
+from hub.gateway.tasks.metrics import GatewayMetrics
 from hub.gateway.tasks.options import ResultTtls, SubmitOptions
 from hub.gateway.tasks.service import Dispatch
 from hub.gateway.tasks.submit_result import Accepted
-from hub.http.disconnect import while_connected
+from hub.http.disconnect import HungUp, while_connected
 from hub.http.headers import MAX_WAIT
 from hub.task import TaskRecord
 

@@ -8,7 +8,7 @@ from typing import Self
 from msgspec import Struct
 
 from hub.ports.directory import HistoryEvent, Terms
-from hub.registry.core.views import InstanceState, InstanceStatus
+from hub.registry.client.views import InstanceState, InstanceStatus
 from hub.stats import Durations
 from hub.types import Signal, TaskState
 
@@ -53,7 +53,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
 
 
 class InstanceBody(Struct, frozen=True, kw_only=True):
-    """One instance; see `hub.registry.core.views.InstanceStatus`."""
+    """One instance; see `hub.registry.client.views.InstanceStatus`."""
 
     id: str
     model: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hub.contract.contract import Contract
 from hub.ports.directory import Terms
-from hub.registry.core.views import InstanceState
+from hub.registry.client.views import InstanceState
 from hub.types import Fingerprint, ModelName
 
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import final
 
+from hub.registry.client.views import InstanceState
 from hub.registry.core.state import Roll
 from hub.registry.core.table import LOOKS
-from hub.registry.core.views import InstanceState
 from hub.types import ModelName
 
 

@@ -13,9 +13,9 @@ from anyio.lowlevel import checkpoint
 
 from hub.contract import Contract
 from hub.ports.directory import HistoryEvent, InstanceEntry, KnownContract
+from hub.registry.client.views import InstanceState, ModelStatus
 from hub.registry.core.leases import Holdings
 from hub.registry.core.table import Change, Removal, Table
-from hub.registry.core.views import InstanceState, ModelStatus
 from hub.types import Fingerprint, InstanceId, ModelName, WallClock, reserved, wall_clock
 
 _log = structlog.get_logger("hub.registry")

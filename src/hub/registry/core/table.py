@@ -24,9 +24,9 @@ from enum import StrEnum
 from typing import Final, final
 
 from hub.ports.directory import InstanceEntry, Standing
+from hub.registry.client.views import InstanceState, InstanceStatus, ModelStatus
 from hub.registry.core.contracts import Lineage
 from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
-from hub.registry.core.views import InstanceState, InstanceStatus, ModelStatus
 from hub.stats import Load
 from hub.types import Fingerprint, InstanceId, ModelName, Signal
 

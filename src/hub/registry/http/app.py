@@ -16,7 +16,6 @@ from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.registry.core.consumer_check import ConsumerCounts
 from hub.registry.core.state import Roll
-from hub.registry.core.stats import Figures
 from hub.registry.http import (
     figures as figures_routes,
     history as history_route,
@@ -26,6 +25,7 @@ from hub.registry.http import (
     schemas,
 )
 from hub.registry.http.history import ReadHistory
+from hub.registry.stats import Figures
 from hub.registry.tasks.directory_sync import DirectoryKeeper
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.queue_monitor import QueueDepths

@@ -6,8 +6,8 @@ from litestar import get
 from litestar.di import NamedDependency
 
 from hub.registry.client.schemas import FiguresBody
-from hub.registry.core.stats import Figures
 from hub.registry.http.documented import reply
+from hub.registry.stats import Figures
 
 
 @get(

@@ -11,12 +11,12 @@ from litestar.params import FromPath, QueryParameter
 from hub.errors import UnknownModel
 from hub.ports.directory import Terms
 from hub.registry.client.schemas import InstanceBody, ModelBody, ModelsBody
+from hub.registry.client.views import ModelStatus
 from hub.registry.core.consumer_check import ConsumerCounts
 from hub.registry.core.state import Roll
-from hub.registry.core.stats import Figures
-from hub.registry.core.views import ModelStatus
 from hub.registry.http.documented import NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
+from hub.registry.stats import Figures
 from hub.types import ModelName
 
 

@@ -34,9 +34,9 @@ from hub.registry.client.contract_schemas import (
 )
 from hub.registry.client.errors import SHORTEST_FINGERPRINT, UnknownContract
 from hub.registry.client.schemas import CONTRACT, DESCRIPTORS, PROTOBUF
+from hub.registry.client.views import ModelStatus
 from hub.registry.core.comparisons import judge, weight
 from hub.registry.core.state import Roll
-from hub.registry.core.views import ModelStatus
 from hub.registry.http.documented import NOT_JSON, reply
 from hub.types import Fingerprint, ModelName
 

@@ -15,10 +15,10 @@ from anyio.abc import TaskGroup
 from hub.concurrency.reconnect import Backoff
 from hub.errors import CallRefused, LinkLost, NotYourInstance, Undecodable
 from hub.ports.directory import Directory, InstanceEntry, SharedInstance, Standing
+from hub.registry.client.views import InstanceState
 from hub.registry.core.comparisons import judge
 from hub.registry.core.ping_result import PingTarget
 from hub.registry.core.state import Roll
-from hub.registry.core.views import InstanceState
 from hub.registry.tasks.pinger import Pinger
 from hub.types import InstanceId, RegistryId
 

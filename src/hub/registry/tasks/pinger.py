@@ -15,11 +15,11 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.ports.directory import InstanceEntry
+from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import Missed, PingResult, PingTarget
 from hub.registry.core.self_preservation import Doubt, Round
 from hub.registry.core.state import Roll
 from hub.registry.core.table import DEFAULT_MISSES
-from hub.registry.core.views import InstanceState
 from hub.types import InstanceId, ModelName, Signal, WallClock, wall_clock
 
 CONCURRENT_PINGS: Final = 256

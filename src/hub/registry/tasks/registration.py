@@ -17,12 +17,12 @@ from hub.contract import Contract, differences, violations
 from hub.errors import NotYourInstance, RegistryFull
 from hub.ports.directory import Directory, InstanceEntry, KnownContract, LoginLimits, Terms
 from hub.registry.client.errors import InstanceUnreachable, NameTaken
+from hub.registry.client.views import InstanceStatus
 from hub.registry.core.comparisons import judge, weight
 from hub.registry.core.limits import check_terms
 from hub.registry.core.networks import InstanceNetworks, base_url
 from hub.registry.core.ping_result import Answered
 from hub.registry.core.state import Roll
-from hub.registry.core.views import InstanceStatus
 from hub.registry.tasks.directory_sync import DirectoryKeeper, directory_patience
 from hub.registry.tasks.pinger import Pinger
 from hub.types import Fingerprint, InstanceId, ModelName, WallClock, wall_clock

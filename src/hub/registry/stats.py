@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import final
 
 from hub.registry.client.schemas import FiguresBody, ModelFigures, QueueBody
+from hub.registry.client.views import ModelStatus
 from hub.registry.core.state import Roll
 from hub.registry.core.stats_aggregator import LoadTotals
-from hub.registry.core.views import ModelStatus
 from hub.registry.tasks.queue_monitor import QueueDepths
 from hub.types import ModelName, WallClock, wall_clock
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from litestar.datastructures import MutableScopeHeaders
 from litestar.types import Message, Scope
 
-from hub.gateway.routes.negotiation import HttpRequest
+from hub.gateway.negotiation import HttpRequest
 from hub.gateway.tasks.errors import UnknownTask
 from hub.http.problems import about
 from hub.types import parse_task_id
