@@ -15,9 +15,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors observability.code_origin observability.redaction observability.tracing safe_text v1",
-        "types histogram observability.tracebacks concurrency.forking concurrency.threads concurrency.uvloop_runner",
+        "types histogram observability.tracebacks concurrency.exceptions concurrency.forking concurrency.notify",
+        "concurrency.periodic concurrency.threads concurrency.timeouts concurrency.uvloop_runner",
         "concurrency.offload contract.errors contract.patterns observability.watchdog urls tls",
-        "contract.descriptors concurrency.batching concurrency.reconnect",
+        "contract.descriptors concurrency.reconnect",
+        "concurrency.batching concurrency.retrying",
         "contract.contract contract.protojson",
         "contract.compiled contract.jsonschema contract.source",
         "contract.compatibility",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Final, final
@@ -12,7 +11,8 @@ from typing import Final, final
 import structlog
 from anyio import CancelScope, current_time, sleep
 
-from hub.errors import HubError, LinkLost, LinkRefused, leaves
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.errors import LinkLost, LinkRefused
 
 FIRST_GAP: Final = 2.0
 """Seconds after the first log line about failed attempts before there is a second one; then twice as long each time."""
@@ -21,6 +21,8 @@ LARGEST_GAP: Final = 60.0
 """Seconds between two log lines about failed attempts at most."""
 
 _log = structlog.get_logger("hub.supervision")
+
+unwrapped = collapse_exception_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,10 @@ class AttemptLog:
         self._reached = True
         self._failures = 0
         self._gap = min(self._gap, FIRST_GAP)
+
+    def on_retry(self, error: Exception, delay: float) -> None:
+        """Counts a failure as `failed` does; for `retrying(on_retry=...)`."""
+        self.failed(error.reason if isinstance(error, LinkLost) else str(error) or "no answer in time", delay)
 
     def failed(self, reason: str, delay: float) -> None:
         """Counts a failure and logs it if the last line is old enough.
@@ -147,29 +153,3 @@ async def keep_linked(
             raise failure
         attempts.failed(failure.reason, delay)
         await sleep(delay)
-
-
-@contextmanager
-def unwrapped() -> Generator[None]:
-    """Lets a lone error out of the exception groups that task groups put around it.
-
-    Several errors come out as one only when all of them are the same kind of `HubError`, or lost links: a lost link
-    fails everybody who used it, and that is one event; a refusal among them says why. Anything else, and a group that
-    holds a cancellation, stays a group.
-    """
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        inner = list(leaves(group))
-        first = next((leaf for leaf in inner if isinstance(leaf, LinkRefused)), inner[0])
-        kind = LinkLost if isinstance(first, LinkLost) else type(first)
-        alone = len(inner) == 1 and isinstance(first, Exception)
-        alike = isinstance(first, HubError) and all(isinstance(leaf, kind) for leaf in inner)
-        if not (alone or alike):
-            raise
-        context = first.__context__
-        try:
-            raise first
-        finally:
-            first.__context__ = context  # raising inside `except` would chain the error to the group that held it
-            del first, inner

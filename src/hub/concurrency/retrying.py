@@ -1,0 +1,167 @@
+"""Trying again after an error that passes: with growing pauses, until a deadline.
+
+The problem: the loop `while True: try ... except ConnectionLost: await sleep(next(delays))` is short, and easy to get
+wrong in each of its copies: delays that are never reset, a deadline that is checked before the sleep but not with it, an
+`except` that catches more than it should, a `return` whose value is lost. `retrying` has the shape of stamina's
+`retry_context`:
+
+    async for attempt in retrying(on=ConnectionLost, until=current_time() + 30):
+        with attempt:
+            await store.finish(outcomes)
+
+The loop ends after the first attempt whose block ends without an error. An error that is worth another attempt is
+swallowed by the block, and the loop sleeps before the next one; the last error, and any other, leaves the block as it is.
+A function with a result is shorter: `start = await retrying(on=ConnectionLost).call(ask)`.
+
+Work that repeats for ever has a loop around it; each success begins with a fresh backoff:
+
+    while True:
+        await changed.wait_for(lambda: pending)
+        async for attempt in retrying(on=ConnectionLost, on_retry=attempts.on_retry):
+            with attempt:
+                await write(pending)
+
+A session that works for hours and then fails calls `attempt.reset()` once it works: the pauses begin anew.
+
+Cancellation: it is never retried; it ends the loop, during an attempt and during a pause. A deadline (`until`) does not cut
+an attempt short: bound each one inside the block (`with attempt, connection_timeout(...)`). An exception group is not looked
+into: put `collapse_exception_group()` between the block and a task group.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
+from math import inf
+from types import TracebackType
+from typing import Final, TypeVar, final
+
+from anyio import current_time, sleep
+from typing_extensions import override
+
+from hub.concurrency.reconnect import Backoff
+
+T = TypeVar("T")
+
+DEFAULT_BACKOFF: Final = Backoff()
+
+
+def retrying(
+    *,
+    on: type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool],
+    backoff: Backoff = DEFAULT_BACKOFF,
+    until: float = inf,
+    on_retry: Callable[[Exception, float], None] | None = None,
+    sleep: Callable[[float], Awaitable[object]] = sleep,
+    rng: random.Random | None = None,
+) -> Retrying:
+    """Attempts for an `async for`, each of which is a context manager; see the text of this module.
+
+    Args:
+        on: The errors to retry: a class, several, or a function that decides.
+        backoff: The pauses between attempts.
+        until: Time of the event loop's clock. An error is raised if the pause after it would end later; `-inf` makes it a
+            single attempt.
+        on_retry: Called with an error that is retried and the seconds until the next attempt, for a line in the log.
+        sleep: What to do for the time of a pause, if it may end early.
+        rng: Where the jitter comes from.
+    """
+
+    def is_one_of(error: Exception) -> bool:
+        return isinstance(error, classes)
+
+    if isinstance(on, (type, tuple)):
+        classes, decides = on, is_one_of
+    else:
+        classes, decides = (), on
+    return Retrying(decides, backoff=backoff, until=until, on_retry=on_retry, sleep=sleep, rng=rng)
+
+
+@final
+class Retrying(AsyncIterator["Attempt"]):
+    """What `retrying` returns: an iterator over attempts. Iterate over it once, from one task."""
+
+    def __init__(
+        self,
+        on: Callable[[Exception], bool],
+        *,
+        backoff: Backoff,
+        until: float,
+        on_retry: Callable[[Exception, float], None] | None,
+        sleep: Callable[[float], Awaitable[object]],
+        rng: random.Random | None,
+    ) -> None:
+        self._on = on
+        self._backoff = backoff
+        self._until = until
+        self._on_retry = on_retry
+        self._sleep = sleep
+        self._rng = rng
+        self._delays = self._fresh_delays()
+        self._number = 0
+        self._delay: float | None = 0.0
+        """Seconds until the next attempt; `None` if there is none, which every attempt begins with."""
+
+    @override
+    async def __anext__(self) -> Attempt:
+        if self._delay is None:
+            raise StopAsyncIteration
+        if self._number:
+            await self._sleep(self._delay)
+        self._delay = None
+        self._number += 1
+        return Attempt(self, self._number)
+
+    async def call(self, function: Callable[[], Awaitable[T]]) -> T:
+        """Calls `function` until it returns, and returns what it returned.
+
+        Raises:
+            Exception: What its last attempt raised.
+        """
+        async for attempt in self:
+            with attempt:
+                return await function()
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    def reset(self) -> None:
+        """The next pause is as short as the first one."""
+        self._delays = self._fresh_delays()
+
+    def retries(self, error: Exception) -> bool:
+        """Whether another attempt follows this error; used by `Attempt`."""
+        if not self._on(error):
+            return False
+        delay = next(self._delays)
+        if current_time() + delay > self._until:
+            return False
+        self._delay = delay
+        if self._on_retry is not None:
+            self._on_retry(error, delay)
+        return True
+
+    def _fresh_delays(self) -> Iterator[float]:
+        return self._backoff.delays(self._rng)
+
+
+@final
+class Attempt(AbstractContextManager["Attempt", bool]):
+    """One attempt; its block swallows an error that another attempt follows.
+
+    Attributes:
+        number: Counting from 1.
+    """
+
+    def __init__(self, attempts: Retrying, number: int) -> None:
+        self.number = number
+        self._attempts = attempts
+
+    def reset(self) -> None:
+        """Says that it works: if it fails later, the pause is as short as the first one."""
+        self._attempts.reset()
+
+    @override
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        return isinstance(error, Exception) and self._attempts.retries(error)
