@@ -35,7 +35,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from math import inf
 from types import TracebackType
-from typing import Final, TypeVar, final
+from typing import Final, TypeAlias, TypeVar, final
 
 from anyio import current_time, sleep
 from typing_extensions import override
@@ -44,12 +44,15 @@ from hub.concurrency.reconnect import Backoff
 
 T = TypeVar("T")
 
+Retried: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
+"""Errors that are worth another attempt: a class, several, or a function that decides."""
+
 DEFAULT_BACKOFF: Final = Backoff()
 
 
 def retrying(
     *,
-    on: type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool],
+    on: Retried,
     backoff: Backoff = DEFAULT_BACKOFF,
     until: float = inf,
     on_retry: Callable[[Exception, float], None] | None = None,
@@ -59,7 +62,7 @@ def retrying(
     """Attempts for an `async for`, each of which is a context manager; see the text of this module.
 
     Args:
-        on: The errors to retry: a class, several, or a function that decides.
+        on: The errors to retry.
         backoff: The pauses between attempts.
         until: Time of the event loop's clock. An error is raised if the pause after it would end later; `-inf` makes it a
             single attempt.
@@ -67,15 +70,7 @@ def retrying(
         sleep: What to do for the time of a pause, if it may end early.
         rng: Where the jitter comes from.
     """
-
-    def is_one_of(error: Exception) -> bool:
-        return isinstance(error, classes)
-
-    if isinstance(on, (type, tuple)):
-        classes, decides = on, is_one_of
-    else:
-        classes, decides = (), on
-    return Retrying(decides, backoff=backoff, until=until, on_retry=on_retry, sleep=sleep, rng=rng)
+    return Retrying(on, backoff=backoff, until=until, on_retry=on_retry, sleep=sleep, rng=rng)
 
 
 @final
@@ -84,7 +79,7 @@ class Retrying(AsyncIterator["Attempt"]):
 
     def __init__(
         self,
-        on: Callable[[Exception], bool],
+        on: Retried,
         *,
         backoff: Backoff,
         until: float,
@@ -130,7 +125,7 @@ class Retrying(AsyncIterator["Attempt"]):
 
     def retries(self, error: Exception) -> bool:
         """Whether another attempt follows this error; used by `Attempt`."""
-        if not self._on(error):
+        if not _is_retried(error, self._on):
             return False
         delay = next(self._delays)
         if current_time() + delay > self._until:
@@ -165,3 +160,9 @@ class Attempt(AbstractContextManager["Attempt", bool]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         return isinstance(error, Exception) and self._attempts.retries(error)
+
+
+def _is_retried(error: Exception, on: Retried) -> bool:
+    if isinstance(on, type):
+        return isinstance(error, on)
+    return on(error) if callable(on) else isinstance(error, on)
