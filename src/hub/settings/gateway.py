@@ -1,7 +1,5 @@
 """Settings of a gateway."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from math import inf
 from typing import Annotated

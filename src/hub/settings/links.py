@@ -1,7 +1,5 @@
 """Settings of the servers that a process connects to: broker, result store, registry."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 

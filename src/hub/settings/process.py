@@ -1,7 +1,5 @@
 """Settings that every process has, and those of its HTTP server."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path

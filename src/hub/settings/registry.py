@@ -1,7 +1,5 @@
 """Settings of a registry."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import inf
