@@ -78,7 +78,7 @@ def message() -> Descriptor:
 
 async def serve() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)  # as every process of hub does
-    async with open_stage(timeout=60, call_wait=60, body_limit=2**30) as stage:
+    async with open_stage(step_timeout=60, call_wait=60, body_limit=2**30) as stage:
         await stage.model()
         await stage.model(BIG, contract_of(message(), message()), answer=lambda body: body)
         async with serving(stage) as url:

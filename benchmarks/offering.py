@@ -130,9 +130,9 @@ class Offering:
         await asyncio.sleep(seconds)
         self._recall = False
 
-    async def rest(self, timeout: float) -> None:
+    async def rest(self, seconds: float) -> None:
         """Waits for what is open."""
-        give_up = self._loop.time() + timeout
+        give_up = self._loop.time() + seconds
         while self.tally.open and self._loop.time() < give_up:  # noqa: ASYNC110 - an event a call would cost more
             await asyncio.sleep(0.05)
         if self.tally.open:

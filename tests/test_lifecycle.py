@@ -297,7 +297,7 @@ async def test_opening_is_tried_again_while_patience_lasts() -> None:
         yield tries
 
     with fail_after(10):
-        async with hold_open(resource, name="resource", timeout=60) as value:
+        async with hold_open(resource, name="resource", retry_for=60) as value:
             assert value == 3
 
 

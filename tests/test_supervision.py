@@ -194,11 +194,11 @@ async def test_opening_a_resource_keeps_to_its_patience_and_does_not_retry_a_ref
 
     start = anyio.current_time()
     with pytest.RaisesGroup(pytest.RaisesExc(ConnectionLost, match="link to store lost: no answer within 6 s")):
-        async with hold_open(mute, name="store", timeout=6):
+        async with hold_open(mute, name="store", retry_for=6):
             pytest.fail("it does not open")
     assert anyio.current_time() - start == 6
     with pytest.RaisesGroup(pytest.RaisesExc(ConnectionRefused, match="wrong password")):
-        async with hold_open(refusing, name="store", timeout=600):
+        async with hold_open(refusing, name="store", retry_for=600):
             pytest.fail("it does not open")
     assert attempts == 3
 

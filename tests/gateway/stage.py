@@ -218,7 +218,7 @@ async def open_stage(
     token: str = "",
     body_limit: int = 100_000,
     call_wait: float = 5,
-    timeout: float = 5,
+    step_timeout: float = 5,
     queue_limit: int = 0,
     busy_after: float = 0,
     ttls: ResultTtls | None = None,
@@ -236,7 +236,7 @@ async def open_stage(
     async with open_broker("memory://") as own_broker, open_store("memory://") as own_store:
         broker, store = broker or own_broker, store or own_store
         dispatch = TaskService(
-            broker, store, timeout=timeout, polls=polls, congestion=Congestion(busy_after), clock=clock
+            broker, store, timeout=step_timeout, polls=polls, congestion=Congestion(busy_after), clock=clock
         )
         queues = QueueLimiter(catalog, broker, dispatch.run_times, limit=queue_limit)
         registry = FakeRegistry()

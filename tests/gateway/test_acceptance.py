@@ -47,12 +47,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, timeout: float = 1.0) -> AsyncGenerator[Bench]:
+async def bench(*, step_timeout: float = 1.0) -> AsyncGenerator[Bench]:
     with anyio.fail_after(20):
         async with open_broker("memory://") as broker, open_store("memory://") as store:
             await broker.declare(MODEL_A)
             faulty_broker, faulty_store = FaultyBroker(broker), FaultyStore(store)
-            async with TaskPublisher(faulty_broker, faulty_store, timeout=timeout) as accept:
+            async with TaskPublisher(faulty_broker, faulty_store, timeout=step_timeout) as accept:
                 yield Bench(accept, faulty_broker, faulty_store)
 
 
@@ -159,7 +159,7 @@ async def test_records_of_refused_tasks_are_gone_when_the_block_ends() -> None:
 
 async def test_a_client_that_hangs_up_at_any_moment_leaves_no_record_without_a_message() -> None:
     for steps in range(12):
-        async with bench(timeout=5) as b:
+        async with bench(step_timeout=5) as b:
             task = new_task()
             scope = CancelScope()
 
@@ -178,7 +178,7 @@ async def test_a_client_that_hangs_up_at_any_moment_leaves_no_record_without_a_m
 
 
 async def test_a_client_that_hangs_up_while_the_broker_is_slow_has_its_task_taken_back() -> None:
-    async with bench(timeout=60) as b:
+    async with bench(step_timeout=60) as b:
         b.broker.stuck = anyio.Event()
         task = new_task()
         async with anyio.create_task_group() as tg:
@@ -232,7 +232,7 @@ async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back
 
 
 async def test_an_adapter_that_repeats_a_write_has_found_its_own_record() -> None:
-    async with bench(timeout=5) as b:
+    async with bench(step_timeout=5) as b:
         b.store.repeats_create = True
         for task in (new_task(), replace(new_task(), idempotency_key="order-66")):
             assert await b.accept(task) is None

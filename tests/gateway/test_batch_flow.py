@@ -73,7 +73,7 @@ class Talk:
 @REAL_TIME
 async def test_a_batch_of_five_thousand_lines_is_accepted_line_by_line() -> None:
     with anyio.fail_after(100):
-        async with open_stage(timeout=60) as stage:
+        async with open_stage(step_timeout=60) as stage:
             await stage.model()
             async with serving(stage) as url, exchange(url, "POST", BATCHES, CHUNKED) as batch:
 
@@ -101,7 +101,7 @@ async def test_an_ordinary_client_that_writes_first_and_reads_then_is_served() -
             yield b"{}\n" * 50
 
     with anyio.fail_after(100):
-        async with open_stage(timeout=60) as stage:
+        async with open_stage(step_timeout=60) as stage:
             await stage.model()
             async with serving(stage) as url, open_client() as client:
                 reply = await client.post(f"{url}{BATCHES}", content=content(), headers=NDJSON)

@@ -59,14 +59,14 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, timeout: float = 5.0, keys: tuple[str, ...] = ()) -> AsyncGenerator[Bench]:
+async def bench(*, step_timeout: float = 5.0, keys: tuple[str, ...] = ()) -> AsyncGenerator[Bench]:
     """A gateway, and a model that nobody runs, over a broker and a store that fail when told to."""
     clock = Clock()
     with anyio.fail_after(60):
         async with open_broker("memory://") as broker, open_store("memory://", StoreOptions(clock=clock)) as store:
             faulty_broker, faulty_store = FaultyBroker(broker), FaultyStore(store)
             async with open_stage(
-                broker=faulty_broker, store=faulty_store, timeout=timeout, clock=clock, keys=keys
+                broker=faulty_broker, store=faulty_store, step_timeout=step_timeout, clock=clock, keys=keys
             ) as stage:
                 await stage.model()
                 yield Bench(stage, faulty_broker, faulty_store, clock)
@@ -260,7 +260,7 @@ async def test_a_key_whose_submit_was_refused_may_come_again_with_another_body_o
 
 
 async def test_a_fate_that_stays_open_is_a_503_that_asks_for_the_same_key_again() -> None:
-    async with bench(timeout=TIMEOUT) as b:
+    async with bench(step_timeout=TIMEOUT) as b:
         b.store.failing_withdrawals = 1_000_000
         b.broker.stuck = anyio.Event()
         assert problem(await b.submit()) == (503, "accept_timeout")
@@ -274,7 +274,7 @@ async def test_a_fate_that_stays_open_is_a_503_that_asks_for_the_same_key_again(
 
 
 async def test_a_submit_whose_gateway_died_before_it_published_may_be_repeated_half_a_minute_later() -> None:
-    async with bench(timeout=TIMEOUT) as b:
+    async with bench(step_timeout=TIMEOUT) as b:
         left_behind = task_of("hi", b.clock())
         assert await b.store.create([left_behind]) == [None]  # and no message
 

@@ -169,7 +169,7 @@ async def test_a_broker_that_does_not_confirm_is_a_503_without_an_id() -> None:
     with anyio.fail_after(10):
         async with open_broker("memory://") as memory:
             broker = FaultyBroker(memory)
-            async with open_stage(broker=broker, timeout=0.05) as stage:
+            async with open_stage(broker=broker, step_timeout=0.05) as stage:
                 await stage.model()
                 broker.stuck = anyio.Event()
                 assert problem(await stage.client.post(TASKS, json={})) == (503, "accept_timeout")

@@ -216,7 +216,7 @@ async def test_a_store_that_does_not_answer_is_a_503(monkeypatch: pytest.MonkeyP
                 await anyio.sleep_forever()
 
             monkeypatch.setattr(store, "fetch", silent)
-            async with open_stage(store=store, timeout=0.05) as stage:
+            async with open_stage(store=store, step_timeout=0.05) as stage:
                 reply = await stage.client.get(f"/v1/tasks/{new_task_id()}")
                 assert problem(reply) == (503, "connection_lost")
 

@@ -178,11 +178,11 @@ async def behave(text: str) -> str:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(durations=durations, faults=faults, timeout=st.sampled_from([1.0, 5.0]))
+@given(durations=durations, faults=faults, store_timeout=st.sampled_from([1.0, 5.0]))
 async def test_whatever_breaks_each_task_ends_once_and_is_acked_after_that(
-    durations: list[str], faults: list[Fault], timeout: float
+    durations: list[str], faults: list[Fault], store_timeout: float
 ) -> None:
-    scene = Scene(timeout)
+    scene = Scene(store_timeout)
     store, broker = scene.store, scene.broker
     tasks = [task(f"{number} {duration}") for number, duration in enumerate(durations)]
     with anyio.fail_after(100_000), capture_logs():  # rendering thousands of tracebacks would take most of the time

@@ -119,7 +119,7 @@ def registry(*, settings: RegistrySettings | None = None) -> int:
         async with (
             hold_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
             hold_open(
-                lambda: open_directory(settings.directory_url), name="directory", timeout=settings.start_timeout
+                lambda: open_directory(settings.directory_url), name="directory", retry_for=settings.start_timeout
             ) as directory,
         ):
             await _serving("registry", partial(run_registry, settings, directory=directory, broker=broker))
@@ -144,7 +144,7 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
             hold_open(
                 lambda: open_store(settings.store_url, store_options(settings)),
                 name="store",
-                timeout=settings.start_timeout,
+                retry_for=settings.start_timeout,
             ) as store,
         ):
             component = partial(
@@ -177,7 +177,7 @@ def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> i
             hold_open(
                 lambda: open_store(settings.store_url, store_options(settings)),
                 name="store",
-                timeout=settings.start_timeout,
+                retry_for=settings.start_timeout,
             ) as store,
         ):
             instance = partial(run_instance, model_class, settings, broker=broker, store=store)

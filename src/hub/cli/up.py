@@ -66,11 +66,13 @@ async def run_up(
             hold_open(
                 lambda: open_store(settings.store_url, store_options(settings)),
                 name="store",
-                timeout=settings.start_timeout,
+                retry_for=settings.start_timeout,
             )
         )
         directory: Directory = await stack.enter_async_context(
-            hold_open(lambda: open_directory(settings.directory_url), name="directory", timeout=settings.start_timeout)
+            hold_open(
+                lambda: open_directory(settings.directory_url), name="directory", retry_for=settings.start_timeout
+            )
         )
 
         registry = partial(run_registry, settings, directory=directory, broker=broker)

@@ -96,7 +96,7 @@ async def background_service(component: Callable[..., Awaitable[None]], *, name:
 
 @asynccontextmanager
 async def hold_open(
-    open_resource: Callable[[], AbstractAsyncContextManager[T]], *, name: str, timeout: float = 0.0
+    open_resource: Callable[[], AbstractAsyncContextManager[T]], *, name: str, retry_for: float = 0.0
 ) -> AsyncGenerator[T]:
     """Holds a resource open around the block, shielded like a component: it outlives what drains inside the block.
 
@@ -106,7 +106,7 @@ async def hold_open(
     Args:
         open_resource: Makes the context manager; called once for each try.
         name: For task names.
-        timeout: Seconds to try again while opening raises `ConnectionLost`; an attempt that is under way then is cancelled.
+        retry_for: Seconds to try again while opening raises `ConnectionLost`; an attempt that is under way then is cancelled.
             0: a single attempt, which takes as long as it takes.
 
     Raises:
@@ -114,11 +114,11 @@ async def hold_open(
     """
 
     async def hold(*, task_status: TaskStatus[T]) -> None:
-        give_up_at = current_time() + timeout
+        give_up_at = current_time() + retry_for
         attempts = AttemptLog(name)
         last: ConnectionLost | None = None
         for delay in ExponentialBackoff().delays():
-            with CancelScope(deadline=give_up_at if timeout else inf) as scope:
+            with CancelScope(deadline=give_up_at if retry_for else inf) as scope:
                 try:
                     async with open_resource() as resource:
                         scope.deadline = inf
@@ -129,7 +129,7 @@ async def hold_open(
                     last = lost
                     if attempts.reached or isinstance(lost, ConnectionRefused):
                         raise
-            failure = last or ConnectionLost(name, f"no answer within {timeout:g} s")
+            failure = last or ConnectionLost(name, f"no answer within {retry_for:g} s")
             if current_time() + delay > give_up_at:
                 raise failure
             attempts.failed(failure.reason, delay)

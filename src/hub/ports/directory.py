@@ -34,7 +34,7 @@ class InstanceEntry:
     Attributes:
         url: The base of its HTTP routes, such as `http://10.0.0.7:40123`.
         example: A request that shows what the model does, as ProtoJSON, for documentation; empty if it has none.
-        terms: What holds for the tasks of its model.
+        limits: What holds for the tasks of its model.
         secret_hash: SHA-256 of the secret that its owner proves itself with, in hexadecimal digits; empty: it has none,
             because an earlier release let it in.
     """

@@ -79,7 +79,7 @@ class Registration(AsyncContextManagerMixin):
         url: Base of our HTTP routes as the registry reaches them.
         contract: Our model's.
         example: A request for documentation, as ProtoJSON.
-        terms: What holds for the tasks of our model.
+        limits: What holds for the tasks of our model.
         pinged_at: Tells when the registry last pinged us, on the clock of `anyio.current_time`.
         ping_period: Seconds between two pings of the registry.
         start_timeout: Seconds to try for the first login.

@@ -116,7 +116,7 @@ class RegistryClient:
             url: Base of its HTTP routes as the registry reaches them; `/ping` must answer there already.
             contract: What the model takes and gives back.
             example: A request as ProtoJSON, for documentation.
-            terms: What holds for the tasks of the model.
+            limits: What holds for the tasks of the model.
             consuming: Whether the instance takes tasks now. A no is believed at once, a yes when the ping says the same.
             loading: Whether its `setup` is still to be done. Its pings say so too; it gets no tasks.
 

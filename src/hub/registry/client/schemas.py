@@ -38,7 +38,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
         url: Base of its HTTP routes as the registry reaches them, such as `http://10.0.0.7:40123`.
         contract: A serialized `hub.v1.Contract`; base64 in JSON.
         example: A request that shows what the model does, as ProtoJSON of at most `MAX_EXAMPLE` characters, or empty.
-        terms: What holds for the tasks of its model.
+        limits: What holds for the tasks of its model.
         consuming: Whether it takes tasks now. A no is believed at once, a yes when its ping says the same.
         loading: Whether its `setup` is still to be done; then it is listed as loading, whatever `consuming` says.
     """

@@ -31,7 +31,7 @@ class KnownModel:
     Attributes:
         instances: How many there are in each state; a state without instances is left out.
         example: A request as ProtoJSON that one of them offered for documentation; empty if none did.
-        terms: What holds for its tasks, as its newest instance says.
+        limits: What holds for its tasks, as its newest instance says.
     """
 
     name: ModelName
