@@ -34,7 +34,7 @@ SUBMIT = (
 
 
 async def serve() -> None:
-    async with open_stage(patience=60) as stage:
+    async with open_stage(step_timeout=60) as stage:
         await stage.model()
         async with serving(stage) as url:
             print(url, flush=True)

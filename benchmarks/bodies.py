@@ -29,7 +29,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDe
 from benchmarks.batches import SUBMIT
 from hub.concurrency.services import SWITCH_INTERVAL
 from hub.contract import contract_of
-from hub.contract.descriptors.pool import pool_of
+from hub.contract.descriptors.pool import build_pool
 from hub.types import ModelName
 from tests.gateway.stage import open_stage
 from tests.gateway.wire import serving
@@ -73,12 +73,12 @@ def message() -> Descriptor:
         big.field.add(name=name, number=number, type=kind, type_name=type_name or None, label=label)
     struct = FileDescriptorProto()
     struct_pb2.DESCRIPTOR.CopyToProto(struct)
-    return pool_of(FileDescriptorSet(file=[file, struct])).FindMessageTypeByName("bench.v1.Big")
+    return build_pool(FileDescriptorSet(file=[file, struct])).FindMessageTypeByName("bench.v1.Big")
 
 
 async def serve() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)  # as every process of hub does
-    async with open_stage(patience=60, call_wait=60, body_limit=2**30) as stage:
+    async with open_stage(step_timeout=60, call_wait=60, body_limit=2**30) as stage:
         await stage.model()
         await stage.model(BIG, contract_of(message(), message()), answer=lambda body: body)
         async with serving(stage) as url:

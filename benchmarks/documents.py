@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from hub.contract import load
+from hub.contract import compile_contract
 from hub.errors import HubError
 from tests.gateway.test_hostile_documents import rich
 
@@ -45,7 +45,7 @@ def peak() -> int:
 
 
 def measure(name: str, size: int) -> None:
-    transcoder = load(rich()).request_transcoder
+    transcoder = compile_contract(rich()).request_transcoder
     document = documents(size)[name]
     Path("/proc/self/clear_refs").write_text("5")  # what building all documents took is not counted
     before = peak()

@@ -130,9 +130,9 @@ class Offering:
         await asyncio.sleep(seconds)
         self._recall = False
 
-    async def rest(self, patience: float) -> None:
+    async def rest(self, seconds: float) -> None:
         """Waits for what is open."""
-        give_up = self._loop.time() + patience
+        give_up = self._loop.time() + seconds
         while self.tally.open and self._loop.time() < give_up:  # noqa: ASYNC110 - an event a call would cost more
             await asyncio.sleep(0.05)
         if self.tally.open:
@@ -179,7 +179,7 @@ async def offer(arguments: argparse.Namespace) -> bytes:
         await offering.steady(arguments.rate, arguments.seconds)
     else:
         await offering.callers(arguments.callers, arguments.seconds)
-    await offering.rest(arguments.patience)
+    await offering.rest(arguments.timeout)
     tally = offering.tally
     return msgspec.json.encode({"statuses": tally.statuses, "served": tally.served, "refused": tally.refused})
 

@@ -25,7 +25,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
 from hub.contract import contract_of
 from hub.gateway.tasks.options import SubmitOptions
-from hub.gateway.tasks.service import Dispatch
+from hub.gateway.tasks.service import TaskService
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.worker.worker import Worker
 from hub.stores import open_store
@@ -63,7 +63,7 @@ async def measure(broker_url: str, store_url: str, count: int, label: str) -> No
     async with (
         open_broker(broker_url) as broker,
         open_store(store_url) as store,
-        Dispatch(broker, store, patience=60) as dispatch,
+        TaskService(broker, store, timeout=60) as dispatch,
     ):
 
         async def one() -> None:

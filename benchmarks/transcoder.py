@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDe
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import Transcoder
-from hub.contract.descriptors.pool import pool_of
+from hub.contract.descriptors.pool import build_pool
 
 ROUNDS: Final = 25
 CALLS: Final = 60
@@ -111,7 +111,7 @@ def request() -> Descriptor:
         message.field.add(name=name, number=number, type=kind, type_name=type_name or None, label=label)
     timestamp = FileDescriptorProto()
     timestamp_pb2.DESCRIPTOR.CopyToProto(timestamp)
-    return pool_of(FileDescriptorSet(file=[file, timestamp])).FindMessageTypeByName("bench.v1.Request")
+    return build_pool(FileDescriptorSet(file=[file, timestamp])).FindMessageTypeByName("bench.v1.Request")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ REGISTRY: Final = (
            ("sum by (instance) (hub_registry_leases)", "{{instance}}")),
     _chart("linked", "Registry's links, and its doubt", "Links are 1 while their server answers; doubt is 1 while so "
            "many instances failed at once that the registry suspects itself.", "count",
-           ("min by (server) (hub_registry_linked)", "{{server}}"), ("max(hub_registry_doubts)", "doubt")),
+           ("min by (server) (hub_registry_connected)", "{{server}}"), ("max(hub_registry_self_preservation)", "doubt")),
 )  # fmt: skip
 
 GATEWAY: Final = (

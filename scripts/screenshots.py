@@ -32,7 +32,7 @@ from examples.digits.pictures import split
 from examples.model_a import ModelA
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.model.instance.instance import run_instance
@@ -125,7 +125,9 @@ async def show() -> AsyncGenerator[str]:
         open_broker("memory://") as broker,
         open_store("memory://") as store,
         open_directory("memory://") as directory,
-        running(partial(run_registry, settings, directory=directory, broker=broker), name="registry") as registry,
+        background_service(
+            partial(run_registry, settings, directory=directory, broker=broker), name="registry"
+        ) as registry,
     ):
         settings = replace(settings, registry_url=registry)
 
@@ -135,7 +137,7 @@ async def show() -> AsyncGenerator[str]:
                 await run_instance(model, settings, broker=broker, store=store)
 
         async with (
-            running(partial(run_gateway, settings, broker=broker, store=store), name="gateway") as url,
+            background_service(partial(run_gateway, settings, broker=broker, store=store), name="gateway") as url,
             httpx2.AsyncClient(base_url=url) as client,
             anyio.create_task_group() as tg,
         ):

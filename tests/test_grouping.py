@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from hub.concurrency.batching import Grouped
-from hub.errors import LinkLost
+from hub.concurrency.batching import Batcher
+from hub.errors import ConnectionLost
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -31,7 +31,7 @@ async def test_calls_that_come_while_a_group_is_under_way_make_the_next_group() 
     server = Server()
     results: dict[int, int] = {}
     with anyio.fail_after(5):
-        async with Grouped(server.flush, name="test") as double, anyio.create_task_group() as tg:
+        async with Batcher(server.flush, name="test") as double, anyio.create_task_group() as tg:
 
             async def call(number: int) -> None:
                 results[number] = await double(number)
@@ -51,7 +51,7 @@ async def test_no_group_is_larger_than_the_limit() -> None:
     server = Server()
     server.release.set()
     with anyio.fail_after(5):
-        async with Grouped(server.flush, name="test", limit=4) as double, anyio.create_task_group() as tg:
+        async with Batcher(server.flush, name="test", limit=4) as double, anyio.create_task_group() as tg:
             for number in range(10):
                 tg.start_soon(double, number)
     assert [len(group) for group in server.groups] == [4, 4, 2]
@@ -59,14 +59,14 @@ async def test_no_group_is_larger_than_the_limit() -> None:
 
 async def test_an_error_of_a_group_reaches_each_of_its_callers_as_an_error_of_its_own() -> None:
     server = Server()
-    server.error = LinkLost("server", "test")
+    server.error = ConnectionLost("server", "test")
     server.release.set()
-    errors: list[LinkLost] = []
+    errors: list[ConnectionLost] = []
     with anyio.fail_after(5):
-        async with Grouped(server.flush, name="test") as double, anyio.create_task_group() as tg:
+        async with Batcher(server.flush, name="test") as double, anyio.create_task_group() as tg:
 
             async def call(number: int) -> None:
-                with pytest.raises(LinkLost) as caught:
+                with pytest.raises(ConnectionLost) as caught:
                     await double(number)
                 errors.append(caught.value)
 
@@ -79,7 +79,7 @@ async def test_an_error_of_a_group_reaches_each_of_its_callers_as_an_error_of_it
 async def test_a_caller_that_is_cancelled_while_it_waits_takes_its_item_back() -> None:
     server = Server()
     with anyio.fail_after(5):
-        async with Grouped(server.flush, name="test") as double, anyio.create_task_group() as tg:
+        async with Batcher(server.flush, name="test") as double, anyio.create_task_group() as tg:
             tg.start_soon(double, 1)
             await anyio.wait_all_tasks_blocked()
             with anyio.CancelScope() as scope:
@@ -95,7 +95,7 @@ async def test_a_caller_that_is_cancelled_while_it_waits_takes_its_item_back() -
 async def test_lanes_let_groups_overlap() -> None:
     server = Server()
     with anyio.fail_after(5):
-        async with Grouped(server.flush, name="test", lanes=2) as double, anyio.create_task_group() as tg:
+        async with Batcher(server.flush, name="test", lanes=2) as double, anyio.create_task_group() as tg:
             tg.start_soon(double, 1)
             await anyio.wait_all_tasks_blocked()
             tg.start_soon(double, 2)
@@ -109,12 +109,12 @@ async def test_a_bug_in_the_flush_ends_the_block() -> None:
         raise RuntimeError("bug")
 
     with anyio.fail_after(5), pytest.raises(ExceptionGroup) as caught:
-        async with Grouped(flush, name="test") as call:
+        async with Batcher(flush, name="test") as call:
             await call(1)
     assert caught.group_contains(RuntimeError, match="bug")
 
 
 async def test_a_call_outside_the_block_is_refused() -> None:
-    double = Grouped(Server().flush, name="test")
+    double = Batcher(Server().flush, name="test")
     with pytest.raises(anyio.ClosedResourceError):
         await double(1)

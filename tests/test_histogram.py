@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hub.errors import ConfigurationError
-from hub.histogram import SECONDS, Buckets, Histogram, bounds_of, sum_of
+from hub.histogram import SECONDS, Histogram, HistogramSnapshot, bounds_of, sum_of
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1e6) | st.sampled_from(SECONDS)))
@@ -24,7 +24,7 @@ def test_a_value_is_counted_below_every_bound_that_is_not_less(values: list[floa
 def test_a_time_below_zero_is_none() -> None:
     histogram = Histogram((1.0,))
     histogram.add(-5.0)
-    assert histogram.read() == Buckets(bounds=(1.0,), counts=(1, 0), total=0.0)
+    assert histogram.read() == HistogramSnapshot(bounds=(1.0,), counts=(1, 0), total=0.0)
 
 
 def test_a_snapshot_stays_as_it_was() -> None:
@@ -35,8 +35,8 @@ def test_a_snapshot_stays_as_it_was() -> None:
 
 
 def test_histograms_add_up() -> None:
-    one = Buckets(bounds=(1.0, 2.0), counts=(1, 2, 3), total=9.0)
-    assert sum_of([one, one], bounds=(1.0, 2.0)) == Buckets(bounds=(1.0, 2.0), counts=(2, 4, 6), total=18.0)
+    one = HistogramSnapshot(bounds=(1.0, 2.0), counts=(1, 2, 3), total=9.0)
+    assert sum_of([one, one], bounds=(1.0, 2.0)) == HistogramSnapshot(bounds=(1.0, 2.0), counts=(2, 4, 6), total=18.0)
     assert sum_of([], bounds=(1.0, 2.0)) == Histogram((1.0, 2.0)).read()
 
 

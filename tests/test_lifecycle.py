@@ -17,8 +17,8 @@ from anyio import TASK_STATUS_IGNORED, CancelScope, create_task_group, fail_afte
 from anyio.abc import TaskStatus
 from structlog.testing import capture_logs
 
-from hub.concurrency.services import kept_open, running
-from hub.errors import LinkLost
+from hub.concurrency.services import background_service, hold_open
+from hub.errors import ConnectionLost
 
 leaves_nothing = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -40,8 +40,8 @@ async def test_components_stop_in_the_reverse_order_when_cancelled_from_outside(
 
             async def nest(*, task_status: TaskStatus[None]) -> None:
                 async with (
-                    running(partial(component, "outer", events), name="outer") as outer,
-                    running(partial(component, "inner", events), name="inner") as inner,
+                    background_service(partial(component, "outer", events), name="outer") as outer,
+                    background_service(partial(component, "inner", events), name="inner") as inner,
                 ):
                     assert (outer, inner) == ("outer", "inner")
                     task_status.started()
@@ -67,7 +67,10 @@ async def test_a_component_that_dies_takes_the_block_with_it() -> None:
         raise RuntimeError("died")
 
     with fail_after(5), pytest.raises(ExceptionGroup) as caught:
-        async with running(partial(component, "outer", events), name="outer"), running(dying, name="dying"):
+        async with (
+            background_service(partial(component, "outer", events), name="outer"),
+            background_service(dying, name="dying"),
+        ):
             await sleep_forever()
     assert caught.group_contains(RuntimeError, match="died")
     assert events == ["outer up", "outer down"]
@@ -79,7 +82,7 @@ async def test_a_component_that_is_not_up_yet_does_not_hold_up_a_cancellation() 
         await sleep_forever()
 
     with fail_after(5), anyio.move_on_after(0.05) as scope:
-        async with running(never_up, name="never up"):
+        async with background_service(never_up, name="never up"):
             pytest.fail("the block must not be entered")
     assert scope.cancelled_caught
 
@@ -90,7 +93,7 @@ async def test_a_component_that_cannot_start_is_reported() -> None:
         raise RuntimeError("cannot start")
 
     with fail_after(5), pytest.raises(ExceptionGroup) as caught:
-        async with running(broken, name="broken"):
+        async with background_service(broken, name="broken"):
             pytest.fail("the block must not be entered")
     assert caught.group_contains(RuntimeError, match="cannot start")
 
@@ -106,7 +109,10 @@ async def test_a_component_that_takes_long_to_end_is_named(anyio_backend: object
                 await anyio.sleep(25)
 
     with capture_logs() as lines:
-        async with running(slow, name="slow"), running(partial(component, "quick", []), name="quick"):
+        async with (
+            background_service(slow, name="slow"),
+            background_service(partial(component, "quick", []), name="quick"),
+        ):
             pass
     assert [(line["component"], line["seconds"]) for line in lines] == [("slow", 10), ("slow", 20)]
 
@@ -114,8 +120,8 @@ async def test_a_component_that_takes_long_to_end_is_named(anyio_backend: object
 PROGRAM = """
     import sys
     from anyio import CancelScope, create_task_group, sleep, sleep_forever
-    from hub.errors import ConfigurationError, LinkLost
-    from hub.concurrency.services import leave, run_process, running
+    from hub.errors import ConfigurationError, ConnectionLost
+    from hub.concurrency.services import leave, run_process, background_service
     from hub.observability.logs import configure_logging
 
     async def drain():
@@ -132,7 +138,7 @@ PROGRAM = """
         raise ConfigurationError("wrong")
 
     async def unreachable():
-        raise LinkLost("server", "refused")
+        raise ConnectionLost("server", "refused")
 
     async def buggy():
         raise RuntimeError("bug")
@@ -146,7 +152,7 @@ PROGRAM = """
             with CancelScope(shield=True):
                 await sleep_forever()
 
-        async with running(hangs, name="the one that hangs"):
+        async with background_service(hangs, name="the one that hangs"):
             print("up", flush=True)
             raise RuntimeError("died")
 
@@ -263,7 +269,7 @@ async def test_a_resource_stays_open_while_what_uses_it_drains() -> None:
         async with create_task_group() as tg:
 
             async def use(*, task_status: TaskStatus[None]) -> None:
-                async with kept_open(resource, name="resource") as value:
+                async with hold_open(resource, name="resource") as value:
                     assert value == "open"
                     task_status.started()
                     try:
@@ -287,11 +293,11 @@ async def test_opening_is_tried_again_while_patience_lasts() -> None:
         nonlocal tries
         tries += 1
         if tries < 3:
-            raise LinkLost("server", "refused")
+            raise ConnectionLost("server", "refused")
         yield tries
 
     with fail_after(10):
-        async with kept_open(resource, name="resource", patience=60) as value:
+        async with hold_open(resource, name="resource", retry_for=60) as value:
             assert value == 3
 
 
@@ -302,10 +308,10 @@ async def test_without_patience_the_first_refusal_counts() -> None:
     @asynccontextmanager
     async def resource() -> AsyncGenerator[None]:
         if not reachable:
-            raise LinkLost("server", "refused")
+            raise ConnectionLost("server", "refused")
         yield
 
     with fail_after(5), pytest.raises(ExceptionGroup) as caught:
-        async with kept_open(resource, name="resource"):
+        async with hold_open(resource, name="resource"):
             pytest.fail("the block must not be entered")
-    assert caught.group_contains(LinkLost)
+    assert caught.group_contains(ConnectionLost)

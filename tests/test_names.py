@@ -14,10 +14,10 @@ from examples.model_a import ModelA
 from hub.brokers.topology import DEAD_LETTER_EXCHANGE, delay_queue
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
-from hub.ports.directory import KnownContract
+from hub.ports.directory import RegisteredContract
 from hub.registry.client.client import RegistryClient
-from hub.registry.core.state import Roll
-from hub.registry.core.table import Table
+from hub.registry.core.state import RegistryState
+from hub.registry.core.table import InstanceTable
 from hub.types import ModelName, dead_letter_queue, model_name, new_instance_id
 from tests.registry.support import TEXTS
 
@@ -87,8 +87,8 @@ async def test_a_gateway_ignores_a_listed_model_whose_name_is_reserved() -> None
 
 
 async def test_a_registry_ignores_a_remembered_model_whose_name_is_reserved() -> None:
-    roll = Roll(Table())
-    known = KnownContract(
+    roll = RegistryState(InstanceTable())
+    known = RegisteredContract(
         model=ModelName("x.delay.1"), contract=TEXTS, first_seen_at=1.0, first_seen_from=new_instance_id()
     )
     roll.know([known, replace(known, model=ModelName("x"))])

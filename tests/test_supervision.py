@@ -10,9 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from hub.concurrency.reconnect import Backoff, keep_linked, unwrapped
-from hub.concurrency.services import kept_open
-from hub.errors import ConfigurationError, LinkLost, LinkRefused
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.reconnect import ExponentialBackoff, run_reconnecting
+from hub.concurrency.services import hold_open
+from hub.errors import ConfigurationError, ConnectionLost, ConnectionRefused
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 def test_delays_double_up_to_the_cap_and_are_jittered() -> None:
-    delays = list(islice(Backoff(first=1, cap=8).delays(random.Random(7)), 200))
+    delays = list(islice(ExponentialBackoff(first=1, cap=8).delays(random.Random(7)), 200))
     for number, delay in enumerate(delays):
         upper = min(2**number, 8)
         assert upper / 2 <= delay <= upper
@@ -36,9 +37,9 @@ async def test_a_session_is_entered_again_after_each_lost_link_until_it_returns(
         runs += 1
         linked()
         if runs < 4:
-            raise LinkLost("server", "test")
+            raise ConnectionLost("server", "test")
 
-    await keep_linked(session, name="test")
+    await run_reconnecting(session, name="test")
     assert runs == 4
 
 
@@ -50,9 +51,9 @@ async def test_a_link_that_worked_resets_the_delays() -> None:
         if len(times) == 6:
             linked()  # this one works, so the next wait is short again
         if len(times) < 8:
-            raise LinkLost("server", "test")
+            raise ConnectionLost("server", "test")
 
-    await keep_linked(session, name="test", backoff=Backoff(first=1, cap=100))
+    await run_reconnecting(session, name="test", backoff=ExponentialBackoff(first=1, cap=100))
     waits = [later - earlier for earlier, later in pairwise(times)]
     assert waits[4] >= 8
     assert waits[5] <= 1
@@ -60,11 +61,11 @@ async def test_a_link_that_worked_resets_the_delays() -> None:
 
 async def test_a_first_link_that_never_works_is_given_up() -> None:
     async def session(_linked: Callable[[], None]) -> None:
-        raise LinkLost("server", "refused")
+        raise ConnectionLost("server", "refused")
 
     start = anyio.current_time()
-    with pytest.raises(LinkLost, match="refused"):
-        await keep_linked(session, name="test", give_up_after=30)
+    with pytest.raises(ConnectionLost, match="refused"):
+        await run_reconnecting(session, name="test", give_up_after=30)
     assert 20 < anyio.current_time() - start <= 30
 
 
@@ -77,9 +78,9 @@ async def test_a_link_that_once_worked_is_never_given_up() -> None:
         if runs == 1:
             linked()
         if runs < 100:
-            raise LinkLost("server", "refused")
+            raise ConnectionLost("server", "refused")
 
-    await keep_linked(session, name="test", give_up_after=5)
+    await run_reconnecting(session, name="test", give_up_after=5)
     assert runs == 100
 
 
@@ -89,40 +90,40 @@ async def test_any_other_error_ends_the_supervision() -> None:
             raise ConfigurationError("wrong")
 
     with pytest.raises(ConfigurationError, match="wrong"):
-        await keep_linked(session, name="test")
+        await run_reconnecting(session, name="test")
 
 
 async def test_supervision_can_be_cancelled_between_two_runs() -> None:
     async def session(_linked: Callable[[], None]) -> None:
-        raise LinkLost("server", "refused")
+        raise ConnectionLost("server", "refused")
 
     with anyio.move_on_after(100) as scope:
-        await keep_linked(session, name="test")
+        await run_reconnecting(session, name="test")
     assert scope.cancelled_caught
 
 
 def test_a_lone_error_leaves_its_groups_with_its_own_context() -> None:
     cause = ValueError("cause")
-    error = LinkLost("server", "test")
+    error = ConnectionLost("server", "test")
     error.__context__ = cause
-    with pytest.raises(LinkLost) as caught, unwrapped():
+    with pytest.raises(ConnectionLost) as caught, collapse_exception_group():
         raise ExceptionGroup("outer", [ExceptionGroup("inner", [error])])
     assert caught.value is error
     assert error.__context__ is cause
 
 
 def test_errors_of_one_kind_leave_as_the_first_of_them() -> None:
-    with pytest.raises(LinkLost, match="first"), unwrapped():
-        raise ExceptionGroup("group", [LinkLost("server", "first"), LinkLost("server", "second")])
+    with pytest.raises(ConnectionLost, match="first"), collapse_exception_group():
+        raise ExceptionGroup("group", [ConnectionLost("server", "first"), ConnectionLost("server", "second")])
 
 
 def test_different_errors_stay_a_group() -> None:
-    with pytest.raises(ExceptionGroup), unwrapped():
-        raise ExceptionGroup("group", [LinkLost("server", "test"), ValueError("bug")])
+    with pytest.raises(ExceptionGroup), collapse_exception_group():
+        raise ExceptionGroup("group", [ConnectionLost("server", "test"), ValueError("bug")])
 
 
 def test_a_group_that_holds_a_cancellation_stays_a_group() -> None:
-    with pytest.raises(BaseExceptionGroup), unwrapped():
+    with pytest.raises(BaseExceptionGroup), collapse_exception_group():
         raise BaseExceptionGroup("group", [KeyboardInterrupt()])
 
 
@@ -132,10 +133,10 @@ async def test_a_first_link_that_is_refused_is_not_tried_again() -> None:
     async def session(_linked: Callable[[], None]) -> None:
         nonlocal runs
         runs += 1
-        raise LinkRefused("server", "wrong password")
+        raise ConnectionRefused("server", "wrong password")
 
-    with pytest.raises(LinkRefused, match="wrong password"):
-        await keep_linked(session, name="test")
+    with pytest.raises(ConnectionRefused, match="wrong password"):
+        await run_reconnecting(session, name="test")
     assert runs == 1
 
 
@@ -148,11 +149,11 @@ async def test_a_refusal_after_a_link_that_worked_is_tried_again() -> None:
         if runs in (1, 30):
             linked()
         if runs == 1:
-            raise LinkLost("server", "restarts")
+            raise ConnectionLost("server", "restarts")
         if runs < 30:
-            raise LinkRefused("server", "wrong password")
+            raise ConnectionRefused("server", "wrong password")
 
-    await keep_linked(session, name="test")
+    await run_reconnecting(session, name="test")
     assert runs == 30
 
 
@@ -161,8 +162,8 @@ async def test_an_attempt_that_is_not_answered_is_cancelled_when_patience_ends()
         await anyio.sleep_forever()
 
     start = anyio.current_time()
-    with pytest.raises(LinkLost, match="no answer within 4 s"):
-        await keep_linked(mute, name="test", give_up_after=4)
+    with pytest.raises(ConnectionLost, match="no answer within 4 s"):
+        await run_reconnecting(mute, name="test", give_up_after=4)
     assert anyio.current_time() - start == 4
 
 
@@ -171,7 +172,7 @@ async def test_a_link_that_works_is_not_cut_when_patience_ends() -> None:
         linked()
         await anyio.sleep(100)
 
-    await keep_linked(session, name="test", give_up_after=4)
+    await run_reconnecting(session, name="test", give_up_after=4)
 
 
 async def test_opening_a_resource_keeps_to_its_patience_and_does_not_retry_a_refusal() -> None:
@@ -187,18 +188,18 @@ async def test_opening_a_resource_keeps_to_its_patience_and_does_not_retry_a_ref
         nonlocal attempts
         attempts += 1
         if attempts != 3:
-            raise LinkLost("server", "no route")
+            raise ConnectionLost("server", "no route")
         if attempts:
-            raise LinkRefused("server", "wrong password")
+            raise ConnectionRefused("server", "wrong password")
         yield
 
     start = anyio.current_time()
-    with pytest.RaisesGroup(pytest.RaisesExc(LinkLost, match="link to store lost: no answer within 6 s")):
-        async with kept_open(mute, name="store", patience=6):
+    with pytest.RaisesGroup(pytest.RaisesExc(ConnectionLost, match="link to store lost: no answer within 6 s")):
+        async with hold_open(mute, name="store", retry_for=6):
             pytest.fail("it does not open")
     assert anyio.current_time() - start == 6
-    with pytest.RaisesGroup(pytest.RaisesExc(LinkRefused, match="wrong password")):
-        async with kept_open(refusing, name="store", patience=600):
+    with pytest.RaisesGroup(pytest.RaisesExc(ConnectionRefused, match="wrong password")):
+        async with hold_open(refusing, name="store", retry_for=600):
             pytest.fail("it does not open")
     assert attempts == 3
 
@@ -210,14 +211,14 @@ async def test_failed_attempts_are_logged_with_growing_gaps_and_as_what_they_are
     async def session(linked: Callable[[], None]) -> None:
         now = anyio.current_time() - start
         if now < up_at or down_at <= now < 410:
-            raise LinkLost("server", "no route")
+            raise ConnectionLost("server", "no route")
         linked()
         if now < down_at:
             await anyio.sleep(down_at - now)
-            raise LinkLost("server", "restarts")
+            raise ConnectionLost("server", "restarts")
 
     with capture_logs() as lines:
-        await keep_linked(session, name="broker")
+        await run_reconnecting(session, name="broker")
     events = [line["event"] for line in lines]
     before, after = events[: events.index("linked")], events[events.index("linked") + 1 :]
     assert set(before) == {"not reached yet, trying again"}

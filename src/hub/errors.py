@@ -148,13 +148,13 @@ class UnknownModel(HubError):
         return f"there is no model {self.model!r}; {hint}GET /v1/models lists the ones that are alive"
 
 
-class LinkLost(HubError):
+class ConnectionLost(HubError):
     """The connection to the broker or the store broke, could not be made, or fell silent.
 
     The fate of what was in flight is unknown. The link's owner re-enters its scope; see `hub.concurrency.reconnect`.
     """
 
-    code = "link_lost"
+    code = "connection_lost"
     status = 503
     title = "A server behind the hub is out of reach"
     exit_code = 3
@@ -174,14 +174,14 @@ class LinkLost(HubError):
         return 1.0
 
 
-class LinkRefused(LinkLost):
+class ConnectionRefused(ConnectionLost):
     """The server was reached, and a new attempt will fail in the same way; `reason` names the repair.
 
     Such as wrong credentials, a virtual host that does not exist, or TLS at a port without it. A process whose first link is refused exits with code 2. Once a link has worked, a refusal is retried like any other
     loss, because the server may be in the middle of a change.
     """
 
-    code = "link_refused"
+    code = "connection_refused"
     title = "A server behind the hub refuses the connection"
     exit_code = 2
 
@@ -190,7 +190,7 @@ class LinkRefused(LinkLost):
         return f"no link to {self.server}: {self.reason}"
 
 
-class CallRefused(LinkLost):
+class CallRefused(ConnectionLost):
     """The server was reached and did not carry out a call, such as one that is out of memory or forbids scripts.
 
     For the caller it is a link that is lost for now: a later attempt may work.

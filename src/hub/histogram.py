@@ -19,7 +19,7 @@ SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Buckets:
+class HistogramSnapshot:
     """A histogram at one moment.
 
     Attributes:
@@ -50,18 +50,18 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
 
-    def read(self) -> Buckets:
-        return Buckets(bounds=self._bounds, counts=tuple(self._counts), total=self._total)
+    def read(self) -> HistogramSnapshot:
+        return HistogramSnapshot(bounds=self._bounds, counts=tuple(self._counts), total=self._total)
 
 
-def sum_of(histograms: Iterable[Buckets], *, bounds: Sequence[float]) -> Buckets:
+def sum_of(histograms: Iterable[HistogramSnapshot], *, bounds: Sequence[float]) -> HistogramSnapshot:
     """Several histograms with the same `bounds` as one."""
     counts = [0] * (len(bounds) + 1)
     total = 0.0
     for each in histograms:
         counts = [sum(pair) for pair in zip(counts, each.counts, strict=True)]
         total += each.total
-    return Buckets(bounds=tuple(bounds), counts=tuple(counts), total=total)
+    return HistogramSnapshot(bounds=tuple(bounds), counts=tuple(counts), total=total)
 
 
 def bounds_of(text: str) -> tuple[float, ...]:

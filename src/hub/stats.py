@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from hub.histogram import Buckets
+from hub.histogram import HistogramSnapshot
 from hub.types import TaskState
 
 
@@ -25,12 +25,12 @@ class Durations:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, buckets: Buckets) -> Self:
+    def of(cls, buckets: HistogramSnapshot) -> Self:
         return cls(bounds=buckets.bounds, counts=buckets.counts, seconds=buckets.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class InstanceStats:
     """One instance, at one moment. Counts only rise while the instance lives.
 
     Attributes:

@@ -23,7 +23,7 @@ DEFAULT_RESULT_TTL: Final = 24 * 3600.0
 PENDING_TTL: Final = 30.0
 """Seconds after which the record of a submit that never heard from the broker counts as left behind.
 
-Above what a submit may take (`publish_patience`), so that nobody writes over a submit that is still under way.
+Above what a submit may take (`publish_timeout`), so that nobody writes over a submit that is still under way.
 """
 
 DEADLINE_EXCEEDED: Final = "deadline_exceeded"

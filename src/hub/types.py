@@ -24,7 +24,7 @@ RegistryId = NewType("RegistryId", str)
 """UUIDv7 of one start of one registry process."""
 
 TaskId = NewType("TaskId", str)
-"""UUID of one task, in canonical text form: version 7, which sorts by creation time, or see `keyed_task_id`."""
+"""UUID of one task, in canonical text form: version 7, which sorts by creation time, or see `idempotent_task_id`."""
 
 Fingerprint = NewType("Fingerprint", str)
 """SHA-256 of a canonical contract: 64 lower-case hexadecimal digits."""
@@ -57,7 +57,7 @@ class InstanceState(StrEnum):
     LIVE = "live"
     """It answers, and it consumes from the queue of its model."""
 
-    DEAF = "deaf"
+    NOT_CONSUMING = "not_consuming"
     """It answers but does not work: it consumes nothing, its model is not well, or it is about to stop."""
 
     SUSPECT = "suspect"
@@ -67,7 +67,7 @@ class InstanceState(StrEnum):
     """It has logged in and has never been live: its `setup` is running, or it has not been pinged yet."""
 
 
-class Signal(StrEnum):
+class ReadinessSource(StrEnum):
     """Who says that an instance is deaf."""
 
     HEALTH = "health"
@@ -137,7 +137,7 @@ def new_task_id() -> TaskId:
     return TaskId(str(uuid_utils.uuid7()))
 
 
-def keyed_task_id(client: str, model: ModelName, key: str) -> TaskId:
+def idempotent_task_id(client: str, model: ModelName, key: str) -> TaskId:
     """The one task id that an `Idempotency-Key` of a client stands for: a UUIDv8 (RFC 9562 section 5.8) out of all three.
 
     Since the id follows from the key, "never over an existing record" is all that the store needs to know of keys.

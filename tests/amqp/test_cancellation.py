@@ -9,21 +9,21 @@ import anyio
 import pytest
 from pamqp import commands
 
-from hub.amqp import AmqpOptions, Channel, Connection, Message, Publisher, Route
+from hub.amqp import AmqpConnection, AmqpOptions, Channel, Message, Publisher, Route
 from tests.amqp.fake import ADDRESS, FakeBroker, Wire
 from tests.amqp.sweep import cancelled_after, sweep
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 ENOUGH = 2
 """Checkpoints that every one of these scenarios has at the very least; a sweep over fewer has seen nothing."""
 
 
 @asynccontextmanager
-async def connected(broker: FakeBroker) -> AsyncGenerator[Connection]:
-    with anyio.fail_after(PATIENCE):
-        async with Connection(Wire(broker), ADDRESS, AmqpOptions(heartbeat=0)) as connection:
+async def connected(broker: FakeBroker) -> AsyncGenerator[AmqpConnection]:
+    with anyio.fail_after(TIMEOUT):
+        async with AmqpConnection(Wire(broker), ADDRESS, AmqpOptions(heartbeat=0)) as connection:
             yield connection
 
 
@@ -32,7 +32,7 @@ def messages(count: int, *, size: int = 10) -> list[Message]:
     return [Message(route=route, body=b"x" * size, message_id=f"m{each}", timestamp=0) for each in range(count)]
 
 
-async def idle(connection: Connection, broker: FakeBroker, *, channels: int = 0) -> None:
+async def idle(connection: AmqpConnection, broker: FakeBroker, *, channels: int = 0) -> None:
     """Everything has been answered and closed, on both sides, and the connection works."""
     await anyio.wait_all_tasks_blocked()
     assert connection.usable
@@ -158,14 +158,14 @@ async def test_connecting_may_be_cancelled_anywhere() -> None:
 
     async def scenario() -> None:
         wires.append(Wire(FakeBroker()))
-        async with Connection(wires[-1], ADDRESS, AmqpOptions(heartbeat=0)):
+        async with AmqpConnection(wires[-1], ADDRESS, AmqpOptions(heartbeat=0)):
             pass
 
     async def invariant() -> None:
         await anyio.wait_all_tasks_blocked()
         assert [task.name for task in anyio.get_running_tasks() if (task.name or "").startswith("hub.amqp")] == []
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         assert await sweep(scenario, invariant) > ENOUGH
 
 
@@ -174,9 +174,9 @@ async def test_an_answer_that_comes_after_the_caller_has_gone_is_undone(rounds: 
     """The broker is slow: it answers only when the caller has been cancelled."""
     broker = FakeBroker(queue_length=2)
     wire = Wire(broker)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with (
-            Connection(wire, ADDRESS, AmqpOptions(heartbeat=0)) as connection,
+            AmqpConnection(wire, ADDRESS, AmqpOptions(heartbeat=0)) as connection,
             connection.channel() as channel,
             connection.publisher() as publisher,
         ):

@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hub.amqp import Message, ProtocolViolation, Route
-from hub.amqp.protocol.confirms import Batch, Confirms
-from hub.errors import LinkLost, QueueFull, Unroutable
+from hub.amqp.protocol.confirms import ConfirmBatch, Confirms
+from hub.errors import ConnectionLost, QueueFull, Unroutable
 
 ROUTE = Route(routing_key="q")
 
 
-def batch_of(*message_ids: str) -> Batch:
-    return Batch([Message(route=ROUTE, body=b"", message_id=each, timestamp=0) for each in message_ids])
+def batch_of(*message_ids: str) -> ConfirmBatch:
+    return ConfirmBatch([Message(route=ROUTE, body=b"", message_id=each, timestamp=0) for each in message_ids])
 
 
-def send(confirms: Confirms, *batches: Batch) -> None:
+def send(confirms: Confirms, *batches: ConfirmBatch) -> None:
     for batch in batches:
         for index in range(len(batch.messages)):
             confirms.sent(batch, index)
@@ -105,10 +105,10 @@ def test_a_confirm_for_what_was_never_published_is_a_violation(tag: int, multipl
 def test_a_lost_link_fails_every_batch_once_each_with_an_error_of_its_own() -> None:
     confirms, first, second = Confirms("broker"), batch_of("1", "2"), batch_of("3")
     send(confirms, first, second)
-    confirms.fail(LinkLost("broker", "gone"))
-    raised: list[LinkLost] = []
+    confirms.fail(ConnectionLost("broker", "gone"))
+    raised: list[ConnectionLost] = []
     for batch in (first, second):
-        with pytest.raises(LinkLost, match="gone") as caught:
+        with pytest.raises(ConnectionLost, match="gone") as caught:
             batch.reply.result()
         raised.append(caught.value)
     assert raised[0] is not raised[1]

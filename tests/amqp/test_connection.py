@@ -9,19 +9,19 @@ import anyio
 import pytest
 from pamqp import commands
 
-from hub.amqp import AmqpOptions, ChannelClosed, Connection, LoginRefused, Message, Route
-from hub.errors import LinkLost
+from hub.amqp import AmqpConnection, AmqpOptions, ChannelClosed, LoginRefused, Message, Route
+from hub.errors import ConnectionLost
 from tests.amqp.fake import ADDRESS, CLOSE, FakeBroker, Wire, marshal
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 @asynccontextmanager
-async def connected(wire: Wire) -> AsyncGenerator[Connection]:
-    with anyio.fail_after(PATIENCE):
-        async with Connection(wire, ADDRESS, AmqpOptions(heartbeat=0)) as connection:
+async def connected(wire: Wire) -> AsyncGenerator[AmqpConnection]:
+    with anyio.fail_after(TIMEOUT):
+        async with AmqpConnection(wire, ADDRESS, AmqpOptions(heartbeat=0)) as connection:
             yield connection
 
 
@@ -33,12 +33,12 @@ async def test_leaving_says_goodbye_and_waits_for_the_answer() -> None:
     broker = FakeBroker()
     async with connected(Wire(broker)):
         pass
-    assert broker.asked[-1] == "Connection.Close"
+    assert broker.asked[-1] == "AmqpConnection.Close"
 
 
 async def test_what_was_settled_is_sent_before_the_goodbye_even_when_the_block_is_cancelled() -> None:
     broker = FakeBroker(queue_length=1)
-    with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
+    with anyio.fail_after(TIMEOUT), anyio.CancelScope() as scope:
         async with (
             connected(Wire(broker)) as connection,
             connection.channel() as channel,
@@ -47,7 +47,7 @@ async def test_what_was_settled_is_sent_before_the_goodbye_even_when_the_block_i
             consumer.ack(each.tag for each in await consumer.receive())
             scope.cancel()
     assert broker.settled == [("Basic.Ack", 1)]
-    assert broker.asked[-3:] == ["Basic.Cancel", "Channel.Close", "Connection.Close"]
+    assert broker.asked[-3:] == ["Basic.Cancel", "Channel.Close", "AmqpConnection.Close"]
 
 
 async def test_an_error_of_the_block_comes_out_as_it_is() -> None:
@@ -65,7 +65,7 @@ async def test_a_server_that_leaves_during_the_login_is_a_lost_link() -> None:
         return b""
 
     broker.answers[commands.Connection.StartOk] = leave
-    with pytest.raises(LinkLost, match="closed the socket"):
+    with pytest.raises(ConnectionLost, match="closed the socket"):
         async with connected(wire):
             pytest.fail("there was no login")
 
@@ -76,7 +76,7 @@ async def test_a_refused_login_is_told_and_answered() -> None:
     with pytest.raises(LoginRefused, match="403 ACCESS_REFUSED"):
         async with connected(Wire(broker)):
             pytest.fail("there was no login")
-    assert broker.asked[-1] == "Connection.CloseOk"
+    assert broker.asked[-1] == "AmqpConnection.CloseOk"
 
 
 async def test_everybody_who_waits_hears_of_a_lost_link() -> None:
@@ -108,14 +108,14 @@ async def test_everybody_who_waits_hears_of_a_lost_link() -> None:
                     assert callable(call)
                     try:
                         await call()
-                    except LinkLost as lost:
+                    except ConnectionLost as lost:
                         heard.append(lost.reason)
 
                 tg.start_soon(wait, name="hub.test waiter")
             await anyio.wait_all_tasks_blocked()
             wire.end()
         for call in (declare, publish, receive):
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await call()
         assert not connection.usable
     assert heard == ["the server closed the socket"] * 5
@@ -153,12 +153,12 @@ async def test_a_publisher_that_waits_for_a_blocked_broker_hears_of_a_lost_link(
     async with connected(wire) as connection, connection.publisher() as publisher:
         wire.say(marshal(0, commands.Connection.Blocked(reason="low on memory")))
         await anyio.wait_all_tasks_blocked()
-        heard: list[LinkLost] = []
+        heard: list[ConnectionLost] = []
 
         async def publish() -> None:
             try:
                 await publisher.publish([message()])
-            except LinkLost as lost:
+            except ConnectionLost as lost:
                 heard.append(lost)
 
         async with anyio.create_task_group() as tg:

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from hub.amqp import AmqpOptions, connect
 from hub.brokers import BrokerOptions, QueueType
 from hub.brokers.rabbitmq.broker import AmqpBroker
-from hub.errors import ConfigurationError, LinkLost
+from hub.errors import ConfigurationError, ConnectionLost
 from hub.ports.broker import Publication, QueueDepth
 from hub.testing.proxy import FaultProxy
 from hub.types import ModelName
@@ -23,7 +23,7 @@ from tests.support.rabbitmq import RabbitMQ
 
 pytestmark = [pytest.mark.usefixtures("no_leaked_tasks"), pytest.mark.timeout(300)]
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 OPTIONS = BrokerOptions(heartbeat=1)
 
 
@@ -67,7 +67,7 @@ async def test_a_confirmed_message_survives_kill_9_and_publishing_goes_on_by_its
     queue = new_queue()
     confirmed: set[bytes] = set()
     lost = 0
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with AmqpBroker(private_rabbitmq.url, OPTIONS) as broker:
             await broker.declare(queue)
             restarted = anyio.Event()
@@ -81,7 +81,7 @@ async def test_a_confirmed_message_survives_kill_9_and_publishing_goes_on_by_its
                     batch = [publication(queue, number * 100 + each) for each in range(20)]
                     try:
                         outcomes = await broker.publish(batch)
-                    except LinkLost:
+                    except ConnectionLost:
                         lost += 1
                         continue
                     assert list(outcomes) == [None] * 20
@@ -94,7 +94,7 @@ async def test_a_confirmed_message_survives_kill_9_and_publishing_goes_on_by_its
                     await checkpoint()
                 async with broker.consume(new_queue(), prefetch=1) as consumer:
                     await kill(private_rabbitmq)
-                    with anyio.fail_after(5), pytest.raises(LinkLost):
+                    with anyio.fail_after(5), pytest.raises(ConnectionLost):
                         await consumer.receive()
                 await to_thread.run_sync(private_rabbitmq.start)
                 restarted.set()
@@ -109,7 +109,7 @@ async def test_a_confirmed_message_survives_kill_9_and_publishing_goes_on_by_its
 
 async def test_a_publish_that_begins_while_the_broker_is_away_waits_for_it(amqp_url: str) -> None:
     queue = new_queue()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with proxied(amqp_url) as (proxy, url), AmqpBroker(url, OPTIONS) as broker:
             await broker.declare(queue)
             proxy.refuse()
@@ -121,7 +121,7 @@ async def test_a_publish_that_begins_while_the_broker_is_away_waits_for_it(amqp_
                     await broker.publish([publication(queue)])
                     pytest.fail("there was no broker")
                 assert broker.statistics().publishing == 1
-                with pytest.raises(LinkLost):
+                with pytest.raises(ConnectionLost):
                     await broker.depths([queue])
                 proxy.accept()
             await until_connected(broker)
@@ -132,13 +132,13 @@ async def test_a_frozen_broker_is_found_out_by_its_silence_and_used_again_when_i
     private_rabbitmq: RabbitMQ,
 ) -> None:
     queue = new_queue()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with AmqpBroker(private_rabbitmq.url, OPTIONS) as broker:
             await broker.declare(queue)
             async with broker.consume(queue, prefetch=1) as consumer:
                 private_rabbitmq.freeze()
                 with anyio.fail_after(10):
-                    with pytest.raises(LinkLost, match="sign of life"):
+                    with pytest.raises(ConnectionLost, match="sign of life"):
                         await consumer.receive()
                     await until_connected(broker, connected=False)
             private_rabbitmq.thaw()
@@ -150,22 +150,22 @@ async def test_a_frozen_broker_is_found_out_by_its_silence_and_used_again_when_i
 
 async def test_a_black_hole_fails_a_publish_in_flight_and_the_next_one_gets_through(amqp_url: str) -> None:
     queue = new_queue()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with proxied(amqp_url) as (proxy, url), AmqpBroker(url, OPTIONS) as broker:
             await broker.declare(queue)
             await broker.publish([publication(queue)])
             proxy.hole()
-            with anyio.fail_after(10), pytest.raises(LinkLost, match="sign of life"):
+            with anyio.fail_after(10), pytest.raises(ConnectionLost, match="sign of life"):
                 await broker.publish([publication(queue)])
             proxy.unhole()
             assert list(await broker.publish([publication(queue)])) == [None]
 
 
 async def test_a_black_hole_before_the_login_is_given_up_in_time(amqp_url: str) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with proxied(amqp_url) as (proxy, url):
             proxy.hole()
-            with anyio.fail_after(5), pytest.raises(LinkLost, match="no login"):
+            with anyio.fail_after(5), pytest.raises(ConnectionLost, match="no login"):
                 async with connect(url, AmqpOptions(connect_timeout=0.3)):
                     pytest.fail("there was nobody to log in to")
 
@@ -174,12 +174,12 @@ async def test_a_writer_that_a_black_hole_stops_holds_nobody_up(amqp_url: str) -
     """The socket's buffers fill up, so that not even a goodbye can be written."""
     queue = new_queue()
     large = Publication(queue=queue, body=b"x" * 4_000_000, message_id="large", timestamp=1.0)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with proxied(amqp_url) as (proxy, url), AmqpBroker(url, OPTIONS) as broker:
             await broker.declare(queue)
             await broker.publish([publication(queue)])
             proxy.hole()
-            with anyio.fail_after(15), pytest.raises(LinkLost):
+            with anyio.fail_after(15), pytest.raises(ConnectionLost):
                 await broker.publish([large] * 5)
             proxy.unhole()
             proxy.cut()
@@ -188,8 +188,8 @@ async def test_a_writer_that_a_black_hole_stops_holds_nobody_up(amqp_url: str) -
 
 async def test_a_reset_is_heard_of_by_all_and_everything_comes_back(amqp_url: str) -> None:
     queue = new_queue()
-    heard: list[LinkLost] = []
-    with anyio.fail_after(PATIENCE):
+    heard: list[ConnectionLost] = []
+    with anyio.fail_after(TIMEOUT):
         async with proxied(amqp_url) as (proxy, url), AmqpBroker(url) as broker:
             await broker.declare(queue)
             await broker.publish([publication(queue, 1)])
@@ -199,7 +199,7 @@ async def test_a_reset_is_heard_of_by_all_and_everything_comes_back(amqp_url: st
                     proxy.cut()
                     try:
                         await consumer.receive()
-                    except LinkLost as lost:
+                    except ConnectionLost as lost:
                         heard.append(lost)
                     consumer.ack([delivery])  # too late: it has gone back
                     consumer.reject([delivery], requeue=False)
@@ -215,7 +215,7 @@ async def test_a_reset_is_heard_of_by_all_and_everything_comes_back(amqp_url: st
 
 async def test_publishers_wait_out_a_memory_alarm_while_questions_are_answered(private_rabbitmq: RabbitMQ) -> None:
     queue = new_queue()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with AmqpBroker(private_rabbitmq.url, OPTIONS) as broker:
             await broker.declare(queue)
             await broker.publish([publication(queue)])
@@ -237,7 +237,7 @@ async def test_publishers_wait_out_a_memory_alarm_while_questions_are_answered(p
 
 async def test_a_queue_of_another_kind_is_an_error_that_names_the_difference(amqp_url: str) -> None:
     queue = new_queue()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with AmqpBroker(amqp_url) as broker:
             await broker.declare(queue)
         async with AmqpBroker(amqp_url, BrokerOptions(delivery_limit=7)) as broker:
@@ -261,9 +261,9 @@ async def test_a_broker_with_a_bad_certificate_setting_is_refused_on_entry() -> 
 async def test_a_broker_that_cannot_be_reached_is_entered_and_left_all_the_same() -> None:
     with anyio.fail_after(10):
         async with AmqpBroker("amqp://127.0.0.1:1") as broker:
-            with pytest.raises(LinkLost, match=r"127\.0\.0\.1:1"):
+            with pytest.raises(ConnectionLost, match=r"127\.0\.0\.1:1"):
                 await broker.depths([new_queue()])
-            with pytest.raises(LinkLost, match=r"127\.0\.0\.1:1"):
+            with pytest.raises(ConnectionLost, match=r"127\.0\.0\.1:1"):
                 async with broker.consume(new_queue(), prefetch=1):
                     pytest.fail("nobody listens there")
             assert not broker.statistics().connected

@@ -6,10 +6,10 @@ from hypothesis import given, strategies as st
 from pamqp import commands
 
 from hub.amqp import AmqpOptions, Message, Route
-from hub.amqp.protocol.confirms import Batch
+from hub.amqp.protocol.confirms import ConfirmBatch
 from hub.amqp.protocol.connection import ConnectionState
-from hub.amqp.protocol.pending_reply import Reply
-from hub.errors import LinkLost
+from hub.amqp.protocol.pending_reply import PendingReply
+from hub.errors import ConnectionLost
 from tests.amqp.cuts import cut, cuts
 from tests.amqp.fake import ADDRESS, START, TUNE, FakeBroker, content, deliver, marshal
 
@@ -77,9 +77,9 @@ def test_garbage_during_the_handshake_is_a_lost_link_or_nothing(said: list[bytes
     state.begin()
     for piece in cut(b"".join(said), lengths):
         state.receive(piece)
-    state.lost(LinkLost("fake", "the end"))
+    state.lost(ConnectionLost("fake", "the end"))
     assert state.opened.settled
-    assert isinstance(state.closed, LinkLost)
+    assert isinstance(state.closed, ConnectionLost)
 
 
 @given(garbage, cuts)
@@ -97,14 +97,18 @@ def test_garbage_on_an_open_connection_leaves_nobody_waiting(said: list[bytes], 
     ended: list[bool] = []
     channel.on_closed = lambda: ended.append(True)
     message = Message(route=Route(routing_key="q"), body=b"x", message_id="m", timestamp=0)
-    batch = Batch([message, message, message])
+    batch = ConfirmBatch([message, message, message])
     channel.publish(batch, high_water=1 << 20)
     asked = channel.call(commands.Queue.Declare(queue="q"), commands.Queue.DeclareOk)
     other = state.new_channel()
-    replies: list[Reply[commands.Channel.OpenOk] | Reply[commands.Queue.DeclareOk]] = [opened, asked, other.open()]
+    replies: list[PendingReply[commands.Channel.OpenOk] | PendingReply[commands.Queue.DeclareOk]] = [
+        opened,
+        asked,
+        other.open(),
+    ]
     for piece in cut(b"".join(said), lengths):
         state.receive(piece)
-    state.lost(LinkLost("fake", "the end"))
+    state.lost(ConnectionLost("fake", "the end"))
     assert all(reply.settled for reply in replies)
     assert started.settled
     assert batch.reply.settled

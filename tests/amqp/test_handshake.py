@@ -10,7 +10,7 @@ from hub.amqp import AmqpOptions, ConnectionClosed, LoginRefused, Mechanism, Pro
 from hub.amqp.errors import NotAmqp
 from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.handshake import Tuning
-from hub.errors import LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused
 from tests.amqp.fake import ADDRESS, PROTOCOL_HEADER, START, TUNE, marshal, unmarshal_all
 
 OPEN_OK = commands.Connection.OpenOk()
@@ -78,13 +78,13 @@ def closing(code: int, text: str) -> commands.Connection.Close:
     return commands.Connection.Close(reply_code=code, reply_text=text, class_id=0, method_id=0)
 
 
-REFUSALS: dict[str, tuple[list[base.Frame], type[LinkLost], str]] = {
+REFUSALS: dict[str, tuple[list[base.Frame], type[ConnectionLost], str]] = {
     "credentials": ([START, closing(403, "ACCESS_REFUSED")], LoginRefused, "403 ACCESS_REFUSED"),
     "virtual host": ([START, TUNE, closing(530, "NOT_ALLOWED")], LoginRefused, "530 NOT_ALLOWED"),
     "shutdown": ([START, closing(320, "CONNECTION_FORCED")], ConnectionClosed, "320 CONNECTION_FORCED"),
     "no mechanism": (
         [commands.Connection.Start(server_properties={}, mechanisms="AMQPLAIN GSSAPI", locales="en_US")],
-        LinkRefused,
+        ConnectionRefused,
         "offers the logins AMQPLAIN, GSSAPI, but not PLAIN",
     ),
     "connection limit": (
@@ -96,18 +96,18 @@ REFUSALS: dict[str, tuple[list[base.Frame], type[LinkLost], str]] = {
         ConnectionClosed,
         "limit",
     ),
-    "challenge": ([START, commands.Connection.Secure(challenge="?")], LinkLost, "challenge"),
+    "challenge": ([START, commands.Connection.Secure(challenge="?")], ConnectionLost, "challenge"),
     "tune first": ([TUNE], ProtocolViolation, "Connection.Tune while Connection.Start was expected"),
     "open-ok first": ([START, OPEN_OK], ProtocolViolation, "Connection.OpenOk while"),
 }
 
 
 @pytest.mark.parametrize(("said", "error", "text"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_refused_login_says_why(said: list[base.Frame], error: type[LinkLost], text: str) -> None:
+def test_a_refused_login_says_why(said: list[base.Frame], error: type[ConnectionLost], text: str) -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
     shake(state, *said)
     result: Callable[[], None] = state.opened.result
-    with pytest.raises(LinkLost, match=text) as caught:
+    with pytest.raises(ConnectionLost, match=text) as caught:
         result()
     assert type(caught.value) is error
     assert not state.usable
@@ -129,7 +129,7 @@ def test_a_server_of_another_kind_refuses_the_link_for_good(said: bytes) -> None
     state.begin()
     state.receive(said)
     assert isinstance(state.closed, NotAmqp)
-    assert isinstance(state.closed, LinkRefused)
+    assert isinstance(state.closed, ConnectionRefused)
 
 
 def test_nonsense_after_the_handshake_has_begun_is_a_lost_link() -> None:

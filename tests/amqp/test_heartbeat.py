@@ -7,8 +7,8 @@ import pytest
 from pamqp import commands
 from trio.testing import MockClock
 
-from hub.amqp import AmqpOptions, Connection
-from hub.errors import LinkLost
+from hub.amqp import AmqpConnection, AmqpOptions
+from hub.errors import ConnectionLost
 from tests.amqp.fake import ADDRESS, FakeBroker, Wire, marshal
 
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -26,16 +26,16 @@ def willing() -> FakeBroker:
 
 
 async def test_a_silent_server_is_given_up_after_two_heartbeats() -> None:
-    async with Connection(Wire(willing()), ADDRESS, AmqpOptions(heartbeat=10)) as connection:
+    async with AmqpConnection(Wire(willing()), ADDRESS, AmqpOptions(heartbeat=10)) as connection:
         since = anyio.current_time()
-        with pytest.raises(LinkLost, match="not a sign of life"):
+        with pytest.raises(ConnectionLost, match="not a sign of life"):
             await connection.lost()
         assert 20 <= anyio.current_time() - since <= 25
 
 
 async def test_a_server_that_shows_life_is_kept_and_shown_life() -> None:
     wire = Wire(willing())
-    async with Connection(wire, ADDRESS, AmqpOptions(heartbeat=10)) as connection:
+    async with AmqpConnection(wire, ADDRESS, AmqpOptions(heartbeat=10)) as connection:
         for _ in range(100):
             await anyio.sleep(10)
             wire.say(HEARTBEAT)
@@ -44,7 +44,7 @@ async def test_a_server_that_shows_life_is_kept_and_shown_life() -> None:
 
 
 async def test_without_a_heartbeat_silence_is_no_reason() -> None:
-    async with Connection(Wire(willing()), ADDRESS, AmqpOptions(heartbeat=0)) as connection:
+    async with AmqpConnection(Wire(willing()), ADDRESS, AmqpOptions(heartbeat=0)) as connection:
         await anyio.sleep(50_000)
         assert connection.usable
 
@@ -52,15 +52,15 @@ async def test_without_a_heartbeat_silence_is_no_reason() -> None:
 async def test_a_login_that_gets_no_answer_ends_in_time() -> None:
     wire = Wire(FakeBroker(answers={commands.Connection.StartOk: lambda _channel, _method: b""}))
     since = anyio.current_time()
-    with pytest.raises(LinkLost, match="no login within 7 s"):
-        async with Connection(wire, ADDRESS, AmqpOptions(connect_timeout=7)):
+    with pytest.raises(ConnectionLost, match="no login within 7 s"):
+        async with AmqpConnection(wire, ADDRESS, AmqpOptions(connect_timeout=7)):
             pytest.fail("there was no login")
     assert anyio.current_time() - since == pytest.approx(7)
 
 
 async def test_a_goodbye_that_gets_no_answer_does_not_hold_up_the_exit() -> None:
     broker = FakeBroker()
-    async with Connection(Wire(broker), ADDRESS, AmqpOptions(heartbeat=0)) as connection, connection.channel():
+    async with AmqpConnection(Wire(broker), ADDRESS, AmqpOptions(heartbeat=0)) as connection, connection.channel():
         broker.held = []
         since = anyio.current_time()
     assert anyio.current_time() - since <= 4

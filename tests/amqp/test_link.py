@@ -11,8 +11,8 @@ import pytest
 from trio.testing import MockClock
 
 from hub.amqp import LoginRefused
-from hub.amqp.session import Link
-from hub.errors import LinkLost
+from hub.amqp.session import ReconnectingSession
+from hub.errors import ConnectionLost
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -34,7 +34,7 @@ class Line:
 
     async def lost(self) -> Never:
         await self.cut.wait()
-        raise LinkLost("exchange", "cut")
+        raise ConnectionLost("exchange", "cut")
 
 
 class Exchange:
@@ -42,7 +42,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.refuses = False
-        self.refusal: LinkLost = LinkLost("exchange", "not today")
+        self.refusal: ConnectionLost = ConnectionLost("exchange", "not today")
         self.lines: list[Line] = []
         self.open = 0
         self.tries = 0
@@ -63,7 +63,7 @@ class Exchange:
 
 async def test_a_session_that_is_lost_is_left_and_entered_anew() -> None:
     exchange = Exchange()
-    async with Link(exchange.enter, name="test") as link:
+    async with ReconnectingSession(exchange.enter, name="test") as link:
         first = await link.wait()
         seen = [link.connected]
         first.cut.set()
@@ -78,7 +78,7 @@ async def test_a_session_that_is_lost_is_left_and_entered_anew() -> None:
 async def test_who_waits_gets_the_session_however_late_it_comes() -> None:
     exchange = Exchange()
     exchange.refuses = True
-    async with Link(exchange.enter, name="test") as link, anyio.create_task_group() as tg:
+    async with ReconnectingSession(exchange.enter, name="test") as link, anyio.create_task_group() as tg:
         tg.start_soon(link.wait, name="hub.test waiter")
         await anyio.sleep(3600)
         assert not link.connected
@@ -89,7 +89,7 @@ async def test_who_waits_gets_the_session_however_late_it_comes() -> None:
 async def test_tries_are_spaced_out_up_to_a_cap() -> None:
     exchange = Exchange()
     exchange.refuses = True
-    async with Link(exchange.enter, name="test"):
+    async with ReconnectingSession(exchange.enter, name="test"):
         await anyio.sleep(1000)
     assert 500 <= exchange.tries <= 1020  # one in 1 to 2 s once the cap is reached
 
@@ -97,10 +97,10 @@ async def test_tries_are_spaced_out_up_to_a_cap() -> None:
 async def test_who_asks_does_not_wait_longer_than_for_one_try_and_hears_why_it_failed() -> None:
     exchange = Exchange()
     exchange.refuses = True
-    async with Link(exchange.enter, name="test") as link:
-        with pytest.raises(LinkLost, match="not today"):
+    async with ReconnectingSession(exchange.enter, name="test") as link:
+        with pytest.raises(ConnectionLost, match="not today"):
             await link.reach()
-        with pytest.raises(LinkLost, match="not today"):
+        with pytest.raises(ConnectionLost, match="not today"):
             await link.reach()
         exchange.refuses = False
         await link.wait()
@@ -111,7 +111,7 @@ async def test_who_asks_does_not_wait_longer_than_for_one_try_and_hears_why_it_f
 
 async def test_a_lazy_link_connects_when_it_is_wanted() -> None:
     exchange = Exchange()
-    async with Link(exchange.enter, name="test", lazy=True) as link:
+    async with ReconnectingSession(exchange.enter, name="test", lazy=True) as link:
         await anyio.sleep(100)
         assert (exchange.tries, link.wanted, link.reconnects) == (0, False, 0)
         await link.wait()
@@ -121,7 +121,7 @@ async def test_a_lazy_link_connects_when_it_is_wanted() -> None:
 async def test_a_waiter_that_is_cancelled_leaves_the_link_alone() -> None:
     exchange = Exchange()
     exchange.refuses = True
-    async with Link(exchange.enter, name="test") as link:
+    async with ReconnectingSession(exchange.enter, name="test") as link:
         with anyio.move_on_after(1):
             await link.wait()
         exchange.refuses = False
@@ -136,7 +136,7 @@ async def test_a_bug_in_opening_a_session_ends_the_block() -> None:
         yield next(Line() for _ in range(1 // 0))
 
     with pytest.RaisesGroup(ZeroDivisionError):
-        async with Link(broken, name="test"):
+        async with ReconnectingSession(broken, name="test"):
             await anyio.sleep_forever()
 
 
@@ -144,7 +144,7 @@ async def test_a_first_session_that_is_refused_for_good_ends_the_block() -> None
     exchange = Exchange()
     exchange.refuses, exchange.refusal = True, LoginRefused("exchange", 403, "ACCESS_REFUSED")
     with pytest.RaisesGroup(LoginRefused):
-        async with Link(exchange.enter, name="test"):
+        async with ReconnectingSession(exchange.enter, name="test"):
             await anyio.sleep_forever()
     assert exchange.tries == 1
 
@@ -152,7 +152,7 @@ async def test_a_first_session_that_is_refused_for_good_ends_the_block() -> None
 @pytest.mark.parametrize("lazy", [False, True])
 async def test_a_refusal_is_retried_once_a_session_has_worked_or_another_link_vouches(lazy: bool) -> None:
     exchange = Exchange()
-    async with Link(exchange.enter, name="test", lazy=lazy) as link:
+    async with ReconnectingSession(exchange.enter, name="test", lazy=lazy) as link:
         if not lazy:
             await link.wait()
             exchange.lines[-1].cut.set()

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from pamqp import body, commands, header
 
 from hub.amqp import Message, ProtocolViolation, Route
-from hub.amqp.protocol.content import Contents
+from hub.amqp.protocol.content import ContentAssembler
 from hub.amqp.protocol.decoder import DELIVER, DeliverMethod, decode_deliver, decode_head
 from hub.amqp.protocol.encoder import MessageEncoder
 from tests.amqp.fake import marshal, unmarshal_all
@@ -167,7 +167,7 @@ def test_a_delivery_that_is_cut_short_is_a_violation(length: int) -> None:
 
 @pytest.mark.parametrize(("size", "oversize"), [(0, False), (9, False), (10, True), (300, True)])
 def test_a_body_over_the_limit_is_counted_and_not_kept(size: int, oversize: bool) -> None:
-    contents = Contents("broker", body_limit=9)
+    contents = ContentAssembler("broker", body_limit=9)
     contents.begin(DeliverMethod(b"c", 1, redelivered=False))
     content = contents.header(header.ContentHeader(0, size).marshal())
     for at in range(size):

@@ -13,7 +13,7 @@ import structlog
 from hub.amqp import AmqpAddress, LoginRefused
 from hub.amqp.nodes import LEAST_TIMEOUT, Nodes, node_urls
 from hub.brokers import open_broker
-from hub.errors import ConfigurationError, LinkLost, LinkRefused
+from hub.errors import ConfigurationError, ConnectionLost, ConnectionRefused
 
 SECRET = "s3cret"
 
@@ -87,7 +87,7 @@ class World:
         self.tried: list[str] = []
         self.connections: list[Stub] = []
         self.nodes = Nodes(list(up), name=str, rng=random.Random(0))
-        self.refusal: LinkLost | None = None
+        self.refusal: ConnectionLost | None = None
 
     @asynccontextmanager
     async def connect(self, node: str) -> AsyncGenerator[Stub]:
@@ -96,7 +96,7 @@ class World:
         if self.refusal is not None:
             raise self.refusal
         if not self.up[node]:
-            raise LinkLost(node, "connection refused")
+            raise ConnectionLost(node, "connection refused")
         stub = Stub(node)
         self.connections.append(stub)
         yield stub
@@ -131,9 +131,9 @@ async def test_a_block_that_ends_in_order_keeps_its_node_and_one_that_loses_its_
     async def use_and_lose() -> None:
         async with world.nodes.connected(world.connect) as connection:
             again.append(connection.node)
-            raise LinkLost(connection.node, "the queue has no leader here")
+            raise ConnectionLost(connection.node, "the queue has no leader here")
 
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await use_and_lose()
     assert again == [first.node]
     async with world.nodes.connected(world.connect) as other:
@@ -153,7 +153,7 @@ async def test_a_round_reaches_the_one_node_that_is_up(alive: str) -> None:
 
 async def test_a_round_that_fails_tries_each_node_once_and_says_why_of_each() -> None:
     world = World(a=False, b=False, c=False)
-    with pytest.raises(LinkLost) as lost:
+    with pytest.raises(ConnectionLost) as lost:
         async with world.nodes.connected(world.connect):
             pytest.fail("nobody is there")
     assert sorted(world.tried) == ["a", "b", "c"]
@@ -164,8 +164,8 @@ async def test_a_round_that_fails_tries_each_node_once_and_says_why_of_each() ->
 
 async def test_a_round_in_which_every_node_refuses_is_a_refusal() -> None:
     world = World(a=True, b=True)
-    world.refusal = LinkRefused("a node", "TLS is there on one side only")
-    with pytest.raises(LinkRefused, match=r"every node refuses: .*TLS"):
+    world.refusal = ConnectionRefused("a node", "TLS is there on one side only")
+    with pytest.raises(ConnectionRefused, match=r"every node refuses: .*TLS"):
         async with world.nodes.connected(world.connect):
             pytest.fail("no node takes it")
     assert sorted(world.tried) == ["a", "b"]
@@ -175,7 +175,7 @@ async def test_two_rounds_at_once_try_every_node_both() -> None:
     world = World(a=False, b=False, c=False)
 
     async def try_all() -> None:
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             async with world.nodes.connected(world.connect):
                 pytest.fail("nobody is there")
 

@@ -20,9 +20,9 @@ from hub.amqp import (
     TooManyChannels,
 )
 from hub.amqp.protocol.channel import ChannelState
-from hub.amqp.protocol.confirms import Batch
+from hub.amqp.protocol.confirms import ConfirmBatch
 from hub.amqp.protocol.connection import ConnectionState
-from hub.errors import LinkLost, QueueFull, Unroutable
+from hub.errors import ConnectionLost, QueueFull, Unroutable
 from tests.amqp.cuts import cut, cuts
 from tests.amqp.fake import ADDRESS, CLOSE, FakeBroker, content, deliver, marshal
 
@@ -58,8 +58,8 @@ class Talk:
         return channel
 
 
-def publish(channel: ChannelState, *messages: tuple[str, bytes]) -> Batch:
-    batch = Batch(
+def publish(channel: ChannelState, *messages: tuple[str, bytes]) -> ConfirmBatch:
+    batch = ConfirmBatch(
         [
             Message(route=Route(routing_key=key), body=body, message_id=f"m{number}", timestamp=0)
             for number, (key, body) in enumerate(messages)
@@ -229,7 +229,7 @@ def test_publishing_stops_at_the_high_water_mark_and_goes_on_from_there() -> Non
     messages = [
         Message(route=Route(routing_key="q"), body=b"%d" % each, message_id="", timestamp=0) for each in range(9)
     ]
-    batch = Batch(messages)
+    batch = ConfirmBatch(messages)
     rounds = 0
     while batch.sent < len(messages):
         channel.publish(batch, high_water=200)
@@ -287,7 +287,7 @@ def test_close_ok_may_overtake_the_answers_before_it() -> None:
     talk.go_on()
     assert closing is not None
     closing.result()
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         started.result()
     assert talk.state.closed is None
 
@@ -301,7 +301,7 @@ def test_nothing_is_sent_on_a_channel_that_is_closing() -> None:
     channel.drop()
     channel.drop()
     channel.ack(subscription, [1])
-    with pytest.raises(LinkLost, match="closing"):
+    with pytest.raises(ConnectionLost, match="closing"):
         publish(channel, ("q", b""))
     talk.say(marshal(1, commands.Channel.Flow(active=True)) + deliver(2, b"late"))
     talk.go_on()

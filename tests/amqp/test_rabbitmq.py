@@ -14,10 +14,10 @@ from pamqp import commands
 
 from hub.amqp import (
     AmqpAddress,
+    AmqpConnection,
     AmqpOptions,
     Channel,
     ChannelClosed,
-    Connection,
     ConsumerCancelled,
     LoginRefused,
     Message,
@@ -26,24 +26,24 @@ from hub.amqp import (
     Route,
     connect,
 )
-from hub.amqp.consumer import Consumer
-from hub.errors import LinkLost, QueueFull, Unroutable
+from hub.amqp.consumer import ChannelConsumer
+from hub.errors import ConnectionLost, QueueFull, Unroutable
 from tests.amqp.fake import content
 from tests.amqp.sweep import cancelled_after
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture
-async def connection(amqp_url: str) -> AsyncIterator[Connection]:
+async def connection(amqp_url: str) -> AsyncIterator[AmqpConnection]:
     async with connect(amqp_url) as opened:
         yield opened
 
 
 @pytest.fixture
-async def channel(connection: Connection) -> AsyncIterator[Channel]:
+async def channel(connection: AmqpConnection) -> AsyncIterator[Channel]:
     async with connection.channel() as opened:
         yield opened
 
@@ -60,7 +60,7 @@ def message(queue: str, body: bytes = b"", **headers: str | int) -> Message:
     return Message(route=Route(routing_key=queue), body=body, message_id=uuid4().hex, timestamp=1, headers=headers)
 
 
-async def receive(consumer: Consumer, count: int) -> list[Received]:
+async def receive(consumer: ChannelConsumer, count: int) -> list[Received]:
     arrived: list[Received] = []
     while len(arrived) < count:
         arrived.extend(await consumer.receive())
@@ -68,9 +68,9 @@ async def receive(consumer: Consumer, count: int) -> list[Received]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 131_064, 131_065, 10 * 1024 * 1024])
-async def test_a_body_of_any_size_arrives_as_it_was_sent(connection: Connection, queue: str, size: int) -> None:
+async def test_a_body_of_any_size_arrives_as_it_was_sent(connection: AmqpConnection, queue: str, size: int) -> None:
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connection.publisher() as publisher, connection.channel() as channel:
             sent = message(queue, body, note="ü", number=2**40)
             assert list(await publisher.publish([sent])) == [None]
@@ -84,7 +84,7 @@ async def test_a_body_of_any_size_arrives_as_it_was_sent(connection: Connection,
 
 
 async def test_a_batch_gets_an_answer_for_each_message(amqp_url: str, queue: str) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connect(amqp_url, AmqpOptions(body_limit=100)) as connection, connection.publisher() as publisher:
             outcomes = await publisher.publish(
                 [
@@ -101,10 +101,10 @@ async def test_a_batch_gets_an_answer_for_each_message(amqp_url: str, queue: str
     assert kinds == [type(None), Unroutable, MessageTooLarge, type(None), Unroutable]
 
 
-async def test_a_full_queue_refuses(connection: Connection, channel: Channel) -> None:
+async def test_a_full_queue_refuses(connection: AmqpConnection, channel: Channel) -> None:
     name = f"t{uuid4().hex}"
     await channel.declare_queue(name, {"x-max-length": 2, "x-overflow": "reject-publish"})
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connection.publisher() as publisher:
             outcomes = [(await publisher.publish([message(name)]))[0] for _ in range(4)]
     await channel.delete_queue(name)
@@ -113,9 +113,9 @@ async def test_a_full_queue_refuses(connection: Connection, channel: Channel) ->
 
 
 async def test_thousands_of_messages_from_many_publishers_at_once_are_all_there(
-    connection: Connection, channel: Channel, queue: str
+    connection: AmqpConnection, channel: Channel, queue: str
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connection.publisher() as publisher:
 
             async def publish(number: int) -> None:
@@ -137,8 +137,8 @@ async def test_thousands_of_messages_from_many_publishers_at_once_are_all_there(
         assert (await channel.look_at_queue(queue)).message_count == 0
 
 
-async def test_what_is_not_settled_comes_again(connection: Connection, queue: str) -> None:
-    with anyio.fail_after(PATIENCE):
+async def test_what_is_not_settled_comes_again(connection: AmqpConnection, queue: str) -> None:
+    with anyio.fail_after(TIMEOUT):
         async with connection.publisher() as publisher:
             await publisher.publish([message(queue, b"%d" % each) for each in range(4)])
         async with connection.channel() as channel, channel.consume(queue, prefetch=4) as consumer:
@@ -153,10 +153,10 @@ async def test_what_is_not_settled_comes_again(connection: Connection, queue: st
     assert all(each.redelivered for each in again)
 
 
-async def test_a_queue_that_is_deleted_under_its_consumer_ends_it(connection: Connection, channel: Channel) -> None:
+async def test_a_queue_that_is_deleted_under_its_consumer_ends_it(connection: AmqpConnection, channel: Channel) -> None:
     name = f"t{uuid4().hex}"
     await channel.declare_queue(name)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connection.channel() as other, other.consume(name, prefetch=1) as consumer:
             await channel.delete_queue(name)
             with pytest.raises(ConsumerCancelled, match=name):
@@ -164,8 +164,8 @@ async def test_a_queue_that_is_deleted_under_its_consumer_ends_it(connection: Co
     assert connection.usable
 
 
-async def test_a_queue_that_does_not_exist_costs_a_channel_and_not_the_connection(connection: Connection) -> None:
-    with anyio.fail_after(PATIENCE):
+async def test_a_queue_that_does_not_exist_costs_a_channel_and_not_the_connection(connection: AmqpConnection) -> None:
+    with anyio.fail_after(TIMEOUT):
         async with connection.channel() as channel:
             with pytest.raises(ChannelClosed) as caught:
                 await channel.look_at_queue(f"t{uuid4().hex}")
@@ -174,8 +174,8 @@ async def test_a_queue_that_does_not_exist_costs_a_channel_and_not_the_connectio
             await channel.call(commands.Basic.Qos(prefetch_count=1), commands.Basic.QosOk)
 
 
-async def test_many_queues_are_looked_at_until_one_does_not_exist(connection: Connection, queue: str) -> None:
-    with anyio.fail_after(PATIENCE):
+async def test_many_queues_are_looked_at_until_one_does_not_exist(connection: AmqpConnection, queue: str) -> None:
+    with anyio.fail_after(TIMEOUT):
         async with connection.publisher() as publisher:
             await publisher.publish([message(queue)])
         async with connection.channel() as channel:
@@ -189,9 +189,9 @@ async def test_many_queues_are_looked_at_until_one_does_not_exist(connection: Co
 
 
 async def test_what_is_settled_in_a_transaction_counts_from_its_commit_on(
-    connection: Connection, channel: Channel, queue: str
+    connection: AmqpConnection, channel: Channel, queue: str
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connection.publisher() as publisher:
             await publisher.publish([message(queue, b"%d" % each) for each in range(4)])
         async with connection.channel() as other, other.consume(queue, prefetch=4) as consumer:
@@ -205,11 +205,11 @@ async def test_what_is_settled_in_a_transaction_counts_from_its_commit_on(
 
 
 async def test_a_message_that_expires_goes_where_its_queue_says(
-    connection: Connection, channel: Channel, queue: str
+    connection: AmqpConnection, channel: Channel, queue: str
 ) -> None:
     waiting = f"{queue}.waiting"
     await channel.declare_queue(waiting, {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue})
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connection.publisher() as publisher, channel.consume(queue, prefetch=2) as consumer:
             first = structs.replace(message(waiting, b"later"), expiration=200)
             assert list(await publisher.publish([first, message(queue, b"now")])) == [None, None]
@@ -221,7 +221,7 @@ async def test_a_message_that_expires_goes_where_its_queue_says(
 
 async def test_a_wrong_password_is_refused_with_a_type_of_its_own(amqp_url: str) -> None:
     address = AmqpAddress.parse(amqp_url)
-    with anyio.fail_after(PATIENCE), pytest.raises(LoginRefused) as caught:
+    with anyio.fail_after(TIMEOUT), pytest.raises(LoginRefused) as caught:
         async with connect(replace(address, password="not it")):
             pytest.fail("the login was refused")
     assert caught.value.reply_code == 403
@@ -230,25 +230,25 @@ async def test_a_wrong_password_is_refused_with_a_type_of_its_own(amqp_url: str)
 
 async def test_an_unknown_virtual_host_is_refused_with_its_name(amqp_url: str) -> None:
     address = AmqpAddress.parse(amqp_url)
-    with anyio.fail_after(PATIENCE), pytest.raises(LoginRefused, match="nowhere"):
+    with anyio.fail_after(TIMEOUT), pytest.raises(LoginRefused, match="nowhere"):
         async with connect(replace(address, vhost="nowhere")):
             pytest.fail("the login was refused")
 
 
 async def test_a_port_where_nobody_listens_is_a_lost_link() -> None:
-    with anyio.fail_after(PATIENCE), pytest.raises(LinkLost, match=r"amqp://127\.0\.0\.1:1 lost"):
+    with anyio.fail_after(TIMEOUT), pytest.raises(ConnectionLost, match=r"amqp://127\.0\.0\.1:1 lost"):
         async with connect("amqp://127.0.0.1:1"):
             pytest.fail("nobody listens there")
 
 
 async def test_a_plain_server_that_is_spoken_to_in_tls_is_a_lost_link(amqp_url: str) -> None:
     address = AmqpAddress.parse(amqp_url)
-    with anyio.fail_after(PATIENCE), pytest.raises(LinkLost):
+    with anyio.fail_after(TIMEOUT), pytest.raises(ConnectionLost):
         async with connect(replace(address, secure=True), AmqpOptions(connect_timeout=5)):
             pytest.fail("there is no TLS")
 
 
-async def test_a_foreign_message_with_every_property_arrives(connection: Connection, queue: str) -> None:
+async def test_a_foreign_message_with_every_property_arrives(connection: AmqpConnection, queue: str) -> None:
     """What other clients publish need not look like ours."""
     body, properties = (
         b"foreign",
@@ -266,7 +266,7 @@ async def test_a_foreign_message_with_every_property_arrives(connection: Connect
             app_id="a",
         ),
     )
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connection.channel() as channel:
             state = channel._state
             state._outbox.add(foreign(state.number, queue, body, properties))
@@ -282,13 +282,13 @@ def foreign(channel: int, queue: str, body: bytes, properties: commands.Basic.Pr
 
 
 async def test_cancelling_at_random_moments_leaks_neither_channels_nor_consumers(
-    connection: Connection, channel: Channel, queue: str
+    connection: AmqpConnection, channel: Channel, queue: str
 ) -> None:
     async def scenario() -> None:
         async with connection.channel() as own, own.consume(queue, prefetch=1) as consumer:
             await consumer.receive()
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         for rounds in range(60):
             await cancelled_after(scenario, rounds)
         while connection.channels > 1 or (await channel.look_at_queue(queue)).consumer_count:
@@ -297,9 +297,9 @@ async def test_cancelling_at_random_moments_leaks_neither_channels_nor_consumers
 
 
 async def test_cancelling_publishes_at_random_moments_tears_nothing(
-    connection: Connection, channel: Channel, queue: str
+    connection: AmqpConnection, channel: Channel, queue: str
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connection.publisher() as publisher:
 
             async def scenario() -> None:

@@ -15,12 +15,12 @@ from anyio.streams.tls import TLSListener
 from pamqp import commands
 
 from hub.amqp import AmqpOptions, connect
-from hub.errors import LinkRefused
+from hub.errors import ConnectionRefused
 from tests.amqp.fake import TUNE, FakeBroker, marshal
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
 
 async def test_a_server_whose_certificate_is_known_is_talked_to(authority: trustme.CA, authority_file: Path) -> None:
     broker = FakeBroker()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with (
             serving(broker, server_context(authority, "127.0.0.1")) as port,
             connect(f"amqps://127.0.0.1:{port}?cacertfile={authority_file}") as connection,
@@ -75,9 +75,9 @@ async def test_a_server_whose_certificate_is_known_is_talked_to(authority: trust
 
 
 async def test_a_server_whose_certificate_is_not_known_refuses_the_link(authority: trustme.CA) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with serving(FakeBroker(), server_context(authority, "127.0.0.1")) as port:
-            with pytest.raises(LinkRefused, match=r"its certificate is not valid here \(.*cacertfile"):
+            with pytest.raises(ConnectionRefused, match=r"its certificate is not valid here \(.*cacertfile"):
                 async with connect(f"amqps://127.0.0.1:{port}"):
                     pytest.fail("nobody vouches for this server")
 
@@ -85,10 +85,10 @@ async def test_a_server_whose_certificate_is_not_known_refuses_the_link(authorit
 async def test_a_server_with_another_name_is_talked_to_when_the_url_says_which(
     authority: trustme.CA, authority_file: Path
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with serving(FakeBroker(), server_context(authority, "broker.example")) as port:
             url = f"amqps://127.0.0.1:{port}?cacertfile={authority_file}"
-            with pytest.raises(LinkRefused, match=r"its certificate is not valid here \(.*cacertfile"):
+            with pytest.raises(ConnectionRefused, match=r"its certificate is not valid here \(.*cacertfile"):
                 async with connect(url):
                     pytest.fail("the name is another one")
             async with connect(f"{url}&server_name_indication=broker.example") as connection:
@@ -111,7 +111,7 @@ async def test_a_client_may_log_in_with_its_certificate(
     context.verify_mode = ssl.CERT_REQUIRED
     own = tmp_path / "own.pem"
     authority.issue_cert("me@example.org").private_key_and_cert_chain_pem.write_to_path(str(own))
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with (
             serving(broker, context) as port,
             connect(
@@ -126,11 +126,11 @@ async def test_a_client_may_log_in_with_its_certificate(
 async def test_tls_at_a_port_without_it_and_none_at_one_with_it_are_refused_with_the_repair(
     authority: trustme.CA, amqp_url: str
 ) -> None:
-    with anyio.fail_after(PATIENCE):
-        with pytest.raises(LinkRefused, match="does not speak TLS at this port"):
+    with anyio.fail_after(TIMEOUT):
+        with pytest.raises(ConnectionRefused, match="does not speak TLS at this port"):
             async with connect(amqp_url.replace("amqp://", "amqps://")):
                 pytest.fail("there is no TLS")
         async with serving(FakeBroker(), server_context(authority, "127.0.0.1")) as port:
-            with pytest.raises(LinkRefused, match="write amqps:// instead of amqp://"):
+            with pytest.raises(ConnectionRefused, match="write amqps:// instead of amqp://"):
                 async with connect(f"amqp://127.0.0.1:{port}"):
                     pytest.fail("there is nothing but TLS")

@@ -20,7 +20,7 @@ from hub.ports.broker import Broker, Consumer, Delivery, Publication
 from hub.testing.proxy import FaultProxy
 from hub.types import ModelName
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that any one wait of the suite may take; a real broker on a busy machine is slow at times."""
 
 
@@ -143,7 +143,7 @@ def new_queue() -> ModelName:
 
 
 async def _delete(url: str, queues: Sequence[str]) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with connect(AmqpAddress.parse(url), AmqpOptions()) as connection, connection.channel() as channel:
             for queue in queues:
                 await channel.delete_queue(queue)

@@ -9,13 +9,13 @@ from anyio.lowlevel import checkpoint
 from hub.brokers import BrokerOptions
 from hub.ports.broker import Broker, Consumer, Delivery
 from hub.types import ModelName
-from tests.brokers.stage import PATIENCE, Stage, bodies, dead, fill, message, receive, until_depth
+from tests.brokers.stage import TIMEOUT, Stage, bodies, dead, fill, message, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 async def test_an_acked_message_is_forgotten(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2")
         async with broker.consume(queue, prefetch=10) as consumer:
             consumer.ack(await receive(consumer, 2))
@@ -24,7 +24,7 @@ async def test_an_acked_message_is_forgotten(broker: Broker, queue: ModelName) -
 
 
 async def test_leaving_the_block_puts_back_what_is_unsettled_and_says_so(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"acked", b"kept", b"kept too")
         async with broker.consume(queue, prefetch=2) as consumer:
             first, second = await receive(consumer, 2)
@@ -38,14 +38,14 @@ async def test_leaving_the_block_puts_back_what_is_unsettled_and_says_so(broker:
 
 
 async def test_consuming_declares_the_queue(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with broker.consume(queue, prefetch=1) as consumer:
             assert await broker.publish([message(queue, b"here")]) == [None]
             consumer.ack(await receive(consumer, 1))
 
 
 async def test_a_requeued_message_comes_again_before_the_younger_ones(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2", b"3")
         async with broker.consume(queue, prefetch=2) as consumer:
             consumer.requeue(await receive(consumer, 2))
@@ -59,7 +59,7 @@ async def test_a_requeued_message_comes_again_before_the_younger_ones(broker: Br
 
 
 async def test_a_rejected_message_comes_again_when_it_is_to_be_requeued(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1")
         async with broker.consume(queue, prefetch=1) as consumer:
             consumer.reject(await receive(consumer, 1), requeue=True)
@@ -70,7 +70,7 @@ async def test_a_rejected_message_comes_again_when_it_is_to_be_requeued(broker: 
 
 
 async def test_a_rejected_message_goes_to_the_dead_letters_otherwise(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"bad", b"good")
         async with broker.consume(queue, prefetch=1) as consumer:
             consumer.reject(await receive(consumer, 1), requeue=False)
@@ -82,7 +82,7 @@ async def test_a_rejected_message_goes_to_the_dead_letters_otherwise(broker: Bro
 
 
 async def test_a_message_that_fails_too_often_goes_to_the_dead_letters(stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with stage.open(BrokerOptions(delivery_limit=2)) as broker:
             await fill(broker, queue, b"poison")
             async with broker.consume(queue, prefetch=1) as consumer:
@@ -95,7 +95,7 @@ async def test_a_message_that_fails_too_often_goes_to_the_dead_letters(stage: St
 
 
 async def test_no_more_than_the_prefetch_count_is_unsettled(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, *(b"%d" % number for number in range(6)))
         async with broker.consume(queue, prefetch=3) as consumer:
             first = await receive(consumer, 3)
@@ -111,7 +111,7 @@ async def test_no_more_than_the_prefetch_count_is_unsettled(broker: Broker, queu
 
 
 async def test_consumers_share_the_work(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with (
             broker.consume(queue, prefetch=2) as one,
@@ -126,7 +126,7 @@ async def test_consumers_share_the_work(broker: Broker, queue: ModelName) -> Non
 
 
 async def test_what_was_received_can_be_settled_after_stop(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2", b"3")
         async with broker.consume(queue, prefetch=1) as consumer:
             received = await receive(consumer, 1)
@@ -137,7 +137,7 @@ async def test_what_was_received_can_be_settled_after_stop(broker: Broker, queue
 
 
 async def test_what_nobody_received_is_requeued_by_stop(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2")
         async with broker.consume(queue, prefetch=2) as stopped:
             await until_depth(broker, queue, ready=0, consumers=1)
@@ -155,7 +155,7 @@ async def test_receive_returns_no_delivery_after_stop(broker: Broker, queue: Mod
     async def take(consumer: Consumer) -> None:
         returned.extend(await consumer.receive())
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with broker.consume(queue, prefetch=2) as consumer, anyio.create_task_group() as tg:
             tg.start_soon(take, consumer, name="hub.test receiver")
@@ -168,7 +168,7 @@ async def test_receive_returns_no_delivery_after_stop(broker: Broker, queue: Mod
 
 
 async def test_settling_twice_does_nothing(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2")
         async with broker.consume(queue, prefetch=1) as consumer:
             received = await receive(consumer, 1)
@@ -191,7 +191,7 @@ async def test_a_receive_that_is_cancelled_anywhere_loses_nothing(broker: Broker
         consumer.ack(arrived)
         received.extend(arrived)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with broker.consume(queue, prefetch=50) as consumer:
             sweep = (0, 1, 2, 3, 4, 6, 9, 14, 22, 35, 60, 100)
@@ -214,7 +214,7 @@ async def test_a_consumer_that_is_cancelled_anywhere_leaves_nothing_behind(broke
             await consumer.receive()
             await consumer.stop()
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1")
         for passes in (0, 1, 2, 3, 4, 6, 9, 14, 22, 35, 60, 100):
             async with anyio.create_task_group() as tg:

@@ -9,10 +9,10 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hub.brokers import BrokerOptions
-from hub.errors import LinkLost, UnknownQueue, Unroutable
+from hub.errors import ConnectionLost, UnknownQueue, Unroutable
 from hub.ports.broker import Broker, QueueDepth
 from hub.types import ModelName
-from tests.brokers.stage import PATIENCE, Stage, bodies, bury, dead, fill, message, new_queue, receive, until_depth
+from tests.brokers.stage import TIMEOUT, Stage, bodies, bury, dead, fill, message, new_queue, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -23,7 +23,7 @@ async def look(broker: Broker, queue: ModelName, *, limit: int = 100) -> list[by
 
 
 async def test_dead_letters_are_seen_oldest_first_with_their_number(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1", b"2", b"3")
         async with broker.dead_letters(queue, limit=2) as letters:
             assert bodies(letters.deliveries) == [b"1", b"2"]
@@ -31,7 +31,7 @@ async def test_dead_letters_are_seen_oldest_first_with_their_number(broker: Brok
 
 
 async def test_a_model_without_dead_letters_shows_none(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with broker.dead_letters(queue, limit=10) as letters:
             assert not letters.deliveries
@@ -41,7 +41,7 @@ async def test_a_model_without_dead_letters_shows_none(broker: Broker, queue: Mo
 
 
 async def test_a_model_without_a_dead_letter_queue_is_unknown(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         with pytest.raises(UnknownQueue, match=rf"{queue}\.dead"):
             async with broker.dead_letters(queue, limit=1):
                 pytest.fail("entered")
@@ -52,7 +52,7 @@ async def test_a_model_without_a_dead_letter_queue_is_unknown(broker: Broker, qu
 async def test_looking_thirty_times_changes_nothing(broker: Broker, queue: ModelName) -> None:
     """More often than the 20 deliveries that RabbitMQ 4 grants by default."""
     expected = [b"%d" % number for number in range(50)]
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(dead(queue), body) for body in expected]) == [None] * 50
         for _ in range(30):
@@ -64,7 +64,7 @@ async def test_looking_thirty_times_changes_nothing(broker: Broker, queue: Model
 
 async def test_looking_at_more_and_at_fewer_loses_nothing(broker: Broker, queue: ModelName) -> None:
     expected = [b"%d" % number for number in range(20)]
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(dead(queue), body) for body in expected]) == [None] * 20
         for limit in (10, 3, 1, 15, 7, 2):
@@ -73,7 +73,7 @@ async def test_looking_at_more_and_at_fewer_loses_nothing(broker: Broker, queue:
 
 
 async def test_letters_are_back_when_the_block_is_left(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(dead(queue), b"%d" % number) for number in range(60)]) == [None] * 60
         for _ in range(5):
@@ -83,7 +83,7 @@ async def test_letters_are_back_when_the_block_is_left(broker: Broker, queue: Mo
 
 
 async def test_only_an_acked_letter_is_gone(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1", b"2", b"3", b"4")
         async with broker.dead_letters(queue, limit=3) as letters:
             letters.consumer.ack(letters.deliveries[1:2])
@@ -92,7 +92,7 @@ async def test_only_an_acked_letter_is_gone(broker: Broker, queue: ModelName) ->
 
 
 async def test_all_of_many_acked_letters_are_gone(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(dead(queue), b"%d" % n) for n in range(300)]) == [None] * 300
         async with broker.dead_letters(queue, limit=200) as letters:
@@ -104,7 +104,7 @@ async def test_all_of_many_acked_letters_are_gone(broker: Broker, queue: ModelNa
 
 
 async def test_two_who_look_at_once_see_different_letters(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1", b"2", b"3")
         async with broker.dead_letters(queue, limit=2) as first, broker.dead_letters(queue, limit=2) as second:
             assert bodies(first.deliveries) == [b"1", b"2"]
@@ -119,7 +119,7 @@ async def test_an_error_in_the_block_puts_the_letters_back(broker: Broker, queue
             letters.consumer.ack(letters.deliveries[:1])
             raise ZeroDivisionError
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1", b"2", b"3")
         with pytest.raises(ZeroDivisionError):
             await fail()
@@ -132,7 +132,7 @@ async def test_a_look_that_is_cancelled_anywhere_loses_nothing(broker: Broker, q
         async with broker.dead_letters(queue, limit=10):
             await checkpoint()
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1", b"2", b"3")
         for passes in (0, 1, 2, 3, 4, 6, 9, 14, 22, 35, 60, 100, 160, 250):
             async with anyio.create_task_group() as tg:
@@ -148,7 +148,7 @@ async def test_a_look_that_is_cancelled_anywhere_loses_nothing(broker: Broker, q
 async def test_a_letter_arrives_with_its_headers(broker: Broker, queue: ModelName) -> None:
     headers: dict[str, str | int] = {"hub-code": "undecodable", "hub-reason": "ü" * 4096, "hub-died-at": 2**33}
     sent = replace(message(dead(queue), b"body", message_id="m-1"), headers=headers)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([sent]) == [None]
         async with broker.dead_letters(queue, limit=1) as letters:
@@ -158,7 +158,7 @@ async def test_a_letter_arrives_with_its_headers(broker: Broker, queue: ModelNam
 
 
 async def test_a_rejected_message_says_where_and_why_it_died(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"bad")
         async with broker.consume(queue, prefetch=1) as consumer:
             consumer.reject(await receive(consumer, 1), requeue=False)
@@ -171,7 +171,7 @@ async def test_a_rejected_message_says_where_and_why_it_died(broker: Broker, que
 
 
 async def test_a_message_that_failed_too_often_says_so(stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with stage.open(BrokerOptions(delivery_limit=1)) as broker:
             await fill(broker, queue, b"poison")
             async with broker.consume(queue, prefetch=1) as consumer:
@@ -186,7 +186,7 @@ async def test_a_message_that_failed_too_often_says_so(stage: Stage, queue: Mode
 
 async def test_depths_count_the_dead_letters(broker: Broker, queue: ModelName) -> None:
     other, unknown, unknown_too = new_queue(), new_queue(), new_queue()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"alive")
         await bury(broker, queue, b"1", b"2")
         await bury(broker, other, b"3")
@@ -200,17 +200,17 @@ async def test_depths_count_the_dead_letters(broker: Broker, queue: ModelName) -
 
 
 async def test_a_letter_for_a_model_that_nobody_has_declared_is_unroutable(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         [refusal] = await broker.publish([message(dead(queue), b"1")])
         assert isinstance(refusal, Unroutable)
         assert refusal.queue == dead(queue)
 
 
 async def test_nobody_looks_while_the_broker_is_out_of_reach(broker: Broker, stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1")
         async with stage.outage(broker):
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 async with broker.dead_letters(queue, limit=1):
                     pytest.fail("entered without a link")
         assert broker.statistics().consumers == 0
@@ -223,9 +223,9 @@ async def test_letters_whose_link_is_lost_are_not_acked_and_the_block_says_so(
         async with broker.dead_letters(queue, limit=10) as letters, stage.outage(broker):
             letters.consumer.ack(letters.deliveries)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1", b"2")
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             await drop()
         while not broker.statistics().connected:
             await checkpoint()

@@ -11,13 +11,13 @@ from hub.brokers import BrokerOptions, QueueType
 from hub.errors import PublishRefused, Unroutable
 from hub.ports.broker import Broker
 from hub.types import ModelName
-from tests.brokers.stage import PATIENCE, Stage, bodies, dead, fill, message, new_queue, receive, until_depth
+from tests.brokers.stage import TIMEOUT, Stage, bodies, dead, fill, message, new_queue, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 async def test_a_delayed_message_arrives_once_and_not_before_its_time(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with broker.consume(queue, prefetch=9) as consumer:
             published = current_time()
@@ -38,14 +38,14 @@ async def test_a_delayed_message_arrives_once_and_not_before_its_time(broker: Br
 async def test_a_delayed_message_is_on_its_queue_in_the_end_with_nobody_waiting(
     broker: Broker, queue: ModelName
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(queue, delay=0.1)]) == [None]
         await until_depth(broker, queue, ready=1)
 
 
 async def test_delays_do_not_hold_up_what_has_none_or_a_much_shorter_one(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with broker.consume(queue, prefetch=9) as consumer:
             late, soon, now = message(queue, b"late", delay=3600), message(queue, b"soon", delay=0.2), message(queue)
@@ -55,7 +55,7 @@ async def test_delays_do_not_hold_up_what_has_none_or_a_much_shorter_one(broker:
 
 async def test_the_answers_of_a_mixed_batch_stand_in_its_order(broker: Broker, queue: ModelName) -> None:
     nowhere = new_queue()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         batch = [
             message(nowhere, delay=1),
@@ -79,7 +79,7 @@ async def test_the_answers_of_a_mixed_batch_stand_in_its_order(broker: Broker, q
 
 
 async def test_a_message_that_waited_and_dies_later_says_both(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(queue, delay=0.1)]) == [None]
         async with broker.consume(queue, prefetch=1) as consumer:
@@ -94,7 +94,7 @@ async def test_a_message_that_waited_and_dies_later_says_both(broker: Broker, qu
 
 
 async def test_a_delayed_message_that_comes_when_the_queue_is_full_is_not_lost(stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with stage.open(BrokerOptions(max_length=1)) as broker:
             await broker.declare(queue)
             assert await broker.publish([message(queue, b"delayed", delay=0.5)]) == [None]
@@ -116,7 +116,7 @@ async def test_a_delayed_publish_waits_for_the_return_of_the_link(
     async def publish() -> None:
         results.extend(await broker.publish([message(queue, b"late", delay=0.1)]))
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with anyio.create_task_group() as tg, stage.outage(broker):
             while broker.statistics().connected:
@@ -133,7 +133,7 @@ async def test_a_delayed_publish_that_is_cancelled_anywhere_disturbs_no_other(br
     async def publish() -> None:
         await broker.publish([message(queue, b"cancelled", delay=3600)])
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         for passes in (0, 1, 2, 3, 4, 6, 9, 14, 22, 35, 60, 100, 160, 250):
             async with anyio.create_task_group() as tg:
@@ -146,7 +146,7 @@ async def test_a_delayed_publish_that_is_cancelled_anywhere_disturbs_no_other(br
 
 
 async def test_classic_queues_delay_too(stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with stage.open(BrokerOptions(queue_type=QueueType.CLASSIC)) as broker:
             await fill(broker, queue)
             assert await broker.publish([message(queue, delay=0.1)]) == [None]

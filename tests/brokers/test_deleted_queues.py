@@ -7,11 +7,11 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from hub.errors import LinkLost, UnknownQueue, Unroutable
+from hub.errors import ConnectionLost, UnknownQueue, Unroutable
 from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.stage import (
-    PATIENCE,
+    TIMEOUT,
     Stage,
     bodies,
     bury,
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 async def test_a_consumer_whose_queue_is_deleted_learns_it_and_the_next_one_has_a_new_queue(
     broker: Broker, stage: Stage, queue: ModelName
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"taken", b"waiting")
         async with broker.consume(queue, prefetch=1) as consumer:
             received = await receive(consumer, 1)
             await stage.delete(broker, queue)
-            with pytest.raises(LinkLost, match="cancelled the consumer"):
+            with pytest.raises(ConnectionLost, match="cancelled the consumer"):
                 await consumer.receive()
             consumer.ack(received)  # nobody is there to hear it
             consumer.reject(received, requeue=True)
@@ -50,17 +50,17 @@ async def test_a_consumer_whose_queue_is_deleted_learns_it_and_the_next_one_has_
 async def test_each_consumer_of_a_deleted_queue_learns_it_also_when_it_waits(
     broker: Broker, stage: Stage, queue: ModelName
 ) -> None:
-    learnt: list[LinkLost] = []
+    learnt: list[ConnectionLost] = []
 
     async def wait(ready: anyio.Event) -> None:
         async with broker.consume(queue, prefetch=1) as consumer:
             ready.set()
             try:
                 await consumer.receive()
-            except LinkLost as lost:
+            except ConnectionLost as lost:
                 learnt.append(lost)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)  # RabbitMQ 3.10 may fail (541) when several do it in the same moment
         async with anyio.create_task_group() as tg:
             waiting = [anyio.Event() for _ in range(3)]
@@ -77,7 +77,7 @@ async def test_the_other_consumers_go_on_when_a_queue_is_deleted(
     broker: Broker, stage: Stage, queue: ModelName
 ) -> None:
     other = new_queue()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with broker.consume(queue, prefetch=1), broker.consume(other, prefetch=1) as unhurt:
             await stage.delete(broker, queue)
             assert await broker.publish([message(other, b"here")]) == [None]
@@ -88,7 +88,7 @@ async def test_a_message_to_a_deleted_queue_is_unroutable_until_it_is_declared_a
     broker: Broker, stage: Stage, queue: ModelName
 ) -> None:
     batch = [message(queue, b"now"), message(queue, b"later", delay=0.1)]
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish(batch) == [None, None]
         await stage.delete(broker, queue)
@@ -101,7 +101,7 @@ async def test_a_message_to_a_deleted_queue_is_unroutable_until_it_is_declared_a
 
 
 async def test_what_waits_for_its_time_outlives_its_queue(broker: Broker, stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"gone with it")
         assert await broker.publish([message(queue, b"delayed", delay=3)]) == [None]
         await stage.delete(broker, queue)
@@ -114,7 +114,7 @@ async def test_what_waits_for_its_time_outlives_its_queue(broker: Broker, stage:
 async def test_a_deleted_dead_letter_queue_is_there_again_with_the_next_consumer(
     broker: Broker, stage: Stage, queue: ModelName
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"gone")
         await stage.delete(broker, dead(queue))
         with pytest.raises(UnknownQueue):
@@ -136,7 +136,7 @@ async def test_a_deleted_dead_letter_queue_is_there_again_with_the_next_consumer
 async def test_a_deleted_delay_queue_is_there_again_with_the_next_delay(
     broker: Broker, stage: Stage, queue: ModelName
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(queue, delay=3600)]) == [None]
         for name in delays(queue):
@@ -149,9 +149,9 @@ async def test_a_deleted_delay_queue_is_there_again_with_the_next_delay(
 async def test_a_look_at_letters_whose_queue_is_deleted_ends_in_peace_or_in_a_lost_link(
     broker: Broker, stage: Stage, queue: ModelName
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1")
-        with suppress(LinkLost, UnknownQueue):
+        with suppress(ConnectionLost, UnknownQueue):
             async with broker.dead_letters(queue, limit=1) as letters:
                 await stage.delete(broker, dead(queue))
                 letters.consumer.ack(letters.deliveries)

@@ -7,34 +7,34 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from hub.errors import LinkLost, PublishRefused
+from hub.errors import ConnectionLost, PublishRefused
 from hub.ports.broker import Broker
 from hub.types import ModelName
-from tests.brokers.stage import PATIENCE, Stage, bodies, fill, message, receive, until_depth
+from tests.brokers.stage import TIMEOUT, Stage, bodies, fill, message, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 async def test_a_consumer_learns_that_its_link_is_lost(broker: Broker, stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with broker.consume(queue, prefetch=1) as consumer, stage.outage(broker):
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await consumer.receive()
 
 
 async def test_a_receive_that_waits_learns_it_too(broker: Broker, stage: Stage, queue: ModelName) -> None:
-    learnt: list[LinkLost] = []
+    learnt: list[ConnectionLost] = []
 
     async def wait() -> None:
         async with broker.consume(queue, prefetch=1) as consumer:
             waiting.set()
             try:
                 await consumer.receive()
-            except LinkLost as lost:
+            except ConnectionLost as lost:
                 learnt.append(lost)
 
     waiting = anyio.Event()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
             tg.start_soon(wait, name="hub.test receiver")
             await waiting.wait()
@@ -53,14 +53,14 @@ async def test_a_lost_link_ends_a_block_with_link_lost_and_no_group(
                 pass
             await consumer.receive()
 
-    with anyio.fail_after(PATIENCE), pytest.raises(LinkLost):
+    with anyio.fail_after(TIMEOUT), pytest.raises(ConnectionLost):
         await consume()
 
 
 async def test_unsettled_messages_come_again_after_a_lost_link(broker: Broker, stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2")
-        with suppress(LinkLost):  # what nobody could hear of before may come out as the block is left
+        with suppress(ConnectionLost):  # what nobody could hear of before may come out as the block is left
             async with broker.consume(queue, prefetch=2) as consumer:
                 received = await receive(consumer, 2)
                 async with stage.outage(broker):
@@ -77,10 +77,10 @@ async def test_unsettled_messages_come_again_after_a_lost_link(broker: Broker, s
 async def test_no_consumer_starts_while_the_broker_is_out_of_reach(
     broker: Broker, stage: Stage, queue: ModelName
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with stage.outage(broker):
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 async with broker.consume(queue, prefetch=1):
                     pytest.fail("entered without a link")
         assert broker.statistics().consumers == 0
@@ -92,7 +92,7 @@ async def test_a_publish_waits_for_the_return_of_the_link(broker: Broker, stage:
     async def publish() -> None:
         results.extend(await broker.publish([message(queue, b"late")]))
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with anyio.create_task_group() as tg, stage.outage(broker):
             while broker.statistics().connected:
@@ -107,7 +107,7 @@ async def test_a_publish_waits_for_the_return_of_the_link(broker: Broker, stage:
 
 
 async def test_a_broker_counts_its_reconnects(broker: Broker, stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert broker.statistics().connected
         assert broker.statistics().reconnects == 0

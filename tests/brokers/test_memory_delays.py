@@ -8,7 +8,7 @@ from anyio import current_time
 from trio.testing import MockClock
 
 from hub.brokers.memory.broker import MemoryBroker
-from hub.errors import LinkLost, QueueFull
+from hub.errors import ConnectionLost, QueueFull
 from hub.ports.broker import Broker, Consumer, QueueDepth
 from hub.types import ModelName
 from tests.brokers.stage import bodies, message
@@ -104,7 +104,7 @@ async def test_a_consumer_that_waits_for_a_delayed_message_learns_of_an_outage_a
     async def wait(broker: Broker) -> None:
         async with broker.consume(QUEUE, prefetch=1) as consumer:
             await broker.publish([message(QUEUE, delay=5.0)])
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await consumer.receive()
 
     async with MemoryBroker() as broker, anyio.create_task_group() as tg:

@@ -6,14 +6,14 @@ import pytest
 from typing_extensions import override
 
 from hub.brokers.memory import queue as memory_queue
-from hub.brokers.memory.queue import MemoryQueue, Message, Outlet
+from hub.brokers.memory.queue import MemoryQueue, QueueConsumer, QueuedMessage
 from hub.ports.broker import Publication
 
 
-class Hand(Outlet):
+class Hand(QueueConsumer):
     def __init__(self, room: int) -> None:
         self.room = room
-        self.held: list[Message] = []
+        self.held: list[QueuedMessage] = []
         self.looks = 0
 
     @property
@@ -22,7 +22,7 @@ class Hand(Outlet):
         return len(self.held) < self.room
 
     @override
-    def put(self, message: Message) -> None:
+    def put(self, message: QueuedMessage) -> None:
         self.held.append(message)
 
     @override

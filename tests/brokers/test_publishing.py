@@ -10,13 +10,13 @@ from hub.brokers import BrokerOptions
 from hub.errors import PublishRefused, QueueFull, Unroutable
 from hub.ports.broker import Broker, QueueDepth
 from hub.types import ModelName
-from tests.brokers.stage import PATIENCE, Stage, bodies, dead, fill, message, new_queue, receive, until_depth
+from tests.brokers.stage import TIMEOUT, Stage, bodies, dead, fill, message, new_queue, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 async def test_a_published_message_arrives_as_it_was_sent(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         sent = message(queue, b"\x00body\xff", message_id="m-1", traceparent="00-ab-cd-01", attempt=3)
         assert await broker.publish([sent]) == [None]
@@ -33,7 +33,7 @@ async def test_a_published_message_arrives_as_it_was_sent(broker: Broker, queue:
 
 async def test_bodies_of_no_bytes_and_of_many_arrive_whole(broker: Broker, queue: ModelName) -> None:
     large = bytes(range(256)) * 4096
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"", large)
         async with broker.consume(queue, prefetch=2) as consumer:
             deliveries = await receive(consumer, 2)
@@ -43,7 +43,7 @@ async def test_bodies_of_no_bytes_and_of_many_arrive_whole(broker: Broker, queue
 
 async def test_messages_published_together_keep_their_order(broker: Broker, queue: ModelName) -> None:
     expected = [b"%d" % number for number in range(300)]
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(queue, body) for body in expected]) == [None] * 300
         async with broker.consume(queue, prefetch=300) as consumer:
@@ -53,12 +53,12 @@ async def test_messages_published_together_keep_their_order(broker: Broker, queu
 
 
 async def test_publishing_nothing_is_nothing(broker: Broker) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         assert not await broker.publish([])
 
 
 async def test_a_message_to_no_queue_is_unroutable_and_the_others_are_taken(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         nowhere = new_queue()
         first, second, third = await broker.publish([message(queue), message(nowhere), message(queue)])
@@ -70,7 +70,7 @@ async def test_a_message_to_no_queue_is_unroutable_and_the_others_are_taken(brok
 
 
 async def test_a_full_queue_refuses_until_there_is_room(stage: Stage, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with stage.open(BrokerOptions(max_length=3)) as broker:
             await broker.declare(queue)
             taken = 0
@@ -98,7 +98,7 @@ async def test_many_publishers_at_once_lose_and_double_nothing(broker: Broker, q
             assert await broker.publish(batch) == [None] * 3
 
     expected = {b"%d-%d-%d" % (p, n, part) for p in range(20) for n in range(10) for part in range(3)}
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         async with anyio.create_task_group() as tg:
             for publisher in range(20):
@@ -110,7 +110,7 @@ async def test_many_publishers_at_once_lose_and_double_nothing(broker: Broker, q
 
 
 async def test_declaring_again_changes_nothing(broker: Broker, queue: ModelName) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"kept")
         await broker.declare(queue)
         await until_depth(broker, queue, ready=1)
@@ -118,7 +118,7 @@ async def test_declaring_again_changes_nothing(broker: Broker, queue: ModelName)
 
 async def test_depths_tell_what_waits_and_who_consumes(broker: Broker, queue: ModelName) -> None:
     unknown = new_queue()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2", b"3")
         depths = await broker.depths([queue, unknown, dead(queue)])
         assert depths == {
@@ -136,7 +136,7 @@ async def test_a_publish_that_is_cancelled_anywhere_disturbs_no_other(broker: Br
     async def publish(body: bytes) -> None:
         await broker.publish([message(queue, body)])
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         for passes in (0, 1, 2, 3, 4, 6, 9, 14, 22, 35, 60, 100):
             async with anyio.create_task_group() as tg:

@@ -11,7 +11,7 @@ from anyio import create_task_group, fail_after, sleep, wait_all_tasks_blocked
 from trio.testing import MockClock
 
 from hub.brokers.publishing import FIRST_RENEWAL, LAST_RENEWAL, Publishing
-from hub.errors import LinkLost, PublishRefused, QueueFull, Unroutable
+from hub.errors import ConnectionLost, PublishRefused, QueueFull, Unroutable
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ class Channel:
 
     async def lost(self) -> Never:
         await self.failed.wait()
-        raise LinkLost("amqp://a", "reset")
+        raise ConnectionLost("amqp://a", "reset")
 
 
 def is_usable(publishing: Publishing[float]) -> bool:
@@ -52,7 +52,7 @@ async def test_a_nack_ends_a_channel_that_is_old_enough() -> None:
         await sleep(FIRST_RENEWAL)
         assert list(await publishing.publish([0.0])) == [NACK], "the refusal stands"
         assert not is_usable(publishing)
-        with pytest.raises(LinkLost, match=r"basic\.nack"):
+        with pytest.raises(ConnectionLost, match=r"basic\.nack"):
             await publishing.lost()
 
 
@@ -71,7 +71,7 @@ async def test_what_is_in_flight_is_waited_for() -> None:
     publishing = Publishing(channel, server="amqp://a")
 
     async def wait_for_the_end() -> None:
-        with pytest.raises(LinkLost, match=r"basic\.nack"):
+        with pytest.raises(ConnectionLost, match=r"basic\.nack"):
             await publishing.lost()
         ended.append(anyio.current_time())
 
@@ -104,6 +104,6 @@ async def test_a_lost_connection_is_heard_of_as_such() -> None:
     channel = Channel()
     publishing = Publishing(channel, server="amqp://a", keep=32)
     channel.failed.set()
-    with fail_after(5), pytest.raises(LinkLost, match="reset"):
+    with fail_after(5), pytest.raises(ConnectionLost, match="reset"):
         await publishing.lost()
     assert publishing.next_keep == FIRST_RENEWAL

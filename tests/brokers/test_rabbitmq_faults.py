@@ -10,16 +10,16 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from hub.brokers import BrokerOptions, QueueType
-from hub.errors import ConfigurationError, LinkLost, PublishRefused
+from hub.errors import ConfigurationError, ConnectionLost, PublishRefused
 from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.conftest import ASYNCIO, TRIO, Case
-from tests.brokers.stage import PATIENCE, RabbitStage, bodies, bury, dead, fill, message, receive, until_depth
+from tests.brokers.stage import TIMEOUT, RabbitStage, bodies, bury, dead, fill, message, receive, until_depth
 from tests.support.rabbitmq import RabbitMQ, impatient, rabbitmq
 
 pytestmark = [pytest.mark.usefixtures("no_leaked_tasks"), pytest.mark.timeout(300)]
 
-LONG_PATIENCE = 120.0
+LONG_TIMEOUT = 120.0
 """Seconds for a test in which a server starts."""
 
 OPTIONS = BrokerOptions(heartbeat=1)
@@ -59,12 +59,12 @@ def private_rabbit(rabbit: RabbitStage, private_rabbitmq: RabbitMQ) -> RabbitSta
 async def test_a_consumer_whose_channel_the_broker_closes_learns_why_and_the_next_one_works(
     impatient_rabbit: RabbitStage, queue: ModelName
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with impatient_rabbit.open() as broker:
             await fill(broker, queue, b"slow")
             async with broker.consume(queue, prefetch=1) as consumer:
                 received = await receive(consumer, 1)
-                with pytest.raises(LinkLost, match=r"PRECONDITION_FAILED.*timed out"):
+                with pytest.raises(ConnectionLost, match=r"PRECONDITION_FAILED.*timed out"):
                     await consumer.receive()
                 consumer.ack(received)  # too late: it is on the queue again
             async with broker.consume(queue, prefetch=1) as consumer:
@@ -83,10 +83,10 @@ async def test_a_look_that_takes_too_long_ends_with_a_lost_link_and_drops_nothin
             await until_depth(broker, dead(queue), ready=2)  # the broker has closed the channel
             letters.consumer.ack(letters.deliveries)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with impatient_rabbit.open() as broker:
             await bury(broker, queue, b"1", b"2")
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await dawdle(broker)
             await until_depth(broker, dead(queue), ready=2)
             async with broker.dead_letters(queue, limit=9) as letters:
@@ -98,7 +98,7 @@ async def test_what_becomes_due_while_its_queue_is_full_is_tried_again(
     impatient_rabbit: RabbitStage, queue: ModelName
 ) -> None:
     waiting = ModelName(f"{queue}.delay.2")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with impatient_rabbit.open(BrokerOptions(max_length=1)) as broker:
             await broker.declare(queue)
             assert await broker.publish([message(queue, b"delayed", delay=2)]) == [None]
@@ -120,7 +120,7 @@ async def test_what_becomes_due_while_its_queue_is_gone_is_tried_again(
     impatient_rabbit: RabbitStage, queue: ModelName
 ) -> None:
     waiting = ModelName(f"{queue}.delay.2")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with impatient_rabbit.open() as broker:
             await broker.declare(queue)
             assert await broker.publish([message(queue, b"delayed", delay=2)]) == [None]
@@ -136,7 +136,7 @@ async def test_what_becomes_due_while_its_queue_is_gone_is_tried_again(
 async def test_what_waits_for_its_time_survives_kill_9(
     private_rabbit: RabbitStage, private_rabbitmq: RabbitMQ, queue: ModelName
 ) -> None:
-    with anyio.fail_after(LONG_PATIENCE):
+    with anyio.fail_after(LONG_TIMEOUT):
         async with private_rabbit.open() as broker:
             await broker.declare(queue)
             sent = [message(queue, b"%d" % number, delay=delay) for number, delay in enumerate((0.5, 1, 2, 4, 8))]
@@ -153,7 +153,7 @@ async def test_what_waits_for_its_time_survives_kill_9(
                             deliveries = await consumer.receive()
                             found.update(bodies(deliveries))
                             consumer.ack(deliveries)
-                except LinkLost:
+                except ConnectionLost:
                     continue
             await until_depth_again(broker, queue, ready=0)
             async with broker.dead_letters(queue, limit=9) as letters:
@@ -164,12 +164,12 @@ async def test_what_waits_for_its_time_survives_kill_9(
 async def test_a_delayed_publish_into_a_black_hole_is_no_success_and_the_next_one_gets_through(
     rabbit: RabbitStage, queue: ModelName
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with rabbit.open(OPTIONS) as broker:
             await broker.declare(queue)
             assert await broker.publish([message(queue, delay=0.1)]) == [None]
             rabbit.proxy(broker).hole()
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await broker.publish([message(queue, delay=0.1)])
             rabbit.proxy(broker).unhole()
             assert await broker.publish([message(queue, delay=0.1)]) == [None]
@@ -179,7 +179,7 @@ async def test_a_delayed_publish_into_a_black_hole_is_no_success_and_the_next_on
 async def test_a_delayed_publish_may_be_given_up_while_the_broker_is_frozen(
     private_rabbit: RabbitStage, private_rabbitmq: RabbitMQ, queue: ModelName
 ) -> None:
-    with anyio.fail_after(LONG_PATIENCE):
+    with anyio.fail_after(LONG_TIMEOUT):
         async with private_rabbit.open(BrokerOptions(heartbeat=30)) as broker:
             await broker.declare(queue)
             assert await broker.publish([message(queue, delay=0.1)]) == [None]
@@ -199,10 +199,10 @@ async def test_looking_at_letters_in_a_black_hole_ends_with_a_lost_link(rabbit: 
             rabbit.proxy(broker).hole()
             letters.consumer.ack(letters.deliveries)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with rabbit.open(OPTIONS) as broker:
             await bury(broker, queue, b"1", b"2")
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await look(broker)
             rabbit.proxy(broker).unhole()
             rabbit.proxy(broker).cut()
@@ -212,7 +212,7 @@ async def test_looking_at_letters_in_a_black_hole_ends_with_a_lost_link(rabbit: 
 async def test_a_delay_queue_of_another_kind_is_a_refusal_that_names_the_repair(
     rabbit: RabbitStage, queue: ModelName
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with rabbit.open() as broker, rabbit.open(BrokerOptions(queue_type=QueueType.CLASSIC)) as classic:
             await broker.declare(queue)
             assert await broker.publish([message(queue, delay=3600)]) == [None]
@@ -228,7 +228,7 @@ async def test_a_dead_letter_queue_of_another_kind_is_an_error_that_names_the_di
     rabbit: RabbitStage, queue: ModelName
 ) -> None:
     """Such as one that an earlier version of hub has declared."""
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await rabbit.declare(dead(queue), {"x-queue-type": "quorum"})
         async with rabbit.open() as broker:
             with pytest.raises(ConfigurationError, match="x-delivery-limit"):
@@ -238,7 +238,7 @@ async def test_a_dead_letter_queue_of_another_kind_is_an_error_that_names_the_di
 async def test_letters_of_any_size_are_held_whole(rabbit: RabbitStage, queue: ModelName) -> None:
     """One that was too large for its model's instances is dead because of that, and must not be rejected once more."""
     large = bytes(20 * 1024 * 1024)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with rabbit.open() as broker:
             await bury(broker, queue, b"small")
             await rabbit.publish(dead(queue), large)
@@ -251,7 +251,7 @@ async def test_letters_that_somebody_else_took_meanwhile_are_not_waited_for_long
     rabbit: RabbitStage, queue: ModelName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counting letters and taking them is not one step."""
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with rabbit.open() as broker:
             await bury(broker, queue, b"left")
             counts_are(monkeypatch, [3, 1])
@@ -264,7 +264,7 @@ async def test_a_look_ends_when_the_queue_shows_its_letters_again(
     rabbit: RabbitStage, queue: ModelName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quorum queue answers the closing of a channel before its replicas agree on what was put back."""
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with rabbit.open() as broker:
             await bury(broker, queue, b"1", b"2")
             counts = counts_are(monkeypatch, [2, 0, 1, 2])
@@ -291,6 +291,6 @@ async def until_depth_again(broker: Broker, queue: ModelName, *, ready: int) -> 
     while True:
         try:
             await until_depth(broker, queue, ready=ready)
-        except LinkLost:
+        except ConnectionLost:
             continue
         return

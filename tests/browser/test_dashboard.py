@@ -11,7 +11,7 @@ from hub.types import new_task_id
 from tests.browser.conftest import EXAMPLES, Addresses, Browser, running_hub, until
 from tests.support.server import free_port
 
-PATIENCE = 30_000
+TIMEOUT = 30_000
 """Milliseconds: a browser on a busy machine is slow."""
 
 pytestmark = pytest.mark.timeout(300)
@@ -69,7 +69,7 @@ def focused(page: Page) -> Locator:
 def test_everything_can_be_done_by_keyboard_alone(hub_up: Addresses, browser: Browser) -> None:
     page = browser.page
     page.goto(hub_up.dashboard)
-    expect(page.locator("#models tr")).to_have_count(2, timeout=PATIENCE)
+    expect(page.locator("#models tr")).to_have_count(2, timeout=TIMEOUT)
     page.keyboard.press("Tab")
     expect(focused(page)).to_have_text("Skip to the content")
     expect(focused(page)).to_be_in_viewport()
@@ -115,7 +115,7 @@ def test_everything_can_be_done_by_keyboard_alone(hub_up: Addresses, browser: Br
     )
     assert dict(faded)["ModelA"] == 1 > dict(faded)["Digits"]  # its line stands out
     page.keyboard.press("Enter")
-    expect(page.locator("#ModelA")).to_contain_text("examples.model_a.v1.ModelARequest", timeout=PATIENCE)
+    expect(page.locator("#ModelA")).to_contain_text("examples.model_a.v1.ModelARequest", timeout=TIMEOUT)
     expect(page.locator("#ModelA .scroll")).to_have_attribute("tabindex", "0")
 
     # The search box finds tasks.
@@ -124,7 +124,7 @@ def test_everything_can_be_done_by_keyboard_alone(hub_up: Addresses, browser: Br
     page.keyboard.type(f" {task} ")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(f"/tasks/{task}$"))
-    expect(page.locator("#explained h2")).to_have_text("There is no such task here", timeout=PATIENCE)
+    expect(page.locator("#explained h2")).to_have_text("There is no such task here", timeout=TIMEOUT)
     browser.complaints.clear()  # browsers log the 404
 
 
@@ -137,38 +137,38 @@ def test_everything_can_be_done_by_keyboard_alone(hub_up: Addresses, browser: Br
 )
 def test_what_is_no_id_is_explained(hub_up: Addresses, browser: Browser, path: str, title: str) -> None:
     browser.page.goto(hub_up.dashboard + path)
-    expect(browser.page.locator("#explained h2")).to_contain_text(title, timeout=PATIENCE)
+    expect(browser.page.locator("#explained h2")).to_contain_text(title, timeout=TIMEOUT)
 
 
 def test_the_models_page_tells_of_every_instance(hub_up: Addresses, browser: Browser) -> None:
     page = browser.page
     page.goto(f"{hub_up.dashboard}/models#Digits")
     digits = page.locator("#Digits")
-    expect(digits.locator("tbody tr")).to_have_count(1, timeout=PATIENCE)
+    expect(digits.locator("tbody tr")).to_have_count(1, timeout=TIMEOUT)
     expect(digits.locator("tbody .badge")).to_have_text("live")
     expect(digits.locator("tbody td").nth(1)).to_have_text(re.compile(r"ago|just now"))
     expect(digits.get_by_role("link", name="API page")).to_have_attribute("href", "/docs#/Digits")
-    expect(page.locator("#history tr").first).to_contain_text("live", timeout=PATIENCE)
+    expect(page.locator("#history tr").first).to_contain_text("live", timeout=TIMEOUT)
     before = digits.locator("tbody time").nth(1).inner_text()
-    expect(digits.locator("tbody time").nth(1)).not_to_have_text(before, timeout=PATIENCE)  # it ticks
+    expect(digits.locator("tbody time").nth(1)).not_to_have_text(before, timeout=TIMEOUT)  # it ticks
 
 
 def test_a_page_asks_for_a_key_and_says_when_it_is_wrong(browser: Browser) -> None:
     page = browser.page
     with running_hub(EXAMPLES[:1], free_port(), api_keys="sesame") as hub:
         page.goto(hub.dashboard)
-        expect(page.locator("#status")).to_have_text("Needs a key", timeout=PATIENCE)
+        expect(page.locator("#status")).to_have_text("Needs a key", timeout=TIMEOUT)
         expect(page.locator("#key")).to_be_focused()
         page.keyboard.type("wrong")
         page.keyboard.press("Enter")
-        expect(page.locator("#notice")).to_have_text("That key was not taken.", timeout=PATIENCE)
+        expect(page.locator("#notice")).to_have_text("That key was not taken.", timeout=TIMEOUT)
         page.locator("#key").fill("sesame")
         page.keyboard.press("Enter")
-        expect(page.locator("#status")).to_have_text("Live", timeout=PATIENCE)
-        expect(page.locator("#models tr")).to_have_count(1, timeout=PATIENCE)
+        expect(page.locator("#status")).to_have_text("Live", timeout=TIMEOUT)
+        expect(page.locator("#models tr")).to_have_count(1, timeout=TIMEOUT)
         expect(page.locator("#key-form")).to_be_hidden()
         page.goto(f"{hub.dashboard}/models")  # the tab remembers it
-        expect(page.locator("#ModelA tbody tr")).to_have_count(1, timeout=PATIENCE)
+        expect(page.locator("#ModelA tbody tr")).to_have_count(1, timeout=TIMEOUT)
         page.goto("about:blank")
     browser.complaints.clear()  # browsers log each 401
 
@@ -177,14 +177,14 @@ def test_a_page_says_that_the_server_is_gone_and_comes_back_by_itself(browser: B
     page, port = browser.page, free_port()
     with running_hub(EXAMPLES[:1], port) as hub:
         page.goto(hub.dashboard)
-        expect(page.locator("#status")).to_have_text("Live", timeout=PATIENCE)
-        expect(page.locator("#models tr")).to_have_count(1, timeout=PATIENCE)
-    expect(page.locator("#status")).to_have_text("Not connected", timeout=PATIENCE)
+        expect(page.locator("#status")).to_have_text("Live", timeout=TIMEOUT)
+        expect(page.locator("#models tr")).to_have_count(1, timeout=TIMEOUT)
+    expect(page.locator("#status")).to_have_text("Not connected", timeout=TIMEOUT)
     expect(page.locator("#notice")).to_contain_text("What you see is from")
     expect(page.locator("#content")).to_have_attribute("data-state", "lost")
     expect(page.locator("#models tr")).to_have_count(1)
     with running_hub(EXAMPLES[:1], port):
-        expect(page.locator("#status")).to_have_text("Live", timeout=PATIENCE)
+        expect(page.locator("#status")).to_have_text("Live", timeout=TIMEOUT)
         expect(page.locator("#notice")).to_be_hidden()
         expect(page.locator("#content")).to_have_attribute("data-state", "live")
         page.goto("about:blank")
@@ -199,7 +199,7 @@ def test_a_tab_that_nobody_looks_at_hangs_up_and_comes_back(hub_up: Addresses, b
     )
     page.clock.install()
     page.goto(hub_up.dashboard)
-    expect(page.locator("#status")).to_have_text("Live", timeout=PATIENCE)
+    expect(page.locator("#status")).to_have_text("Live", timeout=TIMEOUT)
 
     def hide(hidden: str) -> None:
         page.evaluate(f"Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}})")
@@ -215,7 +215,7 @@ def test_a_tab_that_nobody_looks_at_hangs_up_and_comes_back(hub_up: Addresses, b
     page.clock.fast_forward(21_000)
     hide("false")
     until(page, "opened === 2")
-    expect(page.locator("#status")).to_have_text("Live", timeout=PATIENCE)
+    expect(page.locator("#status")).to_have_text("Live", timeout=TIMEOUT)
 
 
 def test_a_hub_with_no_model_says_how_to_start_one(browser: Browser) -> None:
@@ -223,7 +223,7 @@ def test_a_hub_with_no_model_says_how_to_start_one(browser: Browser) -> None:
     with running_hub([], free_port()) as hub:
         for path in ("/", "/models"):
             page.goto(hub.dashboard + path)
-            expect(page.locator("#empty")).to_be_visible(timeout=PATIENCE)
+            expect(page.locator("#empty")).to_be_visible(timeout=TIMEOUT)
             expect(page.locator("#empty")).to_contain_text("hub model examples.model_a:ModelA")
         page.goto("about:blank")
 
@@ -231,12 +231,12 @@ def test_a_hub_with_no_model_says_how_to_start_one(browser: Browser) -> None:
 @pytest.mark.parametrize(
     ("states", "level", "word"),
     [
-        ({"live": 2, "deaf": 0, "suspect": 0}, "good", "active"),
-        ({"live": 1, "deaf": 1, "suspect": 0}, "warn", "active, not all"),
-        ({"live": 0, "deaf": 1, "suspect": 1}, "bad", "takes no tasks"),
-        ({"live": 0, "deaf": 0, "suspect": 1}, "bad", "does not answer"),
-        ({"live": 0, "deaf": 0, "suspect": 0}, "off", "not running"),
-        ({"live": 0, "deaf": 1, "suspect": 0, "loading": 1}, "busy", "loading"),
+        ({"live": 2, "not_consuming": 0, "suspect": 0}, "good", "active"),
+        ({"live": 1, "not_consuming": 1, "suspect": 0}, "warn", "active, not all"),
+        ({"live": 0, "not_consuming": 1, "suspect": 1}, "bad", "takes no tasks"),
+        ({"live": 0, "not_consuming": 0, "suspect": 1}, "bad", "does not answer"),
+        ({"live": 0, "not_consuming": 0, "suspect": 0}, "off", "not running"),
+        ({"live": 0, "not_consuming": 1, "suspect": 0, "loading": 1}, "busy", "loading"),
     ],
 )
 def test_each_state_of_a_model_has_its_word(

@@ -19,7 +19,7 @@ from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.system.processes import HubProcess, hub_process
 
-PATIENCE = 60_000
+TIMEOUT = 60_000
 """Milliseconds: everything here runs at once, on a machine with two cores."""
 
 ECHO = "tests.system.models:Echo"
@@ -92,10 +92,10 @@ def test_a_model_appears_within_two_seconds_of_its_login_and_vanishes_when_it_is
 ) -> None:
     page = browser.page
     page.goto(hub.url)
-    expect(page.locator("#status")).to_have_text("Live", timeout=PATIENCE)
+    expect(page.locator("#status")).to_have_text("Live", timeout=TIMEOUT)
     page.evaluate(NOTE_WHEN, [ROW, True])
     with hub.instance() as process:
-        expect(page.locator(ROW)).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(ROW)).to_be_visible(timeout=TIMEOUT)
         (instance,) = hub.instances()
         appeared = page.evaluate("window.seen") / 1000
         logged_in = page.evaluate("text => Date.parse(text)", instance["logged_in_at"]) / 1000
@@ -104,9 +104,9 @@ def test_a_model_appears_within_two_seconds_of_its_login_and_vanishes_when_it_is
         page.evaluate(NOTE_WHEN, [ROW, False])
         killed = time.time()
         process.kill()
-        expect(page.locator(ROW)).to_have_count(0, timeout=PATIENCE)
+        expect(page.locator(ROW)).to_have_count(0, timeout=TIMEOUT)
         vanished = page.evaluate("window.seen") / 1000
-    expect(page.locator("#models tr[data-name=Echo]")).to_contain_text("not running", timeout=PATIENCE)
+    expect(page.locator("#models tr[data-name=Echo]")).to_contain_text("not running", timeout=TIMEOUT)
     expect(page.locator("#active")).to_have_text("0")
     print(  # noqa: T201
         f"\non the page {appeared - logged_in:.2f} s after the login, off it {vanished - killed:.2f} s after kill -9"
@@ -119,7 +119,7 @@ def test_the_queue_chart_moves_under_a_backlog(hub: Hub, browser: Browser) -> No
     page = browser.page
     page.goto(hub.url)
     with hub.instance():
-        expect(page.locator(ROW)).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(ROW)).to_be_visible(timeout=TIMEOUT)
         hub.submit("0.5 x", count=80)  # four at a time: ten seconds
         until(page, "hubCharts.queue.lines.some((line) => line.values.at(-1) > 20)")
         expect(page.locator("#chart-queue .plot")).to_have_attribute("aria-label", re.compile(r"Echo [1-9]\d"))
@@ -140,17 +140,17 @@ def test_the_page_of_models_tells_of_an_instance_that_falls_silent_and_comes_bac
     with hub.instance() as process:
         page.goto(f"{hub.url}/models")
         row = page.locator("#Echo table.instances tbody tr")
-        expect(row).to_contain_text("live", timeout=PATIENCE)
+        expect(row).to_contain_text("live", timeout=TIMEOUT)
         expect(page.locator("#Echo .contract")).to_contain_text("Consumers1")
         process.process.send_signal(signal.SIGSTOP)
-        expect(row).to_contain_text("suspect", timeout=PATIENCE)
+        expect(row).to_contain_text("suspect", timeout=TIMEOUT)
         expect(row).to_contain_text("no answer within 0.9 s")
         expect(page.locator("#Echo .model-head")).not_to_contain_text("active")
         process.process.send_signal(signal.SIGCONT)
-        expect(row).to_contain_text("live", timeout=PATIENCE)
+        expect(row).to_contain_text("live", timeout=TIMEOUT)
         process.terminate()
-        expect(page.locator("#Echo")).to_contain_text("No instance is logged in", timeout=PATIENCE)
-        expect(page.locator("#history tr").first).to_contain_text("logged out", timeout=PATIENCE)
+        expect(page.locator("#Echo")).to_contain_text("No instance is logged in", timeout=TIMEOUT)
+        expect(page.locator("#history tr").first).to_contain_text("logged out", timeout=TIMEOUT)
         expect(page.locator("#history")).to_contain_text("no answer within 0.9 s")
 
 
@@ -158,13 +158,13 @@ def test_the_page_of_a_task_follows_it_to_its_end(hub: Hub, browser: Browser) ->
     page = browser.page
     with hub.instance():
         page.goto(hub.url)
-        expect(page.locator(ROW)).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(ROW)).to_be_visible(timeout=TIMEOUT)
         task = hub.submit("3 slowly")
         page.goto(f"{hub.url}/tasks/{task}")
-        expect(page.locator("#state")).to_have_text("running", timeout=PATIENCE)
+        expect(page.locator("#state")).to_have_text("running", timeout=TIMEOUT)
         expect(page.locator("#cancel")).to_be_visible()
         expect(page.locator("#result")).to_be_hidden()
-        expect(page.locator("#state")).to_have_text("succeeded", timeout=PATIENCE)
+        expect(page.locator("#state")).to_have_text("succeeded", timeout=TIMEOUT)
         expect(page.locator("#result-text")).to_contain_text('"reply": "slowly"')
         expect(page.locator("#status")).to_have_text("Ended")
         expect(page.locator("#timeline")).to_contain_text("Waited")
@@ -173,7 +173,7 @@ def test_the_page_of_a_task_follows_it_to_its_end(hub: Hub, browser: Browser) ->
 
         failed = hub.submit("soon x")
         page.goto(f"{hub.url}/tasks/{failed}")
-        expect(page.locator("#state")).to_have_text("failed", timeout=PATIENCE)
+        expect(page.locator("#state")).to_have_text("failed", timeout=TIMEOUT)
         expect(page.locator("#failure")).to_contain_text("could not convert string to float")
 
 
@@ -181,9 +181,9 @@ def test_a_task_is_cancelled_after_a_question_by_keyboard(hub: Hub, browser: Bro
     page = browser.page
     with hub.instance():
         page.goto(hub.url)
-        expect(page.locator(ROW)).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(ROW)).to_be_visible(timeout=TIMEOUT)
         page.goto(f"{hub.url}/tasks/{hub.submit('600 x')}")
-        expect(page.locator("#state")).to_have_text("running", timeout=PATIENCE)
+        expect(page.locator("#state")).to_have_text("running", timeout=TIMEOUT)
         page.locator("#cancel").focus()
         page.keyboard.press("Enter")
         expect(page.locator("#keep")).to_be_focused()  # what happens by accident is harmless
@@ -193,7 +193,7 @@ def test_a_task_is_cancelled_after_a_question_by_keyboard(hub: Hub, browser: Bro
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
-        expect(page.locator("#state")).to_have_text("cancelled", timeout=PATIENCE)
+        expect(page.locator("#state")).to_have_text("cancelled", timeout=TIMEOUT)
         expect(page.locator("#cancel")).to_be_hidden()
 
 
@@ -201,9 +201,9 @@ def test_the_models_page_shows_an_instance_go_and_says_why(hub: Hub, browser: Br
     page = browser.page
     page.goto(f"{hub.url}/models")
     with hub.instance() as process:
-        expect(page.locator("#Echo tbody .badge")).to_have_text("live", timeout=PATIENCE)
-        expect(page.locator("#history tr", has_text="logged in").first).to_be_visible(timeout=PATIENCE)
+        expect(page.locator("#Echo tbody .badge")).to_have_text("live", timeout=TIMEOUT)
+        expect(page.locator("#history tr", has_text="logged in").first).to_be_visible(timeout=TIMEOUT)
         process.kill()
-        expect(page.locator("#Echo tbody tr")).to_have_count(0, timeout=PATIENCE)
-        expect(page.locator("#history tr").first).to_contain_text("removed", timeout=PATIENCE)
+        expect(page.locator("#Echo tbody tr")).to_have_count(0, timeout=TIMEOUT)
+        expect(page.locator("#history tr").first).to_contain_text("removed", timeout=TIMEOUT)
         expect(page.locator("#history tr").first.locator("td").last).not_to_have_text("\u2013")

@@ -14,7 +14,7 @@ from tests.browser.conftest import EXAMPLES, Addresses, Browser, running_hub
 from tests.browser.prefix_proxy import PrefixProxy, prefix_proxy
 from tests.support.server import free_port
 
-PATIENCE = 20_000
+TIMEOUT = 20_000
 """Milliseconds: a browser on a busy machine is slow."""
 
 PREFIX = "/teams/hub"
@@ -53,12 +53,12 @@ def test_swagger_renders_and_calls_a_model(proxy: PrefixProxy, browser: Browser)
     page = browser.page
     page.goto(f"{proxy.url}/docs")
     operation = page.locator("#operations-ModelA-callModelA")
-    operation.locator(".opblock-summary-control").click(timeout=PATIENCE)
-    operation.locator(".body-param__text").fill('{"messages": "behind a proxy"}', timeout=PATIENCE)
+    operation.locator(".opblock-summary-control").click(timeout=TIMEOUT)
+    operation.locator(".body-param__text").fill('{"messages": "behind a proxy"}', timeout=TIMEOUT)
     operation.locator(".btn.execute").click()
     answer = operation.locator(".live-responses-table")
-    expect(answer.locator(".response-col_status").nth(1)).to_contain_text("200", timeout=PATIENCE)
-    expect(answer).to_contain_text("Processed message: behind a proxy", timeout=PATIENCE)
+    expect(answer.locator(".response-col_status").nth(1)).to_contain_text("200", timeout=TIMEOUT)
+    expect(answer).to_contain_text("Processed message: behind a proxy", timeout=TIMEOUT)
     expect(operation.locator(".request-url")).to_contain_text(f"{proxy.url}/v1/models/ModelA")
     assert astray(page) == []
 
@@ -66,17 +66,17 @@ def test_swagger_renders_and_calls_a_model(proxy: PrefixProxy, browser: Browser)
 def test_the_dashboard_lives_and_leads_to_the_other_pages(proxy: PrefixProxy, browser: Browser) -> None:
     page = browser.page
     page.goto(proxy.url)
-    expect(page.locator("#models tr")).to_have_count(2, timeout=PATIENCE)
-    expect(page.locator("#status")).to_have_text("Live", timeout=PATIENCE)
+    expect(page.locator("#models tr")).to_have_count(2, timeout=TIMEOUT)
+    expect(page.locator("#status")).to_have_text("Live", timeout=TIMEOUT)
     expect(page.locator(".chart canvas")).to_have_count(len(CHARTS))
     assert astray(page) == []
     page.locator("#models").get_by_role("link", name="ModelA").click()
     expect(page).to_have_url(f"{proxy.url}/models#ModelA")
-    expect(page.locator("#ModelA tbody .badge")).to_have_text("live", timeout=PATIENCE)
-    expect(page.locator("#history tr", has_text="logged in").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#ModelA tbody .badge")).to_have_text("live", timeout=TIMEOUT)
+    expect(page.locator("#history tr", has_text="logged in").first).to_be_visible(timeout=TIMEOUT)
     assert astray(page) == []
     page.locator("#ModelA").get_by_role("link", name="API page").click()
-    expect(page.locator("#operations-ModelA-callModelA")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#operations-ModelA-callModelA")).to_be_visible(timeout=TIMEOUT)
     page.get_by_role("link", name="Dashboard").click()
     expect(page).to_have_url(f"{proxy.url}/")
 
@@ -91,7 +91,7 @@ def test_a_task_is_found_and_shown_to_its_end(proxy: PrefixProxy, browser: Brows
     page.locator("#find").fill(task)
     page.locator("#find").press("Enter")
     expect(page).to_have_url(f"{proxy.url}/tasks/{task}")
-    expect(page.locator("#state")).to_have_text("succeeded", timeout=PATIENCE)
+    expect(page.locator("#state")).to_have_text("succeeded", timeout=TIMEOUT)
     expect(page.locator("#result-note")).to_contain_text(f"{PREFIX}/v1/tasks/{task}/result")
     page.locator("#facts").get_by_role("link", name="ModelA").click()
     expect(page).to_have_url(f"{proxy.url}/models#ModelA")

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Browser, running_hub
 from tests.support.server import free_port
 
-PATIENCE = 60_000
+TIMEOUT = 60_000
 """Milliseconds: a browser on a busy machine is slow."""
 
 LOOKS = [
@@ -49,7 +49,7 @@ class Hub:
         return found
 
     def until(self, task: str, state: str) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE / 1000
+        deadline = time.monotonic() + TIMEOUT / 1000
         while (found := self.task(task))["state"] != state:
             assert time.monotonic() < deadline, found
         return found
@@ -91,15 +91,15 @@ def test_two_clicks_lead_from_the_dashboard_to_what_failed_and_why(hub: Hub, bro
     task = hub.submit("the recording has no sound")
     hub.until(task, "failed")
     page.goto(hub.url)
-    expect(page.locator("#failed")).not_to_have_text("\u2013", timeout=PATIENCE)
+    expect(page.locator("#failed")).not_to_have_text("\u2013", timeout=TIMEOUT)
     page.locator("#failed").click()
     expect(page).to_have_url(re.compile(r"/tasks\?state=failed,expired,dead$"))
     expect(page.locator("#state")).to_have_value("failed,expired,dead")
-    expect(row(page, task)).to_contain_text("the recording has no sound", timeout=PATIENCE)
+    expect(row(page, task)).to_contain_text("the recording has no sound", timeout=TIMEOUT)
     expect(row(page, task)).to_contain_text("failed")
     expect(row(page, task)).to_contain_text("Reports")
     row(page, task).get_by_role("link").click()
-    expect(page.locator("#failure")).to_contain_text("the recording has no sound", timeout=PATIENCE)
+    expect(page.locator("#failure")).to_contain_text("the recording has no sound", timeout=TIMEOUT)
     expect(page.locator("#failure-code")).to_have_text("model_error · ValueError")
     instance = hub.task(task)["instance"]
     expect(page.locator("#failure-where")).to_contain_text(f"The traceback is in the log of instance {instance} at")
@@ -112,14 +112,14 @@ def test_the_figures_of_a_model_lead_to_its_tasks(hub: Hub, browser: Browser) ->
     running = hub.submit()
     page.goto(hub.url)
     cells = page.locator("#models tr[data-name=Reports] td a")
-    expect(cells).to_have_count(2, timeout=PATIENCE)
+    expect(cells).to_have_count(2, timeout=TIMEOUT)
     expect(cells.nth(0)).to_have_attribute("href", "/tasks?state=running&model=Reports")
     expect(cells.nth(1)).to_have_attribute("href", "/tasks?state=failed,expired,dead&model=Reports")
     cells.nth(0).click()
-    expect(row(page, running)).to_contain_text("step", timeout=PATIENCE)
+    expect(row(page, running)).to_contain_text("step", timeout=TIMEOUT)
     expect(page.locator("#model")).to_have_value("Reports")
     hub.cancel(running)
-    expect(row(page, running)).to_have_count(0, timeout=PATIENCE)
+    expect(row(page, running)).to_have_count(0, timeout=TIMEOUT)
 
 
 def test_a_dead_task_says_what_its_client_and_the_operator_can_do(hub: Hub, browser: Browser) -> None:
@@ -127,9 +127,9 @@ def test_a_dead_task_says_what_its_client_and_the_operator_can_do(hub: Hub, brow
     task = hub.submit("x", "Dies")
     hub.until(task, "dead")
     page.goto(f"{hub.url}/tasks?state=dead&model=Dies")
-    expect(row(page, task)).to_contain_text("attempts_exhausted", timeout=PATIENCE)
+    expect(row(page, task)).to_contain_text("attempts_exhausted", timeout=TIMEOUT)
     row(page, task).get_by_role("link").click()
-    expect(page.locator("#dead")).to_contain_text("send the request again, as a new task", timeout=PATIENCE)
+    expect(page.locator("#dead")).to_contain_text("send the request again, as a new task", timeout=TIMEOUT)
     expect(page.locator("#replay")).to_have_text(f"hub dead replay Dies {task}")
     assert "new task" in hub.task(task)["failure"]["message"], "who asks over HTTP reads it too"
 
@@ -142,13 +142,13 @@ def test_a_running_task_ran_since_its_start_whatever_it_reports(hub: Hub, browse
         shown = hub.task(task)
     page.clock.set_fixed_time(moment(shown["started_at"]) + 13)
     page.goto(f"{hub.url}/tasks/{task}")
-    expect(page.locator("#progress-text")).to_contain_text("step", timeout=PATIENCE)
+    expect(page.locator("#progress-text")).to_contain_text("step", timeout=TIMEOUT)
     expect(page.locator("#timeline [data-phase=run]")).to_have_text("Running13 s")
     waited = between(page, shown["created_at"], shown["started_at"])
     expect(page.locator("#timeline [data-phase=wait]")).to_have_text(f"Waited{waited}")
     expect(page.locator("#facts")).to_contain_text("Started")
     hub.cancel(task)
-    expect(page.locator("#state")).to_have_text("cancelled", timeout=PATIENCE)
+    expect(page.locator("#state")).to_have_text("cancelled", timeout=TIMEOUT)
     ended = hub.task(task)
     assert ended["started_at"] == shown["started_at"]
     ran = between(page, ended["started_at"], ended["finished_at"])
@@ -174,7 +174,7 @@ def test_a_task_that_waits_for_another_run_is_waiting(hub: Hub, browser: Browser
     page.route(f"**/v1/tasks/{task}", answer)
     page.clock.set_fixed_time(created + 5)
     page.goto(f"{hub.url}/tasks/{task}")
-    expect(page.locator("#timeline [data-phase]")).to_have_text(["Waiting5 s"], timeout=PATIENCE)
+    expect(page.locator("#timeline [data-phase]")).to_have_text(["Waiting5 s"], timeout=TIMEOUT)
     expect(page.locator("#facts")).not_to_contain_text("Started")
 
 
@@ -188,7 +188,7 @@ def test_a_list_is_filtered_by_keyboard_at_any_width(hub: Hub, browser: Browser)
     page.goto(hub.url)
     page.get_by_role("link", name="Tasks", exact=True).click()
     expect(page.get_by_role("link", name="Tasks", exact=True)).to_have_attribute("aria-current", "page")
-    expect(row(page, failed)).to_be_visible(timeout=PATIENCE)
+    expect(row(page, failed)).to_be_visible(timeout=TIMEOUT)
     expect(row(page, cancelled)).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -196,22 +196,22 @@ def test_a_list_is_filtered_by_keyboard_at_any_width(hub: Hub, browser: Browser)
     page.keyboard.press("c")  # cancelled
     expect(page).to_have_url(re.compile(r"\?state=cancelled$"))
     expect(page.locator("#state")).to_be_focused()
-    expect(row(page, failed)).to_have_count(0, timeout=PATIENCE)
+    expect(row(page, failed)).to_have_count(0, timeout=TIMEOUT)
     expect(row(page, cancelled)).to_be_visible()
     assert page.title() == "Tasks: cancelled · hub"
     page.keyboard.press("Tab")
     page.keyboard.press("D")  # the model Dies, which nobody has cancelled a task of
     expect(page).to_have_url(re.compile(r"\?state=cancelled&model=Dies$"))
-    expect(page.locator("#none")).to_contain_text("No such task lately", timeout=PATIENCE)
+    expect(page.locator("#none")).to_contain_text("No such task lately", timeout=TIMEOUT)
     page.go_back()
-    expect(row(page, cancelled)).to_be_visible(timeout=PATIENCE)
+    expect(row(page, cancelled)).to_be_visible(timeout=TIMEOUT)
     expect(page.locator("#model")).to_have_value("")
 
 
 def test_a_question_that_makes_no_sense_is_answered(hub: Hub, browser: Browser) -> None:
     page = browser.page
     page.goto(f"{hub.url}/tasks?state=queued&model=%3Cb%3E")
-    expect(page.locator("#none")).to_contain_text("running, failed, dead, expired, cancelled", timeout=PATIENCE)
+    expect(page.locator("#none")).to_contain_text("running, failed, dead, expired, cancelled", timeout=TIMEOUT)
     assert page.locator("#filter b").count() == 0
     browser.complaints.clear()  # browsers log each reply with an error status
 
@@ -222,7 +222,7 @@ def test_older_tasks_are_shown_when_asked_for(hub: Hub, browser: Browser) -> Non
     for task in tasks:
         hub.until(task, "failed")
     page.goto(f"{hub.url}/tasks?state=failed&model=Reports")
-    expect(page.locator("#tasks tr")).to_have_count(100, timeout=PATIENCE)
+    expect(page.locator("#tasks tr")).to_have_count(100, timeout=TIMEOUT)
     page.locator("#more").click()
-    expect(page.locator("#tasks tr", has_text="number 0")).to_have_count(1, timeout=PATIENCE)
+    expect(page.locator("#tasks tr", has_text="number 0")).to_have_count(1, timeout=TIMEOUT)
     assert page.locator("#tasks tr").count() >= 101

@@ -17,8 +17,8 @@ from tests.chaos.ledger import Entry, Ledger, View
 from tests.chaos.plan import Job
 from tests.chaos.stage import MODEL
 
-PATIENCE: Final = 15.0
-"""Seconds for one answer beyond what the request itself asks to wait; more than `publish_patience`."""
+TIMEOUT: Final = 15.0
+"""Seconds for one answer beyond what the request itself asks to wait; more than `publish_timeout`."""
 
 LONG_POLL: Final = 20
 """Seconds that a follower asks to wait."""
@@ -111,7 +111,7 @@ class Client:
         while True:
             pause = PAUSE
             try:
-                with fail_after(wait + PATIENCE):
+                with fail_after(wait + TIMEOUT):
                     url = next(self._gateways) + path
                     reply = await next(self._pools).request(method, url, headers=headers, json=json)
             except (TransportError, TimeoutError) as error:

@@ -30,8 +30,8 @@ from hub.types import ModelName, TaskState, new_task_id
 from tests.brokers.stage import RabbitStage, new_queue
 from tests.dead_letters.morgue import (
     BORN,
-    PATIENCE,
     REASON,
+    TIMEOUT,
     bury,
     dead_tasks,
     hub_headers,
@@ -105,7 +105,7 @@ async def morgue(amqp_url: str, redis_url: str, anyio_backend_name: str, tmp_pat
         "HUB_REGISTRY_URL": NOBODY,
         "HUB_BACKEND": anyio_backend_name,
     }
-    with anyio.fail_after(PATIENCE * 3):
+    with anyio.fail_after(TIMEOUT * 3):
         async with open_broker(amqp_url, BrokerOptions(delivery_limit=1)) as broker, open_store(redis_url) as store:
             model = new_queue()
             await broker.declare(model)

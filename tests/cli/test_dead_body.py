@@ -15,7 +15,7 @@ from hub.directories.memory import MemoryDirectory
 from hub.settings.links import DeadSettings
 from hub.task import Task
 from hub.types import Fingerprint, new_task_id
-from tests.dead_letters.morgue import BORN, PATIENCE, delivery, hub_headers
+from tests.dead_letters.morgue import BORN, TIMEOUT, delivery, hub_headers
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import MODEL, TEXTS, entry_of
 
@@ -32,7 +32,7 @@ async def registry() -> AsyncIterator[ServedRegistry]:
     """Knows the contract of `MODEL`."""
     directory = MemoryDirectory()
     await directory.login(entry_of(), TEXTS)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(directory=directory, token="secret") as served:
             yield served
 

@@ -6,11 +6,11 @@ import json
 
 from rich.console import Console
 
-from hub.cli.dead.decode import HEX_BYTES, Body, hex_lines
+from hub.cli.dead.decode import HEX_BYTES, DecodedBody, hex_lines
 from hub.cli.dead.render import Record, as_json, body_lines, detail, letter_lines
 from hub.cli.terminal import WIDE, age, moment, one_line, printable
 from hub.dead_letters import DeadLetter
-from hub.ports.result_store import Absent
+from hub.ports.result_store import Missing
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import ModelName, TaskState
 from tests.dead_letters.morgue import BORN, DIED, ECHO, INSTANCE, NOW, REASON, delivery, hub_headers, new_task
@@ -59,7 +59,7 @@ def test_a_list_fits_into_eighty_columns_and_keeps_its_ids_whole() -> None:
 def test_a_wide_list_has_dates_instances_and_whole_reasons() -> None:
     task = new_task()
 
-    _, row, reason = listed((letter_of(task), Absent.UNKNOWN), width=WIDE)
+    _, row, reason = listed((letter_of(task), Missing.UNKNOWN), width=WIDE)
 
     assert row.split() == [task.id, *moment(DIED).split(), "attempts_exhausted", "2", "forgotten", INSTANCE]
     assert reason.strip() == REASON
@@ -88,7 +88,7 @@ def test_foreign_text_cannot_move_the_cursor_or_break_the_line() -> None:
     assert one_line(" a \n  b ") == "a b"
 
 
-def shown(letter: DeadLetter, record: Record, body: Body) -> str:
+def shown(letter: DeadLetter, record: Record, body: DecodedBody) -> str:
     console = Console(width=NARROW, highlight=False, markup=False, force_terminal=False)
     with console.capture() as capture:
         console.print(detail(letter, record, body, now=NOW))
@@ -100,7 +100,7 @@ def test_everything_is_shown_of_one_letter() -> None:
     failure = Failure(code="wrong_contract", message="the stored text is longer")
     outcome = Outcome(task_id=task.id, state=TaskState.DEAD, failure=failure, finished_at=DIED)
 
-    text = shown(letter_of(task), record_of(task, TaskState.DEAD, outcome), Body(data=b"body", what="x.Request"))
+    text = shown(letter_of(task), record_of(task, TaskState.DEAD, outcome), DecodedBody(data=b"body", what="x.Request"))
 
     assert max(map(len, text.splitlines())) <= NARROW
     one = " ".join(text.split())
@@ -123,14 +123,14 @@ def test_everything_is_shown_of_one_letter() -> None:
 def test_a_task_from_the_wrong_queue_says_where_it_was_found() -> None:
     task = new_task(model=ModelName("Other"))
 
-    text = shown(letter_of(task), Absent.UNKNOWN, Body(data=b"", what="a request", problem="who knows"))
+    text = shown(letter_of(task), Missing.UNKNOWN, DecodedBody(data=b"", what="a request", problem="who knows"))
 
     assert "the dead letters of Echo" in text
     assert "shown as bytes: who knows" in text
 
 
 def test_a_request_is_shown_as_json_and_anything_else_in_hex() -> None:
-    assert list(body_lines(Body(data=b"", what="", json=b'{"a":[1]}'))) == ["{", '  "a": [', "    1", "  ]", "}"]
+    assert list(body_lines(DecodedBody(data=b"", what="", json=b'{"a":[1]}'))) == ["{", '  "a": [', "    1", "  ]", "}"]
     first, last = hex_lines(bytes(range(0x3F, 0x51)))
     assert first == "00000000  3f 40 41 42 43 44 45 46 47 48 49 4a 4b 4c 4d 4e  ?@ABCDEFGHIJKLMN"
     assert last == f"00000010  {'4f 50':<47}  OP"

@@ -21,7 +21,7 @@ from hub.types import ModelName
 from tests.contract.test_bounds import chain
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, PATIENCE, ping_server
+from tests.registry.support import DIGITS, TIMEOUT, ping_server
 
 HUB = Path(sys.executable).with_name("hub")
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ class Said:
 async def hub_schema(*arguments: str, url: str, folder: Path, backend: str = "asyncio") -> Said:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HUB_")}
     environment |= {"PYTHONPATH": f"{ROOT}:{folder}", "HUB_REGISTRY_URL": url, "COLUMNS": "200", "HUB_BACKEND": backend}
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         done = await anyio.run_process([str(HUB), "schema", *arguments], check=False, env=environment, cwd=folder)
     return Said(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
 
@@ -188,7 +188,7 @@ async def test_a_model_whose_messages_no_contract_can_have_is_refused_by_the_fie
         ]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HUB_")}
         environment |= {"PYTHONPATH": f"{ROOT}:{tmp_path}", "HUB_REGISTRY_PORT": "0", "HUB_GATEWAY_PORT": "0"}
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(TIMEOUT):
             done = await anyio.run_process([str(HUB), "up", "chain:Chain"], check=False, env=environment, cwd=tmp_path)
         said.append(Said(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode()))
         listed = await registry.active()

@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from typing_extensions import override
 
 import hub
-from hub.contract.descriptors.pool import pool_of
+from hub.contract.descriptors.pool import build_pool
 
 _PROTOS = Path(__file__).parent / "protos"
 
@@ -27,7 +27,7 @@ def _messages() -> dict[str, Descriptor]:
         sources = [str(path) for path in _PROTOS.rglob("*.proto")]
         options = [f"-I{_PROTOS}", "--include_imports", f"--descriptor_set_out={file.name}"]
         subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *sources], check=True)
-        pool = pool_of(FileDescriptorSet.FromString(file.read()))
+        pool = build_pool(FileDescriptorSet.FromString(file.read()))
     names = ("Everything", "EverythingReply", "Tree")
     found = {name: pool.FindMessageTypeByName(f"shared.v1.{name}") for name in names}
     return found | {name: pool.FindMessageTypeByName(f"other.v1.{name}") for name in ("Item", "Task")}

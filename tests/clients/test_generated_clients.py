@@ -18,7 +18,7 @@ from jsonschema_rs import Draft202012Validator
 from hub.contract import contract_of
 from hub.gateway.models.catalog import Catalog, ServedModel
 from hub.gateway.models.codec import Codec
-from hub.gateway.openapi.document import Description
+from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.tasks.options import ResultTtls
 from hub.registry.client.snapshot import KnownModel
 from hub.registry.client.views import InstanceState
@@ -159,4 +159,4 @@ def description_of_random_contracts() -> bytes:
 
     add()
     catalog = cast("Catalog", SimpleNamespace(served=models))  # the only thing that a description asks it for
-    return Description(catalog, guarded=True, ttls=ResultTtls()).current()[1]
+    return OpenApiDocument(catalog, guarded=True, ttls=ResultTtls()).current()[1]

@@ -4,32 +4,32 @@ import anyio
 import pytest
 
 from hub.concurrency.exceptions import collapse_exception_group, iterate_exceptions
-from hub.errors import ConfigurationError, LinkLost, LinkRefused
+from hub.errors import ConfigurationError, ConnectionLost, ConnectionRefused
 
 
 def test_a_lone_error_leaves_its_groups_with_its_own_context() -> None:
     cause = ValueError("cause")
-    error = LinkLost("server", "test")
+    error = ConnectionLost("server", "test")
     error.__context__ = cause
-    with pytest.raises(LinkLost) as caught, collapse_exception_group():
+    with pytest.raises(ConnectionLost) as caught, collapse_exception_group():
         raise ExceptionGroup("outer", [ExceptionGroup("inner", [error])])
     assert caught.value is error
     assert error.__context__ is cause
 
 
 def test_errors_of_one_kind_leave_as_the_first_of_them() -> None:
-    with pytest.raises(LinkLost, match="first"), collapse_exception_group():
-        raise ExceptionGroup("group", [LinkLost("server", "first"), LinkLost("server", "second")])
+    with pytest.raises(ConnectionLost, match="first"), collapse_exception_group():
+        raise ExceptionGroup("group", [ConnectionLost("server", "first"), ConnectionLost("server", "second")])
 
 
 def test_a_refusal_among_lost_connections_is_the_one_that_leaves() -> None:
-    with pytest.raises(LinkRefused, match="wrong password"), collapse_exception_group():
-        raise ExceptionGroup("group", [LinkLost("server", "gone"), LinkRefused("server", "wrong password")])
+    with pytest.raises(ConnectionRefused, match="wrong password"), collapse_exception_group():
+        raise ExceptionGroup("group", [ConnectionLost("server", "gone"), ConnectionRefused("server", "wrong password")])
 
 
 def test_different_errors_stay_a_group() -> None:
     with pytest.raises(ExceptionGroup), collapse_exception_group():
-        raise ExceptionGroup("group", [LinkLost("server", "test"), ValueError("bug")])
+        raise ExceptionGroup("group", [ConnectionLost("server", "test"), ValueError("bug")])
     with pytest.raises(ExceptionGroup), collapse_exception_group():
         raise ExceptionGroup("group", [ValueError("one bug"), ValueError("another bug")])
 
@@ -48,9 +48,9 @@ def test_an_error_without_a_group_passes() -> None:
 
 async def test_the_error_of_a_task_leaves_the_group_of_its_siblings() -> None:
     async def fail() -> None:
-        raise LinkLost("server", "test")
+        raise ConnectionLost("server", "test")
 
-    with anyio.fail_after(5), pytest.raises(LinkLost):  # noqa: PT012 - the block is what is tested
+    with anyio.fail_after(5), pytest.raises(ConnectionLost):  # noqa: PT012 - the block is what is tested
         with collapse_exception_group():
             async with anyio.create_task_group() as tg:
                 tg.start_soon(anyio.sleep_forever)

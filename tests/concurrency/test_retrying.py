@@ -8,11 +8,11 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from hub.concurrency.reconnect import AttemptLog, Backoff
+from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
 from hub.concurrency.retrying import retrying
-from hub.errors import LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused
 
-QUICK = Backoff(first=0.001, cap=0.002)
+QUICK = ExponentialBackoff(first=0.001, cap=0.002)
 
 
 class Server:
@@ -31,12 +31,12 @@ class Server:
 
 
 def lost(count: int) -> list[Exception]:
-    return [LinkLost("server", f"loss {number}") for number in range(count)]
+    return [ConnectionLost("server", f"loss {number}") for number in range(count)]
 
 
 async def test_an_attempt_that_succeeds_is_the_last_one() -> None:
     server, answers, numbers = Server(*lost(3)), list[str](), list[int]()
-    async for attempt in retrying(on=LinkLost, backoff=QUICK):
+    async for attempt in retrying(on=ConnectionLost, backoff=QUICK):
         numbers.append(attempt.number)
         with attempt:
             answers.append(await server.ask())
@@ -46,13 +46,13 @@ async def test_an_attempt_that_succeeds_is_the_last_one() -> None:
 
 async def test_a_call_returns_what_its_last_attempt_returned() -> None:
     server = Server(*lost(2))
-    assert await retrying(on=LinkLost, backoff=QUICK).call(server.ask) == "answer"
+    assert await retrying(on=ConnectionLost, backoff=QUICK).call(server.ask) == "answer"
     assert server.calls == 3
 
 
 async def test_a_block_may_return_out_of_the_loop() -> None:
     async def asked(server: Server) -> str:
-        async for attempt in retrying(on=LinkLost, backoff=QUICK):
+        async for attempt in retrying(on=ConnectionLost, backoff=QUICK):
             with attempt:
                 return await server.ask()
         pytest.fail("the loop ends only by an error or a return")
@@ -63,19 +63,19 @@ async def test_a_block_may_return_out_of_the_loop() -> None:
 async def test_any_other_error_leaves_at_once() -> None:
     server = Server(ValueError("bug"), *lost(1))
     with pytest.raises(ValueError, match="bug"):
-        await retrying(on=LinkLost, backoff=QUICK).call(server.ask)
+        await retrying(on=ConnectionLost, backoff=QUICK).call(server.ask)
     assert server.calls == 1
 
 
-@pytest.mark.parametrize("on", [(LinkLost, TimeoutError), lambda error: not isinstance(error, LinkRefused)])
+@pytest.mark.parametrize("on", [(ConnectionLost, TimeoutError), lambda error: not isinstance(error, ConnectionRefused)])
 async def test_what_is_retried_may_be_several_classes_or_a_decision(
     on: tuple[type[Exception], ...] | Callable[[Exception], bool],
 ) -> None:
-    server = Server(TimeoutError(), LinkLost("server", "gone"))
+    server = Server(TimeoutError(), ConnectionLost("server", "gone"))
     assert await retrying(on=on, backoff=QUICK).call(server.ask) == "answer"
-    with pytest.raises(LinkRefused if callable(on) else ValueError):
+    with pytest.raises(ConnectionRefused if callable(on) else ValueError):
         await retrying(on=on, backoff=QUICK).call(
-            Server(LinkRefused("server", "no") if callable(on) else ValueError()).ask
+            Server(ConnectionRefused("server", "no") if callable(on) else ValueError()).ask
         )
 
 
@@ -86,8 +86,8 @@ async def test_pauses_grow_and_are_those_of_the_backoff() -> None:
         slept.append(seconds)
         await anyio.lowlevel.checkpoint()
 
-    backoff = Backoff(first=1, cap=8)
-    await retrying(on=LinkLost, backoff=backoff, sleep=sleep, rng=random.Random(7)).call(Server(*lost(6)).ask)
+    backoff = ExponentialBackoff(first=1, cap=8)
+    await retrying(on=ConnectionLost, backoff=backoff, sleep=sleep, rng=random.Random(7)).call(Server(*lost(6)).ask)
     expected = backoff.delays(random.Random(7))
     assert slept == [next(expected) for _ in range(6)]
 
@@ -97,10 +97,13 @@ async def test_the_last_error_leaves_when_the_next_attempt_would_come_after_the_
 ) -> None:
     start, server = anyio.current_time(), Server(*lost(1000))
     retried = list[Exception]()
-    backoff = Backoff(first=second, cap=4 * second)
-    with pytest.raises(LinkLost) as caught:
+    backoff = ExponentialBackoff(first=second, cap=4 * second)
+    with pytest.raises(ConnectionLost) as caught:
         await retrying(
-            on=LinkLost, backoff=backoff, until=start + 30 * second, on_retry=lambda error, _: retried.append(error)
+            on=ConnectionLost,
+            backoff=backoff,
+            until=start + 30 * second,
+            on_retry=lambda error, _: retried.append(error),
         ).call(server.ask)
     assert caught.value.reason == f"loss {server.calls - 1}"
     assert len(retried) == server.calls - 1, "an error that is raised is not announced as retried"
@@ -110,22 +113,24 @@ async def test_the_last_error_leaves_when_the_next_attempt_would_come_after_the_
 
 async def test_a_deadline_in_the_past_makes_a_single_attempt() -> None:
     server = Server(*lost(2))
-    with pytest.raises(LinkLost, match="loss 0"):
-        await retrying(on=LinkLost, until=anyio.current_time()).call(server.ask)
+    with pytest.raises(ConnectionLost, match="loss 0"):
+        await retrying(on=ConnectionLost, until=anyio.current_time()).call(server.ask)
     assert server.calls == 1
 
 
 async def test_an_attempt_that_works_makes_the_next_pause_short_again() -> None:
     pauses, runs = list[float](), 0
     async for attempt in retrying(
-        on=LinkLost, backoff=Backoff(first=0.001, cap=10), on_retry=lambda _, delay: pauses.append(delay)
+        on=ConnectionLost,
+        backoff=ExponentialBackoff(first=0.001, cap=10),
+        on_retry=lambda _, delay: pauses.append(delay),
     ):
         runs += 1
         with attempt:
             if runs == 4:
                 attempt.reset()
             if runs < 6:
-                raise LinkLost("server", "test")
+                raise ConnectionLost("server", "test")
     grown, fresh = pauses[:3], pauses[3:]
     assert all(earlier < later or later >= 0.002 for earlier, later in pairwise(grown))
     assert grown[2] >= 0.002
@@ -136,7 +141,9 @@ async def test_each_loop_begins_with_a_fresh_backoff() -> None:
     pauses = list[float]()
     for _ in range(3):
         await retrying(
-            on=LinkLost, backoff=Backoff(first=0.001, cap=10), on_retry=lambda _, delay: pauses.append(delay)
+            on=ConnectionLost,
+            backoff=ExponentialBackoff(first=0.001, cap=10),
+            on_retry=lambda _, delay: pauses.append(delay),
         ).call(Server(*lost(1)).ask)
     assert len(pauses) == 3
     assert max(pauses) <= 0.001
@@ -156,7 +163,7 @@ async def test_a_cancellation_ends_the_loop_during_an_attempt() -> None:
 async def test_a_cancellation_ends_the_loop_during_a_pause() -> None:
     server = Server(*lost(10))
     with anyio.move_on_after(0.01) as scope:
-        await retrying(on=LinkLost, backoff=Backoff(first=1000, cap=1000)).call(server.ask)
+        await retrying(on=ConnectionLost, backoff=ExponentialBackoff(first=1000, cap=1000)).call(server.ask)
     assert scope.cancelled_caught
     assert server.calls == 1
 
@@ -172,7 +179,10 @@ async def test_a_pause_can_be_cut_short() -> None:
     server = Server(*lost(1))
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tg:
-            tg.start_soon(retrying(on=LinkLost, backoff=Backoff(first=1000, cap=1000), sleep=sleep).call, server.ask)
+            tg.start_soon(
+                retrying(on=ConnectionLost, backoff=ExponentialBackoff(first=1000, cap=1000), sleep=sleep).call,
+                server.ask,
+            )
             await anyio.wait_all_tasks_blocked()
             assert server.calls == 1
             draining.set()
@@ -192,10 +202,10 @@ async def test_a_deadline_for_each_attempt_stands_inside_the_block() -> None:
 async def test_retries_are_logged_as_the_attempts_of_a_connection() -> None:
     log = AttemptLog("store", failing="outcomes are not stored, trying again")
     with capture_logs() as lines:
-        await retrying(on=(LinkLost, TimeoutError), backoff=QUICK, on_retry=log.on_retry).call(
-            Server(LinkLost("server", "gone")).ask
+        await retrying(on=(ConnectionLost, TimeoutError), backoff=QUICK, on_retry=log.on_retry).call(
+            Server(ConnectionLost("server", "gone")).ask
         )
-        await retrying(on=(LinkLost, TimeoutError), backoff=QUICK, on_retry=AttemptLog("store").on_retry).call(
+        await retrying(on=(ConnectionLost, TimeoutError), backoff=QUICK, on_retry=AttemptLog("store").on_retry).call(
             Server(TimeoutError()).ask
         )
     assert [(line["event"], line["reason"]) for line in lines] == [

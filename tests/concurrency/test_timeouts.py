@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from hub.concurrency.timeouts import connection_timeout, timeout_as
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 
 
 class TooLate(Exception):
@@ -77,6 +77,6 @@ async def test_a_shielded_block_keeps_its_own_deadline() -> None:
 
 
 async def test_a_server_that_does_not_answer_counts_as_lost() -> None:
-    with pytest.raises(LinkLost, match=r"the directory.*no answer within 0\.01 s"):
+    with pytest.raises(ConnectionLost, match=r"the directory.*no answer within 0\.01 s"):
         with connection_timeout("the directory", 0.01):
             await anyio.sleep_forever()

@@ -21,7 +21,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 from hypothesis import strategies as st
 
-from hub.contract.descriptors.pool import pool_of
+from hub.contract.descriptors.pool import build_pool
 
 WELL_KNOWN_FILES = (any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
 WELL_KNOWN_MESSAGES = sorted(
@@ -76,7 +76,7 @@ def descriptors(draw: st.DrawFn) -> Descriptor:
     files = FileDescriptorSet(file=[file])
     for well_known in WELL_KNOWN_FILES:
         well_known.DESCRIPTOR.CopyToProto(files.file.add())
-    return pool_of(files).FindMessageTypeByName("random.v1.Message0")
+    return build_pool(files).FindMessageTypeByName("random.v1.Message0")
 
 
 def _fields(draw: st.DrawFn, message: DescriptorProto, syntax: str, messages: int) -> None:

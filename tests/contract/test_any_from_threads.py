@@ -14,7 +14,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDescriptorProto, FileDescriptorSet
 
 from hub.contract import Transcoder
-from hub.contract.descriptors.pool import pool_of
+from hub.contract.descriptors.pool import build_pool
 from tests.contract.random_descriptors import ONE
 
 THREADS = 8
@@ -45,7 +45,7 @@ def holder() -> Descriptor:
         message.field.add(name="next", number=FIELDS, label=ONE, type=Field.TYPE_MESSAGE, type_name=after)
     anything = FileDescriptorProto()
     any_pb2.DESCRIPTOR.CopyToProto(anything)
-    return pool_of(FileDescriptorSet(file=[file, anything])).FindMessageTypeByName("ring.Holder")
+    return build_pool(FileDescriptorSet(file=[file, anything])).FindMessageTypeByName("ring.Holder")
 
 
 @pytest.mark.usefixtures("_threads_change_often")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDescriptorProto, FileDescriptorSet
 
-from hub.contract import Components, Contract, InvalidContract, json_schema, load, written_schema
+from hub.contract import Components, Contract, InvalidContract, compile_contract, json_schema, written_schema
 from hub.contract.descriptors.bounds import MAX_ENUM_VALUES, MAX_FIELDS, MAX_MESSAGES, MAX_REFERENCES
 from hub.contract.jsonschema.example import example_of
 from hub.v1 import contract_pb2
@@ -81,7 +81,7 @@ def test_a_contract_beyond_a_bound_is_refused_by_name(file: FileDescriptorProto,
 
 
 def test_a_chain_as_long_as_documents_are_deep_is_taken_and_read() -> None:
-    loaded = load(Contract.decode(encoded(chain(MAX_REFERENCES))))
+    loaded = compile_contract(Contract.decode(encoded(chain(MAX_REFERENCES))))
     document = b'{"next":' * (MAX_REFERENCES - 1) + b"{}" + b"}" * (MAX_REFERENCES - 1)
     assert loaded.response_transcoder.encode_json(loaded.request_transcoder.decode_json(document)) == document
 
@@ -99,7 +99,7 @@ def test_how_many_messages_contain_each_other_is_no_matter_of_the_stack(
 ) -> None:
     monkeypatch.setattr("hub.contract.descriptors.pool.check_size", lambda _files: None)
     contract = unchecked(file)
-    loaded = load(contract)
+    loaded = compile_contract(contract)
     assert loaded.request_transcoder.decode_json(b"{}") == b""
     assert loaded.response_transcoder.encode_json(b"") == b"{}"
     components = Components()
@@ -116,13 +116,13 @@ def values(document: object) -> int:
 
 @pytest.mark.parametrize("count", [12, 16, 40])
 def test_an_example_is_bounded_however_messages_refer_to_each_other(count: int) -> None:
-    example = example_of(load(Contract.decode(encoded(complete(count)))).request)
+    example = example_of(compile_contract(Contract.decode(encoded(complete(count)))).request)
     assert example is not None
     assert 12 <= values(example) < 1000
 
 
 def test_an_example_that_would_have_too_much_in_it_is_left_out() -> None:
     required = complete(40, label=REQUIRED, later=True)
-    loaded = load(Contract.decode(encoded(required)))
+    loaded = compile_contract(Contract.decode(encoded(required)))
     assert example_of(loaded.request) is None
     assert json_schema(loaded.request).components.schemas

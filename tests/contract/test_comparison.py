@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.contract import differences, violations
+from hub.contract import breaking_changes, differences
 from hub.contract.compatibility.comparison import compared
 from tests.contract.test_compatibility import CASES, contract, files, pair
 from tests.registry.grown import BROKEN, GROWN, PLAIN
@@ -27,7 +27,7 @@ def test_nothing_that_differs_is_left_out() -> None:
         old, new = pair(case)
         found = compared(old, new)
         paths = {each.path for each in found}
-        assert {violation.path for violation in violations(old, new)} <= paths
+        assert {violation.path for violation in breaking_changes(old, new)} <= paths
         assert {difference.path for difference in differences(old, new)} <= paths
         assert not found or [each.breaks for each in found] == sorted((each.breaks for each in found), reverse=True)
 

@@ -16,7 +16,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-from hub.contract import Contract, violations
+from hub.contract import Contract, breaking_changes
 from hub.contract.compatibility.rules import Rule
 from hub.v1 import contract_pb2
 from tests.contract.breaking_oracle import judged, wire_json_rules
@@ -336,7 +336,7 @@ def verdicts() -> dict[str, frozenset[str]]:
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
 def test_a_change_breaks_the_rules_that_buf_says_it_breaks(case: Case, verdicts: dict[str, frozenset[str]]) -> None:
-    found = violations(*pair(case))
+    found = breaking_changes(*pair(case))
     assert {violation.rule.value for violation in found} == verdicts[case.name] == {rule.value for rule in case.broken}
     named = {(violation.rule, violation.path) for violation in found}
     assert named >= set(case.broken.items())
@@ -371,7 +371,7 @@ def renamed_package() -> Contract:
 )
 def test_other_messages_are_a_break_of_the_call(new: Contract, rules: set[Rule]) -> None:
     known = contract(files("proto3"))
-    assert {violation.rule for violation in violations(known, new)} == rules
+    assert {violation.rule for violation in breaking_changes(known, new)} == rules
     assert list(judged([(known, new)])) == [frozenset(rule.value for rule in rules)]
 
 
@@ -380,7 +380,7 @@ def test_a_file_may_have_another_name() -> None:
     moved.file[0].name = "ask/moved.proto"
     pairs = [(contract(files("proto3")), contract(moved))]
     assert list(judged(pairs)) == [frozenset()]
-    assert not violations(*pairs[0])
+    assert not breaking_changes(*pairs[0])
 
 
 @pytest.mark.parametrize(
@@ -400,4 +400,4 @@ def test_a_file_may_have_another_name() -> None:
 )
 def test_a_violation_says_what_was_and_what_is(name: str, words: str) -> None:
     case = next(case for case in CASES if case.name == name)
-    assert words in [violation.message for violation in violations(*pair(case))]
+    assert words in [violation.message for violation in breaking_changes(*pair(case))]

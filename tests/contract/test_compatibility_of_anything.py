@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings, strategies as st
 
-from hub.contract import Contract, violations
+from hub.contract import Contract, breaking_changes
 from tests.contract.bounded import bounded
 from tests.contract.breaking_oracle import judged
 from tests.contract.mutations import pairs
@@ -16,5 +16,5 @@ BATCH = 12
 @given(st.lists(pairs(), min_size=BATCH, max_size=BATCH))
 @settings(bounded, max_examples=max(1, bounded.max_examples // 6))
 def test_we_and_buf_name_the_same_rules(batch: list[tuple[Contract, Contract]]) -> None:
-    ours = [frozenset(violation.rule.value for violation in violations(*pair)) for pair in batch]
+    ours = [frozenset(violation.rule.value for violation in breaking_changes(*pair)) for pair in batch]
     assert ours == list(judged(batch))

@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pool import Default
 from hypothesis import given, strategies as st
 
 from examples.digits.v1 import digits_pb2
-from hub.contract import Contract, InvalidContract, contract_of, json_schema, load
+from hub.contract import Contract, InvalidContract, compile_contract, contract_of, json_schema
 from hub.contract.contract import MAX_BYTES
 from hub.contract.descriptors.bounds import MAX_DECLARATION_NESTING, MAX_FILES
 from hub.contract.descriptors.canonical import default_json_name
@@ -78,7 +78,7 @@ def test_a_contract_survives_encoding() -> None:
 
 
 def test_generated_code_and_a_private_pool_give_the_same_contract() -> None:
-    loaded = load(DIGITS)
+    loaded = compile_contract(DIGITS)
     assert loaded.pool is not Default()
     assert loaded.request is not digits_pb2.DigitsRequest.DESCRIPTOR
     assert contract_of(loaded.request, loaded.response) == DIGITS
@@ -175,13 +175,13 @@ def test_with_an_any_every_message_of_the_files_is_kept() -> None:
     files.file[0].message_type.add(name="Bystander")
     details = files.file[0].message_type[0].field.add(name="details", number=9, label=ONE, type=MESSAGE)
     details.type_name = ".google.protobuf.Any"
-    assert {"shop.Bystander", "google.protobuf.Any"} <= load(contract(files)).types.keys()
+    assert {"shop.Bystander", "google.protobuf.Any"} <= compile_contract(contract(files)).types.keys()
 
 
 def test_request_and_response_may_come_from_two_pools() -> None:
-    loaded = load(contract(shop()))
+    loaded = compile_contract(contract(shop()))
     mixed = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, loaded.response)
-    assert {message.full_name for message in (load(mixed).request, load(mixed).response)} == {
+    assert {message.full_name for message in (compile_contract(mixed).request, compile_contract(mixed).response)} == {
         "examples.digits.v1.DigitsRequest",
         "shop.Receipt",
     }
@@ -189,13 +189,13 @@ def test_request_and_response_may_come_from_two_pools() -> None:
 
 def test_two_contracts_may_declare_the_same_name_differently() -> None:
     other = changed(lambda api, _: setattr(api.message_type[0].field[2], "name", "credit"))
-    known, new = load(contract(shop())), load(other)
+    known, new = compile_contract(contract(shop())), compile_contract(other)
     assert "card" in known.request.fields_by_name
     assert "credit" in new.request.fields_by_name
 
 
 def test_a_contract_is_loaded_once() -> None:
-    assert load(DIGITS) is load(Contract.decode(DIGITS.encode()))
+    assert compile_contract(DIGITS) is compile_contract(Contract.decode(DIGITS.encode()))
 
 
 def without(name: str) -> FileDescriptorSet:
@@ -269,7 +269,7 @@ def test_damaged_bytes_are_a_contract_or_refused(data: st.DataObject) -> None:
     except InvalidContract:
         return
     assert Contract.decode(decoded.encode()) == decoded
-    assert json_schema(load(decoded).request).components.schemas
+    assert json_schema(compile_contract(decoded).request).components.schemas
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_damaged_bytes_are_a_contract_or_refused(data: st.DataObject) -> None:
 def test_json_names_are_made_as_protoc_makes_them(name: str, json_name: str) -> None:
     files = shop()
     files.file[0].message_type[1].field[0].name = name
-    assert load(contract(files)).response.fields[0].json_name == default_json_name(name) == json_name
+    assert compile_contract(contract(files)).response.fields[0].json_name == default_json_name(name) == json_name
 
 
 def test_other_tools_get_the_members_of_a_oneof_next_to_each_other() -> None:

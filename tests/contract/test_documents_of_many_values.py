@@ -7,12 +7,12 @@ import json
 import pytest
 from google.protobuf import struct_pb2
 
-from hub.contract import InvalidDocument, Transcoder, load
+from hub.contract import InvalidDocument, Transcoder, compile_contract
 from hub.contract.protojson.json_text import searchable
 from tests.gateway.test_hostile_documents import rich
 
 VALUE = Transcoder(struct_pb2.Value.DESCRIPTOR)
-RICH = load(rich()).request_transcoder
+RICH = compile_contract(rich()).request_transcoder
 
 
 def refusal(transcoder: Transcoder, text: bytes) -> InvalidDocument:
@@ -33,7 +33,7 @@ def test_no_value_is_built_of_a_document_with_a_name_given_twice(text: bytes, mo
     built: list[object] = []
     monkeypatch.setattr("hub.contract.protojson.well_known_parser._build_list", lambda *_: built.append("list"))
     monkeypatch.setattr("hub.contract.protojson.well_known_parser._build_struct", lambda *_: built.append("struct"))
-    transcoder = load(rich()).request_transcoder
+    transcoder = compile_contract(rich()).request_transcoder
     assert refusal(transcoder, text).problems[0].message == "given more than once"
     assert built == []
     transcoder.decode_json(b'{"v":{"b":[{}]}}')

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import any_pb2, struct_pb2
 from hypothesis import given, strategies as st
 
-from hub.contract import InvalidDocument, MalformedJson, NoJsonForm, Transcoder
+from hub.contract import InvalidDocument, MalformedJson, NotJsonRepresentable, Transcoder
 from hub.contract.protojson.errors import MAX_PROBLEMS
 from tests.contract.test_transcoder import DIGITS, HOLDER, ORDER, VALUE
 
@@ -228,5 +228,5 @@ def test_a_message_of_any_within_any_without_end_has_no_json_form() -> None:
         outer = any_pb2.Any()
         outer.Pack(message)
         message = outer
-    with pytest.raises(NoJsonForm, match="deep"):
+    with pytest.raises(NotJsonRepresentable, match="deep"):
         ANY.encode_json(message)

@@ -13,14 +13,14 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from hypothesis import given
 from jsonschema_rs import Draft202012Validator, meta
 
-from hub.contract import Components, MessageSchema, json_schema, load, written_schema
+from hub.contract import Components, MessageSchema, compile_contract, json_schema, written_schema
 from hub.contract.jsonschema.example import example_of
 from tests.contract.bounded import bounded
 from tests.contract.random_descriptors import ONE, REQUIRED, descriptors
 from tests.contract.test_contract import contract, shop
 from tests.contract.test_transcoder import old_style
 
-ORDER = load(contract(shop())).request
+ORDER = compile_contract(contract(shop())).request
 
 
 def references(schema: object) -> Iterator[str]:
@@ -68,7 +68,7 @@ def test_only_the_json_name_is_a_property() -> None:
 
 
 def test_the_schema_of_proto2_asks_for_required_fields() -> None:
-    loaded = load(contract(old_style(), "old.Old", "old.Extra"))
+    loaded = compile_contract(contract(old_style(), "old.Old", "old.Extra"))
     schema = Draft202012Validator(json_schema(loaded.request).standalone())
     assert schema.is_valid({"id": 1, "[old.note]": "a"})
     assert not schema.is_valid({"id": None})
@@ -83,7 +83,7 @@ def test_an_any_takes_the_messages_of_the_contract() -> None:
     files.file[0].dependency.append("google/protobuf/any.proto")
     details = files.file[0].message_type[0].field.add(name="details", number=9, label=ONE, type=11)
     details.type_name = ".google.protobuf.Any"
-    loaded = load(contract(files))
+    loaded = compile_contract(contract(files))
     schema = Draft202012Validator(json_schema(loaded.request, loaded.types).standalone())
     good = {"details": {"@type": "x/shop.Receipt", "text": "a"}}
     assert schema.is_valid(good)
@@ -100,7 +100,7 @@ def test_the_example_shows_required_messages_at_any_depth(depth: int) -> None:
         field = message.field.add(name="next", number=1, label=REQUIRED, type=FieldDescriptorProto.TYPE_STRING)
         if index < depth:
             field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".deep.Level{index + 1}"
-    loaded = load(contract(FileDescriptorSet(file=[file]), "deep.Level0", "deep.Level0"))
+    loaded = compile_contract(contract(FileDescriptorSet(file=[file]), "deep.Level0", "deep.Level0"))
     assert loaded.request_transcoder.decode_json(msgspec.json.encode(example_of(loaded.request)))
 
 
@@ -108,5 +108,5 @@ def test_a_message_that_requires_itself_still_has_a_schema() -> None:
     file = FileDescriptorProto(name="self.proto", package="self")
     message = file.message_type.add(name="Self")
     message.field.add(name="me", number=1, label=REQUIRED, type=11, type_name=".self.Self")
-    loaded = load(contract(FileDescriptorSet(file=[file]), "self.Self", "self.Self"))
+    loaded = compile_contract(contract(FileDescriptorSet(file=[file]), "self.Self", "self.Self"))
     assert json_schema(loaded.request).components.schemas

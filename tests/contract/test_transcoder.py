@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
 from examples.digits.v1 import digits_pb2
-from hub.contract import InvalidDocument, MalformedJson, NoJsonForm, Problem, Transcoder, load
+from hub.contract import InvalidDocument, MalformedJson, NotJsonRepresentable, Problem, Transcoder, compile_contract
 from hub.contract.errors import MAX_NESTING
 from hub.contract.protojson.errors import MAX_PROBLEMS
 from hub.errors import Undecodable
@@ -23,7 +23,7 @@ from tests.contract.test_every_value import holder
 
 DIGITS = Transcoder(digits_pb2.DigitsRequest.DESCRIPTOR)
 VALUE = Transcoder(struct_pb2.Value.DESCRIPTOR)
-ORDER = load(contract(shop())).request_transcoder
+ORDER = compile_contract(contract(shop())).request_transcoder
 
 
 def problems(transcoder: Transcoder, text: bytes) -> dict[str, str]:
@@ -187,7 +187,7 @@ def test_bytes_of_something_else_are_refused() -> None:
 def test_a_message_that_json_cannot_express_is_refused_in_its_place(
     message: timestamp_pb2.Timestamp | struct_pb2.Value | any_pb2.Any, pointer: str
 ) -> None:
-    with pytest.raises(NoJsonForm) as caught:
+    with pytest.raises(NotJsonRepresentable) as caught:
         Transcoder(type(message).DESCRIPTOR).encode_json(message)
     assert caught.value.problem.pointer == pointer
 
@@ -199,9 +199,9 @@ def test_a_wrapper_is_its_value() -> None:
 
 
 def test_a_message_of_another_pool_is_taken() -> None:
-    other = load(contract(shop())).request_class()
+    other = compile_contract(contract(shop())).request_class()
     ParseDict({"cash": "3"}, other)
-    again = load(contract(shop()))
+    again = compile_contract(contract(shop()))
     assert Transcoder(again.request).encode_json(other) == b'{"cash":"3"}'
 
 
@@ -221,7 +221,7 @@ def test_fields_named_as_methods_of_messages_work() -> None:
     for number, name in enumerate(names, start=1):
         message.field.add(name=name, number=number, label=ONE, type=FieldDescriptorProto.TYPE_STRING)
     message.field.add(name="IsInitialized", number=20, label=ONE, type=11, type_name=".odd.Odd")
-    transcoder = load(contract(FileDescriptorSet(file=[file]), "odd.Odd", "odd.Odd")).request_transcoder
+    transcoder = compile_contract(contract(FileDescriptorSet(file=[file]), "odd.Odd", "odd.Odd")).request_transcoder
     document = {**dict.fromkeys(names, "x"), "IsInitialized": {"ListFields": "y", "IsInitialized": {}}}
     text = transcoder.encode_json(transcoder.decode_json(msgspec.json.encode(document)))
     assert msgspec.json.decode(text) == document
@@ -249,7 +249,7 @@ def old_style() -> FileDescriptorSet:
 
 
 def test_groups_extensions_and_defaults_of_proto2_work() -> None:
-    loaded = load(contract(old_style(), "old.Old", "old.Extra"))
+    loaded = compile_contract(contract(old_style(), "old.Old", "old.Extra"))
     document = {
         "id": 7,
         "part": [{"size": 1}],
@@ -266,7 +266,7 @@ def test_groups_extensions_and_defaults_of_proto2_work() -> None:
 
 
 def test_missing_required_fields_are_all_reported() -> None:
-    transcoder = load(contract(old_style(), "old.Old", "old.Extra")).request_transcoder
+    transcoder = compile_contract(contract(old_style(), "old.Old", "old.Extra")).request_transcoder
     assert problems(transcoder, b'{"id": null, "part": [{}]}') == {
         "": "the required field 'id' is missing",
         "/part/0": "the required field 'size' is missing",

@@ -7,11 +7,11 @@ from typing import Final
 
 from hub.dead_letters import DeadLetter, Replay, Replayed, read_letters
 from hub.ports.broker import Broker, Delivery, Publication
-from hub.ports.result_store import Absent, ResultStore
+from hub.ports.result_store import Missing, ResultStore
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskState, dead_letter_queue, new_task_id
 
-PATIENCE: Final = 20.0
+TIMEOUT: Final = 20.0
 """Seconds that any one wait of these tests may take."""
 
 ECHO: Final = ModelName("Echo")
@@ -99,7 +99,7 @@ async def queued_tasks(broker: Broker, model: ModelName = ECHO) -> list[Task]:
 
 async def record_of(store: ResultStore, task: Task) -> TaskRecord:
     (record,) = await store.fetch([task.id])
-    assert not isinstance(record, Absent)
+    assert not isinstance(record, Missing)
     return record
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from hub.dead_letters.letter import DeadLetter
 from hub.dead_letters.records import death_of
-from hub.ports.result_store import Absent
+from hub.ports.result_store import Missing
 from hub.task import MAX_TIME, Outcome
 from tests.dead_letters.morgue import ECHO, delivery, new_task
 
@@ -47,5 +47,5 @@ def test_any_letter_is_read_and_its_death_can_be_stored(
     assert letter.reason
     assert letter.died_at is None or 0 <= letter.died_at <= MAX_TIME
     if letter.task is not None:
-        outcome = death_of(letter, Absent.UNKNOWN, now=1.7e9)
+        outcome = death_of(letter, Missing.UNKNOWN, now=1.7e9)
         assert Outcome.decode(outcome.encode()) == outcome

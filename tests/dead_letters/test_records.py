@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.dead_letters import DeadLetter, settle_broker_deaths
-from hub.ports.result_store import Absent
+from hub.ports.result_store import Missing
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task, TaskRecord
@@ -101,4 +101,4 @@ async def test_what_has_no_record_gets_none(store: MemoryStore) -> None:
     task = new_task()
     nameless = DeadLetter.read(delivery(b"\xff", {}), ECHO)
 
-    assert await settle_broker_deaths([killed(task), nameless], store) == {task.id: Absent.UNKNOWN}
+    assert await settle_broker_deaths([killed(task), nameless], store) == {task.id: Missing.UNKNOWN}

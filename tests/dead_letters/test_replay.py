@@ -16,8 +16,8 @@ from hub.brokers import BrokerOptions
 from hub.brokers.memory.broker import MemoryBroker
 from hub.dead_letters import Replayed
 from hub.dead_letters.replay import STEP
-from hub.errors import LinkLost
-from hub.ports.result_store import Absent
+from hub.errors import ConnectionLost
+from hub.ports.result_store import Missing
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Task
@@ -27,8 +27,8 @@ from tests.dead_letters.morgue import (
     DIED,
     INSTANCE,
     NOW,
-    PATIENCE,
     REASON,
+    TIMEOUT,
     bury,
     dead_tasks,
     death_of,
@@ -238,7 +238,7 @@ async def test_a_name_that_no_queue_can_have_is_told(broker: MemoryBroker, store
 
 async def test_nothing_is_lost_wherever_a_replay_is_cancelled() -> None:
     cancelled = 0
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         for rounds in range(ROUNDS):
             async with MemoryBroker() as broker, MemoryStore(StoreOptions()) as store:
                 tasks = [new_task(b"%d" % number) for number in range(3)]
@@ -270,10 +270,10 @@ async def assert_nothing_is_lost(
         (record,) = await store.fetch([task.id])
         if task.id not in queued:
             # A record that says "queued" with no message would make the next replay leave it alone.
-            assert isinstance(record, Absent) or record.state is TaskState.DEAD
+            assert isinstance(record, Missing) or record.state is TaskState.DEAD
         if Replayed(task.id) in told:
             assert task.id in queued
-            assert not isinstance(record, Absent)
+            assert not isinstance(record, Missing)
             assert record.state is TaskState.QUEUED
 
 
@@ -283,9 +283,9 @@ async def test_a_link_that_is_lost_while_publishing_leaves_tasks_dead(
     task = new_task()
     told: list[Replayed] = []
     await bury(broker, store, task)
-    monkeypatch.setattr(broker, "publish", lose_link)
+    monkeypatch.setattr(broker, "publish", lose_connection)
 
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await replay_all(broker, store, told=told)
 
     assert told == []
@@ -293,9 +293,9 @@ async def test_a_link_that_is_lost_while_publishing_leaves_tasks_dead(
     assert (await record_of(store, task)).outcome == death_of(task)
 
 
-async def lose_link(*_: object) -> Never:
+async def lose_connection(*_: object) -> Never:
     await checkpoint()
-    raise LinkLost("server", "gone")
+    raise ConnectionLost("server", "gone")
 
 
 async def test_a_task_that_was_queued_already_stays_so_when_the_link_is_lost(
@@ -305,9 +305,9 @@ async def test_a_task_that_was_queued_already_stays_so_when_the_link_is_lost(
     task = new_task()
     await bury(broker, store, task)
     await store.revive([task])
-    monkeypatch.setattr(broker, "publish", lose_link)
+    monkeypatch.setattr(broker, "publish", lose_connection)
 
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await replay_all(broker, store, again=True)
 
     assert (await record_of(store, task)).state is TaskState.QUEUED
@@ -344,17 +344,17 @@ async def test_a_task_that_ended_otherwise_before_its_record_expired_is_left_alo
 
         assert "its record has expired" in told.problem
         assert await queued_tasks(broker) == []
-        assert await store.fetch([task.id]) == [Absent.GONE]
+        assert await store.fetch([task.id]) == [Missing.GONE]
 
 
 async def test_when_the_store_is_lost_as_well_the_log_names_the_repair(
     broker: MemoryBroker, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury(broker, store, new_task())
-    monkeypatch.setattr(broker, "publish", lose_link)
-    monkeypatch.setattr(store, "finish", lose_link)
+    monkeypatch.setattr(broker, "publish", lose_connection)
+    monkeypatch.setattr(store, "finish", lose_connection)
 
-    with capture_logs() as logs, pytest.raises(LinkLost):
+    with capture_logs() as logs, pytest.raises(ConnectionLost):
         await replay_all(broker, store)
 
     assert any("--again" in line["event"] and line["log_level"] == "error" for line in logs)

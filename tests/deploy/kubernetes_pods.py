@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hub.cli.load import load_model
-from hub.model.instance.health_reporter import HEALTH_PATIENCE
+from hub.model.instance.health_reporter import HEALTH_TIMEOUT
 from hub.settings.model import ModelSettings
 from hub.settings.registry import RegistrySettings
 from tests.deploy.kustomization import Built, Object
@@ -150,7 +150,7 @@ def _probes(pod: Pod, it: Process) -> Iterator[str]:
             yield f"the {kind} asks {asked.get('path')}, which is no route without a credential"
         if asked.get("port") not in pod.ports:
             yield f"the {kind} asks at port {asked.get('port')}, which the pod does not have"
-        if kind == "readinessProbe" and probe.get("timeoutSeconds", 1) <= HEALTH_PATIENCE:
+        if kind == "readinessProbe" and probe.get("timeoutSeconds", 1) <= HEALTH_TIMEOUT:
             yield "the readinessProbe gives up before the model has said how it is"
 
 

@@ -24,7 +24,7 @@ from tests.support.server import ServerProcess, free_port
 from tests.system.processes import HubProcess
 
 BIN: Final = Path(sys.executable).parent
-PATIENCE: Final = 90.0
+TIMEOUT: Final = 90.0
 """Seconds for one step: generous, since a machine under load starts processes slowly."""
 
 Address = Mapping[str, str]
@@ -43,13 +43,13 @@ def healthy(service: Mapping[str, Any], addresses: Address) -> bool:
     found = sys.executable if program == "python" else program
     command = [found, *(translated(argument, addresses) for argument in arguments)]
     done = subprocess.run(
-        command, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False, timeout=PATIENCE, cwd="/"
+        command, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False, timeout=TIMEOUT, cwd="/"
     )
     return done.returncode == 0
 
 
 def until_healthy(service: Mapping[str, Any], addresses: Address, process: HubProcess) -> None:
-    give_up = time.monotonic() + PATIENCE
+    give_up = time.monotonic() + TIMEOUT
     while not healthy(service, addresses):
         assert process.process.poll() is None, process.output()
         assert time.monotonic() < give_up, "it never became healthy"
@@ -114,7 +114,7 @@ def test_what_compose_starts_becomes_healthy_answers_a_call_and_ends_in_time(amq
     }
     token = {"Authorization": f"Bearer {SECRETS['HUB_TOKEN']}"}
     key = {"Authorization": f"Bearer {SECRETS['HUB_API_KEYS']}"}
-    with ExitStack() as stack, httpx2.Client(timeout=PATIENCE) as http:
+    with ExitStack() as stack, httpx2.Client(timeout=TIMEOUT) as http:
         stack.enter_context(redis(services["redis"], ports["redis"], tmp_path))
         running: dict[str, HubProcess] = {}
         own_ports = {
@@ -128,7 +128,7 @@ def test_what_compose_starts_becomes_healthy_answers_a_call_and_ends_in_time(amq
             for name in together:
                 until_healthy(services[name], addresses, running[name])
 
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + TIMEOUT
         call = f"http://{here['gateway']}/v1/models/ModelA"
         while (reply := http.post(call, json={"messages": "hello"}, headers=key)).status_code != 200:
             assert reply.status_code in (404, 503), reply.text  # the gateway has yet to hear of the model

@@ -8,10 +8,10 @@ from uuid import uuid4
 from google.protobuf import struct_pb2, timestamp_pb2
 
 from hub.contract.contract import Contract, contract_of
-from hub.ports.directory import Directory, InstanceEntry, KnownContract, Terms
+from hub.ports.directory import Directory, InstanceEntry, ModelLimits, RegisteredContract
 from hub.types import ModelName, new_instance_id
 
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 """Seconds that any one wait of the suite may take."""
 
 ONE: Final = contract_of(struct_pb2.Struct.DESCRIPTOR, struct_pb2.Value.DESCRIPTOR)
@@ -32,7 +32,7 @@ def instance(model: ModelName, contract: Contract = ONE, *, logged_in_at: float 
         fingerprint=contract.fingerprint,
         logged_in_at=logged_in_at,
         example='{"who": "one that has everything"}',
-        terms=Terms(concurrency=8, default_timeout=20.5, max_timeout=3600.0),
+        limits=ModelLimits(concurrency=8, default_timeout=20.5, max_timeout=3600.0),
     )
 
 
@@ -40,5 +40,5 @@ async def instances_of(directory: Directory, *models: ModelName) -> list[Instanc
     return [entry for entry in await directory.instances() if entry.model in models]
 
 
-async def contracts_of(directory: Directory, *models: ModelName) -> list[KnownContract]:
+async def contracts_of(directory: Directory, *models: ModelName) -> list[RegisteredContract]:
     return [known for known in await directory.contracts() if known.model in models]

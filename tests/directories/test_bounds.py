@@ -11,7 +11,7 @@ from anyio import fail_after
 from hub.directories import open_directory
 from hub.errors import NotYourInstance, RegistryFull
 from hub.ports.directory import Directory, LoginLimits
-from tests.directories.people import ANOTHER, ONE, PATIENCE, THIRD, instance, new_model
+from tests.directories.people import ANOTHER, ONE, THIRD, TIMEOUT, instance, new_model
 from tests.stores.conftest import Case, on_redis
 from tests.support.redis import Redis
 
@@ -26,7 +26,7 @@ async def empty(case: Case, request: pytest.FixtureRequest) -> AsyncIterator[Dir
         server = request.getfixturevalue("private_redis")
         assert isinstance(server, Redis)
         url = on_redis(server.url, case.scheme)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_directory(url) as opened:
             yield opened
 

@@ -10,13 +10,13 @@ from hub.directories.memory import MemoryDirectory
 from hub.ports.directory import Directory, InstanceEntry
 from hub.types import Fingerprint
 from tests.directories.conftest import Opener
-from tests.directories.people import ANOTHER, ONE, PATIENCE, THIRD, contracts_of, instance, instances_of, new_model
+from tests.directories.people import ANOTHER, ONE, THIRD, TIMEOUT, contracts_of, instance, instances_of, new_model
 
 
 async def test_a_contract_joins_those_that_it_may_be_up_with(directory: Directory) -> None:
     model = new_model()
     old, new = instance(model, logged_in_at=1.0), instance(model, ANOTHER, logged_in_at=2.0)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         assert await directory.login(old, ONE) is None
         assert await directory.login(new, ANOTHER) == ONE.fingerprint
         assert await directory.login(new, ANOTHER, beside=[ONE.fingerprint]) is None
@@ -26,7 +26,7 @@ async def test_a_contract_joins_those_that_it_may_be_up_with(directory: Director
 
 async def test_it_may_be_up_with_all_of_them_or_with_none(directory: Directory) -> None:
     model = new_model()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await directory.login(instance(model), ONE)
         await directory.login(instance(model, ANOTHER), ANOTHER, beside=[ONE.fingerprint])
         newest = instance(model, THIRD)
@@ -38,7 +38,7 @@ async def test_it_may_be_up_with_all_of_them_or_with_none(directory: Directory) 
 async def test_a_name_is_held_by_each_contract_until_its_last_instance_goes(directory: Directory) -> None:
     model = new_model()
     old, replica, new = instance(model), instance(model), instance(model, ANOTHER)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         for entry in (old, replica, replica):
             await directory.login(entry, ONE)
         await directory.login(new, ANOTHER, beside=[ONE.fingerprint])
@@ -57,7 +57,7 @@ async def test_a_name_is_held_by_each_contract_until_its_last_instance_goes(dire
 async def test_an_instance_may_go_over_to_another_contract_among_others(directory: Directory) -> None:
     model = new_model()
     first, second = instance(model), instance(model)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await directory.login(first, ONE)
         await directory.login(second, ONE)
         changed = replace(first, fingerprint=ANOTHER.fingerprint)
@@ -69,7 +69,7 @@ async def test_an_instance_may_go_over_to_another_contract_among_others(director
 async def test_of_two_newcomers_that_do_not_tolerate_each_other_exactly_one_joins(
     opener: Opener, directory: Directory
 ) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with opener() as opened:
             other = directory if isinstance(directory, MemoryDirectory) else opened
             for _ in range(20):

@@ -8,10 +8,10 @@ from anyio import create_task_group, fail_after, move_on_after
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hub.directories.memory import MemoryDirectory
-from hub.ports.directory import Directory, InstanceEntry, KnownContract, Terms
+from hub.ports.directory import Directory, InstanceEntry, ModelLimits, RegisteredContract
 from hub.types import Fingerprint, new_instance_id
 from tests.directories.conftest import Opener
-from tests.directories.people import ANOTHER, ONE, PATIENCE, contracts_of, instance, instances_of, new_model
+from tests.directories.people import ANOTHER, ONE, TIMEOUT, contracts_of, instance, instances_of, new_model
 from tests.stores.conftest import Case
 from tests.stores.stage import CancelledAt
 
@@ -19,7 +19,7 @@ from tests.stores.stage import CancelledAt
 async def test_who_logs_in_is_listed_until_it_logs_out(directory: Directory) -> None:
     model = new_model()
     first, second = instance(model, logged_in_at=1.7e9 + 1), instance(model, logged_in_at=1.7e9)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         assert await directory.login(first, ONE) is None
         assert await directory.login(second, ONE) is None
         assert await instances_of(directory, model) == [second, first]
@@ -33,8 +33,8 @@ async def test_a_second_login_refreshes_the_entry(directory: Directory) -> None:
     model = new_model()
     first = instance(model)
     moved = replace(first, url="http://10.0.0.8:1", logged_in_at=first.logged_in_at + 60)
-    content = replace(moved, example="", terms=Terms())
-    with fail_after(PATIENCE):
+    content = replace(moved, example="", limits=ModelLimits())
+    with fail_after(TIMEOUT):
         for entry in (first, first, moved, content):
             assert await directory.login(entry, ONE) is None
             assert await instances_of(directory, model) == [entry]
@@ -46,7 +46,7 @@ async def test_a_taken_name_is_refused_with_its_holder(directory: Directory) -> 
     model = new_model()
     incumbents = [instance(model), instance(model)]
     intruder = instance(model, ANOTHER)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         for incumbent in incumbents:
             await directory.login(incumbent, ONE)
         before = await instances_of(directory, model)
@@ -59,7 +59,7 @@ async def test_a_taken_name_is_refused_with_its_holder(directory: Directory) -> 
 async def test_the_last_one_to_go_frees_the_name(directory: Directory) -> None:
     model = new_model()
     first, second = instance(model), instance(model)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await directory.login(first, ONE)
         await directory.login(second, ONE)
         await directory.logout(first.id)
@@ -72,7 +72,7 @@ async def test_the_last_one_to_go_frees_the_name(directory: Directory) -> None:
 async def test_an_instance_alone_may_change_its_contract_and_its_model(directory: Directory) -> None:
     model, other = new_model(), new_model()
     first = instance(model)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await directory.login(first, ONE)
         changed = replace(first, fingerprint=ANOTHER.fingerprint)
         assert await directory.login(changed, ANOTHER) is None
@@ -86,7 +86,7 @@ async def test_an_instance_alone_may_change_its_contract_and_its_model(directory
 async def test_contracts_are_kept_for_good_with_who_brought_them_first(opener: Opener, directory: Directory) -> None:
     model, later = new_model(), new_model()
     first = instance(model, logged_in_at=1000.0)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await directory.login(instance(later, ANOTHER, logged_in_at=3000.0), ANOTHER)
         await directory.login(first, ONE)
         await directory.login(instance(model, logged_in_at=2000.0), ONE)
@@ -100,7 +100,7 @@ async def test_contracts_are_kept_for_good_with_who_brought_them_first(opener: O
             (later, ANOTHER, 3000.0),
             (model, ANOTHER, 4000.0),
         ]
-        assert known[0] == KnownContract(model=model, contract=ONE, first_seen_at=1000.0, first_seen_from=first.id)
+        assert known[0] == RegisteredContract(model=model, contract=ONE, first_seen_at=1000.0, first_seen_from=first.id)
         assert await contracts_of(directory, model, later) == known
         if not isinstance(directory, MemoryDirectory):
             async with opener() as restarted:
@@ -109,7 +109,7 @@ async def test_contracts_are_kept_for_good_with_who_brought_them_first(opener: O
 
 
 async def test_of_two_contracts_that_race_for_a_name_exactly_one_gets_it(opener: Opener, directory: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with opener() as opened:
             other = directory if isinstance(directory, MemoryDirectory) else opened
             for _ in range(20):
@@ -132,7 +132,7 @@ async def test_of_two_contracts_that_race_for_a_name_exactly_one_gets_it(opener:
 
 
 async def test_a_login_cancelled_anywhere_can_be_repeated(directory: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         nth, more = 0, True
         while more:
             nth += 1
@@ -157,7 +157,7 @@ async def test_any_order_of_calls_is_answered_as_in_memory(
 ) -> None:
     models = [new_model(), new_model()]
     ids = [new_instance_id() for _ in range(4)]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with MemoryDirectory() as oracle:
             for step, (is_login, who, model, own) in enumerate(script):
                 contract = ONE if own else ANOTHER

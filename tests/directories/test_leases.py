@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hub.directories import open_directory
 from hub.directories.memory import MemoryDirectory
-from hub.ports.directory import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, Report, Standing
-from hub.stats import Durations, Load
-from hub.types import InstanceId, InstanceState, ModelName, RegistryId, Signal, TaskState, new_instance_id
-from tests.directories.people import ONE, PATIENCE, instance, new_model
+from hub.ports.directory import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, InstanceStanding, StatusUpdate
+from hub.stats import Durations, InstanceStats
+from hub.types import InstanceId, InstanceState, ModelName, ReadinessSource, RegistryId, TaskState, new_instance_id
+from tests.directories.people import ONE, TIMEOUT, instance, new_model
 from tests.stores.conftest import Case, on_redis
 from tests.support.redis import Redis
 
@@ -68,18 +68,20 @@ def event(number: int, *, of: InstanceId | None = None) -> HistoryEvent:
     )
 
 
-STANDING: Final = Standing(
-    state=InstanceState.DEAF,
+STANDING: Final = InstanceStanding(
+    state=InstanceState.NOT_CONSUMING,
     reason="kein Kanal: ü",
     misses=2,
     answered_at=1.25,
-    deaf_by=Signal.BROKER,
-    load=Load(in_flight=3, outcomes={TaskState.DEAD: 1}, ran=Durations(bounds=(0.5,), counts=(1, 2), seconds=2.25)),
+    not_consuming_source=ReadinessSource.BROKER,
+    load=InstanceStats(
+        in_flight=3, outcomes={TaskState.DEAD: 1}, ran=Durations(bounds=(0.5,), counts=(1, 2), seconds=2.25)
+    ),
 )
 
 
 async def test_a_registry_alone_has_everybody_and_keeps_its_tokens(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         everybody, one = await members(alone, 5), registry()
         first = await alone.lease(one, ttl=LONG)
         assert (set(first.tokens), first.registries) == (everybody, 1)
@@ -87,7 +89,7 @@ async def test_a_registry_alone_has_everybody_and_keeps_its_tokens(alone: Direct
 
 
 async def test_each_instance_has_one_registry_and_the_work_evens_out(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         everybody, registries = await members(alone, 10), [registry() for _ in range(3)]
         shares: dict[RegistryId, set[InstanceId]] = {}
         for _ in range(3):
@@ -104,27 +106,27 @@ async def test_each_instance_has_one_registry_and_the_work_evens_out(alone: Dire
 
 
 async def test_a_change_of_owner_raises_the_token_and_only_the_newest_one_may_write(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         (who,) = await members(alone, 1)
         one, two = registry(), registry()
         old = (await alone.lease(one, ttl=LONG)).tokens[who]
-        assert await alone.report([Report(instance=who, token=old, standing=STANDING)]) == [True]
+        assert await alone.report([StatusUpdate(instance=who, token=old, standing=STANDING)]) == [True]
         new = (await alone.lease(two, ttl=LONG, claim=[who])).tokens[who]
         assert new > old
-        late = Standing(state=InstanceState.SUSPECT, reason="it was frozen")
-        assert await alone.report([Report(instance=who, token=old, standing=late, events=[event(1)])]) == [False]
-        assert await alone.report([Report(instance=who, token=old, standing=None)]) == [False]
+        late = InstanceStanding(state=InstanceState.SUSPECT, reason="it was frozen")
+        assert await alone.report([StatusUpdate(instance=who, token=old, standing=late, events=[event(1)])]) == [False]
+        assert await alone.report([StatusUpdate(instance=who, token=old, standing=None)]) == [False]
         (shared,) = (await alone.news(0)).instances
         assert (shared.token, shared.standing) == (new, STANDING)
         assert await alone.history(5) == []
         assert await held(alone, one) == set()
-        assert await alone.report([Report(instance=who, token=new, standing=late)]) == [True]
+        assert await alone.report([StatusUpdate(instance=who, token=new, standing=late)]) == [True]
         (shared,) = (await alone.news(0)).instances
         assert shared.standing == late
 
 
 async def test_who_does_not_renew_loses_everything_to_the_living(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         everybody = await members(alone, 4)
         dead, living = registry(), registry()
         assert await held(alone, dead, ttl=0.3) == everybody
@@ -132,12 +134,12 @@ async def test_who_does_not_renew_loses_everything_to_the_living(alone: Director
         began = current_time()
         while await held(alone, living) != everybody:
             await sleep(0.01)
-        assert current_time() - began < PATIENCE / 2
+        assert current_time() - began < TIMEOUT / 2
         assert (await alone.lease(living, ttl=LONG)).registries == 1
 
 
 async def test_who_stops_gives_everything_up_at_once(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         everybody = await members(alone, 4)
         stopping, living = registry(), registry()
         assert await held(alone, stopping) == everybody
@@ -146,7 +148,7 @@ async def test_who_stops_gives_everything_up_at_once(alone: Directory) -> None:
 
 
 async def test_who_stands_by_gives_back_only_when_somebody_else_is_there(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         everybody = await members(alone, 4)
         doubtful, other = registry(), registry()
         before = await alone.lease(doubtful, ttl=LONG)
@@ -155,23 +157,23 @@ async def test_who_stands_by_gives_back_only_when_somebody_else_is_there(alone: 
         back = await alone.lease(doubtful, ttl=LONG, standby=True)
         assert (dict(back.tokens), back.registries) == ({}, 1)
         assert await alone.report(
-            [Report(instance=who, token=token, standing=STANDING) for who, token in before.tokens.items()]
+            [StatusUpdate(instance=who, token=token, standing=STANDING) for who, token in before.tokens.items()]
         ) == [False] * len(everybody)
         assert await held(alone, other) == everybody
         assert len(await held(alone, doubtful)) == 2
 
 
 async def test_a_claim_of_somebody_who_is_not_there_is_nothing(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         assert await held(alone, registry(), claim=[new_instance_id()]) == set()
 
 
 async def test_removal_by_report_frees_the_name_and_is_news(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         (who,) = await members(alone, 1)
         token = (await alone.lease(registry(), ttl=LONG)).tokens[who]
         before = await alone.news(0)
-        removal = Report(instance=who, token=token, standing=None, events=[event(1, of=who)])
+        removal = StatusUpdate(instance=who, token=token, standing=None, events=[event(1, of=who)])
         assert await alone.report([removal]) == [True]
         assert await alone.report([removal]) == [False], "once"
         assert await alone.instances() == []
@@ -182,7 +184,7 @@ async def test_removal_by_report_frees_the_name_and_is_news(alone: Directory) ->
 
 
 async def test_news_are_what_changed_since(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         one, other = await members(alone, 2)
         tokens = (await alone.lease(registry(), ttl=LONG)).tokens
         first = await alone.news(0)
@@ -191,7 +193,7 @@ async def test_news_are_what_changed_since(alone: Directory) -> None:
         assert {shared.standing for shared in first.instances} == {None}
         nothing = await alone.news(first.revision)
         assert (nothing.complete, nothing.instances, nothing.gone) == (False, [], {})
-        await alone.report([Report(instance=one, token=tokens[one], standing=STANDING)])
+        await alone.report([StatusUpdate(instance=one, token=tokens[one], standing=STANDING)])
         await alone.logout(other, event(2, of=other))
         second = await alone.news(first.revision)
         assert [(shared.entry.id, shared.standing) for shared in second.instances] == [(one, STANDING)]
@@ -203,12 +205,12 @@ async def test_news_are_what_changed_since(alone: Directory) -> None:
 
 
 async def test_the_history_is_newest_first_and_bounded(alone: Directory) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         (who,) = await members(alone, 1)
         token = (await alone.lease(registry(), ttl=LONG)).tokens[who]
         events = [event(number) for number in range(HISTORY_LENGTH + 5)]
         for start in range(0, len(events), 200):
-            report = Report(instance=who, token=token, standing=STANDING, events=events[start : start + 200])
+            report = StatusUpdate(instance=who, token=token, standing=STANDING, events=events[start : start + 200])
             assert await alone.report([report]) == [True]
         assert await alone.history(3) == events[:-4:-1]
         assert await alone.history(10 * HISTORY_LENGTH) == events[:4:-1]
@@ -252,7 +254,7 @@ class Actors:
             case "report":
                 token = self.tokens.get((registry, entry.id), 0)
                 standing = None if flag else STANDING
-                report = Report(instance=entry.id, token=token, standing=standing, events=[event(number)])
+                report = StatusUpdate(instance=entry.id, token=token, standing=standing, events=[event(number)])
                 return list(await self.directory.report([report]))
             case _:
                 return await self.lease(registry, [entry.id] if kind == "claim" else [], standby=flag)
@@ -280,7 +282,7 @@ async def test_any_order_of_calls_shares_the_work_as_in_memory(
         server.ctl("FLUSHALL")
     entries = [instance(new_model()) for _ in range(5)]
     registries = sorted(registry() for _ in range(3))
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with MemoryDirectory() as oracle, MemoryDirectory() as empty:
             under_test = alone if case.scheme != "memory" else empty
             ours, theirs = (Actors(directory, registries, entries) for directory in (under_test, oracle))

@@ -9,9 +9,9 @@ import pytest
 from anyio import fail_after, to_thread
 
 from hub.directories import open_directory
-from hub.errors import LinkLost, Undecodable
-from hub.ports.directory import Terms
-from tests.directories.people import ANOTHER, ONE, PATIENCE, instance, instances_of, new_model
+from hub.errors import ConnectionLost, Undecodable
+from hub.ports.directory import ModelLimits
+from tests.directories.people import ANOTHER, ONE, TIMEOUT, instance, instances_of, new_model
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.test_redis_outages import once_back
 from tests.support.redis import Redis
@@ -35,11 +35,11 @@ def url(case: Case, private_redis: Redis) -> str:
 
 async def test_a_restart_of_the_server_forgets_nobody(url: str, private_redis: Redis) -> None:
     entry = instance(new_model())
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_directory(url) as directory:
             await directory.login(entry, ONE)
             private_redis.kill()
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await directory.instances()
             await to_thread.run_sync(private_redis.start)
             assert await once_back(directory.instances) == [entry]
@@ -47,10 +47,10 @@ async def test_a_restart_of_the_server_forgets_nobody(url: str, private_redis: R
 
 
 async def test_a_frozen_server_is_noticed(url: str, private_redis: Redis) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_directory(url, silence=1.0) as directory:
             private_redis.freeze()
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await directory.instances()
             private_redis.thaw()
             assert await once_back(directory.instances) == []
@@ -58,7 +58,7 @@ async def test_a_frozen_server_is_noticed(url: str, private_redis: Redis) -> Non
 
 async def test_a_server_without_the_scripts_gets_them(url: str, private_redis: Redis) -> None:
     entry = instance(new_model())
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_directory(url) as directory:
             private_redis.ctl("SCRIPT", "FLUSH")
             assert await directory.login(entry, ONE) is None
@@ -68,7 +68,7 @@ async def test_a_server_without_the_scripts_gets_them(url: str, private_redis: R
 
 async def test_an_emptied_server_is_an_empty_directory(url: str, private_redis: Redis) -> None:
     entry = instance(new_model())
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_directory(url) as directory:
             await directory.login(entry, ONE)
             assert len(await directory.contracts()) == 1
@@ -84,7 +84,7 @@ async def test_something_else_in_an_entry_is_undecodable(url: str, private_redis
     entry = instance(new_model())
     private_redis.ctl("HSET", "hub:{directory}:instances", entry.id, rubbish)
     private_redis.ctl("HSET", "hub:{directory}:contracts", f"{entry.model} {entry.fingerprint}", rubbish)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_directory(url) as directory:
             for call in (
                 directory.instances,
@@ -99,18 +99,18 @@ async def test_something_else_in_an_entry_is_undecodable(url: str, private_redis
 
 
 async def test_an_entry_of_an_earlier_version_is_read(url: str, private_redis: Redis) -> None:
-    entry = replace(instance(new_model()), example="", terms=Terms())
+    entry = replace(instance(new_model()), example="", limits=ModelLimits())
     facts = {"id": entry.id, "model": entry.model, "url": entry.url, "fingerprint": entry.fingerprint}
     text = json.dumps(facts | {"logged_in_at": entry.logged_in_at})
     private_redis.ctl("HSET", "hub:{directory}:instances", entry.id, text)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_directory(url) as directory:
             assert await directory.instances() == [entry]
 
 
 async def test_another_type_under_a_key_is_undecodable(url: str, private_redis: Redis) -> None:
     private_redis.ctl("SET", "hub:{directory}:instances", "text")
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_directory(url) as directory:
             with pytest.raises(Undecodable):
                 await directory.instances()

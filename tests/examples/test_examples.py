@@ -12,15 +12,15 @@ from examples.digits.pictures import split
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a import ModelA
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.model.execution.executor import Processor
+from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import loaded
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 async def test_model_a_repeats_what_it_was_told() -> None:
-    with anyio.fail_after(PATIENCE):
-        body = await Processor(ModelA())(ModelARequest(messages="hello").SerializeToString())
+    with anyio.fail_after(TIMEOUT):
+        body = await Executor(ModelA())(ModelARequest(messages="hello").SerializeToString())
     assert ModelAResponse.FromString(body).reply == "Processed message: hello\n"
 
 
@@ -28,9 +28,9 @@ async def test_digits_reads_pictures_that_it_has_not_learnt_from() -> None:
     model = Digits()
     _, held_out = split()
     right = 0
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with loaded(model):
-            process = Processor(model)
+            process = Executor(model)
             for pixels, label in zip(held_out.pixels[:100], held_out.labels[:100], strict=True):
                 body = await process(DigitsRequest(pixels=pixels.tolist()).SerializeToString())
                 response = DigitsResponse.FromString(body)
@@ -46,9 +46,9 @@ async def test_digits_gets_the_sample_of_the_readme_right(capsys: pytest.Capture
     printed = capsys.readouterr()
     request = DigitsRequest(**json.loads(printed.out))
     model = Digits()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with loaded(model):
-            response = DigitsResponse.FromString(await Processor(model)(request.SerializeToString()))
+            response = DigitsResponse.FromString(await Executor(model)(request.SerializeToString()))
     assert printed.err == f"true label: {response.label}\n"
     assert json.loads(Digits.example_json()) == json.loads(printed.out)
 

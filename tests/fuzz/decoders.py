@@ -18,10 +18,10 @@ from hub.amqp.protocol.connection import ConnectionState
 from hub.contract import Contract, contract_of
 from hub.contract.protojson.transcoder import Transcoder
 from hub.directories.redis import values
-from hub.errors import HubError, LinkLost
+from hub.errors import ConnectionLost, HubError
 from hub.gateway.models.codec import Codec
 from hub.model.execution.process import frames
-from hub.ports.directory import InstanceEntry, Terms
+from hub.ports.directory import InstanceEntry, ModelLimits
 from hub.redis.connection import Reply
 from hub.stores.redis import replies
 from hub.task import Failure, Outcome, Task
@@ -87,7 +87,7 @@ def _amqp(data: bytes) -> None:
     opening = ConnectionState(ADDRESS, AmqpOptions())
     opening.begin()
     opening.receive(data)
-    opening.lost(LinkLost("fake", "the end"))
+    opening.lost(ConnectionLost("fake", "the end"))
     opened = ConnectionState(ADDRESS, AmqpOptions())
     broker = FakeBroker()
     opened.begin()
@@ -99,7 +99,7 @@ def _amqp(data: bytes) -> None:
     while sent := opened.outbox.take():
         opened.receive(broker.receive(sent))
     opened.receive(data)
-    opened.lost(LinkLost("fake", "the end"))
+    opened.lost(ConnectionLost("fake", "the end"))
     if not (opening.opened.settled and reply.settled) or opened.channels:
         raise AssertionError("something still waits for an answer of a link that is lost")
 
@@ -135,7 +135,7 @@ def _descriptors(data: bytes) -> None:
 
 
 def _frames(data: bytes) -> None:
-    reader = frames.FrameReader(frames.FROM_PROCESS)
+    reader = frames.PipeFrameReader(frames.FROM_PROCESS)
     for start in range(0, len(data), 1000):
         reader.feed(data[start : start + 1000])
 
@@ -210,7 +210,7 @@ def _directory_seeds() -> Sequence[bytes]:
         fingerprint=_CONTRACT.fingerprint,
         logged_in_at=_NOW,
         example="{}",
-        terms=Terms(),
+        limits=ModelLimits(),
     )
     encoded = msgspec.json.encode(entry)
     return [
@@ -223,7 +223,7 @@ def _directory_seeds() -> Sequence[bytes]:
 
 
 def _frame_seeds() -> Sequence[bytes]:
-    said: Sequence[frames.FromProcess] = [frames.Begun(), frames.Response(b"x")]
+    said: Sequence[frames.FromProcess] = [frames.StartedFrame(), frames.ResponseFrame(b"x")]
     return [frames.encode(each) for each in said]
 
 

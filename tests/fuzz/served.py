@@ -88,7 +88,7 @@ def served(backend: Backend, folder: Path) -> Generator[Sequence[Target]]:
 
 
 def _head(port: int, data: bytes) -> None:
-    reply = _said(port, data, patience=QUIET)
+    reply = _said(port, data, timeout=QUIET)
     _judge(reply)
     _probe(port)
 
@@ -98,7 +98,7 @@ def _document(port: int, data: bytes) -> None:
         "POST /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
     )
-    reply = _said(port, head.encode() + data, patience=HANG)
+    reply = _said(port, head.encode() + data, timeout=HANG)
     assert _STATUS.match(reply), f"no reply to a complete request: {reply[:100]!r}"
     _judge(reply)
     if reply[9:12] != b"200":
@@ -112,18 +112,18 @@ def _judge(reply: bytes) -> None:
 
 def _probe(port: int) -> None:
     """The gateway still answers others, at once."""
-    reply = _said(port, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", patience=HANG)
+    reply = _said(port, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout=HANG)
     assert reply.startswith(b"HTTP/1.1 200"), f"the gateway does not answer others any more: {reply[:100]!r}"
 
 
-def _said(port: int, data: bytes, *, patience: float) -> bytes:
+def _said(port: int, data: bytes, *, timeout: float) -> bytes:
     """The bytes that come back until the server closes or is quiet."""
     received = bytearray()
     with socket.create_connection(("127.0.0.1", port), timeout=HANG) as link:
         link.settimeout(HANG)
         try:
             link.sendall(data)
-            link.settimeout(patience)
+            link.settimeout(timeout)
             while (piece := link.recv(65536)) and len(received) < 1 << 20:
                 received += piece
         except OSError:  # reset, or quiet
@@ -136,7 +136,7 @@ def _until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None
     while time.monotonic() < until and process.poll() is None:
         try:
             reply = _said(
-                port, b"GET /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", patience=HANG
+                port, b"GET /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout=HANG
             )
         except OSError:
             reply = b""

@@ -9,13 +9,21 @@ from typing import final
 from anyio import Event
 from typing_extensions import override
 
-from hub.errors import HubError, LinkLost, PublishRefused, Undecodable
+from hub.errors import ConnectionLost, HubError, PublishRefused, Undecodable
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
-from hub.ports.result_store import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
+from hub.ports.result_store import (
+    Missing,
+    ProgressReport,
+    RecentTasks,
+    ReleasedTask,
+    ResultStore,
+    Start,
+    StoreStatistics,
+)
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import InstanceId, ModelName, TaskId, TaskState
 
-LOST = LinkLost("test server", "pulled the plug")
+LOST = ConnectionLost("test server", "pulled the plug")
 
 
 @final
@@ -125,8 +133,8 @@ class FaultyStore(ResultStore):
         return await self.store.start(tasks, instance, attempts=attempts)
 
     @override
-    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
-        return await self.store.hand_back(runs)
+    async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
+        return await self.store.release(runs)
 
     @override
     async def recent(
@@ -156,13 +164,13 @@ class FaultyStore(ResultStore):
         return await self.store.finish(outcomes)
 
     @override
-    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
         if self.unreadable in task_ids:
             raise Undecodable(f"task record {self.unreadable}", "it has no state")
         return await self.store.fetch(task_ids)
 
     @override
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
         if self.changed_error is not None:
             self.refused_changes += 1
             raise self.changed_error

@@ -18,22 +18,22 @@ from examples.digits.v1 import digits_pb2
 from examples.model_a.v1 import model_a_pb2
 from hub.brokers import open_broker
 from hub.contract import Contract, contract_of
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.gateway.app import gateway_app
 from hub.gateway.dashboard.overview import Overview
-from hub.gateway.dashboard.sampler import Observer
-from hub.gateway.dashboard.stats import Figures
+from hub.gateway.dashboard.sampler import OverviewSampler
+from hub.gateway.dashboard.stats import ModelStats
 from hub.gateway.models.catalog import Catalog
-from hub.gateway.tasks.backpressure import Queues
+from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.congestion import Congestion
 from hub.gateway.tasks.options import ResultTtls
-from hub.gateway.tasks.service import Dispatch
-from hub.http.long_polling import LongPolls
+from hub.gateway.tasks.service import TaskService
+from hub.http.long_polling import LongPollRegistry
 from hub.http.middleware.compression import COMPRESS_ABOVE
 from hub.ports.broker import Broker, Consumer
-from hub.ports.directory import HistoryEvent, Terms
+from hub.ports.directory import HistoryEvent, ModelLimits
 from hub.ports.result_store import ResultStore
-from hub.registry.client.schemas import FiguresBody, InstanceBody
+from hub.registry.client.schemas import InstanceBody, StatsBody
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
 from hub.registry.client.views import InstanceState
 from hub.stores import open_store
@@ -67,11 +67,17 @@ class FakeWatch(AsyncIterator[ModelsSnapshot]):
         self._news = Event()
 
     def tell(
-        self, name: ModelName, contract: Contract, *, live: int = 1, example: str = "", terms: Terms = Terms()
+        self,
+        name: ModelName,
+        contract: Contract,
+        *,
+        live: int = 1,
+        example: str = "",
+        limits: ModelLimits = ModelLimits(),
     ) -> None:
         """Says that a model has so many live instances (0: it is only remembered)."""
         counts: Mapping[InstanceState, int] = {InstanceState.LIVE: live} if live else {}
-        self._known[name] = KnownModel(name=name, contract=contract, instances=counts, example=example, terms=terms)
+        self._known[name] = KnownModel(name=name, contract=contract, instances=counts, example=example, limits=limits)
         self.tell_again()
 
     def forget(self, name: ModelName) -> None:
@@ -102,7 +108,7 @@ class FakeRegistry:
     """What a registry answers to questions of the gateway."""
 
     listed: Sequence[InstanceBody] = ()
-    told: FiguresBody | None = None
+    told: StatsBody | None = None
     events: Sequence[HistoryEvent] = ()
     error: Exception | None = None
     contracts: dict[Fingerprint, Contract] = field(default_factory=dict[Fingerprint, Contract])
@@ -119,10 +125,10 @@ class FakeRegistry:
             raise self.error
         return [event for event in self.events if model in {None, event.model}][:limit]
 
-    async def figures(self) -> FiguresBody:
+    async def figures(self) -> StatsBody:
         await checkpoint()
         if self.error is not None or self.told is None:
-            raise self.error or LinkLost("registry", "the test has not said anything")
+            raise self.error or ConnectionLost("registry", "the test has not said anything")
         return self.told
 
     async def instances(self) -> Sequence[InstanceBody]:
@@ -140,11 +146,11 @@ class Stage:
     store: ResultStore
     watch: FakeWatch
     catalog: Catalog
-    dispatch: Dispatch
-    queues: Queues
-    polls: LongPolls
-    observer: Observer
-    figures: Figures
+    dispatch: TaskService
+    queues: QueueLimiter
+    polls: LongPollRegistry
+    observer: OverviewSampler
+    figures: ModelStats
     registry: FakeRegistry
     app: Litestar
     client: AsyncClient
@@ -158,18 +164,18 @@ class Stage:
         *,
         live: int = 1,
         answer: Answer | None = None,
-        terms: Terms = Terms(),
+        limits: ModelLimits = ModelLimits(),
     ) -> None:
         """Makes a model known, with a queue, and with a consumer if `answer` is given; returns when it is served."""
         await self.broker.declare(name)
         if answer is not None:
             await self.tg.start(self._instance, name, answer, name=f"hub.test instance {name}")
-        await self.tell(name, contract, live=live, terms=terms)
+        await self.tell(name, contract, live=live, limits=limits)
 
     async def tell(
-        self, name: ModelName, contract: Contract, *, live: int, example: str = "", terms: Terms = Terms()
+        self, name: ModelName, contract: Contract, *, live: int, example: str = "", limits: ModelLimits = ModelLimits()
     ) -> None:
-        self.watch.tell(name, contract, live=live, example=example, terms=terms)
+        self.watch.tell(name, contract, live=live, example=example, limits=limits)
         with fail_after(5):
             await self.catalog.changed()
 
@@ -212,7 +218,7 @@ async def open_stage(
     token: str = "",
     body_limit: int = 100_000,
     call_wait: float = 5,
-    patience: float = 5,
+    step_timeout: float = 5,
     queue_limit: int = 0,
     busy_after: float = 0,
     ttls: ResultTtls | None = None,
@@ -225,17 +231,17 @@ async def open_stage(
     store: ResultStore | None = None,
 ) -> AsyncGenerator[Stage]:
     """A gateway with no model yet; its registry counts as unreachable until `Stage.model` is called."""
-    watch, polls = FakeWatch(), LongPolls()
+    watch, polls = FakeWatch(), LongPollRegistry()
     catalog = Catalog(watch)
     async with open_broker("memory://") as own_broker, open_store("memory://") as own_store:
         broker, store = broker or own_broker, store or own_store
-        dispatch = Dispatch(
-            broker, store, patience=patience, polls=polls, congestion=Congestion(busy_after), clock=clock
+        dispatch = TaskService(
+            broker, store, timeout=step_timeout, polls=polls, congestion=Congestion(busy_after), clock=clock
         )
-        queues = Queues(catalog, broker, dispatch.run_times, limit=queue_limit)
+        queues = QueueLimiter(catalog, broker, dispatch.run_times, limit=queue_limit)
         registry = FakeRegistry()
-        figures = Figures(registry, dispatch.verdicts)
-        observer = Observer(catalog, Overview(catalog, queues, figures, clock))
+        figures = ModelStats(registry, dispatch.verdicts)
+        observer = OverviewSampler(catalog, Overview(catalog, queues, figures, clock))
         app = gateway_app(
             catalog,
             dispatch,

@@ -12,10 +12,10 @@ import trio.testing
 from anyio import CancelScope
 
 from hub.brokers import open_broker
-from hub.errors import LinkLost, QueueFull, Unroutable
+from hub.errors import ConnectionLost, QueueFull, Unroutable
 from hub.gateway.errors import AcceptTimeout
-from hub.gateway.tasks.publisher import Acceptance
-from hub.ports.result_store import Absent
+from hub.gateway.tasks.publisher import TaskPublisher
+from hub.ports.result_store import Missing
 from hub.stores import open_store
 from hub.task import Task
 from hub.types import TaskState, new_task_id
@@ -32,14 +32,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 
 class Bench:
-    def __init__(self, accept: Acceptance, broker: FaultyBroker, store: FaultyStore) -> None:
+    def __init__(self, accept: TaskPublisher, broker: FaultyBroker, store: FaultyStore) -> None:
         self.accept = accept
         self.broker = broker
         self.store = store
 
-    async def state(self, task: Task) -> TaskState | Absent:
+    async def state(self, task: Task) -> TaskState | Missing:
         (found,) = await self.store.fetch([task.id])
-        return found if isinstance(found, Absent) else found.state
+        return found if isinstance(found, Missing) else found.state
 
     async def messages(self) -> int:
         depth = (await self.broker.depths([MODEL_A]))[MODEL_A]
@@ -47,12 +47,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, patience: float = 1.0) -> AsyncGenerator[Bench]:
+async def bench(*, step_timeout: float = 1.0) -> AsyncGenerator[Bench]:
     with anyio.fail_after(20):
         async with open_broker("memory://") as broker, open_store("memory://") as store:
             await broker.declare(MODEL_A)
             faulty_broker, faulty_store = FaultyBroker(broker), FaultyStore(store)
-            async with Acceptance(faulty_broker, faulty_store, patience=patience) as accept:
+            async with TaskPublisher(faulty_broker, faulty_store, timeout=step_timeout) as accept:
                 yield Bench(accept, faulty_broker, faulty_store)
 
 
@@ -76,7 +76,7 @@ async def test_a_refused_task_leaves_no_record(refusal: QueueFull | Unroutable) 
         with pytest.raises(type(refusal)):
             await b.accept(task)
         await b.store.withdrawn.wait()
-        assert await b.state(task) is Absent.UNKNOWN
+        assert await b.state(task) is Missing.UNKNOWN
 
 
 async def test_one_refused_task_takes_no_other_with_it() -> None:
@@ -92,14 +92,14 @@ async def test_one_refused_task_takes_no_other_with_it() -> None:
             tg.start_soon(submit_bad)
             tg.start_soon(b.accept, good)
         await b.store.withdrawn.wait()
-        assert (await b.state(bad), await b.state(good)) == (Absent.UNKNOWN, TaskState.QUEUED)
+        assert (await b.state(bad), await b.state(good)) == (Missing.UNKNOWN, TaskState.QUEUED)
 
 
 async def test_a_task_of_unknown_fate_is_taken_back_and_never_starts() -> None:
     async with bench() as b:
         b.broker.error = LOST
         task = new_task()
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             await b.accept(task)
         await b.store.withdrawn.wait()
         # The broker had it after all: the message turns up.
@@ -111,10 +111,10 @@ async def test_a_lost_store_refuses_the_task_even_if_the_record_was_written() ->
     async with bench() as b:
         b.store.create_error = LOST
         task = new_task()
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             await b.accept(task)
         await b.store.withdrawn.wait()
-        assert (await b.state(task), await b.messages()) == (Absent.UNKNOWN, 0)
+        assert (await b.state(task), await b.messages()) == (Missing.UNKNOWN, 0)
 
 
 async def test_a_broker_that_does_not_confirm_in_time_means_no_task() -> None:
@@ -124,7 +124,7 @@ async def test_a_broker_that_does_not_confirm_in_time_means_no_task() -> None:
         with pytest.raises(AcceptTimeout):
             await b.accept(task)
         await b.store.withdrawn.wait()
-        assert await b.state(task) is Absent.UNKNOWN
+        assert await b.state(task) is Missing.UNKNOWN
 
 
 async def test_a_record_that_cannot_be_taken_back_now_is_taken_back_later() -> None:
@@ -132,10 +132,10 @@ async def test_a_record_that_cannot_be_taken_back_now_is_taken_back_later() -> N
         b.broker.error = LOST
         b.store.failing_withdrawals = 2
         task = new_task()
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             await b.accept(task)
         await b.store.withdrawn.wait()
-        assert await b.state(task) is Absent.UNKNOWN
+        assert await b.state(task) is Missing.UNKNOWN
         assert b.accept.statistics().failed == 0
 
 
@@ -148,18 +148,18 @@ async def test_records_of_refused_tasks_are_gone_when_the_block_ends() -> None:
             async with anyio.create_task_group() as tg:
 
                 async def submit() -> None:
-                    async with Acceptance(faulty, store, patience=60) as accept:
+                    async with TaskPublisher(faulty, store, timeout=60) as accept:
                         await accept(task)
 
                 tg.start_soon(submit)
                 await faulty.publishing.wait()
                 tg.cancel_scope.cancel()
-            assert await store.fetch([task.id]) == [Absent.UNKNOWN]
+            assert await store.fetch([task.id]) == [Missing.UNKNOWN]
 
 
 async def test_a_client_that_hangs_up_at_any_moment_leaves_no_record_without_a_message() -> None:
     for steps in range(12):
-        async with bench(patience=5) as b:
+        async with bench(step_timeout=5) as b:
             task = new_task()
             scope = CancelScope()
 
@@ -178,7 +178,7 @@ async def test_a_client_that_hangs_up_at_any_moment_leaves_no_record_without_a_m
 
 
 async def test_a_client_that_hangs_up_while_the_broker_is_slow_has_its_task_taken_back() -> None:
-    async with bench(patience=60) as b:
+    async with bench(step_timeout=60) as b:
         b.broker.stuck = anyio.Event()
         task = new_task()
         async with anyio.create_task_group() as tg:
@@ -187,7 +187,7 @@ async def test_a_client_that_hangs_up_while_the_broker_is_slow_has_its_task_take
             tg.cancel_scope.cancel()
         b.broker.stuck.set()
         await b.store.withdrawn.wait()
-        assert await b.state(task) is Absent.UNKNOWN
+        assert await b.state(task) is Missing.UNKNOWN
         (start,) = await b.store.start([task], INSTANCE, attempts=5)
         assert start.state is None
 
@@ -195,12 +195,12 @@ async def test_a_client_that_hangs_up_while_the_broker_is_slow_has_its_task_take
 async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back_and_never_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    patience: list[CancelScope] = []
+    timeout: list[CancelScope] = []
 
     @contextmanager
     def until_cancelled(_seconds: float) -> Generator[None]:
         with CancelScope() as scope:
-            patience.append(scope)
+            timeout.append(scope)
             yield
         if scope.cancelled_caught:
             raise TimeoutError
@@ -208,7 +208,7 @@ async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back
     monkeypatch.setattr("hub.gateway.tasks.publisher.fail_after", until_cancelled)
     accepted: list[bool] = []
     for steps in range(16):
-        patience.clear()
+        timeout.clear()
         async with bench() as b:
             task = new_task()
 
@@ -224,7 +224,7 @@ async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back
                 tg.start_soon(submit)
                 for _ in range(steps):
                     await anyio.lowlevel.checkpoint()
-                for scope in patience[:1]:  # the submit's own; the group has another
+                for scope in timeout[:1]:  # the submit's own; the group has another
                     scope.cancel()
             await anyio.wait_all_tasks_blocked()
             assert (await b.state(task) is TaskState.QUEUED) == accepted[-1]
@@ -232,7 +232,7 @@ async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back
 
 
 async def test_an_adapter_that_repeats_a_write_has_found_its_own_record() -> None:
-    async with bench(patience=5) as b:
+    async with bench(step_timeout=5) as b:
         b.store.repeats_create = True
         for task in (new_task(), replace(new_task(), idempotency_key="order-66")):
             assert await b.accept(task) is None

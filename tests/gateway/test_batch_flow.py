@@ -13,12 +13,12 @@ import trio.testing
 from anyio import create_memory_object_stream, create_task_group, current_time
 
 from hub.errors import HubError
-from hub.gateway.batch.batch import ROOM_PATIENCE, ROOM_PERIOD, Batch
+from hub.gateway.batch.batch import ROOM_PERIOD, ROOM_TIMEOUT, Batch
 from hub.gateway.batch.responses import IN_FLIGHT, PENDING
-from hub.gateway.errors import Overloaded
-from hub.gateway.tasks.submit_result import Accepted
+from hub.gateway.errors import QueueLimitExceeded
+from hub.gateway.tasks.submit_result import SubmitResult
 from hub.http.client import open_client
-from hub.http.long_polling import LongPolls
+from hub.http.long_polling import LongPollRegistry
 from hub.task import Task, TaskRecord
 from hub.types import Fingerprint, new_task_id
 from tests.gateway.stage import MODEL_A, open_stage
@@ -38,12 +38,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
     return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
 
 
-TASK = Accepted(
+TASK = SubmitResult(
     Task(id=new_task_id(), model=MODEL_A, body=b"", fingerprint=Fingerprint("f" * 64), created_at=1_000_000.0)
 )
 
 
-async def accept(_index: int, _line: bytes) -> Accepted:
+async def accept(_index: int, _line: bytes) -> SubmitResult:
     return TASK
 
 
@@ -73,7 +73,7 @@ class Talk:
 @REAL_TIME
 async def test_a_batch_of_five_thousand_lines_is_accepted_line_by_line() -> None:
     with anyio.fail_after(100):
-        async with open_stage(patience=60) as stage:
+        async with open_stage(step_timeout=60) as stage:
             await stage.model()
             async with serving(stage) as url, exchange(url, "POST", BATCHES, CHUNKED) as batch:
 
@@ -101,7 +101,7 @@ async def test_an_ordinary_client_that_writes_first_and_reads_then_is_served() -
             yield b"{}\n" * 50
 
     with anyio.fail_after(100):
-        async with open_stage(patience=60) as stage:
+        async with open_stage(step_timeout=60) as stage:
             await stage.model()
             async with serving(stage) as url, open_client() as client:
                 reply = await client.post(f"{url}{BATCHES}", content=content(), headers=NDJSON)
@@ -110,7 +110,7 @@ async def test_an_ordinary_client_that_writes_first_and_reads_then_is_served() -
 
 @REAL_TIME
 async def test_a_client_that_does_not_read_is_not_read_from_after_so_many_answers() -> None:
-    talk = Talk(Batch(accept, line_limit=1000, polls=LongPolls()))
+    talk = Talk(Batch(accept, line_limit=1000, polls=LongPollRegistry()))
     talk.read = anyio.Event()
     most = 0
 
@@ -142,7 +142,7 @@ async def test_a_client_that_does_not_read_is_not_read_from_after_so_many_answer
 async def test_lines_come_no_faster_than_they_are_accepted() -> None:
     accepting, most, gate = 0, 0, anyio.Event()
 
-    async def slowly(index: int, line: bytes) -> Accepted:
+    async def slowly(index: int, line: bytes) -> SubmitResult:
         nonlocal accepting, most
         accepting += 1
         most = max(most, accepting)
@@ -150,7 +150,7 @@ async def test_lines_come_no_faster_than_they_are_accepted() -> None:
         accepting -= 1
         return await accept(index, line)
 
-    talk = Talk(Batch(slowly, line_limit=1000, polls=LongPolls()))
+    talk = Talk(Batch(slowly, line_limit=1000, polls=LongPollRegistry()))
     with anyio.fail_after(100):
         async with create_task_group() as tg:
             tg.start_soon(talk.run)
@@ -166,12 +166,12 @@ async def test_lines_come_no_faster_than_they_are_accepted() -> None:
 async def test_a_full_queue_slows_a_batch_down() -> None:
     began = current_time()
 
-    async def three_a_second(index: int, line: bytes) -> Accepted:
+    async def three_a_second(index: int, line: bytes) -> SubmitResult:
         if index >= 3 * (1 + current_time() - began):
-            raise Overloaded(MODEL_A, 10_000, 60.0)
+            raise QueueLimitExceeded(MODEL_A, 10_000, 60.0)
         return await accept(index, line)
 
-    talk = Talk(Batch(three_a_second, line_limit=1000, polls=LongPolls()))
+    talk = Talk(Batch(three_a_second, line_limit=1000, polls=LongPollRegistry()))
     async with create_task_group() as tg:
         tg.start_soon(talk.run)
         await talk.client.send(b"{}\n" * 300)
@@ -183,17 +183,17 @@ async def test_a_full_queue_slows_a_batch_down() -> None:
 async def test_a_queue_that_stays_full_refuses_one_line_after_the_other_until_it_has_room() -> None:
     began, tries = current_time(), count()
 
-    async def full_for_a_minute(index: int, line: bytes) -> Accepted:
+    async def full_for_a_minute(index: int, line: bytes) -> SubmitResult:
         next(tries)
         if current_time() - began < 60:
-            raise Overloaded(MODEL_A, 10_000, 60.0)
+            raise QueueLimitExceeded(MODEL_A, 10_000, 60.0)
         return await accept(index, line)
 
-    talk = Talk(Batch(full_for_a_minute, line_limit=1000, polls=LongPolls()))
+    talk = Talk(Batch(full_for_a_minute, line_limit=1000, polls=LongPollRegistry()))
     async with create_task_group() as tg:
         tg.start_soon(talk.run)
         await talk.client.send(b"{}\n")
-        await anyio.sleep(ROOM_PATIENCE - 1)
+        await anyio.sleep(ROOM_TIMEOUT - 1)
         assert talk.written == []
         await anyio.sleep(2)
         assert len(talk.answers) == 1
@@ -205,14 +205,14 @@ async def test_a_queue_that_stays_full_refuses_one_line_after_the_other_until_it
         talk.client.close()
     assert [answer.get("error", {}).get("code") for answer in talk.answers] == ["queue_full", "queue_full", None]
     assert talk.answers[0]["error"]["retry_after"] == 60
-    assert next(tries) <= ROOM_PATIENCE / ROOM_PERIOD + 4
+    assert next(tries) <= ROOM_TIMEOUT / ROOM_PERIOD + 4
 
 
 async def test_a_line_that_waits_for_room_does_not_hold_up_a_server_that_drains() -> None:
-    async def full(_index: int, _line: bytes) -> Accepted:
-        raise Overloaded(MODEL_A, 10_000, 60.0)
+    async def full(_index: int, _line: bytes) -> SubmitResult:
+        raise QueueLimitExceeded(MODEL_A, 10_000, 60.0)
 
-    polls = LongPolls()
+    polls = LongPollRegistry()
     talk = Talk(Batch(full, line_limit=1000, polls=polls))
     began = current_time()
     async with create_task_group() as tg:
@@ -221,18 +221,18 @@ async def test_a_line_that_waits_for_room_does_not_hold_up_a_server_that_drains(
         await anyio.wait_all_tasks_blocked()
         polls.end_all()
     talk.client.close()
-    assert [answer["error"]["code"] for answer in talk.answers] == ["queue_full", "queue_full", "batch_cut_short"]
+    assert [answer["error"]["code"] for answer in talk.answers] == ["queue_full", "queue_full", "batch_interrupted"]
     assert current_time() - began < ROOM_PERIOD
 
 
 async def test_other_refusals_of_a_line_are_not_waited_out() -> None:
     tries = count()
 
-    async def lost(_index: int, _line: bytes) -> Accepted:
+    async def lost(_index: int, _line: bytes) -> SubmitResult:
         next(tries)
         raise HubError
 
-    talk = Talk(Batch(lost, line_limit=1000, polls=LongPolls()))
+    talk = Talk(Batch(lost, line_limit=1000, polls=LongPollRegistry()))
     async with create_task_group() as tg:
         tg.start_soon(talk.run)
         await talk.client.send(b"{}\n")

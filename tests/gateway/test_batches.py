@@ -12,9 +12,9 @@ import pytest
 from httpx2 import Response
 
 from hub.brokers import open_broker
-from hub.gateway.tasks.submit_result import Accepted
+from hub.gateway.tasks.submit_result import SubmitResult
 from hub.ports.broker import QueueDepth
-from hub.ports.result_store import Absent
+from hub.ports.result_store import Missing
 from hub.task import TaskRecord
 from hub.types import TaskId
 from tests.gateway.faults import FaultyBroker
@@ -182,7 +182,7 @@ async def test_what_is_wrong_with_the_whole_batch_is_a_problem_of_its_own(
 
 async def test_a_model_that_is_not_alive_takes_no_batch(stage: Stage) -> None:
     await stage.model(live=0)
-    assert problem(await stage.client.post(BATCHES, content=b"{}\n", headers=NDJSON)) == (503, "model_not_alive")
+    assert problem(await stage.client.post(BATCHES, content=b"{}\n", headers=NDJSON)) == (503, "model_unavailable")
 
 
 async def test_a_batch_needs_the_key_of_a_client() -> None:
@@ -231,7 +231,7 @@ async def test_lines_are_refused_while_the_model_is_gone_and_taken_when_it_is_ba
             await stage.tell(MODEL_A, CONTRACT_A, live=live)
             await batch.write(b"{}\n")
         codes.append((await batch.answer()).get("error", {}).get("code", "accepted"))
-    assert codes == ["accepted", "model_not_alive", "accepted"]
+    assert codes == ["accepted", "model_unavailable", "accepted"]
 
 
 async def test_a_defect_of_ours_costs_one_line_and_tells_no_secrets(
@@ -240,7 +240,7 @@ async def test_a_defect_of_ours_costs_one_line_and_tells_no_secrets(
     await stage.model()
     submit = stage.dispatch.submit
 
-    async def broken(model: Any, fingerprint: Any, body: bytes, *rest: Any, **options: Any) -> Accepted:
+    async def broken(model: Any, fingerprint: Any, body: bytes, *rest: Any, **options: Any) -> SubmitResult:
         if body:
             raise RuntimeError("the password is swordfish")
         return await submit(model, fingerprint, body, *rest, **options)
@@ -307,7 +307,7 @@ async def test_what_was_answered_before_the_client_hung_up_is_accepted_and_nothi
                     await anyio.lowlevel.checkpoint()
                 found = dict(zip(published, await stage.store.fetch(published), strict=True))
     assert answered < found.keys()
-    assert {found[TaskId(task)] for task in found.keys() - answered} == {Absent.UNKNOWN}
+    assert {found[TaskId(task)] for task in found.keys() - answered} == {Missing.UNKNOWN}
     assert all(isinstance(found[TaskId(task)], TaskRecord) for task in answered)
 
 
@@ -327,7 +327,7 @@ async def test_a_server_that_drains_says_where_the_batch_stopped_and_ends_it(sta
             await batch.head()
             assert [(await batch.answer())["index"] for _ in range(2)] == [0, 1]
             tg.start_soon(read, batch)
-    assert [(line["index"], line["error"]["code"]) for line in rest] == [(2, "batch_cut_short")]
+    assert [(line["index"], line["error"]["code"]) for line in rest] == [(2, "batch_interrupted")]
     assert rest[0]["error"]["retry_after"] >= 1
 
 

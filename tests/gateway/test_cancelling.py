@@ -72,7 +72,7 @@ async def test_a_task_that_has_ended_otherwise_is_a_409_that_says_how(stage: Sta
 
     reply = await stage.client.delete(task)
 
-    assert problem(reply) == (409, "already_ended")
+    assert problem(reply) == (409, "task_already_finished")
     assert (reply.json()["state"], reply.headers["location"]) == ("succeeded", task)
     assert (await stage.client.get(task)).json()["state"] == "succeeded"
 
@@ -85,7 +85,7 @@ async def test_of_an_outcome_and_a_cancellation_at_once_the_first_counts() -> No
                 await stage.model()
                 task = await submit(stage)
                 store.before_finish = lambda: memory.finish([outcome(task, TaskState.SUCCEEDED)])
-                assert problem(await stage.client.delete(task)) == (409, "already_ended")
+                assert problem(await stage.client.delete(task)) == (409, "task_already_finished")
                 assert (await stage.client.get(task)).json()["state"] == "succeeded"
 
 
@@ -113,7 +113,7 @@ async def test_a_store_out_of_reach_is_a_503_and_the_task_goes_on() -> None:
                 await stage.model()
                 task = await submit(stage)
                 store.finish_error = LOST
-                assert problem(await stage.client.delete(task)) == (503, "link_lost")
+                assert problem(await stage.client.delete(task)) == (503, "connection_lost")
                 assert (await stage.client.get(task)).json()["state"] == "queued"
                 store.finish_error = None
                 assert (await stage.client.delete(task)).json()["state"] == "cancelled"

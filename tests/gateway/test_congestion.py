@@ -37,7 +37,7 @@ async def held(*, busy_after: float = LIMIT) -> AsyncGenerator[tuple[Stage, Faul
         async with open_broker("memory://") as memory:
             broker = FaultyBroker(memory)
             broker.stuck = Event()
-            async with open_stage(broker=broker, busy_after=busy_after, patience=30) as stage:
+            async with open_stage(broker=broker, busy_after=busy_after, step_timeout=30) as stage:
                 await stage.model()
                 yield stage, broker
 

@@ -11,7 +11,7 @@ import pytest
 import trio.testing
 
 from hub.gateway.tasks.outcomes import GRACE, RUNNING_GRACE
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task
@@ -35,14 +35,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 
 @asynccontextmanager
-async def timed_stage(terms: Terms = Terms()) -> AsyncGenerator[tuple[Stage, Clock, FaultyStore]]:
+async def timed_stage(limits: ModelLimits = ModelLimits()) -> AsyncGenerator[tuple[Stage, Clock, FaultyStore]]:
     """A gateway and a store on one clock, and a model that nobody runs."""
     clock = Clock()
     with anyio.fail_after(60):
         async with open_store("memory://", StoreOptions(clock=clock)) as memory:
             store = FaultyStore(memory)
             async with open_stage(store=store, clock=clock) as stage:
-                await stage.model(terms=terms)
+                await stage.model(limits=limits)
                 yield stage, clock, store
 
 
@@ -79,7 +79,7 @@ async def test_without_a_timeout_there_is_no_deadline() -> None:
 
 
 async def test_the_model_sets_the_timeout_of_those_who_do_not_and_a_limit_to_those_who_do() -> None:
-    async with timed_stage(Terms(default_timeout=5.0, max_timeout=20.0)) as (stage, _, _):
+    async with timed_stage(ModelLimits(default_timeout=5.0, max_timeout=20.0)) as (stage, _, _):
         body = (await stage.client.post(TASKS, json={})).json()
         assert seconds(body["deadline"]) - seconds(body["created_at"]) == pytest.approx(5.0)
         refused = await stage.client.post(TASKS, json={}, headers={"Hub-Timeout": "21"})
@@ -171,7 +171,7 @@ async def test_a_store_that_cannot_take_the_verdict_is_a_503() -> None:
         location = (await stage.client.post(TASKS, json={}, headers=TIMEOUT)).headers["location"]
         clock.advance(10.0 + GRACE)
         store.finish_error = LOST
-        assert problem(await stage.client.get(location)) == (503, "link_lost")
+        assert problem(await stage.client.get(location)) == (503, "connection_lost")
 
 
 async def test_an_outcome_is_kept_as_long_as_the_client_asked() -> None:
@@ -186,7 +186,7 @@ async def test_an_outcome_is_kept_as_long_as_the_client_asked() -> None:
         clock.advance(95)
         assert (await stage.client.get(location)).status_code == 200
         clock.advance(6)
-        assert problem(await stage.client.get(location)) == (410, "task_gone")
+        assert problem(await stage.client.get(location)) == (410, "task_record_expired")
 
 
 async def test_a_lifetime_that_is_not_offered_is_a_400_that_tells_the_range() -> None:

@@ -17,12 +17,12 @@ from msgspec import Struct
 from hub.contract import Contract
 from hub.gateway.app import gateway_app
 from hub.gateway.models.catalog import ServedModel
-from hub.gateway.openapi.document import Description
+from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.openapi.model import ModelDescription, describe
 from hub.gateway.schemas import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
 from hub.gateway.tasks.lists import TaskListBody, TaskSummary
 from hub.gateway.tasks.options import MAX_TIMEOUT, ResultTtls
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.types import ModelName
 from tests.contract.test_bounds import complete, encoded
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage
@@ -130,7 +130,7 @@ async def test_the_description_tells_what_may_be_asked_for() -> None:
             await stage.tell(MODEL_A, CONTRACT_A, live=1)
             timeouts = await parameter(stage, "Hub-Timeout")
             assert timeouts["schema"] == {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT}
-            await stage.tell(MODEL_A, CONTRACT_A, live=1, terms=Terms(max_timeout=30.0))
+            await stage.tell(MODEL_A, CONTRACT_A, live=1, limits=ModelLimits(max_timeout=30.0))
             assert (await parameter(stage, "Hub-Timeout"))["schema"]["maximum"] == 30.0
             assert (await parameter(stage, "Hub-Result-TTL"))["schema"] == {
                 "type": "number",
@@ -239,7 +239,7 @@ async def test_who_holds_the_description_hears_of_a_new_model_at_once(stage: Sta
 
 async def test_the_document_is_encoded_once_for_each_set_of_models(stage: Stage) -> None:
     await stage.tell(MODEL_A, CONTRACT_A, live=1)
-    description = Description(stage.catalog, guarded=False, ttls=ResultTtls())
+    description = OpenApiDocument(stage.catalog, guarded=False, ttls=ResultTtls())
     assert description.current()[1] is description.current()[1]
 
 

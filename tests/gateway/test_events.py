@@ -241,7 +241,7 @@ async def test_a_task_that_has_expired_is_a_problem_and_one_that_vanishes_an_eve
             path = await submit(stage)
             await fail(stage, path)
             now[0] += 24 * 3600 + 1
-            assert problem(await stage.client.get(path, headers=EVENTS)) == (410, "task_gone")
+            assert problem(await stage.client.get(path, headers=EVENTS)) == (410, "task_record_expired")
 
 
 async def test_a_client_that_hangs_up_leaves_nothing_behind(stage: Stage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hub.gateway.dashboard.timeseries import COLUMNS, KEPT, MAX_MODELS, PERIOD, History
+from hub.gateway.dashboard.timeseries import COLUMNS, KEPT, MAX_MODELS, PERIOD, TimeSeries
 from hub.gateway.schemas import ModelOverview, OverviewBody, OverviewQueue, QuantilesBody, StatesBody, WorkBody, moment
 
 
@@ -15,7 +15,7 @@ def model(name: str, *, live: int = 1, ready: int | None = 0) -> ModelOverview:
         active=live > 0,
         live=live,
         instances=live,
-        states=StatesBody(live=live, deaf=0, suspect=0),
+        states=StatesBody(live=live, not_consuming=0, suspect=0),
         fingerprint="f",
         request="Request",
         response="Response",
@@ -31,7 +31,7 @@ def sample(at: float, *models: ModelOverview) -> OverviewBody:
 
 
 def test_columns_are_as_long_as_the_times_and_null_where_there_was_nothing() -> None:
-    history = History()
+    history = TimeSeries()
     history.add(sample(0, model("A", ready=3)))
     history.add(sample(2, model("A", ready=None), model("B", ready=7)))
     history.add(sample(4, model("B", ready=8)))
@@ -45,7 +45,7 @@ def test_columns_are_as_long_as_the_times_and_null_where_there_was_nothing() -> 
 
 
 def test_a_sample_that_comes_soon_takes_the_place_of_the_one_before() -> None:
-    history = History()
+    history = TimeSeries()
     for at, ready in ((0.0, 1), (2.0, 2), (2.3, 3), (4.0, 4)):
         history.add(sample(at, model("A", ready=ready)))
     body = history.body()
@@ -53,7 +53,7 @@ def test_a_sample_that_comes_soon_takes_the_place_of_the_one_before() -> None:
 
 
 def test_it_is_bounded_and_a_model_of_long_ago_makes_room() -> None:
-    history = History()
+    history = TimeSeries()
     history.add(sample(0, model("Old"), model("A")))
     for number in range(1, KEPT + 10):
         history.add(sample(number * PERIOD, model("A", ready=number)))
@@ -65,7 +65,7 @@ def test_it_is_bounded_and_a_model_of_long_ago_makes_room() -> None:
 
 
 def test_fifty_models_take_less_than_two_megabytes_and_are_sent_in_less_than_one() -> None:
-    history = History()
+    history = TimeSeries()
     names = [f"Model{number}" for number in range(50)]
     for number in range(KEPT):
         history.add(sample(number * PERIOD, *(model(name, ready=number) for name in names)))
@@ -77,6 +77,6 @@ def test_fifty_models_take_less_than_two_megabytes_and_are_sent_in_less_than_one
 
 
 def test_no_more_models_than_the_limit_have_a_history() -> None:
-    history = History()
+    history = TimeSeries()
     history.add(sample(0, *(model(f"M{number}") for number in range(MAX_MODELS + 3))))
     assert history.statistics().models == MAX_MODELS

@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDe
 from httpx2 import Response
 
 from hub.contract import Contract, contract_of
-from hub.contract.descriptors.pool import pool_of
+from hub.contract.descriptors.pool import build_pool
 from hub.types import ModelName
 from tests.contract.random_descriptors import ONE
 from tests.gateway.stage import Stage, open_stage
@@ -63,7 +63,7 @@ def rich() -> Contract:
     message.field.add(name="child", number=5, label=ONE, type=Field.TYPE_MESSAGE, type_name=".rich.v1.Rich")
     struct = FileDescriptorProto()
     struct_pb2.DESCRIPTOR.CopyToProto(struct)
-    descriptor = pool_of(FileDescriptorSet(file=[file, struct])).FindMessageTypeByName("rich.v1.Rich")
+    descriptor = build_pool(FileDescriptorSet(file=[file, struct])).FindMessageTypeByName("rich.v1.Rich")
     return contract_of(descriptor, descriptor)
 
 

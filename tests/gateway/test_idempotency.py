@@ -17,7 +17,7 @@ from hub.errors import QueueFull
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import PENDING_TTL, Task, TaskRecord
-from hub.types import TaskState, keyed_task_id
+from hub.types import TaskState, idempotent_task_id
 from tests.gateway.clocks import Clock
 from tests.gateway.faults import LOST, FaultyBroker, FaultyStore
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
@@ -25,7 +25,7 @@ from tests.gateway.test_submit import TASKS, problem
 
 KEY = {"Idempotency-Key": "order-66"}
 HI = {"messages": "hi"}
-PATIENCE = 0.2
+TIMEOUT = 0.2
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -59,14 +59,14 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, patience: float = 5.0, keys: tuple[str, ...] = ()) -> AsyncGenerator[Bench]:
+async def bench(*, step_timeout: float = 5.0, keys: tuple[str, ...] = ()) -> AsyncGenerator[Bench]:
     """A gateway, and a model that nobody runs, over a broker and a store that fail when told to."""
     clock = Clock()
     with anyio.fail_after(60):
         async with open_broker("memory://") as broker, open_store("memory://", StoreOptions(clock=clock)) as store:
             faulty_broker, faulty_store = FaultyBroker(broker), FaultyStore(store)
             async with open_stage(
-                broker=faulty_broker, store=faulty_store, patience=patience, clock=clock, keys=keys
+                broker=faulty_broker, store=faulty_store, step_timeout=step_timeout, clock=clock, keys=keys
             ) as stage:
                 await stage.model()
                 yield Bench(stage, faulty_broker, faulty_store, clock)
@@ -75,7 +75,7 @@ async def bench(*, patience: float = 5.0, keys: tuple[str, ...] = ()) -> AsyncGe
 def task_of(messages: str, created_at: float) -> Task:
     """The task that `Bench.submit` makes of these messages."""
     return Task(
-        id=keyed_task_id("", MODEL_A, "order-66"),
+        id=idempotent_task_id("", MODEL_A, "order-66"),
         model=MODEL_A,
         body=ModelARequest(messages=messages).SerializeToString(),
         fingerprint=CONTRACT_A.fingerprint,
@@ -260,12 +260,12 @@ async def test_a_key_whose_submit_was_refused_may_come_again_with_another_body_o
 
 
 async def test_a_fate_that_stays_open_is_a_503_that_asks_for_the_same_key_again() -> None:
-    async with bench(patience=PATIENCE) as b:
+    async with bench(step_timeout=TIMEOUT) as b:
         b.store.failing_withdrawals = 1_000_000
         b.broker.stuck = anyio.Event()
         assert problem(await b.submit()) == (503, "accept_timeout")
         reply = await b.submit()
-        assert problem(reply) == (503, "submit_under_way")
+        assert problem(reply) == (503, "submit_in_progress")
         assert int(reply.headers["retry-after"]) >= 1
         b.store.failing_withdrawals = 0
         await b.store.withdrawn.wait()
@@ -274,11 +274,11 @@ async def test_a_fate_that_stays_open_is_a_503_that_asks_for_the_same_key_again(
 
 
 async def test_a_submit_whose_gateway_died_before_it_published_may_be_repeated_half_a_minute_later() -> None:
-    async with bench(patience=PATIENCE) as b:
+    async with bench(step_timeout=TIMEOUT) as b:
         left_behind = task_of("hi", b.clock())
         assert await b.store.create([left_behind]) == [None]  # and no message
 
-        assert problem(await b.submit()) == (503, "submit_under_way")
+        assert problem(await b.submit()) == (503, "submit_in_progress")
         b.clock.advance(PENDING_TTL)
         reply = await b.submit()
 
@@ -339,7 +339,7 @@ async def test_submits_without_a_key_cost_no_more_than_before() -> None:
 async def test_a_first_submit_that_lost_the_store_after_writing_is_taken_back_and_can_be_repeated() -> None:
     async with bench() as b:
         b.store.create_error = LOST
-        assert problem(await b.submit()) == (503, "link_lost")
+        assert problem(await b.submit()) == (503, "connection_lost")
         b.store.create_error = None
         assert (await b.submit()).status_code == 202
         assert await b.messages() == 1

@@ -11,7 +11,7 @@ import trio.testing
 from anyio import create_memory_object_stream, create_task_group, current_time, fail_after, sleep_forever
 from litestar.types import Message, Receive, Scope, Send
 
-from hub.http.streaming import LINGER, SEND_PATIENCE, LiveReply, RequestBody, Talk, Write
+from hub.http.streaming import LINGER, SEND_TIMEOUT, DuplexStreamingResponse, RequestBody, Talk, Write
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -34,7 +34,7 @@ class Server:
         self.taking.set()
 
     async def run(self, talk: Talk) -> None:
-        reply = LiveReply(talk, media_type="text/plain")
+        reply = DuplexStreamingResponse(talk, media_type="text/plain")
         with fail_after(1000), self.give, self._messages:
             await reply.to_asgi_response(None, cast("Any", None))(
                 cast("Scope", {}), cast("Receive", self._messages.receive), cast("Send", self._send)
@@ -125,7 +125,7 @@ async def test_a_client_that_takes_nothing_is_left() -> None:
         await anyio.wait_all_tasks_blocked()
         server.taking = anyio.Event()
         await server.give.send(body(b"b"))
-    assert current_time() - began == pytest.approx(SEND_PATIENCE)
+    assert current_time() - began == pytest.approx(SEND_TIMEOUT)
     assert not server.complete
 
 

@@ -14,13 +14,13 @@ from tests.gateway.faults import LOST, FaultyStore
 from tests.gateway.stage import echo_a, open_stage
 from tests.support.redis import Redis
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 WAIT = {"Prefer": "wait=20"}
 
 
 @pytest.mark.parametrize("path", ["/v1/models/ModelA", "/v1/models/ModelA/tasks"])
 async def test_a_call_waits_on_after_its_link_was_lost(path: str) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store("memory://") as memory:
             store = FaultyStore(memory)
             async with open_stage(store=store) as stage:
@@ -43,7 +43,7 @@ async def test_a_call_waits_on_after_its_link_was_lost(path: str) -> None:
 
 
 async def test_a_long_poll_waits_on_after_its_link_was_lost() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store("memory://") as memory:
             store = FaultyStore(memory)
             async with open_stage(store=store) as stage:
@@ -69,7 +69,7 @@ async def test_a_long_poll_waits_on_after_its_link_was_lost() -> None:
 
 async def test_no_call_is_given_up_early_while_every_connection_is_killed(private_redis: Redis) -> None:
     answers: list[tuple[int, str]] = []
-    with fail_after(PATIENCE), redispy.Redis(port=private_redis.port) as killer:
+    with fail_after(TIMEOUT), redispy.Redis(port=private_redis.port) as killer:
         async with open_store(private_redis.url) as store, open_stage(store=store) as stage:
             await stage.model()
 
@@ -98,7 +98,7 @@ async def test_no_call_is_given_up_early_while_every_connection_is_killed(privat
 
 
 async def test_a_call_whose_store_stays_away_ends_with_its_own_time() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store("memory://") as memory:
             store = FaultyStore(memory)
             async with open_stage(store=store) as stage:

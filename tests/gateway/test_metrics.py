@@ -25,7 +25,7 @@ async def samples(stage: Stage, name: str) -> Samples:
 
 async def test_a_model_has_its_series_before_anything_happens(stage: Stage) -> None:
     await stage.model(live=0)
-    results = ("accepted", "replayed", "model_not_alive", "queue_full")
+    results = ("accepted", "replayed", "model_unavailable", "queue_full")
     assert await samples(stage, "hub_submits_total") == {(MODEL_A, result): 0 for result in results}
     assert await samples(stage, "hub_submit_seconds_count") == {(MODEL_A,): 0}
     states = ("succeeded", "failed")

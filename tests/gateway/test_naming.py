@@ -203,9 +203,11 @@ def any_without_end() -> bytes:
 
 ODDITIES = [
     pytest.param(Odd(Struct, nested(150).SerializeToString(), "undecodable"), id="too deep"),
-    pytest.param(Odd(Timestamp, Timestamp(seconds=10**15).SerializeToString(), "no_json_form"), id="no JSON form"),
+    pytest.param(
+        Odd(Timestamp, Timestamp(seconds=10**15).SerializeToString(), "not_json_representable"), id="no JSON form"
+    ),
     pytest.param(Odd(Struct, b"\xff\xff", "undecodable"), id="other bytes"),
-    pytest.param(Odd(AnyMessage, any_without_end(), "no_json_form"), id="Any without end"),
+    pytest.param(Odd(AnyMessage, any_without_end(), "not_json_representable"), id="Any without end"),
 ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, strategies as st
 
 from hub.gateway.batch import responses as answers_module
 from hub.gateway.batch.ndjson import LineSplitter, LongLine
-from hub.gateway.batch.responses import IN_FLIGHT, IN_FLIGHT_BYTES, PENDING, PENDING_BYTES, Answers
+from hub.gateway.batch.responses import IN_FLIGHT, IN_FLIGHT_BYTES, PENDING, PENDING_BYTES, OrderedResponses
 
 LIMIT = 8
 
@@ -78,7 +78,7 @@ def test_blank_lines_of_a_chunk_are_skipped_in_one_step(monkeypatch: pytest.Monk
 
 @given(st.permutations(range(20)), st.integers(1, 30))
 def test_answers_come_in_the_order_of_the_lines(order: list[int], size: int) -> None:
-    answers = Answers()
+    answers = OrderedResponses()
     for _ in order:
         answers.begin(1)
     taken = b""
@@ -88,11 +88,11 @@ def test_answers_come_in_the_order_of_the_lines(order: list[int], size: int) -> 
     while answers.ready:
         taken += answers.take(size)
     assert taken.split() == [b"%d" % index for index in range(20)]
-    assert answers.statistics() == answers_module.AnswersStatistics(begun=20, pending=0, in_flight=0)
+    assert answers.statistics() == answers_module.OrderedResponsesStatistics(begun=20, pending=0, in_flight=0)
 
 
 def test_only_so_many_lines_are_in_flight() -> None:
-    answers = Answers()
+    answers = OrderedResponses()
     while answers.has_room(1):
         answers.begin(1)
     assert answers.statistics().in_flight == IN_FLIGHT
@@ -101,7 +101,7 @@ def test_only_so_many_lines_are_in_flight() -> None:
 
 
 def test_only_so_many_bytes_are_in_flight_but_one_line_always_may_be() -> None:
-    answers = Answers()
+    answers = OrderedResponses()
     assert answers.has_room(IN_FLIGHT_BYTES + 1)
     answers.begin(IN_FLIGHT_BYTES + 1)
     assert not answers.has_room(0)
@@ -114,7 +114,7 @@ def test_only_so_many_bytes_are_in_flight_but_one_line_always_may_be() -> None:
 
 @pytest.mark.parametrize(("size", "most"), [(1, PENDING), (PENDING_BYTES // 4, 4)])
 def test_only_so_many_answers_and_bytes_of_answers_wait_to_be_sent(size: int, most: int) -> None:
-    answers = Answers()
+    answers = OrderedResponses()
     while answers.has_room(0):
         answers.answer(answers.begin(0), b"x" * size)
     assert answers.statistics().pending == most

@@ -233,7 +233,7 @@ async def test_everything_that_a_client_is_told_to_ask_is_below_the_root_path(pr
             assert f'"result_url":"/hub{task}/result"' in events.text
 
             refused = await client.delete(f"{prefix}{task}")
-            assert (problem(refused), refused.headers["location"]) == ((409, "already_ended"), f"/hub{task}")
+            assert (problem(refused), refused.headers["location"]) == ((409, "task_already_finished"), f"/hub{task}")
             assert f"see /hub{task}" in refused.json()["detail"]
 
             found = await client.get(f"{prefix}/tasks", params={"id": "a b"})

@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from hypothesis import given, strategies as st
 
 from hub.contract import Contract, contract_of
-from hub.contract.descriptors.pool import pool_of
+from hub.contract.descriptors.pool import build_pool
 from hub.gateway.openapi.names import SharedSchemas, folded, operation_suffixes
 from hub.types import ModelName
 from tests.gateway.stage import CONTRACT_A, Stage
@@ -112,7 +112,7 @@ def shop(number: int = 1) -> Contract:
     task = file.message_type.add(name="Task")
     task.field.add(name="id", number=number, label=1, type=FieldDescriptorProto.TYPE_STRING)
     task.field.add(name=f"of_{number}", number=9, label=1, type=FieldDescriptorProto.TYPE_STRING)
-    pool = pool_of(FileDescriptorSet(file=[file]))
+    pool = build_pool(FileDescriptorSet(file=[file]))
     return contract_of(pool.FindMessageTypeByName("Task"), pool.FindMessageTypeByName("Task"))
 
 

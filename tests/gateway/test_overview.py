@@ -6,10 +6,10 @@ import anyio
 import pytest
 
 from hub.brokers import open_broker
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.ports.directory import HistoryEvent
 from hub.registry.client.errors import RegistryRefused
-from hub.registry.client.schemas import FiguresBody, InstanceBody, ModelFigures, QueueBody
+from hub.registry.client.schemas import InstanceBody, ModelStatsBody, QueueBody, StatsBody
 from hub.registry.client.views import InstanceState
 from hub.stats import Durations
 from hub.types import ModelName, TaskState
@@ -31,7 +31,7 @@ async def test_the_overview_joins_models_with_their_queues(stage: Stage) -> None
     assert (digits["name"], digits["active"], digits["live"], digits["instances"]) == ("Digits", False, 0, 0)
     assert digits["queue"] == {"ready": 0, "consumers": 0, "dead": 0, "unacked": None, "oldest_seconds": None}
     assert (model_a["name"], model_a["active"], model_a["live"], model_a["instances"]) == ("ModelA", True, 2, 2)
-    assert model_a["states"] == {"live": 2, "deaf": 0, "suspect": 0, "loading": 0}
+    assert model_a["states"] == {"live": 2, "not_consuming": 0, "suspect": 0, "loading": 0}
     assert (model_a["fingerprint"], model_a["request"]) == (CONTRACT_A.fingerprint, CONTRACT_A.request)
     assert model_a["queue"]["ready"] == 3
 
@@ -127,7 +127,7 @@ async def test_a_question_for_the_history_that_makes_no_sense_is_refused(stage: 
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (LinkLost("registry", "nobody answers"), 503),
+        (ConnectionLost("registry", "nobody answers"), 503),
         (RegistryRefused(401, "unauthorized", "send a token"), 502),
     ],
 )
@@ -148,17 +148,17 @@ async def test_figures_follow_the_registry_and_outlast_its_absence(
     monkeypatch.setattr("hub.gateway.dashboard.stats.PERIOD", 0.01)
     times = Durations(bounds=(1.0,), counts=(4, 0), seconds=1.0)
     queue = QueueBody(ready=5, unacked=2, consumers=1, dead=0, oldest_seconds=7.25)
-    figures = ModelFigures(
+    figures = ModelStatsBody(
         model="ModelA", in_flight=2, outcomes={TaskState.SUCCEEDED: 4}, waited=times, ran=times, queue=queue
     )
     await stage.model()
-    stage.registry.told = FiguresBody(at=10.0, models=(figures,))
+    stage.registry.told = StatsBody(at=10.0, models=(figures,))
     stage.tg.start_soon(stage.figures.watch, name="hub.test figures")
     await until(fresh=True)
     (model,) = (await stage.client.get("/v1/overview")).json()["models"]
     assert (model["queue"]["unacked"], model["queue"]["oldest_seconds"]) == (2, 7.25)
     assert (model["queue"]["ready"], model["work"]["in_flight"]) == (0, 2)  # depths are the gateway's own look
-    stage.registry.error = LinkLost("registry", "nobody answers")
+    stage.registry.error = ConnectionLost("registry", "nobody answers")
     await until(fresh=False)
     assert (await stage.client.get("/v1/overview")).json()["models"][0]["queue"]["unacked"] is None
     stage.registry.error = None
@@ -175,8 +175,8 @@ async def test_what_the_gateway_itself_ends_is_among_what_was_finished(
         return model["work"] or {}
 
     await stage.model()
-    told = ModelFigures(model="ModelA", in_flight=0, outcomes={}, waited=Durations(), ran=Durations(), queue=None)
-    stage.registry.told = FiguresBody(at=10.0, models=(told,))
+    told = ModelStatsBody(model="ModelA", in_flight=0, outcomes={}, waited=Durations(), ran=Durations(), queue=None)
+    stage.registry.told = StatsBody(at=10.0, models=(told,))
     stage.tg.start_soon(stage.figures.watch, name="hub.test figures")
     while not await work():
         await anyio.lowlevel.checkpoint()
@@ -185,7 +185,7 @@ async def test_what_the_gateway_itself_ends_is_among_what_was_finished(
     cancelled = await stage.client.delete(accepted.headers["location"])
     assert cancelled.json()["state"] == "cancelled"
 
-    stage.registry.told = FiguresBody(at=12.0, models=(told,))
+    stage.registry.told = StatsBody(at=12.0, models=(told,))
     while (await work())["finished_per_second"] is None:
         await anyio.lowlevel.checkpoint()
     assert await work() | {"finished_per_second": 0.5, "failed_per_second": 0, "failed": 0} == await work()

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
-from hub.gateway.dashboard.sampler import Observer
-from hub.gateway.dashboard.throughput import Reading
+from hub.gateway.dashboard.sampler import OverviewSampler
+from hub.gateway.dashboard.throughput import CounterSample
 from hub.gateway.dashboard.timeseries import PERIOD
 from hub.gateway.routes.overview_events import HEARTBEAT, OverviewEvents
 from hub.stats import Durations
@@ -75,9 +75,9 @@ async def test_a_change_of_the_list_is_a_sample_at_once(
 
 
 async def test_samples_say_what_the_registry_says_of_the_work(stage: Stage) -> None:
-    def reading(at: float, count: int) -> Reading:
+    def reading(at: float, count: int) -> CounterSample:
         times = Durations(bounds=(1.0,), counts=(count, 0))
-        return Reading(at=at, in_flight=4, outcomes={TaskState.FAILED: count}, waited=times, ran=times)
+        return CounterSample(at=at, in_flight=4, outcomes={TaskState.FAILED: count}, waited=times, ran=times)
 
     await stage.model()
     overview = (await stage.client.get("/v1/overview")).json()
@@ -167,7 +167,7 @@ async def test_silence_is_shorter_than_what_proxies_take_for_a_dead_connection()
         written.append(chunk)
 
     async with open_stage() as stage:
-        silent = Observer(stage.catalog, stage.observer.overview)  # nobody takes samples
+        silent = OverviewSampler(stage.catalog, stage.observer.overview)  # nobody takes samples
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("hub.gateway.routes.overview_events.HEARTBEAT", 0.01)
             async with anyio.create_task_group() as tg:

@@ -11,10 +11,10 @@ import trio.testing
 
 from hub.brokers import open_broker
 from hub.brokers.options import BrokerOptions
-from hub.gateway.tasks.backpressure import AGAIN, BROKER_PATIENCE, PERIOD
-from hub.gateway.tasks.run_times import RunTimes
+from hub.gateway.tasks.backpressure import AGAIN, BROKER_TIMEOUT, PERIOD
+from hub.gateway.tasks.run_times import MeanRunTimes
 from hub.ports.broker import QueueDepth
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.task import Failure, Outcome, TaskRecord
 from hub.types import ModelName, TaskState, new_task_id
 from tests.gateway.faults import LOST, FaultyBroker
@@ -49,7 +49,7 @@ class Looks:
 
 @asynccontextmanager
 async def limited(
-    monkeypatch: pytest.MonkeyPatch, *, limit: int = LIMIT, terms: Terms = Terms(), live: int = 1
+    monkeypatch: pytest.MonkeyPatch, *, limit: int = LIMIT, limits: ModelLimits = ModelLimits(), live: int = 1
 ) -> AsyncGenerator[tuple[Stage, FaultyBroker, Looks]]:
     with anyio.fail_after(60):
         async with open_broker("memory://") as memory:
@@ -57,7 +57,7 @@ async def limited(
             looks = Looks(broker)
             monkeypatch.setattr(broker, "depths", looks)
             async with open_stage(broker=broker, queue_limit=limit) as stage:
-                await stage.model(terms=terms, live=live)
+                await stage.model(limits=limits, live=live)
                 yield stage, broker, looks
 
 
@@ -138,13 +138,13 @@ async def test_a_broker_that_cannot_be_asked_is_no_reason_to_refuse(monkeypatch:
             await stage.client.post(TASKS, json={})
         broker.error = LOST
         await stage.queues.look()
-        assert problem(await stage.client.post(TASKS, json={})) == (503, "link_lost")
+        assert problem(await stage.client.post(TASKS, json={})) == (503, "connection_lost")
 
 
 async def test_the_wait_that_is_advised_is_what_the_queue_takes_to_be_worked_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with limited(monkeypatch, terms=Terms(concurrency=4)) as (stage, _, looks):
+    async with limited(monkeypatch, limits=ModelLimits(concurrency=4)) as (stage, _, looks):
         looks.says = QueueDepth(ready=600, consumers=3)
         await stage.queues.look()
         assert await refusal(stage) == 50  # 600 tasks of 1 s, 3 consumers with 4 at a time
@@ -185,7 +185,7 @@ async def test_refusals_are_counted_by_their_code(monkeypatch: pytest.MonkeyPatc
         await stage.client.post("/v1/models/Nobody/tasks", json={})
         metrics = (await stage.client.get("/metrics")).text
         assert 'hub_submits_total{model="ModelA",result="queue_full"} 1.0' in metrics
-        assert 'hub_submits_total{model="Digits",result="model_not_alive"} 1.0' in metrics
+        assert 'hub_submits_total{model="Digits",result="model_unavailable"} 1.0' in metrics
         assert "Nobody" not in metrics
 
 
@@ -233,7 +233,7 @@ async def test_a_broker_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
             raise AssertionError
 
         monkeypatch.setattr(broker, "depths", silent)
-        with anyio.fail_after(BROKER_PATIENCE * 2):
+        with anyio.fail_after(BROKER_TIMEOUT * 2):
             await stage.queues.look()
         assert stage.queues.depths is None
 
@@ -266,7 +266,7 @@ def ran(*, took: float, ended: float = 100.0, state: TaskState = TaskState.SUCCE
 
 
 def test_the_mean_run_time_moves_with_what_is_seen() -> None:
-    times = RunTimes()
+    times = MeanRunTimes()
     assert times.mean(MODEL_A) == 1.0
     times.seen(ran(took=10.0, ended=100.0))
     assert times.mean(MODEL_A) == 10.0
@@ -278,7 +278,7 @@ def test_the_mean_run_time_moves_with_what_is_seen() -> None:
 
 
 def test_a_task_that_is_looked_at_again_counts_once() -> None:
-    times = RunTimes()
+    times = MeanRunTimes()
     times.seen(ran(took=10.0))
     slow = ran(took=20.0, ended=101.0)
     for _ in range(100):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, strategies as st
 
-from hub.gateway.dashboard.throughput import WINDOW, Quantiles, Rates, Reading, quantile, work
+from hub.gateway.dashboard.throughput import WINDOW, CounterSample, Quantiles, Rates, quantile, work
 from hub.stats import Durations
 from hub.types import ModelName, TaskState
 
@@ -22,8 +22,10 @@ def durations(*counts: int, bounds: tuple[float, ...] = BOUNDS) -> Durations:
 
 def reading(
     at: float, outcomes: Mapping[TaskState, int] | None = None, ran: Durations | None = None, in_flight: int = 0
-) -> Reading:
-    return Reading(at=at, in_flight=in_flight, outcomes=outcomes or {}, waited=durations(), ran=ran or durations())
+) -> CounterSample:
+    return CounterSample(
+        at=at, in_flight=in_flight, outcomes=outcomes or {}, waited=durations(), ran=ran or durations()
+    )
 
 
 def test_a_rate_is_what_was_counted_over_the_time_that_it_took() -> None:

@@ -13,9 +13,9 @@ from httpx2 import AsyncClient
 
 from examples.model_a import ModelA
 from hub.brokers import open_broker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.directories import open_directory
-from hub.errors import LinkRefused
+from hub.errors import ConnectionRefused
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
 from hub.model.instance.instance import run_instance
@@ -48,11 +48,13 @@ async def world() -> AsyncGenerator[World]:
         open_broker("memory://") as broker,
         open_store("memory://") as store,
         open_directory("memory://") as directory,
-        running(partial(run_registry, SETTINGS, directory=directory, broker=broker), name="registry") as registry_url,
+        background_service(
+            partial(run_registry, SETTINGS, directory=directory, broker=broker), name="registry"
+        ) as registry_url,
     ):
         settings = replace(SETTINGS, registry_url=registry_url)
         gateway = partial(run_gateway, settings, broker=broker, store=store)
-        async with running(gateway, name="gateway") as url, open_client() as client:
+        async with background_service(gateway, name="gateway") as url, open_client() as client:
             yield World(settings, broker, store, url, client)
 
 
@@ -67,7 +69,7 @@ async def test_a_model_is_on_the_page_with_its_login_and_off_it_with_its_logout(
     with anyio.fail_after(60):
         async with world() as w, anyio.create_task_group() as tg:
             etag, before = await described(w.client, w.url)
-            async with running(w.instance(), name="instance"):
+            async with background_service(w.instance(), name="instance"):
                 etag, during = await described(w.client, w.url, etag)
                 reply = await w.client.post(f"{w.url}/v1/models/ModelA", json={"messages": "hi"})
                 assert reply.json() == {"reply": "Processed message: hi\n"}
@@ -125,10 +127,10 @@ async def test_a_gateway_whose_token_is_wrong_ends_and_says_so() -> None:
             open_broker("memory://") as broker,
             open_store("memory://") as store,
             open_directory("memory://") as directory,
-            running(
+            background_service(
                 partial(run_registry, secured, directory=directory, broker=broker), name="registry"
             ) as registry_url,
         ):
             wrong = replace(SETTINGS, token="wrong", registry_url=registry_url)
-            with pytest.raises(LinkRefused, match="401"):
+            with pytest.raises(ConnectionRefused, match="401"):
                 await run_gateway(wrong, broker=broker, store=store)

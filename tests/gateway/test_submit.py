@@ -100,7 +100,7 @@ async def test_a_model_that_never_was_is_unknown(stage: Stage) -> None:
 async def test_a_model_that_is_known_but_not_alive_may_come_back(stage: Stage) -> None:
     await stage.model(live=0)
     reply = await stage.client.post(TASKS, json={})
-    assert problem(reply) == (503, "model_not_alive")
+    assert problem(reply) == (503, "model_unavailable")
     assert int(reply.headers["retry-after"]) >= 1
 
 
@@ -160,7 +160,7 @@ async def test_a_broker_out_of_reach_is_a_503_without_an_id() -> None:
                 await stage.model()
                 broker.error = LOST
                 reply = await stage.client.post(TASKS, json={})
-                assert problem(reply) == (503, "link_lost")
+                assert problem(reply) == (503, "connection_lost")
                 assert int(reply.headers["retry-after"]) >= 1
                 assert "id" not in reply.json()
 
@@ -169,7 +169,7 @@ async def test_a_broker_that_does_not_confirm_is_a_503_without_an_id() -> None:
     with anyio.fail_after(10):
         async with open_broker("memory://") as memory:
             broker = FaultyBroker(memory)
-            async with open_stage(broker=broker, patience=0.05) as stage:
+            async with open_stage(broker=broker, step_timeout=0.05) as stage:
                 await stage.model()
                 broker.stuck = anyio.Event()
                 assert problem(await stage.client.post(TASKS, json={})) == (503, "accept_timeout")

@@ -6,14 +6,14 @@ import pytest
 
 from hub.gateway.errors import BadParameter, TimeoutTooLong
 from hub.gateway.tasks.options import MAX_KEY, MAX_TIMEOUT, ResultTtls, SubmitOptions
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 
 TTLS = ResultTtls(default=100.0, least=10.0, most=1000.0)
-BOUNDED = Terms(default_timeout=5.0, max_timeout=60.0)
+BOUNDED = ModelLimits(default_timeout=5.0, max_timeout=60.0)
 
 
-def read(headers: dict[str, str], terms: Terms = Terms()) -> SubmitOptions:
-    return SubmitOptions.of(headers, terms, TTLS)
+def read(headers: dict[str, str], limits: ModelLimits = ModelLimits()) -> SubmitOptions:
+    return SubmitOptions.of(headers, limits, TTLS)
 
 
 def test_without_headers_there_is_no_deadline_and_the_default_lifetime() -> None:
@@ -36,17 +36,17 @@ def test_a_timeout_that_is_no_positive_number_is_refused_with_the_repair(text: s
 
 
 @pytest.mark.parametrize(
-    ("terms", "seconds"),
+    ("limits", "seconds"),
     [
-        (Terms(), None),
-        (Terms(max_timeout=60.0), 60.0),
+        (ModelLimits(), None),
+        (ModelLimits(max_timeout=60.0), 60.0),
         (BOUNDED, 5.0),
     ],
 )
 def test_a_client_that_sets_no_timeout_gets_the_default_of_the_model_or_else_its_maximum(
-    terms: Terms, seconds: float | None
+    limits: ModelLimits, seconds: float | None
 ) -> None:
-    assert read({}, terms).timeout == seconds
+    assert read({}, limits).timeout == seconds
 
 
 def test_a_client_may_ask_for_as_much_as_the_model_gives_and_no_more() -> None:

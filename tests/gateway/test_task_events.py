@@ -14,11 +14,11 @@ from anyio import create_memory_object_stream, create_task_group, current_time
 
 from hub.brokers import open_broker
 from hub.gateway.models.catalog import Catalog
-from hub.gateway.models.codecs import Codecs
+from hub.gateway.models.codecs import CodecResolver
 from hub.gateway.routes.task_events import HEARTBEAT, TaskEvents
 from hub.gateway.tasks.options import SubmitOptions
-from hub.gateway.tasks.service import Dispatch
-from hub.http.long_polling import LongPolls
+from hub.gateway.tasks.service import TaskService
+from hub.http.long_polling import LongPollRegistry
 from hub.ports.result_store import ProgressReport
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Progress, Task
@@ -39,7 +39,7 @@ class Stream:
     """A stream of the events of one task, and what it has written so far with the time of each piece."""
 
     store: FaultyStore
-    polls: LongPolls
+    polls: LongPollRegistry
     task: Task
     events: TaskEvents
     began: float = field(default_factory=current_time)
@@ -72,14 +72,14 @@ class Stream:
 
 @asynccontextmanager
 async def stream() -> AsyncGenerator[Stream]:
-    polls = LongPolls()
+    polls = LongPollRegistry()
     async with open_broker("memory://") as broker, open_store("memory://") as memory:
         store = FaultyStore(memory)
         await broker.declare(MODEL_A)
-        async with Dispatch(broker, store, patience=5, polls=polls) as dispatch:
+        async with TaskService(broker, store, timeout=5, polls=polls) as dispatch:
             accepted = await dispatch.submit(MODEL_A, CONTRACT_A.fingerprint, b"", SubmitOptions())
             record = await dispatch.find(accepted.id)
-            codecs = Codecs(Catalog(FakeWatch()), FakeRegistry())
+            codecs = CodecResolver(Catalog(FakeWatch()), FakeRegistry())
             events = TaskEvents(dispatch, polls, record, seen=None, codecs=codecs)
             opened = Stream(store, polls, accepted.task, events)
             opened.taking.set()

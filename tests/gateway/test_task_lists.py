@@ -10,7 +10,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 
 from hub.gateway.tasks.lists import MAX_LIMIT, SHORT
-from hub.ports.result_store import LISTED_STATES, HandedBack
+from hub.ports.result_store import LISTED_STATES, ReleasedTask
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Task
@@ -208,14 +208,14 @@ async def test_a_store_out_of_reach_is_said(stage: Stage, monkeypatch: pytest.Mo
         raise LOST
 
     monkeypatch.setattr(stage.store, "recent", lost)
-    assert problem(await stage.client.get("/v1/tasks")) == (503, "link_lost")
+    assert problem(await stage.client.get("/v1/tasks")) == (503, "connection_lost")
 
 
 async def test_what_waits_for_a_retry_is_on_no_list(stage: Stage) -> None:
     task = made()
     await stage.store.create([task])
     await stage.store.start([task], INSTANCE, attempts=5)
-    await stage.store.hand_back([HandedBack(task_id=task.id, attempt=1, retry_at=2e9)])
+    await stage.store.release([ReleasedTask(task_id=task.id, attempt=1, retry_at=2e9)])
     assert await listed(stage) == []
 
 
@@ -245,6 +245,6 @@ async def test_a_running_task_tells_since_when_and_a_waiting_one_does_not(stage:
     shown = (await stage.client.get(f"/v1/tasks/{task.id}")).json()
     assert shown["started_at"] == row["started_at"]
     assert shown["started_at"] == shown["updated_at"]
-    await stage.store.hand_back([HandedBack(task_id=task.id, attempt=1)])
+    await stage.store.release([ReleasedTask(task_id=task.id, attempt=1)])
     assert "started_at" not in (await stage.client.get(f"/v1/tasks/{task.id}")).json()
     assert record is not None

@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from examples.model_a.v1 import model_a_pb2
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.http.client import open_client
-from hub.ports.result_store import HandedBack, ProgressReport
+from hub.ports.result_store import ProgressReport, ReleasedTask
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Progress, Task
@@ -41,8 +41,11 @@ async def test_a_task_that_has_expired_is_gone() -> None:
             await stage.model(answer=echo_a)
             reply = await stage.client.post(TASKS, json={}, headers={"Prefer": "wait=5"})
             now[0] += 24 * 3600 + 1
-            assert problem(await stage.client.get(reply.headers["location"])) == (410, "task_gone")
-            assert problem(await stage.client.get(reply.headers["location"] + "/result")) == (410, "task_gone")
+            assert problem(await stage.client.get(reply.headers["location"])) == (410, "task_record_expired")
+            assert problem(await stage.client.get(reply.headers["location"] + "/result")) == (
+                410,
+                "task_record_expired",
+            )
 
 
 async def test_a_task_tells_its_state_and_changes_its_etag_with_it(stage: Stage) -> None:
@@ -175,9 +178,9 @@ async def test_a_result_of_a_contract_that_nobody_can_tell_comes_as_protobuf_onl
                 await second.tell(MODEL_A, CONTRACT_DIGITS, live=1)
                 shown = (await second.client.get(task)).json()
                 assert ("result" in shown, shown["result_url"]) == (False, f"{task}/result")
-                assert problem(await second.client.get(f"{task}/result")) == (503, "contract_missing")
-                second.registry.error = LinkLost("registry", "pulled plug")
-                assert problem(await second.client.get(f"{task}/result")) == (503, "contract_missing")
+                assert problem(await second.client.get(f"{task}/result")) == (503, "contract_unavailable")
+                second.registry.error = ConnectionLost("registry", "pulled plug")
+                assert problem(await second.client.get(f"{task}/result")) == (503, "contract_unavailable")
                 binary = await second.client.get(f"{task}/result", headers={"Accept": "application/x-protobuf"})
                 assert binary.status_code == 200
                 await second.tell(MODEL_A, CONTRACT_A, live=1)
@@ -196,7 +199,7 @@ async def test_a_result_of_a_contract_that_only_the_registry_remembers_is_read_a
                 second.registry.contracts[CONTRACT_A.fingerprint] = CONTRACT_A
                 await second.tell(MODEL_A, CONTRACT_DIGITS, live=1)
                 assert (await second.client.get(f"{task}/result")).json() == answer
-                second.registry.error = LinkLost("registry", "what was fetched once is not asked for again")
+                second.registry.error = ConnectionLost("registry", "what was fetched once is not asked for again")
                 assert (await second.client.get(task)).json()["result"] == answer
             async with open_stage(store=store) as third:
                 third.registry.contracts[CONTRACT_A.fingerprint] = CONTRACT_A
@@ -213,9 +216,9 @@ async def test_a_store_that_does_not_answer_is_a_503(monkeypatch: pytest.MonkeyP
                 await anyio.sleep_forever()
 
             monkeypatch.setattr(store, "fetch", silent)
-            async with open_stage(store=store, patience=0.05) as stage:
+            async with open_stage(store=store, step_timeout=0.05) as stage:
                 reply = await stage.client.get(f"/v1/tasks/{new_task_id()}")
-                assert problem(reply) == (503, "link_lost")
+                assert problem(reply) == (503, "connection_lost")
 
 
 async def test_who_has_the_result_already_gets_a_304(stage: Stage) -> None:
@@ -311,7 +314,7 @@ async def test_a_task_tells_how_far_it_has_come_and_how_often_it_was_tried(stage
         assert running["progress"] == {"at": "1970-01-01T00:01:40Z", "fraction": 0.25, "message": "reading"}
         assert (running["retries"], "retry_at" in running) == (0, False)
 
-        await stage.store.hand_back([HandedBack(task_id=task.id, attempt=1, retry_at=200.0)])
+        await stage.store.release([ReleasedTask(task_id=task.id, attempt=1, retry_at=200.0)])
         waiting = (await stage.client.get(location)).json()
         assert (waiting["state"], waiting["attempt"], waiting["retries"]) == ("queued", 1, 1)
         assert waiting["retry_at"] == "1970-01-01T00:03:20Z"

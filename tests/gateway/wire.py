@@ -13,8 +13,8 @@ import h11
 import msgspec
 from anyio.abc import ByteStream
 
-from hub.concurrency.services import running
-from hub.http.serve.listen import Bind
+from hub.concurrency.services import background_service
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 from tests.gateway.stage import Stage
 
@@ -100,8 +100,8 @@ class Exchange:
 @asynccontextmanager
 async def serving(stage: Stage, *, grace: float = 5.0) -> AsyncGenerator[str]:
     """Serves the gateway of a stage over a socket; leaving the block drains it. Yields the base URL."""
-    server = partial(serve, stage.app, Bind(), grace=grace, on_drain=stage.polls.end_all)
-    async with running(server, name="gateway") as url:
+    server = partial(serve, stage.app, ListenAddress(), grace=grace, on_drain=stage.polls.end_all)
+    async with background_service(server, name="gateway") as url:
         yield url
 
 

@@ -14,13 +14,13 @@ from litestar import Litestar, Request, Response, delete, get, post
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.http.client import open_client
 from hub.http.headers import etag_matches
 from hub.http.middleware.compression import IN_THREAD
 from hub.http.middleware.edge import with_edge
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 
 LIMIT = 100_000
@@ -112,7 +112,7 @@ async def served() -> AsyncGenerator[AsyncClient]:
     """A client of the application behind the server of the backend."""
     with anyio.fail_after(30):
         async with (
-            running(partial(serve, application(), Bind()), name="served") as url,
+            background_service(partial(serve, application(), ListenAddress()), name="served") as url,
             open_client() as client,
         ):
             client.base_url = url

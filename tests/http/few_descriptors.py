@@ -10,7 +10,7 @@ import anyio
 from litestar import Litestar, get
 
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 
 
@@ -22,7 +22,7 @@ async def answer() -> str:
 async def main() -> None:
     app: Any = Litestar([answer], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None, logging_config=None)
     async with anyio.create_task_group() as tg:
-        url = await tg.start(serve, app, Bind())
+        url = await tg.start(serve, app, ListenAddress())
         print(url.rpartition(":")[2], flush=True)  # noqa: T201 - read by the test
 
 

@@ -19,12 +19,12 @@ from litestar import Litestar, Request, Response, get, post
 from litestar.params import JSONBody
 from structlog.testing import capture_logs
 
-from hub.concurrency.services import running
-from hub.http.disconnect import while_connected
+from hub.concurrency.services import background_service
+from hub.http.disconnect import cancelled_on_disconnect
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
-from hub.http.streaming import LiveReply, RequestBody, Write
+from hub.http.streaming import DuplexStreamingResponse, RequestBody, Write
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -64,7 +64,7 @@ class Routes:
         async def wait(request: Request[Any, Any, Any]) -> int:
             async with self._request():
                 await request.body()
-                await while_connected(request.receive, anyio.sleep_forever)
+                await cancelled_on_disconnect(request.receive, anyio.sleep_forever)
             return 0
 
         @post("/talk")
@@ -75,7 +75,7 @@ class Routes:
                         assert isinstance(chunk, bytes)
                         await write(chunk)
 
-            return LiveReply(echo, media_type="text/plain")
+            return DuplexStreamingResponse(echo, media_type="text/plain")
 
         @get("/large")
         async def large() -> Response[bytes]:
@@ -124,7 +124,7 @@ async def hang_up(stream: SocketStream, *, reset: bool) -> None:
 async def logged(routes: Routes, request: bytes, *, reset: bool, capfd: pytest.CaptureFixture[str]) -> list[Any]:
     """What is logged of a client that sends this and hangs up, when the server has ended too."""
     with fail_after(20), capture_logs() as logs:
-        async with running(partial(serve, routes.app(), Bind(), grace=5.0), name="server") as url:
+        async with background_service(partial(serve, routes.app(), ListenAddress(), grace=5.0), name="server") as url:
             stream = await anyio.connect_tcp("127.0.0.1", urlsplit(url).port or 0)
             await stream.send(request)
             if b"/json" not in request:  # whose body is read before the handler begins

@@ -21,10 +21,10 @@ from anyio.abc import SocketStream
 from anyio.lowlevel import checkpoint
 from httpx2 import AsyncClient
 
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.errors import ConfigurationError
 from hub.http.serve.connection import LOAD, ConnectionLimits
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import RESERVE, serve
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -53,8 +53,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def served(**limits: Any) -> AsyncGenerator[int]:
     with fail_after(30):
-        bind = Bind(limits=ConnectionLimits(**limits))
-        async with running(partial(serve, app, bind, grace=0.2), name="server") as url:
+        bind = ListenAddress(limits=ConnectionLimits(**limits))
+        async with background_service(partial(serve, app, bind, grace=0.2), name="server") as url:
             yield int(url.rpartition(":")[2])
 
 
@@ -239,7 +239,7 @@ async def test_a_header_with_a_line_break_of_the_application_is_never_sent() -> 
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     with fail_after(10):
-        async with running(partial(serve, splitting, Bind()), name="server") as url:
+        async with background_service(partial(serve, splitting, ListenAddress()), name="server") as url:
             async with connected(int(url.rpartition(":")[2])) as stream:
                 await stream.send(GET % 1)
                 assert b"set-cookie" not in await read_until(stream)
@@ -278,9 +278,9 @@ async def test_a_server_with_a_certificate_speaks_tls_and_nothing_else(tmp_path:
     key.write_bytes(issued.private_key_pem.bytes())
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    bind = Bind(certificate=certificate, key=key, limits=ConnectionLimits(request_timeout=1.0))
+    bind = ListenAddress(certificate=certificate, key=key, limits=ConnectionLimits(request_timeout=1.0))
     with fail_after(20):
-        async with running(partial(serve, app, bind), name="server") as url:
+        async with background_service(partial(serve, app, bind), name="server") as url:
             assert url.startswith("https://127.0.0.1:")
             async with AsyncClient(verify=trusting) as client:
                 for _ in range(2):
@@ -303,4 +303,4 @@ async def test_a_certificate_that_cannot_be_used_is_a_configuration_error(missin
     if missing == "certificate":
         key.write_bytes(issued.private_key_pem.bytes())
     with pytest.raises(ConfigurationError, match="tls_certificate"):
-        await serve(app, Bind(certificate=certificate, key=key))
+        await serve(app, ListenAddress(certificate=certificate, key=key))

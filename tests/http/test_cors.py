@@ -8,7 +8,7 @@ import pytest
 from httpx2 import ASGITransport, AsyncClient, Response
 from litestar import Litestar, get, post
 
-from hub.errors import ConfigurationError, LinkLost
+from hub.errors import ConfigurationError, ConnectionLost
 from hub.http.auth import require_credential
 from hub.http.middleware.cors import origins_of
 from hub.http.middleware.edge import with_edge
@@ -70,7 +70,7 @@ async def free() -> str:
 
 @post("/guarded", guards=[require_credential(["key"])])
 async def guarded() -> Response:
-    raise LinkLost("broker", "gone")
+    raise ConnectionLost("broker", "gone")
 
 
 @get("/bug")

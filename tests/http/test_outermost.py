@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from hub.http.client import open_client
 from hub.http.middleware.problems import with_problems
 from hub.http.problems import EXCEPTION_HANDLERS, about
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -69,7 +69,7 @@ APP = failing_in_middleware(
 async def served(ask: Callable[[AsyncClient, str], Awaitable[None]]) -> None:
     with fail_after(10):
         async with open_client() as client, create_task_group() as tg:
-            url = await tg.start(serve, APP, Bind())
+            url = await tg.start(serve, APP, ListenAddress())
             await ask(client, url)
             tg.cancel_scope.cancel()
 

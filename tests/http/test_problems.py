@@ -8,7 +8,7 @@ from httpx2 import ASGITransport, AsyncClient, Response
 from litestar import Litestar, get, post
 from litestar.params import JSONBody
 
-from hub.errors import LinkLost, QueueFull
+from hub.errors import ConnectionLost, QueueFull
 from hub.http.auth import require_credential
 from hub.http.problems import EXCEPTION_HANDLERS
 
@@ -18,8 +18,8 @@ class Body(msgspec.Struct):
 
 
 @get("/link")
-async def lose_link() -> None:
-    raise LinkLost("redis at somewhere", "refused")
+async def lose_connection() -> None:
+    raise ConnectionLost("redis at somewhere", "refused")
 
 
 @get("/full")
@@ -44,7 +44,7 @@ async def guarded() -> str:
 
 async def ask(method: str, path: str, **arguments: Any) -> Response:
     app = Litestar(
-        [lose_link, be_full, have_a_bug, take_body, guarded],
+        [lose_connection, be_full, have_a_bug, take_body, guarded],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
@@ -56,7 +56,7 @@ async def ask(method: str, path: str, **arguments: Any) -> Response:
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/link", 503, "link_lost"),
+        ("GET", "/link", 503, "connection_lost"),
         ("GET", "/full", 429, "queue_full"),
         ("GET", "/bug", 500, "internal_error"),
         ("GET", "/nowhere", 404, "not_found"),

@@ -13,7 +13,7 @@ from litestar import Litestar, get
 from hub.errors import ConfigurationError
 from hub.http.client import open_client
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -40,7 +40,7 @@ async def test_the_bound_url_is_reported_once_requests_are_answered() -> None:
     slow.answer.set()
     with fail_after(10):
         async with open_client() as client, create_task_group() as tg:
-            url = await tg.start(serve, slow.app, Bind())
+            url = await tg.start(serve, slow.app, ListenAddress())
             reply = await client.get(url)
             tg.cancel_scope.cancel()
     assert reply.text == "done"
@@ -56,7 +56,7 @@ async def test_a_request_in_flight_finishes_while_the_server_drains() -> None:
     with fail_after(10):
         async with open_client() as client, create_task_group() as clients:
             async with create_task_group() as tg:
-                url = await tg.start(serve, slow.app, Bind())
+                url = await tg.start(serve, slow.app, ListenAddress())
                 clients.start_soon(ask, client, url)
                 await slow.entered.wait()
                 tg.cancel_scope.cancel()
@@ -77,7 +77,9 @@ async def test_a_request_that_outlasts_the_grace_is_cut() -> None:
     with fail_after(10):
         async with open_client() as client, create_task_group() as clients:
             async with create_task_group() as tg:
-                url = await tg.start(lambda *, task_status: serve(slow.app, Bind(), grace=1, task_status=task_status))
+                url = await tg.start(
+                    lambda *, task_status: serve(slow.app, ListenAddress(), grace=1, task_status=task_status)
+                )
                 clients.start_soon(ask, client, url)
                 await slow.entered.wait()
                 tg.cancel_scope.cancel()
@@ -95,7 +97,9 @@ async def test_the_drain_is_announced_so_that_long_polls_can_be_answered() -> No
         async with open_client() as client, create_task_group() as clients:
             async with create_task_group() as tg:
                 url = await tg.start(
-                    lambda *, task_status: serve(slow.app, Bind(), on_drain=slow.answer.set, task_status=task_status)
+                    lambda *, task_status: serve(
+                        slow.app, ListenAddress(), on_drain=slow.answer.set, task_status=task_status
+                    )
                 )
                 clients.start_soon(ask, client, url)
                 await slow.entered.wait()
@@ -106,7 +110,7 @@ async def test_the_drain_is_announced_so_that_long_polls_can_be_answered() -> No
 async def test_after_the_drain_nobody_listens() -> None:
     with fail_after(10):
         async with create_task_group() as tg:
-            url = await tg.start(serve, Slow().app, Bind())
+            url = await tg.start(serve, Slow().app, ListenAddress())
             tg.cancel_scope.cancel()
         async with open_client() as client:
             with pytest.raises(ConnectError):
@@ -117,7 +121,7 @@ async def test_a_taken_port_is_a_configuration_error_that_names_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         with fail_after(10), pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}"):
-            await serve(Slow().app, Bind(port=port))
+            await serve(Slow().app, ListenAddress(port=port))
 
 
 async def test_a_client_that_reads_nothing_does_not_keep_the_server_from_stopping() -> None:
@@ -130,7 +134,7 @@ async def test_a_client_that_reads_nothing_does_not_keep_the_server_from_stoppin
     app = Litestar([huge], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None, logging_config=None)
     with fail_after(30):
         async with AsyncExitStack() as clients, create_task_group() as tg:
-            url = await tg.start(partial(serve, app, Bind(), grace=1))
+            url = await tg.start(partial(serve, app, ListenAddress(), grace=1))
             host, _, port = url.removeprefix("http://").rpartition(":")
             stream = await clients.enter_async_context(await anyio.connect_tcp(host, int(port)))
             await stream.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -15,11 +15,19 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import BrokerOptions
 from hub.brokers.memory.broker import MemoryBroker
 from hub.contract import Contract
-from hub.errors import LinkLost, PublishRefused
-from hub.model.worker.contract_mismatch import OtherContracts
+from hub.errors import ConnectionLost, PublishRefused
+from hub.model.worker.contract_mismatch import ContractCompatibility
 from hub.model.worker.worker import Worker, WorkerOptions
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Delivery, Publication, QueueDepth
-from hub.ports.result_store import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
+from hub.ports.result_store import (
+    Missing,
+    ProgressReport,
+    RecentTasks,
+    ReleasedTask,
+    ResultStore,
+    Start,
+    StoreStatistics,
+)
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task, TaskRecord
@@ -35,7 +43,7 @@ from hub.types import (
     wall_clock,
 )
 
-PATIENCE: Final = 20.0
+TIMEOUT: Final = 20.0
 """Seconds that any one wait of these tests may take."""
 
 ECHO: Final = ModelName("Echo")
@@ -95,7 +103,7 @@ async def submit(broker: Broker, store: ResultStore, *tasks: Task) -> None:
 async def ended(store: ResultStore, each: Task) -> TaskRecord:
     """The record of a task once it has ended."""
     record = await store.changed(each.id, after=0, until_terminal=True)
-    assert not isinstance(record, Absent)
+    assert not isinstance(record, Missing)
     return record
 
 
@@ -135,8 +143,8 @@ def worker(
     store: ResultStore,
     *,
     instance: InstanceId = INSTANCE,
-    start_patience: float = 5.0,
-    store_patience: float = 5.0,
+    start_timeout: float = 5.0,
+    store_timeout: float = 5.0,
     drain_grace: float = 5.0,
     attempt_limit: int = 5,
     run_limit: float = inf,
@@ -153,8 +161,8 @@ def worker(
         broker=broker,
         store=store,
         options=WorkerOptions(
-            start_patience=start_patience,
-            store_patience=store_patience,
+            start_timeout=start_timeout,
+            store_timeout=store_timeout,
             drain_grace=drain_grace,
             attempt_limit=attempt_limit,
             run_limit=run_limit,
@@ -166,7 +174,7 @@ def worker(
 
 
 @final
-class Others(OtherContracts):
+class Others(ContractCompatibility):
     """What the test says of other contracts."""
 
     def __init__(
@@ -196,7 +204,7 @@ class BreakableStore(ResultStore):
     """A memory store that can be put out of reach, and that remembers which outcomes it has confirmed.
 
     Attributes:
-        down: Every call raises `LinkLost`.
+        down: Every call raises `ConnectionLost`.
         deaf: `finish` is carried out, but its answer is lost.
         confirmed: Tasks whose message may be acked: their end was confirmed to the caller, or a delayed copy is safe.
         groups: Sizes of the groups that `finish` was called with.
@@ -206,11 +214,11 @@ class BreakableStore(ResultStore):
 
     def __init__(self, clock: WallClock = wall_clock) -> None:
         self.inner = MemoryStore(StoreOptions(clock=clock))
-        self.endings_fail: LinkLost | None = None
+        self.endings_fail: ConnectionLost | None = None
         self._kept: list[TaskId] = []
         self.after_start: Callable[[], Awaitable[object]] | None = None
         self.down = False
-        self.deaf = False
+        self.not_consuming = False
         self.confirmed: set[TaskId] = set()
         self.groups: list[int] = []
         self.starts = 0
@@ -254,15 +262,15 @@ class BreakableStore(ResultStore):
         self.groups.append(len(outcomes))
         counted = await self.inner.finish(outcomes)
         self._reach()
-        if self.deaf:
-            raise LinkLost("store", "the answer was lost")
+        if self.not_consuming:
+            raise ConnectionLost("store", "the answer was lost")
         self.confirmed.update(outcome.task_id for outcome in outcomes)
         return counted
 
     @override
-    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
+    async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
         self._reach()
-        return await self.inner.hand_back(runs)
+        return await self.inner.release(runs)
 
     @override
     async def recent(
@@ -290,11 +298,11 @@ class BreakableStore(ResultStore):
         return await self.inner.revive(tasks)
 
     @override
-    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
         return await self.inner.fetch(task_ids)
 
     @override
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
         return await self.inner.changed(task_id, after=after, until_terminal=until_terminal)
 
     @override
@@ -303,7 +311,7 @@ class BreakableStore(ResultStore):
 
     def _reach(self) -> None:
         if self.down:
-            raise LinkLost("store", "out of reach")
+            raise ConnectionLost("store", "out of reach")
 
 
 class WatchedBroker(Broker):
@@ -325,7 +333,7 @@ class WatchedBroker(Broker):
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         if self.refuse_letters and any(each.queue == dead_letter_queue(ECHO) for each in publications):
-            raise LinkLost("broker", "it takes no dead letters")
+            raise ConnectionLost("broker", "it takes no dead letters")
         answers = await self.inner.publish(publications)
         for each, refused in zip(publications, answers, strict=True):
             if refused is None and each.delay:

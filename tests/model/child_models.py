@@ -19,7 +19,7 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 
 
 class Obedient(hub.Model[ModelARequest, ModelAResponse]):
@@ -49,7 +49,7 @@ class Obedient(hub.Model[ModelARequest, ModelAResponse]):
         raise ConnectionRefusedError(text)
 
     def fail_as_hub(self, server: str) -> str:
-        raise LinkLost(server, "no route") from KeyError(server)
+        raise ConnectionLost(server, "no route") from KeyError(server)
 
     def scribble(self, text: str) -> str:
         print(text)  # noqa: T201 - that is the point

@@ -11,9 +11,9 @@ import anyio
 from litestar import Litestar, Response, delete, put
 from litestar.params import FromPath, JSONBody
 
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.http.problems import EXCEPTION_HANDLERS
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 from hub.registry.client.errors import NameTaken
 from hub.registry.client.schemas import InstanceBody, LoginBody
@@ -64,6 +64,6 @@ async def desk() -> AsyncGenerator[Desk]:
         return Response(None, status_code=204)
 
     app = Litestar([login, logout], exception_handlers=EXCEPTION_HANDLERS, openapi_config=None, logging_config=None)
-    async with running(partial(serve, app, Bind()), name="desk") as url:
+    async with background_service(partial(serve, app, ListenAddress()), name="desk") as url:
         it.url = url
         yield it

@@ -18,15 +18,15 @@ from typing_extensions import override
 
 from hub.model.instance.author_metrics import AuthorMetrics
 from hub.model.instance.metrics import InstanceMetrics
-from hub.model.worker.statistics import Tally, WorkerStatistics
+from hub.model.worker.statistics import WorkerCounters, WorkerStatistics
 from hub.types import ModelName
-from tests.model.bench import PATIENCE
+from tests.model.bench import TIMEOUT
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def statistics() -> WorkerStatistics:
-    tally = Tally((1.0,))
+    tally = WorkerCounters((1.0,))
     return WorkerStatistics(
         consuming=True,
         in_flight=0,
@@ -51,7 +51,7 @@ def page_of(registry: CollectorRegistry) -> InstanceMetrics:
 
 
 async def families(metrics: InstanceMetrics) -> dict[str, Metric]:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         content, _ = await metrics.exposition("")
     return {family.name: family for family in text_string_to_metric_families(content.decode())}
 
@@ -160,13 +160,13 @@ async def test_a_metric_that_takes_a_name_of_hub_is_left_out() -> None:
 
 
 async def test_a_collector_that_hangs_delays_one_page_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.model.instance.author_metrics.PATIENCE", 0.05)
+    monkeypatch.setattr("hub.model.instance.author_metrics.TIMEOUT", 0.05)
     over = threading.Event()
     asked: list[int] = []
 
     def hang() -> Iterable[Metric]:
         asked.append(1)
-        over.wait(PATIENCE)
+        over.wait(TIMEOUT)
         return []
 
     registry = CollectorRegistry()

@@ -14,7 +14,7 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers.memory.broker import MemoryBroker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.http.client import open_client
 from hub.model.execution import own_loop
 from hub.model.instance.instance import run_instance
@@ -24,7 +24,7 @@ from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome
 from hub.types import TaskState
-from tests.model.bench import PATIENCE, ended, reply_of, submit
+from tests.model.bench import TIMEOUT, ended, reply_of, submit
 from tests.model.desk import Desk, desk
 from tests.model.test_instance import new_task
 
@@ -42,7 +42,7 @@ class Computes(Model[ModelARequest, ModelAResponse]):
     async def process_request(self, request: ModelARequest) -> ModelAResponse:
         self.began.set()
         if request.messages == "compute":
-            self.release.wait(PATIENCE)
+            self.release.wait(TIMEOUT)
         hub.current_task().report(0.5)
         return ModelAResponse(reply=request.messages)
 
@@ -87,7 +87,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def instance(
     model: type[Computes], registry: Desk, servers: tuple[MemoryBroker, MemoryStore]
 ) -> Callable[..., Awaitable[None]]:
-    settings = ModelSettings(registry_url=registry.url, start_patience=10.0, drain_grace=0.1)
+    settings = ModelSettings(registry_url=registry.url, start_timeout=10.0, drain_grace=0.1)
     return partial(run_instance, model, settings, broker=servers[0], store=servers[1])
 
 
@@ -96,8 +96,8 @@ async def test_pings_are_answered_while_the_model_computes(
     model: type[Computes], registry: Desk, http: AsyncClient, servers: tuple[MemoryBroker, MemoryStore]
 ) -> None:
     one = new_task("compute")
-    with anyio.fail_after(PATIENCE):
-        async with running(instance(model, registry, servers), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(instance(model, registry, servers), name="instance") as url:
             await submit(*servers, one)
             await until(model.began.is_set)
             for _ in range(2):
@@ -114,8 +114,8 @@ async def test_a_task_that_computes_is_cancelled_at_once_and_keeps_its_place_unt
     broker, store = servers
     one, two = new_task("compute"), new_task("next")
     failure = Failure(code="cancelled", message="a client cancelled it")
-    with anyio.fail_after(PATIENCE):
-        async with running(instance(Computes, registry, servers), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(instance(Computes, registry, servers), name="instance") as url:
             await submit(broker, store, one)
             await until(Computes.began.is_set)
             await store.finish([Outcome(task_id=one.id, state=TaskState.CANCELLED, failure=failure, finished_at=1.0)])
@@ -132,7 +132,7 @@ async def test_a_task_knows_its_task_and_reports_from_the_loop_of_its_model(
     registry: Desk, servers: tuple[MemoryBroker, MemoryStore]
 ) -> None:
     one = new_task("hello")
-    with anyio.fail_after(PATIENCE):
-        async with running(instance(Computes, registry, servers), name="instance"):
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(instance(Computes, registry, servers), name="instance"):
             await submit(*servers, one)
             assert await reply_of(servers[1], one) == "hello"

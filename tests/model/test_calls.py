@@ -13,8 +13,8 @@ import pytest
 from typing_extensions import override
 
 from hub.model.execution.lifespan import loaded
-from hub.model.instance.health_reporter import Presence
-from tests.model.bench import CONTRACT, INSTANCE, PATIENCE, BreakableStore, Echo, WatchedBroker, worker
+from hub.model.instance.health_reporter import HealthReporter
+from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, worker
 from tests.model.child_models import NotesLater
 from tests.model.test_children import children_of
 
@@ -49,7 +49,7 @@ class HandsOut(Echo):
 
 async def test_what_a_plain_setup_or_teardown_returns_is_awaited() -> None:
     model = HandsOut()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with loaded(model):
             assert model.awaited == ["setup"]
     assert model.awaited == ["setup", "teardown"]
@@ -58,7 +58,7 @@ async def test_what_a_plain_setup_or_teardown_returns_is_awaited() -> None:
 async def test_it_is_awaited_in_a_process_of_its_own_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = tmp_path / "notes"
     monkeypatch.setenv("NOTES", str(notes))
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with children_of(NotesLater):
             assert notes.read_text() == "setup\n"
     assert notes.read_text() == "setup\nteardown\n"
@@ -76,7 +76,7 @@ class Loads(Echo):
     @override
     def setup(self) -> None:
         self.loading.set()
-        self.release.wait(PATIENCE)
+        self.release.wait(TIMEOUT)
         self.events.append("set up")
 
     @override
@@ -91,7 +91,7 @@ async def test_teardown_waits_for_a_setup_whose_caller_was_cancelled() -> None:
         async with loaded(model):
             pytest.fail("it was cancelled")
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
             tg.start_soon(load)
             await anyio.to_thread.run_sync(model.loading.wait)
@@ -110,7 +110,7 @@ async def test_teardown_is_left_out_when_setup_does_not_return_in_time() -> None
         async with loaded(model, grace=0.01):
             pytest.fail("it was cancelled")
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
             tg.start_soon(load)
             await anyio.to_thread.run_sync(model.loading.wait)
@@ -158,9 +158,9 @@ async def test_a_plain_health_is_asked_in_a_thread(
     check: Callable[[], Any], reason: str, broker: WatchedBroker, store: BreakableStore
 ) -> None:
     model = Healthy(check)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with worker(model, broker, store) as working:
-            presence = Presence(model, contract=CONTRACT, instance=INSTANCE, worker=working)
+            presence = HealthReporter(model, contract=CONTRACT, instance=INSTANCE, worker=working)
             presence.ready()
             assert (await presence.ping()).reason.startswith(reason)
             assert bool((await presence.ping()).reason) == bool(reason)
@@ -171,10 +171,10 @@ async def test_a_plain_health_that_hangs_has_a_second_and_one_thread(
     broker: WatchedBroker, store: BreakableStore
 ) -> None:
     release = threading.Event()
-    model = Healthy(lambda: release.wait(PATIENCE))
-    with anyio.fail_after(PATIENCE):
+    model = Healthy(lambda: release.wait(TIMEOUT))
+    with anyio.fail_after(TIMEOUT):
         async with worker(model, broker, store) as working:
-            presence = Presence(model, contract=CONTRACT, instance=INSTANCE, worker=working)
+            presence = HealthReporter(model, contract=CONTRACT, instance=INSTANCE, worker=working)
             presence.ready()
             for _ in range(2):
                 assert (await presence.ping()).reason == "health took longer than 1 s"
@@ -184,9 +184,9 @@ async def test_a_plain_health_that_hangs_has_a_second_and_one_thread(
 
 async def test_what_a_plain_health_returns_is_awaited(broker: WatchedBroker, store: BreakableStore) -> None:
     model = HandsOut()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with worker(model, broker, store) as working:
-            presence = Presence(model, contract=CONTRACT, instance=INSTANCE, worker=working)
+            presence = HealthReporter(model, contract=CONTRACT, instance=INSTANCE, worker=working)
             presence.ready()
             assert (await presence.ping()).reason == ""
     assert model.awaited == ["health"]

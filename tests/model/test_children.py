@@ -18,15 +18,15 @@ from anyio.lowlevel import checkpoint
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.concurrency.reconnect import unwrapped
-from hub.errors import LinkLost, Undecodable
-from hub.model.current import Control, CurrentTask, processing
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.errors import ConnectionLost, Undecodable
+from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import ChildError, InvalidModel, ProcessDied
 from hub.model.execution.process import spawn
-from hub.model.execution.process.frames import Request
-from hub.model.execution.process.pending_call import DiedIdle
-from hub.model.execution.process.pool import Children, importable_name
-from hub.model.execution.process.worker import ChildProcess
+from hub.model.execution.process.frames import RequestFrame
+from hub.model.execution.process.pending_call import WorkerDiedIdle
+from hub.model.execution.process.pool import ProcessPool, importable_name
+from hub.model.execution.process.worker import ProcessWorker
 from hub.observability.log_lines import LINE_LIMIT
 from hub.safe_text import full_name
 from hub.types import InstanceId, ModelName, TaskId
@@ -45,7 +45,7 @@ from tests.model.child_models import (
     Unprepared,
 )
 
-PATIENCE: Final = 60.0
+TIMEOUT: Final = 60.0
 """Seconds for a test; a process starts in a fifth of one, unless the machine is busy."""
 
 A_SECOND: Final = 1.0
@@ -53,13 +53,13 @@ A_SECOND: Final = 1.0
 
 
 @asynccontextmanager
-async def children_of(model: type[hub.Model[Any, Any]]) -> AsyncGenerator[Children]:
-    with unwrapped(), anyio.fail_after(PATIENCE):
-        async with Children(model) as children:
+async def children_of(model: type[hub.Model[Any, Any]]) -> AsyncGenerator[ProcessPool]:
+    with collapse_exception_group(), anyio.fail_after(TIMEOUT):
+        async with ProcessPool(model) as children:
             yield children
 
 
-async def ask(children: Children, text: str) -> tuple[int, str]:
+async def ask(children: ProcessPool, text: str) -> tuple[int, str]:
     """The id of the process that answered, and its answer."""
     body = await children(ModelARequest(messages=text).SerializeToString())
     pid, _, reply = ModelAResponse.FromString(body).reply.partition(" ")
@@ -78,19 +78,19 @@ class Told:
             deadline=17.5,
             model=ModelName("Obedient"),
             instance=InstanceId("i"),
-            control=Control(self._tell),
+            control=TaskControl(self._tell),
         )
 
     def _tell(self, fraction: float | None, message: str) -> None:
         self.progress.append((fraction, message))
         self.begun.set()
 
-    async def ask(self, children: Children, text: str) -> tuple[int, str]:
+    async def ask(self, children: ProcessPool, text: str) -> tuple[int, str]:
         with processing(self.task):
             return await ask(children, text)
 
 
-async def cancel_once_begun(children: Children, text: str) -> None:
+async def cancel_once_begun(children: ProcessPool, text: str) -> None:
     told = Told()
     async with anyio.create_task_group() as tg:
         tg.start_soon(told.ask, children, text)
@@ -156,8 +156,8 @@ async def test_an_error_of_hub_keeps_its_code() -> None:
         with pytest.raises(ChildError, match="link to broker lost: no route") as caught:
             await ask(children, "fail_as_hub broker")
 
-    assert caught.value.code == "link_lost"
-    assert caught.value.mro[0] == full_name(LinkLost)
+    assert caught.value.code == "connection_lost"
+    assert caught.value.mro[0] == full_name(ConnectionLost)
     assert "KeyError: 'broker'" in caught.value.traceback
 
 
@@ -357,13 +357,13 @@ async def test_a_request_that_kills_each_process_before_it_is_begun_is_not_tried
 
 
 async def test_a_process_that_is_known_to_be_dead_is_not_asked() -> None:
-    with unwrapped(), anyio.fail_after(PATIENCE):
-        async with ChildProcess(Obedient, importable_name(Obedient)) as child:
+    with collapse_exception_group(), anyio.fail_after(TIMEOUT):
+        async with ProcessWorker(Obedient, importable_name(Obedient)) as child:
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)
             await child.gone()
-            with pytest.raises(DiedIdle, match="SIGKILL"):
-                await child.ask(Request(b"", None), lambda _fraction, _message: None)
+            with pytest.raises(WorkerDiedIdle, match="SIGKILL"):
+                await child.ask(RequestFrame(b"", None), lambda _fraction, _message: None)
 
 
 async def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
@@ -426,17 +426,17 @@ async def test_a_busy_process_ends_with_the_block() -> None:
 
 PARENT = """
 import sys, anyio
-from hub.model.execution.process.worker import ChildProcess
-from hub.model.execution.process.pool import Children
-from hub.model.current import Control, CurrentTask, processing
+from hub.model.execution.process.worker import ProcessWorker
+from hub.model.execution.process.pool import ProcessPool
+from hub.model.current import TaskControl, CurrentTask, processing
 from tests.model.child_models import Stubborn
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 
 async def main():
-    async with Children(Stubborn) as children, anyio.create_task_group() as tg:
+    async with ProcessPool(Stubborn) as children, anyio.create_task_group() as tg:
         body = await children(ModelARequest(messages="echo").SerializeToString())
         print(ModelAResponse.FromString(body).reply, flush=True)
-        control = Control(lambda fraction, message: print(message, flush=True))
+        control = TaskControl(lambda fraction, message: print(message, flush=True))
         with processing(CurrentTask(id="t", attempt=1, deadline=None, model="m", instance="i", control=control)):
             await children(ModelARequest(messages="compute").SerializeToString())
 
@@ -460,7 +460,7 @@ def test_processes_end_with_an_instance_that_is_killed(backend: str, *, busy: bo
             ended.register(os.pidfd_open(pid))
         finally:
             parent.kill()
-    assert ended.poll(1_000 * PATIENCE)
+    assert ended.poll(1_000 * TIMEOUT)
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

@@ -11,16 +11,16 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.concurrency.reconnect import unwrapped
-from hub.model.errors import ModelExit, ModelNotStarted, StrayCancellation
-from hub.model.execution.executor import Processor
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.model.errors import ModelExit, ModelNotStarted, UnexpectedCancellation
+from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import ModelMethod, loaded
 from hub.model.instance.instance import run_instance
 from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure
-from tests.model.bench import PATIENCE, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
+from tests.model.bench import TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
 from tests.model.desk import desk
 from tests.model.exit_models import (
     ALL,
@@ -61,7 +61,7 @@ async def failure_of(store: BreakableStore, word: str, broker: WatchedBroker) ->
 async def test_what_is_no_exception_fails_its_task_with_a_code_its_class_and_its_text(
     model: type[hub.Model[Any, Any]], broker: WatchedBroker, store: BreakableStore
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with worker(of_echo(model), broker, store) as working:
             for word, (_, kind) in EXITS.items():
                 failure = await failure_of(store, word, broker)
@@ -77,7 +77,7 @@ async def test_what_is_no_exception_fails_its_task_with_a_code_its_class_and_its
 async def test_errors_that_event_loops_use_themselves_are_ordinary_ones_when_a_model_raises_them(
     model: type[hub.Model[Any, Any]], broker: WatchedBroker, store: BreakableStore
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with worker(of_echo(model), broker, store):
             for word, (_, kind) in ERRORS.items():
                 failure = await failure_of(store, word, broker)
@@ -90,13 +90,13 @@ async def test_errors_that_event_loops_use_themselves_are_ordinary_ones_when_a_m
 async def test_a_cancellation_that_nobody_asked_for_is_a_failure(
     model: type[hub.Model[Any, Any]], broker: WatchedBroker, store: BreakableStore, on_asyncio: bool
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with worker(of_echo(model), broker, store) as working:
             failure = await failure_of(store, CANCELLATION, broker)
             here = (
                 on_asyncio and model is not ExitsInThread
             )  # elsewhere it is an error like any other that is no Exception
-            assert failure.code == ("stray_cancellation" if here else "model_exit")
+            assert failure.code == ("unexpected_cancellation" if here else "model_exit")
             assert working.consuming
 
 
@@ -105,7 +105,7 @@ async def test_a_task_of_the_models_own_that_exits_fails_the_task_on_trio(
 ) -> None:
     if on_asyncio:  # ends the loop of the test itself; `tests.system` has a process with our loop
         return
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with worker(of_echo(Exits), broker, store):
             failure = await failure_of(store, "subtask", broker)
     assert (failure.code, failure.type) == ("model_exit", "SystemExit")
@@ -122,7 +122,7 @@ async def test_a_real_cancellation_passes_also_when_the_model_makes_something_of
         except anyio.get_cancelled_exc_class() as cancellation:
             raise BaseExceptionGroup("both", [cancellation, ValueError("mine")]) from None  # noqa: ASYNC104
 
-    with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
+    with anyio.fail_after(TIMEOUT), anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tg:
             tg.start_soon(ModelMethod(doing(grouped), "process_request").call)
             await began.wait()
@@ -142,7 +142,7 @@ async def test_a_cancellation_raised_by_hand_in_a_cancelled_scope_is_the_real_on
                 "of mine", [cancelled("mine")] if on_asyncio_now() else [KeyboardInterrupt()]
             ) from None
 
-    with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
+    with anyio.fail_after(TIMEOUT), anyio.CancelScope() as scope:
         if on_asyncio_now():
             await ModelMethod(doing(own), "process_request").call()
             pytest.fail("it was to be cancelled")
@@ -175,7 +175,7 @@ async def test_setup_and_teardown_that_exit_fail_with_the_same_error(name: str, 
     model = Echo()
     setattr(model, name, method)
     kind = ModelNotStarted if name == "setup" else ModelExit
-    with anyio.fail_after(PATIENCE), pytest.raises(kind, match="raised SystemExit: 3"):
+    with anyio.fail_after(TIMEOUT), pytest.raises(kind, match="raised SystemExit: 3"):
         async with loaded(model):
             pass
 
@@ -188,10 +188,13 @@ async def test_an_instance_whose_model_exits_before_it_is_up_fails_with_the_same
         raise SystemExit(3)
 
     ending = type("Ending", (Echo,), {name: classmethod(exit_) if name == "example" else exit_})
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with desk() as registry:
             settings = ModelSettings(broker_url="memory://", store_url="memory://", registry_url=registry.url)
-            with pytest.raises(ModelNotStarted, match=f"{name}.* raised SystemExit: 3") as caught, unwrapped():
+            with (
+                pytest.raises(ModelNotStarted, match=f"{name}.* raised SystemExit: 3") as caught,
+                collapse_exception_group(),
+            ):
                 await run_instance(ending, settings, broker=broker, store=MemoryStore(StoreOptions()))
     assert caught.value.exit_code == 2
 
@@ -214,7 +217,7 @@ async def test_an_error_with_a_method_whose_isinstance_exits_is_not_tried_again(
     async def fails(_: str) -> str:
         raise ValueError("plainly")
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with worker(Retrying(fails), broker, store):
             failure = await failure_of(store, "", broker)
     assert (failure.code, failure.message) == ("model_error", "plainly")
@@ -228,5 +231,5 @@ async def test_a_stray_cancellation_names_the_method_that_let_it_out() -> None:
 
     if not on_asyncio_now():
         return
-    with anyio.fail_after(PATIENCE), pytest.raises(StrayCancellation, match=r"^process_request ended"):
-        await Processor(Strays())(ModelARequest().SerializeToString())
+    with anyio.fail_after(TIMEOUT), pytest.raises(UnexpectedCancellation, match=r"^process_request ended"):
+        await Executor(Strays())(ModelARequest().SerializeToString())

@@ -8,20 +8,20 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from hub.model.errors import BrokenFrame, FrameTooLarge
+from hub.model.errors import FrameTooLarge, MalformedFrame
 from hub.model.execution.process.frames import (
     FROM_PROCESS,
     TO_PROCESS,
-    Begun,
-    Facts,
-    Failed,
-    FrameReader,
+    ErrorFrame,
     FromProcess,
-    Load,
-    Progressed,
-    Ready,
-    Request,
-    Response,
+    InitFrame,
+    InitializedFrame,
+    PipeFrameReader,
+    ProgressFrame,
+    RequestFrame,
+    ResponseFrame,
+    StartedFrame,
+    TaskInfo,
     ToProcess,
     encode,
 )
@@ -29,11 +29,11 @@ from hub.observability.tracebacks import Described, Place
 
 texts = st.text(max_size=20)
 to_process = st.one_of(
-    st.builds(Load, texts, st.lists(texts), texts),
+    st.builds(InitFrame, texts, st.lists(texts), texts),
     st.builds(
-        Request,
+        RequestFrame,
         st.binary(),
-        st.none() | st.builds(Facts, texts, st.integers(0, 9), st.none() | st.floats(allow_nan=False), texts, texts),
+        st.none() | st.builds(TaskInfo, texts, st.integers(0, 9), st.none() | st.floats(allow_nan=False), texts, texts),
     ),
 )
 descriptions = st.builds(
@@ -48,12 +48,12 @@ descriptions = st.builds(
     st.booleans(),
 )
 from_process = st.one_of(
-    st.builds(Ready),
-    st.builds(Begun),
-    st.builds(Progressed, st.none() | st.floats(0, 1), texts),
-    st.builds(Response, st.binary()),
+    st.builds(InitializedFrame),
+    st.builds(StartedFrame),
+    st.builds(ProgressFrame, st.none() | st.floats(0, 1), texts),
+    st.builds(ResponseFrame, st.binary()),
     st.builds(
-        Failed,
+        ErrorFrame,
         texts,
         st.lists(texts).map(tuple),
         texts,
@@ -75,7 +75,7 @@ CUTS = st.lists(st.integers(0, 400))
 def test_requests_come_out_as_they_went_in_however_their_bytes_are_cut(
     messages: list[ToProcess], cuts: list[int]
 ) -> None:
-    reader = FrameReader(TO_PROCESS)
+    reader = PipeFrameReader(TO_PROCESS)
     pieces = cut(b"".join(map(encode, messages)), cuts)
 
     assert [message for piece in pieces for message in reader.feed(piece)] == messages
@@ -85,7 +85,7 @@ def test_requests_come_out_as_they_went_in_however_their_bytes_are_cut(
 def test_answers_come_out_as_they_went_in_however_their_bytes_are_cut(
     messages: list[FromProcess], cuts: list[int]
 ) -> None:
-    reader = FrameReader(FROM_PROCESS)
+    reader = PipeFrameReader(FROM_PROCESS)
     pieces = cut(b"".join(map(encode, messages)), cuts)
 
     assert [message for piece in pieces for message in reader.feed(piece)] == messages
@@ -95,26 +95,26 @@ def test_answers_come_out_as_they_went_in_however_their_bytes_are_cut(
 def test_a_torn_frame_is_no_message(message: FromProcess, data: st.DataObject) -> None:
     frame = encode(message)
 
-    assert FrameReader(FROM_PROCESS).feed(frame[: data.draw(st.integers(0, len(frame) - 1))]) == []
+    assert PipeFrameReader(FROM_PROCESS).feed(frame[: data.draw(st.integers(0, len(frame) - 1))]) == []
 
 
 @given(st.binary(min_size=4), CUTS)
 def test_bytes_that_are_no_frames_raise_one_kind_of_error(junk: bytes, cuts: list[int]) -> None:
-    reader = FrameReader(FROM_PROCESS, limit=64)
-    with suppress(BrokenFrame):
+    reader = PipeFrameReader(FROM_PROCESS, limit=64)
+    with suppress(MalformedFrame):
         for piece in cut(junk, cuts):
             reader.feed(piece)
 
 
 def test_a_message_for_the_other_side_is_refused() -> None:
-    with pytest.raises(BrokenFrame, match="Invalid value 'Ready'"):
-        FrameReader(TO_PROCESS).feed(encode(Ready()))
+    with pytest.raises(MalformedFrame, match="Invalid value 'InitializedFrame'"):
+        PipeFrameReader(TO_PROCESS).feed(encode(InitializedFrame()))
 
 
 def test_a_frame_over_the_limit_is_refused_by_who_writes_and_before_it_has_come_by_who_reads() -> None:
-    frame = encode(Response(bytes(100)), limit=200)
+    frame = encode(ResponseFrame(bytes(100)), limit=200)
 
     with pytest.raises(FrameTooLarge, match="and 50 are allowed: send a reference"):
-        encode(Response(bytes(100)), limit=50)
-    with pytest.raises(BrokenFrame, match="and 50 are allowed"):
-        FrameReader(FROM_PROCESS, limit=50).feed(frame[:4])
+        encode(ResponseFrame(bytes(100)), limit=50)
+    with pytest.raises(MalformedFrame, match="and 50 are allowed"):
+        PipeFrameReader(FROM_PROCESS, limit=50).feed(frame[:4])

@@ -12,14 +12,14 @@ from httpx2 import AsyncClient
 from typing_extensions import override
 
 from hub.brokers.memory.broker import MemoryBroker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.http.client import open_client
-from hub.model.instance.health_reporter import Presence
+from hub.model.instance.health_reporter import HealthReporter
 from hub.model.instance.instance import run_instance
 from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
-from tests.model.bench import PATIENCE, Echo
+from tests.model.bench import TIMEOUT, Echo
 from tests.model.desk import Desk, desk
 
 TOKEN = "t" * 32
@@ -63,15 +63,15 @@ async def stranger() -> AsyncIterator[AsyncClient]:
 def instance(
     model: type[Echo], registry: Desk, broker: MemoryBroker, store: MemoryStore
 ) -> Callable[..., Coroutine[Any, Any, None]]:
-    settings = ModelSettings(registry_url=registry.url, start_patience=10.0, token=TOKEN)
+    settings = ModelSettings(registry_url=registry.url, start_timeout=10.0, token=TOKEN)
     return partial(run_instance, model, settings, broker=broker, store=store)
 
 
 async def test_an_instance_is_live_and_ready_to_those_without_a_token(
     registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
 ) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(instance(Echo, registry, broker, store), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(instance(Echo, registry, broker, store), name="instance") as url:
             live = await stranger.get(f"{url}/health/live")
             ready = await stranger.get(f"{url}/health/ready")
             others = [
@@ -86,8 +86,8 @@ async def test_an_instance_is_live_and_ready_to_those_without_a_token(
 async def test_an_instance_that_consumes_nothing_is_live_and_not_ready(
     registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
 ) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(instance(Echo, registry, broker, store), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(instance(Echo, registry, broker, store), name="instance") as url:
             with broker.outage():
                 ready = await stranger.get(f"{url}/health/ready")
                 while ready.status_code == 200:
@@ -105,8 +105,8 @@ async def test_an_instance_that_consumes_nothing_is_live_and_not_ready(
 async def test_what_a_model_says_of_its_health_is_not_told_to_strangers(
     registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient
 ) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(instance(Ill, registry, broker, store), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(instance(Ill, registry, broker, store), name="instance") as url:
             ready = await stranger.get(f"{url}/health/ready")
 
     assert ready.status_code == 503
@@ -118,14 +118,14 @@ async def test_what_a_model_says_of_its_health_is_not_told_to_strangers(
 async def test_the_probes_of_an_orchestrator_are_no_pings_of_the_registry(
     registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[Presence] = []
+    heard: list[HealthReporter] = []
 
-    def note(presence: Presence) -> None:
+    def note(presence: HealthReporter) -> None:
         heard.append(presence)
 
-    monkeypatch.setattr(Presence, "heard", note)
-    with anyio.fail_after(PATIENCE):
-        async with running(instance(Echo, registry, broker, store), name="instance") as url:
+    monkeypatch.setattr(HealthReporter, "heard", note)
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(instance(Echo, registry, broker, store), name="instance") as url:
             for path in ("live", "ready"):
                 await stranger.get(f"{url}/health/{path}")
             assert not heard

@@ -17,23 +17,23 @@ from typing_extensions import override
 
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers.memory.broker import MemoryBroker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.contract import Contract, contract_of
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.http.client import open_client
 from hub.model.errors import ModelNotStarted
 from hub.model.instance.instance import run_instance
 from hub.model.worker.statistics import OUTCOMES
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.registry.client.errors import NameTaken
 from hub.settings.model import ModelSettings
-from hub.stats import Load
+from hub.stats import InstanceStats
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Task
 from hub.types import InstanceId, ModelName, TaskState, new_task_id
 from hub.v1.contract_pb2 import Contract as ContractMessage
-from tests.model.bench import PATIENCE, Echo, ended, reply_of, submit
+from tests.model.bench import TIMEOUT, Echo, ended, reply_of, submit
 from tests.model.desk import Desk, desk
 
 INSTANCE = InstanceId("0192-instance")
@@ -55,7 +55,7 @@ async def client() -> AsyncIterator[AsyncClient]:
 
 
 def settings(registry: Desk, **changes: object) -> ModelSettings:
-    values: dict[str, object] = {"registry_url": registry.url, "start_patience": 10.0, "drain_grace": 10.0}
+    values: dict[str, object] = {"registry_url": registry.url, "start_timeout": 10.0, "drain_grace": 10.0}
     return ModelSettings(**{**values, **changes})  # type: ignore[arg-type]  # fields by name
 
 
@@ -79,8 +79,8 @@ class Choosy(Echo):
         return ModelAResponse(reply=request.messages)
 
 
-async def load_of(client: AsyncClient, url: str) -> Load:
-    return msgspec.convert((await client.get(f"{url}/ping")).json()["load"], Load)
+async def load_of(client: AsyncClient, url: str) -> InstanceStats:
+    return msgspec.convert((await client.get(f"{url}/ping")).json()["load"], InstanceStats)
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -124,8 +124,8 @@ async def world(registry: Desk) -> AsyncIterator[World]:
 async def test_every_get_of_an_instance_has_its_head_and_every_path_one_allow(
     world: World, client: AsyncClient
 ) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             paths = ["/ping", "/descriptors", "/descriptors/request", "/descriptors/response", "/metrics"]
             for path in [*paths, "/health/live", "/health/ready"]:
                 options, refused = await client.options(url + path), await client.put(url + path)
@@ -140,8 +140,8 @@ async def test_every_get_of_an_instance_has_its_head_and_every_path_one_allow(
 
 async def test_an_instance_logs_in_works_and_logs_out(world: World) -> None:
     one = new_task("hello")
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             [(instance, login)] = world.registry.logins
             assert instance == INSTANCE
             assert login.model == "Echo"
@@ -156,8 +156,8 @@ async def test_an_instance_logs_in_works_and_logs_out(world: World) -> None:
 
 async def test_a_ping_tells_how_the_instance_is(world: World, client: AsyncClient) -> None:
     one = new_task("hello")
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             await submit(world.broker, world.store, one)
             await ended(world.store, one)
             response = await client.get(f"{url}/ping")
@@ -178,8 +178,8 @@ async def test_a_ping_tells_how_the_instance_is(world: World, client: AsyncClien
 
 
 async def test_a_ping_is_503_while_nothing_is_consumed(world: World, client: AsyncClient) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             with world.broker.outage():
                 response = await client.get(f"{url}/ping")
                 while response.json()["consuming"]:
@@ -198,16 +198,16 @@ async def test_a_ping_is_503_while_the_model_says_that_it_is_ill(world: World, c
         async def health(self) -> None:
             raise RuntimeError("no GPU")
 
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(Ill), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(Ill), name="instance") as url:
             response = await client.get(f"{url}/ping")
     assert response.status_code == 503
     assert response.json()["reason"] == "RuntimeError: no GPU"
 
 
 async def test_descriptors_come_as_protobuf_or_as_json(world: World, client: AsyncClient) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             whole = await client.get(f"{url}/descriptors")
             as_json = await client.get(f"{url}/descriptors", headers={"Accept": "application/json"})
             request = await client.get(f"{url}/descriptors/request")
@@ -221,8 +221,8 @@ async def test_descriptors_come_as_protobuf_or_as_json(world: World, client: Asy
 
 async def test_metrics_tell_what_was_done(world: World, client: AsyncClient) -> None:
     one = new_task("hello")
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             await submit(world.broker, world.store, one)
             await ended(world.store, one)
             text = (await client.get(f"{url}/metrics")).text
@@ -234,8 +234,8 @@ async def test_metrics_tell_what_was_done(world: World, client: AsyncClient) -> 
 
 
 async def test_web_pages_of_others_and_rebound_names_reach_nothing(world: World, client: AsyncClient) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
                 refused = await client.post(f"{url}/resubscribe", headers=headers)
                 assert (refused.status_code, refused.json()["code"]) == (403, "cross_site_request")
@@ -246,23 +246,23 @@ async def test_web_pages_of_others_and_rebound_names_reach_nothing(world: World,
 
 
 async def test_an_instance_answers_to_the_name_that_it_is_advertised_under(world: World, client: AsyncClient) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(advertise_host="localhost.box.example"), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(advertise_host="localhost.box.example"), name="instance") as url:
             assert (await client.get(f"{url}/ping", headers={"Host": "localhost.box.example:1"})).status_code == 200
             assert (await client.get(f"{url}/ping", headers={"Host": "box.example"})).status_code == 421
 
 
 @pytest.mark.parametrize("accept", ["text/plain;version=abc", "application/openmetrics-text;version=", ";;;="])
 async def test_figures_come_whatever_is_accepted(world: World, client: AsyncClient, accept: str) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             assert (await client.get(f"{url}/metrics", headers={"Accept": accept})).status_code == 200
 
 
 async def test_a_ping_and_the_metrics_tell_the_same(world: World, client: AsyncClient) -> None:
     tasks = [new_task("hello"), new_task("world"), new_task("fail")]
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(Choosy), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(Choosy), name="instance") as url:
             assert (await load_of(client, url)).outcomes == dict.fromkeys(OUTCOMES, 0)
             for task in tasks:
                 await submit(world.broker, world.store, task)
@@ -285,8 +285,8 @@ async def test_a_ping_and_the_metrics_tell_the_same(world: World, client: AsyncC
 
 
 async def test_each_outcome_has_a_series_before_it_happens(world: World, client: AsyncClient) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             seen = samples((await client.get(f"{url}/metrics")).text)
     for state in OUTCOMES:
         assert seen["hub_tasks_total", labels(outcome=state)] == 0
@@ -306,8 +306,8 @@ async def test_what_is_handed_out_is_unacked_until_it_is_done(world: World, clie
             await release.wait()
             return ModelAResponse(reply=request.messages)
 
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(Slow), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(Slow), name="instance") as url:
             for text in ("a", "b", "c"):
                 await submit(world.broker, world.store, new_task(text))
             load = await load_of(client, url)
@@ -319,8 +319,8 @@ async def test_what_is_handed_out_is_unacked_until_it_is_done(world: World, clie
 
 
 async def test_routes_ask_for_the_token(world: World, client: AsyncClient) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(token="open sesame"), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(token="open sesame"), name="instance") as url:
             assert (await client.get(f"{url}/ping")).status_code == 401
             known = await client.get(f"{url}/ping", headers={"Authorization": "Bearer open sesame"})
             assert known.status_code == 200
@@ -340,7 +340,7 @@ async def test_a_drain_lets_running_work_finish_and_logs_out_first(world: World)
 
     begun = anyio.Event()
     one = new_task("slow")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
             await tg.start(world.instance(Slow))
             await submit(world.broker, world.store, one)
@@ -357,22 +357,22 @@ async def test_a_drain_lets_running_work_finish_and_logs_out_first(world: World)
 
 async def test_a_taken_name_ends_the_instance_with_the_differences(world: World) -> None:
     world.registry.taken = True
-    with anyio.fail_after(PATIENCE), pytest.raises(NameTaken, match="'messages' has another type") as caught:
+    with anyio.fail_after(TIMEOUT), pytest.raises(NameTaken, match="'messages' has another type") as caught:
         await world.instance()()
     assert caught.value.differences == ("request field 'messages' has another type",)
 
 
 async def test_a_broker_that_stays_away_ends_the_instance(world: World) -> None:
-    with anyio.fail_after(PATIENCE), world.broker.outage(), pytest.raises(LinkLost) as caught:
-        await world.instance(start_patience=0.0)()
+    with anyio.fail_after(TIMEOUT), world.broker.outage(), pytest.raises(ConnectionLost) as caught:
+        await world.instance(start_timeout=0.0)()
     assert caught.value.exit_code == 3
     assert world.registry.logins == []
 
 
 async def test_a_registry_that_stays_away_ends_the_instance(world: World) -> None:
     world.registry.url = "http://127.0.0.1:9"
-    with anyio.fail_after(PATIENCE), pytest.raises(LinkLost, match="registry"):
-        await world.instance(start_patience=0.0)()
+    with anyio.fail_after(TIMEOUT), pytest.raises(ConnectionLost, match="registry"):
+        await world.instance(start_timeout=0.0)()
 
 
 async def test_a_setup_that_fails_ends_the_instance_before_it_takes_anything(world: World) -> None:
@@ -389,7 +389,7 @@ async def test_a_setup_that_fails_ends_the_instance_before_it_takes_anything(wor
             type(self).torn_down = True
 
     with (
-        anyio.fail_after(PATIENCE),
+        anyio.fail_after(TIMEOUT),
         pytest.raises(ModelNotStarted, match="setup of model Echo raised OSError: no weights\n  in tests/") as caught,
     ):
         await world.instance(Broken)()
@@ -406,15 +406,15 @@ async def test_an_instance_says_what_holds_for_its_tasks(world: World) -> None:
         default_timeout: ClassVar[float | None] = 30.0
         max_timeout: ClassVar[float | None] = 90.0
 
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(Patient), name="instance"):
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(Patient), name="instance"):
             [(_, login)] = world.registry.logins
-    assert login.terms == Terms(concurrency=7, default_timeout=30.0, max_timeout=90.0)
+    assert login.limits == ModelLimits(concurrency=7, default_timeout=30.0, max_timeout=90.0)
 
 
 async def test_an_instance_that_loses_its_queue_says_so_to_the_registry_and_says_when_it_is_back(world: World) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance"):
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance"):
             assert len(world.registry.logins) == 1
             with world.broker.outage():
                 while len(world.registry.logins) < 2:

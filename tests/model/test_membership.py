@@ -10,17 +10,17 @@ import pytest
 import trio.testing
 
 from hub.contract import Contract
-from hub.errors import LinkLost
-from hub.model.instance.registration import LOGOUT_GRACE, NEWS_GAP, Membership
-from hub.ports.directory import Terms
+from hub.errors import ConnectionLost
+from hub.model.instance.registration import LOGOUT_GRACE, NEWS_GAP, Registration
+from hub.ports.directory import ModelLimits
 from hub.registry.client.errors import NameTaken
-from hub.registry.client.snapshot import Admission
+from hub.registry.client.snapshot import LoginResult
 from hub.types import InstanceId, InstanceState, ModelName
 from tests.model.bench import CONTRACT, ECHO, INSTANCE
 
 PERIOD = 10.0
-ADMISSION = Admission(state=InstanceState.LIVE, accepts=frozenset())
-TERMS = Terms(concurrency=3, default_timeout=20.0, max_timeout=60.0)
+ADMISSION = LoginResult(state=InstanceState.LIVE, accepts=frozenset())
+TERMS = ModelLimits(concurrency=3, default_timeout=20.0, max_timeout=60.0)
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -38,7 +38,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.admitted: list[Admission] = []
+        self.admitted: list[LoginResult] = []
         self.consuming = True
         self.loadings: list[bool] = []
         self.seen: list[tuple[float, bool]] = []
@@ -55,10 +55,10 @@ class Desk:
         contract: Contract,
         *,
         example: str,
-        terms: Terms,
+        limits: ModelLimits,
         consuming: bool,
         loading: bool,
-    ) -> Admission:
+    ) -> LoginResult:
         await self._answer("login")
         if self.taken:
             raise NameTaken(model, ["it differs"], ["http://10.0.0.7:1"])
@@ -67,7 +67,7 @@ class Desk:
         self.seen.append((anyio.current_time(), self.consuming))
         assert consuming == self.consuming
         await anyio.sleep(self.slowness)
-        assert (example, terms) == ('{"messages": "hi"}', TERMS)
+        assert (example, limits) == ('{"messages": "hi"}', TERMS)
         return ADMISSION
 
     async def logout(self, instance: InstanceId) -> None:
@@ -80,21 +80,23 @@ class Desk:
         if self.stuck:
             await anyio.sleep_forever()
         if self.down:
-            raise LinkLost("registry", "down")
+            raise ConnectionLost("registry", "down")
 
 
-def membership(desk: Desk, *, pinged_at: Callable[[], float] = lambda: 0.0, start_patience: float = 60.0) -> Membership:
-    return Membership(
+def membership(
+    desk: Desk, *, pinged_at: Callable[[], float] = lambda: 0.0, start_timeout: float = 60.0
+) -> Registration:
+    return Registration(
         desk,
         instance=INSTANCE,
         model=ECHO,
         url="http://127.0.0.1:4000",
         contract=CONTRACT,
         example='{"messages": "hi"}',
-        terms=TERMS,
+        limits=TERMS,
         pinged_at=pinged_at,
         ping_period=PERIOD,
-        start_patience=start_patience,
+        start_timeout=start_timeout,
         admitted=desk.admitted.append,
     )
 
@@ -144,8 +146,8 @@ async def test_a_registry_that_goes_away_is_waited_for() -> None:
 async def test_a_registry_that_never_answers_does_not_keep_the_start_waiting() -> None:
     desk = Desk()
     desk.stuck = True
-    with anyio.fail_after(100), pytest.raises(LinkLost, match="did not answer a login"):
-        async with membership(desk, start_patience=20):
+    with anyio.fail_after(100), pytest.raises(ConnectionLost, match="did not answer a login"):
+        async with membership(desk, start_timeout=20):
             pytest.fail("entered")
 
 
@@ -153,8 +155,8 @@ async def test_a_start_gives_up_when_the_registry_stays_away() -> None:
     desk = Desk()
     desk.down = True
     began = anyio.current_time()
-    with anyio.fail_after(1000), pytest.raises(LinkLost, match="down"):
-        async with membership(desk, start_patience=20):
+    with anyio.fail_after(1000), pytest.raises(ConnectionLost, match="down"):
+        async with membership(desk, start_timeout=20):
             pytest.fail("entered")
     assert 17 < anyio.current_time() - began < 24
 
@@ -200,7 +202,7 @@ async def test_a_cancelled_member_logs_out_all_the_same() -> None:
     assert desk.calls == ["login", "logout"]
 
 
-def change(desk: Desk, member: Membership, consuming: bool) -> None:
+def change(desk: Desk, member: Registration, consuming: bool) -> None:
     """The instance stops or starts to consume, and says so."""
     desk.consuming = consuming
     member.note(consuming)

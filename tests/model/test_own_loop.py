@@ -12,10 +12,10 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.model.execution import own_loop
 from hub.model.execution.own_loop import ModelLoopEnded, OwnLoop
-from tests.model.bench import PATIENCE
+from tests.model.bench import TIMEOUT
 
 _word: ContextVar[str] = ContextVar("word")
 
@@ -26,7 +26,7 @@ async def where() -> int:
 
 
 async def test_calls_run_in_one_thread_that_is_not_the_callers() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             threads = {await loop.call(where) for _ in range(3)}
     assert len(threads) == 1
@@ -48,7 +48,7 @@ async def test_calls_run_concurrently_and_each_gets_its_own_result() -> None:
     async def one(loop: OwnLoop, number: int) -> None:
         results[number] = await loop.call(meet, number)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop, anyio.create_task_group() as tg:
             for number in range(200):
                 tg.start_soon(one, loop, number)
@@ -59,7 +59,7 @@ async def test_a_call_that_computes_does_not_hold_the_callers_loop() -> None:
     release = ThreadEvent()
 
     async def compute() -> str:
-        release.wait(PATIENCE)
+        release.wait(TIMEOUT)
         return "done"
 
     async def let_go() -> None:
@@ -67,7 +67,7 @@ async def test_a_call_that_computes_does_not_hold_the_callers_loop() -> None:
             await anyio.lowlevel.checkpoint()
         release.set()
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop, anyio.create_task_group() as tg:
             tg.start_soon(let_go)
             assert await loop.call(compute) == "done"
@@ -77,7 +77,7 @@ async def test_context_variables_cross_over() -> None:
     async def read() -> str:
         return _word.get()
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             _word.set("first")
             assert await loop.call(read) == "first"
@@ -96,7 +96,7 @@ async def test_whatever_a_call_raises_is_raised_at_the_caller_and_the_loop_goes_
     async def fail() -> None:
         raise error
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             with pytest.raises(type(error)) as caught:
                 await loop.call(fail)
@@ -116,7 +116,7 @@ async def test_a_cancelled_caller_cancels_the_call_and_waits_for_its_cleanup() -
                 await anyio.lowlevel.checkpoint()
             log.append("cleaned up")
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             async with anyio.create_task_group() as tg:
                 tg.start_soon(loop.call, wait_for_ever)
@@ -133,7 +133,7 @@ async def test_a_call_that_was_cancelled_before_it_was_taken_ends_without_a_word
         await anyio.sleep_forever()
         ran.append(1)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             for _ in range(100):
                 with anyio.CancelScope() as scope:
@@ -153,7 +153,7 @@ async def test_what_a_cancelled_call_still_returns_counts() -> None:
         raise AssertionError
 
     result = ""
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             with anyio.move_on_after(0.01):
                 result = await loop.call(stubborn)
@@ -167,7 +167,7 @@ async def test_a_cancelled_call_that_computes_is_abandoned_and_tells_its_end(mon
 
     async def compute() -> None:
         began.set()
-        release.wait(PATIENCE)
+        release.wait(TIMEOUT)
 
     async def cancel_it(loop: OwnLoop) -> None:
         async with anyio.create_task_group() as tg:
@@ -180,7 +180,7 @@ async def test_a_cancelled_call_that_computes_is_abandoned_and_tells_its_end(mon
                 await anyio.lowlevel.checkpoint()
             tg.cancel_scope.cancel()
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             await cancel_it(loop)
             assert len(left) == 1
@@ -193,7 +193,7 @@ async def test_the_callers_deadline_crosses_over() -> None:
     async def remaining() -> float:
         return anyio.current_effective_deadline() - anyio.current_time()
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             with anyio.fail_after(10):
                 assert 5 < await loop.call(remaining) < 11
@@ -206,7 +206,7 @@ async def test_a_cancellation_that_the_model_lets_escape_is_an_error_of_the_call
     async def stray() -> None:
         raise asyncio.CancelledError
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             with pytest.raises(asyncio.CancelledError):
                 await loop.call(stray)
@@ -223,7 +223,11 @@ async def test_calls_of_a_loop_that_code_has_stopped_fail_and_so_does_the_block(
     async def crash() -> None:
         raise SystemExit(3)
 
-    with anyio.fail_after(PATIENCE), pytest.raises(ModelLoopEnded, match="event loop of model M"), unwrapped():
+    with (
+        anyio.fail_after(TIMEOUT),
+        pytest.raises(ModelLoopEnded, match="event loop of model M"),
+        collapse_exception_group(),
+    ):
         async with OwnLoop("M") as loop:
             await loop.call(stop_the_loop)
 
@@ -242,7 +246,7 @@ async def test_leaving_the_block_cancels_what_still_runs() -> None:
         with pytest.raises(ModelLoopEnded):
             await loop.call(linger)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
             async with OwnLoop("M") as loop:
                 began = anyio.Event()
@@ -259,7 +263,7 @@ async def test_a_block_whose_thread_computes_ends_after_its_grace(monkeypatch: p
 
     async def compute() -> None:
         began.set()
-        release.wait(PATIENCE)
+        release.wait(TIMEOUT)
 
     async def leave(loop: OwnLoop) -> None:
         async with anyio.create_task_group() as tg:
@@ -268,7 +272,7 @@ async def test_a_block_whose_thread_computes_ends_after_its_grace(monkeypatch: p
                 await anyio.lowlevel.checkpoint()
             tg.cancel_scope.cancel()
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             await leave(loop)
     release.set()
@@ -276,7 +280,7 @@ async def test_a_block_whose_thread_computes_ends_after_its_grace(monkeypatch: p
 
 async def test_cancelling_at_any_moment_leaves_nothing_behind() -> None:
     for checkpoints in range(25):
-        with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
+        with anyio.fail_after(TIMEOUT), anyio.CancelScope() as scope:
 
             async def cancel_later(after: int = checkpoints, scope: anyio.CancelScope = scope) -> None:
                 for _ in range(after):

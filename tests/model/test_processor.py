@@ -15,14 +15,14 @@ from typing_extensions import override
 import hub
 from examples.digits.v1.digits_pb2 import DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import Undecodable
-from hub.model.current import Control, CurrentTask, processing
+from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import InvalidModel, WrongResponse
-from hub.model.execution.executor import Processor
+from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import loaded
 from hub.types import InstanceId, ModelName, TaskId
-from tests.model.bench import PATIENCE
+from tests.model.bench import TIMEOUT
 from tests.model.child_models import Elsewhere, Obedient
 
 BODY = ModelARequest(messages="hello").SerializeToString()
@@ -44,11 +44,11 @@ class Threaded(hub.Model[ModelARequest, ModelAResponse]):
 
 
 async def reply(model: hub.Model[Any, Any], body: bytes = BODY) -> str:
-    return ModelAResponse.FromString(await Processor(model)(body)).reply
+    return ModelAResponse.FromString(await Executor(model)(body)).reply
 
 
 async def test_an_async_model_runs_in_the_event_loop() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         assert await reply(Awaited()) == f"hello from {get_ident()}"
 
 
@@ -59,9 +59,9 @@ async def test_a_plain_model_runs_in_a_thread_and_still_knows_its_task() -> None
         deadline=None,
         model=ModelName("Threaded"),
         instance=InstanceId("i"),
-        control=Control(lambda _fraction, _message: None),
+        control=TaskControl(lambda _fraction, _message: None),
     )
-    with anyio.fail_after(PATIENCE), processing(current):
+    with anyio.fail_after(TIMEOUT), processing(current):
         text = await reply(Threaded())
     assert text.startswith("t from ")
     assert text != f"t from {get_ident()}"
@@ -74,12 +74,12 @@ async def test_a_cancelled_caller_does_not_wait_for_the_thread() -> None:
         @override
         def process_request(self, request: ModelARequest) -> ModelAResponse:
             anyio.from_thread.run_sync(begun.set)
-            release.wait(PATIENCE)
+            release.wait(TIMEOUT)
             return ModelAResponse()
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
-            tg.start_soon(Processor(Stuck()), BODY)
+            tg.start_soon(Executor(Stuck()), BODY)
             await begun.wait()
             tg.cancel_scope.cancel()
         release.set()
@@ -98,7 +98,7 @@ async def test_a_model_without_types_gets_bytes() -> None:
             request.ParseFromString(body)
             return ModelAResponse(reply=f"Processed message: {request.messages}\n")
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         assert await reply(Untyped()) == "Processed message: hello\n"
 
 
@@ -117,13 +117,13 @@ async def test_a_model_over_any_message_gets_the_class_of_its_format() -> None:
             assert isinstance(request, ModelARequest)
             return ModelAResponse(reply=request.messages)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         assert await reply(Dynamic()) == "hello"
 
 
 async def test_bytes_that_are_no_request_are_refused_before_the_model_sees_them() -> None:
-    with anyio.fail_after(PATIENCE), pytest.raises(Undecodable, match=r"examples\.model_a\.v1\.ModelARequest"):
-        await Processor(Awaited())(b"\xff\xff\xff")
+    with anyio.fail_after(TIMEOUT), pytest.raises(Undecodable, match=r"examples\.model_a\.v1\.ModelARequest"):
+        await Executor(Awaited())(b"\xff\xff\xff")
 
 
 @pytest.mark.parametrize(
@@ -136,16 +136,16 @@ async def test_a_wrong_response_is_named_with_the_repair(returned: object, shown
         async def process_request(self, request: ModelARequest) -> Any:
             return returned
 
-    with anyio.fail_after(PATIENCE), pytest.raises(WrongResponse, match=shown) as caught:
-        await Processor(Wrong())(BODY)
+    with anyio.fail_after(TIMEOUT), pytest.raises(WrongResponse, match=shown) as caught:
+        await Executor(Wrong())(BODY)
     assert "return a examples.model_a.v1.ModelAResponse" in str(caught.value)
 
 
 async def test_a_model_in_a_process_runs_there_and_nothing_of_it_runs_here() -> None:
     body = ModelARequest(messages="echo hello").SerializeToString()
-    with anyio.fail_after(PATIENCE), unwrapped():
+    with anyio.fail_after(TIMEOUT), collapse_exception_group():
         model = Elsewhere()
-        async with loaded(model), Processor(model) as processor:
+        async with loaded(model), Executor(model) as processor:
             pid, _, text = ModelAResponse.FromString(await processor(body)).reply.partition(" ")
     assert text == "hello"
     assert int(pid) != getpid()
@@ -156,4 +156,4 @@ def test_a_class_that_no_other_process_can_import_is_refused_at_once() -> None:
         pass
 
     with pytest.raises(InvalidModel, match="Define the class at the top level of a module of its own"):
-        Processor(Local())
+        Executor(Local())

@@ -12,14 +12,14 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.model.worker.progress import ProgressReports
-from hub.model.worker.run import Run
+from hub.model.worker.run import TaskRun
 from hub.ports.result_store import ProgressReport
 from hub.task import Progress, TaskRecord
 from hub.types import wall_clock
 from tests.model.bench import (
-    PATIENCE,
+    TIMEOUT,
     BreakableStore,
     Echo,
     WatchedBroker,
@@ -54,7 +54,7 @@ async def test_a_report_is_seen_while_the_model_still_works(broker: WatchedBroke
         return text
 
     one = task("work")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         before = wall_clock()
         async with worker(Echo(behaviour), broker, store):
@@ -77,7 +77,7 @@ async def test_the_last_of_many_reports_counts_and_few_are_written(
         return text
 
     one = task()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(behaviour), broker, store):
             await progress_of(store, one.id, lambda progress: progress.fraction == 1)
@@ -98,7 +98,7 @@ async def test_a_plain_model_reports_from_its_thread(broker: WatchedBroker, stor
 
     go_on = anyio.Event()
     one = task()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Plain(), broker, store):
             progress = await progress_of(store, one.id, lambda progress: progress.fraction == 0.5)
@@ -121,7 +121,7 @@ async def test_a_store_that_is_away_costs_reports_and_nothing_else(
         await until(lambda: store.reports > 0)
 
     one = task("fine")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(behaviour), broker, store):
             assert await reply_of(store, one) == "fine"
@@ -137,7 +137,7 @@ async def test_a_fraction_that_is_none_is_refused_with_the_repair(
         return "refused"
 
     one = task()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(behaviour), broker, store):
             assert await reply_of(store, one) == "refused"
@@ -150,11 +150,11 @@ async def test_a_report_of_one_run_waits_for_no_other() -> None:
         @override
         async def report(self, reports: Sequence[ProgressReport]) -> None:
             written.extend(reports)
-            raise LinkLost("store", "answer lost")
+            raise ConnectionLost("store", "answer lost")
 
     reports = ProgressReports(Store(), wall_clock)
-    runs = [Run(task(str(number))) for number in range(3)]
-    with anyio.fail_after(PATIENCE):
+    runs = [TaskRun(task(str(number))) for number in range(3)]
+    with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
             tg.start_soon(reports.work, name="hub.test reports")
             await anyio.wait_all_tasks_blocked()
@@ -178,7 +178,7 @@ async def test_a_thread_that_reports_does_not_wait_for_an_event_loop_that_is_hel
         @override
         def process_request(self, request: ModelARequest) -> ModelAResponse:  # type: ignore[override]
             anyio.from_thread.run_sync(started.set)
-            held.wait(PATIENCE)
+            held.wait(TIMEOUT)
             hub.current_task().report(0.5)
             reported.set()
             anyio.from_thread.run(go_on.wait)
@@ -186,12 +186,12 @@ async def test_a_thread_that_reports_does_not_wait_for_an_event_loop_that_is_hel
 
     held, started, go_on = threading.Event(), anyio.Event(), anyio.Event()
     one = task()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Plain(), broker, store):
             await started.wait()
             held.set()
-            assert reported.wait(PATIENCE / 2)  # holds the event loop
+            assert reported.wait(TIMEOUT / 2)  # holds the event loop
             await progress_of(store, one.id, lambda progress: progress.fraction == 0.5)
             go_on.set()
             await ended(store, one)

@@ -8,10 +8,10 @@ import trio.testing
 from typing_extensions import override
 
 from hub.contract import Contract
-from hub.errors import LinkLost
-from hub.model.instance.compatibility import PAUSE, Reading, Schemas
+from hub.errors import ConnectionLost
+from hub.model.instance.compatibility import PAUSE, ContractSource, RegistryCompatibility
 from hub.registry.client.contract_schemas import ContractBody, SchemaHistoryBody
-from hub.registry.client.snapshot import Admission
+from hub.registry.client.snapshot import LoginResult
 from hub.types import Fingerprint, InstanceState, ModelName
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 
@@ -25,7 +25,7 @@ def anyio_backend() -> object:
     return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
 
 
-class Desk(Schemas):
+class Desk(ContractSource):
     """A registry that has accepted PLAIN and GROWN. `up` has an instance each."""
 
     def __init__(self, *up: Contract) -> None:
@@ -41,7 +41,7 @@ class Desk(Schemas):
     async def schema_history(self, model: ModelName) -> SchemaHistoryBody:
         await anyio.lowlevel.checkpoint()
         if self.down:
-            raise LinkLost("registry", "down")
+            raise ConnectionLost("registry", "down")
         contracts = (
             ContractBody(
                 fingerprint=known.fingerprint,
@@ -58,7 +58,7 @@ class Desk(Schemas):
 
 
 async def test_nothing_is_settled_before_the_first_login() -> None:
-    reading = Reading(Desk(), MODEL, GROWN)
+    reading = RegistryCompatibility(Desk(), MODEL, GROWN)
     assert not reading.reads(PLAIN.fingerprint)
     with anyio.move_on_after(1000) as scope:
         await reading.settled()
@@ -66,20 +66,20 @@ async def test_nothing_is_settled_before_the_first_login() -> None:
     async with anyio.create_task_group() as tg:
         tg.start_soon(reading.settled)
         await anyio.sleep(5)
-        reading.admitted(Admission(state=InstanceState.LIVE, accepts=frozenset([PLAIN.fingerprint])))
+        reading.admitted(LoginResult(state=InstanceState.LIVE, accepts=frozenset([PLAIN.fingerprint])))
     assert reading.reads(PLAIN.fingerprint)
     assert not reading.reads(BROKEN.fingerprint)
 
 
 async def test_a_task_that_others_can_run_is_left_to_them_after_a_pause() -> None:
-    reading = Reading(Desk(PLAIN, GROWN), MODEL, PLAIN)
+    reading = RegistryCompatibility(Desk(PLAIN, GROWN), MODEL, PLAIN)
     started = anyio.current_time()
     assert await reading.explain(GROWN.fingerprint) is None
     assert anyio.current_time() - started >= PAUSE
 
 
 async def test_a_task_that_nobody_can_run_any_more_is_explained() -> None:
-    reading = Reading(Desk(PLAIN), MODEL, PLAIN)
+    reading = RegistryCompatibility(Desk(PLAIN), MODEL, PLAIN)
     words = await reading.explain(GROWN.fingerprint)
     assert words is not None
     assert "field 'tone' (string, number 2) is gone from grow.v1.Ask" in words
@@ -87,7 +87,7 @@ async def test_a_task_that_nobody_can_run_any_more_is_explained() -> None:
 
 async def test_without_the_registry_nothing_is_explained() -> None:
     desk = Desk(PLAIN, GROWN)
-    reading = Reading(desk, MODEL, PLAIN)
+    reading = RegistryCompatibility(desk, MODEL, PLAIN)
     assert await reading.explain(BROKEN.fingerprint) == ""
     desk.down = True
     assert await reading.explain(GROWN.fingerprint) == ""

@@ -15,14 +15,14 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.concurrency.reconnect import unwrapped
-from hub.contract.descriptors.pool import pool_of
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.contract.descriptors.pool import build_pool
 from hub.model.errors import UnreadableResponse
-from hub.model.execution.executor import Processor
+from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import loaded
 from hub.model.worker.worker import Worker
 from hub.types import TaskState
-from tests.model.bench import CONTRACT, INSTANCE, PATIENCE, BreakableStore, WatchedBroker, ended, submit, task
+from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, WatchedBroker, ended, submit, task
 from tests.model.child_models import Nesting, nested
 
 DEEPEST = 33
@@ -50,9 +50,9 @@ FORMS = pytest.mark.parametrize("model", [Awaited, Threaded, Nesting])
 
 async def response(model: type[hub.Model[ModelARequest, Struct]], depth: int) -> bytes:
     body = ModelARequest(messages=str(depth)).SerializeToString()
-    with anyio.fail_after(PATIENCE), unwrapped():
+    with anyio.fail_after(TIMEOUT), collapse_exception_group():
         made = model()
-        async with loaded(made), Processor(made) as processor:
+        async with loaded(made), Executor(made) as processor:
             return await processor(body)
 
 
@@ -77,7 +77,7 @@ async def test_a_deeper_response_is_an_error_that_names_limit_and_repair(
 
 @pytest.mark.parametrize("model", [Awaited, Threaded])
 async def test_its_task_fails_under_a_code_of_its_own(model: type[hub.Model[ModelARequest, Struct]]) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         store, each = BreakableStore(), task("150")
         broker = WatchedBroker(store)
         await submit(broker, store, each)
@@ -95,7 +95,7 @@ def of_another_pool() -> Message:
     file.message_type.add(name="ModelAResponse").field.add(
         name="reply", number=1, type=FieldDescriptorProto.TYPE_BYTES, label=FieldDescriptorProto.LABEL_OPTIONAL
     )
-    pool = pool_of(FileDescriptorSet(file=[file]))
+    pool = build_pool(FileDescriptorSet(file=[file]))
     kind: Any = GetMessageClass(pool.FindMessageTypeByName("examples.model_a.v1.ModelAResponse"))
     message: Message = kind(reply=b"\xff\xfe")
     return message
@@ -107,8 +107,8 @@ async def test_a_namesake_of_the_response_that_readers_refuse_is_named_too() -> 
         async def process_request(self, request: ModelARequest) -> Any:
             return of_another_pool()
 
-    with anyio.fail_after(PATIENCE), pytest.raises(UnreadableResponse, match="build it from the generated class"):
-        await Processor(Namesake())(b"")
+    with anyio.fail_after(TIMEOUT), pytest.raises(UnreadableResponse, match="build it from the generated class"):
+        await Executor(Namesake())(b"")
 
 
 def test_the_error_crosses_processes() -> None:

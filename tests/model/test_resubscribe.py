@@ -10,10 +10,10 @@ from httpx2 import AsyncClient
 from typing_extensions import override
 
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.ports.broker import Consumer
 from hub.types import ModelName
-from tests.model.bench import PATIENCE, Echo, ended, reply_of, submit
+from tests.model.bench import TIMEOUT, Echo, ended, reply_of, submit
 from tests.model.test_instance import World, client, new_task, registry, world
 
 __all__ = ["client", "registry", "world"]
@@ -54,8 +54,8 @@ async def test_it_leaves_its_link_and_enters_a_new_one(
         return consume(queue, prefetch=prefetch)
 
     monkeypatch.setattr(world.broker, "consume", counted)
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             await submit(world.broker, world.store, one)
             await ended(world.store, one)
             reply = await client.post(f"{url}/resubscribe")
@@ -71,8 +71,8 @@ async def test_it_leaves_its_link_and_enters_a_new_one(
 async def test_what_it_runs_goes_on_and_is_run_once(world: World, client: AsyncClient) -> None:
     Patient.started, Patient.let_go, Patient.runs = anyio.Event(), anyio.Event(), 0
     one = new_task("one")
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(Patient), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(Patient), name="instance") as url:
             await submit(world.broker, world.store, one)
             await Patient.started.wait()
             for _ in range(3):
@@ -88,8 +88,8 @@ async def test_what_it_runs_goes_on_and_is_run_once(world: World, client: AsyncC
 
 
 async def test_without_a_link_there_is_none_to_leave(world: World, client: AsyncClient) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
             with world.broker.outage():
                 while (await client.get(f"{url}/ping")).json()["consuming"]:
                     pass
@@ -99,8 +99,8 @@ async def test_without_a_link_there_is_none_to_leave(world: World, client: Async
 
 
 async def test_it_asks_for_the_token_like_a_ping(world: World, client: AsyncClient) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with running(world.instance(token="sesame"), name="instance") as url:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(token="sesame"), name="instance") as url:
             assert (await client.post(f"{url}/resubscribe")).status_code == 401
             reply = await client.post(f"{url}/resubscribe", headers={"Authorization": "Bearer sesame"})
             assert reply.status_code == 202
@@ -109,7 +109,7 @@ async def test_it_asks_for_the_token_like_a_ping(world: World, client: AsyncClie
 async def test_one_that_drains_stays_out(world: World, client: AsyncClient) -> None:
     Patient.started, Patient.let_go, Patient.runs = anyio.Event(), anyio.Event(), 0
     one = new_task("one")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
             url = ""
 

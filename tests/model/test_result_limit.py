@@ -9,14 +9,14 @@ from hub.errors import ConfigurationError
 from hub.model.worker.worker import Worker, WorkerOptions
 from hub.settings.model import ModelSettings
 from hub.types import TaskState
-from tests.model.bench import CONTRACT, INSTANCE, PATIENCE, BreakableStore, Echo, WatchedBroker, ended, submit, task
+from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task
 
 
 @pytest.mark.parametrize(
     ("limit", "state"), [(50, TaskState.FAILED), (1000, TaskState.SUCCEEDED), (0, TaskState.SUCCEEDED)]
 )
 async def test_a_response_above_the_limit_fails_its_task_with_a_code_of_its_own(limit: int, state: TaskState) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         store, each = BreakableStore(), task("x" * 200)
         broker = WatchedBroker(store)
         await submit(broker, store, each)

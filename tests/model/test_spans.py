@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from hub.model.worker import spans
-from tests.model.bench import PATIENCE, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
+from tests.model.bench import TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -41,7 +41,7 @@ async def run(traceparent: str, behaviour: str = "fine") -> None:
     store = BreakableStore()
     broker = WatchedBroker(store)
     one = replace(task(behaviour), traceparent=traceparent, tracestate="vendor=1")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with broker.inner:
             await submit(broker, store, one)
             async with worker(Echo(act), broker, store):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hub.model.worker.statistics import OUTCOMES, Tally, WorkerStatistics
+from hub.model.worker.statistics import OUTCOMES, WorkerCounters, WorkerStatistics
 from hub.stats import Durations
 from hub.types import TaskState
 
 
-def statistics(tally: Tally) -> WorkerStatistics:
+def statistics(tally: WorkerCounters) -> WorkerStatistics:
     return WorkerStatistics(
         consuming=True,
         in_flight=2,
@@ -28,7 +28,7 @@ def statistics(tally: Tally) -> WorkerStatistics:
 
 
 def test_only_the_first_run_of_a_task_has_waited_in_the_queue() -> None:
-    tally = Tally((1.0, 10.0))
+    tally = WorkerCounters((1.0, 10.0))
     tally.began(created_at=100.0, now=105.0, first=True)
     tally.began(created_at=100.0, now=130.0, first=False)
     assert tally.attempts == 2
@@ -36,7 +36,7 @@ def test_only_the_first_run_of_a_task_has_waited_in_the_queue() -> None:
 
 
 def test_the_newest_task_is_the_youngest_that_has_begun_whatever_its_turn() -> None:
-    tally = Tally()
+    tally = WorkerCounters()
     assert tally.newest is None
     for created_at in (100.0, 300.0, 200.0):
         tally.began(created_at=created_at, now=400.0, first=True)
@@ -44,7 +44,7 @@ def test_the_newest_task_is_the_youngest_that_has_begun_whatever_its_turn() -> N
 
 
 def test_a_load_has_every_outcome_and_the_runs_of_all_of_them() -> None:
-    tally = Tally((1.0,))
+    tally = WorkerCounters((1.0,))
     tally.stored[TaskState.FAILED] += 1
     tally.ran[TaskState.FAILED].add(0.5)
     tally.ran[TaskState.SUCCEEDED].add(2.0)

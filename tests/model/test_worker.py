@@ -11,15 +11,15 @@ from anyio import get_cancelled_exc_class
 from examples.model_a.v1.model_a_pb2 import ModelAResponse
 from hub import current_task
 from hub.model.worker import outcomes
-from hub.model.worker.run import Run
+from hub.model.worker.run import TaskRun
 from hub.ports.broker import Publication
-from hub.ports.result_store import Absent
+from hub.ports.result_store import Missing
 from hub.task import Failure, Task
 from hub.types import Fingerprint, ModelName, TaskState
 from tests.model.bench import (
     ECHO,
     INSTANCE,
-    PATIENCE,
+    TIMEOUT,
     BreakableStore,
     Echo,
     WatchedBroker,
@@ -52,7 +52,7 @@ async def failure_of(store: BreakableStore, each: Task) -> Failure:
 
 async def test_a_task_is_run_stored_and_acked(broker: WatchedBroker, store: BreakableStore) -> None:
     one = task("hello")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(), broker, store) as working:
             record = await ended(store, one)
@@ -75,7 +75,7 @@ async def test_what_a_model_raises_becomes_a_typed_failure_and_is_acked(
         raise ValueError(f"no {text}")
 
     one = task("luck")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(behaviour), broker, store):
             failure = await failure_of(store, one)
@@ -88,7 +88,7 @@ async def test_a_traceback_is_stored_only_in_debug_mode(broker: WatchedBroker, s
         raise KeyError(text)
 
     one = task("secret")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(behaviour), broker, store, debug=True):
             failure = await failure_of(store, one)
@@ -108,7 +108,7 @@ async def test_a_lone_error_of_a_models_own_task_group_is_shown_as_itself(
         return text
 
     one = task()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(behaviour), broker, store):
             failure = await failure_of(store, one)
@@ -124,7 +124,7 @@ async def test_an_error_that_cannot_be_shown_still_ends_its_task(broker: Watched
         raise Mute if text == "mute" else ValueError("\ud800 lone surrogate")
 
     mute, odd = task("mute"), task("odd")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, mute, odd)
         async with worker(Echo(behaviour), broker, store):
             assert "could not be shown" in (await failure_of(store, mute)).message
@@ -140,7 +140,7 @@ async def test_a_cancellation_that_nobody_asked_for_is_a_failure(
         return text  # trio makes no Cancelled without a cancelled scope
 
     one, two = task(), task()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(behaviour), broker, store) as working:
             record = await ended(store, one)
@@ -156,7 +156,7 @@ async def test_a_task_written_for_another_contract_is_dead_and_never_runs(
 ) -> None:
     foreign = task(fingerprint=Fingerprint("a" * 64))
     model = Echo()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, foreign)
         async with worker(model, broker, store):
             record = await ended(store, foreign)
@@ -172,7 +172,7 @@ async def test_a_task_written_for_another_contract_is_dead_and_never_runs(
 
 async def test_a_task_of_another_model_is_dead(broker: WatchedBroker, store: BreakableStore) -> None:
     stray = task(model=ModelName("Other"))
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, stray)
         async with worker(Echo(), broker, store):
             failure = await failure_of(store, stray)
@@ -185,7 +185,7 @@ async def test_a_message_that_is_no_task_goes_to_the_dead_letters_and_the_rest_r
 ) -> None:
     one = task("fine")
     garbage = Publication(queue=ECHO, body=b"\xff\xff\xff", message_id="", timestamp=0.0)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await broker.declare(ECHO)
         await broker.publish([garbage])
         await submit(broker, store, one)
@@ -199,7 +199,7 @@ async def test_a_request_that_cannot_be_decoded_makes_its_task_dead(
     broker: WatchedBroker, store: BreakableStore
 ) -> None:
     one = replace(task(), body=b"\xff\xff\xff")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(), broker, store):
             record = await ended(store, one)
@@ -214,7 +214,7 @@ async def test_a_request_that_cannot_be_decoded_makes_its_task_dead(
 async def test_a_task_that_has_ended_is_acked_without_a_run(broker: WatchedBroker, store: BreakableStore) -> None:
     one = task("once")
     model = Echo()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(model, broker, store) as working:
             await ended(store, one)
@@ -228,13 +228,13 @@ async def test_a_task_that_has_ended_is_acked_without_a_run(broker: WatchedBroke
 async def test_a_withdrawn_task_is_acked_without_a_run(broker: WatchedBroker, store: BreakableStore) -> None:
     one = task("gone")
     model = Echo()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         await store.withdraw([one])
         async with worker(model, broker, store):
             await until(lambda: broker.acked == [one.id])
     assert model.seen == []
-    assert await store.fetch([one.id]) == [Absent.UNKNOWN]
+    assert await store.fetch([one.id]) == [Missing.UNKNOWN]
 
 
 async def test_a_message_that_was_published_twice_runs_once(broker: WatchedBroker, store: BreakableStore) -> None:
@@ -246,7 +246,7 @@ async def test_a_message_that_was_published_twice_runs_once(broker: WatchedBroke
 
     one = task("twin")
     model = Echo(behaviour)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(model, broker, store) as working:
             await broker.publish(publication(one))
@@ -263,7 +263,7 @@ async def test_a_model_knows_the_task_that_it_works_on(broker: WatchedBroker, st
         return f"{now.id} {now.attempt} {now.model} {now.instance} {now.deadline}"
 
     one = replace(task(), deadline=2_000_000_000.0)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(behaviour), broker, store):
             assert await reply_of(store, one) == f"{one.id} 1 Echo {INSTANCE} 2000000000.0"
@@ -276,7 +276,7 @@ async def test_no_more_tasks_run_at_once_than_the_model_allows(broker: WatchedBr
 
     tasks = [task(str(number)) for number in range(50)]
     model = Echo(behaviour)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, *tasks)
         async with worker(model, broker, store):
             for each in tasks:
@@ -292,7 +292,7 @@ async def test_outcomes_that_are_ready_together_are_written_together(
         concurrency = 40
 
     tasks = [task(str(number)) for number in range(40)]
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, *tasks)
         async with worker(Wide(), broker, store):
             for each in tasks:
@@ -310,13 +310,13 @@ async def test_the_second_of_two_outcomes_is_dropped_and_counted(broker: Watched
         return text
 
     one = task("first wins")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(Echo(slow), broker, store) as slow_worker:
             await until(lambda: slow_worker.statistics().attempts == 1)
             [start] = await store.start([one], INSTANCE, attempts=5)  # as another instance that got it too would
             assert start.attempt == 2
-            await store.finish([outcomes.dead(Run(one), code="x", message="first", instance=INSTANCE, now=1.0)])
+            await store.finish([outcomes.dead(TaskRun(one), code="x", message="first", instance=INSTANCE, now=1.0)])
             release.set()
             await until(lambda: slow_worker.statistics().dropped == 1)
             await until(lambda: broker.acked == [one.id])
@@ -334,7 +334,7 @@ async def test_a_failure_of_ours_that_is_no_exception_ends_the_worker_and_the_ta
 
     store.after_start = doom
     one = task()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         with pytest.raises(BaseExceptionGroup) as caught:
             async with worker(Echo(), broker, store):

@@ -336,7 +336,7 @@ async def test_an_instance_that_dies_between_verdict_and_burial_loses_no_letter(
     foreign = task(fingerprint=Fingerprint("a" * 64))
     await submit(broker, store, foreign)
     broker.refuse_letters = True
-    async with worker(Echo(), broker, store, store_patience=2):
+    async with worker(Echo(), broker, store, store_timeout=2):
         await dead(store, foreign)
         await anyio.sleep(1)
         assert broker.acked == []

@@ -9,8 +9,8 @@ import pytest
 import trio.testing
 
 from hub.brokers.memory.broker import MemoryBroker
-from hub.errors import LinkLost
-from hub.ports.result_store import Absent
+from hub.errors import ConnectionLost
+from hub.ports.result_store import Missing
 from hub.types import InstanceId, TaskState
 from tests.model.bench import ECHO, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
 
@@ -128,7 +128,7 @@ async def test_a_drain_ends_when_the_link_is_lost_in_it(broker: WatchedBroker, s
         async with worker(Echo(), broker, store):  # the message is still there, and is not run again
             await until(lambda: broker.acked[-1:] == [one.id])
     record = await store.fetch([one.id])
-    assert not isinstance(record[0], Absent)
+    assert not isinstance(record[0], Missing)
     assert record[0].attempt == 1
 
 
@@ -136,7 +136,7 @@ async def test_a_drain_with_the_store_away_hands_outcomes_back(broker: WatchedBr
     one = task("1")
     with anyio.fail_after(100):
         await submit(broker, store, one)
-        async with worker(Echo(slowly), broker, store, drain_grace=5, store_patience=1000) as working:
+        async with worker(Echo(slowly), broker, store, drain_grace=5, store_timeout=1000) as working:
             await until(lambda: working.statistics().attempts == 1)
             store.down = True
             began = anyio.current_time()
@@ -167,16 +167,16 @@ async def test_a_start_without_a_broker_gives_up_with_what_was_wrong(store: Brea
     with anyio.fail_after(100), broker.outage():
         began = anyio.current_time()
         with pytest.raises(ExceptionGroup) as caught:
-            async with worker(Echo(), broker, store, start_patience=20):
+            async with worker(Echo(), broker, store, start_timeout=20):
                 pytest.fail("began without a link")
-        assert caught.group_contains(LinkLost)
+        assert caught.group_contains(ConnectionLost)
         assert 17 < anyio.current_time() - began <= 20
 
 
 async def test_a_start_without_a_broker_can_be_cancelled_at_once(store: BreakableStore) -> None:
     broker = MemoryBroker()
     with broker.outage(), anyio.move_on_after(1) as scope:
-        async with worker(Echo(), broker, store, start_patience=1000):
+        async with worker(Echo(), broker, store, start_timeout=1000):
             pytest.fail("began without a link")
     assert scope.cancelled_caught
 
@@ -184,7 +184,7 @@ async def test_a_start_without_a_broker_can_be_cancelled_at_once(store: Breakabl
 async def test_once_linked_a_worker_never_gives_up(broker: WatchedBroker, store: BreakableStore) -> None:
     one = task("0")
     with anyio.fail_after(10_000):
-        async with worker(Echo(slowly), broker, store, start_patience=5) as working:
+        async with worker(Echo(slowly), broker, store, start_timeout=5) as working:
             with broker.inner.outage():
                 await anyio.sleep(3600)
                 assert not working.consuming

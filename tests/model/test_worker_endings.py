@@ -9,8 +9,8 @@ import anyio
 import pytest
 import trio.testing
 
-from hub.errors import LinkLost
-from hub.ports.result_store import Absent
+from hub.errors import ConnectionLost
+from hub.ports.result_store import Missing
 from hub.task import Failure, Outcome, Task
 from hub.types import InstanceId, TaskState
 from tests.model.bench import (
@@ -185,7 +185,7 @@ async def test_losing_the_store_loses_no_cancellation(broker: WatchedBroker, sto
     await submit(broker, store, one)
     async with worker(Echo(log), broker, store):
         await virtually(lambda: log.began == ["long"])
-        store.endings_fail = LinkLost("store", "out of reach")
+        store.endings_fail = ConnectionLost("store", "out of reach")
         await cancel(store, one)
         await anyio.sleep(20)
         store.endings_fail = None
@@ -316,4 +316,4 @@ async def test_whenever_a_task_is_cancelled_it_has_one_outcome_and_its_message_i
     assert record.state is (TaskState.CANCELLED if cancelled == [True] else TaskState.SUCCEEDED)
     assert (moment < 5) is (cancelled == [True]) or moment == pytest.approx(5, abs=0.01)
     assert await ready_in(broker, ECHO) == 0
-    assert not isinstance((await store.fetch([one.id]))[0], Absent)
+    assert not isinstance((await store.fetch([one.id]))[0], Missing)

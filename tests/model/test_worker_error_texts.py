@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from hub.observability.tracebacks import describe, lines
 from hub.task import Failure
-from tests.model.bench import PATIENCE, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
+from tests.model.bench import TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -27,7 +27,7 @@ class Slow(Exception):
     @override
     def __str__(self) -> str:
         self.asked.append(threading.get_ident())
-        self.over.wait(PATIENCE)
+        self.over.wait(TIMEOUT)
         return "at last"
 
 
@@ -43,7 +43,7 @@ async def failure_of(error: Exception) -> Failure:
     """What the client is told of a run that raises this."""
     store = BreakableStore()
     broker = WatchedBroker(store)
-    with anyio.fail_after(PATIENCE), capture_logs():  # which is not configured here, and would show errors with rich
+    with anyio.fail_after(TIMEOUT), capture_logs():  # which is not configured here, and would show errors with rich
         async with worker(raising(error), broker, store):
             one = task()
             await submit(broker, store, one)
@@ -66,7 +66,7 @@ async def test_the_text_of_an_error_is_made_off_the_event_loop_and_once() -> Non
 
 
 async def test_a_text_that_takes_too_long_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.model.execution.error_text.PATIENCE", 0.05)
+    monkeypatch.setattr("hub.model.execution.error_text.TIMEOUT", 0.05)
     over = threading.Event()
     try:
         failure = await failure_of(Slow(over))
@@ -78,7 +78,7 @@ async def test_a_text_that_takes_too_long_is_done_without(monkeypatch: pytest.Mo
 
 
 async def test_the_text_of_a_cause_is_made_off_the_event_loop_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.model.execution.error_text.PATIENCE", 0.05)
+    monkeypatch.setattr("hub.model.execution.error_text.TIMEOUT", 0.05)
     over = threading.Event()
     error = ValueError("no such voice")
     error.__cause__ = Slow(over)

@@ -40,7 +40,7 @@ async def test_outcomes_wait_for_a_store_that_is_away_and_are_not_acked_meanwhil
             store.down = True
             return text
 
-        async with worker(Echo(behaviour), broker, store, store_patience=100) as working:
+        async with worker(Echo(behaviour), broker, store, store_timeout=100) as working:
             await until(lambda: working.statistics().saving == 1)
             await anyio.sleep(50)
             assert broker.acked == []
@@ -64,7 +64,7 @@ async def test_a_store_that_stays_away_gets_no_outcome_and_the_message_goes_back
             store.down = len(runs) == 1
             return text
 
-        async with worker(Echo(behaviour), broker, store, store_patience=10) as working:
+        async with worker(Echo(behaviour), broker, store, store_timeout=10) as working:
             await until(lambda: working.statistics().requeued == 1)
             assert broker.acked == []
             assert (broker.requeued, broker.rejected) == ([], [one.id])
@@ -78,14 +78,14 @@ async def test_an_outcome_whose_confirmation_was_lost_is_sent_again_before_the_a
     store = BreakableStore()
     broker = WatchedBroker(store)
     one = task("twice")
-    store.deaf = True
+    store.not_consuming = True
     with anyio.fail_after(1000):
         await submit(broker, store, one)
         async with worker(Echo(), broker, store) as working:
             await ended(store, one)
             await anyio.sleep(1)
             assert broker.acked == []
-            store.deaf = False
+            store.not_consuming = False
             await until(lambda: broker.acked == [one.id])
             assert working.statistics().stored == {TaskState.SUCCEEDED: 1}
             assert working.statistics().dropped == 0
@@ -100,7 +100,7 @@ async def test_a_task_that_cannot_be_started_waits_and_then_goes_back() -> None:
     with anyio.fail_after(1000):
         await submit(broker, store, one)
         store.down = True
-        async with worker(model, broker, store, store_patience=10):
+        async with worker(model, broker, store, store_timeout=10):
             await anyio.sleep(60)
             assert model.seen == []
             store.down = False
@@ -119,7 +119,7 @@ class Fault:
 
 seconds = st.floats(0, 4, allow_nan=False)
 faults = st.lists(
-    st.builds(Fault, what=st.sampled_from(["store", "deaf", "broker", "worker"]), after=seconds, long=seconds),
+    st.builds(Fault, what=st.sampled_from(["store", "not_consuming", "broker", "worker"]), after=seconds, long=seconds),
     max_size=6,
 )
 durations = st.lists(st.sampled_from(["0", "0.5", "3", "fail"]), min_size=1, max_size=8)
@@ -128,10 +128,10 @@ durations = st.lists(st.sampled_from(["0", "0.5", "3", "fail"]), min_size=1, max
 class Scene:
     """A store and a broker that break as told, and one worker after the other."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, timeout: float) -> None:
         self.store = BreakableStore()
         self.broker = WatchedBroker(self.store)
-        self.patience = patience
+        self.timeout = timeout
         self.restart = anyio.Event()
 
     async def suffer(self, faults: list[Fault]) -> None:
@@ -142,10 +142,10 @@ class Scene:
                     self.store.down = True
                     await anyio.sleep(fault.long)
                     self.store.down = False
-                case "deaf":
-                    self.store.deaf = True
+                case "not_consuming":
+                    self.store.not_consuming = True
                     await anyio.sleep(fault.long)
-                    self.store.deaf = False
+                    self.store.not_consuming = False
                 case "broker":
                     with self.broker.inner.outage():
                         await anyio.sleep(fault.long)
@@ -161,8 +161,8 @@ class Scene:
                 self.broker,
                 self.store,
                 instance=InstanceId(f"instance-{start}"),
-                start_patience=1000,
-                store_patience=self.patience,
+                start_timeout=1000,
+                store_timeout=self.timeout,
                 drain_grace=1,
             ):
                 await self.restart.wait()
@@ -178,11 +178,11 @@ async def behave(text: str) -> str:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(durations=durations, faults=faults, patience=st.sampled_from([1.0, 5.0]))
+@given(durations=durations, faults=faults, store_timeout=st.sampled_from([1.0, 5.0]))
 async def test_whatever_breaks_each_task_ends_once_and_is_acked_after_that(
-    durations: list[str], faults: list[Fault], patience: float
+    durations: list[str], faults: list[Fault], store_timeout: float
 ) -> None:
-    scene = Scene(patience)
+    scene = Scene(store_timeout)
     store, broker = scene.store, scene.broker
     tasks = [task(f"{number} {duration}") for number, duration in enumerate(durations)]
     with anyio.fail_after(100_000), capture_logs():  # rendering thousands of tracebacks would take most of the time

@@ -10,13 +10,13 @@ import anyio
 import pytest
 
 from hub.model.worker.worker import Worker, WorkerOptions
-from hub.ports.result_store import Absent
+from hub.ports.result_store import Missing
 from hub.task import Failure, Outcome, Task
 from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, BreakableStore, WatchedBroker, ended, reply_of, submit, task
 from tests.model.child_models import Working
 
-PATIENCE: Final = 60.0
+TIMEOUT: Final = 60.0
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -48,7 +48,7 @@ async def until_it_has_begun(store: BreakableStore, each: Task) -> None:
     revision = 0
     while True:
         record = await store.changed(each.id, after=revision)
-        assert not isinstance(record, Absent)
+        assert not isinstance(record, Missing)
         if record.progress is not None:
             return
         revision = record.revision
@@ -56,7 +56,7 @@ async def until_it_has_begun(store: BreakableStore, each: Task) -> None:
 
 async def test_a_task_is_answered_and_knows_itself(broker: WatchedBroker, store: BreakableStore) -> None:
     one = task("task")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(broker, store):
             assert (await reply_of(store, one)).partition(" ")[2] == f"{one.id} 1 None Echo {INSTANCE}"
@@ -64,7 +64,7 @@ async def test_a_task_is_answered_and_knows_itself(broker: WatchedBroker, store:
 
 async def test_an_error_of_the_model_is_the_failure_of_the_task(broker: WatchedBroker, store: BreakableStore) -> None:
     one = task("fail no such luck")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(broker, store):
             failure = await failure_of(store, one)
@@ -77,7 +77,7 @@ async def test_a_task_that_kills_its_process_is_dead_after_its_last_attempt_and_
     broker: WatchedBroker, store: BreakableStore
 ) -> None:
     poison, good = task("leave 1"), task("echo good")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, poison, good)
         async with worker(broker, store):
             assert (await failure_of(store, poison)).code == "attempts_exhausted"
@@ -91,7 +91,7 @@ async def test_a_cancelled_task_is_interrupted_and_its_process_takes_the_next_on
     broker: WatchedBroker, store: BreakableStore, tmp_path: Path
 ) -> None:
     first, cancelled, last = task("echo"), task(f"clean_up {tmp_path / 'cleaned'}"), task("echo")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, first, cancelled)
         async with worker(broker, store):
             pid = await reply_of(store, first)
@@ -108,7 +108,7 @@ async def test_a_running_task_finishes_in_its_process_while_the_worker_drains(
 ) -> None:
     os.mkfifo(tmp_path / "door.fifo")
     one = task(f"meet {tmp_path / 'door.fifo'}")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         with anyio.CancelScope() as scope:
             async with worker(broker, store) as working, anyio.create_task_group() as tg:
@@ -126,13 +126,13 @@ async def test_a_running_task_finishes_in_its_process_while_the_worker_drains(
 
 async def test_what_the_drain_cuts_short_is_handed_back(broker: WatchedBroker, store: BreakableStore) -> None:
     one = task("spin")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(broker, store, drain_grace=0):
             await until_it_has_begun(store, one)
         (record,) = await store.fetch([one.id])
 
-    assert not isinstance(record, Absent)
+    assert not isinstance(record, Missing)
     assert record.state is TaskState.QUEUED
 
 

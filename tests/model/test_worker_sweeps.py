@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import InstanceId, TaskState, wall_clock
 from tests.amqp.sweep import sweep
-from tests.model.bench import ECHO, PATIENCE, BreakableStore, Echo, WatchedBroker, ended, ready_in, submit, task, worker
+from tests.model.bench import ECHO, TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, ready_in, submit, task, worker
 
 ENOUGH = 5
 """Checkpoints that a sweep over the life of a task meets at the very least; one over fewer has seen nothing."""
@@ -46,7 +46,7 @@ async def test_a_task_may_be_cancelled_at_any_checkpoint_of_its_life(
     broker: WatchedBroker, store: BreakableStore
 ) -> None:
     cancelled = 0
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         while True:
             one = task("steps")
             model = Echo(some_steps)
@@ -87,7 +87,7 @@ async def test_an_instance_may_be_stopped_at_any_checkpoint_of_a_task(
             assert record.state is (TaskState.EXPIRED if seconds == -1.0 else TaskState.SUCCEEDED)
             assert record.attempt <= 2
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         assert await sweep(scenario, invariant) > ENOUGH
 
 
@@ -112,5 +112,5 @@ async def test_an_instance_may_be_stopped_at_any_checkpoint_while_its_task_is_ca
             record = await see_through(broker, store, tasks.pop())
             assert record.state in (TaskState.CANCELLED, TaskState.SUCCEEDED)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         assert await sweep(scenario, invariant) > ENOUGH

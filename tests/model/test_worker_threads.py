@@ -13,7 +13,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.task import Failure, Outcome, Task
 from hub.types import TaskState
 from tests.model.bench import (
-    PATIENCE,
+    TIMEOUT,
     BreakableStore,
     Echo,
     WatchedBroker,
@@ -61,7 +61,7 @@ async def test_a_cancelled_thread_keeps_its_place_and_its_message_until_it_retur
 ) -> None:
     model = Plain()
     one, two = task("one"), task("two")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(model, broker, store) as working:
             await until(lambda: model.began == ["one"])
@@ -84,7 +84,7 @@ async def test_a_thread_that_looks_finds_out_that_nobody_needs_it(broker: Watche
     model = Plain()
     model.looks = True
     one, two = task("one"), task("two")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one, two)
         async with worker(model, broker, store):
             await until(lambda: model.began == ["one"])
@@ -98,7 +98,7 @@ async def test_a_thread_that_looks_finds_out_that_nobody_needs_it(broker: Watche
 async def test_a_drain_does_not_wait_for_a_thread_for_ever(broker: WatchedBroker, store: BreakableStore) -> None:
     model = Plain()
     one = task("one")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         await submit(broker, store, one)
         async with worker(model, broker, store, drain_grace=0.01):
             await until(lambda: model.began == ["one"])

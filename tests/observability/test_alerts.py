@@ -26,7 +26,7 @@ async def test_every_alert_fires_and_ends(amqp_url: str, redis_url: str, tmp_pat
 
 
 def test_an_alert_that_never_fired_or_never_ended_or_cannot_be_read_is_bad() -> None:
-    alert = Expected(name="HubInstanceDeaf", label=("model", "A"))
+    alert = Expected(name="HubInstanceNotConsuming", label=("model", "A"))
     good = Verdict(alert=alert, trial="it is told to", fired=1.5, resolved=2.25, said="A is deaf")
     never = Verdict(alert=alert, trial="it is told to")
     stuck = Verdict(alert=alert, trial="it is told to", fired=1.5, said="A is deaf")
@@ -35,6 +35,6 @@ def test_an_alert_that_never_fired_or_never_ended_or_cannot_be_read_is_bad() -> 
     assert [each.kept for each in (good, never, stuck, garbled)] == [True, False, False, False]
     assert table([good, stuck]).splitlines() == [
         "     alert                fired after  resolved after  because",
-        "ok   HubInstanceDeaf (A)  1.5 s        2.2 s           it is told to",
-        "BAD  HubInstanceDeaf (A)  1.5 s        never           it is told to",
+        "ok   HubInstanceNotConsuming (A)  1.5 s        2.2 s           it is told to",
+        "BAD  HubInstanceNotConsuming (A)  1.5 s        never           it is told to",
     ]

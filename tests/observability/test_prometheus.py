@@ -21,7 +21,7 @@ from tests.observability.stage import LOOK, Stage, opened
 from tests.observability.trials import leave_rubbish
 from tests.support.redis import emptied
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds for each part of a test: generous, since a machine under load starts processes slowly."""
 
 SOON = 30.0
@@ -48,7 +48,7 @@ async def stage(amqp_url: str, redis_url: str, tmp_path_factory: pytest.TempPath
     """Two instances of one model and one of another, which Prometheus has found."""
     folder = tmp_path_factory.mktemp("observability")
     async with opened(folder, "asyncio", amqp_url=amqp_url, redis_url=emptied(redis_url, 13)) as it:
-        with fail_after(PATIENCE):
+        with fail_after(TIMEOUT):
             async with create_task_group() as tg:
                 for model in ("Watched", *MODELS):
                     tg.start_soon(it.instance, model)
@@ -113,7 +113,7 @@ async def test_every_query_of_the_built_in_dashboard_has_data_as_it_is_shown(sta
 
 async def test_grafana_offers_the_models_to_choose_from_and_shows_the_chosen_one_alone(stage: Stage) -> None:
     selector, label = grafana.label_values(grafana.variable("model")["query"])
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         while set(await stage.prometheus.label_values(selector, label)) != set(MODELS):
             await sleep(LOOK)
     async with traffic(stage):
@@ -125,7 +125,7 @@ async def test_grafana_offers_the_models_to_choose_from_and_shows_the_chosen_one
 
 async def test_every_alert_is_evaluated_without_an_error_and_none_is_false(stage: Stage) -> None:
     """The committed rules, over series as hub makes them. test_alerts.py has each of them fire."""
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await stage.targets_up(3)
         while "unknown" in (health := await stage.prometheus.rule_health()).values():
             await sleep(LOOK)
@@ -135,7 +135,7 @@ async def test_every_alert_is_evaluated_without_an_error_and_none_is_false(stage
 
 
 async def test_a_killed_instance_is_no_target_any_more_and_its_series_end(stage: Stage) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         victim = await stage.instance("Watched")
         await stage.targets_up(4)
         (target,) = [

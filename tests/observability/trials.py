@@ -194,7 +194,7 @@ GROUPS: Final[Sequence[Sequence[tuple[Trial, Sequence[Expected]]]]] = (
                 Expected(name="HubQueueWaitTooLong", label=("model", "Crowded")),
             ],
         ),
-        (a_model_says_that_it_is_not_well, [Expected(name="HubInstanceDeaf", label=("model", "Unwell"))]),
+        (a_model_says_that_it_is_not_well, [Expected(name="HubInstanceNotConsuming", label=("model", "Unwell"))]),
         (a_setup_does_not_return, [Expected(name="HubModelStuckLoading", label=("model", "Stuck"))]),
         (a_model_holds_its_loop, [Expected(name="HubLoopStalls", label=("job", "hub-instances"))]),
         (every_other_task_fails, [Expected(name="HubTasksFail", label=("model", "Faulty"))]),

@@ -13,13 +13,13 @@ from httpx2 import AsyncClient, Response
 from typing_extensions import override
 
 from hub.brokers.memory.broker import MemoryBroker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
 from hub.errors import PublishRefused
 from hub.http.client import open_client
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
-from hub.ports.directory import Directory, Terms
+from hub.ports.directory import Directory, ModelLimits
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
 from hub.registry.client.views import InstanceState
@@ -81,10 +81,12 @@ class ServedRegistry:
         url: str = "",
         *,
         example: str = "",
-        terms: Terms = Terms(),
+        limits: ModelLimits = ModelLimits(),
     ) -> InstanceState:
         where = url or server.url
-        admission = await self.client.login(server.id, ModelName(model), where, contract, example=example, terms=terms)
+        admission = await self.client.login(
+            server.id, ModelName(model), where, contract, example=example, limits=limits
+        )
         return admission.state
 
     async def get(self, path: str, **headers: str) -> Response:
@@ -138,5 +140,5 @@ async def served_registry(
     async with MemoryBroker() as embedded, open_client() as http:
         attended = broker or AttendedBroker(embedded)
         component = partial(run_registry, settings, directory=directory or MemoryDirectory(), broker=attended)
-        async with running(component, name="registry") as url:
+        async with background_service(component, name="registry") as url:
             yield ServedRegistry(url=url, http=http, client=RegistryClient(url, http, token=token))

@@ -13,16 +13,16 @@ from litestar import Litestar, Request, Response, get
 
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.contract import Contract, contract_of
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 from hub.ports.directory import InstanceEntry
-from hub.registry.core.ping_result import Answered, PingResult
-from hub.stats import Load
+from hub.registry.core.ping_result import PingOk, PingResult
+from hub.stats import InstanceStats
 from hub.types import InstanceId, ModelName, new_instance_id
 
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 """Seconds after which a test that hangs fails; nothing here takes one."""
 
 TEXTS: Final[Contract] = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
@@ -64,7 +64,7 @@ class ScriptedProbe:
         if entry.id in self.hanging:
             await anyio.sleep_forever()
         await anyio.lowlevel.checkpoint()
-        return self.results.get(entry.id, Answered())
+        return self.results.get(entry.id, PingOk())
 
     def times(self, instance: InstanceId) -> list[float]:
         return [when for when, who in self.pinged if who == instance]
@@ -78,7 +78,7 @@ class PingServer:
     url: str = ""
     consuming: bool = True
     silent: bool = False
-    load: Load | None = None
+    load: InstanceStats | None = None
     pings: int = 0
     tokens: list[str] = field(default_factory=list[str])
     news: anyio.Event = field(default_factory=anyio.Event)
@@ -109,6 +109,6 @@ async def ping_server(instance: InstanceId | None = None) -> AsyncGenerator[Ping
         )
 
     app = Litestar([ping], openapi_config=None, logging_config=None)
-    async with running(partial(serve, app, Bind(), grace=0.1), name="ping server") as url:
+    async with background_service(partial(serve, app, ListenAddress(), grace=0.1), name="ping server") as url:
         it.url = url
         yield it

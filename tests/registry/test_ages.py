@@ -8,17 +8,17 @@ from trio.testing import MockClock
 
 from hub.brokers.memory.broker import MemoryBroker
 from hub.ports.broker import Publication, QueueDepth
-from hub.registry.core.queue_age import QueueAges
-from hub.registry.core.state import Roll
-from hub.registry.core.table import Table
-from hub.registry.tasks.queue_monitor import QueueDepths
+from hub.registry.core.queue_age import OldestMessageEstimator
+from hub.registry.core.state import RegistryState
+from hub.registry.core.table import InstanceTable
+from hub.registry.tasks.queue_monitor import QueueMonitor
 from tests.registry.support import MODEL, TEXTS
 
 PERIOD = 2.0
 
 
-def ages(*looks: tuple[float, int]) -> QueueAges:
-    made = QueueAges()
+def ages(*looks: tuple[float, int]) -> OldestMessageEstimator:
+    made = OldestMessageEstimator()
     for at, ready in looks:
         made.look({MODEL: QueueDepth(ready=ready, consumers=0)}, at=at)
     return made
@@ -53,11 +53,11 @@ def test_a_queue_that_was_deleted_begins_anew() -> None:
     "anyio_backend", [pytest.param(("trio", {"clock": MockClock(autojump_threshold=0)}), id="virtual")]
 )
 async def test_the_age_grows_between_two_looks_and_while_the_broker_is_away() -> None:
-    roll = Roll(Table())
+    roll = RegistryState(InstanceTable())
     roll.table.remember(MODEL, TEXTS.fingerprint)
     async with MemoryBroker() as broker, anyio.create_task_group() as tg:
         await broker.declare(MODEL)
-        depths = QueueDepths(roll, broker, period=PERIOD)
+        depths = QueueMonitor(roll, broker, period=PERIOD)
         tg.start_soon(depths.run)
         await anyio.sleep(PERIOD / 2)  # it was looked at 1 s ago
         await broker.publish([Publication(queue=MODEL, body=b"", message_id="1", timestamp=0.0)])

@@ -10,7 +10,7 @@ import pytest
 from httpx2 import AsyncClient, MockTransport, Request, Response
 from hypothesis import example, given, settings, strategies as st
 
-from hub.errors import HubError, LinkLost
+from hub.errors import ConnectionLost, HubError
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.schemas import CONTRACT
 from hub.types import Fingerprint, InstanceId, ModelName
@@ -113,5 +113,5 @@ async def test_an_answer_that_is_no_list_of_models_is_a_lost_link() -> None:
         return Response(200, content=b'{"models":[{"name":7}]}')
 
     async with AsyncClient(transport=MockTransport(answer)) as http:
-        with pytest.raises(LinkLost, match="ModelsBody"):
+        with pytest.raises(ConnectionLost, match="ModelsBody"):
             await RegistryClient("http://127.0.0.1:1", http).models()

@@ -11,10 +11,10 @@ from hypothesis import given, strategies as st
 
 from hub.ports.directory import InstanceEntry
 from hub.registry.client.views import InstanceState
-from hub.registry.core.ping_result import Answered, Missed, Refused
-from hub.registry.core.self_preservation import LEAST_SILENT, Doubt, Round
-from hub.registry.core.state import Roll
-from hub.registry.core.table import Table
+from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected
+from hub.registry.core.self_preservation import LEAST_SILENT, PingRound, SelfPreservation
+from hub.registry.core.state import RegistryState
+from hub.registry.core.table import InstanceTable
 from hub.registry.tasks.pinger import LATE, Pinger
 from tests.registry.support import ScriptedProbe, entry_of
 from tests.registry.test_pinger import PERIOD, TIMEOUT, NoJitter, run_for
@@ -28,14 +28,18 @@ def anyio_backend() -> object:
     return ("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})
 
 
-def stage(count: int) -> tuple[Sequence[InstanceEntry], ScriptedProbe, Pinger, Roll]:
+def stage(count: int) -> tuple[Sequence[InstanceEntry], ScriptedProbe, Pinger, RegistryState]:
     """That many live instances."""
-    entries, probe, roll = [entry_of() for _ in range(count)], ScriptedProbe(), Roll(Table(misses=MISSES))
+    entries, probe, roll = (
+        [entry_of() for _ in range(count)],
+        ScriptedProbe(),
+        RegistryState(InstanceTable(misses=MISSES)),
+    )
     for entry in entries:
         roll.table.login(entry)
         target = roll.table.target(entry.id)
         assert target is not None
-        roll.table.pinged(target, Answered(), now=0.0)
+        roll.table.pinged(target, PingOk(), now=0.0)
     pinger = Pinger(
         roll,
         probe,
@@ -52,14 +56,14 @@ def doubts(pinger: Pinger) -> bool:
     return pinger.doubt.holds
 
 
-def states(roll: Roll) -> list[InstanceState]:
+def states(roll: RegistryState) -> list[InstanceState]:
     return [status.state for status in roll.table.instances()]
 
 
 @given(witnesses=st.integers(0, 12), silent=st.integers(0, 12))
 def test_a_round_is_clear_as_soon_as_it_cannot_become_doubtful_any_more(witnesses: int, silent: int) -> None:
     silent = min(silent, witnesses)
-    round_ = Round(witnesses)
+    round_ = PingRound(witnesses)
     clear = [round_.clear]
     for _ in range(witnesses - silent):
         round_.heard()
@@ -73,23 +77,23 @@ def test_a_round_is_clear_as_soon_as_it_cannot_become_doubtful_any_more(witnesse
 
 
 def test_doubt_is_bounded_and_a_clear_round_makes_it_new() -> None:
-    doubt = Doubt(2)
+    doubt = SelfPreservation(2)
 
     def silence() -> bool:
-        round_ = Round(4)
+        round_ = PingRound(4)
         for _ in range(4):
             round_.fell_silent(late=False)
         return doubt.believe(round_, judging=True)
 
     assert [silence() for _ in range(4)] == [False, False, True, True]
     assert not doubt.holds
-    assert doubt.believe(Round(4), judging=True)
+    assert doubt.believe(PingRound(4), judging=True)
     assert [silence() for _ in range(3)] == [False, False, True]
     assert doubt.total == 4
 
 
 def test_rounds_in_which_others_judge_are_not_counted() -> None:
-    doubt, round_ = Doubt(1), Round(3)
+    doubt, round_ = SelfPreservation(1), PingRound(3)
     for _ in range(3):
         round_.fell_silent(late=False)
     for _ in range(5):
@@ -141,7 +145,7 @@ async def test_few_or_half_of_them_are_believed_at_once(silent: int, count: int)
 
 async def test_the_silence_of_one_is_believed_at_its_timeout_and_waits_for_nobody() -> None:
     entries, probe, pinger, roll = stage(4)
-    probe.results[entries[0].id] = Missed("no route to host")
+    probe.results[entries[0].id] = PingMissed("no route to host")
     probe.hanging = {entries[1].id}  # the round is not over for a while
     await run_for(pinger, 0.1)
     assert states(roll).count(SUSPECT) == 1
@@ -150,12 +154,12 @@ async def test_the_silence_of_one_is_believed_at_its_timeout_and_waits_for_nobod
 async def test_refused_connections_are_no_silence() -> None:
     entries, probe, pinger, roll = stage(5)
     for entry in entries[:4]:
-        probe.results[entry.id] = Refused("connection refused")
+        probe.results[entry.id] = PingRejected("connection refused")
     await run_for(pinger, 0.1)
     assert len(states(roll)) == 1
     entries, probe, pinger, roll = stage(5)
     for entry in entries[:4]:
-        probe.results[entry.id] = Missed("it answered 401", heard=True)
+        probe.results[entry.id] = PingMissed("it answered 401", heard=True)
     await run_for(pinger, 0.1)
     assert states(roll).count(SUSPECT) == 4
 
@@ -189,13 +193,13 @@ async def test_a_process_that_was_stopped_does_not_take_its_own_delay_for_silenc
 
 
 async def test_a_registry_that_doubts_itself_and_judges_nobody_asks_a_few_whether_its_network_is_back() -> None:
-    entries, probe, roll = [entry_of() for _ in range(20)], ScriptedProbe(), Roll(Table(misses=MISSES))
+    entries, probe, roll = [entry_of() for _ in range(20)], ScriptedProbe(), RegistryState(InstanceTable(misses=MISSES))
     for entry in entries:
         roll.table.login(entry)
         roll.holdings.renewed({entry.id: 1 for entry in entries})
         target = roll.table.target(entry.id)
         assert target is not None
-        roll.table.pinged(target, Answered(), now=0.0)
+        roll.table.pinged(target, PingOk(), now=0.0)
     pinger = Pinger(roll, probe, period=PERIOD, timeout=TIMEOUT, mine=roll.holdings, rng=NoJitter())
     probe.hanging = {entry.id for entry in entries}
     async with anyio.create_task_group() as tg:

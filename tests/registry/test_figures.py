@@ -10,11 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hub.brokers.memory.broker import MemoryBroker
 from hub.ports.broker import Publication
-from hub.registry.client.schemas import ModelFigures
-from hub.stats import Durations, Load
+from hub.registry.client.schemas import ModelStatsBody
+from hub.stats import Durations, InstanceStats
 from hub.types import ModelName, TaskState
 from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, PATIENCE, ping_server
+from tests.registry.support import DIGITS, MODEL, TIMEOUT, ping_server
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -29,14 +29,14 @@ async def broker() -> AsyncGenerator[MemoryBroker]:
 
 @pytest.fixture
 async def registry(broker: MemoryBroker) -> AsyncGenerator[ServedRegistry]:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(broker=broker) as served:
             yield served
 
 
-def load(done: int, *, in_flight: int = 0, unacked: int = 0, newest: float | None = None) -> Load:
+def load(done: int, *, in_flight: int = 0, unacked: int = 0, newest: float | None = None) -> InstanceStats:
     times = Durations(bounds=(1.0, 2.0), counts=(done, 0, 0), seconds=done / 2)
-    return Load(
+    return InstanceStats(
         in_flight=in_flight,
         unacked=unacked,
         outcomes={TaskState.SUCCEEDED: done},
@@ -46,12 +46,12 @@ def load(done: int, *, in_flight: int = 0, unacked: int = 0, newest: float | Non
     )
 
 
-async def figures_of(registry: ServedRegistry, model: ModelName = MODEL) -> ModelFigures:
+async def figures_of(registry: ServedRegistry, model: ModelName = MODEL) -> ModelStatsBody:
     return next(each for each in (await registry.client.figures()).models if each.model == model)
 
 
 async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as one, ping_server() as two, ping_server() as other:
             one.load = load(2, in_flight=1, unacked=2)
             two.load = load(3, in_flight=2, unacked=3)
@@ -71,7 +71,7 @@ async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> N
 async def test_what_a_removed_instance_had_done_stays_counted_and_what_it_does_does_not(
     registry: ServedRegistry,
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as one, ping_server() as two:
             one.load = load(2, in_flight=1)
             two.load = load(3, in_flight=2)
@@ -86,7 +86,7 @@ async def test_what_a_removed_instance_had_done_stays_counted_and_what_it_does_d
 
 
 async def test_an_instance_that_says_nothing_of_its_load_is_no_error(registry: ServedRegistry) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as one:
             await registry.login(one)
             model = await figures_of(registry)
@@ -96,7 +96,7 @@ async def test_an_instance_that_says_nothing_of_its_load_is_no_error(registry: S
 async def test_the_queue_is_told_with_what_instances_have_of_it(registry: ServedRegistry, broker: MemoryBroker) -> None:
     await broker.declare(MODEL)
     await broker.publish([Publication(queue=MODEL, body=b"", message_id="1", timestamp=0.0)])
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as one:
             one.load = load(1, unacked=7, newest=0.0)
             await registry.login(one)
@@ -118,7 +118,7 @@ async def test_the_queue_is_told_with_what_instances_have_of_it(registry: Served
 
 
 async def test_figures_ask_for_the_token() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(token="open sesame") as registry:
-            assert (await registry.get("/v1/figures")).status_code == 401
+            assert (await registry.get("/v1/stats")).status_code == 401
             assert (await registry.client.figures()).models == ()

@@ -3,14 +3,14 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from hub.ports.directory import HistoryEvent, Report, Standing
+from hub.ports.directory import HistoryEvent, InstanceStanding, StatusUpdate
 from hub.registry.client.views import InstanceState
-from hub.registry.core.leases import LARGEST_GROUP, LONGEST_TALE, Holdings
+from hub.registry.core.leases import LARGEST_GROUP, LONGEST_TALE, LeaseTable
 from hub.types import InstanceId, ModelName
-from tests.registry.support import PATIENCE
+from tests.registry.support import TIMEOUT
 
 ONE, OTHER = InstanceId("one"), InstanceId("other")
-LIVE = Standing(state=InstanceState.LIVE)
+LIVE = InstanceStanding(state=InstanceState.LIVE)
 
 
 def event(number: int, of: InstanceId = ONE) -> HistoryEvent:
@@ -19,16 +19,16 @@ def event(number: int, of: InstanceId = ONE) -> HistoryEvent:
     )
 
 
-def report(token: int, *events: HistoryEvent) -> Report:
-    return Report(instance=ONE, token=token, standing=LIVE, events=events)
+def report(token: int, *events: HistoryEvent) -> StatusUpdate:
+    return StatusUpdate(instance=ONE, token=token, standing=LIVE, events=events)
 
 
-def take(holdings: Holdings) -> list[Report]:
+def take(holdings: LeaseTable) -> list[StatusUpdate]:
     return list(holdings.take(lambda _: LIVE))
 
 
 def test_what_is_found_out_is_reported_once_with_the_token_and_all_events() -> None:
-    holdings = Holdings()
+    holdings = LeaseTable()
     assert holdings.renewed({ONE: 7}) == [ONE]
     holdings.found(ONE, event(1))
     holdings.found(ONE)
@@ -39,7 +39,7 @@ def test_what_is_found_out_is_reported_once_with_the_token_and_all_events() -> N
 
 
 def test_without_a_lease_a_finding_waits_for_one() -> None:
-    holdings = Holdings()
+    holdings = LeaseTable()
     holdings.found(ONE, event(1))
     assert (holdings.unreported, take(holdings)) == (0, [])
     holdings.renewed({ONE: 7})
@@ -47,7 +47,7 @@ def test_without_a_lease_a_finding_waits_for_one() -> None:
 
 
 def test_with_a_lease_that_is_lost_what_was_found_out_is_lost() -> None:
-    holdings = Holdings()
+    holdings = LeaseTable()
     holdings.renewed({ONE: 7})
     holdings.found(ONE, event(1))
     assert holdings.renewed({}) == []
@@ -56,14 +56,14 @@ def test_with_a_lease_that_is_lost_what_was_found_out_is_lost() -> None:
 
 
 def test_a_lease_with_a_new_token_counts_as_acquired() -> None:
-    holdings = Holdings()
+    holdings = LeaseTable()
     holdings.renewed({ONE: 7, OTHER: 8})
     assert holdings.renewed({ONE: 7, OTHER: 9}) == [OTHER]
     assert holdings.token(OTHER) == 9
 
 
 def test_what_could_not_be_reported_goes_before_what_was_found_out_since() -> None:
-    holdings = Holdings()
+    holdings = LeaseTable()
     holdings.renewed({ONE: 7})
     holdings.found(ONE, event(1))
     failed = take(holdings)
@@ -76,7 +76,7 @@ def test_what_could_not_be_reported_goes_before_what_was_found_out_since() -> No
 
 
 def test_what_waits_is_bounded() -> None:
-    holdings = Holdings()
+    holdings = LeaseTable()
     holdings.renewed({ONE: 7})
     for number in range(3 * LONGEST_TALE):
         holdings.found(ONE, event(number))
@@ -94,8 +94,8 @@ def test_what_waits_is_bounded() -> None:
 
 @pytest.mark.parametrize("first", ["lease", "finding"])
 async def test_who_waits_is_woken_when_there_is_something_to_report(first: str) -> None:
-    holdings = Holdings()
-    with anyio.fail_after(PATIENCE):
+    holdings = LeaseTable()
+    with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
             tg.start_soon(holdings.something_found)
             for step in (first, "lease", "finding"):

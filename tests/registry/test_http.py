@@ -19,14 +19,14 @@ from hub.registry.client.views import InstanceState
 from hub.types import new_instance_id
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server
+from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ping_server
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 @pytest.fixture
 async def registry() -> AsyncGenerator[ServedRegistry]:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as served:
             yield served
 
@@ -171,9 +171,9 @@ async def test_a_deaf_instance_is_shown_with_its_reason_and_does_not_make_its_mo
 ) -> None:
     async with ping_server() as server:
         server.consuming = False
-        assert await registry.login(server) is InstanceState.DEAF
+        assert await registry.login(server) is InstanceState.NOT_CONSUMING
         (instance,) = (await registry.json("/v1/instances"))["instances"]
-        assert (instance["state"], instance["reason"]) == ("deaf", "no link")
+        assert (instance["state"], instance["reason"]) == ("not_consuming", "no link")
         assert await registry.active() == []
 
 
@@ -247,10 +247,14 @@ async def test_a_login_that_nobody_answers_at_is_a_502_that_names_the_setting(re
         ({"url": "http://10.0.0.7:9"}, "invalid_login", "HUB_INSTANCE_NETWORKS"),
         ({"contract": base64.b64encode(b"\xff\xff").decode()}, "invalid_contract", "hub.v1.Contract"),
         ({"contract": ""}, "invalid_contract", "does not declare|do not declare|names"),
-        ({"terms": {"concurrency": 0}}, "invalid_login", "terms.concurrency: 0 is less than one task at a time"),
-        ({"terms": {"default_timeout": 0}}, "invalid_login", "terms.default_timeout: 0 is no time"),
-        ({"terms": {"max_timeout": -2.5}}, "invalid_login", "terms.max_timeout: -2.5 is no time"),
-        ({"terms": {"default_timeout": 9, "max_timeout": 8.5}}, "invalid_login", "it is 9 s, and max_timeout is 8.5 s"),
+        ({"limits": {"concurrency": 0}}, "invalid_login", "terms.concurrency: 0 is less than one task at a time"),
+        ({"limits": {"default_timeout": 0}}, "invalid_login", "terms.default_timeout: 0 is no time"),
+        ({"limits": {"max_timeout": -2.5}}, "invalid_login", "terms.max_timeout: -2.5 is no time"),
+        (
+            {"limits": {"default_timeout": 9, "max_timeout": 8.5}},
+            "invalid_login",
+            "it is 9 s, and max_timeout is 8.5 s",
+        ),
     ],
 )
 async def test_a_login_that_cannot_be_accepted_is_a_422_that_names_the_repair(
@@ -264,32 +268,32 @@ async def test_a_login_that_cannot_be_accepted_is_a_422_that_names_the_repair(
 async def test_terms_of_a_login_are_shown_with_its_model_and_a_change_of_them_is_news(
     registry: ServedRegistry,
 ) -> None:
-    terms = {"concurrency": 8, "default_timeout": 20.5, "max_timeout": 3600}
+    limits = {"concurrency": 8, "default_timeout": 20.5, "max_timeout": 3600}
     async with ping_server() as server:
         own = {SECRET_HEADER: "s" * 43}
         url = f"{registry.url}/v1/instances/{server.id}"
         assert (
-            await registry.http.put(url, json=login_body(url=server.url, terms=terms), headers=own)
+            await registry.http.put(url, json=login_body(url=server.url, limits=limits), headers=own)
         ).status_code == 201
         shown = await registry.get(f"/v1/models/{MODEL}")
-        assert shown.json()["terms"] == terms
+        assert shown.json()["limits"] == limits
         assert (
-            await registry.http.put(url, json=login_body(url=server.url, terms=terms), headers=own)
+            await registry.http.put(url, json=login_body(url=server.url, limits=limits), headers=own)
         ).status_code == 200
         assert (await registry.get("/v1/models")).headers["etag"] == shown.headers["etag"]
-        terms["max_timeout"] = 60
+        limits["max_timeout"] = 60
         assert (
-            await registry.http.put(url, json=login_body(url=server.url, terms=terms), headers=own)
+            await registry.http.put(url, json=login_body(url=server.url, limits=limits), headers=own)
         ).status_code == 201
         assert (await registry.get("/v1/models")).headers["etag"] != shown.headers["etag"]
-        assert (await registry.json(f"/v1/models/{MODEL}"))["terms"] == terms
+        assert (await registry.json(f"/v1/models/{MODEL}"))["limits"] == limits
 
 
 async def test_a_login_that_says_no_terms_gets_the_usual_ones(registry: ServedRegistry) -> None:
     async with ping_server() as server:
         await registry.http.put(f"{registry.url}/v1/instances/{server.id}", json=login_body(url=server.url))
         usual = {"concurrency": 1, "default_timeout": None, "max_timeout": None}
-        assert (await registry.json(f"/v1/models/{MODEL}"))["terms"] == usual
+        assert (await registry.json(f"/v1/models/{MODEL}"))["limits"] == usual
 
 
 async def test_an_instance_id_is_a_uuid(registry: ServedRegistry) -> None:
@@ -460,7 +464,7 @@ async def test_the_description_is_the_same_at_each_start_and_shows_every_route(r
         "/v1/history",
         "/v1/models",
         "/v1/models/{model}",
-        "/v1/figures",
+        "/v1/stats",
         "/v1/schemas",
         "/v1/schemas/{model}",
         "/v1/schemas/{model}/history",
@@ -477,12 +481,12 @@ async def test_the_description_is_the_same_at_each_start_and_shows_every_route(r
 
 
 async def test_with_a_token_every_route_that_tells_or_changes_something_asks_for_it() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(token="sesame") as registry, ping_server() as server:
             for path in (
                 "/v1/models",
                 "/v1/models/A",
-                "/v1/figures",
+                "/v1/stats",
                 "/v1/instances",
                 "/v1/schemas",
                 "/v1/schemas/A",

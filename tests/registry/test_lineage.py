@@ -6,8 +6,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from hub.contract import Contract
-from hub.ports.directory import KnownContract
-from hub.registry.core.contracts import Lineage
+from hub.ports.directory import RegisteredContract
+from hub.registry.core.contracts import ContractRegistry
 from hub.settings.registry import ContractMode
 from hub.types import Fingerprint, ModelName, new_instance_id
 from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, numbered
@@ -15,12 +15,14 @@ from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, numbered
 MODEL = ModelName("Grower")
 
 
-def lineage(*contracts: Contract, mode: ContractMode = "compatible") -> Lineage:
+def lineage(*contracts: Contract, mode: ContractMode = "compatible") -> ContractRegistry:
     """One that has accepted these, in this order."""
-    made = Lineage(mode)
+    made = ContractRegistry(mode)
     for at, contract in enumerate(contracts):
         made.know(
-            KnownContract(model=MODEL, contract=contract, first_seen_at=float(at), first_seen_from=new_instance_id())
+            RegisteredContract(
+                model=MODEL, contract=contract, first_seen_at=float(at), first_seen_from=new_instance_id()
+            )
         )
     return made
 

@@ -13,7 +13,7 @@ from hub.ports.broker import Publication
 from hub.registry.client.views import InstanceState
 from hub.types import ModelName
 from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server
+from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ping_server
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -28,7 +28,7 @@ async def broker() -> AsyncGenerator[MemoryBroker]:
 
 @pytest.fixture
 async def registry(broker: MemoryBroker) -> AsyncGenerator[ServedRegistry]:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(broker=broker) as served:
             yield served
 
@@ -57,13 +57,13 @@ async def test_models_instances_and_pings_are_counted(registry: ServedRegistry, 
     async with (
         ping_server() as one,
         ping_server() as two,
-        ping_server() as deaf,
+        ping_server() as not_consuming,
         broker.consume(MODEL, prefetch=1),  # or the live ones would be deaf soon: nobody would consume
     ):
-        deaf.consuming = False
+        not_consuming.consuming = False
         await registry.login(one)
         await registry.login(two)
-        await registry.login(deaf, "Digits", DIGITS)
+        await registry.login(not_consuming, "Digits", DIGITS)
         seen = await samples(registry)
     assert seen["hub_models", labels()] == 1
     assert seen["hub_model_info", labels(model=MODEL, fingerprint=TEXTS.fingerprint)] == 1
@@ -74,16 +74,16 @@ async def test_models_instances_and_pings_are_counted(registry: ServedRegistry, 
         for state in InstanceState
     } == {
         (MODEL, "live"): 2,
-        (MODEL, "deaf"): 0,
+        (MODEL, "not_consuming"): 0,
         (MODEL, "suspect"): 0,
         (MODEL, "loading"): 0,
         (DIGITS_MODEL, "live"): 0,
-        (DIGITS_MODEL, "deaf"): 1,
+        (DIGITS_MODEL, "not_consuming"): 1,
         (DIGITS_MODEL, "suspect"): 0,
         (DIGITS_MODEL, "loading"): 0,
     }
     assert seen["hub_registry_ping_duration_seconds_count", labels()] == 3
-    assert seen["hub_registry_linked", labels(server="directory")] == 1
+    assert seen["hub_registry_connected", labels(server="directory")] == 1
 
 
 async def test_a_refused_ping_is_a_failure(registry: ServedRegistry) -> None:
@@ -155,7 +155,7 @@ async def test_depths_are_left_out_while_the_broker_is_away_and_come_back_with_i
         while key in await samples(registry):
             await anyio.lowlevel.checkpoint()
         seen = await samples(registry)
-        assert seen["hub_registry_linked", labels(server="broker")] == 0
+        assert seen["hub_registry_connected", labels(server="broker")] == 0
         assert await registry.json("/health/ready") == {"status": "degraded", "out_of_reach": ["broker"], "reason": ""}
     while key not in await samples(registry):
         await anyio.lowlevel.checkpoint()

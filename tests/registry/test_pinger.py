@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from hub.ports.directory import InstanceEntry
 from hub.registry.client.views import InstanceState
-from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
-from hub.registry.core.state import Roll
-from hub.registry.core.table import Table
+from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
+from hub.registry.core.state import RegistryState
+from hub.registry.core.table import InstanceTable
 from hub.registry.tasks.pinger import Pinger
 from hub.types import InstanceId
 from tests.registry.support import ScriptedProbe, entry_of
@@ -39,8 +39,8 @@ def pinger_of(
     concurrency: int = 256,
     observe: Callable[[PingResult, float], None] = lambda result, seconds: None,  # noqa: ARG005
     rng: random.Random | None = None,
-) -> tuple[Pinger, Roll]:
-    roll = Roll(Table())
+) -> tuple[Pinger, RegistryState]:
+    roll = RegistryState(InstanceTable())
     for entry in entries:
         roll.apply(roll.table.login(entry))
     pinger = Pinger(
@@ -61,7 +61,7 @@ async def run_for(pinger: Pinger, seconds: float) -> None:
         await pinger.run()
 
 
-def state(roll: Roll, instance: InstanceId) -> InstanceState | None:
+def state(roll: RegistryState, instance: InstanceId) -> InstanceState | None:
     status = roll.table.instance(instance)
     return None if status is None else status.state
 
@@ -88,7 +88,7 @@ async def test_silence_makes_an_instance_suspect_after_its_timeout_and_the_third
     silent = entry_of()
     probe = ScriptedProbe(hanging={silent.id})
     pinger, roll = pinger_of(silent, probe=probe)
-    roll.apply(roll.table.pinged(roll.table.targets()[0], Answered(), now=0.0))
+    roll.apply(roll.table.pinged(roll.table.targets()[0], PingOk(), now=0.0))
     await run_for(pinger, TIMEOUT - 0.1)
     assert state(roll, silent.id) is InstanceState.LIVE
     pinger, roll = pinger_of(silent, probe=probe)
@@ -109,7 +109,7 @@ async def test_the_dead_leave_within_one_period_whenever_they_die() -> None:
             tg.start_soon(pinger.run)
             await anyio.sleep(PERIOD + died_after)
             assert state(roll, entry.id) is InstanceState.LIVE
-            probe.results[entry.id] = Refused("connection refused")
+            probe.results[entry.id] = PingRejected("connection refused")
             await anyio.sleep(PERIOD)
             assert state(roll, entry.id) is None
             tg.cancel_scope.cancel()
@@ -117,7 +117,7 @@ async def test_the_dead_leave_within_one_period_whenever_they_die() -> None:
 
 async def test_a_suspect_is_back_with_its_next_answer() -> None:
     entry = entry_of()
-    probe = ScriptedProbe(results={entry.id: Missed("silence")})
+    probe = ScriptedProbe(results={entry.id: PingMissed("silence")})
     pinger, roll = pinger_of(entry, probe=probe)
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
@@ -197,7 +197,7 @@ async def test_results_are_observed_with_their_duration() -> None:
         observe=lambda result, seconds: seen.append((result, seconds)),
     )
     await pinger.ping_all(roll.table.targets())
-    assert sorted((type(result).__name__, seconds) for result, seconds in seen) == [("Answered", 0), ("Missed", 3)]
+    assert sorted((type(result).__name__, seconds) for result, seconds in seen) == [("PingOk", 0), ("PingMissed", 3)]
 
 
 async def test_a_cancelled_ping_records_nothing() -> None:
@@ -214,15 +214,15 @@ async def test_a_cancelled_ping_records_nothing() -> None:
 
 async def test_a_result_for_an_instance_that_left_meanwhile_is_dropped() -> None:
     entry = entry_of()
-    roll = Roll(Table())
+    roll = RegistryState(InstanceTable())
     roll.apply(roll.table.login(entry))
 
     async def probe(entry: InstanceEntry) -> PingResult:
         await anyio.sleep(1)
         roll.apply(roll.table.logout(entry.id))
-        return Answered()
+        return PingOk()
 
     pinger = Pinger(roll, probe, period=PERIOD, timeout=TIMEOUT)
     target: PingTarget = roll.table.targets()[0]
-    assert await pinger.ping(target) == Answered()
+    assert await pinger.ping(target) == PingOk()
     assert roll.table.instances() == ()

@@ -13,11 +13,11 @@ from httpx2 import AsyncClient
 from hub.http.client import open_client
 from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress
-from hub.registry.core.ping_result import Answered, Missed, PingResult, Refused
+from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult
 from hub.registry.tasks.probe import LONGEST_REPLY, HttpProbe
-from hub.stats import Durations, Load
-from hub.types import InstanceId, Signal, TaskState
-from tests.registry.support import PATIENCE, entry_of, ping_server
+from hub.stats import Durations, InstanceStats
+from hub.types import InstanceId, ReadinessSource, TaskState
+from tests.registry.support import TIMEOUT, entry_of, ping_server
 
 LOOPBACK = InstanceNetworks([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
@@ -55,39 +55,39 @@ def reply(status: str, body: bytes) -> Callable[[SocketStream], Awaitable[None]]
 
 
 async def ping(http: AsyncClient, entry: InstanceEntry, networks: InstanceNetworks = LOOPBACK) -> PingResult:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         return await HttpProbe(http, networks)(entry)
 
 
 async def test_an_instance_that_consumes_has_answered(http: AsyncClient) -> None:
     async with ping_server() as server:
-        assert await ping(http, entry_of(id=server.id, url=server.url)) == Answered()
+        assert await ping(http, entry_of(id=server.id, url=server.url)) == PingOk()
         assert server.tokens == ["Bearer sesame"]
 
 
 async def test_an_instance_that_consumes_nothing_has_answered_too_and_says_why(http: AsyncClient) -> None:
     async with ping_server() as server:
         server.consuming = False
-        assert await ping(http, entry_of(id=server.id, url=server.url)) == Answered(consuming=False, reason="no link")
+        assert await ping(http, entry_of(id=server.id, url=server.url)) == PingOk(consuming=False, reason="no link")
 
 
 async def test_a_host_may_be_a_name_and_all_its_addresses_are_tried(http: AsyncClient) -> None:
     async with ping_server() as server:  # on 127.0.0.1, while the name may stand for ::1 as well
         url = server.url.replace("127.0.0.1", "localhost")
-        assert await ping(http, entry_of(id=server.id, url=url)) == Answered()
+        assert await ping(http, entry_of(id=server.id, url=url)) == PingOk()
 
 
 async def test_where_nobody_listens_the_ping_is_refused(http: AsyncClient) -> None:
     async with ping_server() as server:
         entry = entry_of(id=server.id, url=server.url)
-        assert await ping(http, entry) == Answered()
-    assert await ping(http, entry) == Refused("connection refused")
+        assert await ping(http, entry) == PingOk()
+    assert await ping(http, entry) == PingRejected("connection refused")
 
 
 async def test_another_instance_at_the_address_is_a_refusal(http: AsyncClient) -> None:
     async with ping_server() as server:
         result = await ping(http, entry_of(url=server.url))
-        assert isinstance(result, Refused)
+        assert isinstance(result, PingRejected)
         assert server.id in result.reason
 
 
@@ -96,46 +96,50 @@ async def test_an_address_outside_of_the_networks_is_never_connected_to(http: As
     async with ping_server() as server:
         for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
             result = await ping(http, entry_of(id=server.id, url=url), elsewhere)
-            assert isinstance(result, Refused)
+            assert isinstance(result, PingRejected)
             assert "HUB_INSTANCE_NETWORKS" in result.reason
         assert server.pings == 0
 
 
 async def test_a_name_that_nobody_knows_is_a_miss(http: AsyncClient) -> None:
     result = await ping(http, entry_of(url="http://no-such-host.invalid:4000"))
-    assert isinstance(result, Missed)
+    assert isinstance(result, PingMissed)
     assert "no-such-host.invalid cannot be resolved" in result.reason
 
 
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        ("200 OK", b"pong", Answered()),
-        ("200 OK", b'{"consuming": false, "reason": "health: no GPU"}', Answered(False, "health: no GPU")),
+        ("200 OK", b"pong", PingOk()),
+        ("200 OK", b'{"consuming": false, "reason": "health: no GPU"}', PingOk(False, "health: no GPU")),
         (
             "503 Service Unavailable",
             b'{"consuming": true, "instance": "i", "reason": "ValueError: no GPU"}',
-            Answered(False, "ValueError: no GPU", signal=Signal.HEALTH),
+            PingOk(False, "ValueError: no GPU", signal=ReadinessSource.HEALTH),
         ),
         (
             "503 Service Unavailable",
             b'{"consuming": false, "draining": true, "reason": "it stops"}',
-            Answered(False, "it stops", signal=Signal.HEALTH),
+            PingOk(False, "it stops", signal=ReadinessSource.HEALTH),
         ),
-        ("404 Not Found", b"{}", Missed("it answered 404", heard=True)),
-        ("503 Service Unavailable", b"<html>a proxy", Missed("it answered 503", heard=True)),
-        ("503 Service Unavailable", b'{"status": 503}', Missed("it answered 503", heard=True)),
-        ("200 OK", b'{"x": ' + b"[" * 50_000, Answered()),
-        ("200 OK", b"\xff", Answered()),
-        ("200 OK", b'{"instance": "\xff"}', Answered()),
-        ("200 OK", b'{"reason": "\xed\xa0\x80"}', Answered()),
-        ("302 Found", b"", Missed("it answered 302", heard=True)),
+        ("404 Not Found", b"{}", PingMissed("it answered 404", heard=True)),
+        ("503 Service Unavailable", b"<html>a proxy", PingMissed("it answered 503", heard=True)),
+        ("503 Service Unavailable", b'{"status": 503}', PingMissed("it answered 503", heard=True)),
+        ("200 OK", b'{"x": ' + b"[" * 50_000, PingOk()),
+        ("200 OK", b"\xff", PingOk()),
+        ("200 OK", b'{"instance": "\xff"}', PingOk()),
+        ("200 OK", b'{"reason": "\xed\xa0\x80"}', PingOk()),
+        ("302 Found", b"", PingMissed("it answered 302", heard=True)),
         (
             "401 Unauthorized",
             b"",
-            Missed("it answered 401 to the registry: set the same HUB_TOKEN for both", heard=True),
+            PingMissed("it answered 401 to the registry: set the same HUB_TOKEN for both", heard=True),
         ),
-        ("200 OK", b" " * (LONGEST_REPLY + 1), Missed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True)),
+        (
+            "200 OK",
+            b" " * (LONGEST_REPLY + 1),
+            PingMissed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True),
+        ),
     ],
 )
 async def test_replies_of_strangers(http: AsyncClient, status: str, body: bytes, expected: PingResult) -> None:
@@ -155,8 +159,8 @@ async def test_what_an_instance_says_of_its_work_is_kept(http: AsyncClient, stat
     body = b'{"instance": "%s", "consuming": %s, "load": %s}'
     async with raw_server(reply(status, body % (entry.id.encode(), b"true", LOAD))) as url:
         result = await ping(http, replace(entry, url=url))
-        assert isinstance(result, Answered)
-        assert result.load == Load(
+        assert isinstance(result, PingOk)
+        assert result.load == InstanceStats(
             in_flight=2,
             unacked=3,
             outcomes={TaskState.SUCCEEDED: 5},
@@ -181,13 +185,13 @@ async def test_what_an_instance_says_of_its_work_is_kept(http: AsyncClient, stat
 )
 async def test_a_load_that_cannot_be_read_is_none_and_no_error(http: AsyncClient, load: bytes) -> None:
     async with raw_server(reply("200 OK", b'{"consuming": true, "load": %s}' % load)) as url:
-        assert await ping(http, entry_of(url=url)) == Answered()
+        assert await ping(http, entry_of(url=url)) == PingOk()
 
 
 async def test_a_reason_is_cut(http: AsyncClient) -> None:
     async with raw_server(reply("200 OK", b'{"consuming": false, "reason": "%s"}' % (b"x" * 10_000))) as url:
         result = await ping(http, entry_of(url=url))
-        assert isinstance(result, Answered)
+        assert isinstance(result, PingOk)
         assert len(result.reason) == 200
 
 
@@ -196,7 +200,7 @@ async def test_a_connection_that_is_closed_without_an_answer_is_a_miss(http: Asy
         await stream.receive()
 
     async with raw_server(hang_up) as url:
-        assert isinstance(await ping(http, entry_of(url=url)), Missed)
+        assert isinstance(await ping(http, entry_of(url=url)), PingMissed)
 
 
 async def test_something_that_does_not_speak_http_is_a_miss(http: AsyncClient) -> None:
@@ -204,7 +208,7 @@ async def test_something_that_does_not_speak_http_is_a_miss(http: AsyncClient) -
         await stream.send(b"SSH-2.0-OpenSSH_9.2\r\n")
 
     async with raw_server(babble) as url:
-        assert isinstance(await ping(http, entry_of(url=url)), Missed)
+        assert isinstance(await ping(http, entry_of(url=url)), PingMissed)
 
 
 async def test_a_kept_alive_connection_that_the_other_side_closes_under_a_ping_is_no_miss(http: AsyncClient) -> None:
@@ -219,8 +223,8 @@ async def test_a_kept_alive_connection_that_the_other_side_closes_under_a_ping_i
 
     async with raw_server(close_at_the_second_request) as url:
         entry = entry_of(url=url)
-        assert await ping(http, entry) == Answered()
-        assert await ping(http, entry) == Answered()
+        assert await ping(http, entry) == PingOk()
+        assert await ping(http, entry) == PingOk()
     assert connections == 2
 
 
@@ -235,7 +239,7 @@ async def test_connections_are_kept_alive(http: AsyncClient) -> None:
 
     async with raw_server(answer_all) as url:
         for _ in range(3):
-            assert await ping(http, entry_of(url=url)) == Answered()
+            assert await ping(http, entry_of(url=url)) == PingOk()
     assert connections == 1
 
 
@@ -259,7 +263,7 @@ async def test_of_a_name_that_is_inside_and_outside_only_the_addresses_inside_ar
         entry = entry_of(id=server.id, url=server.url.replace("127.0.0.1", "model.example"))
         addresses, _ = resolver(["192.0.2.1", "127.0.0.1"])  # nobody would answer at the first one, for a long time
         monkeypatch.setattr("hub.registry.tasks.probe.addresses_of", addresses)
-        assert await ping(http, entry) == Answered()
+        assert await ping(http, entry) == PingOk()
 
 
 async def test_a_name_is_looked_up_at_each_ping_and_is_refused_once_it_points_elsewhere(
@@ -270,9 +274,9 @@ async def test_a_name_is_looked_up_at_each_ping_and_is_refused_once_it_points_el
         addresses, asked = resolver(["127.0.0.1"], ["::ffff:127.0.0.1"], ["::ffff:10.0.0.1"], ["169.254.169.254"])
         monkeypatch.setattr("hub.registry.tasks.probe.addresses_of", addresses)
         results = [await ping(http, entry) for _ in range(4)]
-        assert results[:2] == [Answered(), Answered()]
+        assert results[:2] == [PingOk(), PingOk()]
         for result, where in zip(results[2:], ("::ffff:10.0.0.1", "169.254.169.254"), strict=True):
-            assert isinstance(result, Refused)
+            assert isinstance(result, PingRejected)
             assert ip_address(where) == ip_address(result.reason.split()[3].strip(","))
         assert asked == ["model.example"] * 4
         assert server.pings == 2
@@ -287,7 +291,7 @@ async def test_a_redirect_is_not_followed(http: AsyncClient) -> None:
             await stream.send(f"{head}Connection: close\r\n\r\n".encode())
 
         async with raw_server(send_away) as url:
-            assert await ping(http, entry_of(id=elsewhere.id, url=url)) == Missed("it answered 307", heard=True)
+            assert await ping(http, entry_of(id=elsewhere.id, url=url)) == PingMissed("it answered 307", heard=True)
         assert elsewhere.pings == 0
 
 
@@ -301,7 +305,7 @@ async def test_an_instance_is_asked_to_subscribe_again_with_the_token_and_only_i
         await stream.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
 
     async with raw_server(take) as url:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(TIMEOUT):
             await HttpProbe(http, LOOPBACK).resubscribe(entry_of(url=f"{url}/base"))
             await HttpProbe(http, InstanceNetworks([ip_network("10.0.0.0/8")])).resubscribe(entry_of(url=url))
     (request,) = requests

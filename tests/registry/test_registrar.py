@@ -11,28 +11,28 @@ from typing_extensions import override
 
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.ports.directory import (
     Directory,
-    DirectoryNews,
+    DirectoryChanges,
     HistoryEvent,
     InstanceEntry,
-    KnownContract,
-    Leases,
+    LeaseSet,
     LoginLimits,
-    Report,
+    RegisteredContract,
+    StatusUpdate,
 )
 from hub.registry.client.errors import InstanceUnreachable, InvalidLogin, NameTaken
 from hub.registry.client.views import InstanceState
 from hub.registry.core.networks import InstanceNetworks
-from hub.registry.core.ping_result import Answered, Missed, Refused
-from hub.registry.core.state import Roll
-from hub.registry.core.table import Table
-from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected
+from hub.registry.core.state import RegistryState
+from hub.registry.core.table import InstanceTable
+from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
-from hub.registry.tasks.registration import Login, Registrar
+from hub.registry.tasks.registration import Login, RegistrationService
 from hub.types import Fingerprint, InstanceId, RegistryId, new_instance_id, new_registry_id
-from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ScriptedProbe, entry_of
+from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ScriptedProbe, entry_of
 
 URL = "http://127.0.0.1:4000"
 OWN = "s" * 43
@@ -50,7 +50,7 @@ class FlakyDirectory(Directory):
 
     def check(self) -> None:
         if self.down:
-            raise LinkLost("the directory", "pulled plug")
+            raise ConnectionLost("the directory", "pulled plug")
 
     @override
     async def login(
@@ -84,14 +84,14 @@ class FlakyDirectory(Directory):
         return found
 
     @override
-    async def contracts(self) -> Sequence[KnownContract]:
+    async def contracts(self) -> Sequence[RegisteredContract]:
         self.check()
         return await self.inner.contracts()
 
     @override
     async def lease(
         self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
-    ) -> Leases:
+    ) -> LeaseSet:
         self.check()
         return await self.inner.lease(registry, ttl=ttl, claim=claim, standby=standby)
 
@@ -101,12 +101,12 @@ class FlakyDirectory(Directory):
         await self.inner.release(registry)
 
     @override
-    async def report(self, reports: Sequence[Report]) -> Sequence[bool]:
+    async def report(self, reports: Sequence[StatusUpdate]) -> Sequence[bool]:
         self.check()
         return await self.inner.report(reports)
 
     @override
-    async def news(self, after: int) -> DirectoryNews:
+    async def news(self, after: int) -> DirectoryChanges:
         self.check()
         found = await self.inner.news(after)
         if self.slow is not None:
@@ -129,12 +129,12 @@ class Office:
 
     def __post_init__(self) -> None:
         self.directory = FlakyDirectory(self.memory)
-        self.roll = Roll(Table())
+        self.roll = RegistryState(InstanceTable())
         self.pinger = Pinger(self.roll, self.probe, period=10, timeout=0.05, mine=self.roll.holdings)
-        self.keeper = DirectoryKeeper(
+        self.keeper = DirectorySync(
             self.roll, self.directory, self.pinger, period=self.period, registry=new_registry_id()
         )
-        self.registrar = Registrar(
+        self.registrar = RegistrationService(
             self.roll,
             self.directory,
             self.keeper,
@@ -168,7 +168,7 @@ class Office:
 
 @pytest.fixture
 async def office() -> AsyncGenerator[Office]:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         yield Office()
 
 
@@ -200,7 +200,7 @@ async def test_an_instance_that_says_that_it_is_deaf_is_shown_so_until_its_ping_
         tg.start_soon(look)
         await anyio.wait_all_tasks_blocked()
         again = await office.login(instance=instance, consuming=False)
-    assert shown == [InstanceState.DEAF]
+    assert shown == [InstanceState.NOT_CONSUMING]
     assert (again.created, again.status.state) == (False, InstanceState.LIVE)
 
 
@@ -209,28 +209,28 @@ async def test_an_instance_is_deaf_at_its_word_even_if_the_directory_is_away_and
 ) -> None:
     instance = (await office.login()).status.entry.id
     office.directory.down = True
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await office.login(instance=instance, consuming=False)
-    assert office.states() == {instance: InstanceState.DEAF}
+    assert office.states() == {instance: InstanceState.NOT_CONSUMING}
     office.directory.down = False
     office.probe.hanging.add(instance)
-    assert (await office.login(instance=instance)).status.state is InstanceState.DEAF
+    assert (await office.login(instance=instance)).status.state is InstanceState.NOT_CONSUMING
 
 
 async def test_nobody_is_live_at_its_word(office: Office) -> None:
     instance = new_instance_id()
-    office.probe.results[instance] = Answered(consuming=False, reason="no link")
-    assert (await office.login(instance=instance)).status.state is InstanceState.DEAF
+    office.probe.results[instance] = PingOk(consuming=False, reason="no link")
+    assert (await office.login(instance=instance)).status.state is InstanceState.NOT_CONSUMING
     stranger = new_instance_id()
-    office.probe.results[stranger] = Refused("connection refused")
+    office.probe.results[stranger] = PingRejected("connection refused")
     with pytest.raises(InstanceUnreachable):
         await office.login(instance=stranger, consuming=False)
-    assert office.states() == {instance: InstanceState.DEAF}
+    assert office.states() == {instance: InstanceState.NOT_CONSUMING}
 
 
 async def test_a_login_that_nobody_answers_at_is_refused_and_leaves_nothing(office: Office) -> None:
     instance = new_instance_id()
-    office.probe.results[instance] = Refused("connection refused")
+    office.probe.results[instance] = PingRejected("connection refused")
     with pytest.raises(InstanceUnreachable, match=r"connection refused.*HUB_ADVERTISE_HOST"):
         await office.login(instance=instance)
     assert office.states() == {}
@@ -275,7 +275,7 @@ async def test_a_slow_incumbent_keeps_its_name_however_often_somebody_asks_for_i
 
 async def test_a_dead_incumbent_loses_its_name_to_the_first_who_asks(office: Office) -> None:
     incumbent = await office.login()
-    office.probe.results[incumbent.status.entry.id] = Refused("connection refused")
+    office.probe.results[incumbent.status.entry.id] = PingRejected("connection refused")
     successor = await office.login(DIGITS)
     assert office.states() == {successor.status.entry.id: InstanceState.LIVE}
     assert await office.stored() == {successor.status.entry.id}
@@ -298,7 +298,7 @@ async def test_a_directory_that_lost_its_data_does_not_give_a_held_name_away(off
 async def test_without_the_directory_nobody_logs_in_but_logouts_and_lists_go_on(office: Office) -> None:
     login = await office.login()
     office.directory.down = True
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await office.login()
     assert office.states() == {login.status.entry.id: InstanceState.LIVE}
     office.registrar.logout(login.status.entry.id, secret=OWN)
@@ -334,18 +334,18 @@ async def test_a_look_at_the_directory_during_a_logout_brings_nobody_back(office
 
 
 async def test_a_registry_that_starts_believes_pings_and_not_its_memory(office: Office) -> None:
-    alive, dead, deaf = await office.login(), await office.login(), await office.login()
-    office.probe.results[dead.status.entry.id] = Refused("connection refused")
-    office.probe.results[deaf.status.entry.id] = Answered(consuming=False, reason="no link")
+    alive, dead, not_consuming = await office.login(), await office.login(), await office.login()
+    office.probe.results[dead.status.entry.id] = PingRejected("connection refused")
+    office.probe.results[not_consuming.status.entry.id] = PingOk(consuming=False, reason="no link")
     successor = Office(office.memory, office.probe)
     await office.keeper.flush()
     await successor.keeper.start()
     assert successor.states() == {
         alive.status.entry.id: InstanceState.LIVE,
-        deaf.status.entry.id: InstanceState.DEAF,
+        not_consuming.status.entry.id: InstanceState.NOT_CONSUMING,
     }
     await successor.keeper.flush()
-    assert await office.stored() == {alive.status.entry.id, deaf.status.entry.id}
+    assert await office.stored() == {alive.status.entry.id, not_consuming.status.entry.id}
     assert successor.roll.contract(MODEL, TEXTS.fingerprint) is not None
 
 
@@ -372,7 +372,7 @@ async def test_two_registries_with_one_directory_see_each_others_logins(office: 
 
 async def test_a_directory_that_lost_its_data_gets_the_living_back(office: Office) -> None:
     alive, silent = await office.login(), await office.login()
-    office.probe.results[silent.status.entry.id] = Answered(consuming=False, reason="it logged out elsewhere")
+    office.probe.results[silent.status.entry.id] = PingOk(consuming=False, reason="it logged out elsewhere")
     office.lose_data()
     await office.keeper.reconcile()
     assert await office.stored() == {alive.status.entry.id}
@@ -392,7 +392,7 @@ async def test_a_login_cancelled_at_any_point_leaves_the_registry_usable() -> No
     for checkpoints in range(12):
         office = Office()
         instance = new_instance_id()
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(TIMEOUT):
             async with anyio.create_task_group() as tg:
                 tg.start_soon(office.registrar.login, instance, MODEL, URL, TEXTS)
                 for _ in range(checkpoints):
@@ -408,7 +408,7 @@ async def test_a_login_cancelled_at_any_point_leaves_the_registry_usable() -> No
 async def test_a_flush_cancelled_at_any_point_forgets_nobody_who_is_still_stored() -> None:
     for checkpoints in range(6):
         office = Office()
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(TIMEOUT):
             logins = [await office.login() for _ in range(3)]
             for login in logins:
                 office.registrar.logout(login.status.entry.id, secret=OWN)
@@ -448,7 +448,7 @@ async def test_nobody_waits_for_news_of_a_registry_that_closes(office: Office) -
 
 async def test_a_miss_of_a_newcomer_is_not_one_of_its_three(office: Office) -> None:
     instance = new_instance_id()
-    office.probe.results[instance] = Missed("it answered 404")
+    office.probe.results[instance] = PingMissed("it answered 404")
     for _ in range(4):
         await office.login(instance=instance)
     login = await office.login(instance=instance)

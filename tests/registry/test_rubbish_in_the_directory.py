@@ -16,7 +16,7 @@ from httpx2 import AsyncClient
 from redis import client
 
 from hub.brokers import open_broker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.directories.redis.directory import _KEYS
 from hub.http.client import open_client
@@ -24,7 +24,7 @@ from hub.registry.service import run_registry
 from hub.settings.registry import RegistrySettings
 from tests.support.redis import Redis
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 PERIOD = 0.4
 
 
@@ -58,7 +58,7 @@ async def registry_on(redis: Redis) -> AsyncGenerator[Served]:
         open_broker("memory://") as broker,
         open_directory(redis.url) as directory,
         open_client() as http,
-        running(partial(run_registry, settings, directory=directory, broker=broker), name="registry") as url,
+        background_service(partial(run_registry, settings, directory=directory, broker=broker), name="registry") as url,
     ):
         yield Served(url, http)
 
@@ -74,7 +74,7 @@ def is_degraded(health: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("key", _KEYS)
 async def test_a_registry_outlives_another_type_under_a_key(private_redis: Redis, key: str) -> None:
     settings = RegistrySettings(registry_port=0, ping_period=0.4, ping_timeout=0.2)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
             open_broker("memory://") as broker,
             open_directory(private_redis.url) as directory,
@@ -82,7 +82,7 @@ async def test_a_registry_outlives_another_type_under_a_key(private_redis: Redis
         ):
             private_redis.ctl("DEL", *_KEYS)
             registry = partial(run_registry, settings, directory=directory, broker=broker)
-            async with running(registry, name="registry") as url:
+            async with background_service(registry, name="registry") as url:
                 private_redis.ctl("DEL", key)
                 private_redis.ctl("LPUSH" if not key.endswith("history") else "SADD", key, "rubbish")
                 for _ in range(100):
@@ -95,7 +95,7 @@ async def test_a_registry_outlives_another_type_under_a_key(private_redis: Redis
 
 async def test_a_registry_starts_beside_values_that_cannot_be_read(private_redis: Redis) -> None:
     settings = RegistrySettings(registry_port=0, ping_period=0.4, ping_timeout=0.2)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
             open_broker("memory://") as broker,
             open_directory(private_redis.url) as directory,
@@ -105,7 +105,7 @@ async def test_a_registry_starts_beside_values_that_cannot_be_read(private_redis
             for part in ("instances", "contracts", "leases", "standings", "names"):
                 private_redis.ctl("HSET", f"hub:{{directory}}:{part}", "rubbish", "{bad")
             registry = partial(run_registry, settings, directory=directory, broker=broker)
-            async with running(registry, name="registry") as url:
+            async with background_service(registry, name="registry") as url:
                 assert (await http.get(f"{url}/v1/models")).status_code == 200
             private_redis.ctl("DEL", *_KEYS)
 
@@ -115,7 +115,7 @@ async def test_a_registry_starts_with_another_type_under_a_key_and_says_what_is_
     private_redis: Redis, key: str
 ) -> None:
     private_redis.ctl("LPUSH" if not key.endswith("history") else "SADD", key, "rubbish")
-    with fail_after(PATIENCE), structlog.testing.capture_logs() as log:
+    with fail_after(TIMEOUT), structlog.testing.capture_logs() as log:
         async with registry_on(private_redis) as registry:
             used = key.rpartition(":")[2] not in {"names", "standings", "history", "weight", "changes"}
             if used:  # the others are not touched while there is no instance
@@ -149,7 +149,7 @@ async def test_a_value_that_cannot_be_read_is_left_out_and_said_once(private_red
             for name in (b"rubbish", b"\xff\xfe", b"", b"a b c"):
                 link.hset(f"hub:{{directory}}:{part}", name, value)
         link.lpush("hub:{directory}:history", value)
-    with fail_after(PATIENCE), structlog.testing.capture_logs() as log:
+    with fail_after(TIMEOUT), structlog.testing.capture_logs() as log:
         async with registry_on(private_redis) as registry:
             await registry.stays(is_ok, looks=200)
             assert (await registry.http.get(f"{registry.url}/v1/instances")).json()["instances"] == []
@@ -173,7 +173,7 @@ def without_scripts(redis: Redis) -> Callable[[], object]:
 async def test_a_directory_that_takes_no_changes_degrades_its_registry_with_the_reason(
     private_redis: Redis, trouble: Callable[[Redis], Callable[[], object]], words: str
 ) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with registry_on(private_redis) as registry:
             await registry.until(is_ok)
             mended = trouble(private_redis)

@@ -20,7 +20,7 @@ from hub.registry.client.errors import NameTaken
 from hub.types import ModelName
 from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, grown
 from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import MODEL, PATIENCE, PingServer, ping_server
+from tests.registry.support import MODEL, TIMEOUT, PingServer, ping_server
 from tests.registry.test_http import problem
 from tests.registry.test_service import directory_in_redis
 
@@ -41,7 +41,7 @@ async def brought(registry: ServedRegistry, *contracts: Contract) -> list[str]:
 
 
 async def test_every_contract_is_listed_with_when_it_came_and_who_brought_it() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             ids = await brought(registry, PLAIN, GROWN)
             async with ping_server() as server:
@@ -67,7 +67,7 @@ async def test_every_contract_is_listed_with_when_it_came_and_who_brought_it() -
 
 
 async def test_two_contracts_are_compared_with_the_rules_that_are_broken() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             await brought(registry, PLAIN, GROWN, BROKEN)
             path = f"/v1/schemas/{MODEL}/diff"
@@ -90,7 +90,7 @@ async def test_two_contracts_are_compared_with_the_rules_that_are_broken() -> No
 
 async def test_after_a_restart_with_nobody_up_the_newest_contract_is_the_present_one() -> None:
     directory = MemoryDirectory()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(directory=directory) as registry:
             await brought(registry, PLAIN, GROWN)
         async with served_registry(directory=directory) as registry:
@@ -103,7 +103,7 @@ async def test_after_a_restart_with_nobody_up_the_newest_contract_is_the_present
 
 async def test_a_registry_that_starts_again_in_the_middle_of_a_deployment_lists_old_and_new() -> None:
     directory = MemoryDirectory()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as old, ping_server() as new, open_client() as http:
             async with served_registry(directory=directory, contract_mode="compatible") as registry:
                 owner, port = RegistryClient(registry.url, http), urlsplit(registry.url).port or 0
@@ -117,7 +117,7 @@ async def test_a_registry_that_starts_again_in_the_middle_of_a_deployment_lists_
 
 @pytest.mark.parametrize("path", ["/v1/schemas", f"/v1/schemas/{MODEL}/history", f"/v1/schemas/{MODEL}/diff"])
 async def test_what_has_not_changed_is_not_sent_again(path: str) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             await brought(registry, PLAIN)
             first = await registry.get(path)
@@ -128,7 +128,7 @@ async def test_what_has_not_changed_is_not_sent_again(path: str) -> None:
 
 @pytest.mark.parametrize("query", ["fingerprint=", "diff?from=", "diff?to="])
 async def test_a_contract_that_never_was_is_named_with_those_that_were(query: str) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             await brought(registry, PLAIN, GROWN)
             for unknown in ("0" * 64, PLAIN.fingerprint[:5]):
@@ -139,7 +139,7 @@ async def test_a_contract_that_never_was_is_named_with_those_that_were(query: st
 
 
 async def test_a_model_that_never_was_has_no_schema() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             for path in ("history", "diff"):
                 problem(await registry.get(f"/v1/schemas/Nobody/{path}"), 404, "unknown_model")
@@ -154,7 +154,7 @@ async def checks(registry: ServedRegistry) -> list[CheckReply]:
 
 
 async def test_in_strict_mode_only_the_same_contract_could_log_in() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             await brought(registry, PLAIN)
             replies = await checks(registry)
@@ -168,7 +168,7 @@ async def test_in_strict_mode_only_the_same_contract_could_log_in() -> None:
 
 
 async def test_in_compatible_mode_what_breaks_nothing_could_log_in() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(contract_mode="compatible") as registry:
             await brought(registry, PLAIN)
             replies = await checks(registry)
@@ -226,7 +226,7 @@ async def test_a_grown_contract_joins_and_takes_over_when_the_last_old_instance_
         admission = await registry.client.login(server.id, ModelName(model), server.url, contract)
         return admission.accepts
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as old, ping_server() as replica, ping_server() as new, ping_server() as bad:
             assert await login(one, old, PLAIN) == frozenset()
             assert await login(other, new, GROWN) == {PLAIN.fingerprint}
@@ -261,7 +261,7 @@ async def test_of_two_that_grow_apart_one_gets_in(
         except NameTaken as taken:
             refusals.append(taken)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as old, ping_server() as left, ping_server() as right:
             await two[0].client.login(old.id, model, old.url, PLAIN)
             async with anyio.create_task_group() as tg:

@@ -14,7 +14,7 @@ from hub.errors import NotYourInstance
 from hub.registry.client.client import RegistryClient
 from hub.types import ModelName
 from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, PingServer, ping_server
+from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, PingServer, ping_server
 
 SECRET = "Hub-Instance-Secret"
 
@@ -35,7 +35,7 @@ async def listed(registry: ServedRegistry) -> Any:
 
 
 async def test_a_login_returns_a_secret_that_logs_out_and_nothing_else_does() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with served_registry() as registry, ping_server() as server:
             secret = (await put(registry, server)).json()["secret"]
             assert len(secret) >= 32
@@ -62,7 +62,7 @@ async def test_a_login_returns_a_secret_that_logs_out_and_nothing_else_does() ->
     ids=["thief's url", "dead url", "model", "contract"],
 )
 async def test_a_listed_id_is_not_taken_over(change: dict[str, object]) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with served_registry() as registry, ping_server() as server, ping_server(server.id) as thief:
             assert (await put(registry, server)).status_code == 201
             before = await listed(registry)
@@ -76,10 +76,10 @@ async def test_a_listed_id_is_not_taken_over(change: dict[str, object]) -> None:
 
 
 async def test_without_the_secret_a_login_with_the_same_facts_only_has_the_instance_pinged() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with served_registry() as registry, ping_server() as server:
             secret = (await put(registry, server)).json()["secret"]
-            again = await put(registry, server, consuming=False, example='{"x":1}', terms={"concurrency": 9})
+            again = await put(registry, server, consuming=False, example='{"x":1}', limits={"concurrency": 9})
             assert again.status_code == 200
             assert (again.json()["secret"], again.json()["state"]) == ("", "live")
             assert (await registry.json(f"/v1/models/{MODEL}"))["example"] == ""
@@ -88,7 +88,7 @@ async def test_without_the_secret_a_login_with_the_same_facts_only_has_the_insta
 
 async def test_the_owner_may_move_and_repeat_a_login_whose_reply_was_lost() -> None:
     own = "s" * 43
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with served_registry() as registry, ping_server() as server, ping_server(server.id) as moved:
             assert (await put(registry, server, own)).status_code == 201
             again = await put(registry, server, own)
@@ -98,7 +98,7 @@ async def test_the_owner_may_move_and_repeat_a_login_whose_reply_was_lost() -> N
 
 
 async def test_an_id_whose_instance_is_dead_is_free_for_its_next_start() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with served_registry() as registry, ping_server() as server:
             async with ping_server(server.id) as first:
                 await put(registry, first)
@@ -108,7 +108,7 @@ async def test_an_id_whose_instance_is_dead_is_free_for_its_next_start() -> None
 
 async def test_the_secret_survives_the_registry_and_holds_at_all_that_share_its_directory() -> None:
     directory = MemoryDirectory()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with ping_server() as server, ping_server(server.id) as thief:
             async with served_registry(directory=directory) as registry:
                 secret = (await put(registry, server)).json()["secret"]
@@ -125,7 +125,7 @@ async def test_the_secret_survives_the_registry_and_holds_at_all_that_share_its_
 
 async def test_the_directory_refuses_when_a_registry_has_not_heard_of_the_instance_yet() -> None:
     directory = MemoryDirectory()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
             ping_server() as server,
             ping_server(server.id) as thief,
@@ -138,7 +138,7 @@ async def test_the_directory_refuses_when_a_registry_has_not_heard_of_the_instan
 
 
 async def test_the_client_keeps_the_secret_of_its_instance_and_a_registry_that_lost_everything_takes_it() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with ping_server() as server:
             async with served_registry() as registry:
                 await registry.login(server)
@@ -154,7 +154,7 @@ async def test_the_client_keeps_the_secret_of_its_instance_and_a_registry_that_l
 
 @pytest.mark.parametrize("secret", ["short", "x" * 129])
 async def test_a_secret_of_ones_own_has_bounds(secret: str) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with served_registry() as registry, ping_server() as server:
             refused = await put(registry, server, secret)
             assert (refused.status_code, refused.json()["field"]) == (422, SECRET)

@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from hub.brokers.memory.broker import MemoryBroker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.directories.memory import MemoryDirectory
-from hub.errors import ConfigurationError, LinkLost
+from hub.errors import ConfigurationError, ConnectionLost
 from hub.http.client import open_client
 from hub.model.instance.instance import run_instance
 from hub.ports.directory import Directory
@@ -26,7 +26,7 @@ from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 from hub.types import InstanceId
 from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, entry_of, ping_server
+from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, entry_of, ping_server
 from tests.registry.test_registrar import FlakyDirectory
 from tests.support.redis import Redis, emptied
 from tests.system.models import Echo
@@ -49,7 +49,7 @@ async def states(registry: ServedRegistry) -> dict[str, str]:
 async def test_a_registry_that_starts_again_over_redis_forgets_nobody_who_lives(
     redis_url: str, anyio_backend_name: str
 ) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with directory_in_redis(redis_url, anyio_backend_name) as directory, ping_server() as one:
             async with ping_server() as two, ping_server() as dead:
                 async with served_registry(directory=directory) as registry:
@@ -71,7 +71,7 @@ async def test_a_registry_that_starts_again_over_redis_forgets_nobody_who_lives(
 
 
 async def test_a_name_stays_taken_over_a_restart(redis_url: str, anyio_backend_name: str) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with (
             directory_in_redis(redis_url, anyio_backend_name) as directory,
             ping_server() as incumbent,
@@ -89,7 +89,7 @@ async def test_a_name_stays_taken_over_a_restart(redis_url: str, anyio_backend_n
 
 
 async def test_a_redis_that_is_killed_holds_up_logins_only_and_heals(private_redis: Redis) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with (
             open_directory(private_redis.url, silence=1.0) as directory,
             ping_server() as one,
@@ -98,14 +98,14 @@ async def test_a_redis_that_is_killed_holds_up_logins_only_and_heals(private_red
         ):
             await registry.login(one)
             private_redis.kill()
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await registry.login(two)
             assert await registry.active() == [MODEL]
             private_redis.start()
             while True:
                 try:
                     await registry.login(two)
-                except LinkLost:
+                except ConnectionLost:
                     continue
                 break
             assert await states(registry) == {one.id: "live", two.id: "live"}
@@ -114,7 +114,7 @@ async def test_a_redis_that_is_killed_holds_up_logins_only_and_heals(private_red
 
 
 async def test_pings_take_the_dead_off_the_list_and_bring_the_recovered_back() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(ping_period=1) as registry, ping_server() as one:
             await registry.login(one)
             async with ping_server() as two:
@@ -123,7 +123,7 @@ async def test_pings_take_the_dead_off_the_list_and_bring_the_recovered_back() -
             await registry.until(lambda snapshot: snapshot.models[MODEL].instances == {"live": 1})
             one.consuming = False
             await registry.until(lambda snapshot: not snapshot.active)
-            assert await states(registry) == {one.id: "deaf"}
+            assert await states(registry) == {one.id: "not_consuming"}
             one.consuming = True
             await registry.until(lambda snapshot: MODEL in snapshot.active)
 
@@ -132,7 +132,7 @@ async def test_an_instance_shows_as_deaf_for_as_long_as_it_has_no_link_and_no_pi
     def live(snapshot: ModelsSnapshot) -> bool:
         return bool(snapshot.active)
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with (
             served_registry(ping_period=600) as registry,
             MemoryBroker() as broker,
@@ -140,18 +140,18 @@ async def test_an_instance_shows_as_deaf_for_as_long_as_it_has_no_link_and_no_pi
         ):
             settings = ModelSettings(registry_url=registry.url, ping_period=600)
             instance = partial(run_instance, Echo, settings, broker=broker, store=store)
-            async with running(instance, name="instance"):
+            async with background_service(instance, name="instance"):
                 await registry.until(live)
                 for _ in range(3):
                     with broker.outage():
                         await registry.until(lambda snapshot: not live(snapshot))
-                        assert list((await states(registry)).values()) == ["deaf"]
+                        assert list((await states(registry)).values()) == ["not_consuming"]
                     await registry.until(live)
             assert await states(registry) == {}
 
 
 async def test_an_empty_registry_heals_as_instances_log_in_again() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as server:
             async with served_registry() as registry:
                 await registry.login(server)
@@ -163,7 +163,7 @@ async def test_an_empty_registry_heals_as_instances_log_in_again() -> None:
 
 async def test_two_registries_share_a_directory() -> None:
     directory = MemoryDirectory()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with (
             served_registry(directory=directory, ping_period=0.5) as one,
             served_registry(directory=directory, ping_period=0.5) as two,
@@ -177,7 +177,7 @@ async def test_two_registries_share_a_directory() -> None:
 
 async def test_logouts_in_the_last_moment_reach_the_directory() -> None:
     directory = FlakyDirectory(MemoryDirectory())
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as server:
             async with served_registry(directory=directory) as registry:
                 await registry.login(server)
@@ -196,7 +196,7 @@ async def test_a_watcher_hears_of_a_login_without_polling() -> None:
         nonlocal requests
         requests += 1
 
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry, open_client() as http, ping_server() as server:
             http.event_hooks = {"request": [count]}
             watch = ModelWatch(RegistryClient(registry.url, http))
@@ -213,7 +213,7 @@ async def test_a_watcher_hears_of_a_login_without_polling() -> None:
 
 
 async def test_a_port_that_is_taken_ends_the_registry_with_a_clear_error() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry, MemoryBroker() as broker:
             settings = RegistrySettings(registry_port=int(registry.url.rpartition(":")[2]))
             with pytest.raises(ConfigurationError, match="choose another port"):
@@ -223,9 +223,9 @@ async def test_a_port_that_is_taken_ends_the_registry_with_a_clear_error() -> No
 async def test_a_directory_out_of_reach_at_start_ends_the_registry() -> None:
     directory = FlakyDirectory(MemoryDirectory())
     directory.down = True
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with MemoryBroker() as broker:
-            with pytest.raises(LinkLost, match="pulled plug"):
+            with pytest.raises(ConnectionLost, match="pulled plug"):
                 await run_registry(RegistrySettings(registry_port=0), directory=directory, broker=broker)
 
 
@@ -233,7 +233,7 @@ async def test_a_registry_cancelled_at_any_point_of_its_start_stops_cleanly() ->
     directory = MemoryDirectory()
     await directory.login(entry_of(id=InstanceId("somebody")), TEXTS)
     for checkpoints in (*range(12), 16, 24, 40, 80):
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(TIMEOUT):
             async with MemoryBroker() as broker, anyio.create_task_group() as tg:
                 settings = RegistrySettings(registry_port=0, ping_period=0.05, ping_timeout=0.02, depth_period=0.01)
                 tg.start_soon(partial(run_registry, settings, directory=directory, broker=broker))

@@ -17,13 +17,13 @@ from hub.directories.memory import MemoryDirectory
 from hub.ports.directory import InstanceEntry
 from hub.registry.client.views import InstanceState
 from hub.registry.core.networks import InstanceNetworks
-from hub.registry.core.ping_result import Answered, PingResult, Refused
-from hub.registry.core.state import Roll
-from hub.registry.core.table import Removal, Table
-from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.core.ping_result import PingOk, PingRejected, PingResult
+from hub.registry.core.state import RegistryState
+from hub.registry.core.table import InstanceTable, Removal
+from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
-from hub.registry.tasks.registration import Registrar
-from hub.types import InstanceId, Signal, new_instance_id, new_registry_id
+from hub.registry.tasks.registration import RegistrationService
+from hub.types import InstanceId, ReadinessSource, new_instance_id, new_registry_id
 from tests.registry.support import MODEL, TEXTS, ScriptedProbe
 from tests.registry.test_registrar import FlakyDirectory
 
@@ -31,7 +31,7 @@ PERIOD, TIMEOUT, MISSES = 10.0, 3.0, 3
 URL = "http://127.0.0.1:4000"
 OWN = "s" * 43
 """The secret of every instance here."""
-LIVE, DEAF, SUSPECT = InstanceState.LIVE, InstanceState.DEAF, InstanceState.SUSPECT
+LIVE, NOT_CONSUMING, SUSPECT = InstanceState.LIVE, InstanceState.NOT_CONSUMING, InstanceState.SUSPECT
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ class Post:
 
     def __post_init__(self) -> None:
         self.link = FlakyDirectory(self.world.directory)
-        self.roll = Roll(Table(misses=MISSES), clock=anyio.current_time)
+        self.roll = RegistryState(InstanceTable(misses=MISSES), clock=anyio.current_time)
         self.pinger = Pinger(
             self.roll,
             self.probe,
@@ -72,8 +72,8 @@ class Post:
             resubscribe=self.resubscribe,
             clock=anyio.current_time,
         )
-        self.keeper = DirectoryKeeper(self.roll, self.link, self.pinger, period=PERIOD, registry=new_registry_id())
-        self.registrar = Registrar(
+        self.keeper = DirectorySync(self.roll, self.link, self.pinger, period=PERIOD, registry=new_registry_id())
+        self.registrar = RegistrationService(
             self.roll,
             self.link,
             self.keeper,
@@ -199,7 +199,7 @@ async def test_a_frozen_registry_cannot_overwrite_what_its_successor_found_out()
         assert successor.keeper.leases == 1
         target = frozen.roll.table.target(who)
         assert target is not None
-        frozen.roll.apply(frozen.roll.table.pinged(target, Refused("its own network is down"), now=0.0))
+        frozen.roll.apply(frozen.roll.table.pinged(target, PingRejected("its own network is down"), now=0.0))
         assert frozen.states() == {}
         await frozen.keeper.flush()
         assert (frozen.keeper.refused, frozen.keeper.leases) == (1, 0)
@@ -226,12 +226,12 @@ async def test_what_we_found_out_is_not_undone_by_what_we_said_before() -> None:
     only = Post(World())
     who = await only.login()
     await only.keeper.flush()
-    only.world.probe.results[who] = Answered(consuming=False, reason="no link")
+    only.world.probe.results[who] = PingOk(consuming=False, reason="no link")
     target = only.roll.table.target(who)
     assert target is not None
     await only.pinger.ping(target)
     await only.keeper.reconcile()
-    assert only.states() == {who: DEAF}
+    assert only.states() == {who: NOT_CONSUMING}
 
 
 async def test_a_complete_look_takes_nobody_who_left_for_lost() -> None:
@@ -357,15 +357,15 @@ async def test_without_another_registry_doubt_ends_and_then_silence_counts() -> 
 
 async def test_a_deaf_instance_is_asked_to_subscribe_again_once_a_period_by_one_registry() -> None:
     async with posts(2) as (one, other):
-        deaf, sick, well = [await one.login() for _ in range(3)]
-        one.world.probe.results[deaf] = Answered(consuming=False, reason="no link")
-        one.world.probe.results[sick] = Answered(consuming=False, reason="no GPU", signal=Signal.HEALTH)
+        not_consuming, sick, well = [await one.login() for _ in range(3)]
+        one.world.probe.results[not_consuming] = PingOk(consuming=False, reason="no link")
+        one.world.probe.results[sick] = PingOk(consuming=False, reason="no GPU", signal=ReadinessSource.HEALTH)
         await anyio.sleep(5.5 * PERIOD)
         asked = Counter(one.resubscribed + other.resubscribed)
-        assert set(asked) == {deaf}
-        assert asked[deaf] in (5, 6)
-        assert one.pinger.resubscribes[MODEL] + other.pinger.resubscribes[MODEL] == asked[deaf]
-        assert one.states() == {deaf: DEAF, sick: DEAF, well: LIVE}
+        assert set(asked) == {not_consuming}
+        assert asked[not_consuming] in (5, 6)
+        assert one.pinger.resubscribes[MODEL] + other.pinger.resubscribes[MODEL] == asked[not_consuming]
+        assert one.states() == {not_consuming: NOT_CONSUMING, sick: NOT_CONSUMING, well: LIVE}
 
 
 async def test_an_instance_without_a_consumer_is_asked_too_and_judged_by_its_own_registry_only() -> None:
@@ -376,7 +376,7 @@ async def test_an_instance_without_a_consumer_is_asked_too_and_judged_by_its_own
         for _ in range(2):
             await anyio.sleep(0.01)
             one.roll.apply(one.roll.table.looked({MODEL: 0}, began=anyio.current_time(), among=one.roll.holdings))
-        assert {who for who, state in one.states().items() if state is DEAF} == set(ours)
+        assert {who for who, state in one.states().items() if state is NOT_CONSUMING} == set(ours)
         await anyio.sleep(PERIOD + 1)
         assert other.states() == one.states(), "the other one shows it"
         assert set(one.resubscribed) == set(ours)
@@ -387,14 +387,14 @@ async def test_the_history_tells_what_happened_once() -> None:
     async with posts(2) as (one, other):
         who = await one.login()
         await anyio.sleep(1)
-        one.world.probe.results[who] = Answered(consuming=False, reason="no link")
+        one.world.probe.results[who] = PingOk(consuming=False, reason="no link")
         await anyio.sleep(PERIOD)
-        one.world.probe.results[who] = Refused("connection refused")
+        one.world.probe.results[who] = PingRejected("connection refused")
         await anyio.sleep(PERIOD)
         events = await other.link.history(10)
         assert [(event.before, event.after, event.reason) for event in events] == [
-            (DEAF, None, "connection refused"),
-            (LIVE, DEAF, "no link"),
+            (NOT_CONSUMING, None, "connection refused"),
+            (LIVE, NOT_CONSUMING, "no link"),
             (InstanceState.LOADING, LIVE, ""),
             (None, InstanceState.LOADING, "logged in, not pinged yet"),
         ]

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from hub.brokers.memory.broker import MemoryBroker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.directories.memory import MemoryDirectory
 from hub.model.instance.instance import run_instance
 from hub.registry.core.table import NO_CONSUMER
@@ -17,7 +17,7 @@ from hub.settings.model import ModelSettings
 from hub.stores import open_store
 from hub.types import ModelName
 from tests.registry.served import AttendedBroker, ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, PATIENCE, ping_server
+from tests.registry.support import DIGITS, MODEL, TIMEOUT, ping_server
 from tests.registry.test_registrar import FlakyDirectory
 from tests.system.models import Echo
 
@@ -36,21 +36,28 @@ async def model_of(registry: ServedRegistry, name: str = MODEL) -> dict[str, obj
 
 
 async def test_an_instance_that_no_consumer_belongs_to_is_deaf_until_there_is_one(broker: AttendedBroker) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(broker=broker) as registry, ping_server() as server:
             await registry.login(server)
             broker.consumers = 0
             await registry.until(lambda snapshot: not snapshot.active)
             ((instance),) = (await registry.json("/v1/instances"))["instances"]
-            assert (instance["state"], instance["deaf_by"], instance["reason"]) == ("deaf", "broker", NO_CONSUMER)
+            assert (instance["state"], instance["not_consuming_source"], instance["reason"]) == (
+                "not_consuming",
+                "broker",
+                NO_CONSUMER,
+            )
             broker.consumers = 1
             await registry.until(lambda snapshot: MODEL in snapshot.active)
             events = await registry.client.history()
-            assert [(event.before, event.after) for event in events][:2] == [("deaf", "live"), ("live", "deaf")]
+            assert [(event.before, event.after) for event in events][:2] == [
+                ("not_consuming", "live"),
+                ("live", "not_consuming"),
+            ]
 
 
 async def test_consumers_that_are_missing_are_shown_for_the_model(broker: AttendedBroker) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(broker=broker) as registry, ping_server() as one, ping_server() as two:
             await registry.login(one)
             await registry.login(two)
@@ -66,10 +73,12 @@ async def test_consumers_that_are_missing_are_shown_for_the_model(broker: Attend
 async def test_a_real_instance_that_is_taken_for_deaf_subscribes_again_and_is_live_again() -> None:
     async with MemoryBroker() as memory, open_store("memory://") as store:
         broker = AttendedBroker(memory)
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(TIMEOUT):
             async with served_registry(broker=broker, ping_period=0.5) as registry:
                 settings = ModelSettings(registry_url=registry.url, ping_period=0.5)
-                async with running(partial(run_instance, Echo, settings, broker=memory, store=store), name="instance"):
+                async with background_service(
+                    partial(run_instance, Echo, settings, broker=memory, store=store), name="instance"
+                ):
                     await registry.until(lambda snapshot: bool(snapshot.active))
                     broker.consumers = 0
                     while (asked := await resubscribes(registry)) == 0:
@@ -87,7 +96,7 @@ async def resubscribes(registry: ServedRegistry) -> float:
 
 
 async def test_the_history_is_newest_first_by_model_and_limited() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry, ping_server() as one, ping_server() as two:
             await registry.login(one)
             await registry.login(two, "Digits", DIGITS)
@@ -113,7 +122,7 @@ async def test_the_history_is_newest_first_by_model_and_limited() -> None:
 
 async def test_without_the_directory_the_history_is_not_to_be_had() -> None:
     directory = FlakyDirectory(MemoryDirectory())
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(directory=directory) as registry:
             directory.down = True
             assert (await registry.get("/v1/history")).status_code == 503
@@ -121,7 +130,7 @@ async def test_without_the_directory_the_history_is_not_to_be_had() -> None:
 
 
 async def test_a_registry_that_doubts_itself_says_so_where_it_is_asked_for_its_health() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with (
             ping_server() as one,
             ping_server() as two,
@@ -137,7 +146,7 @@ async def test_a_registry_that_doubts_itself_says_so_where_it_is_asked_for_its_h
                 await anyio.sleep(0.01)
             assert health["out_of_reach"] == ["instances"]
             assert "its own network" in health["reason"]
-            assert "hub_registry_doubts 1.0" in (await registry.get("/metrics")).text
+            assert "hub_registry_self_preservation 1.0" in (await registry.get("/metrics")).text
             assert await registry.active() == [MODEL]
             for instance in instances:
                 instance.silent = False

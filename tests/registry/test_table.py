@@ -6,49 +6,49 @@ from typing import Final
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hub.ports.directory import InstanceEntry, Standing
+from hub.ports.directory import InstanceEntry, InstanceStanding
 from hub.registry.client.views import InstanceState, InstanceStatus
-from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
-from hub.registry.core.table import NO_CONSUMER, Change, Removal, Table
-from hub.stats import Load
-from hub.types import Fingerprint, InstanceId, ModelName, Signal
+from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
+from hub.registry.core.table import NO_CONSUMER, InstanceChange, InstanceTable, Removal
+from hub.stats import InstanceStats
+from hub.types import Fingerprint, InstanceId, ModelName, ReadinessSource
 from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of
 
-LIVE, DEAF, SUSPECT = InstanceState.LIVE, InstanceState.DEAF, InstanceState.SUSPECT
+LIVE, NOT_CONSUMING, SUSPECT = InstanceState.LIVE, InstanceState.NOT_CONSUMING, InstanceState.SUSPECT
 LOADING = InstanceState.LOADING
 
 
 def pinged(
-    table: Table, entry: InstanceEntry, result: PingResult, *, now: float = 5.0, scheduled: bool = True
-) -> list[Change]:
+    table: InstanceTable, entry: InstanceEntry, result: PingResult, *, now: float = 5.0, scheduled: bool = True
+) -> list[InstanceChange]:
     target = table.target(entry.id)
     assert target is not None
     return list(table.pinged(target, result, now=now, scheduled=scheduled))
 
 
-def table_with(*entries: InstanceEntry) -> Table:
-    table = Table()
+def table_with(*entries: InstanceEntry) -> InstanceTable:
+    table = InstanceTable()
     for entry in entries:
         table.login(entry)
-        pinged(table, entry, Answered())
+        pinged(table, entry, PingOk())
     return table
 
 
-def state_of(table: Table, entry: InstanceEntry) -> InstanceState | None:
+def state_of(table: InstanceTable, entry: InstanceEntry) -> InstanceState | None:
     status = table.instance(entry.id)
     return None if status is None else status.state
 
 
-def is_active(table: Table, model: ModelName = MODEL) -> bool:
+def is_active(table: InstanceTable, model: ModelName = MODEL) -> bool:
     status = table.model(model)
     return status is not None and status.active
 
 
 def test_a_login_is_loading_until_its_first_answer_makes_it_live() -> None:
-    table, entry = Table(), entry_of()
+    table, entry = InstanceTable(), entry_of()
     assert [(change.before, change.after) for change in table.login(entry)] == [(None, LOADING)]
     assert not is_active(table)
-    assert [(change.before, change.after) for change in pinged(table, entry, Answered(), now=7.0)] == [(LOADING, LIVE)]
+    assert [(change.before, change.after) for change in pinged(table, entry, PingOk(), now=7.0)] == [(LOADING, LIVE)]
     status = table.instance(entry.id)
     assert status == InstanceStatus(entry=entry, state=LIVE, reason="", misses=0, answered_at=7.0)
     assert is_active(table)
@@ -58,11 +58,15 @@ def test_the_load_is_kept_but_is_no_news() -> None:
     entry = entry_of()
     table = table_with(entry)
     version = table.version
-    for result, kept in ((Answered(load=Load(in_flight=2)), 2), (Answered(), 2), (Answered(load=Load(in_flight=3)), 3)):
+    for result, kept in (
+        (PingOk(load=InstanceStats(in_flight=2)), 2),
+        (PingOk(), 2),
+        (PingOk(load=InstanceStats(in_flight=3)), 3),
+    ):
         assert not pinged(table, entry, result)
         status = table.instance(entry.id)
         assert status is not None
-        assert status.load == Load(in_flight=kept)
+        assert status.load == InstanceStats(in_flight=kept)
     assert table.version == version
 
 
@@ -71,10 +75,10 @@ def test_an_instance_is_deaf_at_its_own_word_and_a_ping_from_before_does_not_und
     table = table_with(entry)
     before = table.target(entry.id)
     assert before is not None
-    assert [(change.before, change.after) for change in table.own_word(entry.id, now=8.0)] == [(LIVE, DEAF)]
-    assert not table.pinged(before, Answered(), now=9.0)
-    assert state_of(table, entry) is DEAF
-    pinged(table, entry, Answered())
+    assert [(change.before, change.after) for change in table.own_word(entry.id, now=8.0)] == [(LIVE, NOT_CONSUMING)]
+    assert not table.pinged(before, PingOk(), now=9.0)
+    assert state_of(table, entry) is NOT_CONSUMING
+    pinged(table, entry, PingOk())
     assert state_of(table, entry) is LIVE
     assert not table.own_word(entry_of().id, now=10.0)
 
@@ -90,38 +94,38 @@ def test_a_repeated_login_changes_nothing_and_keeps_the_time_of_the_first() -> N
     assert state_of(table, entry) is LIVE
 
 
-SETUP = Answered(consuming=False, loading=True, reason="its setup is running")
+SETUP = PingOk(consuming=False, loading=True, reason="its setup is running")
 
 
 def test_an_instance_in_setup_is_loading_until_it_consumes() -> None:
     entry = entry_of()
-    table = Table()
+    table = InstanceTable()
     table.login(entry)
     assert [(each.before, each.after) for each in pinged(table, entry, SETUP, now=1.0)] == [(LOADING, LOADING)]
     assert (state_of(table, entry), is_active(table)) == (LOADING, False)
     assert pinged(table, entry, SETUP, now=2.0) == [], "no news"
-    assert [(each.before, each.after) for each in pinged(table, entry, Answered(), now=3.0)] == [(LOADING, LIVE)]
+    assert [(each.before, each.after) for each in pinged(table, entry, PingOk(), now=3.0)] == [(LOADING, LIVE)]
 
 
 def test_an_instance_in_setup_that_falls_silent_is_suspect_then_loading_again_or_gone() -> None:
     entry = entry_of()
-    table = Table()
+    table = InstanceTable()
     table.login(entry)
     pinged(table, entry, SETUP)
-    assert pinged(table, entry, Missed("silence"), scheduled=False) == [], "asked out of turn, it loses nothing"
-    pinged(table, entry, Missed("silence"))
+    assert pinged(table, entry, PingMissed("silence"), scheduled=False) == [], "asked out of turn, it loses nothing"
+    pinged(table, entry, PingMissed("silence"))
     assert state_of(table, entry) is SUSPECT
     pinged(table, entry, SETUP)
     assert state_of(table, entry) is LOADING
-    changes = [change for _ in range(3) for change in pinged(table, entry, Missed("silence"))]
+    changes = [change for _ in range(3) for change in pinged(table, entry, PingMissed("silence"))]
     assert [change.after for change in changes] == [SUSPECT, None]
 
 
 def test_the_first_ping_of_a_login_that_nobody_answers_makes_it_suspect() -> None:
     entry = entry_of()
-    table = Table()
+    table = InstanceTable()
     table.login(entry)
-    (change,) = pinged(table, entry, Missed("no answer"), scheduled=False)
+    (change,) = pinged(table, entry, PingMissed("no answer"), scheduled=False)
     assert (change.before, change.after, change.reason) == (LOADING, SUSPECT, "no answer")
 
 
@@ -133,27 +137,27 @@ def test_a_login_from_another_address_has_to_answer_there() -> None:
     moved = entry_of(id=entry.id, url="http://127.0.0.1:2")
     table.login(moved)
     assert state_of(table, entry) is LOADING
-    assert not table.pinged(old, Answered(), now=5.0)
-    assert not table.pinged(old, Refused("connection refused"), now=5.0)
+    assert not table.pinged(old, PingOk(), now=5.0)
+    assert not table.pinged(old, PingRejected("connection refused"), now=5.0)
     assert state_of(table, entry) is LOADING
 
 
 def test_one_miss_takes_an_instance_off_the_active_list_and_one_answer_brings_it_back() -> None:
     entry = entry_of()
     table = table_with(entry)
-    pinged(table, entry, Missed("silence"))
+    pinged(table, entry, PingMissed("silence"))
     assert (state_of(table, entry), is_active(table)) == (SUSPECT, False)
-    pinged(table, entry, Answered())
+    pinged(table, entry, PingOk())
     assert (state_of(table, entry), is_active(table)) == (LIVE, True)
 
 
 def test_three_misses_in_a_row_remove_an_instance_and_an_answer_in_between_starts_the_count_again() -> None:
     entry = entry_of()
     table = table_with(entry)
-    for result in (Missed("1"), Missed("2"), Answered(), Missed("1"), Missed("2")):
+    for result in (PingMissed("1"), PingMissed("2"), PingOk(), PingMissed("1"), PingMissed("2")):
         pinged(table, entry, result)
     assert state_of(table, entry) is SUSPECT
-    (change,) = pinged(table, entry, Missed("3"))
+    (change,) = pinged(table, entry, PingMissed("3"))
     assert (change.before, change.after, change.reason) == (SUSPECT, None, "3")
     assert table.instances() == ()
 
@@ -161,7 +165,7 @@ def test_three_misses_in_a_row_remove_an_instance_and_an_answer_in_between_start
 def test_a_refused_connection_removes_an_instance_at_once() -> None:
     entry = entry_of()
     table = table_with(entry)
-    (change,) = pinged(table, entry, Refused("connection refused"))
+    (change,) = pinged(table, entry, PingRejected("connection refused"))
     assert (change.before, change.after, change.reason) == (LIVE, None, "connection refused")
     assert table.target(entry.id) is None
 
@@ -169,10 +173,10 @@ def test_a_refused_connection_removes_an_instance_at_once() -> None:
 def test_a_model_is_active_as_long_as_one_of_its_instances_is_live() -> None:
     first, second, third = entry_of(), entry_of(), entry_of()
     table = table_with(first, second, third)
-    pinged(table, first, Refused("gone"))
-    pinged(table, second, Missed("silence"))
+    pinged(table, first, PingRejected("gone"))
+    pinged(table, second, PingMissed("silence"))
     assert is_active(table)
-    pinged(table, third, Answered(consuming=False, reason="no link to the broker"))
+    pinged(table, third, PingOk(consuming=False, reason="no link to the broker"))
     assert not is_active(table)
 
 
@@ -180,15 +184,20 @@ def test_an_instance_that_answers_but_consumes_nothing_is_deaf_with_its_reason_a
     entry = entry_of()
     table = table_with(entry)
     for now in range(20):
-        pinged(table, entry, Answered(consuming=False, reason="no link to the broker"), now=float(now))
+        pinged(table, entry, PingOk(consuming=False, reason="no link to the broker"), now=float(now))
     status = table.instance(entry.id)
     assert status == InstanceStatus(
-        entry=entry, state=DEAF, reason="no link to the broker", misses=0, answered_at=19.0, deaf_by=Signal.PING
+        entry=entry,
+        state=NOT_CONSUMING,
+        reason="no link to the broker",
+        misses=0,
+        answered_at=19.0,
+        not_consuming_source=ReadinessSource.PING,
     )
     assert not is_active(table)
 
 
-def look(table: Table, count: int, began: float, *among: InstanceEntry) -> list[Change]:
+def look(table: InstanceTable, count: int, began: float, *among: InstanceEntry) -> list[InstanceChange]:
     return list(table.looked({MODEL: count}, began=began, among={entry.id for entry in among}))
 
 
@@ -197,13 +206,17 @@ def test_an_instance_without_a_consumer_at_two_looks_is_deaf_though_its_ping_say
     table = table_with(entry)
     assert not look(table, 0, 6.0, entry)
     (change,) = look(table, 0, 8.0, entry)
-    assert (change.before, change.after, change.reason) == (LIVE, DEAF, NO_CONSUMER)
-    assert not pinged(table, entry, Answered(), now=9.0), "it says that it consumes, which was known"
+    assert (change.before, change.after, change.reason) == (LIVE, NOT_CONSUMING, NO_CONSUMER)
+    assert not pinged(table, entry, PingOk(), now=9.0), "it says that it consumes, which was known"
     status = table.instance(entry.id)
     assert status is not None
-    assert (status.state, status.deaf_by, status.answered_at) == (DEAF, Signal.BROKER, 9.0)
+    assert (status.state, status.not_consuming_source, status.answered_at) == (
+        NOT_CONSUMING,
+        ReadinessSource.BROKER,
+        9.0,
+    )
     (change,) = look(table, 1, 10.0, entry)
-    assert (change.before, change.after, change.reason) == (DEAF, LIVE, "")
+    assert (change.before, change.after, change.reason) == (NOT_CONSUMING, LIVE, "")
 
 
 def test_looks_count_only_if_they_are_newer_than_the_last_answer_and_in_a_row() -> None:
@@ -213,8 +226,8 @@ def test_looks_count_only_if_they_are_newer_than_the_last_answer_and_in_a_row() 
     assert not look(table, 0, 6.0, entry)
     assert not look(table, 1, 7.0, entry)
     assert not look(table, 0, 8.0, entry)
-    pinged(table, entry, Missed("silence"))
-    pinged(table, entry, Answered(), now=9.0)
+    pinged(table, entry, PingMissed("silence"))
+    pinged(table, entry, PingOk(), now=9.0)
     assert not look(table, 0, 10.0, entry)
     assert look(table, 0, 11.0, entry)
 
@@ -224,7 +237,7 @@ def test_looks_judge_nobody_else() -> None:
     table = table_with(ours, theirs, other)
     for began in (6.0, 7.0, 8.0):
         look(table, 0, began, ours, other)
-    assert [state_of(table, entry) for entry in (ours, theirs, other)] == [DEAF, LIVE, LIVE]
+    assert [state_of(table, entry) for entry in (ours, theirs, other)] == [NOT_CONSUMING, LIVE, LIVE]
 
 
 def test_an_instance_that_subscribed_again_is_live_with_its_next_answer() -> None:
@@ -233,14 +246,14 @@ def test_an_instance_that_subscribed_again_is_live_with_its_next_answer() -> Non
     look(table, 0, 6.0, entry)
     look(table, 0, 7.0, entry)
     table.own_word(entry.id, now=8.0)
-    pinged(table, entry, Answered(), now=8.5)
+    pinged(table, entry, PingOk(), now=8.5)
     assert state_of(table, entry) is LIVE
     assert not look(table, 0, 9.0, entry)
 
 
 def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
-    table, entry = Table(), entry_of()
-    live = Standing(state=LIVE, answered_at=5.0, load=Load(in_flight=1))
+    table, entry = InstanceTable(), entry_of()
+    live = InstanceStanding(state=LIVE, answered_at=5.0, load=InstanceStats(in_flight=1))
     (change,) = table.adopt(entry, live)
     assert (change.before, change.after) == (None, LIVE)
     assert is_active(table)
@@ -248,24 +261,24 @@ def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
     assert not table.adopt(entry, replace(live, answered_at=6.0))
     assert not table.adopt(entry, None)
     assert table.version == version
-    (change,) = table.adopt(entry, Standing(state=SUSPECT, reason="silence", misses=2, answered_at=6.0))
+    (change,) = table.adopt(entry, InstanceStanding(state=SUSPECT, reason="silence", misses=2, answered_at=6.0))
     assert (change.before, change.after, change.reason) == (LIVE, SUSPECT, "silence")
-    assert pinged(table, entry, Missed("silence")), "the misses of one registry count for the next"
+    assert pinged(table, entry, PingMissed("silence")), "the misses of one registry count for the next"
     assert table.instances() == ()
 
 
 def test_an_adopted_word_does_not_take_back_a_later_answer_or_load() -> None:
-    table, entry = Table(), entry_of()
+    table, entry = InstanceTable(), entry_of()
     table.login(entry)
-    pinged(table, entry, Answered(load=Load(in_flight=7)), now=9.0)
-    table.adopt(entry, Standing(state=LIVE, answered_at=6.0, load=Load(in_flight=1)))
+    pinged(table, entry, PingOk(load=InstanceStats(in_flight=7)), now=9.0)
+    table.adopt(entry, InstanceStanding(state=LIVE, answered_at=6.0, load=InstanceStats(in_flight=1)))
     status = table.instance(entry.id)
     assert status is not None
-    assert (status.answered_at, status.load) == (9.0, Load(in_flight=7))
+    assert (status.answered_at, status.load) == (9.0, InstanceStats(in_flight=7))
 
 
 def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_loading_and_may_be_removed_elsewhere() -> None:
-    table, entry = Table(), entry_of()
+    table, entry = InstanceTable(), entry_of()
     assert [change.after for change in table.adopt(entry, None)] == [LOADING]
     assert [change.removal for change in table.removed_elsewhere(entry.id)] == [Removal.ELSEWHERE]
     assert not table.removed_elsewhere(entry.id)
@@ -277,14 +290,14 @@ def test_a_miss_out_of_schedule_neither_counts_nor_disturbs_a_live_instance() ->
     table = table_with(entry)
     version = table.version
     for _ in range(10):
-        assert not pinged(table, entry, Missed("silence"), scheduled=False)
+        assert not pinged(table, entry, PingMissed("silence"), scheduled=False)
     assert (state_of(table, entry), table.version) == (LIVE, version)
 
 
 def test_a_miss_out_of_schedule_explains_a_suspect() -> None:
-    table, entry = Table(), entry_of()
+    table, entry = InstanceTable(), entry_of()
     table.login(entry)
-    pinged(table, entry, Missed("no answer within 3 s"), scheduled=False)
+    pinged(table, entry, PingMissed("no answer within 3 s"), scheduled=False)
     status = table.instance(entry.id)
     assert status is not None
     assert (status.state, status.reason, status.misses) == (SUSPECT, "no answer within 3 s", 0)
@@ -293,7 +306,7 @@ def test_a_miss_out_of_schedule_explains_a_suspect() -> None:
 def test_a_refusal_out_of_schedule_removes_at_once() -> None:
     entry = entry_of()
     table = table_with(entry)
-    pinged(table, entry, Refused("connection refused"), scheduled=False)
+    pinged(table, entry, PingRejected("connection refused"), scheduled=False)
     assert table.instances() == ()
 
 
@@ -350,7 +363,7 @@ def test_the_time_of_the_last_answer_is_no_news() -> None:
     entry = entry_of()
     table = table_with(entry)
     version = table.version
-    assert not pinged(table, entry, Answered(), now=1000.0)
+    assert not pinged(table, entry, PingOk(), now=1000.0)
     assert table.version == version
     status = table.instance(entry.id)
     assert status is not None
@@ -362,11 +375,11 @@ MODELS: Final = [ModelName("A"), ModelName("B")]
 URLS: Final = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
 RESULTS: Final = st.sampled_from(
     [
-        Answered(),
-        Answered(consuming=False, reason="no link"),
-        Answered(consuming=False, loading=True, reason="its setup is running"),
-        Missed("silence"),
-        Refused("connection refused"),
+        PingOk(),
+        PingOk(consuming=False, reason="no link"),
+        PingOk(consuming=False, loading=True, reason="its setup is running"),
+        PingMissed("silence"),
+        PingRejected("connection refused"),
     ]
 )
 
@@ -376,7 +389,7 @@ class TableMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = Table(misses=3)
+        self.table = InstanceTable(misses=3)
         self.entries: dict[InstanceId, InstanceEntry] = {}
         self.states: dict[InstanceId, InstanceState] = {}
         self.misses: dict[InstanceId, int] = {}
@@ -458,11 +471,11 @@ class TableMachine(RuleBasedStateMachine):
     ) -> None:
         """Another registry pings the instance, and says how it is."""
         self.now += 1
-        by_broker = by_broker and state is DEAF
+        by_broker = by_broker and state is NOT_CONSUMING
         entry = InstanceEntry(id=instance, model=model, url=url, fingerprint=TEXTS.fingerprint, logged_in_at=self.now)
-        signal = (Signal.BROKER if by_broker else Signal.PING) if state is DEAF else None
+        signal = (ReadinessSource.BROKER if by_broker else ReadinessSource.PING) if state is NOT_CONSUMING else None
         answered = max(self.now - ago, 0.5)
-        standing = Standing(state=state, misses=misses, answered_at=answered, deaf_by=signal)
+        standing = InstanceStanding(state=state, misses=misses, answered_at=answered, not_consuming_source=signal)
         self.table.adopt(entry, standing)
         current = self.entries.get(instance)
         if current is None or replace(current, logged_in_at=self.now) != entry:
@@ -498,7 +511,7 @@ class TableMachine(RuleBasedStateMachine):
             elif self.states[instance] is LIVE and self.answered[instance] < began:
                 self.looks[instance] = self.looks.get(instance, 0) + 1
                 if self.looks[instance] == 2:
-                    self.judge(instance, DEAF, by_broker=True)
+                    self.judge(instance, NOT_CONSUMING, by_broker=True)
 
     @rule(instance=st.sampled_from(IDS))
     def own_word(self, instance: InstanceId) -> None:
@@ -507,7 +520,7 @@ class TableMachine(RuleBasedStateMachine):
         if instance in self.entries:
             self.misses[instance] = 0
             self.answered[instance] = self.now
-            self.judge(instance, DEAF)
+            self.judge(instance, NOT_CONSUMING)
             self.stale |= {target.serial for target in self.targets if target.entry.id == instance}
 
     @rule(instance=st.sampled_from(IDS))
@@ -532,13 +545,13 @@ class TableMachine(RuleBasedStateMachine):
         if target.serial in self.stale:
             return
         match result:
-            case Answered(consuming=consuming, loading=loading):
+            case PingOk(consuming=consuming, loading=loading):
                 self.misses[instance], self.answered[instance] = 0, self.now
                 if loading:
                     self.judge(instance, LOADING)
                 elif not consuming or instance not in self.unheard:
-                    self.judge(instance, LIVE if consuming else DEAF)
-            case Missed():
+                    self.judge(instance, LIVE if consuming else NOT_CONSUMING)
+            case PingMissed():
                 if not scheduled:
                     if self.states[instance] is LOADING and instance not in self.answered:
                         self.judge(instance, SUSPECT)
@@ -547,7 +560,7 @@ class TableMachine(RuleBasedStateMachine):
                 self.judge(instance, SUSPECT)
                 if self.misses[instance] == 3:
                     self.forget(instance)
-            case Refused():
+            case PingRejected():
                 self.forget(instance)
 
     @invariant()
@@ -555,8 +568,12 @@ class TableMachine(RuleBasedStateMachine):
         assert {each.entry.id: each.entry for each in self.table.instances()} == self.entries
         assert {each.entry.id: each.state for each in self.table.instances()} == self.states
         assert {each.entry.id: each.misses for each in self.table.instances()} == self.misses
-        assert {each.entry.id for each in self.table.instances() if each.deaf_by is Signal.BROKER} == self.unheard
-        assert all((each.deaf_by is None) is (each.state is not DEAF) for each in self.table.instances())
+        assert {
+            each.entry.id for each in self.table.instances() if each.not_consuming_source is ReadinessSource.BROKER
+        } == self.unheard
+        assert all(
+            (each.not_consuming_source is None) is (each.state is not NOT_CONSUMING) for each in self.table.instances()
+        )
 
     @invariant()
     def a_model_is_active_exactly_while_an_instance_of_it_is_live(self) -> None:

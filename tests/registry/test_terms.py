@@ -4,37 +4,37 @@ from math import inf, nan
 
 import pytest
 
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.registry.client.errors import InvalidLogin
 from hub.registry.core.limits import check_terms
 
 
 @pytest.mark.parametrize(
-    "terms",
+    "limits",
     [
-        Terms(),
-        Terms(concurrency=64, default_timeout=0.5, max_timeout=0.5),
-        Terms(default_timeout=1e6),
-        Terms(max_timeout=1e-3),
+        ModelLimits(),
+        ModelLimits(concurrency=64, default_timeout=0.5, max_timeout=0.5),
+        ModelLimits(default_timeout=1e6),
+        ModelLimits(max_timeout=1e-3),
     ],
 )
-def test_terms_that_tasks_can_be_held_to_are_let_in(terms: Terms) -> None:
-    check_terms(terms)
+def test_terms_that_tasks_can_be_held_to_are_let_in(limits: ModelLimits) -> None:
+    check_terms(limits)
 
 
 @pytest.mark.parametrize(
-    ("terms", "field"),
+    ("limits", "field"),
     [
-        (Terms(concurrency=0), "terms.concurrency"),
-        (Terms(concurrency=-1), "terms.concurrency"),
-        (Terms(default_timeout=0), "terms.default_timeout"),
-        (Terms(default_timeout=nan), "terms.default_timeout"),
-        (Terms(max_timeout=-1), "terms.max_timeout"),
-        (Terms(max_timeout=inf), "terms.max_timeout"),
-        (Terms(default_timeout=2, max_timeout=1), "terms.default_timeout"),
+        (ModelLimits(concurrency=0), "terms.concurrency"),
+        (ModelLimits(concurrency=-1), "terms.concurrency"),
+        (ModelLimits(default_timeout=0), "terms.default_timeout"),
+        (ModelLimits(default_timeout=nan), "terms.default_timeout"),
+        (ModelLimits(max_timeout=-1), "terms.max_timeout"),
+        (ModelLimits(max_timeout=inf), "terms.max_timeout"),
+        (ModelLimits(default_timeout=2, max_timeout=1), "terms.default_timeout"),
     ],
 )
-def test_terms_that_no_task_could_be_held_to_are_refused_with_the_repair(terms: Terms, field: str) -> None:
+def test_terms_that_no_task_could_be_held_to_are_refused_with_the_repair(limits: ModelLimits, field: str) -> None:
     with pytest.raises(InvalidLogin, match=r": say |: lower the one") as caught:
-        check_terms(terms)
+        check_terms(limits)
     assert caught.value.field == field

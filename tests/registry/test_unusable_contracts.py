@@ -16,7 +16,7 @@ from hub.directories.redis.directory import _KEYS
 from hub.types import ModelName
 from tests.contract.test_bounds import chain, encoded
 from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, PATIENCE, TEXTS, PingServer, ping_server
+from tests.registry.support import DIGITS, TEXTS, TIMEOUT, PingServer, ping_server
 from tests.support.redis import Redis
 
 BAD = ModelName("Bad")
@@ -64,7 +64,7 @@ def reasons(logs: list[MutableMapping[str, Any]]) -> list[str]:
 @pytest.mark.parametrize("kind", UNUSABLE)
 async def test_a_registry_starts_beside_a_contract_that_it_cannot_use(private_redis: Redis, kind: str) -> None:
     private_redis.ctl("DEL", *_KEYS)
-    with anyio.fail_after(PATIENCE), capture_logs() as logs:
+    with anyio.fail_after(TIMEOUT), capture_logs() as logs:
         async with ping_server() as bad, ping_server() as good:
             async with served(private_redis) as registry:
                 await both_up(registry, bad, good)
@@ -91,7 +91,7 @@ async def test_a_registry_starts_beside_a_contract_that_it_cannot_use(private_re
 
 async def test_an_instance_of_an_unusable_contract_does_not_hold_its_name(private_redis: Redis) -> None:
     private_redis.ctl("DEL", *_KEYS)
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as good:
             async with ping_server() as bad, served(private_redis) as registry:
                 await both_up(registry, bad, good)

@@ -8,11 +8,11 @@ import pytest
 from httpx2 import AsyncClient, MockTransport, Request, Response
 from structlog.testing import capture_logs
 
-from hub.concurrency.reconnect import Backoff
+from hub.concurrency.reconnect import ExponentialBackoff
 from hub.contract import differences
-from hub.errors import LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused
 from hub.http.client import open_client
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.snapshot import ModelsSnapshot
@@ -20,16 +20,16 @@ from hub.registry.client.watch import ModelWatch
 from hub.testing.proxy import FaultProxy
 from hub.types import Fingerprint, ModelName
 from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, PATIENCE, TEXTS, ping_server
+from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ping_server
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
-NO_DELAY = Backoff(first=0.001, cap=0.002)
+NO_DELAY = ExponentialBackoff(first=0.001, cap=0.002)
 
 
 @pytest.fixture
 async def registry() -> AsyncGenerator[ServedRegistry]:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry() as served:
             yield served
 
@@ -52,7 +52,7 @@ async def test_the_models_of_a_registry_come_with_their_contracts(registry: Serv
     assert {name: model.contract for name, model in snapshot.models.items()} == {MODEL: TEXTS, "Digits": DIGITS}
     assert snapshot.models[MODEL].instances == {"live": 2}
     assert snapshot.models[MODEL].live == 2
-    assert snapshot.models[ModelName("Digits")].instances == {"deaf": 1}
+    assert snapshot.models[ModelName("Digits")].instances == {"not_consuming": 1}
     assert set(snapshot.active) == {MODEL}
 
 
@@ -71,16 +71,19 @@ async def test_a_contract_is_fetched_once(registry: ServedRegistry) -> None:
 
 
 async def test_a_model_comes_with_what_its_newest_instance_says_of_it(registry: ServedRegistry) -> None:
-    old, new = Terms(concurrency=2, max_timeout=60.0), Terms(concurrency=4, default_timeout=5.0, max_timeout=30.0)
+    old, new = (
+        ModelLimits(concurrency=2, max_timeout=60.0),
+        ModelLimits(concurrency=4, default_timeout=5.0, max_timeout=30.0),
+    )
     async with ping_server() as first, ping_server() as second:
-        await registry.login(first, example='{"messages": "old"}', terms=old)
-        await registry.login(second, terms=new)
+        await registry.login(first, example='{"messages": "old"}', limits=old)
+        await registry.login(second, limits=new)
         model = (await registry.client.models()).models[MODEL]
-        assert (model.terms, model.example) == (new, '{"messages": "old"}')
+        assert (model.limits, model.example) == (new, '{"messages": "old"}')
         await registry.client.logout(second.id)
-        assert (await registry.client.models()).models[MODEL].terms == old
+        assert (await registry.client.models()).models[MODEL].limits == old
         await registry.client.logout(first.id)
-        assert (await registry.client.models()).models[MODEL].terms == Terms()
+        assert (await registry.client.models()).models[MODEL].limits == ModelLimits()
 
 
 async def test_an_earlier_contract_is_found_by_its_fingerprint_and_is_whole(registry: ServedRegistry) -> None:
@@ -106,7 +109,7 @@ async def test_an_earlier_contract_is_found_by_its_fingerprint_and_is_whole(regi
     ],
 )
 async def test_a_registry_that_cannot_tell_a_contract_has_not_said_that_there_is_none(reply: Response) -> None:
-    with pytest.raises((LinkLost, RegistryRefused)):
+    with pytest.raises((ConnectionLost, RegistryRefused)):
         await answering(reply).contract(MODEL, TEXTS.fingerprint)
 
 
@@ -155,7 +158,7 @@ async def test_a_watch_outlives_its_connection(registry: ServedRegistry) -> None
 
 
 async def test_a_watch_goes_on_with_the_registry_that_takes_the_place_of_a_lost_one() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with open_client() as http:
             async with served_registry() as first, ping_server() as server:
                 watch = ModelWatch(RegistryClient(first.url, http), backoff=NO_DELAY, rng=random.Random(1))
@@ -178,7 +181,7 @@ async def test_a_watch_goes_on_with_the_registry_that_takes_the_place_of_a_lost_
 
 async def test_a_registry_that_stops_lets_its_watchers_go_at_once() -> None:
     replies: list[Response] = []
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with open_client() as http, anyio.create_task_group() as tg:
             async with served_registry() as registry:
                 etag = (await registry.get("/v1/models")).headers["etag"]
@@ -193,15 +196,15 @@ async def test_a_registry_that_stops_lets_its_watchers_go_at_once() -> None:
 
 
 async def test_a_wrong_token_ends_a_watch() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(token="sesame") as registry:
             watch = ModelWatch(RegistryClient(registry.url, registry.http, token="wrong"))
-            with pytest.raises(LinkRefused, match=r"does not accept our token \(401\): set HUB_TOKEN"):
+            with pytest.raises(ConnectionRefused, match=r"does not accept our token \(401\): set HUB_TOKEN"):
                 await anext(watch)
 
 
 async def test_a_token_that_is_wrong_later_is_a_loss_that_may_pass() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with served_registry(token="sesame") as registry:
             client = RegistryClient(registry.url, registry.http, token="sesame")
             watch = ModelWatch(client)
@@ -241,19 +244,19 @@ def answering(reply: Response) -> RegistryClient:
         Response(200, json={"models": 5}),
         Response(500, json={"code": "internal_error", "detail": "a bug"}),
         Response(502, content=b"bad gateway"),
-        Response(503, json={"code": "link_lost", "detail": "no Redis"}),
+        Response(503, json={"code": "connection_lost", "detail": "no Redis"}),
         Response(304),
     ],
 )
 async def test_a_registry_that_answers_nonsense_or_has_trouble_counts_as_lost(reply: Response) -> None:
-    with pytest.raises(LinkLost, match="registry"):
+    with pytest.raises(ConnectionLost, match="registry"):
         await answering(reply).models()
 
 
 async def test_a_registry_that_is_not_there_counts_as_lost() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with ping_server() as server:
             pass
         async with open_client() as http:
-            with pytest.raises(LinkLost):
+            with pytest.raises(ConnectionLost):
                 await RegistryClient(server.url, http).models()

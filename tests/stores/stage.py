@@ -15,7 +15,7 @@ from hub.stores import StoreOptions, open_store
 from hub.task import Failure, Outcome, Progress, Task, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskState, new_task_id
 
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 """Seconds that any one wait of the suite may take."""
 
 MANY: Final = 1000

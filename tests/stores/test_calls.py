@@ -8,7 +8,7 @@ from anyio import create_task_group, fail_after
 from hub.ports.result_store import ProgressReport, ResultStore
 from hub.stores import StoreOptions
 from hub.task import Progress
-from tests.stores.stage import MANY, ONE, PATIENCE, Stage, success, task
+from tests.stores.stage import MANY, ONE, TIMEOUT, Stage, success, task
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -19,7 +19,7 @@ async def test_nothing_is_told_of_operations_that_were_not_called(store: ResultS
 
 async def test_each_call_is_counted_with_the_tasks_that_it_carries(store: ResultStore) -> None:
     tasks = [task(), task(), task()]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create(tasks)
         await store.create(tasks[:1])
         await store.accept(tasks[:2])
@@ -45,14 +45,14 @@ async def test_each_call_is_counted_with_the_tasks_that_it_carries(store: Result
 
 
 async def test_a_call_of_nothing_is_none(store: ResultStore) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.fetch([])
         await store.finish([])
     assert all(each.sizes.total for each in store.statistics().calls.values())
 
 
 async def test_a_call_that_is_given_up_has_taken_its_time_too(store: ResultStore) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with create_task_group() as tg:
             tg.cancel_scope.cancel()
             await store.fetch([task().id])
@@ -60,7 +60,7 @@ async def test_a_call_that_is_given_up_has_taken_its_time_too(store: ResultStore
 
 
 async def test_times_are_counted_in_the_buckets_that_are_asked_for(stage: Stage) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage.open(StoreOptions(buckets=(0.5, 7.0))) as store:
             await store.create([task()])
             assert store.statistics().calls["create"].seconds.bounds == (0.5, 7.0)

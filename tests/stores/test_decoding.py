@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from hub.errors import Undecodable
 from hub.gateway.schemas import TaskBody
 from hub.model.worker.outcomes import failure
-from hub.model.worker.run import Run
+from hub.model.worker.run import TaskRun
 from hub.stores.redis import replies
 from hub.stores.redis.commands import identity
 from hub.task import LONGEST_TTL, MAX_TIME, MIN_TIME, Outcome, Task
@@ -156,7 +156,7 @@ def test_any_wake_up_is_undecodable_or_read(data: bytes) -> None:
 async def test_an_error_of_a_class_with_surrogates_in_its_names_is_an_outcome_that_can_be_stored() -> None:
     kind = type("Odd", (ValueError,), {"__module__": "m\udfff"})
     kind.__qualname__ = "Odd\ud800"
-    run = Run(Task.decode(message().SerializeToString()))
+    run = TaskRun(Task.decode(message().SerializeToString()))
     for debug in (False, True):
         outcome = failure(run, kind("boom"), instance=InstanceId(new_task_id()), now=1.7e9, debug=debug)
         assert Outcome.decode(outcome.encode()).failure == outcome.failure
@@ -165,7 +165,7 @@ async def test_an_error_of_a_class_with_surrogates_in_its_names_is_an_outcome_th
 async def test_an_error_of_a_class_whose_module_is_no_text_is_an_outcome_that_can_be_stored() -> None:
     for module in (None, 7, "x" * 1_000_000):
         kind = type("Odd", (ValueError,), {"__module__": module})
-        run = Run(Task.decode(message().SerializeToString()))
+        run = TaskRun(Task.decode(message().SerializeToString()))
         outcome = failure(run, kind("boom"), instance=InstanceId(new_task_id()), now=1.7e9, debug=True)
         assert Outcome.decode(outcome.encode()).failure == outcome.failure
         assert len(outcome.encode()) < 100_000

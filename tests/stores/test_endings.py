@@ -10,16 +10,16 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after
 from anyio.abc import TaskGroup
 
-from hub.ports.result_store import HandedBack, ResultStore, Start
+from hub.ports.result_store import ReleasedTask, ResultStore, Start
 from hub.stores.memory.store import MemoryStore
 from hub.stores.redis.store import RedisStore
-from hub.stores.running import LIMIT, StartedTasks
+from hub.stores.running import LIMIT, RunningTasks
 from hub.task import Outcome, Task
 from hub.types import InstanceId, TaskId, TaskState, new_task_id
 from tests.stores.stage import (
     MANY,
     ONE,
-    PATIENCE,
+    TIMEOUT,
     TWO,
     CancelledAt,
     Stage,
@@ -66,7 +66,7 @@ def remembered(store: ResultStore) -> int:
 
 async def test_an_instance_is_told_that_its_task_was_cancelled(stage: Stage, store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway:
             await gateway.create([one])
             await store.start([one], ONE, attempts=MANY)
@@ -77,7 +77,7 @@ async def test_an_instance_is_told_that_its_task_was_cancelled(stage: Stage, sto
 
 async def test_a_call_that_waits_is_woken(stage: Stage, store: ResultStore) -> None:
     one, told = task(), Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway, create_task_group() as tg:
             listen(tg, store, ONE, told)
             await anyio.wait_all_tasks_blocked()
@@ -91,7 +91,7 @@ async def test_a_call_that_waits_is_woken(stage: Stage, store: ResultStore) -> N
 async def test_an_instance_is_not_told_of_what_it_finished_itself(stage: Stage, store: ResultStore) -> None:
     tasks = [task(reply_channel=store.channel) for _ in range(3)]
     told = Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             listen(tg, store, ONE, told)
             await store.create(tasks)
@@ -111,7 +111,7 @@ async def test_an_instance_is_not_told_of_what_it_finished_itself(stage: Stage, 
 async def test_an_instance_is_told_of_what_others_in_its_process_ended(store: ResultStore) -> None:
     """As in `hub up`, where the gateway and the instances share one store."""
     tasks = [task(reply_channel=store.channel), task()]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create(tasks)
         await store.start(tasks, ONE, attempts=MANY)
         assert await store.finish([cancelled(one) for one in tasks]) == [True, True]
@@ -127,7 +127,7 @@ async def test_all_that_run_the_same_task_are_told_but_the_one_that_ended_it(
 ) -> None:
     one, other_one = task(), task()
     told, told_too = Ended(), Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             second = store if shared else other
             listen(tg, store, ONE, told)
@@ -146,7 +146,7 @@ async def test_all_that_run_the_same_task_are_told_but_the_one_that_ended_it(
 
 async def test_both_that_run_the_same_task_are_told_of_its_cancellation(stage: Stage, store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as second, peer(stage, store) as gateway:
             await gateway.create([one])
             await store.start([one], ONE, attempts=MANY)
@@ -159,7 +159,7 @@ async def test_both_that_run_the_same_task_are_told_of_its_cancellation(stage: S
 async def test_an_instance_is_not_told_of_tasks_of_others(stage: Stage, store: ResultStore) -> None:
     one, other_one = task(), task()
     told = Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway, create_task_group() as tg:
             listen(tg, store, ONE, told)
             listen(tg, store, TWO, told)
@@ -175,7 +175,7 @@ async def test_an_instance_is_not_told_of_tasks_of_others(stage: Stage, store: R
 
 async def test_many_endings_are_told_at_once(stage: Stage, store: ResultStore) -> None:
     tasks = [task() for _ in range(200)]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway:
             await gateway.create(tasks)
             await store.start(tasks, ONE, attempts=MANY)
@@ -189,7 +189,7 @@ async def test_many_endings_are_told_at_once(stage: Stage, store: ResultStore) -
 async def test_what_was_not_started_is_not_told_of(stage: Stage, store: ResultStore) -> None:
     ended, withdrawn, exhausted, other_body = task(), task(), task(), task(key="order-7")
     told = Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway, create_task_group() as tg:
             listen(tg, store, ONE, told)
             tasks = [ended, withdrawn, exhausted, other_body]
@@ -210,12 +210,12 @@ async def test_what_was_not_started_is_not_told_of(stage: Stage, store: ResultSt
 async def test_what_was_handed_back_is_forgotten(stage: Stage, store: ResultStore) -> None:
     first, second = task(), task()
     told = Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway, create_task_group() as tg:
             listen(tg, store, ONE, told)
             await gateway.create([first, second])
             await store.start([first, second], ONE, attempts=MANY)
-            await store.hand_back([HandedBack(task_id=one.id, attempt=1) for one in (first, second)])
+            await store.release([ReleasedTask(task_id=one.id, attempt=1) for one in (first, second)])
             assert remembered(store) == 0
             await gateway.finish([cancelled(first), cancelled(second)])
             await settled(store)
@@ -225,11 +225,11 @@ async def test_what_was_handed_back_is_forgotten(stage: Stage, store: ResultStor
 
 async def test_only_the_run_that_was_handed_back_is_forgotten(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.start([one], TWO, attempts=MANY)
-        assert await store.hand_back([HandedBack(task_id=one.id, attempt=1)]) == [False]
+        assert await store.release([ReleasedTask(task_id=one.id, attempt=1)]) == [False]
         assert remembered(store) == 1
         await store.finish([cancelled(one)])
         assert await store.ended(TWO) == [one.id]
@@ -238,7 +238,7 @@ async def test_only_the_run_that_was_handed_back_is_forgotten(store: ResultStore
 async def test_an_ending_is_not_told_of_the_next_life_of_a_task(store: ResultStore) -> None:
     """Nobody asked what had ended before the task was revived and begun again here."""
     one, told = task(), Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.finish([replace(death(one), instance=TWO)])
@@ -254,7 +254,7 @@ async def test_an_ending_is_not_told_of_the_next_life_of_a_task(store: ResultSto
 
 async def test_a_cancellation_that_races_with_the_start_is_never_missed(stage: Stage, store: ResultStore) -> None:
     """Whichever comes first: the task is not started, or its instance is told."""
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway:
             for nth in range(60):
                 one = task()
@@ -277,7 +277,7 @@ async def test_a_cancellation_that_races_with_the_start_is_never_missed(stage: S
 
 async def test_a_cancellation_that_races_with_the_outcome_leaves_one_winner(stage: Stage, store: ResultStore) -> None:
     told = Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway, create_task_group() as listening:
             listen(listening, store, ONE, told)
             for nth in range(60):
@@ -303,7 +303,7 @@ async def test_a_cancellation_that_races_with_the_outcome_leaves_one_winner(stag
 
 
 async def test_handing_back_races_with_a_start_elsewhere(stage: Stage, store: ResultStore) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
             for nth in range(40):
                 one = task()
@@ -311,14 +311,14 @@ async def test_handing_back_races_with_a_start_elsewhere(stage: Stage, store: Re
                 await store.start([one], ONE, attempts=MANY)
                 waits: list[bool] = []
 
-                async def hand_back(one: Task = one, waits: list[bool] = waits) -> None:
-                    waits.extend(await store.hand_back([HandedBack(task_id=one.id, attempt=1)]))
+                async def release(one: Task = one, waits: list[bool] = waits) -> None:
+                    waits.extend(await store.release([ReleasedTask(task_id=one.id, attempt=1)]))
 
                 async def start(one: Task = one) -> None:
                     assert await other.start([one], TWO, attempts=MANY) == [Start(TaskState.RUNNING, 2)]
 
                 async with create_task_group() as tg:
-                    for racer in (hand_back, start) if nth % 2 else (start, hand_back):
+                    for racer in (release, start) if nth % 2 else (start, release):
                         tg.start_soon(racer)
                 record = await record_of(store, one)
                 assert (record.state, record.attempt, record.instance) == (TaskState.RUNNING, 2, TWO)
@@ -328,7 +328,7 @@ async def test_handing_back_races_with_a_start_elsewhere(stage: Stage, store: Re
 
 
 async def test_an_ended_call_cancelled_anywhere_loses_nothing(stage: Stage, store: ResultStore) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway:
             nth, more = 0, True
             while more:
@@ -353,7 +353,7 @@ async def test_an_ended_call_cancelled_anywhere_loses_nothing(stage: Stage, stor
 
 
 async def test_a_start_cancelled_anywhere_leaves_nothing_behind(store: ResultStore) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         nth, more = 0, True
         while more:
             nth += 1
@@ -370,7 +370,7 @@ async def test_a_start_cancelled_anywhere_leaves_nothing_behind(store: ResultSto
 
 async def test_a_finish_cancelled_anywhere_keeps_its_run_in_mind(stage: Stage, store: ResultStore) -> None:
     """Nobody knows whether it was carried out, so the run is told of the end, by whatever it was brought about."""
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as gateway:
             nth, more = 0, True
             while more:
@@ -389,7 +389,7 @@ async def test_a_finish_cancelled_anywhere_keeps_its_run_in_mind(stage: Stage, s
 
 
 def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
-    started = StartedTasks[None]()
+    started = RunningTasks[None]()
     ids = [new_task_id() for _ in range(LIMIT + 10)]
     with started.starting(ids) as call:
         started.begun(ONE, [(task_id, None) for task_id in ids], [Start(TaskState.RUNNING, 1)] * len(ids), call, 1.7e9)
@@ -412,7 +412,7 @@ def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
 async def test_whatever_ends_a_task_elsewhere_is_told(stage: Stage, store: ResultStore) -> None:
     """Expired, dead, failed elsewhere: nobody needs the run any more."""
     tasks = [task() for _ in range(3)]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
             await store.create(tasks)
             await store.start(tasks, ONE, attempts=MANY)

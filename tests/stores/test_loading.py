@@ -12,12 +12,12 @@ from anyio import Event, fail_after, run_process
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.redis.client import RedisClient
-from hub.redis.connection import Command, LinkOpener, RedisLink, Reply
+from hub.redis.connection import Command, Connector, RedisConnection, Reply
 from hub.stores import StoreOptions, open_store
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import PATIENCE, record_of, task
+from tests.stores.stage import TIMEOUT, record_of, task
 from tests.stores.test_redis_outages import once_back
 from tests.support.server import ServerProcess, answers, free_port
 
@@ -25,7 +25,7 @@ KEYS = 4096
 DELAY = 300
 """Microseconds that this Redis takes for each key when it starts: more than a second in all."""
 
-PATIENT = StoreOptions(silence=5.0, patience=3.0)
+PATIENT = StoreOptions(silence=5.0, timeout=3.0)
 """The test of an idle link comes after the data are loaded: it finds nothing wrong."""
 
 
@@ -40,7 +40,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @final
-class DeafOnce(LinkOpener, RedisLink):
+class DeafOnce(Connector, RedisConnection):
     """Links of which the first loses its first call, and nothing else ever breaks by itself."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class DeafOnce(LinkOpener, RedisLink):
 
     @override
     @asynccontextmanager
-    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisLink]:
+    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
         yield self
 
     @override
@@ -62,14 +62,14 @@ class DeafOnce(LinkOpener, RedisLink):
         await checkpoint()
         if self._lose:
             self._lose = False
-            raise LinkLost(self.server, "lost")
+            raise ConnectionLost(self.server, "lost")
         return [b"value"] * len(commands)
 
     @override
     async def receive(self) -> Sequence[bytes]:
         await self._aborted.wait()
         self._aborted = Event()
-        raise LinkLost(self.server, "aborted")
+        raise ConnectionLost(self.server, "aborted")
 
     @override
     def abort(self, reason: str) -> None:
@@ -105,7 +105,7 @@ async def test_a_link_made_while_redis_loads_its_data_works_once_they_are_loaded
     case: Case, port: int, slow_to_load: ServerProcess
 ) -> None:
     known = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(on_redis(f"redis://127.0.0.1:{port}", case.scheme), PATIENT) as store:
             await store.create([known])
             before = await record_of(store, known)
@@ -119,9 +119,9 @@ async def test_a_link_made_while_redis_loads_its_data_works_once_they_are_loaded
 
 async def test_a_link_on_which_a_call_was_lost_is_given_up_although_it_goes_on() -> None:
     links = DeafOnce()
-    with fail_after(PATIENCE):
-        async with RedisClient(links, patience=PATIENCE) as client:
-            with pytest.raises(LinkLost):
+    with fail_after(TIMEOUT):
+        async with RedisClient(links, timeout=TIMEOUT) as client:
+            with pytest.raises(ConnectionLost):
                 await client.call([("GET", "key")])
             assert await client.call([("GET", "key")]) == [b"value"]
-            assert client.links_opened == 2
+            assert client.connections_opened == 2

@@ -9,7 +9,7 @@ import anyio
 import pytest
 import trio.testing
 
-from hub.ports.result_store import Absent, HandedBack, Start
+from hub.ports.result_store import Missing, ReleasedTask, Start
 from hub.stores import StoreOptions
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
@@ -39,12 +39,12 @@ async def test_an_outcome_is_kept_for_a_day_and_known_to_be_gone_for_another(sto
     await anyio.sleep(DEFAULT_RESULT_TTL - 1)
     assert await record_of(store, one) == record
     await anyio.sleep(1)
-    assert await store.fetch([one.id]) == [Absent.GONE]
+    assert await store.fetch([one.id]) == [Missing.GONE]
     assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.SUCCEEDED, 0)]
     await anyio.sleep(TOMBSTONE_TTL - 1)
-    assert await store.fetch([one.id]) == [Absent.GONE]
+    assert await store.fetch([one.id]) == [Missing.GONE]
     await anyio.sleep(1)
-    assert await store.fetch([one.id]) == [Absent.UNKNOWN]
+    assert await store.fetch([one.id]) == [Missing.UNKNOWN]
 
 
 async def test_a_queued_task_waits_for_a_week(store: MemoryStore) -> None:
@@ -53,7 +53,7 @@ async def test_a_queued_task_waits_for_a_week(store: MemoryStore) -> None:
     await anyio.sleep(UNFINISHED_TTL - 1)
     assert (await record_of(store, one)).state is TaskState.QUEUED
     await anyio.sleep(1)
-    assert await store.fetch([one.id]) == [Absent.GONE]
+    assert await store.fetch([one.id]) == [Missing.GONE]
     assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)]
 
 
@@ -86,7 +86,7 @@ async def test_only_what_is_pending_is_written_over(store: MemoryStore, touch: s
         case "started" | "handed back":
             await store.start([one], ONE, attempts=1)
             if touch == "handed back":
-                await store.hand_back([HandedBack(task_id=one.id, attempt=1)])
+                await store.release([ReleasedTask(task_id=one.id, attempt=1)])
         case _:
             await store.finish([death(one)])
             if touch == "revived":
@@ -121,12 +121,12 @@ async def test_hand_backs_and_reports_keep_a_task_alive(store: MemoryStore) -> N
         await anyio.sleep(UNFINISHED_TTL - 1)
         await store.report([said(one, attempt)])
         await anyio.sleep(UNFINISHED_TTL - 1)
-        await store.hand_back([HandedBack(task_id=one.id, attempt=attempt)])
+        await store.release([ReleasedTask(task_id=one.id, attempt=attempt)])
     assert (await record_of(store, one)).attempt == 3
     await anyio.sleep(UNFINISHED_TTL)
-    assert await store.fetch([one.id]) == [Absent.GONE]
+    assert await store.fetch([one.id]) == [Missing.GONE]
     await anyio.sleep(TOMBSTONE_TTL)
-    assert await store.fetch([one.id]) == [Absent.UNKNOWN]
+    assert await store.fetch([one.id]) == [Missing.UNKNOWN]
 
 
 async def test_a_long_wait_for_an_ending_takes_no_time(store: MemoryStore) -> None:
@@ -159,7 +159,7 @@ async def test_a_withdrawal_is_remembered_as_long_as_a_message_may_wait(store: M
     await store.withdraw([one])
     await anyio.sleep(UNFINISHED_TTL - 1)
     assert await store.start([one], ONE, attempts=MANY) == [Start(None, 0)]
-    assert await store.fetch([one.id]) == [Absent.UNKNOWN]
+    assert await store.fetch([one.id]) == [Missing.UNKNOWN]
 
 
 async def test_what_has_expired_does_not_pile_up(store: MemoryStore) -> None:

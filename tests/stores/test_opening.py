@@ -12,7 +12,7 @@ from hub.directories import open_directory
 from hub.errors import ConfigurationError
 from hub.redis.address import RedisAddress, TlsFiles, redis_address
 from hub.stores import open_store
-from tests.stores.stage import PATIENCE
+from tests.stores.stage import TIMEOUT
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +93,10 @@ def test_several_hosts_that_are_no_sentinels_are_refused() -> None:
 
 async def test_redispy_on_trio_is_refused_with_the_repair(redis_url: str) -> None:
     url = redis_url.replace("redis://", "redis+redispy://")
-    with fail_after(PATIENCE), pytest.raises(ConfigurationError, match=r"asyncio only.*--backend asyncio"):
+    with fail_after(TIMEOUT), pytest.raises(ConfigurationError, match=r"asyncio only.*--backend asyncio"):
         async with open_store(url):
             raise AssertionError("entered on trio")
-    with fail_after(PATIENCE), pytest.raises(ConfigurationError, match=r"asyncio only.*--backend asyncio"):
+    with fail_after(TIMEOUT), pytest.raises(ConfigurationError, match=r"asyncio only.*--backend asyncio"):
         async with open_directory(url):
             raise AssertionError("entered on trio")
 

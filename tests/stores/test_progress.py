@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from anyio import create_task_group, fail_after
 
-from hub.ports.result_store import HandedBack, ResultStore
+from hub.ports.result_store import ReleasedTask, ResultStore
 from hub.task import Progress, TaskRecord
 from hub.types import TaskState, new_task_id
-from tests.stores.stage import MANY, ONE, PATIENCE, TWO, Stage, death, record_of, said, success, task
+from tests.stores.stage import MANY, ONE, TIMEOUT, TWO, Stage, death, record_of, said, success, task
 from tests.stores.test_waiting import peer, until_waiting
 
 
@@ -20,7 +20,7 @@ async def test_what_a_run_says_of_itself_is_in_its_record(
     store: ResultStore, fraction: float | None, message: str
 ) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.report([said(one, 1, fraction=fraction, message=message, at=1.7e9 + 0.1)])
@@ -31,7 +31,7 @@ async def test_what_a_run_says_of_itself_is_in_its_record(
 
 async def test_the_same_report_once_more_changes_nothing(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.report([said(one, 1)])
@@ -42,7 +42,7 @@ async def test_the_same_report_once_more_changes_nothing(store: ResultStore) -> 
 
 async def test_the_last_report_of_a_group_is_the_one_that_stays(store: ResultStore) -> None:
     tasks = [task() for _ in range(150)]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create(tasks)
         await store.start(tasks, ONE, attempts=MANY)
         await store.report(
@@ -55,11 +55,11 @@ async def test_the_last_report_of_a_group_is_the_one_that_stays(store: ResultSto
 
 async def test_a_report_of_a_run_that_is_not_the_present_one_is_dropped(store: ResultStore) -> None:
     never, earlier, later, handed_back, ended = (task() for _ in range(5))
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([never, earlier, later, handed_back, ended])
         await store.start([earlier, later, handed_back, ended], ONE, attempts=MANY)
         await store.start([earlier], TWO, attempts=MANY)
-        await store.hand_back([HandedBack(task_id=handed_back.id, attempt=1)])
+        await store.release([ReleasedTask(task_id=handed_back.id, attempt=1)])
         await store.finish([success(ended)])
         tasks = [never, earlier, later, handed_back, ended]
         before = await store.fetch([one.id for one in tasks])
@@ -70,11 +70,11 @@ async def test_a_report_of_a_run_that_is_not_the_present_one_is_dropped(store: R
 
 async def test_progress_belongs_to_one_run(store: ResultStore) -> None:
     handed_back, died = task(), task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([handed_back, died])
         await store.start([handed_back, died], ONE, attempts=MANY)
         await store.report([said(handed_back, 1), said(died, 1)])
-        await store.hand_back([HandedBack(task_id=handed_back.id, attempt=1)])
+        await store.release([ReleasedTask(task_id=handed_back.id, attempt=1)])
         assert (await record_of(store, handed_back)).progress is None
         await store.start([handed_back, died], TWO, attempts=MANY)
         assert (await record_of(store, handed_back)).progress is None
@@ -83,7 +83,7 @@ async def test_progress_belongs_to_one_run(store: ResultStore) -> None:
 
 async def test_a_task_that_has_ended_keeps_the_last_word_of_its_run(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.report([said(one, 1)])
@@ -98,7 +98,7 @@ async def test_a_waiting_call_hears_of_progress(stage: Stage, store: ResultStore
     async def wait() -> None:
         heard.append(await store.changed(one.id, after=2))
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create([one])
             await other.start([one], ONE, attempts=MANY)
@@ -110,7 +110,7 @@ async def test_a_waiting_call_hears_of_progress(stage: Stage, store: ResultStore
 
 async def test_a_report_of_an_unknown_task_writes_nothing(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         before = await store.fetch([one.id, new_task_id()])
         await store.report([said(one, 1)])
         assert await store.fetch([one.id, new_task_id()]) == before

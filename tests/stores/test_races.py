@@ -8,7 +8,7 @@ from dataclasses import replace
 from anyio import create_task_group, fail_after, move_on_after
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from hub.ports.result_store import Absent, HandedBack, ResultStore, Start
+from hub.ports.result_store import Missing, ReleasedTask, ResultStore, Start
 from hub.stores import StoreOptions
 from hub.stores.memory.store import MemoryStore
 from hub.task import Outcome, Task, TaskRecord
@@ -16,7 +16,7 @@ from hub.types import TaskState
 from tests.stores.stage import (
     MANY,
     ONE,
-    PATIENCE,
+    TIMEOUT,
     CancelledAt,
     Stage,
     cancelled,
@@ -39,7 +39,7 @@ async def test_of_racing_outcomes_exactly_one_counts(stage: Stage, store: Result
         told = await by.finish(outcomes)
         counted.extend(outcome for outcome, counts in zip(outcomes, told, strict=True) if counts)
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
             await store.create(tasks)
             async with create_task_group() as tg:
@@ -60,7 +60,7 @@ async def test_racing_starts_each_count_one_attempt(stage: Stage, store: ResultS
         (started,) = await by.start([one], ONE, attempts=MANY)
         attempts.append(started.attempt)
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
             await store.create([one])
             async with create_task_group() as tg:
@@ -78,7 +78,7 @@ async def test_of_racing_creates_exactly_one_writes(stage: Stage, store: ResultS
         (there,) = await by.create([one])
         written.append(there is None)
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             for index in range(20):
                 tg.start_soon(create, (store, other)[index % 2])
@@ -86,7 +86,7 @@ async def test_of_racing_creates_exactly_one_writes(stage: Stage, store: ResultS
 
 
 async def test_a_withdrawal_that_races_with_a_start_leaves_one_winner(stage: Stage, store: ResultStore) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
             for _ in range(30):
                 one = task()
@@ -100,12 +100,12 @@ async def test_a_withdrawal_that_races_with_a_start_leaves_one_winner(stage: Sta
                     tg.start_soon(store.withdraw, [one])
                     tg.start_soon(start)
                 (found,) = await store.fetch([one.id])
-                assert (started[0].state is None) == (found is Absent.UNKNOWN)
+                assert (started[0].state is None) == (found is Missing.UNKNOWN)
 
 
 async def test_a_call_cancelled_anywhere_disturbs_no_other(store: ResultStore) -> None:
     """At its 1st, 2nd, 3rd ... checkpoint, with other calls before and behind it on the same link."""
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         nth, more = 0, True
         while more:
             nth += 1
@@ -155,9 +155,9 @@ async def test_any_order_of_calls_keeps_the_promises_of_a_record(
     """Every answer is the one of the store in memory, and what no record may do, none does."""
     tasks = [task(), task(), task(key="order-7")]
     tasks.append(replace(tasks[2], body=b"another", created_at=tasks[2].created_at + 1))  # a submit of the same key
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with MemoryStore(StoreOptions()) as oracle:
-            before: list[TaskRecord | Absent] = [Absent.UNKNOWN] * 3
+            before: list[TaskRecord | Missing] = [Missing.UNKNOWN] * 3
             for name, indices, attempt in script:
                 group = [tasks[index] for index in indices]
                 assert timeless_answers(await carry_out(store, name, group, attempt)) == timeless_answers(
@@ -170,10 +170,10 @@ async def test_any_order_of_calls_keeps_the_promises_of_a_record(
                 before = list(after)
 
 
-def check_step(old: TaskRecord | Absent, new: TaskRecord | Absent, *, revives: bool) -> None:
-    if isinstance(old, Absent):
+def check_step(old: TaskRecord | Missing, new: TaskRecord | Missing, *, revives: bool) -> None:
+    if isinstance(old, Missing):
         return
-    if isinstance(new, Absent):
+    if isinstance(new, Missing):
         assert old.state is TaskState.QUEUED, "only what is queued can be withdrawn"
         assert old.pending or not old.digest, "what is accepted cannot be withdrawn"
         return
@@ -191,15 +191,15 @@ def check_step(old: TaskRecord | Absent, new: TaskRecord | Absent, *, revives: b
 
 
 async def carry_out(store: ResultStore, name: str, group: Sequence[Task], attempt: int) -> Sequence[object]:
-    runs = [HandedBack(task_id=one.id, attempt=attempt) for one in group]
+    runs = [ReleasedTask(task_id=one.id, attempt=attempt) for one in group]
     calls: dict[str, Callable[[], Awaitable[Sequence[object] | None]]] = {
         "create": lambda: store.create(group),
         "accept": lambda: store.accept(group),
         "withdraw": lambda: store.withdraw(group),
         "start": lambda: store.start(group, ONE, attempts=MANY),
         "start for the last time": lambda: store.start(group, ONE, attempts=attempt),
-        "hand back": lambda: store.hand_back(runs),
-        "retry": lambda: store.hand_back([replace(run, retry_at=1.7e9 + attempt) for run in runs]),
+        "hand back": lambda: store.release(runs),
+        "retry": lambda: store.release([replace(run, retry_at=1.7e9 + attempt) for run in runs]),
         "report": lambda: store.report([said(one, attempt, message=str(attempt)) for one in group]),
         "revive": lambda: store.revive(group),
         "finish well": lambda: store.finish([success(one) for one in group]),

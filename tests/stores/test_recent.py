@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from anyio import fail_after
 
-from hub.ports.result_store import LIST_LENGTH, LISTED_STATES, HandedBack, RecentTasks, ResultStore
+from hub.ports.result_store import LIST_LENGTH, LISTED_STATES, RecentTasks, ReleasedTask, ResultStore
 from hub.stores import StoreOptions
 from hub.task import Outcome, Task
 from hub.types import ModelName, TaskId, TaskState, new_task_id, wall_clock
 from tests.stores.stage import (
     MANY,
     ONE,
-    PATIENCE,
+    TIMEOUT,
     TWO,
     Stage,
     cancelled,
@@ -66,7 +66,7 @@ async def test_a_task_that_ends_without_a_response_is_listed_by_its_state(
     store: ResultStore, model: ModelName, end: Callable[[Task], Outcome]
 ) -> None:
     one, waits, went_well = tasks(model, 3)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one, waits, went_well])
         await store.finish([replace(end(one), finished_at=wall_clock()), success(went_well)])
         record = await record_of(store, one)
@@ -81,7 +81,7 @@ async def test_the_newest_end_comes_first_whatever_was_created_or_stored_first(
     store: ResultStore, model: ModelName
 ) -> None:
     first, second, third = tasks(model, 3)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([first, second, third])
         await store.finish([replace(failure(third), finished_at=1.7e9 + 2), replace(failure(first), finished_at=1.7e9)])
         await store.finish([replace(death(second), finished_at=1.7e9 + 1)])
@@ -91,7 +91,7 @@ async def test_the_newest_end_comes_first_whatever_was_created_or_stored_first(
 
 async def test_pages_have_every_task_once_even_of_one_moment(store: ResultStore, model: ModelName) -> None:
     some = tasks(model, 25)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create(some)
         await store.finish([failure(one) if index % 3 else cancelled(one) for index, one in enumerate(some)])
         seen: list[TaskId] = []
@@ -106,7 +106,7 @@ async def test_pages_have_every_task_once_even_of_one_moment(store: ResultStore,
 
 async def test_an_outcome_that_does_not_count_is_not_listed(store: ResultStore, model: ModelName) -> None:
     one, fine = tasks(model, 2)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one, fine])
         await store.finish([success(fine), cancelled(one)])
         assert await store.finish([failure(fine), failure(one)]) == [False, False]
@@ -116,7 +116,7 @@ async def test_an_outcome_that_does_not_count_is_not_listed(store: ResultStore, 
 
 async def test_the_same_outcome_once_more_is_listed_once(store: ResultStore, model: ModelName) -> None:
     (one,) = tasks(model, 1)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.finish([failure(one)])
         await store.finish([failure(one), failure(one)])
@@ -127,7 +127,7 @@ async def test_a_replayed_task_leaves_the_list_of_the_dead_and_may_come_back(
     store: ResultStore, model: ModelName
 ) -> None:
     one, other = tasks(model, 2)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one, other])
         await store.finish([death(one), death(other)])
         await store.revive([one])
@@ -143,7 +143,7 @@ async def test_a_replayed_task_leaves_the_list_of_the_dead_and_may_come_back(
 async def test_a_list_forgets_a_task_with_its_record(stage: Stage, model: ModelName) -> None:
     (one,) = tasks(model, 1, result_ttl=0.02)
     now = [1.7e9]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage.open(StoreOptions(clock=lambda: now[0])) as store:
             await store.create([one])
             await store.finish([failure(one)])
@@ -155,7 +155,7 @@ async def test_a_list_forgets_a_task_with_its_record(stage: Stage, model: ModelN
 
 async def test_a_list_has_a_limit_and_keeps_the_newest(store: ResultStore, model: ModelName) -> None:
     some = tasks(model, LIST_LENGTH + 20)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create(some)
         for start in range(0, len(some), 255):
             await store.finish(
@@ -170,14 +170,14 @@ async def test_a_list_has_a_limit_and_keeps_the_newest(store: ResultStore, model
 
 async def test_a_running_task_is_listed_until_it_runs_no_more(store: ResultStore, model: ModelName) -> None:
     first, second, waits, fails = tasks(model, 4)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([first, second, waits, fails])
         for one in (first, second, fails):
             await store.start([one], ONE, attempts=MANY)
         await until_listed(store, RUNNING, model, [fails, second, first])
         await store.report([said(first, 1)])
         await store.finish([failure(fails)])
-        await store.hand_back([HandedBack(task_id=second.id, attempt=1)])
+        await store.release([ReleasedTask(task_id=second.id, attempt=1)])
         assert await ids(store, RUNNING, model) == [first.id]
         assert await ids(store, [*RUNNING, *FAILED], model) == [first.id, fails.id]
         await store.finish([success(first)])
@@ -186,7 +186,7 @@ async def test_a_running_task_is_listed_until_it_runs_no_more(store: ResultStore
 
 async def test_a_running_task_stands_where_its_present_run_started(store: ResultStore, model: ModelName) -> None:
     killed, other = tasks(model, 2)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([killed, other])
         await store.start([killed], ONE, attempts=MANY)
         await store.start([other], ONE, attempts=MANY)
@@ -200,7 +200,7 @@ async def test_a_running_task_stands_where_its_present_run_started(store: Result
 async def test_what_an_instance_ran_that_was_killed_is_as_its_record_says(stage: Stage, model: ModelName) -> None:
     """A process that is killed removes nothing. Whoever starts the task again, or ends it, takes it off the list."""
     again, ended = tasks(model, 2)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage.open(StoreOptions(listing=0.01)) as gateway:
             await gateway.create([again, ended])
             async with peer(stage, gateway) as victim:
@@ -218,6 +218,6 @@ async def test_what_an_instance_ran_that_was_killed_is_as_its_record_says(stage:
 
 
 async def test_an_empty_list_is_an_empty_page(store: ResultStore, model: ModelName) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         assert await store.recent(LISTED_STATES, model=model, limit=10) == RecentTasks([])
         assert await store.recent(LISTED_STATES, model=model, before="x", limit=10) == RecentTasks([])

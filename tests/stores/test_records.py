@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 from anyio import fail_after
 
-from hub.ports.result_store import Absent, ResultStore, Start
+from hub.ports.result_store import Missing, ResultStore, Start
 from hub.stores import StoreOptions
 from hub.task import TaskRecord
 from hub.types import TaskState, new_task_id
-from tests.stores.stage import MANY, ONE, PATIENCE, TWO, Stage, failure, record_of, success, task, timeless
+from tests.stores.stage import MANY, ONE, TIMEOUT, TWO, Stage, failure, record_of, success, task, timeless
 
 
 async def test_a_created_task_is_queued(stage: Stage) -> None:
     one = task(deadline=1.8e9, result_ttl=3600.0)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage.open(StoreOptions(clock=lambda: 1234567890.123456)) as store:
             assert await store.create([one]) == [None]
             assert await store.fetch([one.id]) == [
@@ -39,7 +39,7 @@ async def test_a_created_task_is_queued(stage: Stage) -> None:
 
 async def test_a_record_is_never_written_over(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         before = await record_of(store, one)
@@ -50,7 +50,7 @@ async def test_a_record_is_never_written_over(store: ResultStore) -> None:
 async def test_a_group_is_answered_in_its_order(store: ResultStore) -> None:
     tasks = [task() for _ in range(150)]
     there = tasks[70]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([there])
         created = await store.create(tasks)
         assert [found is None for found in created] == [one is not there for one in tasks]
@@ -63,14 +63,14 @@ async def test_a_group_is_answered_in_its_order(store: ResultStore) -> None:
 
 async def test_one_id_may_stand_twice_in_a_group(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         first, second = await store.create([one, one])
         assert (first, second) == (None, await record_of(store, one))
         assert await store.finish([success(one, b"first"), success(one, b"second")]) == [True, False]
 
 
 async def test_an_empty_group_is_no_call(store: ResultStore) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         assert await store.create([]) == []
         assert await store.fetch([]) == []
         assert await store.finish([]) == []
@@ -80,7 +80,7 @@ async def test_an_empty_group_is_no_call(store: ResultStore) -> None:
 
 async def test_each_start_counts_an_attempt(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)]
         assert await store.start([one], TWO, attempts=MANY) == [Start(TaskState.RUNNING, 2)]
@@ -90,7 +90,7 @@ async def test_each_start_counts_an_attempt(store: ResultStore) -> None:
 
 async def test_the_first_terminal_outcome_wins(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         assert await store.finish([failure(one)]) == [True]
@@ -103,7 +103,7 @@ async def test_the_first_terminal_outcome_wins(store: ResultStore) -> None:
 
 async def test_the_same_outcome_once_more_still_counts(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         assert await store.finish([success(one)]) == [True]
         before = await record_of(store, one)
@@ -117,7 +117,7 @@ async def test_the_same_outcome_once_more_still_counts(store: ResultStore) -> No
 )
 async def test_an_outcome_comes_back_byte_by_byte(store: ResultStore, body: bytes) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.finish([success(one, body)])
         assert (await record_of(store, one)).outcome == success(one, body)
@@ -125,7 +125,7 @@ async def test_an_outcome_comes_back_byte_by_byte(store: ResultStore, body: byte
 
 async def test_a_task_that_has_ended_is_not_started(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.finish([failure(one)])
@@ -136,26 +136,26 @@ async def test_a_task_that_has_ended_is_not_started(store: ResultStore) -> None:
 
 async def test_a_withdrawn_task_is_unknown_and_is_not_started(store: ResultStore) -> None:
     one, other = task(), task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one, other])
         await store.withdraw([one])
         await store.withdraw([one])
-        assert (await store.fetch([one.id, other.id]))[0] is Absent.UNKNOWN
+        assert (await store.fetch([one.id, other.id]))[0] is Missing.UNKNOWN
         assert await store.start([one, other], ONE, attempts=MANY) == [Start(None, 0), Start(TaskState.RUNNING, 1)]
         assert await store.finish([success(one)]) == [False]
-        assert await store.fetch([one.id]) == [Absent.UNKNOWN]
+        assert await store.fetch([one.id]) == [Missing.UNKNOWN]
 
 
 async def test_a_task_whose_record_was_never_written_can_be_withdrawn(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.withdraw([one])
         assert await store.start([one], ONE, attempts=MANY) == [Start(None, 0)]
 
 
 async def test_a_withdrawn_task_can_be_created_again(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.withdraw([one])
         assert await store.create([one]) == [None]
@@ -165,7 +165,7 @@ async def test_a_withdrawn_task_can_be_created_again(store: ResultStore) -> None
 @pytest.mark.parametrize("ended", [False, True])
 async def test_what_is_not_queued_any_more_cannot_be_withdrawn(store: ResultStore, ended: bool) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         if ended:
@@ -177,7 +177,7 @@ async def test_what_is_not_queued_any_more_cannot_be_withdrawn(store: ResultStor
 
 async def test_a_task_whose_record_vanished_gets_a_new_one_when_it_starts(store: ResultStore) -> None:
     one = task(deadline=1.8e9)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)]
         record = await record_of(store, one)
         assert timeless(record) == TaskRecord(
@@ -199,27 +199,27 @@ async def test_a_task_whose_record_vanished_gets_a_new_one_when_it_starts(store:
 
 async def test_an_outcome_of_an_unknown_task_is_dropped(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         assert await store.finish([success(one)]) == [False]
-        assert await store.fetch([one.id, new_task_id()]) == [Absent.UNKNOWN, Absent.UNKNOWN]
+        assert await store.fetch([one.id, new_task_id()]) == [Missing.UNKNOWN, Missing.UNKNOWN]
 
 
 async def test_an_expired_record_is_gone_and_its_task_does_not_run_again(store: ResultStore) -> None:
     one = task(result_ttl=0.005)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.finish([failure(one)])
         while isinstance((await store.fetch([one.id]))[0], TaskRecord):
             pass
-        assert await store.fetch([one.id]) == [Absent.GONE]
+        assert await store.fetch([one.id]) == [Missing.GONE]
         assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.FAILED, 0)]
         assert await store.finish([success(one)]) == [False]
-        assert await store.fetch([one.id]) == [Absent.GONE]
+        assert await store.fetch([one.id]) == [Missing.GONE]
 
 
 async def test_a_task_that_has_not_ended_outlives_the_time_its_outcome_is_kept(store: ResultStore) -> None:
     queued, running, ended = (task(result_ttl=0.005) for _ in range(3))
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([queued, running, ended])
         await store.start([running], ONE, attempts=MANY)
         await store.finish([success(ended)])
@@ -233,7 +233,7 @@ async def test_every_change_moves_the_expiry_forward(stage: Stage) -> None:
     one = task(result_ttl=100.0)
     now = 1000.0
     seen: list[tuple[int, float, float]] = []
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage.open(StoreOptions(clock=lambda: now)) as store:
             await store.create([one])
             for step in (0, 1, 2):
@@ -249,9 +249,9 @@ async def test_every_change_moves_the_expiry_forward(stage: Stage) -> None:
 
 async def test_two_processes_see_the_same_records(stage: Stage, store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage.open() as other:
             await store.create([one])
-            expected: object = await record_of(store, one) if stage.shared else Absent.UNKNOWN
+            expected: object = await record_of(store, one) if stage.shared else Missing.UNKNOWN
             assert await other.fetch([one.id]) == [expected]
             assert store.channel != other.channel

@@ -12,8 +12,8 @@ import structlog
 from anyio import create_task_group, fail_after, to_thread, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
-from hub.errors import LinkLost
-from hub.ports.result_store import Absent, HandedBack, ResultStore, Start
+from hub.errors import ConnectionLost
+from hub.ports.result_store import Missing, ReleasedTask, ResultStore, Start
 from hub.redis.connection import Command, Reply
 from hub.redis.script import Script
 from hub.stores import StoreOptions, open_store
@@ -23,7 +23,7 @@ from hub.task import TaskRecord
 from hub.testing.proxy import FaultProxy
 from hub.types import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import MANY, ONE, PATIENCE, TWO, cancelled, death, record_of, said, success, task, until
+from tests.stores.stage import MANY, ONE, TIMEOUT, TWO, cancelled, death, record_of, said, success, task, until
 from tests.stores.test_endings import Ended, listen, remembered, settled
 from tests.stores.test_redis_outages import IMPATIENT, key, once_back, setting
 from tests.support.redis import Redis
@@ -48,12 +48,12 @@ def url(case: Case, private_redis: Redis) -> str:
 async def through_a_proxy(url: str, private_redis: Redis) -> AsyncGenerator[tuple[FaultProxy, ResultStore]]:
     async with (
         FaultProxy("127.0.0.1", private_redis.port) as proxy,
-        open_store(f"{urlsplit(url).scheme}://127.0.0.1:{proxy.port}", StoreOptions(patience=0.3)) as store,
+        open_store(f"{urlsplit(url).scheme}://127.0.0.1:{proxy.port}", StoreOptions(timeout=0.3)) as store,
     ):
         yield proxy, store
 
 
-async def lose_link(proxy: FaultProxy, store: ResultStore) -> None:
+async def lose_connection(proxy: FaultProxy, store: ResultStore) -> None:
     proxy.refuse()
     proxy.cut()
     await until(lambda: not store.statistics().connected)
@@ -71,7 +71,7 @@ async def test_what_ended_while_the_link_was_lost_is_told(url: str, private_redi
     tasks = [task() for _ in range(150)]
     gone = task(result_ttl=0.005)
     told = Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
             through_a_proxy(url, private_redis) as (proxy, store),
             open_store(url) as gateway,
@@ -80,7 +80,7 @@ async def test_what_ended_while_the_link_was_lost_is_told(url: str, private_redi
             listen(tg, store, ONE, told)
             await gateway.create([*tasks, gone])
             await store.start([*tasks, gone], ONE, attempts=MANY)
-            await lose_link(proxy, store)
+            await lose_connection(proxy, store)
             await gateway.finish([cancelled(one) for one in (*tasks[1:], gone)])
             while isinstance((await gateway.fetch([gone.id]))[0], TaskRecord):
                 pass
@@ -97,7 +97,7 @@ async def test_what_ended_while_the_link_was_lost_is_told(url: str, private_redi
 
 async def test_endings_are_told_after_a_server_was_killed(url: str, private_redis: Redis) -> None:
     one, told = task(), Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url, IMPATIENT) as store, create_task_group() as tg:
             listen(tg, store, ONE, told)
             await store.create([one])
@@ -115,16 +115,16 @@ async def test_runs_whose_records_the_server_has_lost_are_known_again_once_the_l
     url: str, private_redis: Redis
 ) -> None:
     one, plain = task(deadline=1.8e9, key="order-7"), task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
             await store.create([one, plain])
             await store.start([one, plain], ONE, attempts=MANY)
             await store.start([one], ONE, attempts=MANY)
             again = await record_of(store, one)
-            await lose_link(proxy, store)
+            await lose_connection(proxy, store)
             private_redis.ctl("FLUSHALL")
             proxy.accept()
-            while await gateway.fetch([one.id, plain.id]) == [Absent.UNKNOWN] * 2:
+            while await gateway.fetch([one.id, plain.id]) == [Missing.UNKNOWN] * 2:
                 await checkpoint()
             for name in ("record", "tombstone"):
                 assert int(private_redis.ctl("PTTL", key(one, name))) > 0
@@ -146,22 +146,22 @@ async def test_a_run_that_was_not_the_first_is_the_only_one_that_counts_when_the
 ) -> None:
     """The server does not know any more which of the earlier runs were handed back, so none of them counts."""
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as other:
             await store.create([one])
             for attempt in (1, 2, 3):
                 await store.start([one], ONE, attempts=1)
-                await store.hand_back([HandedBack(task_id=one.id, attempt=attempt)])
+                await store.release([ReleasedTask(task_id=one.id, attempt=attempt)])
             assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, 4)]
             if linked:
                 private_redis.ctl("FLUSHALL")
-                assert await store.hand_back([HandedBack(task_id=one.id, attempt=4)]) == [True]
+                assert await store.release([ReleasedTask(task_id=one.id, attempt=4)]) == [True]
                 assert await other.start([one], TWO, attempts=1) == [Start(TaskState.RUNNING, 5)]
             else:
-                await lose_link(proxy, store)
+                await lose_connection(proxy, store)
                 private_redis.ctl("FLUSHALL")
                 proxy.accept()
-                while await other.fetch([one.id]) == [Absent.UNKNOWN]:
+                while await other.fetch([one.id]) == [Missing.UNKNOWN]:
                     await checkpoint()
                 assert await other.start([one], TWO, attempts=1) == [Start(TaskState.QUEUED, 4)]
                 assert await other.start([one], TWO, attempts=2) == [Start(TaskState.RUNNING, 5)]
@@ -170,11 +170,11 @@ async def test_a_run_that_was_not_the_first_is_the_only_one_that_counts_when_the
 async def test_a_start_that_the_server_has_lost_is_made_good(url: str, private_redis: Redis) -> None:
     """As after a failover to a replica that lacks the last second."""
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
             await store.create([one])
             await store.start([one], ONE, attempts=MANY)
-            await lose_link(proxy, store)
+            await lose_connection(proxy, store)
             private_redis.ctl("HSET", key(one), "state", "queued", "attempt", "0", "revision", "1", "runners", "")
             waiting = gateway.changed(one.id, after=1)
             proxy.accept()
@@ -187,11 +187,11 @@ async def test_a_start_that_the_server_has_lost_is_made_good(url: str, private_r
 
 async def test_a_later_run_elsewhere_stays_what_the_record_says(url: str, private_redis: Redis) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as other:
             await store.create([one])
             await store.start([one], ONE, attempts=MANY)
-            await lose_link(proxy, store)
+            await lose_connection(proxy, store)
             await other.start([one], TWO, attempts=MANY)
             before = await record_of(other, one)
             proxy.accept()
@@ -205,24 +205,24 @@ async def test_a_later_run_elsewhere_stays_what_the_record_says(url: str, privat
 async def test_a_run_of_a_task_that_was_withdrawn_meanwhile_is_needed_no_more(url: str, private_redis: Redis) -> None:
     """The start was lost with the server's data, so a submit that heard nothing from the broker could withdraw it."""
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
             await store.start([one], ONE, attempts=MANY)
-            await lose_link(proxy, store)
+            await lose_connection(proxy, store)
             private_redis.ctl("FLUSHALL")
             await gateway.withdraw([one])
             proxy.accept()
             assert await store.ended(ONE) == [one.id]
-            assert await gateway.fetch([one.id]) == [Absent.UNKNOWN]
+            assert await gateway.fetch([one.id]) == [Missing.UNKNOWN]
 
 
 async def test_looking_after_runs_is_tried_again_until_the_server_answers(url: str, private_redis: Redis) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
             await store.create([one])
             await store.start([one], ONE, attempts=MANY)
-            await lose_link(proxy, store)
+            await lose_connection(proxy, store)
             private_redis.ctl("HDEL", key(one), "runners")
             with setting(private_redis, "maxmemory", "1"), structlog.testing.capture_logs() as logs:
                 proxy.accept()
@@ -235,11 +235,11 @@ async def test_looking_after_runs_is_tried_again_until_the_server_answers(url: s
 
 async def test_one_bad_record_keeps_no_other_run_from_being_looked_after(url: str, private_redis: Redis) -> None:
     bad, good = task(), task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
             await store.create([bad, good])
             await store.start([bad, good], ONE, attempts=MANY)
-            await lose_link(proxy, store)
+            await lose_connection(proxy, store)
             private_redis.ctl("DEL", key(bad))
             private_redis.ctl("SET", key(bad), "text")
             await gateway.finish([cancelled(good)])
@@ -251,7 +251,7 @@ async def test_a_link_that_is_replaced_before_the_answer_of_a_start_is_read_hide
     url: str, private_redis: Redis
 ) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url) as gateway:
             assert isinstance(store, RedisStore)
             await gateway.create([one])
@@ -263,7 +263,7 @@ async def test_a_link_that_is_replaced_before_the_answer_of_a_start_is_read_hide
                 replies = await run(script, commands)
                 private_redis.ctl("HDEL", key(one), "runners")  # the message that nobody heard
                 await gateway.finish([cancelled(one)])
-                client.links_opened += 1
+                client.connections_opened += 1
                 store._linked()
                 await wait_all_tasks_blocked()
                 return replies
@@ -275,12 +275,12 @@ async def test_a_link_that_is_replaced_before_the_answer_of_a_start_is_read_hide
 
 async def test_a_finish_whose_link_breaks_keeps_its_run_in_mind(url: str, private_redis: Redis) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
             await store.create([one])
             await store.start([one], ONE, attempts=MANY)
-            await lose_link(proxy, store)
-            with pytest.raises(LinkLost):
+            await lose_connection(proxy, store)
+            with pytest.raises(ConnectionLost):
                 await store.finish([success(one)])
             assert remembered(store) == 1
             await gateway.finish([cancelled(one)])
@@ -292,37 +292,37 @@ async def test_a_finish_whose_link_breaks_keeps_its_run_in_mind(url: str, privat
 
 async def test_a_run_is_handed_back_to_a_server_that_lost_its_data(url: str, private_redis: Redis) -> None:
     one, stranger = task(), task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             await store.create([one, stranger])
             await store.start([one], ONE, attempts=1)
             private_redis.ctl("FLUSHALL")
-            run = HandedBack(task_id=one.id, attempt=1, retry_at=1.7e9)
-            assert await store.hand_back([run, replace(run, task_id=stranger.id)]) == [True, True]
+            run = ReleasedTask(task_id=one.id, attempt=1, retry_at=1.7e9)
+            assert await store.release([run, replace(run, task_id=stranger.id)]) == [True, True]
             record = await record_of(store, one)
             assert (record.state, record.attempt, record.retries) == (TaskState.QUEUED, 1, 1)
-            assert await store.fetch([stranger.id]) == [Absent.UNKNOWN]
+            assert await store.fetch([stranger.id]) == [Missing.UNKNOWN]
             assert remembered(store) == 0
             assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, 2, 1)]
 
 
 async def test_a_run_whose_start_the_server_has_lost_can_be_handed_back(url: str, private_redis: Redis) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             await store.create([one])
             for _ in range(3):
                 await store.start([one], ONE, attempts=MANY)
             private_redis.ctl("HSET", key(one), "state", "queued", "attempt", "0", "revision", "1")
-            assert await store.hand_back([HandedBack(task_id=one.id, attempt=3)]) == [True]
+            assert await store.release([ReleasedTask(task_id=one.id, attempt=3)]) == [True]
             assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, 4)]
 
 
 async def test_what_is_lost_on_the_way_may_be_repeated(url: str, private_redis: Redis) -> None:
     """The calls are carried out by a server that is frozen before it could answer, and once more by the caller."""
     one, other = task(key="order-7"), task()
-    run = HandedBack(task_id=other.id, attempt=1, retry_at=1.7e9)
-    with fail_after(PATIENCE):
+    run = ReleasedTask(task_id=other.id, attempt=1, retry_at=1.7e9)
+    with fail_after(TIMEOUT):
         async with open_store(url, IMPATIENT) as store:
             await store.create([one, other])
             await store.start([other], ONE, attempts=1)
@@ -330,10 +330,10 @@ async def test_what_is_lost_on_the_way_may_be_repeated(url: str, private_redis: 
             for call in (
                 lambda: store.accept([one]),
                 lambda: store.report([said(other, 1, message="more")]),
-                lambda: store.hand_back([run]),
+                lambda: store.release([run]),
             ):
                 private_redis.freeze()
-                with pytest.raises(LinkLost):
+                with pytest.raises(ConnectionLost):
                     await call()
                 private_redis.thaw()
                 await once_back(call)
@@ -346,9 +346,9 @@ async def test_what_is_lost_on_the_way_may_be_repeated(url: str, private_redis: 
 
 async def test_waiting_for_endings_does_not_poll(url: str) -> None:
     one, told = task(), Ended()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
-            open_store(url, StoreOptions(patience=1000.0)) as store,
+            open_store(url, StoreOptions(timeout=1000.0)) as store,
             open_store(url) as gateway,
             create_task_group() as tg,
         ):
@@ -367,7 +367,7 @@ async def test_waiting_for_endings_does_not_poll(url: str) -> None:
 
 async def test_who_ends_a_run_itself_hears_nothing_of_it_through_the_server(url: str, private_redis: Redis) -> None:
     own, watched, raced = task(), task(reply_channel="hub:wake:gateway"), task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url) as other:
             await store.create([own, watched, raced])
             await store.start([own, raced], ONE, attempts=MANY)
@@ -397,7 +397,7 @@ async def test_a_submit_that_was_left_behind_is_written_over_by_the_clock_of_the
     async def wait() -> None:
         heard.append(await store.changed(one.id, after=1))
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url, wrong) as other, create_task_group() as tg:
             await store.create([one])
             before = await record_of(store, one)
@@ -422,7 +422,7 @@ async def test_a_submit_that_was_left_behind_is_written_over_by_the_clock_of_the
 @pytest.mark.parametrize("touch", ["started", "handed back", "ended", "accepted", "revived"])
 async def test_only_what_is_pending_is_written_over(url: str, private_redis: Redis, touch: str) -> None:
     one = task(key="order-7")
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             await store.create([one])
             private_redis.ctl("HSET", key(one), "pending", "1")
@@ -432,7 +432,7 @@ async def test_only_what_is_pending_is_written_over(url: str, private_redis: Red
                 case "started" | "handed back":
                     await store.start([one], ONE, attempts=1)
                     if touch == "handed back":
-                        await store.hand_back([HandedBack(task_id=one.id, attempt=1)])
+                        await store.release([ReleasedTask(task_id=one.id, attempt=1)])
                 case _:
                     await store.finish([death(one)])
                     if touch == "revived":
@@ -443,13 +443,13 @@ async def test_only_what_is_pending_is_written_over(url: str, private_redis: Red
 
 async def test_a_server_without_the_script_gets_the_one_that_looks_after_runs(url: str, private_redis: Redis) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
             await store.start([one], ONE, attempts=MANY)
-            await lose_link(proxy, store)
+            await lose_connection(proxy, store)
             private_redis.ctl("SCRIPT", "FLUSH")
             private_redis.ctl("FLUSHALL")
             assert private_redis.ctl("SCRIPT", "EXISTS", REJOIN.sha).strip() == "0"
             proxy.accept()
-            while await gateway.fetch([one.id]) == [Absent.UNKNOWN]:
+            while await gateway.fetch([one.id]) == [Missing.UNKNOWN]:
                 await checkpoint()

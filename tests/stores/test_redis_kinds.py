@@ -11,7 +11,7 @@ import pytest
 import trustme
 from anyio import fail_after
 
-from hub.errors import LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused
 from hub.stores import StoreOptions, open_store
 from hub.types import InstanceId
 from tests.stores.conftest import CASES, Case
@@ -19,10 +19,10 @@ from tests.stores.stage import MANY, record_of, success, task
 from tests.stores.test_redis_outages import once_back
 from tests.support.server import ServerProcess, answers, free_port
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds; an election takes a few."""
 
-IMPATIENT = StoreOptions(silence=1.0, patience=0.5)
+IMPATIENT = StoreOptions(silence=1.0, timeout=0.5)
 
 
 @pytest.fixture(
@@ -78,36 +78,36 @@ async def test_a_store_behind_tls(case: Case, tmp_path: Path) -> None:
     for option, name in (("cert-file", "cert"), ("key-file", "key"), ("ca-cert-file", "ca")):
         arguments += (f"--tls-{option}", str(tmp_path / f"{name}.pem"))
     scheme = case.scheme.replace("redis", "rediss", 1)
-    with server(tmp_path, port, *arguments, question=b"", answer=b""), fail_after(PATIENCE):
+    with server(tmp_path, port, *arguments, question=b"", answer=b""), fail_after(TIMEOUT):
         await use(f"{scheme}://127.0.0.1:{port}?cafile={tmp_path}/ca.pem")
-        with pytest.raises(LinkRefused, match=r"its certificate is not valid here.*cafile"):
+        with pytest.raises(ConnectionRefused, match=r"its certificate is not valid here.*cafile"):
             await use(f"{scheme}://127.0.0.1:{port}?cafile={tmp_path}/stranger.pem")
-        with pytest.raises(LinkRefused, match="write rediss:// instead of redis://"):
+        with pytest.raises(ConnectionRefused, match="write rediss:// instead of redis://"):
             await use(f"{case.scheme}://127.0.0.1:{port}")
 
 
 async def test_a_store_behind_a_password(case: Case, tmp_path: Path) -> None:
     port = free_port()
     arguments = [*plain(tmp_path, port), "--requirepass", "p@ss:/word"]
-    with server(tmp_path, port, *arguments, answer=b"-NOAUTH"), fail_after(PATIENCE):
+    with server(tmp_path, port, *arguments, answer=b"-NOAUTH"), fail_after(TIMEOUT):
         await use(f"{case.scheme}://:p%40ss%3A%2Fword@127.0.0.1:{port}/3")
-        with pytest.raises(LinkRefused, match="does not accept the credentials") as caught:
+        with pytest.raises(ConnectionRefused, match="does not accept the credentials") as caught:
             await use(f"{case.scheme}://:wrong@127.0.0.1:{port}/3")
         assert "wrong" not in str(caught.value)
-        with pytest.raises(LinkRefused, match="redis://:PASSWORD@host"):
+        with pytest.raises(ConnectionRefused, match="redis://:PASSWORD@host"):
             await use(f"{case.scheme}://127.0.0.1:{port}")
 
 
 async def test_a_database_that_does_not_exist_refuses_the_link(case: Case, redis_url: str) -> None:
     address = redis_url.partition("://")[2]
-    with fail_after(PATIENCE), pytest.raises(LinkRefused, match="DB index is out of range: change the URL"):
+    with fail_after(TIMEOUT), pytest.raises(ConnectionRefused, match="DB index is out of range: change the URL"):
         await use(f"{case.scheme}://{address}/99999")
 
 
 async def test_tls_at_a_port_without_it_refuses_the_link(case: Case, redis_url: str) -> None:
     address = redis_url.partition("://")[2]
     scheme = case.scheme.replace("redis", "rediss", 1)
-    with fail_after(PATIENCE), pytest.raises(LinkRefused, match="write redis:// instead of rediss://"):
+    with fail_after(TIMEOUT), pytest.raises(ConnectionRefused, match="write redis:// instead of rediss://"):
         await use(f"{scheme}://{address}/0")
 
 
@@ -122,7 +122,7 @@ async def test_a_store_behind_sentinels_follows_the_primary(case: Case, tmp_path
         "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
     )
     url = f"{case.scheme}+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel}/main/1"
-    with ExitStack() as servers, fail_after(PATIENCE):
+    with ExitStack() as servers, fail_after(TIMEOUT):
         first = servers.enter_context(server(tmp_path, primary, *plain(tmp_path, primary)))
         servers.enter_context(
             server(tmp_path, replica, *plain(tmp_path, replica), "--replicaof", f"127.0.0.1 {primary}")
@@ -138,7 +138,7 @@ async def test_a_store_behind_sentinels_follows_the_primary(case: Case, tmp_path
             assert await once_back(lambda: store.fetch([one.id])) == [before]
             assert await once_back(lambda: store.finish([success(one)])) == [True]
             assert store.statistics().reconnects >= 1
-        with pytest.raises(LinkLost, match="redis 'nobody' behind sentinel at 127"):
+        with pytest.raises(ConnectionLost, match="redis 'nobody' behind sentinel at 127"):
             await use(url.replace("/main/", "/nobody/"))
 
 

@@ -8,14 +8,14 @@ import pytest
 from anyio import Event, create_task_group, fail_after, wait_all_tasks_blocked
 from redis import client as redispy
 
-from hub.ports.result_store import Absent, ResultStore
+from hub.ports.result_store import Missing, ResultStore
 from hub.redis.budget import ByteBudget
 from hub.stores import open_store
 from hub.stores.redis.store import SMALL
 from hub.task import TaskRecord
 from hub.types import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import PATIENCE, record_of, success, task
+from tests.stores.stage import TIMEOUT, record_of, success, task
 from tests.support.redis import Redis
 
 MB = 1_000_000
@@ -49,7 +49,7 @@ async def read_in_both_ways(store: ResultStore, other: ResultStore, megabytes: i
 
 @pytest.mark.parametrize("megabytes", [30, 80])
 async def test_an_outcome_of_any_size_is_read_without_losing_the_link(url: str, megabytes: int) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url) as other:
             await read_in_both_ways(store, other, megabytes)
             assert store.statistics().reconnects == 0
@@ -58,10 +58,10 @@ async def test_an_outcome_of_any_size_is_read_without_losing_the_link(url: str, 
 
 async def test_sixty_reads_of_a_megabyte_at_once_all_succeed_while_other_calls_go_on(url: str) -> None:
     big = [task() for _ in range(60)]
-    answers: list[TaskRecord | Absent] = []
+    answers: list[TaskRecord | Missing] = []
     read = Event()
     others = 0
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
 
             async def fetch(at: int) -> None:
@@ -97,8 +97,8 @@ async def test_sixty_reads_of_a_megabyte_at_once_all_succeed_while_other_calls_g
 
 async def test_the_end_of_a_large_task_is_told_to_a_call_that_waits(url: str) -> None:
     one = task()
-    found: list[TaskRecord | Absent] = []
-    with fail_after(PATIENCE):
+    found: list[TaskRecord | Missing] = []
+    with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url) as other:
             await store.create([one])
 
@@ -115,7 +115,7 @@ async def test_the_end_of_a_large_task_is_told_to_a_call_that_waits(url: str) ->
 
 async def test_a_repeated_submit_finds_its_large_outcome(url: str) -> None:
     one = task(key="k")
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             assert await store.create([one]) == [None]
             await store.accept([one])
@@ -128,7 +128,7 @@ async def test_a_repeated_submit_finds_its_large_outcome(url: str) -> None:
 
 async def test_a_group_with_large_small_and_missing_records_is_answered_in_order(url: str) -> None:
     tasks = [task() for _ in range(9)]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             for at, one in enumerate(tasks):
                 if at % 3 != 2:
@@ -137,7 +137,7 @@ async def test_a_group_with_large_small_and_missing_records_is_answered_in_order
             found = await store.fetch([one.id for one in tasks])
     for at, (one, record) in enumerate(zip(tasks, found, strict=True)):
         if at % 3 == 2:
-            assert record is Absent.UNKNOWN
+            assert record is Missing.UNKNOWN
         else:
             assert isinstance(record, TaskRecord)
             assert record.id == one.id
@@ -146,7 +146,7 @@ async def test_a_group_with_large_small_and_missing_records_is_answered_in_order
 
 
 async def test_commands_do_not_share_the_connection_that_is_subscribed(url: str, private_redis: Redis) -> None:
-    with fail_after(PATIENCE), redispy.Redis(port=private_redis.port) as watcher:
+    with fail_after(TIMEOUT), redispy.Redis(port=private_redis.port) as watcher:
         async with open_store(url) as store:
             await store.fetch([task().id])
             links = watcher.client_list()
@@ -165,7 +165,7 @@ async def test_bytes_in_flight_are_bounded_and_a_lone_value_may_be_larger() -> N
             order.append(name)
             await release[name].wait()
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with create_task_group() as tg:
             for name, size in (("a", 500), ("b", 60), ("c", 60), ("d", 10)):
                 tg.start_soon(take, name, size)
@@ -187,7 +187,7 @@ async def test_bytes_in_flight_are_bounded_and_a_lone_value_may_be_larger() -> N
 
 async def test_a_cancelled_wait_for_bytes_holds_up_nothing() -> None:
     budget = ByteBudget(100)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with create_task_group() as tg, budget.taken(100):
 
             async def take(size: int) -> None:

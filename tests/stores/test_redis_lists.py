@@ -14,8 +14,8 @@ from hub.stores.recent import Listed, entry_at
 from hub.stores.redis.list_changes import PENDING, REFRESH, ListChanges, ListName, RunsListed
 from hub.types import ModelName, TaskId, TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import MANY, ONE, PATIENCE, cancelled, failure, record_of, success, task, until
-from tests.stores.test_redis_endings import lose_link, through_a_proxy
+from tests.stores.stage import MANY, ONE, TIMEOUT, cancelled, failure, record_of, success, task, until
+from tests.stores.test_redis_endings import lose_connection, through_a_proxy
 from tests.support.redis import Redis
 
 FAILED = [TaskState.FAILED]
@@ -44,7 +44,7 @@ def empty(private_redis: Redis) -> None:
 
 async def test_a_success_writes_no_list(url: str, private_redis: Redis) -> None:
     tasks = [task() for _ in range(10)]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             await store.create(tasks)
             await store.start(tasks, ONE, attempts=MANY)
@@ -58,7 +58,7 @@ async def test_a_success_writes_no_list(url: str, private_redis: Redis) -> None:
 
 async def test_a_list_lives_as_long_as_what_is_on_it(url: str, private_redis: Redis) -> None:
     short, long = task(result_ttl=60.0), task(result_ttl=3600.0)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             await store.create([short, long])
             await store.finish([failure(long)])
@@ -70,7 +70,7 @@ async def test_a_list_lives_as_long_as_what_is_on_it(url: str, private_redis: Re
 async def test_a_value_of_somebody_else_under_a_list_stops_no_outcome(url: str, private_redis: Redis) -> None:
     one = task()
     private_redis.ctl("SET", "hub:{recent}:failed", "x")
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             await store.create([one])
             assert await store.finish([failure(one)]) == [True]
@@ -79,7 +79,7 @@ async def test_a_value_of_somebody_else_under_a_list_stops_no_outcome(url: str, 
 
 async def test_what_readers_find_stale_is_removed(url: str, private_redis: Redis) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url, StoreOptions(listing=0.01)) as store:
             await store.create([one])
             await store.finish([failure(one)])
@@ -92,7 +92,7 @@ async def test_what_readers_find_stale_is_removed(url: str, private_redis: Redis
 
 async def test_runs_are_listed_again_on_a_server_that_lost_its_data(url: str, private_redis: Redis) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
             through_a_proxy(url, private_redis) as (proxy, store),
             open_store(url) as gateway,
@@ -101,7 +101,7 @@ async def test_runs_are_listed_again_on_a_server_that_lost_its_data(url: str, pr
             await store.start([one], ONE, attempts=MANY)
             while not (await gateway.recent([TaskState.RUNNING], limit=5)).records:
                 pass
-            await lose_link(proxy, store)
+            await lose_connection(proxy, store)
             private_redis.ctl("FLUSHALL")
             proxy.accept()
             await until(lambda: store.statistics().connected)
@@ -111,7 +111,7 @@ async def test_runs_are_listed_again_on_a_server_that_lost_its_data(url: str, pr
 
 async def test_what_could_not_be_listed_is_listed_once_the_server_takes_it(url: str, private_redis: Redis) -> None:
     one, ended = task(), task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url, StoreOptions(listing=0.01)) as store:
             await store.create([one, ended])
             await store.start([one], ONE, attempts=MANY)

@@ -13,19 +13,19 @@ import structlog
 from anyio import create_task_group, fail_after, to_thread
 from anyio.lowlevel import checkpoint
 
-from hub.errors import LinkLost, LinkRefused, Undecodable
-from hub.ports.result_store import Absent, HandedBack, Start
+from hub.errors import ConnectionLost, ConnectionRefused, Undecodable
+from hub.ports.result_store import Missing, ReleasedTask, Start
 from hub.stores import StoreOptions, open_store
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import Task, TaskRecord
 from hub.testing.proxy import FaultProxy
 from hub.types import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import MANY, ONE, PATIENCE, T, death, record_of, said, success, task, until
+from tests.stores.stage import MANY, ONE, TIMEOUT, T, death, record_of, said, success, task, until
 from tests.stores.test_waiting import Heard, hear, until_waiting
 from tests.support.redis import Redis
 
-IMPATIENT = StoreOptions(silence=1.0, patience=0.5)  # a busy machine may take half a second to connect
+IMPATIENT = StoreOptions(silence=1.0, timeout=0.5)  # a busy machine may take half a second to connect
 
 
 @pytest.fixture(
@@ -48,7 +48,7 @@ async def once_back(call: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await call()
-        except LinkLost:
+        except ConnectionLost:
             await anyio.wait_all_tasks_blocked()
 
 
@@ -59,7 +59,7 @@ def key(of: Task, name: str = "record") -> str:
 async def test_records_and_waiting_calls_outlive_a_killed_server(url: str, private_redis: Redis) -> None:
     waited, ended, queued = task(), task(), task()
     heard = Heard()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url, IMPATIENT) as store, create_task_group() as tg:
             await store.create([waited, ended, queued])
             await store.finish([success(ended)])
@@ -67,7 +67,7 @@ async def test_records_and_waiting_calls_outlive_a_killed_server(url: str, priva
             hear(tg, store, heard, "end", waited)
             await until_waiting(store, 1)
             private_redis.kill()
-            with pytest.raises(LinkLost, match=f"redis at 127.0.0.1:{private_redis.port}"):
+            with pytest.raises(ConnectionLost, match=f"redis at 127.0.0.1:{private_redis.port}"):
                 await store.fetch([ended.id])
             assert not store.statistics().connected
             await to_thread.run_sync(private_redis.start)
@@ -81,20 +81,20 @@ async def test_records_and_waiting_calls_outlive_a_killed_server(url: str, priva
 
 async def test_a_frozen_server_is_noticed_and_a_thawed_one_is_used_again(url: str, private_redis: Redis) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url, IMPATIENT) as store:
             await store.create([one])
             private_redis.freeze()
-            with fail_after(5), pytest.raises(LinkLost):
+            with fail_after(5), pytest.raises(ConnectionLost):
                 await store.start([one], ONE, attempts=MANY)
-            with fail_after(5), pytest.raises(LinkLost):
+            with fail_after(5), pytest.raises(ConnectionLost):
                 await store.fetch([one.id])
             private_redis.thaw()
             assert (await once_back(lambda: store.finish([success(one)]))) == [True]
 
 
 async def test_an_idle_link_to_a_frozen_server_is_noticed(url: str, private_redis: Redis) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url, IMPATIENT) as store:
             private_redis.freeze()
             await until(lambda: not store.statistics().connected)
@@ -104,7 +104,7 @@ async def test_an_idle_link_to_a_frozen_server_is_noticed(url: str, private_redi
 
 async def test_what_was_missed_while_the_link_was_down_is_read_again(url: str, private_redis: Redis) -> None:
     one, heard = task(), Heard()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
             FaultProxy("127.0.0.1", private_redis.port) as proxy,
             open_store(f"{urlsplit(url).scheme}://127.0.0.1:{proxy.port}", IMPATIENT) as store,
@@ -126,17 +126,17 @@ async def test_what_was_missed_while_the_link_was_down_is_read_again(url: str, p
 
 
 async def test_calls_under_way_when_the_link_breaks_end_in_link_lost(url: str, private_redis: Redis) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
             FaultProxy("127.0.0.1", private_redis.port) as proxy,
             open_store(f"{urlsplit(url).scheme}://127.0.0.1:{proxy.port}", IMPATIENT) as store,
         ):
-            lost: list[LinkLost] = []
+            lost: list[ConnectionLost] = []
 
             async def fetch() -> None:
                 try:
                     await store.fetch([task().id])
-                except LinkLost as error:
+                except ConnectionLost as error:
                     lost.append(error)
 
             proxy.hole()
@@ -147,11 +147,11 @@ async def test_calls_under_way_when_the_link_breaks_end_in_link_lost(url: str, p
                 proxy.cut()
             assert len(lost) == 20
             proxy.unhole()
-            assert await once_back(lambda: store.fetch([task().id])) == [Absent.UNKNOWN]
+            assert await once_back(lambda: store.fetch([task().id])) == [Missing.UNKNOWN]
 
 
 async def test_no_connection_is_lost_over_many_cuts(url: str, private_redis: Redis) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
             FaultProxy("127.0.0.1", private_redis.port) as proxy,
             open_store(f"{urlsplit(url).scheme}://127.0.0.1:{proxy.port}", IMPATIENT) as store,
@@ -160,13 +160,13 @@ async def test_no_connection_is_lost_over_many_cuts(url: str, private_redis: Red
             for times in range(1, 31):
                 proxy.cut()
                 await until(lambda times=times: store.statistics().reconnects >= times)  # type: ignore[misc]
-                assert await once_back(lambda: store.fetch([task().id])) == [Absent.UNKNOWN]
+                assert await once_back(lambda: store.fetch([task().id])) == [Missing.UNKNOWN]
             assert proxy.statistics().connections <= open_at_first + 4
 
 
 async def test_a_server_without_the_scripts_gets_them(url: str, private_redis: Redis) -> None:
     tasks = [task() for _ in range(150)]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             private_redis.ctl("SCRIPT", "FLUSH")
             assert await store.create(tasks) == [None] * 150
@@ -176,7 +176,7 @@ async def test_a_server_without_the_scripts_gets_them(url: str, private_redis: R
 
 async def test_an_outcome_survives_a_server_that_lost_its_data(url: str, private_redis: Redis) -> None:
     one, other = task(deadline=1.8e9), task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url) as stranger:
             await store.create([one, other])
             await store.start([one], ONE, attempts=MANY)
@@ -196,7 +196,7 @@ async def test_keys_expire_by_themselves(url: str, private_redis: Redis) -> None
     def lifetimes() -> list[int]:
         return [round(int(private_redis.ctl("PTTL", key(one, name))) / 1000) for name in ("record", "tombstone")]
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             await store.create([one])
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
@@ -206,12 +206,12 @@ async def test_keys_expire_by_themselves(url: str, private_redis: Redis) -> None
             await store.start([one], ONE, attempts=MANY)
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             private_redis.ctl("FLUSHALL")
-            await store.hand_back([HandedBack(task_id=one.id, attempt=1)])  # it is written anew
+            await store.release([ReleasedTask(task_id=one.id, attempt=1)])  # it is written anew
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             await store.start([one], ONE, attempts=MANY)
             for call in (
                 lambda: store.report([said(one, 2)]),
-                lambda: store.hand_back([HandedBack(task_id=one.id, attempt=2)]),
+                lambda: store.release([ReleasedTask(task_id=one.id, attempt=2)]),
                 lambda: store.start([one], ONE, attempts=MANY),
             ):
                 private_redis.ctl("PEXPIRE", key(one), "600000")
@@ -244,7 +244,7 @@ async def test_something_else_under_a_key_is_undecodable(
 ) -> None:
     one, fine = task(), task()
     private_redis.ctl(*(word.replace("{key}", key(one)) for word in write))
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             await store.create([fine])
             for call in (
@@ -261,13 +261,13 @@ async def test_nothing_is_done_to_what_is_no_record(url: str, private_redis: Red
     """Each call says so, after it has done its work on the other tasks of the group."""
     one, fine = task(), task()
     private_redis.ctl("SET", key(one), "text")
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
             for call in (
                 lambda: store.accept([one, fine]),
                 lambda: store.start([one, fine], ONE, attempts=MANY),
                 lambda: store.report([said(one, 1), said(fine, 1)]),
-                lambda: store.hand_back([HandedBack(task_id=of.id, attempt=1) for of in (one, fine)]),
+                lambda: store.release([ReleasedTask(task_id=of.id, attempt=1) for of in (one, fine)]),
                 lambda: store.finish([death(one), death(fine)]),
                 lambda: store.revive([one, fine]),
             ):
@@ -276,13 +276,13 @@ async def test_nothing_is_done_to_what_is_no_record(url: str, private_redis: Red
             assert (await record_of(store, fine)).revision == 7
             with pytest.raises(Undecodable, match="WRONGTYPE"):
                 await store.withdraw([one, fine])
-            assert await store.fetch([fine.id]) == [Absent.UNKNOWN]
+            assert await store.fetch([fine.id]) == [Missing.UNKNOWN]
     assert private_redis.ctl("GET", key(one)).strip() == "text"
 
 
 async def test_one_bad_record_wakes_no_other_waiting_call_with_an_error(url: str, private_redis: Redis) -> None:
     good, bad, heard = task(), task(), Heard()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store, create_task_group() as tg:
             await store.create([good, bad])
             private_redis.ctl("DEL", key(bad))
@@ -296,7 +296,7 @@ async def test_one_bad_record_wakes_no_other_waiting_call_with_an_error(url: str
 
 async def test_rubbish_on_the_channel_wakes_nobody(url: str, private_redis: Redis) -> None:
     one, heard = task(), Heard()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store, create_task_group() as tg:
             await store.create([one])
             hear(tg, store, heard, "end", one)
@@ -310,8 +310,8 @@ async def test_rubbish_on_the_channel_wakes_nobody(url: str, private_redis: Redi
 async def test_nothing_is_polled(url: str) -> None:
     """While a call waits, the server hears nothing but the test of the idle link."""
     one, heard = task(), Heard()
-    with fail_after(PATIENCE):
-        async with open_store(url, StoreOptions(patience=1000.0)) as store, create_task_group() as tg:
+    with fail_after(TIMEOUT):
+        async with open_store(url, StoreOptions(timeout=1000.0)) as store, create_task_group() as tg:
             await store.create([one])
             hear(tg, store, heard, "end", one)
             await until_waiting(store, 1)
@@ -325,20 +325,20 @@ async def test_nothing_is_polled(url: str) -> None:
 
 async def test_a_server_that_is_not_there_is_told_at_the_entry(url: str, private_redis: Redis) -> None:
     private_redis.kill()
-    with fail_after(PATIENCE), pytest.raises(LinkLost, match=r"redis at 127\.0\.0\.1:\d+"):
+    with fail_after(TIMEOUT), pytest.raises(ConnectionLost, match=r"redis at 127\.0\.0\.1:\d+"):
         async with open_store(url.replace("://", "://user:secret@"), IMPATIENT):
             raise AssertionError("entered without a server")
 
 
 async def test_wrong_credentials_are_a_configuration_error_that_does_not_repeat_them(url: str) -> None:
-    with fail_after(PATIENCE), pytest.raises(LinkRefused, match="credentials") as caught:
+    with fail_after(TIMEOUT), pytest.raises(ConnectionRefused, match="credentials") as caught:
         async with open_store(url.replace("://", "://somebody:secret@"), IMPATIENT):
             raise AssertionError("entered with wrong credentials")
     assert "secret" not in str(caught.value)
 
 
 async def test_an_error_of_the_block_leaves_it_as_it_is(url: str) -> None:
-    with fail_after(PATIENCE), pytest.raises(KeyError, match="mine"):
+    with fail_after(TIMEOUT), pytest.raises(KeyError, match="mine"):
         async with open_store(url):
             raise KeyError("mine")
 
@@ -369,7 +369,7 @@ async def test_a_server_that_may_evict_records_is_warned_of(
         setting(private_redis, "maxmemory-policy", policy),
         setting(private_redis, "maxmemory", maxmemory),
         structlog.testing.capture_logs() as logs,
-        fail_after(PATIENCE),
+        fail_after(TIMEOUT),
     ):
         async with open_store(url):
             pass
@@ -378,8 +378,8 @@ async def test_a_server_that_may_evict_records_is_warned_of(
 
 async def test_a_full_server_is_out_of_reach_for_now(url: str, private_redis: Redis) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_store(url) as store:
-            with setting(private_redis, "maxmemory", "1"), pytest.raises(LinkLost, match="maxmemory"):
+            with setting(private_redis, "maxmemory", "1"), pytest.raises(ConnectionLost, match="maxmemory"):
                 await store.create([one])
             assert await store.create([one]) == [None]

@@ -12,10 +12,10 @@ from hub.gateway.routes.health import Health
 from hub.stores import StoreOptions, open_store
 from tests.gateway.stage import open_stage
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import PATIENCE
+from tests.stores.stage import TIMEOUT
 from tests.support.redis import Redis
 
-OFTEN = StoreOptions(patience=0.1)
+OFTEN = StoreOptions(timeout=0.1)
 
 
 @pytest.fixture(
@@ -42,7 +42,7 @@ def without_scripts(redis: Redis) -> Callable[[], object]:
 async def test_a_gateway_is_not_ready_while_its_store_takes_no_changes(
     case: Case, private_redis: Redis, trouble: Callable[[Redis], Callable[[], object]], words: str
 ) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with (
             open_store(on_redis(private_redis.url, case.scheme), OFTEN) as store,
             open_stage(store=store) as stage,

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from anyio import create_task_group, fail_after
 
-from hub.ports.result_store import Absent, HandedBack, ResultStore, Start
+from hub.ports.result_store import Missing, ReleasedTask, ResultStore, Start
 from hub.task import TaskRecord
 from hub.types import Fingerprint, TaskState
 from tests.stores.stage import (
     MANY,
     ONE,
-    PATIENCE,
+    TIMEOUT,
     TWO,
     Stage,
     cancelled,
@@ -30,10 +30,10 @@ from tests.stores.test_waiting import peer, until_waiting
 
 async def test_a_dead_task_is_queued_again_with_all_its_attempts_before_it(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=2)
-        await store.hand_back([HandedBack(task_id=one.id, attempt=1, retry_at=1.7e9)])
+        await store.release([ReleasedTask(task_id=one.id, attempt=1, retry_at=1.7e9)])
         for _ in range(2):
             await store.start([one], ONE, attempts=2)
         await store.report([said(one, 3)])
@@ -54,7 +54,7 @@ async def test_a_revived_task_is_what_its_message_says(store: ResultStore) -> No
     """Whoever replays it may give it more time, or have repaired the contract."""
     one = task(key="order-7", deadline=1.71e9)
     repaired = replace(one, deadline=1.8e9, fingerprint=Fingerprint("a" * 64), body=b"repaired", result_ttl=120.0)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.finish([death(one)])
         assert await store.revive([repaired]) == [True]
@@ -67,7 +67,7 @@ async def test_a_revived_task_is_what_its_message_says(store: ResultStore) -> No
 
 async def test_a_forgotten_task_is_queued_again(store: ResultStore) -> None:
     one, withdrawn = task(key="order-7"), task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([withdrawn])
         await store.withdraw([withdrawn])
         assert await store.revive([one, withdrawn]) == [True, True]
@@ -91,14 +91,14 @@ async def test_a_forgotten_task_is_queued_again(store: ResultStore) -> None:
 
 async def test_a_dead_task_whose_record_has_expired_is_queued_again(store: ResultStore) -> None:
     dead, well = task(result_ttl=0.005), task(result_ttl=0.005)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([dead, well])
         await store.finish([death(dead), success(well)])
         for one in (dead, well):
             while isinstance((await store.fetch([one.id]))[0], TaskRecord):
                 pass
         assert await store.revive([dead, well]) == [True, False]
-        assert await store.fetch([well.id]) == [Absent.GONE]
+        assert await store.fetch([well.id]) == [Missing.GONE]
         assert await store.start([dead, well], ONE, attempts=1) == [
             Start(TaskState.RUNNING, 1),
             Start(TaskState.SUCCEEDED, 0),
@@ -108,13 +108,13 @@ async def test_a_dead_task_whose_record_has_expired_is_queued_again(store: Resul
 @pytest.mark.parametrize("state", ["queued", "running", "handed back", "succeeded", "failed", "cancelled"])
 async def test_what_is_not_dead_is_not_revived(store: ResultStore, state: str) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         if state != "queued":
             await store.start([one], ONE, attempts=MANY)
         match state:
             case "handed back":
-                await store.hand_back([HandedBack(task_id=one.id, attempt=1)])
+                await store.release([ReleasedTask(task_id=one.id, attempt=1)])
             case "succeeded":
                 await store.finish([success(one)])
             case "failed":
@@ -131,7 +131,7 @@ async def test_what_is_not_dead_is_not_revived(store: ResultStore, state: str) -
 async def test_reviving_once_more_before_the_task_has_begun_changes_nothing(store: ResultStore) -> None:
     """A call that was lost may be repeated: whoever revives a task still has to publish it."""
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.finish([death(one)])
         assert await store.revive([one]) == [True]
@@ -140,13 +140,13 @@ async def test_reviving_once_more_before_the_task_has_begun_changes_nothing(stor
         assert await record_of(store, one) == before
         await store.start([one], ONE, attempts=1)
         assert await store.revive([one]) == [False]
-        await store.hand_back([HandedBack(task_id=one.id, attempt=1)])
+        await store.release([ReleasedTask(task_id=one.id, attempt=1)])
         assert await store.revive([one]) == [False]
 
 
 async def test_a_task_may_die_and_be_revived_many_times(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         for nth in range(1, 6):
             assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, nth)]
@@ -162,7 +162,7 @@ async def test_who_watches_a_dead_task_hears_of_its_revival(stage: Stage, store:
     async def wait() -> None:
         heard.append(await store.changed(one.id, after=2))
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create([one])
             await other.finish([death(one)])
@@ -179,7 +179,7 @@ async def test_of_racing_revivals_all_agree_and_one_changes_the_record(stage: St
     async def revive(by: ResultStore) -> None:
         told.extend(await by.revive([one]))
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
             await store.create([one])
             await store.finish([death(one)])

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from anyio import fail_after
 
-from hub.ports.result_store import HandedBack, ResultStore
+from hub.ports.result_store import ReleasedTask, ResultStore
 from hub.stores import StoreOptions
 from hub.types import TaskState
-from tests.stores.stage import MANY, ONE, PATIENCE, TWO, Stage, cancelled, death, record_of, said, success, task
+from tests.stores.stage import MANY, ONE, TIMEOUT, TWO, Stage, cancelled, death, record_of, said, success, task
 
 T0 = 1_764_200_000.25
 
@@ -21,7 +21,7 @@ T0 = 1_764_200_000.25
 async def at(stage: Stage) -> AsyncGenerator[tuple[ResultStore, Callable[[float], None]]]:
     """A store, and what moves its clock to so many seconds after `T0`."""
     now = [T0]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage.open(StoreOptions(clock=lambda: now[0])) as store:
             yield store, lambda seconds: now.__setitem__(0, T0 + seconds)
 
@@ -46,7 +46,7 @@ async def test_a_task_that_waits_for_another_run_has_not_started(stage: Stage, r
     async with at(stage) as (store, move):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
-        await store.hand_back([HandedBack(task_id=one.id, attempt=1, retry_at=retry_at)])
+        await store.release([ReleasedTask(task_id=one.id, attempt=1, retry_at=retry_at)])
         assert (await record_of(store, one)).started_at is None
         move(7)
         await store.start([one], TWO, attempts=MANY)
@@ -95,7 +95,7 @@ async def test_a_task_that_somebody_else_ended_started_if_it_ran(stage: Stage, r
         await store.create([given_up, cut_short])
         await store.start([given_up, cut_short], ONE, attempts=MANY)
         if not running:
-            await store.hand_back([HandedBack(task_id=one.id, attempt=1) for one in (given_up, cut_short)])
+            await store.release([ReleasedTask(task_id=one.id, attempt=1) for one in (given_up, cut_short)])
         move(5)
         await store.finish([death(given_up), cancelled(cut_short)])
         for one in (given_up, cut_short):

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from anyio import create_task_group, fail_after
 
-from hub.ports.result_store import Absent, HandedBack, ResultStore, Start
+from hub.ports.result_store import Missing, ReleasedTask, ResultStore, Start
 from hub.task import Task, TaskRecord
 from hub.types import TaskState
 from tests.stores.stage import (
     MANY,
     ONE,
-    PATIENCE,
+    TIMEOUT,
     Stage,
     cancelled,
     record_of,
@@ -35,7 +35,7 @@ def again(of: Task, *, body: bytes = b"request") -> Task:
 
 async def test_the_record_of_a_task_with_a_key_is_pending_until_it_is_accepted(store: ResultStore) -> None:
     one = keyed()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         assert await store.create([one]) == [None]
         record = await record_of(store, one)
         assert (record.state, record.pending, record.revision, record.digest) == (TaskState.QUEUED, True, 1, one.digest)
@@ -46,7 +46,7 @@ async def test_the_record_of_a_task_with_a_key_is_pending_until_it_is_accepted(s
 
 async def test_a_task_without_a_key_is_never_pending(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         before = await record_of(store, one)
         assert (before.pending, before.digest) == (False, "")
@@ -56,7 +56,7 @@ async def test_a_task_without_a_key_is_never_pending(store: ResultStore) -> None
 
 async def test_a_second_submit_of_a_key_is_told_of_the_first(store: ResultStore) -> None:
     one = keyed()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         pending = await record_of(store, one)
         assert await store.create([again(one), again(one, body=b"another")]) == [pending, pending]
@@ -67,7 +67,7 @@ async def test_a_second_submit_of_a_key_is_told_of_the_first(store: ResultStore)
 
 async def test_accepting_once_more_changes_nothing(store: ResultStore) -> None:
     one = keyed()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.accept([one])
         before = await record_of(store, one)
@@ -78,10 +78,10 @@ async def test_accepting_once_more_changes_nothing(store: ResultStore) -> None:
 async def test_what_has_begun_or_ended_is_pending_no_more(store: ResultStore) -> None:
     started, handed_back, ended = (keyed() for _ in range(3))
     tasks = [started, handed_back, ended]
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create(tasks)
         assert await store.start(tasks[:2], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)] * 2
-        await store.hand_back([HandedBack(task_id=handed_back.id, attempt=1)])
+        await store.release([ReleasedTask(task_id=handed_back.id, attempt=1)])
         await store.finish([cancelled(ended)])
         found = await store.fetch([one.id for one in tasks])
         assert [record.pending for record in found if isinstance(record, TaskRecord)] == [False] * 3
@@ -91,7 +91,7 @@ async def test_what_has_begun_or_ended_is_pending_no_more(store: ResultStore) ->
 
 async def test_a_submit_accepts_no_record_of_another_body(store: ResultStore) -> None:
     one = keyed()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         before = await record_of(store, one)
         await store.accept([again(one, body=b"another")])
@@ -101,7 +101,7 @@ async def test_a_submit_accepts_no_record_of_another_body(store: ResultStore) ->
 @pytest.mark.parametrize("key", ["", "order-7"])
 async def test_an_accepted_task_whose_record_vanished_gets_a_new_one(store: ResultStore, key: str) -> None:
     one = task(key=key, deadline=1.8e9)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.accept([one])
         assert timeless(await record_of(store, one)) == TaskRecord(
             id=one.id,
@@ -123,24 +123,24 @@ async def test_an_accepted_task_whose_record_vanished_gets_a_new_one(store: Resu
 
 async def test_an_accepted_task_that_has_ended_and_expired_stays_gone(store: ResultStore) -> None:
     one = replace(keyed(), result_ttl=0.005)
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.finish([cancelled(one)])
         while isinstance((await store.fetch([one.id]))[0], TaskRecord):
             pass
         await store.accept([one])
-        assert await store.fetch([one.id]) == [Absent.GONE]
+        assert await store.fetch([one.id]) == [Missing.GONE]
 
 
 async def test_a_submit_withdraws_only_what_it_wrote_itself(store: ResultStore) -> None:
     one = keyed()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         before = await record_of(store, one)
         await store.withdraw([again(one)])
         assert await record_of(store, one) == before
         await store.withdraw([one])
-        assert await store.fetch([one.id]) == [Absent.UNKNOWN]
+        assert await store.fetch([one.id]) == [Missing.UNKNOWN]
         assert await store.create([again(one)]) == [None]
         assert await store.start([again(one)], ONE, attempts=1) == [Start(TaskState.RUNNING, 1)]
 
@@ -148,7 +148,7 @@ async def test_a_submit_withdraws_only_what_it_wrote_itself(store: ResultStore) 
 async def test_a_record_that_was_accepted_cannot_be_withdrawn(store: ResultStore) -> None:
     """By a submit that wrote over one that is confirmed after all: its client was told that the task is accepted."""
     one = keyed()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([again(one)])
         await store.accept([one])
         before = await record_of(store, one)
@@ -158,7 +158,7 @@ async def test_a_record_that_was_accepted_cannot_be_withdrawn(store: ResultStore
 
 async def test_an_accepted_task_that_another_submit_withdrew_is_queued_again(store: ResultStore) -> None:
     one = keyed()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([again(one)])
         await store.withdraw([again(one)])
         await store.accept([one])
@@ -169,7 +169,7 @@ async def test_an_accepted_task_that_another_submit_withdrew_is_queued_again(sto
 @pytest.mark.parametrize("begun", [False, True])
 async def test_a_task_that_was_written_for_another_body_is_not_started(store: ResultStore, begun: bool) -> None:
     one = keyed()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         if begun:
             await store.start([one], ONE, attempts=MANY)
@@ -181,7 +181,7 @@ async def test_a_task_that_was_written_for_another_body_is_not_started(store: Re
 
 async def test_a_task_with_a_key_whose_record_vanished_keeps_its_digest(store: ResultStore) -> None:
     one = keyed()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.start([one], ONE, attempts=MANY)
         record = await record_of(store, one)
         assert (record.digest, record.pending) == (one.digest, False)
@@ -198,7 +198,7 @@ async def test_a_waiting_submit_hears_that_the_first_one_is_accepted_or_withdraw
     async def wait(one: Task) -> None:
         heard[one.id] = await store.changed(one.id, after=1)
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create([accepted, withdrawn])
             tg.start_soon(wait, accepted)
@@ -206,13 +206,13 @@ async def test_a_waiting_submit_hears_that_the_first_one_is_accepted_or_withdraw
             await until_waiting(store, 2)
             await other.accept([accepted])
             await other.withdraw([withdrawn])
-        assert heard == {accepted.id: await record_of(store, accepted), withdrawn.id: Absent.UNKNOWN}
+        assert heard == {accepted.id: await record_of(store, accepted), withdrawn.id: Missing.UNKNOWN}
 
 
 async def test_of_racing_submits_of_one_key_exactly_one_writes_and_the_others_see_its_record(
     stage: Stage, store: ResultStore
 ) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
             for _ in range(10):
                 one = keyed()
@@ -239,7 +239,7 @@ async def test_of_racing_submits_of_one_key_exactly_one_writes_and_the_others_se
 
 async def test_accepting_races_with_withdrawing_of_another_submit_and_wins(stage: Stage, store: ResultStore) -> None:
     """In either order: what one client was told is accepted is there in the end."""
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
             for _ in range(30):
                 one = keyed()

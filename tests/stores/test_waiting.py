@@ -9,12 +9,12 @@ import anyio
 from anyio import create_task_group, fail_after, move_on_after
 from anyio.abc import TaskGroup
 
-from hub.ports.result_store import Absent, ResultStore
+from hub.ports.result_store import Missing, ResultStore
 from hub.task import Task, TaskRecord
 from hub.types import TaskState, new_task_id
-from tests.stores.stage import MANY, ONE, PATIENCE, CancelledAt, Stage, record_of, success, task
+from tests.stores.stage import MANY, ONE, TIMEOUT, CancelledAt, Stage, record_of, success, task
 
-Heard = dict[object, TaskRecord | Absent]
+Heard = dict[object, TaskRecord | Missing]
 
 
 def hear(
@@ -51,7 +51,7 @@ async def peer(stage: Stage, store: ResultStore) -> AsyncGenerator[ResultStore]:
 
 async def test_a_change_that_has_happened_is_answered_at_once(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         assert await store.changed(one.id, after=1) == await record_of(store, one)
@@ -62,16 +62,16 @@ async def test_a_change_that_has_happened_is_answered_at_once(store: ResultStore
 
 async def test_what_is_not_there_is_answered_at_once(store: ResultStore) -> None:
     withdrawn = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([withdrawn])
         await store.withdraw([withdrawn])
-        assert await store.changed(withdrawn.id, after=0) is Absent.UNKNOWN
-        assert await store.changed(new_task_id(), after=0, until_terminal=True) is Absent.UNKNOWN
+        assert await store.changed(withdrawn.id, after=0) is Missing.UNKNOWN
+        assert await store.changed(new_task_id(), after=0, until_terminal=True) is Missing.UNKNOWN
 
 
 async def test_a_waiting_call_is_woken_by_another_process(stage: Stage, store: ResultStore) -> None:
     one, heard = task(), Heard()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create([one])
             hear(tg, store, heard, "any", one, until_terminal=False)
@@ -90,7 +90,7 @@ async def test_a_waiting_call_is_woken_by_another_process(stage: Stage, store: R
 
 async def test_the_reply_channel_of_a_task_is_told_from_the_first_change_on(stage: Stage, store: ResultStore) -> None:
     one, heard = task(reply_channel=store.channel), Heard()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create([one])
             hear(tg, store, heard, "end", one)
@@ -101,7 +101,7 @@ async def test_the_reply_channel_of_a_task_is_told_from_the_first_change_on(stag
 
 async def test_several_gateways_may_wait_for_one_task(stage: Stage, store: ResultStore) -> None:
     one, heard = task(reply_channel=store.channel), Heard()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as second, peer(stage, store) as third, create_task_group() as tg:
             stores = (store, second, third)
             await store.create([one])
@@ -115,18 +115,18 @@ async def test_several_gateways_may_wait_for_one_task(stage: Stage, store: Resul
 
 async def test_a_waiting_call_hears_of_a_withdrawal(stage: Stage, store: ResultStore) -> None:
     one, heard = task(), Heard()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             await store.create([one])
             hear(tg, store, heard, "end", one)
             await until_waiting(store, 1)
             await other.withdraw([one])
-        assert heard == {"end": Absent.UNKNOWN}
+        assert heard == {"end": Missing.UNKNOWN}
 
 
 async def test_a_change_before_the_read_and_one_after_it_are_both_heard(stage: Stage, store: ResultStore) -> None:
     """The change races with the call that waits for it, at every offset."""
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
             for _ in range(60):
                 one, heard = task(), Heard()
@@ -140,7 +140,7 @@ async def test_a_change_before_the_read_and_one_after_it_are_both_heard(stage: S
 async def test_many_wake_ups_cost_few_round_trips(stage: Stage, store: ResultStore) -> None:
     tasks = [task(reply_channel=store.channel) for _ in range(200)]
     heard = Heard()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with peer(stage, store) as other, create_task_group() as tg:
             await other.create(tasks)
             for one in tasks:
@@ -155,7 +155,7 @@ async def test_many_wake_ups_cost_few_round_trips(stage: Stage, store: ResultSto
 
 async def test_nobody_is_woken_for_a_revision_that_is_not_news(store: ResultStore) -> None:
     one = task()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         with move_on_after(0.05):
@@ -166,7 +166,7 @@ async def test_nobody_is_woken_for_a_revision_that_is_not_news(store: ResultStor
 
 async def test_a_cancelled_wait_leaves_nothing_behind(stage: Stage, store: ResultStore) -> None:
     """Cancelled at its 1st, 2nd, 3rd ... checkpoint; other calls get their own answers all the while."""
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         nth, cancelled = 0, True
         while cancelled:
             nth += 1

@@ -79,8 +79,8 @@ class RabbitMQ:
         config = folder / "rabbitmq.conf"
         config.write_text(_CONFIG.format(port=self.port) + (_CLUSTER.format(node=joins.node) if joins else ""))
         advanced = folder / "advanced.config"
-        terms = ", ".join(f"{{{name}, {value}}}" for name, value in (settings or {}).items())
-        advanced.write_text(f"[{{rabbit, [{terms}]}}].\n")
+        limits = ", ".join(f"{{{name}, {value}}}" for name, value in (settings or {}).items())
+        advanced.write_text(f"[{{rabbit, [{limits}]}}].\n")
         cookie = folder / ".erlang.cookie"
         self._cookie: str = secrets.token_hex(16) if joins is None else joins._cookie
         cookie.write_text(self._cookie)

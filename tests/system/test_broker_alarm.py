@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from hub.brokers import open_broker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
@@ -26,7 +26,7 @@ from hub.stores import open_store
 from tests.support.rabbitmq import RabbitMQ, delete_queues
 from tests.system.models import Echo
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 pytestmark = pytest.mark.kills_servers
 
@@ -63,26 +63,26 @@ async def test_the_reason_of_a_blocked_broker_is_said_everywhere(
 ) -> None:
     url = private_rabbitmq.url.replace("amqp://", f"{adapter[1]}://")
     await run_sync(delete_queues, private_rabbitmq.url, "Echo")
-    with fail_after(PATIENCE), structlog.testing.capture_logs() as log:
+    with fail_after(TIMEOUT), structlog.testing.capture_logs() as log:
         async with AsyncExitStack() as stack:
             broker = await stack.enter_async_context(open_broker(url))
             store = await stack.enter_async_context(open_store("memory://"))
             directory = await stack.enter_async_context(open_directory("memory://"))
             http = await stack.enter_async_context(open_client())
             registry = await stack.enter_async_context(
-                running(
+                background_service(
                     partial(run_registry, RegistrySettings(registry_port=0), directory=directory, broker=broker),
                     name="registry",
                 )
             )
             settings = ModelSettings(registry_url=registry, store_url="memory://", broker_url=url)
             instance = partial(run_instance, Echo, settings, broker=broker, store=store)
-            worker = await stack.enter_async_context(running(instance, name="instance"))
+            worker = await stack.enter_async_context(background_service(instance, name="instance"))
             gateway = await stack.enter_async_context(
-                running(
+                background_service(
                     partial(
                         run_gateway,
-                        GatewaySettings(registry_url=registry, gateway_port=0, publish_patience=1.0, broker_url=url),
+                        GatewaySettings(registry_url=registry, gateway_port=0, publish_timeout=1.0, broker_url=url),
                         broker=broker,
                         store=store,
                     ),

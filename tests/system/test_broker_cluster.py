@@ -26,8 +26,8 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
 from hub.brokers.aiormq.broker import AiormqBroker
 from hub.brokers.rabbitmq.broker import AmqpBroker
-from hub.concurrency.reconnect import unwrapped
-from hub.concurrency.services import running
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.errors import ConfigurationError
 from hub.gateway.service import run_gateway
@@ -42,7 +42,7 @@ from hub.stores import open_store
 from tests.support.rabbitmq import RabbitMQ, rabbitmq_cluster
 from tests.support.redis import emptied
 
-PATIENCE: Final = 90.0
+TIMEOUT: Final = 90.0
 """Seconds for a whole scenario on a busy machine."""
 
 CLIENTS: Final = 8
@@ -149,7 +149,7 @@ async def stage(
         directory = await stack.enter_async_context(open_directory("memory://"))
         http = await stack.enter_async_context(open_client())
         registry = await stack.enter_async_context(
-            running(
+            background_service(
                 partial(
                     run_registry,
                     RegistrySettings(registry_port=0, ping_period=1.0, ping_timeout=0.9, **common),
@@ -160,7 +160,7 @@ async def stage(
             )
         )
         gateway = await stack.enter_async_context(
-            running(
+            background_service(
                 partial(
                     run_gateway,
                     GatewaySettings(registry_url=registry, gateway_port=0, store_url=redis, **common),
@@ -173,7 +173,7 @@ async def stage(
         settings = ModelSettings(registry_url=registry, store_url=redis, ping_period=1.0, **common)
         for broker in brokers[2:]:
             instance = partial(run_instance, Counted, settings, broker=broker, store=store)
-            await stack.enter_async_context(running(instance, name="instance"))
+            await stack.enter_async_context(background_service(instance, name="instance"))
         while "Counted" not in (await http.get(f"{gateway}/v1/models")).text:
             await checkpoint()
         yield Load(http, gateway), brokers
@@ -196,7 +196,7 @@ async def test_the_loss_of_the_node_in_use_costs_seconds_and_no_task(
         return
     victim, other, _ = cluster
     Counted.runs.clear()
-    with fail_after(PATIENCE), structlog.testing.capture_logs() as log, unwrapped():
+    with fail_after(TIMEOUT), structlog.testing.capture_logs() as log, collapse_exception_group():
         async with stage(url, emptied(redis_url, 8), victim=victim, other=other) as (load, brokers):
             await load.submit_until(BEFORE)
             assert [set(broker.statistics().nodes) for broker in brokers] == [{name_of(victim)}] * 3 + [

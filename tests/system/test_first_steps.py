@@ -25,7 +25,7 @@ from tests.system.forked import Commands, commands
 from tests.system.processes import ROOT, hub_process
 
 TIME_LIMIT: Final = 50.0
-"""Seconds for a process: below its `start_patience`, far above what it needs on a busy machine."""
+"""Seconds for a process: below its `start_timeout`, far above what it needs on a busy machine."""
 
 ECHO: Final = "tests.system.models:Echo"
 DRIVERS: Final = ("amqp", "amqp+aiormq")
@@ -410,7 +410,7 @@ STARTS: Final = {
 OUT_OF_REACH: Final = {
     **{
         f"{where} broker, {driver}": Mistake(
-            *component(f"model {ECHO}", broker_url=f"{driver}://guest:guest@{{{where}}}", start_patience="1"),
+            *component(f"model {ECHO}", broker_url=f"{driver}://guest:guest@{{{where}}}", start_timeout="1"),
             ("HUB_BROKER_URL", "check that it runs"),
             code=3,
         )
@@ -419,7 +419,7 @@ OUT_OF_REACH: Final = {
     },
     **{
         f"{where} store, {client}, {who}": Mistake(
-            *component(who, store_url=f"{client}://{{{where}}}", start_patience="1"),
+            *component(who, store_url=f"{client}://{{{where}}}", start_timeout="1"),
             ("HUB_STORE_URL", "check that it runs"),
             code=3,
         )
@@ -429,7 +429,7 @@ OUT_OF_REACH: Final = {
     },
     **{
         f"{where} registry": Mistake(
-            *component(f"model {ECHO}", registry_url=f"http://{{{where}}}", start_patience="1"),
+            *component(f"model {ECHO}", registry_url=f"http://{{{where}}}", start_timeout="1"),
             ("HUB_REGISTRY_URL", "check that it runs"),
             code=3,
         )

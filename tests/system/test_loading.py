@@ -20,8 +20,8 @@ import hub
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
-from hub.concurrency.reconnect import unwrapped
-from hub.concurrency.services import running
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
@@ -36,7 +36,7 @@ from hub.settings.model import ModelSettings
 from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 PERIOD: Final = 0.5
 
 
@@ -71,7 +71,7 @@ class SlowPlain(hub.Model[ModelARequest, ModelAResponse]):
 
     @override
     def setup(self) -> None:
-        assert self.release.wait(PATIENCE)
+        assert self.release.wait(TIMEOUT)
 
     @override
     async def process_request(self, request: ModelARequest) -> ModelAResponse:
@@ -123,7 +123,7 @@ class Stage:
             broker_url="memory://",
             store_url="memory://",
             ping_period=PERIOD,
-            start_patience=5.0,
+            start_timeout=5.0,
             drain_grace=1.0,
         )
         return partial(run_instance, model, settings, broker=self.broker, store=self.store)
@@ -166,7 +166,7 @@ async def stage(directory_url: str = "memory://") -> AsyncGenerator[Stage]:
         directory = await stack.enter_async_context(open_directory(directory_url))
         http = await stack.enter_async_context(open_client())
         registry = await stack.enter_async_context(
-            running(
+            background_service(
                 partial(
                     run_registry,
                     RegistrySettings(registry_port=0, ping_period=PERIOD, ping_timeout=0.9 * PERIOD),
@@ -177,7 +177,7 @@ async def stage(directory_url: str = "memory://") -> AsyncGenerator[Stage]:
             )
         )
         gateway = await stack.enter_async_context(
-            running(
+            background_service(
                 partial(
                     run_gateway,
                     GatewaySettings(registry_url=registry, gateway_port=0),
@@ -191,13 +191,13 @@ async def stage(directory_url: str = "memory://") -> AsyncGenerator[Stage]:
 
 
 async def test_a_model_in_setup_is_loading_everywhere_and_then_live() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage() as it, create_task_group() as tg:
             assert await it.call() == (404, "unknown_model")
             started = anyio.Event()
 
             async def start() -> None:
-                async with running(it.instance(Slow), name="instance"):
+                async with background_service(it.instance(Slow), name="instance"):
                     started.set()
                     await anyio.sleep_forever()
 
@@ -206,7 +206,7 @@ async def test_a_model_in_setup_is_loading_everywhere_and_then_live() -> None:
             await it.until_called((503, "model_loading"))
             reply = await it.http.post(f"{it.gateway}/v1/models/Slow/tasks", json={"messages": "x"})
             assert (reply.status_code, reply.json()["loading"]) == (503, 1)
-            assert await it.listed() == [("loading", "its setup is running")]
+            assert await it.listed() == [("loading", "its setup is background_service")]
             await it.metric('hub_model_instances{model="Slow",state="loading"} 1.0')
             models = (await it.http.get(f"{it.registry}/v1/models?known=true")).json()["models"]
             assert [(model["name"], model["active"]) for model in models] == [("Slow", False)]
@@ -215,10 +215,10 @@ async def test_a_model_in_setup_is_loading_everywhere_and_then_live() -> None:
             assert (overview["active"], overview["states"]["loading"]) == (False, 1)
             (instance,) = (await it.http.get(f"{it.registry}/v1/instances")).json()["instances"]
             ready = await it.http.get(f"{instance['url']}/health/ready")
-            assert (ready.status_code, ready.json()["reason"]) == (503, "its setup is running")
+            assert (ready.status_code, ready.json()["reason"]) == (503, "its setup is background_service")
             assert (await it.http.get(f"{instance['url']}/health/live")).status_code == 200
             await it.pinged(4)
-            assert await it.listed() == [("loading", "its setup is running")]
+            assert await it.listed() == [("loading", "its setup is background_service")]
             assert not started.is_set()
             Slow.finish.set()
             await started.wait()
@@ -230,22 +230,22 @@ async def test_a_model_in_setup_is_loading_everywhere_and_then_live() -> None:
 
 
 async def test_pings_are_answered_while_a_plain_setup_runs_in_its_thread() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage() as it, create_task_group() as tg:
             tg.start_soon(it.instance(SlowPlain))
             await it.until_called((503, "model_loading"))
             await it.pinged(4)
-            assert await it.listed() == [("loading", "its setup is running")]
+            assert await it.listed() == [("loading", "its setup is background_service")]
             SlowPlain.release.set()
             await it.until_called((200, ""))
             tg.cancel_scope.cancel()
 
 
 async def test_a_live_instance_serves_while_another_one_loads() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage() as it, create_task_group() as tg:
             Slow.finish.set()
-            async with running(it.instance(Slow), name="first"):
+            async with background_service(it.instance(Slow), name="first"):
                 await it.until_called((200, ""))
                 Slow.begun, Slow.finish = anyio.Event(), anyio.Event()
                 tg.start_soon(it.instance(Slow))
@@ -256,7 +256,7 @@ async def test_a_live_instance_serves_while_another_one_loads() -> None:
 
 
 async def test_a_setup_that_fails_takes_the_instance_off_the_list() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage() as it:
 
             async def fail() -> None:
@@ -268,15 +268,15 @@ async def test_a_setup_that_fails_takes_the_instance_off_the_list() -> None:
                     tg.start_soon(it.instance(Broken))
                     tg.start_soon(fail)
 
-            with pytest.raises(ModelNotStarted, match="no weights"), unwrapped():
+            with pytest.raises(ModelNotStarted, match="no weights"), collapse_exception_group():
                 await start_and_fail()
             assert await it.listed() == []
-            await it.until_called((503, "model_not_alive"))
+            await it.until_called((503, "model_unavailable"))
             assert Broken.torn_down == 1
 
 
 async def test_an_instance_that_is_stopped_during_its_setup_logs_out() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage() as it:
             async with create_task_group() as tg:
                 tg.start_soon(it.instance(Slow))
@@ -288,7 +288,7 @@ async def test_an_instance_that_is_stopped_during_its_setup_logs_out() -> None:
 
 
 async def test_a_name_that_is_taken_is_reported_before_the_setup() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage() as it, create_task_group() as tg:
             tg.start_soon(it.instance(Slow))
             await it.until_called((503, "model_loading"))
@@ -298,13 +298,13 @@ async def test_a_name_that_is_taken_is_reported_before_the_setup() -> None:
 
 
 async def test_a_registry_that_forgot_a_loading_instance_lists_it_again() -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage() as it, create_task_group() as tg:
             tg.start_soon(it.instance(Slow))
             await it.until_called((503, "model_loading"))
             (instance,) = (await it.http.get(f"{it.registry}/v1/instances")).json()["instances"]
             await it.http.delete(f"{it.registry}/v1/instances/{instance['id']}")
-            while await it.listed() != [("loading", "its setup is running")]:
+            while await it.listed() != [("loading", "its setup is background_service")]:
                 await checkpoint()
             Slow.finish.set()
             await it.until_called((200, ""))

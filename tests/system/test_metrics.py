@@ -21,7 +21,7 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers.memory.broker import MemoryBroker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.directories.memory import MemoryDirectory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
@@ -35,7 +35,7 @@ from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from tests.system.metrics_page import SECTIONS, documented
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 KINDS = ("registry", "gateway", "instance")
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -126,13 +126,13 @@ async def whole(metric_buckets: str = UpSettings.metric_buckets) -> AsyncGenerat
         store = cast("ResultStore", freezer.holding(open_store))
         directory = cast("Directory", freezer.holding(MemoryDirectory()))
         registry = partial(run_registry, settings, directory=directory, broker=broker)
-        async with running(registry, name="registry") as registry_url:
+        async with background_service(registry, name="registry") as registry_url:
             settings = replace(settings, registry_url=registry_url)
             gateway = partial(run_gateway, settings, broker=broker, store=store)
             instance = partial(run_instance, Reader, settings, broker=broker, store=store)
             async with (
-                running(gateway, name="gateway") as gateway_url,
-                running(instance, name="instance") as instance_url,
+                background_service(gateway, name="gateway") as gateway_url,
+                background_service(instance, name="instance") as instance_url,
             ):
                 urls = {"registry": registry_url, "gateway": gateway_url, "instance": instance_url}
                 it = Whole(http=http, urls=urls, freezer=freezer)
@@ -159,7 +159,7 @@ def faults(text: str) -> tuple[int, str]:
 
 
 async def test_promtool_finds_no_fault_with_any_of_them() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with whole() as it:
             await busy(it)
             for kind in KINDS:
@@ -168,7 +168,7 @@ async def test_promtool_finds_no_fault_with_any_of_them() -> None:
 
 
 async def test_each_tells_in_openmetrics_to_whoever_asks_for_it() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with whole() as it:
             await busy(it)
             for kind in KINDS:
@@ -182,16 +182,16 @@ async def test_each_tells_in_openmetrics_to_whoever_asks_for_it() -> None:
 
 
 async def test_a_scrape_asks_no_server() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with whole() as it:
             await busy(it)
             it.freezer.freeze()
             while it.freezer.asked == 0:  # the registry's look at the queues hangs
                 await anyio.lowlevel.checkpoint()
-            with anyio.fail_after(PATIENCE / 2):  # a scrape that asked anybody would hang, too
+            with anyio.fail_after(TIMEOUT / 2):  # a scrape that asked anybody would hang, too
                 for kind in KINDS:
                     assert await it.families(kind)
-                assert (await it.http.get(f"{it.urls['registry']}/v1/figures")).status_code == 200
+                assert (await it.http.get(f"{it.urls['registry']}/v1/stats")).status_code == 200
 
 
 def values(families: Mapping[str, Metric], family: str, sample: str, label: str) -> dict[str, float]:
@@ -200,7 +200,7 @@ def values(families: Mapping[str, Metric], family: str, sample: str, label: str)
 
 
 async def test_each_task_and_each_call_of_the_store_is_counted() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with whole() as it:
             await busy(it)
             instance = await it.families("instance")
@@ -227,7 +227,7 @@ async def test_each_task_and_each_call_of_the_store_is_counted() -> None:
 
 
 async def test_the_page_has_every_metric_and_no_other() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with whole() as it:
             await busy(it)
             for kind in KINDS:
@@ -246,7 +246,7 @@ async def test_the_page_has_every_metric_and_no_other() -> None:
 
 
 async def test_times_are_counted_in_the_buckets_that_are_set() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with whole(metric_buckets="0.25,7") as it:
             for kind, names in (
                 ("instance", ("hub_task_queue_seconds", "hub_task_run_seconds", "hub_store_call_seconds")),

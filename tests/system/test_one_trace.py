@@ -19,11 +19,11 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.cli.up import UpSummary, run_up
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.http.client import open_client
 from hub.settings.up import UpSettings
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
 
@@ -70,8 +70,8 @@ def named(spans: tuple[ReadableSpan, ...], name: str) -> ReadableSpan:
 async def test_a_call_and_its_run_are_one_trace_and_the_run_is_linked_to_the_submit(
     exporter: InMemorySpanExporter,
 ) -> None:
-    with anyio.fail_after(PATIENCE):
-        async with open_client() as client, running(partial(run_up, [Traced], up()), name="hub") as summary:
+    with anyio.fail_after(TIMEOUT):
+        async with open_client() as client, background_service(partial(run_up, [Traced], up()), name="hub") as summary:
             assert await call(client, summary, "hello") == 200
     spans = exporter.get_finished_spans()
     submit, run = named(spans, "publish Traced"), named(spans, "process Traced")
@@ -88,8 +88,8 @@ async def test_a_call_and_its_run_are_one_trace_and_the_run_is_linked_to_the_sub
 
 
 async def test_what_is_logged_of_a_task_names_task_model_and_instance() -> None:
-    with anyio.fail_after(PATIENCE), capture_logs(processors=[merge_contextvars]) as lines:
-        async with open_client() as client, running(partial(run_up, [Traced], up()), name="hub") as summary:
+    with anyio.fail_after(TIMEOUT), capture_logs(processors=[merge_contextvars]) as lines:
+        async with open_client() as client, background_service(partial(run_up, [Traced], up()), name="hub") as summary:
             assert await call(client, summary, "bad") == 502
     [line] = [line for line in lines if line["event"] == "run failed"]
     assert line["model"] == "Traced"

@@ -1,4 +1,4 @@
-"""Messages that no gateway of hub has made, on the queue of a running instance: each is a dead letter, and it goes on."""
+"""Messages that no gateway of hub has made, on the queue of a background_service instance: each is a dead letter, and it goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from httpx2 import AsyncClient
 
 from hub.brokers import BrokerOptions, QueueType, open_broker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
@@ -31,7 +31,7 @@ from tests.support.rabbitmq import delete_queues
 from tests.support.redis import Redis
 from tests.system.models import Echo
 
-PATIENCE = 90.0
+TIMEOUT = 90.0
 
 ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
 TRIO: tuple[str, dict[str, object]] = ("trio", {})
@@ -124,15 +124,17 @@ async def stage(broker_url: str, store_url: str, queue_type: QueueType) -> Async
             directory = await enter(open_directory("memory://"))
             http = await enter(open_client())
             registry = await enter(
-                running(
+                background_service(
                     partial(run_registry, RegistrySettings(registry_port=0), directory=directory, broker=broker),
                     name="registry",
                 )
             )
             settings = ModelSettings(registry_url=registry, store_url=store_url, broker_url=broker_url)
-            await enter(running(partial(run_instance, model, settings, broker=broker, store=store), name="instance"))
+            await enter(
+                background_service(partial(run_instance, model, settings, broker=broker, store=store), name="instance")
+            )
             gateway = await enter(
-                running(
+                background_service(
                     partial(
                         run_gateway,
                         GatewaySettings(registry_url=registry, gateway_port=0, broker_url=broker_url),
@@ -146,7 +148,7 @@ async def stage(broker_url: str, store_url: str, queue_type: QueueType) -> Async
     finally:
         plain = broker_url.replace("amqp+aiormq://", "amqp://")
         if plain.startswith("amqp"):
-            with move_on_after(PATIENCE, shield=True):
+            with move_on_after(TIMEOUT, shield=True):
                 await run_sync(delete_queues, plain, name)
 
 
@@ -155,7 +157,7 @@ async def test_an_instance_buries_what_is_no_task_of_its_own_and_goes_on(
     adapter: tuple[tuple[str, dict[str, object]], str], amqp_url: str, queue_type: QueueType
 ) -> None:
     url = amqp_url.replace("amqp://", f"{adapter[1]}://")
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage(url, "memory://", queue_type) as it:
             await it.call("before")
             bodies = poisons(it.name)
@@ -186,7 +188,7 @@ ABSURD = {
 
 
 async def test_a_task_whose_record_has_absurd_times_is_shown(private_redis: Redis) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with stage("memory://", private_redis.url, QueueType.QUORUM) as it:
             task_id = await it.call("x")
             keys = private_redis.ctl("KEYS", f"*{task_id}*").split()

@@ -25,7 +25,7 @@ from tests.system.processes import HubProcess, hub_process
 
 PING_PERIOD = 2.0
 LOAD = 120
-PATIENCE = 90.0
+TIMEOUT = 90.0
 """Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""
 
 
@@ -133,7 +133,7 @@ async def instances(hub: Hub, target: str, count: int) -> AsyncGenerator[list[Hu
 async def test_a_held_out_digit_is_recognised_through_four_processes(hub: Hub) -> None:
     _, held_out = split()
     picture = {"pixels": held_out.pixels[0].tolist()}
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with instances(hub, "examples.digits:Digits", 2):
             reply = await hub.http.post(f"{hub.gateway}/v1/models/Digits", json=picture)
     assert reply.status_code == 200, reply.text
@@ -147,7 +147,7 @@ async def test_no_accepted_task_is_lost_when_an_instance_is_killed_under_load(hu
     async def follow(task_id: str) -> None:
         tasks.append(await hub.ended(task_id))
 
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with instances(hub, "tests.system.models:Echo", 2) as (victim, _):
             pings = f"{await up(victim)}/ping"
             for number in range(LOAD):
@@ -167,7 +167,7 @@ async def test_no_accepted_task_is_lost_when_an_instance_is_killed_under_load(hu
 
 
 async def test_an_instance_that_is_told_to_stop_finishes_what_it_runs_and_logs_out_at_once(hub: Hub) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with instances(hub, "tests.system.models:Echo", 1) as (only,):
             ids = [await hub.submit("Echo", {"messages": f"1 {number}"}) for number in range(8)]
             running = 0
@@ -187,7 +187,7 @@ async def test_an_instance_that_is_told_to_stop_finishes_what_it_runs_and_logs_o
 
 
 async def test_another_model_under_a_taken_name_is_refused_and_the_incumbent_goes_on(hub: Hub) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with instances(hub, "tests.system.models:Echo", 1):
             before, _ = await hub.models()
             with hub.instance("tests.system.models:Impostor") as impostor:
@@ -203,7 +203,7 @@ async def test_another_model_under_a_taken_name_is_refused_and_the_incumbent_goe
 
 
 async def test_a_registry_that_is_killed_and_started_again_forgets_nobody(hub: Hub) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with instances(hub, "tests.system.models:Echo", 2):
             before, _ = await hub.models()
             hub.registry_process.kill()

@@ -15,8 +15,8 @@ from httpx2 import AsyncClient
 
 import hub
 from hub.brokers.memory.broker import MemoryBroker
-from hub.concurrency.services import running
-from hub.contract import Contract, load
+from hub.concurrency.services import background_service
+from hub.contract import Contract, compile_contract
 from hub.directories.memory import MemoryDirectory
 from hub.gateway.service import run_gateway
 from hub.http.client import open_client
@@ -30,14 +30,14 @@ from hub.settings.up import UpSettings
 from hub.stores import open_store
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 def model_of(contract: Contract, version: str, hold: anyio.Event | None = None) -> type[hub.Model[Any, Any]]:
     """A model with this contract: it answers with its version, in all fields that it has, once `hold` is set."""
-    loaded = load(contract)
+    loaded = compile_contract(contract)
     base: Any = hub.Model
 
     class Grower(base[loaded.request_class, loaded.response_class]):  # type: ignore[misc, name-defined]  # made at run time
@@ -70,7 +70,7 @@ class World:
     ) -> AbstractAsyncContextManager[str]:
         model = model_of(contract, version, hold)
         component = partial(run_instance, model, self.settings, broker=self.broker, store=self.store)
-        return running(component, name=f"instance {version}")
+        return background_service(component, name=f"instance {version}")
 
     async def turned_away(self, contract: Contract) -> NameTaken:
         """Starts an instance that must not be let in."""
@@ -118,15 +118,15 @@ async def world(mode: ContractMode = "compatible") -> AsyncGenerator[World]:
     )
     async with MemoryBroker() as broker, open_store("memory://") as store, open_client() as http:
         registry = partial(run_registry, settings, directory=MemoryDirectory(), broker=broker)
-        async with running(registry, name="registry") as registry_url:
+        async with background_service(registry, name="registry") as registry_url:
             settings = replace(settings, registry_url=registry_url)
             gateway = partial(run_gateway, settings, broker=broker, store=store)
-            async with running(gateway, name="gateway") as url:
+            async with background_service(gateway, name="gateway") as url:
                 yield World(settings=settings, broker=broker, store=store, http=http, gateway=url)
 
 
 async def test_old_and_new_instances_work_together_until_the_old_ones_are_gone() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with world() as here:
             async with here.instance(PLAIN, "old"):
                 await here.serves(PLAIN, 1)
@@ -145,7 +145,7 @@ async def test_old_and_new_instances_work_together_until_the_old_ones_are_gone()
 
 async def test_the_gateway_switches_when_the_last_old_instance_has_gone_and_its_backlog_is_worked_off() -> None:
     hold = anyio.Event()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with world() as here, anyio.create_task_group() as tg:
             up, stop = anyio.Event(), anyio.Event()
 
@@ -166,7 +166,7 @@ async def test_the_gateway_switches_when_the_last_old_instance_has_gone_and_its_
 
 
 async def test_what_breaks_the_old_contract_is_turned_away_and_takes_nothing() -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with world() as here, here.instance(PLAIN, "old"):
             await here.serves(PLAIN, 1)
             assert "FIELD_SAME_NAME" in str(await here.turned_away(BROKEN))
@@ -175,7 +175,7 @@ async def test_what_breaks_the_old_contract_is_turned_away_and_takes_nothing() -
 
 async def test_in_strict_mode_a_newcomer_gives_back_what_it_took_before_it_was_turned_away() -> None:
     hold = anyio.Event()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with world("strict") as here, here.instance(PLAIN, "old", hold):
             await here.serves(PLAIN, 1)
             tasks = await here.submitted(5)
@@ -186,7 +186,7 @@ async def test_in_strict_mode_a_newcomer_gives_back_what_it_took_before_it_was_t
 
 async def test_a_deployment_that_is_taken_back_loses_no_task_that_was_written_for_the_new_contract() -> None:
     hold = anyio.Event()
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(TIMEOUT):
         async with world() as here:
             async with here.instance(PLAIN, "old"):
                 await here.serves(PLAIN, 1)

@@ -20,7 +20,7 @@ from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.system.processes import HubProcess, hub_process
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""
 
 ECHO = ["hub.model", "tests.system.models:Echo"]
@@ -92,7 +92,7 @@ async def up(process: HubProcess) -> str:
 
 
 async def test_a_task_is_on_the_right_list_through_two_killings_its_death_and_its_replay(hub: Hub) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         with hub_process(ECHO, hub.settings) as first:
             task = await hub.submit()
             begun = await hub.until_listed("running", task, attempt=1)

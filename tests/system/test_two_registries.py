@@ -24,12 +24,12 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
-from hub.concurrency.services import running
+from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.http.client import open_client
-from hub.model.instance.health_reporter import Ping, Presence
+from hub.model.instance.health_reporter import HealthReporter, Ping
 from hub.model.instance.instance import run_instance
-from hub.ports.directory import Directory, Report, Standing
+from hub.ports.directory import Directory, InstanceStanding, StatusUpdate
 from hub.registry.client.client import RegistryClient
 from hub.settings.model import ModelSettings
 from hub.stores import open_store
@@ -41,7 +41,7 @@ from tests.system.processes import HubProcess, hub_process
 
 PERIOD: Final = 1.0
 INSTANCES: Final = 6
-PATIENCE: Final = 90.0
+TIMEOUT: Final = 90.0
 """Seconds for a whole scenario on a busy machine."""
 
 
@@ -146,19 +146,19 @@ async def pair(amqp_url: str, redis: str, backend: str, monkeypatch: pytest.Monk
         for _ in range(INSTANCES):
             instance = new_instance_id()
             component = partial(run_instance, Shared, settings, broker=broker, store=store, instance=instance)
-            await stack.enter_async_context(running(component, name=f"instance {instance}"))
+            await stack.enter_async_context(background_service(component, name=f"instance {instance}"))
         yield Pair(starting, urls, http, directory, pings)
 
 
 def watch_pings(pings: Pings, monkeypatch: pytest.MonkeyPatch) -> None:
-    ping = Presence.ping
+    ping = HealthReporter.ping
 
-    async def watched(self: Presence) -> Ping:
+    async def watched(self: HealthReporter) -> Ping:
         at, answer = current_time(), await ping(self)
         pings.times.setdefault(InstanceId(answer.instance), []).append(at)
         return answer
 
-    monkeypatch.setattr(Presence, "ping", watched)
+    monkeypatch.setattr(HealthReporter, "ping", watched)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def redis(redis_url: str, amqp_url: str, anyio_backend_name: str) -> str:
 async def test_of_two_registries_one_is_killed_and_nothing_is_lost(
     amqp_url: str, redis: str, anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with pair(amqp_url, redis, anyio_backend_name, monkeypatch) as both:
             await both.until_shared()
             everybody, looks, not_live = set(await both.states(1)), 0, 0
@@ -203,7 +203,7 @@ async def test_of_two_registries_one_is_killed_and_nothing_is_lost(
 async def test_a_registry_that_was_frozen_cannot_overwrite_what_its_successor_wrote(
     amqp_url: str, redis: str, anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with pair(amqp_url, redis, anyio_backend_name, monkeypatch) as both:
             await both.until_shared()
             before = await both.tokens()
@@ -213,8 +213,8 @@ async def test_a_registry_that_was_frozen_cannot_overwrite_what_its_successor_wr
                 moved = {who for who in before if after[who] != before[who]}
                 assert len(moved) == INSTANCES // 2
                 assert all(after[who] > before[who] for who in moved)
-                lie = Standing(state=InstanceState.SUSPECT, reason="written by one that was frozen")
-                late = [Report(instance=who, token=before[who], standing=lie) for who in moved]
+                lie = InstanceStanding(state=InstanceState.SUSPECT, reason="written by one that was frozen")
+                late = [StatusUpdate(instance=who, token=before[who], standing=lie) for who in moved]
                 assert await both.directory.report(late) == [False] * len(late)
                 assert await both.states(1) == dict.fromkeys(before, "live")
                 history = await both.client(1).history(model=MODEL)
@@ -226,14 +226,14 @@ async def test_a_registry_that_was_frozen_cannot_overwrite_what_its_successor_wr
 async def test_a_registry_learns_soon_who_logged_in_with_the_other_and_takes_over_at_once_when_that_stops(
     amqp_url: str, redis: str, anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with pair(amqp_url, redis, anyio_backend_name, monkeypatch) as both:
             await both.until_shared()
             settings = ModelSettings(registry_url=both.urls[0], broker_url=amqp_url, store_url=redis)
             async with open_broker(amqp_url) as broker, open_store(redis) as store:
                 late = new_instance_id()
                 component = partial(run_instance, Shared, settings, broker=broker, store=store, instance=late)
-                async with running(component, name="instance"):
+                async with background_service(component, name="instance"):
                     logged_in = current_time()
                     while (await both.states(1)).get(late) != "live":
                         await sleep(0.01)

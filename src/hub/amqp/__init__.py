@@ -1,13 +1,13 @@
 """An AMQP 0-9-1 client on anyio: structured, cancellable anywhere, on asyncio and trio.
 
-`connect` gives a `Connection`; that gives a `Channel` for declaring and consuming, and a `Publisher`. The protocol
+`connect` gives a `AmqpConnection`; that gives a `Channel` for declaring and consuming, and a `Publisher`. The protocol
 itself, without I/O, is in `hub.amqp.protocol`.
 """
 
 from hub.amqp.address import AmqpAddress as AmqpAddress, Mechanism as Mechanism
 from hub.amqp.channel import Channel as Channel
-from hub.amqp.connection import Connection as Connection, connect as connect
-from hub.amqp.consumer import Consumer as Consumer
+from hub.amqp.connection import AmqpConnection as AmqpConnection, connect as connect
+from hub.amqp.consumer import ChannelConsumer as ChannelConsumer
 from hub.amqp.errors import (
     ChannelClosed as ChannelClosed,
     ConnectionClosed as ConnectionClosed,

@@ -9,10 +9,10 @@ from typing import TypeVar, final
 from anyio import move_on_after
 from pamqp import base, commands
 
-from hub.amqp.consumer import Consumer
+from hub.amqp.consumer import ChannelConsumer
 from hub.amqp.errors import NOT_FOUND, ChannelClosed
 from hub.amqp.protocol.channel import ChannelState
-from hub.amqp.wait import CLOSE_GRACE, settled
+from hub.amqp.wait import CLOSE_GRACE, wait_reply
 
 R = TypeVar("R", bound=base.Frame)
 
@@ -36,16 +36,16 @@ class Channel:
 
         Raises:
             ChannelClosed: The server refused.
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
-        return await settled(self._state.call(request, expected))
+        return await wait_reply(self._state.call(request, expected))
 
     async def declare_queue(self, name: str, arguments: Mapping[str, str | int] | None = None) -> None:
         """Creates a durable queue, if it does not exist.
 
         Raises:
             ChannelClosed: With 406 when it exists with other arguments, 403 when that is not allowed.
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         declare = commands.Queue.Declare(queue=name, durable=True, arguments=dict(arguments or {}))
         await self.call(declare, commands.Queue.DeclareOk)
@@ -55,7 +55,7 @@ class Channel:
 
         Raises:
             ChannelClosed: With 404 when there is no such queue, and nothing more can be done on this channel.
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         return await self.call(commands.Queue.Declare(queue=name, passive=True), commands.Queue.DeclareOk)
 
@@ -68,14 +68,14 @@ class Channel:
 
         Raises:
             ChannelClosed: The server refused for another reason.
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         expected = commands.Queue.DeclareOk
         replies = [self._state.call(commands.Queue.Declare(queue=name, passive=True), expected) for name in names]
         found: list[commands.Queue.DeclareOk] = []
         try:
             for reply in replies:
-                found += [await settled(reply)]
+                found += [await wait_reply(reply)]
         except ChannelClosed as closed:
             if closed.reply_code != NOT_FOUND:
                 raise
@@ -86,7 +86,7 @@ class Channel:
 
         Raises:
             ChannelClosed: With 406 when it exists and is of another kind.
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         declare = commands.Exchange.Declare(exchange=name, exchange_type=kind, durable=True)
         await self.call(declare, commands.Exchange.DeclareOk)
@@ -96,7 +96,7 @@ class Channel:
 
         Raises:
             ChannelClosed: With 404 when one of the two does not exist.
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)
         await self.call(bind, commands.Queue.BindOk)
@@ -105,32 +105,32 @@ class Channel:
         """Deletes a queue and all that is in it; does nothing when it does not exist.
 
         Raises:
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         await self.call(commands.Queue.Delete(queue=name), commands.Queue.DeleteOk)
 
     async def begin(self) -> None:
-        """From here on what is settled on this channel gathers at the server until `commit`.
+        """From here on what is wait_reply on this channel gathers at the server until `commit`.
 
         Raises:
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         await self.call(commands.Tx.Select(), commands.Tx.SelectOk)
 
     async def commit(self) -> None:
-        """Carries out what was settled since `begin`, or since the last `commit`: for each queue in one step.
+        """Carries out what was wait_reply since `begin`, or since the last `commit`: for each queue in one step.
 
         Raises:
-            LinkLost: The link broke; whether it was carried out is unknown.
+            ConnectionLost: The link broke; whether it was carried out is unknown.
         """
         await self.call(commands.Tx.Commit(), commands.Tx.CommitOk)
 
     @asynccontextmanager
-    async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[Consumer]:
+    async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[ChannelConsumer]:
         """Subscribes to a queue.
 
         Leaving the block ends the subscription, and hands back what was not received. What was received and not
-        settled stays unsettled until the channel is closed.
+        wait_reply stays unsettled until the channel is closed.
 
         Args:
             queue: The queue's name.
@@ -138,12 +138,12 @@ class Channel:
 
         Raises:
             ChannelClosed: With 404 when there is no such queue.
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         await self.call(commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
         subscription, started = self._state.subscribe(queue)
-        await settled(started)
-        consumer = Consumer(self._state, subscription)
+        await wait_reply(started)
+        consumer = ChannelConsumer(self._state, subscription)
         try:
             yield consumer
         finally:

@@ -32,9 +32,9 @@ from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.handshake import Tuning
 from hub.amqp.publisher import Publisher
-from hub.amqp.wait import CLOSE_GRACE, settled
-from hub.concurrency.reconnect import unwrapped
-from hub.errors import LinkLost, LinkRefused
+from hub.amqp.wait import CLOSE_GRACE, wait_reply
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.errors import ConnectionLost, ConnectionRefused
 from hub.tls import speaks_tls, tls_refusal
 
 _RECEIVE_SIZE: Final = 256 * 1024
@@ -42,11 +42,11 @@ _BROKEN: Final = (BrokenResourceError, ClosedResourceError, EndOfStream, OSError
 
 
 @final
-class Connection(AsyncContextManagerMixin):
+class AmqpConnection(AsyncContextManagerMixin):
     """A connection over a socket that is connected already; usually made by `connect`.
 
     Entering the block logs in, leaving it says goodbye. When the link breaks, every call that waits and every later
-    one raises `LinkLost`; nothing is cancelled. An error of the block comes out as it is, not in an `ExceptionGroup`.
+    one raises `ConnectionLost`; nothing is cancelled. An error of the block comes out as it is, not in an `ExceptionGroup`.
 
     Args:
         stream: Closed by whoever opened it.
@@ -100,7 +100,7 @@ class Connection(AsyncContextManagerMixin):
         """Opens a channel for declaring and consuming; closing it puts back what is unsettled on it.
 
         Raises:
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
             TooManyChannels: There are no more numbers.
         """
         async with self._open_channel() as state:
@@ -111,18 +111,18 @@ class Connection(AsyncContextManagerMixin):
         """Opens a channel for publishing.
 
         Raises:
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
             TooManyChannels: There are no more numbers.
         """
         async with self._open_channel() as state:
-            await settled(state.call(commands.Confirm.Select(), commands.Confirm.SelectOk))
+            await wait_reply(state.call(commands.Confirm.Select(), commands.Confirm.SelectOk))
             yield Publisher(state, self._wait_for_room)
 
     async def lost(self) -> Never:
         """Waits for the end of the link.
 
         Raises:
-            LinkLost: Always.
+            ConnectionLost: Always.
         """
         while self._state.closed is None:
             await self._closed.wait()
@@ -131,14 +131,14 @@ class Connection(AsyncContextManagerMixin):
     @asynccontextmanager
     async def _open_channel(self) -> AsyncGenerator[ChannelState]:
         state = self._state.new_channel()
-        await settled(state.open())
+        await wait_reply(state.open())
         try:
             yield state
         finally:
             reply = state.close()
             if reply is not None:
                 with move_on_after(CLOSE_GRACE, shield=True):
-                    await settled(reply)
+                    await wait_reply(reply)
 
     async def _wait_for_room(self, high_water: int) -> None:
         state = self._state
@@ -167,7 +167,7 @@ class Connection(AsyncContextManagerMixin):
         # Shielded, because goodbyes have to be sent and answered while the block is being cancelled; they end with
         # the block.
         reading, writing = CancelScope(shield=True), CancelScope(shield=True)
-        with unwrapped():
+        with collapse_exception_group():
             async with create_task_group() as tg:
                 tg.start_soon(self._read, reading, name=f"hub.amqp reader {name}")
                 tg.start_soon(self._write, writing, name=f"hub.amqp writer {name}")
@@ -179,7 +179,7 @@ class Connection(AsyncContextManagerMixin):
                 finally:
                     with move_on_after(CLOSE_GRACE, shield=True):
                         await self._say_goodbye()
-                    self._state.lost(LinkLost(name, "the connection is closed"))
+                    self._state.lost(ConnectionLost(name, "the connection is closed"))
                     for scope in (reading, writing, tg.cancel_scope):
                         scope.cancel("connection closed")
 
@@ -187,9 +187,9 @@ class Connection(AsyncContextManagerMixin):
         state = self._state
         state.begin()
         with move_on_after(self._timeout):
-            await settled(state.opened)
+            await wait_reply(state.opened)
         if state.tuning is None:
-            raise LinkLost(state.server, f"no login within {self._timeout:g} s")
+            raise ConnectionLost(state.server, f"no login within {self._timeout:g} s")
         return state.tuning
 
     async def _say_goodbye(self) -> None:
@@ -208,7 +208,7 @@ class Connection(AsyncContextManagerMixin):
                     self._last_heard = current_time()
                     state.receive(data)
             except _BROKEN as error:
-                state.lost(LinkLost(state.server, _broken_reason(error)))
+                state.lost(ConnectionLost(state.server, _broken_reason(error)))
 
     async def _write(self, scope: CancelScope) -> None:
         state, stream = self._state, self._stream
@@ -224,7 +224,7 @@ class Connection(AsyncContextManagerMixin):
                     await stream.send(data)
                     self._last_said = current_time()
             except _BROKEN as error:
-                state.lost(LinkLost(state.server, _broken_reason(error)))
+                state.lost(ConnectionLost(state.server, _broken_reason(error)))
             finally:
                 self._flushed.set()
 
@@ -236,7 +236,7 @@ class Connection(AsyncContextManagerMixin):
             now = current_time()
             silence = now - self._last_heard
             if silence > 2 * interval:
-                state.lost(LinkLost(state.server, f"not a sign of life for {silence:.1f} s"))
+                state.lost(ConnectionLost(state.server, f"not a sign of life for {silence:.1f} s"))
             elif now - self._last_said >= step:
                 state.beat()
 
@@ -247,7 +247,7 @@ async def connect(
     options: AmqpOptions | None = None,
     *,
     on_blocked: Callable[[str | None], None] = lambda _reason: None,
-) -> AsyncGenerator[Connection]:
+) -> AsyncGenerator[AmqpConnection]:
     """Connects, logs in, and keeps the connection alive while the block runs.
 
     An error of the block comes out as it is, not in an `ExceptionGroup`. Leaving the block closes the connection in
@@ -260,8 +260,8 @@ async def connect(
 
     Raises:
         LoginRefused: Wrong credentials or virtual host.
-        LinkRefused: Only one side speaks TLS, the server's certificate is not valid, or the server is no RabbitMQ.
-        LinkLost: The server is out of reach, or did not answer within `connect_timeout`.
+        ConnectionRefused: Only one side speaks TLS, the server's certificate is not valid, or the server is no RabbitMQ.
+        ConnectionLost: The server is out of reach, or did not answer within `connect_timeout`.
         ConfigurationError: The URL makes no sense.
     """
     address = AmqpAddress.parse(target) if isinstance(target, str) else target
@@ -269,18 +269,18 @@ async def connect(
     stream = await _open_stream(address, options)
     connected = False
     try:
-        async with _closing(stream), Connection(stream, address, options, on_blocked=on_blocked) as connection:
+        async with _closing(stream), AmqpConnection(stream, address, options, on_blocked=on_blocked) as connection:
             connected = True
             yield connection
-    except LinkLost as lost:
-        if connected or address.secure or isinstance(lost, LinkRefused):
+    except ConnectionLost as lost:
+        if connected or address.secure or isinstance(lost, ConnectionRefused):
             raise
         failure = lost
     else:
         return
     if await speaks_tls(address.host, address.port):  # such a server cuts the connection without a word
         why = "the server speaks TLS at this port: write amqps:// instead of amqp://"
-        raise LinkRefused(address.server, why) from failure
+        raise ConnectionRefused(address.server, why) from failure
     raise failure
 
 
@@ -301,10 +301,10 @@ async def _open_stream(address: AmqpAddress, options: AmqpOptions) -> ByteStream
         except (OSError, BrokenResourceError, EndOfStream) as error:
             refusal = tls_refusal(error, trust="?cacertfile=FILE in the URL")
             if refusal is not None:
-                raise LinkRefused(address.server, refusal) from error
-            raise LinkLost(address.server, _broken_reason(error)) from error
+                raise ConnectionRefused(address.server, refusal) from error
+            raise ConnectionLost(address.server, _broken_reason(error)) from error
     if stream is None:
-        raise LinkLost(address.server, f"no connection within {options.connect_timeout:g} s")
+        raise ConnectionLost(address.server, f"no connection within {options.connect_timeout:g} s")
     return stream
 
 

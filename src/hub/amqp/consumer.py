@@ -12,14 +12,14 @@ from anyio.lowlevel import checkpoint
 from hub.amqp.message import Received
 from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.subscription import Subscription
-from hub.amqp.wait import settled
+from hub.amqp.wait import wait_reply
 
 
 @final
-class Consumer:
+class ChannelConsumer:
     """One subscription; made by `Channel.consume`. One task at a time may `receive`.
 
-    Settling is buffered and returns at once. It does nothing for what is settled already, and nothing once the link
+    Settling is buffered and returns at once. It does nothing for what is wait_reply already, and nothing once the link
     is lost: the broker has put everything back by then.
     """
 
@@ -29,7 +29,7 @@ class Consumer:
 
     @property
     def unsettled(self) -> int:
-        """Messages that were handed out and not settled, received or not."""
+        """Messages that were handed out and not wait_reply, received or not."""
         return self._subscription.unsettled
 
     @property
@@ -43,7 +43,7 @@ class Consumer:
         After `stop` it waits until it is cancelled.
 
         Raises:
-            LinkLost: The link broke. What had arrived and was not received yet is on its queue again.
+            ConnectionLost: The link broke. What had arrived and was not received yet is on its queue again.
             ConsumerCancelled: The broker ended the subscription.
         """
         subscription = self._subscription
@@ -71,7 +71,7 @@ class Consumer:
         self._channel.reject(self._subscription, tags, requeue=requeue)
 
     async def stop(self) -> None:
-        """Ends the intake. What nobody has received goes back to the queue; the rest can still be settled.
+        """Ends the intake. What nobody has received goes back to the queue; the rest can still be wait_reply.
 
         On cancellation the intake has ended all the same; only the broker's confirmation is not waited for.
         """
@@ -79,4 +79,4 @@ class Consumer:
         if reply is None:
             await checkpoint()
         else:
-            await settled(reply)
+            await wait_reply(reply)

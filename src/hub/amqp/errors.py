@@ -1,4 +1,4 @@
-"""What can go wrong on an AMQP link. Everything that ends a link is a `LinkLost`."""
+"""What can go wrong on an AMQP link. Everything that ends a link is a `ConnectionLost`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import ClassVar, Final
 
 from typing_extensions import override
 
-from hub.errors import HubError, LinkLost, LinkRefused, PublishRefused
+from hub.errors import ConnectionLost, ConnectionRefused, HubError, PublishRefused
 
 ACCESS_REFUSED: Final = 403
 NOT_FOUND: Final = 404
 PRECONDITION_FAILED: Final = 406
 
 
-class ProtocolViolation(LinkLost):
+class ProtocolViolation(ConnectionLost):
     """The peer sent something that AMQP 0-9-1 does not allow; nothing after it can be trusted."""
 
     code: ClassVar[str] = "amqp_protocol_violation"
 
 
-class _ServerClose(LinkLost):
+class _ServerClose(ConnectionLost):
     """The server gave a reply code and a text, and closed what they are about."""
 
     closed: ClassVar[str]
@@ -43,13 +43,13 @@ class ConnectionClosed(_ServerClose):
     closed = "connection"
 
 
-class NotAmqp(ProtocolViolation, LinkRefused):
+class NotAmqp(ProtocolViolation, ConnectionRefused):
     """The first bytes of the server are not AMQP 0-9-1: it is another kind of server."""
 
     code = "amqp_not_spoken"
 
 
-class LoginRefused(ConnectionClosed, LinkRefused):
+class LoginRefused(ConnectionClosed, ConnectionRefused):
     """403 or 530 before the connection was open: wrong credentials, no such virtual host, or no permission for it."""
 
     code = "amqp_login_refused"
@@ -71,7 +71,7 @@ class ChannelClosed(_ServerClose):
     closed = "channel"
 
 
-class ConsumerCancelled(LinkLost):
+class ConsumerCancelled(ConnectionLost):
     """`basic.cancel` from the server: the queue was deleted, or the node that led it went away."""
 
     code = "amqp_consumer_cancelled"

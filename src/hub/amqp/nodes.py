@@ -13,7 +13,7 @@ import structlog
 from typing_extensions import override
 
 from hub.amqp.errors import LoginRefused
-from hub.errors import ConfigurationError, LinkLost, LinkRefused
+from hub.errors import ConfigurationError, ConnectionLost, ConnectionRefused
 
 LEAST_TIMEOUT: Final = 2.0
 """Seconds that each of several nodes gets to accept a connection, at least: a lost SYN is sent again after one."""
@@ -123,8 +123,8 @@ class Nodes(Generic[N]):
 
         Raises:
             LoginRefused: By one node, which holds for all: users and virtual hosts belong to the cluster.
-            LinkRefused: Every node refuses.
-            LinkLost: No node can be reached; says why for each. Or what the block raised.
+            ConnectionRefused: Every node refuses.
+            ConnectionLost: No node can be reached; says why for each. Or what the block raised.
         """
         async with AsyncExitStack() as stack:
             index, connection = await self._first(connect, stack)
@@ -132,7 +132,7 @@ class Nodes(Generic[N]):
             self._connections[name] += 1
             try:
                 yield connection
-            except LinkLost:
+            except ConnectionLost:
                 self._leave(index)
                 raise
             finally:
@@ -143,14 +143,14 @@ class Nodes(Generic[N]):
     async def _first(
         self, connect: Callable[[N], AbstractAsyncContextManager[C]], stack: AsyncExitStack
     ) -> tuple[int, C]:
-        start, failures = self._current, list[LinkLost]()
+        start, failures = self._current, list[ConnectionLost]()
         for offset in range(len(self._nodes)):
             index = (start + offset) % len(self._nodes)
             try:
                 connection = await stack.enter_async_context(connect(self._nodes[index]))
             except LoginRefused:
                 raise
-            except LinkLost as lost:
+            except ConnectionLost as lost:
                 failures.append(lost)
                 self._leave(index)
             else:
@@ -159,9 +159,9 @@ class Nodes(Generic[N]):
         if len(failures) == 1:
             raise failures[0]
         reasons = "; ".join(f"{lost.server}: {lost.reason}" for lost in failures)
-        if all(isinstance(failure, LinkRefused) for failure in failures):
-            raise LinkRefused(f"broker {self}", f"every node refuses: {reasons}") from failures[-1]
-        raise LinkLost(f"broker {self}", f"no node can be reached: {reasons}") from failures[-1]
+        if all(isinstance(failure, ConnectionRefused) for failure in failures):
+            raise ConnectionRefused(f"broker {self}", f"every node refuses: {reasons}") from failures[-1]
+        raise ConnectionLost(f"broker {self}", f"no node can be reached: {reasons}") from failures[-1]
 
     def _leave(self, index: int) -> None:
         """Prefers the next node from now on, unless another link has found that out already."""

@@ -10,8 +10,8 @@ from anyio import Event
 
 from hub.amqp.message import Message
 from hub.amqp.protocol.channel import ChannelState
-from hub.amqp.protocol.confirms import Batch
-from hub.amqp.wait import settled
+from hub.amqp.protocol.confirms import ConfirmBatch
+from hub.amqp.wait import wait_reply
 from hub.errors import PublishRefused
 
 HIGH_WATER: Final = 1024 * 1024
@@ -46,9 +46,9 @@ class Publisher:
             For each message `None`, or why the broker did not take it: `Unroutable`, `QueueFull`, `MessageTooLarge`.
 
         Raises:
-            LinkLost: The link broke, or the server closed the channel: the fate of at least one message is unknown.
+            ConnectionLost: The link broke, or the server closed the channel: the fate of at least one message is unknown.
         """
-        batch = Batch(messages)
+        batch = ConfirmBatch(messages)
         try:
             while batch.sent < len(messages):
                 await self._room(HIGH_WATER)
@@ -56,13 +56,13 @@ class Publisher:
         except BaseException:
             batch.reply.abandon()
             raise
-        return await settled(batch.reply)
+        return await wait_reply(batch.reply)
 
     async def lost(self) -> Never:
         """Waits for the end.
 
         Raises:
-            LinkLost: Always.
+            ConnectionLost: Always.
         """
         while self._state.closed is None:
             await self._closed.wait()

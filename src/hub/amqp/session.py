@@ -11,8 +11,8 @@ from anyio import AsyncContextManagerMixin, Event, create_task_group
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.concurrency.reconnect import keep_linked
-from hub.errors import LinkLost
+from hub.concurrency.reconnect import run_reconnecting
+from hub.errors import ConnectionLost
 
 
 class Session(Protocol):
@@ -28,14 +28,14 @@ S = TypeVar("S", bound=Session)
 
 
 @final
-class Link(AsyncContextManagerMixin, Generic[S]):
+class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
     """Keeps one session open while the block runs: each loss tears it down and enters it anew, with backoff.
 
     A bug in `enter` ends the block, inside an `ExceptionGroup`, and so does a first session that is refused
-    (`LinkRefused`), unless the link is lazy.
+    (`ConnectionRefused`), unless the link is lazy.
 
     Args:
-        enter: Opens a session, and raises `LinkLost` when it cannot.
+        enter: Opens a session, and raises `ConnectionLost` when it cannot.
         name: For task names and the log.
         lazy: Connect when the session is asked for the first time, and not before.
     """
@@ -47,7 +47,7 @@ class Link(AsyncContextManagerMixin, Generic[S]):
         self._wanted = Event()
         self._changed = Event()
         self._session: S | None = None
-        self._failure: LinkLost | None = None  # why the last try failed, while none has succeeded since
+        self._failure: ConnectionLost | None = None  # why the last try failed, while none has succeeded since
         self._sessions = 0
         if not lazy:
             self._wanted.set()
@@ -73,7 +73,7 @@ class Link(AsyncContextManagerMixin, Generic[S]):
         """The session; waits for the first try after a loss, but not for more.
 
         Raises:
-            LinkLost: The last try failed; says why.
+            ConnectionLost: The last try failed; says why.
         """
         return await self._usable(patient=False)
 
@@ -99,7 +99,7 @@ class Link(AsyncContextManagerMixin, Generic[S]):
     async def _keep(self) -> None:
         await self._wanted.wait()
         # A lazy link is not the first one to its server: when it is refused, another one has worked already, or ends us.
-        await keep_linked(self._use, name=self._name, refusals_end_it=not self._lazy)
+        await run_reconnecting(self._use, name=self._name, refusals_end_it=not self._lazy)
 
     async def _use(self, linked: Callable[[], None]) -> None:
         try:
@@ -110,7 +110,7 @@ class Link(AsyncContextManagerMixin, Generic[S]):
                 self._sessions += 1
                 self._announce()
                 await session.lost()
-        except LinkLost as lost:
+        except ConnectionLost as lost:
             if self._session is None:
                 self._failure = lost
             raise

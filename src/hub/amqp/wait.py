@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
-from hub.amqp.protocol.pending_reply import Reply
+from hub.amqp.protocol.pending_reply import PendingReply
 
 T = TypeVar("T")
 
@@ -16,14 +16,14 @@ CLOSE_GRACE: Final = 2.0
 answer in this time is not waited for, since closing the socket has the same effect."""
 
 
-async def settled(reply: Reply[T]) -> T:
+async def wait_reply(reply: PendingReply[T]) -> T:
     """Waits for an answer.
 
     On cancellation the reply is abandoned: the answer is dropped when it comes, and what the request did is undone,
     also when it came in the very moment of the cancellation.
 
     Raises:
-        LinkLost: The link broke first, or the server closed the channel instead of answering.
+        ConnectionLost: The link broke first, or the server closed the channel instead of answering.
     """
     try:
         if reply.settled:

@@ -7,7 +7,7 @@ from typing import Final, Generic, Never, Protocol, TypeVar, final
 
 from anyio import CancelScope, current_time
 
-from hub.errors import LinkLost, PublishRefused, QueueFull
+from hub.errors import ConnectionLost, PublishRefused, QueueFull
 
 FIRST_RENEWAL: Final = 1.0
 LAST_RENEWAL: Final = 60.0
@@ -77,8 +77,8 @@ class Publishing(Generic[T_contra]):
         """Waits for the end.
 
         Raises:
-            LinkLost: Always.
+            ConnectionLost: Always.
         """
         with self._waiting:
             await self._publisher.lost()
-        raise LinkLost(self._server, "the broker refused messages (basic.nack), trying another channel")
+        raise ConnectionLost(self._server, "the broker refused messages (basic.nack), trying another channel")

@@ -33,8 +33,8 @@ from hub.cli.ending import EXIT_CODES, explain, fail, redactor
 from hub.cli.load import load_model
 from hub.cli.options import broker_options, store_options
 from hub.cli.schema.commands import schema
-from hub.concurrency.reconnect import unwrapped
-from hub.concurrency.services import STOP_LIMIT, kept_open, leave, run_process
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.services import STOP_LIMIT, hold_open, leave, run_process
 from hub.errors import HubError
 from hub.observability.logs import configure_logging
 from hub.observability.redaction import redacted, redacted_url
@@ -117,9 +117,9 @@ def registry(*, settings: RegistrySettings | None = None) -> int:
 
     async def main() -> None:
         async with (
-            kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
-            kept_open(
-                lambda: open_directory(settings.directory_url), name="directory", patience=settings.start_patience
+            hold_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
+            hold_open(
+                lambda: open_directory(settings.directory_url), name="directory", retry_for=settings.start_timeout
             ) as directory,
         ):
             await _serving("registry", partial(run_registry, settings, directory=directory, broker=broker))
@@ -140,11 +140,11 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
 
     async def main() -> None:
         async with (
-            kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
-            kept_open(
+            hold_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
+            hold_open(
                 lambda: open_store(settings.store_url, store_options(settings)),
                 name="store",
-                patience=settings.start_patience,
+                retry_for=settings.start_timeout,
             ) as store,
         ):
             component = partial(
@@ -173,11 +173,11 @@ def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> i
 
     async def main() -> None:
         async with (
-            kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
-            kept_open(
+            hold_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
+            hold_open(
                 lambda: open_store(settings.store_url, store_options(settings)),
                 name="store",
-                patience=settings.start_patience,
+                retry_for=settings.start_timeout,
             ) as store,
         ):
             instance = partial(run_instance, model_class, settings, broker=broker, store=store)
@@ -237,7 +237,7 @@ def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
 
     async def explained() -> None:
         try:
-            with unwrapped():
+            with collapse_exception_group():
                 await main()
         except HubError as error:
             explain(error, settings)

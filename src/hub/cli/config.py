@@ -236,7 +236,7 @@ def _check(given: str, name: str, known: Sequence[str], *, where: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class SettingLine:
     """One line of `hub config show`."""
 
     name: str
@@ -244,7 +244,7 @@ class Shown:
     source: str
 
 
-def describe(component: type[ProcessSettings], settings: UpSettings, arguments: Sequence[str]) -> list[Shown]:
+def describe(component: type[ProcessSettings], settings: UpSettings, arguments: Sequence[str]) -> list[SettingLine]:
     """Each setting of a component, its value with secrets hidden, and where the value came from.
 
     Args:
@@ -253,13 +253,13 @@ def describe(component: type[ProcessSettings], settings: UpSettings, arguments: 
         arguments: The command line.
     """
     found = sources_of_settings(arguments)
-    lines: list[Shown] = []
+    lines: list[SettingLine] = []
     for field in fields(component):
         source = found.get(field.name, DEFAULT)
         value: object = getattr(component if source == DEFAULT else settings, field.name)
         if field.metadata.get("secret") and value:
             value = redacted_url(str(value)) if field.name.endswith("_url") else HIDDEN
-        lines.append(Shown(field.name, "" if value is None else str(value), source))
+        lines.append(SettingLine(field.name, "" if value is None else str(value), source))
     return lines
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 
 from hub.cli.config import DEFAULT, sources_of_settings
-from hub.errors import HubError, LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused, HubError
 from hub.observability.redaction import Redactor, redacted, redacted_url
 from hub.settings.links import MEMORY
 from hub.settings.process import ProcessSettings
@@ -50,10 +50,10 @@ def explain(error: HubError, settings: ProcessSettings, arguments: Sequence[str]
         settings: Those of the process.
         arguments: The command line; that of the process by default.
     """
-    if not isinstance(error, LinkLost) or hasattr(error, "__notes__"):
+    if not isinstance(error, ConnectionLost) or hasattr(error, "__notes__"):
         return
     found = sources_of_settings(sys.argv[1:] if arguments is None else arguments)
-    repair = "" if isinstance(error, LinkRefused) else ": check that it runs and is reached there"
+    repair = "" if isinstance(error, ConnectionRefused) else ": check that it runs and is reached there"
     for name, beginnings in _ROLES.items():
         url = getattr(settings, name, None)
         if url is not None and not url.startswith(MEMORY) and error.server.startswith(beginnings):

@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 
 from hub.brokers import open_broker
 from hub.cli.options import broker_options, store_options
-from hub.concurrency.services import kept_open, running
+from hub.concurrency.services import background_service, hold_open
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway
 from hub.model import Model
@@ -58,34 +58,34 @@ async def run_up(
     began = current_time()
     async with AsyncExitStack() as stack:
         # Entered in the order of need, so left in the reverse: no model loses its broker, or the registry that it
-        # wants to log out of. `running` keeps a cancellation from outside away from all but the innermost.
+        # wants to log out of. `background_service` keeps a cancellation from outside away from all but the innermost.
         broker: Broker = await stack.enter_async_context(
-            kept_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker")
+            hold_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker")
         )
         store: ResultStore = await stack.enter_async_context(
-            kept_open(
+            hold_open(
                 lambda: open_store(settings.store_url, store_options(settings)),
                 name="store",
-                patience=settings.start_patience,
+                retry_for=settings.start_timeout,
             )
         )
         directory: Directory = await stack.enter_async_context(
-            kept_open(
-                lambda: open_directory(settings.directory_url), name="directory", patience=settings.start_patience
+            hold_open(
+                lambda: open_directory(settings.directory_url), name="directory", retry_for=settings.start_timeout
             )
         )
 
         registry = partial(run_registry, settings, directory=directory, broker=broker)
-        registry_url: str = await stack.enter_async_context(running(registry, name="registry"))
+        registry_url: str = await stack.enter_async_context(background_service(registry, name="registry"))
         settings = replace(settings, registry_url=registry_url)
 
         dashboard = settings.dashboard_bind
         gateway = partial(run_gateway, settings, broker=broker, store=store, dashboard=dashboard)
-        gateway_url: str = await stack.enter_async_context(running(gateway, name="gateway"))
+        gateway_url: str = await stack.enter_async_context(background_service(gateway, name="gateway"))
         dashboard_url = gateway_url if dashboard is None else f"{dashboard.scheme}://{dashboard.host}:{dashboard.port}"
 
         instances = partial(_run_instances, models, settings, broker=broker, store=store)
-        await stack.enter_async_context(running(instances, name="instances"))
+        await stack.enter_async_context(background_service(instances, name="instances"))
 
         task_status.started(
             UpSummary(

@@ -21,13 +21,13 @@ DEFAULT_LIMIT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class GroupingStatistics:
+class BatcherStatistics:
     waiting: int
     groups: int
     calls: int
 
 
-class _Call(Generic[T, R]):
+class _PendingCall(Generic[T, R]):
     __slots__ = ("abandoned", "done", "error", "item", "result")
 
     def __init__(self, item: T) -> None:
@@ -39,10 +39,10 @@ class _Call(Generic[T, R]):
 
 
 @final
-class Grouped(AsyncContextManagerMixin, Generic[T, R]):
+class Batcher(AsyncContextManagerMixin, Generic[T, R]):
     """Carries out concurrent single calls in groups.
 
-    While one group is under way the next one gathers; an idle `Grouped` starts at once, so a lone call waits for
+    While one group is under way the next one gathers; an idle `Batcher` starts at once, so a lone call waits for
     nobody. Use it as an async context manager; a call is valid inside the block.
 
     A `HubError` of `flush` is raised in each caller of that group. Any other error is a bug: it ends the block, inside
@@ -68,19 +68,19 @@ class Grouped(AsyncContextManagerMixin, Generic[T, R]):
         self._name = name
         self._limit = limit
         self._lanes = lanes
-        self._calls: deque[_Call[T, R]] = deque()
+        self._calls: deque[_PendingCall[T, R]] = deque()
         self._work = Event()
         self._open = False
         self._group_count = 0
         self._call_count = 0
 
-    def statistics(self) -> GroupingStatistics:
-        return GroupingStatistics(waiting=len(self._calls), groups=self._group_count, calls=self._call_count)
+    def statistics(self) -> BatcherStatistics:
+        return BatcherStatistics(waiting=len(self._calls), groups=self._group_count, calls=self._call_count)
 
     async def __call__(self, item: T) -> R:
         if not self._open:
             raise ClosedResourceError
-        call = _Call[T, R](item)
+        call = _PendingCall[T, R](item)
         self._calls.append(call)
         self._work.set()
         try:
@@ -108,7 +108,7 @@ class Grouped(AsyncContextManagerMixin, Generic[T, R]):
     async def _carry_out(self) -> None:
         while True:
             await self._work.wait()
-            group: list[_Call[T, R]] = []
+            group: list[_PendingCall[T, R]] = []
             while self._calls and len(group) < self._limit:
                 call = self._calls.popleft()
                 if not call.abandoned:
@@ -118,7 +118,7 @@ class Grouped(AsyncContextManagerMixin, Generic[T, R]):
             if group:
                 await self._settle(group)
 
-    async def _settle(self, group: Sequence[_Call[T, R]]) -> None:
+    async def _settle(self, group: Sequence[_PendingCall[T, R]]) -> None:
         self._group_count += 1
         self._call_count += len(group)
         try:

@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from hub.errors import HubError, LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused, HubError
 
 
 @contextmanager
@@ -33,8 +33,8 @@ def collapse_exception_group() -> Generator[None]:
         yield
     except BaseExceptionGroup as group:
         inner = list(iterate_exceptions(group))
-        first = next((each for each in inner if isinstance(each, LinkRefused)), inner[0])
-        kind = LinkLost if isinstance(first, LinkLost) else type(first)
+        first = next((each for each in inner if isinstance(each, ConnectionRefused)), inner[0])
+        kind = ConnectionLost if isinstance(first, ConnectionLost) else type(first)
         alone = len(inner) == 1 and isinstance(first, Exception)
         alike = isinstance(first, HubError) and all(isinstance(each, kind) for each in inner)
         if not (alone or alike):

@@ -12,7 +12,7 @@ import structlog
 from anyio import CancelScope, current_time, sleep
 
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.errors import LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused
 
 FIRST_GAP: Final = 2.0
 """Seconds after the first log line about failed attempts before there is a second one; then twice as long each time."""
@@ -22,11 +22,9 @@ LARGEST_GAP: Final = 60.0
 
 _log = structlog.get_logger("hub.supervision")
 
-unwrapped = collapse_exception_group
-
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
+class ExponentialBackoff:
     """Delays between tries, in seconds: doubled each time up to a cap, with jitter so that a fleet does not march in step.
 
     Attributes:
@@ -78,7 +76,7 @@ class AttemptLog:
 
     def on_retry(self, error: Exception, delay: float) -> None:
         """Counts a failure as `failed` does; for `retrying(on_retry=...)`."""
-        self.failed(error.reason if isinstance(error, LinkLost) else str(error) or "no answer in time", delay)
+        self.failed(error.reason if isinstance(error, ConnectionLost) else str(error) or "no answer in time", delay)
 
     def failed(self, reason: str, delay: float) -> None:
         """Counts a failure and logs it if the last line is old enough.
@@ -98,17 +96,17 @@ class AttemptLog:
         _log.warning(what, link=self._link, reason=reason, attempts=self._failures, delay=round(delay, 2))
 
 
-async def keep_linked(
+async def run_reconnecting(
     session: Callable[[Callable[[], None]], Awaitable[None]],
     *,
     name: str,
-    backoff: Backoff | None = None,
+    backoff: ExponentialBackoff | None = None,
     give_up_after: float | None = None,
     refusals_end_it: bool = True,
 ) -> None:
     """Runs `session` over and over until it returns by itself.
 
-    Each run is a whole scope: it opens its link, uses it, and ends with `LinkLost` when the link breaks; everything
+    Each run is a whole scope: it opens its link, uses it, and ends with `ConnectionLost` when the link breaks; everything
     that hung on the link is gone by then. Any other error ends the loop, and so does cancellation.
 
     Args:
@@ -117,17 +115,17 @@ async def keep_linked(
         backoff: The delays between two runs.
         give_up_after: Seconds to try for the first link; an attempt that is under way then is cancelled. 0: a single
             attempt, which takes as long as it takes. Once a link has worked there is no giving up.
-        refusals_end_it: Whether `LinkRefused` ends the loop as long as no link has worked.
+        refusals_end_it: Whether `ConnectionRefused` ends the loop as long as no link has worked.
 
     Raises:
-        LinkRefused: The first link was refused.
-        LinkLost: The last one, when no link ever worked within `give_up_after`.
+        ConnectionRefused: The first link was refused.
+        ConnectionLost: The last one, when no link ever worked within `give_up_after`.
     """
-    backoff = backoff or Backoff()
+    backoff = backoff or ExponentialBackoff()
     delays = backoff.delays()
     give_up_at = inf if give_up_after is None else current_time() + give_up_after
     attempts = AttemptLog(name)
-    last: LinkLost | None = None
+    last: ConnectionLost | None = None
 
     def linked() -> None:
         nonlocal delays
@@ -139,16 +137,16 @@ async def keep_linked(
         scope = CancelScope(deadline=give_up_at if give_up_after and not attempts.reached else inf)
         with scope:
             try:
-                with unwrapped():
+                with collapse_exception_group():
                     await session(linked)
-            except LinkLost as lost:
+            except ConnectionLost as lost:
                 last = lost
-                if refusals_end_it and isinstance(lost, LinkRefused) and not attempts.reached:
+                if refusals_end_it and isinstance(lost, ConnectionRefused) and not attempts.reached:
                     raise
             else:
                 return
         delay = next(delays)
-        failure = last or LinkLost(name, f"no answer within {give_up_after:g} s")
+        failure = last or ConnectionLost(name, f"no answer within {give_up_after:g} s")
         if not attempts.reached and current_time() + delay > give_up_at:
             raise failure
         attempts.failed(failure.reason, delay)

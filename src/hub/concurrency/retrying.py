@@ -40,20 +40,20 @@ from typing import Final, TypeAlias, TypeVar, final
 from anyio import current_time, sleep
 from typing_extensions import override
 
-from hub.concurrency.reconnect import Backoff
+from hub.concurrency.reconnect import ExponentialBackoff
 
 T = TypeVar("T")
 
 Retried: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Errors that are worth another attempt: a class, several, or a function that decides."""
 
-DEFAULT_BACKOFF: Final = Backoff()
+DEFAULT_BACKOFF: Final = ExponentialBackoff()
 
 
 def retrying(
     *,
     on: Retried,
-    backoff: Backoff = DEFAULT_BACKOFF,
+    backoff: ExponentialBackoff = DEFAULT_BACKOFF,
     until: float = inf,
     on_retry: Callable[[Exception, float], None] | None = None,
     sleep: Callable[[float], Awaitable[object]] = sleep,
@@ -81,7 +81,7 @@ class Retrying(AsyncIterator["Attempt"]):
         self,
         on: Retried,
         *,
-        backoff: Backoff,
+        backoff: ExponentialBackoff,
         until: float,
         on_retry: Callable[[Exception, float], None] | None,
         sleep: Callable[[float], Awaitable[object]],

@@ -17,10 +17,11 @@ from anyio import CancelScope, Event, create_task_group, current_time, open_sign
 from anyio.abc import TaskStatus
 
 from hub.concurrency import threads
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.forking import cleaned_up_in_children
-from hub.concurrency.reconnect import AttemptLog, Backoff, unwrapped
+from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
 from hub.concurrency.uvloop_runner import ProcessLoop
-from hub.errors import HubError, LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused, HubError
 from hub.observability.watchdog import watch_loop
 from hub.types import Backend
 
@@ -56,7 +57,7 @@ _log = structlog.get_logger("hub.lifecycle")
 
 
 @asynccontextmanager
-async def running(component: Callable[..., Awaitable[None]], *, name: str) -> AsyncGenerator[Any]:
+async def background_service(component: Callable[..., Awaitable[None]], *, name: str) -> AsyncGenerator[Any]:
     """Runs a component in the background of the block, and stops it after the block has ended.
 
     Nest these to get an order of shutdown: a cancellation from outside reaches the innermost block first, because each
@@ -95,8 +96,8 @@ async def running(component: Callable[..., Awaitable[None]], *, name: str) -> As
 
 
 @asynccontextmanager
-async def kept_open(
-    open_resource: Callable[[], AbstractAsyncContextManager[T]], *, name: str, patience: float = 0.0
+async def hold_open(
+    open_resource: Callable[[], AbstractAsyncContextManager[T]], *, name: str, retry_for: float = 0.0
 ) -> AsyncGenerator[T]:
     """Holds a resource open around the block, shielded like a component: it outlives what drains inside the block.
 
@@ -106,36 +107,36 @@ async def kept_open(
     Args:
         open_resource: Makes the context manager; called once for each try.
         name: For task names.
-        patience: Seconds to try again while opening raises `LinkLost`; an attempt that is under way then is cancelled.
+        retry_for: Seconds to try again while opening raises `ConnectionLost`; an attempt that is under way then is cancelled.
             0: a single attempt, which takes as long as it takes.
 
     Raises:
-        ExceptionGroup: Around what opening, holding or closing the resource raised. `LinkRefused` is not retried.
+        ExceptionGroup: Around what opening, holding or closing the resource raised. `ConnectionRefused` is not retried.
     """
 
     async def hold(*, task_status: TaskStatus[T]) -> None:
-        give_up_at = current_time() + patience
+        give_up_at = current_time() + retry_for
         attempts = AttemptLog(name)
-        last: LinkLost | None = None
-        for delay in Backoff().delays():
-            with CancelScope(deadline=give_up_at if patience else inf) as scope:
+        last: ConnectionLost | None = None
+        for delay in ExponentialBackoff().delays():
+            with CancelScope(deadline=give_up_at if retry_for else inf) as scope:
                 try:
                     async with open_resource() as resource:
                         scope.deadline = inf
                         attempts.succeeded()
                         task_status.started(resource)
                         await sleep_forever()
-                except LinkLost as lost:
+                except ConnectionLost as lost:
                     last = lost
-                    if attempts.reached or isinstance(lost, LinkRefused):
+                    if attempts.reached or isinstance(lost, ConnectionRefused):
                         raise
-            failure = last or LinkLost(name, f"no answer within {patience:g} s")
+            failure = last or ConnectionLost(name, f"no answer within {retry_for:g} s")
             if current_time() + delay > give_up_at:
                 raise failure
             attempts.failed(failure.reason, delay)
             await sleep(delay)
 
-    async with running(hold, name=name) as resource:
+    async with background_service(hold, name=name) as resource:
         yield resource
 
 
@@ -158,7 +159,7 @@ def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend, stop_l
     sys.setswitchinterval(SWITCH_INTERVAL)
     options: dict[str, Any] = {"loop_factory": ProcessLoop} if backend == "asyncio" else {}
     try:
-        with unwrapped():
+        with collapse_exception_group():
             anyio.run(_with_signals, main, stop_limit, backend=backend, backend_options=options)
     except HubError as error:
         first, *more = "\n".join([str(error), *getattr(error, "__notes__", ())]).splitlines()
@@ -166,7 +167,7 @@ def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend, stop_l
         return error.exit_code
     except BaseException as error:  # noqa: ASYNC103, BLE001 - the last frame of the process: log it all, then say so by the code
         _log.critical("the process failed", exc_info=error)
-        return EXIT_FAILURE  # noqa: ASYNC104 - no event loop is running any more
+        return EXIT_FAILURE  # noqa: ASYNC104 - no event loop is background_service any more
     return 0
 
 
@@ -184,7 +185,7 @@ def leave(code: int) -> int:
     """
     left = threads.lingering(THREAD_GRACE)
     if left:
-        _log.warning("ending without threads that are still running", threads=left)
+        _log.warning("ending without threads that are still background_service", threads=left)
         threads.end_now(code)
     threads.end_later(
         EXIT_GRACE, code, lambda: _log.warning("exit handlers take too long, ending at once", seconds=EXIT_GRACE)

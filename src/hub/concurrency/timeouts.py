@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from anyio import CancelScope, current_time, move_on_after
 
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 
 
 @contextmanager
@@ -53,6 +53,6 @@ def connection_timeout(server: str, seconds: float, *, shield: bool = False) -> 
         shield: As for `timeout_as`.
 
     Raises:
-        LinkLost: The block did not end in time.
+        ConnectionLost: The block did not end in time.
     """
-    return timeout_as(lambda: LinkLost(server, f"no answer within {seconds:g} s"), seconds, shield=shield)
+    return timeout_as(lambda: ConnectionLost(server, f"no answer within {seconds:g} s"), seconds, shield=shield)

@@ -5,15 +5,19 @@ from hub.contract.compatibility.differences import (
     DifferenceKind as DifferenceKind,
     differences as differences,
 )
-from hub.contract.compatibility.rules import Rule as Rule, Violation as Violation, violations as violations
-from hub.contract.compiled import LoadedContract as LoadedContract, load as load
+from hub.contract.compatibility.rules import (
+    BreakingChange as BreakingChange,
+    Rule as Rule,
+    breaking_changes as breaking_changes,
+)
+from hub.contract.compiled import CompiledContract as CompiledContract, compile_contract as compile_contract
 from hub.contract.contract import Contract as Contract, contract_of as contract_of
 from hub.contract.errors import (
     MAX_NESTING as MAX_NESTING,
     InvalidContract as InvalidContract,
     InvalidDocument as InvalidDocument,
     MalformedJson as MalformedJson,
-    NoJsonForm as NoJsonForm,
+    NotJsonRepresentable as NotJsonRepresentable,
     Problem as Problem,
 )
 from hub.contract.jsonschema.components import Components as Components, MessageSchema as MessageSchema

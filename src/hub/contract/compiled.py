@@ -16,16 +16,16 @@ from typing_extensions import override
 from hub.contract.contract import Contract
 from hub.contract.descriptors.closure import files_of, messages_of
 from hub.contract.descriptors.message_classes import classes_of
-from hub.contract.descriptors.pool import pool_of
+from hub.contract.descriptors.pool import build_pool
 from hub.contract.protojson.transcoder import Transcoder
 
 CACHED: Final = 256
-"""Contracts that `load` keeps ready; far more than one hub has models."""
+"""Contracts that `compile_contract` keeps ready; far more than one hub has models."""
 
 
 @final
-class LoadedContract:
-    """What can be done with a contract without the generated code of its messages. Made by `load`.
+class CompiledContract:
+    """What can be done with a contract without the generated code of its messages. Made by `compile_contract`.
 
     Attributes:
         contract: The contract.
@@ -36,7 +36,7 @@ class LoadedContract:
 
     def __init__(self, contract: Contract) -> None:
         self.contract: Final = contract
-        self.pool: Final[DescriptorPool] = pool_of(FileDescriptorSet.FromString(contract.files))
+        self.pool: Final[DescriptorPool] = build_pool(FileDescriptorSet.FromString(contract.files))
         self.request: Final[Descriptor] = self.pool.FindMessageTypeByName(contract.request)
         self.response: Final[Descriptor] = self.pool.FindMessageTypeByName(contract.response)
 
@@ -70,7 +70,7 @@ class LoadedContract:
         return Transcoder(self.response, self.types)
 
 
-def load(contract: Contract) -> LoadedContract:
+def compile_contract(contract: Contract) -> CompiledContract:
     """Builds the descriptors of a contract, or takes them from a bounded cache.
 
     Raises:
@@ -96,5 +96,5 @@ class _ByFingerprint:
 
 
 @lru_cache(maxsize=CACHED)
-def _load(key: _ByFingerprint) -> LoadedContract:
-    return LoadedContract(key.contract)
+def _load(key: _ByFingerprint) -> CompiledContract:
+    return CompiledContract(key.contract)

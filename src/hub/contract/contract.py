@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from hub.contract.descriptors.bounds import check_depth, check_size
 from hub.contract.descriptors.canonical import group_oneofs, without_reservations
-from hub.contract.descriptors.closure import closure_of
-from hub.contract.descriptors.pool import pool_of
+from hub.contract.descriptors.closure import descriptor_closure
+from hub.contract.descriptors.pool import build_pool
 from hub.contract.errors import InvalidContract
 from hub.types import Fingerprint
 from hub.v1 import contract_pb2
@@ -64,7 +64,7 @@ class Contract:
             raise InvalidContract(f"{len(data)} bytes; at most {MAX_BYTES} are taken")
         try:
             message = contract_pb2.Contract.FromString(data)
-            pool = pool_of(message.files)
+            pool = build_pool(message.files)
             request = pool.FindMessageTypeByName(message.request)
             response = pool.FindMessageTypeByName(message.response)
             return contract_of(request, response)
@@ -87,7 +87,11 @@ def contract_of(request: Descriptor, response: Descriptor) -> Contract:
         InvalidContract: The two messages come from pools that contradict each other, or a limit is exceeded.
     """
     check_depth([request, response])
-    files = closure_of([request, response]) if request.file.pool is response.file.pool else _joined(request, response)
+    files = (
+        descriptor_closure([request, response])
+        if request.file.pool is response.file.pool
+        else _joined(request, response)
+    )
     check_size(files)
     serialized = files.SerializeToString(deterministic=True)
     decisive = without_reservations(files).SerializeToString(deterministic=True)
@@ -105,10 +109,10 @@ def contract_of(request: Descriptor, response: Descriptor) -> Contract:
 
 def _joined(request: Descriptor, response: Descriptor) -> FileDescriptorSet:
     """The closure of messages from two pools."""
-    files = {file.name: file for descriptor in (request, response) for file in closure_of([descriptor]).file}
-    pool = pool_of(FileDescriptorSet(file=files.values()))
+    files = {file.name: file for descriptor in (request, response) for file in descriptor_closure([descriptor]).file}
+    pool = build_pool(FileDescriptorSet(file=files.values()))
     try:
         found = [pool.FindMessageTypeByName(descriptor.full_name) for descriptor in (request, response)]
     except KeyError as error:
         raise InvalidContract(f"request and response come from different versions of a file: {error}") from error
-    return closure_of(found)
+    return descriptor_closure(found)

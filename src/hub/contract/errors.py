@@ -114,13 +114,13 @@ class MalformedJson(HubError):
         return {"line": self.line, "column": self.column}
 
 
-class NoJsonForm(HubError):
+class NotJsonRepresentable(HubError):
     """A message that ProtoJSON cannot express, such as a `Timestamp` in the year 10000 or an `Any` of unknown type.
 
     Its author has to change it; binary protobuf can still carry it.
     """
 
-    code = "no_json_form"
+    code = "not_json_representable"
     status = 502
     title = "The message has no JSON form"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hub.dead_letters.letter import DeadLetter
-from hub.ports.result_store import Absent, ResultStore
+from hub.ports.result_store import Missing, ResultStore
 from hub.task import Outcome, TaskRecord
 from hub.types import TaskId, TaskState, WallClock, wall_clock
 
@@ -14,11 +14,11 @@ CLOCK_SLACK: Final = 2.0
 """Seconds by which a broker's clock may be behind the store's; RabbitMQ tells the time of a death in whole seconds."""
 
 
-async def records_of(letters: Sequence[DeadLetter], store: ResultStore) -> dict[TaskId, TaskRecord | Absent]:
+async def records_of(letters: Sequence[DeadLetter], store: ResultStore) -> dict[TaskId, TaskRecord | Missing]:
     """What the store knows of the tasks of the letters.
 
     Raises:
-        LinkLost: The store is out of reach.
+        ConnectionLost: The store is out of reach.
     """
     ids = list({letter.task.id: None for letter in letters if letter.task is not None})
     return dict(zip(ids, await store.fetch(ids), strict=True)) if ids else {}
@@ -26,7 +26,7 @@ async def records_of(letters: Sequence[DeadLetter], store: ResultStore) -> dict[
 
 async def settle_broker_deaths(
     letters: Sequence[DeadLetter], store: ResultStore, *, clock: WallClock = wall_clock
-) -> Mapping[TaskId, TaskRecord | Absent]:
+) -> Mapping[TaskId, TaskRecord | Missing]:
     """Finishes as `dead` what the broker gave up and the store believes to be waiting or running.
 
     A record that was changed after the death is left alone: the task has come to life again (a replay that was killed
@@ -36,7 +36,7 @@ async def settle_broker_deaths(
         The records of the tasks of all the letters, afterwards.
 
     Raises:
-        LinkLost: The store is out of reach.
+        ConnectionLost: The store is out of reach.
     """
     records = await records_of(letters, store)
     deaths: dict[TaskId, Outcome] = {}
@@ -50,7 +50,7 @@ async def settle_broker_deaths(
     return records
 
 
-def death_of(letter: DeadLetter, record: TaskRecord | Absent, *, now: float) -> Outcome:
+def death_of(letter: DeadLetter, record: TaskRecord | Missing, *, now: float) -> Outcome:
     """The outcome of the task of a letter: the stored one if there is one, else what the letter says.
 
     Raises:

@@ -13,9 +13,9 @@ from structlog.typing import FilteringBoundLogger
 
 from hub.dead_letters.letter import DeadLetter
 from hub.dead_letters.records import death_of, settle_broker_deaths
-from hub.errors import InvalidName, LinkLost, PublishRefused
+from hub.errors import ConnectionLost, InvalidName, PublishRefused
 from hub.ports.broker import Broker, Consumer, Publication
-from hub.ports.result_store import Absent, ResultStore
+from hub.ports.result_store import Missing, ResultStore
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import TaskId, TaskState, WallClock, model_name, wall_clock
 
@@ -51,11 +51,11 @@ class _Revival:
 
     task: Task
     letters: Sequence[DeadLetter]
-    record: TaskRecord | Absent
+    record: TaskRecord | Missing
 
     @property
     def forgotten(self) -> bool:
-        return isinstance(self.record, Absent)
+        return isinstance(self.record, Missing)
 
     @property
     def waits_already(self) -> bool:
@@ -98,7 +98,7 @@ class Replay:
         """Replays the tasks of `letters`.
 
         Raises:
-            LinkLost: The broker or the store is out of reach. What was not told is still there.
+            ConnectionLost: The broker or the store is out of reach. What was not told is still there.
         """
         groups = iter(self._by_task(letters))
         while step := list(islice(groups, STEP)):
@@ -117,7 +117,7 @@ class Replay:
                 groups.setdefault(letter.task.id, (letter.task, []))[1].append(letter)
         return list(groups.values())
 
-    def _revivals(self, groups: Iterable[_Group], records: Mapping[TaskId, TaskRecord | Absent]) -> Iterable[_Revival]:
+    def _revivals(self, groups: Iterable[_Group], records: Mapping[TaskId, TaskRecord | Missing]) -> Iterable[_Revival]:
         for task, letters in groups:
             copy = task if self.keep_deadline else replace(task, deadline=None)
             revival = _Revival(copy, letters, records[task.id])
@@ -132,7 +132,7 @@ class Replay:
             model_name(revival.task.model)
         except InvalidName as error:
             return f"no queue can be its queue: {error}"
-        if isinstance(revival.record, Absent) or revival.record.state is TaskState.DEAD:
+        if isinstance(revival.record, Missing) or revival.record.state is TaskState.DEAD:
             return ""
         if revival.waits_already:
             return "" if self.again else _WAITS_ALREADY
@@ -175,7 +175,7 @@ async def _bury(deaths: Sequence[Outcome], store: ResultStore) -> None:
     """Marks tasks as dead that were revived and not published, or of which nobody can tell."""
     try:
         await store.finish(deaths)
-    except LinkLost:  # what is on its way to the caller says more
+    except ConnectionLost:  # what is on its way to the caller says more
         _log_unburied(len(deaths))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from math import ceil
 from typing import Final, final
 
-from hub.ports.directory import Leases
+from hub.ports.directory import LeaseSet
 from hub.types import InstanceId, RegistryId
 
 LONGEST_CHANGES: Final = 10_000
@@ -15,7 +15,7 @@ LONGEST_CHANGES: Final = 10_000
 
 @final
 class Sharing:
-    """Leases, and the revisions of changes. Plain bookkeeping; time comes in as seconds on any steady clock.
+    """LeaseSet, and the revisions of changes. Plain bookkeeping; time comes in as seconds on any steady clock.
 
     A lease is the pair of a token and the registry that has it. It counts for as long as that registry is alive, so
     one entry per registry is all that has to be renewed.
@@ -65,14 +65,14 @@ class Sharing:
         claim: Collection[InstanceId],
         standby: bool,
         now: float,
-    ) -> Leases:
+    ) -> LeaseSet:
         """See `hub.ports.directory.Directory.lease`. `instances` are all there are."""
         self._alive_until = {one: until for one, until in self._alive_until.items() if until > now}
         if standby:
             self._alive_until.pop(registry, None)
             if self._alive_until:
                 self._give_back(registry)
-                return Leases(tokens={}, registries=len(self._alive_until))
+                return LeaseSet(tokens={}, registries=len(self._alive_until))
         self._alive_until[registry] = now + ttl
         everyone = sorted(instances)
         for instance in set(claim).intersection(everyone):
@@ -91,7 +91,7 @@ class Sharing:
             richest = max(held.values(), key=len)  # somebody has more than the average, since we have less
             mine.append(richest.pop())
             self._take(mine[-1], registry)
-        return Leases(tokens={instance: self.token(instance) for instance in mine}, registries=alive)
+        return LeaseSet(tokens={instance: self.token(instance) for instance in mine}, registries=alive)
 
     def _holder(self, instance: InstanceId) -> RegistryId | None:
         _, holder = self._leases.get(instance, (0, None))

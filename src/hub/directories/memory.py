@@ -17,15 +17,15 @@ from hub.errors import NotYourInstance, RegistryFull
 from hub.ports.directory import (
     HISTORY_LENGTH,
     Directory,
-    DirectoryNews,
+    DirectoryChanges,
     HistoryEvent,
     InstanceEntry,
-    KnownContract,
-    Leases,
+    InstanceStanding,
+    LeaseSet,
     LoginLimits,
-    Report,
-    SharedInstance,
-    Standing,
+    RegisteredContract,
+    StatusUpdate,
+    StoredInstance,
 )
 from hub.types import Fingerprint, InstanceId, ModelName, RegistryId
 
@@ -36,10 +36,10 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
 
     def __init__(self) -> None:
         self._instances: dict[InstanceId, InstanceEntry] = {}
-        self._contracts: dict[tuple[ModelName, Fingerprint], KnownContract] = {}
+        self._contracts: dict[tuple[ModelName, Fingerprint], RegisteredContract] = {}
         self._unused_since: dict[tuple[ModelName, Fingerprint], float] = {}
         self._sharing = Sharing()
-        self._standings: dict[InstanceId, Standing] = {}
+        self._standings: dict[InstanceId, InstanceStanding] = {}
         self._history: deque[HistoryEvent] = deque(maxlen=HISTORY_LENGTH)
 
     @override
@@ -73,7 +73,7 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         self._instances[entry.id] = entry
         self._contracts.setdefault(
             (entry.model, entry.fingerprint),
-            KnownContract(
+            RegisteredContract(
                 model=entry.model,
                 contract=contract,
                 first_seen_at=entry.logged_in_at,
@@ -98,14 +98,14 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         return sorted(self._instances.values(), key=lambda entry: (entry.logged_in_at, entry.id))
 
     @override
-    async def contracts(self) -> Sequence[KnownContract]:
+    async def contracts(self) -> Sequence[RegisteredContract]:
         await checkpoint()
         return sorted(self._contracts.values(), key=lambda known: (known.first_seen_at, known.first_seen_from))
 
     @override
     async def lease(
         self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
-    ) -> Leases:
+    ) -> LeaseSet:
         await checkpoint()
         return self._sharing.lease(registry, self._instances, ttl=ttl, claim=claim, standby=standby, now=current_time())
 
@@ -115,17 +115,17 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         self._sharing.release(registry)
 
     @override
-    async def report(self, reports: Sequence[Report]) -> Sequence[bool]:
+    async def report(self, reports: Sequence[StatusUpdate]) -> Sequence[bool]:
         await checkpoint()
         return [self._report(report) for report in reports]
 
     @override
-    async def news(self, after: int) -> DirectoryNews:
+    async def news(self, after: int) -> DirectoryChanges:
         await checkpoint()
         revision = self._sharing.revision
         complete = after == 0 or after > revision
         changed = dict.fromkeys(self._instances, 0) if complete else self._sharing.changed(after)
-        return DirectoryNews(
+        return DirectoryChanges(
             revision=revision,
             complete=complete,
             instances=[self._shared(instance) for instance in changed if instance in self._instances],
@@ -180,7 +180,7 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         del self._contracts[key]
         del self._unused_since[key]
 
-    def _report(self, report: Report) -> bool:
+    def _report(self, report: StatusUpdate) -> bool:
         token = self._sharing.token(report.instance)
         if report.instance not in self._instances or token == 0 or token != report.token:
             return False
@@ -198,8 +198,8 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         self._standings.pop(instance, None)
         self._sharing.forget(instance)
 
-    def _shared(self, instance: InstanceId) -> SharedInstance:
-        return SharedInstance(
+    def _shared(self, instance: InstanceId) -> StoredInstance:
+        return StoredInstance(
             entry=self._instances[instance],
             token=self._sharing.token(instance),
             standing=self._standings.get(instance),

@@ -23,8 +23,8 @@ def open_directory(url: str, *, silence: float = SILENCE) -> AbstractAsyncContex
 
     Raises:
         ConfigurationError: No adapter has this scheme; or, on entry, it cannot run on this backend.
-        LinkRefused: On entry, when the server does not accept the credentials.
-        LinkLost: On entry, when the server cannot be reached.
+        ConnectionRefused: On entry, when the server does not accept the credentials.
+        ConnectionLost: On entry, when the server cannot be reached.
     """
     if split_url(url, STORE_SCHEMES).scheme == "memory":
         return MemoryDirectory()

@@ -8,28 +8,28 @@ from typing import Final
 from litestar import Litestar, Router
 from litestar.di import Provide
 
-from hub.gateway.dashboard.sampler import Observer
+from hub.gateway.dashboard.sampler import OverviewSampler
 from hub.gateway.models.catalog import Catalog
-from hub.gateway.models.codecs import Codecs
-from hub.gateway.models.registry_queries import RegistryReads
-from hub.gateway.openapi.document import Description
+from hub.gateway.models.codecs import CodecResolver
+from hub.gateway.models.registry_queries import RegistryQueries
+from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.routes import batches, models, pages, submit, system, task_lists, tasks
 from hub.gateway.routes.health import Health
-from hub.gateway.tasks.backpressure import Queues
+from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.congestion import with_refusals
 from hub.gateway.tasks.headers import add_task_headers
 from hub.gateway.tasks.metrics import GatewayMetrics
 from hub.gateway.tasks.options import ResultTtls
-from hub.gateway.tasks.service import Dispatch
-from hub.gateway.tasks.submission import Admission
+from hub.gateway.tasks.service import TaskService
+from hub.gateway.tasks.submission import SubmissionService
 from hub.histogram import SECONDS
 from hub.http.auth import require_credential
-from hub.http.long_polling import LongPolls
+from hub.http.long_polling import LongPollRegistry
 from hub.http.middleware.compression import COMPRESS_ABOVE
 from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
-from hub.observability.connection_metrics import LinkCollector
+from hub.observability.connection_metrics import ConnectionCollector
 from hub.ports.broker import Broker
 from hub.ports.result_store import ResultStore
 from hub.web.routes import WEB_ROUTES
@@ -40,14 +40,14 @@ OPERATIONS: Final = ("create", "fetch", "watch", "finish")
 
 def gateway_app(
     catalog: Catalog,
-    dispatch: Dispatch,
-    queues: Queues,
+    dispatch: TaskService,
+    queues: QueueLimiter,
     *,
     broker: Broker,
     store: ResultStore,
-    polls: LongPolls,
-    observer: Observer,
-    registry: RegistryReads,
+    polls: LongPollRegistry,
+    observer: OverviewSampler,
+    registry: RegistryQueries,
     keys: Sequence[str] = (),
     token: str = "",
     body_limit: int,
@@ -85,7 +85,7 @@ def gateway_app(
         hosts: The names that the gateway answers to, beside IP addresses and localhost.
     """
     ttls = ttls or ResultTtls()
-    links = LinkCollector(broker, store, operations=OPERATIONS, buckets=buckets)
+    links = ConnectionCollector(broker, store, operations=OPERATIONS, buckets=buckets)
     metrics = GatewayMetrics(catalog, dispatch, polls, links=links, buckets=buckets)
     guarded = Router(
         "/",
@@ -127,7 +127,7 @@ def gateway_app(
         ],
         dependencies={
             "admission": _provide(
-                Admission(
+                SubmissionService(
                     catalog,
                     dispatch,
                     queues,
@@ -139,8 +139,8 @@ def gateway_app(
             ),
             "body_limit": _provide(body_limit),
             "catalog": _provide(catalog),
-            "codecs": _provide(Codecs(catalog, registry)),
-            "description": _provide(Description(catalog, guarded=bool(keys), ttls=ttls, root_path=root_path)),
+            "codecs": _provide(CodecResolver(catalog, registry)),
+            "description": _provide(OpenApiDocument(catalog, guarded=bool(keys), ttls=ttls, root_path=root_path)),
             "dispatch": _provide(dispatch),
             "health": _provide(Health(catalog, broker, store)),
             "metrics": _provide(metrics),

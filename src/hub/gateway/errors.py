@@ -10,10 +10,10 @@ from hub.errors import HubError
 
 
 @final
-class ModelNotAlive(HubError):
+class ModelUnavailable(HubError):
     """The model is known, and none of its instances is alive."""
 
-    code = "model_not_alive"
+    code = "model_unavailable"
     status = 503
     title = "No instance of the model is alive"
 
@@ -93,7 +93,7 @@ class BrokerBlocked(HubError):
 
 
 @final
-class CatalogMissing(HubError):
+class ModelListUnavailable(HubError):
     """The registry has not answered once since this gateway started, so nothing can be said about any model."""
 
     code = "registry_unreachable"
@@ -158,7 +158,7 @@ class GatewayBusy(HubError):
 
 
 @final
-class Overloaded(HubError):
+class QueueLimitExceeded(HubError):
     """The queue of the model is full: as long as the gateway lets it get, or as the broker does."""
 
     code = "queue_full"
@@ -281,10 +281,10 @@ class IdempotencyConflict(HubError):
 
 
 @final
-class SubmitUnderWay(HubError):
+class SubmitInProgress(HubError):
     """An `Idempotency-Key` came again while the fate of its first submit is still open."""
 
-    code = "submit_under_way"
+    code = "submit_in_progress"
     status = 503
     title = "Another submit with this key is under way"
 
@@ -337,10 +337,10 @@ class TooManyBlanks(HubError):
 
 
 @final
-class BatchCutShort(HubError):
+class BatchInterrupted(HubError):
     """The gateway stops in the middle of a batch."""
 
-    code = "batch_cut_short"
+    code = "batch_interrupted"
     status = 503
     title = "The gateway stops"
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from hub.gateway.tasks.submit_result import Accepted
+from hub.gateway.tasks.submit_result import SubmitResult
 from hub.http.middleware.root_path import rooted
 from hub.registry.client.views import InstanceState
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
@@ -108,7 +108,7 @@ class AcceptedBody(Struct, frozen=True, kw_only=True):
     deadline: datetime | UnsetType = UNSET
 
     @classmethod
-    def of(cls, task: Accepted | TaskRecord) -> AcceptedBody:
+    def of(cls, task: SubmitResult | TaskRecord) -> AcceptedBody:
         return cls(
             id=task.id,
             model=task.model,
@@ -160,7 +160,7 @@ class StatesBody(Struct, frozen=True, kw_only=True):
     """Instances by state; see `hub.registry.client.views.InstanceState`."""
 
     live: int
-    deaf: int
+    not_consuming: int
     suspect: int
     loading: int = 0
 
@@ -241,7 +241,7 @@ class ModelHistory(Struct, frozen=True, kw_only=True):
     wait: Numbers
 
 
-class HistoryBody(Struct, frozen=True, kw_only=True):
+class TimeSeriesBody(Struct, frozen=True, kw_only=True):
     """What the overview has been for a quarter of an hour; `times` are Unix seconds, `period` apart when nothing happened.
 
     `run` and `wait` of a model are 95th percentiles, `failed` is the count of `WorkBody`.
@@ -292,7 +292,7 @@ class EventsView(Struct, frozen=True, kw_only=True):
     events: tuple[EventView, ...]
 
 
-class HealthBody(Struct, frozen=True, kw_only=True):
+class GatewayHealthBody(Struct, frozen=True, kw_only=True):
     """Whether the gateway can take work; `reasons` says why not.
 
     Attributes:

@@ -10,21 +10,21 @@ import structlog
 from anyio import TASK_STATUS_IGNORED, sleep_forever
 from anyio.abc import TaskStatus
 
-from hub.concurrency.reconnect import unwrapped
-from hub.concurrency.services import running
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.services import background_service
 from hub.errors import ConfigurationError
 from hub.gateway.app import gateway_app
 from hub.gateway.dashboard.overview import Overview
-from hub.gateway.dashboard.sampler import Observer
-from hub.gateway.dashboard.stats import Figures
+from hub.gateway.dashboard.sampler import OverviewSampler
+from hub.gateway.dashboard.stats import ModelStats
 from hub.gateway.models.catalog import Catalog
-from hub.gateway.tasks.backpressure import Queues
+from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.congestion import Congestion
 from hub.gateway.tasks.options import ResultTtls
-from hub.gateway.tasks.service import Dispatch
+from hub.gateway.tasks.service import TaskService
 from hub.http.client import open_client
-from hub.http.long_polling import LongPolls
-from hub.http.serve.listen import Bind
+from hub.http.long_polling import LongPollRegistry
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 from hub.ports.broker import Broker
 from hub.ports.result_store import ResultStore
@@ -40,7 +40,7 @@ async def run_gateway(
     *,
     broker: Broker,
     store: ResultStore,
-    dashboard: Bind | None = None,
+    dashboard: ListenAddress | None = None,
     dashboard_is_optional: bool = False,
     task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
 ) -> None:
@@ -60,7 +60,7 @@ async def run_gateway(
         ConfigurationError: The address cannot be listened on.
         RegistryRefused: The registry does not take our token.
     """
-    with unwrapped():
+    with collapse_exception_group():
         await _run(settings, broker, store, dashboard, task_status, dashboard_is_optional=dashboard_is_optional)
 
 
@@ -68,20 +68,20 @@ async def _run(
     settings: GatewaySettings,
     broker: Broker,
     store: ResultStore,
-    dashboard: Bind | None,
+    dashboard: ListenAddress | None,
     task_status: TaskStatus[str],
     *,
     dashboard_is_optional: bool,
 ) -> None:
-    polls = LongPolls()
+    polls = LongPollRegistry()
     async with open_client(connections=8) as http:
         registry = RegistryClient(settings.registry_url, http, token=settings.token)
         catalog = Catalog(ModelWatch(registry))
         congestion = Congestion(settings.busy_after)
-        dispatch = Dispatch(broker, store, patience=settings.publish_patience, polls=polls, congestion=congestion)
-        queues = Queues(catalog, broker, dispatch.run_times, limit=settings.queue_limit)
-        figures = Figures(registry, dispatch.verdicts)
-        observer = Observer(catalog, Overview(catalog, queues, figures))
+        dispatch = TaskService(broker, store, timeout=settings.publish_timeout, polls=polls, congestion=congestion)
+        queues = QueueLimiter(catalog, broker, dispatch.run_times, limit=settings.queue_limit)
+        figures = ModelStats(registry, dispatch.verdicts)
+        observer = OverviewSampler(catalog, Overview(catalog, queues, figures))
         app = gateway_app(
             catalog,
             dispatch,
@@ -105,17 +105,19 @@ async def _run(
         )
         # Left in the reverse order: requests end first, then nothing needs the groups and the catalog any more.
         async with (
-            running(partial(_open, dispatch), name="dispatch"),
-            running(partial(_endless, catalog.follow), name="catalog"),
-            running(partial(_endless, queues.watch), name="queues"),
-            running(partial(_endless, figures.watch), name="figures"),
-            running(partial(_endless, observer.watch), name="overview"),
+            background_service(partial(_open, dispatch), name="dispatch"),
+            background_service(partial(_endless, catalog.follow), name="catalog"),
+            background_service(partial(_endless, queues.watch), name="queues"),
+            background_service(partial(_endless, figures.watch), name="figures"),
+            background_service(partial(_endless, observer.watch), name="overview"),
             AsyncExitStack() as stack,
         ):
             if dashboard is not None:
                 try:
-                    with unwrapped():
-                        await stack.enter_async_context(running(partial(serve, app, dashboard), name="dashboard"))
+                    with collapse_exception_group():
+                        await stack.enter_async_context(
+                            background_service(partial(serve, app, dashboard), name="dashboard")
+                        )
                 except ConfigurationError as error:
                     if not dashboard_is_optional:
                         raise
@@ -123,7 +125,7 @@ async def _run(
             await serve(app, settings.gateway_bind, on_drain=polls.end_all, task_status=task_status)
 
 
-async def _open(dispatch: Dispatch, *, task_status: TaskStatus[None]) -> None:
+async def _open(dispatch: TaskService, *, task_status: TaskStatus[None]) -> None:
     async with dispatch:
         task_status.started()
         await sleep_forever()

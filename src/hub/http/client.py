@@ -8,7 +8,7 @@ from typing import Final
 
 from httpx2 import AsyncClient, Limits, Timeout
 
-from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to reach the other side. How long a whole call may take is the caller's `fail_after`."""
@@ -30,6 +30,6 @@ async def open_client(*, token: str = "", connections: int = 100) -> AsyncGenera
         headers["Authorization"] = f"Bearer {token}"
     limits = Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE)
     timeout = Timeout(None, connect=CONNECT_TIMEOUT)
-    with unwrapped():
+    with collapse_exception_group():
         async with AsyncClient(headers=headers, limits=limits, timeout=timeout, trust_env=False) as client:
             yield client

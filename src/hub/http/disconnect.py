@@ -9,17 +9,17 @@ from anyio import create_task_group
 from litestar.types import Receive
 from typing_extensions import override
 
-from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import HubError
 
 T = TypeVar("T")
 
 
 @final
-class HungUp(HubError):
+class ClientDisconnected(HubError):
     """The client of a synchronous call has closed its connection; nobody reads the reply. 499 as in nginx's logs."""
 
-    code = "client_hung_up"
+    code = "client_disconnected"
     status = 499
     title = "The client has hung up"
 
@@ -28,7 +28,7 @@ class HungUp(HubError):
         return "the client closed its connection before its task ended"
 
 
-async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
+async def cancelled_on_disconnect(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
     """Does `work` for a client, and cancels it when the client closes its connection first.
 
     Args:
@@ -36,10 +36,10 @@ async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) ->
         work: Gives what the client waits for.
 
     Raises:
-        HungUp: The client has closed its connection.
+        ClientDisconnected: The client has closed its connection.
     """
     results: list[T] = []
-    with unwrapped():
+    with collapse_exception_group():
         async with create_task_group() as tg:
 
             async def watch() -> None:
@@ -51,5 +51,5 @@ async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) ->
             results.append(await work())
             tg.cancel_scope.cancel("answered")
     if not results:
-        raise HungUp
+        raise ClientDisconnected
     return results[0]

@@ -10,7 +10,7 @@ from anyio import CancelScope, move_on_after
 
 
 @final
-class LongPolls:
+class LongPollRegistry:
     """Bounds the waits of clients, and ends them all when the server drains, so that each still gets its answer."""
 
     def __init__(self) -> None:

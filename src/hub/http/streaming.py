@@ -28,7 +28,7 @@ LINGER: Final = 2.0
 """Seconds that the rest of a request is read after the reply to it: closing on unread bytes would destroy what the client
 has not read yet (RFC 9112 section 9.6)."""
 
-SEND_PATIENCE: Final = 60.0
+SEND_TIMEOUT: Final = 60.0
 """Seconds that a client may leave what we send unread, then we hang up."""
 
 RequestBody: TypeAlias = MemoryObjectReceiveStream[bytes | HubError]
@@ -40,7 +40,7 @@ Talk: TypeAlias = Callable[[RequestBody, Write], Awaitable[None]]
 
 
 @final
-class LiveReply(Response[bytes]):
+class DuplexStreamingResponse(Response[bytes]):
     """To be returned by a route handler: runs `talk` in a scope of its own, outside of the handler.
 
     When the client hangs up, `talk` is cancelled. What it does not read stays with the client (back-pressure), until it
@@ -66,11 +66,11 @@ class LiveReply(Response[bytes]):
 
     @override
     def to_asgi_response(self, app: object, request: Request[Any, Any, Any], **_: Any) -> ASGIResponse:
-        return _Live(self._talk, media_type=str(self.media_type), headers=self.headers)
+        return _DuplexStream(self._talk, media_type=str(self.media_type), headers=self.headers)
 
 
 @final
-class _Live(ASGIResponse):
+class _DuplexStream(ASGIResponse):
     _should_set_content_length = False
 
     def __init__(self, talk: Talk, *, media_type: str, headers: Mapping[str, str]) -> None:
@@ -89,9 +89,9 @@ class _Live(ASGIResponse):
         await self.start_response(send)
 
         async def write(chunk: bytes) -> None:
-            with move_on_after(SEND_PATIENCE) as patience:
+            with move_on_after(SEND_TIMEOUT) as timeout:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if patience.cancelled_caught:
+            if timeout.cancelled_caught:
                 hung_up.cancel("the client does not read")
 
         complete = False

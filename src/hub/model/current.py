@@ -17,7 +17,7 @@ LONGEST_MESSAGE: Final = 1_000
 
 
 @final
-class Control:
+class TaskControl:
     """What the run of a task and the code of its model tell each other.
 
     Args:
@@ -46,7 +46,7 @@ class CurrentTask:
     deadline: float | None
     model: ModelName
     instance: InstanceId
-    control: Control = field(repr=False, compare=False)
+    control: TaskControl = field(repr=False, compare=False)
 
     @property
     def cancelled(self) -> bool:

@@ -109,10 +109,10 @@ class NotInTask(HubError):
         return "current_task() was called where no task is being processed; call it inside process_request"
 
 
-class StrayCancellation(HubError):
+class UnexpectedCancellation(HubError):
     """A method of the model ended with a cancellation that nobody had asked for."""
 
-    code = "stray_cancellation"
+    code = "unexpected_cancellation"
     title = "The model was cancelled from within"
 
     def __init__(self, method: str = "process_request") -> None:
@@ -199,10 +199,10 @@ class ChildError(Exception):
         return f"{self.type}: {self.message}"
 
 
-class BrokenFrame(HubError):
+class MalformedFrame(HubError):
     """The process of a model wrote something to its instance that hub did not."""
 
-    code = "broken_frame"
+    code = "malformed_frame"
     title = "The process of the model does not speak its protocol"
 
     def __init__(self, reason: str) -> None:

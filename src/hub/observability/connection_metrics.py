@@ -12,11 +12,11 @@ from typing_extensions import override
 from hub.histogram import SIZES, Histogram
 from hub.observability.prometheus import counter, gauge, histogram
 from hub.ports.broker import Broker
-from hub.ports.result_store import ResultStore, StoreCalls
+from hub.ports.result_store import OperationStats, ResultStore
 
 
 @final
-class LinkCollector(Collector):
+class ConnectionCollector(Collector):
     """Reads what both count themselves; never asks a server. Parts of one process that share a link tell the same of it.
 
     Args:
@@ -31,7 +31,7 @@ class LinkCollector(Collector):
     ) -> None:
         self._broker = broker
         self._store = store
-        none_yet = StoreCalls(seconds=Histogram(buckets).read(), sizes=Histogram(SIZES).read())
+        none_yet = OperationStats(seconds=Histogram(buckets).read(), sizes=Histogram(SIZES).read())
         self._before = dict.fromkeys(operations, none_yet)
 
     @override

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from hub.histogram import Buckets
+from hub.histogram import HistogramSnapshot
 
 _VERSIONS: Final = {"application/openmetrics-text": ("", "1.0.0"), "text/plain": ("", "0.0.4", "1.0.0")}
 """Format -> the versions that are written; any other `Accept` gets Prometheus's own format, in which it is not stated."""
@@ -63,7 +63,7 @@ def counter(name: str, text: str, labels: Sequence[str], rows: Rows) -> CounterM
 
 
 def histogram(
-    name: str, text: str, labels: Sequence[str], rows: Iterable[tuple[Sequence[str], Buckets]]
+    name: str, text: str, labels: Sequence[str], rows: Iterable[tuple[Sequence[str], HistogramSnapshot]]
 ) -> HistogramMetricFamily:
     family = HistogramMetricFamily(name, text, labels=labels)
     for values, buckets in rows:

@@ -5,7 +5,7 @@ Each port has an embedded adapter (`memory://`) and real ones, and one contract 
 
 * An adapter is opened as an async context manager (`hub.brokers.open_broker(url)`, ...) and is used inside that block,
   by any number of tasks at once. It reconnects by itself, except where a method says otherwise.
-* When its server is out of reach a call raises `LinkLost`, never an error of the client library, and never an
+* When its server is out of reach a call raises `ConnectionLost`, never an error of the client library, and never an
   `ExceptionGroup`. What had been sent may or may not have been carried out; every call may be repeated.
 * Every call may be cancelled at any checkpoint: nothing leaks, and no later call sees the answer of a cancelled one.
 * No call takes a timeout; callers use `anyio.fail_after`.

@@ -98,7 +98,7 @@ class Consumer(Protocol):
         """Waits for work and returns all that has arrived, at least one delivery, never more than the prefetch count.
 
         Raises:
-            LinkLost: The link broke, or the broker cancelled the consumer (its queue was deleted, its node went down).
+            ConnectionLost: The link broke, or the broker cancelled the consumer (its queue was deleted, its node went down).
         """
         ...
 
@@ -153,7 +153,7 @@ class Broker(Protocol):
             For each publication `None`, or why the broker did not take it (`Unroutable`, `QueueFull`).
 
         Raises:
-            LinkLost: The fate of at least one of them is unknown. While the link is down a call waits for its return.
+            ConnectionLost: The fate of at least one of them is unknown. While the link is down a call waits for its return.
         """
         ...
 
@@ -164,7 +164,7 @@ class Broker(Protocol):
         puts everything unsettled back on the queue.
 
         Raises:
-            LinkLost: On entry, when the broker cannot be reached.
+            ConnectionLost: On entry, when the broker cannot be reached.
         """
         ...
 
@@ -176,7 +176,7 @@ class Broker(Protocol):
         different letters.
 
         Raises:
-            LinkLost: On entry, when the broker cannot be reached, or later when the link breaks.
+            ConnectionLost: On entry, when the broker cannot be reached, or later when the link breaks.
             UnknownQueue: On entry: the model has no dead-letter queue.
         """
         ...

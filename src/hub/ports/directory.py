@@ -8,12 +8,12 @@ from hmac import compare_digest
 from typing import Protocol
 
 from hub.contract.contract import Contract
-from hub.stats import Load
-from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, RegistryId, Signal
+from hub.stats import InstanceStats
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, ReadinessSource, RegistryId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class ModelLimits:
     """What holds for the tasks of a model, as its instances say it. Durations are seconds.
 
     Attributes:
@@ -34,7 +34,7 @@ class InstanceEntry:
     Attributes:
         url: The base of its HTTP routes, such as `http://10.0.0.7:40123`.
         example: A request that shows what the model does, as ProtoJSON, for documentation; empty if it has none.
-        terms: What holds for the tasks of its model.
+        limits: What holds for the tasks of its model.
         secret_hash: SHA-256 of the secret that its owner proves itself with, in hexadecimal digits; empty: it has none,
             because an earlier release let it in.
     """
@@ -45,7 +45,7 @@ class InstanceEntry:
     fingerprint: Fingerprint
     logged_in_at: float
     example: str = ""
-    terms: Terms = Terms()
+    limits: ModelLimits = ModelLimits()
     secret_hash: str = ""
 
     def owned_by(self, proof: str) -> bool:
@@ -74,7 +74,7 @@ class LoginLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownContract:
+class RegisteredContract:
     """A contract that the registry has accepted, the first time it did, and the instance that brought it."""
 
     model: ModelName
@@ -84,14 +84,14 @@ class KnownContract:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class InstanceStanding:
     """What the registry that pings an instance knows about it, for the others to read.
 
     Attributes:
         reason: Why it is not live, in words; empty if it is.
         misses: Pings in a row without an answer.
         answered_at: When it last answered a ping, in Unix seconds; `None` if it never has.
-        deaf_by: Who says that it is deaf; `None` unless it is.
+        not_consuming_source: Who says that it is deaf; `None` unless it is.
         load: What it last said of its work; `None` if it never has.
     """
 
@@ -99,8 +99,8 @@ class Standing:
     reason: str = ""
     misses: int = 0
     answered_at: float | None = None
-    deaf_by: Signal | None = None
-    load: Load | None = None
+    not_consuming_source: ReadinessSource | None = None
+    load: InstanceStats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ HISTORY_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leases:
+class LeaseSet:
     """Whom one registry pings, and nobody else does.
 
     Attributes:
@@ -141,7 +141,7 @@ class Leases:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class StatusUpdate:
     """What a registry found out about an instance that it holds the lease of.
 
     Attributes:
@@ -152,21 +152,21 @@ class Report:
 
     instance: InstanceId
     token: int
-    standing: Standing | None
+    standing: InstanceStanding | None
     events: Sequence[HistoryEvent] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedInstance:
+class StoredInstance:
     """An instance as the directory has it. `token` is that of its newest lease, 0 before the first."""
 
     entry: InstanceEntry
     token: int
-    standing: Standing | None
+    standing: InstanceStanding | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryNews:
+class DirectoryChanges:
     """What changed in the directory.
 
     Attributes:
@@ -178,7 +178,7 @@ class DirectoryNews:
 
     revision: int
     complete: bool
-    instances: Sequence[SharedInstance]
+    instances: Sequence[StoredInstance]
     gone: Mapping[InstanceId, int]
 
 
@@ -229,7 +229,7 @@ class Directory(Protocol):
         """All instances, oldest login first."""
         ...
 
-    async def contracts(self) -> Sequence[KnownContract]:
+    async def contracts(self) -> Sequence[RegisteredContract]:
         """Every contract that is kept, oldest first."""
         ...
 
@@ -243,7 +243,7 @@ class Directory(Protocol):
 
     async def lease(
         self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
-    ) -> Leases:
+    ) -> LeaseSet:
         """Says that a registry is alive for another `ttl` seconds, and which instances it is to ping until then.
 
         It keeps what it holds, gets those that nobody alive holds until it has its share (instances / registries,
@@ -262,7 +262,7 @@ class Directory(Protocol):
         """A registry stops: what it holds is free at once."""
         ...
 
-    async def report(self, reports: Sequence[Report]) -> Sequence[bool]:
+    async def report(self, reports: Sequence[StatusUpdate]) -> Sequence[bool]:
         """Writes what registries found out. Atomic for each report.
 
         Returns:
@@ -270,7 +270,7 @@ class Directory(Protocol):
         """
         ...
 
-    async def news(self, after: int) -> DirectoryNews:
+    async def news(self, after: int) -> DirectoryChanges:
         """What changed after a revision; everything after revision 0, or one that the directory has lost."""
         ...
 

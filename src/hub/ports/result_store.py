@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
 
-from hub.histogram import Buckets
+from hub.histogram import HistogramSnapshot
 from hub.task import Outcome, Progress, Task, TaskRecord
 from hub.types import InstanceId, ModelName, TaskId, TaskState
 
 
-class Absent(Enum):
+class Missing(Enum):
     """Why there is no record: the id was never seen (or forgotten entirely), or its record has expired."""
 
     UNKNOWN = "unknown"
@@ -62,7 +62,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HandedBack:
+class ReleasedTask:
     """A run that ended without an outcome and is no sign of trouble: it does not count against the attempts of its task.
 
     Attributes:
@@ -85,11 +85,11 @@ class ProgressReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreCalls:
+class OperationStats:
     """The calls of one operation so far: `seconds` that each took, and `sizes`, the tasks that each carried."""
 
-    seconds: Buckets
-    sizes: Buckets
+    seconds: HistogramSnapshot
+    sizes: HistogramSnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class StoreStatistics:
     dropped_outcomes: int
     reconnects: int
     refusal: str | None = None
-    calls: Mapping[str, StoreCalls] = field(default_factory=dict[str, StoreCalls])
+    calls: Mapping[str, OperationStats] = field(default_factory=dict[str, OperationStats])
 
 
 class ResultStore(Protocol):
@@ -146,7 +146,7 @@ class ResultStore(Protocol):
         """Takes back records whose task could not be published. A task that turns up nevertheless is not started.
 
         Records that are no longer `queued`, or were written by another submit (`Task.created_at` tells), stay. A
-        withdrawn id is `Absent.UNKNOWN` to everybody else, and may be created again.
+        withdrawn id is `Missing.UNKNOWN` to everybody else, and may be created again.
         """
         ...
 
@@ -159,7 +159,7 @@ class ResultStore(Protocol):
         """
         ...
 
-    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
+    async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
         """Marks runs as ended without an outcome: their tasks are `queued` again, the number of the attempt stays.
 
         Returns:
@@ -197,7 +197,7 @@ class ResultStore(Protocol):
         """
         ...
 
-    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]: ...
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]: ...
 
     async def recent(
         self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
@@ -216,7 +216,7 @@ class ResultStore(Protocol):
         """
         ...
 
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
         """Waits until the revision is higher than `after` (with `until_terminal`: until the task has ended too).
 
         Returns at once when that is so already, or when there is no record. Woken by the store, it never polls.

@@ -12,7 +12,7 @@ Word: TypeAlias = bytes | str | int
 Command: TypeAlias = tuple[Word, ...]
 
 
-class RefusalKind(Enum):
+class ErrorReplyKind(Enum):
     """What can be done about an error reply.
 
     `NO_SCRIPT`: send the script along. `NOT_PRIMARY`: look for the primary elsewhere. `WRONG_TYPE`: nothing, somebody
@@ -26,17 +26,17 @@ class RefusalKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorReply:
     """An error reply of the server."""
 
-    kind: RefusalKind
+    kind: ErrorReplyKind
     text: str
 
 
-Reply: TypeAlias = "int | bytes | Refusal | Sequence[Reply] | None"
+Reply: TypeAlias = "int | bytes | ErrorReply | Sequence[Reply] | None"
 
 
-class RedisLink(Protocol):
+class RedisConnection(Protocol):
     """One live link to one server. It does not reconnect: once broken it stays broken, and its owner opens another."""
 
     async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
@@ -45,7 +45,7 @@ class RedisLink(Protocol):
         Other calls may be under way at the same time. Cancelling one disturbs no other.
 
         Raises:
-            LinkLost: The link broke, or the server did not answer in time; the link is broken from then on.
+            ConnectionLost: The link broke, or the server did not answer in time; the link is broken from then on.
         """
         ...
 
@@ -53,27 +53,27 @@ class RedisLink(Protocol):
         """Waits for messages on the channel that the link was opened with, and returns all that have arrived.
 
         Raises:
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         ...
 
     def abort(self, reason: str) -> None:
-        """Breaks the link: every call under way, and `receive`, raises `LinkLost`."""
+        """Breaks the link: every call under way, and `receive`, raises `ConnectionLost`."""
         ...
 
 
-class LinkOpener(Protocol):
+class Connector(Protocol):
     @property
     def server(self) -> str:
         """For errors and logs; never holds a password."""
         ...
 
-    def __call__(self, channel: str | None) -> AbstractAsyncContextManager[RedisLink]:
+    def __call__(self, channel: str | None) -> AbstractAsyncContextManager[RedisConnection]:
         """Opens a link, and subscribes it to a channel if one is given.
 
         Raises:
-            LinkRefused: On entry, when the server does not accept the credentials, or TLS is there on one side only.
-            LinkLost: On entry, when the server cannot be reached.
+            ConnectionRefused: On entry, when the server does not accept the credentials, or TLS is there on one side only.
+            ConnectionLost: On entry, when the server cannot be reached.
             ConfigurationError: On entry, when the library cannot run on this backend.
         """
         ...

@@ -18,10 +18,10 @@ from coredis import exceptions
 from coredis.connection import TCPConnection, TCPLocation
 from typing_extensions import override
 
-from hub.concurrency.reconnect import unwrapped
-from hub.errors import LinkLost, LinkRefused
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.errors import ConnectionLost, ConnectionRefused
 from hub.redis.address import RedisAddress
-from hub.redis.connection import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
+from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
 from hub.redis.error_replies import link_failed, login_refused
 
 GATHERED: Final = 256
@@ -44,8 +44,8 @@ class _Connection(TCPConnection):
 
 
 @final
-class CoredisLink(RedisLink):
-    """See `CoredisLinks`, which opens it. The loss of one of its connections breaks it.
+class CoredisConnection(RedisConnection):
+    """See `CoredisConnector`, which opens it. The loss of one of its connections breaks it.
 
     Args:
         connection: Carries the commands.
@@ -78,7 +78,7 @@ class CoredisLink(RedisLink):
     async def receive(self) -> Sequence[bytes]:
         await self._arrived.wait()
         if not self._messages:
-            raise LinkLost(self._server, self._reason)
+            raise ConnectionLost(self._server, self._reason)
         messages, self._messages = self._messages, []
         if not self._broken:
             self._arrived = Event()
@@ -132,30 +132,30 @@ class CoredisLink(RedisLink):
         match reply:
             case TimeoutError():
                 self.abort(str(reply))
-                raise LinkLost(self._server, self._reason) from reply
+                raise ConnectionLost(self._server, self._reason) from reply
             case exceptions.BusyLoadingError():  # an answer like any other, although its class says otherwise
-                return Refusal(RefusalKind.OTHER, str(reply))
+                return ErrorReply(ErrorReplyKind.OTHER, str(reply))
             case exceptions.ConnectionError():
                 raise self._lost(reply) from reply
             case exceptions.NoScriptError():
-                return Refusal(RefusalKind.NO_SCRIPT, str(reply))
+                return ErrorReply(ErrorReplyKind.NO_SCRIPT, str(reply))
             case exceptions.ReadOnlyError():
-                return Refusal(RefusalKind.NOT_PRIMARY, str(reply))
+                return ErrorReply(ErrorReplyKind.NOT_PRIMARY, str(reply))
             case exceptions.WrongTypeError():
-                return Refusal(RefusalKind.WRONG_TYPE, str(reply))
+                return ErrorReply(ErrorReplyKind.WRONG_TYPE, str(reply))
             case exceptions.RedisError():
-                return Refusal(RefusalKind.OTHER, str(reply))
+                return ErrorReply(ErrorReplyKind.OTHER, str(reply))
             case _:
                 return cast("Reply", reply)  # undecoded RESP of commands that answer with nothing else
 
-    def _lost(self, error: BaseException) -> LinkLost:
+    def _lost(self, error: BaseException) -> ConnectionLost:
         if not self._broken and error.__cause__ is not None:
             self._reason = _reason(error)
-        return LinkLost(self._server, self._reason)
+        return ConnectionLost(self._server, self._reason)
 
 
 @final
-class CoredisLinks(LinkOpener):
+class CoredisConnector(Connector):
     """Opens links to one address.
 
     Args:
@@ -174,7 +174,7 @@ class CoredisLinks(LinkOpener):
 
     @override
     @asynccontextmanager
-    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisLink]:
+    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
         address = self._address
         node = await self._primary() if address.service else address.nodes[0]
         open_one = partial(self._connection, node, db=address.db, username=address.username, password=address.password)
@@ -189,8 +189,8 @@ class CoredisLinks(LinkOpener):
             try:
                 async with self._linked(partial(self._connection, (host, port)), (host, port), None) as sentinel:
                     (reply,) = await sentinel.call([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)])
-            except LinkLost as lost:
-                refusals += isinstance(lost, LinkRefused)
+            except ConnectionLost as lost:
+                refusals += isinstance(lost, ConnectionRefused)
                 reasons.append(lost.reason)
                 continue
             match reply:
@@ -198,7 +198,7 @@ class CoredisLinks(LinkOpener):
                     return primary_host.decode(), int(primary_port)
                 case _:
                     reasons.append(f"{host}:{port} knows no such service")
-        kind = LinkRefused if refusals == len(self._address.nodes) else LinkLost
+        kind = ConnectionRefused if refusals == len(self._address.nodes) else ConnectionLost
         raise kind(self.server, "; ".join(reasons))
 
     def _connection(
@@ -218,9 +218,9 @@ class CoredisLinks(LinkOpener):
     @asynccontextmanager
     async def _linked(
         self, open_one: Callable[[], _Connection], node: tuple[str, int], channel: str | None
-    ) -> AsyncGenerator[CoredisLink]:
+    ) -> AsyncGenerator[CoredisConnection]:
         server = self.server
-        with unwrapped():
+        with collapse_exception_group():
             async with create_task_group() as tg:
                 try:
                     connection = open_one()
@@ -229,7 +229,7 @@ class CoredisLinks(LinkOpener):
                     if channel is not None:
                         messages = open_one()
                         await tg.start(messages.run, name=f"hub.redis subscription to {server}")
-                    link = CoredisLink(connection, messages, server)
+                    link = CoredisConnection(connection, messages, server)
                     tg.start_soon(link.watch, name=f"hub.redis commands to {server}")
                     if channel is not None:
                         tg.start_soon(link.listen, channel, name=f"hub.redis messages from {server}")

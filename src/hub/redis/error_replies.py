@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hub.errors import LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused
 from hub.redis.address import RedisAddress
 from hub.tls import answer_without_tls, speaks_tls, tls_refusal
 
@@ -12,24 +12,26 @@ _FINAL: Final = ("DB index is out of range", "invalid DB index", "protected mode
 """Parts of error replies that stay the same until somebody changes the URL or the server's configuration."""
 
 
-def login_refused(address: RedisAddress, error: BaseException) -> LinkRefused:
+def login_refused(address: RedisAddress, error: BaseException) -> ConnectionRefused:
     """The server wants other credentials, or some at all."""
     if address.password is None:
         scheme = "rediss" if address.tls else "redis"
-        return LinkRefused(
+        return ConnectionRefused(
             address.server,
             f"it asks for a password and the URL has none: write {scheme}://:PASSWORD@host:port, or "
             f"{scheme}://USER:PASSWORD@host:port",
         )
-    return LinkRefused(
+    return ConnectionRefused(
         address.server,
         f"it does not accept the credentials in the URL ({str(error).rstrip('.')}): check them, and write special "
         "characters as %XX",
     )
 
 
-async def link_failed(address: RedisAddress, node: tuple[str, int], error: BaseException, reason: str) -> LinkLost:
-    """What to raise when no link could be opened: `LinkRefused` if it cannot work with this URL.
+async def link_failed(
+    address: RedisAddress, node: tuple[str, int], error: BaseException, reason: str
+) -> ConnectionLost:
+    """What to raise when no link could be opened: `ConnectionRefused` if it cannot work with this URL.
 
     A Redis without TLS waits for the end of a line that a TLS handshake does not have, and one with TLS cuts plain
     connections. So the port is looked at in the other way.
@@ -42,16 +44,18 @@ async def link_failed(address: RedisAddress, node: tuple[str, int], error: BaseE
     """
     host, port = node
     if any(part in reason for part in _FINAL):
-        return LinkRefused(address.server, f"{reason}: change the URL, or the server's configuration")
+        return ConnectionRefused(address.server, f"{reason}: change the URL, or the server's configuration")
     if address.tls is not None:
         why = tls_refusal(error, trust="?cafile=FILE in the URL")
         if why is None and (await answer_without_tls(host, port, b"PING\r\n")).startswith((b"+", b"-")):
             why = "the server does not speak TLS at this port: write redis:// instead of rediss://"
         if why is not None:
-            return LinkRefused(address.server, why)
+            return ConnectionRefused(address.server, why)
     elif not _is_out_of_reach(error) and await speaks_tls(host, port):
-        return LinkRefused(address.server, "the server speaks TLS at this port: write rediss:// instead of redis://")
-    return LinkLost(address.server, reason)
+        return ConnectionRefused(
+            address.server, "the server speaks TLS at this port: write rediss:// instead of redis://"
+        )
+    return ConnectionLost(address.server, reason)
 
 
 def _is_out_of_reach(error: BaseException | None) -> bool:

@@ -18,7 +18,7 @@ async def warn_of_eviction(client: RedisClient) -> None:
     forbidden or renamed) is taken at its word.
 
     Raises:
-        LinkLost: The server is out of reach.
+        ConnectionLost: The server is out of reach.
     """
     (reply,) = await client.call([("INFO", "memory")])
     if not isinstance(reply, bytes):

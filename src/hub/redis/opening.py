@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hub.redis.address import redis_address
-from hub.redis.connection import LinkOpener
+from hub.redis.connection import Connector
 
 
-def redis_links(url: str, *, silence: float) -> LinkOpener:
+def redis_links(url: str, *, silence: float) -> Connector:
     """What opens links to the server at `url`.
 
     Args:
@@ -19,9 +19,9 @@ def redis_links(url: str, *, silence: float) -> LinkOpener:
     address = redis_address(url)
     # A process needs one client library; the other one is not imported.
     if url.partition("://")[0].endswith("+redispy"):
-        from hub.redis.redispy_connection import RedispyLinks  # noqa: PLC0415
+        from hub.redis.redispy_connection import RedispyConnector  # noqa: PLC0415
 
-        return RedispyLinks(address, silence)
-    from hub.redis.coredis_connection import CoredisLinks  # noqa: PLC0415
+        return RedispyConnector(address, silence)
+    from hub.redis.coredis_connection import CoredisConnector  # noqa: PLC0415
 
-    return CoredisLinks(address, silence)
+    return CoredisConnector(address, silence)

@@ -24,11 +24,11 @@ from redis.backoff import NoBackoff
 from sniffio import current_async_library
 from typing_extensions import override
 
-from hub.concurrency.batching import Grouped
-from hub.concurrency.reconnect import unwrapped
-from hub.errors import ConfigurationError, LinkLost
+from hub.concurrency.batching import Batcher
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.errors import ConfigurationError, ConnectionLost
 from hub.redis.address import RedisAddress
-from hub.redis.connection import Command, LinkOpener, RedisLink, Refusal, RefusalKind, Reply
+from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
 from hub.redis.error_replies import link_failed, login_refused
 
 LANES: Final = 4
@@ -39,8 +39,8 @@ CLOSE_GRACE: Final = 1.0
 
 
 @final
-class RedispyLink(RedisLink):
-    """See `RedispyLinks`, which opens it."""
+class RedispyConnection(RedisConnection):
+    """See `RedispyConnector`, which opens it."""
 
     def __init__(self, client: redispy.Redis, server: str, silence: float) -> None:
         self._client = client
@@ -50,7 +50,7 @@ class RedispyLink(RedisLink):
         self._messages: list[bytes] = []
         self._arrived = Event()
         self._under_way: set[CancelScope] = set()
-        self.pipelines = Grouped(self._carry, name=f"pipelines to {server}", lanes=LANES)
+        self.pipelines = Batcher(self._carry, name=f"pipelines to {server}", lanes=LANES)
 
     @override
     async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
@@ -103,7 +103,7 @@ class RedispyLink(RedisLink):
                 questioned = message is None
         except (exceptions.RedisError, OSError) as error:
             self.abort(_reason(error))
-            raise LinkLost(self._server, _reason(error)) from error
+            raise ConnectionLost(self._server, _reason(error)) from error
 
     async def _carry(self, calls: Sequence[Sequence[Command]]) -> Sequence[Sequence[Reply]]:
         pipeline = self._client.pipeline(transaction=False)
@@ -114,19 +114,19 @@ class RedispyLink(RedisLink):
             replies = [_reply(reply) for reply in await pipeline.execute(raise_on_error=False)]
         except (exceptions.RedisError, OSError) as error:
             self.abort(_reason(error))
-            raise LinkLost(self._server, _reason(error)) from error
+            raise ConnectionLost(self._server, _reason(error)) from error
         answers: list[Sequence[Reply]] = []
         for commands in calls:
             answers.append(replies[: len(commands)])
             replies = replies[len(commands) :]
         return answers
 
-    def _lost(self) -> LinkLost:
-        return LinkLost(self._server, self._reason or "the link was closed")
+    def _lost(self) -> ConnectionLost:
+        return ConnectionLost(self._server, self._reason or "the link was closed")
 
 
 @final
-class RedispyLinks(LinkOpener):
+class RedispyConnector(Connector):
     """Opens links to one address.
 
     Args:
@@ -145,15 +145,15 @@ class RedispyLinks(LinkOpener):
 
     @override
     @asynccontextmanager
-    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisLink]:
+    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
         if current_async_library() != "asyncio":
             raise ConfigurationError(
                 "redis-py runs on asyncio only: take the '+redispy' out of the URL, or start with --backend asyncio"
             )
         client = self._client()
-        link = RedispyLink(client, self.server, self._silence)
+        link = RedispyConnection(client, self.server, self._silence)
         try:
-            with unwrapped():
+            with collapse_exception_group():
                 async with create_task_group() as tg, link.pipelines:
                     await self._greet(client)
                     if channel is not None:
@@ -198,13 +198,13 @@ class RedispyLinks(LinkOpener):
 def _reply(reply: object) -> Reply:
     match reply:
         case exceptions.NoScriptError():
-            return Refusal(RefusalKind.NO_SCRIPT, str(reply))
+            return ErrorReply(ErrorReplyKind.NO_SCRIPT, str(reply))
         case exceptions.ReadOnlyError():
-            return Refusal(RefusalKind.NOT_PRIMARY, str(reply))
+            return ErrorReply(ErrorReplyKind.NOT_PRIMARY, str(reply))
         case exceptions.ResponseError() if str(reply).startswith("WRONGTYPE"):
-            return Refusal(RefusalKind.WRONG_TYPE, str(reply))
+            return ErrorReply(ErrorReplyKind.WRONG_TYPE, str(reply))
         case exceptions.RedisError():
-            return Refusal(RefusalKind.OTHER, str(reply))
+            return ErrorReply(ErrorReplyKind.OTHER, str(reply))
         case _:
             return cast("Reply", reply)  # undecoded RESP of commands that answer with nothing else
 

@@ -15,14 +15,14 @@ from hub.histogram import Histogram
 from hub.observability.prometheus import counter, gauge, histogram
 from hub.ports.directory import LoginLimits
 from hub.registry.client.views import InstanceState
-from hub.registry.core.ping_result import Answered, PingResult, Refused
-from hub.registry.core.state import Roll
+from hub.registry.core.ping_result import PingOk, PingRejected, PingResult
+from hub.registry.core.state import RegistryState
 from hub.registry.core.table import Removal
-from hub.registry.stats import Figures
-from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.stats import StatsService
+from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
-from hub.registry.tasks.queue_monitor import QueueDepths
-from hub.registry.tasks.registration import Registrar
+from hub.registry.tasks.queue_monitor import QueueMonitor
+from hub.registry.tasks.registration import RegistrationService
 
 PING_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds: from a process on this machine to one that is just within the timeout."""
@@ -42,17 +42,17 @@ class PingCounts:
         self.failures: Final = Counter(missed=0, refused=0)
 
     def __call__(self, result: PingResult, seconds: float) -> None:
-        if isinstance(result, Answered):
+        if isinstance(result, PingOk):
             self.answered.add(seconds)
         else:
-            self.failures["refused" if isinstance(result, Refused) else "missed"] += 1
+            self.failures["refused" if isinstance(result, PingRejected) else "missed"] += 1
 
 
 @final
 class RegistrationCollector(Collector):
     """What is registered, beside the bounds, and what was refused. The labels are those of the bounds."""
 
-    def __init__(self, roll: Roll, registrar: Registrar, limits: LoginLimits) -> None:
+    def __init__(self, roll: RegistryState, registrar: RegistrationService, limits: LoginLimits) -> None:
         self._roll = roll
         self._registrar = registrar
         self._limits = limits
@@ -92,12 +92,12 @@ class LiveCollector(Collector):
 
     def __init__(
         self,
-        roll: Roll,
+        roll: RegistryState,
         *,
-        depths: QueueDepths,
-        keeper: DirectoryKeeper,
+        depths: QueueMonitor,
+        keeper: DirectorySync,
         pinger: Pinger,
-        figures: Figures,
+        figures: StatsService,
         pings: PingCounts,
     ) -> None:
         self._roll = roll
@@ -187,7 +187,7 @@ class LiveCollector(Collector):
             [([], self._roll.waiting)],
         )
         yield gauge(
-            "hub_registry_linked",
+            "hub_registry_connected",
             "Whether a server behind the registry answered last time.",
             ["server"],
             [(["directory"], self._keeper.linked), (["broker"], self._depths.linked)],
@@ -196,7 +196,7 @@ class LiveCollector(Collector):
     def _judgement(self) -> Iterable[Metric]:
         yield gauge("hub_registry_leases", "Instances that this registry pings.", [], [([], self._keeper.leases)])
         yield gauge(
-            "hub_registry_doubts",
+            "hub_registry_self_preservation",
             "1 while most instances are silent at once, so that the registry takes its own network for lost.",
             [],
             [([], self._pinger.doubt.holds)],

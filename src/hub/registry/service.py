@@ -11,27 +11,27 @@ from anyio import TASK_STATUS_IGNORED, create_task_group, move_on_after
 from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry
 
-from hub.concurrency.reconnect import unwrapped
-from hub.errors import LinkLost, Undecodable
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.errors import ConnectionLost, Undecodable
 from hub.http.client import open_client
 from hub.http.serve.server import serve
 from hub.observability.process_metrics import ProcessCollector
 from hub.ports.broker import Broker
 from hub.ports.directory import Directory
-from hub.registry.core.consumer_check import ConsumerCounts
-from hub.registry.core.contracts import Lineage
+from hub.registry.core.consumer_check import ConsumerCheck
+from hub.registry.core.contracts import ContractRegistry
 from hub.registry.core.networks import InstanceNetworks
-from hub.registry.core.state import Roll
-from hub.registry.core.stats_aggregator import LoadTotals
-from hub.registry.core.table import Table
+from hub.registry.core.state import RegistryState
+from hub.registry.core.stats_aggregator import StatsAggregator
+from hub.registry.core.table import InstanceTable
 from hub.registry.http.app import registry_app
 from hub.registry.metrics import LiveCollector, PingCounts, RegistrationCollector
-from hub.registry.stats import Figures
-from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.stats import StatsService
+from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import CONCURRENT_PINGS, Pinger
 from hub.registry.tasks.probe import HttpProbe
-from hub.registry.tasks.queue_monitor import QueueDepths
-from hub.registry.tasks.registration import Registrar
+from hub.registry.tasks.queue_monitor import QueueMonitor
+from hub.registry.tasks.registration import RegistrationService
 from hub.settings.registry import RegistrySettings
 from hub.types import new_registry_id
 
@@ -61,15 +61,19 @@ async def run_registry(
 
     Raises:
         ConfigurationError: The address cannot be listened on.
-        LinkLost: The directory is out of reach at start; later losses are survived.
+        ConnectionLost: The directory is out of reach at start; later losses are survived.
     """
     networks = InstanceNetworks(settings.networks)
     collectors = CollectorRegistry()
     collectors.register(ProcessCollector())
     pings = PingCounts()
-    totals = LoadTotals()
-    roll = Roll(Table(misses=settings.ping_misses, lineage=Lineage(settings.contract_mode), on_load=totals.take))
-    with unwrapped():
+    totals = StatsAggregator()
+    roll = RegistryState(
+        InstanceTable(
+            misses=settings.ping_misses, lineage=ContractRegistry(settings.contract_mode), on_load=totals.take
+        )
+    )
+    with collapse_exception_group():
         async with open_client(token=settings.token, connections=CONCURRENT_PINGS) as http:
             probe = HttpProbe(http, networks)
             pinger = Pinger(
@@ -82,7 +86,7 @@ async def run_registry(
                 resubscribe=probe.resubscribe,
                 observe=pings,
             )
-            keeper = DirectoryKeeper(
+            keeper = DirectorySync(
                 roll,
                 directory,
                 pinger,
@@ -90,11 +94,13 @@ async def run_registry(
                 registry=new_registry_id(),
                 contract_ttl=settings.contract_ttl,
             )
-            registrar = Registrar(roll, directory, keeper, pinger, networks=networks, limits=settings.login_limits)
+            registrar = RegistrationService(
+                roll, directory, keeper, pinger, networks=networks, limits=settings.login_limits
+            )
             roll.on_forgotten += [totals.forget, pinger.forget]
-            consumers = ConsumerCounts(roll)
-            depths = QueueDepths(roll, broker, period=settings.depth_period, on_look=consumers)
-            figures = Figures(roll, depths, totals)
+            consumers = ConsumerCheck(roll)
+            depths = QueueMonitor(roll, broker, period=settings.depth_period, on_look=consumers)
+            figures = StatsService(roll, depths, totals)
             collectors.register(
                 LiveCollector(roll, depths=depths, keeper=keeper, pinger=pinger, figures=figures, pings=pings)
             )
@@ -126,5 +132,5 @@ async def run_registry(
                     )
                     task_status.started(url)
             finally:
-                with move_on_after(FLUSH_GRACE, shield=True), suppress(LinkLost, Undecodable):
+                with move_on_after(FLUSH_GRACE, shield=True), suppress(ConnectionLost, Undecodable):
                     await keeper.flush()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import final
 
-from hub.registry.client.schemas import FiguresBody, ModelFigures, QueueBody
+from hub.registry.client.schemas import ModelStatsBody, QueueBody, StatsBody
 from hub.registry.client.views import ModelStatus
-from hub.registry.core.state import Roll
-from hub.registry.core.stats_aggregator import LoadTotals
-from hub.registry.tasks.queue_monitor import QueueDepths
+from hub.registry.core.state import RegistryState
+from hub.registry.core.stats_aggregator import StatsAggregator
+from hub.registry.tasks.queue_monitor import QueueMonitor
 from hub.types import ModelName, WallClock, wall_clock
 
 
 @final
-class Figures:
+class StatsService:
     """Joins what instances say with what the broker says.
 
     Args:
@@ -23,15 +23,17 @@ class Figures:
         clock: Where Unix time comes from.
     """
 
-    def __init__(self, roll: Roll, depths: QueueDepths, totals: LoadTotals, clock: WallClock = wall_clock) -> None:
+    def __init__(
+        self, roll: RegistryState, depths: QueueMonitor, totals: StatsAggregator, clock: WallClock = wall_clock
+    ) -> None:
         self._roll = roll
         self._depths = depths
         self._totals = totals
         self._clock = clock
 
-    def now(self) -> FiguresBody:
+    def now(self) -> StatsBody:
         """Every known model, by name."""
-        return FiguresBody(at=self._clock(), models=tuple(map(self._of, self._roll.table.models())))
+        return StatsBody(at=self._clock(), models=tuple(map(self._of, self._roll.table.models())))
 
     def queue(self, model: ModelStatus) -> QueueBody | None:
         """The queue of a model; `None` while the broker is out of reach, or when there is no such queue."""
@@ -46,9 +48,9 @@ class Figures:
             oldest_seconds=round(self._oldest(model.name), 3) if depth.ready else 0.0,
         )
 
-    def _of(self, model: ModelStatus) -> ModelFigures:
+    def _of(self, model: ModelStatus) -> ModelStatsBody:
         totals = self._totals.of(model.name)
-        return ModelFigures(
+        return ModelStatsBody(
             model=model.name,
             in_flight=sum(status.load.in_flight for status in model.instances if status.load is not None),
             outcomes=totals.outcomes,

@@ -1,7 +1,5 @@
 """Settings of a gateway."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from math import inf
 from typing import Annotated
@@ -13,15 +11,15 @@ from hub.errors import ConfigurationError
 from hub.http.middleware.compression import COMPRESS_ABOVE
 from hub.http.middleware.cors import origins_of
 from hub.http.middleware.root_path import root_path_of
-from hub.http.serve.listen import Bind
-from hub.settings.links import BrokerSettings, RegistryLinkSettings, StoreSettings
+from hub.http.serve.listen import ListenAddress
+from hub.settings.links import BrokerSettings, RegistryConnectionSettings, StoreSettings
 from hub.settings.process import SECRET, MetricSettings, check_credentials
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, MetricSettings):
+class GatewaySettings(StoreSettings, BrokerSettings, RegistryConnectionSettings, MetricSettings):
     """A gateway process."""
 
     gateway_host: Annotated[str, Parameter(help="Address that the gateway listens on.")] = "127.0.0.1"
@@ -35,7 +33,7 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
         int, Parameter(help="Bytes of a request body at most; other clients wait while a big one is read.")
     ] = 4 * 1024 * 1024
     call_wait: Annotated[float, Parameter(help="Seconds that a synchronous call waits for its outcome.")] = 60.0
-    publish_patience: Annotated[float, Parameter(help="Seconds that a submit waits for the broker.")] = 5.0
+    publish_timeout: Annotated[float, Parameter(help="Seconds that a submit waits for the broker.")] = 5.0
     result_ttl: Annotated[float, Parameter(help="Seconds that an outcome is kept when the client does not say.")] = (
         DEFAULT_RESULT_TTL
     )
@@ -76,9 +74,9 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
                 f"result_ttl ({self.result_ttl:g} s) must be between result_ttl_min ({self.result_ttl_min:g} s, above 0) "
                 f"and result_ttl_max ({self.result_ttl_max:g} s)"
             )
-        if not 0 < self.publish_patience <= PENDING_TTL / 2:
+        if not 0 < self.publish_timeout <= PENDING_TTL / 2:
             raise ConfigurationError(
-                f"publish_patience is {self.publish_patience:g} s; it must be above 0 and at most {PENDING_TTL / 2:g} s, "
+                f"publish_timeout is {self.publish_timeout:g} s; it must be above 0 and at most {PENDING_TTL / 2:g} s, "
                 "after which a submit under the same Idempotency-Key may take the place of this one"
             )
         if self.queue_limit < 0:
@@ -113,7 +111,7 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
         return root_path_of(self.root_path)
 
     @property
-    def gateway_bind(self) -> Bind:
+    def gateway_bind(self) -> ListenAddress:
         return self.bind(
             self.gateway_host,
             self.gateway_port,
@@ -123,7 +121,7 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryLinkSettings, Metri
         )
 
     @property
-    def dashboard_bind(self) -> Bind | None:
+    def dashboard_bind(self) -> ListenAddress | None:
         if self.dashboard_port == 0:
             return None
         return self.bind(

@@ -1,7 +1,5 @@
 """Settings of the servers that a process connects to: broker, result store, registry."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -71,7 +69,7 @@ class StoreSettings(ProcessSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class RegistryLinkSettings(ProcessSettings):
+class RegistryConnectionSettings(ProcessSettings):
     """How to reach the registry."""
 
     registry_url: Annotated[str, Parameter(help="Base URL of the registry, http:// or https://.")] = field(
@@ -86,7 +84,7 @@ class RegistryLinkSettings(ProcessSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class DeadSettings(StoreSettings, BrokerSettings, RegistryLinkSettings):
+class DeadSettings(StoreSettings, BrokerSettings, RegistryConnectionSettings):
     """A command that works on dead letters, and ends."""
 
     log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "error"
@@ -94,7 +92,7 @@ class DeadSettings(StoreSettings, BrokerSettings, RegistryLinkSettings):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class SchemaSettings(RegistryLinkSettings):
+class SchemaSettings(RegistryConnectionSettings):
     """A command that asks the registry about contracts, and ends."""
 
     log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "error"

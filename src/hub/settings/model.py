@@ -1,7 +1,5 @@
 """Settings of a model instance."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,14 +7,14 @@ from cyclopts import Parameter
 from typing_extensions import override
 
 from hub.errors import ConfigurationError
-from hub.http.serve.listen import Bind
-from hub.settings.links import BrokerSettings, RegistryLinkSettings, StoreSettings
+from hub.http.serve.listen import ListenAddress
+from hub.settings.links import BrokerSettings, RegistryConnectionSettings, StoreSettings
 from hub.settings.process import MetricSettings
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class ModelSettings(StoreSettings, BrokerSettings, RegistryLinkSettings, MetricSettings):
+class ModelSettings(StoreSettings, BrokerSettings, RegistryConnectionSettings, MetricSettings):
     """A process that runs an instance of a model."""
 
     instance_host: Annotated[str, Parameter(help="Address that the instance answers pings on.")] = "127.0.0.1"
@@ -45,7 +43,7 @@ class ModelSettings(StoreSettings, BrokerSettings, RegistryLinkSettings, MetricS
             raise ConfigurationError(f"result_limit is {self.result_limit}; use 0 for no limit, or a number of bytes")
 
     @property
-    def instance_bind(self) -> Bind:
+    def instance_bind(self) -> ListenAddress:
         return self.bind(
             self.instance_host,
             self.instance_port,

@@ -1,7 +1,5 @@
 """Settings that every process has, and those of its HTTP server."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,7 +12,7 @@ from hub.errors import ConfigurationError
 from hub.histogram import SECONDS, bounds_of
 from hub.http.middleware.hosts import Hosts, hosts_of
 from hub.http.serve.connection import ConnectionLimits
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.http.serve.request_parser import HEAD_LIMIT
 from hub.observability.redaction import redacted_url
 from hub.types import Backend, LogFormat, LogLevel
@@ -71,13 +69,13 @@ class ProcessSettings:
         """
         return hosts_of(self.allowed_hosts)
 
-    def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> Bind:
+    def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> ListenAddress:
         """Where to listen.
 
         Raises:
             ConfigurationError: The address can be reached from other machines and nothing guards it.
         """
-        bind = Bind(host=host, port=port, certificate=self.tls_certificate, key=self.tls_key)
+        bind = ListenAddress(host=host, port=port, certificate=self.tls_certificate, key=self.tls_key)
         if not guarded and not bind.loopback:
             raise ConfigurationError(
                 f"the {what} would listen on {host}, which other machines can reach, with no credential asked: "
@@ -91,7 +89,7 @@ class ProcessSettings:
 class StartSettings(ProcessSettings):
     """How a process that stays starts."""
 
-    start_patience: Annotated[
+    start_timeout: Annotated[
         float,
         Parameter(
             help="Seconds to try for each server that is needed at the start, one after the other; then exit code 3."
@@ -101,9 +99,9 @@ class StartSettings(ProcessSettings):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.start_patience < 0:
+        if self.start_timeout < 0:
             raise ConfigurationError(
-                f"start_patience is {self.start_patience:g} s; use 0 for one attempt, or a positive time"
+                f"start_timeout is {self.start_timeout:g} s; use 0 for one attempt, or a positive time"
             )
 
 
@@ -144,7 +142,7 @@ class HttpSettings(StartSettings):
             raise ConfigurationError(f"request_timeout is {self.request_timeout:g} s; use a positive time")
 
     @override
-    def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> Bind:
+    def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> ListenAddress:
         limits = ConnectionLimits(
             head_limit=self.head_limit,
             request_timeout=self.request_timeout,

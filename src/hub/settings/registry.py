@@ -1,7 +1,5 @@
 """Settings of a registry."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import inf
@@ -12,7 +10,7 @@ from typing_extensions import override
 
 from hub.directories.leasing import LONGEST_CHANGES
 from hub.errors import ConfigurationError
-from hub.http.serve.listen import Bind
+from hub.http.serve.listen import ListenAddress
 from hub.ports.directory import LoginLimits
 from hub.settings.links import LOCAL_REDIS, BrokerSettings, _check_redis
 from hub.settings.process import SECRET, HttpSettings, check_url
@@ -85,7 +83,7 @@ class RegistrySettings(BrokerSettings, HttpSettings):
         )
 
     @property
-    def registry_bind(self) -> Bind:
+    def registry_bind(self) -> ListenAddress:
         return self.bind(
             self.registry_host,
             self.registry_port,

@@ -1,7 +1,5 @@
 """Settings of `hub up`: registry, gateway and models in one process."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated
 

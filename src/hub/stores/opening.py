@@ -22,8 +22,8 @@ def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncCo
 
     Raises:
         ConfigurationError: No adapter has this scheme; or, on entry, it cannot run on this backend.
-        LinkRefused: On entry, when the server does not accept the credentials.
-        LinkLost: On entry, when the server cannot be reached.
+        ConnectionRefused: On entry, when the server does not accept the credentials.
+        ConnectionLost: On entry, when the server cannot be reached.
     """
     options = options or StoreOptions()
     if split_url(url, STORE_SCHEMES).scheme == "memory":

@@ -24,7 +24,7 @@ class StoreOptions:
 
     Attributes:
         silence: Seconds without an answer after which the server counts as lost.
-        patience: Seconds that a call waits for a lost link to come back before it ends in `LinkLost`; an idle link is
+        timeout: Seconds that a call waits for a lost link to come back before it ends in `ConnectionLost`; an idle link is
             tested as often.
         buckets: Upper bounds of the buckets in which the times of calls are counted, in seconds.
         listing: Seconds between two looks for runs that are to be on the lists of running tasks; see `ResultStore.recent`.
@@ -32,7 +32,7 @@ class StoreOptions:
     """
 
     silence: float = 5.0
-    patience: float = 2.0
+    timeout: float = 2.0
     buckets: tuple[float, ...] = SECONDS
     listing: float = 0.5
     clock: WallClock = wall_clock

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from hub.ports.result_store import Absent, RecentTasks
+from hub.ports.result_store import Missing, RecentTasks
 from hub.task import Outcome, TaskRecord
 from hub.types import TaskId, TaskState
 
@@ -31,7 +31,7 @@ class Listed(NamedTuple):
 Read: TypeAlias = Callable[[str, int], Awaitable[Sequence[Listed]]]
 """Gives entries below an entry (all if it is empty), newest first, at most so many."""
 
-Fetch: TypeAlias = Callable[[Sequence[TaskId]], Awaitable[Sequence[TaskRecord | Absent | Exception]]]
+Fetch: TypeAlias = Callable[[Sequence[TaskId]], Awaitable[Sequence[TaskRecord | Missing | Exception]]]
 
 
 def entry_at(at: float, task_id: TaskId) -> str:
@@ -81,8 +81,8 @@ async def recent_tasks(
         chunk = max(limit, CHUNK)
 
 
-def _stale(name: Listed, record: TaskRecord | Absent | Exception) -> bool:
+def _stale(name: Listed, record: TaskRecord | Missing | Exception) -> bool:
     """Whether an entry that is not true now will never be. A dead task that is revived may get its old outcome back."""
     if isinstance(record, TaskRecord):
         return record.state.terminal or name.state is TaskState.RUNNING
-    return isinstance(record, Absent)
+    return isinstance(record, Missing)

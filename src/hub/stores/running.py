@@ -9,7 +9,7 @@ from typing import Final, Generic, NamedTuple, TypeVar, final
 
 from anyio import Event
 
-from hub.ports.result_store import HandedBack, Start
+from hub.ports.result_store import ReleasedTask, Start
 from hub.task import Outcome
 from hub.types import InstanceId, TaskId, TaskState
 
@@ -29,7 +29,7 @@ class StartedRun(NamedTuple, Generic[N]):
     note: N
 
 
-class _Runner(Generic[N]):
+class _InstanceRuns(Generic[N]):
     """One instance: its runs, and those of its tasks that have ended without it and were not told of yet."""
 
     __slots__ = ("ended", "news", "runs")
@@ -47,7 +47,7 @@ class _Runner(Generic[N]):
 
 
 @final
-class Starting:
+class StartCall:
     """A call of `start` under way. Its tasks may end before its answer is read."""
 
     __slots__ = ("ended", "task_ids")
@@ -58,7 +58,7 @@ class Starting:
 
 
 @final
-class Finishing(Generic[N]):
+class FinishCall(Generic[N]):
     """A call of `finish` under way. The runs that made its outcomes are here, for if they have to go on."""
 
     __slots__ = ("runs",)
@@ -68,7 +68,7 @@ class Finishing(Generic[N]):
 
 
 @final
-class StartedTasks(Generic[N]):
+class RunningTasks(Generic[N]):
     """The table behind `ResultStore.ended`. Several instances may share it, and run the same task at once.
 
     A run leaves it when its outcome is stored or dropped, when it is handed back, and when its task has ended without
@@ -76,9 +76,9 @@ class StartedTasks(Generic[N]):
     """
 
     def __init__(self) -> None:
-        self._runners: dict[InstanceId, _Runner[N]] = {}
-        self._starting: set[Starting] = set()
-        self._finishing: set[Finishing[N]] = set()
+        self._runners: dict[InstanceId, _InstanceRuns[N]] = {}
+        self._starting: set[StartCall] = set()
+        self._finishing: set[FinishCall[N]] = set()
 
     def __len__(self) -> int:
         return sum(len(runner.runs) for runner in self._runners.values())
@@ -93,9 +93,9 @@ class StartedTasks(Generic[N]):
         return [table[task_id] for table in tables for task_id in wanted if task_id in table]
 
     @contextmanager
-    def starting(self, task_ids: Iterable[TaskId]) -> Generator[Starting]:
+    def starting(self, task_ids: Iterable[TaskId]) -> Generator[StartCall]:
         """Around a call that starts tasks, so that none of them ends unnoticed before `begun`."""
-        call = Starting(task_ids)
+        call = StartCall(task_ids)
         self._starting.add(call)
         try:
             yield call
@@ -107,7 +107,7 @@ class StartedTasks(Generic[N]):
         instance: InstanceId,
         tasks: Iterable[tuple[TaskId, N]],
         starts: Sequence[Start],
-        call: Starting,
+        call: StartCall,
         now: float,
     ) -> None:
         """Remembers those tasks that do run, as the answers say; `now` is when they were started."""
@@ -124,7 +124,7 @@ class StartedTasks(Generic[N]):
             runner.runs.popitem(last=False)
 
     @contextmanager
-    def finishing(self, outcomes: Iterable[Outcome]) -> Generator[Finishing[N]]:
+    def finishing(self, outcomes: Iterable[Outcome]) -> Generator[FinishCall[N]]:
         """Around a call that stores outcomes, of whose tasks their runs are not told.
 
         If it fails, the runs are remembered again. Their tasks may have ended meanwhile, so the caller has to look.
@@ -135,7 +135,7 @@ class StartedTasks(Generic[N]):
             run = runner.runs.pop(outcome.task_id, None) if runner is not None else None
             if run is not None:
                 runs[outcome.task_id] = run
-        call = Finishing(runs)
+        call = FinishCall(runs)
         self._finishing.add(call)
         try:
             yield call
@@ -146,13 +146,13 @@ class StartedTasks(Generic[N]):
         finally:
             self._finishing.discard(call)
 
-    def alone(self, outcome: Outcome, call: Finishing[N]) -> bool:
+    def alone(self, outcome: Outcome, call: FinishCall[N]) -> bool:
         """Whether the run that made this outcome is the only one of its task here."""
         return outcome.task_id in call.runs and not any(
             outcome.task_id in runner.runs for runner in self._runners.values()
         )
 
-    def handed_back(self, runs: Iterable[HandedBack]) -> None:
+    def handed_back(self, runs: Iterable[ReleasedTask]) -> None:
         for run in runs:
             for runner in self._runners.values():
                 started = runner.runs.get(run.task_id)
@@ -181,8 +181,8 @@ class StartedTasks(Generic[N]):
         """Set when there is something to take."""
         return self._runner(instance).news
 
-    def _runner(self, instance: InstanceId) -> _Runner[N]:
+    def _runner(self, instance: InstanceId) -> _InstanceRuns[N]:
         runner = self._runners.get(instance)
         if runner is None:
-            runner = self._runners[instance] = _Runner()
+            runner = self._runners[instance] = _InstanceRuns()
         return runner

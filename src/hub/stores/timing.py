@@ -9,11 +9,11 @@ from typing import final
 from anyio import current_time
 
 from hub.histogram import SIZES, Histogram
-from hub.ports.result_store import StoreCalls
+from hub.ports.result_store import OperationStats
 
 
 @final
-class CallTimes:
+class OperationTimer:
     """Counts calls by operation, in plain numbers: who shows them to Prometheus is no business of a store.
 
     Args:
@@ -45,8 +45,8 @@ class CallTimes:
             found = self._operations[operation] = (Histogram(self._bounds), Histogram(SIZES))
         return found
 
-    def read(self) -> Mapping[str, StoreCalls]:
+    def read(self) -> Mapping[str, OperationStats]:
         return {
-            operation: StoreCalls(seconds=seconds.read(), sizes=sizes.read())
+            operation: OperationStats(seconds=seconds.read(), sizes=sizes.read())
             for operation, (seconds, sizes) in self._operations.items()
         }

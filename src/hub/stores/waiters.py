@@ -8,7 +8,7 @@ from typing import final
 
 from anyio import Event
 
-from hub.ports.result_store import Absent
+from hub.ports.result_store import Missing
 from hub.task import TaskRecord
 from hub.types import TaskId, TaskState
 
@@ -28,8 +28,8 @@ class Waiter:
             return True
         return revision > self._after and (state.terminal or not self._until_terminal)
 
-    def accepts(self, found: TaskRecord | Absent) -> bool:
-        return isinstance(found, Absent) or self.content_with(found.revision, found.state)
+    def accepts(self, found: TaskRecord | Missing) -> bool:
+        return isinstance(found, Missing) or self.content_with(found.revision, found.state)
 
     def wake(self) -> None:
         self._woken.set()

@@ -10,16 +10,16 @@ from pamqp import base, commands
 
 from hub.amqp.errors import ChannelClosed, ConsumerCancelled, MessageTooLarge, ProtocolViolation
 from hub.amqp.message import Received
-from hub.amqp.protocol.confirms import Batch, Confirms
-from hub.amqp.protocol.content import Content, Contents
+from hub.amqp.protocol.confirms import ConfirmBatch, Confirms
+from hub.amqp.protocol.content import Content, ContentAssembler
 from hub.amqp.protocol.decoder import DELIVER, decode_deliver
 from hub.amqp.protocol.encoder import MessageEncoder
 from hub.amqp.protocol.framing import decode_method
 from hub.amqp.protocol.outbox import Outbox
-from hub.amqp.protocol.pending_reply import Reply
-from hub.amqp.protocol.requests import Calls
+from hub.amqp.protocol.pending_reply import PendingReply
+from hub.amqp.protocol.requests import PendingRequests
 from hub.amqp.protocol.subscription import Subscription, ack_frames, nack_frames, reject_frames
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 
 R = TypeVar("R", bound=base.Frame)
 
@@ -55,19 +55,19 @@ class ChannelState:
         release: Callable[[int], None],
     ) -> None:
         self.number = number
-        self.closed: LinkLost | None = None
+        self.closed: ConnectionLost | None = None
         self.on_closed: Callable[[], None] | None = None
         self._server = server
         self._outbox = outbox
         self._body_limit = body_limit
         self._release = release
         self._closing = False  # our channel.close is out: anything but close-ok after it is a connection error, 504
-        self._calls = Calls(server)
+        self._calls = PendingRequests(server)
         self._confirms = Confirms(server)
         self._encoder = MessageEncoder(number, frame_max)
         self._subscriptions: dict[bytes, Subscription] = {}
         self._next_subscription = 1
-        self._contents = Contents(server, body_limit)
+        self._contents = ContentAssembler(server, body_limit)
 
     @property
     def unanswered(self) -> int:
@@ -85,10 +85,10 @@ class ChannelState:
 
     # Requests
 
-    def open(self) -> Reply[commands.Channel.OpenOk]:
+    def open(self) -> PendingReply[commands.Channel.OpenOk]:
         return self.call(commands.Channel.Open(), commands.Channel.OpenOk, undo=lambda _: self.drop())
 
-    def call(self, request: base.Frame, expected: type[R], undo: Callable[[R], None] | None = None) -> Reply[R]:
+    def call(self, request: base.Frame, expected: type[R], undo: Callable[[R], None] | None = None) -> PendingReply[R]:
         """Sends a request.
 
         Args:
@@ -97,17 +97,17 @@ class ChannelState:
             undo: What takes the request back when its caller has gone away by the time of the answer.
 
         Raises:
-            LinkLost: The channel is closed.
+            ConnectionLost: The channel is closed.
         """
         self._check_open()
         self._outbox.add_method(self.number, request)
         return self._calls.add(expected, undo)
 
-    def publish(self, batch: Batch, *, high_water: int) -> None:
+    def publish(self, batch: ConfirmBatch, *, high_water: int) -> None:
         """Sends messages of `batch` until all are sent or `high_water` bytes wait in the outbox.
 
         Raises:
-            LinkLost: The channel is closed.
+            ConnectionLost: The channel is closed.
         """
         self._check_open()
         messages = batch.messages
@@ -125,11 +125,11 @@ class ChannelState:
             self._confirms.sent(batch, index)
             batch.sent += 1
 
-    def subscribe(self, queue: str) -> tuple[Subscription, Reply[commands.Basic.ConsumeOk]]:
+    def subscribe(self, queue: str) -> tuple[Subscription, PendingReply[commands.Basic.ConsumeOk]]:
         """Starts a consumer.
 
         Raises:
-            LinkLost: The channel is closed.
+            ConnectionLost: The channel is closed.
         """
         subscription = Subscription(f"hub.{self._next_subscription}", queue)
         self._next_subscription += 1
@@ -141,7 +141,7 @@ class ChannelState:
         self._subscriptions[subscription.tag.encode()] = subscription
         return subscription, reply
 
-    def unsubscribe(self, subscription: Subscription) -> Reply[commands.Basic.CancelOk] | None:
+    def unsubscribe(self, subscription: Subscription) -> PendingReply[commands.Basic.CancelOk] | None:
         """Stops a consumer and hands back what was delivered and not taken; `None` if it has ended already."""
         if not self._deactivate(subscription):
             return None
@@ -157,7 +157,7 @@ class ChannelState:
     def reject(self, subscription: Subscription, tags: Iterable[int], *, requeue: bool) -> None:
         self._settle(reject_frames(self.number, subscription.settled(tags), requeue=requeue))
 
-    def close(self) -> Reply[commands.Channel.CloseOk] | None:
+    def close(self) -> PendingReply[commands.Channel.CloseOk] | None:
         """Closes the channel; `None` if it is closed, or about to be."""
         if self.closed is not None or self._closing:
             return None
@@ -201,7 +201,7 @@ class ChannelState:
                 self._send(commands.Channel.FlowOk(active=method.active))
             case commands.Channel.CloseOk():
                 self._calls.answered(method)
-                self._end(LinkLost(self._server, "the channel is closed"))
+                self._end(ConnectionLost(self._server, "the channel is closed"))
                 self._release(self.number)
             case _:
                 self._calls.answered(method)
@@ -226,7 +226,7 @@ class ChannelState:
         if content is not None:
             self._arrived(content)
 
-    def lost(self, error: LinkLost) -> None:
+    def lost(self, error: ConnectionLost) -> None:
         """The connection is gone: everybody who waits hears of it."""
         self._end(error)
 
@@ -236,7 +236,7 @@ class ChannelState:
         if self.closed is not None:
             raise copy(self.closed)  # a traceback belongs to one raise
         if self._closing:
-            raise LinkLost(self._server, "the channel is closing")
+            raise ConnectionLost(self._server, "the channel is closing")
 
     def _send(self, method: base.Frame) -> None:
         if not self._closing:
@@ -288,7 +288,7 @@ class ChannelState:
         self._end(error)
         self._release(self.number)
 
-    def _end(self, error: LinkLost) -> None:
+    def _end(self, error: ConnectionLost) -> None:
         if self.closed is not None:
             return
         self.closed = error

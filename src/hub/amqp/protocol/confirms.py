@@ -11,12 +11,12 @@ from typing import final
 
 from hub.amqp.errors import ProtocolViolation
 from hub.amqp.message import Message
-from hub.amqp.protocol.pending_reply import Reply
+from hub.amqp.protocol.pending_reply import PendingReply
 from hub.errors import PublishRefused, QueueFull, Unroutable
 
 
 @final
-class Batch:
+class ConfirmBatch:
     """Messages that were published in one call. Their caller waits once, for `reply`.
 
     Attributes:
@@ -29,7 +29,7 @@ class Batch:
     def __init__(self, messages: Sequence[Message]) -> None:
         self.messages = messages
         self.sent = 0
-        self.reply = Reply[Sequence[PublishRefused | None]]()
+        self.reply = PendingReply[Sequence[PublishRefused | None]]()
         self._outcomes: list[PublishRefused | None] = [None] * len(messages)
         self._open = len(messages)
         if not messages:
@@ -56,7 +56,7 @@ class Confirms:
 
     def __init__(self, server: str) -> None:
         self._server = server
-        self._open: dict[int, tuple[Batch, int]] = {}
+        self._open: dict[int, tuple[ConfirmBatch, int]] = {}
         self._last = 0  # highest number in use
         self._low = 1  # no number below it is open
         self._search_from = 1  # returns come in the order of publishing
@@ -64,7 +64,7 @@ class Confirms:
     def __len__(self) -> int:
         return len(self._open)
 
-    def sent(self, batch: Batch, index: int) -> None:
+    def sent(self, batch: ConfirmBatch, index: int) -> None:
         """Gives the next number to a message: every `basic.publish` on the channel has to pass here, in order."""
         self._last += 1
         self._open[self._last] = (batch, index)

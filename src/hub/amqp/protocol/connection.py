@@ -15,8 +15,8 @@ from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.framing import FrameReader, decode_method
 from hub.amqp.protocol.handshake import Handshake, Tuning
 from hub.amqp.protocol.outbox import Outbox
-from hub.amqp.protocol.pending_reply import Reply
-from hub.errors import LinkLost
+from hub.amqp.protocol.pending_reply import PendingReply
+from hub.errors import ConnectionLost
 
 _OK: Final = 200
 _REFUSED: Final = (403, 530)
@@ -58,8 +58,8 @@ class ConnectionState:
         on_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self.outbox = Outbox(on_output)
-        self.opened = Reply[None]()
-        self.closed: LinkLost | None = None
+        self.opened = PendingReply[None]()
+        self.closed: ConnectionLost | None = None
         self.blocked: str | None = None
         self._server = address.server
         self._body_limit = options.body_limit
@@ -94,13 +94,13 @@ class ConnectionState:
         """A channel that has a number, and nothing else yet; see `ChannelState.open`.
 
         Raises:
-            LinkLost: The connection is closed.
+            ConnectionLost: The connection is closed.
             TooManyChannels: There are no more numbers.
         """
         if self.closed is not None:
             raise copy(self.closed)  # a traceback belongs to one raise
         if self.tuning is None or self._closing:
-            raise LinkLost(self._server, "the connection is not open")
+            raise ConnectionLost(self._server, "the connection is not open")
         numbers = range(1, self.tuning.channel_max + 1)
         number = next((number for number in numbers if number not in self._channels), None)
         if number is None:
@@ -137,10 +137,10 @@ class ConnectionState:
                 self.lost(error)
             else:
                 self.lost(NotAmqp(self._server, f"it is no RabbitMQ, or not its AMQP port ({error.reason})"))
-        except LinkLost as error:
+        except ConnectionLost as error:
             self.lost(error)
 
-    def lost(self, error: LinkLost) -> None:
+    def lost(self, error: ConnectionLost) -> None:
         """Ends everything. The first reason stays."""
         if self.closed is not None:
             return
@@ -183,7 +183,7 @@ class ConnectionState:
                 refused = self.tuning is None and code in _REFUSED and _LIMIT not in text
                 self.lost((LoginRefused if refused else ConnectionClosed)(self._server, code, text))
             case commands.Connection.CloseOk() if self._closing:
-                self.lost(LinkLost(self._server, "the connection is closed"))
+                self.lost(ConnectionLost(self._server, "the connection is closed"))
             case commands.Connection.Blocked():
                 self.blocked = method.reason
                 self._on_blocked()

@@ -23,7 +23,7 @@ class Content(NamedTuple):
 
 
 @final
-class Contents:
+class ContentAssembler:
     """Puts the messages of one channel together; on a channel they come one after the other.
 
     Args:

@@ -11,7 +11,7 @@ from hub.amqp.address import AmqpAddress, Mechanism
 from hub.amqp.errors import ProtocolViolation
 from hub.amqp.options import AmqpOptions
 from hub.amqp.protocol.outbox import Outbox
-from hub.errors import LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused
 
 CHANNEL_MAX: Final = 2047
 """Channels that we ask for; RabbitMQ's own default."""
@@ -48,12 +48,14 @@ class Handshake:
         """Handles a method of the server; returns whether the connection is open.
 
         Raises:
-            LinkLost: The server cannot do what we need.
+            ConnectionLost: The server cannot do what we need.
             ProtocolViolation: The method does not belong here.
         """
         server = self._address.server
         if isinstance(method, commands.Connection.Secure):
-            raise LinkLost(server, f"the server answers {self._address.mechanism} with a challenge, which is not known")
+            raise ConnectionLost(
+                server, f"the server answers {self._address.mechanism} with a challenge, which is not known"
+            )
         if not isinstance(method, self._expected):
             raise ProtocolViolation(server, f"{method.name} while {self._expected.name} was expected")
         match method:
@@ -71,7 +73,7 @@ class Handshake:
         mechanism = self._address.mechanism
         offered = str(method.mechanisms).split()
         if mechanism not in offered:
-            raise LinkRefused(
+            raise ConnectionRefused(
                 self._address.server,
                 f"it offers the logins {', '.join(offered)}, but not {mechanism}: set auth_mechanism in the URL",
             )

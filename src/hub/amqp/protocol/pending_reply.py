@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 @final
-class Reply(Generic[T]):
+class PendingReply(Generic[T]):
     """One answer to one request: a value or an error, exactly once.
 
     Answers come in the order of the requests, so a request whose caller went away keeps its place in the line: its

@@ -10,7 +10,7 @@ from pamqp import base, commands
 from typing_extensions import override
 
 from hub.amqp.errors import ProtocolViolation
-from hub.amqp.protocol.pending_reply import Reply
+from hub.amqp.protocol.pending_reply import PendingReply
 
 R = TypeVar("R", bound=base.Frame)
 
@@ -29,7 +29,7 @@ class _Call(_Pending, Generic[R]):
 
     def __init__(self, expected: type[R], undo: Callable[[R], None] | None) -> None:
         self._expected = expected
-        self.reply = Reply[R](undo)
+        self.reply = PendingReply[R](undo)
 
     @override
     def expects(self, method: base.Frame) -> bool:
@@ -48,7 +48,7 @@ class _Call(_Pending, Generic[R]):
 
 
 @final
-class Calls:
+class PendingRequests:
     """The line of requests of one channel: the server answers in the order in which it was asked."""
 
     def __init__(self, server: str) -> None:
@@ -58,7 +58,7 @@ class Calls:
     def __len__(self) -> int:
         return len(self._line)
 
-    def add(self, expected: type[R], undo: Callable[[R], None] | None = None) -> Reply[R]:
+    def add(self, expected: type[R], undo: Callable[[R], None] | None = None) -> PendingReply[R]:
         """Notes that a request was sent which `expected` answers. `undo` takes it back if its caller goes away."""
         call = _Call(expected, undo)
         self._line.append(call)

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from hub.amqp.alarm import Alarm
 from hub.amqp.nodes import Nodes, node_urls
-from hub.amqp.session import Link
+from hub.amqp.session import ReconnectingSession
 from hub.brokers.aiormq.consumer import FLUSH_GRACE, AiormqConsumer
 from hub.brokers.aiormq.dead_letters import hold
 from hub.brokers.aiormq.queues import declare, declare_delays, depths
@@ -27,7 +27,7 @@ from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
 from hub.brokers.publishing import FIRST_RENEWAL, Publishing
 from hub.brokers.topology import delay_queue, expiration
-from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName
@@ -56,8 +56,8 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
         self._alarm = Alarm(str(self._nodes))
         self._options = options or BrokerOptions()
         server = str(self._nodes)
-        self._control = Link(self._enter_control, name=f"{server} control (aiormq)")
-        self._publishing = Link(self._enter_publishing, name=f"{server} publishing (aiormq)", lazy=True)
+        self._control = ReconnectingSession(self._enter_control, name=f"{server} control (aiormq)")
+        self._publishing = ReconnectingSession(self._enter_publishing, name=f"{server} publishing (aiormq)", lazy=True)
         self._keep_channel = FIRST_RENEWAL
         self._publications = 0
         self._consumers: set[AiormqConsumer] = set()
@@ -70,7 +70,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
                 f"amqp+aiormq:// runs on asyncio only, and this is {current_async_library()}: "
                 "use amqp:// instead, which runs on both, or start with --backend asyncio"
             )
-        with unwrapped():
+        with collapse_exception_group():
             async with self._control, self._publishing:
                 yield self
 
@@ -144,7 +144,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
                 try:
                     channel = await session.call(session.connection.channel(), "publishing channel")
                 except AMQPError as error:
-                    raise session.link_lost(error) from error
+                    raise session.connection_lost(error) from error
                 publisher = _Publisher(session, channel)
                 publishing = Publishing(publisher, server=session.server, keep=self._keep_channel)
                 try:
@@ -214,6 +214,6 @@ class _Publisher:
             case aiormq.exceptions.DeliveryError():
                 return QueueFull(publication.queue, "the broker refused it (basic.nack): it is at its maximum length")
             case BaseException():
-                raise self._session.link_lost(result) from result
+                raise self._session.connection_lost(result) from result
             case _:
                 return None

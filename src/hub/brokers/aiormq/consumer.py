@@ -14,7 +14,7 @@ from pamqp.commands import Basic
 from typing_extensions import override
 
 from hub.brokers.aiormq.session import AiormqSession
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.ports.broker import Consumer, Delivery
 
 FLUSH_GRACE: Final = 2.0
@@ -52,20 +52,20 @@ class AiormqConsumer(Consumer):
         """Starts the subscription.
 
         Raises:
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         self._session.on_lost(self._lose)
         try:
             await self._session.call(self._subscribe(queue, prefetch), f"consume {queue}")
         except AMQPError as error:
-            raise self._session.link_lost(error) from error
+            raise self._session.connection_lost(error) from error
 
     @override
     async def receive(self) -> Sequence[Delivery]:
         await checkpoint()
         while not self._inbox:
             if self._lost is not None:
-                raise LinkLost(self._session.server, self._lost)
+                raise ConnectionLost(self._session.server, self._lost)
             await self._news.wait()
         arrived, self._inbox = self._inbox, []
         return arrived
@@ -92,7 +92,7 @@ class AiormqConsumer(Consumer):
         try:
             await self._session.call(_cancel(self._channel, self._tag), f"cancel {self._tag}")
         except AMQPError as error:
-            raise self._session.link_lost(error) from error
+            raise self._session.connection_lost(error) from error
         finally:
             self.requeue(unread)
 
@@ -105,7 +105,7 @@ class AiormqConsumer(Consumer):
         """What is settled from here on gathers at the broker until `commit`.
 
         Raises:
-            LinkLost: The link broke.
+            ConnectionLost: The link broke.
         """
         await self._call(_begin)
 
@@ -113,18 +113,18 @@ class AiormqConsumer(Consumer):
         """Carries out what was settled since `begin`, in one step, and closes the channel: the rest goes back.
 
         Raises:
-            LinkLost: The link broke; whether it was carried out is unknown.
+            ConnectionLost: The link broke; whether it was carried out is unknown.
         """
         await self.flushed()
         await self._call(_commit)
 
     async def _call(self, step: Callable[[AbstractChannel], Coroutine[Any, Any, None]]) -> None:
         if self._lost is not None or self._channel is None:
-            raise LinkLost(self._session.server, self._lost or "there is no subscription")
+            raise ConnectionLost(self._session.server, self._lost or "there is no subscription")
         try:
             await self._session.call(step(self._channel), f"{self._tag} transaction")
         except AMQPError as error:
-            raise self._session.link_lost(error) from error
+            raise self._session.connection_lost(error) from error
 
     async def _subscribe(self, queue: str, prefetch: int) -> None:
         channel = await self._session.connection.channel(publisher_confirms=False)

@@ -12,7 +12,7 @@ from anyio import move_on_after
 from hub.brokers.aiormq.consumer import FLUSH_GRACE, AiormqConsumer
 from hub.brokers.aiormq.session import AiormqSession
 from hub.brokers.x_death import with_last_deaths
-from hub.errors import LinkLost, UnknownQueue
+from hub.errors import ConnectionLost, UnknownQueue
 from hub.ports.broker import DeadLetters, Delivery
 from hub.types import ModelName, dead_letter_queue
 
@@ -35,7 +35,7 @@ async def hold(session: AiormqSession, queue: ModelName, *, limit: int) -> Async
 
     Raises:
         UnknownQueue: There is no such queue.
-        LinkLost: The link broke.
+        ConnectionLost: The link broke.
     """
     dead = dead_letter_queue(queue)
     total = await _count(session, dead)
@@ -48,7 +48,7 @@ async def hold(session: AiormqSession, queue: ModelName, *, limit: int) -> Async
     try:
         yield DeadLetters(consumer, with_last_deaths(letters), total)
     except BaseException:
-        with move_on_after(FLUSH_GRACE, shield=True), suppress(LinkLost):
+        with move_on_after(FLUSH_GRACE, shield=True), suppress(ConnectionLost):
             await consumer.commit()
         raise
     kept = consumer.unsettled
@@ -76,7 +76,7 @@ async def _count(session: AiormqSession, dead: str) -> int:
     except ChannelNotFoundEntity as error:
         raise UnknownQueue(dead) from error
     except AMQPError as error:
-        raise session.link_lost(error) from error
+        raise session.connection_lost(error) from error
 
 
 async def _look(session: AiormqSession, queue: str) -> int:

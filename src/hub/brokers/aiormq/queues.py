@@ -31,7 +31,7 @@ async def declare(session: AiormqSession, queue: ModelName, options: BrokerOptio
 
     Raises:
         ConfigurationError: They exist with other arguments, or the user may not declare them.
-        LinkLost: The link broke.
+        ConnectionLost: The link broke.
     """
     try:
         await session.call(_declare(session, queue, options), f"declare {queue}")
@@ -40,14 +40,14 @@ async def declare(session: AiormqSession, queue: ModelName, options: BrokerOptio
     except ChannelAccessRefused as error:
         raise forbidden(queue, str(error)) from error
     except AMQPError as error:
-        raise session.link_lost(error) from error
+        raise session.connection_lost(error) from error
 
 
 async def declare_delays(session: AiormqSession, delays: Delays, options: BrokerOptions) -> Refusals:
     """Creates delay queues, unless they exist.
 
     Raises:
-        LinkLost: The link broke.
+        ConnectionLost: The link broke.
     """
     refusals: dict[str, PublishRefused] = {}
     for queue, names in delays.items():
@@ -58,7 +58,7 @@ async def declare_delays(session: AiormqSession, delays: Delays, options: Broker
         except (ChannelPreconditionFailed, ChannelAccessRefused) as error:
             refusals[queue] = undelayable(queue, str(error))
         except AMQPError as error:
-            raise session.link_lost(error) from error
+            raise session.connection_lost(error) from error
     return refusals
 
 
@@ -66,12 +66,12 @@ async def depths(session: AiormqSession, queues: Iterable[ModelName]) -> Mapping
     """How many messages wait in queues and their dead-letter queues; one question after the other.
 
     Raises:
-        LinkLost: The link broke.
+        ConnectionLost: The link broke.
     """
     try:
         return await session.call(_depths(session, list(queues)), "depths")
     except AMQPError as error:
-        raise session.link_lost(error) from error
+        raise session.connection_lost(error) from error
 
 
 async def _declare(session: AiormqSession, queue: str, options: BrokerOptions) -> None:

@@ -3,7 +3,7 @@
 aiormq was written for asyncio's edge cancellation: a cancelled call closes its channel, a connection that falls silent
 ends its callers with a `CancelledError` that nobody asked for, which a task group takes for its own and drops. So each
 of its calls runs in a task of its own that no scope of ours reaches; callers wait for that task, and what they see is
-a result, `LinkLost`, or their own cancellation.
+a result, `ConnectionLost`, or their own cancellation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from yarl import URL
 
 from hub.amqp import AmqpAddress, connect
 from hub.brokers.options import BrokerOptions
-from hub.errors import LinkLost, LinkRefused
+from hub.errors import ConnectionLost, ConnectionRefused
 from hub.tls import tls_refusal
 from hub.urls import BROKER_SCHEMES, split_url
 
@@ -69,10 +69,10 @@ class AiormqSession:
         """Waits for the end of the connection.
 
         Raises:
-            LinkLost: It has come.
+            ConnectionLost: It has come.
         """
         await self._gone.wait()
-        raise LinkLost(self.server, self._reason)
+        raise ConnectionLost(self.server, self._reason)
 
     def on_lost(self, tell: Callable[[str], None]) -> None:
         """Calls `tell` with the reason when the connection ends."""
@@ -89,7 +89,7 @@ class AiormqSession:
         """Runs a coroutine of aiormq and waits for it. A cancelled caller leaves; the call goes on, unheard.
 
         Raises:
-            LinkLost: The connection broke, in whichever way aiormq puts it.
+            ConnectionLost: The connection broke, in whichever way aiormq puts it.
             AMQPError: The broker answered with an error of the channel.
         """
         task = self.start(coroutine, name)
@@ -98,24 +98,24 @@ class AiormqSession:
         except asyncio.CancelledError as error:
             if current_effective_deadline() == -inf or not task.done():
                 raise
-            raise LinkLost(self.server, "it fell silent") from error  # noqa: ASYNC104 - nobody cancelled this task
+            raise ConnectionLost(self.server, "it fell silent") from error  # noqa: ASYNC104 - nobody cancelled this task
         except (aiormq.exceptions.ConnectionClosed, aiormq.exceptions.ChannelInvalidStateError, OSError) as error:
-            raise self.link_lost(error) from error
+            raise self.connection_lost(error) from error
         except RuntimeError as error:  # "<Connection ...> closed"
-            raise self.link_lost(error) from error
+            raise self.connection_lost(error) from error
 
-    def link_lost(self, error: BaseException) -> LinkLost:
-        return LinkLost(self.server, str(error) or type(error).__name__)
+    def connection_lost(self, error: BaseException) -> ConnectionLost:
+        return ConnectionLost(self.server, str(error) or type(error).__name__)
 
     async def open(self) -> None:
         try:
             with fail_after(self._connect_timeout):
                 await self.call(self._connect(), f"connect {self.server}")
         except TimeoutError as error:
-            raise LinkLost(self.server, f"no connection within {self._connect_timeout:g} s") from error
+            raise ConnectionLost(self.server, f"no connection within {self._connect_timeout:g} s") from error
         except AMQPError as error:
-            raise await self._explained(self.link_lost(error), error) from error
-        except LinkLost as lost:
+            raise await self._explained(self.connection_lost(error), error) from error
+        except ConnectionLost as lost:
             raise await self._explained(lost, lost) from lost
         closing: asyncio.Future[Any] = self.connection.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # bare
         closing.add_done_callback(self._closed)
@@ -131,16 +131,16 @@ class AiormqSession:
         if not closing.cancelled():
             closing.exception()
 
-    async def _explained(self, lost: LinkLost, error: BaseException) -> LinkLost:
+    async def _explained(self, lost: ConnectionLost, error: BaseException) -> ConnectionLost:
         """Why there is no connection. aiormq drops the server's words, so hub's own driver asks for them once more."""
         why = tls_refusal(error, trust="?cafile=FILE in the URL")
         if why is not None:
-            return LinkRefused(self.server, why)
+            return ConnectionRefused(self.server, why)
         if not self._address.secure:
             try:
                 async with connect(self._address):
                     pass
-            except LinkLost as better:
+            except ConnectionLost as better:
                 return better
         return lost
 
@@ -188,8 +188,8 @@ async def open_session(
         on_blocked: Called with the reason when the broker stops taking messages, and with `None` when it goes on.
 
     Raises:
-        LinkRefused: On entry: the broker refuses us; see `hub.amqp.connect`.
-        LinkLost: On entry: the broker cannot be reached.
+        ConnectionRefused: On entry: the broker refuses us; see `hub.amqp.connect`.
+        ConnectionLost: On entry: the broker cannot be reached.
     """
     parts = urlsplit(url)
     query = {"heartbeat": str(options.heartbeat), "name": options.connection_name, **dict(parse_qsl(parts.query))}

@@ -16,7 +16,7 @@ from hub.brokers.memory.consumer import MemoryConsumer
 from hub.brokers.memory.queue import MemoryQueue
 from hub.brokers.options import BrokerOptions
 from hub.brokers.topology import missing
-from hub.errors import ConfigurationError, LinkLost, PublishRefused, QueueFull, UnknownQueue
+from hub.errors import ConfigurationError, ConnectionLost, PublishRefused, QueueFull, UnknownQueue
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName, dead_letter_queue
 
@@ -125,7 +125,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     def outage(self) -> Generator[None]:
         """A fault injector: while the block runs, the broker cannot be reached.
 
-        On entry every consumer loses its link. In the block `publish` waits, and every other call raises `LinkLost`.
+        On entry every consumer loses its link. In the block `publish` waits, and every other call raises `ConnectionLost`.
         """
         self._outage_over = over = Event()
         self._lose_all("the broker is out of reach")
@@ -152,7 +152,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
 
     def _reach(self) -> None:
         if self._outage_over is not None:
-            raise LinkLost("memory://", "the broker is out of reach")
+            raise ConnectionLost("memory://", "the broker is out of reach")
 
     def _lose_all(self, reason: str) -> None:
         for consumer in self._consumers:  # first, so that nothing goes from one lost consumer to the next

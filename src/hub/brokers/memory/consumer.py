@@ -9,13 +9,13 @@ from anyio import CancelScope, Event, current_time
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.brokers.memory.queue import MemoryQueue, Message, Outlet
-from hub.errors import LinkLost
+from hub.brokers.memory.queue import MemoryQueue, QueueConsumer, QueuedMessage
+from hub.errors import ConnectionLost
 from hub.ports.broker import Consumer, Delivery
 
 
 @final
-class MemoryConsumer(Consumer, Outlet):
+class MemoryConsumer(Consumer, QueueConsumer):
     """One subscription to one `MemoryQueue`; attached to it from the start.
 
     `stop`, `lose` and `close` may come in any order and more than once. `receive` waits for ever after `stop`.
@@ -24,7 +24,7 @@ class MemoryConsumer(Consumer, Outlet):
     def __init__(self, queue: MemoryQueue, *, prefetch: int) -> None:
         self._queue = queue
         self._prefetch = prefetch
-        self._unsettled: dict[int, Message] = {}
+        self._unsettled: dict[int, QueuedMessage] = {}
         self._inbox: list[Delivery] = []  # handed out by the queue, not received yet; its messages are unsettled too
         self._next_tag = 1
         self._lost: str | None = None
@@ -46,12 +46,12 @@ class MemoryConsumer(Consumer, Outlet):
         return len(self._unsettled) < self._prefetch
 
     def check(self) -> None:
-        """Raises `LinkLost` if the link is lost."""
+        """Raises `ConnectionLost` if the link is lost."""
         if self._lost is not None:
-            raise LinkLost("memory://", self._lost)
+            raise ConnectionLost("memory://", self._lost)
 
     @override
-    def put(self, message: Message) -> None:
+    def put(self, message: QueuedMessage) -> None:
         tag = self._next_tag
         self._next_tag += 1
         self._unsettled[tag] = message
@@ -111,7 +111,7 @@ class MemoryConsumer(Consumer, Outlet):
         self._queue.detach(self)
 
     def lose(self, reason: str) -> None:
-        """Breaks the link: everything unsettled goes back, and `receive` raises `LinkLost`."""
+        """Breaks the link: everything unsettled goes back, and `receive` raises `ConnectionLost`."""
         self._lost = self._lost or reason
         self.close()
         self._wake()
@@ -136,7 +136,7 @@ class MemoryConsumer(Consumer, Outlet):
         unread, self._inbox = self._inbox, []
         self._queue.give_back(self._settle(unread), failed=False)
 
-    def _settle(self, deliveries: Iterable[Delivery]) -> list[Message]:
+    def _settle(self, deliveries: Iterable[Delivery]) -> list[QueuedMessage]:
         """Removes from `_unsettled` what is still there, so that settling twice does nothing."""
         return [message for delivery in deliveries if (message := self._unsettled.pop(delivery.tag, None)) is not None]
 

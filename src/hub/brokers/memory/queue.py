@@ -19,7 +19,7 @@ MAX_DELAYED: Final = 100_000
 
 @final
 @dataclass(slots=True, eq=False)
-class Message:
+class QueuedMessage:
     """A message while a queue is responsible for it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Message:
     failures: int = 0
 
 
-class Outlet(Protocol):
+class QueueConsumer(Protocol):
     """A consumer as its queue sees it."""
 
     @property
@@ -42,7 +42,7 @@ class Outlet(Protocol):
         """Whether it holds fewer unsettled deliveries than it may."""
         ...
 
-    def put(self, message: Message) -> None: ...
+    def put(self, message: QueuedMessage) -> None: ...
 
     def look_again(self) -> None:
         """A message is due earlier than `MemoryQueue.next_due` has said; whoever waits for that waits for less."""
@@ -66,9 +66,9 @@ class MemoryQueue:
         self.dead = dead
         self._max_length = max_length
         self._delivery_limit = delivery_limit
-        self._fresh: deque[Message] = deque()
-        self._returned: list[tuple[int, Message]] = []  # a heap; all of it is older than anything in _fresh
-        self._outlets: deque[Outlet] = deque()  # the next one to serve stands first
+        self._fresh: deque[QueuedMessage] = deque()
+        self._returned: list[tuple[int, QueuedMessage]] = []  # a heap; all of it is older than anything in _fresh
+        self._outlets: deque[QueueConsumer] = deque()  # the next one to serve stands first
         self._published = 0
         self._delayed: list[tuple[float, int, Publication]] = []  # a heap, soonest first
         self._delays = 0
@@ -123,15 +123,15 @@ class MemoryQueue:
             self._append(replace(publication, headers=died(publication.headers, delay, "expired")))
         self.dispatch()
 
-    def attach(self, outlet: Outlet) -> None:
+    def attach(self, outlet: QueueConsumer) -> None:
         self._outlets.append(outlet)
         self.dispatch()
 
-    def detach(self, outlet: Outlet) -> None:
+    def detach(self, outlet: QueueConsumer) -> None:
         if outlet in self._outlets:
             self._outlets.remove(outlet)
 
-    def give_back(self, messages: Iterable[Message], *, failed: bool) -> None:
+    def give_back(self, messages: Iterable[QueuedMessage], *, failed: bool) -> None:
         """Puts messages back to where they were, or kills those that have `failed` too often."""
         for message in messages:
             message.failures += failed
@@ -141,7 +141,7 @@ class MemoryQueue:
                 heappush(self._returned, (message.position, message))
         self.dispatch()
 
-    def kill(self, message: Message, reason: str) -> None:
+    def kill(self, message: QueuedMessage, reason: str) -> None:
         """Moves a message to the dead-letter queue, with headers named as RabbitMQ names them."""
         if self.dead is None:
             return
@@ -164,7 +164,7 @@ class MemoryQueue:
 
     def _append(self, publication: Publication) -> None:
         self._published += 1
-        self._fresh.append(Message(publication, position=self._published))
+        self._fresh.append(QueuedMessage(publication, position=self._published))
 
-    def _pop(self) -> Message:
+    def _pop(self) -> QueuedMessage:
         return heappop(self._returned)[1] if self._returned else self._fresh.popleft()

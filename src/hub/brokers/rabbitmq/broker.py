@@ -11,10 +11,10 @@ from anyio import AsyncContextManagerMixin
 from msgspec import structs
 from typing_extensions import override
 
-from hub.amqp import AmqpAddress, AmqpOptions, Connection, Message, Route, connect
+from hub.amqp import AmqpAddress, AmqpConnection, AmqpOptions, Message, Route, connect
 from hub.amqp.alarm import Alarm
 from hub.amqp.nodes import Nodes, node_urls
-from hub.amqp.session import Link
+from hub.amqp.session import ReconnectingSession
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
 from hub.brokers.publishing import FIRST_RENEWAL, Publishing
@@ -22,7 +22,7 @@ from hub.brokers.rabbitmq.consumer import AmqpConsumer
 from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, hold
 from hub.brokers.rabbitmq.queues import declare, declare_delays, depths
 from hub.brokers.topology import delay_queue, expiration
-from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import PublishRefused
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName
@@ -64,8 +64,8 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         self._addresses = addresses
         self._alarm = Alarm(str(self._nodes))
         server = addresses[0].server if len(addresses) == 1 else f"amqp nodes {self._nodes}"
-        self._control = Link(self._enter_control, name=f"{server} control")
-        self._publishing = Link(self._enter_publishing, name=f"{server} publishing", lazy=True)
+        self._control = ReconnectingSession(self._enter_control, name=f"{server} control")
+        self._publishing = ReconnectingSession(self._enter_publishing, name=f"{server} publishing", lazy=True)
         self._keep_channel = FIRST_RENEWAL
         self._publications = 0
         self._consumers: set[AmqpConsumer] = set()
@@ -77,7 +77,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         self._addresses[0].options(
             self._link_options
         )  # wrong certificates are a mistake to hear of now, not on a retry
-        with unwrapped():
+        with collapse_exception_group():
             async with self._control, self._publishing:
                 yield self
 
@@ -135,7 +135,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         )
 
     @asynccontextmanager
-    async def _enter_control(self) -> AsyncGenerator[Connection]:
+    async def _enter_control(self) -> AsyncGenerator[AmqpConnection]:
         async with self._connected() as connection:
             yield connection
 
@@ -159,8 +159,8 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         *,
         body_limit: int | None = None,
         on_blocked: Callable[[str | None], None] = lambda _reason: None,
-    ) -> AbstractAsyncContextManager[Connection]:
-        def connect_to(address: AmqpAddress) -> AbstractAsyncContextManager[Connection]:
+    ) -> AbstractAsyncContextManager[AmqpConnection]:
+        def connect_to(address: AmqpAddress) -> AbstractAsyncContextManager[AmqpConnection]:
             options = address.options(self._link_options)
             if body_limit is not None:
                 options = replace(options, body_limit=body_limit)

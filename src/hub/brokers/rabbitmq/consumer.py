@@ -7,15 +7,15 @@ from typing import final
 
 from typing_extensions import override
 
-from hub.amqp import Consumer as AmqpSubscription, Received
+from hub.amqp import ChannelConsumer, Received
 from hub.ports.broker import Consumer, Delivery
 
 
 @final
 class AmqpConsumer(Consumer):
-    """Settles through one `hub.amqp.Consumer`; valid as long as that is."""
+    """Settles through one `hub.amqp.ChannelConsumer`; valid as long as that is."""
 
-    def __init__(self, subscription: AmqpSubscription) -> None:
+    def __init__(self, subscription: ChannelConsumer) -> None:
         self._subscription = subscription
 
     @property

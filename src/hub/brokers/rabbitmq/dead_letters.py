@@ -8,12 +8,12 @@ from typing import Final
 
 from anyio import move_on_after
 
-from hub.amqp import Channel, ChannelClosed, Connection, Consumer, Received
+from hub.amqp import AmqpConnection, Channel, ChannelClosed, ChannelConsumer, Received
 from hub.amqp.errors import NOT_FOUND
 from hub.amqp.wait import CLOSE_GRACE
 from hub.brokers.rabbitmq.consumer import AmqpConsumer
 from hub.brokers.x_death import with_last_deaths
-from hub.errors import LinkLost, UnknownQueue
+from hub.errors import ConnectionLost, UnknownQueue
 from hub.ports.broker import DeadLetters
 from hub.types import ModelName, dead_letter_queue
 
@@ -32,7 +32,7 @@ RETURN: Final = 1.0
 
 
 @asynccontextmanager
-async def hold(connection: Connection, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
+async def hold(connection: AmqpConnection, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
     """Holds dead letters of a model while the block runs; see `hub.ports.broker.Broker.dead_letters`.
 
     What is acked goes in one transaction, and what is not goes back with the closing of the channel; why neither can be
@@ -40,7 +40,7 @@ async def hold(connection: Connection, queue: ModelName, *, limit: int) -> Async
 
     Raises:
         UnknownQueue: There is no such queue.
-        LinkLost: The link broke.
+        ConnectionLost: The link broke.
     """
     dead = dead_letter_queue(queue)
     async with connection.channel() as channel:
@@ -54,7 +54,7 @@ async def hold(connection: Connection, queue: ModelName, *, limit: int) -> Async
             try:
                 yield DeadLetters(consumer, with_last_deaths(consumer.deliveries(letters)), total)
             except BaseException:
-                with move_on_after(CLOSE_GRACE, shield=True), suppress(LinkLost):
+                with move_on_after(CLOSE_GRACE, shield=True), suppress(ConnectionLost):
                     await channel.commit()
                 raise
             await channel.commit()
@@ -73,7 +73,7 @@ async def _count(channel: Channel, dead: str) -> int:
         raise
 
 
-async def _collect(subscription: Consumer, wanted: int) -> list[Received]:
+async def _collect(subscription: ChannelConsumer, wanted: int) -> list[Received]:
     letters: list[Received] = []
     more = wanted > 0
     while more:
@@ -84,7 +84,7 @@ async def _collect(subscription: Consumer, wanted: int) -> list[Received]:
     return letters
 
 
-async def _until_back(connection: Connection, dead: str, kept: int) -> None:
+async def _until_back(connection: AmqpConnection, dead: str, kept: int) -> None:
     """Waits until the queue has the letters again that nobody acked, so that whoever asks next finds them."""
     async with connection.channel() as channel:
         while await _count(channel, dead) < kept:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from pamqp.commands import Queue
 
-from hub.amqp import ChannelClosed, Connection
+from hub.amqp import AmqpConnection, ChannelClosed
 from hub.amqp.errors import ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED
 from hub.brokers.delays import Delays, Refusals
 from hub.brokers.options import BrokerOptions
@@ -26,12 +26,12 @@ from hub.ports.broker import QueueDepth
 from hub.types import ModelName, dead_letter_queue
 
 
-async def declare(connection: Connection, queue: ModelName, options: BrokerOptions) -> None:
+async def declare(connection: AmqpConnection, queue: ModelName, options: BrokerOptions) -> None:
     """Creates the queue of a model and that of its dead letters.
 
     Raises:
         ConfigurationError: They exist with other arguments, or the user may not declare them.
-        LinkLost: The link broke.
+        ConnectionLost: The link broke.
     """
     dead = dead_letter_queue(queue)
     try:
@@ -48,11 +48,11 @@ async def declare(connection: Connection, queue: ModelName, options: BrokerOptio
         raise
 
 
-async def declare_delays(connection: Connection, delays: Delays, options: BrokerOptions) -> Refusals:
+async def declare_delays(connection: AmqpConnection, delays: Delays, options: BrokerOptions) -> Refusals:
     """Creates delay queues, unless they exist.
 
     Raises:
-        LinkLost: The link broke.
+        ConnectionLost: The link broke.
     """
     refusals: dict[str, PublishRefused] = {}
     for queue, names in delays.items():
@@ -71,13 +71,13 @@ async def declare_delays(connection: Connection, delays: Delays, options: Broker
     return refusals
 
 
-async def depths(connection: Connection, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
+async def depths(connection: AmqpConnection, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
     """How many messages wait in queues and their dead-letter queues.
 
     Asks in one round trip, and in three more for each queue that does not exist: that costs a channel.
 
     Raises:
-        LinkLost: The link broke.
+        ConnectionLost: The link broke.
     """
     names = list(queues)
     found: dict[str, Queue.DeclareOk] = {}

@@ -10,7 +10,7 @@ from typing import Final, final
 from anyio import fail_after
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.contract import Contract, NoJsonForm, load
+from hub.contract import Contract, NotJsonRepresentable, compile_contract
 from hub.dead_letters import DeadLetter
 from hub.errors import HubError, Undecodable
 from hub.http.client import open_client
@@ -18,7 +18,7 @@ from hub.registry.client.client import RegistryClient
 from hub.settings.links import DeadSettings
 from hub.task import Task
 
-REGISTRY_PATIENCE: Final = 10.0
+REGISTRY_TIMEOUT: Final = 10.0
 """Seconds to wait for the registry; what it does not tell is shown in hex."""
 
 HEX_BYTES: Final = 256
@@ -29,7 +29,7 @@ _LINE: Final = 16
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
+class DecodedBody:
     """What a letter holds.
 
     Attributes:
@@ -45,16 +45,16 @@ class Body:
     problem: str = ""
 
 
-async def body_of(letter: DeadLetter, settings: DeadSettings) -> Body:
+async def body_of(letter: DeadLetter, settings: DeadSettings) -> DecodedBody:
     """The body of a letter, decoded by the contract that the registry knows for it. Never fails."""
     task = letter.task
     if task is None:
-        return Body(data=letter.delivery.body, what="no task", problem="it is not a serialized hub.v1.Task")
-    unknown = Body(data=task.body, what="a request")
+        return DecodedBody(data=letter.delivery.body, what="no task", problem="it is not a serialized hub.v1.Task")
+    unknown = DecodedBody(data=task.body, what="a request")
     try:
         contract = await _contract_of(task, settings)
     except (HubError, TimeoutError) as error:
-        reason = str(error) or f"no answer for {REGISTRY_PATIENCE:g} s"
+        reason = str(error) or f"no answer for {REGISTRY_TIMEOUT:g} s"
         return _because(unknown, f"the registry at {settings.registry_url} did not tell its contract: {reason}")
     if contract is None:
         return _because(unknown, f"the registry does not know contract {task.fingerprint[:12]!r} of {task.model}")
@@ -75,25 +75,27 @@ def hex_lines(data: bytes) -> Iterator[str]:
 async def _contract_of(task: Task, settings: DeadSettings) -> Contract | None:
     if not task.fingerprint:
         return None
-    with fail_after(REGISTRY_PATIENCE):
+    with fail_after(REGISTRY_TIMEOUT):
         async with open_client() as http:
             registry = RegistryClient(settings.registry_url, http, token=settings.token)
             return await registry.contract(task.model, task.fingerprint)
 
 
-def _decoded(task: Task, contract: Contract) -> Body:
-    body = Body(data=task.body, what=contract.request)
+def _decoded(task: Task, contract: Contract) -> DecodedBody:
+    body = DecodedBody(data=task.body, what=contract.request)
     try:
-        return Body(
-            data=task.body, what=contract.request, json=load(contract).request_transcoder.encode_json(task.body)
+        return DecodedBody(
+            data=task.body,
+            what=contract.request,
+            json=compile_contract(contract).request_transcoder.encode_json(task.body),
         )
     except Undecodable as error:
         return _because(body, str(error))
-    except NoJsonForm as error:
+    except NotJsonRepresentable as error:
         return _because(body, str(error))
     except Exception as error:  # noqa: BLE001 - its contract came over the network, and the letter is shown without it
         return _because(body, f"its contract cannot be used by this version of hub: {error}")
 
 
-def _because(body: Body, problem: str) -> Body:
-    return Body(data=body.data, what=body.what, problem=problem)
+def _because(body: DecodedBody, problem: str) -> DecodedBody:
+    return DecodedBody(data=body.data, what=body.what, problem=problem)

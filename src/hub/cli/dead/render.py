@@ -8,18 +8,18 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from hub.cli.dead.decode import Body, hex_lines
+from hub.cli.dead.decode import DecodedBody, hex_lines
 from hub.cli.terminal import GAP, WIDE, age, moment, one_line, printable, rows_of
 from hub.dead_letters import DeadLetter
-from hub.ports.result_store import Absent
+from hub.ports.result_store import Missing
 from hub.task import TaskRecord
 from hub.types import TaskId
 
-Record = TaskRecord | Absent | None
+Record = TaskRecord | Missing | None
 """What the store knows of the task of a letter; `None` if the letter holds no task."""
 
 
-def record_of(letter: DeadLetter, records: Mapping[TaskId, TaskRecord | Absent]) -> Record:
+def record_of(letter: DeadLetter, records: Mapping[TaskId, TaskRecord | Missing]) -> Record:
     return None if letter.task is None else records[letter.task.id]
 
 
@@ -35,7 +35,7 @@ def letter_lines(letters: Sequence[tuple[DeadLetter, Record]], *, now: float, wi
             yield reason
 
 
-def detail(letter: DeadLetter, record: Record, body: Body, *, now: float) -> Table:
+def detail(letter: DeadLetter, record: Record, body: DecodedBody, *, now: float) -> Table:
     """Everything that is known of a letter, but for its body."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -51,7 +51,7 @@ def detail(letter: DeadLetter, record: Record, body: Body, *, now: float) -> Tab
     return table
 
 
-def body_lines(body: Body) -> Iterable[str]:
+def body_lines(body: DecodedBody) -> Iterable[str]:
     if body.json is None:
         return hex_lines(body.data)
     return msgspec.json.format(body.json, indent=2).decode().splitlines()
@@ -113,7 +113,7 @@ def _state(record: Record) -> str:
             return "no task"
         case TaskRecord():
             return record.state
-        case Absent():
+        case Missing():
             return "forgotten"
 
 

@@ -10,7 +10,7 @@ from typing import Final, final
 from hub.brokers import open_broker
 from hub.cli.ending import explained, fail, redactor
 from hub.cli.options import broker_options
-from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.services import run_process
 from hub.dead_letters import DeadLetter, Selection, read_letters, select
 from hub.errors import HubError
@@ -25,13 +25,13 @@ from hub.types import ModelName, parse_task_id
 DONE: Final = 0
 NOT_ALL_DONE: Final = 1
 
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 """Seconds without any progress after which a command gives up: its servers answer within one, or not at all."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class DeadLetterSession:
     """The oldest dead letters of a model, which nobody else gets to see for now.
 
     Attributes:
@@ -83,11 +83,11 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(model: ModelName, settings: DeadSettings, *, limit: int) -> AsyncGenerator[Desk]:
+async def open_desk(model: ModelName, settings: DeadSettings, *, limit: int) -> AsyncGenerator[DeadLetterSession]:
     """Holds at most `limit` dead letters while the block runs.
 
     Raises:
-        LinkLost: A server is out of reach, maybe in a group with others of its kind.
+        ConnectionLost: A server is out of reach, maybe in a group with others of its kind.
         UnknownQueue: The broker has no dead letters under this name.
     """
     async with (
@@ -96,7 +96,9 @@ async def open_desk(model: ModelName, settings: DeadSettings, *, limit: int) -> 
         broker.dead_letters(model, limit=limit) as held,
     ):
         letters = read_letters(held.deliveries, model)
-        yield Desk(model=model, letters=letters, total=held.total, consumer=held.consumer, broker=broker, store=store)
+        yield DeadLetterSession(
+            model=model, letters=letters, total=held.total, consumer=held.consumer, broker=broker, store=store
+        )
 
 
 def run_command(command: Callable[[], Awaitable[int]], settings: DeadSettings) -> int:
@@ -107,10 +109,10 @@ def run_command(command: Callable[[], Awaitable[int]], settings: DeadSettings) -
     async def run() -> None:
         nonlocal code
         try:
-            with unwrapped():
+            with collapse_exception_group():
                 code = await command()
         except TimeoutError:
-            code = fail(f"no server has answered for {PATIENCE:g} s; see `hub dead list` for what is there now", 3)
+            code = fail(f"no server has answered for {TIMEOUT:g} s; see `hub dead list` for what is there now", 3)
         except HubError as error:
             code = fail(explained(error, settings), error.exit_code, redact=redactor(settings))
 

@@ -13,11 +13,11 @@ from anyio import current_time, fail_after, wait_readable
 from hub.brokers import open_broker
 from hub.cli.dead.decode import body_of
 from hub.cli.dead.render import as_json, body_lines, counted, detail, letter_lines, record_of
-from hub.cli.dead.session import DONE, NOT_ALL_DONE, PATIENCE, Desk, open_desk
+from hub.cli.dead.session import DONE, NOT_ALL_DONE, TIMEOUT, DeadLetterSession, open_desk
 from hub.cli.options import broker_options
 from hub.cli.terminal import console, one_line, printable
 from hub.dead_letters import DeadLetter, Replay, Replayed, records_of, settle_broker_deaths
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.http.client import open_client
 from hub.registry.client.client import RegistryClient
 from hub.settings.links import DeadSettings
@@ -27,11 +27,11 @@ from hub.types import ModelName, wall_clock
 async def list_models(settings: DeadSettings, *, json_wanted: bool) -> int:
     """How many dead letters each model has that the registry knows."""
     out = console()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         try:
             async with open_client() as http:
                 models = (await RegistryClient(settings.registry_url, http, token=settings.token).models()).models
-        except LinkLost as lost:
+        except ConnectionLost as lost:
             without = f"{lost.reason} (it knows the models; without it name one: hub dead list MODEL)"
             raise type(lost)(lost.server, without) from lost
         async with open_broker(settings.broker_url, broker_options(settings)) as broker:
@@ -50,7 +50,7 @@ async def list_models(settings: DeadSettings, *, json_wanted: bool) -> int:
 async def list_letters(model: ModelName, settings: DeadSettings, *, limit: int, code: str, json_wanted: bool) -> int:
     """The oldest dead letters of a model. Finishes the tasks that the broker has given up."""
     out = console()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_desk(model, settings, limit=limit) as desk:
             letters = desk.select((), code).letters
             records = await settle_broker_deaths(letters, desk.store)
@@ -70,7 +70,7 @@ async def list_letters(model: ModelName, settings: DeadSettings, *, limit: int, 
 async def show_letters(model: ModelName, name: str, settings: DeadSettings, *, limit: int, json_wanted: bool) -> int:
     """Everything about the letters of one task, or of one message that is no task."""
     out = console()
-    with fail_after(PATIENCE):
+    with fail_after(TIMEOUT):
         async with open_desk(model, settings, limit=limit) as desk:
             selection = desk.select((name,), "")
             await _report_missing(desk, selection.missing, "")
@@ -107,10 +107,10 @@ async def replay_letters(
     out = console()
     told: list[Replayed] = []
 
-    with fail_after(PATIENCE) as scope:
+    with fail_after(TIMEOUT) as scope:
 
         def tell(replayed: Replayed) -> None:
-            scope.deadline = current_time() + PATIENCE  # it gets on
+            scope.deadline = current_time() + TIMEOUT  # it gets on
             told.append(replayed)
             _tell(one_line(replayed.id), "left" if replayed.problem else "replayed", replayed.problem)
 
@@ -137,7 +137,7 @@ async def drop_letters(
 ) -> int:
     """Removes letters for good, when somebody is sure."""
     out = console()
-    with fail_after(PATIENCE) as scope:
+    with fail_after(TIMEOUT) as scope:
         async with open_desk(model, settings, limit=limit) as desk:
             selection = desk.select(ids, code)
             letters = selection.letters
@@ -145,7 +145,7 @@ async def drop_letters(
             if letters and not sure:
                 scope.deadline = inf  # people take their time
                 sure = await _is_sure(letters, desk)
-                scope.deadline = current_time() + PATIENCE
+                scope.deadline = current_time() + TIMEOUT
             if sure:
                 desk.consumer.ack([letter.delivery for letter in letters])
     if letters and not sure:
@@ -159,12 +159,12 @@ async def drop_letters(
     return NOT_ALL_DONE if selection.missing else DONE
 
 
-async def _report_missing(desk: Desk, missing: Sequence[str], code: str) -> None:
+async def _report_missing(desk: DeadLetterSession, missing: Sequence[str], code: str) -> None:
     for name in missing:
         _tell(one_line(name), "missing", await desk.explain(name, code))
 
 
-async def _is_sure(letters: Sequence[DeadLetter], desk: Desk) -> bool:
+async def _is_sure(letters: Sequence[DeadLetter], desk: DeadLetterSession) -> bool:
     sys.stdout.write(f"Drop {len(letters)} of {desk.there} ({counted(letters)}) for good? [y/N] ")
     sys.stdout.flush()
     # The link to the broker needs its heartbeats while somebody thinks. A terminal is readable once a line is complete; a

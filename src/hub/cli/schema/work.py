@@ -14,13 +14,13 @@ from hub.cli.ending import explained, fail, redactor
 from hub.cli.load import load_model
 from hub.cli.schema.render import difference_lines, history_lines, list_lines, schema_facts, verdict
 from hub.cli.terminal import console, printable
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.concurrency.reconnect import unwrapped
 from hub.concurrency.services import run_process
 from hub.contract import Contract, contract_of
 from hub.contract.compatibility.comparison import compared
 from hub.contract.source import proto_source
-from hub.errors import ConfigurationError, HubError, LinkLost, UnknownModel
+from hub.errors import ConfigurationError, ConnectionLost, HubError, UnknownModel
 from hub.http.client import open_client
 from hub.model.execution.lifespan import made
 from hub.observability.logs import configure_logging
@@ -40,7 +40,7 @@ FINE: Final = 0
 BROKEN: Final = 1
 NOT_THERE: Final = 2
 
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 """Seconds for everything that a command asks the registry."""
 
 
@@ -52,13 +52,13 @@ def run_command(command: Callable[[RegistryClient], Awaitable[int]], settings: S
     async def run() -> None:
         nonlocal code
         try:
-            with unwrapped(), fail_after(PATIENCE):
+            with collapse_exception_group(), fail_after(TIMEOUT):
                 async with open_client() as http:
                     code = await command(RegistryClient(settings.registry_url, http, token=settings.token))
         except UnknownModel as unknown:
             code = fail(f"model {unknown.model!r} has never logged in: `hub schema list` shows who has", NOT_THERE)
         except TimeoutError:
-            slow = LinkLost("the registry", f"no answer within {PATIENCE:g} s")
+            slow = ConnectionLost("the registry", f"no answer within {TIMEOUT:g} s")
             code = fail(explained(slow, settings), slow.exit_code, redact=redactor(settings))
         except HubError as error:
             code = fail(explained(error, settings), error.exit_code, redact=redactor(settings))
@@ -201,7 +201,7 @@ def _named(history: SchemaHistoryBody, beginning: str) -> ContractBody:
 async def _contract(registry: RegistryClient, model: ModelName, fingerprint: str) -> Contract:
     contract = await registry.contract(model, Fingerprint(fingerprint))
     if contract is None:
-        raise LinkLost("the registry", f"it lists contract {fingerprint} of {model} and does not give it")
+        raise ConnectionLost("the registry", f"it lists contract {fingerprint} of {model} and does not give it")
     return contract
 
 

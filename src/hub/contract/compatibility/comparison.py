@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hub.contract.compatibility.differences import differences
-from hub.contract.compatibility.rules import violations
+from hub.contract.compatibility.rules import breaking_changes
 from hub.contract.contract import Contract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Change:
     """One thing that differs.
 
     Attributes:
@@ -27,13 +27,13 @@ class Finding:
     message: str
 
 
-def compared(known: Contract, new: Contract) -> Sequence[Finding]:
+def compared(known: Contract, new: Contract) -> Sequence[Change]:
     """What `new` does otherwise than `known`: what breaks it first, then the rest.
 
     Raises:
         InvalidContract: One of them did not come from `contract_of` or `Contract.decode`, and its files do not fit.
     """
-    broken = violations(known, new)
+    broken = breaking_changes(known, new)
     told = {violation.path for violation in broken}
     # What another message has for fields is no news.
     replaced = tuple(
@@ -41,9 +41,9 @@ def compared(known: Contract, new: Contract) -> Sequence[Finding]:
         for before, after in ((known.request, new.request), (known.response, new.response))
         if before != after
     )
-    found = [Finding(path=each.path, rule=each.rule, breaks=True, message=each.message) for each in broken]
+    found = [Change(path=each.path, rule=each.rule, breaks=True, message=each.message) for each in broken]
     found.extend(
-        Finding(path=each.path, rule="", breaks=False, message=each.message)
+        Change(path=each.path, rule="", breaks=False, message=each.message)
         for each in differences(known, new)
         if each.path not in told and not each.path.startswith(replaced)
     )

@@ -16,7 +16,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-from hub.contract.compiled import load
+from hub.contract.compiled import compile_contract
 from hub.contract.contract import Contract
 
 _JsonFormat: TypeAlias = FeatureSet.JsonFormat.ValueType
@@ -87,7 +87,7 @@ class Declarations:
         self.messages: Final[dict[str, DeclaredMessage]] = {}
         self.enums: Final[dict[str, DeclaredEnum]] = {}
         self.extensions: Final[dict[tuple[str, int], FieldDescriptor]] = {}
-        self._pool = load(contract).pool
+        self._pool = compile_contract(contract).pool
         for file in FileDescriptorSet.FromString(contract.files).file:
             self._file(file)
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from hub.contract.compiled import LoadedContract, load
+from hub.contract.compiled import CompiledContract, compile_contract
 from hub.contract.contract import Contract
 from hub.contract.descriptors.closure import files_of
 from hub.contract.descriptors.fields import declared_oneof
@@ -64,14 +64,14 @@ def differences(known: Contract, new: Contract) -> Sequence[Difference]:
     """
     if known.fingerprint == new.fingerprint:
         return ()
-    found = sorted(set(_differences(load(known), load(new))))
+    found = sorted(set(_differences(compile_contract(known), compile_contract(new))))
     if not found:
         text = "the same messages are declared in other files, in another package layout, or in another syntax"
         found.append(Difference("files", DifferenceKind.DECLARATION, text))
     return found
 
 
-def _differences(known: LoadedContract, new: LoadedContract) -> Iterator[Difference]:
+def _differences(known: CompiledContract, new: CompiledContract) -> Iterator[Difference]:
     pairs: list[tuple[Descriptor, Descriptor]] = []
     renamed: set[str] = set()
     for role, old_root, new_root in (
@@ -172,7 +172,7 @@ def _fields_of(message: Descriptor) -> dict[str, FieldDescriptor]:
     return fields
 
 
-def _enums_of(contract: LoadedContract) -> dict[str, EnumDescriptor]:
+def _enums_of(contract: CompiledContract) -> dict[str, EnumDescriptor]:
     enums = {
         enum.full_name: enum
         for file in files_of([contract.request, contract.response])

@@ -46,7 +46,7 @@ class Rule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Violation:
+class BreakingChange:
     """One way in which a new contract breaks an earlier one.
 
     Attributes:
@@ -61,7 +61,7 @@ class Violation:
     message: str
 
 
-def violations(known: Contract, new: Contract) -> Sequence[Violation]:
+def breaking_changes(known: Contract, new: Contract) -> Sequence[BreakingChange]:
     """How `new` breaks `known`; empty when clients and instances of `known` can go on with `new`.
 
     Raises:
@@ -72,13 +72,13 @@ def violations(known: Contract, new: Contract) -> Sequence[Violation]:
     return sorted(_violations(Declarations(known), Declarations(new)))
 
 
-def _violations(old: Declarations, new: Declarations) -> Iterator[Violation]:
+def _violations(old: Declarations, new: Declarations) -> Iterator[BreakingChange]:
     yield from _roots(old.contract, new.contract)
     for name in sorted(old.packages.keys() & new.packages.keys()):
         before, after = old.packages[name], new.packages[name]
         if before != after:
             text = f"file {name} was in package {before!r} and is in {after!r}"
-            yield Violation(name, Rule.FILE_SAME_PACKAGE, text)
+            yield BreakingChange(name, Rule.FILE_SAME_PACKAGE, text)
     for name in old.messages.keys() & new.messages.keys():
         yield from _message(old, new, name)
     for key in old.extensions.keys() & new.extensions.keys():
@@ -88,19 +88,19 @@ def _violations(old: Declarations, new: Declarations) -> Iterator[Violation]:
         yield from _enum(old.enums[name], new.enums[name])
 
 
-def _roots(old: Contract, new: Contract) -> Iterator[Violation]:
+def _roots(old: Contract, new: Contract) -> Iterator[BreakingChange]:
     for role, rule, before, after in (
         ("request", Rule.RPC_SAME_REQUEST_TYPE, old.request, new.request),
         ("response", Rule.RPC_SAME_RESPONSE_TYPE, old.response, new.response),
     ):
         if before != after:
-            yield Violation(role, rule, f"the {role} message was {before} and is {after}")
+            yield BreakingChange(role, rule, f"the {role} message was {before} and is {after}")
 
 
-def _message(all_old: Declarations, all_new: Declarations, name: str) -> Iterator[Violation]:
+def _message(all_old: Declarations, all_new: Declarations, name: str) -> Iterator[BreakingChange]:
     old, new = all_old.messages[name], all_new.messages[name]
     if old.json_allowed and not new.json_allowed:
-        yield Violation(old.path, Rule.MESSAGE_SAME_JSON_FORMAT, _json_text(old.path))
+        yield BreakingChange(old.path, Rule.MESSAGE_SAME_JSON_FORMAT, _json_text(old.path))
     yield from _reserved(old, new, Rule.RESERVED_MESSAGE_NO_DELETE)
     new_fields = new.fields
     for number, field in old.fields.items():
@@ -115,45 +115,45 @@ def _message(all_old: Declarations, all_new: Declarations, name: str) -> Iterato
         words = "was required and is not" if was else "was not required and is"
         text = f"field {field.name!r} (number {number}) of {old.path} {words}"
         path = _path(old, old.fields.get(number, field))
-        yield Violation(path, Rule.MESSAGE_SAME_REQUIRED_FIELDS, text)
+        yield BreakingChange(path, Rule.MESSAGE_SAME_REQUIRED_FIELDS, text)
 
 
-def _deleted_field(path: str, field: FieldDescriptor, new: DeclaredMessage) -> Iterator[Violation]:
+def _deleted_field(path: str, field: FieldDescriptor, new: DeclaredMessage) -> Iterator[BreakingChange]:
     gone = f"field {field.name!r} ({field_type(field)}, number {field.number}) of {new.path} is gone"
     if field.name not in new.reserved_names:
         text = f"{gone}, and its name is not reserved"
-        yield Violation(path, Rule.FIELD_NO_DELETE_UNLESS_NAME_RESERVED, text)
+        yield BreakingChange(path, Rule.FIELD_NO_DELETE_UNLESS_NAME_RESERVED, text)
     if not _holds(new.reserved, field.number):
         text = f"{gone}, and its number is not reserved"
-        yield Violation(path, Rule.FIELD_NO_DELETE_UNLESS_NUMBER_RESERVED, text)
+        yield BreakingChange(path, Rule.FIELD_NO_DELETE_UNLESS_NUMBER_RESERVED, text)
 
 
-def _field(path: str, old: FieldDescriptor, new: FieldDescriptor, *, of_map: bool = False) -> Iterator[Violation]:
+def _field(path: str, old: FieldDescriptor, new: FieldDescriptor, *, of_map: bool = False) -> Iterator[BreakingChange]:
     before, after = (field.full_name if field.is_extension else field.name for field in (old, new))
     what = f"the {old.name} of {path}" if of_map else path
     if before != after:
-        yield Violation(path, Rule.FIELD_SAME_NAME, f"{path} was called {before!r} and is called {after!r}")
+        yield BreakingChange(path, Rule.FIELD_SAME_NAME, f"{path} was called {before!r} and is called {after!r}")
     if not old.is_extension:
         if old.json_name != new.json_name:
             text = f"{path} was {old.json_name!r} in JSON and is {new.json_name!r}"
-            yield Violation(path, Rule.FIELD_SAME_JSON_NAME, text)
+            yield BreakingChange(path, Rule.FIELD_SAME_JSON_NAME, text)
         if declared_oneof(old) != declared_oneof(new):
             text = f"{path} was in {_oneof_text(old)} and is in {_oneof_text(new)}"
-            yield Violation(path, Rule.FIELD_SAME_ONEOF, text)
+            yield BreakingChange(path, Rule.FIELD_SAME_ONEOF, text)
     if json_type_clash(old, new):
         text = f"{what} was {field_type(old)} and is {field_type(new)}"
-        yield Violation(path, Rule.FIELD_WIRE_JSON_COMPATIBLE_TYPE, text)
+        yield BreakingChange(path, Rule.FIELD_WIRE_JSON_COMPATIBLE_TYPE, text)
     if not of_map and cardinality_of(old) is not cardinality_of(new):
         text = f"{path} was {cardinality_of(old)} and is {cardinality_of(new)}"
-        yield Violation(path, Rule.FIELD_WIRE_JSON_COMPATIBLE_CARDINALITY, text)
+        yield BreakingChange(path, Rule.FIELD_WIRE_JSON_COMPATIBLE_CARDINALITY, text)
     if defaults_clash(old, new):
         text = f"{what} had the default {_default_text(old)} and has {_default_text(new)}"
-        yield Violation(path, Rule.FIELD_SAME_DEFAULT, text)
+        yield BreakingChange(path, Rule.FIELD_SAME_DEFAULT, text)
 
 
-def _enum(old: DeclaredEnum, new: DeclaredEnum) -> Iterator[Violation]:
+def _enum(old: DeclaredEnum, new: DeclaredEnum) -> Iterator[BreakingChange]:
     if old.json_allowed and not new.json_allowed:
-        yield Violation(old.path, Rule.ENUM_SAME_JSON_FORMAT, _json_text(old.path))
+        yield BreakingChange(old.path, Rule.ENUM_SAME_JSON_FORMAT, _json_text(old.path))
     yield from _reserved(old, new, Rule.RESERVED_ENUM_NO_DELETE)
     new_names = new.names
     for number, names in old.names.items():
@@ -164,26 +164,26 @@ def _enum(old: DeclaredEnum, new: DeclaredEnum) -> Iterator[Violation]:
             gone = f"value {number} ({shown}) of {old.path} is gone"
             if not names <= new.reserved_names:
                 text = f"{gone}, and its name is not reserved"
-                yield Violation(path, Rule.ENUM_VALUE_NO_DELETE_UNLESS_NAME_RESERVED, text)
+                yield BreakingChange(path, Rule.ENUM_VALUE_NO_DELETE_UNLESS_NAME_RESERVED, text)
             if not _holds(new.reserved, number):
                 text = f"{gone}, and its number is not reserved"
-                yield Violation(path, Rule.ENUM_VALUE_NO_DELETE_UNLESS_NUMBER_RESERVED, text)
+                yield BreakingChange(path, Rule.ENUM_VALUE_NO_DELETE_UNLESS_NUMBER_RESERVED, text)
         elif not names <= after:
             text = f"value {number} of {old.path} was called {shown} and is called {', '.join(sorted(after))}"
             lost, *_ = sorted(names - after)
-            yield Violation(f"{old.path}.{lost}", Rule.ENUM_VALUE_SAME_NAME, text)
+            yield BreakingChange(f"{old.path}.{lost}", Rule.ENUM_VALUE_SAME_NAME, text)
 
 
 def _reserved(
     old: DeclaredMessage | DeclaredEnum, new: DeclaredMessage | DeclaredEnum, rule: Rule
-) -> Iterator[Violation]:
+) -> Iterator[BreakingChange]:
     for number_range in old.reserved:
         for lost in uncovered(number_range, new.reserved):
             numbers = f"number {lost.start}" if len(lost) == 1 else f"numbers {lost.start} to {lost[-1]}"
             verbs = "was reserved and is not" if len(lost) == 1 else "were reserved and are not"
-            yield Violation(old.path, rule, f"{numbers} of {old.path} {verbs}")
+            yield BreakingChange(old.path, rule, f"{numbers} of {old.path} {verbs}")
     for name in sorted(old.reserved_names - new.reserved_names):
-        yield Violation(old.path, rule, f"name {name!r} of {old.path} was reserved and is not")
+        yield BreakingChange(old.path, rule, f"name {name!r} of {old.path} was reserved and is not")
 
 
 def _holds(reserved: Iterable[range], number: int) -> bool:

@@ -53,7 +53,7 @@ def messages_of(files: Iterable[FileDescriptor]) -> dict[str, Descriptor]:
     return found
 
 
-def closure_of(messages: Iterable[Descriptor]) -> FileDescriptorSet:
+def descriptor_closure(messages: Iterable[Descriptor]) -> FileDescriptorSet:
     """The canonical closure of `messages`.
 
     A top-level message is in it as a whole when it, or one declared in it, is referred to. If an `Any` can occur, the

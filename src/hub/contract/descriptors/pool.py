@@ -10,7 +10,7 @@ from hub.contract.descriptors.well_known import differing_well_known_type
 from hub.contract.errors import InvalidContract
 
 
-def pool_of(files: FileDescriptorSet) -> DescriptorPool:
+def build_pool(files: FileDescriptorSet) -> DescriptorPool:
     """Builds a private pool; the files may come in any order.
 
     Raises:

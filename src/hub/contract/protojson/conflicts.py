@@ -8,11 +8,11 @@ from typing import TypeAlias
 from google.protobuf.descriptor import Descriptor
 
 from hub.contract.descriptors.fields import JsonField, json_fields, json_oneofs
-from hub.contract.protojson.errors import Place
+from hub.contract.protojson.errors import JsonPath
 from hub.contract.protojson.json_text import JsonValue
 
 Document: TypeAlias = dict[str, JsonValue]
-ConflictCheck: TypeAlias = Callable[[Document], Sequence[tuple[Place, str]]]
+ConflictCheck: TypeAlias = Callable[[Document], Sequence[tuple[JsonPath, str]]]
 
 
 def conflict_check(message: Descriptor) -> ConflictCheck | None:
@@ -33,7 +33,7 @@ def _alias_check(fields: Sequence[JsonField]) -> ConflictCheck | None:
     aliases = {field.names[1]: field.json_name for field in fields if len(field.names) > 1}
     names = frozenset(aliases)
 
-    def check(document: Document) -> Sequence[tuple[Place, str]]:
+    def check(document: Document) -> Sequence[tuple[JsonPath, str]]:
         if names.isdisjoint(document):
             return ()
         return [
@@ -51,7 +51,7 @@ def _oneof_check(message: Descriptor, fields: Sequence[JsonField]) -> ConflictCh
     field_of = {name: field for _, members in oneofs for name, field in members.items()}
     takes_null = frozenset(name for field in fields if field.takes_null for name in field.names)
 
-    def search(document: Document) -> Iterator[tuple[Place, str]]:
+    def search(document: Document) -> Iterator[tuple[JsonPath, str]]:
         # One pass over the document, however many oneofs there are.
         given: dict[str, list[str]] = {}
         for name, value in document.items():
@@ -68,7 +68,7 @@ def _oneof_check(message: Descriptor, fields: Sequence[JsonField]) -> ConflictCh
 def _required_check(fields: Sequence[JsonField]) -> ConflictCheck | None:
     required = [field for field in fields if field.descriptor.is_required]
 
-    def check(document: Document) -> Sequence[tuple[Place, str]]:
+    def check(document: Document) -> Sequence[tuple[JsonPath, str]]:
         return [
             ((), f"the required field {field.json_name!r} is missing")
             for field in required

@@ -20,37 +20,37 @@ MAX_REASON: Final = 400
 
 TOO_DEEP: Final = f"messages are nested more than {MAX_NESTING} deep"
 
-Place = tuple[str | int, ...]
+JsonPath = tuple[str | int, ...]
 """Member names and list indices, outermost first."""
 
 
-class Refusal(Exception):
+class ParseError(Exception):
     """Bad values, each with its place relative to the value that was read.
 
     Paths are put together while the exception passes outwards, so good documents pay nothing for them.
     """
 
-    def __init__(self, reason: str, place: Place = ()) -> None:
+    def __init__(self, reason: str, place: JsonPath = ()) -> None:
         super().__init__(reason)
-        self.found: Sequence[tuple[Place, str]] = [(place, reason)]
+        self.found: Sequence[tuple[JsonPath, str]] = [(place, reason)]
 
     @classmethod
-    def of(cls, found: Sequence[tuple[Place, str]]) -> Self:
+    def of(cls, found: Sequence[tuple[JsonPath, str]]) -> Self:
         refusal = cls(found[0][1])
         refusal.found = found[:MAX_PROBLEMS]
         return refusal
 
-    def under(self, token: str | int) -> list[tuple[Place, str]]:
+    def under(self, token: str | int) -> list[tuple[JsonPath, str]]:
         """What was found, seen from one level further out."""
         return [((token, *place), reason) for place, reason in self.found]
 
 
-def problems_of(found: Iterable[tuple[Place, str]]) -> list[Problem]:
+def problems_of(found: Iterable[tuple[JsonPath, str]]) -> list[Problem]:
     """What an error shows of what was found. Its size has a bound, although names and values are the client's."""
     return [_problem(place, reason) for place, reason in islice(found, MAX_PROBLEMS)]
 
 
-def _problem(place: Place, reason: str) -> Problem:
+def _problem(place: JsonPath, reason: str) -> Problem:
     shown = ""
     for token in place:
         # Of a name of megabytes, no more than decides that it is too long is copied.
@@ -66,6 +66,6 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
-def pointer(place: Place) -> str:
+def pointer(place: JsonPath) -> str:
     """`place` as a JSON pointer (RFC 6901)."""
     return "".join("/" + str(token).replace("~", "~0").replace("/", "~1") for token in place)

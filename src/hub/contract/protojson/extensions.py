@@ -9,7 +9,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors.fields import json_fields
 from hub.contract.protojson.json_text import JsonValue
-from hub.contract.protojson.value_parser import Tally, ValueReader
+from hub.contract.protojson.value_parser import ParseStats, ValueReader
 
 
 def extended_reader(message: Descriptor, read: ValueReader) -> ValueReader:
@@ -17,7 +17,7 @@ def extended_reader(message: Descriptor, read: ValueReader) -> ValueReader:
     message_class = GetMessageClass(message)
     extensions = {field.json_name: field.descriptor for field in json_fields(message) if field.descriptor.is_extension}
 
-    def read_extended(document: JsonValue, level: int, tally: Tally) -> Any:
+    def read_extended(document: JsonValue, level: int, tally: ParseStats) -> Any:
         arguments: dict[str, Any] = read(document, level, tally)
         given = extensions.keys() & arguments.keys()
         if not given:

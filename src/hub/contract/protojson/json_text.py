@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, cast, final
 import msgspec
 
 from hub.contract.errors import MalformedJson
-from hub.contract.protojson.errors import MAX_PROBLEMS, Place
+from hub.contract.protojson.errors import MAX_PROBLEMS, JsonPath
 from hub.contract.protojson.malformed import malformed, not_utf8
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
@@ -82,7 +82,7 @@ def searchable(text: bytes) -> bool:
     return text.count(b"[") + text.count(b"{") <= _MOST_CONTAINERS
 
 
-def duplicates(text: bytes) -> list[Place]:
+def duplicates(text: bytes) -> list[JsonPath]:
     """The places of names that an object of well-formed `text` has more than once, `MAX_PROBLEMS` at most, in order.
 
     The second parser keeps nothing of an object but what was found in it, so that the search takes less memory than the
@@ -170,7 +170,7 @@ def _in_list(items: list[object]) -> Iterator[_Chain]:
                 indices.pop()
 
 
-def _place(chain: _Chain | None) -> Place:
+def _place(chain: _Chain | None) -> JsonPath:
     place: list[str | int] = []
     while chain is not None:
         token, chain = chain

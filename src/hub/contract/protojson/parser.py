@@ -17,12 +17,12 @@ from hub.contract.descriptors.fields import JsonField, json_fields
 from hub.contract.descriptors.well_known import ANY, WELL_KNOWN
 from hub.contract.errors import MAX_NESTING
 from hub.contract.protojson.conflicts import conflict_check
-from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, Place, Refusal
+from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, JsonPath, ParseError
 from hub.contract.protojson.extensions import extended_reader
 from hub.contract.protojson.json_text import JsonValue
 from hub.contract.protojson.repeated import list_reader, map_reader, message_list_reader
 from hub.contract.protojson.scalars import Reader, kind_of, plain_type, scalar_reader
-from hub.contract.protojson.value_parser import Tally, ValueReader
+from hub.contract.protojson.value_parser import ParseStats, ValueReader
 from hub.contract.protojson.well_known_parser import well_known_reader
 
 FieldEntry: TypeAlias = tuple[str, type | None, Reader | None, ValueReader | None]
@@ -31,7 +31,7 @@ reader of all others: one of single values, or one of values that may contain me
 
 
 @final
-class MessageReaders:
+class MessageParsers:
     """The message readers of one closure.
 
     Args:
@@ -118,13 +118,13 @@ def _message_reader(  # noqa: C901 - the loop over members is the hot path, and 
     unknown = _unknown(message)
     find = entries.get
 
-    def read(document: JsonValue, level: int, tally: Tally) -> dict[str, Any]:  # noqa: C901
+    def read(document: JsonValue, level: int, tally: ParseStats) -> dict[str, Any]:  # noqa: C901
         if type(document) is not dict:
-            raise Refusal(expected + kind_of(document))
+            raise ParseError(expected + kind_of(document))
         if level > MAX_NESTING:
-            raise Refusal(TOO_DEEP)
+            raise ParseError(TOO_DEEP)
         tally.names += len(document)
-        found: list[tuple[Place, str]] = []
+        found: list[tuple[JsonPath, str]] = []
         if conflicts is not None:
             found += conflicts(document)
         arguments: dict[str, Any] = {}
@@ -137,12 +137,12 @@ def _message_reader(  # noqa: C901 - the loop over members is the hot path, and 
             elif value is not None or name in takes_null:
                 try:
                     _read_member(entry, arguments, value, level, tally)
-                except Refusal as refusal:
+                except ParseError as refusal:
                     found += refusal.under(name)
             if len(found) >= MAX_PROBLEMS:
                 break
         if found:
-            raise Refusal.of(found)
+            raise ParseError.of(found)
         return arguments
 
     return read
@@ -154,7 +154,7 @@ def _unknown(message: Descriptor) -> str:
     return f"{message.full_name} has no such field; it has {known or 'none'}"
 
 
-def _read_member(entry: FieldEntry, arguments: dict[str, Any], value: JsonValue, level: int, tally: Tally) -> None:
+def _read_member(entry: FieldEntry, arguments: dict[str, Any], value: JsonValue, level: int, tally: ParseStats) -> None:
     field, _, read_value, read_messages = entry
     if read_messages is not None:
         arguments[field] = read_messages(value, level, tally)
@@ -162,7 +162,7 @@ def _read_member(entry: FieldEntry, arguments: dict[str, Any], value: JsonValue,
         arguments[field] = read_value(value)
 
 
-def _deeper(read: ValueReader, value: JsonValue, level: int, tally: Tally) -> Any:
+def _deeper(read: ValueReader, value: JsonValue, level: int, tally: ParseStats) -> Any:
     return read(value, level + 1, tally)
 
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from hub.contract.protojson.errors import MAX_PROBLEMS, Place, Refusal
+from hub.contract.protojson.errors import MAX_PROBLEMS, JsonPath, ParseError
 from hub.contract.protojson.json_text import JsonValue
 from hub.contract.protojson.scalars import FLOAT_MAX, INTEGER_RANGES, Reader, key_reader, kind_of, scalar_reader
-from hub.contract.protojson.value_parser import Tally, ValueReader
+from hub.contract.protojson.value_parser import ParseStats, ValueReader
 
 _FLOAT: Final = {float}
 _INT: Final = {int}
@@ -29,12 +29,12 @@ def list_reader(field: FieldDescriptor) -> Callable[[JsonValue], list[Any]]:
 
     def read(items: JsonValue) -> list[Any]:
         if type(items) is not list:
-            raise Refusal(f"expected an array, not {kind_of(items)}")
+            raise ParseError(f"expected an array, not {kind_of(items)}")
         if plain is not None and items and plain(items):
             return items
         try:
             return [read_item(item) for item in items]
-        except Refusal:
+        except ParseError:
             return _one_by_one(items, read_item)
 
     return read
@@ -43,21 +43,21 @@ def list_reader(field: FieldDescriptor) -> Callable[[JsonValue], list[Any]]:
 def message_list_reader(read_message: ValueReader) -> ValueReader:
     """The reader of a repeated field of messages."""
 
-    def read(items: JsonValue, level: int, tally: Tally) -> list[Any]:
+    def read(items: JsonValue, level: int, tally: ParseStats) -> list[Any]:
         if type(items) is not list:
-            raise Refusal(f"expected an array, not {kind_of(items)}")
+            raise ParseError(f"expected an array, not {kind_of(items)}")
         # One pass, also when something is bad: a second one for each list would double with each level of lists.
         messages: list[Any] = []
-        found: list[tuple[Place, str]] = []
+        found: list[tuple[JsonPath, str]] = []
         for index, item in enumerate(items):
             try:
                 messages.append(read_message(item, level + 1, tally))
-            except Refusal as refusal:
+            except ParseError as refusal:
                 found += refusal.under(index)
                 if len(found) >= MAX_PROBLEMS:
                     break
         if found:
-            raise Refusal.of(found)
+            raise ParseError.of(found)
         return messages
 
     return read
@@ -73,12 +73,12 @@ def map_reader(entry: Descriptor, read_message: ValueReader | None) -> ValueRead
     read_key = key_reader(entry.fields_by_name["key"])
     read_scalar = None if read_message is not None else scalar_reader(entry.fields_by_name["value"])
 
-    def read(document: JsonValue, level: int, tally: Tally) -> dict[Any, Any]:
+    def read(document: JsonValue, level: int, tally: ParseStats) -> dict[Any, Any]:
         if type(document) is not dict:
-            raise Refusal(f"expected an object with the entries of the map, not {kind_of(document)}")
+            raise ParseError(f"expected an object with the entries of the map, not {kind_of(document)}")
         tally.names += len(document)
         entries: dict[Any, Any] = {}
-        found: list[tuple[Place, str]] = []
+        found: list[tuple[JsonPath, str]] = []
         for name, value in document.items():
             try:
                 key = name if read_key is None else read_key(name)
@@ -87,12 +87,12 @@ def map_reader(entry: Descriptor, read_message: ValueReader | None) -> ValueRead
                 elif read_message is not None:
                     # The entry is a message too, so its value is two levels further in.
                     entries[key] = read_message(value, level + 2, tally)
-            except Refusal as refusal:
+            except ParseError as refusal:
                 found += refusal.under(name)
                 if len(found) >= MAX_PROBLEMS:
                     break
         if found:
-            raise Refusal.of(found)
+            raise ParseError.of(found)
         return entries
 
     return read
@@ -121,14 +121,14 @@ def _plain_check(field: FieldDescriptor) -> Callable[[list[Any]], bool] | None:
 def _one_by_one(items: list[JsonValue], read_item: Reader) -> list[Any]:
     """Reads items of which some are bad, to report all of these."""
     read: list[Any] = []
-    found: list[tuple[Place, str]] = []
+    found: list[tuple[JsonPath, str]] = []
     for index, item in enumerate(items):
         try:
             read.append(read_item(item))
-        except Refusal as refusal:
+        except ParseError as refusal:
             found += refusal.under(index)
             if len(found) >= MAX_PROBLEMS:
                 break
     if found:
-        raise Refusal.of(found)
+        raise ParseError.of(found)
     return read

@@ -1,6 +1,6 @@
 """JSON form of single values: numbers, strings, bytes and enums.
 
-A reader takes a parsed JSON value and gives what the field of a message takes, or raises `Refusal`. A writer takes the
+A reader takes a parsed JSON value and gives what the field of a message takes, or raises `ParseError`. A writer takes the
 value of a field and gives the JSON value; `None` in its place means that they are the same.
 
 Source: https://protobuf.dev/programming-guides/json/
@@ -18,7 +18,7 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
 from hub.contract import patterns
 from hub.contract.descriptors.well_known import NULL_VALUE
-from hub.contract.protojson.errors import Refusal
+from hub.contract.protojson.errors import ParseError
 from hub.contract.protojson.floats import shortest_float32
 from hub.contract.protojson.json_text import JsonValue
 
@@ -72,10 +72,10 @@ def read_integer(cpp_type: int) -> Reader:
         elif type(value) is str and quoted(value):
             number = int(Decimal(value))
         else:
-            raise Refusal(f"expected an integer from {low} to {high}, not {kind_of(value)}")
+            raise ParseError(f"expected an integer from {low} to {high}, not {kind_of(value)}")
         if low <= number <= high:
             return number
-        raise Refusal(f"expected an integer from {low} to {high}, not {kind_of(number)}")
+        raise ParseError(f"expected an integer from {low} to {high}, not {kind_of(number)}")
 
     return read
 
@@ -87,13 +87,13 @@ def read_floating(limit: float, pattern: str) -> Reader:
         if type(value) is float or type(value) is int:
             if -limit <= value <= limit:
                 return float(value)
-            raise Refusal(f'expected a number from {-limit} to {limit}, "NaN", "Infinity" or "-Infinity"')
+            raise ParseError(f'expected a number from {-limit} to {limit}, "NaN", "Infinity" or "-Infinity"')
         if type(value) is str:
             if value in NOT_FINITE:
                 return NOT_FINITE[value]
             if quoted(value):
                 return float(value)
-        raise Refusal(f'expected a number, "NaN", "Infinity" or "-Infinity", not {kind_of(value)}')
+        raise ParseError(f'expected a number, "NaN", "Infinity" or "-Infinity", not {kind_of(value)}')
 
     return read
 
@@ -101,13 +101,13 @@ def read_floating(limit: float, pattern: str) -> Reader:
 def read_bool(value: JsonValue) -> bool:
     if type(value) is bool:
         return value
-    raise Refusal(f"expected true or false, not {kind_of(value)}")
+    raise ParseError(f"expected true or false, not {kind_of(value)}")
 
 
 def read_string(value: JsonValue) -> str:
     if type(value) is str:
         return value
-    raise Refusal(f"expected a string, not {kind_of(value)}")
+    raise ParseError(f"expected a string, not {kind_of(value)}")
 
 
 def read_bytes(value: JsonValue) -> bytes:
@@ -119,7 +119,7 @@ def read_bytes(value: JsonValue) -> bytes:
             return binascii.a2b_base64(standard, strict_mode=True)
         except binascii.Error:
             pass
-    raise Refusal(f"expected bytes as a base64 string, not {kind_of(value)}")
+    raise ParseError(f"expected bytes as a base64 string, not {kind_of(value)}")
 
 
 def read_enum(enum: EnumDescriptor) -> Reader:
@@ -137,7 +137,7 @@ def read_enum(enum: EnumDescriptor) -> Reader:
             number = int(value)
             if number in known if known is not None else low <= number <= high:
                 return number
-        raise Refusal(f"expected a name or number of {enum.full_name} ({names}), not {kind_of(value)}")
+        raise ParseError(f"expected a name or number of {enum.full_name} ({names}), not {kind_of(value)}")
 
     return read
 
@@ -185,7 +185,7 @@ def key_reader(field: FieldDescriptor) -> Callable[[str], Any] | None:
         def read_flag(key: str) -> bool:
             if key in ("true", "false"):
                 return key == "true"
-            raise Refusal(f'expected the key "true" or "false", not {kind_of(key)}')
+            raise ParseError(f'expected the key "true" or "false", not {kind_of(key)}')
 
         return read_flag
     low, high = INTEGER_RANGES[cpp_type]
@@ -194,7 +194,7 @@ def key_reader(field: FieldDescriptor) -> Callable[[str], Any] | None:
     def read_number(key: str) -> int:
         if canonical(key):
             return int(key)
-        raise Refusal(f"expected a key that is an integer from {low} to {high} in plain form, not {kind_of(key)}")
+        raise ParseError(f"expected a key that is an integer from {low} to {high} in plain form, not {kind_of(key)}")
 
     return read_number
 

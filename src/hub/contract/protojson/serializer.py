@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hub.contract.descriptors.fields import json_fields
 from hub.contract.descriptors.well_known import ANY, WELL_KNOWN
 from hub.contract.protojson.encoding import PIECE
-from hub.contract.protojson.errors import Refusal
+from hub.contract.protojson.errors import ParseError
 from hub.contract.protojson.floats import shortest_float32s
 from hub.contract.protojson.json_text import JsonValue
 from hub.contract.protojson.scalars import Writer, scalar_writer, write_key
@@ -22,11 +22,11 @@ from hub.contract.protojson.well_known_serializer import well_known_writer
 _Fields: TypeAlias = dict[FieldDescriptor, tuple[str, Writer | None]]
 
 MessageWriter: TypeAlias = Callable[[Message], JsonValue]
-"""Gives the JSON value of a message. Raises `Refusal` for what has none."""
+"""Gives the JSON value of a message. Raises `ParseError` for what has none."""
 
 
 @final
-class MessageWriters:
+class MessageSerializers:
     """The message writers of one closure.
 
     Args:
@@ -115,8 +115,8 @@ def _message_writer(
             for field, content in list_fields(value):
                 name, write_field = fields[field]
                 document[name] = content if write_field is None else write_field(content)
-        except Refusal as refusal:
-            raise Refusal.of(refusal.under(name)) from None
+        except ParseError as refusal:
+            raise ParseError.of(refusal.under(name)) from None
         return document
 
     return write

@@ -11,14 +11,14 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors.closure import files_of, messages_of
 from hub.contract.descriptors.message_classes import classes_of
-from hub.contract.errors import InvalidDocument, MalformedJson, NoJsonForm, Problem
+from hub.contract.errors import InvalidDocument, MalformedJson, NotJsonRepresentable, Problem
 from hub.contract.protojson import json_text
 from hub.contract.protojson.encoding import encoded, encoded_in_pieces
-from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, Place, Refusal, problems_of
+from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, JsonPath, ParseError, problems_of
 from hub.contract.protojson.malformed import MARK
-from hub.contract.protojson.parser import MessageReaders
-from hub.contract.protojson.serializer import MessageWriters
-from hub.contract.protojson.value_parser import Tally
+from hub.contract.protojson.parser import MessageParsers
+from hub.contract.protojson.serializer import MessageSerializers
+from hub.contract.protojson.value_parser import ParseStats
 from hub.errors import Undecodable
 
 _BIG: Final = 4096
@@ -43,10 +43,10 @@ class Transcoder:
         known = messages_of(files_of([descriptor])) if types is None else types
         self._classes: Final = classes_of([descriptor, *known.values()])  # kept, so that they are made once
         self._class: Final = GetMessageClass(descriptor)
-        self._read: Final = MessageReaders(known, trusting=True).of(descriptor)
-        self._read_exactly: Final = MessageReaders(known, trusting=False).of(descriptor)
-        self._write: Final = MessageWriters(known, including_defaults=False).of(descriptor)
-        self._write_with_defaults: Final = MessageWriters(known, including_defaults=True).of(descriptor)
+        self._read: Final = MessageParsers(known, trusting=True).of(descriptor)
+        self._read_exactly: Final = MessageParsers(known, trusting=False).of(descriptor)
+        self._write: Final = MessageSerializers(known, including_defaults=False).of(descriptor)
+        self._write_with_defaults: Final = MessageSerializers(known, including_defaults=True).of(descriptor)
 
     def parse_json(self, text: bytes) -> Message:
         """Reads a JSON document into a new message of the descriptor's own class.
@@ -66,15 +66,15 @@ class Transcoder:
 
     def _parsed(self, text: bytes) -> Message:
         document = json_text.parse(text)
-        tally = Tally()
-        found: Sequence[tuple[Place, str]] | None = None
+        tally = ParseStats()
+        found: Sequence[tuple[JsonPath, str]] | None = None
         try:
             value = self._read(document, 1, tally)
             # Before anything is built: messages may take many times as much memory as the document.
             if not json_text.has_duplicates(text, tally.names, tally.colons):
                 tally.finish()
                 return self._build(value)
-        except Refusal as refusal:
+        except ParseError as refusal:
             found = refusal.found
         except ValueError:
             pass
@@ -101,30 +101,30 @@ class Transcoder:
 
         Raises:
             Undecodable: `message` is bytes of something else.
-            NoJsonForm: The message has a value that JSON cannot express.
+            NotJsonRepresentable: The message has a value that JSON cannot express.
         """
         own = message if isinstance(message, self._class) else self._parse(message)
         try:
             document = (self._write_with_defaults if including_defaults else self._write)(own)
             big = isinstance(message, bytes) and len(message) > _BIG
             return encoded_in_pieces(document) if big else encoded(document)
-        except Refusal as refusal:
-            raise NoJsonForm(self.descriptor.full_name, problems_of(refusal.found)[0]) from refusal
+        except ParseError as refusal:
+            raise NotJsonRepresentable(self.descriptor.full_name, problems_of(refusal.found)[0]) from refusal
         except RecursionError as error:  # each Any within an Any is bytes to protobuf, which sets no limit to them
-            raise NoJsonForm(self.descriptor.full_name, Problem("", TOO_DEEP)) from error
+            raise NotJsonRepresentable(self.descriptor.full_name, Problem("", TOO_DEEP)) from error
 
     def _build(self, value: dict[str, object] | Message) -> Message:
         return self._class(**value) if isinstance(value, dict) else value
 
-    def _problems(self, document: json_text.JsonValue) -> Sequence[tuple[Place, str]]:
+    def _problems(self, document: json_text.JsonValue) -> Sequence[tuple[JsonPath, str]]:
         """What is bad in a document, integers that the constructor refuses included; without names given twice."""
         try:
-            self._read_exactly(document, 1, Tally())
-        except Refusal as refusal:
+            self._read_exactly(document, 1, ParseStats())
+        except ParseError as refusal:
             return refusal.found
         return ()
 
-    def _invalid(self, text: bytes, found: list[tuple[Place, str]]) -> InvalidDocument:
+    def _invalid(self, text: bytes, found: list[tuple[JsonPath, str]]) -> InvalidDocument:
         """The error for a document of which something is bad, with everything that is, up to `MAX_PROBLEMS`."""
         searched = len(found) < MAX_PROBLEMS and json_text.searchable(text)
         if searched:

@@ -10,7 +10,7 @@ from hub.contract.protojson.json_text import JsonValue
 
 
 @dataclass(slots=True)
-class Tally:
+class ParseStats:
     """What is counted while a document is read.
 
     Attributes:
@@ -31,11 +31,11 @@ class Tally:
         self.unfinished.clear()
 
 
-ValueReader: TypeAlias = Callable[[JsonValue, int, Tally], Any]
+ValueReader: TypeAlias = Callable[[JsonValue, int, ParseStats], Any]
 """Reads a JSON value that stands for a message, or for the value of a field that contains messages.
 
 Takes the value, the level of the message (the outermost is 1) or of the message that has the field, and the tally.
 Returns what the constructor of the surrounding message takes: the arguments of the message's constructor as a `dict`,
-or the message itself, which may be empty until `Tally.finish`; for a field also a list or a map of these. Raises `Refusal`
+or the message itself, which may be empty until `ParseStats.finish`; for a field also a list or a map of these. Raises `Refusal`
 with everything that is bad.
 """

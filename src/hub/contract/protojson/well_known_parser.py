@@ -14,13 +14,13 @@ from google.protobuf.message_factory import GetMessageClass
 from hub.contract import patterns
 from hub.contract.descriptors import well_known
 from hub.contract.errors import MAX_NESTING
-from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, Place, Refusal
+from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, JsonPath, ParseError
 from hub.contract.protojson.json_text import JsonValue
 from hub.contract.protojson.scalars import DOUBLE_MAX, kind_of, scalar_reader
-from hub.contract.protojson.value_parser import Tally, ValueReader
+from hub.contract.protojson.value_parser import ParseStats, ValueReader
 
 if TYPE_CHECKING:
-    from hub.contract.protojson.parser import MessageReaders
+    from hub.contract.protojson.parser import MessageParsers
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _timestamp: Final = re.compile(patterns.TIMESTAMP).fullmatch
@@ -28,7 +28,7 @@ _duration: Final = re.compile(patterns.DURATION).fullmatch
 _field_mask: Final = re.compile(patterns.FIELD_MASK).fullmatch
 
 
-def well_known_reader(message: Descriptor, readers: MessageReaders) -> ValueReader:
+def well_known_reader(message: Descriptor, readers: MessageParsers) -> ValueReader:
     """The reader of a message of `well_known.WELL_KNOWN`; it gives finished messages."""
     name = message.full_name
     message_class = cast("type[Any]", GetMessageClass(message))  # its fields were checked when the pool was built
@@ -41,7 +41,7 @@ def well_known_reader(message: Descriptor, readers: MessageReaders) -> ValueRead
         return _dynamic_reader(message_class, *_BUILDERS[name])
     fill = _FILLERS[name]
 
-    def read(value: JsonValue, _level: int, tally: Tally) -> Any:
+    def read(value: JsonValue, _level: int, tally: ParseStats) -> Any:
         target = message_class()
         fill(target, value, tally)
         return target
@@ -50,7 +50,7 @@ def well_known_reader(message: Descriptor, readers: MessageReaders) -> ValueRead
 
 
 def _dynamic_reader(message_class: type[Any], check: _Check, build: _Build) -> ValueReader:
-    def read(value: JsonValue, level: int, tally: Tally) -> Any:
+    def read(value: JsonValue, level: int, tally: ParseStats) -> Any:
         check(value, level, tally)
         target = message_class()
         tally.unfinished.append(partial(build, target, value))
@@ -59,22 +59,22 @@ def _dynamic_reader(message_class: type[Any], check: _Check, build: _Build) -> V
     return read
 
 
-def _any_reader(message_class: type[Any], readers: MessageReaders) -> ValueReader:
-    def read(document: JsonValue, level: int, tally: Tally) -> Any:
+def _any_reader(message_class: type[Any], readers: MessageParsers) -> ValueReader:
+    def read(document: JsonValue, level: int, tally: ParseStats) -> Any:
         if type(document) is not dict:
-            raise Refusal(f'expected an object with "@type", not {kind_of(document)}')
+            raise ParseError(f'expected an object with "@type", not {kind_of(document)}')
         if level > MAX_NESTING:
-            raise Refusal(TOO_DEEP)
+            raise ParseError(TOO_DEEP)
         if not document:
             return message_class()
         url = document.get("@type")
         if type(url) is not str:
-            raise Refusal('"@type" is missing: it says what the Any holds, such as "type.googleapis.com/a.Message"')
+            raise ParseError('"@type" is missing: it says what the Any holds, such as "type.googleapis.com/a.Message"')
         _, slash, name = url.rpartition("/")
         message = readers.types.get(name) if slash else None
         if message is None:
             reason = f"{url!r} names no message of the contract: expected an URL that ends in /full.Name"
-            raise Refusal(reason, ("@type",))
+            raise ParseError(reason, ("@type",))
         rest = {member: value for member, value in document.items() if member != "@type"}
         tally.names += 1
         read_message = readers.compiled(message)
@@ -96,8 +96,8 @@ def _any_reader(message_class: type[Any], readers: MessageReaders) -> ValueReade
     return read
 
 
-def _read_value_member(rest: dict[str, JsonValue], read: ValueReader, level: int, tally: Tally) -> Any:
-    found: list[tuple[Place, str]] = [
+def _read_value_member(rest: dict[str, JsonValue], read: ValueReader, level: int, tally: ParseStats) -> Any:
+    found: list[tuple[JsonPath, str]] = [
         ((member,), 'unknown here: a well-known type stands in "value"') for member in rest if member != "value"
     ]
     content: Any = None
@@ -106,16 +106,16 @@ def _read_value_member(rest: dict[str, JsonValue], read: ValueReader, level: int
     else:
         try:
             content = read(rest["value"], level + 1, tally)
-        except Refusal as refusal:
+        except ParseError as refusal:
             found += refusal.under("value")
     if found:
-        raise Refusal.of(found)
+        raise ParseError.of(found)
     return content
 
 
-def _fill_timestamp(target: Any, value: JsonValue, tally: Tally) -> None:
+def _fill_timestamp(target: Any, value: JsonValue, tally: ParseStats) -> None:
     if type(value) is not str or not _timestamp(value):
-        raise Refusal(f'expected a time such as "2026-01-31T12:00:00Z" (RFC 3339), not {kind_of(value)}')
+        raise ParseError(f'expected a time such as "2026-01-31T12:00:00Z" (RFC 3339), not {kind_of(value)}')
     days = date(int(value[:4]), int(value[5:7]), int(value[8:10])).toordinal() - _EPOCH
     seconds = days * 86400 + int(value[11:13]) * 3600 + int(value[14:16]) * 60 + int(value[17:19])
     rest = value[19:]
@@ -131,64 +131,64 @@ def _fill_timestamp(target: Any, value: JsonValue, tally: Tally) -> None:
     target.nanos = int(fraction.ljust(9, "0")) if fraction else 0
 
 
-def _fill_duration(target: Any, value: JsonValue, _tally: Tally) -> None:
+def _fill_duration(target: Any, value: JsonValue, _tally: ParseStats) -> None:
     if type(value) is not str or not _duration(value):
-        raise Refusal(f'expected seconds such as "1.5s", not {kind_of(value)}')
+        raise ParseError(f'expected seconds such as "1.5s", not {kind_of(value)}')
     seconds, _, fraction = value[:-1].partition(".")
     nanos = int(fraction.ljust(9, "0")) if fraction else 0
     target.seconds = int(seconds)
     target.nanos = -nanos if value.startswith("-") else nanos
 
 
-def _fill_field_mask(target: Any, value: JsonValue, _tally: Tally) -> None:
+def _fill_field_mask(target: Any, value: JsonValue, _tally: ParseStats) -> None:
     if type(value) is not str or not _field_mask(value):
-        raise Refusal(f'expected paths in lowerCamelCase such as "user.displayName,photo", not {kind_of(value)}')
+        raise ParseError(f'expected paths in lowerCamelCase such as "user.displayName,photo", not {kind_of(value)}')
     if value:
         paths = ("".join(f"_{each.lower()}" if each.isupper() else each for each in path) for path in value.split(","))
         target.paths.extend(paths)
 
 
-def _check_struct(value: JsonValue, level: int, tally: Tally) -> None:
+def _check_struct(value: JsonValue, level: int, tally: ParseStats) -> None:
     if type(value) is not dict:
-        raise Refusal(f"expected an object, not {kind_of(value)}")
+        raise ParseError(f"expected an object, not {kind_of(value)}")
     tally.names += len(value)
-    found: list[tuple[Place, str]] = []
+    found: list[tuple[JsonPath, str]] = []
     for name, member in value.items():
         try:
             _check_value(member, level + 2, tally)
-        except Refusal as refusal:
+        except ParseError as refusal:
             found += refusal.under(name)
             if len(found) >= MAX_PROBLEMS:
                 break
     if found:
-        raise Refusal.of(found)
+        raise ParseError.of(found)
 
 
-def _check_list(value: JsonValue, level: int, tally: Tally) -> None:
+def _check_list(value: JsonValue, level: int, tally: ParseStats) -> None:
     if type(value) is not list:
-        raise Refusal(f"expected an array, not {kind_of(value)}")
-    found: list[tuple[Place, str]] = []
+        raise ParseError(f"expected an array, not {kind_of(value)}")
+    found: list[tuple[JsonPath, str]] = []
     for index, item in enumerate(value):
         try:
             _check_value(item, level + 1, tally)
-        except Refusal as refusal:
+        except ParseError as refusal:
             found += refusal.under(index)
             if len(found) >= MAX_PROBLEMS:
                 break
     if found:
-        raise Refusal.of(found)
+        raise ParseError.of(found)
 
 
-def _check_value(value: JsonValue, level: int, tally: Tally) -> None:
+def _check_value(value: JsonValue, level: int, tally: ParseStats) -> None:
     if level > MAX_NESTING:
-        raise Refusal(TOO_DEEP)
+        raise ParseError(TOO_DEEP)
     kind = type(value)
     if kind is dict:
         _check_struct(value, level + 1, tally)
     elif kind is list:
         _check_list(value, level + 1, tally)
     elif kind is int and not -DOUBLE_MAX <= cast("int", value) <= DOUBLE_MAX:  # each float of a document is finite
-        raise Refusal(f"expected a number from {-DOUBLE_MAX} to {DOUBLE_MAX}")
+        raise ParseError(f"expected a number from {-DOUBLE_MAX} to {DOUBLE_MAX}")
 
 
 def _build_struct(target: Any, value: Any) -> None:
@@ -221,13 +221,13 @@ def _build_value(target: Any, value: JsonValue) -> None:
             _build_list(target.list_value, value)
 
 
-_FILLERS: Final[dict[str, Callable[[Any, JsonValue, Tally], None]]] = {
+_FILLERS: Final[dict[str, Callable[[Any, JsonValue, ParseStats], None]]] = {
     well_known.TIMESTAMP: _fill_timestamp,
     well_known.DURATION: _fill_duration,
     well_known.FIELD_MASK: _fill_field_mask,
 }
 
-_Check: TypeAlias = Callable[[JsonValue, int, Tally], None]
+_Check: TypeAlias = Callable[[JsonValue, int, ParseStats], None]
 _Build: TypeAlias = Callable[[Any, JsonValue], None]
 
 _BUILDERS: Final[dict[str, tuple[_Check, _Build]]] = {

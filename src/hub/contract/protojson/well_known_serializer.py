@@ -11,12 +11,12 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors import well_known
-from hub.contract.protojson.errors import Refusal
+from hub.contract.protojson.errors import ParseError
 from hub.contract.protojson.json_text import JsonValue
 from hub.contract.protojson.scalars import scalar_writer
 
 if TYPE_CHECKING:
-    from hub.contract.protojson.serializer import MessageWriter, MessageWriters
+    from hub.contract.protojson.serializer import MessageSerializers, MessageWriter
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: the text gets its Z below
 _FIRST_SECOND: Final = -62_135_596_800
@@ -25,7 +25,7 @@ _LONGEST: Final = 315_576_000_000
 _NANOS: Final = 1_000_000_000
 
 
-def well_known_writer(message: Descriptor, writers: MessageWriters) -> MessageWriter:
+def well_known_writer(message: Descriptor, writers: MessageSerializers) -> MessageWriter:
     """The writer of a message of `well_known.WELL_KNOWN`."""
     name = message.full_name
     if name in well_known.WRAPPERS:
@@ -42,7 +42,7 @@ def _wrapper_writer(message: Descriptor) -> MessageWriter:
     return lambda value: write(cast("Any", value).value)
 
 
-def _any_writer(writers: MessageWriters) -> MessageWriter:
+def _any_writer(writers: MessageSerializers) -> MessageWriter:
     def write(message: Message) -> JsonValue:
         holder = cast("Any", message)  # its fields were checked when the pool was built
         url: str = holder.type_url
@@ -51,12 +51,12 @@ def _any_writer(writers: MessageWriters) -> MessageWriter:
         _, slash, name = url.rpartition("/")
         content_type = writers.types.get(name) if slash else None
         if content_type is None:
-            raise Refusal(f"the Any holds a {url!r}, which is no message of the contract", ("@type",))
+            raise ParseError(f"the Any holds a {url!r}, which is no message of the contract", ("@type",))
         content = GetMessageClass(content_type)()
         try:
             type(content).ParseFromString(content, holder.value)
         except DecodeError as error:
-            raise Refusal(f"the Any holds bytes that are no {name}") from error
+            raise ParseError(f"the Any holds bytes that are no {name}") from error
         document = writers.compiled(content_type)(content)
         if name in well_known.WELL_KNOWN:
             return {"@type": url, "value": document}
@@ -71,7 +71,7 @@ def _write_timestamp(message: Message) -> JsonValue:
     seconds: int = timestamp.seconds
     nanos: int = timestamp.nanos
     if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < _NANOS):
-        raise Refusal(f"{seconds} s and {nanos} ns is no time from the year 1 to the year 9999")
+        raise ParseError(f"{seconds} s and {nanos} ns is no time from the year 1 to the year 9999")
     text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
     return f"{text}{_fraction(nanos)}Z"
 
@@ -81,7 +81,7 @@ def _write_duration(message: Message) -> JsonValue:
     seconds: int = duration.seconds
     nanos: int = duration.nanos
     if not (-_LONGEST <= seconds <= _LONGEST and -_NANOS < nanos < _NANOS) or seconds * nanos < 0:
-        raise Refusal(f"{seconds} s and {nanos} ns is no duration within {_LONGEST} s, or its signs differ")
+        raise ParseError(f"{seconds} s and {nanos} ns is no duration within {_LONGEST} s, or its signs differ")
     sign = "-" if seconds < 0 or nanos < 0 else ""
     return f"{sign}{abs(seconds)}{_fraction(abs(nanos))}s"
 
@@ -105,14 +105,14 @@ def _camel_case(path: str) -> str:
     raised = False
     for letter in path:
         if letter.isupper() or (raised and not letter.islower()):
-            raise Refusal(f"the path {path!r} is not in lower_snake_case")
+            raise ParseError(f"the path {path!r} is not in lower_snake_case")
         if letter == "_":
             raised = True
         else:
             letters.append(letter.upper() if raised else letter)
             raised = False
     if raised:
-        raise Refusal(f"the path {path!r} ends in an underscore")
+        raise ParseError(f"the path {path!r} ends in an underscore")
     return "".join(letters)
 
 
@@ -131,7 +131,7 @@ def _write_value(message: Message) -> JsonValue:
         case "number_value":
             number: float = value.number_value
             if number - number != 0:
-                raise Refusal("a Value cannot be NaN or infinite")
+                raise ParseError("a Value cannot be NaN or infinite")
             return number
         case "string_value":
             return str(value.string_value)

@@ -13,31 +13,31 @@ import structlog
 from anyio import AsyncContextManagerMixin
 from typing_extensions import override
 
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.concurrency.reconnect import unwrapped
 from hub.contract.contract import Contract
 from hub.directories.redis import values
 from hub.errors import NotYourInstance, RegistryFull, Undecodable
 from hub.ports.directory import (
     HISTORY_LENGTH,
     Directory,
-    DirectoryNews,
+    DirectoryChanges,
     HistoryEvent,
     InstanceEntry,
-    KnownContract,
-    Leases,
+    LeaseSet,
     LoginLimits,
-    Report,
+    RegisteredContract,
+    StatusUpdate,
 )
 from hub.redis.client import RedisClient
-from hub.redis.connection import Command, LinkOpener, Reply, Word
+from hub.redis.connection import Command, Connector, Reply, Word
 from hub.redis.eviction import warn_of_eviction
 from hub.redis.script import Script, load_script
 from hub.safe_text import printable
 from hub.types import Fingerprint, InstanceId, RegistryId
 
-PATIENCE: Final = 2.0
-"""Seconds that a call waits for a lost link to come back before it ends in `LinkLost`."""
+TIMEOUT: Final = 2.0
+"""Seconds that a call waits for a lost link to come back before it ends in `ConnectionLost`."""
 
 _log = structlog.get_logger("hub.directories")
 
@@ -86,9 +86,9 @@ LONGEST_TOLD: Final = 1000
 class RedisDirectory(Directory, AsyncContextManagerMixin):
     """Everything as JSON under keys of one hash slot; see `hub.directories.redis.lua`."""
 
-    def __init__(self, links: LinkOpener) -> None:
-        self._client = RedisClient(links, patience=PATIENCE)
-        self._known: dict[bytes, KnownContract] = {}
+    def __init__(self, links: Connector) -> None:
+        self._client = RedisClient(links, timeout=TIMEOUT)
+        self._known: dict[bytes, RegisteredContract] = {}
         self._told: set[tuple[str, str, str]] = set()
 
     @override
@@ -97,10 +97,10 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         """Enters once the server has answered.
 
         Raises:
-            LinkLost: It cannot be reached.
+            ConnectionLost: It cannot be reached.
             ConfigurationError: It does not accept the credentials, or the client library cannot run on this backend.
         """
-        with unwrapped():
+        with collapse_exception_group():
             async with self._client:
                 await warn_of_eviction(self._client)
                 yield self
@@ -146,7 +146,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         return sorted(found, key=lambda entry: (entry.logged_in_at, entry.id))
 
     @override
-    async def contracts(self) -> Sequence[KnownContract]:
+    async def contracts(self) -> Sequence[RegisteredContract]:
         # They never change, so each is transferred and checked once.
         names = await self._read(("HKEYS", _CONTRACTS))
         known = {name: self._known[name] for name in names if name in self._known}
@@ -177,7 +177,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
     @override
     async def lease(
         self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
-    ) -> Leases:
+    ) -> LeaseSet:
         reply = await self._run(_LEASE, (registry, round(ttl * 1000), int(standby), *claim))
         return values.leases_of(reply, self._unreadable)
 
@@ -186,7 +186,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         self._client.accepted(await self._client.call([("ZREM", _REGISTRIES, registry)]))
 
     @override
-    async def report(self, reports: Sequence[Report]) -> Sequence[bool]:
+    async def report(self, reports: Sequence[StatusUpdate]) -> Sequence[bool]:
         if not reports:
             return []
         words: list[Word] = []
@@ -197,7 +197,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         return [answer == 1 for answer in values.items(await self._run(_REPORT, words))]
 
     @override
-    async def news(self, after: int) -> DirectoryNews:
+    async def news(self, after: int) -> DirectoryChanges:
         return values.news_of(await self._run(_NEWS, (after,)), self._unreadable)
 
     @override

@@ -13,13 +13,13 @@ from hub.contract.contract import Contract
 from hub.contract.errors import InvalidContract
 from hub.errors import Undecodable
 from hub.ports.directory import (
-    DirectoryNews,
+    DirectoryChanges,
     HistoryEvent,
     InstanceEntry,
-    KnownContract,
-    Leases,
-    SharedInstance,
-    Standing,
+    InstanceStanding,
+    LeaseSet,
+    RegisteredContract,
+    StoredInstance,
 )
 from hub.redis.connection import Reply
 from hub.safe_text import UNREADABLE_JSON
@@ -33,7 +33,7 @@ Unreadable: TypeAlias = Callable[[str, Reply, Exception], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _StoredContract:
-    """A `KnownContract` in JSON; `contract` is a serialized `hub.v1.Contract`, in base64 there."""
+    """A `RegisteredContract` in JSON; `contract` is a serialized `hub.v1.Contract`, in base64 there."""
 
     model: ModelName
     contract: bytes
@@ -48,13 +48,13 @@ def contract_to_json(entry: InstanceEntry, contract: Contract) -> bytes:
     return msgspec.json.encode(stored)
 
 
-def contract_of_json(value: bytes) -> KnownContract:
+def contract_of_json(value: bytes) -> RegisteredContract:
     stored = decoded(value, _StoredContract)
     try:
         contract = Contract.decode(stored.contract)
     except InvalidContract as error:
         raise Undecodable("hub.v1.Contract", str(error)) from error
-    return KnownContract(
+    return RegisteredContract(
         model=stored.model,
         contract=contract,
         first_seen_at=stored.first_seen_at,
@@ -72,7 +72,7 @@ def _of_script() -> Generator[None]:
 
 
 @_of_script()
-def leases_of(reply: Reply, unreadable: Unreadable) -> Leases:
+def leases_of(reply: Reply, unreadable: Unreadable) -> LeaseSet:
     """The answer of `lease.lua`."""
     registries, *rest = items(reply)
     ids, tokens = rest[::2], rest[1::2]
@@ -82,14 +82,14 @@ def leases_of(reply: Reply, unreadable: Unreadable) -> Leases:
             held[_id(one)] = number(token)
         except Undecodable as error:
             unreadable("lease", one, error)
-    return Leases(tokens=held, registries=number(registries))
+    return LeaseSet(tokens=held, registries=number(registries))
 
 
 @_of_script()
-def news_of(reply: Reply, unreadable: Unreadable) -> DirectoryNews:
+def news_of(reply: Reply, unreadable: Unreadable) -> DirectoryChanges:
     """The answer of `news.lua`."""
     revision, complete, *rest = items(reply)
-    instances: list[SharedInstance] = []
+    instances: list[StoredInstance] = []
     gone: dict[InstanceId, int] = {}
     for at in range(0, len(rest), 5):
         one, changed, entry, lease, standing = rest[at : at + 5]
@@ -97,7 +97,7 @@ def news_of(reply: Reply, unreadable: Unreadable) -> DirectoryNews:
             if entry is None:
                 gone[_id(one)] = number(changed)
                 continue
-            shared = SharedInstance(
+            shared = StoredInstance(
                 entry=decoded(text(entry), InstanceEntry),
                 token=0 if lease is None else _token(one, lease, unreadable),
                 standing=None if standing is None else _standing(one, standing, unreadable),
@@ -106,7 +106,7 @@ def news_of(reply: Reply, unreadable: Unreadable) -> DirectoryNews:
             unreadable("instance", one, error)
         else:
             instances.append(shared)
-    return DirectoryNews(revision=number(revision), complete=number(complete) == 1, instances=instances, gone=gone)
+    return DirectoryChanges(revision=number(revision), complete=number(complete) == 1, instances=instances, gone=gone)
 
 
 def history_of(replies: Sequence[Reply], unreadable: Unreadable) -> Sequence[HistoryEvent]:
@@ -135,10 +135,10 @@ def _token(one: Reply, lease: Reply, unreadable: Unreadable) -> int:
         return 0
 
 
-def _standing(one: Reply, standing: Reply, unreadable: Unreadable) -> Standing | None:
+def _standing(one: Reply, standing: Reply, unreadable: Unreadable) -> InstanceStanding | None:
     """`None` for one that cannot be read: it is written again after the next ping."""
     try:
-        return decoded(text(standing), Standing)
+        return decoded(text(standing), InstanceStanding)
     except Undecodable as error:
         unreadable("standing", one, error)
         return None

@@ -17,11 +17,11 @@ from msgspec import UNSET, UnsetType
 
 from hub.errors import HubError
 from hub.gateway.batch.ndjson import LineSplitter, LongLine
-from hub.gateway.batch.responses import Answers, AnswersStatistics
-from hub.gateway.errors import BatchCutShort, LineTooLong, TooManyBlanks
+from hub.gateway.batch.responses import OrderedResponses, OrderedResponsesStatistics
+from hub.gateway.errors import BatchInterrupted, LineTooLong, TooManyBlanks
 from hub.gateway.schemas import moment
-from hub.gateway.tasks.submit_result import Accepted
-from hub.http.long_polling import LongPolls
+from hub.gateway.tasks.submit_result import SubmitResult
+from hub.http.long_polling import LongPollRegistry
 from hub.http.problems import encoded_members, members_of
 from hub.http.streaming import RequestBody, Write
 from hub.types import TaskState
@@ -32,10 +32,10 @@ WRITE_SIZE: Final = 64 * 1024
 ROOM_PERIOD: Final = 1.0
 """Seconds after which a line that found the queue of its model full tries again."""
 
-ROOM_PATIENCE: Final = 30.0
+ROOM_TIMEOUT: Final = 30.0
 """Seconds of a full queue, with no line accepted, after which lines are refused at once, until one is accepted again."""
 
-Submit: TypeAlias = Callable[[int, bytes], Awaitable[Accepted]]
+Submit: TypeAlias = Callable[[int, bytes], Awaitable[SubmitResult]]
 """Makes a task of the line with this index."""
 
 _log = structlog.get_logger("hub.gateway")
@@ -71,20 +71,20 @@ class Batch:
         submit: Submit,
         *,
         line_limit: int,
-        polls: LongPolls,
+        polls: LongPollRegistry,
         on_refused: Callable[[HubError], None] = lambda _: None,
     ) -> None:
         self._submit = submit
         self._line_limit = line_limit
         self._polls = polls
         self._on_refused = on_refused
-        self._answers = Answers()
+        self._answers = OrderedResponses()
         self._complete = False
         self._all_begun = False
         self._full_since: float | None = None
         self._moved = Event()
 
-    def statistics(self) -> AnswersStatistics:
+    def statistics(self) -> OrderedResponsesStatistics:
         return self._answers.statistics()
 
     async def __call__(self, body: RequestBody, write: Write) -> None:
@@ -93,7 +93,7 @@ class Batch:
             tg.start_soon(self._write_answers, write, name="hub.gateway batch answers")
             await self._begin_lines(body, tg)
             if not self._complete:
-                self._break_off(BatchCutShort(self._answers.begun))
+                self._break_off(BatchInterrupted(self._answers.begun))
             self._all_begun = True
             self._move()
 
@@ -125,7 +125,7 @@ class Batch:
         return True
 
     def _break_off(self, error: HubError) -> None:
-        """Answers what cannot be read of the batch with one last line, which names the first line that was not taken."""
+        """OrderedResponses what cannot be read of the batch with one last line, which names the first line that was not taken."""
         index = self._answers.begin(0)
         self._answers.answer(index, _refused(index, error))
         self._complete = True
@@ -155,7 +155,7 @@ class Batch:
             answer = _accepted(index, accepted)
         self._answer(index, answer)
 
-    async def _accept(self, index: int, line: bytes) -> Accepted:
+    async def _accept(self, index: int, line: bytes) -> SubmitResult:
         while True:
             try:
                 accepted = await self._submit(index, line)
@@ -172,7 +172,7 @@ class Batch:
         now = current_time()
         if self._full_since is None:
             self._full_since = now
-        return now - self._full_since < ROOM_PATIENCE and not self._polls.draining
+        return now - self._full_since < ROOM_TIMEOUT and not self._polls.draining
 
     def _answer(self, index: int, text: bytes) -> None:
         self._answers.answer(index, text)
@@ -191,7 +191,7 @@ class Batch:
         self._moved = Event()
 
 
-def _accepted(index: int, task: Accepted) -> bytes:
+def _accepted(index: int, task: SubmitResult) -> bytes:
     body = LineBody(
         index=index,
         id=task.id,

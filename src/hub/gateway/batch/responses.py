@@ -20,13 +20,13 @@ PENDING_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class _Line:
+class _Slot:
     size: int
     answer: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswersStatistics:
+class OrderedResponsesStatistics:
     """`begun` lines in all; the answers of `pending` ones were not taken yet, and `in_flight` of these have none."""
 
     begun: int
@@ -35,18 +35,18 @@ class AnswersStatistics:
 
 
 @final
-class Answers:
+class OrderedResponses:
     """Puts answers into the order in which their lines were begun, whichever is there first."""
 
     def __init__(self) -> None:
-        self._lines: deque[_Line] = deque()
+        self._lines: deque[_Slot] = deque()
         self._taken = 0
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._pending_bytes = 0
 
-    def statistics(self) -> AnswersStatistics:
-        return AnswersStatistics(begun=self.begun, pending=len(self._lines), in_flight=self._in_flight)
+    def statistics(self) -> OrderedResponsesStatistics:
+        return OrderedResponsesStatistics(begun=self.begun, pending=len(self._lines), in_flight=self._in_flight)
 
     @property
     def begun(self) -> int:
@@ -70,7 +70,7 @@ class Answers:
     def begin(self, size: int) -> int:
         """Makes room for the answer to the next line, and returns the line's index."""
         index = self.begun
-        self._lines.append(_Line(size))
+        self._lines.append(_Slot(size))
         self._in_flight += 1
         self._in_flight_bytes += size
         return index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from hub.gateway.dashboard.stats import Backlog, Figures
+from hub.gateway.dashboard.stats import ModelStats, QueueBacklog
 from hub.gateway.dashboard.throughput import Quantiles
 from hub.gateway.models.catalog import Catalog
 from hub.gateway.schemas import (
@@ -17,7 +17,7 @@ from hub.gateway.schemas import (
     moment,
     rounded,
 )
-from hub.gateway.tasks.backpressure import PERIOD, Queues
+from hub.gateway.tasks.backpressure import PERIOD, QueueLimiter
 from hub.ports.broker import QueueDepth
 from hub.registry.client.snapshot import KnownModel
 from hub.registry.client.views import InstanceState
@@ -28,7 +28,9 @@ from hub.types import WallClock, wall_clock
 class Overview:
     """Joins what the registry tells with what the broker sees."""
 
-    def __init__(self, catalog: Catalog, queues: Queues, figures: Figures, clock: WallClock = wall_clock) -> None:
+    def __init__(
+        self, catalog: Catalog, queues: QueueLimiter, figures: ModelStats, clock: WallClock = wall_clock
+    ) -> None:
         self._catalog = catalog
         self._queues = queues
         self._figures = figures
@@ -55,7 +57,7 @@ class Overview:
             instances=sum(counts.values()),
             states=StatesBody(
                 live=counts[InstanceState.LIVE],
-                deaf=counts[InstanceState.DEAF],
+                not_consuming=counts[InstanceState.NOT_CONSUMING],
                 suspect=counts[InstanceState.SUSPECT],
                 loading=counts[InstanceState.LOADING],
             ),
@@ -80,7 +82,7 @@ class Overview:
         )
 
 
-def _queue(depth: QueueDepth, told: Backlog | None) -> OverviewQueue:
+def _queue(depth: QueueDepth, told: QueueBacklog | None) -> OverviewQueue:
     """Depths are our own look, a second old at most; what the broker does not tell is the registry's."""
     return OverviewQueue(
         ready=depth.ready,

@@ -9,7 +9,7 @@ from anyio import CancelScope, Event, current_time, sleep
 from anyio.lowlevel import checkpoint
 
 from hub.gateway.dashboard.overview import Overview
-from hub.gateway.dashboard.timeseries import PERIOD, History
+from hub.gateway.dashboard.timeseries import PERIOD, TimeSeries
 from hub.gateway.models.catalog import Catalog
 from hub.gateway.schemas import OverviewBody
 
@@ -18,10 +18,10 @@ APART: Final = 0.1
 
 
 @final
-class Observer:
+class OverviewSampler:
     """Takes a sample every `PERIOD` seconds, and at once when the registry's list changes.
 
-    It keeps the newest one and the `History`. Whoever reads slowly finds the newest sample when it comes for the next; no
+    It keeps the newest one and the `TimeSeries`. Whoever reads slowly finds the newest sample when it comes for the next; no
     reader has a queue of its own.
 
     Attributes:
@@ -31,7 +31,7 @@ class Observer:
     def __init__(self, catalog: Catalog, overview: Overview) -> None:
         self.overview = overview
         self._catalog = catalog
-        self._history = History()
+        self._history = TimeSeries()
         self._number = 0
         self._next = Event()
         self._sample = b""

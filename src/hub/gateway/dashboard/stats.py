@@ -9,11 +9,11 @@ from typing import Final, final
 import structlog
 from anyio import current_time, sleep_until
 
-from hub.errors import LinkLost
-from hub.gateway.dashboard.throughput import Rates, Reading, Work
-from hub.gateway.models.registry_queries import RegistryReads, patience
+from hub.errors import ConnectionLost
+from hub.gateway.dashboard.throughput import CounterSample, Rates, Throughput
+from hub.gateway.models.registry_queries import RegistryQueries, timeout
 from hub.registry.client.errors import RegistryRefused
-from hub.registry.client.schemas import ModelFigures, QueueBody
+from hub.registry.client.schemas import ModelStatsBody, QueueBody
 from hub.types import ModelName, TaskState
 
 PERIOD: Final = 2.0
@@ -23,7 +23,7 @@ _log = structlog.get_logger("hub.gateway")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
+class QueueBacklog:
     """What the registry knows of a queue and the broker does not tell; see `hub.gateway.schemas.OverviewQueue`."""
 
     unacked: int
@@ -31,7 +31,7 @@ class Backlog:
 
 
 @final
-class Figures:
+class ModelStats:
     """The newest figures of the registry, and what follows from the last ones.
 
     Args:
@@ -40,11 +40,11 @@ class Figures:
             gateways decide is not to be seen here.
     """
 
-    def __init__(self, registry: RegistryReads, verdicts: Mapping[tuple[ModelName, TaskState], int]) -> None:
+    def __init__(self, registry: RegistryQueries, verdicts: Mapping[tuple[ModelName, TaskState], int]) -> None:
         self._registry = registry
         self._verdicts = verdicts
         self._rates = Rates()
-        self._backlogs: Mapping[ModelName, Backlog] = {}
+        self._backlogs: Mapping[ModelName, QueueBacklog] = {}
         self._fresh = False
 
     @property
@@ -57,9 +57,9 @@ class Figures:
         due = current_time()
         while True:
             try:
-                with patience():
+                with timeout():
                     body = await self._registry.figures()
-            except (LinkLost, RegistryRefused) as error:
+            except (ConnectionLost, RegistryRefused) as error:
                 self.miss(str(error))
             else:
                 self.take(
@@ -69,7 +69,7 @@ class Figures:
             due = max(due + PERIOD, current_time())
             await sleep_until(due)
 
-    def take(self, readings: Mapping[ModelName, Reading], backlogs: Mapping[ModelName, Backlog]) -> None:
+    def take(self, readings: Mapping[ModelName, CounterSample], backlogs: Mapping[ModelName, QueueBacklog]) -> None:
         """Takes in what the registry says of all models."""
         self._rates.take(readings)
         self._backlogs = backlogs
@@ -81,24 +81,26 @@ class Figures:
             _log.warning("the registry's figures cannot be read", reason=reason)
         self._fresh = False
 
-    def backlog(self, name: ModelName) -> Backlog | None:
+    def backlog(self, name: ModelName) -> QueueBacklog | None:
         return self._backlogs.get(name) if self._fresh else None
 
-    def work(self, name: ModelName) -> Work | None:
+    def work(self, name: ModelName) -> Throughput | None:
         return self._rates.work(name) if self._fresh else None
 
     def failed(self, name: ModelName) -> int:
         """Tasks of the model that have failed since this gateway first looked."""
         return self._rates.failed(name)
 
-    def _reading(self, at: float, figures: ModelFigures) -> Reading:
+    def _reading(self, at: float, figures: ModelStatsBody) -> CounterSample:
         outcomes = {
             state: figures.outcomes.get(state, 0) + self._verdicts.get((ModelName(figures.model), state), 0)
             for state in TaskState
             if state.terminal
         }
-        return Reading(at=at, in_flight=figures.in_flight, outcomes=outcomes, waited=figures.waited, ran=figures.ran)
+        return CounterSample(
+            at=at, in_flight=figures.in_flight, outcomes=outcomes, waited=figures.waited, ran=figures.ran
+        )
 
 
-def _backlog(queue: QueueBody) -> Backlog:
-    return Backlog(unacked=queue.unacked, oldest_seconds=queue.oldest_seconds)
+def _backlog(queue: QueueBody) -> QueueBacklog:
+    return QueueBacklog(unacked=queue.unacked, oldest_seconds=queue.oldest_seconds)

@@ -19,7 +19,7 @@ FAILURES: Final = (TaskState.FAILED, TaskState.EXPIRED, TaskState.DEAD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class CounterSample:
     """The counters of one model at one moment; `at` is in Unix seconds."""
 
     at: float
@@ -38,7 +38,7 @@ class Quantiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Throughput:
     """What a model has been doing lately. Rates are `None` until there are two readings."""
 
     in_flight: int
@@ -48,7 +48,7 @@ class Work:
     waited: Quantiles = Quantiles()
 
 
-def work(readings: Sequence[Reading]) -> Work:
+def work(readings: Sequence[CounterSample]) -> Throughput:
     """What happened from the first of `readings` (at least one, oldest first) to the last.
 
     A counter that has fallen between two readings adds nothing for that time: its registry has begun anew, and what it
@@ -58,9 +58,9 @@ def work(readings: Sequence[Reading]) -> Work:
     first, last = readings[0], readings[-1]
     seconds = last.at - first.at
     if seconds <= 0:
-        return Work(in_flight=last.in_flight)
+        return Throughput(in_flight=last.in_flight)
     steps = list(pairwise(readings))
-    return Work(
+    return Throughput(
         in_flight=last.in_flight,
         finished_per_second=sum(ended(before, after) for before, after in steps) / seconds,
         failed_per_second=sum(ended(before, after, FAILURES) for before, after in steps) / seconds,
@@ -69,7 +69,7 @@ def work(readings: Sequence[Reading]) -> Work:
     )
 
 
-def ended(before: Reading, after: Reading, states: Iterable[TaskState] = TaskState) -> int:
+def ended(before: CounterSample, after: CounterSample, states: Iterable[TaskState] = TaskState) -> int:
     """How many tasks ended in one of `states` between two readings."""
     return sum(max(0, after.outcomes.get(state, 0) - before.outcomes.get(state, 0)) for state in states)
 
@@ -116,16 +116,16 @@ class Rates:
     """Keeps the readings of `WINDOW` seconds for each model."""
 
     def __init__(self) -> None:
-        self._readings: dict[ModelName, deque[Reading]] = {}
+        self._readings: dict[ModelName, deque[CounterSample]] = {}
         self._failed: dict[ModelName, int] = {}
 
-    def take(self, readings: Mapping[ModelName, Reading]) -> None:
+    def take(self, readings: Mapping[ModelName, CounterSample]) -> None:
         """Takes in what all models count now; models that are left out are forgotten."""
-        kept: dict[ModelName, deque[Reading]] = {}
+        kept: dict[ModelName, deque[CounterSample]] = {}
         for name, reading in readings.items():
             past = self._readings.get(name)
             if past is None or past[-1].at > reading.at:  # the second: a clock was set back
-                past = deque[Reading]()
+                past = deque[CounterSample]()
             elif past[-1].at < reading.at:
                 self._failed[name] = self._failed.get(name, 0) + ended(past[-1], reading, FAILURES)
             if not past or past[-1].at < reading.at:
@@ -136,7 +136,7 @@ class Rates:
         self._readings = kept
         self._failed = {name: count for name, count in self._failed.items() if name in kept}
 
-    def work(self, name: ModelName) -> Work | None:
+    def work(self, name: ModelName) -> Throughput | None:
         """What the model has been doing; `None` if nothing was read of it."""
         readings = self._readings.get(name)
         return work(readings) if readings else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf, isnan, nan
 from typing import Final, final
 
-from hub.gateway.schemas import HistoryBody, ModelHistory, ModelOverview, OverviewBody
+from hub.gateway.schemas import ModelHistory, ModelOverview, OverviewBody, TimeSeriesBody
 
 PERIOD: Final = 2.0
 """Seconds between two samples, as long as nothing changes."""
@@ -25,7 +25,7 @@ COLUMNS: Final = tuple(name for name in ModelHistory.__struct_fields__ if name !
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryStatistics:
+class TimeSeriesStatistics:
     """How many samples and models are kept, and in how many bytes."""
 
     samples: int
@@ -34,7 +34,7 @@ class HistoryStatistics:
 
 
 @final
-class History:
+class TimeSeries:
     """One column of numbers for each model and chart; `nan` where there was nothing to tell.
 
     It takes 33 kB for each model: 1.6 MB for 50 of them (see the test).
@@ -44,10 +44,10 @@ class History:
         self._times = array("d")
         self._models: dict[str, dict[str, array[float]]] = {}
 
-    def statistics(self) -> HistoryStatistics:
+    def statistics(self) -> TimeSeriesStatistics:
         columns = [column for model in self._models.values() for column in model.values()]
         size = sum(column.itemsize * len(column) for column in [self._times, *columns])
-        return HistoryStatistics(samples=len(self._times), models=len(self._models), size=size)
+        return TimeSeriesStatistics(samples=len(self._times), models=len(self._models), size=size)
 
     def add(self, sample: OverviewBody) -> None:
         """Takes in the newest sample; the oldest one goes when there are `KEPT`."""
@@ -67,9 +67,9 @@ class History:
             for column, value in zip(COLUMNS, values, strict=True):
                 columns[column].append(value)
 
-    def body(self) -> HistoryBody:
+    def body(self) -> TimeSeriesBody:
         """All of it, by the names of the models. Encoding takes some 30 ms for 50 models on a busy machine (0.9 MB)."""
-        return HistoryBody(
+        return TimeSeriesBody(
             period=PERIOD,
             times=tuple(self._times),
             models=tuple(

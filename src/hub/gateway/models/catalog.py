@@ -17,7 +17,7 @@ from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
 from hub.contract.errors import InvalidContract
 from hub.errors import HubError, UnknownModel
-from hub.gateway.errors import CatalogMissing, ModelLoading, ModelNotAlive
+from hub.gateway.errors import ModelListUnavailable, ModelLoading, ModelUnavailable
 from hub.gateway.models.codec import Codec
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
 from hub.safe_text import full_name, printable
@@ -119,18 +119,18 @@ class Catalog:
         Raises:
             UnknownModel: There never was one.
             ModelLoading: There is one, and no instance of it has finished its `setup`.
-            ModelNotAlive: There was one, and no instance of it is alive.
-            CatalogMissing: The registry has not been reached yet, so nobody can say.
+            ModelUnavailable: There was one, and no instance of it is alive.
+            ModelListUnavailable: The registry has not been reached yet, so nobody can say.
         """
         served = self._served.get(ModelName(name))
         if served is not None:
             return served
         if not self._told:
-            raise CatalogMissing
+            raise ModelListUnavailable
         known = self._known.get(ModelName(name))
         if known is None:
             raise UnknownModel(name, self._near(name))
-        raise ModelLoading(name, known.loading) if known.loading else ModelNotAlive(name)
+        raise ModelLoading(name, known.loading) if known.loading else ModelUnavailable(name)
 
     def _near(self, name: str) -> str:
         """The model that is alive whose name is most like this one, whatever its case; empty if none is."""

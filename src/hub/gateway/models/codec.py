@@ -10,7 +10,7 @@ from typing import Final, final
 from google.protobuf.message import DecodeError
 
 from hub.concurrency.offload import in_thread_if_large
-from hub.contract import Components, Contract, InvalidContract, json_schema, load, written_schema
+from hub.contract import Components, Contract, InvalidContract, compile_contract, json_schema, written_schema
 from hub.contract.jsonschema.example import example_of
 from hub.gateway.errors import UndecodableBody
 
@@ -44,7 +44,7 @@ class Codec:
     def __init__(self, contract: Contract) -> None:
         self.contract: Final = contract
         try:
-            self._loaded = load(contract)
+            self._loaded = compile_contract(contract)
             self._request_class = self._loaded.request_class
             self._request = self._loaded.request_transcoder
             self._response = self._loaded.response_transcoder

@@ -9,14 +9,14 @@ import structlog
 from hub.errors import HubError
 from hub.gateway.models.catalog import Catalog
 from hub.gateway.models.codec import Codec
-from hub.gateway.models.registry_queries import RegistryReads, patience
+from hub.gateway.models.registry_queries import RegistryQueries, timeout
 from hub.task import TaskRecord
 
 _log = structlog.get_logger("hub.gateway")
 
 
 @final
-class Codecs:
+class CodecResolver:
     """Finds the codec of a task: of a contract that the catalog has, or that only the registry remembers.
 
     The latter is for a gateway that has started after a model got another contract: results of the one before are still
@@ -27,7 +27,7 @@ class Codecs:
         registry: Keeps every contract that it has ever accepted.
     """
 
-    def __init__(self, catalog: Catalog, registry: RegistryReads) -> None:
+    def __init__(self, catalog: Catalog, registry: RegistryQueries) -> None:
         self._catalog = catalog
         self._registry = registry
 
@@ -42,7 +42,7 @@ class Codecs:
         if known is not None:
             return known
         try:
-            with patience():
+            with timeout():
                 contract = await self._registry.contract(record.model, record.fingerprint)
         except HubError as error:
             _log.warning("the contract of a task cannot be fetched", model=record.model, reason=str(error))

@@ -9,22 +9,22 @@ from typing import Final, Protocol, runtime_checkable
 from anyio import fail_after
 
 from hub.contract import Contract
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.ports.directory import HistoryEvent
-from hub.registry.client.schemas import FiguresBody, InstanceBody
+from hub.registry.client.schemas import InstanceBody, StatsBody
 from hub.types import Fingerprint, ModelName
 
-PATIENCE: Final = 3.0
+TIMEOUT: Final = 3.0
 """Seconds that the registry has to answer: somebody sits in front of the page."""
 
 
 @runtime_checkable  # Litestar checks what it injects
-class RegistryReads(Protocol):
+class RegistryQueries(Protocol):
     """The registry, for reading; see `hub.registry.client.client.RegistryClient`, which may raise as it says there."""
 
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None: ...
 
-    async def figures(self) -> FiguresBody: ...
+    async def figures(self) -> StatsBody: ...
 
     async def instances(self) -> Sequence[InstanceBody]: ...
 
@@ -32,10 +32,10 @@ class RegistryReads(Protocol):
 
 
 @contextmanager
-def patience() -> Generator[None]:
-    """Gives the registry `PATIENCE`; a registry that is silent for so long counts as lost."""
+def timeout() -> Generator[None]:
+    """Gives the registry `TIMEOUT`; a registry that is silent for so long counts as lost."""
     try:
-        with fail_after(PATIENCE):
+        with fail_after(TIMEOUT):
             yield
     except TimeoutError as error:
-        raise LinkLost("registry", f"it has not answered for {PATIENCE:g} s") from error
+        raise ConnectionLost("registry", f"it has not answered for {TIMEOUT:g} s") from error

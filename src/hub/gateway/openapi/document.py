@@ -44,7 +44,7 @@ class _Static(msgspec.Struct, kw_only=True):
 
 
 @final
-class Description:
+class OpenApiDocument:
     """The document, encoded again only when the set of models or one of their descriptions changes.
 
     Args:
@@ -90,7 +90,7 @@ class Description:
         served: dict[_Key, ServedModel] = {}
         for model in models:
             known, suffix = model.known, suffixes[model.name]
-            served[model.name, suffix, known.fingerprint, known.example, known.terms.max_timeout] = model
+            served[model.name, suffix, known.fingerprint, known.example, known.limits.max_timeout] = model
         return served
 
     def _document(self) -> bytes:

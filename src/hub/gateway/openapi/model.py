@@ -160,7 +160,7 @@ def _json_response(description: str, schema: str, *more_headers: str) -> dict[st
 
 
 def _parameters(model: ServedModel, components: Sequence[str]) -> list[object]:
-    longest = model.known.terms.max_timeout
+    longest = model.known.limits.max_timeout
     own: dict[str, object] = {}
     if longest is not None:
         own["HubTimeout"] = {

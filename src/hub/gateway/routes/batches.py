@@ -12,11 +12,11 @@ from hub.gateway.batch.ndjson import NDJSON, NDJSON_NAMES
 from hub.gateway.errors import NotAcceptable
 from hub.gateway.negotiation import JSON, HttpRequest, liking
 from hub.gateway.tasks.metrics import GatewayMetrics
-from hub.gateway.tasks.submission import Admission
-from hub.gateway.tasks.submit_result import Accepted
-from hub.http.long_polling import LongPolls
+from hub.gateway.tasks.submission import SubmissionService
+from hub.gateway.tasks.submit_result import SubmitResult
+from hub.http.long_polling import LongPollRegistry
 from hub.http.media_types import UnsupportedBody, declared_type
-from hub.http.streaming import LiveReply
+from hub.http.streaming import DuplexStreamingResponse
 
 
 @post("/v1/models/{model:str}/batches", status_code=200)
@@ -24,8 +24,8 @@ async def submit_batch(
     request: HttpRequest,
     model: FromPath[str],
     *,
-    admission: NamedDependency[Admission],
-    polls: NamedDependency[LongPolls],
+    admission: NamedDependency[SubmissionService],
+    polls: NamedDependency[LongPollRegistry],
     body_limit: NamedDependency[int],
     metrics: NamedDependency[GatewayMetrics],
 ) -> Response[bytes]:
@@ -34,14 +34,16 @@ async def submit_batch(
     _check_types(request)
     options = admission.options(request, served)
 
-    async def submit(index: int, line: bytes) -> Accepted:
+    async def submit(index: int, line: bytes) -> SubmitResult:
         # Found again for each line: a batch may take hours, and models come and go.
         return await admission.submit_body(admission.find(model), JSON, line, options.for_line(index), waiting=False)
 
     def refused(error: HubError) -> None:
         metrics.refused(served.name, error.code)
 
-    return LiveReply(Batch(submit, line_limit=body_limit, polls=polls, on_refused=refused), media_type=NDJSON)
+    return DuplexStreamingResponse(
+        Batch(submit, line_limit=body_limit, polls=polls, on_refused=refused), media_type=NDJSON
+    )
 
 
 def _check_types(request: HttpRequest) -> None:

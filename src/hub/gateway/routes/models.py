@@ -10,10 +10,10 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from hub.gateway.dashboard.sampler import Observer
+from hub.gateway.dashboard.sampler import OverviewSampler
 from hub.gateway.errors import BadParameter
 from hub.gateway.models.catalog import Catalog, ServedModel
-from hub.gateway.models.registry_queries import RegistryReads, patience
+from hub.gateway.models.registry_queries import RegistryQueries, timeout
 from hub.gateway.negotiation import HttpRequest
 from hub.gateway.routes.overview_events import OverviewEvents
 from hub.gateway.routes.replies import NO_STORE, conditional_reply, json_reply
@@ -26,10 +26,10 @@ from hub.gateway.schemas import (
     ServedModelsBody,
     moment,
 )
-from hub.http.long_polling import LongPolls
+from hub.http.long_polling import LongPollRegistry
 from hub.http.middleware.root_path import rooted
 from hub.http.sse import EVENT_STREAM
-from hub.http.streaming import LiveReply
+from hub.http.streaming import DuplexStreamingResponse
 from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
 from hub.registry.client.schemas import InstanceBody
 from hub.types import model_name, wall_clock
@@ -37,7 +37,7 @@ from hub.types import model_name, wall_clock
 
 @get("/v1/models")
 async def list_models(
-    request: HttpRequest, catalog: NamedDependency[Catalog], polls: NamedDependency[LongPolls]
+    request: HttpRequest, catalog: NamedDependency[Catalog], polls: NamedDependency[LongPollRegistry]
 ) -> Response[bytes]:
     def render() -> tuple[str, bytes]:
         content = msgspec.json.encode(ServedModelsBody(models=tuple(_body(model) for model in catalog.served)))
@@ -51,7 +51,7 @@ async def show_model(
     request: HttpRequest,
     model: FromPath[str],
     catalog: NamedDependency[Catalog],
-    polls: NamedDependency[LongPolls],
+    polls: NamedDependency[LongPollRegistry],
 ) -> Response[bytes]:
     def render() -> tuple[str, bytes]:
         content = msgspec.json.encode(_body(catalog.find(model)))
@@ -61,18 +61,20 @@ async def show_model(
 
 
 @get("/v1/overview")
-async def show_overview(observer: NamedDependency[Observer]) -> Response[bytes]:
+async def show_overview(observer: NamedDependency[OverviewSampler]) -> Response[bytes]:
     return json_reply(await observer.overview.now(), headers=NO_STORE)
 
 
 @get("/v1/overview/events")
-async def watch_overview(observer: NamedDependency[Observer], polls: NamedDependency[LongPolls]) -> Response[bytes]:
-    return LiveReply(OverviewEvents(observer, polls), media_type=EVENT_STREAM)
+async def watch_overview(
+    observer: NamedDependency[OverviewSampler], polls: NamedDependency[LongPollRegistry]
+) -> Response[bytes]:
+    return DuplexStreamingResponse(OverviewEvents(observer, polls), media_type=EVENT_STREAM)
 
 
 @get("/v1/instances")
-async def list_instances(registry: NamedDependency[RegistryReads]) -> Response[bytes]:
-    with patience():
+async def list_instances(registry: NamedDependency[RegistryQueries]) -> Response[bytes]:
+    with timeout():
         listed = await registry.instances()
     body = InstancesView(at=moment(wall_clock()), instances=tuple(map(_instance, listed)))
     return json_reply(body, headers=NO_STORE)
@@ -80,13 +82,13 @@ async def list_instances(registry: NamedDependency[RegistryReads]) -> Response[b
 
 @get("/v1/history")
 async def list_events(
-    registry: NamedDependency[RegistryReads],
+    registry: NamedDependency[RegistryQueries],
     model: Annotated[str | None, QueryParameter()] = None,
     limit: Annotated[int, QueryParameter()] = 100,
 ) -> Response[bytes]:
     if not 1 <= limit <= HISTORY_LENGTH:
         raise BadParameter(f"limit is {limit}; it must be from 1 to {HISTORY_LENGTH}")
-    with patience():
+    with timeout():
         events = await registry.history(model=None if model is None else model_name(model), limit=limit)
     return json_reply(EventsView(events=tuple(map(_event, events))), headers=NO_STORE)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from hub.gateway.dashboard.sampler import Observer
-from hub.http.long_polling import LongPolls
+from hub.gateway.dashboard.sampler import OverviewSampler
+from hub.http.long_polling import LongPollRegistry
 from hub.http.sse import comment, event, retry
 from hub.http.streaming import RequestBody, Write
 
@@ -23,7 +23,7 @@ class OverviewEvents:
     A client that reads slowly misses samples, and always gets the newest. It ends when the server drains.
     """
 
-    def __init__(self, observer: Observer, polls: LongPolls) -> None:
+    def __init__(self, observer: OverviewSampler, polls: LongPollRegistry) -> None:
         self._observer = observer
         self._polls = polls
 

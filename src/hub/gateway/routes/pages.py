@@ -12,9 +12,9 @@ from litestar.response import Redirect
 
 from hub.gateway.models.catalog import Catalog
 from hub.gateway.negotiation import HttpRequest
-from hub.gateway.openapi.document import Description
+from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.routes.replies import conditional_reply
-from hub.http.long_polling import LongPolls
+from hub.http.long_polling import LongPollRegistry
 from hub.web.pages import dashboard_page, models_page, swagger_page, task_page, tasks_page
 
 
@@ -53,9 +53,9 @@ async def show_docs(request: HttpRequest) -> Response[bytes]:
 @get("/openapi.json")
 async def show_description(
     request: HttpRequest,
-    description: NamedDependency[Description],
+    description: NamedDependency[OpenApiDocument],
     catalog: NamedDependency[Catalog],
-    polls: NamedDependency[LongPolls],
+    polls: NamedDependency[LongPollRegistry],
 ) -> Response[bytes]:
 
     async def changed() -> None:

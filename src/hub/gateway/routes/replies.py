@@ -10,7 +10,7 @@ from litestar import Response
 
 from hub.gateway.negotiation import JSON, HttpRequest
 from hub.http.headers import etag_matches, prefer_wait
-from hub.http.long_polling import LongPolls
+from hub.http.long_polling import LongPollRegistry
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 
@@ -23,7 +23,7 @@ async def conditional_reply(
     request: HttpRequest,
     render: Callable[[], tuple[str, bytes]],
     changed: Callable[[], Awaitable[None]],
-    polls: LongPolls,
+    polls: LongPollRegistry,
 ) -> Response[bytes]:
     """A JSON document with an `ETag`, held back by `If-None-Match` and `Prefer: wait=N` until it is another one.
 

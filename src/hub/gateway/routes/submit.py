@@ -6,20 +6,23 @@ from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from hub.gateway.models.codecs import Codecs
+from hub.gateway.models.codecs import CodecResolver
 from hub.gateway.negotiation import HttpRequest, preference_applied, reply_type
 from hub.gateway.routes.replies import NO_STORE, json_reply
 from hub.gateway.schemas import AcceptedBody
 from hub.gateway.tasks.errors import CallTimeout
 from hub.gateway.tasks.results import message_reply, task_body
-from hub.gateway.tasks.submission import Admission
-from hub.gateway.tasks.submit_result import Accepted
+from hub.gateway.tasks.submission import SubmissionService
+from hub.gateway.tasks.submit_result import SubmitResult
 from hub.http.headers import prefer_wait
 
 
 @post("/v1/models/{model:str}", status_code=200)
 async def call_model(
-    request: HttpRequest, model: FromPath[str], admission: NamedDependency[Admission], codecs: NamedDependency[Codecs]
+    request: HttpRequest,
+    model: FromPath[str],
+    admission: NamedDependency[SubmissionService],
+    codecs: NamedDependency[CodecResolver],
 ) -> Response[bytes]:
     """The synchronous call: the reply is the response message itself."""
     served = admission.find(model)
@@ -37,7 +40,10 @@ async def call_model(
 
 @post("/v1/models/{model:str}/tasks", status_code=202)
 async def submit_task(
-    request: HttpRequest, model: FromPath[str], admission: NamedDependency[Admission], codecs: NamedDependency[Codecs]
+    request: HttpRequest,
+    model: FromPath[str],
+    admission: NamedDependency[SubmissionService],
+    codecs: NamedDependency[CodecResolver],
 ) -> Response[bytes]:
     """Accepts a task; with `Prefer: wait=N` answers 200 with its outcome if that comes in time."""
     served = admission.find(model)
@@ -52,5 +58,5 @@ async def submit_task(
     return json_reply(AcceptedBody.of(record or task), status=202, headers=headers)
 
 
-def _replayed(task: Accepted) -> dict[str, str]:
+def _replayed(task: SubmitResult) -> dict[str, str]:
     return {"Idempotent-Replayed": "true"} if task.replayed else {}

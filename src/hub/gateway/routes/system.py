@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 
 from hub.gateway.routes.health import Health
 from hub.gateway.routes.replies import NO_STORE, json_reply
-from hub.gateway.schemas import HealthBody
+from hub.gateway.schemas import GatewayHealthBody
 from hub.gateway.tasks.metrics import GatewayMetrics
 
 
@@ -21,7 +21,7 @@ async def show_liveness() -> Response[bytes]:
 @get("/health/ready")
 async def show_readiness(health: NamedDependency[Health]) -> Response[bytes]:
     reasons = health.reasons()
-    body = HealthBody(ready=not reasons, reasons=reasons, broker_nodes=health.broker_nodes())
+    body = GatewayHealthBody(ready=not reasons, reasons=reasons, broker_nodes=health.broker_nodes())
     return json_reply(body, status=503 if reasons else 200, headers=NO_STORE)
 
 

@@ -7,12 +7,12 @@ from typing import Final, final
 import msgspec
 from anyio import sleep_forever
 
-from hub.concurrency.reconnect import Backoff
-from hub.errors import HubError, LinkLost
-from hub.gateway.models.codecs import Codecs
+from hub.concurrency.reconnect import ExponentialBackoff
+from hub.errors import ConnectionLost, HubError
+from hub.gateway.models.codecs import CodecResolver
 from hub.gateway.tasks.results import task_body
-from hub.gateway.tasks.service import Dispatch
-from hub.http.long_polling import LongPolls
+from hub.gateway.tasks.service import TaskService
+from hub.http.long_polling import LongPollRegistry
 from hub.http.problems import encoded_members, members_of
 from hub.http.sse import comment, event, retry
 from hub.http.streaming import RequestBody, Write
@@ -43,12 +43,12 @@ class TaskEvents:
 
     def __init__(
         self,
-        dispatch: Dispatch,
-        polls: LongPolls,
+        dispatch: TaskService,
+        polls: LongPollRegistry,
         first: TaskRecord,
         *,
         seen: int | None,
-        codecs: Codecs,
+        codecs: CodecResolver,
     ) -> None:
         self._dispatch = dispatch
         self._polls = polls
@@ -61,11 +61,11 @@ class TaskEvents:
         await write(retry(RECONNECT))
         if record.revision != self._seen:
             await write(await self._event(record))
-        delays = Backoff().delays()
+        delays = ExponentialBackoff().delays()
         while not (record.state.terminal or self._polls.draining):
             try:
                 found = await self._dispatch.wait(record, HEARTBEAT, after=record.revision)
-            except LinkLost:
+            except ConnectionLost:
                 await write(comment("the result store is out of reach"))
                 with self._polls.hold(next(delays)):
                     await sleep_forever()
@@ -75,7 +75,7 @@ class TaskEvents:
             else:
                 await write(comment("no news") if found.revision == record.revision else await self._event(found))
                 record = found
-                delays = Backoff().delays()
+                delays = ExponentialBackoff().delays()
 
     async def _event(self, record: TaskRecord) -> bytes:
         body = await task_body(record, self._codecs)

@@ -10,12 +10,12 @@ from litestar.di import NamedDependency
 
 from hub.gateway.negotiation import JSON, HttpRequest
 from hub.gateway.tasks.lists import TaskListBody, TaskQuery
-from hub.gateway.tasks.service import Dispatch
+from hub.gateway.tasks.service import TaskService
 from hub.http.headers import etag_matches
 
 
 @get("/v1/tasks")
-async def list_tasks(request: HttpRequest, dispatch: NamedDependency[Dispatch]) -> Response[bytes]:
+async def list_tasks(request: HttpRequest, dispatch: NamedDependency[TaskService]) -> Response[bytes]:
     query = TaskQuery.of(request.query_params.multi_items())
     found = await dispatch.recent(query.states, model=query.model, before=query.before, limit=query.limit)
     content = msgspec.json.encode(TaskListBody.of(query, found))

@@ -8,15 +8,15 @@ from litestar import Response, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from hub.gateway.models.codecs import Codecs
+from hub.gateway.models.codecs import CodecResolver
 from hub.gateway.negotiation import JSON, PROTOBUF, HttpRequest, asked_wait, reply_type
 from hub.gateway.routes.events import event_reply, wants_events
 from hub.gateway.routes.replies import NO_STORE, json_reply
 from hub.gateway.tasks.headers import naming
 from hub.gateway.tasks.results import message_reply, task_body
-from hub.gateway.tasks.service import Dispatch
+from hub.gateway.tasks.service import TaskService
 from hub.http.headers import etag_matches
-from hub.http.long_polling import LongPolls
+from hub.http.long_polling import LongPollRegistry
 from hub.task import TaskRecord
 from hub.types import TaskState
 
@@ -27,9 +27,9 @@ _SHORT_NAMES: Final = {JSON: "json", PROTOBUF: "protobuf"}
 async def show_task(
     request: HttpRequest,
     task_id: FromPath[str],
-    codecs: NamedDependency[Codecs],
-    dispatch: NamedDependency[Dispatch],
-    polls: NamedDependency[LongPolls],
+    codecs: NamedDependency[CodecResolver],
+    dispatch: NamedDependency[TaskService],
+    polls: NamedDependency[LongPollRegistry],
 ) -> Response[bytes]:
     if wants_events(request):
         return await event_reply(request, task_id, dispatch, polls, codecs)
@@ -47,7 +47,10 @@ async def show_task(
 
 @get("/v1/tasks/{task_id:str}/result")
 async def show_result(
-    request: HttpRequest, task_id: FromPath[str], codecs: NamedDependency[Codecs], dispatch: NamedDependency[Dispatch]
+    request: HttpRequest,
+    task_id: FromPath[str],
+    codecs: NamedDependency[CodecResolver],
+    dispatch: NamedDependency[TaskService],
 ) -> Response[bytes]:
     kind = reply_type(request)
     seconds, applied = asked_wait(request)
@@ -64,7 +67,10 @@ async def show_result(
 
 @delete("/v1/tasks/{task_id:str}", status_code=200)
 async def cancel_task(
-    request: HttpRequest, task_id: FromPath[str], codecs: NamedDependency[Codecs], dispatch: NamedDependency[Dispatch]
+    request: HttpRequest,
+    task_id: FromPath[str],
+    codecs: NamedDependency[CodecResolver],
+    dispatch: NamedDependency[TaskService],
 ) -> Response[bytes]:
     with naming(request, task_id):
         record = await dispatch.cancel(task_id)

@@ -10,10 +10,10 @@ from typing import Final, final
 
 from anyio import Lock, current_time, fail_after, move_on_after
 
-from hub.errors import LinkLost
-from hub.gateway.errors import Overloaded
+from hub.errors import ConnectionLost
+from hub.gateway.errors import QueueLimitExceeded
 from hub.gateway.models.catalog import Catalog, ServedModel
-from hub.gateway.tasks.run_times import RunTimes
+from hub.gateway.tasks.run_times import MeanRunTimes
 from hub.ports.broker import Broker, QueueDepth
 from hub.types import ModelName
 
@@ -23,7 +23,7 @@ PERIOD: Final = 1.0
 AGAIN: Final = 0.1
 """Seconds after which a look is too old to refuse a task by: instances may have taken many since."""
 
-BROKER_PATIENCE: Final = 2.0
+BROKER_TIMEOUT: Final = 2.0
 """Seconds that the broker has to answer; nothing that needs a look is worth a longer wait."""
 
 MIN_RETRY: Final = 1.0
@@ -32,7 +32,7 @@ MAX_RETRY: Final = 600.0
 
 
 @final
-class Queues:
+class QueueLimiter:
     """Looks at the queues of all known models about once a second, for everybody who wants to know how long they are.
 
     Between two looks it adds what this gateway has accepted since, so that a burst is stopped at the limit and not a
@@ -45,7 +45,7 @@ class Queues:
         limit: Messages that may wait in one queue; 0: any number.
     """
 
-    def __init__(self, catalog: Catalog, broker: Broker, run_times: RunTimes, *, limit: int = 0) -> None:
+    def __init__(self, catalog: Catalog, broker: Broker, run_times: MeanRunTimes, *, limit: int = 0) -> None:
         self._catalog = catalog
         self._broker = broker
         self._run_times = run_times
@@ -79,9 +79,9 @@ class Queues:
                 return
             accepted = self._accepted.copy()
             try:
-                with fail_after(BROKER_PATIENCE):
+                with fail_after(BROKER_TIMEOUT):
                     self._depths = await self._broker.depths(names)
-            except (LinkLost, TimeoutError):
+            except (ConnectionLost, TimeoutError):
                 self._depths = None
             self._looked_at = current_time()
             self._accepted -= accepted  # they are in the queue, or were taken from it
@@ -90,14 +90,14 @@ class Queues:
         """Returns if there is room for one task more; at once, unless it seems that there is none.
 
         Raises:
-            Overloaded: There is none; says when to come again.
+            QueueLimitExceeded: There is none; says when to come again.
         """
         if self._full(model.name):
             await self.look(AGAIN)
             if self._full(model.name):
                 raise self._overloaded(model)
 
-    async def refusal(self, model: ServedModel) -> Overloaded:
+    async def refusal(self, model: ServedModel) -> QueueLimitExceeded:
         """What to tell a client whose task the broker did not take because the queue is full."""
         await self.look(AGAIN)
         return self._overloaded(model)
@@ -119,10 +119,10 @@ class Queues:
     def _full(self, name: ModelName) -> bool:
         return bool(self._limit) and self._waiting(name) >= self._limit
 
-    def _overloaded(self, model: ServedModel) -> Overloaded:
+    def _overloaded(self, model: ServedModel) -> QueueLimitExceeded:
         waiting = self._waiting(model.name)
         depth = (self._depths or {}).get(model.name)
         consumers = max(1, model.known.live if depth is None else depth.consumers)
-        at_once = consumers * max(1, model.known.terms.concurrency)
+        at_once = consumers * max(1, model.known.limits.concurrency)
         seconds = waiting * self._run_times.mean(model.name) / at_once
-        return Overloaded(model.name, waiting, min(max(MIN_RETRY, seconds), MAX_RETRY))
+        return QueueLimitExceeded(model.name, waiting, min(max(MIN_RETRY, seconds), MAX_RETRY))

@@ -11,8 +11,8 @@ import structlog
 from anyio import AsyncContextManagerMixin, Event, create_task_group, move_on_after, sleep
 from typing_extensions import override
 
-from hub.concurrency.reconnect import Backoff
-from hub.errors import LinkLost
+from hub.concurrency.reconnect import ExponentialBackoff
+from hub.errors import ConnectionLost
 from hub.ports.result_store import ResultStore
 from hub.task import Task
 
@@ -23,7 +23,7 @@ _log = structlog.get_logger("hub.gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class ArrearsStatistics:
+class CompensationStatistics:
     """Records that are still to be withdrawn, and to be accepted."""
 
     withdrawals: int
@@ -31,7 +31,7 @@ class ArrearsStatistics:
 
 
 @final
-class Arrears(AsyncContextManagerMixin):
+class CompensationQueue(AsyncContextManagerMixin):
     """Withdraws and accepts records in the background of the block, again and again until the store has answered.
 
     Nobody waits for it: a client whose task was refused has no id to look for, and one whose task was accepted has it
@@ -44,8 +44,8 @@ class Arrears(AsyncContextManagerMixin):
         self._acceptances: set[Task] = set()
         self._due = Event()
 
-    def statistics(self) -> ArrearsStatistics:
-        return ArrearsStatistics(withdrawals=len(self._withdrawals), acceptances=len(self._acceptances))
+    def statistics(self) -> CompensationStatistics:
+        return CompensationStatistics(withdrawals=len(self._withdrawals), acceptances=len(self._acceptances))
 
     def withdraw(self, tasks: Iterable[Task]) -> None:
         """These tasks were not accepted; their records, as far as they are their own, must not stay."""
@@ -74,11 +74,11 @@ class Arrears(AsyncContextManagerMixin):
             self._due.set()
 
     async def _settle(self) -> None:
-        delays = Backoff().delays()
+        delays = ExponentialBackoff().delays()
         while True:
             await self._due.wait()
             if await self._pay():
-                delays = Backoff().delays()
+                delays = ExponentialBackoff().delays()
             else:
                 await sleep(next(delays))
 
@@ -93,7 +93,7 @@ class Arrears(AsyncContextManagerMixin):
                 if tasks:
                     await carry_out(tasks)
                     due.difference_update(tasks)
-        except LinkLost as lost:
+        except ConnectionLost as lost:
             owed = self.statistics()
             _log.warning(
                 "records of refused or accepted tasks are not up to date",

@@ -28,10 +28,10 @@ class UnknownTask(HubError):
 
 
 @final
-class TaskGone(HubError):
+class TaskRecordExpired(HubError):
     """The task existed, and its record has expired."""
 
-    code = "task_gone"
+    code = "task_record_expired"
     status = 410
     title = "The task has expired"
 
@@ -90,10 +90,10 @@ class CallTimeout(TaskError):
 
 
 @final
-class AlreadyEnded(TaskError):
+class TaskAlreadyFinished(TaskError):
     """A task was to be cancelled that has ended otherwise."""
 
-    code = "already_ended"
+    code = "task_already_finished"
     status = 409
     title = "The task has ended already"
 
@@ -164,10 +164,10 @@ class UnreadableResult(TaskError):
 
 
 @final
-class ContractMissing(HubError):
+class ContractUnavailable(HubError):
     """A result was asked for as JSON, and neither this gateway nor the registry has the contract that it was written for."""
 
-    code = "contract_missing"
+    code = "contract_unavailable"
     status = 503
     title = "The contract of the result is not known here"
 

@@ -11,16 +11,16 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from hub.gateway.errors import ModelNotAlive, Overloaded
+from hub.gateway.errors import ModelUnavailable, QueueLimitExceeded
 from hub.gateway.models.catalog import Catalog
-from hub.gateway.tasks.service import Dispatch
+from hub.gateway.tasks.service import TaskService
 from hub.histogram import SECONDS, Histogram
-from hub.http.long_polling import LongPolls
+from hub.http.long_polling import LongPollRegistry
 from hub.observability.process_metrics import ProcessCollector
 from hub.observability.prometheus import counter, exposition, gauge, histogram
 from hub.types import ModelName, TaskState
 
-RESULTS: Final = ("accepted", "replayed", ModelNotAlive.code, Overloaded.code)
+RESULTS: Final = ("accepted", "replayed", ModelUnavailable.code, QueueLimitExceeded.code)
 """Results of submits that have a series before there was one; any other code of an error gets one when it happens."""
 
 STATES: Final = (TaskState.SUCCEEDED, TaskState.FAILED)
@@ -62,8 +62,8 @@ class GatewayMetrics:
     def __init__(
         self,
         catalog: Catalog,
-        dispatch: Dispatch,
-        polls: LongPolls,
+        dispatch: TaskService,
+        polls: LongPollRegistry,
         *,
         links: Collector | None = None,
         buckets: Sequence[float] = SECONDS,
@@ -107,7 +107,11 @@ class GatewayMetrics:
 @final
 class _Now(Collector):
     def __init__(
-        self, catalog: Catalog, dispatch: Dispatch, polls: LongPolls, counts: Callable[[], Mapping[str, _Counts]]
+        self,
+        catalog: Catalog,
+        dispatch: TaskService,
+        polls: LongPollRegistry,
+        counts: Callable[[], Mapping[str, _Counts]],
     ) -> None:
         self._catalog = catalog
         self._dispatch = dispatch

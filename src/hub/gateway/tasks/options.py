@@ -10,7 +10,7 @@ from hub.gateway.errors import BadParameter, TimeoutTooLong
 from hub.http.auth import presented_credential
 from hub.http.headers import positive_seconds
 from hub.observability.tracing import NO_TRACE, TraceContext
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.task import DEFAULT_RESULT_TTL
 
 MAX_TRACE: Final = 512
@@ -51,7 +51,7 @@ class SubmitOptions:
     client: str = ""
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], terms: Terms, ttls: ResultTtls) -> Self:
+    def of(cls, headers: Mapping[str, str], limits: ModelLimits, ttls: ResultTtls) -> Self:
         """Reads the headers of a request for a model with these terms.
 
         Raises:
@@ -60,7 +60,7 @@ class SubmitOptions:
         """
         return cls(
             trace=TraceContext(headers.get("traceparent", "")[:MAX_TRACE], headers.get("tracestate", "")[:MAX_TRACE]),
-            timeout=_timeout(headers.get("hub-timeout"), terms),
+            timeout=_timeout(headers.get("hub-timeout"), limits),
             result_ttl=_result_ttl(headers.get("hub-result-ttl"), ttls),
             idempotency_key=_key(headers.get("idempotency-key")),
             client=presented_credential(headers),
@@ -71,15 +71,15 @@ class SubmitOptions:
         return replace(self, idempotency_key=f"{self.idempotency_key}:{index}") if self.idempotency_key else self
 
 
-def _timeout(text: str | None, terms: Terms) -> float | None:
+def _timeout(text: str | None, limits: ModelLimits) -> float | None:
     if text is None:
-        return terms.max_timeout if terms.default_timeout is None else terms.default_timeout
+        return limits.max_timeout if limits.default_timeout is None else limits.default_timeout
     seconds = positive_seconds(text)
     if seconds is None:
         raise BadParameter(
             f"Hub-Timeout is {text!r}; write the seconds that the task may take, a number above 0, such as 30 or 2.5"
         )
-    longest = MAX_TIMEOUT if terms.max_timeout is None else terms.max_timeout
+    longest = MAX_TIMEOUT if limits.max_timeout is None else limits.max_timeout
     if seconds > longest:
         raise TimeoutTooLong(seconds, longest)
     return seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from hub.gateway.tasks.submit_result import Accepted
+from hub.gateway.tasks.submit_result import SubmitResult
 from hub.task import DEADLINE_EXCEEDED, Failure, Outcome, TaskRecord
 from hub.types import TaskState
 
@@ -16,7 +16,7 @@ RUNNING_GRACE: Final = 10.0
 """Seconds past its deadline after which a task that runs is given up: its instance has died, or lost the store."""
 
 
-def late_at(task: TaskRecord | Accepted) -> float:
+def late_at(task: TaskRecord | SubmitResult) -> float:
     """When to give a task up that has no outcome by then, in Unix seconds; infinity if never."""
     if task.deadline is None or task.state.terminal:
         return inf

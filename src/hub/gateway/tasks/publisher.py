@@ -10,11 +10,11 @@ from typing import Final, Self, TypeAlias, final
 from anyio import AsyncContextManagerMixin, fail_after, move_on_after
 from typing_extensions import override
 
-from hub.concurrency.batching import Grouped
-from hub.errors import LinkLost, PublishRefused
+from hub.concurrency.batching import Batcher
+from hub.errors import ConnectionLost, PublishRefused
 from hub.gateway.errors import AcceptTimeout, BrokerBlocked
-from hub.gateway.tasks.compensation import Arrears
-from hub.histogram import SIZES, Buckets, Histogram
+from hub.gateway.tasks.compensation import CompensationQueue
+from hub.histogram import SIZES, Histogram, HistogramSnapshot
 from hub.ports.broker import Broker, Publication
 from hub.ports.result_store import ResultStore
 from hub.task import Task, TaskRecord
@@ -28,7 +28,7 @@ _Answer: TypeAlias = PublishRefused | TaskRecord | None
 
 
 @dataclass(slots=True, eq=False)
-class _Submission:
+class _PendingSubmit:
     """One that is `abandoned` before it is `settled` is taken back; afterwards the answer stands."""
 
     task: Task
@@ -38,7 +38,7 @@ class _Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptanceStatistics:
+class PublisherStatistics:
     """`waiting` submits are in no group yet; the records of `failed` ones are still to be taken back.
 
     `sizes` counts groups by the tasks that were accepted in them.
@@ -48,11 +48,11 @@ class AcceptanceStatistics:
     groups: int
     submits: int
     failed: int
-    sizes: Buckets
+    sizes: HistogramSnapshot
 
 
 @final
-class Acceptance(AsyncContextManagerMixin):
+class TaskPublisher(AsyncContextManagerMixin):
     """Accepts tasks in groups: one write to the store and one flush of the broker for many concurrent submits.
 
     A record is written before its message is published, so that no instance ever finds a task without one. When the
@@ -62,21 +62,21 @@ class Acceptance(AsyncContextManagerMixin):
     Args:
         broker: Where messages go.
         store: Where records go.
-        patience: Seconds that a submit may take.
+        timeout: Seconds that a submit may take.
     """
 
-    def __init__(self, broker: Broker, store: ResultStore, *, patience: float) -> None:
+    def __init__(self, broker: Broker, store: ResultStore, *, timeout: float) -> None:
         self._broker = broker
         self._store = store
-        self._patience = patience
-        self._arrears = Arrears(store)
+        self._timeout = timeout
+        self._arrears = CompensationQueue(store)
         self._sizes = Histogram(SIZES)
-        self._submit = Grouped(self._carry_out, name="accept", lanes=LANES)
-        self._confirm = Grouped(self._mark_accepted, name="mark accepted", lanes=LANES)
+        self._submit = Batcher(self._carry_out, name="accept", lanes=LANES)
+        self._confirm = Batcher(self._mark_accepted, name="mark accepted", lanes=LANES)
 
-    def statistics(self) -> AcceptanceStatistics:
+    def statistics(self) -> PublisherStatistics:
         grouping = self._submit.statistics()
-        return AcceptanceStatistics(
+        return PublisherStatistics(
             waiting=grouping.waiting,
             groups=grouping.groups,
             submits=grouping.calls,
@@ -95,13 +95,13 @@ class Acceptance(AsyncContextManagerMixin):
 
         Raises:
             PublishRefused: The broker did not take it: `QueueFull`, `Unroutable`, ...
-            LinkLost: The broker or the store is out of reach.
+            ConnectionLost: The broker or the store is out of reach.
             BrokerBlocked: The broker did not confirm in time, because of an alarm of its own.
             AcceptTimeout: One of them did not confirm in time.
         """
-        submission = _Submission(task)
+        submission = _PendingSubmit(task)
         try:
-            with fail_after(self._patience):
+            with fail_after(self._timeout):
                 await self._submit(submission)
         except TimeoutError:
             submission.abandoned = True
@@ -129,10 +129,10 @@ class Acceptance(AsyncContextManagerMixin):
         """Lets submits of the same key see that it is accepted; that it is so does not depend on whether this works."""
         done = False
         try:
-            with move_on_after(self._patience):
+            with move_on_after(self._timeout):
                 await self._confirm(task)
                 done = True
-        except LinkLost:
+        except ConnectionLost:
             pass
         finally:
             if not done:
@@ -142,7 +142,7 @@ class Acceptance(AsyncContextManagerMixin):
         await self._store.accept(tasks)
         return [None] * len(tasks)
 
-    async def _carry_out(self, submissions: Sequence[_Submission]) -> Sequence[None]:
+    async def _carry_out(self, submissions: Sequence[_PendingSubmit]) -> Sequence[None]:
         # Whatever is not confirmed, by refusal, lost link or cancellation, must not stay queued without a message.
         try:
             await self._create_and_publish(submissions)
@@ -163,16 +163,16 @@ class Acceptance(AsyncContextManagerMixin):
 
     def _too_late(self) -> AcceptTimeout | BrokerBlocked:
         blocked = self._broker.statistics().blocked
-        return AcceptTimeout(self._patience) if blocked is None else BrokerBlocked(blocked)
+        return AcceptTimeout(self._timeout) if blocked is None else BrokerBlocked(blocked)
 
-    def _take_back(self, submissions: Iterable[_Submission]) -> None:
+    def _take_back(self, submissions: Iterable[_PendingSubmit]) -> None:
         self._arrears.withdraw(
             submission.task for submission in submissions if not isinstance(submission.answer, TaskRecord)
         )
 
-    async def _create_and_publish(self, submissions: Sequence[_Submission]) -> None:
+    async def _create_and_publish(self, submissions: Sequence[_PendingSubmit]) -> None:
         try:
-            with fail_after(self._patience):
+            with fail_after(self._timeout):
                 records = await self._store.create([submission.task for submission in submissions])
                 _find_earlier(submissions, records)
                 wanted = [
@@ -186,7 +186,7 @@ class Acceptance(AsyncContextManagerMixin):
             submission.answer = refused
 
 
-def _find_earlier(submissions: Sequence[_Submission], records: Sequence[TaskRecord | None]) -> None:
+def _find_earlier(submissions: Sequence[_PendingSubmit], records: Sequence[TaskRecord | None]) -> None:
     """Answers the submits whose task was there already, made by another submit under the same key."""
     written: set[TaskId] = set()
     for submission, record in zip(submissions, records, strict=True):

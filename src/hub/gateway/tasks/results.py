@@ -8,11 +8,11 @@ import structlog
 from litestar import Response
 
 from hub.errors import HubError, Undecodable
-from hub.gateway.models.codecs import Codecs
+from hub.gateway.models.codecs import CodecResolver
 from hub.gateway.negotiation import PROTOBUF
 from hub.gateway.schemas import FailureBody, TaskBody, moment
 from hub.gateway.tasks.errors import (
-    ContractMissing,
+    ContractUnavailable,
     NotFinished,
     TaskCancelled,
     TaskExpired,
@@ -27,7 +27,7 @@ _ENDS: Final = {TaskState.EXPIRED: TaskExpired, TaskState.CANCELLED: TaskCancell
 _log = structlog.get_logger("hub.gateway")
 
 
-async def task_body(record: TaskRecord, codecs: Codecs) -> TaskBody:
+async def task_body(record: TaskRecord, codecs: CodecResolver) -> TaskBody:
     """The view of a task, with its result inside, or with the reason why that cannot be shown. Never fails for what is stored."""
     if record.outcome is None or record.outcome.body is None:
         return TaskBody.of(record, None)
@@ -42,13 +42,15 @@ async def task_body(record: TaskRecord, codecs: Codecs) -> TaskBody:
         return TaskBody.of(record, None, FailureBody(code=HubError.code, message=reason))
 
 
-async def message_reply(record: TaskRecord, codecs: Codecs, kind: str, headers: dict[str, str]) -> Response[bytes]:
+async def message_reply(
+    record: TaskRecord, codecs: CodecResolver, kind: str, headers: dict[str, str]
+) -> Response[bytes]:
     """The response message of a task, alone, as JSON or protobuf.
 
     Raises:
         NotFinished: There is no outcome yet.
         TaskFailed, TaskExpired, TaskCancelled: It ended without a response.
-        ContractMissing: JSON is wanted, and the contract is not to be had.
+        ContractUnavailable: JSON is wanted, and the contract is not to be had.
         NoJsonForm: JSON is wanted, and this message has none.
         UnreadableResult: JSON is wanted, and what is stored is not the response message.
     """
@@ -58,10 +60,10 @@ async def message_reply(record: TaskRecord, codecs: Codecs, kind: str, headers: 
     return Response(content, status_code=200, media_type=kind, headers=headers)
 
 
-async def _json(record: TaskRecord, body: bytes, codecs: Codecs) -> bytes:
+async def _json(record: TaskRecord, body: bytes, codecs: CodecResolver) -> bytes:
     codec = await codecs.of(record)
     if codec is None:
-        raise ContractMissing
+        raise ContractUnavailable
     try:
         return await codec.response_to_json(body)
     except Undecodable as error:

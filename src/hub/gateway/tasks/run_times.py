@@ -15,7 +15,7 @@ UNKNOWN: Final = 1.0
 
 
 @final
-class RunTimes:
+class MeanRunTimes:
     """A moving mean of run times for each model. Models that were never served get no entry, so it stays small."""
 
     def __init__(self) -> None:

@@ -12,21 +12,21 @@ import structlog
 from anyio import AsyncContextManagerMixin, current_time, fail_after, move_on_after, move_on_at, sleep_forever
 from typing_extensions import override
 
-from hub.concurrency.batching import Grouped
-from hub.concurrency.reconnect import Backoff
-from hub.errors import LinkLost, Undecodable
-from hub.gateway.errors import IdempotencyConflict, SubmitUnderWay
+from hub.concurrency.batching import Batcher
+from hub.concurrency.reconnect import ExponentialBackoff
+from hub.errors import ConnectionLost, Undecodable
+from hub.gateway.errors import IdempotencyConflict, SubmitInProgress
 from hub.gateway.tasks.congestion import Congestion
-from hub.gateway.tasks.errors import AlreadyEnded, TaskGone, UnknownTask
+from hub.gateway.tasks.errors import TaskAlreadyFinished, TaskRecordExpired, UnknownTask
 from hub.gateway.tasks.options import SubmitOptions
 from hub.gateway.tasks.outcomes import cancelled, expired, late_at
-from hub.gateway.tasks.publisher import Acceptance
-from hub.gateway.tasks.run_times import RunTimes
+from hub.gateway.tasks.publisher import TaskPublisher
+from hub.gateway.tasks.run_times import MeanRunTimes
 from hub.gateway.tasks.spans import publish_span
-from hub.gateway.tasks.submit_result import Accepted
-from hub.http.long_polling import LongPolls
+from hub.gateway.tasks.submit_result import SubmitResult
+from hub.http.long_polling import LongPollRegistry
 from hub.ports.broker import Broker
-from hub.ports.result_store import Absent, RecentTasks, ResultStore
+from hub.ports.result_store import Missing, RecentTasks, ResultStore
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import (
     Fingerprint,
@@ -34,7 +34,7 @@ from hub.types import (
     TaskId,
     TaskState,
     WallClock,
-    keyed_task_id,
+    idempotent_task_id,
     new_task_id,
     parse_task_id,
     wall_clock,
@@ -43,20 +43,20 @@ from hub.types import (
 LANES: Final = 4
 """Groups of look-ups, and of verdicts, under way at once."""
 
-RETRY: Final = Backoff(first=0.05, cap=1.0)
+RETRY: Final = ExponentialBackoff(first=0.05, cap=1.0)
 """Between two tries of a client's wait to reach the store; see `hub.redis.client.BACKOFF`."""
 
 _log = structlog.get_logger("hub.gateway")
 
 
 @final
-class Dispatch(AsyncContextManagerMixin):
+class TaskService(AsyncContextManagerMixin):
     """Submits tasks, says what became of them, and ends those that are cancelled, or late while nobody runs them.
 
     Args:
         broker: Where messages go.
         store: Where records and outcomes are.
-        patience: Seconds that the broker and the store have for one step.
+        timeout: Seconds that the broker and the store have for one step.
         polls: Bounds the waits.
         congestion: Knows what is under way.
         clock: Dates the tasks.
@@ -71,20 +71,20 @@ class Dispatch(AsyncContextManagerMixin):
         broker: Broker,
         store: ResultStore,
         *,
-        patience: float,
-        polls: LongPolls | None = None,
+        timeout: float,
+        polls: LongPollRegistry | None = None,
         congestion: Congestion | None = None,
         clock: WallClock = wall_clock,
     ) -> None:
-        self.accept: Final = Acceptance(broker, store, patience=patience)
+        self.accept: Final = TaskPublisher(broker, store, timeout=timeout)
         self.congestion: Final = congestion or Congestion()
-        self.run_times: Final = RunTimes()
+        self.run_times: Final = MeanRunTimes()
         self.verdicts: Final = Counter[tuple[ModelName, TaskState]]()
         self._store = store
-        self._fetch = Grouped(self._looked_up, name="fetch", lanes=LANES)
-        self._finish = Grouped(store.finish, name="finish", lanes=LANES)
-        self._patience = patience
-        self._polls = polls or LongPolls()
+        self._fetch = Batcher(self._looked_up, name="fetch", lanes=LANES)
+        self._finish = Batcher(store.finish, name="finish", lanes=LANES)
+        self._timeout = timeout
+        self._polls = polls or LongPollRegistry()
         self._clock = clock
 
     @override
@@ -95,7 +95,7 @@ class Dispatch(AsyncContextManagerMixin):
 
     async def submit(
         self, model: ModelName, fingerprint: Fingerprint, body: bytes, options: SubmitOptions, *, waiting: bool = False
-    ) -> Accepted:
+    ) -> SubmitResult:
         """Makes a task of a serialized request message and returns once it is accepted, now or by an earlier submit.
 
         Args:
@@ -107,11 +107,11 @@ class Dispatch(AsyncContextManagerMixin):
 
         Raises:
             IdempotencyConflict: An earlier submit under the same key has another body.
-            SubmitUnderWay: The fate of an earlier submit under the same key is still open.
-            HubError: As `Acceptance` says.
+            SubmitInProgress: The fate of an earlier submit under the same key is still open.
+            HubError: As `TaskPublisher` says.
         """
         key = options.idempotency_key
-        task_id = keyed_task_id(options.client, model, key) if key else new_task_id()
+        task_id = idempotent_task_id(options.client, model, key) if key else new_task_id()
         with publish_span(model, task_id, options.trace) as trace:
             now = self._clock()
             task = Task(
@@ -130,29 +130,29 @@ class Dispatch(AsyncContextManagerMixin):
             earlier = await self.accept(task)
             if earlier is not None:
                 earlier = await self._settled(task, earlier)
-            return Accepted(task, earlier)
+            return SubmitResult(task, earlier)
 
     async def find(self, task_id: str) -> TaskRecord:
         """The task as it is now.
 
         Raises:
             UnknownTask: There is none of this id.
-            TaskGone: There was one, and it has expired.
+            TaskRecordExpired: There was one, and it has expired.
             Undecodable: What is stored of it is no record of a task.
-            LinkLost: The store is out of reach.
+            ConnectionLost: The store is out of reach.
         """
         known = _parsed(task_id)
         try:
-            with self.congestion.step(), fail_after(self._patience):
+            with self.congestion.step(), fail_after(self._timeout):
                 record = _present(known, await self._fetch(known))
                 if self._clock() >= late_at(record):
                     record = await self._end(record, expired(record, self._clock()))
         except TimeoutError:
-            raise LinkLost("the result store", f"it has not answered for {self._patience:g} s") from None
+            raise ConnectionLost("the result store", f"it has not answered for {self._timeout:g} s") from None
         self.run_times.seen(record)
         return record
 
-    async def wait(self, task: TaskRecord | Accepted, seconds: float, *, after: int | None = None) -> TaskRecord:
+    async def wait(self, task: TaskRecord | SubmitResult, seconds: float, *, after: int | None = None) -> TaskRecord:
         """The task once it has ended, or after `seconds` as it is by then.
 
         Args:
@@ -168,17 +168,19 @@ class Dispatch(AsyncContextManagerMixin):
                 return await self._until(task, after)
         return await self.find(task.id)
 
-    async def wait_out(self, task: TaskRecord | Accepted, seconds: float, *, after: int | None = None) -> TaskRecord:
+    async def wait_out(
+        self, task: TaskRecord | SubmitResult, seconds: float, *, after: int | None = None
+    ) -> TaskRecord:
         """The same, also over lost links to the store: each is followed by another try until `seconds` are over.
 
         Raises:
-            HubError: As `find` says; `LinkLost` after `seconds`, or when the server drains.
+            HubError: As `find` says; `ConnectionLost` after `seconds`, or when the server drains.
         """
         give_up = current_time() + seconds
         for delay in RETRY.delays():
             try:
                 return await self.wait(task, max(0.0, give_up - current_time()), after=after)
-            except LinkLost:
+            except ConnectionLost:
                 left = give_up - current_time()
                 if left <= 0 or self._polls.draining:
                     raise
@@ -192,18 +194,18 @@ class Dispatch(AsyncContextManagerMixin):
         """The newest tasks in one of these states; see `ResultStore.recent`. Tasks that nobody ended in time are ended.
 
         Raises:
-            LinkLost: The store is out of reach.
+            ConnectionLost: The store is out of reach.
         """
         try:
-            with fail_after(self._patience):
+            with fail_after(self._timeout):
                 found = await self._store.recent(states, model=model, before=before, limit=limit)
                 records: list[TaskRecord] = []
                 for record in found.records:
-                    with suppress(TaskGone, UnknownTask):
+                    with suppress(TaskRecordExpired, UnknownTask):
                         late = self._clock() >= late_at(record)
                         records.append(await self._end(record, expired(record, self._clock())) if late else record)
         except TimeoutError:
-            raise LinkLost("the result store", f"it has not answered for {self._patience:g} s") from None
+            raise ConnectionLost("the result store", f"it has not answered for {self._timeout:g} s") from None
         return replace(found, records=[record for record in records if record.state in states])
 
     async def cancel(self, task_id: str) -> TaskRecord:
@@ -213,21 +215,21 @@ class Dispatch(AsyncContextManagerMixin):
             The cancelled task; also when it was cancelled before.
 
         Raises:
-            AlreadyEnded: It has ended otherwise.
+            TaskAlreadyFinished: It has ended otherwise.
             HubError: As `find` says.
         """
         record = await self.find(task_id)
         if not record.state.terminal:
             try:
-                with fail_after(self._patience):
+                with fail_after(self._timeout):
                     record = await self._end(record, cancelled(record, self._clock()))
             except TimeoutError:
-                raise LinkLost("the result store", f"it has not answered for {self._patience:g} s") from None
+                raise ConnectionLost("the result store", f"it has not answered for {self._timeout:g} s") from None
         if record.state is not TaskState.CANCELLED:
-            raise AlreadyEnded(record.id, record.state)
+            raise TaskAlreadyFinished(record.id, record.state)
         return record
 
-    async def _until(self, task: TaskRecord | Accepted, after: int | None) -> TaskRecord:
+    async def _until(self, task: TaskRecord | SubmitResult, after: int | None) -> TaskRecord:
         while True:
             with move_on_after(late_at(task) - self._clock()):
                 changed = await self._store.changed(task.id, after=after or 0, until_terminal=after is None)
@@ -238,7 +240,7 @@ class Dispatch(AsyncContextManagerMixin):
             if task.state.terminal or (after is not None and task.revision > after):
                 return task
 
-    async def _looked_up(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
+    async def _looked_up(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing | Undecodable]:
         """The records of a group; one that cannot be read is no error for those who ask for others."""
         try:
             return await self._store.fetch(task_ids)
@@ -256,19 +258,19 @@ class Dispatch(AsyncContextManagerMixin):
 
     async def _settled(self, task: Task, earlier: TaskRecord) -> TaskRecord | None:
         """What an earlier submit under the same key has come to; `None` if it failed and this one took its place."""
-        give_up = current_time() + self._patience
+        give_up = current_time() + self._timeout
         found: TaskRecord | None = earlier
         while found is not None:
             if found.digest != task.digest:
                 raise IdempotencyConflict(found.id)
             if not found.pending:
                 break
-            changed: TaskRecord | Absent | None = None
+            changed: TaskRecord | Missing | None = None
             with move_on_at(give_up):
                 changed = await self._store.changed(task.id, after=found.revision)
             if changed is None:
-                raise SubmitUnderWay
-            found = await self.accept(task) if isinstance(changed, Absent) else changed
+                raise SubmitInProgress
+            found = await self.accept(task) if isinstance(changed, Missing) else changed
         return found
 
 
@@ -279,13 +281,13 @@ def _parsed(task_id: str) -> TaskId:
     return known
 
 
-def _present(task_id: TaskId, found: TaskRecord | Absent | Undecodable) -> TaskRecord:
+def _present(task_id: TaskId, found: TaskRecord | Missing | Undecodable) -> TaskRecord:
     match found:
         case Undecodable():
             raise found
-        case Absent.UNKNOWN:
+        case Missing.UNKNOWN:
             raise UnknownTask(task_id)
-        case Absent.GONE:
-            raise TaskGone(task_id)
+        case Missing.GONE:
+            raise TaskRecordExpired(task_id)
         case record:
             return record

@@ -10,16 +10,16 @@ import structlog
 from anyio import current_time
 
 from hub.errors import HubError, QueueFull
-from hub.gateway.errors import IdempotencyConflict, ModelLoading, ModelNotAlive
+from hub.gateway.errors import IdempotencyConflict, ModelLoading, ModelUnavailable
 from hub.gateway.models.catalog import Catalog, ServedModel
 from hub.gateway.negotiation import JSON, HttpRequest, body_type
-from hub.gateway.tasks.backpressure import Queues
+from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.headers import name_task
 from hub.gateway.tasks.metrics import GatewayMetrics
 from hub.gateway.tasks.options import ResultTtls, SubmitOptions
-from hub.gateway.tasks.service import Dispatch
-from hub.gateway.tasks.submit_result import Accepted
-from hub.http.disconnect import HungUp, while_connected
+from hub.gateway.tasks.service import TaskService
+from hub.gateway.tasks.submit_result import SubmitResult
+from hub.http.disconnect import ClientDisconnected, cancelled_on_disconnect
 from hub.http.headers import MAX_WAIT
 from hub.task import TaskRecord
 
@@ -27,7 +27,7 @@ _log = structlog.get_logger("hub.gateway")
 
 
 @final
-class Admission:
+class SubmissionService:
     """What the routes that take work have in common.
 
     Attributes:
@@ -37,8 +37,8 @@ class Admission:
     def __init__(
         self,
         catalog: Catalog,
-        dispatch: Dispatch,
-        queues: Queues,
+        dispatch: TaskService,
+        queues: QueueLimiter,
         metrics: GatewayMetrics,
         *,
         call_wait: float,
@@ -57,15 +57,15 @@ class Admission:
         """The model, if it is alive. Raises what `Catalog.find` does."""
         try:
             return self._catalog.find(model)
-        except (ModelLoading, ModelNotAlive) as error:
+        except (ModelLoading, ModelUnavailable) as error:
             self._metrics.refused(error.model, error.code)
             raise
 
     def options(self, request: HttpRequest, model: ServedModel) -> SubmitOptions:
         """What the headers of a request say of the tasks that it makes. Raises what `SubmitOptions.of` does."""
-        return SubmitOptions.of(request.headers, model.known.terms, self._ttls)
+        return SubmitOptions.of(request.headers, model.known.limits, self._ttls)
 
-    async def submit(self, request: HttpRequest, model: ServedModel, *, waiting: bool) -> Accepted:
+    async def submit(self, request: HttpRequest, model: ServedModel, *, waiting: bool) -> SubmitResult:
         """Makes a task of a request whose body is one request message, and names it. Raises what its parts do."""
         kind = body_type(request)
         options = self.options(request, model)
@@ -79,7 +79,7 @@ class Admission:
 
     async def submit_body(
         self, model: ServedModel, kind: str, content: bytes, options: SubmitOptions, *, waiting: bool
-    ) -> Accepted:
+    ) -> SubmitResult:
         """Checks one request message and makes a task of it; returns once that is accepted.
 
         Args:
@@ -92,7 +92,7 @@ class Admission:
         Raises:
             MalformedJson, InvalidDocument, UndecodableBody: The body is no request of the model.
             Overloaded: Its queue is full.
-            HubError: As `Dispatch.submit` says.
+            HubError: As `TaskService.submit` says.
         """
         began = current_time()
         try:
@@ -107,7 +107,7 @@ class Admission:
         self._metrics.accepted(model.name, current_time() - began, replayed=accepted.replayed)
         return accepted
 
-    async def outcome(self, task: Accepted, seconds: float) -> TaskRecord | None:
+    async def outcome(self, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """The task once it has ended, or after `seconds` as it is by then; `None` if the store cannot tell.
 
         The task is accepted, so a store that is out of reach for all of that time, or that has lost the task, is no
@@ -124,26 +124,26 @@ class Admission:
         self._metrics.waited(task.model, record.state, current_time() - began)
         return record
 
-    async def call(self, request: HttpRequest, task: Accepted, seconds: float) -> TaskRecord | None:
+    async def call(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """The same for a client that waits for nothing else: when it hangs up, its task is cancelled.
 
         Unless it gave an `Idempotency-Key`: then it may come again for the same task.
 
         Raises:
-            HungUp: It did; there is nobody to answer.
+            ClientDisconnected: It did; there is nobody to answer.
         """
         if not self._cancels or task.keyed:
             return await self.outcome(task, seconds)
         try:
-            return await while_connected(request.receive, partial(self.outcome, task, seconds))
-        except HungUp as gone:
+            return await cancelled_on_disconnect(request.receive, partial(self.outcome, task, seconds))
+        except ClientDisconnected as gone:
             hung_up = gone
         _log.info("the caller has hung up", task=task.id, model=task.model)
         with suppress(HubError):  # nobody is there to be told
             await self._dispatch.cancel(task.id)
         raise hung_up
 
-    async def _submit(self, model: ServedModel, body: bytes, options: SubmitOptions, *, waiting: bool) -> Accepted:
+    async def _submit(self, model: ServedModel, body: bytes, options: SubmitOptions, *, waiting: bool) -> SubmitResult:
         try:
             with self._queues.place(model.name):
                 return await self._dispatch.submit(model.name, model.fingerprint, body, options, waiting=waiting)

@@ -9,7 +9,7 @@ from hub.types import ModelName, TaskId, TaskState
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class SubmitResult:
     """A task that ends in an outcome: made by this submit, or by an earlier one under the same `Idempotency-Key`.
 
     Attributes:

@@ -120,7 +120,7 @@ class RequestTimeout(RequestRefused):
 
 
 @final
-class Connection:
+class HttpConnection:
     """Serves one client until either side closes the connection, or its scope is cancelled.
 
     Args:
@@ -279,7 +279,7 @@ class Connection:
 class _Exchange:
     """One request and its reply: what the application calls `receive` and `send`."""
 
-    def __init__(self, connection: Connection, head: RequestHead) -> None:
+    def __init__(self, connection: HttpConnection, head: RequestHead) -> None:
         self._connection = connection
         self._head = head
         self._request_complete = False

@@ -18,7 +18,7 @@ BACKLOG: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bind:
+class ListenAddress:
     """An address to listen on. Port 0 takes a free one.
 
     Attributes:

@@ -33,8 +33,8 @@ from anyio.streams.tls import TLSStream
 from litestar.types import ASGIApp
 
 from hub.http.middleware.problems import with_problems
-from hub.http.serve.connection import LOAD, Address, Connection
-from hub.http.serve.listen import Bind
+from hub.http.serve.connection import LOAD, Address, HttpConnection
+from hub.http.serve.listen import ListenAddress
 
 DRAIN_GRACE: Final = 5.0
 """Seconds that requests in flight have to finish once the server is cancelled."""
@@ -67,7 +67,7 @@ _log = structlog.get_logger("hub.http")
 
 async def serve(
     app: ASGIApp,
-    bind: Bind,
+    bind: ListenAddress,
     *,
     grace: float = DRAIN_GRACE,
     on_drain: Callable[[], None] = lambda: None,
@@ -121,12 +121,12 @@ async def serve(
 class _Server:
     """Accepts connections, as many as there is room for, and serves each in a task of its own."""
 
-    def __init__(self, app: ASGIApp, bind: Bind, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, app: ASGIApp, bind: ListenAddress, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         self._app = app
         self._bind = bind
         self._listener = listener
         self._tls = tls
-        self._connections: dict[int, Connection | None] = {}
+        self._connections: dict[int, HttpConnection | None] = {}
         self._number = 0
         self._draining = False
 
@@ -207,7 +207,7 @@ class _Server:
                 stream = plain if self._tls is None else await self._encrypted(plain)
                 if stream is None:
                     return
-                connection = Connection(
+                connection = HttpConnection(
                     stream,
                     self._app,
                     limits=self._bind.limits,

@@ -15,7 +15,7 @@ from hub.model.model import Model
 
 
 @final
-class Messages:
+class MessageCodec:
     """The messages of one model, read and written."""
 
     def __init__(self, model: Model[Any, Any]) -> None:

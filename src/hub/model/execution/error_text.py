@@ -9,14 +9,14 @@ from anyio.to_thread import run_sync
 
 from hub.observability.tracebacks import keep_text, related, runs_foreign_code, text_of_error
 
-PATIENCE: Final = 1.0
+TIMEOUT: Final = 1.0
 """Seconds for all texts of an error and of its causes."""
 
 
 async def read_texts(error: BaseException, threads: CapacityLimiter) -> None:
     """Reads what `text_of_error` will return for an error and its causes, off the event loop where foreign code is run.
 
-    What is not known within `PATIENCE` has a text that says so; its thread goes on, unheard.
+    What is not known within `TIMEOUT` has a text that says so; its thread goes on, unheard.
 
     Args:
         error: What a model raised.
@@ -24,8 +24,8 @@ async def read_texts(error: BaseException, threads: CapacityLimiter) -> None:
     """
     unread = [each for each, _ in related(error) if runs_foreign_code(each)]
     if unread:
-        with move_on_after(PATIENCE):
+        with move_on_after(TIMEOUT):
             for each in unread:
                 await run_sync(text_of_error, each, abandon_on_cancel=True, limiter=threads)
     for each in unread:
-        keep_text(each, f"(str() of this error took longer than {PATIENCE:g} s)")
+        keep_text(each, f"(str() of this error took longer than {TIMEOUT:g} s)")

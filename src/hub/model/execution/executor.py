@@ -9,22 +9,22 @@ from typing import Any, Self, final
 from anyio import AsyncContextManagerMixin, Event
 from typing_extensions import override
 
-from hub.model.execution.codec import Messages
+from hub.model.execution.codec import MessageCodec
 from hub.model.execution.lifespan import ModelMethod
 from hub.model.execution.own_loop import OwnLoop
-from hub.model.execution.process.pool import Children
+from hub.model.execution.process.pool import ProcessPool
 from hub.model.model import Model
 
 
 @final
-class Processor(AsyncContextManagerMixin):
+class Executor(AsyncContextManagerMixin):
     """Calls `process_request` of one model: awaits it in the model's event loop, or runs it in a thread, or in a process.
 
     A plain `process_request` has as many threads as the model has `concurrency`. When its caller is cancelled the
     thread goes on and its answer is dropped; it keeps its place among the threads until it has ended, and
     `on_abandoned` says when that is. The same holds for an `async def` that computes in an event loop of the model's own.
 
-    A model with `run_in_process` has its processes while the block runs; see `Children` for what the block raises. Other
+    A model with `run_in_process` has its processes while the block runs; see `ProcessPool` for what the block raises. Other
     models need no block.
 
     Args:
@@ -33,9 +33,9 @@ class Processor(AsyncContextManagerMixin):
     """
 
     def __init__(self, model: Model[Any, Any], loop: OwnLoop | None = None) -> None:
-        self._messages = Messages(model)
+        self._messages = MessageCodec(model)
         self._process_request = ModelMethod(model, "process_request", threads=model.concurrency, loop=loop)
-        self._children = Children(type(model)) if model.run_in_process else None
+        self._children = ProcessPool(type(model)) if model.run_in_process else None
 
     @override
     @asynccontextmanager

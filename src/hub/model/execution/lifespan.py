@@ -27,7 +27,7 @@ from structlog.typing import FilteringBoundLogger
 from hub.concurrency import forking
 from hub.concurrency.threads import FOREIGN, rename
 from hub.errors import leaves
-from hub.model.errors import ModelNotStarted, StrayCancellation
+from hub.model.errors import ModelNotStarted, UnexpectedCancellation
 from hub.model.execution.blame import blamed
 from hub.model.execution.exits import exit_of, exits_fail
 from hub.model.execution.own_loop import OwnLoop
@@ -84,7 +84,7 @@ class ModelMethod:
         Raises:
             Exception: Whatever the method raised.
             ModelExit: It raised something that is no `Exception`, such as `SystemExit`.
-            StrayCancellation: It ended with a cancellation that hub had not asked for.
+            UnexpectedCancellation: It ended with a cancellation that hub had not asked for.
         """
         if not self._in_thread:
             return await self._await(partial(self._method, *arguments), on_abandoned)
@@ -122,7 +122,7 @@ class ModelMethod:
             # ours without an outcome and without an error.
             await checkpoint_if_cancelled()
             if isinstance(error, get_cancelled_exc_class()):
-                return StrayCancellation(self._name)
+                return UnexpectedCancellation(self._name)
         return exit_of(self._name, error)
 
     async def _call_in_thread(self, arguments: tuple[object, ...], on_abandoned: Callable[[Event], None]) -> object:

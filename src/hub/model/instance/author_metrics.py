@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from hub.observability.prometheus import exposition
 
-PATIENCE: Final = 2.0
+TIMEOUT: Final = 2.0
 """Seconds for the author's collectors; below the timeout of a scrape, which is 10 s by default."""
 
 _OURS: Final = "hub_"
@@ -30,7 +30,7 @@ class AuthorMetrics:
     """What is in the default registry of `prometheus_client` of this process: metrics of all its models, and of Python.
 
     Collectors are foreign code. They run in a thread, one scrape at a time; what raises, what cannot be written, and what
-    takes longer than `PATIENCE` is left out and logged once. Names that begin with `hub_` are left out too.
+    takes longer than `TIMEOUT` is left out and logged once. Names that begin with `hub_` are left out too.
 
     Args:
         registry: What to read.
@@ -46,9 +46,9 @@ class AuthorMetrics:
         """The metrics in the format that `accept` asks for, without the end mark of OpenMetrics."""
         if self._collecting:
             return b""  # a thread of an earlier scrape is still at it
-        with move_on_after(PATIENCE):
+        with move_on_after(TIMEOUT):
             return await run_sync(self._text, accept, abandon_on_cancel=True, limiter=self._threads)
-        self._tell("slow", f"collecting took longer than {PATIENCE:g} s")
+        self._tell("slow", f"collecting took longer than {TIMEOUT:g} s")
         return b""
 
     def _text(self, accept: str) -> bytes:

@@ -14,9 +14,9 @@ from typing_extensions import override
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract, Difference, differences
 from hub.errors import HubError
-from hub.model.worker.contract_mismatch import OtherContracts
+from hub.model.worker.contract_mismatch import ContractCompatibility
 from hub.registry.client.contract_schemas import SchemaHistoryBody
-from hub.registry.client.snapshot import Admission
+from hub.registry.client.snapshot import LoginResult
 from hub.types import Fingerprint, ModelName
 
 PAUSE: Final = 1.0
@@ -25,7 +25,7 @@ PAUSE: Final = 1.0
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
-class Schemas(Protocol):
+class ContractSource(Protocol):
     """What is needed of `hub.registry.client.client.RegistryClient`; see there."""
 
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None: ...
@@ -34,7 +34,7 @@ class Schemas(Protocol):
 
 
 @final
-class Reading(OtherContracts):
+class RegistryCompatibility(ContractCompatibility):
     """Keeps what the registry says to each login of an instance, and asks it about contracts that are foreign.
 
     Args:
@@ -43,14 +43,14 @@ class Reading(OtherContracts):
         contract: The instance's.
     """
 
-    def __init__(self, registry: Schemas, model: ModelName, contract: Contract) -> None:
+    def __init__(self, registry: ContractSource, model: ModelName, contract: Contract) -> None:
         self._registry = registry
         self._model = model
         self._contract = contract
         self._accepts: frozenset[Fingerprint] = frozenset()
         self._admitted = Event()
 
-    def admitted(self, admission: Admission) -> None:
+    def admitted(self, admission: LoginResult) -> None:
         """The registry has let the instance in, on these terms. Called at each login."""
         self._accepts = admission.accepts
         self._admitted.set()

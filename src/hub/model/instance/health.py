@@ -9,7 +9,7 @@ from litestar import Response, get
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
-from hub.model.instance.health_reporter import Presence
+from hub.model.instance.health_reporter import HealthReporter
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
@@ -33,7 +33,7 @@ class ReadyBody(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-def health_routes(presence: Presence) -> Sequence[ControllerRouterHandler]:
+def health_routes(presence: HealthReporter) -> Sequence[ControllerRouterHandler]:
     """The routes for the probes of an orchestrator. Asking does not count as a ping of the registry."""
 
     @get("/health/live")

@@ -14,10 +14,10 @@ from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker.worker import Worker
 from hub.safe_text import text_of
-from hub.stats import Load
+from hub.stats import InstanceStats
 from hub.types import InstanceId
 
-HEALTH_PATIENCE: Final = 1.0
+HEALTH_TIMEOUT: Final = 1.0
 """Seconds for `Model.health`: less than the registry waits for the answer to a ping."""
 
 LOADING: Final = "its setup is running"
@@ -46,14 +46,14 @@ class Ping(Struct, frozen=True, kw_only=True):
     in_flight: int
     attempts: int
     uptime_seconds: float
-    load: Load
+    load: InstanceStats
     reason: str = ""
     draining: bool = False
     loading: bool = False
 
 
 @final
-class Presence:
+class HealthReporter:
     """Answers for an instance, and remembers when the registry last asked."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Presence:
     async def _trouble(self) -> str:
         if self._health is None:
             return ""
-        with move_on_after(HEALTH_PATIENCE):
+        with move_on_after(HEALTH_TIMEOUT):
             try:
                 await self._health.call()
             except Exception as error:  # noqa: BLE001 - whatever a model raises in `health` is its answer
@@ -130,7 +130,7 @@ class Presence:
             return ""
         if self._loop is not None and self._loop.seconds_behind() > 0:
             return ""  # its loop is busy with a task and has not begun with `health`: that is no answer of the model
-        return f"health took longer than {HEALTH_PATIENCE:g} s"
+        return f"health took longer than {HEALTH_TIMEOUT:g} s"
 
 
 def _is_default(model: Model[Any, Any]) -> bool:

@@ -15,8 +15,8 @@ from anyio import TASK_STATUS_IGNORED, move_on_after, sleep_forever
 from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 
-from hub.concurrency.reconnect import unwrapped
-from hub.concurrency.services import running
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.services import background_service
 from hub.contract import contract_of
 from hub.errors import ConfigurationError, HubError
 from hub.http.client import open_client
@@ -26,16 +26,16 @@ from hub.model.execution.blame import blamed
 from hub.model.execution.exits import exits_fail
 from hub.model.execution.lifespan import loaded, made
 from hub.model.execution.own_loop import OwnLoop
-from hub.model.instance.compatibility import Reading
-from hub.model.instance.health_reporter import Presence
+from hub.model.instance.compatibility import RegistryCompatibility
+from hub.model.instance.health_reporter import HealthReporter
 from hub.model.instance.metrics import InstanceMetrics
-from hub.model.instance.registration import LOGOUT_GRACE, Membership
+from hub.model.instance.registration import LOGOUT_GRACE, Registration
 from hub.model.instance.routes import instance_app
 from hub.model.model import Model, require_process_request
 from hub.model.worker.worker import Worker, WorkerOptions
-from hub.observability.connection_metrics import LinkCollector
+from hub.observability.connection_metrics import ConnectionCollector
 from hub.ports.broker import Broker
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.ports.result_store import ResultStore
 from hub.registry.client.client import RegistryClient
 from hub.settings.links import MEMORY
@@ -64,7 +64,7 @@ async def run_instance(
 
     It serves its HTTP routes, sets the model up, takes tasks, and logs in, in this order. A model with a `setup` of its
     own is logged in before that too, as `loading`: so its clients are told to come back, and a name that another
-    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets running tasks
+    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets background_service tasks
     finish for `drain_grace` seconds, hands the rest back, and closes the rest in reverse. If any of its parts dies it
     dies.
 
@@ -78,16 +78,16 @@ async def run_instance(
 
     Raises:
         ConfigurationError: The address to listen on, or to advertise, cannot work; or the model has no `process_request`.
-        LinkLost: Broker or registry were out of reach for `start_patience` seconds.
+        ConnectionLost: Broker or registry were out of reach for `start_timeout` seconds.
         NameTaken: The model's name belongs to another contract.
-        LinkRefused: Broker, store or registry refuse us.
+        ConnectionRefused: Broker, store or registry refuse us.
         ModelNotStarted: The model's `__init__`, `setup`, `example` or `get_..._format` raised.
     """
     instance = instance or new_instance_id()
     require_process_request(model)
     served = made(model)
     options = WorkerOptions(
-        start_patience=settings.start_patience,
+        start_timeout=settings.start_timeout,
         drain_grace=settings.drain_grace,
         attempt_limit=settings.attempt_limit,
         run_limit=run_limit(model, settings),
@@ -96,7 +96,7 @@ async def run_instance(
         debug=settings.debug,
     )
     try:
-        with unwrapped():
+        with collapse_exception_group():
             async with _loop_of(served) as loop, open_client(token=settings.token) as http:
                 registry = RegistryClient(settings.registry_url, http)
                 await _run(
@@ -145,7 +145,7 @@ async def _run(
         if isinstance(error, HubError) and not isinstance(error, ModelExit):
             raise
         raise ModelNotStarted(served.name, step, blamed(error)) from error
-    reading = Reading(registry, name, contract)
+    reading = RegistryCompatibility(registry, name, contract)
     worker = Worker(
         served,
         contract=contract,
@@ -156,30 +156,30 @@ async def _run(
         others=reading,
         loop=loop,
     )
-    links = LinkCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
+    links = ConnectionCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
     metrics = InstanceMetrics(name, worker.statistics, links=links)
-    presence = Presence(served, contract=contract, instance=instance, worker=worker, loop=loop)
+    presence = HealthReporter(served, contract=contract, instance=instance, worker=worker, loop=loop)
     hosts = settings.hosts.known_as(settings.instance_host, settings.advertise_host)
     app = instance_app(presence, metrics, token=settings.token, hosts=hosts)
     server = partial(serve, app, settings.instance_bind)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(running(server, name=f"server of {instance}"))
+        url = await stack.enter_async_context(background_service(server, name=f"server of {instance}"))
         loads = type(served).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
-        membership = Membership(
+        membership = Registration(
             registry,
             instance=instance,
             model=name,
             url=advertised(url, settings.advertise_host),
             contract=contract,
             example=example,
-            terms=Terms(
+            limits=ModelLimits(
                 concurrency=served.concurrency,
                 default_timeout=served.default_timeout,
                 max_timeout=served.max_timeout,
             ),
             pinged_at=presence.pinged_at,
             ping_period=settings.ping_period,
-            start_patience=settings.start_patience,
+            start_timeout=settings.start_timeout,
             admitted=reading.admitted,
             loading=loads,
         )

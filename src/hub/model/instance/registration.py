@@ -21,12 +21,12 @@ from anyio import (
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from hub.concurrency.reconnect import AttemptLog, Backoff
+from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
 from hub.contract import Contract
-from hub.errors import HubError, LinkLost, LinkRefused
-from hub.ports.directory import Terms
+from hub.errors import ConnectionLost, ConnectionRefused, HubError
+from hub.ports.directory import ModelLimits
 from hub.registry.client.errors import InstanceUnreachable
-from hub.registry.client.snapshot import Admission
+from hub.registry.client.snapshot import LoginResult
 from hub.types import InstanceId, ModelName
 
 SILENCE: Final = 3
@@ -55,16 +55,16 @@ class Registry(Protocol):
         contract: Contract,
         *,
         example: str,
-        terms: Terms,
+        limits: ModelLimits,
         consuming: bool,
         loading: bool,
-    ) -> Admission: ...
+    ) -> LoginResult: ...
 
     async def logout(self, instance: InstanceId) -> None: ...
 
 
 @final
-class Membership(AsyncContextManagerMixin):
+class Registration(AsyncContextManagerMixin):
     """Lists an instance while the block runs: logs in on entry, again when nobody pings or on news, and out on exit.
 
     News is what `note` is told. A login says it, and the registry pings whom it lets in.
@@ -79,19 +79,19 @@ class Membership(AsyncContextManagerMixin):
         url: Base of our HTTP routes as the registry reaches them.
         contract: Our model's.
         example: A request for documentation, as ProtoJSON.
-        terms: What holds for the tasks of our model.
+        limits: What holds for the tasks of our model.
         pinged_at: Tells when the registry last pinged us, on the clock of `anyio.current_time`.
         ping_period: Seconds between two pings of the registry.
-        start_patience: Seconds to try for the first login.
+        start_timeout: Seconds to try for the first login.
         admitted: Told of each login that worked.
         loading: Log in as an instance whose `setup` is still to be done; `ready` ends that.
 
     Raises:
         NameTaken: On entry, or in an `ExceptionGroup` later: the name belongs to another contract now.
         RegistryRefused: Likewise: the registry will never take us.
-        LinkRefused: On entry: the registry does not accept our token, or TLS is there on one side only.
-        LinkLost: On entry: the registry was out of reach for `start_patience`.
-        InstanceUnreachable: On entry: it could not reach us for `start_patience`.
+        ConnectionRefused: On entry: the registry does not accept our token, or TLS is there on one side only.
+        ConnectionLost: On entry: the registry was out of reach for `start_timeout`.
+        InstanceUnreachable: On entry: it could not reach us for `start_timeout`.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class Membership(AsyncContextManagerMixin):
         url: str,
         contract: Contract,
         example: str = "",
-        terms: Terms = Terms(),
+        limits: ModelLimits = ModelLimits(),
         pinged_at: Callable[[], float],
         ping_period: float,
-        start_patience: float,
-        admitted: Callable[[Admission], None] = lambda _admission: None,
+        start_timeout: float,
+        admitted: Callable[[LoginResult], None] = lambda _admission: None,
         loading: bool = False,
     ) -> None:
         self._registry = registry
@@ -116,9 +116,9 @@ class Membership(AsyncContextManagerMixin):
         self._url = url
         self._contract = contract
         self._example = example
-        self._terms = terms
+        self._terms = limits
         self._silence = SILENCE * ping_period
-        self._start_patience = start_patience
+        self._start_timeout = start_timeout
         self._pinged_at = pinged_at
         self._admitted = admitted
         self._logged_in_at = 0.0
@@ -167,7 +167,7 @@ class Membership(AsyncContextManagerMixin):
         listed = True  # or perhaps so: a login that is cancelled may have arrived
         try:
             try:
-                await self._login(give_up_at=current_time() + self._start_patience)
+                await self._login(give_up_at=current_time() + self._start_timeout)
             except HubError:
                 listed = False
                 raise
@@ -209,10 +209,10 @@ class Membership(AsyncContextManagerMixin):
             await self._login()
 
     async def _login(self, *, give_up_at: float = inf) -> None:
-        for delay in Backoff().delays():
+        for delay in ExponentialBackoff().delays():
             changed, loading = self._changed, self._loading
             # With no patience at all there is one attempt, which may take its time.
-            limit = min(LOGIN_TIMEOUT, max(0.0, give_up_at - current_time()) if self._start_patience else LOGIN_TIMEOUT)
+            limit = min(LOGIN_TIMEOUT, max(0.0, give_up_at - current_time()) if self._start_timeout else LOGIN_TIMEOUT)
             try:
                 with fail_after(limit):
                     admission = await self._registry.login(
@@ -221,16 +221,16 @@ class Membership(AsyncContextManagerMixin):
                         self._url,
                         self._contract,
                         example=self._example,
-                        terms=self._terms,
+                        limits=self._terms,
                         consuming=self._consuming,
                         loading=loading,
                     )
-            except (LinkLost, InstanceUnreachable) as error:
-                if isinstance(error, LinkRefused) and not self._attempts.reached:
+            except (ConnectionLost, InstanceUnreachable) as error:
+                if isinstance(error, ConnectionRefused) and not self._attempts.reached:
                     raise
                 failure: HubError = error
             except TimeoutError:
-                failure = LinkLost("the registry", f"it did not answer a login within {limit:.3g} s")
+                failure = ConnectionLost("the registry", f"it did not answer a login within {limit:.3g} s")
             else:
                 self._admitted(admission)
                 self._attempts.succeeded()

@@ -21,7 +21,7 @@ from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.model.instance.health import health_routes
-from hub.model.instance.health_reporter import Ping, Presence
+from hub.model.instance.health_reporter import HealthReporter, Ping
 from hub.model.instance.metrics import InstanceMetrics
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -32,7 +32,7 @@ _OURS: Final = "hub"
 
 
 def instance_app(
-    presence: Presence,
+    presence: HealthReporter,
     metrics: InstanceMetrics,
     *,
     token: str = "",

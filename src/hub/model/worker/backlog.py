@@ -10,7 +10,7 @@ import structlog
 from anyio import Event, current_time, fail_after, sleep
 from structlog.typing import FilteringBoundLogger
 
-from hub.concurrency.reconnect import AttemptLog, Backoff
+from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
 from hub.errors import HubError
 
 GROUP_LIMIT: Final = 256
@@ -26,14 +26,14 @@ _log: FilteringBoundLogger = structlog.get_logger(__name__)
 class Backlog(Generic[T, R]):
     """Takes items at once, and one task brings whatever has gathered while the last call was under way to the server.
 
-    While the server is out of reach items stay here and are tried again; what has waited for `patience` is given up.
+    While the server is out of reach items stay here and are tried again; what has waited for `timeout` is given up.
     Each item is either settled or given up, once, and never before the server has answered for it.
 
     Args:
         carry: Brings items to the server; answers for each of them, in order. May be repeated with the same items.
         settle: Called with an item and its answer.
         give_up: Called with an item that the server could not take in time.
-        patience: Seconds that an item may wait.
+        timeout: Seconds that an item may wait.
         what: What the items are, for the log.
     """
 
@@ -43,13 +43,13 @@ class Backlog(Generic[T, R]):
         *,
         settle: Callable[[T, R], None],
         give_up: Callable[[T], None],
-        patience: float,
+        timeout: float,
         what: str,
     ) -> None:
         self._carry = carry
         self._settle = settle
         self._give_up = give_up
-        self._patience = patience
+        self._timeout = timeout
         self._attempts = AttemptLog(what, failing=f"{what} not taken, trying again")
         self._since: dict[T, float] = {}  # oldest first
         self._work = Event()
@@ -69,22 +69,22 @@ class Backlog(Generic[T, R]):
         """Brings items to the server until it is cancelled. A cancelled call keeps its items here."""
         while True:
             await self._work.wait()
-            delays = Backoff().delays()
+            delays = ExponentialBackoff().delays()
             while self._since:
                 group = list(islice(self._since, GROUP_LIMIT))  # they stay in until they are answered for
                 try:
-                    with fail_after(self._patience):
+                    with fail_after(self._timeout):
                         answers = await self._carry(group)
                 except (HubError, TimeoutError) as error:
                     delay = next(delays)
-                    reason = str(error) or f"no answer for {self._patience:g} s"
+                    reason = str(error) or f"no answer for {self._timeout:g} s"
                     self._attempts.failed(reason, delay)
-                    due = current_time() - self._patience
+                    due = current_time() - self._timeout
                     self._abandon([item for item, since in self._since.items() if since <= due])
                     await sleep(delay)
                 else:
                     self._attempts.succeeded()
-                    delays = Backoff().delays()
+                    delays = ExponentialBackoff().delays()
                     for item, answer in zip(group, answers, strict=True):
                         if self._since.pop(item, None) is not None:  # else it was given up meanwhile
                             self._settle(item, answer)

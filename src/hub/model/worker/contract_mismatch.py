@@ -12,17 +12,17 @@ from typing_extensions import override
 from hub.contract import Contract
 from hub.model.worker import outcomes
 from hub.model.worker.outbox import Outbox
-from hub.model.worker.run import Run, Stop
-from hub.model.worker.statistics import Tally
+from hub.model.worker.run import StopReason, TaskRun
+from hub.model.worker.statistics import WorkerCounters
 from hub.task import Task
 from hub.types import Fingerprint, InstanceId, ModelName, WallClock
 
-EXPLAIN_PATIENCE: Final = 3.0
+EXPLAIN_TIMEOUT: Final = 3.0
 """Seconds that a text about a foreign contract may take; without it the task is refused all the same."""
 
 
-class OtherContracts(Protocol):
-    """What an instance knows of the contracts that it does not have; see `hub.model.instance.compatibility.Reading`."""
+class ContractCompatibility(Protocol):
+    """What an instance knows of the contracts that it does not have; see `hub.model.instance.compatibility.RegistryCompatibility`."""
 
     def reads(self, fingerprint: Fingerprint) -> bool:
         """Whether tasks that were written for this other contract of the model can be run too."""
@@ -42,7 +42,7 @@ class OtherContracts(Protocol):
 
 
 @final
-class NoOtherContracts(OtherContracts):
+class SingleContract(ContractCompatibility):
     """There is one contract, and nothing is known of others."""
 
     @override
@@ -60,7 +60,7 @@ class NoOtherContracts(OtherContracts):
 
 
 @final
-class Refusals:
+class ContractMismatchHandler:
     """Ends tasks that cannot be run here, with a text that tells why; or sends them back, for somebody else to run.
 
     Args:
@@ -80,10 +80,10 @@ class Refusals:
         model: ModelName,
         contract: Contract,
         instance: InstanceId,
-        others: OtherContracts,
+        others: ContractCompatibility,
         outbox: Outbox,
-        tally: Tally,
-        on_settled: Callable[[Run], None],
+        tally: WorkerCounters,
+        on_settled: Callable[[TaskRun], None],
         clock: WallClock,
     ) -> None:
         self._model = model
@@ -94,16 +94,16 @@ class Refusals:
         self._tally = tally
         self._on_settled = on_settled
         self._clock = clock
-        self._held: set[Run] = set()
+        self._held: set[TaskRun] = set()
         self._draining = False
 
     def drain(self) -> None:
         """What is held goes back to the queue, now and from now on."""
         self._draining = True
         for run in self._held:
-            run.stop(Stop.DRAIN)
+            run.stop(StopReason.DRAIN)
 
-    async def __call__(self, run: Run) -> None:
+    async def __call__(self, run: TaskRun) -> None:
         """Ends the task of a run, once it is known that nobody can run it; or hands it back.
 
         Cancelled, it does neither: the message stays with the broker.
@@ -113,7 +113,7 @@ class Refusals:
         try:
             with run.scope:
                 if self._draining:
-                    run.stop(Stop.DRAIN)
+                    run.stop(StopReason.DRAIN)
                 text = await self._reason(run.task)
         finally:
             self._held.discard(run)
@@ -135,7 +135,7 @@ class Refusals:
         if self._others.reads(task.fingerprint):
             return None
         words: str | None = ""
-        with move_on_after(EXPLAIN_PATIENCE):
+        with move_on_after(EXPLAIN_TIMEOUT):
             words = await self._others.explain(task.fingerprint)
         if words is None:
             return None

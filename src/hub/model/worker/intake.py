@@ -10,14 +10,14 @@ import structlog
 from anyio import current_time, fail_after, sleep
 from structlog.typing import FilteringBoundLogger
 
-from hub.concurrency.reconnect import AttemptLog, Backoff
+from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
 from hub.contract import Contract
 from hub.errors import HubError, Undecodable
 from hub.model.worker import outcomes
 from hub.model.worker.outbox import Outbox
-from hub.model.worker.run import Run
-from hub.model.worker.runs import Runs
-from hub.model.worker.statistics import Tally
+from hub.model.worker.run import TaskRun
+from hub.model.worker.runs import RunTable
+from hub.model.worker.statistics import WorkerCounters
 from hub.ports.broker import Consumer, Delivery
 from hub.ports.result_store import ResultStore, Start
 from hub.task import Failure, Outcome, Task
@@ -39,8 +39,8 @@ class Intake:
         contract: The contract that their requests are written for.
         instance: Where they run.
         store: Knows what has become of each task, and counts attempts.
-        attempts: Runs of a task that may be cut short; then it is dead.
-        patience: Seconds to try for the store before deliveries are handed back.
+        attempts: RunTable of a task that may be cut short; then it is dead.
+        timeout: Seconds to try for the store before deliveries are handed back.
         runs: The runs in flight.
         outbox: Where tasks go that have an outcome without a run.
         tally: Counts what happens.
@@ -55,20 +55,20 @@ class Intake:
     instance: InstanceId
     store: ResultStore
     attempts: int
-    patience: float
-    runs: Runs
+    timeout: float
+    runs: RunTable
     outbox: Outbox
-    tally: Tally
+    tally: WorkerCounters
     clock: WallClock
-    launch: Callable[[Run], None]
+    launch: Callable[[TaskRun], None]
     reads: Callable[[Fingerprint], bool]
-    refuse: Callable[[Run], None]
+    refuse: Callable[[TaskRun], None]
 
     async def take_in(self, consumer: Consumer) -> None:
         """Takes in what `consumer` receives, until it is cancelled. Whatever had not begun by then is requeued.
 
         Raises:
-            LinkLost: The consumer's link is gone.
+            ConnectionLost: The consumer's link is gone.
         """
         while True:
             await self._admit(consumer, await consumer.receive())
@@ -85,9 +85,9 @@ class Intake:
             for run in waiting:
                 run.requeue()
 
-    def _sort(self, consumer: Consumer, deliveries: Sequence[Delivery]) -> list[Run]:
+    def _sort(self, consumer: Consumer, deliveries: Sequence[Delivery]) -> list[TaskRun]:
         """The runs that may begin. A delivery of a task that is in flight here is held by its run."""
-        fresh: dict[TaskId, Run] = {}
+        fresh: dict[TaskId, TaskRun] = {}
         for delivery in deliveries:
             try:
                 task = Task.decode(delivery.body)
@@ -100,7 +100,7 @@ class Intake:
                 self.tally.skipped += 1
                 run.hold(consumer, delivery)
                 continue
-            run = Run(task)
+            run = TaskRun(task)
             run.hold(consumer, delivery)
             if not self._ours(task):
                 self.runs.add(run)
@@ -111,7 +111,7 @@ class Intake:
                 fresh[task.id] = run
         return list(fresh.values())
 
-    async def _try(self, batch: Sequence[Run]) -> bool:
+    async def _try(self, batch: Sequence[TaskRun]) -> bool:
         """Begins what the store lets begin; returns whether it could be asked."""
         for run in batch:  # before the store knows of them: it may tell of their end sooner than it answers
             self.runs.add(run)
@@ -128,21 +128,21 @@ class Intake:
 
     async def _start(self, tasks: Sequence[Task]) -> Sequence[Start] | None:
         """Asks the store; `None` when it could not be asked for too long."""
-        patience_ends = current_time() + self.patience
+        timeout_ends = current_time() + self.timeout
         attempts = AttemptLog("tasks", failing="tasks not started, asking the store again")
-        for delay in Backoff().delays():
+        for delay in ExponentialBackoff().delays():
             try:
                 # Shielded: a drain in between would hand back what the store has counted as an attempt already.
                 with fail_after(START_GRACE, shield=True):
                     return await self.store.start(tasks, self.instance, attempts=self.attempts)
             except (HubError, TimeoutError) as error:
                 attempts.failed(str(error) or "it does not answer", delay)
-            if current_time() + delay > patience_ends:
+            if current_time() + delay > timeout_ends:
                 break
             await sleep(delay)
         return None
 
-    def _begin(self, run: Run, start: Start) -> None:
+    def _begin(self, run: TaskRun, start: Start) -> None:
         run.attempt = start.attempt
         match start.state:
             case TaskState.RUNNING if run.stopped is None and self._late(run.task):  # while the store was asked
@@ -177,6 +177,6 @@ class Intake:
     def _late(self, task: Task) -> bool:
         return task.deadline is not None and task.deadline <= self.clock()
 
-    def _end(self, run: Run, outcome: Outcome) -> None:
+    def _end(self, run: TaskRun, outcome: Outcome) -> None:
         self.runs.add(run)
         self.outbox.finish(run, outcome)

@@ -12,10 +12,10 @@ from structlog.typing import FilteringBoundLogger
 
 from hub.errors import PublishRefused, Unroutable
 from hub.model.worker.backlog import Backlog
-from hub.model.worker.run import Run
-from hub.model.worker.statistics import Tally
+from hub.model.worker.run import TaskRun
+from hub.model.worker.statistics import WorkerCounters
 from hub.ports.broker import Broker, Consumer, Delivery, Publication
-from hub.ports.result_store import HandedBack, ResultStore
+from hub.ports.result_store import ReleasedTask, ResultStore
 from hub.task import Failure, Outcome
 from hub.types import InstanceId, ModelName, TaskState, WallClock, dead_letter_queue
 
@@ -31,14 +31,14 @@ _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Finished:
-    run: Run
+    run: TaskRun
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Returned:
-    run: Run
-    handed_back: HandedBack
+    run: TaskRun
+    handed_back: ReleasedTask
     delay: float | None
 
 
@@ -58,7 +58,7 @@ class Outbox:
     * A retry: its record waits again, then a delayed copy of the message is published, then acked.
     * A hand-back: its record waits again, then the message is requeued.
 
-    Whatever a server does not take for `patience` is given back to the broker as a failed delivery. So nothing is acked
+    Whatever a server does not take for `timeout` is given back to the broker as a failed delivery. So nothing is acked
     that is not safe elsewhere, and nothing is lost; after a crash in between, a step may be taken twice.
 
     Args:
@@ -66,7 +66,7 @@ class Outbox:
         broker: Where messages go.
         model: Whose they are.
         instance: Who gives them up.
-        patience: Seconds that each step may wait for a server that is away.
+        timeout: Seconds that each step may wait for a server that is away.
         tally: Counts what happens.
         on_settled: Called with each run that is off this instance's hands.
         clock: Tells Unix time.
@@ -79,9 +79,9 @@ class Outbox:
         *,
         model: ModelName,
         instance: InstanceId,
-        patience: float,
-        tally: Tally,
-        on_settled: Callable[[Run], None],
+        timeout: float,
+        tally: WorkerCounters,
+        on_settled: Callable[[TaskRun], None],
         clock: WallClock,
     ) -> None:
         self._store = store
@@ -95,21 +95,21 @@ class Outbox:
             self._store_outcomes,
             settle=self._stored,
             give_up=lambda entry: self._give_back(entry.run),
-            patience=patience,
+            timeout=timeout,
             what="outcomes",
         )
         self._returns = Backlog[_Returned, bool](
             self._store_returns,
             settle=self._waits_again,
             give_up=lambda entry: self._give_back(entry.run),
-            patience=patience,
+            timeout=timeout,
             what="hand-backs",
         )
         self._messages = Backlog[_Sent, PublishRefused | None](
             self._publish,
             settle=self._published,
             give_up=lambda entry: entry.not_taken(),
-            patience=patience,
+            timeout=timeout,
             what="messages",
         )
 
@@ -129,20 +129,20 @@ class Outbox:
         self._returns.give_up()
         self._messages.give_up()
 
-    def finish(self, run: Run, outcome: Outcome) -> None:
+    def finish(self, run: TaskRun, outcome: Outcome) -> None:
         """The run has an outcome."""
         self._outcomes.put(_Finished(run, outcome))
 
-    def hand_back(self, run: Run) -> None:
+    def release(self, run: TaskRun) -> None:
         """The run was stopped by the drain; another instance is to take its task."""
-        self._returns.put(_Returned(run, HandedBack(task_id=run.task.id, attempt=run.attempt), None))
+        self._returns.put(_Returned(run, ReleasedTask(task_id=run.task.id, attempt=run.attempt), None))
 
-    def retry(self, run: Run, delay: float) -> None:
+    def retry(self, run: TaskRun, delay: float) -> None:
         """The run failed; the task is to run again in `delay` seconds."""
-        handed_back = HandedBack(task_id=run.task.id, attempt=run.attempt, retry_at=self._clock() + delay)
+        handed_back = ReleasedTask(task_id=run.task.id, attempt=run.attempt, retry_at=self._clock() + delay)
         self._returns.put(_Returned(run, handed_back, delay))
 
-    def bury_again(self, run: Run) -> None:
+    def bury_again(self, run: TaskRun) -> None:
         """The task is dead already, and nobody knows whether its message got to the dead letters."""
         self._bury(run, _BURIED_BEFORE)
 
@@ -157,7 +157,7 @@ class Outbox:
         return await self._store.finish([entry.outcome for entry in entries])
 
     async def _store_returns(self, entries: Sequence[_Returned]) -> Sequence[bool]:
-        return await self._store.hand_back([entry.handed_back for entry in entries])
+        return await self._store.release([entry.handed_back for entry in entries])
 
     async def _publish(self, entries: Sequence[_Sent]) -> Sequence[PublishRefused | None]:
         publications = [entry.publication for entry in entries]
@@ -209,7 +209,7 @@ class Outbox:
             _log.error("message not taken, its delivery goes back", queue=refused.queue, reason=refused.reason)
             entry.not_taken()
 
-    def _bury(self, run: Run, failure: Failure) -> None:
+    def _bury(self, run: TaskRun, failure: Failure) -> None:
         letter = self._letter(run.task.encode(), run.task.id, failure, attempt=run.attempt)
         self._messages.put(_Sent(letter, lambda: self._done(run), lambda: self._give_back(run)))
 
@@ -231,11 +231,11 @@ class Outbox:
             },
         )
 
-    def _done(self, run: Run) -> None:
+    def _done(self, run: TaskRun) -> None:
         run.ack()
         self._on_settled(run)
 
-    def _give_back(self, run: Run) -> None:
+    def _give_back(self, run: TaskRun) -> None:
         self._tally.requeued += 1
         run.reject()
         self._on_settled(run)

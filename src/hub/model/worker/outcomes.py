@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from hub.errors import HubError, Undecodable
 from hub.model.errors import ChildError, ModelExit
-from hub.model.worker.run import Run
+from hub.model.worker.run import TaskRun
 from hub.observability.tracebacks import STORED_LINES, describe, lines, text_of_error
 from hub.safe_text import full_name
 from hub.task import DEADLINE_EXCEEDED, Failure, Outcome
 from hub.types import InstanceId, TaskState
 
 
-def success(run: Run, body: bytes, *, instance: InstanceId, now: float) -> Outcome:
+def success(run: TaskRun, body: bytes, *, instance: InstanceId, now: float) -> Outcome:
     return Outcome(
         task_id=run.task.id,
         state=TaskState.SUCCEEDED,
@@ -23,7 +23,7 @@ def success(run: Run, body: bytes, *, instance: InstanceId, now: float) -> Outco
     )
 
 
-def failure(run: Run, error: BaseException, *, instance: InstanceId, now: float, debug: bool = False) -> Outcome:
+def failure(run: TaskRun, error: BaseException, *, instance: InstanceId, now: float, debug: bool = False) -> Outcome:
     """The outcome of a run that raised `error`.
 
     A request that is no request message can never be answered, so its task is dead. Everything else is a failure: one
@@ -40,19 +40,19 @@ def failure(run: Run, error: BaseException, *, instance: InstanceId, now: float,
     return _failed(run, _describe(error, debug=debug), state, instance=instance, now=now)
 
 
-def dead(run: Run, *, code: str, message: str, instance: InstanceId, now: float) -> Outcome:
+def dead(run: TaskRun, *, code: str, message: str, instance: InstanceId, now: float) -> Outcome:
     """The outcome of a task that is given up without a run."""
     return _failed(run, Failure(code=code, message=message), TaskState.DEAD, instance=instance, now=now)
 
 
-def expired(run: Run, *, instance: InstanceId, now: float) -> Outcome:
+def expired(run: TaskRun, *, instance: InstanceId, now: float) -> Outcome:
     """The outcome of a task whose deadline has passed, before or during its run."""
     ran = run.started_at is not None
     text = "its deadline passed while it ran" if ran else "its deadline had passed before an instance was free"
     return _failed(run, Failure(code=DEADLINE_EXCEEDED, message=text), TaskState.EXPIRED, instance=instance, now=now)
 
 
-def ran_too_long(run: Run, limit: float, *, instance: InstanceId, now: float) -> Outcome:
+def ran_too_long(run: TaskRun, limit: float, *, instance: InstanceId, now: float) -> Outcome:
     """The outcome of a run that the broker would soon have taken for dead."""
     text = (
         f"it ran for {limit:g} s, which is all that the broker's consumer timeout leaves: raise consumer_timeout in "
@@ -61,7 +61,7 @@ def ran_too_long(run: Run, limit: float, *, instance: InstanceId, now: float) ->
     return _failed(run, Failure(code="run_too_long", message=text), TaskState.FAILED, instance=instance, now=now)
 
 
-def too_large(run: Run, size: int, limit: int, *, instance: InstanceId, now: float) -> Outcome:
+def too_large(run: TaskRun, size: int, limit: int, *, instance: InstanceId, now: float) -> Outcome:
     """The outcome of a run whose response is larger than the store is to keep."""
     text = (
         f"its response has {size} bytes, and {limit} are allowed: return less (the address of a file, say), or raise "
@@ -70,7 +70,7 @@ def too_large(run: Run, size: int, limit: int, *, instance: InstanceId, now: flo
     return _failed(run, Failure(code="result_too_large", message=text), TaskState.FAILED, instance=instance, now=now)
 
 
-def _failed(run: Run, failure: Failure, state: TaskState, *, instance: InstanceId, now: float) -> Outcome:
+def _failed(run: TaskRun, failure: Failure, state: TaskState, *, instance: InstanceId, now: float) -> Outcome:
     return Outcome(
         task_id=run.task.id,
         state=state,

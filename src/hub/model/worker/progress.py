@@ -8,7 +8,7 @@ from anyio import fail_after, sleep
 
 from hub.errors import HubError
 from hub.model.execution.wakeup import Wakeup
-from hub.model.worker.run import Run
+from hub.model.worker.run import TaskRun
 from hub.ports.result_store import ProgressReport, ResultStore
 from hub.task import Progress
 from hub.types import TaskId, WallClock
@@ -16,7 +16,7 @@ from hub.types import TaskId, WallClock
 PERIOD: Final = 0.2
 """Seconds between two writes: people cannot read faster, and a model may report at each step of a loop."""
 
-PATIENCE: Final = 5.0
+TIMEOUT: Final = 5.0
 """Seconds that one write may take; by then there will be news to tell instead."""
 
 
@@ -30,7 +30,7 @@ class ProgressReports:
         self._reports: dict[TaskId, ProgressReport] = {}
         self._wakeup: Wakeup | None = None
 
-    def tell(self, run: Run, fraction: float | None, message: str) -> None:
+    def tell(self, run: TaskRun, fraction: float | None, message: str) -> None:
         """Takes a report of a run. From any thread, also while the event loop that `work` runs in is held up."""
         progress = Progress(fraction=fraction, message=message, at=self._clock())
         self._reports[run.task.id] = ProgressReport(task_id=run.task.id, attempt=run.attempt, progress=progress)
@@ -49,7 +49,7 @@ class ProgressReports:
                 if not reports:
                     continue
                 try:
-                    with fail_after(PATIENCE):
+                    with fail_after(TIMEOUT):
                         await self._store.report(reports)
                 except (HubError, TimeoutError):  # the store's own log says why
                     pass

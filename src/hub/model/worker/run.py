@@ -11,7 +11,7 @@ from hub.ports.broker import Consumer, Delivery
 from hub.task import Task
 
 
-class Stop(Enum):
+class StopReason(Enum):
     """Why a run was told to stop, other than by its deadline."""
 
     ENDED = "the task has ended elsewhere"
@@ -19,7 +19,7 @@ class Stop(Enum):
 
 
 @final
-class Run:
+class TaskRun:
     """A task that was delivered here, until its outcome is stored or it is handed back.
 
     It holds every delivery that brought the task. There is more than one when the link was lost and the broker sent
@@ -43,7 +43,7 @@ class Run:
         self.retries = 0
         self.started_at: float | None = None
         self.scope = CancelScope()
-        self.stopped: Stop | None = None
+        self.stopped: StopReason | None = None
         self.busy = False
         self.settled = False
         self._ack_is_due = False
@@ -54,7 +54,7 @@ class Run:
         self.retries = retries
         self.started_at = now
 
-    def stop(self, why: Stop) -> None:
+    def stop(self, why: StopReason) -> None:
         """Cancels what runs; the first reason counts. Has no effect on a run whose outcome is on its way."""
         self.stopped = self.stopped or why
         self.scope.cancel(why.value)

@@ -7,12 +7,12 @@ from typing import final
 
 from anyio import Event
 
-from hub.model.worker.run import Run
+from hub.model.worker.run import TaskRun
 from hub.types import TaskId
 
 
 @final
-class Runs:
+class RunTable:
     """A bounded table of runs by task id; it knows when it has room and when it is empty.
 
     The bound is what `Model.concurrency` promises. Prefetch keeps it too, except after a lost link: then the broker
@@ -21,22 +21,22 @@ class Runs:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._runs: dict[TaskId, Run] = {}
+        self._runs: dict[TaskId, TaskRun] = {}
         self._fewer = Event()
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def __iter__(self) -> Iterator[Run]:
+    def __iter__(self) -> Iterator[TaskRun]:
         return iter(list(self._runs.values()))
 
-    def get(self, task_id: TaskId) -> Run | None:
+    def get(self, task_id: TaskId) -> TaskRun | None:
         return self._runs.get(task_id)
 
-    def add(self, run: Run) -> None:
+    def add(self, run: TaskRun) -> None:
         self._runs[run.task.id] = run
 
-    def remove(self, run: Run) -> None:
+    def remove(self, run: TaskRun) -> None:
         if self._runs.get(run.task.id) is run:
             del self._runs[run.task.id]
             self._fewer.set()

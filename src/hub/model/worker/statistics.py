@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from hub.histogram import SECONDS, Buckets, Histogram, sum_of
-from hub.stats import Durations, Load
+from hub.histogram import SECONDS, Histogram, HistogramSnapshot, sum_of
+from hub.stats import Durations, InstanceStats
 from hub.types import TaskState
 
 OUTCOMES: Final = tuple(state for state in TaskState if state.terminal)
@@ -42,8 +42,8 @@ class WorkerStatistics:
     unacked: int
     attempts: int
     stored: Mapping[TaskState, int]
-    waited: Buckets
-    ran: Mapping[TaskState, Buckets]
+    waited: HistogramSnapshot
+    ran: Mapping[TaskState, HistogramSnapshot]
     newest: float | None
     dropped: int
     skipped: int
@@ -52,9 +52,9 @@ class WorkerStatistics:
     retried: int
     stopped: int
 
-    def load(self) -> Load:
+    def load(self) -> InstanceStats:
         """What the answer to a ping says of it."""
-        return Load(
+        return InstanceStats(
             in_flight=self.in_flight,
             unacked=self.unacked,
             outcomes={state: self.stored.get(state, 0) for state in OUTCOMES},
@@ -65,7 +65,7 @@ class WorkerStatistics:
 
 
 @final
-class Tally:
+class WorkerCounters:
     """The counters behind `WorkerStatistics`.
 
     Args:

@@ -25,26 +25,27 @@ from structlog.contextvars import bound_contextvars
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from hub.concurrency.reconnect import Backoff, keep_linked, unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.reconnect import ExponentialBackoff, run_reconnecting
 from hub.contract import Contract
-from hub.errors import LinkLost
+from hub.errors import ConnectionLost
 from hub.histogram import SECONDS
-from hub.model.current import Control, CurrentTask, processing
+from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import ProcessDied
 from hub.model.execution.error_text import read_texts
-from hub.model.execution.executor import Processor
+from hub.model.execution.executor import Executor
 from hub.model.execution.exits import exits_fail
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker import outcomes
-from hub.model.worker.contract_mismatch import NoOtherContracts, OtherContracts, Refusals
+from hub.model.worker.contract_mismatch import ContractCompatibility, ContractMismatchHandler, SingleContract
 from hub.model.worker.intake import Intake
 from hub.model.worker.outbox import Outbox
 from hub.model.worker.progress import ProgressReports
-from hub.model.worker.run import Run, Stop
-from hub.model.worker.runs import Runs
+from hub.model.worker.run import StopReason, TaskRun
+from hub.model.worker.runs import RunTable
 from hub.model.worker.spans import run_span
-from hub.model.worker.statistics import Tally, WorkerStatistics
+from hub.model.worker.statistics import WorkerCounters, WorkerStatistics
 from hub.ports.broker import Broker, Consumer
 from hub.ports.result_store import ResultStore
 from hub.task import Outcome
@@ -67,10 +68,10 @@ class WorkerOptions:
     """Times in seconds.
 
     Attributes:
-        start_patience: To try for the first link to the broker.
-        store_patience: That a delivery or an outcome waits for a store that is out of reach.
+        start_timeout: To try for the first link to the broker.
+        store_timeout: That a delivery or an outcome waits for a store that is out of reach.
         drain_grace: That running tasks have to finish once the worker stops.
-        attempt_limit: Runs of one task that may be cut short by the end of their instance.
+        attempt_limit: RunTable of one task that may be cut short by the end of their instance.
         run_limit: Seconds that one run may take, whatever the deadline of its task: below the time after which the
             broker takes a silent consumer for dead and hands the task to another instance.
         result_limit: Bytes of a serialized response at most; 0: any size that the store takes.
@@ -78,8 +79,8 @@ class WorkerOptions:
         debug: Store tracebacks of failed tasks.
     """
 
-    start_patience: float = 60.0
-    store_patience: float = 60.0
+    start_timeout: float = 60.0
+    store_timeout: float = 60.0
     drain_grace: float = 30.0
     attempt_limit: int = 5
     run_limit: float = inf
@@ -103,7 +104,7 @@ class Worker(AsyncContextManagerMixin):
     queue. The drain is shielded, so cancelling the block starts it too. If the worker dies, the block is cancelled and
     the error leaves in an `ExceptionGroup`.
 
-    A lost link is entered again. Runs outlive it: when the broker delivers their tasks again, here or elsewhere, the
+    A lost link is entered again. RunTable outlive it: when the broker delivers their tasks again, here or elsewhere, the
     first outcome wins in the store.
 
     Args:
@@ -118,7 +119,7 @@ class Worker(AsyncContextManagerMixin):
         clock: Tells Unix time.
 
     Raises:
-        LinkLost: On entry, in an `ExceptionGroup`: no link to the broker within `start_patience`.
+        ConnectionLost: On entry, in an `ExceptionGroup`: no link to the broker within `start_timeout`.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Worker(AsyncContextManagerMixin):
         broker: Broker,
         store: ResultStore,
         options: WorkerOptions | None = None,
-        others: OtherContracts | None = None,
+        others: ContractCompatibility | None = None,
         loop: OwnLoop | None = None,
         clock: WallClock = wall_clock,
     ) -> None:
@@ -138,26 +139,26 @@ class Worker(AsyncContextManagerMixin):
         self._queue = model_name(model.name)
         self._concurrency = model.concurrency
         self._text_threads = CapacityLimiter(model.concurrency)
-        self._processor = Processor(model, loop)
+        self._processor = Executor(model, loop)
         self._instance = instance
         self._broker = broker
         self._store = store
         self._retry = model.retry
-        others = others or NoOtherContracts()
+        others = others or SingleContract()
         self._clock = clock
-        self._tally = Tally(self._options.buckets)
-        self._runs = Runs(model.concurrency)
+        self._tally = WorkerCounters(self._options.buckets)
+        self._runs = RunTable(model.concurrency)
         self._outbox = Outbox(
             store,
             broker,
             model=self._queue,
             instance=instance,
-            patience=self._options.store_patience,
+            timeout=self._options.store_timeout,
             tally=self._tally,
             on_settled=self._settled,
             clock=clock,
         )
-        self._refuse = Refusals(
+        self._refuse = ContractMismatchHandler(
             model=self._queue,
             contract=contract,
             instance=instance,
@@ -174,7 +175,7 @@ class Worker(AsyncContextManagerMixin):
             instance=instance,
             store=store,
             attempts=self._options.attempt_limit,
-            patience=self._options.store_patience,
+            timeout=self._options.store_timeout,
             runs=self._runs,
             outbox=self._outbox,
             tally=self._tally,
@@ -211,7 +212,7 @@ class Worker(AsyncContextManagerMixin):
     def resubscribe(self) -> bool:
         """Leaves the link to the broker and enters it anew: who asks has reason to think that the link is deaf.
 
-        Runs go on. Returns whether there is a link to leave; without one, a new one is on its way, or we stop.
+        RunTable go on. Returns whether there is a link to leave; without one, a new one is on its way, or we stop.
         """
         if not self.consuming or self._link is None:
             return False
@@ -268,7 +269,7 @@ class Worker(AsyncContextManagerMixin):
 
     async def _work(self, *, task_status: TaskStatus[None]) -> None:
         # Until the first link stands there is nothing to drain, and a cancellation may end it all at once.
-        with unwrapped(), CancelScope() as scope:
+        with collapse_exception_group(), CancelScope() as scope:
 
             def up() -> None:
                 if not scope.shield:
@@ -295,7 +296,7 @@ class Worker(AsyncContextManagerMixin):
 
         async with create_task_group() as tg:
             tg.start_soon(self._quit_when_unlinked, tg.cancel_scope, name=f"hub.worker stop {self._instance}")
-            await keep_linked(session, name=f"queue {self._queue}", give_up_after=self._options.start_patience)
+            await run_reconnecting(session, name=f"queue {self._queue}", give_up_after=self._options.start_timeout)
             tg.cancel_scope.cancel("stopped")
 
     async def _quit_when_unlinked(self, scope: CancelScope) -> None:
@@ -316,7 +317,7 @@ class Worker(AsyncContextManagerMixin):
                     await self._intake.take_in(consumer)
                 self._link = None
                 if self._asked and not self._stopping.is_set():
-                    raise LinkLost(f"queue {self._queue}", "asked to subscribe again")
+                    raise ConnectionLost(f"queue {self._queue}", "asked to subscribe again")
                 with move_on_after(STOP_GRACE):
                     await consumer.stop()
                 await self._drain()  # in here, so that what finishes can still be acked
@@ -339,7 +340,7 @@ class Worker(AsyncContextManagerMixin):
         if self._runs:
             _log.warning("the grace is over, handing tasks back", model=self._queue, tasks=len(self._runs))
         for run in self._runs:
-            run.stop(Stop.DRAIN)
+            run.stop(StopReason.DRAIN)
         with move_on_after(SAVE_GRACE):
             await self._runs.idle()
         self._outbox.give_up()
@@ -356,31 +357,31 @@ class Worker(AsyncContextManagerMixin):
                 seconds=round(left, 1),
             )
 
-    def _launch(self, run: Run) -> None:
+    def _launch(self, run: TaskRun) -> None:
         self._start(self._run, run, f"hub.task {run.task.id}")
 
-    def _launch_refusal(self, run: Run) -> None:
+    def _launch_refusal(self, run: TaskRun) -> None:
         self._start(self._refuse, run, f"hub.refusal {run.task.id}")
 
-    def _start(self, work: Callable[[Run], Coroutine[Any, Any, None]], run: Run, name: str) -> None:
+    def _start(self, work: Callable[[TaskRun], Coroutine[Any, Any, None]], run: TaskRun, name: str) -> None:
         assert self._group is not None  # noqa: S101 - the intake runs inside it
         self._group.start_soon(work, run, name=name)
 
     async def _watch_for_endings(self) -> None:
         """Stops the runs of tasks that have ended elsewhere: cancelled, expired, or finished by another instance."""
-        delays = Backoff().delays()
+        delays = ExponentialBackoff().delays()
         while True:
             try:
                 for task_id in await self._store.ended(self._instance):
                     run = self._runs.get(task_id)
                     if run is not None:
-                        run.stop(Stop.ENDED)
-                delays = Backoff().delays()
-            except LinkLost:  # the store itself says so in its log
+                        run.stop(StopReason.ENDED)
+                delays = ExponentialBackoff().delays()
+            except ConnectionLost:  # the store itself says so in its log
                 await sleep(next(delays))
 
-    async def _run(self, run: Run) -> None:
-        control = Control(partial(self._progress.tell, run))
+    async def _run(self, run: TaskRun) -> None:
+        control = TaskControl(partial(self._progress.tell, run))
         result: Outcome | _Again | ProcessDied | None = None
         left: list[Event] = []
         with bound_contextvars(task=run.task.id, model=self._queue, instance=self._instance):
@@ -396,7 +397,7 @@ class Worker(AsyncContextManagerMixin):
             if run.settled:
                 self._runs.remove(run)
 
-    def _settled(self, run: Run) -> None:
+    def _settled(self, run: TaskRun) -> None:
         """A run is off our hands, but for a thread that may still be at it; a drain does not wait for that."""
         run.settled = True
         if self._stopping.is_set():
@@ -404,18 +405,18 @@ class Worker(AsyncContextManagerMixin):
         if not run.busy:
             self._runs.remove(run)
 
-    def _leave(self, run: Run, result: Outcome | _Again | ProcessDied | None) -> None:
+    def _leave(self, run: TaskRun, result: Outcome | _Again | ProcessDied | None) -> None:
         """Sends a run the way that it has to go, now that nothing of it runs here any more."""
-        if run.stopped is Stop.ENDED:
+        if run.stopped is StopReason.ENDED:
             self._tally.stopped += 1
             run.ack()
             self._settled(run)
             return
         match result:
-            case Outcome(failure=None) if run.stopped is Stop.DRAIN:
+            case Outcome(failure=None) if run.stopped is StopReason.DRAIN:
                 self._finish(run, result)
-            case _ if run.stopped is Stop.DRAIN:  # a failure may just be how the model takes a cancellation
-                self._outbox.hand_back(run)
+            case _ if run.stopped is StopReason.DRAIN:  # a failure may just be how the model takes a cancellation
+                self._outbox.release(run)
             case _ if run.scope.cancel_called:
                 self._finish(run, self._overdue(run))
             case Outcome():
@@ -430,26 +431,26 @@ class Worker(AsyncContextManagerMixin):
             case None:
                 raise AssertionError("a run ended without an outcome, and nobody had stopped it")
 
-    def _finish(self, run: Run, outcome: Outcome) -> None:
+    def _finish(self, run: TaskRun, outcome: Outcome) -> None:
         if run.started_at is not None:
             self._tally.ran[outcome.state].add(outcome.finished_at - run.started_at)
         self._outbox.finish(run, outcome)
 
-    def _deadline(self, run: Run) -> float:
+    def _deadline(self, run: TaskRun) -> float:
         """When the run has to be over, on the clock of `anyio.current_time`."""
         limit = current_time() + self._options.run_limit
         if run.task.deadline is None:
             return limit
         return min(limit, current_time() + run.task.deadline - self._clock())
 
-    def _overdue(self, run: Run) -> Outcome:
+    def _overdue(self, run: TaskRun) -> Outcome:
         now = self._clock()
         deadline = run.task.deadline
         if deadline is not None and (run.started_at or now) + self._options.run_limit >= deadline:
             return outcomes.expired(run, instance=self._instance, now=now)
         return outcomes.ran_too_long(run, self._options.run_limit, instance=self._instance, now=now)
 
-    async def _process(self, run: Run, control: Control, left: list[Event]) -> Outcome | _Again | ProcessDied:
+    async def _process(self, run: TaskRun, control: TaskControl, left: list[Event]) -> Outcome | _Again | ProcessDied:
         current = CurrentTask(
             id=run.task.id,
             attempt=run.attempt,
@@ -459,7 +460,11 @@ class Worker(AsyncContextManagerMixin):
             control=control,
         )
         try:
-            with run_span(run.task, attempt=run.attempt, instance=self._instance), processing(current), unwrapped():
+            with (
+                run_span(run.task, attempt=run.attempt, instance=self._instance),
+                processing(current),
+                collapse_exception_group(),
+            ):
                 body = await self._read_texts_of(self._processor(run.task.body, left.append))
         except ProcessDied as error:
             return error
@@ -479,7 +484,7 @@ class Worker(AsyncContextManagerMixin):
             await read_texts(error, self._text_threads)  # noqa: ASYNC120 - a cancelled run has no use for its error
             raise
 
-    def _failure(self, run: Run, error: Exception) -> Outcome | _Again:
+    def _failure(self, run: TaskRun, error: Exception) -> Outcome | _Again:
         delay = self._retry_delay(run, error)
         shown = {"attempt": run.attempt, "retry_in": delay and round(delay, 2)}
         try:
@@ -491,7 +496,7 @@ class Worker(AsyncContextManagerMixin):
             return _Again(delay)
         return outcomes.failure(run, error, instance=self._instance, now=self._clock(), debug=self._options.debug)
 
-    def _retry_delay(self, run: Run, error: Exception) -> float | None:
+    def _retry_delay(self, run: TaskRun, error: Exception) -> float | None:
         delay = None
         if self._retry is not None:
             try:

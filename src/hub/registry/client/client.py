@@ -13,26 +13,26 @@ import msgspec
 from google.protobuf.message import DecodeError
 from httpx2 import AsyncClient, HTTPError, InvalidURL, ReadError, RemoteProtocolError, Response, UnsupportedProtocol
 
-from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.contract import Contract
-from hub.errors import LinkLost, LinkRefused, NotYourInstance, UnknownModel
+from hub.errors import ConnectionLost, ConnectionRefused, NotYourInstance, UnknownModel
 from hub.observability.redaction import redacted, redacted_url
-from hub.ports.directory import HistoryEvent, Terms
+from hub.ports.directory import HistoryEvent, ModelLimits
 from hub.registry.client.contract_schemas import CheckBody, CheckReply, SchemaHistoryBody, SchemasBody
 from hub.registry.client.errors import InstanceUnreachable, NameTaken, RegistryRefused, UnknownContract
 from hub.registry.client.schemas import (
     CONTRACT,
     SECRET_HEADER,
-    FiguresBody,
-    HistoryBody,
+    EventLogBody,
     InstanceBody,
     InstancesBody,
     LoginBody,
     LoginReply,
     ModelBody,
     ModelsBody,
+    StatsBody,
 )
-from hub.registry.client.snapshot import Admission, KnownModel, ModelsSnapshot
+from hub.registry.client.snapshot import KnownModel, LoginResult, ModelsSnapshot
 from hub.safe_text import UNREADABLE_JSON
 from hub.tls import speaks_tls, tls_refusal
 from hub.types import Fingerprint, InstanceId, ModelName, reserved
@@ -78,8 +78,8 @@ class RegistryClient:
         http: Carries the calls; it stays the caller's (see `hub.http.client.open_client`).
         token: Sent as a bearer token, unless empty.
 
-    Every method raises `LinkLost` when the registry is out of reach, answers nonsense, or has trouble of its own (5xx),
-    `LinkRefused` when it does not accept the token, or TLS is there on one side only, and `RegistryRefused` for any other
+    Every method raises `ConnectionLost` when the registry is out of reach, answers nonsense, or has trouble of its own (5xx),
+    `ConnectionRefused` when it does not accept the token, or TLS is there on one side only, and `RegistryRefused` for any other
     error that its description does not name.
     """
 
@@ -104,10 +104,10 @@ class RegistryClient:
         contract: Contract,
         *,
         example: str = "",
-        terms: Terms = Terms(),
+        limits: ModelLimits = ModelLimits(),
         consuming: bool = True,
         loading: bool = False,
-    ) -> Admission:
+    ) -> LoginResult:
         """Lists an instance, or says again that it is there. The registry pings it before it answers.
 
         Args:
@@ -116,7 +116,7 @@ class RegistryClient:
             url: Base of its HTTP routes as the registry reaches them; `/ping` must answer there already.
             contract: What the model takes and gives back.
             example: A request as ProtoJSON, for documentation.
-            terms: What holds for the tasks of the model.
+            limits: What holds for the tasks of the model.
             consuming: Whether the instance takes tasks now. A no is believed at once, a yes when the ping says the same.
             loading: Whether its `setup` is still to be done. Its pings say so too; it gets no tasks.
 
@@ -136,7 +136,7 @@ class RegistryClient:
             url=url,
             contract=contract.encode(),
             example=example,
-            terms=terms,
+            limits=limits,
             consuming=consuming,
             loading=loading,
         )
@@ -147,7 +147,7 @@ class RegistryClient:
             headers={SECRET_HEADER: secret},
         )
         reply = self._decode(response, LoginReply)
-        return Admission(state=reply.state, accepts=frozenset(map(Fingerprint, reply.accepts)))
+        return LoginResult(state=reply.state, accepts=frozenset(map(Fingerprint, reply.accepts)))
 
     async def logout(self, instance: InstanceId) -> None:
         """Takes an instance off the list, at once. Does nothing if it is not on it."""
@@ -159,7 +159,7 @@ class RegistryClient:
         """Every model that the registry knows now, active or not, with its contract."""
         snapshot = await self.models_after("", wait=0)
         if snapshot is None:
-            raise LinkLost(self.server, "it answered 304 to a request that named no version")
+            raise ConnectionLost(self.server, "it answered 304 to a request that named no version")
         return snapshot
 
     async def models_after(self, etag: str, *, wait: float) -> ModelsSnapshot | None:
@@ -182,9 +182,9 @@ class RegistryClient:
         """Every instance now, oldest login first."""
         return self._decode(await self._call("GET", "/v1/instances"), InstancesBody).instances
 
-    async def figures(self) -> FiguresBody:
+    async def figures(self) -> StatsBody:
         """What each known model does and has done, as the registry last heard."""
-        return self._decode(await self._call("GET", "/v1/figures"), FiguresBody)
+        return self._decode(await self._call("GET", "/v1/stats"), StatsBody)
 
     async def history(self, *, model: ModelName | None = None, limit: int = 100) -> Sequence[HistoryEvent]:
         """What became of instances, newest first: who logged in, became live, deaf or suspect, and was removed.
@@ -195,7 +195,7 @@ class RegistryClient:
         """
         only = "" if model is None else f"&model={quote(model, safe='')}"
         response = await self._call("GET", f"/v1/history?limit={limit}{only}")
-        return self._decode(response, HistoryBody).events
+        return self._decode(response, EventLogBody).events
 
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None:
         """The contract of a model by its fingerprint, also one that it had earlier; each is fetched once.
@@ -216,11 +216,11 @@ class RegistryClient:
                 return None
             raise
         if response.headers.get("Content-Type") != CONTRACT:
-            raise LinkLost(self.server, f"it does not know {CONTRACT}")
+            raise ConnectionLost(self.server, f"it does not know {CONTRACT}")
         try:
             message = contract_pb2.Contract.FromString(response.content)
         except DecodeError as error:
-            raise LinkLost(self.server, f"its reply is not a hub.v1.Contract: {error}") from error
+            raise ConnectionLost(self.server, f"its reply is not a hub.v1.Contract: {error}") from error
         found = Contract(
             request=message.request,
             response=message.response,
@@ -259,14 +259,14 @@ class RegistryClient:
         name, fingerprint = ModelName(body.name), Fingerprint(body.fingerprint)
         contract = await self.contract(name, fingerprint)
         if contract is None:
-            raise LinkLost(self.server, f"it lists {name} without its contract {fingerprint}")
+            raise ConnectionLost(self.server, f"it lists {name} without its contract {fingerprint}")
         counts = Counter(instance.state for instance in body.instances)
         return KnownModel(
             name=name,
             contract=contract,
             instances=counts,
             example=body.example,
-            terms=body.terms,
+            limits=body.limits,
         )
 
     async def _call(
@@ -276,7 +276,7 @@ class RegistryClient:
         if content is not None:
             all_headers["Content-Type"] = "application/json"
         try:
-            with unwrapped():
+            with collapse_exception_group():
                 response = await self._http.request(
                     method, self._base_url + path, headers=all_headers, content=content, timeout=None
                 )
@@ -287,7 +287,7 @@ class RegistryClient:
             return response
         raise self._error(response)
 
-    async def _lost(self, error: Exception) -> LinkLost:
+    async def _lost(self, error: Exception) -> ConnectionLost:
         why = tls_refusal(error, trust="the system's certificates (SSL_CERT_FILE)")
         if isinstance(error, InvalidURL | UnsupportedProtocol):
             why = "write http://host:port or https://host:port"
@@ -297,8 +297,8 @@ class RegistryClient:
             if parts.scheme == "http" and await speaks_tls(parts.hostname or "", parts.port or 80):
                 why = "the server speaks TLS at this port: write https:// instead of http://"
         if why is not None:
-            return LinkRefused(self.server, why)
-        return LinkLost(self.server, redacted(str(error)) or type(error).__name__)
+            return ConnectionRefused(self.server, why)
+        return ConnectionLost(self.server, redacted(str(error)) or type(error).__name__)
 
     def _error(self, response: Response) -> Exception:
         try:
@@ -314,9 +314,9 @@ class RegistryClient:
                 return NotYourInstance(problem.instance)
             case _ if response.status_code in _TOKEN_REFUSED:
                 why = "set HUB_TOKEN to the same value here and at the registry"
-                return LinkRefused(self.server, f"it does not accept our token ({response.status_code}): {why}")
+                return ConnectionRefused(self.server, f"it does not accept our token ({response.status_code}): {why}")
             case _ if response.is_server_error:
-                return LinkLost(self.server, f"it answered {response.status_code}: {problem.detail}")
+                return ConnectionLost(self.server, f"it answered {response.status_code}: {problem.detail}")
             case code:
                 return RegistryRefused(response.status_code, code, problem.detail)
 
@@ -324,4 +324,4 @@ class RegistryClient:
         try:
             return msgspec.json.decode(response.content, type=kind)
         except UNREADABLE_JSON as error:
-            raise LinkLost(self.server, f"its reply is not a {kind.__name__}: {error}") from error
+            raise ConnectionLost(self.server, f"its reply is not a {kind.__name__}: {error}") from error

@@ -6,8 +6,8 @@ from typing import Self
 
 from msgspec import Struct, field
 
-from hub.contract.compatibility.comparison import Finding
-from hub.ports.directory import KnownContract
+from hub.contract.compatibility.comparison import Change
+from hub.ports.directory import RegisteredContract
 
 
 class SchemaBody(Struct, frozen=True, kw_only=True):
@@ -71,7 +71,7 @@ class ContractBody(Struct, frozen=True, kw_only=True):
     instances: int
 
     @classmethod
-    def of(cls, known: KnownContract, *, present: bool, instances: int) -> Self:
+    def of(cls, known: RegisteredContract, *, present: bool, instances: int) -> Self:
         contract = known.contract
         return cls(
             fingerprint=contract.fingerprint,
@@ -107,7 +107,7 @@ class DifferenceBody(Struct, frozen=True, kw_only=True):
     message: str
 
     @classmethod
-    def of(cls, finding: Finding) -> Self:
+    def of(cls, finding: Change) -> Self:
         return cls(path=finding.path, rule=finding.rule, breaks=finding.breaks, message=finding.message)
 
 

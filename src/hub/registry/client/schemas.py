@@ -7,10 +7,10 @@ from typing import Self
 
 from msgspec import Struct
 
-from hub.ports.directory import HistoryEvent, Terms
+from hub.ports.directory import HistoryEvent, ModelLimits
 from hub.registry.client.views import InstanceState, InstanceStatus
 from hub.stats import Durations
-from hub.types import Signal, TaskState
+from hub.types import ReadinessSource, TaskState
 
 PROTOBUF: str = "application/x-protobuf"
 
@@ -38,7 +38,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
         url: Base of its HTTP routes as the registry reaches them, such as `http://10.0.0.7:40123`.
         contract: A serialized `hub.v1.Contract`; base64 in JSON.
         example: A request that shows what the model does, as ProtoJSON of at most `MAX_EXAMPLE` characters, or empty.
-        terms: What holds for the tasks of its model.
+        limits: What holds for the tasks of its model.
         consuming: Whether it takes tasks now. A no is believed at once, a yes when its ping says the same.
         loading: Whether its `setup` is still to be done; then it is listed as loading, whatever `consuming` says.
     """
@@ -47,7 +47,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
     url: str
     contract: bytes
     example: str = ""
-    terms: Terms = Terms()
+    limits: ModelLimits = ModelLimits()
     consuming: bool = True
     loading: bool = False
 
@@ -65,7 +65,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
     logged_in_at: float
     answered_at: float | None
     in_flight: int | None = None
-    deaf_by: Signal | None = None
+    not_consuming_source: ReadinessSource | None = None
 
     @classmethod
     def of(cls, status: InstanceStatus) -> Self:
@@ -81,7 +81,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
             logged_in_at=entry.logged_in_at,
             answered_at=status.answered_at,
             in_flight=None if status.load is None else status.load.in_flight,
-            deaf_by=status.deaf_by,
+            not_consuming_source=status.not_consuming_source,
         )
 
 
@@ -137,20 +137,20 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     request: str
     response: str
     example: str = ""
-    terms: Terms = Terms()
+    limits: ModelLimits = ModelLimits()
     instances: tuple[InstanceBody, ...]
     queue: QueueBody | None = None
     missing_consumers: int = 0
 
 
-class HistoryBody(Struct, frozen=True, kw_only=True):
+class EventLogBody(Struct, frozen=True, kw_only=True):
     """What became of instances, newest first. `before` is null for a login, `after` for a removal."""
 
     events: tuple[HistoryEvent, ...]
 
 
-class ModelFigures(Struct, frozen=True, kw_only=True):
-    """What the instances of a model do and have done; see `hub.stats.Load`.
+class ModelStatsBody(Struct, frozen=True, kw_only=True):
+    """What the instances of a model do and have done; see `hub.stats.InstanceStats`.
 
     `outcomes` has every terminal state. The buckets of `waited` and `ran` are at the bounds that all instances have in
     common, so there may be fewer of them than before; they have none before the first task.
@@ -164,11 +164,11 @@ class ModelFigures(Struct, frozen=True, kw_only=True):
     queue: QueueBody | None = None
 
 
-class FiguresBody(Struct, frozen=True, kw_only=True):
+class StatsBody(Struct, frozen=True, kw_only=True):
     """Every known model, by name, at one moment."""
 
     at: float
-    models: tuple[ModelFigures, ...]
+    models: tuple[ModelStatsBody, ...]
 
 
 class ModelsBody(Struct, frozen=True, kw_only=True):

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hub.contract.contract import Contract
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.registry.client.views import InstanceState
 from hub.types import Fingerprint, ModelName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class LoginResult:
     """An accepted login.
 
     Attributes:
         state: What the ping that ended it has found.
-        accepts: Other contracts whose tasks the instance may be given; see `hub.registry.core.contracts.Lineage.accepts`.
+        accepts: Other contracts whose tasks the instance may be given; see `hub.registry.core.contracts.ContractRegistry.accepts`.
     """
 
     state: InstanceState
@@ -31,14 +31,14 @@ class KnownModel:
     Attributes:
         instances: How many there are in each state; a state without instances is left out.
         example: A request as ProtoJSON that one of them offered for documentation; empty if none did.
-        terms: What holds for its tasks, as its newest instance says.
+        limits: What holds for its tasks, as its newest instance says.
     """
 
     name: ModelName
     contract: Contract
     instances: Mapping[InstanceState, int]
     example: str = ""
-    terms: Terms = Terms()
+    limits: ModelLimits = ModelLimits()
 
     @property
     def fingerprint(self) -> Fingerprint:

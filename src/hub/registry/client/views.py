@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hub.ports.directory import InstanceEntry, Standing
-from hub.stats import Load
-from hub.types import Fingerprint, InstanceState, ModelName, Signal
+from hub.ports.directory import InstanceEntry, InstanceStanding
+from hub.stats import InstanceStats
+from hub.types import Fingerprint, InstanceState, ModelName, ReadinessSource
 
 __all__ = ["InstanceState", "InstanceStatus", "ModelStatus"]
 
@@ -20,7 +20,7 @@ class InstanceStatus:
         misses: Pings in a row without an answer.
         answered_at: When it last answered a ping, in Unix seconds; `None` if it never has.
         load: What it last said of its work; `None` if it never has.
-        deaf_by: Who says that it is deaf; `None` unless it is.
+        not_consuming_source: Who says that it is deaf; `None` unless it is.
     """
 
     entry: InstanceEntry
@@ -28,18 +28,18 @@ class InstanceStatus:
     reason: str
     misses: int
     answered_at: float | None
-    load: Load | None = None
-    deaf_by: Signal | None = None
+    load: InstanceStats | None = None
+    not_consuming_source: ReadinessSource | None = None
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> InstanceStanding:
         """What other registries are to know of it."""
-        return Standing(
+        return InstanceStanding(
             state=self.state,
             reason=self.reason,
             misses=self.misses,
             answered_at=self.answered_at,
-            deaf_by=self.deaf_by,
+            not_consuming_source=self.not_consuming_source,
             load=self.load,
         )
 

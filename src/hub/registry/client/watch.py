@@ -9,8 +9,8 @@ from typing import Final, Self, final
 from anyio import fail_after, sleep
 from typing_extensions import override
 
-from hub.concurrency.reconnect import AttemptLog, Backoff
-from hub.errors import LinkLost, LinkRefused
+from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
+from hub.errors import ConnectionLost, ConnectionRefused
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
 
@@ -29,15 +29,15 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
     `__anext__` loses nothing, the next one continues from the same version. Use it from one task.
 
     Raises:
-        LinkRefused: From `__anext__`, for instance when the token is wrong; not after the registry has once answered.
+        ConnectionRefused: From `__anext__`, for instance when the token is wrong; not after the registry has once answered.
         RegistryRefused: From `__anext__`, when what answers is no registry.
     """
 
     def __init__(
-        self, client: RegistryClient, *, backoff: Backoff | None = None, rng: random.Random | None = None
+        self, client: RegistryClient, *, backoff: ExponentialBackoff | None = None, rng: random.Random | None = None
     ) -> None:
         self._client = client
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or ExponentialBackoff()
         self._rng = rng
         self._etag = ""
         self._connected = False
@@ -58,10 +58,10 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
         while True:
             try:
                 snapshot = await self._poll()
-            except (LinkLost, TimeoutError) as error:
+            except (ConnectionLost, TimeoutError) as error:
                 delay = next(delays)
                 self._connected = False
-                if isinstance(error, LinkRefused) and not self._attempts.reached:
+                if isinstance(error, ConnectionRefused) and not self._attempts.reached:
                     raise
                 self._attempts.failed(str(error) or "no answer", delay)
                 await sleep(delay)

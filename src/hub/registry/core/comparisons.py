@@ -6,7 +6,7 @@ from functools import partial
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
-from hub.registry.core.contracts import Lineage
+from hub.registry.core.contracts import ContractRegistry
 from hub.types import ModelName
 
 
@@ -15,7 +15,7 @@ def weight(*contracts: Contract) -> int:
     return CONTRACT_WEIGHT * sum(len(contract.files) for contract in contracts)
 
 
-async def judge(lineage: Lineage, model: ModelName, contract: Contract) -> None:
+async def judge(lineage: ContractRegistry, model: ModelName, contract: Contract) -> None:
     """Has every verdict ready that `lineage` may be asked for about `contract` and the others of its model."""
     for newer, older in lineage.unjudged(model, contract):
         await in_thread_if_large(weight(newer, older), partial(lineage.reads, newer, older))

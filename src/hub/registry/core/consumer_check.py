@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from typing import final
 
 from hub.registry.client.views import InstanceState
-from hub.registry.core.state import Roll
+from hub.registry.core.state import RegistryState
 from hub.registry.core.table import LOOKS
 from hub.types import ModelName
 
 
 @final
-class ConsumerCounts:
+class ConsumerCheck:
     """Compares the consumers of each queue with the instances that are live. Call it with each look.
 
     With no consumer at all every live instance of the model is deaf; see `Table.looked`. With fewer consumers than
     live instances nobody can tell whose are missing: that is shown for the model.
     """
 
-    def __init__(self, roll: Roll) -> None:
+    def __init__(self, roll: RegistryState) -> None:
         self._roll = roll
         self._short: Counter[ModelName] = Counter()
         self._missing: dict[ModelName, int] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, final
 
-from hub.contract import Contract, violations
-from hub.ports.directory import KnownContract
+from hub.contract import Contract, breaking_changes
+from hub.ports.directory import RegisteredContract
 from hub.settings.registry import ContractMode
 from hub.types import Fingerprint, ModelName
 
@@ -15,7 +15,7 @@ MOST_ACCEPTED: Final = 16
 
 
 @final
-class Lineage:
+class ContractRegistry:
     """Every contract that was accepted, by model. Plain bookkeeping without I/O.
 
     One contract *reads* another if it does not break it by the rules of `hub.contract.compatibility.rules`: an instance of
@@ -28,10 +28,10 @@ class Lineage:
 
     def __init__(self, mode: ContractMode = "strict") -> None:
         self.mode: Final[ContractMode] = mode
-        self._contracts: dict[ModelName, dict[Fingerprint, KnownContract]] = {}
+        self._contracts: dict[ModelName, dict[Fingerprint, RegisteredContract]] = {}
         self._verdicts: dict[tuple[Fingerprint, Fingerprint], bool] = {}
 
-    def know(self, known: KnownContract) -> None:
+    def know(self, known: RegisteredContract) -> None:
         """Keeps a contract; the first word about one stands."""
         self._contracts.setdefault(known.model, {}).setdefault(known.contract.fingerprint, known)
 
@@ -48,10 +48,10 @@ class Lineage:
         """Every contract that is kept."""
         return frozenset((model, one) for model, contracts in self._contracts.items() for one in contracts)
 
-    def contract(self, model: ModelName, fingerprint: Fingerprint) -> KnownContract | None:
+    def contract(self, model: ModelName, fingerprint: Fingerprint) -> RegisteredContract | None:
         return self._contracts.get(model, {}).get(fingerprint)
 
-    def contracts(self, model: ModelName) -> Sequence[KnownContract]:
+    def contracts(self, model: ModelName) -> Sequence[RegisteredContract]:
         """All contracts of a model, oldest first."""
         known = self._contracts.get(model, {}).values()
         return sorted(known, key=lambda each: (each.first_seen_at, each.first_seen_from))
@@ -107,7 +107,7 @@ class Lineage:
         verdict = self._verdicts.get(pair)
         if verdict is None:
             try:
-                verdict = not violations(older, newer)
+                verdict = not breaking_changes(older, newer)
             except Exception:  # noqa: BLE001 - foreign data that this release cannot use: it reads nothing
                 verdict = False
             self._verdicts[pair] = verdict

@@ -10,7 +10,7 @@ from anyio import Event
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.ports.directory import HistoryEvent, Report, Standing
+from hub.ports.directory import HistoryEvent, InstanceStanding, StatusUpdate
 from hub.types import InstanceId
 
 LONGEST_TALE: Final = 20
@@ -21,7 +21,7 @@ LARGEST_GROUP: Final = 256
 
 
 @final
-class Holdings(Container[InstanceId]):
+class LeaseTable(Container[InstanceId]):
     """The leases of this process with their tokens, and what is to be reported. Plain bookkeeping.
 
     What was found out about an instance without a lease stays here until there is one: its login is answered with one.
@@ -74,11 +74,11 @@ class Holdings(Container[InstanceId]):
         self._tokens.pop(instance, None)
         self._findings.pop(instance, None)
 
-    def take(self, standing: Callable[[InstanceId], Standing | None]) -> Sequence[Report]:
+    def take(self, standing: Callable[[InstanceId], InstanceStanding | None]) -> Sequence[StatusUpdate]:
         """Takes what is to be reported, the longest waiting first; put it back if that fails."""
         ours = [instance for instance in self._findings if instance in self._tokens][:LARGEST_GROUP]
         return [
-            Report(
+            StatusUpdate(
                 instance=instance,
                 token=self._tokens[instance],
                 standing=standing(instance),
@@ -87,7 +87,7 @@ class Holdings(Container[InstanceId]):
             for instance in ours
         ]
 
-    def put_back(self, reports: Sequence[Report]) -> None:
+    def put_back(self, reports: Sequence[StatusUpdate]) -> None:
         for report in reports:
             if self._tokens.get(report.instance) == report.token:
                 events = self._findings.setdefault(report.instance, deque(maxlen=LONGEST_TALE))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from hub.ports.directory import InstanceEntry
-from hub.stats import Load
-from hub.types import Signal
+from hub.stats import InstanceStats
+from hub.types import ReadinessSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class PingTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class PingOk:
     """It lives. With `consuming` false it does not work, for the given reason.
 
     Attributes:
@@ -30,13 +30,13 @@ class Answered:
 
     consuming: bool = True
     reason: str = ""
-    load: Load | None = None
-    signal: Signal = Signal.PING
+    load: InstanceStats | None = None
+    signal: ReadinessSource = ReadinessSource.PING
     loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class PingMissed:
     """It said nothing sensible in time. It may still live.
 
     Attributes:
@@ -48,10 +48,10 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class PingRejected:
     """It cannot live there: nobody listens at its address, or somebody else does."""
 
     reason: str
 
 
-PingResult: TypeAlias = Answered | Missed | Refused
+PingResult: TypeAlias = PingOk | PingMissed | PingRejected

@@ -10,7 +10,7 @@ from hub.types import ModelName
 
 
 @final
-class QueueAges:
+class OldestMessageEstimator:
     """Remembers when each queue was last seen empty. Times are those of one clock that never goes back, in seconds."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ believed, more than half are not."""
 
 
 @final
-class Round:
+class PingRound:
     """One round of pings. Its witnesses are those who answered their last ping: the silence of others is no news.
 
     Args:
@@ -54,7 +54,7 @@ class Round:
 
 
 @final
-class Doubt:
+class SelfPreservation:
     """Keeps the count of rounds that were not believed, so that doubt ends.
 
     Args:
@@ -72,7 +72,7 @@ class Doubt:
         """Whether the last round was not believed."""
         return self._holds
 
-    def believe(self, round_: Round, *, judging: bool) -> bool:
+    def believe(self, round_: PingRound, *, judging: bool) -> bool:
         """Whether the silence of a round that is over is to be believed.
 
         Args:

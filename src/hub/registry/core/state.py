@@ -12,10 +12,10 @@ from anyio import Event
 from anyio.lowlevel import checkpoint
 
 from hub.contract import Contract
-from hub.ports.directory import HistoryEvent, InstanceEntry, KnownContract
+from hub.ports.directory import HistoryEvent, InstanceEntry, RegisteredContract
 from hub.registry.client.views import InstanceState, ModelStatus
-from hub.registry.core.leases import Holdings
-from hub.registry.core.table import Change, Removal, Table
+from hub.registry.core.leases import LeaseTable
+from hub.registry.core.table import InstanceChange, InstanceTable, Removal
 from hub.types import Fingerprint, InstanceId, ModelName, WallClock, reserved, wall_clock
 
 _log = structlog.get_logger("hub.registry")
@@ -23,14 +23,14 @@ _log = structlog.get_logger("hub.registry")
 _WORDS: Final = {
     None: "instance removed",
     InstanceState.LIVE: "instance is live",
-    InstanceState.DEAF: "instance consumes nothing",
+    InstanceState.NOT_CONSUMING: "instance consumes nothing",
     InstanceState.SUSPECT: "instance is suspect",
     InstanceState.LOADING: "instance is loading",
 }
 
 
 @final
-class Roll:
+class RegistryState:
     """The table, the contracts, and who waits for news. Plain bookkeeping: only `newer_than` waits.
 
     Attributes:
@@ -41,9 +41,9 @@ class Roll:
         departed: Instances that logged out and may still stand in the directory, each with what the history is to say.
     """
 
-    def __init__(self, table: Table, *, clock: WallClock = wall_clock) -> None:
+    def __init__(self, table: InstanceTable, *, clock: WallClock = wall_clock) -> None:
         self.table = table
-        self.holdings = Holdings()
+        self.holdings = LeaseTable()
         self.lineage = table.lineage
         self.departed: dict[InstanceId, HistoryEvent] = {}
         self._clock = clock
@@ -72,7 +72,7 @@ class Roll:
         """How many instances this process took off the lists, by reason."""
         return self._removals
 
-    def apply(self, changes: Sequence[Change], *, adopted: bool = False) -> None:
+    def apply(self, changes: Sequence[InstanceChange], *, adopted: bool = False) -> None:
         """Logs changes of the table and wakes everybody who waits for news.
 
         Args:
@@ -91,7 +91,7 @@ class Roll:
         if changes:
             self._ring()
 
-    def _tell(self, change: Change) -> None:
+    def _tell(self, change: InstanceChange) -> None:
         entry = change.entry
         event = HistoryEvent(
             at=self._clock(),
@@ -111,7 +111,7 @@ class Roll:
                 self.departed.pop(entry.id, None)
             self.holdings.found(entry.id, event)
 
-    def know(self, contracts: Iterable[KnownContract]) -> None:
+    def know(self, contracts: Iterable[RegisteredContract]) -> None:
         """Keeps contracts that the directory has accepted, oldest first; the first word about one stands.
 
         The newest one of a model of which nothing else was known is its present one.
@@ -158,7 +158,7 @@ class Roll:
         """Contracts dropped since this process started."""
         return self._forgotten
 
-    def contract(self, model: ModelName, fingerprint: Fingerprint) -> KnownContract | None:
+    def contract(self, model: ModelName, fingerprint: Fingerprint) -> RegisteredContract | None:
         return self.lineage.contract(model, fingerprint)
 
     def beside(self, entry: InstanceEntry, contract: Contract) -> frozenset[Fingerprint]:
@@ -178,7 +178,7 @@ class Roll:
         while not self.departed:
             await self._departures.wait()
 
-    def present(self, model: ModelStatus) -> KnownContract:
+    def present(self, model: ModelStatus) -> RegisteredContract:
         """The contract of a model of the table; whoever puts one there makes its contract known first."""
         known = self.lineage.contract(model.name, model.fingerprint)
         if known is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final, final
 
-from hub.stats import Durations, Load
+from hub.stats import Durations, InstanceStats
 from hub.types import InstanceId, ModelName, TaskState
 
 MAX_INSTANCES: Final = 10_000
@@ -17,13 +17,13 @@ silent first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
+class ModelTotals:
     """All instances of one model, since this registry began to hear of them. Counts only rise.
 
     Attributes:
         outcomes: Outcomes stored, by state; every terminal state is there.
-        waited: See `hub.stats.Load`.
-        ran: See `hub.stats.Load`.
+        waited: See `hub.stats.InstanceStats`.
+        ran: See `hub.stats.InstanceStats`.
         newest: When the youngest task was created that has begun to run anywhere, in Unix seconds.
     """
 
@@ -34,7 +34,7 @@ class Totals:
 
 
 @final
-class LoadTotals:
+class StatsAggregator:
     """Adds loads up, by what each instance has done since it was last heard of.
 
     Each instance counts from its own start, so what it says the first time is all new. Should a count be less than
@@ -48,13 +48,13 @@ class LoadTotals:
 
     def __init__(self) -> None:
         self._models: dict[ModelName, _Sums] = {}
-        self._last: OrderedDict[InstanceId, Load] = OrderedDict()
+        self._last: OrderedDict[InstanceId, InstanceStats] = OrderedDict()
 
-    def take(self, model: ModelName, instance: InstanceId, load: Load) -> None:
+    def take(self, model: ModelName, instance: InstanceId, load: InstanceStats) -> None:
         """Takes in what an instance says."""
         before = self._last.pop(instance, None)
         if before is None or not _rises(before, load):
-            before = Load()
+            before = InstanceStats()
         self._last[instance] = load
         while len(self._last) > MAX_INSTANCES:
             self._last.popitem(last=False)
@@ -70,10 +70,10 @@ class LoadTotals:
         """Drops what a model has done; should it come back, its counts begin at 0, as after a restart."""
         self._models.pop(model, None)
 
-    def of(self, model: ModelName) -> Totals:
+    def of(self, model: ModelName) -> ModelTotals:
         """The totals of a model, all 0 if nobody has said anything yet."""
         sums = self._models.get(model) or _Sums()
-        return Totals(
+        return ModelTotals(
             outcomes={state: sums.outcomes[state] for state in TaskState if state.terminal},
             waited=sums.waited.read(),
             ran=sums.ran.read(),
@@ -81,7 +81,7 @@ class LoadTotals:
         )
 
 
-def _rises(before: Load, after: Load) -> bool:
+def _rises(before: InstanceStats, after: InstanceStats) -> bool:
     """Whether `after` can be the same instance later on."""
     return all(after.outcomes.get(state, 0) >= count for state, count in before.outcomes.items()) and all(
         earlier.bounds == later.bounds

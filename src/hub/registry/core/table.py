@@ -11,7 +11,7 @@
 
 What another registry found out about the instances that it pings is adopted as it stands.
 
-Every model name has one contract at a time, or several that may be up together (`Lineage`). Who may have it is decided
+Every model name has one contract at a time, or several that may be up together (`ContractRegistry`). Who may have it is decided
 elsewhere, atomically (`Directory.login`); a login that arrives here has been accepted, so it puts out whoever held the
 name with a contract that may not be up together with its own.
 """
@@ -23,12 +23,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, final
 
-from hub.ports.directory import InstanceEntry, Standing
+from hub.ports.directory import InstanceEntry, InstanceStanding
 from hub.registry.client.views import InstanceState, InstanceStatus, ModelStatus
-from hub.registry.core.contracts import Lineage
-from hub.registry.core.ping_result import Answered, Missed, PingResult, PingTarget, Refused
-from hub.stats import Load
-from hub.types import Fingerprint, InstanceId, ModelName, Signal
+from hub.registry.core.contracts import ContractRegistry
+from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
+from hub.stats import InstanceStats
+from hub.types import Fingerprint, InstanceId, ModelName, ReadinessSource
 
 DEFAULT_MISSES: Final = 3
 """Pings in a row without an answer after which an instance is removed."""
@@ -55,7 +55,7 @@ class Removal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class InstanceChange:
     """One instance went from one state to another. `before` is `None` for a new one, `after` for one that is gone.
 
     `removal` is `None` unless it is gone.
@@ -69,7 +69,7 @@ class Change:
 
 
 @final
-class Table:
+class InstanceTable:
     """Instances and the models that they make up.
 
     Every method is total: what names an instance that is not here, or an older login of one, changes nothing.
@@ -84,11 +84,11 @@ class Table:
         self,
         *,
         misses: int = DEFAULT_MISSES,
-        lineage: Lineage | None = None,
-        on_load: Callable[[ModelName, InstanceId, Load], None] = lambda _model, _instance, _load: None,
+        lineage: ContractRegistry | None = None,
+        on_load: Callable[[ModelName, InstanceId, InstanceStats], None] = lambda _model, _instance, _load: None,
     ) -> None:
         self._misses = misses
-        self.lineage: Final = lineage or Lineage()
+        self.lineage: Final = lineage or ContractRegistry()
         self._on_load = on_load
         self._statuses: dict[InstanceId, InstanceStatus] = {}
         self._serials: dict[InstanceId, int] = {}
@@ -158,7 +158,7 @@ class Table:
             self._known[model] = kept
         self._version += 1
 
-    def login(self, entry: InstanceEntry) -> Sequence[Change]:
+    def login(self, entry: InstanceEntry) -> Sequence[InstanceChange]:
         """Takes in an instance that has been given the name of its model. It is loading until a ping tells more.
 
         The login of an instance that is already here, with the same facts, changes nothing: it keeps its state.
@@ -171,7 +171,7 @@ class Table:
         changes += self._put(status)
         return changes
 
-    def adopt(self, entry: InstanceEntry, standing: Standing | None) -> Sequence[Change]:
+    def adopt(self, entry: InstanceEntry, standing: InstanceStanding | None) -> Sequence[InstanceChange]:
         """Takes the word of the registry that pings an instance; `None` if it has said nothing yet."""
         current = self._statuses.get(entry.id)
         same = current is not None and replace(entry, logged_in_at=current.entry.logged_in_at) == current.entry
@@ -190,12 +190,12 @@ class Table:
             misses=standing.misses,
             answered_at=answered_at,
             load=load or (None if current is None else current.load),
-            deaf_by=standing.deaf_by,
+            not_consuming_source=standing.not_consuming_source,
         )
         changes += self._put(status)
         return changes
 
-    def own_word(self, instance: InstanceId, *, now: float) -> Sequence[Change]:
+    def own_word(self, instance: InstanceId, *, now: float) -> Sequence[InstanceChange]:
         """Takes an instance at its word that it consumes nothing. What pings that are under way come to is out of date."""
         status = self._statuses.get(instance)
         if status is None:
@@ -205,27 +205,27 @@ class Table:
         return self._put(
             replace(
                 status,
-                state=InstanceState.DEAF,
+                state=InstanceState.NOT_CONSUMING,
                 reason="it says so itself",
                 misses=0,
                 answered_at=now,
-                deaf_by=Signal.PING,
+                not_consuming_source=ReadinessSource.PING,
             )
         )
 
-    def logout(self, instance: InstanceId) -> Sequence[Change]:
+    def logout(self, instance: InstanceId) -> Sequence[InstanceChange]:
         """Takes out an instance at its own request."""
         status = self._statuses.get(instance)
         return () if status is None else self._remove(status, "logged out", Removal.LOGOUT)
 
-    def removed_elsewhere(self, instance: InstanceId) -> Sequence[Change]:
+    def removed_elsewhere(self, instance: InstanceId) -> Sequence[InstanceChange]:
         """Takes out an instance that another registry has taken out; the history says why."""
         status = self._statuses.get(instance)
         return () if status is None else self._remove(status, "another registry removed it", Removal.ELSEWHERE)
 
     def looked(
         self, consumers: Mapping[ModelName, int], *, began: float, among: Container[InstanceId]
-    ) -> Sequence[Change]:
+    ) -> Sequence[InstanceChange]:
         """Takes in a look at the queues.
 
         Args:
@@ -233,23 +233,32 @@ class Table:
             began: When the look began, in Unix seconds. It says nothing about who has answered later than that.
             among: Whom it is ours to judge.
         """
-        changes: list[Change] = []
+        changes: list[InstanceChange] = []
         for key, status in list(self._statuses.items()):
             count = consumers.get(status.entry.model)
             if count is None or key not in among:
                 continue
             if count > 0:
                 self._looks.pop(key, None)
-                if status.deaf_by is Signal.BROKER:
-                    changes += self._put(replace(status, state=InstanceState.LIVE, reason="", deaf_by=None))
+                if status.not_consuming_source is ReadinessSource.BROKER:
+                    changes += self._put(
+                        replace(status, state=InstanceState.LIVE, reason="", not_consuming_source=None)
+                    )
             elif status.state is InstanceState.LIVE and (status.answered_at or began) < began:
                 self._looks[key] = self._looks.get(key, 0) + 1
                 if self._looks[key] >= LOOKS:
-                    deaf = replace(status, state=InstanceState.DEAF, reason=NO_CONSUMER, deaf_by=Signal.BROKER)
-                    changes += self._put(deaf)
+                    not_consuming = replace(
+                        status,
+                        state=InstanceState.NOT_CONSUMING,
+                        reason=NO_CONSUMER,
+                        not_consuming_source=ReadinessSource.BROKER,
+                    )
+                    changes += self._put(not_consuming)
         return changes
 
-    def pinged(self, target: PingTarget, result: PingResult, *, now: float, scheduled: bool = True) -> Sequence[Change]:
+    def pinged(
+        self, target: PingTarget, result: PingResult, *, now: float, scheduled: bool = True
+    ) -> Sequence[InstanceChange]:
         """Takes in what a ping came to.
 
         Args:
@@ -263,22 +272,24 @@ class Table:
         if status is None or self._serials[target.entry.id] != target.serial:
             return ()
         match result:
-            case Answered():
+            case PingOk():
                 return self._put(_answered(status, result, now))
-            case Missed(reason=reason) if not scheduled:
+            case PingMissed(reason=reason) if not scheduled:
                 never_heard = status.state is InstanceState.LOADING and status.answered_at is None
                 silent = never_heard or status.state is InstanceState.SUSPECT
                 return self._put(replace(status, state=InstanceState.SUSPECT, reason=reason)) if silent else ()
-            case Missed(reason=reason) if status.misses + 1 < self._misses:
+            case PingMissed(reason=reason) if status.misses + 1 < self._misses:
                 misses = status.misses + 1
-                suspect = replace(status, state=InstanceState.SUSPECT, reason=reason, misses=misses, deaf_by=None)
+                suspect = replace(
+                    status, state=InstanceState.SUSPECT, reason=reason, misses=misses, not_consuming_source=None
+                )
                 return self._put(suspect)
-            case Missed(reason=reason):
+            case PingMissed(reason=reason):
                 return self._remove(status, reason, Removal.MISSED)
-            case Refused(reason=reason):
+            case PingRejected(reason=reason):
                 return self._remove(status, reason, Removal.REFUSED)
 
-    def _admit(self, entry: InstanceEntry) -> list[Change]:
+    def _admit(self, entry: InstanceEntry) -> list[InstanceChange]:
         """Gives an instance the name of its model, and puts out who held it with a contract that is not beside its own."""
         known = self.lineage.contract(entry.model, entry.fingerprint)
         together = {entry.fingerprint}
@@ -303,7 +314,7 @@ class Table:
             self._known[model] = served
             self._version += 1
 
-    def _put(self, status: InstanceStatus) -> Sequence[Change]:
+    def _put(self, status: InstanceStatus) -> Sequence[InstanceChange]:
         before = self._statuses.get(status.entry.id)
         self._statuses[status.entry.id] = status
         if status.state is not InstanceState.LIVE:
@@ -317,23 +328,23 @@ class Table:
         ):
             return ()
         self._version += 1
-        return (Change(status.entry, None if before is None else before.state, status.state, status.reason),)
+        return (InstanceChange(status.entry, None if before is None else before.state, status.state, status.reason),)
 
-    def _remove(self, status: InstanceStatus, reason: str, removal: Removal) -> Sequence[Change]:
+    def _remove(self, status: InstanceStatus, reason: str, removal: Removal) -> Sequence[InstanceChange]:
         del self._statuses[status.entry.id]
         del self._serials[status.entry.id]
         self._looks.pop(status.entry.id, None)
         self._serve(status.entry.model, self.others(status.entry))
         self._version += 1
-        return (Change(status.entry, status.state, None, reason, removal),)
+        return (InstanceChange(status.entry, status.state, None, reason, removal),)
 
 
-def _answered(status: InstanceStatus, answer: Answered, now: float) -> InstanceStatus:
+def _answered(status: InstanceStatus, answer: PingOk, now: float) -> InstanceStatus:
     status = replace(status, misses=0, answered_at=now, load=answer.load or status.load)
     if answer.loading:
-        return replace(status, state=InstanceState.LOADING, reason=answer.reason, deaf_by=None)
+        return replace(status, state=InstanceState.LOADING, reason=answer.reason, not_consuming_source=None)
     if answer.consuming:
-        if status.deaf_by is Signal.BROKER:
+        if status.not_consuming_source is ReadinessSource.BROKER:
             return status  # what it says was not in doubt
-        return replace(status, state=InstanceState.LIVE, reason="", deaf_by=None)
-    return replace(status, state=InstanceState.DEAF, reason=answer.reason, deaf_by=answer.signal)
+        return replace(status, state=InstanceState.LIVE, reason="", not_consuming_source=None)
+    return replace(status, state=InstanceState.NOT_CONSUMING, reason=answer.reason, not_consuming_source=answer.signal)

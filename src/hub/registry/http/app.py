@@ -14,8 +14,8 @@ from hub.http.auth import require_credential
 from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
-from hub.registry.core.consumer_check import ConsumerCounts
-from hub.registry.core.state import Roll
+from hub.registry.core.consumer_check import ConsumerCheck
+from hub.registry.core.state import RegistryState
 from hub.registry.http import (
     figures as figures_routes,
     history as history_route,
@@ -25,11 +25,11 @@ from hub.registry.http import (
     schemas,
 )
 from hub.registry.http.history import ReadHistory
-from hub.registry.stats import Figures
-from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.stats import StatsService
+from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
-from hub.registry.tasks.queue_monitor import QueueDepths
-from hub.registry.tasks.registration import Registrar
+from hub.registry.tasks.queue_monitor import QueueMonitor
+from hub.registry.tasks.registration import RegistrationService
 from hub.web.routes import WEB_ROUTES
 
 BODY_LIMIT: Final = 4 * 1024 * 1024
@@ -38,14 +38,14 @@ BODY_LIMIT: Final = 4 * 1024 * 1024
 
 def registry_app(
     *,
-    roll: Roll,
-    registrar: Registrar,
-    keeper: DirectoryKeeper,
+    roll: RegistryState,
+    registrar: RegistrationService,
+    keeper: DirectorySync,
     pinger: Pinger,
-    consumers: ConsumerCounts,
+    consumers: ConsumerCheck,
     history: ReadHistory,
-    depths: QueueDepths,
-    figures: Figures,
+    depths: QueueMonitor,
+    figures: StatsService,
     collectors: CollectorRegistry,
     token: str,
     hosts: Hosts = Hosts(),  # noqa: B008 - immutable

@@ -10,9 +10,9 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
-from hub.registry.client.schemas import HistoryBody
+from hub.registry.client.schemas import EventLogBody
 from hub.registry.http.documented import reply
-from hub.registry.tasks.directory_sync import directory_patience
+from hub.registry.tasks.directory_sync import directory_timeout
 
 ReadHistory: TypeAlias = Callable[[int], Awaitable[Sequence[HistoryEvent]]]
 """Reads that many of the last events, newest first."""
@@ -21,18 +21,18 @@ ReadHistory: TypeAlias = Callable[[int], Awaitable[Sequence[HistoryEvent]]]
 @get(
     "/v1/history",
     summary="Show what became of instances",
-    responses={200: reply(HistoryBody, "Events, newest first.")},
+    responses={200: reply(EventLogBody, "Events, newest first.")},
     tags=["instances"],
 )
 async def show_history(
     history: NamedDependency[ReadHistory],
     model: Annotated[str | None, QueryParameter(description="Only instances of this model.")] = None,
     limit: Annotated[int, QueryParameter(description="Events at most.", ge=1, le=HISTORY_LENGTH)] = 100,
-) -> HistoryBody:
+) -> EventLogBody:
     """Who became live, deaf or suspect, who logged in and who was removed, when and why.
 
     The last 1,000 events are kept, for all registries that share a directory. 503 while that is out of reach.
     """
-    with directory_patience():
+    with directory_timeout():
         events = await history(limit if model is None else HISTORY_LENGTH)
-    return HistoryBody(events=tuple(event for event in events if model in (None, event.model))[:limit])
+    return EventLogBody(events=tuple(event for event in events if model in (None, event.model))[:limit])

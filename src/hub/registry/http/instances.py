@@ -24,10 +24,10 @@ from hub.registry.client.schemas import (
     LoginBody,
     LoginReply,
 )
-from hub.registry.core.state import Roll
+from hub.registry.core.state import RegistryState
 from hub.registry.http.documented import NO_ROOM, NOT_JSON, NOT_MODIFIED, NOT_YOURS, reply
 from hub.registry.http.watching import watched
-from hub.registry.tasks.registration import Registrar
+from hub.registry.tasks.registration import RegistrationService
 from hub.types import InstanceId, model_name
 
 _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of the instance.", required=False)
@@ -49,7 +49,7 @@ _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of 
 async def login(
     instance_id: FromPath[str],
     data: JSONBody[LoginBody],
-    registrar: NamedDependency[Registrar],
+    registrar: NamedDependency[RegistrationService],
     secret: Annotated[str, _SECRET] = "",
 ) -> Response[LoginReply]:
     """The registry pings the instance before it answers, so `/ping` must be served at `url` by then.
@@ -76,7 +76,7 @@ async def login(
         data.url,
         await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode),
         example=data.example,
-        terms=data.terms,
+        limits=data.limits,
         consuming=data.consuming or data.loading,
         secret=_checked(secret),
     )
@@ -92,7 +92,7 @@ async def login(
     tags=["instances"],
 )
 async def logout(
-    instance_id: FromPath[str], registrar: NamedDependency[Registrar], secret: Annotated[str, _SECRET] = ""
+    instance_id: FromPath[str], registrar: NamedDependency[RegistrationService], secret: Annotated[str, _SECRET] = ""
 ) -> None:
     """Takes the instance off the lists at once. Idempotent: an instance that is not listed is logged out already.
 
@@ -119,7 +119,7 @@ def _checked(secret: str) -> str:
     responses={200: reply(InstancesBody, "All instances."), 304: NOT_MODIFIED},
     tags=["instances"],
 )
-async def list_instances(request: Request[Any, Any, Any], roll: NamedDependency[Roll]) -> Response[bytes]:
+async def list_instances(request: Request[Any, Any, Any], roll: NamedDependency[RegistryState]) -> Response[bytes]:
     """Every instance with its state. Watch the list with `If-None-Match` and `Prefer: wait=30`."""
     return await watched(
         request,

@@ -9,14 +9,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from hub.errors import UnknownModel
-from hub.ports.directory import Terms
+from hub.ports.directory import ModelLimits
 from hub.registry.client.schemas import InstanceBody, ModelBody, ModelsBody
 from hub.registry.client.views import ModelStatus
-from hub.registry.core.consumer_check import ConsumerCounts
-from hub.registry.core.state import Roll
+from hub.registry.core.consumer_check import ConsumerCheck
+from hub.registry.core.state import RegistryState
 from hub.registry.http.documented import NOT_MODIFIED, reply
 from hub.registry.http.watching import watched
-from hub.registry.stats import Figures
+from hub.registry.stats import StatsService
 from hub.types import ModelName
 
 
@@ -28,9 +28,9 @@ from hub.types import ModelName
 )
 async def list_models(
     request: Request[Any, Any, Any],
-    roll: NamedDependency[Roll],
-    figures: NamedDependency[Figures],
-    consumers: NamedDependency[ConsumerCounts],
+    roll: NamedDependency[RegistryState],
+    figures: NamedDependency[StatsService],
+    consumers: NamedDependency[ConsumerCheck],
     *,
     known: Annotated[bool, QueryParameter(description="Also those that have no live instance now.")] = False,
 ) -> Response[bytes]:
@@ -55,9 +55,9 @@ async def list_models(
 async def show_model(
     request: Request[Any, Any, Any],
     model: FromPath[str],
-    roll: NamedDependency[Roll],
-    figures: NamedDependency[Figures],
-    consumers: NamedDependency[ConsumerCounts],
+    roll: NamedDependency[RegistryState],
+    figures: NamedDependency[StatsService],
+    consumers: NamedDependency[ConsumerCheck],
 ) -> Response[bytes]:
     """One model with its instances, whether it is active or not. Can be watched like the list."""
 
@@ -70,7 +70,7 @@ async def show_model(
     return await watched(request, roll, content)
 
 
-def _body(status: ModelStatus, roll: Roll, figures: Figures, consumers: ConsumerCounts) -> ModelBody:
+def _body(status: ModelStatus, roll: RegistryState, figures: StatsService, consumers: ConsumerCheck) -> ModelBody:
     newest_first = [instance.entry for instance in reversed(status.instances)]
     contract = roll.present(status).contract
     return ModelBody(
@@ -82,7 +82,7 @@ def _body(status: ModelStatus, roll: Roll, figures: Figures, consumers: Consumer
         example=next(
             (entry.example for entry in newest_first if entry.example and entry.fingerprint == status.fingerprint), ""
         ),
-        terms=newest_first[0].terms if newest_first else Terms(),
+        limits=newest_first[0].limits if newest_first else ModelLimits(),
         instances=tuple(InstanceBody.of(instance) for instance in status.instances),
         queue=figures.queue(status),
         missing_consumers=consumers.missing(status.name),

@@ -17,10 +17,10 @@ from hub.http.described import complete
 from hub.http.headers import etag_matches
 from hub.observability.prometheus import exposition
 from hub.registry.client.schemas import HealthBody, TargetGroup
-from hub.registry.core.state import Roll
-from hub.registry.tasks.directory_sync import DirectoryKeeper
+from hub.registry.core.state import RegistryState
+from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
-from hub.registry.tasks.queue_monitor import QueueDepths
+from hub.registry.tasks.queue_monitor import QueueMonitor
 from hub.web.pages import swagger_page
 
 TITLE: Final = "hub registry"
@@ -39,7 +39,7 @@ async def metrics(request: Request[Any, Any, Any], collectors: NamedDependency[C
 
 
 @get("/v1/prometheus/targets", summary="Instances for Prometheus to scrape", tags=["operations"])
-async def targets(roll: NamedDependency[Roll]) -> Sequence[TargetGroup]:
+async def targets(roll: NamedDependency[RegistryState]) -> Sequence[TargetGroup]:
     """Prometheus's HTTP service discovery (`http_sd_configs`): every instance, so that a dead one shows as down."""
     groups: list[TargetGroup] = []
     for status in roll.table.instances():
@@ -68,8 +68,8 @@ async def live() -> HealthBody:
 
 @get("/health/ready", summary="Whether the lists are complete", tags=["operations"])
 async def ready(
-    keeper: NamedDependency[DirectoryKeeper],
-    depths: NamedDependency[QueueDepths],
+    keeper: NamedDependency[DirectorySync],
+    depths: NamedDependency[QueueMonitor],
     pinger: NamedDependency[Pinger],
 ) -> HealthBody:
     """The registry listens once it has pinged everybody whom it remembered, so an answer means that lists can be read.

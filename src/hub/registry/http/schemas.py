@@ -16,11 +16,11 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
-from hub.contract.compatibility.comparison import Finding, compared
+from hub.contract.compatibility.comparison import Change, compared
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
 from hub.http.media_types import require_json
-from hub.ports.directory import KnownContract
+from hub.ports.directory import RegisteredContract
 from hub.registry.client.contract_schemas import (
     CheckBody,
     CheckReply,
@@ -36,7 +36,7 @@ from hub.registry.client.errors import SHORTEST_FINGERPRINT, UnknownContract
 from hub.registry.client.schemas import CONTRACT, DESCRIPTORS, PROTOBUF
 from hub.registry.client.views import ModelStatus
 from hub.registry.core.comparisons import judge, weight
-from hub.registry.core.state import Roll
+from hub.registry.core.state import RegistryState
 from hub.registry.http.documented import NOT_JSON, reply
 from hub.types import Fingerprint, ModelName
 
@@ -56,7 +56,7 @@ _BEGINNING: Final = f"or its first {SHORTEST_FINGERPRINT} digits or more"
     responses={200: reply(SchemasBody, "Models by name."), 304: _UNCHANGED},
     tags=["schemas"],
 )
-async def list_schemas(request: Request[Any, Any, Any], roll: NamedDependency[Roll]) -> Response[bytes]:
+async def list_schemas(request: Request[Any, Any, Any], roll: NamedDependency[RegistryState]) -> Response[bytes]:
     """Every model that has ever logged in, with its present contract, and how many it has had. Contracts are kept for good."""
     return _tagged(
         request,
@@ -79,7 +79,7 @@ async def list_schemas(request: Request[Any, Any, Any], roll: NamedDependency[Ro
 async def show_schema(
     request: Request[Any, Any, Any],
     model: FromPath[str],
-    roll: NamedDependency[Roll],
+    roll: NamedDependency[RegistryState],
     fingerprint: Annotated[
         str | None,
         QueryParameter(description=f"An earlier contract of the model, {_BEGINNING}; without it, the present one."),
@@ -104,7 +104,7 @@ async def show_schema(
     return Response(content, media_type=MediaType.JSON, headers=headers)
 
 
-def _schema(known: KnownContract) -> bytes:
+def _schema(known: RegisteredContract) -> bytes:
     contract = known.contract
     body = SchemaBody(
         model=known.model,
@@ -125,7 +125,7 @@ def _schema(known: KnownContract) -> bytes:
     tags=["schemas"],
 )
 async def schema_history(
-    request: Request[Any, Any, Any], model: FromPath[str], roll: NamedDependency[Roll]
+    request: Request[Any, Any, Any], model: FromPath[str], roll: NamedDependency[RegistryState]
 ) -> Response[bytes]:
     """Every contract that was ever accepted: when, from which instance, and how many instances have it now."""
     status = _status(roll, model)
@@ -150,7 +150,7 @@ async def schema_history(
 async def diff_schemas(
     request: Request[Any, Any, Any],
     model: FromPath[str],
-    roll: NamedDependency[Roll],
+    roll: NamedDependency[RegistryState],
     before: Annotated[
         str | None,
         QueryParameter(
@@ -186,7 +186,9 @@ async def diff_schemas(
     status_code=200,
     tags=["schemas"],
 )
-async def check_schema(model: FromPath[str], data: JSONBody[CheckBody], roll: NamedDependency[Roll]) -> CheckReply:
+async def check_schema(
+    model: FromPath[str], data: JSONBody[CheckBody], roll: NamedDependency[RegistryState]
+) -> CheckReply:
     """Whether an instance with this contract could log in while the present instances of the model are up.
 
     For a build pipeline: it finds a changed message before a deployment does. When the model has no instance, its last
@@ -209,7 +211,7 @@ async def check_schema(model: FromPath[str], data: JSONBody[CheckBody], roll: Na
     )
 
 
-async def _compared(known: Contract, new: Contract) -> Sequence[Finding]:
+async def _compared(known: Contract, new: Contract) -> Sequence[Change]:
     return await in_thread_if_large(weight(known, new), partial(compared, known, new))
 
 
@@ -229,7 +231,7 @@ def _form(accept: str) -> str:
     return CONTRACT if _CONTRACT_PARAMETER in accept else DESCRIPTORS
 
 
-def _summary(status: ModelStatus, roll: Roll) -> SchemaSummary:
+def _summary(status: ModelStatus, roll: RegistryState) -> SchemaSummary:
     known = roll.present(status)
     return SchemaSummary(
         model=status.name,
@@ -243,14 +245,14 @@ def _summary(status: ModelStatus, roll: Roll) -> SchemaSummary:
     )
 
 
-def _status(roll: Roll, model: str) -> ModelStatus:
+def _status(roll: RegistryState, model: str) -> ModelStatus:
     status = roll.table.model(ModelName(model))
     if status is None:
         raise UnknownModel(model)
     return status
 
 
-def _known(roll: Roll, model: str, fingerprint: str | None) -> KnownContract:
+def _known(roll: RegistryState, model: str, fingerprint: str | None) -> RegisteredContract:
     """A contract by its fingerprint, or the beginning of one; the present one without."""
     status = _status(roll, model)
     if not fingerprint:
@@ -265,7 +267,7 @@ def _known(roll: Roll, model: str, fingerprint: str | None) -> KnownContract:
     return matching[0]
 
 
-def _predecessor(roll: Roll, later: KnownContract) -> KnownContract:
+def _predecessor(roll: RegistryState, later: RegisteredContract) -> RegisteredContract:
     """The contract that was accepted before this one; the first one is its own."""
     contracts = roll.lineage.contracts(later.model)
     return contracts[max(0, contracts.index(later) - 1)]

@@ -10,11 +10,11 @@ from anyio import move_on_after
 from litestar import MediaType, Request, Response
 
 from hub.http.headers import etag_matches, prefer_wait
-from hub.registry.core.state import Roll
+from hub.registry.core.state import RegistryState
 
 
 async def watched(
-    request: Request[Any, Any, Any], roll: Roll, content: Callable[[], msgspec.Struct]
+    request: Request[Any, Any, Any], roll: RegistryState, content: Callable[[], msgspec.Struct]
 ) -> Response[bytes]:
     """The reply to a request for a list: `content()` now, or after the next change if the client has this version.
 

@@ -12,17 +12,17 @@ import structlog
 from anyio import Lock, create_task_group, current_time, fail_after, move_on_after, sleep, sleep_until
 from anyio.abc import TaskGroup
 
-from hub.concurrency.reconnect import Backoff
-from hub.errors import CallRefused, LinkLost, NotYourInstance, Undecodable
-from hub.ports.directory import Directory, InstanceEntry, SharedInstance, Standing
+from hub.concurrency.reconnect import ExponentialBackoff
+from hub.errors import CallRefused, ConnectionLost, NotYourInstance, Undecodable
+from hub.ports.directory import Directory, InstanceEntry, InstanceStanding, StoredInstance
 from hub.registry.client.views import InstanceState
 from hub.registry.core.comparisons import judge
 from hub.registry.core.ping_result import PingTarget
-from hub.registry.core.state import Roll
+from hub.registry.core.state import RegistryState
 from hub.registry.tasks.pinger import Pinger
 from hub.types import InstanceId, RegistryId
 
-DIRECTORY_PATIENCE: Final = 5.0
+DIRECTORY_TIMEOUT: Final = 5.0
 """Seconds that one call of the directory may take: an instance would rather hear of trouble and log in again."""
 
 RENEWALS: Final = 4
@@ -46,21 +46,21 @@ _log = structlog.get_logger("hub.registry.keeper")
 
 
 @contextmanager
-def directory_patience() -> Generator[None]:
+def directory_timeout() -> Generator[None]:
     """Bounds calls of the directory.
 
     Raises:
-        LinkLost: Also when it does not answer.
+        ConnectionLost: Also when it does not answer.
     """
     try:
-        with fail_after(DIRECTORY_PATIENCE):
+        with fail_after(DIRECTORY_TIMEOUT):
             yield
     except TimeoutError as error:
-        raise LinkLost("the directory", f"no answer within {DIRECTORY_PATIENCE:g} s") from error
+        raise ConnectionLost("the directory", f"no answer within {DIRECTORY_TIMEOUT:g} s") from error
 
 
 @final
-class DirectoryKeeper:
+class DirectorySync:
     """Brings what others wrote into the directory into the table, and what our pings found out into the directory.
 
     Several registries may share a directory. Each instance is pinged by the one that holds its lease; the others adopt
@@ -78,7 +78,7 @@ class DirectoryKeeper:
 
     def __init__(
         self,
-        roll: Roll,
+        roll: RegistryState,
         directory: Directory,
         pinger: Pinger,
         *,
@@ -93,7 +93,7 @@ class DirectoryKeeper:
         self._registry = registry
         self._contract_ttl = min(contract_ttl, LONGEST_TTL)
         self._revision = 0
-        self._failing: dict[str, LinkLost | Undecodable] = {}
+        self._failing: dict[str, ConnectionLost | Undecodable] = {}
         self._one_at_a_time = Lock()
         self._refused = 0
         self._registries = 1
@@ -112,7 +112,7 @@ class DirectoryKeeper:
     def in_reach(self) -> bool:
         """Whether it answers at all; what it answers may be no use, see `trouble`."""
         return not any(
-            isinstance(error, LinkLost) and not isinstance(error, CallRefused) for error in self._failing.values()
+            isinstance(error, ConnectionLost) and not isinstance(error, CallRefused) for error in self._failing.values()
         )
 
     @property
@@ -134,10 +134,10 @@ class DirectoryKeeper:
         """Reads every contract that the directory keeps; `run` tries again if something else is in the way.
 
         Raises:
-            LinkLost: The directory is out of reach.
+            ConnectionLost: The directory is out of reach.
         """
         try:
-            with directory_patience():
+            with directory_timeout():
                 found = await self._directory.contracts()
         except Undecodable as error:
             self._failed(_RECALL, error)
@@ -153,10 +153,10 @@ class DirectoryKeeper:
         and again from `run`; until then the lists have less than they should.
 
         Raises:
-            LinkLost: The directory is out of reach.
+            ConnectionLost: The directory is out of reach.
         """
         try:
-            with directory_patience():
+            with directory_timeout():
                 async with self._one_at_a_time:
                     await self._read_all()
                     everybody = [status.entry.id for status in self._roll.table.instances()]
@@ -170,9 +170,9 @@ class DirectoryKeeper:
         """Makes instances ours, whoever has their leases: they have just spoken with us, or are about to be judged.
 
         Raises:
-            LinkLost: The directory is out of reach.
+            ConnectionLost: The directory is out of reach.
         """
-        with directory_patience():
+        with directory_timeout():
             async with self._one_at_a_time:
                 await self._lease(instances)
 
@@ -180,9 +180,9 @@ class DirectoryKeeper:
         """Renews our leases. Returns whom we have got from others: to be pinged soon, for nobody may have lately.
 
         Raises:
-            LinkLost: The directory is out of reach. We go on with the leases that we had.
+            ConnectionLost: The directory is out of reach. We go on with the leases that we had.
         """
-        with directory_patience():
+        with directory_timeout():
             async with self._one_at_a_time:
                 acquired = await self._lease(())
                 if any(self._roll.table.instance(instance) is None for instance in acquired):
@@ -193,9 +193,9 @@ class DirectoryKeeper:
         """Takes in what changed in the directory since the last time.
 
         Raises:
-            LinkLost: The directory is out of reach.
+            ConnectionLost: The directory is out of reach.
         """
-        with directory_patience():
+        with directory_timeout():
             async with self._one_at_a_time:
                 await self._read_news()
 
@@ -203,11 +203,11 @@ class DirectoryKeeper:
         """Compares both sides completely. Instances that the directory has lost are pinged, and written back if live.
 
         Raises:
-            LinkLost: The directory is out of reach.
+            ConnectionLost: The directory is out of reach.
         """
         if _RECALL in self._failing:
             await self.recall()
-        with directory_patience():
+        with directory_timeout():
             async with self._one_at_a_time:  # a flush in between would make what was read look like news
                 stored = await self._read_all()
                 await self._read_news()  # in this order: who left in between is gone, and not lost
@@ -223,10 +223,10 @@ class DirectoryKeeper:
         """Drops contracts that were unused for the lifetime, here and in the directory; also those others dropped.
 
         Raises:
-            LinkLost: The directory is out of reach.
+            ConnectionLost: The directory is out of reach.
         """
         known = self._roll.lineage.keys()  # before the look: what a login adds meanwhile is no news
-        with directory_patience():
+        with directory_timeout():
             async with self._one_at_a_time:
                 await self._directory.forget(self._contract_ttl)
                 kept = {(each.model, each.contract.fingerprint) for each in await self._directory.contracts()}
@@ -236,11 +236,11 @@ class DirectoryKeeper:
         """Writes what our pings found out, and takes everybody out of the directory who logged out.
 
         Raises:
-            LinkLost: The directory is out of reach. What is left stays noted.
+            ConnectionLost: The directory is out of reach. What is left stays noted.
         """
         departed, holdings = self._roll.departed, self._roll.holdings
         while departed or holdings.unreported:
-            with directory_patience():
+            with directory_timeout():
                 async with self._one_at_a_time:
                     for instance, event in tuple(departed.items()):
                         await self._directory.logout(instance, event)
@@ -262,17 +262,17 @@ class DirectoryKeeper:
                 ):
                     tg.start_soon(self._each, name, period, step, name=f"hub.registry {name}")
         finally:
-            with move_on_after(RELEASE_GRACE, shield=True), suppress(LinkLost, Undecodable):
+            with move_on_after(RELEASE_GRACE, shield=True), suppress(ConnectionLost, Undecodable):
                 await self.release()
 
     async def release(self) -> None:
         """Writes the last findings and gives all leases up.
 
         Raises:
-            LinkLost: The directory is out of reach; the leases run out by themselves.
+            ConnectionLost: The directory is out of reach; the leases run out by themselves.
         """
         await self.flush()
-        with directory_patience():
+        with directory_timeout():
             await self._directory.release(self._registry)
 
     async def _renew_and_ping(self, group: TaskGroup) -> None:
@@ -280,17 +280,17 @@ class DirectoryKeeper:
             group.start_soon(self._pinger.ping, target, name=f"hub.registry ping {target.entry.id}")
 
     async def _flush_when_due(self, name: str, due: Callable[[], Awaitable[None]]) -> None:
-        delays = Backoff().delays()
+        delays = ExponentialBackoff().delays()
         while True:
             await due()
             try:
                 await self.flush()
-            except (LinkLost, Undecodable) as error:
+            except (ConnectionLost, Undecodable) as error:
                 self._failed(name, error)
                 await sleep(next(delays))
             else:
                 self._worked(name)
-                delays = Backoff().delays()
+                delays = ExponentialBackoff().delays()
 
     async def _each(self, name: str, period: float, step: Callable[[], Awaitable[None]]) -> None:
         due = current_time()
@@ -299,19 +299,19 @@ class DirectoryKeeper:
             await sleep_until(due)
             try:
                 await step()
-            except (LinkLost, Undecodable) as error:
+            except (ConnectionLost, Undecodable) as error:
                 self._failed(name, error)
             else:
                 self._worked(name)
 
-    def _failed(self, step: str, error: LinkLost | Undecodable) -> None:
+    def _failed(self, step: str, error: ConnectionLost | Undecodable) -> None:
         """Notes it for each kind of call: those that only read work in a server that takes no changes."""
         known = list(self._failing.values())
         self._failing[step] = error
         if isinstance(error, Undecodable):  # which names all keys that are in the way
             if not any(isinstance(each, Undecodable) for each in known):
                 _log.error("the directory holds something else than hub's values", reason=error.reason)
-        elif not any(isinstance(each, LinkLost) for each in known):
+        elif not any(isinstance(each, ConnectionLost) for each in known):
             event = "directory refuses calls" if isinstance(error, CallRefused) else "directory out of reach"
             _log.warning(f"{event}; lists go on, logins have to wait", reason=error.reason)
 
@@ -343,7 +343,7 @@ class DirectoryKeeper:
                 _log.info("another registry pings it now", instance=report.instance, token=report.token)
                 self._roll.holdings.lost(report.instance)
 
-    def _standing(self, instance: InstanceId) -> Standing | None:
+    def _standing(self, instance: InstanceId) -> InstanceStanding | None:
         status = self._roll.table.instance(instance)
         return None if status is None else status.standing
 
@@ -362,7 +362,7 @@ class DirectoryKeeper:
             self._revision = news.revision
         return {shared.entry.id for shared in news.instances}
 
-    async def _take_in(self, found: Sequence[SharedInstance]) -> None:
+    async def _take_in(self, found: Sequence[StoredInstance]) -> None:
         if any(self._roll.contract(each.entry.model, each.entry.fingerprint) is None for each in found):
             self._roll.know(await self._directory.contracts())
         for shared in found:
@@ -371,7 +371,7 @@ class DirectoryKeeper:
                 await judge(self._roll.lineage, known.model, known.contract)
             self._adopt(shared)
 
-    def _adopt(self, shared: SharedInstance) -> None:
+    def _adopt(self, shared: StoredInstance) -> None:
         entry, holdings = shared.entry, self._roll.holdings
         held, listed = holdings.token(entry.id), self._roll.table.instance(entry.id) is not None
         if entry.id in self._roll.departed or self._roll.contract(entry.model, entry.fingerprint) is None:
@@ -387,7 +387,7 @@ class DirectoryKeeper:
         known = self._roll.contract(entry.model, entry.fingerprint)
         if status is None or status.state is not InstanceState.LIVE or known is None:
             return
-        with directory_patience():
+        with directory_timeout():
             await judge(self._roll.lineage, entry.model, known.contract)
             beside = self._roll.beside(entry, known.contract)
             try:

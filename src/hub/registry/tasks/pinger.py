@@ -16,11 +16,11 @@ from typing_extensions import override
 
 from hub.ports.directory import InstanceEntry
 from hub.registry.client.views import InstanceState
-from hub.registry.core.ping_result import Missed, PingResult, PingTarget
-from hub.registry.core.self_preservation import Doubt, Round
-from hub.registry.core.state import Roll
+from hub.registry.core.ping_result import PingMissed, PingResult, PingTarget
+from hub.registry.core.self_preservation import PingRound, SelfPreservation
+from hub.registry.core.state import RegistryState
 from hub.registry.core.table import DEFAULT_MISSES
-from hub.types import InstanceId, ModelName, Signal, WallClock, wall_clock
+from hub.types import InstanceId, ModelName, ReadinessSource, WallClock, wall_clock
 
 CONCURRENT_PINGS: Final = 256
 """Pings at a time. With all of them waiting for their timeout, 1,000 silent instances still fit into one period."""
@@ -42,7 +42,7 @@ _log = structlog.get_logger("hub.registry.pinger")
 
 
 @final
-class Everybody(Container[InstanceId]):
+class AllInstances(Container[InstanceId]):
     """The instances of a registry that shares with nobody."""
 
     @override
@@ -78,12 +78,12 @@ class Pinger:
 
     def __init__(
         self,
-        roll: Roll,
+        roll: RegistryState,
         probe: Probe,
         *,
         period: float,
         timeout: float,
-        mine: Container[InstanceId] = Everybody(),
+        mine: Container[InstanceId] = AllInstances(),
         misses: int = DEFAULT_MISSES,
         resubscribe: Callable[[InstanceEntry], Awaitable[None]] = _ask_nobody,
         concurrency: int = CONCURRENT_PINGS,
@@ -104,7 +104,7 @@ class Pinger:
         self._limiter: CapacityLimiter | None = None
         self._under_way: set[int] = set()
         self._resubscribes: Counter[ModelName] = Counter()
-        self.doubt: Final = Doubt(misses)
+        self.doubt: Final = SelfPreservation(misses)
 
     @property
     def under_way(self) -> int:
@@ -164,7 +164,7 @@ class Pinger:
         return [target for target in ours if target.serial not in self._under_way]
 
     async def _round(self, targets: Sequence[PingTarget], group: TaskGroup) -> None:
-        round_ = Round(sum(map(self._is_witness, targets)))
+        round_ = PingRound(sum(map(self._is_witness, targets)))
         silent: list[tuple[PingTarget, PingResult]] = []
         serials = {target.serial for target in targets}
         self._under_way |= serials
@@ -184,13 +184,13 @@ class Pinger:
     async def _beat(
         self,
         target: PingTarget,
-        round_: Round,
+        round_: PingRound,
         silent: list[tuple[PingTarget, PingResult]],
         group: TaskGroup,
     ) -> None:
         witness = self._is_witness(target)
         result, late = await self._measure(target)
-        if isinstance(result, Missed) and not result.heard:
+        if isinstance(result, PingMissed) and not result.heard:
             silent.append((target, result))
             if witness:
                 round_.fell_silent(late=late)
@@ -219,7 +219,7 @@ class Pinger:
             self._limiter = CapacityLimiter(self._concurrency)  # belongs to an event loop, so not made in __init__
         async with self._limiter:
             started = current_time()
-            result: PingResult = Missed(f"no answer within {self._timeout:g} s")
+            result: PingResult = PingMissed(f"no answer within {self._timeout:g} s")
             with move_on_after(self._timeout):
                 result = await self._probe(target.entry)
             took = current_time() - started
@@ -235,7 +235,11 @@ class Pinger:
     def _ask_if_deaf(self, target: PingTarget, group: TaskGroup) -> None:
         entry = target.entry
         status = self._roll.table.instance(entry.id)
-        if status is not None and status.deaf_by in (Signal.PING, Signal.BROKER) and entry.id in self._mine:
+        if (
+            status is not None
+            and status.not_consuming_source in (ReadinessSource.PING, ReadinessSource.BROKER)
+            and entry.id in self._mine
+        ):
             self._resubscribes[entry.model] += 1
             _log.warning("asking it to subscribe again", instance=entry.id, model=entry.model, reason=status.reason)
             group.start_soon(self._ask, entry, name=f"hub.registry resubscribe {entry.id}")

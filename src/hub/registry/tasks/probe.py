@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import msgspec
 from httpx2 import AsyncClient, ConnectError, HTTPError, NetworkError, RemoteProtocolError, Response
 
-from hub.concurrency.reconnect import unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress, addresses_of
-from hub.registry.core.ping_result import Answered, Missed, PingResult, Refused
+from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult
 from hub.safe_text import UNREADABLE_JSON
-from hub.stats import Durations, Load
-from hub.types import Signal
+from hub.stats import Durations, InstanceStats
+from hub.types import ReadinessSource
 
 LONGEST_REPLY: Final = 64 * 1024
 """Bytes of a ping reply at most: a real one has some hundred."""
@@ -69,15 +69,15 @@ class HttpProbe:
         try:
             found = await addresses_of(host, port)
         except OSError as error:
-            return Missed(f"the name {host} cannot be resolved: {error.strerror or error}")
+            return PingMissed(f"the name {host} cannot be resolved: {error.strerror or error}")
         allowed = [address for address in found if address in self._networks]
         if not allowed:
             where = ", ".join(map(str, found))
-            return Refused(f"{host} is at {where}, outside of HUB_INSTANCE_NETWORKS ({self._networks})")
-        result: PingResult = Refused("nobody listens there")
+            return PingRejected(f"{host} is at {where}, outside of HUB_INSTANCE_NETWORKS ({self._networks})")
+        result: PingResult = PingRejected("nobody listens there")
         for address in allowed:
             result = await self._ask_at(entry, method, path, address, port)
-            if not isinstance(result, Refused):
+            if not isinstance(result, PingRejected):
                 break
         return result
 
@@ -95,13 +95,13 @@ class HttpProbe:
                 return await self._send(entry, method, url, parts.netloc, parts.hostname or "")
         except ConnectError as error:
             if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
-                return Refused("connection refused")
-            return Missed(f"no connection: {error}")
+                return PingRejected("connection refused")
+            return PingMissed(f"no connection: {error}")
         except HTTPError as error:
-            return Missed(str(error) or type(error).__name__)
+            return PingMissed(str(error) or type(error).__name__)
 
     async def _send(self, entry: InstanceEntry, method: str, url: str, netloc: str, host: str) -> PingResult:
-        with unwrapped():
+        with collapse_exception_group():
             async with self._http.stream(
                 method,
                 url,
@@ -114,34 +114,34 @@ class HttpProbe:
                     # Read to the end, but not kept: a generator that is left early is not closed by httpx2.
                     body += chunk[: LONGEST_REPLY + 1 - len(body)]
         if len(body) > LONGEST_REPLY:
-            return Missed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True)
+            return PingMissed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True)
         return _judge(entry, response, body)
 
 
 def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
     status = response.status_code
     if status in (401, 403):
-        return Missed(f"it answered {status} to the registry: set the same HUB_TOKEN for both", heard=True)
+        return PingMissed(f"it answered {status} to the registry: set the same HUB_TOKEN for both", heard=True)
     try:
         reply = msgspec.json.decode(body, type=_PingReply)
     except UNREADABLE_JSON:
         reply = _PingReply()
     if reply.instance is not None and reply.instance != entry.id:
-        return Refused(f"another instance answers there, {reply.instance!r:.50}")
+        return PingRejected(f"another instance answers there, {reply.instance!r:.50}")
     if status == 200 and reply.consuming is not False:
-        return Answered(load=_load(reply.load))
+        return PingOk(load=_load(reply.load))
     if status in (200, 503) and (reply.instance is not None or reply.consuming is False):
         reason = reply.reason[:LONGEST_REASON] or "it answers, but consumes nothing from the queue of its model"
         unsubscribed = reply.consuming is False and not reply.draining
-        signal = Signal.PING if unsubscribed else Signal.HEALTH
-        return Answered(consuming=False, reason=reason, load=_load(reply.load), signal=signal, loading=reply.loading)
-    return Missed(f"it answered {status}", heard=True)
+        signal = ReadinessSource.PING if unsubscribed else ReadinessSource.HEALTH
+        return PingOk(consuming=False, reason=reason, load=_load(reply.load), signal=signal, loading=reply.loading)
+    return PingMissed(f"it answered {status}", heard=True)
 
 
-def _load(raw: msgspec.Raw) -> Load | None:
+def _load(raw: msgspec.Raw) -> InstanceStats | None:
     """What the instance says of its work, or `None` if that cannot be read: it lives all the same."""
     try:
-        load = msgspec.json.decode(raw, type=Load | None)
+        load = msgspec.json.decode(raw, type=InstanceStats | None)
     except UNREADABLE_JSON:
         return None
     if load is None:

@@ -10,18 +10,18 @@ from anyio import current_time, fail_after, sleep_until
 
 from hub.errors import HubError
 from hub.ports.broker import Broker, QueueDepth
-from hub.registry.core.queue_age import QueueAges
-from hub.registry.core.state import Roll
+from hub.registry.core.queue_age import OldestMessageEstimator
+from hub.registry.core.state import RegistryState
 from hub.types import ModelName, WallClock, wall_clock
 
-BROKER_PATIENCE: Final = 5.0
+BROKER_TIMEOUT: Final = 5.0
 """Seconds that one look may take before the broker counts as lost."""
 
 _log = structlog.get_logger("hub.registry.depths")
 
 
 @final
-class QueueDepths:
+class QueueMonitor:
     """The depth of the queue of each model that was ever here: tasks may wait where no instance is left.
 
     Args:
@@ -35,7 +35,7 @@ class QueueDepths:
 
     def __init__(
         self,
-        roll: Roll,
+        roll: RegistryState,
         broker: Broker,
         *,
         period: float,
@@ -48,7 +48,7 @@ class QueueDepths:
         self._on_look = on_look
         self._clock = clock
         self._depths: Mapping[ModelName, QueueDepth] = {}
-        self._ages = QueueAges()
+        self._ages = OldestMessageEstimator()
         self._linked = True
 
     @property
@@ -62,7 +62,7 @@ class QueueDepths:
         return self._depths
 
     def oldest(self, model: ModelName, *, newest_age: float | None) -> float:
-        """Seconds that the oldest message of a queue, which is not empty, has waited at most; see `QueueAges.oldest`."""
+        """Seconds that the oldest message of a queue, which is not empty, has waited at most; see `OldestMessageEstimator.oldest`."""
         return self._ages.oldest(model, now=current_time(), newest_age=newest_age)
 
     async def run(self) -> None:
@@ -85,7 +85,7 @@ class QueueDepths:
         names = [model.name for model in self._roll.table.models()]
         if not names:
             return {}
-        with fail_after(BROKER_PATIENCE):
+        with fail_after(BROKER_TIMEOUT):
             at, began = current_time(), self._clock()
             found = await self._broker.depths(names)
         depths = {name: depth for name, depth in found.items() if depth is not None}

@@ -13,17 +13,17 @@ from typing import Final, final
 import structlog
 
 from hub.concurrency.offload import in_thread_if_large
-from hub.contract import Contract, differences, violations
+from hub.contract import Contract, breaking_changes, differences
 from hub.errors import NotYourInstance, RegistryFull
-from hub.ports.directory import Directory, InstanceEntry, KnownContract, LoginLimits, Terms
+from hub.ports.directory import Directory, InstanceEntry, LoginLimits, ModelLimits, RegisteredContract
 from hub.registry.client.errors import InstanceUnreachable, NameTaken
 from hub.registry.client.views import InstanceStatus
 from hub.registry.core.comparisons import judge, weight
 from hub.registry.core.limits import check_terms
 from hub.registry.core.networks import InstanceNetworks, base_url
-from hub.registry.core.ping_result import Answered
-from hub.registry.core.state import Roll
-from hub.registry.tasks.directory_sync import DirectoryKeeper, directory_patience
+from hub.registry.core.ping_result import PingOk
+from hub.registry.core.state import RegistryState
+from hub.registry.tasks.directory_sync import DirectorySync, directory_timeout
 from hub.registry.tasks.pinger import Pinger
 from hub.types import Fingerprint, InstanceId, ModelName, WallClock, wall_clock
 
@@ -55,7 +55,7 @@ _log = structlog.get_logger("hub.registry")
 
 
 @final
-class Registrar:
+class RegistrationService:
     """Decides who is let in.
 
     Args:
@@ -70,9 +70,9 @@ class Registrar:
 
     def __init__(
         self,
-        roll: Roll,
+        roll: RegistryState,
         directory: Directory,
-        keeper: DirectoryKeeper,
+        keeper: DirectorySync,
         pinger: Pinger,
         *,
         networks: InstanceNetworks,
@@ -97,7 +97,7 @@ class Registrar:
         contract: Contract,
         *,
         example: str = "",
-        terms: Terms = Terms(),
+        limits: ModelLimits = ModelLimits(),
         consuming: bool = True,
         secret: str = "",
     ) -> Login:
@@ -116,11 +116,11 @@ class Registrar:
             InvalidLogin: The address, or the terms, can never be accepted.
             NameTaken: Instances with another contract hold the name.
             InstanceUnreachable: Nobody, or somebody else, answers at the address. The instance is not in.
-            LinkLost: The directory is out of reach.
+            ConnectionLost: The directory is out of reach.
         """
         url = base_url(url)
         self._networks.check(url)
-        check_terms(terms)
+        check_terms(limits)
         table = self._roll.table
         proof = hashed(secret)
         current = table.instance(instance)
@@ -137,7 +137,7 @@ class Registrar:
             fingerprint=contract.fingerprint,
             logged_in_at=self._clock() if current is None else current.entry.logged_in_at,
             example=example,
-            terms=terms,
+            limits=limits,
             secret_hash=hashed(own),
         )
         await judge(self._roll.lineage, model, contract)
@@ -147,14 +147,18 @@ class Registrar:
         if again is not None:
             return again
         self._roll.know(
-            [KnownContract(model=model, contract=contract, first_seen_at=entry.logged_in_at, first_seen_from=instance)]
+            [
+                RegisteredContract(
+                    model=model, contract=contract, first_seen_at=entry.logged_in_at, first_seen_from=instance
+                )
+            ]
         )
         changes = table.login(entry)
         self._roll.apply(changes)
         await self._keeper.claim([instance])
         self._roll.apply(table.login(entry))  # news from before, that it was gone, may just have been taken in
         target = table.target(instance)
-        result = Answered() if target is None else await self._pinger.ping(target)
+        result = PingOk() if target is None else await self._pinger.ping(target)
         status = table.instance(instance)
         if status is None:
             raise InstanceUnreachable(url, result.reason or "it logged out meanwhile")
@@ -213,7 +217,7 @@ class Registrar:
         beside = self._roll.beside(entry, contract)
         for holder in self._roll.table.others(entry) - beside - {entry.fingerprint}:
             return holder  # the directory may have lost its data, the table has not
-        with directory_patience():
+        with directory_timeout():
             try:
                 return await self._directory.login(entry, contract, beside=beside, proof=proof, limits=self._limits)
             except RegistryFull as full:
@@ -224,7 +228,7 @@ class Registrar:
         """Pings those who hold a name, and lets go of the dead, here and in the directory."""
         await self._keeper.reconcile()
         if self._roll.lineage.mode != "strict":
-            with directory_patience():  # one that was accepted before may be let in where a new one is not
+            with directory_timeout():  # one that was accepted before may be let in where a new one is not
                 self._roll.know(await self._directory.contracts())
             await judge(self._roll.lineage, model, contract)
         holder = self._roll.table.model(model)
@@ -242,7 +246,7 @@ class Registrar:
         Those that another registry has a lease of stay: it may be of a newer release. One that is up logs in again when it
         is not pinged, and hears what is wrong with its contract.
         """
-        with directory_patience():
+        with directory_timeout():
             held = [each for each in (await self._directory.news(0)).instances if each.entry.model == model]
             self._roll.know(await self._directory.contracts())  # after the look: a contract is stored with its instance
             for each in held:
@@ -268,10 +272,12 @@ class Registrar:
             model,
             objections,
             [f"{each.state} instance {each.entry.id} at {each.entry.url}" for each in incumbents],
-            self._roll.lineage.mode == "strict" and known is not None and not violations(known.contract, contract),
+            self._roll.lineage.mode == "strict"
+            and known is not None
+            and not breaking_changes(known.contract, contract),
         )
 
     def _objections(self, known: Contract, contract: Contract) -> Sequence[str]:
         if self._roll.lineage.mode == "strict":
             return [difference.message for difference in differences(known, contract)]
-        return [f"{violation.message} ({violation.rule})" for violation in violations(known, contract)]
+        return [f"{violation.message} ({violation.rule})" for violation in breaking_changes(known, contract)]

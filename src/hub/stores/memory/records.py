@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypedDict, final
 
-from hub.ports.result_store import Absent, HandedBack, ProgressReport, Start
+from hub.ports.result_store import Missing, ProgressReport, ReleasedTask, Start
 from hub.stores.memory.expiring import Expiring
 from hub.stores.memory.lists import MemoryLists
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
@@ -124,7 +124,7 @@ class MemoryRecords:
         self._keep(kept.becomes(running), now)
         return Start(TaskState.RUNNING, running.attempt, running.retries)
 
-    def hand_back(self, run: HandedBack, now: float) -> bool:
+    def release(self, run: ReleasedTask, now: float) -> bool:
         kept = self._records.get(run.task_id, now)
         if kept is None:
             return not _ended(epitaph := self._tombstones.get(run.task_id, now)) and epitaph != "withdrawn"
@@ -193,11 +193,11 @@ class MemoryRecords:
         self._keep(kept.becomes(ended), now)
         return True
 
-    def fetch(self, task_id: TaskId, now: float) -> TaskRecord | Absent:
+    def fetch(self, task_id: TaskId, now: float) -> TaskRecord | Missing:
         kept = self._records.get(task_id, now)
         if kept is not None:
             return kept.record
-        return Absent.UNKNOWN if self._tombstones.get(task_id, now) in (None, "withdrawn") else Absent.GONE
+        return Missing.UNKNOWN if self._tombstones.get(task_id, now) in (None, "withdrawn") else Missing.GONE
 
     def _keep(self, kept: _Kept, now: float) -> None:
         record, ttl = kept.record, kept.ttl

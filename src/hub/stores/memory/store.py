@@ -11,12 +11,20 @@ from anyio import AsyncContextManagerMixin
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.ports.result_store import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
+from hub.ports.result_store import (
+    Missing,
+    ProgressReport,
+    RecentTasks,
+    ReleasedTask,
+    ResultStore,
+    Start,
+    StoreStatistics,
+)
 from hub.stores.memory.records import MemoryRecords
 from hub.stores.options import StoreOptions
 from hub.stores.recent import Listed, recent_tasks
-from hub.stores.running import StartedTasks
-from hub.stores.timing import CallTimes
+from hub.stores.running import RunningTasks
+from hub.stores.timing import OperationTimer
 from hub.stores.waiters import Waiters
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import InstanceId, ModelName, TaskId, TaskState
@@ -30,12 +38,12 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
         self._clock = options.clock
         self._channel: Final = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
-        self._started = StartedTasks[None]()
+        self._started = RunningTasks[None]()
         self._records = MemoryRecords(self._changed)
         self._flushes = 0
         self._commands = 0
         self._dropped = 0
-        self._calls = CallTimes(options.buckets)
+        self._calls = OperationTimer(options.buckets)
 
     @property
     @override
@@ -73,10 +81,10 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
             return starts
 
     @override
-    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
-        async with self._call("hand_back", runs) as now:
+    async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
+        async with self._call("release", runs) as now:
             self._started.handed_back(runs)
-            return [self._records.hand_back(run, now) for run in runs]
+            return [self._records.release(run, now) for run in runs]
 
     @override
     async def report(self, reports: Sequence[ProgressReport]) -> None:
@@ -105,7 +113,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
             return counted
 
     @override
-    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
         async with self._call("fetch", task_ids) as now:
             return [self._records.fetch(task_id, now) for task_id in task_ids]
 
@@ -124,7 +132,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
         )
 
     @override
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
             await checkpoint()
             while True:

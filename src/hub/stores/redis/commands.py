@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from hub.ports.result_store import LIST_LENGTH, HandedBack, ProgressReport
+from hub.ports.result_store import LIST_LENGTH, ProgressReport, ReleasedTask
 from hub.redis.connection import Command, Word
 from hub.redis.script import Script, load_script
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
@@ -42,7 +42,7 @@ ACCEPT: Final = load_script(_LUA, "common", "accept")
 WITHDRAW: Final = load_script(_LUA, "common", "withdraw")
 START: Final = load_script(_LUA, "common", "start")
 REJOIN: Final = load_script(_LUA, "common", "rejoin")
-HAND_BACK: Final = load_script(_LUA, "common", "hand_back")
+HAND_BACK: Final = load_script(_LUA, "common", "release")
 REPORT: Final = load_script(_LUA, "common", "report")
 REVIVE: Final = load_script(_LUA, "common", "revive")
 FINISH: Final = load_script(_LUA, "common", "finish")
@@ -94,7 +94,7 @@ def rejoin(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) ->
     )
 
 
-def hand_back(runs: Sequence[HandedBack], *, now: float) -> list[Command]:
+def release(runs: Sequence[ReleasedTask], *, now: float) -> list[Command]:
     return _commands(
         HAND_BACK,
         _lifetimes(now),

@@ -8,12 +8,12 @@ from typing import Final, TypeAlias, final
 import structlog
 from anyio import current_time, sleep_until
 
-from hub.errors import LinkLost, Undecodable
+from hub.errors import ConnectionLost, Undecodable
 from hub.redis.client import RedisClient
 from hub.stores.recent import Listed, entry_of, page_of
 from hub.stores.redis import commands, replies
 from hub.stores.redis.list_changes import ListChanges, ListName, RunsListed
-from hub.stores.timing import CallTimes
+from hub.stores.timing import OperationTimer
 from hub.task import Outcome
 from hub.types import ModelName, TaskId, TaskState
 
@@ -38,7 +38,7 @@ class RedisLists:
     """
 
     def __init__(
-        self, client: RedisClient, calls: CallTimes, *, period: float, runs: Callable[[], Iterable[PresentRun]]
+        self, client: RedisClient, calls: OperationTimer, *, period: float, runs: Callable[[], Iterable[PresentRun]]
     ) -> None:
         self._client = client
         self._calls = calls
@@ -74,7 +74,7 @@ class RedisLists:
             with self._calls.timed("list", sum(len(change.entries) for change in changes.values())):
                 await self._client.run(commands.LIST, commands.list_changes(changes))
             over = True
-        except LinkLost as lost:
+        except ConnectionLost as lost:
             _log.debug("recent tasks not listed yet", reason=lost.reason)
         except Undecodable as error:  # under the key of a list is a value of somebody else
             over = True
@@ -87,7 +87,7 @@ class RedisLists:
         """The newest entries below `before`.
 
         Raises:
-            LinkLost: The server is out of reach.
+            ConnectionLost: The server is out of reach.
             Undecodable: Under the key of a list is a value of somebody else.
         """
         names = [ListName(state, model or "") for state in states]

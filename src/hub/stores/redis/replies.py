@@ -11,7 +11,7 @@ from math import isnan
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
-from hub.ports.result_store import Absent, Start
+from hub.ports.result_store import Missing, Start
 from hub.redis.connection import Reply
 from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
@@ -25,7 +25,7 @@ VANISHED: Final = -1
 
 _WITHDRAWN: Final = "withdrawn"
 _STATES: Final = frozenset(TaskState)
-_ABSENT: Final = {b"unknown": Absent.UNKNOWN, b"gone": Absent.GONE}
+_ABSENT: Final = {b"unknown": Missing.UNKNOWN, b"gone": Missing.GONE}
 
 
 def answers(replies: Iterable[Reply], task_ids: Iterable[TaskId], read: Reader[R]) -> list[R]:
@@ -50,7 +50,7 @@ def created(task_id: TaskId, element: Reply) -> TaskRecord | Large | None:
     return None if element is None else record(task_id, element)
 
 
-def fetched(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Large:
+def fetched(task_id: TaskId, element: Reply) -> TaskRecord | Missing | Large:
     if isinstance(element, int):
         return Large(element)
     if isinstance(element, bytes) and (absent := _ABSENT.get(element)) is not None:
@@ -58,7 +58,7 @@ def fetched(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Large:
     return record(task_id, element)
 
 
-def whole(task_id: TaskId, element: Reply) -> TaskRecord | Absent:
+def whole(task_id: TaskId, element: Reply) -> TaskRecord | Missing:
     """What a reader that takes outcomes of any size is answered."""
     found = fetched(task_id, element)
     if isinstance(found, Large):
@@ -66,7 +66,7 @@ def whole(task_id: TaskId, element: Reply) -> TaskRecord | Absent:
     return found
 
 
-def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Absent | Large | Undecodable:
+def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Missing | Large | Undecodable:
     """For groups in which one bad record must not fail the others."""
     try:
         return fetched(task_id, element)

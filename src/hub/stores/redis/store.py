@@ -19,13 +19,22 @@ from anyio import (
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.concurrency.batching import Grouped
-from hub.concurrency.reconnect import AttemptLog, Backoff, unwrapped
+from hub.concurrency.batching import Batcher
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
 from hub.errors import HubError, Undecodable
-from hub.ports.result_store import Absent, HandedBack, ProgressReport, RecentTasks, ResultStore, Start, StoreStatistics
+from hub.ports.result_store import (
+    Missing,
+    ProgressReport,
+    RecentTasks,
+    ReleasedTask,
+    ResultStore,
+    Start,
+    StoreStatistics,
+)
 from hub.redis.budget import ByteBudget
 from hub.redis.client import RedisClient
-from hub.redis.connection import Command, LinkOpener, Reply
+from hub.redis.connection import Command, Connector, Reply
 from hub.redis.eviction import warn_of_eviction
 from hub.redis.script import Script
 from hub.stores.options import StoreOptions
@@ -34,15 +43,15 @@ from hub.stores.redis import commands, replies
 from hub.stores.redis.commands import Identity
 from hub.stores.redis.lists import PresentRun, RedisLists
 from hub.stores.redis.replies import Large
-from hub.stores.running import Finishing, StartedRun, StartedTasks
-from hub.stores.timing import CallTimes
+from hub.stores.running import FinishCall, RunningTasks, StartedRun
+from hub.stores.timing import OperationTimer
 from hub.stores.waiters import Waiters
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import InstanceId, ModelName, TaskId, TaskState
 
-OfTask = TypeVar("OfTask", Outcome, HandedBack)
+OfTask = TypeVar("OfTask", Outcome, ReleasedTask)
 
-REJOIN_BACKOFF: Final = Backoff(first=0.05, cap=1.0)
+REJOIN_BACKOFF: Final = ExponentialBackoff(first=0.05, cap=1.0)
 """Between two tries to look after our runs: a run that nobody needs any more should stop within a second."""
 
 SMALL: Final = commands.SMALL
@@ -67,27 +76,27 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     again, and so does this store for each of its runs.
     """
 
-    def __init__(self, links: LinkOpener, options: StoreOptions) -> None:
+    def __init__(self, links: Connector, options: StoreOptions) -> None:
         self._clock = options.clock
         self._channel = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
-        self._started = StartedTasks[Identity]()
+        self._started = RunningTasks[Identity]()
         self._unsure = Event()
         self._dropped = 0
         self._commands = 0
-        self._calls = CallTimes(options.buckets)
+        self._calls = OperationTimer(options.buckets)
         self._client = RedisClient(
             links,
             channel=self._channel,
             on_messages=self._heard,
-            on_linked=self._linked,
-            patience=options.patience,
+            on_connected=self._linked,
+            timeout=options.timeout,
             probe=commands.PROBE,
         )
-        self._large = RedisClient(links, patience=options.patience)
+        self._large = RedisClient(links, timeout=options.timeout)
         self._budget = ByteBudget(IN_FLIGHT)
         self._lists = RedisLists(self._client, self._calls, period=options.listing, runs=self._runs)
-        self._watched = Grouped(self._watch, name=f"watched records {self._channel}")
+        self._watched = Batcher(self._watch, name=f"watched records {self._channel}")
 
     @property
     @override
@@ -100,10 +109,10 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         """Enters once the server has answered.
 
         Raises:
-            LinkLost: It cannot be reached.
+            ConnectionLost: It cannot be reached.
             ConfigurationError: It does not accept the credentials, or the client library cannot run on this backend.
         """
-        with unwrapped():
+        with collapse_exception_group():
             async with self._client, self._large, self._watched, create_task_group() as tg:
                 tg.start_soon(self._keep_sure, name=f"hub.store runs {self._channel}")
                 tg.start_soon(self._lists.work, name=f"hub.store lists {self._channel}")
@@ -121,7 +130,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         found: list[TaskRecord | None] = []
         for task, answer in zip(tasks, replies.answers(told, _ids(tasks), replies.created), strict=True):
             there = await self._whole(task.id, answer) if isinstance(answer, Large) else answer
-            found += await self.create([task]) if isinstance(there, Absent) else [there]  # it has expired in between
+            found += await self.create([task]) if isinstance(there, Missing) else [there]  # it has expired in between
         return found
 
     @override
@@ -141,16 +150,18 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=now)
         task_ids = _ids(tasks)
         with self._started.starting(task_ids) as call:
-            link = self._client.links_opened
+            link = self._client.connections_opened
             told = await self._run("start", commands.START, start, tasks)
             starts = replies.answers(told, task_ids, replies.started)
             self._started.begun(instance, known, starts, call, now)
-            if link != self._client.links_opened:  # the next link had looked for news before we knew what to look for
+            if (
+                link != self._client.connections_opened
+            ):  # the next link had looked for news before we knew what to look for
                 self._unsure.set()
         return starts
 
     @override
-    async def hand_back(self, runs: Sequence[HandedBack]) -> Sequence[bool]:
+    async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
         numbers = await self._on_records(runs, self._hand_back)
         self._started.handed_back(runs)
         return [number != 0 for number in numbers]  # of what has vanished nobody says that it has ended
@@ -185,7 +196,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return counted
 
     @override
-    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent]:
+    async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
         told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
         answers = replies.answers(told, task_ids, replies.fetched)
         return [
@@ -200,7 +211,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         async def read(below: str, count: int) -> Sequence[Listed]:
             return await self._lists.read(states, model, below, count)
 
-        async def fetch(task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Undecodable]:
+        async def fetch(task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing | Undecodable]:
             told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
             answers = replies.answers(told, task_ids, replies.fetched_or_why_not)
             return [
@@ -212,7 +223,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return await recent_tasks(before, limit, read=read, fetch=fetch, drop=drop)
 
     @override
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Absent:
+    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
             while True:
                 found = await self._watched(task_id)
@@ -232,16 +243,16 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             flushes=self._client.round_trips + self._large.round_trips,
             commands=self._commands,
             dropped_outcomes=self._dropped,
-            reconnects=max(0, self._client.links_opened - 1),
+            reconnects=max(0, self._client.connections_opened - 1),
             refusal=self._client.refusal,
             calls=self._calls.read(),
         )
 
-    async def _hand_back(self, runs: Sequence[HandedBack]) -> Sequence[int]:
-        told = await self._run("hand_back", commands.HAND_BACK, commands.hand_back(runs, now=self._clock()), runs)
+    async def _hand_back(self, runs: Sequence[ReleasedTask]) -> Sequence[int]:
+        told = await self._run("release", commands.HAND_BACK, commands.release(runs, now=self._clock()), runs)
         return replies.answers(told, [run.task_id for run in runs], replies.number)
 
-    async def _finish(self, call: Finishing[Identity], outcomes: Sequence[Outcome]) -> Sequence[int]:
+    async def _finish(self, call: FinishCall[Identity], outcomes: Sequence[Outcome]) -> Sequence[int]:
         alone = [self._started.alone(outcome, call) for outcome in outcomes]
         finish = commands.finish(outcomes, alone, channel=self._channel, now=self._clock())
         told = await self._run("finish", commands.FINISH, finish, outcomes)
@@ -301,7 +312,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._lists.linked()
         self._unsure.set()
 
-    async def _whole(self, task_id: TaskId, large: Large) -> TaskRecord | Absent:
+    async def _whole(self, task_id: TaskId, large: Large) -> TaskRecord | Missing:
         """A record with a large outcome."""
         async with self._budget.taken(large.size):
             fetch = commands.fetch([task_id], channel=self._channel, whole=True)
@@ -309,7 +320,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         (found,) = replies.answers(told, [task_id], replies.whole)
         return found
 
-    async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Absent | Large | Undecodable]:
+    async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing | Large | Undecodable]:
         told = await self._run("watch", commands.FETCH, commands.fetch(task_ids, channel=self._channel), task_ids)
         return replies.answers(told, task_ids, replies.fetched_or_why_not)
 

@@ -1,8 +1,8 @@
 """What an instance and the process of its model say to each other, as bytes.
 
 A frame is the length of its content in four bytes, most significant first, and the content: one of the messages below
-in MessagePack. Instance: `Load`, then `Request` after `Request`. Process: `Ready` or `Failed` to the first; to each
-request `Begun`, any number of `Progressed`, and one `Response` or `Failed`.
+in MessagePack. Instance: `InitFrame`, then `RequestFrame` after `RequestFrame`. Process: `InitializedFrame` or `ErrorFrame` to the first; to each
+request `StartedFrame`, any number of `ProgressFrame`, and one `ResponseFrame` or `ErrorFrame`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeAlias, TypeVar, final
 from msgspec import MsgspecError, Struct
 from msgspec.msgpack import Decoder, Encoder
 
-from hub.model.errors import BrokenFrame, FrameTooLarge
+from hub.model.errors import FrameTooLarge, MalformedFrame
 from hub.observability.tracebacks import Described
 from hub.types import LogFormat, LogLevel
 
@@ -22,7 +22,7 @@ FRAME_LIMIT: Final = 512 * 1024 * 1024
 _HEADER: Final = 4
 
 
-class Load(Struct, frozen=True, tag=True, array_like=True):
+class InitFrame(Struct, frozen=True, tag=True, array_like=True):
     """The first thing that a process hears: which model it is to run.
 
     Attributes:
@@ -40,7 +40,7 @@ class Load(Struct, frozen=True, tag=True, array_like=True):
     log_format: LogFormat = "console"
 
 
-class Facts(Struct, frozen=True, tag=True, array_like=True):
+class TaskInfo(Struct, frozen=True, tag=True, array_like=True):
     """What `hub.current_task()` tells in the process; see `CurrentTask`."""
 
     id: str
@@ -50,31 +50,31 @@ class Facts(Struct, frozen=True, tag=True, array_like=True):
     instance: str
 
 
-class Request(Struct, frozen=True, tag=True, array_like=True):
+class RequestFrame(Struct, frozen=True, tag=True, array_like=True):
     """`task` is `None` for a request that belongs to no task."""
 
     body: bytes
-    task: Facts | None
+    task: TaskInfo | None
 
 
-class Ready(Struct, frozen=True, tag=True, array_like=True):
+class InitializedFrame(Struct, frozen=True, tag=True, array_like=True):
     """The model is set up."""
 
 
-class Begun(Struct, frozen=True, tag=True, array_like=True):
+class StartedFrame(Struct, frozen=True, tag=True, array_like=True):
     """From here on until its answer a SIGINT interrupts the request; before and after, the process ignores it."""
 
 
-class Progressed(Struct, frozen=True, tag=True, array_like=True):
+class ProgressFrame(Struct, frozen=True, tag=True, array_like=True):
     fraction: float | None
     message: str
 
 
-class Response(Struct, frozen=True, tag=True, array_like=True):
+class ResponseFrame(Struct, frozen=True, tag=True, array_like=True):
     body: bytes
 
 
-class Failed(Struct, frozen=True, tag=True, array_like=True):
+class ErrorFrame(Struct, frozen=True, tag=True, array_like=True):
     """What the model, or hub on its behalf, raised.
 
     Attributes:
@@ -92,8 +92,8 @@ class Failed(Struct, frozen=True, tag=True, array_like=True):
     facts: tuple[str, ...] = ()
 
 
-ToProcess: TypeAlias = Load | Request
-FromProcess: TypeAlias = Ready | Begun | Progressed | Response | Failed
+ToProcess: TypeAlias = InitFrame | RequestFrame
+FromProcess: TypeAlias = InitializedFrame | StartedFrame | ProgressFrame | ResponseFrame | ErrorFrame
 
 TO_PROCESS: Final[Decoder[ToProcess]] = Decoder(ToProcess)
 FROM_PROCESS: Final[Decoder[FromProcess]] = Decoder(FromProcess)
@@ -116,7 +116,7 @@ def encode(message: ToProcess | FromProcess, *, limit: int = FRAME_LIMIT) -> byt
 
 
 @final
-class FrameReader(Generic[T]):
+class PipeFrameReader(Generic[T]):
     """Puts messages together from bytes that come in any pieces. Of no use any more once it has raised."""
 
     def __init__(self, decoder: Decoder[T], *, limit: int = FRAME_LIMIT) -> None:
@@ -128,7 +128,7 @@ class FrameReader(Generic[T]):
         """The messages that `data` completes.
 
         Raises:
-            BrokenFrame: It can be no frame: too long, or its content is none of the messages.
+            MalformedFrame: It can be no frame: too long, or its content is none of the messages.
         """
         self._bytes += data
         messages: list[T] = []
@@ -142,7 +142,7 @@ class FrameReader(Generic[T]):
                     UnicodeError,
                     RecursionError,
                 ) as error:  # text that is no UTF-8 is not msgspec's own
-                    raise BrokenFrame(str(error)) from error
+                    raise MalformedFrame(str(error)) from error
                 start = end
         del self._bytes[:start]
         return messages
@@ -152,6 +152,6 @@ class FrameReader(Generic[T]):
             return None
         length = int.from_bytes(view[start : start + _HEADER])
         if length > self._limit:
-            raise BrokenFrame(f"it announced {length} bytes, and {self._limit} are allowed")
+            raise MalformedFrame(f"it announced {length} bytes, and {self._limit} are allowed")
         end = start + _HEADER + length
         return end if end <= len(view) else None

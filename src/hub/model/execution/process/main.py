@@ -24,21 +24,21 @@ from typing import Any, Final, cast, final
 from hub.concurrency.forking import cleaned_up_in_children
 from hub.concurrency.threads import on_error_in_thread
 from hub.errors import HubError
-from hub.model.current import Control, CurrentTask, processing
+from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import RAISED_AGAIN, ModelExit
-from hub.model.execution.codec import Messages
+from hub.model.execution.codec import MessageCodec
 from hub.model.execution.exits import exits_fail
 from hub.model.execution.process.frames import (
     TO_PROCESS,
-    Begun,
-    Facts,
-    Failed,
-    FrameReader,
-    Load,
-    Progressed,
-    Ready,
-    Request,
-    Response,
+    ErrorFrame,
+    InitFrame,
+    InitializedFrame,
+    PipeFrameReader,
+    ProgressFrame,
+    RequestFrame,
+    ResponseFrame,
+    StartedFrame,
+    TaskInfo,
     ToProcess,
     encode,
 )
@@ -59,7 +59,7 @@ class _Terminated(SystemExit):
 
 
 @final
-class Child:
+class WorkerMain:
     """Answers requests one after the other, until there are no more.
 
     Args:
@@ -71,10 +71,10 @@ class Child:
         self._requests = requests
         # Its lock keeps the frames of the threads of a model apart. Left open, since its end must be that of the process.
         self._answers = os.fdopen(answers, "wb", buffering=CHUNK, closefd=False)
-        self._reader = FrameReader(TO_PROCESS)
+        self._reader = PipeFrameReader(TO_PROCESS)
         self._received: list[ToProcess] = []
         self._interruptible = False
-        self._control = Control(lambda _fraction, _message: None)
+        self._control = TaskControl(lambda _fraction, _message: None)
 
     def run(self) -> int:
         """Runs the model; returns the exit code of the process.
@@ -96,7 +96,7 @@ class Child:
 
     def _run(self) -> int:
         load = self._receive()
-        if not isinstance(load, Load):
+        if not isinstance(load, InitFrame):
             return 0  # the instance went away
         configure_logging(load.log_level, load.log_format)
         add_author(load.target.partition(":")[0])
@@ -105,7 +105,7 @@ class Child:
                 model_class = _model_class(load)
             with exits_fail("__init__", but=(_Terminated,)):
                 model = model_class()
-            messages = Messages(model)
+            messages = MessageCodec(model)
         except Exception as error:  # noqa: BLE001 - told to the instance, which ends with it
             self._send(encode(_failed(error)))
             return 1
@@ -117,8 +117,8 @@ class Child:
                 self._send(encode(_failed(error)))
                 return 1
             signal.signal(signal.SIGINT, self._interrupt)  # a library may have set a handler of its own
-            self._send(encode(Ready()))
-            while isinstance(request := self._receive(), Request):
+            self._send(encode(InitializedFrame()))
+            while isinstance(request := self._receive(), RequestFrame):
                 self._send(self._answer(model, messages, request))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -126,25 +126,25 @@ class Child:
                 _call(model.teardown, load.backend)
         return 0
 
-    def _answer(self, model: Model[Any, Any], messages: Messages, request: Request) -> bytes:
+    def _answer(self, model: Model[Any, Any], messages: MessageCodec, request: RequestFrame) -> bytes:
         try:
             with self._interruption_allowed(), self._processing(request.task):
-                self._send(encode(Begun()))
+                self._send(encode(StartedFrame()))
                 message = messages.decode(request.body)
                 with exits_fail("process_request", but=(_Terminated,)):
                     response = model.process_request(message)
-                return encode(Response(messages.encode(response)))
+                return encode(ResponseFrame(messages.encode(response)))
         except _Terminated:
             raise
         except BaseException as error:  # noqa: ASYNC103, BLE001 - whatever a model raises is the outcome of its task
             return encode(_failed(error))  # noqa: ASYNC104 - there is no event loop here
 
-    def _processing(self, task: Facts | None) -> AbstractContextManager[None]:
+    def _processing(self, task: TaskInfo | None) -> AbstractContextManager[None]:
         def tell(fraction: float | None, message: str) -> None:
             if self._control is control:  # a thread that a model left behind may still talk of an earlier task
-                self._send(encode(Progressed(fraction, message)))
+                self._send(encode(ProgressFrame(fraction, message)))
 
-        self._control = control = Control(tell)
+        self._control = control = TaskControl(tell)
         if task is None:
             return nullcontext()
         return processing(
@@ -203,12 +203,12 @@ def main() -> None:
     os.dup2(2, 1)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        sys.exit(Child(requests, answers).run())
+        sys.exit(WorkerMain(requests, answers).run())
     except BrokenPipeError:
         os._exit(1)
 
 
-def _model_class(load: Load) -> type[Model[Any, Any]]:
+def _model_class(load: InitFrame) -> type[Model[Any, Any]]:
     sys.path[:] = load.path
     module, _, name = load.target.partition(":")
     found: Any = import_module(module)
@@ -236,10 +236,10 @@ def _run(work: Callable[[], Awaitable[None]], backend: str) -> None:
     anyio.run(work, backend=backend)
 
 
-def _failed(error: BaseException) -> Failed:
+def _failed(error: BaseException) -> ErrorFrame:
     kind = type(error)
     names = tuple(map(full_name, kind.__mro__))
-    return Failed(
+    return ErrorFrame(
         code=error.code if isinstance(error, HubError) else "model_error",
         mro=(error.type, *names) if isinstance(error, ModelExit) else names,
         message=text_of_error(error),

@@ -8,19 +8,26 @@ from typing import final
 from anyio import Event
 
 from hub.model.errors import RAISED_AGAIN, ChildError, ProcessDied
-from hub.model.execution.process.frames import Begun, Failed, FromProcess, Progressed, Ready, Response
+from hub.model.execution.process.frames import (
+    ErrorFrame,
+    FromProcess,
+    InitializedFrame,
+    ProgressFrame,
+    ResponseFrame,
+    StartedFrame,
+)
 from hub.safe_text import full_name
 
 Tell = Callable[[float | None, str], None]
 """Takes the progress of a task: a fraction or `None`, and a message."""
 
 
-class DiedIdle(ProcessDied):
+class WorkerDiedIdle(ProcessDied):
     """The process has died before it told that it had the request."""
 
 
 @final
-class Exchange:
+class PendingCall:
     """What has become of a message so far.
 
     Attributes:
@@ -33,19 +40,19 @@ class Exchange:
         self.over = Event()
         self._tell = tell
         self._begun = False
-        self._answer: bytes | Failed | None = None
+        self._answer: bytes | ErrorFrame | None = None
 
     def hear(self, message: FromProcess) -> None:
         match message:
-            case Begun():
+            case StartedFrame():
                 self.begin()
-            case Progressed():
+            case ProgressFrame():
                 self._tell(message.fraction, message.message)
-            case Ready():
+            case InitializedFrame():
                 self.end(b"")
-            case Response():
+            case ResponseFrame():
                 self.end(message.body)
-            case Failed():
+            case ErrorFrame():
                 self.end(message)
 
     def begin(self) -> None:
@@ -53,7 +60,7 @@ class Exchange:
         self._begun = True
         self.moved.set()
 
-    def end(self, answer: bytes | Failed | None = None) -> None:
+    def end(self, answer: bytes | ErrorFrame | None = None) -> None:
         """It is over; `None`: the process has died."""
         self._answer = answer
         self.moved.set()
@@ -67,7 +74,7 @@ class Exchange:
             death: How the process has ended, if it has.
 
         Raises:
-            DiedIdle: The process has died before the model had the message.
+            WorkerDiedIdle: The process has died before the model had the message.
             ProcessDied: It has died later.
             ChildError: The model raised something.
             Undecodable: The message was no request of the model.
@@ -76,14 +83,14 @@ class Exchange:
         """
         match self._answer:
             case None:
-                raise (ProcessDied if self._begun else DiedIdle)(model, death)
-            case Failed() as failed:
+                raise (ProcessDied if self._begun else WorkerDiedIdle)(model, death)
+            case ErrorFrame() as failed:
                 raise _error(failed)
             case body:
                 return body
 
 
-def _error(failed: Failed) -> Exception:
+def _error(failed: ErrorFrame) -> Exception:
     for kind in RAISED_AGAIN:
         if failed.mro[0] == full_name(kind):
             return kind(*failed.facts)

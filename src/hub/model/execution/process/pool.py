@@ -15,19 +15,20 @@ from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from hub.concurrency.reconnect import Backoff, unwrapped
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.reconnect import ExponentialBackoff
 from hub.model.current import current_task
 from hub.model.errors import InvalidModel, NotInTask
-from hub.model.execution.process.frames import Facts, Request
-from hub.model.execution.process.pending_call import DiedIdle, Tell
-from hub.model.execution.process.worker import ChildProcess
+from hub.model.execution.process.frames import RequestFrame, TaskInfo
+from hub.model.execution.process.pending_call import Tell, WorkerDiedIdle
+from hub.model.execution.process.worker import ProcessWorker
 from hub.model.model import Model
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChildrenStatistics:
+class ProcessPoolStatistics:
     """A snapshot.
 
     Attributes:
@@ -42,7 +43,7 @@ class ChildrenStatistics:
 
 
 @final
-class Children(AsyncContextManagerMixin):
+class ProcessPool(AsyncContextManagerMixin):
     """Keeps `concurrency` processes of a model while its block runs; the block begins when all of them are set up.
 
     A process that ends is replaced, in the background: at once if it had been given work, with growing delays if it died
@@ -60,7 +61,7 @@ class Children(AsyncContextManagerMixin):
     def __init__(self, model: type[Model[Any, Any]]) -> None:
         self._model = model
         self._target = importable_name(model)
-        self._idle: list[ChildProcess] = []
+        self._idle: list[ProcessWorker] = []
         self._more = Event()
         self._started = 0
         self._ended = 0
@@ -70,7 +71,7 @@ class Children(AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with create_task_group() as tg:
-            with unwrapped():
+            with collapse_exception_group():
                 async with create_task_group() as starts:
                     for number in range(self._model.concurrency):
                         name = f"hub.children {self._model.name} {number}"
@@ -79,34 +80,34 @@ class Children(AsyncContextManagerMixin):
             yield self
             tg.cancel_scope.cancel("the processes are not needed any more")
 
-    def statistics(self) -> ChildrenStatistics:
+    def statistics(self) -> ProcessPoolStatistics:
         pids = tuple(child.pid for child in self._idle if child.pid is not None)
-        return ChildrenStatistics(idle=pids, started=self._started, ended=self._ended)
+        return ProcessPoolStatistics(idle=pids, started=self._started, ended=self._ended)
 
     async def __call__(self, body: bytes) -> bytes:
-        """Has a request answered by a process that is idle; waits for one. See `ChildProcess.ask`."""
+        """Has a request answered by a process that is idle; waits for one. See `ProcessWorker.ask`."""
         assert self._entered, "requests are answered while the block runs"  # noqa: S101 - it would wait for ever
         request, tell = _request(body)
         try:
             return await self._ask(request, tell)
-        except DiedIdle as died:
+        except WorkerDiedIdle as died:
             # Once: a request that kills its process as soon as it arrives (by its size, perhaps) looks the same.
             _log.warning("a process of the model died idle, asking another one", model=died.model, end=died.end)
             return await self._ask(request, tell)
 
-    async def _ask(self, request: Request, tell: Tell) -> bytes:
+    async def _ask(self, request: RequestFrame, tell: Tell) -> bytes:
         child = await self._take()
         try:
             return await child.ask(request, tell)
         finally:
             self._offer(child)
 
-    async def _take(self) -> ChildProcess:
+    async def _take(self) -> ProcessWorker:
         while not self._idle:
             await self._more.wait()
         return self._idle.pop()
 
-    def _offer(self, child: ChildProcess) -> None:
+    def _offer(self, child: ProcessWorker) -> None:
         if child.usable:
             self._idle.append(child)
             self._more.set()
@@ -114,11 +115,11 @@ class Children(AsyncContextManagerMixin):
 
     async def _keep(self, *, task_status: TaskStatus[None]) -> None:
         """Keeps one process: starts another one whenever it ends."""
-        delays = Backoff().delays()
+        delays = ExponentialBackoff().delays()
         started: Callable[[], None] | None = task_status.started
         while True:
-            child = ChildProcess(self._model, self._target)
-            with unwrapped():
+            child = ProcessWorker(self._model, self._target)
+            with collapse_exception_group():
                 async with child:
                     self._started += 1
                     self._offer(child)
@@ -131,7 +132,7 @@ class Children(AsyncContextManagerMixin):
                         self._idle.remove(child)
             _log.warning("a process of the model has ended, starting another one", model=self._model.name, end=end)
             if child.asked:
-                delays = Backoff().delays()
+                delays = ExponentialBackoff().delays()
             else:
                 await sleep(next(delays))
 
@@ -163,9 +164,11 @@ def _found(module: str, name: str) -> object:
         return None
 
 
-def _request(body: bytes) -> tuple[Request, Tell]:
+def _request(body: bytes) -> tuple[RequestFrame, Tell]:
     try:
         task = current_task()
     except NotInTask:
-        return Request(body, None), lambda _fraction, _message: None
-    return Request(body, Facts(task.id, task.attempt, task.deadline, task.model, task.instance)), task.control.tell
+        return RequestFrame(body, None), lambda _fraction, _message: None
+    return RequestFrame(
+        body, TaskInfo(task.id, task.attempt, task.deadline, task.model, task.instance)
+    ), task.control.tell

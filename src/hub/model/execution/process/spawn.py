@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from hub.concurrency.forking import cleaned_up_in_children
 from hub.model.execution.lifespan import TEARDOWN_GRACE
 
-KILL_PATIENCE: Final = 5.0
+KILL_TIMEOUT: Final = 5.0
 """Seconds for the kernel to end a process after SIGKILL. More are needed only by one that hangs in a broken device."""
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ async def bound_process(module: str, argument: str) -> AsyncGenerator[Process]:
             with cleaned_up_in_children(partial(os.close, ours)):  # a fork of ours that lives on is not us
                 yield process
         finally:
-            with move_on_after(TEARDOWN_GRACE + KILL_PATIENCE, shield=True):
+            with move_on_after(TEARDOWN_GRACE + KILL_TIMEOUT, shield=True):
                 await _end(process)
     finally:
         os.close(ours)

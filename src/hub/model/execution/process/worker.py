@@ -24,10 +24,10 @@ from anyio.abc import Process
 from sniffio import current_async_library
 from typing_extensions import override
 
-from hub.model.errors import BrokenFrame
-from hub.model.execution.process.frames import FROM_PROCESS, FrameReader, Load, Request, encode
-from hub.model.execution.process.pending_call import DiedIdle, Exchange, Tell
-from hub.model.execution.process.spawn import KILL_PATIENCE, bound_process, kill_group, send_signal
+from hub.model.errors import MalformedFrame
+from hub.model.execution.process.frames import FROM_PROCESS, InitFrame, PipeFrameReader, RequestFrame, encode
+from hub.model.execution.process.pending_call import PendingCall, Tell, WorkerDiedIdle
+from hub.model.execution.process.spawn import KILL_TIMEOUT, bound_process, kill_group, send_signal
 from hub.model.model import Model
 from hub.observability.logs import configured
 
@@ -36,7 +36,7 @@ LAST_WORDS: Final = 1.0
 
 
 @final
-class ChildProcess(AsyncContextManagerMixin):
+class ProcessWorker(AsyncContextManagerMixin):
     """A process that runs a model while the block runs; the block begins when the model is set up there.
 
     Leaving the block ends it, see `bound_process`; SIGTERM has the model's `teardown` called.
@@ -55,7 +55,7 @@ class ChildProcess(AsyncContextManagerMixin):
         self._kill_grace = model.kill_grace
         self._target = target
         self._process: Process | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: PendingCall | None = None
         self._outgoing, self._frames = create_memory_object_stream[bytes](1)
         self._asked = 0
         self._killed = False
@@ -100,7 +100,7 @@ class ChildProcess(AsyncContextManagerMixin):
         await self._gone.wait()
         return self._end
 
-    async def ask(self, request: Request, tell: Tell) -> bytes:
+    async def ask(self, request: RequestFrame, tell: Tell) -> bytes:
         """Has one request answered; there may be one at a time.
 
         When it is cancelled the process gets SIGINT, and `kill_grace` seconds later, if it has not answered by then,
@@ -112,7 +112,7 @@ class ChildProcess(AsyncContextManagerMixin):
 
         Raises:
             ChildError: The model raised something.
-            DiedIdle: The process had died before the model saw the request; another one may be asked.
+            WorkerDiedIdle: The process had died before the model saw the request; another one may be asked.
             ProcessDied: It has died of the request, or during it.
             FrameTooLarge: The request is too large; nobody was asked.
             Undecodable: It is not the request message of the model.
@@ -124,7 +124,7 @@ class ChildProcess(AsyncContextManagerMixin):
         try:
             await exchange.over.wait()
         except get_cancelled_exc_class():
-            with move_on_after(self._kill_grace + KILL_PATIENCE, shield=True):
+            with move_on_after(self._kill_grace + KILL_TIMEOUT, shield=True):
                 await self._interrupt(exchange)
             raise
         finally:
@@ -133,21 +133,21 @@ class ChildProcess(AsyncContextManagerMixin):
 
     async def _load(self) -> None:
         exchange = self._open(
-            Load(self._target, sys.path, current_async_library(), *configured()), lambda _fraction, _message: None
+            InitFrame(self._target, sys.path, current_async_library(), *configured()), lambda _fraction, _message: None
         )
         await exchange.over.wait()
         self._exchange = None
         exchange.result(self._name, self._end)
 
-    def _open(self, message: Load | Request, tell: Tell) -> Exchange:
+    def _open(self, message: InitFrame | RequestFrame, tell: Tell) -> PendingCall:
         frame = encode(message)
         if self._gone.is_set():
-            raise DiedIdle(self._name, self._end)
-        self._exchange = Exchange(tell)
+            raise WorkerDiedIdle(self._name, self._end)
+        self._exchange = PendingCall(tell)
         self._outgoing.send_nowait(frame)
         return self._exchange
 
-    async def _interrupt(self, exchange: Exchange) -> None:
+    async def _interrupt(self, exchange: PendingCall) -> None:
         assert self._process is not None  # noqa: S101 - it was sent a request
         with move_on_after(self._kill_grace):
             await exchange.moved.wait()
@@ -179,7 +179,7 @@ class ChildProcess(AsyncContextManagerMixin):
 
     async def _read(self, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - see bound_process
-        reader = FrameReader(FROM_PROCESS)
+        reader = PipeFrameReader(FROM_PROCESS)
         try:
             while True:
                 for message in reader.feed(await process.stdout.receive()):
@@ -189,7 +189,7 @@ class ChildProcess(AsyncContextManagerMixin):
             with move_on_after(LAST_WORDS):
                 await process.wait()  # its exit code tells more than we know
             self._kill(process, "it was killed: nothing could be heard from it any more")
-        except BrokenFrame as error:
+        except MalformedFrame as error:
             if self._exchange is not None:
                 self._exchange.begin()  # it may have said so, right before
             self._kill(process, f"it was killed: what it sent was {error}")

@@ -1,7 +1,7 @@
 // How models, instances and tasks are doing, in a word and a level of seriousness.
 
 const TASKS = { succeeded: "good", failed: "bad", dead: "bad", expired: "bad", cancelled: "off", running: "busy", queued: "off" };
-const INSTANCES = { live: "good", deaf: "warn", suspect: "warn", loading: "busy" };
+const INSTANCES = { live: "good", not_consuming: "warn", suspect: "warn", loading: "busy" };
 
 export const taskLevel = (state) => TASKS[state] ?? "off";
 export const instanceLevel = (state) => INSTANCES[state] ?? "off";
@@ -10,7 +10,7 @@ export const instanceLevel = (state) => INSTANCES[state] ?? "off";
 export function modelState({ active, instances, states }) {
   if (active) return states.live === instances ? ["good", "active"] : ["warn", "active, not all"];
   if (states.loading > 0) return ["busy", "loading"];
-  if (states.deaf > 0) return ["bad", "takes no tasks"];
+  if (states.not_consuming > 0) return ["bad", "takes no tasks"];
   if (states.suspect > 0) return ["bad", "does not answer"];
   return ["off", "not running"];
 }
