@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.concurrency.reconnect import ExponentialBackoff, run_reconnecting
+from hub.concurrency.reconnect import run_reconnecting
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.concurrency.services import hold_open
 from hub.errors import ConfigurationError, ConnectionLost, ConnectionRefused
 
@@ -22,7 +23,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 def test_delays_double_up_to_the_cap_and_are_jittered() -> None:
-    delays = list(islice(ExponentialBackoff(first=1, cap=8).delays(random.Random(7)), 200))
+    delays = list(islice(ExponentialBackoff(initial=1, maximum=8).intervals(random.Random(7)), 200))
     for number, delay in enumerate(delays):
         upper = min(2**number, 8)
         assert upper / 2 <= delay <= upper
@@ -53,7 +54,7 @@ async def test_a_link_that_worked_resets_the_delays() -> None:
         if len(times) < 8:
             raise ConnectionLost("server", "test")
 
-    await run_reconnecting(session, name="test", backoff=ExponentialBackoff(first=1, cap=100))
+    await run_reconnecting(session, name="test", backoff=ExponentialBackoff(initial=1, maximum=100))
     waits = [later - earlier for earlier, later in pairwise(times)]
     assert waits[4] >= 8
     assert waits[5] <= 1
@@ -220,11 +221,11 @@ async def test_failed_attempts_are_logged_with_growing_gaps_and_as_what_they_are
     with capture_logs() as lines:
         await run_reconnecting(session, name="broker")
     events = [line["event"] for line in lines]
-    before, after = events[: events.index("linked")], events[events.index("linked") + 1 :]
-    assert set(before) == {"not reached yet, trying again"}
+    before, after = events[: events.index("connected")], events[events.index("connected") + 1 :]
+    assert set(before) == {"not connected yet, trying again"}
     assert 7 <= len(before) <= 11  # at 0, 2, 6, 14, 30, 62, 122, 182, 242 s; about 200 attempts
-    assert set(after) == {"link lost, entering again", "linked again"}
-    assert after.count("link lost, entering again") <= 4
+    assert set(after) == {"connection lost, trying again", "connected again"}
+    assert after.count("connection lost, trying again") <= 4
     assert lines[0]["reason"] == "no route"
-    assert lines[0]["link"] == "broker"
+    assert lines[0]["target"] == "broker"
     assert sum(line.get("attempts", 0) for line in lines[len(before) - 1 : len(before)]) > 100

@@ -8,11 +8,10 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
-from hub.concurrency.retrying import retrying
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff, retrying
 from hub.errors import ConnectionLost, ConnectionRefused
 
-QUICK = ExponentialBackoff(first=0.001, cap=0.002)
+QUICK = ExponentialBackoff(initial=0.001, maximum=0.002)
 
 
 class Server:
@@ -86,9 +85,9 @@ async def test_pauses_grow_and_are_those_of_the_backoff() -> None:
         slept.append(seconds)
         await anyio.lowlevel.checkpoint()
 
-    backoff = ExponentialBackoff(first=1, cap=8)
+    backoff = ExponentialBackoff(initial=1, maximum=8)
     await retrying(on=ConnectionLost, backoff=backoff, sleep=sleep, rng=random.Random(7)).call(Server(*lost(6)).ask)
-    expected = backoff.delays(random.Random(7))
+    expected = backoff.intervals(random.Random(7))
     assert slept == [next(expected) for _ in range(6)]
 
 
@@ -97,7 +96,7 @@ async def test_the_last_error_leaves_when_the_next_attempt_would_come_after_the_
 ) -> None:
     start, server = anyio.current_time(), Server(*lost(1000))
     retried = list[Exception]()
-    backoff = ExponentialBackoff(first=second, cap=4 * second)
+    backoff = ExponentialBackoff(initial=second, maximum=4 * second)
     with pytest.raises(ConnectionLost) as caught:
         await retrying(
             on=ConnectionLost,
@@ -122,7 +121,7 @@ async def test_an_attempt_that_works_makes_the_next_pause_short_again() -> None:
     pauses, runs = list[float](), 0
     async for attempt in retrying(
         on=ConnectionLost,
-        backoff=ExponentialBackoff(first=0.001, cap=10),
+        backoff=ExponentialBackoff(initial=0.001, maximum=10),
         on_retry=lambda _, delay: pauses.append(delay),
     ):
         runs += 1
@@ -142,7 +141,7 @@ async def test_each_loop_begins_with_a_fresh_backoff() -> None:
     for _ in range(3):
         await retrying(
             on=ConnectionLost,
-            backoff=ExponentialBackoff(first=0.001, cap=10),
+            backoff=ExponentialBackoff(initial=0.001, maximum=10),
             on_retry=lambda _, delay: pauses.append(delay),
         ).call(Server(*lost(1)).ask)
     assert len(pauses) == 3
@@ -163,7 +162,7 @@ async def test_a_cancellation_ends_the_loop_during_an_attempt() -> None:
 async def test_a_cancellation_ends_the_loop_during_a_pause() -> None:
     server = Server(*lost(10))
     with anyio.move_on_after(0.01) as scope:
-        await retrying(on=ConnectionLost, backoff=ExponentialBackoff(first=1000, cap=1000)).call(server.ask)
+        await retrying(on=ConnectionLost, backoff=ExponentialBackoff(initial=1000, maximum=1000)).call(server.ask)
     assert scope.cancelled_caught
     assert server.calls == 1
 
@@ -180,7 +179,7 @@ async def test_a_pause_can_be_cut_short() -> None:
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tg:
             tg.start_soon(
-                retrying(on=ConnectionLost, backoff=ExponentialBackoff(first=1000, cap=1000), sleep=sleep).call,
+                retrying(on=ConnectionLost, backoff=ExponentialBackoff(initial=1000, maximum=1000), sleep=sleep).call,
                 server.ask,
             )
             await anyio.wait_all_tasks_blocked()
@@ -210,5 +209,5 @@ async def test_retries_are_logged_as_the_attempts_of_a_connection() -> None:
         )
     assert [(line["event"], line["reason"]) for line in lines] == [
         ("outcomes are not stored, trying again", "gone"),
-        ("not reached yet, trying again", "no answer in time"),
+        ("not connected yet, trying again", "no answer in time"),
     ]

@@ -16,10 +16,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "errors observability.code_origin observability.redaction observability.tracing safe_text v1",
         "types histogram observability.tracebacks concurrency.exceptions concurrency.forking concurrency.notify",
-        "concurrency.periodic concurrency.threads concurrency.timeouts concurrency.uvloop_runner",
+        "concurrency.periodic concurrency.retrying concurrency.threads concurrency.timeouts concurrency.uvloop_runner",
         "concurrency.offload contract.errors contract.patterns observability.watchdog urls tls",
-        "contract.descriptors concurrency.reconnect",
-        "concurrency.batching concurrency.retrying",
+        "contract.descriptors concurrency.batching concurrency.reconnect",
         "contract.contract contract.protojson",
         "contract.compiled contract.jsonschema contract.source",
         "contract.compatibility",

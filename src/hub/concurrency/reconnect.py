@@ -2,98 +2,14 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Final, final
 
-import structlog
 from anyio import CancelScope, current_time, sleep
 
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
 from hub.errors import ConnectionLost, ConnectionRefused
-
-FIRST_GAP: Final = 2.0
-"""Seconds after the first log line about failed attempts before there is a second one; then twice as long each time."""
-
-LARGEST_GAP: Final = 60.0
-"""Seconds between two log lines about failed attempts at most."""
-
-_log = structlog.get_logger("hub.supervision")
-
-
-@dataclass(frozen=True, slots=True)
-class ExponentialBackoff:
-    """Delays between tries, in seconds: doubled each time up to a cap, with jitter so that a fleet does not march in step.
-
-    Attributes:
-        first: The upper end of the first delay.
-        cap: The upper end of every later one.
-    """
-
-    first: float = 0.1
-    cap: float = 2.0
-
-    def delays(self, rng: random.Random | None = None) -> Iterator[float]:
-        """Endless delays, each drawn evenly between half of its upper end and its upper end."""
-        draw = (rng or random.Random()).uniform  # noqa: S311 - spreads load, guards nothing
-        upper = self.first
-        while True:
-            yield draw(upper / 2, upper)
-            upper = min(upper * 2, self.cap)
-
-
-@final
-class AttemptLog:
-    """Logs the failed attempts at one link with growing gaps, so that an outage of an hour is some sixty lines.
-
-    Args:
-        link: What is linked, or what is to be brought to a server.
-        failing: Text of the line, for what has no link of its own; its success is not logged.
-    """
-
-    def __init__(self, link: str, *, failing: str | None = None) -> None:
-        self._link = link
-        self._failing = failing
-        self._reached = False
-        self._gap = 0.0
-        self._logged_at = -inf
-        self._failures = 0
-
-    @property
-    def reached(self) -> bool:
-        """Whether an attempt has ever succeeded."""
-        return self._reached
-
-    def succeeded(self) -> None:
-        """The next failure is news again, unless the link flaps."""
-        if self._failures and self._failing is None:
-            _log.info("linked again" if self._reached else "linked", link=self._link)
-        self._reached = True
-        self._failures = 0
-        self._gap = min(self._gap, FIRST_GAP)
-
-    def on_retry(self, error: Exception, delay: float) -> None:
-        """Counts a failure as `failed` does; for `retrying(on_retry=...)`."""
-        self.failed(error.reason if isinstance(error, ConnectionLost) else str(error) or "no answer in time", delay)
-
-    def failed(self, reason: str, delay: float) -> None:
-        """Counts a failure and logs it if the last line is old enough.
-
-        Args:
-            reason: Why it failed.
-            delay: Seconds until the next attempt.
-        """
-        self._failures += 1
-        now = current_time()
-        if now - self._logged_at < self._gap:
-            return
-        self._logged_at = now
-        self._gap = min(2 * self._gap, LARGEST_GAP) or FIRST_GAP
-        what = "link lost, entering again" if self._reached else "not reached yet, trying again"
-        what = what if self._failing is None else self._failing
-        _log.warning(what, link=self._link, reason=reason, attempts=self._failures, delay=round(delay, 2))
 
 
 async def run_reconnecting(
@@ -122,14 +38,14 @@ async def run_reconnecting(
         ConnectionLost: The last one, when no link ever worked within `give_up_after`.
     """
     backoff = backoff or ExponentialBackoff()
-    delays = backoff.delays()
+    delays = backoff.intervals()
     give_up_at = inf if give_up_after is None else current_time() + give_up_after
     attempts = AttemptLog(name)
     last: ConnectionLost | None = None
 
     def linked() -> None:
         nonlocal delays
-        delays = backoff.delays()
+        delays = backoff.intervals()
         attempts.succeeded()
         scope.deadline = inf
 

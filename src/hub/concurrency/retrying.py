@@ -33,16 +33,49 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from math import inf
 from types import TracebackType
 from typing import Final, TypeAlias, TypeVar, final
 
+import structlog
 from anyio import current_time, sleep
 from typing_extensions import override
 
-from hub.concurrency.reconnect import ExponentialBackoff
+from hub.errors import ConnectionLost
 
 T = TypeVar("T")
+
+FIRST_GAP: Final = 2.0
+"""Seconds after the first log line about failed attempts before there is a second one; then twice as long each time."""
+
+LARGEST_GAP: Final = 60.0
+"""Seconds between two log lines about failed attempts at most."""
+
+_log = structlog.get_logger("hub.retrying")
+
+
+@dataclass(frozen=True, slots=True)
+class ExponentialBackoff:
+    """Pauses between attempts, in seconds: doubled each time up to a maximum, with jitter, so that the processes of a
+    fleet do not try at the same moments.
+
+    Attributes:
+        initial: The upper end of the first pause.
+        maximum: The upper end of every later one.
+    """
+
+    initial: float = 0.1
+    maximum: float = 2.0
+
+    def intervals(self, rng: random.Random | None = None) -> Iterator[float]:
+        """Endless pauses, each drawn evenly between half of its upper end and its upper end."""
+        draw = (rng or random.Random()).uniform  # noqa: S311 - spreads load, guards nothing
+        upper = self.initial
+        while True:
+            yield draw(upper / 2, upper)
+            upper = min(upper * 2, self.maximum)
+
 
 Retried: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Errors that are worth another attempt: a class, several, or a function that decides."""
@@ -136,7 +169,7 @@ class Retrying(AsyncIterator["Attempt"]):
         return True
 
     def _fresh_delays(self) -> Iterator[float]:
-        return self._backoff.delays(self._rng)
+        return self._backoff.intervals(self._rng)
 
 
 @final
@@ -166,3 +199,55 @@ def _is_retried(error: Exception, on: Retried) -> bool:
     if isinstance(on, type):
         return isinstance(error, on)
     return on(error) if callable(on) else isinstance(error, on)
+
+
+@final
+class AttemptLog:
+    """Logs failed attempts with growing gaps between the lines, so that an outage of an hour is some sixty lines.
+
+    Args:
+        target: What is connected to, or what is to be written to a server.
+        failing: Text of the line, for what has no connection of its own; its success is not logged.
+    """
+
+    def __init__(self, target: str, *, failing: str | None = None) -> None:
+        self._target = target
+        self._failing = failing
+        self._reached = False
+        self._gap = 0.0
+        self._logged_at = -inf
+        self._failures = 0
+
+    @property
+    def reached(self) -> bool:
+        """Whether an attempt has ever succeeded."""
+        return self._reached
+
+    def succeeded(self) -> None:
+        """The next failure is logged at once, unless failures and successes alternate quickly."""
+        if self._failures and self._failing is None:
+            _log.info("connected again" if self._reached else "connected", target=self._target)
+        self._reached = True
+        self._failures = 0
+        self._gap = min(self._gap, FIRST_GAP)
+
+    def on_retry(self, error: Exception, delay: float) -> None:
+        """Counts a failure as `failed` does; for `retrying(on_retry=...)`."""
+        self.failed(error.reason if isinstance(error, ConnectionLost) else str(error) or "no answer in time", delay)
+
+    def failed(self, reason: str, delay: float) -> None:
+        """Counts a failure, and logs it if the last line is old enough.
+
+        Args:
+            reason: Why it failed.
+            delay: Seconds until the next attempt.
+        """
+        self._failures += 1
+        now = current_time()
+        if now - self._logged_at < self._gap:
+            return
+        self._logged_at = now
+        self._gap = min(2 * self._gap, LARGEST_GAP) or FIRST_GAP
+        event = "connection lost, trying again" if self._reached else "not connected yet, trying again"
+        event = event if self._failing is None else self._failing
+        _log.warning(event, target=self._target, reason=reason, attempts=self._failures, delay=round(delay, 2))

@@ -19,7 +19,7 @@ from anyio.abc import TaskStatus
 from hub.concurrency import threads
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.forking import cleaned_up_in_children
-from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
 from hub.concurrency.uvloop_runner import ProcessLoop
 from hub.errors import ConnectionLost, ConnectionRefused, HubError
 from hub.observability.watchdog import watch_loop
@@ -118,7 +118,7 @@ async def hold_open(
         give_up_at = current_time() + retry_for
         attempts = AttemptLog(name)
         last: ConnectionLost | None = None
-        for delay in ExponentialBackoff().delays():
+        for delay in ExponentialBackoff().intervals():
             with CancelScope(deadline=give_up_at if retry_for else inf) as scope:
                 try:
                     async with open_resource() as resource:

@@ -19,12 +19,13 @@ from anyio.abc import TaskStatus
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.concurrency.reconnect import ExponentialBackoff, run_reconnecting
+from hub.concurrency.reconnect import run_reconnecting
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import CallRefused, ConnectionLost, Undecodable
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
 from hub.redis.script import Script
 
-BACKOFF: Final = ExponentialBackoff(first=0.05, cap=1.0)
+BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
 """Between two tries to link. One connection per process is cheap, and everybody waits for it."""
 
 

@@ -13,7 +13,7 @@ from anyio import AsyncContextManagerMixin, current_time, fail_after, move_on_af
 from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
-from hub.concurrency.reconnect import ExponentialBackoff
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import ConnectionLost, Undecodable
 from hub.gateway.errors import IdempotencyConflict, SubmitInProgress
 from hub.gateway.tasks.congestion import Congestion
@@ -43,7 +43,7 @@ from hub.types import (
 LANES: Final = 4
 """Groups of look-ups, and of verdicts, under way at once."""
 
-RETRY: Final = ExponentialBackoff(first=0.05, cap=1.0)
+RETRY: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
 """Between two tries of a client's wait to reach the store; see `hub.redis.client.BACKOFF`."""
 
 _log = structlog.get_logger("hub.gateway")
@@ -177,7 +177,7 @@ class TaskService(AsyncContextManagerMixin):
             HubError: As `find` says; `ConnectionLost` after `seconds`, or when the server drains.
         """
         give_up = current_time() + seconds
-        for delay in RETRY.delays():
+        for delay in RETRY.intervals():
             try:
                 return await self.wait(task, max(0.0, give_up - current_time()), after=after)
             except ConnectionLost:

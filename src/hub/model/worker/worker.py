@@ -26,7 +26,8 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.concurrency.reconnect import ExponentialBackoff, run_reconnecting
+from hub.concurrency.reconnect import run_reconnecting
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.contract import Contract
 from hub.errors import ConnectionLost
 from hub.histogram import SECONDS
@@ -369,14 +370,14 @@ class Worker(AsyncContextManagerMixin):
 
     async def _watch_for_endings(self) -> None:
         """Stops the runs of tasks that have ended elsewhere: cancelled, expired, or finished by another instance."""
-        delays = ExponentialBackoff().delays()
+        delays = ExponentialBackoff().intervals()
         while True:
             try:
                 for task_id in await self._store.ended(self._instance):
                     run = self._runs.get(task_id)
                     if run is not None:
                         run.stop(StopReason.ENDED)
-                delays = ExponentialBackoff().delays()
+                delays = ExponentialBackoff().intervals()
             except ConnectionLost:  # the store itself says so in its log
                 await sleep(next(delays))
 
