@@ -181,7 +181,7 @@ class RedisClient(AsyncContextManagerMixin):
             finally:
                 self._unlink(self._link, self._reason)
 
-        await run_reconnecting(session, name=self.server, backoff=BACKOFF, give_up_after=0.0)
+        await run_reconnecting(session, name=self.server, backoff=BACKOFF, retry_for=0.0)
 
     def _unlink(self, link: RedisConnection | None, reason: str) -> None:
         """From here on calls wait for the next link."""

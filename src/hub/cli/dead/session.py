@@ -11,7 +11,7 @@ from hub.brokers import open_broker
 from hub.cli.ending import explained, fail, redactor
 from hub.cli.options import broker_options
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.concurrency.services import run_process
+from hub.concurrency.process import run_process
 from hub.dead_letters import DeadLetter, Selection, read_letters, select
 from hub.errors import HubError
 from hub.observability.logs import configure_logging

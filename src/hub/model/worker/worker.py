@@ -297,7 +297,7 @@ class Worker(AsyncContextManagerMixin):
 
         async with create_task_group() as tg:
             tg.start_soon(self._quit_when_unlinked, tg.cancel_scope, name=f"hub.worker stop {self._instance}")
-            await run_reconnecting(session, name=f"queue {self._queue}", give_up_after=self._options.start_timeout)
+            await run_reconnecting(session, name=f"queue {self._queue}", retry_for=self._options.start_timeout)
             tg.cancel_scope.cancel("stopped")
 
     async def _quit_when_unlinked(self, scope: CancelScope) -> None:
