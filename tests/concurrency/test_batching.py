@@ -51,12 +51,15 @@ async def test_calls_that_arrive_while_a_batch_is_under_way_make_the_next_batch(
 
 async def test_no_batch_is_larger_than_the_limit() -> None:
     server = Server()
-    server.release.set()
     with anyio.fail_after(5):
         async with Batcher(server.flush, name="test", limit=4) as double, anyio.create_task_group() as tg:
-            for number in range(10):
+            tg.start_soon(double.submit, 0)
+            await anyio.wait_all_tasks_blocked()
+            for number in range(1, 11):
                 tg.start_soon(double.submit, number)
-    assert [len(batch) for batch in server.batches] == [4, 4, 2]
+            await anyio.wait_all_tasks_blocked()
+            server.release.set()
+    assert [len(batch) for batch in server.batches] == [1, 4, 4, 2]
 
 
 async def test_an_error_of_a_batch_is_raised_in_each_caller_as_an_instance_of_its_own() -> None:
