@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "observability.connection_metrics",
         "brokers.options",
         "brokers.topology brokers.publishing stores.options stores.waiters stores.timing stores.recent",
-        "brokers.delays brokers.x_death stores.running directories.leasing",
+        "brokers.dead_letters brokers.delays brokers.x_death stores.running directories.leasing",
         "brokers.rabbitmq brokers.aiormq brokers.memory stores.memory stores.redis directories.memory directories.redis",
         "brokers stores directories",
         "http.headers http.problems http.media_types http.disconnect http.long_polling http.sse http.auth http.client",

@@ -397,7 +397,7 @@ def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
     for task_id in ids:
         started.ended(task_id)
     assert len(started) == 0
-    assert started.take_ended(ONE) == ids[10:]
+    assert started.pop_ended(ONE) == ids[10:]
     for _ in range(2):
         with started.starting(ids) as call:
             for task_id in ids:
@@ -405,7 +405,7 @@ def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
             started.begun(
                 ONE, [(task_id, None) for task_id in ids], [Start(TaskState.RUNNING, 1)] * len(ids), call, 1.7e9
             )
-    assert len(started.take_ended(ONE)) == LIMIT
+    assert len(started.pop_ended(ONE)) == LIMIT
     assert len(started) == 0
 
 

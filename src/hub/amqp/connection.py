@@ -34,6 +34,7 @@ from hub.amqp.protocol.handshake import Tuning
 from hub.amqp.publisher import Publisher
 from hub.amqp.wait import CLOSE_GRACE, wait_reply
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.tls import speaks_tls, tls_refusal
 
@@ -66,14 +67,14 @@ class AmqpConnection(AsyncContextManagerMixin):
         self._stream = stream
         self._on_blocked = on_blocked
         self._timeout = options.connect_timeout
-        self._output = Event()
-        self._room = Event()
+        self._output = Notifier()
+        self._room = Notifier()
         self._closed = Event()
         self._flushed = Event()
         self._last_heard = current_time()
         self._last_said = current_time()
         self._state = ConnectionState(
-            address, options, on_output=self._wake_writer, on_blocked=self._blocked_changed, on_closed=self._end
+            address, options, on_output=self._output.notify, on_blocked=self._blocked_changed, on_closed=self._end
         )
 
     @property
@@ -145,20 +146,13 @@ class AmqpConnection(AsyncContextManagerMixin):
         while state.closed is None and (state.blocked is not None or state.outbox.size >= high_water):
             await self._room.wait()
 
-    def _wake_writer(self) -> None:
-        self._output.set()
-
-    def _make_room(self) -> None:
-        self._room.set()
-        self._room = Event()
-
     def _blocked_changed(self) -> None:
         self._on_blocked(self._state.blocked)
-        self._make_room()
+        self._room.notify()
 
     def _end(self) -> None:
         self._closed.set()
-        self._make_room()
+        self._room.notify()
 
     @override
     @asynccontextmanager
@@ -216,11 +210,10 @@ class AmqpConnection(AsyncContextManagerMixin):
             try:
                 over = False
                 while not over:
-                    await self._output.wait()
-                    self._output = Event()
+                    await self._output.wait_for(lambda: state.outbox.size)
                     over = state.closed is not None  # these are the last words
                     data = state.outbox.take()
-                    self._make_room()
+                    self._room.notify()
                     await stream.send(data)
                     self._last_said = current_time()
             except _BROKEN as error:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import final
 
-from anyio import Event, sleep_forever
+from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
 from hub.amqp.message import Received
 from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.subscription import Subscription
 from hub.amqp.wait import wait_reply
+from hub.concurrency.notify import Notifier
 
 
 @final
@@ -26,6 +27,8 @@ class ChannelConsumer:
     def __init__(self, channel: ChannelState, subscription: Subscription) -> None:
         self._channel = channel
         self._subscription = subscription
+        self._changed = Notifier()
+        subscription.on_change = self._changed.notify
 
     @property
     def unsettled(self) -> int:
@@ -53,9 +56,7 @@ class ChannelConsumer:
                 raise copy(subscription.ended)  # a traceback belongs to one raise
             if not subscription.active:
                 await sleep_forever()
-            news = Event()
-            subscription.on_change = news.set
-            await news.wait()
+            await self._changed.wait()
         return subscription.take()
 
     def ack(self, tags: Iterable[int]) -> None:

@@ -11,6 +11,7 @@ from anyio import AsyncContextManagerMixin, Event, create_task_group
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
+from hub.concurrency.notify import Notifier
 from hub.concurrency.reconnect import run_reconnecting
 from hub.errors import ConnectionLost
 
@@ -45,7 +46,7 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
         self._name = name
         self._lazy = lazy
         self._wanted = Event()
-        self._changed = Event()
+        self._changed = Notifier()
         self._session: S | None = None
         self._failure: ConnectionLost | None = None  # why the last try failed, while none has succeeded since
         self._sessions = 0
@@ -108,7 +109,7 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
                 self._session = session
                 self._failure = None
                 self._sessions += 1
-                self._announce()
+                self._changed.notify()
                 await session.lost()
         except ConnectionLost as lost:
             if self._session is None:
@@ -116,8 +117,4 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
             raise
         finally:
             self._session = None
-            self._announce()
-
-    def _announce(self) -> None:
-        self._changed.set()
-        self._changed = Event()
+            self._changed.notify()

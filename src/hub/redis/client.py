@@ -9,16 +9,15 @@ from typing import Final, Self, final
 from anyio import (
     TASK_STATUS_IGNORED,
     AsyncContextManagerMixin,
-    Event,
     create_task_group,
-    current_time,
     move_on_after,
-    sleep_until,
 )
 from anyio.abc import TaskStatus
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.notify import Notifier
+from hub.concurrency.periodic import every
 from hub.concurrency.reconnect import run_reconnecting
 from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import CallRefused, ConnectionLost, Undecodable
@@ -67,7 +66,7 @@ class RedisClient(AsyncContextManagerMixin):
         self._on_linked = on_connected
         self._timeout = timeout
         self._link: RedisConnection | None = None
-        self._linked = Event()
+        self._connected = Notifier()
         self._reason = "it was never reached"
         self._probe = probe
         self._refusal: str | None = None
@@ -147,7 +146,7 @@ class RedisClient(AsyncContextManagerMixin):
         link = self._link
         if link is None:
             with move_on_after(self._timeout):
-                await self._linked.wait()
+                await self._connected.wait_for(lambda: self._link is not None)
             link = self._link
             if link is None:
                 raise ConnectionLost(self.server, self._reason)
@@ -172,7 +171,7 @@ class RedisClient(AsyncContextManagerMixin):
                         linked()
                         if self.connections_opened == 1:
                             task_status.started()
-                        self._linked.set()
+                        self._connected.notify()
                         self._on_linked()
                         await self._use(link)
             except ConnectionLost as lost:
@@ -187,7 +186,6 @@ class RedisClient(AsyncContextManagerMixin):
         """From here on calls wait for the next link."""
         if link is not None and link is self._link:
             self._link = None
-            self._linked = Event()
             self._reason = reason
 
     async def _use(self, link: RedisConnection) -> None:
@@ -197,11 +195,7 @@ class RedisClient(AsyncContextManagerMixin):
                 self._on_messages(await link.receive())
 
     async def _test(self, link: RedisConnection) -> None:
-        due = current_time()
-        if self._probe is None:  # a link that has just been made needs no ping
-            due += self._timeout
-        while True:
-            await sleep_until(due)
+        # A connection that has just been made needs no ping.
+        async for _ in every(self._timeout, immediately=self._probe is not None):
             (reply,) = await link.call([self._probe or ("PING",)])
             self._refusal = reply.text if isinstance(reply, ErrorReply) else None
-            due += self._timeout

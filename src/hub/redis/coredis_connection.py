@@ -19,6 +19,7 @@ from coredis.connection import TCPConnection, TCPLocation
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.redis.address import RedisAddress
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
@@ -59,7 +60,8 @@ class CoredisConnection(RedisConnection):
         self._server = server
         self._reason = "the connection was closed"
         self._messages: list[bytes] = []
-        self._arrived = Event()
+        self._changed = Notifier()
+        self._complete = False  # whether what was pushed so far has been read to its end
         self._broken = False
         self.subscribed = Event()
 
@@ -76,12 +78,11 @@ class CoredisConnection(RedisConnection):
 
     @override
     async def receive(self) -> Sequence[bytes]:
-        await self._arrived.wait()
+        await self._changed.wait_for(lambda: self._complete or self._broken)
         if not self._messages:
             raise ConnectionLost(self._server, self._reason)
         messages, self._messages = self._messages, []
-        if not self._broken:
-            self._arrived = Event()
+        self._complete = False
         return messages
 
     @override
@@ -116,7 +117,8 @@ class CoredisConnection(RedisConnection):
                             pass
                     # One wake-up for all that came with one read; `reusable` says that nothing is left of it.
                     if self._messages and (self._subscribed.reusable or len(self._messages) >= GATHERED):
-                        self._arrived.set()
+                        self._complete = True
+                        self._changed.notify()
         except exceptions.ConnectionError as error:
             self._lost(error)
         finally:
@@ -124,7 +126,7 @@ class CoredisConnection(RedisConnection):
 
     def _break(self) -> None:
         self._broken = True
-        self._arrived.set()
+        self._changed.notify()
         self._connection.invalidate(self._reason)
         self._subscribed.invalidate(self._reason)
 

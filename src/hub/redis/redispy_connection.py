@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Final, cast, final
 
 import redis.asyncio as redispy
-from anyio import TASK_STATUS_IGNORED, CancelScope, Event, create_task_group, move_on_after
+from anyio import TASK_STATUS_IGNORED, CancelScope, create_task_group, move_on_after
 from anyio.abc import TaskStatus
 from redis import exceptions
 from redis.asyncio.retry import Retry
@@ -26,6 +26,7 @@ from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.notify import Notifier
 from hub.errors import ConfigurationError, ConnectionLost
 from hub.redis.address import RedisAddress
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
@@ -48,7 +49,7 @@ class RedispyConnection(RedisConnection):
         self._silence = silence
         self._reason: str | None = None
         self._messages: list[bytes] = []
-        self._arrived = Event()
+        self._changed = Notifier()
         self._under_way: set[CancelScope] = set()
         self.pipelines = Batcher(self._carry, name=f"pipelines to {server}", concurrency=LANES)
 
@@ -68,18 +69,16 @@ class RedispyConnection(RedisConnection):
 
     @override
     async def receive(self) -> Sequence[bytes]:
-        await self._arrived.wait()
+        await self._changed.wait_for(lambda: self._messages or self._reason is not None)
         if not self._messages:
             raise self._lost()
         messages, self._messages = self._messages, []
-        if self._reason is None:
-            self._arrived = Event()
         return messages
 
     @override
     def abort(self, reason: str) -> None:
         self._reason = self._reason or reason
-        self._arrived.set()
+        self._changed.notify()
         for scope in self._under_way:
             scope.cancel(reason)
 
@@ -99,7 +98,7 @@ class RedispyConnection(RedisConnection):
                     task_status.started()
                 elif message["type"] == "message":
                     self._messages.append(cast("bytes", message["data"]))  # replies are not decoded
-                    self._arrived.set()
+                    self._changed.notify()
                 questioned = message is None
         except (exceptions.RedisError, OSError) as error:
             self.abort(_reason(error))

@@ -7,8 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Final, Generic, NamedTuple, TypeVar, final
 
-from anyio import Event
-
+from hub.concurrency.notify import Notifier
 from hub.ports.result_store import ReleasedTask, Start
 from hub.task import Outcome
 from hub.types import InstanceId, TaskId, TaskState
@@ -32,18 +31,18 @@ class StartedRun(NamedTuple, Generic[N]):
 class _InstanceRuns(Generic[N]):
     """One instance: its runs, and those of its tasks that have ended without it and were not told of yet."""
 
-    __slots__ = ("ended", "news", "runs")
+    __slots__ = ("changed", "ended", "runs")
 
     def __init__(self) -> None:
         self.runs: OrderedDict[TaskId, StartedRun[N]] = OrderedDict()
         self.ended: OrderedDict[TaskId, None] = OrderedDict()
-        self.news = Event()
+        self.changed = Notifier()
 
     def tell(self, task_id: TaskId) -> None:
         self.ended[task_id] = None
         if len(self.ended) > LIMIT:
             self.ended.popitem(last=False)
-        self.news.set()
+        self.changed.notify()
 
 
 @final
@@ -168,18 +167,18 @@ class RunningTasks(Generic[N]):
             if task_id in call.task_ids:
                 call.ended.add(task_id)
 
-    def take_ended(self, instance: InstanceId) -> Sequence[TaskId]:
-        """What `instance` has to be told, which is forgotten with that."""
+    def pop_ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        """Removes and returns the tasks that have ended without a run of `instance`."""
         runner = self._runner(instance)
         ended = list(runner.ended)
         runner.ended.clear()
-        if runner.news.is_set():
-            runner.news = Event()
         return ended
 
-    def news(self, instance: InstanceId) -> Event:
-        """Set when there is something to take."""
-        return self._runner(instance).news
+    async def next_ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        """Waits until `pop_ended` has something to return, and returns it."""
+        runner = self._runner(instance)
+        await runner.changed.wait_for(lambda: runner.ended)
+        return self.pop_ended(instance)
 
     def _runner(self, instance: InstanceId) -> _InstanceRuns[N]:
         runner = self._runners.get(instance)

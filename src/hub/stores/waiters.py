@@ -6,8 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import final
 
-from anyio import Event
-
+from hub.concurrency.notify import Notifier
 from hub.ports.result_store import Missing
 from hub.task import TaskRecord
 from hub.types import TaskId, TaskState
@@ -20,7 +19,8 @@ class Waiter:
     def __init__(self, *, after: int, until_terminal: bool) -> None:
         self._after = after
         self._until_terminal = until_terminal
-        self._woken = Event()
+        self._stale = False
+        self._woken = Notifier()
 
     def content_with(self, revision: int, state: TaskState | None) -> bool:
         """Whether a record at `revision`, or one that is gone (`state` is `None`), is what the call waits for."""
@@ -32,12 +32,13 @@ class Waiter:
         return isinstance(found, Missing) or self.content_with(found.revision, found.state)
 
     def wake(self) -> None:
-        self._woken.set()
+        self._stale = True
+        self._woken.notify()
 
     async def woken(self) -> None:
         """Returns once `wake` was called since the last return."""
-        await self._woken.wait()
-        self._woken = Event()
+        await self._woken.wait_for(lambda: self._stale)
+        self._stale = False
 
 
 @final

@@ -8,12 +8,12 @@ from typing import Any, Final, TypeAlias, final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import AMQPError
-from anyio import Event
 from anyio.lowlevel import checkpoint
 from pamqp.commands import Basic
 from typing_extensions import override
 
 from hub.brokers.aiormq.session import AiormqSession
+from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost
 from hub.ports.broker import Consumer, Delivery
 
@@ -41,7 +41,7 @@ class AiormqConsumer(Consumer):
         self._writing: asyncio.Task[None] | None = None
         self._lost: str | None = None
         self._stopped = False
-        self._news = Event()
+        self._changed = Notifier()
 
     @property
     @override
@@ -66,7 +66,7 @@ class AiormqConsumer(Consumer):
         while not self._inbox:
             if self._lost is not None:
                 raise ConnectionLost(self._session.server, self._lost)
-            await self._news.wait()
+            await self._changed.wait()
         arrived, self._inbox = self._inbox, []
         return arrived
 
@@ -145,7 +145,7 @@ class AiormqConsumer(Consumer):
             self.requeue([delivery])
         else:
             self._inbox.append(delivery)
-            self._wake()
+            self._changed.notify()
 
     def _settle(self, deliveries: Iterable[Delivery], settlement: _Settlement) -> None:
         tags = [delivery.tag for delivery in deliveries if delivery.tag in self._unsettled]
@@ -177,11 +177,7 @@ class AiormqConsumer(Consumer):
         self._unsettled.clear()  # the broker has put them back
         self._settlements.clear()
         self._inbox.clear()
-        self._wake()
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = Event()
+        self._changed.notify()
 
 
 async def _begin(channel: AbstractChannel) -> None:

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from functools import partial
 
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 from anyio import move_on_after
 
 from hub.brokers.aiormq.consumer import FLUSH_GRACE, AiormqConsumer
 from hub.brokers.aiormq.session import AiormqSession
+from hub.brokers.dead_letters import LARGEST_PREFETCH, REQUEUE_TIMEOUT, collect, until_requeued
 from hub.brokers.x_death import with_last_deaths
 from hub.errors import ConnectionLost, UnknownQueue
-from hub.ports.broker import DeadLetters, Delivery
+from hub.ports.broker import DeadLetters
 from hub.types import ModelName, dead_letter_queue
-
-LARGEST_PREFETCH: Final = 0xFFFF
-
-QUIET: Final = 5.0
-"""Seconds without a letter after which no more are waited for: somebody else took those that were counted. As long as a
-large letter may take on a slow link."""
-
-RETURN: Final = 1.0
-"""Seconds that a queue has to show again what was given back. It takes milliseconds, unless somebody else has it by then."""
 
 
 @asynccontextmanager
@@ -42,7 +34,7 @@ async def hold(session: AiormqSession, queue: ModelName, *, limit: int) -> Async
     wanted = min(limit, total, LARGEST_PREFETCH)
     consumer = AiormqConsumer(session)
     await consumer.subscribe(dead, prefetch=wanted or 1)
-    letters = await _collect(consumer, wanted)
+    letters = await collect(consumer.receive, wanted)
     await consumer.stop()
     await consumer.begin()
     try:
@@ -54,20 +46,8 @@ async def hold(session: AiormqSession, queue: ModelName, *, limit: int) -> Async
     kept = consumer.unsettled
     await consumer.commit()
     if kept:
-        with move_on_after(RETURN):
-            while await _count(session, dead) < kept:  # whoever asks next is to find them
-                pass
-
-
-async def _collect(consumer: AiormqConsumer, wanted: int) -> list[Delivery]:
-    letters: list[Delivery] = []
-    more = wanted > 0
-    while more:
-        count = len(letters)
-        with move_on_after(QUIET):
-            letters += await consumer.receive()
-        more = count < len(letters) < wanted
-    return letters
+        with move_on_after(REQUEUE_TIMEOUT):
+            await until_requeued(partial(_count, session, dead), kept)
 
 
 async def _count(session: AiormqSession, dead: str) -> int:

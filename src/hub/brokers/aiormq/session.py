@@ -16,15 +16,18 @@ from typing import Any, Final, Never, TypeVar, final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import aiormq
+import structlog
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from aiormq.exceptions import AMQPError
-from anyio import CancelScope, Event, current_effective_deadline, fail_after
+from anyio import CancelScope, Event, current_effective_deadline
 from pamqp import commands
+from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 from yarl import URL
 
 from hub.amqp import AmqpAddress, connect
 from hub.brokers.options import BrokerOptions
+from hub.concurrency.timeouts import timeout_as
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.tls import tls_refusal
 from hub.urls import BROKER_SCHEMES, split_url
@@ -32,10 +35,12 @@ from hub.urls import BROKER_SCHEMES, split_url
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP, TLS and the AMQP handshake together."""
 
-CLOSE_GRACE: Final = 2.0
+CLOSE_TIMEOUT: Final = 2.0
 """Seconds for an orderly close; after that the socket is aborted, and the broker notices by itself."""
 
 T = TypeVar("T")
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @final
@@ -108,11 +113,10 @@ class AiormqSession:
         return ConnectionLost(self.server, str(error) or type(error).__name__)
 
     async def open(self) -> None:
+        seconds = self._connect_timeout
         try:
-            with fail_after(self._connect_timeout):
+            with timeout_as(lambda: ConnectionLost(self.server, f"no connection within {seconds:g} s"), seconds):
                 await self.call(self._connect(), f"connect {self.server}")
-        except TimeoutError as error:
-            raise ConnectionLost(self.server, f"no connection within {self._connect_timeout:g} s") from error
         except AMQPError as error:
             raise await self._explained(self.connection_lost(error), error) from error
         except ConnectionLost as lost:
@@ -121,14 +125,20 @@ class AiormqSession:
         closing.add_done_callback(self._closed)
 
     async def close(self) -> None:
-        """Closes the connection within `CLOSE_GRACE`, and ends every call that is still under way."""
+        """Closes the connection within `CLOSE_TIMEOUT`, and ends every call under way, in no more than that time again.
+
+        A call that swallows its cancellation is left behind, with a line in the log; its socket is closed.
+        """
         closing = asyncio.create_task(self.connection.close(), name=f"hub.aiormq close {self.server}")
-        await asyncio.wait({closing}, timeout=CLOSE_GRACE)
+        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT)
         self._transport.abort()
         for task in (closing, *self._calls):
             task.cancel()
-        await asyncio.wait({closing, *self._calls})
-        if not closing.cancelled():
+        _, left = await asyncio.wait({closing, *self._calls}, timeout=CLOSE_TIMEOUT)
+        if left:
+            calls = sorted(task.get_name() for task in left)
+            _log.warning("calls of aiormq ignore their cancellation", server=self.server, calls=calls)
+        if closing.done() and not closing.cancelled():
             closing.exception()
 
     async def _explained(self, lost: ConnectionLost, error: BaseException) -> ConnectionLost:
@@ -199,7 +209,7 @@ async def open_session(
         await session.open()
         yield session
     finally:
-        with CancelScope(shield=True):  # bounded by CLOSE_GRACE
+        with CancelScope(shield=True):  # bounded by twice CLOSE_TIMEOUT, which `close` keeps itself
             await session.close()
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Self, final
 
 import structlog
-from anyio import AsyncContextManagerMixin, Event, current_time
+from anyio import AsyncContextManagerMixin, current_time
 from anyio.lowlevel import checkpoint
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
@@ -16,6 +16,7 @@ from hub.brokers.memory.consumer import MemoryConsumer
 from hub.brokers.memory.queue import MemoryQueue
 from hub.brokers.options import BrokerOptions
 from hub.brokers.topology import missing
+from hub.concurrency.notify import Notifier
 from hub.errors import ConfigurationError, ConnectionLost, PublishRefused, QueueFull, UnknownQueue
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName, dead_letter_queue
@@ -42,7 +43,8 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         self._deleted: dict[str, MemoryQueue] = {}
         self._publishing = 0
         self._reconnects = 0
-        self._outage_over: Event | None = None
+        self._out_of_reach = False
+        self._reachable = Notifier()
         self._open = False
 
     @override
@@ -66,9 +68,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         self._publishing += len(publications)
         try:
-            await checkpoint()
-            while self._outage_over is not None:
-                await self._outage_over.wait()
+            await self._reachable.wait_for(lambda: not self._out_of_reach)
             return [self._publish(publication) for publication in publications]
         finally:
             self._publishing -= len(publications)
@@ -114,7 +114,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     @override
     def statistics(self) -> BrokerStatistics:
         return BrokerStatistics(
-            connected=self._open and self._outage_over is None,
+            connected=self._open and not self._out_of_reach,
             publishing=self._publishing,
             consumers=len(self._consumers),
             unacked=sum(consumer.unsettled for consumer in self._consumers),
@@ -127,14 +127,14 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
 
         On entry every consumer loses its link. In the block `publish` waits, and every other call raises `ConnectionLost`.
         """
-        self._outage_over = over = Event()
+        self._out_of_reach = True
         self._lose_all("the broker is out of reach")
         try:
             yield
         finally:
-            self._outage_over = None
+            self._out_of_reach = False
             self._reconnects += 1
-            over.set()
+            self._reachable.notify()
 
     def delete(self, queue: str) -> None:
         """A fault injector: somebody deletes a queue, or a queue of dead letters, with the messages in it.
@@ -151,7 +151,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
                 consumer.abandon("the broker cancelled the consumer: its queue was deleted")
 
     def _reach(self) -> None:
-        if self._outage_over is not None:
+        if self._out_of_reach:
             raise ConnectionLost("memory://", "the broker is out of reach")
 
     def _lose_all(self, reason: str) -> None:

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 from anyio import move_on_after
 
-from hub.amqp import AmqpConnection, Channel, ChannelClosed, ChannelConsumer, Received
+from hub.amqp import AmqpConnection, Channel, ChannelClosed
 from hub.amqp.errors import NOT_FOUND
 from hub.amqp.wait import CLOSE_GRACE
+from hub.brokers.dead_letters import LARGEST_PREFETCH, REQUEUE_TIMEOUT, collect, until_requeued
 from hub.brokers.rabbitmq.consumer import AmqpConsumer
 from hub.brokers.x_death import with_last_deaths
 from hub.errors import ConnectionLost, UnknownQueue
 from hub.ports.broker import DeadLetters
 from hub.types import ModelName, dead_letter_queue
 
-LARGEST_PREFETCH: Final = 0xFFFF
-
 LARGEST_BODY: Final = 512 * 1024 * 1024
 """Bytes that RabbitMQ lets a message have at most, however it is set. A letter may be dead because it was too large for
 its model's instances; to refuse it here as well would be the end of it."""
-
-QUIET: Final = 5.0
-"""Seconds without a letter after which no more are waited for: somebody else took those that were counted. As long as a
-large letter may take on a slow link."""
-
-RETURN: Final = 1.0
-"""Seconds that a queue has to show again what was given back. It takes milliseconds, unless somebody else has it by then."""
 
 
 @asynccontextmanager
@@ -47,7 +40,7 @@ async def hold(connection: AmqpConnection, queue: ModelName, *, limit: int) -> A
         total = await _count(channel, dead)
         wanted = min(limit, total, LARGEST_PREFETCH)
         async with channel.consume(dead, prefetch=wanted or 1) as subscription:
-            letters = await _collect(subscription, wanted)
+            letters = await collect(subscription.receive, wanted)
             await subscription.stop()
             consumer = AmqpConsumer(subscription)
             await channel.begin()
@@ -60,8 +53,9 @@ async def hold(connection: AmqpConnection, queue: ModelName, *, limit: int) -> A
             await channel.commit()
             kept = subscription.unsettled
     if kept:
-        with move_on_after(RETURN):
-            await _until_back(connection, dead, kept)
+        with move_on_after(REQUEUE_TIMEOUT):
+            async with connection.channel() as channel:
+                await until_requeued(partial(_count, channel, dead), kept)
 
 
 async def _count(channel: Channel, dead: str) -> int:
@@ -71,21 +65,3 @@ async def _count(channel: Channel, dead: str) -> int:
         if closed.reply_code == NOT_FOUND:
             raise UnknownQueue(dead) from closed
         raise
-
-
-async def _collect(subscription: ChannelConsumer, wanted: int) -> list[Received]:
-    letters: list[Received] = []
-    more = wanted > 0
-    while more:
-        count = len(letters)
-        with move_on_after(QUIET):
-            letters += await subscription.receive()
-        more = count < len(letters) < wanted
-    return letters
-
-
-async def _until_back(connection: AmqpConnection, dead: str, kept: int) -> None:
-    """Waits until the queue has the letters again that nobody acked, so that whoever asks next finds them."""
-    async with connection.channel() as channel:
-        while await _count(channel, dead) < kept:
-            pass

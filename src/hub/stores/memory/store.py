@@ -94,10 +94,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
-        await checkpoint()
-        while not (ended := self._started.take_ended(instance)):
-            await self._started.news(instance).wait()
-        return ended
+        return await self._started.next_ended(instance)
 
     @override
     async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias, final
 
 import structlog
-from anyio import current_time, sleep_until
 
+from hub.concurrency.periodic import every
 from hub.errors import ConnectionLost, Undecodable
 from hub.redis.client import RedisClient
 from hub.stores.recent import Listed, entry_of, page_of
@@ -49,10 +49,7 @@ class RedisLists:
 
     async def work(self) -> None:
         """Keeps the lists of running tasks up to date until it is cancelled, and writes what is still to be written."""
-        due = current_time()
-        while True:
-            due += self._period
-            await sleep_until(due)
+        async for _ in every(self._period):
             self._listed.look(self._runs())
             await self.write()
 

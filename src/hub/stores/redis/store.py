@@ -11,17 +11,15 @@ from uuid import uuid4
 import structlog
 from anyio import (
     AsyncContextManagerMixin,
-    Event,
     create_task_group,
     move_on_after,
-    sleep,
 )
-from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
+from hub.concurrency.notify import Notifier
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff, retrying
 from hub.errors import HubError, Undecodable
 from hub.ports.result_store import (
     Missing,
@@ -81,7 +79,8 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._channel = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
         self._started = RunningTasks[Identity]()
-        self._unsure = Event()
+        self._unsure = False  # whether a run may have ended unnoticed
+        self._became_unsure = Notifier()
         self._dropped = 0
         self._commands = 0
         self._calls = OperationTimer(options.buckets)
@@ -157,7 +156,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             if (
                 link != self._client.connections_opened
             ):  # the next link had looked for news before we knew what to look for
-                self._unsure.set()
+                self._look_again()
         return starts
 
     @override
@@ -173,10 +172,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
-        await checkpoint()
-        while not (ended := self._started.take_ended(instance)):
-            await self._started.news(instance).wait()
-        return ended
+        return await self._started.next_ended(instance)
 
     @override
     async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
@@ -189,7 +185,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             try:
                 numbers = await self._on_records(outcomes, partial(self._finish, call))
             except BaseException:
-                self._unsure.set()  # their tasks may have ended all the same
+                self._look_again()  # their tasks may have ended all the same
                 raise
         counted = [number > 0 for number in numbers]
         self._dropped += counted.count(False)
@@ -288,21 +284,18 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     async def _keep_sure(self) -> None:
         """Looks again after our runs each time that something may have been missed."""
-        delays = REJOIN_BACKOFF.intervals()
-        attempts = AttemptLog("runs", failing="runs not looked up, asking the store again")
+        log = AttemptLog("runs", failing="runs not looked up, asking the store again")
         while True:
-            await self._unsure.wait()
-            self._unsure = Event()
-            try:
-                await self._rejoin(self._started.runs())
-            except HubError as error:
-                self._unsure.set()
-                delay = next(delays)
-                attempts.failed(str(error), delay)
-                await sleep(delay)
-            else:
-                attempts.succeeded()
-                delays = REJOIN_BACKOFF.intervals()
+            await self._became_unsure.wait_for(lambda: self._unsure)
+            async for attempt in retrying(on=HubError, backoff=REJOIN_BACKOFF, on_retry=log.on_retry):
+                with attempt:
+                    self._unsure = False
+                    await self._rejoin(self._started.runs())
+            log.succeeded()
+
+    def _look_again(self) -> None:
+        self._unsure = True
+        self._became_unsure.notify()
 
     def _runs(self) -> Iterable[PresentRun]:
         return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._started.runs())
@@ -310,7 +303,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     def _linked(self) -> None:
         self._waiters.wake_all()
         self._lists.linked()
-        self._unsure.set()
+        self._look_again()
 
     async def _whole(self, task_id: TaskId, large: Large) -> TaskRecord | Missing:
         """A record with a large outcome."""
