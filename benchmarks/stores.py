@@ -92,7 +92,7 @@ async def lives(url: str) -> list[float]:
 
 
 async def sets(url: str) -> list[float]:
-    async with redis_links(url, silence=5.0)(None) as link:
+    async with redis_links(url, read_timeout=5.0).connect(None) as link:
         key = f"hub:bench:{uuid4()}"
 
         async def group() -> None:

@@ -16,7 +16,7 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 from typing_extensions import override
 
-from hub.amqp.wait import CLOSE_GRACE
+from hub.amqp.wait import CLOSE_TIMEOUT
 from hub.cli.app import app
 from hub.cli.config import check_names, layers
 from hub.gateway.app import gateway_app
@@ -101,7 +101,7 @@ class Process:
     @property
     def stop_bound(self) -> float:
         """Seconds that it may take to end after SIGTERM: the sum of the limits of what it does then."""
-        common = DRAIN_GRACE + CLOSE_GRACE * 2
+        common = DRAIN_GRACE + CLOSE_TIMEOUT * 2
         match self.settings:
             case RegistrySettings():
                 return common + FLUSH_GRACE

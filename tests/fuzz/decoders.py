@@ -85,18 +85,18 @@ def _json(data: bytes) -> None:
 
 def _amqp(data: bytes) -> None:
     opening = ConnectionState(ADDRESS, AmqpOptions())
-    opening.begin()
+    opening.start_handshake()
     opening.receive(data)
     opening.lost(ConnectionLost("fake", "the end"))
     opened = ConnectionState(ADDRESS, AmqpOptions())
     broker = FakeBroker()
-    opened.begin()
-    while sent := opened.outbox.take():
+    opened.start_handshake()
+    while sent := opened.output.take():
         opened.receive(broker.receive(sent))
     channel = opened.new_channel()
     reply = channel.open()
     channel.subscribe("q")
-    while sent := opened.outbox.take():
+    while sent := opened.output.take():
         opened.receive(broker.receive(sent))
     opened.receive(data)
     opened.lost(ConnectionLost("fake", "the end"))

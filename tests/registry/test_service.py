@@ -91,7 +91,7 @@ async def test_a_name_stays_taken_over_a_restart(redis_url: str, anyio_backend_n
 async def test_a_redis_that_is_killed_holds_up_logins_only_and_heals(private_redis: Redis) -> None:
     with anyio.fail_after(TIMEOUT):
         async with (
-            open_directory(private_redis.url, silence=1.0) as directory,
+            open_directory(private_redis.url, read_timeout=1.0) as directory,
             ping_server() as one,
             ping_server() as two,
             served_registry(directory=directory) as registry,

@@ -25,7 +25,7 @@ KEYS = 4096
 DELAY = 300
 """Microseconds that this Redis takes for each key when it starts: more than a second in all."""
 
-PATIENT = StoreOptions(silence=5.0, timeout=3.0)
+PATIENT = StoreOptions(read_timeout=5.0, timeout=3.0)
 """The test of an idle link comes after the data are loaded: it finds nothing wrong."""
 
 
@@ -54,7 +54,7 @@ class DeafOnce(Connector, RedisConnection):
 
     @override
     @asynccontextmanager
-    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
+    async def connect(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
         yield self
 
     @override

@@ -22,7 +22,7 @@ from tests.support.server import ServerProcess, answers, free_port
 TIMEOUT = 60.0
 """Seconds; an election takes a few."""
 
-IMPATIENT = StoreOptions(silence=1.0, timeout=0.5)
+IMPATIENT = StoreOptions(read_timeout=1.0, timeout=0.5)
 
 
 @pytest.fixture(

@@ -12,7 +12,7 @@ from pamqp import base, commands
 from hub.amqp.consumer import ChannelConsumer
 from hub.amqp.errors import NOT_FOUND, ChannelClosed
 from hub.amqp.protocol.channel import ChannelState
-from hub.amqp.wait import CLOSE_GRACE, wait_reply
+from hub.amqp.wait import CLOSE_TIMEOUT, wait_reply
 
 R = TypeVar("R", bound=base.Frame)
 
@@ -50,7 +50,7 @@ class Channel:
         declare = commands.Queue.Declare(queue=name, durable=True, arguments=dict(arguments or {}))
         await self.call(declare, commands.Queue.DeclareOk)
 
-    async def look_at_queue(self, name: str) -> commands.Queue.DeclareOk:
+    async def inspect_queue(self, name: str) -> commands.Queue.DeclareOk:
         """How many messages wait in a queue, and how many consumers it has: a passive declaration.
 
         Raises:
@@ -59,11 +59,11 @@ class Channel:
         """
         return await self.call(commands.Queue.Declare(queue=name, passive=True), commands.Queue.DeclareOk)
 
-    async def look_at_queues(self, names: Sequence[str]) -> Sequence[commands.Queue.DeclareOk]:
+    async def inspect_queues(self, names: Sequence[str]) -> Sequence[commands.Queue.DeclareOk]:
         """Looks at many queues in one round trip, in this order, until one does not exist.
 
         Returns:
-            What `look_at_queue` returns, for each queue before the first that does not exist. If there is one, the list
+            What `inspect_queue` returns, for each queue before the first that does not exist. If there is one, the list
             is shorter than `names`, and nothing more can be done on this channel.
 
         Raises:
@@ -109,7 +109,7 @@ class Channel:
         """
         await self.call(commands.Queue.Delete(queue=name), commands.Queue.DeleteOk)
 
-    async def begin(self) -> None:
+    async def tx_select(self) -> None:
         """From here on what is wait_reply on this channel gathers at the server until `commit`.
 
         Raises:
@@ -117,7 +117,7 @@ class Channel:
         """
         await self.call(commands.Tx.Select(), commands.Tx.SelectOk)
 
-    async def commit(self) -> None:
+    async def tx_commit(self) -> None:
         """Carries out what was wait_reply since `begin`, or since the last `commit`: for each queue in one step.
 
         Raises:
@@ -147,5 +147,5 @@ class Channel:
         try:
             yield consumer
         finally:
-            with move_on_after(CLOSE_GRACE, shield=True):
+            with move_on_after(CLOSE_TIMEOUT, shield=True):
                 await consumer.stop()

@@ -32,7 +32,7 @@ from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.handshake import Tuning
 from hub.amqp.publisher import Publisher
-from hub.amqp.wait import CLOSE_GRACE, wait_reply
+from hub.amqp.wait import CLOSE_TIMEOUT, wait_reply
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost, ConnectionRefused
@@ -71,8 +71,8 @@ class AmqpConnection(AsyncContextManagerMixin):
         self._room = Notifier()
         self._closed = Event()
         self._flushed = Event()
-        self._last_heard = current_time()
-        self._last_said = current_time()
+        self._last_received = current_time()
+        self._last_sent = current_time()
         self._state = ConnectionState(
             address, options, on_output=self._output.notify, on_blocked=self._blocked_changed, on_closed=self._end
         )
@@ -138,12 +138,12 @@ class AmqpConnection(AsyncContextManagerMixin):
         finally:
             reply = state.close()
             if reply is not None:
-                with move_on_after(CLOSE_GRACE, shield=True):
+                with move_on_after(CLOSE_TIMEOUT, shield=True):
                     await wait_reply(reply)
 
     async def _wait_for_room(self, high_water: int) -> None:
         state = self._state
-        while state.closed is None and (state.blocked is not None or state.outbox.size >= high_water):
+        while state.closed is None and (state.blocked is not None or state.output.size >= high_water):
             await self._room.wait()
 
     def _blocked_changed(self) -> None:
@@ -166,27 +166,27 @@ class AmqpConnection(AsyncContextManagerMixin):
                 tg.start_soon(self._read, reading, name=f"hub.amqp reader {name}")
                 tg.start_soon(self._write, writing, name=f"hub.amqp writer {name}")
                 try:
-                    tuning = await self._log_in()
+                    tuning = await self._authenticate()
                     if tuning.heartbeat:
-                        tg.start_soon(self._beat, tuning.heartbeat, name=f"hub.amqp heartbeat {name}")
+                        tg.start_soon(self._heartbeat, tuning.heartbeat, name=f"hub.amqp heartbeat {name}")
                     yield self
                 finally:
-                    with move_on_after(CLOSE_GRACE, shield=True):
-                        await self._say_goodbye()
+                    with move_on_after(CLOSE_TIMEOUT, shield=True):
+                        await self._close_gracefully()
                     self._state.lost(ConnectionLost(name, "the connection is closed"))
                     for scope in (reading, writing, tg.cancel_scope):
                         scope.cancel("connection closed")
 
-    async def _log_in(self) -> Tuning:
+    async def _authenticate(self) -> Tuning:
         state = self._state
-        state.begin()
+        state.start_handshake()
         with move_on_after(self._timeout):
             await wait_reply(state.opened)
         if state.tuning is None:
             raise ConnectionLost(state.server, f"no login within {self._timeout:g} s")
         return state.tuning
 
-    async def _say_goodbye(self) -> None:
+    async def _close_gracefully(self) -> None:
         if self._state.usable:
             self._state.close()
             await self._closed.wait()
@@ -199,7 +199,7 @@ class AmqpConnection(AsyncContextManagerMixin):
             try:
                 while state.closed is None:
                     data = await stream.receive(_RECEIVE_SIZE)
-                    self._last_heard = current_time()
+                    self._last_received = current_time()
                     state.receive(data)
             except _BROKEN as error:
                 state.lost(ConnectionLost(state.server, _broken_reason(error)))
@@ -210,28 +210,28 @@ class AmqpConnection(AsyncContextManagerMixin):
             try:
                 over = False
                 while not over:
-                    await self._output.wait_for(lambda: state.outbox.size)
+                    await self._output.wait_for(lambda: state.output.size)
                     over = state.closed is not None  # these are the last words
-                    data = state.outbox.take()
+                    data = state.output.take()
                     self._room.notify()
                     await stream.send(data)
-                    self._last_said = current_time()
+                    self._last_sent = current_time()
             except _BROKEN as error:
                 state.lost(ConnectionLost(state.server, _broken_reason(error)))
             finally:
                 self._flushed.set()
 
-    async def _beat(self, interval: int) -> None:
+    async def _heartbeat(self, interval: int) -> None:
         """Sends signs of life, and looks for the server's: twice in each interval (section 4.2.7)."""
         state, step = self._state, interval / 2
         while state.closed is None:
             await sleep(step)
             now = current_time()
-            silence = now - self._last_heard
+            silence = now - self._last_received
             if silence > 2 * interval:
                 state.lost(ConnectionLost(state.server, f"not a sign of life for {silence:.1f} s"))
-            elif now - self._last_said >= step:
-                state.beat()
+            elif now - self._last_sent >= step:
+                state.send_heartbeat()
 
 
 @asynccontextmanager
@@ -282,7 +282,7 @@ async def _closing(stream: ByteStream) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        with move_on_after(CLOSE_GRACE, shield=True):
+        with move_on_after(CLOSE_TIMEOUT, shield=True):
             await stream.aclose()
 
 

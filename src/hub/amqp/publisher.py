@@ -54,7 +54,7 @@ class Publisher:
                 await self._room(HIGH_WATER)
                 self._state.publish(batch, high_water=HIGH_WATER)
         except BaseException:
-            batch.reply.abandon()
+            batch.reply.cancel()
             raise
         return await wait_reply(batch.reply)
 

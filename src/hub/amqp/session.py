@@ -66,17 +66,17 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
     def reconnects(self) -> int:
         return max(0, self._sessions - 1)
 
-    async def wait(self) -> S:
+    async def acquire_or_wait(self) -> S:
         """The session; waits for it however long it takes."""
-        return await self._usable(patient=True)
+        return await self._usable(wait=True)
 
-    async def reach(self) -> S:
+    async def acquire(self) -> S:
         """The session; waits for the first try after a loss, but not for more.
 
         Raises:
             ConnectionLost: The last try failed; says why.
         """
-        return await self._usable(patient=False)
+        return await self._usable(wait=False)
 
     @override
     @asynccontextmanager
@@ -86,14 +86,14 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
             yield self
             tg.cancel_scope.cancel("link closed")
 
-    async def _usable(self, *, patient: bool) -> S:
+    async def _usable(self, *, wait: bool) -> S:
         self._wanted.set()
         await checkpoint()
         while True:
             session = self._session
             if session is not None and session.usable:
                 return session
-            if self._failure is not None and not patient:
+            if self._failure is not None and not wait:
                 raise copy(self._failure)
             await self._changed.wait()
 
@@ -102,10 +102,10 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
         # A lazy link is not the first one to its server: when it is refused, another one has worked already, or ends us.
         await run_reconnecting(self._use, name=self._name, retry_refusals=self._lazy)
 
-    async def _use(self, linked: Callable[[], None]) -> None:
+    async def _use(self, connected: Callable[[], None]) -> None:
         try:
             async with self._enter() as session:
-                linked()
+                connected()
                 self._session = session
                 self._failure = None
                 self._sessions += 1

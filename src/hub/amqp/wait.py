@@ -11,7 +11,7 @@ from hub.amqp.protocol.pending_reply import PendingReply
 
 T = TypeVar("T")
 
-CLOSE_GRACE: Final = 2.0
+CLOSE_TIMEOUT: Final = 2.0
 """Seconds for a goodbye that stands in a `finally`. A healthy broker answers within milliseconds; one that does not
 answer in this time is not waited for, since closing the socket has the same effect."""
 
@@ -33,6 +33,6 @@ async def wait_reply(reply: PendingReply[T]) -> T:
             reply.on_settled = event.set
             await event.wait()
     except BaseException:
-        reply.abandon()
+        reply.cancel()
         raise
     return reply.result()

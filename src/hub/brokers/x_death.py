@@ -14,7 +14,7 @@ FIRST_QUEUE: Final = "x-first-death-queue"
 FIRST_REASON: Final = "x-first-death-reason"
 
 
-def with_last_deaths(deliveries: Iterable[Delivery]) -> Sequence[Delivery]:
+def with_last_death_headers(deliveries: Iterable[Delivery]) -> Sequence[Delivery]:
     """Adds where and why messages died last, as RabbitMQ 3.13 and later say it, to what earlier ones say.
 
     `x-first-death-reason` is not enough: what a delay queue has let go has "expired" once before it dies in earnest.
@@ -22,7 +22,7 @@ def with_last_deaths(deliveries: Iterable[Delivery]) -> Sequence[Delivery]:
     return [replace(delivery, headers=_with_last_death(delivery.headers)) for delivery in deliveries]
 
 
-def died(headers: Mapping[str, str | int], queue: str, reason: str) -> dict[str, str | int]:
+def death_headers(headers: Mapping[str, str | int], queue: str, reason: str) -> dict[str, str | int]:
     """The headers of a message that dies now, for a broker of our own."""
     return {FIRST_QUEUE: queue, FIRST_REASON: reason, **headers, LAST_QUEUE: queue, LAST_REASON: reason}
 

@@ -63,7 +63,7 @@ class RedisClient(AsyncContextManagerMixin):
         self._links = links
         self._channel = channel
         self._on_messages = on_messages
-        self._on_linked = on_connected
+        self._on_connected = on_connected
         self._timeout = timeout
         self._link: RedisConnection | None = None
         self._connected = Notifier()
@@ -98,7 +98,7 @@ class RedisClient(AsyncContextManagerMixin):
         """
         with collapse_exception_group():
             async with create_task_group() as tg:
-                await tg.start(self._keep_linked, name=f"hub.redis client of {self.server}")
+                await tg.start(self._keep_connected, name=f"hub.redis client of {self.server}")
                 try:
                     yield self
                 finally:
@@ -154,35 +154,35 @@ class RedisClient(AsyncContextManagerMixin):
         try:
             replies = await link.call(commands)
         except ConnectionLost as lost:
-            self._unlink(link, lost.reason)
+            self._disconnect(link, lost.reason)
             link.abort(lost.reason)  # or the session would keep a link that nobody uses any more
             raise
         if any(isinstance(reply, ErrorReply) and reply.kind is ErrorReplyKind.NOT_PRIMARY for reply in replies):
             link.abort("it is no longer the primary")
         return replies
 
-    async def _keep_linked(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+    async def _keep_connected(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         async def session(linked: Callable[[], None]) -> None:
             try:
                 with collapse_exception_group():
-                    async with self._links(self._channel) as link:
+                    async with self._links.connect(self._channel) as link:
                         self._link = link
                         self.connections_opened += 1
                         linked()
                         if self.connections_opened == 1:
                             task_status.started()
                         self._connected.notify()
-                        self._on_linked()
+                        self._on_connected()
                         await self._use(link)
             except ConnectionLost as lost:
                 self._reason = lost.reason
                 raise
             finally:
-                self._unlink(self._link, self._reason)
+                self._disconnect(self._link, self._reason)
 
         await run_reconnecting(session, name=self.server, backoff=BACKOFF, retry_for=0.0)
 
-    def _unlink(self, link: RedisConnection | None, reason: str) -> None:
+    def _disconnect(self, link: RedisConnection | None, reason: str) -> None:
         """From here on calls wait for the next link."""
         if link is not None and link is self._link:
             self._link = None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-Word: TypeAlias = bytes | str | int
-Command: TypeAlias = tuple[Word, ...]
+Arg: TypeAlias = bytes | str | int
+Command: TypeAlias = tuple[Arg, ...]
 
 
 class ErrorReplyKind(Enum):
@@ -68,7 +68,7 @@ class Connector(Protocol):
         """For errors and logs; never holds a password."""
         ...
 
-    def __call__(self, channel: str | None) -> AbstractAsyncContextManager[RedisConnection]:
+    def connect(self, channel: str | None) -> AbstractAsyncContextManager[RedisConnection]:
         """Opens a link, and subscribes it to a channel if one is given.
 
         Raises:

@@ -23,14 +23,14 @@ from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.redis.address import RedisAddress
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
-from hub.redis.error_replies import link_failed, login_refused
+from hub.redis.error_replies import connect_failed, login_refused
 
-GATHERED: Final = 256
+MAX_PUSH_BATCH: Final = 256
 """Messages after which `receive` returns although more are there already."""
 
 
 @final
-class _Connection(TCPConnection):
+class _ClosingConnection(TCPConnection):
     """coredis 6.9 leaves its buffers open when it cannot connect, and anyio warns of each one that is not closed."""
 
     @override
@@ -116,7 +116,7 @@ class CoredisConnection(RedisConnection):
                         case _:
                             pass
                     # One wake-up for all that came with one read; `reusable` says that nothing is left of it.
-                    if self._messages and (self._subscribed.reusable or len(self._messages) >= GATHERED):
+                    if self._messages and (self._subscribed.reusable or len(self._messages) >= MAX_PUSH_BATCH):
                         self._complete = True
                         self._changed.notify()
         except exceptions.ConnectionError as error:
@@ -162,12 +162,12 @@ class CoredisConnector(Connector):
 
     Args:
         address: The server, or the Sentinels that know it; they are asked anew for each link.
-        silence: Seconds without an answer after which the server counts as lost.
+        read_timeout: Seconds without an answer after which the server counts as lost.
     """
 
-    def __init__(self, address: RedisAddress, silence: float) -> None:
+    def __init__(self, address: RedisAddress, read_timeout: float) -> None:
         self._address = address
-        self._silence = silence
+        self._read_timeout = read_timeout
 
     @property
     @override
@@ -176,7 +176,7 @@ class CoredisConnector(Connector):
 
     @override
     @asynccontextmanager
-    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
+    async def connect(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
         address = self._address
         node = await self._primary() if address.service else address.nodes[0]
         open_one = partial(self._connection, node, db=address.db, username=address.username, password=address.password)
@@ -205,12 +205,12 @@ class CoredisConnector(Connector):
 
     def _connection(
         self, node: tuple[str, int], *, db: int = 0, username: str | None = None, password: str | None = None
-    ) -> _Connection:
-        return _Connection(
+    ) -> _ClosingConnection:
+        return _ClosingConnection(
             TCPLocation(*node),
             socket_keepalive=True,
-            stream_timeout=self._silence,
-            connect_timeout=self._silence,
+            stream_timeout=self._read_timeout,
+            connect_timeout=self._read_timeout,
             db=db,
             username=username,
             password=password,
@@ -219,7 +219,7 @@ class CoredisConnector(Connector):
 
     @asynccontextmanager
     async def _linked(
-        self, open_one: Callable[[], _Connection], node: tuple[str, int], channel: str | None
+        self, open_one: Callable[[], _ClosingConnection], node: tuple[str, int], channel: str | None
     ) -> AsyncGenerator[CoredisConnection]:
         server = self.server
         with collapse_exception_group():
@@ -235,12 +235,12 @@ class CoredisConnector(Connector):
                     tg.start_soon(link.watch, name=f"hub.redis commands to {server}")
                     if channel is not None:
                         tg.start_soon(link.listen, channel, name=f"hub.redis messages from {server}")
-                        with fail_after(self._silence):
+                        with fail_after(self._read_timeout):
                             await link.subscribed.wait()
                 except exceptions.AuthenticationError as error:
                     raise login_refused(self._address, error) from error
                 except (exceptions.RedisError, OSError) as error:  # TimeoutError is an OSError
-                    raise await link_failed(self._address, node, error, _reason(error)) from error
+                    raise await connect_failed(self._address, node, error, _reason(error)) from error
                 yield link
                 tg.cancel_scope.cancel("redis link closed")
 

@@ -28,7 +28,7 @@ def login_refused(address: RedisAddress, error: BaseException) -> ConnectionRefu
     )
 
 
-async def link_failed(
+async def connect_failed(
     address: RedisAddress, node: tuple[str, int], error: BaseException, reason: str
 ) -> ConnectionLost:
     """What to raise when no link could be opened: `ConnectionRefused` if it cannot work with this URL.

@@ -30,12 +30,12 @@ from hub.concurrency.notify import Notifier
 from hub.errors import ConfigurationError, ConnectionLost
 from hub.redis.address import RedisAddress
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
-from hub.redis.error_replies import link_failed, login_refused
+from hub.redis.error_replies import connect_failed, login_refused
 
-LANES: Final = 4
+PIPELINES: Final = 4
 """Pipelines under way at once."""
 
-CLOSE_GRACE: Final = 1.0
+CLOSE_TIMEOUT: Final = 1.0
 """Seconds to close the connections in; the kernel closes them anyway."""
 
 
@@ -43,15 +43,15 @@ CLOSE_GRACE: Final = 1.0
 class RedispyConnection(RedisConnection):
     """See `RedispyConnector`, which opens it."""
 
-    def __init__(self, client: redispy.Redis, server: str, silence: float) -> None:
+    def __init__(self, client: redispy.Redis, server: str, read_timeout: float) -> None:
         self._client = client
         self._server = server
-        self._silence = silence
+        self._read_timeout = read_timeout
         self._reason: str | None = None
         self._messages: list[bytes] = []
         self._changed = Notifier()
         self._under_way: set[CancelScope] = set()
-        self.pipelines = Batcher(self._carry, name=f"pipelines to {server}", concurrency=LANES)
+        self.pipelines = Batcher(self._carry, name=f"pipelines to {server}", concurrency=PIPELINES)
 
     @override
     async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
@@ -89,7 +89,7 @@ class RedispyConnection(RedisConnection):
         try:
             await pubsub.subscribe(channel)
             while True:
-                message = await pubsub.get_message(timeout=self._silence)
+                message = await pubsub.get_message(timeout=self._read_timeout)
                 if message is None:
                     if questioned:
                         raise exceptions.TimeoutError("the channel is silent")
@@ -130,12 +130,12 @@ class RedispyConnector(Connector):
 
     Args:
         address: The server; not one behind Sentinels.
-        silence: Seconds without an answer after which the server counts as lost.
+        read_timeout: Seconds without an answer after which the server counts as lost.
     """
 
-    def __init__(self, address: RedisAddress, silence: float) -> None:
+    def __init__(self, address: RedisAddress, read_timeout: float) -> None:
         self._address = address
-        self._silence = silence
+        self._read_timeout = read_timeout
 
     @property
     @override
@@ -144,13 +144,13 @@ class RedispyConnector(Connector):
 
     @override
     @asynccontextmanager
-    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
+    async def connect(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
         if current_async_library() != "asyncio":
             raise ConfigurationError(
                 "redis-py runs on asyncio only: take the '+redispy' out of the URL, or start with --backend asyncio"
             )
         client = self._client()
-        link = RedispyConnection(client, self.server, self._silence)
+        link = RedispyConnection(client, self.server, self._read_timeout)
         try:
             with collapse_exception_group():
                 async with create_task_group() as tg, link.pipelines:
@@ -162,7 +162,7 @@ class RedispyConnector(Connector):
                     tg.cancel_scope.cancel("redis link closed")
         finally:
             link.abort("the link was closed")
-            with move_on_after(CLOSE_GRACE, shield=True):
+            with move_on_after(CLOSE_TIMEOUT, shield=True):
                 await client.aclose()
 
     async def _greet(self, client: redispy.Redis) -> None:
@@ -171,7 +171,7 @@ class RedispyConnector(Connector):
         except exceptions.AuthenticationError as error:
             raise login_refused(self._address, error) from error
         except (exceptions.RedisError, OSError) as error:
-            raise await link_failed(self._address, self._address.nodes[0], error, _reason(error)) from error
+            raise await connect_failed(self._address, self._address.nodes[0], error, _reason(error)) from error
 
     def _client(self) -> redispy.Redis:
         address, tls = self._address, self._address.tls
@@ -182,8 +182,8 @@ class RedispyConnector(Connector):
             db=address.db,
             username=address.username,
             password=address.password,
-            socket_timeout=self._silence,
-            socket_connect_timeout=self._silence,
+            socket_timeout=self._read_timeout,
+            socket_connect_timeout=self._read_timeout,
             retry=Retry(NoBackoff(), 0),
             ssl=tls is not None,
             ssl_ca_certs=tls.cafile if tls else None,

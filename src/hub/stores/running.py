@@ -145,13 +145,13 @@ class RunningTasks(Generic[N]):
         finally:
             self._finishing.discard(call)
 
-    def alone(self, outcome: Outcome, call: FinishCall[N]) -> bool:
+    def is_sole_run(self, outcome: Outcome, call: FinishCall[N]) -> bool:
         """Whether the run that made this outcome is the only one of its task here."""
         return outcome.task_id in call.runs and not any(
             outcome.task_id in runner.runs for runner in self._runners.values()
         )
 
-    def handed_back(self, runs: Iterable[ReleasedTask]) -> None:
+    def released(self, runs: Iterable[ReleasedTask]) -> None:
         for run in runs:
             for runner in self._runners.values():
                 started = runner.runs.get(run.task_id)

@@ -20,7 +20,7 @@ class ConfirmBatch:
     """Messages that were published in one call. Their caller waits once, for `reply`.
 
     Attributes:
-        sent: Messages that are on their way, counted from the first; the rest waits for room in the outbox.
+        sent: Messages that are on their way, counted from the first; the rest waits for room in the output.
         reply: One entry for each message: `None` if the server took it, or why it did not.
     """
 

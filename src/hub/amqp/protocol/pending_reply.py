@@ -45,7 +45,7 @@ class PendingReply(Generic[T]):
         self._error = error
         self._announce()
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Says that nobody waits any more. Does nothing the second time."""
         if self._abandoned:
             return

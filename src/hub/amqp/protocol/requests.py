@@ -24,7 +24,7 @@ class _Pending(Protocol):
 
 
 @final
-class _Call(_Pending, Generic[R]):
+class _PendingRequest(_Pending, Generic[R]):
     __slots__ = ("_expected", "reply")
 
     def __init__(self, expected: type[R], undo: Callable[[R], None] | None) -> None:
@@ -60,7 +60,7 @@ class PendingRequests:
 
     def add(self, expected: type[R], undo: Callable[[R], None] | None = None) -> PendingReply[R]:
         """Notes that a request was sent which `expected` answers. `undo` takes it back if its caller goes away."""
-        call = _Call(expected, undo)
+        call = _PendingRequest(expected, undo)
         self._line.append(call)
         return call.reply
 

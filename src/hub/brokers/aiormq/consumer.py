@@ -17,7 +17,7 @@ from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost
 from hub.ports.broker import Consumer, Delivery
 
-FLUSH_GRACE: Final = 2.0
+FLUSH_TIMEOUT: Final = 2.0
 """Seconds that settlements have to be written when a consumer's block is left."""
 
 _Settlement: TypeAlias = Callable[[AbstractChannel, int], Awaitable[None]]
@@ -101,7 +101,7 @@ class AiormqConsumer(Consumer):
         while self._writing is not None and self._lost is None:
             await asyncio.wait({self._writing})
 
-    async def begin(self) -> None:
+    async def tx_select(self) -> None:
         """What is settled from here on gathers at the broker until `commit`.
 
         Raises:
@@ -109,7 +109,7 @@ class AiormqConsumer(Consumer):
         """
         await self._call(_begin)
 
-    async def commit(self) -> None:
+    async def tx_commit(self) -> None:
         """Carries out what was settled since `begin`, in one step, and closes the channel: the rest goes back.
 
         Raises:

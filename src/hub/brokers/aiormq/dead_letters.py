@@ -9,10 +9,10 @@ from functools import partial
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 from anyio import move_on_after
 
-from hub.brokers.aiormq.consumer import FLUSH_GRACE, AiormqConsumer
+from hub.brokers.aiormq.consumer import FLUSH_TIMEOUT, AiormqConsumer
 from hub.brokers.aiormq.session import AiormqSession
 from hub.brokers.dead_letters import LARGEST_PREFETCH, REQUEUE_TIMEOUT, collect, until_requeued
-from hub.brokers.x_death import with_last_deaths
+from hub.brokers.x_death import with_last_death_headers
 from hub.errors import ConnectionLost, UnknownQueue
 from hub.ports.broker import DeadLetters
 from hub.types import ModelName, dead_letter_queue
@@ -36,15 +36,15 @@ async def hold(session: AiormqSession, queue: ModelName, *, limit: int) -> Async
     await consumer.subscribe(dead, prefetch=wanted or 1)
     letters = await collect(consumer.receive, wanted)
     await consumer.stop()
-    await consumer.begin()
+    await consumer.tx_select()
     try:
-        yield DeadLetters(consumer, with_last_deaths(letters), total)
+        yield DeadLetters(consumer, with_last_death_headers(letters), total)
     except BaseException:
-        with move_on_after(FLUSH_GRACE, shield=True), suppress(ConnectionLost):
-            await consumer.commit()
+        with move_on_after(FLUSH_TIMEOUT, shield=True), suppress(ConnectionLost):
+            await consumer.tx_commit()
         raise
     kept = consumer.unsettled
-    await consumer.commit()
+    await consumer.tx_commit()
     if kept:
         with move_on_after(REQUEUE_TIMEOUT):
             await until_requeued(partial(_count, session, dead), kept)

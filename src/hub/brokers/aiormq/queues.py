@@ -13,13 +13,13 @@ from hub.brokers.delays import Delays, Refusals
 from hub.brokers.options import BrokerOptions
 from hub.brokers.topology import (
     DEAD_LETTER_EXCHANGE,
+    arguments_mismatch,
     dead_letter_arguments,
     delay_arguments,
-    forbidden,
-    missing,
+    delay_queue_refused,
+    permission_denied,
     queue_arguments,
-    undelayable,
-    unlike,
+    queue_missing,
 )
 from hub.errors import PublishRefused
 from hub.ports.broker import QueueDepth
@@ -36,9 +36,9 @@ async def declare(session: AiormqSession, queue: ModelName, options: BrokerOptio
     try:
         await session.call(_declare(session, queue, options), f"declare {queue}")
     except ChannelPreconditionFailed as error:
-        raise unlike(queue, str(error)) from error
+        raise arguments_mismatch(queue, str(error)) from error
     except ChannelAccessRefused as error:
-        raise forbidden(queue, str(error)) from error
+        raise permission_denied(queue, str(error)) from error
     except AMQPError as error:
         raise session.connection_lost(error) from error
 
@@ -54,9 +54,9 @@ async def declare_delays(session: AiormqSession, delays: Delays, options: Broker
         try:
             await session.call(_declare_delays(session, queue, names, options), f"declare delays of {queue}")
         except ChannelNotFoundEntity:
-            refusals[queue] = missing(queue)
+            refusals[queue] = queue_missing(queue)
         except (ChannelPreconditionFailed, ChannelAccessRefused) as error:
-            refusals[queue] = undelayable(queue, str(error))
+            refusals[queue] = delay_queue_refused(queue, str(error))
         except AMQPError as error:
             raise session.connection_lost(error) from error
     return refusals

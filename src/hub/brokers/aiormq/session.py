@@ -59,7 +59,7 @@ class AiormqSession:
         self._address = address
         self._connect_timeout = connect_timeout
         self._transport = _Transport(secure=urlsplit(url).scheme == "amqps")
-        self.connection = _Connection(url, transport_factory=self._transport)
+        self.connection = _NotifyingConnection(url, transport_factory=self._transport)
         self.connection.on_blocked = on_blocked
         self._calls: set[asyncio.Task[Any]] = set()
         self._gone = Event()
@@ -213,7 +213,7 @@ async def open_session(
             await session.close()
 
 
-class _Connection(aiormq.Connection):
+class _NotifyingConnection(aiormq.Connection):
     """Tells of `connection.blocked` and `connection.unblocked`, which aiormq handles in private methods and only logs."""
 
     on_blocked: Callable[[str | None], None]

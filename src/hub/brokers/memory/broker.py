@@ -15,7 +15,7 @@ from typing_extensions import override
 from hub.brokers.memory.consumer import MemoryConsumer
 from hub.brokers.memory.queue import MemoryQueue
 from hub.brokers.options import BrokerOptions
-from hub.brokers.topology import missing
+from hub.brokers.topology import queue_missing
 from hub.concurrency.notify import Notifier
 from hub.errors import ConfigurationError, ConnectionLost, PublishRefused, QueueFull, UnknownQueue
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
@@ -190,14 +190,14 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         queue = MemoryQueue(name, max_length=max_length, delivery_limit=self._options.delivery_limit)
         deleted = self._deleted.pop(name, None)
         if deleted is not None:
-            queue.inherit(deleted)
+            queue.take_over(deleted)
         self._queues[name] = queue
         return queue
 
     def _publish(self, publication: Publication) -> PublishRefused | None:
         queue = self._queue(publication.queue)
         if queue is None:
-            return missing(publication.queue)
+            return queue_missing(publication.queue)
         if publication.delay > 0:
             taken = queue.delay(publication, current_time() + publication.delay)
         else:

@@ -69,7 +69,7 @@ class MemoryConsumer(Consumer, QueueConsumer):
         self._changed.notify()
 
     @override
-    def look_again(self) -> None:
+    def due_changed(self) -> None:
         self._changed.notify()
 
     @override
@@ -90,16 +90,16 @@ class MemoryConsumer(Consumer, QueueConsumer):
 
     @override
     def requeue(self, deliveries: Iterable[Delivery]) -> None:
-        self._queue.give_back(self._settle(deliveries), failed=False)
+        self._queue.put_back(self._settle(deliveries), failed=False)
 
     @override
     def reject(self, deliveries: Iterable[Delivery], *, requeue: bool) -> None:
         messages = self._settle(deliveries)
         if requeue:
-            self._queue.give_back(messages, failed=True)
+            self._queue.put_back(messages, failed=True)
             return
         for message in messages:
-            self._queue.kill(message, "rejected")
+            self._queue.dead_letter(message, "rejected")
         self._queue.dispatch()
 
     @override
@@ -130,12 +130,12 @@ class MemoryConsumer(Consumer, QueueConsumer):
         self._stop()
         messages = list(self._unsettled.values())
         self._unsettled.clear()
-        self._queue.give_back(messages, failed=True)
+        self._queue.put_back(messages, failed=True)
 
     def _stop(self) -> None:
         self.detach()
         unread, self._inbox = self._inbox, []
-        self._queue.give_back(self._settle(unread), failed=False)
+        self._queue.put_back(self._settle(unread), failed=False)
 
     def _settle(self, deliveries: Iterable[Delivery]) -> list[QueuedMessage]:
         """Removes from `_unsettled` what is still there, so that settling twice does nothing."""

@@ -17,7 +17,7 @@ from hub.amqp.nodes import Nodes, node_urls
 from hub.amqp.session import ReconnectingSession
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
-from hub.brokers.publishing import FIRST_RENEWAL, Publishing
+from hub.brokers.publishing import FIRST_RENEWAL, RenewingPublisher
 from hub.brokers.rabbitmq.consumer import AmqpConsumer
 from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, hold
 from hub.brokers.rabbitmq.queues import declare, declare_delays, depths
@@ -83,7 +83,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
 
     @override
     async def declare(self, queue: ModelName) -> None:
-        await declare(await self._control.reach(), queue, self._options)
+        await declare(await self._control.acquire(), queue, self._options)
 
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
@@ -120,7 +120,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
 
     @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
-        return await depths(await self._control.reach(), queues)
+        return await depths(await self._control.acquire(), queues)
 
     @override
     def statistics(self) -> BrokerStatistics:
@@ -140,13 +140,13 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             yield connection
 
     @asynccontextmanager
-    async def _enter_publishing(self) -> AsyncGenerator[Publishing[Message]]:
+    async def _enter_publishing(self) -> AsyncGenerator[RenewingPublisher[Message]]:
         try:
             async with (
                 self._connected(on_blocked=self._alarm.changed) as connection,
                 connection.publisher() as publisher,
             ):
-                publishing = Publishing(publisher, server=connection.server, keep=self._keep_channel)
+                publishing = RenewingPublisher(publisher, server=connection.server, keep=self._keep_channel)
                 try:
                     yield publishing
                 finally:
@@ -171,11 +171,11 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         return self._nodes.connected(connect_to)
 
     async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
-        publisher = await self._publishing.wait()
+        publisher = await self._publishing.acquire_or_wait()
         return await publisher.publish([self._message(publication) for publication in publications])
 
     async def _declare_delays(self, delays: Delays) -> Refusals:
-        return await declare_delays(await self._control.wait(), delays, self._options)
+        return await declare_delays(await self._control.acquire_or_wait(), delays, self._options)
 
     def _message(self, publication: Publication) -> Message:
         if publication.delay > 0:

@@ -11,10 +11,10 @@ from anyio import move_on_after
 
 from hub.amqp import AmqpConnection, Channel, ChannelClosed
 from hub.amqp.errors import NOT_FOUND
-from hub.amqp.wait import CLOSE_GRACE
+from hub.amqp.wait import CLOSE_TIMEOUT
 from hub.brokers.dead_letters import LARGEST_PREFETCH, REQUEUE_TIMEOUT, collect, until_requeued
 from hub.brokers.rabbitmq.consumer import AmqpConsumer
-from hub.brokers.x_death import with_last_deaths
+from hub.brokers.x_death import with_last_death_headers
 from hub.errors import ConnectionLost, UnknownQueue
 from hub.ports.broker import DeadLetters
 from hub.types import ModelName, dead_letter_queue
@@ -43,14 +43,14 @@ async def hold(connection: AmqpConnection, queue: ModelName, *, limit: int) -> A
             letters = await collect(subscription.receive, wanted)
             await subscription.stop()
             consumer = AmqpConsumer(subscription)
-            await channel.begin()
+            await channel.tx_select()
             try:
-                yield DeadLetters(consumer, with_last_deaths(consumer.deliveries(letters)), total)
+                yield DeadLetters(consumer, with_last_death_headers(consumer.deliveries(letters)), total)
             except BaseException:
-                with move_on_after(CLOSE_GRACE, shield=True), suppress(ConnectionLost):
-                    await channel.commit()
+                with move_on_after(CLOSE_TIMEOUT, shield=True), suppress(ConnectionLost):
+                    await channel.tx_commit()
                 raise
-            await channel.commit()
+            await channel.tx_commit()
             kept = subscription.unsettled
     if kept:
         with move_on_after(REQUEUE_TIMEOUT):
@@ -60,7 +60,7 @@ async def hold(connection: AmqpConnection, queue: ModelName, *, limit: int) -> A
 
 async def _count(channel: Channel, dead: str) -> int:
     try:
-        return (await channel.look_at_queue(dead)).message_count or 0
+        return (await channel.inspect_queue(dead)).message_count or 0
     except ChannelClosed as closed:
         if closed.reply_code == NOT_FOUND:
             raise UnknownQueue(dead) from closed

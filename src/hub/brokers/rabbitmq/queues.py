@@ -13,13 +13,13 @@ from hub.brokers.delays import Delays, Refusals
 from hub.brokers.options import BrokerOptions
 from hub.brokers.topology import (
     DEAD_LETTER_EXCHANGE,
+    arguments_mismatch,
     dead_letter_arguments,
     delay_arguments,
-    forbidden,
-    missing,
+    delay_queue_refused,
+    permission_denied,
     queue_arguments,
-    undelayable,
-    unlike,
+    queue_missing,
 )
 from hub.errors import PublishRefused
 from hub.ports.broker import QueueDepth
@@ -42,9 +42,9 @@ async def declare(connection: AmqpConnection, queue: ModelName, options: BrokerO
             await channel.declare_queue(queue, queue_arguments(options))
     except ChannelClosed as closed:
         if closed.reply_code == PRECONDITION_FAILED:
-            raise unlike(queue, closed.reply_text) from closed
+            raise arguments_mismatch(queue, closed.reply_text) from closed
         if closed.reply_code == ACCESS_REFUSED:
-            raise forbidden(queue, closed.reply_text) from closed
+            raise permission_denied(queue, closed.reply_text) from closed
         raise
 
 
@@ -58,14 +58,14 @@ async def declare_delays(connection: AmqpConnection, delays: Delays, options: Br
     for queue, names in delays.items():
         try:
             async with connection.channel() as channel:
-                await channel.look_at_queue(queue)
+                await channel.inspect_queue(queue)
                 for name in names:
                     await channel.declare_queue(name, delay_arguments(queue, options))
         except ChannelClosed as closed:
             if closed.reply_code == NOT_FOUND:
-                refusals[queue] = missing(queue)
+                refusals[queue] = queue_missing(queue)
             elif closed.reply_code in (PRECONDITION_FAILED, ACCESS_REFUSED):
-                refusals[queue] = undelayable(queue, closed.reply_text)
+                refusals[queue] = delay_queue_refused(queue, closed.reply_text)
             else:
                 raise
     return refusals
@@ -84,7 +84,7 @@ async def depths(connection: AmqpConnection, queues: Iterable[ModelName]) -> Map
     waiting = deque(name for queue in names for name in (queue, dead_letter_queue(queue)))
     while waiting:
         async with connection.channel() as channel:
-            looks = await channel.look_at_queues(list(waiting))
+            looks = await channel.inspect_queues(list(waiting))
         for look in looks:
             found[waiting.popleft()] = look
         if waiting:

@@ -30,7 +30,7 @@ from hub.ports.directory import (
     StatusUpdate,
 )
 from hub.redis.client import RedisClient
-from hub.redis.connection import Command, Connector, Reply, Word
+from hub.redis.connection import Arg, Command, Connector, Reply
 from hub.redis.eviction import warn_of_eviction
 from hub.redis.script import Script, load_script
 from hub.safe_text import printable
@@ -117,7 +117,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
     ) -> Fingerprint | None:
         stored = values.contract_to_json(entry, contract)
         encoded = msgspec.json.encode(entry)
-        args: Sequence[Word] = (entry.id, encoded, entry.model, entry.fingerprint, stored, proof)
+        args: Sequence[Arg] = (entry.id, encoded, entry.model, entry.fingerprint, stored, proof)
         bounds = dict.fromkeys(_LIMITS, 0) if limits is None else {name: getattr(limits, name) for name in _LIMITS}
         args = (*args, *bounds.values(), *beside)
         match await self._run(_LOGIN, args):
@@ -189,7 +189,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
     async def report(self, reports: Sequence[StatusUpdate]) -> Sequence[bool]:
         if not reports:
             return []
-        words: list[Word] = []
+        words: list[Arg] = []
         for report in reports:
             standing = b"" if report.standing is None else msgspec.json.encode(report.standing)
             words += (report.instance, report.token, standing, len(report.events))
@@ -216,7 +216,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         self._told.add(one)
         _log.error("a value of the directory cannot be read, and is left out", kind=one[0], name=one[1], reason=one[2])
 
-    async def _run(self, script: Script, args: Sequence[Word]) -> Reply:
+    async def _run(self, script: Script, args: Sequence[Arg]) -> Reply:
         try:
             (reply,) = await self._client.run(script, [script.by_digest(_KEYS, args)])
         except Undecodable as error:

@@ -49,7 +49,7 @@ from hub.types import InstanceId, ModelName, TaskId, TaskState
 
 OfTask = TypeVar("OfTask", Outcome, ReleasedTask)
 
-REJOIN_BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
+RESYNC_BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
 """Between two tries to look after our runs: a run that nobody needs any more should stop within a second."""
 
 SMALL: Final = commands.SMALL
@@ -78,9 +78,9 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self._clock = options.clock
         self._channel = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
-        self._started = RunningTasks[Identity]()
-        self._unsure = False  # whether a run may have ended unnoticed
-        self._became_unsure = Notifier()
+        self._running = RunningTasks[Identity]()
+        self._resync_needed = False  # whether a run may have ended unnoticed
+        self._resync_requested = Notifier()
         self._dropped = 0
         self._commands = 0
         self._calls = OperationTimer(options.buckets)
@@ -113,7 +113,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         """
         with collapse_exception_group():
             async with self._client, self._large, self._watched, create_task_group() as tg:
-                tg.start_soon(self._keep_sure, name=f"hub.store runs {self._channel}")
+                tg.start_soon(self._resync_when_needed, name=f"hub.store runs {self._channel}")
                 tg.start_soon(self._lists.work, name=f"hub.store lists {self._channel}")
                 try:
                     await warn_of_eviction(self._client)
@@ -148,21 +148,21 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         now = self._clock()
         start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=now)
         task_ids = _ids(tasks)
-        with self._started.starting(task_ids) as call:
+        with self._running.starting(task_ids) as call:
             link = self._client.connections_opened
             told = await self._run("start", commands.START, start, tasks)
             starts = replies.answers(told, task_ids, replies.started)
-            self._started.begun(instance, known, starts, call, now)
+            self._running.begun(instance, known, starts, call, now)
             if (
                 link != self._client.connections_opened
             ):  # the next link had looked for news before we knew what to look for
-                self._look_again()
+                self._request_resync()
         return starts
 
     @override
     async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
-        numbers = await self._on_records(runs, self._hand_back)
-        self._started.handed_back(runs)
+        numbers = await self._on_records(runs, self._release)
+        self._running.released(runs)
         return [number != 0 for number in numbers]  # of what has vanished nobody says that it has ended
 
     @override
@@ -172,20 +172,20 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
-        return await self._started.next_ended(instance)
+        return await self._running.next_ended(instance)
 
     @override
-    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
-        told = await self._run("revive", commands.REVIVE, commands.revive(tasks, now=self._clock()), tasks)
+    async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        told = await self._run("reset", commands.RESET, commands.reset(tasks, now=self._clock()), tasks)
         return replies.answers(told, _ids(tasks), replies.affirmed)
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
-        with self._started.finishing(outcomes) as call:
+        with self._running.finishing(outcomes) as call:
             try:
                 numbers = await self._on_records(outcomes, partial(self._finish, call))
             except BaseException:
-                self._look_again()  # their tasks may have ended all the same
+                self._request_resync()  # their tasks may have ended all the same
                 raise
         counted = [number > 0 for number in numbers]
         self._dropped += counted.count(False)
@@ -229,7 +229,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                     found = await self._whole(task_id, found)
                 if waiter.accepts(found):
                     return found
-                await waiter.woken()
+                await waiter.wait()
 
     @override
     def statistics(self) -> StoreStatistics:
@@ -244,12 +244,12 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             calls=self._calls.read(),
         )
 
-    async def _hand_back(self, runs: Sequence[ReleasedTask]) -> Sequence[int]:
-        told = await self._run("release", commands.HAND_BACK, commands.release(runs, now=self._clock()), runs)
+    async def _release(self, runs: Sequence[ReleasedTask]) -> Sequence[int]:
+        told = await self._run("release", commands.RELEASE, commands.release(runs, now=self._clock()), runs)
         return replies.answers(told, [run.task_id for run in runs], replies.number)
 
     async def _finish(self, call: FinishCall[Identity], outcomes: Sequence[Outcome]) -> Sequence[int]:
-        alone = [self._started.alone(outcome, call) for outcome in outcomes]
+        alone = [self._running.is_sole_run(outcome, call) for outcome in outcomes]
         finish = commands.finish(outcomes, alone, channel=self._channel, now=self._clock())
         told = await self._run("finish", commands.FINISH, finish, outcomes)
         answers = replies.answers(told, [outcome.task_id for outcome in outcomes], replies.finished)
@@ -265,45 +265,45 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         """Carries `items` out; once more, on records written anew, those of tasks that were started here and vanished."""
         numbers = list(await carry_out(items))
         vanished = [index for index, number in enumerate(numbers) if number == replies.VANISHED]
-        if vanished and (runs := self._started.find(items[index].task_id for index in vanished)):
-            await self._rejoin(runs)
+        if vanished and (runs := self._running.find(items[index].task_id for index in vanished)):
+            await self._resync(runs)
             known = {run.task_id for run in runs}
             again = [index for index in vanished if items[index].task_id in known]
             for index, number in zip(again, await carry_out([items[index] for index in again]), strict=True):
                 numbers[index] = number
         return numbers
 
-    async def _rejoin(self, runs: Sequence[StartedRun[Identity]]) -> None:
+    async def _resync(self, runs: Sequence[StartedRun[Identity]]) -> None:
         """Makes sure that the server knows of these runs, and that we know of those whose tasks have ended meanwhile."""
-        rejoin = commands.rejoin(runs, channel=self._channel, now=self._clock())
-        told = await self._run("rejoin", commands.REJOIN, rejoin, runs)
+        resync = commands.resync(runs, channel=self._channel, now=self._clock())
+        told = await self._run("resync", commands.RESYNC, resync, runs)
         task_ids = [run.task_id for run in runs]
         for task_id, ended in zip(task_ids, replies.answers(told, task_ids, replies.ended), strict=True):
             if ended:
-                self._started.ended(task_id)
+                self._running.ended(task_id)
 
-    async def _keep_sure(self) -> None:
+    async def _resync_when_needed(self) -> None:
         """Looks again after our runs each time that something may have been missed."""
         log = AttemptLog("runs", failing="runs not looked up, asking the store again")
         while True:
-            await self._became_unsure.wait_for(lambda: self._unsure)
-            async for attempt in retrying(on=HubError, backoff=REJOIN_BACKOFF, on_retry=log.on_retry):
+            await self._resync_requested.wait_for(lambda: self._resync_needed)
+            async for attempt in retrying(on=HubError, backoff=RESYNC_BACKOFF, on_retry=log.on_retry):
                 with attempt:
-                    self._unsure = False
-                    await self._rejoin(self._started.runs())
+                    self._resync_needed = False
+                    await self._resync(self._running.runs())
             log.succeeded()
 
-    def _look_again(self) -> None:
-        self._unsure = True
-        self._became_unsure.notify()
+    def _request_resync(self) -> None:
+        self._resync_needed = True
+        self._resync_requested.notify()
 
     def _runs(self) -> Iterable[PresentRun]:
-        return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._started.runs())
+        return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._running.runs())
 
     def _linked(self) -> None:
         self._waiters.wake_all()
         self._lists.linked()
-        self._look_again()
+        self._request_resync()
 
     async def _whole(self, task_id: TaskId, large: Large) -> TaskRecord | Missing:
         """A record with a large outcome."""
@@ -341,7 +341,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                 continue
             self._waiters.changed(task_id, revision, state)
             if state is not None and state.terminal:
-                self._started.ended(task_id)
+                self._running.ended(task_id)
 
 
 def _ids(tasks: Sequence[Task]) -> list[TaskId]:

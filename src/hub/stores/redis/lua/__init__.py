@@ -12,8 +12,8 @@ Numbers are text: times are Unix seconds, `ttl` is seconds, lifetimes come as mi
 it) are names with a space between them. Seven words describe a task, so that its record can be written: model,
 fingerprint, created_at, deadline, ttl, the channel of its client, digest.
 
-Fields of a record that a plain task does without: `digest`, `handed_back` (runs that do not count against the attempts),
+Fields of a record that a plain task does without: `digest`, `released` (runs that do not count against the attempts),
 `retries`, `progress`; and those that mean something in state `queued` only, so that nobody needs to clear them later:
-`pending` (since when, in milliseconds by the server's clock), `retry_at` and `revived`. `started_at` is there from the
+`pending` (since when, in milliseconds by the server's clock), `retry_at` and `reset`. `started_at` is there from the
 start of a run until the task is queued again.
 """

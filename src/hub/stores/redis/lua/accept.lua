@@ -8,7 +8,7 @@ for i = 1, #KEYS, 2 do
   local model, fingerprint, created_at, deadline, ttl, channel, digest = unpack(ARGV, 7 * n - 3, 7 * n + 3)
   local fields, wrong = read(record, 'pending', 'digest', 'channels', 'ttl')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and epitaph(tombstone)
+  local word = not wrong and not state and tombstone_state(tombstone)
   if wrong then
     answers[n] = wrong
   elseif state == 'queued' and fields[3] and fields[4] == digest then

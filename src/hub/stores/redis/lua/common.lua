@@ -5,7 +5,7 @@ local function terminal(state)
 end
 
 -- The channels with one more among them.
-local function joined(channels, channel)
+local function with_channel(channels, channel)
   if not channels or channels == '' then
     return channel
   end
@@ -45,7 +45,7 @@ local function read(record, ...)
 end
 
 -- The word on the tombstone, or nil.
-local function epitaph(tombstone)
+local function tombstone_state(tombstone)
   local word = redis.pcall('GET', tombstone)
   if type(word) == 'string' then
     return word

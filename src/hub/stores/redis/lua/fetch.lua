@@ -15,13 +15,13 @@ for i = 1, #KEYS, 2 do
     answers[n] = there
     if channel ~= '' then
       local state, channels = unpack(redis.call('HMGET', record, 'state', 'channels'))
-      local heard = joined(channels, channel)
-      if state and heard ~= channels and (state == 'dead' or not terminal(state)) then -- the dead may be revived
+      local heard = with_channel(channels, channel)
+      if state and heard ~= channels and (state == 'dead' or not terminal(state)) then -- the dead may be reset
         redis.call('HSET', record, 'channels', heard)
       end
     end
   else
-    local word = epitaph(KEYS[i + 1])
+    local word = tombstone_state(KEYS[i + 1])
     answers[n] = word and word ~= 'withdrawn' and 'gone' or 'unknown'
   end
 end

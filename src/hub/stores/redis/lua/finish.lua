@@ -20,7 +20,7 @@ for i = 1, #KEYS, 2 do
   if wrong then
     answers[n] = wrong
   elseif not before then
-    local word = epitaph(tombstone)
+    local word = tombstone_state(tombstone)
     answers[n] = word and terminal(word) and 0 or -1
   elseif terminal(before) then
     local same = redis.call('HGET', record, 'outcome') == outcome
@@ -35,7 +35,7 @@ for i = 1, #KEYS, 2 do
     if runners and not (alone == '1' and runners == own) then
       for runner in string.gmatch(runners, '%S+') do
         if alone ~= '1' or runner ~= own then
-          told = joined(told, runner)
+          told = with_channel(told, runner)
         end
       end
     end

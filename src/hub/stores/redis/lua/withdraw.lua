@@ -5,7 +5,7 @@ for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
   local fields, wrong = read(record, 'channels', 'created_at', 'digest', 'pending')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and epitaph(tombstone)
+  local word = not wrong and not state and tombstone_state(tombstone)
   if wrong then
     answers[n] = wrong
   elseif (state == 'queued' and fields[4] == ARGV[n + 1] and (fields[6] or not fields[5]))

@@ -5,9 +5,9 @@ local answers = {}
 for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
   local model, fingerprint, created_at, deadline, ttl, channel, digest = unpack(ARGV, 7 * n - 3, 7 * n + 3)
-  local fields, wrong = read(record, 'attempt', 'channels', 'revived')
+  local fields, wrong = read(record, 'attempt', 'channels', 'reset')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and epitaph(tombstone)
+  local word = not wrong and not state and tombstone_state(tombstone)
   local forgotten = not state and (not word or word == 'dead' or word == 'withdrawn' or not terminal(word))
   if wrong then
     answers[n] = wrong
@@ -19,8 +19,8 @@ for i = 1, #KEYS, 2 do
     local attempt, revision = tonumber(fields[3]) or 0, (fields[2] or 0) + 1
     redis.call('HDEL', record, 'outcome', 'retries', 'progress', 'pending', 'retry_at', 'digest', 'started_at')
     describe(record, model, fingerprint, created_at, deadline, ttl, digest)
-    redis.call('HSET', record, 'state', 'queued', 'revision', revision, 'attempt', attempt, 'handed_back', attempt,
-      'updated_at', now, 'channels', joined(fields[4], channel), 'revived', '1')
+    redis.call('HSET', record, 'state', 'queued', 'revision', revision, 'attempt', attempt, 'released', attempt,
+      'updated_at', now, 'channels', with_channel(fields[4], channel), 'reset', '1')
     keep(record, tombstone, ttl, unfinished_ms, tombstone_ms)
     announce(record, fields[4], revision, 'queued')
     answers[n] = 1

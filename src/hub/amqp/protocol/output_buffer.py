@@ -9,14 +9,14 @@ from pamqp import base, frame
 
 
 @final
-class Outbox:
+class OutputBuffer:
     """Whole frames that wait for the writer.
 
     What belongs together (the method, header and body frames of a message) is added in one call, so nothing can get
     between, and a publisher that is cancelled never leaves half a message behind.
 
     Args:
-        on_first: Called when the outbox was empty and is no longer: time to wake the writer.
+        on_first: Called when the output was empty and is no longer: time to wake the writer.
     """
 
     __slots__ = ("_on_first", "_parts", "size")
@@ -38,7 +38,7 @@ class Outbox:
         self.add(frame.marshal(method, channel))
 
     def take(self) -> bytes:
-        """Everything that waits; the outbox is empty afterwards."""
+        """Everything that waits; the output is empty afterwards."""
         data = b"".join(self._parts)
         self._parts.clear()
         self.size = 0

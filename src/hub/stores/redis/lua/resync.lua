@@ -11,7 +11,7 @@ for i = 1, #KEYS, 2 do
     unpack(ARGV, 10 * n - 5, 10 * n + 4)
   local fields, wrong = read(record, 'attempt', 'channels', 'runners')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and epitaph(tombstone)
+  local word = not wrong and not state and tombstone_state(tombstone)
   if wrong then
     answers[n] = wrong
   elseif (state and terminal(state)) or (word and terminal(word)) then
@@ -24,7 +24,7 @@ for i = 1, #KEYS, 2 do
     local missed = tonumber(attempt) - (tonumber(fields[3]) or 0)
     if missed > 0 then
       if missed > 1 then -- of the runs in between nobody knows the end, so they do not count against the attempts
-        redis.call('HINCRBY', record, 'handed_back', missed - 1)
+        redis.call('HINCRBY', record, 'released', missed - 1)
       end
       local revision = (fields[2] or 1) + 1
       redis.call('HSET', record, 'state', 'running', 'revision', revision, 'attempt', attempt, 'instance', instance,
@@ -33,7 +33,7 @@ for i = 1, #KEYS, 2 do
       announce(record, fields[4], revision, 'running')
       state = 'running'
     end
-    redis.call('HSET', record, 'runners', joined(fields[5], runner))
+    redis.call('HSET', record, 'runners', with_channel(fields[5], runner))
     answers[n] = state
   end
 end
