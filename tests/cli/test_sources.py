@@ -223,7 +223,7 @@ def test_only_secrets_have_files(monkeypatch: pytest.MonkeyPatch) -> None:
         ("broker_url = 'amqp://ann:pw@h/'\nregistry_url = 'http://h'\nping_period = 3", 0o644, ["broker_url"]),
     ],
 )
-def test_secrets_in_a_file_for_everybody_are_named(
+def test_secrets_in_a_world_readable_file_are_named(
     toml: str, mode: int, exposed: list[str], in_an_empty_folder: Path
 ) -> None:
     path = in_an_empty_folder / "hub.toml"
