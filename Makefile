@@ -65,7 +65,7 @@ lint: $(DEV)
 	grep -rlZ --include='*.py' async $(wildcard src examples benchmarks scripts) | $(FLAKE8_ASYNC) --disable $(NOT_OURS)
 	grep -rlZ --include='*.py' async tests | $(FLAKE8_ASYNC) --disable $(NOT_OURS),$(NOT_IN_TESTS)
 	cd protos && ../$(BIN)/buf lint
-	$(BIN)/pytest -q tests/frame/test_imports.py
+	$(BIN)/pytest -q tests/meta/test_imports.py
 
 types: $(DEV)
 	$(BIN)/mypy
