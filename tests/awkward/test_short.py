@@ -12,7 +12,7 @@ import pytest
 
 from tests.awkward.plan import SHORT
 from tests.awkward.run import run
-from tests.awkward.stage import ROOT, Backend, Way
+from tests.awkward.system import ROOT, Backend, Way
 
 _log = logging.getLogger(__name__)
 
