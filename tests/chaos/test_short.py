@@ -13,7 +13,13 @@ from tests.chaos.plan import SHORT
 from tests.chaos.run import run
 from tests.chaos.system import Backend
 
-pytestmark = [pytest.mark.kills_servers, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.rabbitmq,
+    pytest.mark.redis,
+    pytest.mark.kills_servers,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 _log = logging.getLogger(__name__)
 

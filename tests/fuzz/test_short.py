@@ -12,6 +12,8 @@ from tests.fuzz.decoders import decoders
 from tests.fuzz.gateway import BACKENDS, Backend, running_gateway
 from tests.fuzz.mutation import LARGEST
 
+pytestmark = pytest.mark.slow
+
 SEED: Final = 9
 COUNT: Final = 1_500
 SERVED_COUNT: Final = {"heads": 60, "documents": 300}
