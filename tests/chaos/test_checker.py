@@ -1,4 +1,4 @@
-"""The judge sees every kind of broken promise: from a history in which all were kept, each test breaks one."""
+"""The checker finds every kind of broken promise: each test breaks one in a history in which all were kept."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from math import inf
 
 import pytest
 
+from tests.chaos.checker import Evidence, check
 from tests.chaos.faults import Fault
+from tests.chaos.history import FinalState, History, TaskHistory, TaskView
 from tests.chaos.journal import Run
-from tests.chaos.ledger import Entry, Ledger, View
 from tests.chaos.plan import Job, Kind
-from tests.chaos.remains import Remains
-from tests.chaos.verdict import Evidence, judge
 
 
-def view(state: str, content: object, *, attempt: int = 1, finished_at: float = 10.5) -> View:
-    return View(state=state, attempt=attempt, created_at=10.0, finished_at=finished_at, content=json.dumps(content))
+def view(state: str, content: object, *, attempt: int = 1, finished_at: float = 10.5) -> TaskView:
+    return TaskView(state=state, attempt=attempt, created_at=10.0, finished_at=finished_at, content=json.dumps(content))
 
 
-def entry(number: int, job: Job, outcome: View, **more: float) -> Entry:
+def entry(number: int, job: Job, outcome: TaskView, **more: float) -> TaskHistory:
     ids = [f"task-{number}"]
-    return Entry(job=job, ids=ids, accepted_at=10.1, first=outcome, last=outcome, **more)  # type: ignore[arg-type]
+    return TaskHistory(job=job, ids=ids, accepted_at=10.1, first=outcome, last=outcome, **more)  # type: ignore[arg-type]
 
 
 def job(number: int, kind: Kind = Kind.WORK, *, timeout: float | None = None, cancel_after: float | None = None) -> Job:
@@ -36,7 +35,7 @@ def ran(number: int, *, attempt: int = 1, began: float = 10.2, ended: float = 10
 
 
 def history(*faults: Fault) -> Evidence:
-    """Six tasks, one for each end that a task can have, and one that was run twice; nothing is wrong with any."""
+    """Six tasks, one for each terminal state, and one that was run twice; no promise is broken."""
     raised = {"code": "model_error", "message": "t2"}
     exhausted = {"code": "attempts_exhausted", "message": ""}
     entries = [
@@ -49,11 +48,11 @@ def history(*faults: Fault) -> Evidence:
     ]
     runs = [ran(1), ran(2), ran(3), ran(4, ended=11.3), *(ran(5, attempt=n) for n in range(1, 6))]
     return Evidence(
-        ledger=Ledger(entries=entries),
+        history=History(entries=entries),
         runs=[*runs, ran(6), ran(6, attempt=2)],
         faults=faults,
-        remains=Remains(ready=0, unacked=0, dead_letters=1, members=4, live=4),
-        accidents=[],
+        final_state=FinalState(ready=0, unacked=0, dead_letters=1, running=4, live=4),
+        unexpected_exits=[],
         killed=1,
         poisoned=5,
         seconds=2.0,
@@ -61,16 +60,16 @@ def history(*faults: Fault) -> Evidence:
 
 
 def broken(evidence: Evidence) -> list[str]:
-    return [promise for promise, found in judge(evidence).broken.items() if found]
+    return [promise for promise, found in check(evidence).broken.items() if found]
 
 
-def test_a_history_in_which_every_promise_was_kept_is_called_so() -> None:
-    verdict = judge(history())
+def test_a_history_without_broken_promises_passes() -> None:
+    result = check(history())
 
-    assert verdict.kept
-    assert verdict.counts["runs above one per task"] == 5
-    assert verdict.counts["tasks run more than once"] == 2
-    assert verdict.counts["succeeded"] == 2
+    assert result.passed
+    assert result.counts["runs above one per task"] == 5
+    assert result.counts["tasks run more than once"] == 2
+    assert result.counts["succeeded"] == 2
 
 
 @pytest.mark.parametrize(
@@ -92,14 +91,14 @@ def test_a_history_in_which_every_promise_was_kept_is_called_so() -> None:
         pytest.param(1, {"job": job(0)}, "wrong outcomes", id="another task's result"),
         pytest.param(2, {"job": job(2)}, "wrong outcomes", id="failed for no reason"),
         pytest.param(2, {"job": job(0, Kind.RAISE)}, "wrong outcomes", id="another task's failure"),
-        pytest.param(3, {"job": job(3)}, "wrong outcomes", id="cancelled by nobody"),
+        pytest.param(3, {"job": job(3)}, "wrong outcomes", id="cancelled without a request"),
         pytest.param(4, {"job": job(4)}, "wrong outcomes", id="expired without a deadline"),
         pytest.param(1, {"job": job(1, Kind.POISON)}, "wrong outcomes", id="poison that succeeded"),
     ],
 )
 def test_an_entry_that_breaks_a_promise_is_found(number: int, change: dict[str, object], promise: str) -> None:
     evidence = history()
-    wrong = evidence.ledger.entries[number - 1]
+    wrong = evidence.history.entries[number - 1]
     for name, value in change.items():
         setattr(wrong, name, value)
 
@@ -113,9 +112,9 @@ def test_an_entry_that_breaks_a_promise_is_found(number: int, change: dict[str, 
         pytest.param(view("dead", {"code": "wrong_contract"}, attempt=5), id="for another reason"),
     ],
 )
-def test_a_task_that_died_otherwise_than_by_its_attempts_is_found(outcome: View) -> None:
+def test_a_dead_task_with_attempts_left_is_found(outcome: TaskView) -> None:
     evidence = history()
-    evidence.ledger.entries[4].first = evidence.ledger.entries[4].last = outcome
+    evidence.history.entries[4].first = evidence.history.entries[4].last = outcome
 
     assert broken(evidence) == ["wrong outcomes"]
 
@@ -134,15 +133,15 @@ def test_a_run_that_outlives_the_cancellation_of_its_task_by_a_second_is_found(r
     assert broken(dataclasses.replace(evidence, runs=[*evidence.runs, run])) == ["running 1 s after their cancellation"]
 
 
-def test_a_cancellation_that_redis_kept_waiting_is_told_apart_until_redis_was_back_for_a_while() -> None:
+def test_a_late_cancellation_is_excused_while_redis_was_away_and_shortly_after() -> None:
     evidence = history(Fault(name="redis killed", began=10.9, returned=14.0))
 
-    excused = judge(dataclasses.replace(evidence, runs=[*evidence.runs, ran(3, ended=16.0)]))
-    too_late = judge(dataclasses.replace(evidence, runs=[*evidence.runs, ran(3, ended=18.0)]))
+    excused = check(dataclasses.replace(evidence, runs=[*evidence.runs, ran(3, ended=16.0)]))
+    too_late = check(dataclasses.replace(evidence, runs=[*evidence.runs, ran(3, ended=18.0)]))
 
-    assert excused.kept
+    assert excused.passed
     assert excused.counts["cancellations that Redis kept waiting"] == 1
-    assert not too_late.kept
+    assert not too_late.passed
 
 
 def test_a_run_that_outlives_its_deadline_by_a_second_is_found() -> None:
@@ -156,10 +155,12 @@ def test_a_run_that_outlives_its_deadline_by_a_second_is_found() -> None:
 @pytest.mark.parametrize(
     ("change", "promise"),
     [
-        pytest.param({"runs": [ran(7)]}, "runs of tasks that nobody was told of", id="a run of an unknown task"),
-        pytest.param({"accidents": ["it fell over"]}, "processes that ended by themselves", id="an accident"),
+        pytest.param({"runs": [ran(7)]}, "runs of tasks that were never accepted", id="a run of an unknown task"),
+        pytest.param({"unexpected_exits": ["it ended"]}, "processes that ended by themselves", id="an unexpected exit"),
         *(
-            pytest.param({"remains": dataclasses.replace(history().remains, **{name: number})}, promise, id=name)
+            pytest.param(
+                {"final_state": dataclasses.replace(history().final_state, **{name: number})}, promise, id=name
+            )
             for name, number, promise in (
                 ("ready", 1, "messages left behind"),
                 ("unacked", 1, "messages left behind"),
@@ -170,22 +171,22 @@ def test_a_run_that_outlives_its_deadline_by_a_second_is_found() -> None:
         ),
     ],
 )
-def test_a_system_that_is_not_as_it_should_be_is_found(change: dict[str, object], promise: str) -> None:
+def test_a_wrong_final_state_is_found(change: dict[str, object], promise: str) -> None:
     assert broken(dataclasses.replace(history(), **change)) == [promise]  # type: ignore[arg-type]
 
 
-def test_an_answer_that_no_client_should_get_is_found() -> None:
+def test_an_unexpected_answer_is_found() -> None:
     evidence = history()
-    evidence.ledger.surprises.append("500")
+    evidence.history.unexpected_answers.append("500")
 
     assert broken(evidence) == ["answers that should never be"]
 
 
-def test_a_return_is_measured_by_runs_that_began_after_it() -> None:
+def test_recovery_is_measured_by_runs_that_began_after_the_fault() -> None:
     evidence = history(Fault(name="broker frozen", began=5.0, returned=10.15))
     still_running = ran(1, began=9.0, ended=10.16)
 
-    (returned,) = judge(dataclasses.replace(evidence, runs=[still_running, ran(2, began=10.3, ended=10.9)])).returns
+    (recovery,) = check(dataclasses.replace(evidence, runs=[still_running, ran(2, began=10.3, ended=10.9)])).recoveries
 
-    assert returned.finished == pytest.approx(0.75)
-    assert returned.accepted is None
+    assert recovery.finished == pytest.approx(0.75)
+    assert recovery.accepted is None

@@ -1,4 +1,4 @@
-"""What the client knows: every task that it has submitted, and everything that it was told of it."""
+"""What was observed in a run: each task as the client saw it, and what the system still holds in the end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ UNFINISHED: Final = frozenset({"queued", "running"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """A task as the gateway showed it once. Unix seconds.
+class TaskView:
+    """A task in one answer of the gateway. Unix seconds.
 
     Attributes:
         content: Its result or its failure, as JSON.
@@ -32,7 +32,7 @@ class View:
         return self.state not in UNFINISHED
 
     @classmethod
-    def of(cls, body: Mapping[str, Any]) -> View:
+    def of(cls, body: Mapping[str, Any]) -> TaskView:
         finished = body.get("finished_at")
         return cls(
             state=body["state"],
@@ -45,24 +45,24 @@ class View:
 
 @final
 @dataclass(slots=True, kw_only=True)
-class Entry:
+class TaskHistory:
     """One task of the client. Unix seconds.
 
     Attributes:
-        ids: Every id under which it was ever accepted, in that order; there must be one.
-        accepted_at: When the client first heard of it.
-        cancelled_at: When the client heard that it is cancelled.
-        first: How it had ended when that was first seen.
-        last: How it had ended at the very end.
-        missing: How often the gateway did not know the id.
+        ids: Every id under which it was accepted, in that order; there must be one.
+        accepted_at: When the client received the first id.
+        cancelled_at: When the client received the answer that it is cancelled.
+        first: The first terminal view that the client received.
+        last: The terminal view at the end of the run.
+        missing: Number of answers that the id is unknown.
     """
 
     job: Job
     ids: list[str] = field(default_factory=list[str])
     accepted_at: float | None = None
     cancelled_at: float | None = None
-    first: View | None = None
-    last: View | None = None
+    first: TaskView | None = None
+    last: TaskView | None = None
     missing: int = 0
 
     def accepted(self, task_id: str, now: float) -> None:
@@ -74,23 +74,42 @@ class Entry:
 
 @final
 @dataclass(slots=True)
-class Ledger:
-    """All entries, and what was seen beside them.
+class History:
+    """All tasks of the client, and its counters.
 
     Attributes:
         accepted: Tasks that have an id.
-        ended: Tasks that were seen to have ended.
-        refused: Requests that were answered with 429 or 503, by status and code.
-        broken: Requests without an answer, by what happened instead.
-        surprises: Answers that no client should ever get.
+        ended: Tasks of which the client has received a terminal view.
+        refused: Requests answered with 429 or 503, by status and code.
+        broken: Requests without an answer, by the error.
+        unexpected_answers: Answers that no request may get.
     """
 
-    entries: list[Entry] = field(default_factory=list[Entry])
+    entries: list[TaskHistory] = field(default_factory=list[TaskHistory])
     accepted: int = 0
     ended: int = 0
     refused: dict[str, int] = field(default_factory=dict[str, int])
     broken: dict[str, int] = field(default_factory=dict[str, int])
-    surprises: list[str] = field(default_factory=list[str])
+    unexpected_answers: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalState:
+    """What a system at rest still holds.
+
+    Attributes:
+        ready: Messages on the queue of the model.
+        unacked: Messages that were delivered and not settled.
+        dead_letters: Messages in its dead-letter queue.
+        running: Processes of instances.
+        live: Instances that the registry lists as live.
+    """
+
+    ready: int
+    unacked: int
+    dead_letters: int
+    running: int
+    live: int
 
 
 def _seconds(text: str) -> float:

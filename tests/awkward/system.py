@@ -1,4 +1,4 @@
-"""The processes of a run: everything in one `hub up`, or each part apart over RabbitMQ and Redis."""
+"""The processes of a run: one `hub up`, or one process per component over RabbitMQ and Redis."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Way = Literal["embedded", "servers"]
 ROOT: Final = Path(__file__).parents[2]
 GOOD: Final = "ModelA"
 DRAIN_GRACE: Final = 2.0
-LOOK: Final = 0.05
-"""Seconds between two looks at a process, which has no event to wait for."""
+POLL_INTERVAL: Final = 0.05
+"""Seconds between two checks of a process, which has no event to wait for."""
 
 
 @final
 class Process:
-    """One process of hub, with its log in a file as a service manager would have it."""
+    """One process of hub, with its log in a file."""
 
     def __init__(self, name: str, arguments: Sequence[str], settings: Mapping[str, str], folder: Path) -> None:
         self.name: Final = name
@@ -58,7 +58,7 @@ class Process:
     async def ended(self) -> int:
         """Waits for its end."""
         while (code := self.exit_code) is None:
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)
         return code
 
     def terminate(self) -> None:
@@ -74,8 +74,8 @@ class Process:
 
 
 @dataclass(kw_only=True)
-class Stage:
-    """What runs. `instances` are the processes by the model that they run; in `hub up` all of them are one process."""
+class System:
+    """The running processes; in `hub up` there is one."""
 
     way: Way
     gateway_url: str
@@ -89,8 +89,8 @@ class Stage:
         self.processes.append(process)
         return process
 
-    def accidents(self) -> list[str]:
-        """Which processes have ended by themselves."""
+    def unexpected_exits(self) -> list[str]:
+        """Processes that have ended by themselves."""
         return [f"{each.name} ended with {each.exit_code}" for each in self.processes if each.exit_code is not None]
 
     def close(self) -> None:
@@ -109,9 +109,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def opened(plan: Plan, backend: Backend, way: Way, folder: Path) -> AsyncGenerator[Stage]:
-    """Starts everything with logs in `folder`, and kills it with the block."""
-    _made(folder)
+async def open_system(plan: Plan, backend: Backend, way: Way, folder: Path) -> AsyncGenerator[System]:
+    """Starts the system with logs in `folder`; it is killed at the end of the block."""
+    _new_folder(folder)
     with ExitStack() as stack:
         gateway_port, registry_port = free_port(), free_port()
         common = {
@@ -122,19 +122,19 @@ async def opened(plan: Plan, backend: Backend, way: Way, folder: Path) -> AsyncG
             "registry_url": f"http://127.0.0.1:{registry_port}",
             SETUP_VARIABLE: f"{plan.slow_setup}",
         }
-        stage = Stage(way=way, gateway_url=f"http://127.0.0.1:{gateway_port}", common=common, folder=folder)
-        stack.callback(stage.close)
+        system = System(way=way, gateway_url=f"http://127.0.0.1:{gateway_port}", common=common, folder=folder)
+        stack.callback(system.close)
         models = [GOOD, *(case.model for case in plan.cases())]
         ports = {"gateway_port": f"{gateway_port}", "registry_port": f"{registry_port}"}
         if way == "embedded":
             del common["registry_url"]
             targets = ["examples.model_a:ModelA", *(f"tests.awkward.models:{model}" for model in models[1:])]
-            stage.processes.append(Process("up", ["up", *targets, "--dashboard-port", "0"], common | ports, folder))
-            yield stage
+            system.processes.append(Process("up", ["up", *targets, "--dashboard-port", "0"], common | ports, folder))
+            yield system
             return
-        rabbitmq = RabbitMQ(_made(folder / "rabbitmq"))
+        rabbitmq = RabbitMQ(_new_folder(folder / "rabbitmq"))
         stack.callback(rabbitmq.close)
-        redis = Redis(_made(folder / "redis"))
+        redis = Redis(_new_folder(folder / "redis"))
         stack.callback(redis.close)
         await run_sync(rabbitmq.start)
         await run_sync(redis.start)
@@ -146,13 +146,13 @@ async def opened(plan: Plan, backend: Backend, way: Way, folder: Path) -> AsyncG
         registry = common | {"directory_url": f"{redis.url}/0", "registry_port": ports["registry_port"]}
         del registry["store_url"], registry["registry_url"], registry["drain_grace"]
         gateway = common | {"gateway_port": ports["gateway_port"], "dashboard_port": "0"}
-        stage.processes.append(Process("registry", ["registry"], registry, folder))
-        stage.processes.append(Process("gateway", ["gateway"], gateway, folder))
+        system.processes.append(Process("registry", ["registry"], registry, folder))
+        system.processes.append(Process("gateway", ["gateway"], gateway, folder))
         for model in models:
-            stage.start_model(model)
-        yield stage
+            system.start_model(model)
+        yield system
 
 
-def _made(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder

@@ -1,4 +1,4 @@
-"""A running gateway under raw sockets: heads that are no heads, and bodies that are no documents."""
+"""A running gateway as a target: malformed heads and documents over raw sockets."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ START: Final = 60.0
 """Seconds for the start of the process."""
 
 QUIET: Final = 0.05
-"""Seconds without a byte after which a reply to half a request counts as none: the server waits for the other half."""
+"""Seconds without a byte after which there is no reply: the server waits for the rest of the request."""
 
 _ROOT: Final = Path(__file__).parents[2]
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _ALLOWED: Final = (501, 503, 505)
-"""Of the statuses from 500 on: what HTTP has for what a server does not do or speak, and what a full server answers."""
+"""Allowed statuses from 500 on: not implemented, overloaded, HTTP version not supported."""
 
 HEADS: Final = (
     b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -57,8 +57,8 @@ HEADS: Final = (
 
 
 @contextmanager
-def served(backend: Backend, folder: Path) -> Generator[Sequence[Target]]:
-    """Runs `hub up` with ModelA while the block runs; yields what can be done to its gateway.
+def running_gateway(backend: Backend, folder: Path) -> Generator[Sequence[Target]]:
+    """Runs `hub up` with ModelA while the block runs; yields the targets of its gateway.
 
     Raises:
         AssertionError: It ended by itself, or did not start.
@@ -88,8 +88,8 @@ def served(backend: Backend, folder: Path) -> Generator[Sequence[Target]]:
 
 
 def _head(port: int, data: bytes) -> None:
-    reply = _said(port, data, timeout=QUIET)
-    _judge(reply)
+    reply = _exchange(port, data, timeout=QUIET)
+    _check(reply)
     _probe(port)
 
 
@@ -98,26 +98,26 @@ def _document(port: int, data: bytes) -> None:
         "POST /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
     )
-    reply = _said(port, head.encode() + data, timeout=HANG)
+    reply = _exchange(port, head.encode() + data, timeout=HANG)
     assert _STATUS.match(reply), f"no reply to a complete request: {reply[:100]!r}"
-    _judge(reply)
+    _check(reply)
     if reply[9:12] != b"200":
-        assert b"application/problem+json" in reply.lower(), f"a refusal that is no problem: {reply[:300]!r}"
+        assert b"application/problem+json" in reply.lower(), f"a refusal without a problem document: {reply[:300]!r}"
 
 
-def _judge(reply: bytes) -> None:
+def _check(reply: bytes) -> None:
     for status in map(int, _STATUS.findall(reply)):
         assert status < 500 or status in _ALLOWED, f"status {status}: {reply[:400]!r}"
 
 
 def _probe(port: int) -> None:
-    """The gateway still answers others, at once."""
-    reply = _said(port, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout=HANG)
-    assert reply.startswith(b"HTTP/1.1 200"), f"the gateway does not answer others any more: {reply[:100]!r}"
+    """Checks that the gateway still answers other clients at once."""
+    reply = _exchange(port, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout=HANG)
+    assert reply.startswith(b"HTTP/1.1 200"), f"the gateway does not answer other clients any more: {reply[:100]!r}"
 
 
-def _said(port: int, data: bytes, *, timeout: float) -> bytes:
-    """The bytes that come back until the server closes or is quiet."""
+def _exchange(port: int, data: bytes, *, timeout: float) -> bytes:
+    """Sends `data`; the bytes received until the server closes the connection or sends nothing for `timeout` seconds."""
     received = bytearray()
     with socket.create_connection(("127.0.0.1", port), timeout=HANG) as link:
         link.settimeout(HANG)
@@ -126,7 +126,7 @@ def _said(port: int, data: bytes, *, timeout: float) -> bytes:
             link.settimeout(timeout)
             while (piece := link.recv(65536)) and len(received) < 1 << 20:
                 received += piece
-        except OSError:  # reset, or quiet
+        except OSError:  # reset, or no bytes for `timeout` seconds
             pass
     return bytes(received)
 
@@ -135,7 +135,7 @@ def _until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None
     until = time.monotonic() + START
     while time.monotonic() < until and process.poll() is None:
         try:
-            reply = _said(
+            reply = _exchange(
                 port, b"GET /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout=HANG
             )
         except OSError:

@@ -1,4 +1,4 @@
-"""Everything that runs: RabbitMQ behind a proxy, Redis, a registry, two gateways and the instances."""
+"""The system under test: RabbitMQ behind a proxy, Redis, a registry, two gateways and the instances."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from hub.http.client import open_client
 from hub.testing.proxy import FaultProxy
 from hub.types import dead_letter_queue
 from tests.chaos.fleet import Fleet
+from tests.chaos.history import FinalState
 from tests.chaos.journal import FOLDER_VARIABLE
 from tests.chaos.plan import Plan
 from tests.chaos.program import Program, launch
-from tests.chaos.remains import Remains
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
 from tests.support.server import free_port
@@ -30,46 +30,45 @@ Backend = Literal["asyncio", "trio"]
 
 MODEL: Final = "Chaos"
 
-ANSWER: Final = 10.0
-"""Seconds for the registry's answer, when nothing is broken any more."""
+ANSWER_TIMEOUT: Final = 10.0
+"""Seconds for the registry's answer after the last fault."""
 
 
 @final
 class Service:
-    """A program that is killed and started again, always at the same port."""
+    """A process that is killed and started again, always at the same port."""
 
     def __init__(self, name: str, arguments: list[str], settings: dict[str, str], port: int, folder: Path) -> None:
         self.name: Final = name
         self.url: Final = f"http://127.0.0.1:{port}"
-        self.accidents: list[str] = []
+        self.unexpected_exits: list[str] = []
         self._launch = partial(launch, arguments=arguments, settings=settings, folder=folder)
         self._starts = itertools.count(1)
         self._program: Program | None = None
 
     async def start(self) -> None:
-        """Returns once it is up; does nothing when it runs."""
+        """Returns once it is up; a no-op while it runs."""
         if self._program is not None:
             return
         self._program = self._launch(f"{self.name}-{next(self._starts)}")
         await self._program.until_ready()
 
     def kill(self) -> None:
-        """kill -9. If it had ended by itself before, that is noted."""
+        """kill -9. An earlier end is added to `unexpected_exits`."""
         if self._program is not None:
             code = self._program.exit_code
             if code is not None:
-                self.accidents.append(f"{self.name} ended by itself with {code}:\n{self._program.last_words()}")
+                self.unexpected_exits.append(f"{self.name} ended by itself with {code}:\n{self._program.log_tail()}")
             self._program.kill()
             self._program = None
 
     async def stop(self) -> None:
-        """SIGTERM; an end that is not orderly is noted."""
+        """SIGTERM; a non-zero exit code is added to `unexpected_exits`."""
         assert self._program is not None
         self._program.terminate()
         if await self._program.until_ended() != 0:
-            self.accidents.append(
-                f"{self.name} ended with {self._program.exit_code} when it was told to stop:\n"
-                f"{self._program.last_words()}"
+            self.unexpected_exits.append(
+                f"{self.name} ended with {self._program.exit_code} after SIGTERM:\n{self._program.log_tail()}"
             )
         self._program.kill()
         self._program = None
@@ -77,8 +76,8 @@ class Service:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """What can be broken. `rabbitmq` is reached by hub through `proxy` alone."""
+class System:
+    """Servers and processes. hub connects to `rabbitmq` through `proxy` only."""
 
     rabbitmq: RabbitMQ
     proxy: FaultProxy
@@ -89,12 +88,15 @@ class Stage:
     journal: Path
 
     @property
-    def accidents(self) -> list[str]:
-        """Which processes ended although nobody wanted it to, or not as they should."""
-        return [*self.fleet.accidents, *(told for each in (self.registry, *self.gateways) for told in each.accidents)]
+    def unexpected_exits(self) -> list[str]:
+        """Processes that ended by themselves, or with a non-zero exit code."""
+        return [
+            *self.fleet.unexpected_exits,
+            *(text for each in (self.registry, *self.gateways) for text in each.unexpected_exits),
+        ]
 
-    async def heal(self) -> None:
-        """Everything that a run was stopped in the middle of breaking is whole again."""
+    async def repair(self) -> None:
+        """Repairs faults that a run was stopped in the middle of."""
         self.proxy.unhole()
         for server in (self.rabbitmq, self.redis):
             if server.is_alive():
@@ -103,40 +105,40 @@ class Stage:
         for service in (self.registry, *self.gateways):
             await service.start()
 
-    async def remains(self) -> Remains:
-        """What is left in the queues, and who lives by the registry's account."""
+    async def final_state(self) -> FinalState:
+        """Messages in the queues, and instances that the registry lists as live."""
         columns = ("name", "messages_ready", "messages_unacknowledged")
         rows = [row.split("\t") for row in (await run_sync(self.rabbitmq.ctl, "list_queues", *columns)).splitlines()]
         depths = {row[0]: (int(row[1]), int(row[2])) for row in rows if row[0].startswith(MODEL)}
         async with open_client() as http:
-            with fail_after(ANSWER):
+            with fail_after(ANSWER_TIMEOUT):
                 model = (await http.get(f"{self.registry.url}/v1/models/{MODEL}")).json()
         ready, unacked = depths[MODEL]
-        return Remains(
+        return FinalState(
             ready=ready,
             unacked=unacked,
             dead_letters=sum(depths[dead_letter_queue(MODEL)]),
-            members=self.fleet.members,
+            running=self.fleet.members,
             live=sum(instance["state"] == "live" for instance in model["instances"]),
         )
 
     async def stop(self) -> None:
-        """Everything of hub ends in an orderly way, or that is noted."""
+        """Stops all processes of hub; failures are added to `unexpected_exits`."""
         await self.fleet.stop()
         for service in (*self.gateways, self.registry):
             await service.stop()
 
 
 @asynccontextmanager
-async def opened(plan: Plan, backend: Backend, folder: Path) -> AsyncGenerator[Stage]:
-    """Starts everything in `folder`, and kills it with the block. Errors of the block arrive in an `ExceptionGroup`."""
+async def open_system(plan: Plan, backend: Backend, folder: Path) -> AsyncGenerator[System]:
+    """Starts the system with its files in `folder`; it is killed at the end of the block. Errors of the block arrive in an `ExceptionGroup`."""
     with ExitStack() as stack:
-        rabbitmq = RabbitMQ(_made(folder / "rabbitmq"))
+        rabbitmq = RabbitMQ(_new_folder(folder / "rabbitmq"))
         stack.callback(rabbitmq.close)
-        redis = Redis(_made(folder / "redis"), appendonly=True)
+        redis = Redis(_new_folder(folder / "redis"), appendonly=True)
         stack.callback(redis.close)
         async with FaultProxy("127.0.0.1", rabbitmq.port) as proxy:
-            logs = _made(folder / "logs")
+            logs = _new_folder(folder / "logs")
             common = {
                 "backend": backend,
                 "broker_url": f"amqp://guest:guest@127.0.0.1:{proxy.port}/",
@@ -160,7 +162,7 @@ async def opened(plan: Plan, backend: Backend, folder: Path) -> AsyncGenerator[S
                 )
                 stack.callback(gateway.kill)
                 gateways.append(gateway)
-            journal = _made(folder / "journal")
+            journal = _new_folder(folder / "journal")
             start = partial(
                 launch,
                 arguments=["hub.model", f"tests.chaos.model:{MODEL}"],
@@ -175,7 +177,7 @@ async def opened(plan: Plan, backend: Backend, folder: Path) -> AsyncGenerator[S
                 await registry.start()
                 for gateway in gateways:
                     tg.start_soon(gateway.start)
-            yield Stage(
+            yield System(
                 rabbitmq=rabbitmq,
                 proxy=proxy,
                 redis=redis,
@@ -186,6 +188,6 @@ async def opened(plan: Plan, backend: Backend, folder: Path) -> AsyncGenerator[S
             )
 
 
-def _made(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder

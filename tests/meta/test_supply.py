@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.frame.test_scripts import SCRIPTS
+from tests.meta.test_scripts import SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 PINNED = "sha256:" + "a" * 64
