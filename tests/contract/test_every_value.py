@@ -11,7 +11,7 @@ from jsonschema_rs import Draft202012Validator
 from hub.contract import Transcoder, json_schema, written_schema
 from hub.contract.descriptors.closure import files_of, messages_of
 from hub.contract.descriptors.pool import build_pool
-from hub.contract.protojson.json_text import JsonValue
+from hub.contract.protojson.conversion import JsonValue
 from tests.contract.oracle import assert_judged_alike, assert_reads_back
 from tests.contract.random_descriptors import KEY_TYPES, MANY, ONE, SCALAR_TYPES, WELL_KNOWN_FILES, WELL_KNOWN_MESSAGES
 from tests.contract.random_values import ODD

@@ -19,7 +19,7 @@ from hub.contract.descriptors.well_known import (
     WRAPPERS,
 )
 from hub.contract.jsonschema.scalars import scalar_name
-from hub.contract.protojson.json_text import JsonValue
+from hub.contract.protojson.conversion import JsonValue
 
 MAX_DEPTH = 4
 """Messages within messages that an example shows; it stops where a message contains itself anyway."""

@@ -10,11 +10,11 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from hub.contract import patterns
 from hub.contract.descriptors import well_known
 from hub.contract.patterns import whole
-from hub.contract.protojson.scalars import (
+from hub.contract.protojson.scalar_parser import (
     DOUBLE_MAX,
     FLOAT_MAX,
     INTEGER_RANGES,
-    NOT_FINITE,
+    NON_FINITE_NUMBERS,
     QUOTED_DOUBLE,
     QUOTED_FLOAT,
     QUOTED_INTEGERS,
@@ -53,7 +53,7 @@ def _read_floating(limit: float, quoted: str) -> Schema:
         "description": 'A number, or "NaN", "Infinity" or "-Infinity". A number as a string is accepted too.',
         "anyOf": [
             {"type": "number", "minimum": -limit, "maximum": limit},
-            {"type": "string", "pattern": whole(f"{'|'.join(NOT_FINITE)}|{quoted}")},
+            {"type": "string", "pattern": whole(f"{'|'.join(NON_FINITE_NUMBERS)}|{quoted}")},
         ],
         "examples": [0],
     }
@@ -92,7 +92,7 @@ WRITTEN: Final[Mapping[str, Schema]] = {
 NON_FINITE: Final[Schema] = {
     "description": "What stands for a number that JSON cannot write.",
     "type": "string",
-    "enum": [*NOT_FINITE],
+    "enum": [*NON_FINITE_NUMBERS],
 }
 
 
