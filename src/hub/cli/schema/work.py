@@ -17,8 +17,8 @@ from hub.cli.terminal import console, printable
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.concurrency.reconnect import collapse_exception_group
 from hub.concurrency.services import run_process
-from hub.contract import Contract, contract_of
-from hub.contract.compatibility.comparison import compared
+from hub.contract import Contract
+from hub.contract.compatibility.diff import compare
 from hub.contract.source import proto_source
 from hub.errors import ConfigurationError, ConnectionLost, HubError, UnknownModel
 from hub.http.client import open_client
@@ -131,7 +131,7 @@ async def diff_schemas(
         before = _named(history, earlier) if earlier else predecessor
     old = await _contract(registry, model, before.fingerprint)
     size = CONTRACT_WEIGHT * (len(old.files) + len(new.files))
-    findings = await in_thread_if_large(size, partial(compared, old, new))
+    findings = await in_thread_if_large(size, partial(compare, old, new))
     found = tuple(DifferenceBody.of(finding) for finding in findings)
     body = SchemaDiffBody(
         model=model,
@@ -182,7 +182,7 @@ async def check_model(registry: RegistryClient, target: str, *, json_wanted: boo
 def _contract_of_class(target: str) -> tuple[ModelName, Contract]:
     """The name and the contract of a model class that can be imported here."""
     model = made(load_model(target))
-    return model_name(model.name), contract_of(model.get_request_format(), model.get_response_format())
+    return model_name(model.name), Contract.from_descriptors(model.get_request_format(), model.get_response_format())
 
 
 def _named(history: SchemaHistoryBody, beginning: str) -> ContractBody:

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors.closure import files_of, messages_of
-from hub.contract.descriptors.message_classes import classes_of
+from hub.contract.descriptors.pool import message_classes
 from hub.contract.errors import InvalidDocument, MalformedJson, NotJsonRepresentable, Problem
 from hub.contract.protojson import json_text
 from hub.contract.protojson.conversion import (
@@ -48,7 +48,7 @@ class Transcoder:
     def __init__(self, descriptor: Descriptor, types: Mapping[str, Descriptor] | None = None) -> None:
         self.descriptor: Final = descriptor
         known = messages_of(files_of([descriptor])) if types is None else types
-        self._classes: Final = classes_of([descriptor, *known.values()])  # referenced, so that they are made once
+        self._classes: Final = message_classes([descriptor, *known.values()])  # referenced, so that they are made once
         self._class: Final = GetMessageClass(descriptor)
         self._parse_fast: Final = MessageParsers(known, validate=False).compile(descriptor)
         self._parse_exactly: Final = MessageParsers(known, validate=True).compile(descriptor)
