@@ -27,7 +27,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDescriptorProto, FileDescriptorSet
 
 from benchmarks.batches import SUBMIT
-from hub.concurrency.services import SWITCH_INTERVAL
+from hub.concurrency.process import SWITCH_INTERVAL
 from hub.contract import Contract
 from hub.contract.descriptors.pool import build_pool
 from hub.types import ModelName

@@ -246,7 +246,7 @@ def test_cases_are_bounded_and_the_oldest_is_forgotten() -> None:
 PROGRAM = """
     import os, subprocess, sys, time
     import anyio
-    from hub.concurrency.services import run_process
+    from hub.concurrency.process import run_process
     from hub.observability.logs import configure_logging
 
     async def stopped():

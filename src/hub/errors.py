@@ -7,8 +7,7 @@ these into what leaves the process: `hub.http.problems` (an RFC 9457 reply) and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from typing_extensions import override
 
@@ -264,13 +263,3 @@ class Undecodable(HubError):
     @override
     def __str__(self) -> str:
         return f"not a valid {self.message}: {self.reason}"
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The errors in a group and in the groups in it; of any other error, itself."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)  # what every group is at least
-        for inner in group.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error

@@ -15,9 +15,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors observability.code_origin observability.redaction observability.tracing safe_text v1",
-        "types histogram observability.tracebacks concurrency.forking concurrency.threads concurrency.uvloop_runner",
+        "types histogram observability.tracebacks concurrency.exceptions concurrency.forking concurrency.notify",
+        "concurrency.periodic concurrency.retrying concurrency.threads concurrency.timeouts concurrency.uvloop_runner",
         "concurrency.offload contract.errors contract.patterns observability.watchdog urls tls",
         "contract.descriptors concurrency.batching concurrency.reconnect",
+        "concurrency.services",
         "contract.contract contract.protojson",
         "contract.compiled contract.jsonschema contract.source",
         "contract.compatibility",
@@ -36,7 +38,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "web observability.process_metrics",
         "settings",
         "observability.log_lines",
-        "observability.logs concurrency.services",
+        "observability.logs concurrency.process",
         "registry.client",
         "registry.core",
         "registry.tasks",

@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import ConnectionLost, Undecodable
 from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import ChildError, InvalidModel, ProcessDied

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.model.errors import ModelExit, ModelNotStarted, UnexpectedCancellation
 from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import ModelMethod, loaded

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.model.execution import own_loop
 from hub.model.execution.own_loop import ModelLoopEnded, OwnLoop
 from tests.model.bench import TIMEOUT

@@ -15,7 +15,7 @@ from typing_extensions import override
 import hub
 from examples.digits.v1.digits_pb2 import DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import Undecodable
 from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import InvalidModel, WrongResponse

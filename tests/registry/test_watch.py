@@ -8,7 +8,7 @@ import pytest
 from httpx2 import AsyncClient, MockTransport, Request, Response
 from structlog.testing import capture_logs
 
-from hub.concurrency.reconnect import ExponentialBackoff
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.contract import diff
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.http.client import open_client
@@ -24,7 +24,7 @@ from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ping_server
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
-NO_DELAY = ExponentialBackoff(first=0.001, cap=0.002)
+NO_DELAY = ExponentialBackoff(initial=0.001, maximum=0.002)
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ async def test_a_token_that_is_wrong_later_is_a_loss_that_may_pass() -> None:
             watch._connected = False
             with capture_logs() as lines, anyio.move_on_after(2):
                 await anext(watch)
-    assert lines[0]["event"] == "link lost, entering again"
+    assert lines[0]["event"] == "connection lost, trying again"
     assert "401" in lines[0]["reason"]
 
 

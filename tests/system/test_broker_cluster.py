@@ -26,7 +26,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
 from hub.brokers.aiormq.broker import AiormqBroker
 from hub.brokers.rabbitmq.broker import AmqpBroker
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.errors import ConfigurationError

@@ -109,7 +109,7 @@ class Listener:
 
     async def lost_its_link_because(self) -> str:
         """The reason of the next loss in the log of the process."""
-        fields = await run_sync(self.process.wait_for, "link lost, entering again")
+        fields = await run_sync(self.process.wait_for, "connection lost, trying again")
         return str(fields["reason"])
 
     async def call(self, text: str) -> object:

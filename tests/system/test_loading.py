@@ -20,7 +20,7 @@ import hub
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.services import background_service
 from hub.directories import open_directory
 from hub.gateway.service import run_gateway

@@ -33,7 +33,7 @@ from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.handshake import Tuning
 from hub.amqp.publisher import Publisher
 from hub.amqp.wait import CLOSE_GRACE, wait_reply
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.tls import speaks_tls, tls_refusal
 

@@ -99,7 +99,7 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
     async def _keep(self) -> None:
         await self._wanted.wait()
         # A lazy link is not the first one to its server: when it is refused, another one has worked already, or ends us.
-        await run_reconnecting(self._use, name=self._name, refusals_end_it=not self._lazy)
+        await run_reconnecting(self._use, name=self._name, retry_refusals=self._lazy)
 
     async def _use(self, linked: Callable[[], None]) -> None:
         try:

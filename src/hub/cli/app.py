@@ -33,8 +33,9 @@ from hub.cli.ending import EXIT_CODES, explain, fail, redactor
 from hub.cli.load import load_model
 from hub.cli.options import broker_options, store_options
 from hub.cli.schema.commands import schema
-from hub.concurrency.reconnect import collapse_exception_group
-from hub.concurrency.services import STOP_LIMIT, hold_open, leave, run_process
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.process import STOP_LIMIT, leave, run_process
+from hub.concurrency.services import hold_open
 from hub.errors import HubError
 from hub.observability.logs import configure_logging
 from hub.observability.redaction import redacted, redacted_url
@@ -218,7 +219,7 @@ def _with_free_dashboard(settings: AnyGateway) -> AnyGateway:
 
 async def _serving(what: str, component: Callable[..., Coroutine[Any, Any, None]]) -> None:
     async with create_task_group() as tg:
-        url: Any = await tg.start(component, name=f"hub.component {what}")
+        url: Any = await tg.start(component, name=f"hub.service {what}")
         _log.info(f"{what} is up", url=url)
 
 

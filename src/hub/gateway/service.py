@@ -10,7 +10,7 @@ import structlog
 from anyio import TASK_STATUS_IGNORED, sleep_forever
 from anyio.abc import TaskStatus
 
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.services import background_service
 from hub.errors import ConfigurationError
 from hub.gateway.app import gateway_app

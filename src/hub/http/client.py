@@ -8,7 +8,7 @@ from typing import Final
 
 from httpx2 import AsyncClient, Limits, Timeout
 
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds to reach the other side. How long a whole call may take is the caller's `fail_after`."""

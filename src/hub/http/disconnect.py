@@ -9,7 +9,7 @@ from anyio import create_task_group
 from litestar.types import Receive
 from typing_extensions import override
 
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import HubError
 
 T = TypeVar("T")

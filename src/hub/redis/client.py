@@ -18,12 +18,14 @@ from anyio import (
 from anyio.abc import TaskStatus
 from typing_extensions import override
 
-from hub.concurrency.reconnect import ExponentialBackoff, collapse_exception_group, run_reconnecting
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.reconnect import run_reconnecting
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import CallRefused, ConnectionLost, Undecodable
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
 from hub.redis.script import Script
 
-BACKOFF: Final = ExponentialBackoff(first=0.05, cap=1.0)
+BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
 """Between two tries to link. One connection per process is cheap, and everybody waits for it."""
 
 
@@ -179,7 +181,7 @@ class RedisClient(AsyncContextManagerMixin):
             finally:
                 self._unlink(self._link, self._reason)
 
-        await run_reconnecting(session, name=self.server, backoff=BACKOFF, give_up_after=0.0)
+        await run_reconnecting(session, name=self.server, backoff=BACKOFF, retry_for=0.0)
 
     def _unlink(self, link: RedisConnection | None, reason: str) -> None:
         """From here on calls wait for the next link."""

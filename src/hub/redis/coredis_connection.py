@@ -18,7 +18,7 @@ from coredis import exceptions
 from coredis.connection import TCPConnection, TCPLocation
 from typing_extensions import override
 
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.redis.address import RedisAddress
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply

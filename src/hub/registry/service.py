@@ -11,7 +11,7 @@ from anyio import TASK_STATUS_IGNORED, create_task_group, move_on_after
 from anyio.abc import TaskStatus
 from prometheus_client import CollectorRegistry
 
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import ConnectionLost, Undecodable
 from hub.http.client import open_client
 from hub.http.serve.server import serve

@@ -27,7 +27,7 @@ from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
 from hub.brokers.publishing import FIRST_RENEWAL, Publishing
 from hub.brokers.topology import delay_queue, expiration
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName

@@ -22,7 +22,7 @@ from hub.brokers.rabbitmq.consumer import AmqpConsumer
 from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, hold
 from hub.brokers.rabbitmq.queues import declare, declare_delays, depths
 from hub.brokers.topology import delay_queue, expiration
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import PublishRefused
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName

@@ -10,8 +10,8 @@ from typing import Final, final
 from hub.brokers import open_broker
 from hub.cli.ending import explained, fail, redactor
 from hub.cli.options import broker_options
-from hub.concurrency.reconnect import collapse_exception_group
-from hub.concurrency.services import run_process
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.process import run_process
 from hub.dead_letters import DeadLetter, Selection, read_letters, select
 from hub.errors import HubError
 from hub.observability.logs import configure_logging

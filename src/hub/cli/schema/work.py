@@ -14,9 +14,9 @@ from hub.cli.ending import explained, fail, redactor
 from hub.cli.load import load_model
 from hub.cli.schema.render import difference_lines, history_lines, list_lines, schema_facts, verdict
 from hub.cli.terminal import console, printable
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.concurrency.reconnect import collapse_exception_group
-from hub.concurrency.services import run_process
+from hub.concurrency.process import run_process
 from hub.contract import Contract
 from hub.contract.compatibility.diff import compare
 from hub.contract.source import proto_source

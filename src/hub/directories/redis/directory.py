@@ -13,8 +13,8 @@ import structlog
 from anyio import AsyncContextManagerMixin
 from typing_extensions import override
 
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.concurrency.reconnect import collapse_exception_group
 from hub.contract.contract import Contract
 from hub.directories.redis import values
 from hub.errors import NotYourInstance, RegistryFull, Undecodable

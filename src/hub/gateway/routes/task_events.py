@@ -7,7 +7,7 @@ from typing import Final, final
 import msgspec
 from anyio import sleep_forever
 
-from hub.concurrency.reconnect import ExponentialBackoff
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import ConnectionLost, HubError
 from hub.gateway.models.codecs import CodecResolver
 from hub.gateway.tasks.results import task_body
@@ -61,7 +61,7 @@ class TaskEvents:
         await write(retry(RECONNECT))
         if record.revision != self._seen:
             await write(await self._event(record))
-        delays = ExponentialBackoff().delays()
+        delays = ExponentialBackoff().intervals()
         while not (record.state.terminal or self._polls.draining):
             try:
                 found = await self._dispatch.wait(record, HEARTBEAT, after=record.revision)
@@ -75,7 +75,7 @@ class TaskEvents:
             else:
                 await write(comment("no news") if found.revision == record.revision else await self._event(found))
                 record = found
-                delays = ExponentialBackoff().delays()
+                delays = ExponentialBackoff().intervals()
 
     async def _event(self, record: TaskRecord) -> bytes:
         body = await task_body(record, self._codecs)

@@ -11,7 +11,7 @@ import structlog
 from anyio import AsyncContextManagerMixin, Event, create_task_group, move_on_after, sleep
 from typing_extensions import override
 
-from hub.concurrency.reconnect import ExponentialBackoff
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import ConnectionLost
 from hub.ports.result_store import ResultStore
 from hub.task import Task
@@ -74,11 +74,11 @@ class CompensationQueue(AsyncContextManagerMixin):
             self._due.set()
 
     async def _settle(self) -> None:
-        delays = ExponentialBackoff().delays()
+        delays = ExponentialBackoff().intervals()
         while True:
             await self._due.wait()
             if await self._pay():
-                delays = ExponentialBackoff().delays()
+                delays = ExponentialBackoff().intervals()
             else:
                 await sleep(next(delays))
 

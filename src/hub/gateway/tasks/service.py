@@ -13,7 +13,7 @@ from anyio import AsyncContextManagerMixin, current_time, fail_after, move_on_af
 from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
-from hub.concurrency.reconnect import ExponentialBackoff
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import ConnectionLost, Undecodable
 from hub.gateway.errors import IdempotencyConflict, SubmitInProgress
 from hub.gateway.tasks.congestion import Congestion
@@ -43,7 +43,7 @@ from hub.types import (
 LANES: Final = 4
 """Groups of look-ups, and of verdicts, under way at once."""
 
-RETRY: Final = ExponentialBackoff(first=0.05, cap=1.0)
+RETRY: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
 """Between two tries of a client's wait to reach the store; see `hub.redis.client.BACKOFF`."""
 
 _log = structlog.get_logger("hub.gateway")
@@ -81,8 +81,8 @@ class TaskService(AsyncContextManagerMixin):
         self.run_times: Final = MeanRunTimes()
         self.verdicts: Final = Counter[tuple[ModelName, TaskState]]()
         self._store = store
-        self._fetch = Batcher(self._looked_up, name="fetch", lanes=LANES)
-        self._finish = Batcher(store.finish, name="finish", lanes=LANES)
+        self._fetch = Batcher(self._looked_up, name="fetch", concurrency=LANES)
+        self._finish = Batcher(store.finish, name="finish", concurrency=LANES)
         self._timeout = timeout
         self._polls = polls or LongPollRegistry()
         self._clock = clock
@@ -144,7 +144,7 @@ class TaskService(AsyncContextManagerMixin):
         known = _parsed(task_id)
         try:
             with self.congestion.step(), fail_after(self._timeout):
-                record = _present(known, await self._fetch(known))
+                record = _present(known, await self._fetch.submit(known))
                 if self._clock() >= late_at(record):
                     record = await self._end(record, expired(record, self._clock()))
         except TimeoutError:
@@ -177,7 +177,7 @@ class TaskService(AsyncContextManagerMixin):
             HubError: As `find` says; `ConnectionLost` after `seconds`, or when the server drains.
         """
         give_up = current_time() + seconds
-        for delay in RETRY.delays():
+        for delay in RETRY.intervals():
             try:
                 return await self.wait(task, max(0.0, give_up - current_time()), after=after)
             except ConnectionLost:
@@ -251,10 +251,10 @@ class TaskService(AsyncContextManagerMixin):
 
     async def _end(self, record: TaskRecord, verdict: Outcome) -> TaskRecord:
         """Gives a task this outcome unless it has one; returns it with the one that counts."""
-        if await self._finish(verdict):
+        if await self._finish.submit(verdict):
             self.verdicts[record.model, verdict.state] += 1
             _log.info("task ended by the gateway", task=record.id, model=record.model, state=verdict.state.value)
-        return _present(record.id, await self._fetch(record.id))
+        return _present(record.id, await self._fetch.submit(record.id))
 
     async def _settled(self, task: Task, earlier: TaskRecord) -> TaskRecord | None:
         """What an earlier submit under the same key has come to; `None` if it failed and this one took its place."""

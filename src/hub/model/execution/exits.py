@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from hub.concurrency import forking
-from hub.errors import leaves
+from hub.concurrency.exceptions import iterate_exceptions
 from hub.model.errors import ModelExit
 from hub.safe_text import full_name, text_of
 
@@ -45,7 +45,7 @@ def exit_of(method: str, error: BaseException) -> ModelExit:
 
     It has the traceback of the original, so that a log leads to the line in the model.
     """
-    inner = list(leaves(error))
+    inner = list(iterate_exceptions(error))
     shown = inner[0] if len(inner) == 1 else error
     kind = full_name(type(shown)).removeprefix(_BUILTINS)
     return ModelExit(method, kind, text_of(lambda: str(shown))).with_traceback(shown.__traceback__)

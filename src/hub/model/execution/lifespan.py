@@ -25,8 +25,8 @@ from anyio.to_thread import run_sync
 from structlog.typing import FilteringBoundLogger
 
 from hub.concurrency import forking
+from hub.concurrency.exceptions import iterate_exceptions
 from hub.concurrency.threads import FOREIGN, rename
-from hub.errors import leaves
 from hub.model.errors import ModelNotStarted, UnexpectedCancellation
 from hub.model.execution.blame import blamed
 from hub.model.execution.exits import exit_of, exits_fail
@@ -116,7 +116,7 @@ class ModelMethod:
 
     async def _meaning(self, error: BaseException) -> Exception:
         """What `error`, which is no `Exception`, means to hub. Raises the cancellation of ours that it is, or that it holds."""
-        if any(isinstance(leaf, get_cancelled_exc_class()) for leaf in leaves(error)):
+        if any(isinstance(leaf, get_cancelled_exc_class()) for leaf in iterate_exceptions(error)):
             # Ours is delivered at every checkpoint (again), whatever the model made of it: grouped it with an error of
             # its own, or raised one by hand just before. Else nobody has cancelled us: passed on, it would end a task of
             # ours without an outcome and without an error.

@@ -15,7 +15,7 @@ from anyio import TASK_STATUS_IGNORED, move_on_after, sleep_forever
 from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.services import background_service
 from hub.contract import Contract
 from hub.errors import ConfigurationError, HubError
@@ -64,7 +64,7 @@ async def run_instance(
 
     It serves its HTTP routes, sets the model up, takes tasks, and logs in, in this order. A model with a `setup` of its
     own is logged in before that too, as `loading`: so its clients are told to come back, and a name that another
-    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets background_service tasks
+    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets running tasks
     finish for `drain_grace` seconds, hands the rest back, and closes the rest in reverse. If any of its parts dies it
     dies.
 
@@ -163,7 +163,7 @@ async def _run(
     app = instance_app(presence, metrics, token=settings.token, hosts=hosts)
     server = partial(serve, app, settings.instance_bind)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(background_service(server, name=f"server of {instance}"))
+        url: str = await stack.enter_async_context(background_service(server, name=f"server of {instance}"))
         loads = type(served).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
         membership = Registration(
             registry,

@@ -21,7 +21,7 @@ from anyio import (
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
 from hub.contract import Contract
 from hub.errors import ConnectionLost, ConnectionRefused, HubError
 from hub.ports.directory import ModelLimits
@@ -209,7 +209,7 @@ class Registration(AsyncContextManagerMixin):
             await self._login()
 
     async def _login(self, *, give_up_at: float = inf) -> None:
-        for delay in ExponentialBackoff().delays():
+        for delay in ExponentialBackoff().intervals():
             changed, loading = self._changed, self._loading
             # With no patience at all there is one attempt, which may take its time.
             limit = min(LOGIN_TIMEOUT, max(0.0, give_up_at - current_time()) if self._start_timeout else LOGIN_TIMEOUT)

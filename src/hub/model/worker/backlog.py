@@ -10,7 +10,7 @@ import structlog
 from anyio import Event, current_time, fail_after, sleep
 from structlog.typing import FilteringBoundLogger
 
-from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
 from hub.errors import HubError
 
 GROUP_LIMIT: Final = 256
@@ -69,7 +69,7 @@ class Backlog(Generic[T, R]):
         """Brings items to the server until it is cancelled. A cancelled call keeps its items here."""
         while True:
             await self._work.wait()
-            delays = ExponentialBackoff().delays()
+            delays = ExponentialBackoff().intervals()
             while self._since:
                 group = list(islice(self._since, GROUP_LIMIT))  # they stay in until they are answered for
                 try:
@@ -84,7 +84,7 @@ class Backlog(Generic[T, R]):
                     await sleep(delay)
                 else:
                     self._attempts.succeeded()
-                    delays = ExponentialBackoff().delays()
+                    delays = ExponentialBackoff().intervals()
                     for item, answer in zip(group, answers, strict=True):
                         if self._since.pop(item, None) is not None:  # else it was given up meanwhile
                             self._settle(item, answer)

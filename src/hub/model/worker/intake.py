@@ -10,7 +10,7 @@ import structlog
 from anyio import current_time, fail_after, sleep
 from structlog.typing import FilteringBoundLogger
 
-from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
 from hub.contract import Contract
 from hub.errors import HubError, Undecodable
 from hub.model.worker import outcomes
@@ -130,7 +130,7 @@ class Intake:
         """Asks the store; `None` when it could not be asked for too long."""
         timeout_ends = current_time() + self.timeout
         attempts = AttemptLog("tasks", failing="tasks not started, asking the store again")
-        for delay in ExponentialBackoff().delays():
+        for delay in ExponentialBackoff().intervals():
             try:
                 # Shielded: a drain in between would hand back what the store has counted as an attempt already.
                 with fail_after(START_GRACE, shield=True):

@@ -25,7 +25,9 @@ from structlog.contextvars import bound_contextvars
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from hub.concurrency.reconnect import ExponentialBackoff, collapse_exception_group, run_reconnecting
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.reconnect import run_reconnecting
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.contract import Contract
 from hub.errors import ConnectionLost
 from hub.histogram import SECONDS
@@ -295,7 +297,7 @@ class Worker(AsyncContextManagerMixin):
 
         async with create_task_group() as tg:
             tg.start_soon(self._quit_when_unlinked, tg.cancel_scope, name=f"hub.worker stop {self._instance}")
-            await run_reconnecting(session, name=f"queue {self._queue}", give_up_after=self._options.start_timeout)
+            await run_reconnecting(session, name=f"queue {self._queue}", retry_for=self._options.start_timeout)
             tg.cancel_scope.cancel("stopped")
 
     async def _quit_when_unlinked(self, scope: CancelScope) -> None:
@@ -368,14 +370,14 @@ class Worker(AsyncContextManagerMixin):
 
     async def _watch_for_endings(self) -> None:
         """Stops the runs of tasks that have ended elsewhere: cancelled, expired, or finished by another instance."""
-        delays = ExponentialBackoff().delays()
+        delays = ExponentialBackoff().intervals()
         while True:
             try:
                 for task_id in await self._store.ended(self._instance):
                     run = self._runs.get(task_id)
                     if run is not None:
                         run.stop(StopReason.ENDED)
-                delays = ExponentialBackoff().delays()
+                delays = ExponentialBackoff().intervals()
             except ConnectionLost:  # the store itself says so in its log
                 await sleep(next(delays))
 

@@ -13,7 +13,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 from httpx2 import AsyncClient, HTTPError, InvalidURL, ReadError, RemoteProtocolError, Response, UnsupportedProtocol
 
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.contract import Contract
 from hub.errors import ConnectionLost, ConnectionRefused, NotYourInstance, UnknownModel
 from hub.observability.redaction import redacted, redacted_url

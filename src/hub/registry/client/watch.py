@@ -9,7 +9,7 @@ from typing import Final, Self, final
 from anyio import fail_after, sleep
 from typing_extensions import override
 
-from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
@@ -54,7 +54,7 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
 
     @override
     async def __anext__(self) -> ModelsSnapshot:
-        delays = self._backoff.delays(self._rng)
+        delays = self._backoff.intervals(self._rng)
         while True:
             try:
                 snapshot = await self._poll()
@@ -68,7 +68,7 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
                 continue
             self._connected = True
             self._attempts.succeeded()
-            delays = self._backoff.delays(self._rng)
+            delays = self._backoff.intervals(self._rng)
             if snapshot is not None:
                 self._etag = snapshot.etag
                 return snapshot

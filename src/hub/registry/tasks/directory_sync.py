@@ -12,7 +12,7 @@ import structlog
 from anyio import Lock, create_task_group, current_time, fail_after, move_on_after, sleep, sleep_until
 from anyio.abc import TaskGroup
 
-from hub.concurrency.reconnect import ExponentialBackoff
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import CallRefused, ConnectionLost, NotYourInstance, Undecodable
 from hub.ports.directory import Directory, InstanceEntry, InstanceStanding, StoredInstance
 from hub.registry.client.views import InstanceState
@@ -280,7 +280,7 @@ class DirectorySync:
             group.start_soon(self._pinger.ping, target, name=f"hub.registry ping {target.entry.id}")
 
     async def _flush_when_due(self, name: str, due: Callable[[], Awaitable[None]]) -> None:
-        delays = ExponentialBackoff().delays()
+        delays = ExponentialBackoff().intervals()
         while True:
             await due()
             try:
@@ -290,7 +290,7 @@ class DirectorySync:
                 await sleep(next(delays))
             else:
                 self._worked(name)
-                delays = ExponentialBackoff().delays()
+                delays = ExponentialBackoff().intervals()
 
     async def _each(self, name: str, period: float, step: Callable[[], Awaitable[None]]) -> None:
         due = current_time()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from httpx2 import AsyncClient, ConnectError, HTTPError, NetworkError, RemoteProtocolError, Response
 
-from hub.concurrency.reconnect import collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
 from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress, addresses_of
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult

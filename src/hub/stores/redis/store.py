@@ -20,7 +20,8 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
-from hub.concurrency.reconnect import AttemptLog, ExponentialBackoff, collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
 from hub.errors import HubError, Undecodable
 from hub.ports.result_store import (
     Missing,
@@ -50,7 +51,7 @@ from hub.types import InstanceId, ModelName, TaskId, TaskState
 
 OfTask = TypeVar("OfTask", Outcome, ReleasedTask)
 
-REJOIN_BACKOFF: Final = ExponentialBackoff(first=0.05, cap=1.0)
+REJOIN_BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
 """Between two tries to look after our runs: a run that nobody needs any more should stop within a second."""
 
 SMALL: Final = commands.SMALL
@@ -225,7 +226,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
             while True:
-                found = await self._watched(task_id)
+                found = await self._watched.submit(task_id)
                 if isinstance(found, Undecodable):
                     raise found
                 if isinstance(found, Large):
@@ -287,7 +288,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     async def _keep_sure(self) -> None:
         """Looks again after our runs each time that something may have been missed."""
-        delays = REJOIN_BACKOFF.delays()
+        delays = REJOIN_BACKOFF.intervals()
         attempts = AttemptLog("runs", failing="runs not looked up, asking the store again")
         while True:
             await self._unsure.wait()
@@ -301,7 +302,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
                 await sleep(delay)
             else:
                 attempts.succeeded()
-                delays = REJOIN_BACKOFF.delays()
+                delays = REJOIN_BACKOFF.intervals()
 
     def _runs(self) -> Iterable[PresentRun]:
         return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._started.runs())

@@ -15,7 +15,8 @@ from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from hub.concurrency.reconnect import ExponentialBackoff, collapse_exception_group
+from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.retrying import ExponentialBackoff
 from hub.model.current import current_task
 from hub.model.errors import InvalidModel, NotInTask
 from hub.model.execution.process.frames import RequestFrame, TaskInfo
@@ -114,7 +115,7 @@ class ProcessPool(AsyncContextManagerMixin):
 
     async def _keep(self, *, task_status: TaskStatus[None]) -> None:
         """Keeps one process: starts another one whenever it ends."""
-        delays = ExponentialBackoff().delays()
+        delays = ExponentialBackoff().intervals()
         started: Callable[[], None] | None = task_status.started
         while True:
             child = ProcessWorker(self._model, self._target)
@@ -131,7 +132,7 @@ class ProcessPool(AsyncContextManagerMixin):
                         self._idle.remove(child)
             _log.warning("a process of the model has ended, starting another one", model=self._model.name, end=end)
             if child.asked:
-                delays = ExponentialBackoff().delays()
+                delays = ExponentialBackoff().intervals()
             else:
                 await sleep(next(delays))
 

@@ -16,6 +16,12 @@ from hub.concurrency.offload import LARGE, THREADS, in_thread_if_large
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> object:
+    """In real time, which passes in threads too."""
+    return request.param
+
+
 class Work:
     """Calls that wait in their threads until they are let go."""
 
