@@ -38,7 +38,7 @@ from hub.ports.broker import Broker
 from hub.ports.directory import ModelLimits
 from hub.ports.result_store import ResultStore
 from hub.registry.client.client import RegistryClient
-from hub.settings.links import MEMORY
+from hub.settings.connections import MEMORY
 from hub.settings.model import ModelSettings
 from hub.types import InstanceId, model_name, new_instance_id
 
