@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor
 from hypothesis import HealthCheck, given, seed, settings
 from jsonschema_rs import Draft202012Validator
 
-from hub.contract import contract_of
+from hub.contract import Contract
 from hub.gateway.models.catalog import Catalog, ServedModel
 from hub.gateway.models.codec import Codec
 from hub.gateway.openapi.document import OpenApiDocument
@@ -153,7 +153,7 @@ def description_of_random_contracts() -> bytes:
     @settings(max_examples=12, database=None, deadline=None, suppress_health_check=[*HealthCheck])
     @given(descriptors())
     def add(descriptor: Descriptor) -> None:
-        contract = contract_of(descriptor, descriptor)
+        contract = Contract.from_descriptors(descriptor, descriptor)
         known = KnownModel(name=ModelName(f"m.{len(models)}"), contract=contract, instances={InstanceState.LIVE: 1})
         models.append(ServedModel(known=known, codec=Codec(contract)))
 

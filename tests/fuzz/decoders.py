@@ -15,7 +15,7 @@ from examples.digits.v1 import digits_pb2
 from examples.model_a.v1 import model_a_pb2
 from hub.amqp import AmqpOptions
 from hub.amqp.protocol.connection import ConnectionState
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.contract.protojson.transcoder import Transcoder
 from hub.directories.redis import values
 from hub.errors import ConnectionLost, HubError
@@ -32,9 +32,11 @@ from tests.fuzz.campaign import Target, resident
 _NOW: Final = 1_700_000_000.5
 _TASK: Final = TaskId("01890000-0000-7000-8000-000000000001")
 _INSTANCE: Final = InstanceId("01890000-0000-7000-8000-000000000002")
-_CONTRACT: Final = contract_of(model_a_pb2.ModelARequest.DESCRIPTOR, model_a_pb2.ModelAResponse.DESCRIPTOR)
-_DIGITS: Final = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
-_WIDE: Final = contract_of(FileDescriptorProto.DESCRIPTOR, Value.DESCRIPTOR)
+_CONTRACT: Final = Contract.from_descriptors(
+    model_a_pb2.ModelARequest.DESCRIPTOR, model_a_pb2.ModelAResponse.DESCRIPTOR
+)
+_DIGITS: Final = Contract.from_descriptors(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
+_WIDE: Final = Contract.from_descriptors(FileDescriptorProto.DESCRIPTOR, Value.DESCRIPTOR)
 
 TRANSCODERS: Final = tuple(
     Transcoder(kind.DESCRIPTOR)

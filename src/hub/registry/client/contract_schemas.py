@@ -6,7 +6,7 @@ from typing import Self
 
 from msgspec import Struct, field
 
-from hub.contract.compatibility.comparison import Change
+from hub.contract.compatibility.diff import Change
 from hub.ports.directory import RegisteredContract
 
 

@@ -16,7 +16,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
-from hub.contract.compatibility.comparison import Change, compared
+from hub.contract.compatibility.diff import Change, compare
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
 from hub.http.media_types import require_json
@@ -212,7 +212,7 @@ async def check_schema(
 
 
 async def _compared(known: Contract, new: Contract) -> Sequence[Change]:
-    return await in_thread_if_large(weight(known, new), partial(compared, known, new))
+    return await in_thread_if_large(weight(known, new), partial(compare, known, new))
 
 
 def _tagged(request: Request[Any, Any, Any], body: msgspec.Struct) -> Response[bytes]:

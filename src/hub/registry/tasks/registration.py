@@ -13,7 +13,7 @@ from typing import Final, final
 import structlog
 
 from hub.concurrency.offload import in_thread_if_large
-from hub.contract import Contract, breaking_changes, differences
+from hub.contract import Contract, breaking_changes, diff
 from hub.errors import NotYourInstance, RegistryFull
 from hub.ports.directory import Directory, InstanceEntry, LoginLimits, ModelLimits, RegisteredContract
 from hub.registry.client.errors import InstanceUnreachable, NameTaken
@@ -279,5 +279,5 @@ class RegistrationService:
 
     def _objections(self, known: Contract, contract: Contract) -> Sequence[str]:
         if self._roll.lineage.mode == "strict":
-            return [difference.message for difference in differences(known, contract)]
+            return [difference.message for difference in diff(known, contract)]
         return [f"{violation.message} ({violation.rule})" for violation in breaking_changes(known, contract)]

@@ -1,10 +1,11 @@
-"""JSON Schema (draft 2020-12, the dialect of OpenAPI 3.1) of the documents that are read as a message.
+"""JSON Schema (draft 2020-12, the dialect of OpenAPI 3.1) of the JSON documents that are accepted for a message.
 
-A schema accepts the documents that `Transcoder` accepts, and no others. Four things are beyond what a schema can say,
-because it sees values and not text: names given twice in one object, messages nested too deep, numbers that JSON cannot
-carry, and text that is no JSON. `docs/protojson.md` says more.
+A schema accepts the documents that `Transcoder` accepts, and no others. Four errors cannot be expressed in a schema,
+which describes values and not text: duplicate names in one object, messages nested too deep, numbers out of the range of
+JSON, and text that is not JSON. `docs/protojson.md` has the details.
 
-Rules that code generators make no good types of are stated in a way that only validators see (`out_of_sight`).
+Rules that would make code generators produce poor types are stated so that only validators apply them
+(`hidden_from_generators`).
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from hub.contract.descriptors.closure import files_of, messages_of
 from hub.contract.descriptors.fields import JsonField, json_fields, json_oneofs
 from hub.contract.descriptors.well_known import ANY, LIST_VALUE, STRUCT, VALUE, WELL_KNOWN, WRAPPERS
-from hub.contract.jsonschema.components import Components, MessageSchema, any_of, out_of_sight
+from hub.contract.jsonschema.components import Components, MessageSchema, any_of, hidden_from_generators
 from hub.contract.jsonschema.example import Examples
 from hub.contract.jsonschema.scalars import (
-    READ,
+    INPUT,
     Schema,
     key_pattern,
     names_of_enum,
@@ -32,28 +33,28 @@ from hub.contract.jsonschema.scalars import (
 )
 
 _SUFFIX: Final = "-Input"
-"""After the names of components that differ from what is written."""
+"""Suffix of the names of components that differ from the output."""
 
-_READ_AS_WRITTEN: Final = frozenset({LIST_VALUE, STRUCT, VALUE})
+_SAME_AS_OUTPUT: Final = frozenset({LIST_VALUE, STRUCT, VALUE})
 
 
-def json_schema(
+def input_schema(
     message: Descriptor, types: Mapping[str, Descriptor] | None = None, components: Components | None = None
 ) -> MessageSchema:
     """The schema of the JSON documents that `Transcoder(message, types)` reads.
 
     Args:
         message: The message.
-        types: What an `Any` may hold; the same as for the transcoder.
-        components: Where the components go, beside those of other messages; by default on their own.
+        types: The messages that an `Any` may contain, as for the transcoder.
+        components: The collection to add to; by default a new one.
     """
     known = messages_of(files_of([message])) if types is None else types
-    schemas = _Schemas(known, Components() if components is None else components)
+    schemas = _InputSchemas(known, Components() if components is None else components)
     return MessageSchema(schemas.message(message), schemas.components)
 
 
 @final
-class _Schemas:
+class _InputSchemas:
     def __init__(self, types: Mapping[str, Descriptor], components: Components) -> None:
         self.components: Final = components
         self._types = types
@@ -67,8 +68,8 @@ class _Schemas:
             return self.components.reference(name + _SUFFIX, self._any)
         if name in WELL_KNOWN:
             return self.components.reference(
-                name if name in _READ_AS_WRITTEN else name + _SUFFIX,
-                lambda: well_known_schema(message, self.message, written=False),
+                name if name in _SAME_AS_OUTPUT else name + _SUFFIX,
+                lambda: well_known_schema(message, self.message, output=False),
             )
         return self.components.reference(name + _SUFFIX, lambda: self._object(message))
 
@@ -76,10 +77,10 @@ class _Schemas:
         if field.enum_type is not None:
             return {"anyOf": [self._names(field.enum_type), number_of_enum(field.enum_type)]}
         name = scalar_name(field)
-        if "type" in READ[name]:
-            return READ[name]
-        # No declaration of a .proto file can have a name with a hyphen.
-        return self.components.reference(f"proto-{name}{_SUFFIX}", lambda: READ[name])
+        if "type" in INPUT[name]:
+            return INPUT[name]
+        # Unique, because no name in a .proto file can have a hyphen.
+        return self.components.reference(f"proto-{name}{_SUFFIX}", lambda: INPUT[name])
 
     def _names(self, enum: EnumDescriptor) -> Schema:
         names = [value.name for value in enum.values]
@@ -106,10 +107,10 @@ class _Schemas:
         return schema if descriptor.is_required and not field.takes_null else nullable(schema)
 
     def _object(self, message: Descriptor, more: Schema | None = None) -> Schema:
-        """The schema of a message without a form of its own; `more` are required members beside its fields."""
+        """The schema of a message without a JSON form of its own; `more` are required members beside its fields."""
         fields = json_fields(message)
         properties = {**(more or {}), **{field.json_name: self._field(field) for field in fields}}
-        # The names of the .proto file are read too; here they stay out of the way of people and code generators.
+        # The names of the .proto file are accepted too; here they are hidden from readers and code generators.
         aliases = {name: self._field(field) for field in fields for name in field.names[1:]}
         schema: Schema = {"type": "object", "properties": properties}
         rules: list[Schema] = []
@@ -117,7 +118,9 @@ class _Schemas:
             rules.append({"properties": aliases, "propertyNames": {"enum": [*properties, *aliases]}})
         else:
             schema["additionalProperties"] = False
-        schema |= out_of_sight(*rules, *_alias_rules(message), *_oneof_rules(message), *_required_rules(message))
+        schema |= hidden_from_generators(
+            *rules, *_alias_rules(message), *_oneof_rules(message), *_required_rules(message)
+        )
         if more:
             schema["required"] = [*more]
         else:
@@ -127,16 +130,16 @@ class _Schemas:
         return schema
 
     def _any(self) -> Schema:
-        held = [self._held(name, message) for name, message in sorted(self._types.items())]
+        contents = [self._content(name, message) for name, message in sorted(self._types.items())]
         return {
             "description": "A message with its type: the members of the message, and `@type`, an URL that ends in its "
-            "full name. A well-known type stands in `value`.",
+            "full name. A well-known type is the member `value`.",
             "type": "object",
             "additionalProperties": True,
-            **out_of_sight({"anyOf": [{"maxProperties": 0}, *held]}),
+            **hidden_from_generators({"anyOf": [{"maxProperties": 0}, *contents]}),
         }
 
-    def _held(self, name: str, message: Descriptor) -> Schema:
+    def _content(self, name: str, message: Descriptor) -> Schema:
         type_url: Schema = {"type": "string", "pattern": f"/{re.escape(name)}$"}
         if name in WELL_KNOWN:
             return {
@@ -149,7 +152,7 @@ class _Schemas:
 
 
 def _given(field: JsonField) -> list[Schema]:
-    """One schema for each name of `field`, for objects that have it under that name."""
+    """One schema for each name of `field`, which accepts objects that have it under that name."""
     if field.takes_null:
         return [{"required": [name]} for name in field.names]
     return [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in field.names]

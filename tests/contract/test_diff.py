@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-from hub.contract import DifferenceKind, differences
+from hub.contract import DifferenceKind, diff
 from tests.contract.random_descriptors import MANY, ONE
 from tests.contract.test_contract import DIGITS, changed, contract, shop
 
@@ -15,7 +15,7 @@ Change = Callable[[FileDescriptorProto, FileDescriptorProto], object]
 
 
 def test_equal_contracts_do_not_differ() -> None:
-    assert not differences(DIGITS, DIGITS)
+    assert not diff(DIGITS, DIGITS)
 
 
 def json_name(_: FileDescriptorProto, common: FileDescriptorProto) -> None:
@@ -91,8 +91,7 @@ def test_a_difference_names_the_place_and_both_sides(
     change: Change, path: str, kind: DifferenceKind, words: str
 ) -> None:
     found = {
-        (difference.path, difference.kind): difference.message
-        for difference in differences(contract(shop()), changed(change))
+        (difference.path, difference.kind): difference.message for difference in diff(contract(shop()), changed(change))
     }
     assert words in found[path, kind]
 
@@ -103,14 +102,13 @@ def test_another_request_message_is_named_and_compared() -> None:
     files.file[0].message_type[0].name = "Purchase"
     files.file[0].message_type[0].field[1].name = "when"
     found = [
-        (difference.path, difference.kind)
-        for difference in differences(contract(shop()), contract(files, "shop.Purchase"))
+        (difference.path, difference.kind) for difference in diff(contract(shop()), contract(files, "shop.Purchase"))
     ]
     assert found == [("request", DifferenceKind.MESSAGE_RENAMED), ("shop.Order.at", DifferenceKind.FIELD_RENAMED)]
 
 
 def test_contracts_with_nothing_in_common_are_told_apart() -> None:
-    paths = {difference.path for difference in differences(DIGITS, contract(shop()))}
+    paths = {difference.path for difference in diff(DIGITS, contract(shop()))}
     assert {"request", "response", "shop.Item", "shop.Colour"} <= paths
 
 
@@ -118,5 +116,5 @@ def test_the_list_is_never_empty_when_fingerprints_differ() -> None:
     files = shop()
     files.file[1].name = "other/common.proto"
     files.file[0].dependency[0] = "other/common.proto"
-    (difference,) = differences(contract(shop()), contract(files))
+    (difference,) = diff(contract(shop()), contract(files))
     assert difference.kind == DifferenceKind.DECLARATION

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDescriptorProto, FileDescriptorSet
 
-from hub.contract import Components, Contract, InvalidContract, compile_contract, json_schema, written_schema
-from hub.contract.descriptors.bounds import MAX_ENUM_VALUES, MAX_FIELDS, MAX_MESSAGES, MAX_REFERENCES
+from hub.contract import Components, Contract, InvalidContract, compile_contract, input_schema, output_schema
+from hub.contract.descriptors.limits import MAX_ENUM_VALUES, MAX_FIELDS, MAX_MESSAGES, MAX_REFERENCES
 from hub.contract.jsonschema.example import example_of
 from hub.v1 import contract_pb2
 from tests.contract.random_descriptors import ONE, REQUIRED
@@ -103,8 +103,8 @@ def test_how_many_messages_contain_each_other_is_no_matter_of_the_stack(
     assert loaded.request_transcoder.decode_json(b"{}") == b""
     assert loaded.response_transcoder.encode_json(b"") == b"{}"
     components = Components()
-    json_schema(loaded.request, loaded.types, components)
-    written_schema(loaded.response, loaded.types, components)
+    input_schema(loaded.request, loaded.types, components)
+    output_schema(loaded.response, loaded.types, components)
     assert len(components.schemas) >= len(file.message_type)
 
 
@@ -125,4 +125,4 @@ def test_an_example_that_would_have_too_much_in_it_is_left_out() -> None:
     required = complete(40, label=REQUIRED, later=True)
     loaded = compile_contract(Contract.decode(encoded(required)))
     assert example_of(loaded.request) is None
-    assert json_schema(loaded.request).components.schemas
+    assert input_schema(loaded.request).components.schemas

@@ -1,7 +1,7 @@
-"""JSON Schema (draft 2020-12, the dialect of OpenAPI 3.1) of the documents that are written for a message.
+"""JSON Schema (draft 2020-12, the dialect of OpenAPI 3.1) of the JSON documents that are written for a message.
 
-A schema accepts what `Transcoder.encode_json(..., including_defaults=True)` writes, and little else: types are plain,
-what is always written is required, and nothing is null that is not always null or a `Value`.
+A schema accepts the output of `Transcoder.encode_json(..., including_defaults=True)`, and little else: types are plain,
+members that are always written are required, and only `Value` and `NullValue` can be null.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from hub.contract.descriptors.closure import files_of, messages_of
 from hub.contract.descriptors.fields import json_fields
 from hub.contract.descriptors.well_known import ANY, NULL_VALUE, WELL_KNOWN, WRAPPERS
-from hub.contract.jsonschema.components import Components, MessageSchema, out_of_sight
+from hub.contract.jsonschema.components import Components, MessageSchema, hidden_from_generators
 from hub.contract.jsonschema.scalars import (
     NON_FINITE,
-    WRITTEN,
+    OUTPUT,
     Schema,
     key_pattern,
     names_of_enum,
@@ -31,23 +31,23 @@ _BIG: Final = frozenset({"int64", "uint64"})
 _FLOATING: Final = frozenset({"double", "float"})
 
 
-def written_schema(
+def output_schema(
     message: Descriptor, types: Mapping[str, Descriptor] | None = None, components: Components | None = None
 ) -> MessageSchema:
     """The schema of the JSON documents that `Transcoder(message, types)` writes with defaults.
 
     Args:
         message: The message.
-        types: What an `Any` may hold; the same as for the transcoder.
-        components: Where the components go, beside those of other messages; by default on their own.
+        types: The messages that an `Any` may contain, as for the transcoder.
+        components: The collection to add to; by default a new one.
     """
     known = messages_of(files_of([message])) if types is None else types
-    schemas = _Schemas(known, Components() if components is None else components)
+    schemas = _OutputSchemas(known, Components() if components is None else components)
     return MessageSchema(schemas.message(message), schemas.components)
 
 
 @final
-class _Schemas:
+class _OutputSchemas:
     def __init__(self, types: Mapping[str, Descriptor], components: Components) -> None:
         self.components: Final = components
         self._types = types
@@ -59,19 +59,19 @@ class _Schemas:
         if name == ANY:
             return self.components.reference(name, self._any)
         if name in WELL_KNOWN:
-            return self.components.reference(name, lambda: well_known_schema(message, self.message, written=True))
+            return self.components.reference(name, lambda: well_known_schema(message, self.message, output=True))
         return self.components.reference(name, lambda: self._object(message))
 
     def _scalar(self, field: FieldDescriptor) -> Schema:
         if field.enum_type is not None:
             return self._enum(field.enum_type)
         name = scalar_name(field)
-        # No declaration of a .proto file can have a name with a hyphen.
+        # Unique, because no name in a .proto file can have a hyphen.
         if name in _BIG:
-            return self.components.reference(f"proto-{name}", lambda: WRITTEN[name])
+            return self.components.reference(f"proto-{name}", lambda: OUTPUT[name])
         if name in _FLOATING:
-            return {"anyOf": [WRITTEN[name], self.components.reference("non-finite-number", lambda: NON_FINITE)]}
-        return WRITTEN[name]
+            return {"anyOf": [OUTPUT[name], self.components.reference("non-finite-number", lambda: NON_FINITE)]}
+        return OUTPUT[name]
 
     def _enum(self, enum: EnumDescriptor) -> Schema:
         if enum.full_name == NULL_VALUE:
@@ -98,7 +98,7 @@ class _Schemas:
         return self._scalar(field) if field.message_type is None else self.message(field.message_type)
 
     def _object(self, message: Descriptor, more: Schema | None = None) -> Schema:
-        """The schema of a message without a form of its own; `more` are required members beside its fields."""
+        """The schema of a message without a JSON form of its own; `more` are required members beside its fields."""
         more = more or {}
         fields = json_fields(message)
         always = [
@@ -113,19 +113,19 @@ class _Schemas:
         }
         if more or always:
             schema["required"] = [*more, *always]
-        return schema | out_of_sight(*_oneof_rules(message))
+        return schema | hidden_from_generators(*_oneof_rules(message))
 
     def _any(self) -> Schema:
-        held = [self._held(name, message) for name, message in sorted(self._types.items())]
+        contents = [self._content(name, message) for name, message in sorted(self._types.items())]
         return {
             "description": "A message with its type: the members of the message, and `@type`, an URL that ends in its "
-            "full name. A well-known type stands in `value`. Empty if it holds nothing.",
+            "full name. A well-known type is the member `value`. Empty if it contains nothing.",
             "type": "object",
             "additionalProperties": True,
-            **out_of_sight({"anyOf": [{"maxProperties": 0}, *held]}),
+            **hidden_from_generators({"anyOf": [{"maxProperties": 0}, *contents]}),
         }
 
-    def _held(self, name: str, message: Descriptor) -> Schema:
+    def _content(self, name: str, message: Descriptor) -> Schema:
         type_url: Schema = {"type": "string", "pattern": f"/{re.escape(name)}$"}
         if name in WELL_KNOWN:
             return {

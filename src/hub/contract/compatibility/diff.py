@@ -1,4 +1,4 @@
-"""What two contracts disagree about, as a list that a person can read."""
+"""Differences of two contracts: a complete list, and a list that marks the breaking ones."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from enum import StrEnum
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from hub.contract.compatibility.rules import breaking_changes
 from hub.contract.compiled import CompiledContract, compile_contract
 from hub.contract.contract import Contract
 from hub.contract.descriptors.closure import files_of
-from hub.contract.descriptors.fields import declared_oneof
-from hub.contract.descriptors.labels import default_of, field_type, label_of
+from hub.contract.descriptors.fields import declared_oneof, field_default, field_label, field_type
 
 
 class DifferenceKind(StrEnum):
-    """What differs. Rules of compatibility can be stated in these."""
+    """The kind of a difference."""
 
     MESSAGE_RENAMED = "message_renamed"
     MESSAGE_ADDED = "message_added"
@@ -45,10 +45,10 @@ class Difference:
     """One thing that differs between a known contract and a new one.
 
     Attributes:
-        path: What it is about: the full name of a message, field, enum or enum value; `request` or `response` when
+        path: Its subject: the full name of a message, field, enum or enum value; `request` or `response` when
             these are different messages.
-        kind: What differs.
-        message: One sentence for people, with both sides.
+        kind: The kind of the difference.
+        message: One sentence with both sides.
     """
 
     path: str
@@ -56,8 +56,25 @@ class Difference:
     message: str
 
 
-def differences(known: Contract, new: Contract) -> Sequence[Difference]:
-    """What `new` does otherwise than `known`; empty exactly when their fingerprints are equal.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A difference of two contracts, breaking or not.
+
+    Attributes:
+        path: Its subject; see `Difference` and `BreakingChange`.
+        rule: The rule of Buf that it breaks; empty if it breaks none.
+        breaks: Whether it breaks clients and instances of the earlier contract.
+        message: One sentence with both sides.
+    """
+
+    path: str
+    rule: str
+    breaks: bool
+    message: str
+
+
+def diff(known: Contract, new: Contract) -> Sequence[Difference]:
+    """The differences between `known` and `new`; empty if and only if their fingerprints are equal.
 
     Messages and enums are compared by full name, fields by name. A field that kept its number and got another name is
     reported as renamed. Request and response messages with other names are compared with each other too.
@@ -68,6 +85,29 @@ def differences(known: Contract, new: Contract) -> Sequence[Difference]:
     if not found:
         text = "the same messages are declared in other files, in another package layout, or in another syntax"
         found.append(Difference("files", DifferenceKind.DECLARATION, text))
+    return found
+
+
+def compare(known: Contract, new: Contract) -> Sequence[Change]:
+    """The changes from `known` to `new`, the breaking ones first.
+
+    Raises:
+        InvalidContract: Files are inconsistent; not those of `Contract.from_descriptors` and `Contract.decode`.
+    """
+    broken = breaking_changes(known, new)
+    reported = {change.path for change in broken}
+    # The fields of another request or response message are not compared.
+    replaced = tuple(
+        f"{before}."
+        for before, after in ((known.request, new.request), (known.response, new.response))
+        if before != after
+    )
+    found = [Change(path=each.path, rule=each.rule, breaks=True, message=each.message) for each in broken]
+    found.extend(
+        Change(path=each.path, rule="", breaks=False, message=each.message)
+        for each in diff(known, new)
+        if each.path not in reported and not each.path.startswith(replaced)
+    )
     return found
 
 
@@ -121,8 +161,8 @@ def _field(path: str, old: FieldDescriptor, new: FieldDescriptor) -> Iterator[Di
     sides = (
         (DifferenceKind.FIELD_NUMBER, "has number", str(old.number), str(new.number)),
         (DifferenceKind.FIELD_TYPE, "is a", field_type(old), field_type(new)),
-        (DifferenceKind.FIELD_LABEL, "is", label_of(old), label_of(new)),
-        (DifferenceKind.FIELD_DEFAULT, "has the default", default_of(old), default_of(new)),
+        (DifferenceKind.FIELD_LABEL, "is", field_label(old), field_label(new)),
+        (DifferenceKind.FIELD_DEFAULT, "has the default", field_default(old), field_default(new)),
         (DifferenceKind.FIELD_ONEOF, "is a member of", _oneof(old), _oneof(new)),
     )
     for kind, verb, before, after in sides:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hub.cli.options import store_options
+from hub.cli.resources import store_options
 from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from hub.contract import breaking_changes, differences
-from hub.contract.compatibility.comparison import compared
+from hub.contract import breaking_changes, diff
+from hub.contract.compatibility.diff import compare
 from tests.contract.test_compatibility import CASES, contract, files, pair
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 
 
 def test_equal_contracts_have_nothing_to_tell() -> None:
-    assert not compared(PLAIN, PLAIN)
+    assert not compare(PLAIN, PLAIN)
 
 
 def test_what_breaks_comes_first_with_its_rule_and_the_rest_follows() -> None:
-    found = compared(PLAIN, BROKEN)
+    found = compare(PLAIN, BROKEN)
     assert [each.breaks for each in found] == [True] * 4
-    growth = compared(PLAIN, GROWN)
+    growth = compare(PLAIN, GROWN)
     assert [(each.path, each.rule, each.breaks) for each in growth] == [
         ("grow.v1.Answer.tone", "", False),
         ("grow.v1.Ask.tone", "", False),
@@ -25,13 +25,13 @@ def test_what_breaks_comes_first_with_its_rule_and_the_rest_follows() -> None:
 def test_nothing_that_differs_is_left_out() -> None:
     for case in CASES:
         old, new = pair(case)
-        found = compared(old, new)
+        found = compare(old, new)
         paths = {each.path for each in found}
         assert {violation.path for violation in breaking_changes(old, new)} <= paths
-        assert {difference.path for difference in differences(old, new)} <= paths
+        assert {difference.path for difference in diff(old, new)} <= paths
         assert not found or [each.breaks for each in found] == sorted((each.breaks for each in found), reverse=True)
 
 
 def test_the_fields_of_another_message_are_no_news() -> None:
     known, new = contract(files("proto3")), contract(files("proto3"), response="ask.Spot")
-    assert [(each.path, each.rule) for each in compared(known, new)] == [("response", "RPC_SAME_RESPONSE_TYPE")]
+    assert [(each.path, each.rule) for each in compare(known, new)] == [("response", "RPC_SAME_RESPONSE_TYPE")]

@@ -1,4 +1,4 @@
-"""How much a contract may declare. Whoever sends one chooses its size; compiling and describing it costs others time."""
+"""Limits of what a contract may declare: its sender chooses the size, and all components pay for compiling it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ MAX_ENUM_VALUES: Final = 20_000
 """Values of all its enums."""
 
 MAX_REFERENCES: Final = MAX_NESTING
-"""Messages that contain each other on the shortest way to any of them: no document reaches one that is further in."""
+"""Length of the shortest chain of fields from a root to each message; no document can reach one that is deeper."""
 
 
 def check_size(files: FileDescriptorSet) -> None:
-    """Counts what files declare; every contract that is read passes here.
+    """Counts the declarations of files.
 
     Raises:
-        InvalidContract: Names the first declaration beyond a bound.
+        InvalidContract: A limit is exceeded; names the first declaration beyond it.
     """
     if len(files.file) > MAX_FILES:
         raise InvalidContract(f"{len(files.file)} files; send only what the messages refer to, at most {MAX_FILES}")
@@ -53,7 +53,7 @@ def check_depth(roots: Iterable[Descriptor]) -> None:
     """Follows the fields of the request and the response, level by level.
 
     Raises:
-        InvalidContract: Names the first field whose message is too far in.
+        InvalidContract: A message is too deep; names the field that contains it.
     """
     level = list(roots)
     seen = {message.full_name for message in level}
@@ -81,7 +81,7 @@ def _messages(declared: Iterable[DescriptorProto], scope: str, depth: int) -> It
             raise InvalidContract(
                 f"messages are declared more than {MAX_DECLARATION_NESTING} deep within each other: {scope}{message.name}"
             )
-        # A format takes bytes too: protobuf gives them for a name that is no UTF-8, which the pool refuses.
+        # Formatting also accepts bytes, which protobuf returns for a name that is not UTF-8; the pool refuses such a file.
         yield f"{scope}{message.name}", message
         yield from _messages(message.nested_type, f"{scope}{message.name}.", depth + 1)
 

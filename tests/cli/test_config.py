@@ -21,8 +21,8 @@ from hub.cli.config import (
     unused_variables,
 )
 from hub.errors import ConfigurationError
+from hub.settings.connections import require_shared
 from hub.settings.gateway import GatewaySettings
-from hub.settings.links import require_shared
 from hub.settings.registry import RegistrySettings
 from hub.settings.up import UpSettings
 
@@ -71,7 +71,7 @@ def test_a_named_file_that_cannot_be_used_is_refused(
         check_names()
 
 
-def test_without_a_file_there_is_nothing_in_it() -> None:
+def test_a_missing_file_is_an_empty_configuration() -> None:
     assert read_config() == {}
 
 
@@ -95,13 +95,13 @@ def test_models_may_be_in_the_file_and_in_the_environment(
     assert models_of_layers() == models
 
 
-def test_models_that_are_no_texts_are_refused(in_an_empty_folder: Path) -> None:
+def test_models_that_are_not_texts_are_refused(in_an_empty_folder: Path) -> None:
     (in_an_empty_folder / "hub.toml").write_text("models = [1]")
     with pytest.raises(ConfigurationError, match=r'models = \["pkg'):
         models_of_layers()
 
 
-def test_variables_of_other_components_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_other_components_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HUB_PING_MISSES", "HUB_GATEWAY_PORT", "HUB_TOKEN", "HUB_TEST_AMQP_URL", "HUB_MODELS"):
         monkeypatch.setenv(name, "1")
     assert unused_variables(GatewaySettings) == ["HUB_MODELS", "HUB_PING_MISSES"]
@@ -223,7 +223,7 @@ def test_only_secrets_have_files(monkeypatch: pytest.MonkeyPatch) -> None:
         ("broker_url = 'amqp://ann:pw@h/'\nregistry_url = 'http://h'\nping_period = 3", 0o644, ["broker_url"]),
     ],
 )
-def test_secrets_in_a_world_readable_file_are_named(
+def test_secrets_in_a_readable_file_are_named(
     toml: str, mode: int, exposed: list[str], in_an_empty_folder: Path
 ) -> None:
     path = in_an_empty_folder / "hub.toml"
@@ -256,7 +256,7 @@ def hub(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_the_command_line_tells_of_both(in_an_empty_folder: Path) -> None:
+def test_the_command_line_warns_of_both(in_an_empty_folder: Path) -> None:
     refused = hub("gateway", HUB_TOKEN="gehe\xefm")
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
@@ -264,7 +264,7 @@ def test_the_command_line_tells_of_both(in_an_empty_folder: Path) -> None:
     path.write_text("token = 'abcdefgh'")
     path.chmod(0o644)
     shown = hub("config", "show", "--json")
-    assert "every user of this machine may read it" in shown.stderr.replace("\n", " ")
+    assert "readable for every user of this machine" in shown.stderr.replace("\n", " ")
     assert "abcdefgh" not in shown.stdout + shown.stderr
     path.unlink()
     (in_an_empty_folder / "t").write_text("abcdefgh\n")
