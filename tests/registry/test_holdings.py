@@ -82,9 +82,10 @@ def test_what_waits_is_bounded() -> None:
         holdings.found(ONE, event(number))
     (only,) = take(holdings)
     assert [each.at for each in only.events] == list(range(2 * LONGEST_TALE, 3 * LONGEST_TALE))
-    holdings.found(ONE, event(0))
+    holdings.found(ONE, event(3 * LONGEST_TALE))
     holdings.put_back([only])
-    assert len(take(holdings)[0].events) == LONGEST_TALE
+    (only,) = take(holdings)
+    assert [each.at for each in only.events] == list(range(2 * LONGEST_TALE + 1, 3 * LONGEST_TALE + 1)), "the newest"
     ids = [InstanceId(f"{number}") for number in range(LARGEST_GROUP + 1)]
     holdings.renewed(dict.fromkeys(ids, 1))
     for one in ids:

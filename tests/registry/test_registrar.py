@@ -402,7 +402,7 @@ async def test_a_login_cancelled_at_any_point_leaves_the_registry_usable() -> No
             await office.keeper.flush()
             assert set(office.states()) == await office.stored()
             assert (await office.login(instance=instance)).status.state is InstanceState.LIVE
-            assert office.pinger.under_way == 0
+            assert office.pinger.in_flight == 0
 
 
 async def test_a_flush_cancelled_at_any_point_forgets_nobody_who_is_still_stored() -> None:

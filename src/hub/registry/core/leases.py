@@ -91,7 +91,8 @@ class LeaseTable(Container[InstanceId]):
         for report in reports:
             if self._tokens.get(report.instance) == report.token:
                 events = self._findings.setdefault(report.instance, deque(maxlen=LONGEST_TALE))
-                events.extendleft(reversed(report.events[: LONGEST_TALE - len(events)]))
+                room = LONGEST_TALE - len(events)
+                events.extendleft(reversed(report.events[-room:] if room else ()))
 
     async def something_found(self) -> None:
         """Waits until there is something to report."""
