@@ -11,8 +11,7 @@ from hub.histogram import HistogramSnapshot
 from hub.ports.directory import HistoryEvent
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.schemas import InstanceBody, ModelStatsBody, QueueBody, StatsBody
-from hub.registry.client.views import InstanceState
-from hub.types import ModelName, TaskState
+from hub.types import InstanceState, ModelName, TaskState
 from tests.gateway.faults import LOST, FaultyBroker
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
 

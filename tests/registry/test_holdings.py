@@ -3,14 +3,13 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from hub.ports.directory import HistoryEvent, InstanceStanding, StatusUpdate
-from hub.registry.client.views import InstanceState
+from hub.ports.directory import HistoryEvent, InstanceHealth, StatusUpdate
 from hub.registry.core.leases import LARGEST_GROUP, LONGEST_TALE, LeaseTable
-from hub.types import InstanceId, ModelName
+from hub.types import InstanceId, InstanceState, ModelName
 from tests.registry.support import TIMEOUT
 
 ONE, OTHER = InstanceId("one"), InstanceId("other")
-LIVE = InstanceStanding(state=InstanceState.LIVE)
+LIVE = InstanceHealth(state=InstanceState.LIVE)
 
 
 def event(number: int, of: InstanceId = ONE) -> HistoryEvent:
@@ -20,7 +19,7 @@ def event(number: int, of: InstanceId = ONE) -> HistoryEvent:
 
 
 def report(token: int, *events: HistoryEvent) -> StatusUpdate:
-    return StatusUpdate(instance=ONE, token=token, standing=LIVE, events=events)
+    return StatusUpdate(instance=ONE, token=token, health=LIVE, events=events)
 
 
 def take(holdings: LeaseTable) -> list[StatusUpdate]:

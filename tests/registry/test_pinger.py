@@ -9,12 +9,11 @@ import trio.testing
 from typing_extensions import override
 
 from hub.ports.directory import InstanceEntry
-from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
 from hub.registry.core.state import RegistryState
 from hub.registry.core.table import InstanceTable
 from hub.registry.tasks.pinger import Pinger, Probe
-from hub.types import InstanceId
+from hub.types import InstanceId, InstanceState
 from tests.registry.support import ScriptedProbe, entry_of
 
 PERIOD, TIMEOUT = 10.0, 3.0

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from hub.histogram import HistogramSnapshot
 from hub.ports.directory import HistoryEvent, ModelLimits
-from hub.registry.client.views import InstanceState, InstanceStatus
-from hub.types import ReadinessSource, TaskState
+from hub.registry.client.views import InstanceStatus
+from hub.types import InstanceState, ReadinessSource, TaskState
 
 PROTOBUF: str = "application/x-protobuf"
 

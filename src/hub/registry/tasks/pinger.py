@@ -16,12 +16,11 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.ports.directory import InstanceEntry
-from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import PingMissed, PingResult, PingTarget
 from hub.registry.core.self_preservation import PingRound, SelfPreservation
 from hub.registry.core.state import RegistryState
 from hub.registry.core.table import DEFAULT_MISSES
-from hub.types import InstanceId, ModelName, ReadinessSource, WallClock, wall_clock
+from hub.types import InstanceId, InstanceState, ModelName, ReadinessSource, WallClock, wall_clock
 
 CONCURRENT_PINGS: Final = 256
 """Pings at a time. With all of them waiting for their timeout, 1,000 silent instances still fit into one period."""
