@@ -123,7 +123,7 @@ def _stored(data: bytes) -> None:
 
 
 def _directory(data: bytes) -> None:
-    for read in (values.leases_of, values.news_of):
+    for read in (values.leases_of, values.changes_of):
         with suppress(HubError):
             read(_reply(data), lambda *_: None)
     with suppress(HubError):

@@ -35,10 +35,9 @@ from hub.ports.directory import HistoryEvent, ModelLimits
 from hub.ports.result_store import ResultStore
 from hub.registry.client.schemas import InstanceBody, StatsBody
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
-from hub.registry.client.views import InstanceState
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
-from hub.types import Fingerprint, InstanceId, ModelName, TaskState, WallClock, wall_clock
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, TaskState, WallClock, wall_clock
 
 MODEL_A = ModelName("ModelA")
 DIGITS = ModelName("Digits")

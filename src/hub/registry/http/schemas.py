@@ -203,7 +203,7 @@ async def check_schema(
     up = {instance.entry.fingerprint for instance in status.instances} or {status.fingerprint}
     return CheckReply(
         mode=roll.lineage.mode,
-        could_log_in=up <= {contract.fingerprint} | roll.lineage.beside(status.name, contract, up),
+        could_log_in=up <= {contract.fingerprint} | roll.lineage.compatible_with(status.name, contract, up),
         compatible=not any(finding.breaks for finding in found),
         fingerprint=contract.fingerprint,
         known_fingerprint=known.contract.fingerprint,

@@ -214,12 +214,14 @@ class RegistrationService:
 
     async def _claim(self, entry: InstanceEntry, contract: Contract, proof: str) -> Fingerprint | None:
         """Asks for the name. Returns a fingerprint that holds it if it is not to be had."""
-        beside = self._roll.beside(entry, contract)
-        for holder in self._roll.table.others(entry) - beside - {entry.fingerprint}:
+        compatible = self._roll.compatible_with(entry, contract)
+        for holder in self._roll.table.others(entry) - compatible - {entry.fingerprint}:
             return holder  # the directory may have lost its data, the table has not
         with directory_timeout():
             try:
-                return await self._directory.login(entry, contract, beside=beside, proof=proof, limits=self._limits)
+                return await self._directory.login(
+                    entry, contract, compatible_with=compatible, proof=proof, limits=self._limits
+                )
             except RegistryFull as full:
                 self.refused[full.setting] += 1
                 raise
@@ -247,7 +249,7 @@ class RegistrationService:
         is not pinged, and hears what is wrong with its contract.
         """
         with directory_timeout():
-            held = [each for each in (await self._directory.news(0)).instances if each.entry.model == model]
+            held = [each for each in (await self._directory.changes_since(0)).instances if each.entry.model == model]
             self._roll.know(await self._directory.contracts())  # after the look: a contract is stored with its instance
             for each in held:
                 ours = each.token in (0, self._roll.holdings.token(each.entry.id))

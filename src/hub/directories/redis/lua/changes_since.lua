@@ -1,6 +1,6 @@
--- ARGV: the revision after which changes are news.
+-- ARGV: the revision of which the later changes are asked for.
 -- Answers the present revision, 1 if what follows are all instances, then for each: id, revision of the change if it is
--- known, entry or false if it is gone, lease or false, standing or false.
+-- known, entry or false if it is gone, lease or false, health or false.
 local after, present = tonumber(ARGV[1]), tonumber(redis.call('GET', revision) or '0')
 local complete = after == 0 or after > present
 local answer = {whole(present), complete and 1 or 0}
@@ -10,7 +10,7 @@ local function tell(id, number)
   table.insert(answer, number)
   table.insert(answer, redis.call('HGET', instances, id))
   table.insert(answer, redis.call('HGET', leases, id))
-  table.insert(answer, redis.call('HGET', standings, id))
+  table.insert(answer, redis.call('HGET', healths, id))
 end
 
 if complete then
