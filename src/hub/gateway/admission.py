@@ -124,19 +124,27 @@ class Admission:
         self._metrics.waited(task.model, record.state, current_time() - began)
         return record
 
+    async def outcome_for(self, request: HttpRequest, task: Accepted, seconds: float) -> TaskRecord | None:
+        """The same for a client that may hang up: then the wait ends, and the task goes on.
+
+        Raises:
+            HungUp: It did; there is no client to answer.
+        """
+        return await while_connected(request.receive, partial(self.outcome, task, seconds))
+
     async def call(self, request: HttpRequest, task: Accepted, seconds: float) -> TaskRecord | None:
         """The same for a client that waits for nothing else: when it hangs up, its task is cancelled.
 
         Unless it gave an `Idempotency-Key`: then it may come again for the same task.
 
         Raises:
-            HungUp: It did; there is nobody to answer.
+            HungUp: It did; there is no client to answer.
         """
-        if not self._cancels or task.keyed:
-            return await self.outcome(task, seconds)
         try:
-            return await while_connected(request.receive, partial(self.outcome, task, seconds))
+            return await self.outcome_for(request, task, seconds)
         except HungUp as gone:
+            if not self._cancels or task.keyed:
+                raise
             hung_up = gone
         _log.info("the caller has hung up", task=task.id, model=task.model)
         with suppress(HubError):  # nobody is there to be told
