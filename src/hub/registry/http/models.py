@@ -13,7 +13,7 @@ from hub.ports import Terms
 from hub.registry.bodies import InstanceBody, ModelBody, ModelsBody
 from hub.registry.consumers import ConsumerCounts
 from hub.registry.figures import Figures
-from hub.registry.http.documented import NOT_MODIFIED, reply
+from hub.registry.http.documented import NOT_MODIFIED, UNKNOWN_MODEL, reply
 from hub.registry.http.watching import watched
 from hub.registry.roll import Roll
 from hub.registry.states import ModelStatus
@@ -49,7 +49,7 @@ async def list_models(
 @get(
     "/v1/models/{model:str}",
     summary="Show one model",
-    responses={200: reply(ModelBody, "The model."), 304: NOT_MODIFIED},
+    responses={200: reply(ModelBody, "The model."), 304: NOT_MODIFIED, 404: UNKNOWN_MODEL},
     tags=["models"],
 )
 async def show_model(
