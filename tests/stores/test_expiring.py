@@ -6,7 +6,7 @@ import gc
 
 from hypothesis import given, strategies as st
 
-from hub.stores.expiring import WIDTH, Expiring
+from hub.stores.memory.expiring import WIDTH, Expiring
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["keep", "drop"]), st.integers(0, 5), st.floats(0, 100), st.floats(0, 10)), max_size=60
