@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from hub.directories import open_directory
 from hub.directories.memory import MemoryDirectory
+from hub.histogram import HistogramSnapshot
 from hub.ports.directory import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, InstanceStanding, StatusUpdate
-from hub.stats import Durations, InstanceStats
+from hub.stats import InstanceStats
 from hub.types import InstanceId, InstanceState, ModelName, ReadinessSource, RegistryId, TaskState, new_instance_id
 from tests.directories.people import ONE, TIMEOUT, instance, new_model
 from tests.stores.conftest import Case, on_redis
@@ -74,8 +75,8 @@ STANDING: Final = InstanceStanding(
     misses=2,
     answered_at=1.25,
     not_consuming_source=ReadinessSource.BROKER,
-    load=InstanceStats(
-        in_flight=3, outcomes={TaskState.DEAD: 1}, ran=Durations(bounds=(0.5,), counts=(1, 2), seconds=2.25)
+    stats=InstanceStats(
+        in_flight=3, outcomes={TaskState.DEAD: 1}, run_time=HistogramSnapshot(bounds=(0.5,), counts=(1, 2), sum=2.25)
     ),
 )
 

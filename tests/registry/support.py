@@ -78,7 +78,7 @@ class PingServer:
     url: str = ""
     consuming: bool = True
     silent: bool = False
-    load: InstanceStats | None = None
+    stats: InstanceStats | None = None
     pings: int = 0
     tokens: list[str] = field(default_factory=list[str])
     news: anyio.Event = field(default_factory=anyio.Event)
@@ -103,7 +103,7 @@ async def ping_server(instance: InstanceId | None = None) -> AsyncGenerator[Ping
                 "model": "any",
                 "consuming": it.consuming,
                 "reason": "" if it.consuming else "no link",
-                "load": it.load,
+                "stats": it.stats,
             },
             status_code=200 if it.consuming else 503,
         )

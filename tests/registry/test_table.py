@@ -59,14 +59,14 @@ def test_the_load_is_kept_but_is_no_news() -> None:
     table = table_with(entry)
     version = table.version
     for result, kept in (
-        (PingOk(load=InstanceStats(in_flight=2)), 2),
+        (PingOk(stats=InstanceStats(in_flight=2)), 2),
         (PingOk(), 2),
-        (PingOk(load=InstanceStats(in_flight=3)), 3),
+        (PingOk(stats=InstanceStats(in_flight=3)), 3),
     ):
         assert not pinged(table, entry, result)
         status = table.instance(entry.id)
         assert status is not None
-        assert status.load == InstanceStats(in_flight=kept)
+        assert status.stats == InstanceStats(in_flight=kept)
     assert table.version == version
 
 
@@ -253,7 +253,7 @@ def test_an_instance_that_subscribed_again_is_live_with_its_next_answer() -> Non
 
 def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
     table, entry = InstanceTable(), entry_of()
-    live = InstanceStanding(state=LIVE, answered_at=5.0, load=InstanceStats(in_flight=1))
+    live = InstanceStanding(state=LIVE, answered_at=5.0, stats=InstanceStats(in_flight=1))
     (change,) = table.adopt(entry, live)
     assert (change.before, change.after) == (None, LIVE)
     assert is_active(table)
@@ -270,11 +270,11 @@ def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
 def test_an_adopted_word_does_not_take_back_a_later_answer_or_load() -> None:
     table, entry = InstanceTable(), entry_of()
     table.login(entry)
-    pinged(table, entry, PingOk(load=InstanceStats(in_flight=7)), now=9.0)
-    table.adopt(entry, InstanceStanding(state=LIVE, answered_at=6.0, load=InstanceStats(in_flight=1)))
+    pinged(table, entry, PingOk(stats=InstanceStats(in_flight=7)), now=9.0)
+    table.adopt(entry, InstanceStanding(state=LIVE, answered_at=6.0, stats=InstanceStats(in_flight=1)))
     status = table.instance(entry.id)
     assert status is not None
-    assert (status.answered_at, status.load) == (9.0, InstanceStats(in_flight=7))
+    assert (status.answered_at, status.stats) == (9.0, InstanceStats(in_flight=7))
 
 
 def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_loading_and_may_be_removed_elsewhere() -> None:

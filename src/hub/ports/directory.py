@@ -92,7 +92,7 @@ class InstanceStanding:
         misses: Pings in a row without an answer.
         answered_at: When it last answered a ping, in Unix seconds; `None` if it never has.
         not_consuming_source: Who says that it is deaf; `None` unless it is.
-        load: What it last said of its work; `None` if it never has.
+        stats: The statistics of its last ping reply; `None` before the first.
     """
 
     state: InstanceState
@@ -100,7 +100,7 @@ class InstanceStanding:
     misses: int = 0
     answered_at: float | None = None
     not_consuming_source: ReadinessSource | None = None
-    load: InstanceStats | None = None
+    stats: InstanceStats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

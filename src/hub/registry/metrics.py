@@ -43,7 +43,7 @@ class PingCounts:
 
     def __call__(self, result: PingResult, seconds: float) -> None:
         if isinstance(result, PingOk):
-            self.answered.add(seconds)
+            self.answered.observe(seconds)
         else:
             self.failures["refused" if isinstance(result, PingRejected) else "missed"] += 1
 
@@ -172,7 +172,7 @@ class LiveCollector(Collector):
             "hub_registry_ping_duration_seconds",
             "Time until an instance answered a ping.",
             [],
-            [([], self._pings.answered.read())],
+            [([], self._pings.answered.snapshot())],
         )
         yield counter(
             "hub_registry_ping_failures",

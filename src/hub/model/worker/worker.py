@@ -257,8 +257,8 @@ class Worker(AsyncContextManagerMixin):
             unacked=0 if self._consumer is None else self._consumer.unsettled,
             attempts=tally.attempts,
             stored=dict(tally.stored),
-            waited=tally.waited.read(),
-            ran={state: times.read() for state, times in tally.ran.items()},
+            waited=tally.waited.snapshot(),
+            ran={state: times.snapshot() for state, times in tally.ran.items()},
             newest=tally.newest,
             dropped=tally.dropped,
             skipped=tally.skipped,
@@ -434,7 +434,7 @@ class Worker(AsyncContextManagerMixin):
 
     def _finish(self, run: TaskRun, outcome: Outcome) -> None:
         if run.started_at is not None:
-            self._tally.ran[outcome.state].add(outcome.finished_at - run.started_at)
+            self._tally.ran[outcome.state].observe(outcome.finished_at - run.started_at)
         self._outbox.finish(run, outcome)
 
     def _deadline(self, run: TaskRun) -> float:

@@ -19,7 +19,7 @@ class InstanceStatus:
         reason: Why it is not live, in words; empty if it is.
         misses: Pings in a row without an answer.
         answered_at: When it last answered a ping, in Unix seconds; `None` if it never has.
-        load: What it last said of its work; `None` if it never has.
+        stats: The statistics of its last ping reply; `None` before the first.
         not_consuming_source: Who says that it is deaf; `None` unless it is.
     """
 
@@ -28,7 +28,7 @@ class InstanceStatus:
     reason: str
     misses: int
     answered_at: float | None
-    load: InstanceStats | None = None
+    stats: InstanceStats | None = None
     not_consuming_source: ReadinessSource | None = None
 
     @property
@@ -40,7 +40,7 @@ class InstanceStatus:
             misses=self.misses,
             answered_at=self.answered_at,
             not_consuming_source=self.not_consuming_source,
-            load=self.load,
+            stats=self.stats,
         )
 
 

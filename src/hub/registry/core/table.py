@@ -76,7 +76,7 @@ class InstanceTable:
 
     Args:
         misses: Pings in a row without an answer after which an instance is removed.
-        on_load: Told of each load that an instance has said, in the order in which they came.
+        on_stats: Told of each load that an instance has said, in the order in which they came.
         lineage: Knows which contracts may be up together; by default none may.
     """
 
@@ -85,11 +85,11 @@ class InstanceTable:
         *,
         misses: int = DEFAULT_MISSES,
         lineage: ContractRegistry | None = None,
-        on_load: Callable[[ModelName, InstanceId, InstanceStats], None] = lambda _model, _instance, _load: None,
+        on_stats: Callable[[ModelName, InstanceId, InstanceStats], None] = lambda _model, _instance, _stats: None,
     ) -> None:
         self._misses = misses
         self.lineage: Final = lineage or ContractRegistry()
-        self._on_load = on_load
+        self._on_stats = on_stats
         self._statuses: dict[InstanceId, InstanceStatus] = {}
         self._serials: dict[InstanceId, int] = {}
         self._known: dict[ModelName, Fingerprint] = {}
@@ -178,18 +178,18 @@ class InstanceTable:
         if standing is None:
             return () if same else self.login(entry)
         changes = [] if same else self._admit(entry)
-        kept, answered_at, load = entry, standing.answered_at, standing.load
+        kept, answered_at, stats = entry, standing.answered_at, standing.stats
         if current is not None and same:
             kept = current.entry
             if (current.answered_at or 0.0) > (answered_at or 0.0):  # we heard from it later than they
-                answered_at, load = current.answered_at, current.load
+                answered_at, stats = current.answered_at, current.stats
         status = InstanceStatus(
             entry=kept,
             state=standing.state,
             reason=standing.reason,
             misses=standing.misses,
             answered_at=answered_at,
-            load=load or (None if current is None else current.load),
+            stats=stats or (None if current is None else current.stats),
             not_consuming_source=standing.not_consuming_source,
         )
         changes += self._put(status)
@@ -319,8 +319,8 @@ class InstanceTable:
         self._statuses[status.entry.id] = status
         if status.state is not InstanceState.LIVE:
             self._looks.pop(status.entry.id, None)
-        if status.load is not None and (before is None or status.load is not before.load):
-            self._on_load(status.entry.model, status.entry.id, status.load)
+        if status.stats is not None and (before is None or status.stats is not before.stats):
+            self._on_stats(status.entry.model, status.entry.id, status.stats)
         if before is not None and (before.entry, before.state, before.reason) == (
             status.entry,
             status.state,
@@ -340,7 +340,7 @@ class InstanceTable:
 
 
 def _answered(status: InstanceStatus, answer: PingOk, now: float) -> InstanceStatus:
-    status = replace(status, misses=0, answered_at=now, load=answer.load or status.load)
+    status = replace(status, misses=0, answered_at=now, stats=answer.stats or status.stats)
     if answer.loading:
         return replace(status, state=InstanceState.LOADING, reason=answer.reason, not_consuming_source=None)
     if answer.consuming:
