@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Annotated, Self, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from hub.histogram import HistogramSnapshot
 from hub.ports.directory import HistoryEvent, ModelLimits
@@ -29,6 +29,9 @@ SECRET_LENGTHS: tuple[int, int] = (32, 128)
 MAX_EXAMPLE: int = 16_384
 """Characters: an example is for people to read, and travels in every list of models."""
 
+Base64: TypeAlias = Annotated[bytes, Meta(extra_json_schema={"format": "byte"})]
+"""Bytes that are base64 in JSON, as a schema says it (OpenAPI format registry)."""
+
 
 class LoginBody(Struct, frozen=True, kw_only=True):
     """What an instance says of itself.
@@ -45,7 +48,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
 
     model: str
     url: str
-    contract: bytes
+    contract: Base64
     example: str = ""
     limits: ModelLimits = ModelLimits()
     consuming: bool = True

@@ -37,7 +37,7 @@ from hub.registry.client.schemas import CONTRACT, DESCRIPTORS, PROTOBUF
 from hub.registry.client.views import ModelStatus
 from hub.registry.core.comparisons import judge, weight
 from hub.registry.core.state import RegistryState
-from hub.registry.http.documented import NOT_JSON, reply
+from hub.registry.http.documented import INVALID, NOT_JSON, UNKNOWN_CONTRACT, UNKNOWN_MODEL, reply
 from hub.types import Fingerprint, ModelName
 
 _CONTRACT_PARAMETER: Final = CONTRACT.rpartition(" ")[2]
@@ -73,6 +73,7 @@ async def list_schemas(request: Request[Any, Any, Any], roll: NamedDependency[Re
             f"Or, by `Accept: {PROTOBUF}`, a binary FileDescriptorSet, and by `Accept: {CONTRACT}` a hub.v1.Contract.",
         ),
         304: _UNCHANGED,
+        404: UNKNOWN_CONTRACT,
     },
     tags=["schemas"],
 )
@@ -121,7 +122,7 @@ def _schema(known: RegisteredContract) -> bytes:
 @get(
     "/v1/schemas/{model:str}/history",
     summary="List all contracts that a model has had",
-    responses={200: reply(SchemaHistoryBody, "Contracts, oldest first."), 304: _UNCHANGED},
+    responses={200: reply(SchemaHistoryBody, "Contracts, oldest first."), 304: _UNCHANGED, 404: UNKNOWN_MODEL},
     tags=["schemas"],
 )
 async def schema_history(
@@ -144,7 +145,11 @@ async def schema_history(
 @get(
     "/v1/schemas/{model:str}/diff",
     summary="Compare two contracts of a model",
-    responses={200: reply(SchemaDiffBody, "The differences, those that break first."), 304: _UNCHANGED},
+    responses={
+        200: reply(SchemaDiffBody, "The differences, those that break first."),
+        304: _UNCHANGED,
+        404: UNKNOWN_CONTRACT,
+    },
     tags=["schemas"],
 )
 async def diff_schemas(
@@ -182,7 +187,7 @@ async def diff_schemas(
     "/v1/schemas/{model:str}/check",
     summary="Check a contract against a model's",
     guards=[require_json],
-    responses={415: NOT_JSON},
+    responses={404: UNKNOWN_MODEL, 415: NOT_JSON, 422: INVALID},
     status_code=200,
     tags=["schemas"],
 )
