@@ -20,7 +20,7 @@ from hub.amqp.alarm import Alarm
 from hub.amqp.nodes import Nodes, node_urls
 from hub.amqp.session import ReconnectingSession
 from hub.brokers.aiormq.consumer import FLUSH_TIMEOUT, AiormqConsumer
-from hub.brokers.aiormq.dead_letters import hold
+from hub.brokers.aiormq.dead_letters import lease_dead_letters
 from hub.brokers.aiormq.queues import declare, declare_delays, depths
 from hub.brokers.aiormq.session import CONNECT_TIMEOUT, AiormqSession, address_of, open_session
 from hub.brokers.delays import Delays, Refusals, publish_delayed
@@ -106,7 +106,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
-        async with self._connected() as session, hold(session, queue, limit=limit) as letters:
+        async with self._connected() as session, lease_dead_letters(session, queue, limit=limit) as letters:
             yield letters
 
     @override

@@ -19,7 +19,7 @@ from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
 from hub.brokers.publishing import FIRST_RENEWAL, RenewingPublisher
 from hub.brokers.rabbitmq.consumer import AmqpConsumer
-from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, hold
+from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, lease_dead_letters
 from hub.brokers.rabbitmq.queues import declare, declare_delays, depths
 from hub.brokers.topology import delay_queue, expiration
 from hub.concurrency.exceptions import collapse_exception_group
@@ -114,7 +114,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
         async with (
             self._connected(body_limit=LARGEST_BODY) as connection,
-            hold(connection, queue, limit=limit) as letters,
+            lease_dead_letters(connection, queue, limit=limit) as letters,
         ):
             yield letters
 

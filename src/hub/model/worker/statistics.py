@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from hub.histogram import SECONDS, Histogram, HistogramSnapshot, sum_of
-from hub.stats import Durations, InstanceStats
+from hub.histogram import SECONDS, Histogram, HistogramSnapshot, merge
+from hub.stats import InstanceStats
 from hub.types import TaskState
 
 OUTCOMES: Final = tuple(state for state in TaskState if state.terminal)
@@ -52,15 +52,15 @@ class WorkerStatistics:
     retried: int
     stopped: int
 
-    def load(self) -> InstanceStats:
+    def stats(self) -> InstanceStats:
         """What the answer to a ping says of it."""
         return InstanceStats(
             in_flight=self.in_flight,
             unacked=self.unacked,
             outcomes={state: self.stored.get(state, 0) for state in OUTCOMES},
-            waited=Durations.of(self.waited),
-            ran=Durations.of(sum_of(self.ran.values(), bounds=self.waited.bounds)),
-            newest=self.newest,
+            queue_time=self.waited,
+            run_time=merge(self.ran.values(), bounds=self.waited.bounds),
+            newest_task_created_at=self.newest,
         )
 
 
@@ -85,9 +85,36 @@ class WorkerCounters:
         self.ran = {state: Histogram(bounds) for state in OUTCOMES}
         self.newest: float | None = None
 
-    def began(self, *, created_at: float, now: float, first: bool) -> None:
-        """A run begins; `first` if its task was never run before. Later ones have waited for other things, too."""
+    def run_started(self, *, created_at: float, now: float, first: bool) -> None:
+        """Counts a run; `first` if it is the first one of its task. The queue time of later ones includes other waits."""
         self.attempts += 1
         self.newest = created_at if self.newest is None else max(self.newest, created_at)
         if first:
-            self.waited.add(now - created_at)
+            self.waited.observe(now - created_at)
+
+    def stored_outcome(self, state: TaskState, *, first: bool) -> None:
+        """Counts an outcome that the store has; `first` if it is the one that counts for its task."""
+        if first:
+            self.stored[state] += 1
+        else:
+            self.dropped += 1
+
+    def snapshot(self, *, consuming: bool, in_flight: int, saving: int, unacked: int) -> WorkerStatistics:
+        """The counters, together with what the worker itself knows; see `WorkerStatistics` for the arguments."""
+        return WorkerStatistics(
+            consuming=consuming,
+            in_flight=in_flight,
+            saving=saving,
+            unacked=unacked,
+            attempts=self.attempts,
+            stored=dict(self.stored),
+            waited=self.waited.snapshot(),
+            ran={state: times.snapshot() for state, times in self.ran.items()},
+            newest=self.newest,
+            dropped=self.dropped,
+            skipped=self.skipped,
+            undecodable=self.undecodable,
+            requeued=self.requeued,
+            retried=self.retried,
+            stopped=self.stopped,
+        )
