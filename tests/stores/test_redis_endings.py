@@ -264,7 +264,7 @@ async def test_a_link_that_is_replaced_before_the_answer_of_a_start_is_read_hide
                 private_redis.ctl("HDEL", key(one), "runners")  # the message that nobody heard
                 await gateway.finish([cancelled(one)])
                 client.connections_opened += 1
-                store._linked()
+                store._connected()
                 await wait_all_tasks_blocked()
                 return replies
 

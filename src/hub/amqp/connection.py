@@ -46,12 +46,12 @@ _BROKEN: Final = (BrokenResourceError, ClosedResourceError, EndOfStream, OSError
 class AmqpConnection(AsyncContextManagerMixin):
     """A connection over a socket that is connected already; usually made by `connect`.
 
-    Entering the block logs in, leaving it says goodbye. When the link breaks, every call that waits and every later
+    Entering the block logs in, leaving it closes the connection in good order. When the connection breaks, every call that waits and every later
     one raises `ConnectionLost`; nothing is cancelled. An error of the block comes out as it is, not in an `ExceptionGroup`.
 
     Args:
-        stream: Closed by whoever opened it.
-        address: Whom to log in as, and where.
+        stream: Closed by the caller.
+        address: User and virtual host to log in with.
         options: Already joined with the query of the address.
         on_blocked: Called with the reason when the broker stops taking messages, and with `None` when it goes on.
     """
@@ -101,7 +101,7 @@ class AmqpConnection(AsyncContextManagerMixin):
         """Opens a channel for declaring and consuming; closing it puts back what is unsettled on it.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
             TooManyChannels: There are no more numbers.
         """
         async with self._open_channel() as state:
@@ -112,7 +112,7 @@ class AmqpConnection(AsyncContextManagerMixin):
         """Opens a channel for publishing.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
             TooManyChannels: There are no more numbers.
         """
         async with self._open_channel() as state:
@@ -120,7 +120,7 @@ class AmqpConnection(AsyncContextManagerMixin):
             yield Publisher(state, self._wait_for_room)
 
     async def lost(self) -> Never:
-        """Waits for the end of the link.
+        """Waits for the end of the connection.
 
         Raises:
             ConnectionLost: Always.
@@ -158,7 +158,7 @@ class AmqpConnection(AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         name = self._state.server
-        # Shielded, because goodbyes have to be sent and answered while the block is being cancelled; they end with
+        # Shielded, because `connection.close` has to be sent and answered while the block is being cancelled; they end with
         # the block.
         reading, writing = CancelScope(shield=True), CancelScope(shield=True)
         with collapse_exception_group():
@@ -211,7 +211,7 @@ class AmqpConnection(AsyncContextManagerMixin):
                 over = False
                 while not over:
                     await self._output.wait_for(lambda: state.output.size)
-                    over = state.closed is not None  # these are the last words
+                    over = state.closed is not None  # this is the last output
                     data = state.output.take()
                     self._room.notify()
                     await stream.send(data)
@@ -222,14 +222,14 @@ class AmqpConnection(AsyncContextManagerMixin):
                 self._flushed.set()
 
     async def _heartbeat(self, interval: int) -> None:
-        """Sends signs of life, and looks for the server's: twice in each interval (section 4.2.7)."""
+        """Sends heartbeats, and checks those of the server: twice in each interval (section 4.2.7)."""
         state, step = self._state, interval / 2
         while state.closed is None:
             await sleep(step)
             now = current_time()
-            silence = now - self._last_received
-            if silence > 2 * interval:
-                state.lost(ConnectionLost(state.server, f"not a sign of life for {silence:.1f} s"))
+            idle = now - self._last_received
+            if idle > 2 * interval:
+                state.lost(ConnectionLost(state.server, f"nothing received for {idle:.1f} s"))
             elif now - self._last_sent >= step:
                 state.send_heartbeat()
 
@@ -248,7 +248,7 @@ async def connect(
 
     Args:
         target: An AMQP URL; see `AmqpAddress.parse`.
-        options: What the URL does not say.
+        options: Defaults for what the URL leaves out.
         on_blocked: Called with the reason when the broker stops taking messages, and with `None` when it goes on.
 
     Raises:
@@ -271,7 +271,7 @@ async def connect(
         failure = lost
     else:
         return
-    if await speaks_tls(address.host, address.port):  # such a server cuts the connection without a word
+    if await speaks_tls(address.host, address.port):  # such a server closes the connection without a reply
         why = "the server speaks TLS at this port: write amqps:// instead of amqp://"
         raise ConnectionRefused(address.server, why) from failure
     raise failure

@@ -33,7 +33,7 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
     """Keeps one session open while the block runs: each loss tears it down and enters it anew, with backoff.
 
     A bug in `enter` ends the block, inside an `ExceptionGroup`, and so does a first session that is refused
-    (`ConnectionRefused`), unless the link is lazy.
+    (`ConnectionRefused`), unless the connection is lazy.
 
     Args:
         enter: Opens a session, and raises `ConnectionLost` when it cannot.
@@ -59,7 +59,7 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody has asked for the session yet."""
+        """Whether the session has been asked for."""
         return self._wanted.is_set()
 
     @property
@@ -67,14 +67,14 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
         return max(0, self._sessions - 1)
 
     async def acquire_or_wait(self) -> S:
-        """The session; waits for it however long it takes."""
+        """Returns the session; waits for it without a limit."""
         return await self._usable(wait=True)
 
     async def acquire(self) -> S:
-        """The session; waits for the first try after a loss, but not for more.
+        """Returns the session; waits for the first attempt after a loss, but not for more.
 
         Raises:
-            ConnectionLost: The last try failed; says why.
+            ConnectionLost: The last attempt failed, with its reason.
         """
         return await self._usable(wait=False)
 
@@ -82,9 +82,9 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with create_task_group() as tg:
-            tg.start_soon(self._keep, name=f"hub.amqp link {self._name}")
+            tg.start_soon(self._keep, name=f"hub.amqp connection {self._name}")
             yield self
-            tg.cancel_scope.cancel("link closed")
+            tg.cancel_scope.cancel("connection closed")
 
     async def _usable(self, *, wait: bool) -> S:
         self._wanted.set()
@@ -99,7 +99,7 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
 
     async def _keep(self) -> None:
         await self._wanted.wait()
-        # A lazy link is not the first one to its server: when it is refused, another one has worked already, or ends us.
+        # A lazy connection is not the first one to its server: another one has worked already, or has failed for good.
         await run_reconnecting(self._use, name=self._name, retry_refusals=self._lazy)
 
     async def _use(self, connected: Callable[[], None]) -> None:

@@ -30,11 +30,11 @@ class ConfirmingPublisher(Protocol[T_contra]):
 
 @final
 class RenewingPublisher(Generic[T_contra]):
-    """A publisher that ends by itself after a `basic.nack`, once nothing is in flight on it; its link opens another one.
+    """A publisher that ends by itself after a `basic.nack`, once nothing is in flight on it; its connection opens another one.
 
     RabbitMQ (seen with 3.10.8) answers `basic.nack` for ever on a channel whose first message for a quorum queue came
     while the queue had lost its leader: the channel keeps asking the node that is gone. A channel that is opened after
-    the election knows the new leader. A nack from a queue that is full looks the same.
+    the election knows the new leader. A nack from a queue that is full is the same frame.
 
     Args:
         publisher: Open for as long as this is used.

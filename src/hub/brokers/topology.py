@@ -18,8 +18,8 @@ from hub.types import OWN_PREFIX, delayed_queue
 DEAD_LETTER_EXCHANGE: Final = f"{OWN_PREFIX}dead"
 
 UNLIMITED: Final = 2**31 - 1
-"""A delivery limit that nobody reaches: RabbitMQ 4 has one of 20 for quorum queues that do not set any, and each look at
-a dead letter is a delivery. (4.x reads -1 as "none"; 3.10 has no word for that.)"""
+"""A delivery limit that is not reached: RabbitMQ 4 has one of 20 for quorum queues that do not set any, and each
+inspection of a dead letter is a delivery. (4.x reads -1 as "none"; 3.10 has no value for that.)"""
 
 LONGEST_DELAY: Final = 2**22
 """Seconds, 48 days: RabbitMQ counts a time-to-live in milliseconds that fit into 32 bits. More is taken as this much."""
@@ -50,7 +50,7 @@ def dead_letter_arguments(options: BrokerOptions) -> dict[str, str | int]:
 def delay_queue(queue: str, delay: float) -> str:
     """Where a message for `queue` waits for `delay` seconds.
 
-    A queue looks at the time-to-live of its first message only, so those with a long one must not stand before those with
+    A queue checks the time-to-live of its first message only, so those with a long one must not stand before those with
     a short one: each delay queue is for delays from its number of seconds, a power of two, up to twice as many.
     """
     level = int(max(min(delay, LONGEST_DELAY), 1.0)).bit_length() - 1
@@ -58,7 +58,7 @@ def delay_queue(queue: str, delay: float) -> str:
 
 
 def delay_arguments(queue: str, options: BrokerOptions) -> dict[str, str | int]:
-    """The `x-` arguments of the delay queues of `queue`, all alike; why they do not expire is told in decision 024."""
+    """The `x-` arguments of the delay queues of `queue`, all alike; why they do not expire is explained in decision 024."""
     arguments: dict[str, str | int] = {
         "x-queue-type": options.queue_type.value,
         "x-dead-letter-exchange": "",

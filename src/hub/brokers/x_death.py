@@ -1,4 +1,4 @@
-"""What a broker says of a message that it has moved to another queue by itself."""
+"""The headers of a message that the broker has moved to another queue by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST_REASON: Final = "x-first-death-reason"
 
 
 def with_last_death_headers(deliveries: Iterable[Delivery]) -> Sequence[Delivery]:
-    """Adds where and why messages died last, as RabbitMQ 3.13 and later say it, to what earlier ones say.
+    """Adds the headers of the last death, which RabbitMQ 3.13 and later set, to messages of earlier versions.
 
     `x-first-death-reason` is not enough: what a delay queue has let go has "expired" once before it dies in earnest.
     """

@@ -1,4 +1,4 @@
-"""A link through coredis, on asyncio and on trio.
+"""A connection through coredis, on asyncio and on trio.
 
 Commands have one RESP3 connection, and the messages of a channel another: Redis closes a subscribed connection whose
 replies pile up (`client-output-buffer-limit pubsub`, 32 MB), however few of them are messages. coredis's connections are
@@ -92,7 +92,7 @@ class CoredisConnection(RedisConnection):
             self._break()
 
     async def watch(self) -> None:
-        """Breaks the link when the connection of the commands ends."""
+        """Breaks the connection when the connection of the commands ends."""
         try:
             async with aclosing(self._connection.push_messages) as pushes:
                 async for _ in pushes:
@@ -103,7 +103,7 @@ class CoredisConnection(RedisConnection):
             self._break()
 
     async def listen(self, channel: str) -> None:
-        """Subscribes to a channel and collects its messages until the connection ends, which breaks the link."""
+        """Subscribes to a channel and collects its messages until the connection ends, which breaks the connection."""
         try:
             self._subscribed.send_command(b"SUBSCRIBE", channel)
             async with aclosing(self._subscribed.push_messages) as pushes:
@@ -158,10 +158,10 @@ class CoredisConnection(RedisConnection):
 
 @final
 class CoredisConnector(Connector):
-    """Opens links to one address.
+    """Opens connections to one address.
 
     Args:
-        address: The server, or the Sentinels that know it; they are asked anew for each link.
+        address: The server, or the Sentinels that know it; they are asked anew for each connection.
         read_timeout: Seconds without an answer after which the server counts as lost.
     """
 
@@ -180,8 +180,8 @@ class CoredisConnector(Connector):
         address = self._address
         node = await self._primary() if address.service else address.nodes[0]
         open_one = partial(self._connection, node, db=address.db, username=address.username, password=address.password)
-        async with self._linked(open_one, node, channel) as link:
-            yield link
+        async with self._connected(open_one, node, channel) as connection:
+            yield connection
 
     async def _primary(self) -> tuple[str, int]:
         """Host and port of the primary, by the first Sentinel that knows it. Sentinels are asked without credentials."""
@@ -189,7 +189,7 @@ class CoredisConnector(Connector):
         refusals = 0
         for host, port in self._address.nodes:
             try:
-                async with self._linked(partial(self._connection, (host, port)), (host, port), None) as sentinel:
+                async with self._connected(partial(self._connection, (host, port)), (host, port), None) as sentinel:
                     (reply,) = await sentinel.call([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)])
             except ConnectionLost as lost:
                 refusals += isinstance(lost, ConnectionRefused)
@@ -218,31 +218,31 @@ class CoredisConnector(Connector):
         )
 
     @asynccontextmanager
-    async def _linked(
+    async def _connected(
         self, open_one: Callable[[], _ClosingConnection], node: tuple[str, int], channel: str | None
     ) -> AsyncGenerator[CoredisConnection]:
         server = self.server
         with collapse_exception_group():
             async with create_task_group() as tg:
                 try:
-                    connection = open_one()
-                    await tg.start(connection.run, name=f"hub.redis connection to {server}")
-                    messages = connection
+                    commands = open_one()
+                    await tg.start(commands.run, name=f"hub.redis connection to {server}")
+                    messages = commands
                     if channel is not None:
                         messages = open_one()
                         await tg.start(messages.run, name=f"hub.redis subscription to {server}")
-                    link = CoredisConnection(connection, messages, server)
-                    tg.start_soon(link.watch, name=f"hub.redis commands to {server}")
+                    connection = CoredisConnection(commands, messages, server)
+                    tg.start_soon(connection.watch, name=f"hub.redis commands to {server}")
                     if channel is not None:
-                        tg.start_soon(link.listen, channel, name=f"hub.redis messages from {server}")
+                        tg.start_soon(connection.listen, channel, name=f"hub.redis messages from {server}")
                         with fail_after(self._read_timeout):
-                            await link.subscribed.wait()
+                            await connection.subscribed.wait()
                 except exceptions.AuthenticationError as error:
                     raise login_refused(self._address, error) from error
                 except (exceptions.RedisError, OSError) as error:  # TimeoutError is an OSError
                     raise await connect_failed(self._address, node, error, _reason(error)) from error
-                yield link
-                tg.cancel_scope.cancel("redis link closed")
+                yield connection
+                tg.cancel_scope.cancel("redis connection closed")
 
 
 def _reason(error: BaseException) -> str:

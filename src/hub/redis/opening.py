@@ -7,7 +7,7 @@ from hub.redis.connection import Connector
 
 
 def redis_links(url: str, *, read_timeout: float) -> Connector:
-    """What opens links to the server at `url`.
+    """What opens connections to the server at `url`.
 
     Args:
         url: See `hub.redis.address`; the scheme is one of `hub.urls.REDIS_SCHEMES`.

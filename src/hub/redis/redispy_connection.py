@@ -1,9 +1,9 @@
-"""A link through redis-py (`redis.asyncio`, with hiredis). asyncio only, as that library is.
+"""A connection through redis-py (`redis.asyncio`, with hiredis). asyncio only, as that library is.
 
-No caller ever awaits redis-py: a few tasks of the link carry the calls, several in one pipeline when they queue up, so
+No caller ever awaits redis-py: a few tasks of the connection carry the calls, several in one pipeline when they queue up, so
 that cancelling a caller cannot leave half an answer on a connection. Messages have a connection of their own. The first
-failure of any of them breaks the link; redis-py's own retries are off, for a link that came back by itself would not
-tell that messages were missed.
+failure of any of them breaks the connection; redis-py's own retries are off, for a connection that came back by itself would not
+show that messages were missed.
 """
 
 # redis-py's annotations leave some parameters bare.
@@ -121,12 +121,12 @@ class RedispyConnection(RedisConnection):
         return answers
 
     def _lost(self) -> ConnectionLost:
-        return ConnectionLost(self._server, self._reason or "the link was closed")
+        return ConnectionLost(self._server, self._reason or "the connection was closed")
 
 
 @final
 class RedispyConnector(Connector):
-    """Opens links to one address.
+    """Opens connections to one address.
 
     Args:
         address: The server; not one behind Sentinels.
@@ -150,18 +150,18 @@ class RedispyConnector(Connector):
                 "redis-py runs on asyncio only: take the '+redispy' out of the URL, or start with --backend asyncio"
             )
         client = self._client()
-        link = RedispyConnection(client, self.server, self._read_timeout)
+        connection = RedispyConnection(client, self.server, self._read_timeout)
         try:
             with collapse_exception_group():
-                async with create_task_group() as tg, link.pipelines:
+                async with create_task_group() as tg, connection.pipelines:
                     await self._greet(client)
                     if channel is not None:
-                        await tg.start(link.listen, channel, name=f"hub.redis messages from {self.server}")
-                    yield link
-                    link.abort("the link was closed")
-                    tg.cancel_scope.cancel("redis link closed")
+                        await tg.start(connection.listen, channel, name=f"hub.redis messages from {self.server}")
+                    yield connection
+                    connection.abort("the connection was closed")
+                    tg.cancel_scope.cancel("redis connection closed")
         finally:
-            link.abort("the link was closed")
+            connection.abort("the connection was closed")
             with move_on_after(CLOSE_TIMEOUT, shield=True):
                 await client.aclose()
 

@@ -14,7 +14,7 @@ from hub.task import Outcome, TaskRecord
 from hub.types import TaskId, TaskState
 
 CHUNK: Final = 100
-"""Entries that are looked at together when the first ones turned out to be stale."""
+"""Entries that are checked together when the first ones turned out to be stale."""
 
 
 class Listed(NamedTuple):

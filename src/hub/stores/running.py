@@ -29,7 +29,7 @@ class StartedRun(NamedTuple, Generic[N]):
 
 
 class _InstanceRuns(Generic[N]):
-    """One instance: its runs, and those of its tasks that have ended without it and were not told of yet."""
+    """One instance: its runs, and those of its tasks that have ended without it and were not reported yet."""
 
     __slots__ = ("changed", "ended", "runs")
 
@@ -38,7 +38,7 @@ class _InstanceRuns(Generic[N]):
         self.ended: OrderedDict[TaskId, None] = OrderedDict()
         self.changed = Notifier()
 
-    def tell(self, task_id: TaskId) -> None:
+    def add_ended(self, task_id: TaskId) -> None:
         self.ended[task_id] = None
         if len(self.ended) > LIMIT:
             self.ended.popitem(last=False)
@@ -71,7 +71,7 @@ class RunningTasks(Generic[N]):
     """The table behind `ResultStore.ended`. Several instances may share it, and run the same task at once.
 
     A run leaves it when its outcome is stored or dropped, when it is handed back, and when its task has ended without
-    it: then its instance is told, once.
+    it: then that is reported to its instance, once.
     """
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class RunningTasks(Generic[N]):
             if start.state is TaskState.RUNNING:
                 runner.ended.pop(task_id, None)
                 if task_id in call.ended:
-                    runner.tell(task_id)
+                    runner.add_ended(task_id)
                     continue
                 runner.runs[task_id] = StartedRun(task_id, instance, start.attempt, now, note)
                 runner.runs.move_to_end(task_id)
@@ -124,9 +124,9 @@ class RunningTasks(Generic[N]):
 
     @contextmanager
     def finishing(self, outcomes: Iterable[Outcome]) -> Generator[FinishCall[N]]:
-        """Around a call that stores outcomes, of whose tasks their runs are not told.
+        """Around a call that stores outcomes, whose own runs are not reported as ended.
 
-        If it fails, the runs are remembered again. Their tasks may have ended meanwhile, so the caller has to look.
+        If it fails, the runs are remembered again. Their tasks may have ended meanwhile, so the caller has to look them up.
         """
         runs: dict[TaskId, StartedRun[N]] = {}
         for outcome in outcomes:
@@ -159,10 +159,10 @@ class RunningTasks(Generic[N]):
                     del runner.runs[run.task_id]
 
     def ended(self, task_id: TaskId) -> None:
-        """A terminal state was seen: whoever still runs the task is told."""
+        """A terminal state was seen: reports it to the instances that still run the task."""
         for runner in self._runners.values():
             if runner.runs.pop(task_id, None) is not None:
-                runner.tell(task_id)
+                runner.add_ended(task_id)
         for call in self._starting:
             if task_id in call.task_ids:
                 call.ended.add(task_id)

@@ -1,4 +1,4 @@
-"""Who waits for which task."""
+"""The calls that wait for changes of tasks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Waiters:
                 self._waiters.pop(task_id, None)
 
     def changed(self, task_id: TaskId, revision: int, state: TaskState | None) -> None:
-        """Wakes the calls that want to hear of this; `state` is `None` when the record is no more."""
+        """Wakes the calls that wait for this change; `state` is `None` when the record is no more."""
         for waiter in self._waiters.get(task_id, ()):
             if waiter.is_satisfied_by(revision, state):
                 waiter.wake()

@@ -168,7 +168,7 @@ class ChannelState:
         return reply
 
     def drop(self) -> None:
-        """Closes the channel; nobody waits for that."""
+        """Closes the channel without waiting for the reply."""
         reply = self.close()
         if reply is not None:
             reply.cancel()
@@ -227,7 +227,7 @@ class ChannelState:
             self._arrived(content)
 
     def lost(self, error: ConnectionLost) -> None:
-        """The connection is gone: everybody who waits hears of it."""
+        """The connection is gone: every pending reply and subscription fails."""
         self._end(error)
 
     # Inside

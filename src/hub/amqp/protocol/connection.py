@@ -28,10 +28,10 @@ _LIMIT: Final = "limit"
 
 @final
 class ConnectionState:
-    """Reads what the server says (`receive`) and holds what it has to be told (`output`).
+    """Reads the bytes of the server (`receive`) and holds those for it (`output`).
 
     The driver moves bytes between the two and a socket, and calls `lost` when the socket breaks. However the end
-    comes, every reply, batch and subscription hears of it, once.
+    comes, every reply, batch and subscription fails, once.
 
     Attributes:
         output: Take bytes from here and send them.
@@ -41,7 +41,7 @@ class ConnectionState:
         blocked: Why the server takes no messages at present (a memory or disk alarm), or `None`.
 
     Args:
-        address: Whom to talk to, and as whom.
+        address: The server, user and virtual host.
         options: Already joined with the query of the address.
         on_output: The output is no longer empty.
         on_blocked: `blocked` has changed.
@@ -78,7 +78,7 @@ class ConnectionState:
 
     @property
     def usable(self) -> bool:
-        """Whether the connection is open, and nobody has begun to close it."""
+        """Whether the connection is open, and not being closed."""
         return self.tuning is not None and self.closed is None and not self._closing
 
     @property
@@ -116,11 +116,11 @@ class ConnectionState:
         return channel
 
     def send_heartbeat(self) -> None:
-        """Shows the server that we live."""
+        """Sends a heartbeat frame."""
         self.output.add(heartbeat.Heartbeat.marshal())
 
     def close(self) -> None:
-        """Tells the server that we leave; `closed` is set when it has answered."""
+        """Sends `connection.close`; `closed` is set when the server has answered."""
         if self.closed is None and not self._closing:
             self._closing = True
             self.output.add_method(0, commands.Connection.Close(reply_code=_OK, reply_text="", class_id=0, method_id=0))
@@ -165,7 +165,7 @@ class ConnectionState:
             return
         channel = self._channels.get(number)
         if channel is None:
-            return  # the last words of a channel that is closed already
+            return  # the last frames of a channel that is closed already
         if kind == constants.FRAME_METHOD:
             channel.method_frame(payload)
         elif kind == constants.FRAME_HEADER:
@@ -193,7 +193,7 @@ class ConnectionState:
             case _ if self.tuning is None:
                 self._continue_handshake(method)
             case _:
-                raise ProtocolViolation(self._server, f"{method.name}, which nobody asked for")
+                raise ProtocolViolation(self._server, f"{method.name}, which was not asked for")
 
     def _continue_handshake(self, method: base.Frame) -> None:
         if self._handshake.answer(method) and self._handshake.tuning is not None:

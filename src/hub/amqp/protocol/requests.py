@@ -71,13 +71,13 @@ class PendingRequests:
         queue, so `channel.close-ok` may overtake. The answers that it overtook never come.
 
         Raises:
-            ProtocolViolation: Nobody asked for this.
+            ProtocolViolation: No request is waiting for it.
         """
         if isinstance(method, commands.Channel.CloseOk):
             while self._line and not self._line[0].expects(method):
                 self._line.popleft().fail(ProtocolViolation(self._server, "the channel was closed before the answer"))
         if not self._line:
-            raise ProtocolViolation(self._server, f"{method.name}, which nobody asked for")
+            raise ProtocolViolation(self._server, f"{method.name}, which was not asked for")
         first = self._line.popleft()
         if not first.answer(method):
             error = ProtocolViolation(self._server, f"{method.name}, which does not answer the oldest request")

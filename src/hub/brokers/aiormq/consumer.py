@@ -52,7 +52,7 @@ class AiormqConsumer(Consumer):
         """Starts the subscription.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         self._session.on_lost(self._lose)
         try:
@@ -97,7 +97,7 @@ class AiormqConsumer(Consumer):
             self.requeue(unread)
 
     async def flushed(self) -> None:
-        """Waits until what was settled is written, or the link is lost."""
+        """Waits until what was settled is written, or the connection is lost."""
         while self._writing is not None and self._lost is None:
             await asyncio.wait({self._writing})
 
@@ -105,7 +105,7 @@ class AiormqConsumer(Consumer):
         """What is settled from here on gathers at the broker until `commit`.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         await self._call(_begin)
 
@@ -113,7 +113,7 @@ class AiormqConsumer(Consumer):
         """Carries out what was settled since `begin`, in one step, and closes the channel: the rest goes back.
 
         Raises:
-            ConnectionLost: The link broke; whether it was carried out is unknown.
+            ConnectionLost: The connection broke; whether it was carried out is unknown.
         """
         await self.flushed()
         await self._call(_commit)

@@ -23,11 +23,11 @@ async def lease_dead_letters(session: AiormqSession, queue: ModelName, *, limit:
     """Holds dead letters of a model while the block runs; see `hub.ports.broker.Broker.dead_letters`.
 
     What is acked goes in one transaction, and what is not goes back with the closing of the channel; why neither can be
-    done message by message is told in `docs/decisions/023-dead-letters-are-inspected-in-place.md`.
+    done message by message is explained in `docs/decisions/023-dead-letters-are-inspected-in-place.md`.
 
     Raises:
         UnknownQueue: There is no such queue.
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     dead = dead_letter_queue(queue)
     total = await _count(session, dead)
@@ -52,14 +52,14 @@ async def lease_dead_letters(session: AiormqSession, queue: ModelName, *, limit:
 
 async def _count(session: AiormqSession, dead: str) -> int:
     try:
-        return await session.call(_look(session, dead), f"look at {dead}")
+        return await session.call(_inspect(session, dead), f"inspect {dead}")
     except ChannelNotFoundEntity as error:
         raise UnknownQueue(dead) from error
     except AMQPError as error:
         raise session.connection_lost(error) from error
 
 
-async def _look(session: AiormqSession, queue: str) -> int:
+async def _inspect(session: AiormqSession, queue: str) -> int:
     channel = await session.connection.channel(publisher_confirms=False)
     found = await channel.queue_declare(queue, passive=True)
     await channel.close()

@@ -1,4 +1,4 @@
-"""Declaring a model's queues and looking at them, through aiormq."""
+"""Declaring and inspecting a model's queues, through aiormq."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def declare(session: AiormqSession, queue: ModelName, options: BrokerOptio
 
     Raises:
         ConfigurationError: They exist with other arguments, or the user may not declare them.
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     try:
         await session.call(_declare(session, queue, options), f"declare {queue}")
@@ -47,7 +47,7 @@ async def declare_delays(session: AiormqSession, delays: Delays, options: Broker
     """Creates delay queues, unless they exist.
 
     Raises:
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     refusals: dict[str, PublishRefused] = {}
     for queue, names in delays.items():
@@ -66,7 +66,7 @@ async def depths(session: AiormqSession, queues: Iterable[ModelName]) -> Mapping
     """How many messages wait in queues and their dead-letter queues; one question after the other.
 
     Raises:
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     try:
         return await session.call(_depths(session, list(queues)), "depths")
@@ -96,11 +96,11 @@ async def _depths(session: AiormqSession, queues: list[ModelName]) -> dict[Model
     depths: dict[ModelName, QueueDepth | None] = {}
     channel: AbstractChannel | None = None
     for queue in queues:
-        channel, found = await _look(session, channel, queue)
+        channel, found = await _inspect(session, channel, queue)
         if found is None:
             depths[queue] = None
             continue
-        channel, dead = await _look(session, channel, dead_letter_queue(queue))
+        channel, dead = await _inspect(session, channel, dead_letter_queue(queue))
         depths[queue] = QueueDepth(
             ready=found.message_count or 0,
             consumers=found.consumer_count or 0,
@@ -111,10 +111,10 @@ async def _depths(session: AiormqSession, queues: list[ModelName]) -> dict[Model
     return depths
 
 
-async def _look(
+async def _inspect(
     session: AiormqSession, channel: AbstractChannel | None, queue: str
 ) -> tuple[AbstractChannel | None, Queue.DeclareOk | None]:
-    """Looks at a queue, on a new channel if there is none; returns the channel, unless the look has cost it."""
+    """Inspects a queue, on a new channel if there is none; returns the channel, unless the server has closed it."""
     if channel is None:
         channel = await session.connection.channel(publisher_confirms=False)
     try:

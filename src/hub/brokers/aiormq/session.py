@@ -1,9 +1,9 @@
 """One connection of aiormq, kept apart from the cancellation of structured concurrency.
 
-aiormq was written for asyncio's edge cancellation: a cancelled call closes its channel, a connection that falls silent
-ends its callers with a `CancelledError` that nobody asked for, which a task group takes for its own and drops. So each
-of its calls runs in a task of its own that no scope of ours reaches; callers wait for that task, and what they see is
-a result, `ConnectionLost`, or their own cancellation.
+aiormq was written for asyncio's edge cancellation: a cancelled call closes its channel, a connection that times out
+ends its callers with a `CancelledError` that no scope requested, which a task group takes for its own and drops. So each of
+its calls runs in a task of its own that no cancel scope reaches; callers wait for that task, and they get a result,
+ `ConnectionLost`, or their own cancellation.
 """
 
 from __future__ import annotations
@@ -74,27 +74,27 @@ class AiormqSession:
         """Waits for the end of the connection.
 
         Raises:
-            ConnectionLost: It has come.
+            ConnectionLost: Always.
         """
         await self._gone.wait()
         raise ConnectionLost(self.server, self._reason)
 
-    def on_lost(self, tell: Callable[[str], None]) -> None:
-        """Calls `tell` with the reason when the connection ends."""
-        self._on_lost.append(tell)
+    def on_lost(self, callback: Callable[[str], None]) -> None:
+        """Registers a callback, called with the reason when the connection ends."""
+        self._on_lost.append(callback)
 
     def start(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Runs a coroutine of aiormq out of the reach of cancellation, at the latest until the session closes."""
+        """Runs a coroutine of aiormq that no scope cancels, until the session closes at the latest."""
         task = asyncio.create_task(coroutine, name=f"hub.aiormq {name}")
         self._calls.add(task)
         task.add_done_callback(self._forget)
         return task
 
     async def call(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
-        """Runs a coroutine of aiormq and waits for it. A cancelled caller leaves; the call goes on, unheard.
+        """Runs a coroutine of aiormq and waits for it. If the caller is cancelled the call continues; its result is discarded.
 
         Raises:
-            ConnectionLost: The connection broke, in whichever way aiormq puts it.
+            ConnectionLost: The connection broke, whichever error aiormq raises for it.
             AMQPError: The broker answered with an error of the channel.
         """
         task = self.start(coroutine, name)
@@ -103,7 +103,7 @@ class AiormqSession:
         except asyncio.CancelledError as error:
             if current_effective_deadline() == -inf or not task.done():
                 raise
-            raise ConnectionLost(self.server, "it fell silent") from error  # noqa: ASYNC104 - nobody cancelled this task
+            raise ConnectionLost(self.server, "no heartbeat") from error  # noqa: ASYNC104 - no scope cancelled this task
         except (aiormq.exceptions.ConnectionClosed, aiormq.exceptions.ChannelInvalidStateError, OSError) as error:
             raise self.connection_lost(error) from error
         except RuntimeError as error:  # "<Connection ...> closed"
@@ -142,7 +142,7 @@ class AiormqSession:
             closing.exception()
 
     async def _explained(self, lost: ConnectionLost, error: BaseException) -> ConnectionLost:
-        """Why there is no connection. aiormq drops the server's words, so hub's own driver asks for them once more."""
+        """Why there is no connection. aiormq drops the text of the server, so hub's own driver connects once more to get it."""
         why = tls_refusal(error, trust="?cafile=FILE in the URL")
         if why is not None:
             return ConnectionRefused(self.server, why)
@@ -162,13 +162,13 @@ class AiormqSession:
         if error is not None:
             self._reason = str(error) or type(error).__name__
         self._gone.set()
-        for tell in self._on_lost:
-            tell(self._reason)
+        for callback in self._on_lost:
+            callback(self._reason)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._calls.discard(task)
         if not task.cancelled():
-            task.exception()  # heard, even if its caller has left
+            task.exception()  # retrieved, even if its caller has left
 
 
 def address_of(url: str) -> AmqpAddress:
@@ -214,7 +214,7 @@ async def open_session(
 
 
 class _NotifyingConnection(aiormq.Connection):
-    """Tells of `connection.blocked` and `connection.unblocked`, which aiormq handles in private methods and only logs."""
+    """Reports `connection.blocked` and `connection.unblocked`, which aiormq handles in private methods and only logs."""
 
     on_blocked: Callable[[str | None], None]
 

@@ -39,7 +39,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         self._options = options or BrokerOptions()
         self._queues: dict[str, MemoryQueue] = {}
         self._consumers: set[MemoryConsumer] = set()
-        self._looks: set[MemoryConsumer] = set()  # at dead letters
+        self._holders: set[MemoryConsumer] = set()  # of dead letters
         self._deleted: dict[str, MemoryQueue] = {}
         self._publishing = 0
         self._reconnects = 0
@@ -96,13 +96,13 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         total = dead.ready
         consumer = MemoryConsumer(dead, prefetch=min(limit, total))
         consumer.detach()  # it has what it gets
-        self._looks.add(consumer)
+        self._holders.add(consumer)
         try:
             deliveries = await consumer.receive() if consumer.unsettled else ()
             yield DeadLetters(consumer, deliveries, total)
             consumer.check()
         finally:
-            self._looks.discard(consumer)
+            self._holders.discard(consumer)
             consumer.close()
 
     @override
@@ -125,7 +125,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     def outage(self) -> Generator[None]:
         """A fault injector: while the block runs, the broker cannot be reached.
 
-        On entry every consumer loses its link. In the block `publish` waits, and every other call raises `ConnectionLost`.
+        On entry every consumer loses its connection. In the block `publish` waits, and every other call raises `ConnectionLost`.
         """
         self._out_of_reach = True
         self._lose_all("the broker is out of reach")
@@ -137,16 +137,16 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
             self._reachable.notify()
 
     def delete(self, queue: str) -> None:
-        """A fault injector: somebody deletes a queue, or a queue of dead letters, with the messages in it.
+        """A fault injector: deletes a queue, or a queue of dead letters, with the messages in it.
 
-        Its consumers lose their links. Messages that wait for their time are in another place, and arrive if the queue is
+        Its consumers lose their connections. Messages that wait for their time are in another place, and arrive if the queue is
         declared again.
         """
         deleted = self._queues.pop(queue, None)
         if deleted is None:
             return
         self._deleted[queue] = deleted
-        for consumer in self._consumers | self._looks:
+        for consumer in self._consumers | self._holders:
             if consumer.queue is deleted:
                 consumer.abandon("the broker cancelled the consumer: its queue was deleted")
 
@@ -157,7 +157,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     def _lose_all(self, reason: str) -> None:
         for consumer in self._consumers:  # first, so that nothing goes from one lost consumer to the next
             consumer.detach()
-        for consumer in self._consumers | self._looks:
+        for consumer in self._consumers | self._holders:
             consumer.lose(reason)
 
     def _queue(self, name: str) -> MemoryQueue | None:

@@ -47,7 +47,7 @@ class MemoryConsumer(Consumer, QueueConsumer):
         return len(self._unsettled) < self._prefetch
 
     def check(self) -> None:
-        """Raises `ConnectionLost` if the link is lost."""
+        """Raises `ConnectionLost` if the connection is lost."""
         if self._lost is not None:
             raise ConnectionLost("memory://", self._lost)
 
@@ -112,13 +112,13 @@ class MemoryConsumer(Consumer, QueueConsumer):
         self._queue.detach(self)
 
     def lose(self, reason: str) -> None:
-        """Breaks the link: everything unsettled goes back, and `receive` raises `ConnectionLost`."""
+        """Breaks the connection: everything unsettled goes back, and `receive` raises `ConnectionLost`."""
         self._lost = self._lost or reason
         self.close()
         self._changed.notify()
 
     def abandon(self, reason: str) -> None:
-        """Breaks the link because the queue is gone, with everything unsettled."""
+        """Breaks the connection because the queue is gone, with everything unsettled."""
         self._lost = self._lost or reason
         self._unsettled.clear()
         self._inbox.clear()

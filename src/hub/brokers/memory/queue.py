@@ -35,7 +35,7 @@ class QueuedMessage:
 
 
 class QueueConsumer(Protocol):
-    """A consumer as its queue sees it."""
+    """What a queue needs of a consumer."""
 
     @property
     def has_room(self) -> bool:
@@ -45,20 +45,20 @@ class QueueConsumer(Protocol):
     def put(self, message: QueuedMessage) -> None: ...
 
     def due_changed(self) -> None:
-        """A message is due earlier than `MemoryQueue.next_due` has said; whoever waits for that waits for less."""
+        """A message is due earlier than the last `MemoryQueue.next_due`: a consumer that waits has to wait for less."""
         ...
 
 
 @final
 class MemoryQueue:
-    """Messages in order, and the consumers that share them: whoever has room is served in turn.
+    """Messages in order, and the consumers that share them: those with room are served in turn.
 
     Args:
         name: The queue's name.
         max_length: Messages that may wait.
         delivery_limit: Failures that a message survives; one more and it is dead.
         dead: Where dead messages go. A queue without one *is* a dead-letter queue: nothing dies there, and when it is
-            full it forgets its oldest message, because there is nobody left who could be told.
+            full it forgets its oldest message, because no publisher is left to refuse it to.
     """
 
     def __init__(self, name: str, *, max_length: int, delivery_limit: int, dead: MemoryQueue | None = None) -> None:
@@ -87,7 +87,7 @@ class MemoryQueue:
         return len(self._consumers)
 
     def publish(self, publication: Publication) -> bool:
-        """Takes a message, unless the queue is full; says whether it did."""
+        """Takes a message and returns true, unless the queue is full."""
         if self.ready >= self._max_length:
             if self.dead is not None:
                 return False
@@ -97,7 +97,7 @@ class MemoryQueue:
         return True
 
     def delay(self, publication: Publication, due: float) -> bool:
-        """Keeps a message until `release` is told that it is `due`; says whether there was room."""
+        """Keeps a message until `release` is called at `due` or later; returns whether there was room."""
         if len(self._delayed) >= MAX_DELAYED:
             return False
         sooner = due < self.next_due
@@ -114,7 +114,7 @@ class MemoryQueue:
         self._delays = deleted._delays
 
     def release(self, now: float) -> None:
-        """Lets go what is due. Nobody is left to be told that the queue is full, so it takes all of them."""
+        """Moves what is due into the queue, however full that is: no publisher is left to refuse it to."""
         if self.next_due > now:
             return
         while self.next_due <= now:

@@ -40,7 +40,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     then. Both come back by themselves. Each `consume` has a connection of its own, which does not.
 
     Args:
-        url: See `AmqpAddress.parse`; what its query says comes before the options. It may name several nodes of one
+        url: See `AmqpAddress.parse`; its query overrides the options. It may name several nodes of one
             cluster, see `hub.amqp.nodes`: then `connect_timeout` is shared out among them, and what the query says of
             it holds for each.
         options: How queues are declared.
@@ -74,9 +74,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        self._addresses[0].options(
-            self._link_options
-        )  # wrong certificates are a mistake to hear of now, not on a retry
+        self._addresses[0].options(self._link_options)  # wrong certificates are reported now, not on a retry
         with collapse_exception_group():
             async with self._control, self._publishing:
                 yield self
@@ -164,9 +162,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             options = address.options(self._link_options)
             if body_limit is not None:
                 options = replace(options, body_limit=body_limit)
-            return connect(
-                replace(address, query=()), options, on_blocked=on_blocked
-            )  # the options have what the query says
+            return connect(replace(address, query=()), options, on_blocked=on_blocked)  # the options include the query
 
         return self._nodes.connected(connect_to)
 

@@ -25,15 +25,17 @@ its model's instances; to refuse it here as well would be the end of it."""
 
 
 @asynccontextmanager
-async def lease_dead_letters(connection: AmqpConnection, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
+async def lease_dead_letters(
+    connection: AmqpConnection, queue: ModelName, *, limit: int
+) -> AsyncGenerator[DeadLetters]:
     """Holds dead letters of a model while the block runs; see `hub.ports.broker.Broker.dead_letters`.
 
     What is acked goes in one transaction, and what is not goes back with the closing of the channel; why neither can be
-    done message by message is told in `docs/decisions/023-dead-letters-are-inspected-in-place.md`.
+    done message by message is explained in `docs/decisions/023-dead-letters-are-inspected-in-place.md`.
 
     Raises:
         UnknownQueue: There is no such queue.
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     dead = dead_letter_queue(queue)
     async with connection.channel() as channel:

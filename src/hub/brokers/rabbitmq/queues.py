@@ -31,7 +31,7 @@ async def declare(connection: AmqpConnection, queue: ModelName, options: BrokerO
 
     Raises:
         ConfigurationError: They exist with other arguments, or the user may not declare them.
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     dead = dead_letter_queue(queue)
     try:
@@ -52,7 +52,7 @@ async def declare_delays(connection: AmqpConnection, delays: Delays, options: Br
     """Creates delay queues, unless they exist.
 
     Raises:
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     refusals: dict[str, PublishRefused] = {}
     for queue, names in delays.items():
@@ -77,28 +77,28 @@ async def depths(connection: AmqpConnection, queues: Iterable[ModelName]) -> Map
     Asks in one round trip, and in three more for each queue that does not exist: that costs a channel.
 
     Raises:
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     names = list(queues)
     found: dict[str, Queue.DeclareOk] = {}
     waiting = deque(name for queue in names for name in (queue, dead_letter_queue(queue)))
     while waiting:
         async with connection.channel() as channel:
-            looks = await channel.inspect_queues(list(waiting))
-        for look in looks:
-            found[waiting.popleft()] = look
+            inspected = await channel.inspect_queues(list(waiting))
+        for reply in inspected:
+            found[waiting.popleft()] = reply
         if waiting:
             missing = waiting.popleft()
-            if waiting and waiting[0] == dead_letter_queue(missing):  # without its model's queue nobody asks for it
+            if waiting and waiting[0] == dead_letter_queue(missing):  # without its model's queue it is not needed
                 waiting.popleft()
     return {queue: _depth(found.get(queue), found.get(dead_letter_queue(queue))) for queue in names}
 
 
-def _depth(look: Queue.DeclareOk | None, dead: Queue.DeclareOk | None) -> QueueDepth | None:
-    if look is None:
+def _depth(reply: Queue.DeclareOk | None, dead: Queue.DeclareOk | None) -> QueueDepth | None:
+    if reply is None:
         return None
     return QueueDepth(
-        ready=look.message_count or 0,
-        consumers=look.consumer_count or 0,
+        ready=reply.message_count or 0,
+        consumers=reply.consumer_count or 0,
         dead=(dead.message_count or 0) if dead is not None else 0,
     )

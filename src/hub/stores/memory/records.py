@@ -28,12 +28,12 @@ class _Raised(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A record, and what nobody outside needs to know of it.
+    """A record, and what only the store needs to know of it.
 
     Attributes:
         ttl: Seconds that its outcome is kept.
         released: Runs that do not count against the attempts.
-        reset: Whether it was dead before it was last queued. Says nothing in other states.
+        reset: Whether it was dead before it was last queued. Without a meaning in other states.
     """
 
     record: TaskRecord
@@ -54,7 +54,7 @@ class MemoryRecords:
     """The transitions of `hub.ports.result_store.ResultStore`, one task at a time; `now` is Unix time in seconds.
 
     Args:
-        changed: Told of each change: the task, the revision of its record, and its state, or `None` if it was withdrawn.
+        changed: Called with each change: the task, the revision of its record, and its state, or `None` if it was withdrawn.
 
     Attributes:
         lists: The tasks that run, and those that ended without a response.

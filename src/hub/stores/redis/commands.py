@@ -81,7 +81,7 @@ def withdraw(tasks: Sequence[Task]) -> list[Command]:
 def start(
     tasks: Iterable[tuple[TaskId, Identity]], instance: InstanceId, *, channel: str, attempts: int, now: float
 ) -> list[Command]:
-    """`channel` is told when a task ends."""
+    """`channel` is notified when a task ends."""
     return _commands(START, (*_lifetimes(now), instance, channel, attempts), tasks)
 
 
@@ -131,7 +131,7 @@ def fetch(task_ids: Sequence[TaskId], *, channel: str = "", whole: bool = False)
 
     Args:
         task_ids: Whose.
-        channel: Is told of the next changes of each record that may change, unless empty.
+        channel: Is notified of the next changes of each record that may change, unless empty.
         whole: Whether outcomes above `SMALL` are answered too; else their sizes are.
     """
     return _commands(FETCH, (channel, "" if whole else SMALL), ((task_id, ()) for task_id in task_ids))

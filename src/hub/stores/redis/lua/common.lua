@@ -15,7 +15,7 @@ local function with_channel(channels, channel)
   return channels .. ' ' .. channel
 end
 
--- Tells the channels of a change.
+-- Publishes a change to the channels.
 local function announce(record, channels, revision, state)
   if not channels or channels == '' then
     return
@@ -44,11 +44,11 @@ local function read(record, ...)
   return fields, nil
 end
 
--- The word on the tombstone, or nil.
+-- The state that the tombstone keeps, or nil.
 local function tombstone_state(tombstone)
-  local word = redis.pcall('GET', tombstone)
-  if type(word) == 'string' then
-    return word
+  local state = redis.pcall('GET', tombstone)
+  if type(state) == 'string' then
+    return state
   end
   return nil
 end

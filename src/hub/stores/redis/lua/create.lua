@@ -1,5 +1,5 @@
 -- ARGV: now, unfinished_ms, tombstone_ms, pending_ms, bytes of the largest outcome that is answered; then for each task
--- the seven words that describe it.
+-- the seven values that describe it.
 -- Answers false for a task whose record was written, or the record that is there, as HGETALL gives it; of a record with a
 -- larger outcome the bytes of that.
 local now, unfinished_ms, tombstone_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])

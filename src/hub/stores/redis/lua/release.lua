@@ -8,12 +8,12 @@ for i = 1, #KEYS, 2 do
   local attempt, retry_at = tonumber(ARGV[2 * n + 2]), ARGV[2 * n + 3]
   local fields, wrong = read(record, 'attempt', 'channels', 'ttl')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and tombstone_state(tombstone)
+  local last = not wrong and not state and tombstone_state(tombstone)
   local present = state and tonumber(fields[3]) or 0
   if wrong then
     answers[n] = wrong
   elseif not state then
-    answers[n] = word and terminal(word) and 0 or -1
+    answers[n] = last and terminal(last) and 0 or -1
   elseif terminal(state) or present > attempt then
     answers[n] = 0
   elseif state == 'queued' and present == attempt then

@@ -1,4 +1,4 @@
--- ARGV: now, unfinished_ms, tombstone_ms; then for each task the seven words that describe it.
+-- ARGV: now, unfinished_ms, tombstone_ms; then for each task the seven values that describe it.
 -- Answers 1 for a task that waits for a run now, 0 for one that is not dead.
 local now, unfinished_ms, tombstone_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local answers = {}
@@ -7,8 +7,8 @@ for i = 1, #KEYS, 2 do
   local model, fingerprint, created_at, deadline, ttl, channel, digest = unpack(ARGV, 7 * n - 3, 7 * n + 3)
   local fields, wrong = read(record, 'attempt', 'channels', 'reset')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and tombstone_state(tombstone)
-  local forgotten = not state and (not word or word == 'dead' or word == 'withdrawn' or not terminal(word))
+  local last = not wrong and not state and tombstone_state(tombstone)
+  local forgotten = not state and (not last or last == 'dead' or last == 'withdrawn' or not terminal(last))
   if wrong then
     answers[n] = wrong
   elseif state == 'queued' and fields[5] then

@@ -1,8 +1,8 @@
 -- Makes good what the server has forgotten of runs that are under way: that they were started, that their tasks exist,
--- or who is told when they end.
--- ARGV: now, unfinished_ms, tombstone_ms, channel; then for each run: attempt, instance, started_at, the seven words of
+-- or which channels are notified when they end.
+-- ARGV: now, unfinished_ms, tombstone_ms, channel; then for each run: attempt, instance, started_at, the seven values of
 -- its task.
--- Answers the state of the task, or the word on its tombstone if it has ended and is forgotten, or was withdrawn.
+-- Answers the state of the task, or that on its tombstone if it has ended and is forgotten, or was withdrawn.
 local now, unfinished_ms, tombstone_ms, runner = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local answers = {}
 for i = 1, #KEYS, 2 do
@@ -11,11 +11,11 @@ for i = 1, #KEYS, 2 do
     unpack(ARGV, 10 * n - 5, 10 * n + 4)
   local fields, wrong = read(record, 'attempt', 'channels', 'runners')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and tombstone_state(tombstone)
+  local last = not wrong and not state and tombstone_state(tombstone)
   if wrong then
     answers[n] = wrong
-  elseif (state and terminal(state)) or (word and terminal(word)) then
-    answers[n] = state or word
+  elseif (state and terminal(state)) or (last and terminal(last)) then
+    answers[n] = state or last
   else
     if not state then
       describe(record, model, fingerprint, created_at, deadline, ttl, digest)
@@ -23,7 +23,7 @@ for i = 1, #KEYS, 2 do
     end
     local missed = tonumber(attempt) - (tonumber(fields[3]) or 0)
     if missed > 0 then
-      if missed > 1 then -- of the runs in between nobody knows the end, so they do not count against the attempts
+      if missed > 1 then -- how the runs in between have ended is unknown, so they do not count against the attempts
         redis.call('HINCRBY', record, 'released', missed - 1)
       end
       local revision = (fields[2] or 1) + 1
