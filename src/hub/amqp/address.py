@@ -39,7 +39,7 @@ class AmqpAddress:
 
     Attributes:
         server_name: The name that the server's certificate has to carry.
-        query: What the URL's query says about the link; see `options`.
+        query: The query of the URL; see `options`.
     """
 
     host: str

@@ -32,7 +32,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         message_id: At most 255 bytes.
         timestamp: Unix seconds.
         expiration: Milliseconds that it may wait in a queue, below 2**32; 0: as long as it takes. Then it is gone, or goes
-            where the queue's `x-dead-letter-exchange` says.
+            where the queue's `x-dead-letter-exchange` leads.
     """
 
     route: Route

@@ -1,8 +1,8 @@
 """Errors out of the groups that task groups put around them.
 
 The problem: a task group raises an `ExceptionGroup`, even around a single error. Its caller wants to write
-`except ConnectionLost`, and a log or an exit code wants the one error that says what happened. `except*` is right where
-several kinds of errors are to be told apart; at the edge of a component there is one to hand on.
+`except ConnectionLost`, and a log or an exit code needs the one error that caused the end. `except*` is right where several
+kinds of errors are handled differently; at the edge of a component there is one error to raise.
 
     with collapse_exception_group():
         async with create_task_group() as tg:
@@ -26,8 +26,8 @@ def collapse_exception_group() -> Generator[None]:
     """Raises the one error of an exception group, or the first of several that mean the same, instead of the group.
 
     Several errors are collapsed only when all of them are the same kind of `HubError`, or lost connections: a lost
-    connection fails all tasks that used it, and that is one event; a refusal among them is raised first, since it says
-    why. Any other group, and one that holds a cancellation, is raised as it is.
+    connection fails all tasks that used it, and that is one event; a refusal among them is raised first, since it has
+    the reason. Any other group, and one that holds a cancellation, is raised as it is.
     """
     try:
         yield

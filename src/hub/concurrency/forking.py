@@ -48,7 +48,7 @@ def leave_child(error: BaseException | None) -> NoReturn:
         traceback.print_exception(error)
         code = 1
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # closed, or nobody reads it: no reason to stay
+        with suppress(Exception):  # closed, or without a reader: no reason to stay
             stream.flush()
     os._exit(code & 0xFF)
 

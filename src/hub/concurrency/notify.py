@@ -38,8 +38,8 @@ from anyio.lowlevel import checkpoint
 class Notifier:
     """Wakes every task that waits at the moment of a notification.
 
-    It keeps no memory: a notification without a waiter has no effect. What has happened is told by the state that the
-    notification is about, so change the state first, then notify. Use it in one event loop, from its thread.
+    It keeps no memory: a notification without a waiter has no effect. Whether something has happened shows in the state that
+    the notification is about, so change the state first, then notify. Use it in one event loop, from its thread.
     """
 
     __slots__ = ("_event",)
@@ -66,7 +66,7 @@ class Notifier:
         the caller may act on it up to its own next await.
 
         Args:
-            predicate: Looks at the state, without side effects; any true value will do. An error that it raises is
+            predicate: Checks the state, without side effects; any true value will do. An error that it raises is
                 raised here.
         """
         if predicate():

@@ -1,4 +1,4 @@
-"""Work whose size is in other people's hands, kept off the event loop.
+"""Work whose size is decided by a caller, kept off the event loop.
 
 A body of a few megabytes keeps Python busy for a second. On the event loop nothing else would happen in that second: no
 heartbeat, no ping, no other client. In a thread it takes turns with the loop, which waits for the interpreter's lock at
@@ -34,8 +34,8 @@ async def in_thread_if_large(size: int, call: Callable[[], T]) -> T:
     """Calls `call` here, or in a thread if it is about `LARGE` bytes or more.
 
     In a thread it cannot be interrupted: a caller that is cancelled meanwhile gets its cancellation when the call has
-    ended, and the thread is taken until then. One that waits for a thread is cancelled at once. What is abandoned leaves no
-    work behind that nobody counts.
+    ended, and the thread is taken until then. One that waits for a thread is cancelled at once. So an abandoned call leaves
+    no thread behind that the limiter does not count.
 
     Args:
         size: Bytes that the work is about, weighed if they cost more than those of JSON.

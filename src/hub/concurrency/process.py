@@ -71,7 +71,7 @@ def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend, stop_l
         first, *more = "\n".join([str(error), *getattr(error, "__notes__", ())]).splitlines()
         _log.error(first, code=error.code, lines=more)
         return error.exit_code
-    except BaseException as error:  # noqa: ASYNC103, BLE001 - the last frame of the process: log it all, then say so by the code
+    except BaseException as error:  # noqa: ASYNC103, BLE001 - the last frame of the process: log it all, then end with the exit code
         _log.critical("the process failed", exc_info=error)
         return EXIT_FAILURE  # noqa: ASYNC104 - no event loop is running any more
     return 0

@@ -1,4 +1,4 @@
-"""Reconnecting by entering a scope again, instead of mending what hangs on a connection.
+"""Reconnecting by entering a scope again, instead of repairing what depends on a connection.
 
 The problem: a broken connection takes channels, subscriptions, declared queues and the tasks that use them with it. Code
 that repairs each of them in place has a state for every combination of what is up and what is not. Here a connection is a

@@ -24,8 +24,8 @@ Work that repeats for ever has a loop around it; each success begins with a fres
 A session that works for hours and then fails calls `attempt.reset()` once it works: the pauses begin anew.
 
 Cancellation: it is never retried; it ends the loop, during an attempt and during a pause. A deadline (`until`) does not cut
-an attempt short: bound each one inside the block (`with attempt, connection_timeout(...)`). An exception group is not looked
-into: put `collapse_exception_group()` between the block and a task group.
+an attempt short: bound each one inside the block (`with attempt, connection_timeout(...)`). An exception group is not
+opened: put `collapse_exception_group()` between the block and a task group.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class Attempt(AbstractContextManager["Attempt", bool]):
         self._attempts = attempts
 
     def reset(self) -> None:
-        """Says that it works: if it fails later, the pause is as short as the first one."""
+        """Call it once the attempt works: if it fails later, the pause is as short as the first one."""
         self._attempts.reset()
 
     @override

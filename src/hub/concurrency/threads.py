@@ -94,6 +94,6 @@ def end_now(code: int) -> NoReturn:
         for child in multiprocessing.active_children():
             child.terminate()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # closed, or nobody reads it: no reason to stay
+        with suppress(Exception):  # closed, or without a reader: no reason to stay
             stream.flush()
     os._exit(code)

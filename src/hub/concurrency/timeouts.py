@@ -1,8 +1,8 @@
 """A timeout that raises the error of the domain.
 
-The problem: `fail_after` raises `TimeoutError`, which tells a caller neither what did not answer nor what to do about it.
+The problem: `fail_after` raises `TimeoutError`, which names neither what did not answer nor what to do about it.
 Translating it with `except TimeoutError` around the block also translates every other `TimeoutError` that leaves the
-block: one of an inner timeout, or of the operating system (`ETIMEDOUT` is one since Python 3.10). `timeout_as` looks at
+block: one of an inner timeout, or of the operating system (`ETIMEDOUT` is one since Python 3.10). `timeout_as` checks
 its own deadline instead.
 
     with timeout_as(lambda: PublishTimeout(queue), 5.0):
@@ -41,7 +41,7 @@ def timeout_as(
     with move_on_after(seconds, shield=shield) as scope:
         yield scope
     if scope.cancelled_caught and current_time() >= scope.deadline:
-        raise error() from None  # the cancellation that ended the block is ours, and tells nothing
+        raise error() from None  # the cancellation that ended the block came from this scope
 
 
 def connection_timeout(server: str, seconds: float, *, shield: bool = False) -> AbstractContextManager[CancelScope]:

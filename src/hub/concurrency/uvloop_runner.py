@@ -18,8 +18,8 @@ class ProcessLoop(uvloop.Loop):
     """Goes on when a task or a callback raises `SystemExit` or `KeyboardInterrupt`, in the block of `guarding`.
 
     asyncio lets these two end the loop, from wherever they come (`asyncio.Task` raises them again after it has stored
-    them). So a `sys.exit()` in a task that a model started would end its process, or all of `hub up`. Whoever waits for
-    the task still gets the error.
+    them). So a `sys.exit()` in a task that a model started would end its process, or all of `hub up`. A task that waits for it
+    still gets the error.
     """
 
     _guarding = False

@@ -1,4 +1,4 @@
-"""Who of several registries pings whom: the rules that `lua/lease.lua` has for Redis, in memory."""
+"""Which of several registries pings which instances: the rules that `lua/lease.lua` has for Redis, in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hub.ports.directory import LeaseSet
 from hub.types import InstanceId, RegistryId
 
 LONGEST_CHANGES: Final = 10_000
-"""Changes that are kept for those who follow: more than there are instances, so that who left is among them for long."""
+"""Changes that are kept for followers: more than there are instances, so that removals stay among them for long."""
 
 
 @final
@@ -36,11 +36,11 @@ class Sharing:
         return self._leases[instance][0] if instance in self._leases else 0
 
     def changed(self, after: int) -> Mapping[InstanceId, int]:
-        """Who has changed after a revision, and at which; oldest change first."""
+        """The instances that have changed after a revision, and at which; oldest change first."""
         return {instance: number for instance, number in self._changes.items() if number > after}
 
     def mark(self, instance: InstanceId) -> int:
-        """Makes what became of an instance known to those who follow."""
+        """Records a change of an instance for followers."""
         self._revision += 1
         self._changes.pop(instance, None)
         self._changes[instance] = self._revision
@@ -88,7 +88,7 @@ class Sharing:
             mine.append(instance)
             self._take(instance, registry)
         while len(mine) < len(everyone) // alive:
-            richest = max(held.values(), key=len)  # somebody has more than the average, since we have less
+            richest = max(held.values(), key=len)  # one has more than the average, since this one has less
             mine.append(richest.pop())
             self._take(mine[-1], registry)
         return LeaseSet(tokens={instance: self.token(instance) for instance in mine}, registries=alive)

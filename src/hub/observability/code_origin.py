@@ -26,7 +26,7 @@ _OURS: Final = frozenset(
         *("contextlib", "importlib", "runpy"),
     }
 )
-"""Top-level modules whose frames say nothing about a failure of a model."""
+"""Top-level modules whose frames do not help with a failure of a model."""
 
 _STANDARD: Final = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 _SITES: Final = frozenset({"site-packages", "dist-packages"})

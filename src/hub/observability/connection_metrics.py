@@ -1,4 +1,4 @@
-"""What a process tells Prometheus of its links to the broker and to the result store."""
+"""Metrics of the connections of a process to the broker and to the result store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hub.ports.result_store import OperationStats, ResultStore
 
 @final
 class ConnectionCollector(Collector):
-    """Reads what both count themselves; never asks a server. Parts of one process that share a link tell the same of it.
+    """Reads what both count themselves; never asks a server. Parts of one process that share a connection report the same values.
 
     Args:
         broker: One of the two.
@@ -38,7 +38,7 @@ class ConnectionCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         broker, store = self._broker.statistics(), self._store.statistics()
         calls = {**self._before, **store.calls}
-        yield gauge("hub_broker_connected", "1 while the link to the broker stands.", [], [([], broker.connected)])
+        yield gauge("hub_broker_connected", "1 while the broker is connected.", [], [([], broker.connected)])
         yield gauge(
             "hub_broker_connections",
             "Open connections to each node of the broker.",
@@ -52,15 +52,15 @@ class ConnectionCollector(Collector):
             [([], broker.blocked is not None)],
         )
         yield counter(
-            "hub_broker_reconnects", "Links to the broker after the first one.", [], [([], broker.reconnects)]
+            "hub_broker_reconnects", "Connections to the broker after the first one.", [], [([], broker.reconnects)]
         )
-        yield gauge("hub_store_connected", "1 while the link to the result store stands.", [], [([], store.connected)])
+        yield gauge("hub_store_connected", "1 while the result store is connected.", [], [([], store.connected)])
         yield counter(
-            "hub_store_reconnects", "Links to the result store after the first one.", [], [([], store.reconnects)]
+            "hub_store_reconnects", "Connections to the result store after the first one.", [], [([], store.reconnects)]
         )
         yield histogram(
             "hub_store_call_seconds",
-            "Time of a call of the result store, with the wait for a link, however it ended.",
+            "Time of a call of the result store, with the wait for a connection, however it ended.",
             ["operation"],
             [([operation], each.seconds) for operation, each in calls.items()],
         )

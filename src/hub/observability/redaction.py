@@ -25,7 +25,7 @@ _HOST: Final = r"(?:\[[^\]@]*\]|[^\s:@/?#,\[\]]*)(?::[0-9]*)?"
 _HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*(?:[/?#].*)?", re.DOTALL)
 
 SHORTEST_SECRET: Final = 6
-"""Characters of a secret that is looked for in texts: a shorter one, or RabbitMQ's `guest`, is part of too many words."""
+"""Characters of a secret that is replaced in texts: a shorter one, or RabbitMQ's `guest`, is part of too many words."""
 
 
 def redacted_url(url: str) -> str:
@@ -68,7 +68,7 @@ def _user(credentials: str) -> str:
 
 @final
 class Redactor:
-    """Hides the secrets of a process in its output: every URL with credentials, and the secrets that it was told.
+    """Hides the secrets of a process in its output: every URL with credentials, and the given secrets.
 
     Args:
         secrets: Values of secret settings. A URL counts as the credentials in it: as they stand, and percent-decoded.
@@ -78,7 +78,8 @@ class Redactor:
         found = {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
         self._secrets = sorted((each for each in found if len(each) >= SHORTEST_SECRET), key=len, reverse=True)
 
-    def __call__(self, text: str) -> str:
+    def redact(self, text: str) -> str:
+        """`text` without the secrets."""
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, HIDDEN)

@@ -1,4 +1,4 @@
-"""What is told of an exception: bounded in lines, characters and time, the author's frames first, no local variables.
+"""The description of an exception: bounded in lines, characters and time, the author's frames first, no local variables.
 
 This is the one place that formats exceptions: for both formats of the log, for outcomes in debug mode, and for what a
 model raised in a process of its own. Python's own formatting is unbounded: a message, a chain of causes or a group may
@@ -19,7 +19,7 @@ from hub.observability.code_origin import Origin, origin_of
 from hub.safe_text import TEXT_LIMIT, bounded_repr, full_name, printable, shortened, storable, text_of
 
 LOG_LINES: Final = 14
-"""Lines of a failure in a log, below the line that says what has happened."""
+"""Lines of a failure in a log, below the line of the event."""
 
 STORED_LINES: Final = 60
 """Lines of a traceback that is stored with an outcome."""
@@ -28,13 +28,13 @@ WIDTH: Final = 1_900
 """Characters of a line; the log indents it."""
 
 _BLOCKS: Final = 8
-"""Exceptions of a chain or a group that are told."""
+"""Exceptions of a chain or a group that are described."""
 
 _MEMBERS: Final = 4
-"""Exceptions of one group that are told."""
+"""Exceptions of one group that are described."""
 
 _FRAMES: Final = 6
-"""Frames of one exception that are told."""
+"""Frames of one exception that are described."""
 
 _OUTER, _INNER = 64, 256
 """Frames at both ends of a traceback among which those are chosen; a recursion has thousands between them."""
@@ -69,7 +69,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One exception. Making this runs the code of its class (`__str__`); using it runs nobody's.
+    """One exception. Making this runs the code of its class (`__str__`); using it runs no foreign code.
 
     Attributes:
         relation: To the exception before it, as in `caused by`; empty for the first.
@@ -95,7 +95,7 @@ class Described:
 def describe(error: BaseException) -> tuple[Described, ...]:
     """The exception, then the members of a group and the causes, nearest first. Never raises an `Exception`.
 
-    An error that carries a description from another process (an attribute `described`) is told in its words.
+    An error that carries a description from another process (an attribute `described`) is described in its words.
     """
     given: object = getattr(error, "described", None)
     if isinstance(given, tuple) and given and isinstance(given[0], Described):
@@ -109,7 +109,7 @@ def describe(error: BaseException) -> tuple[Described, ...]:
 
 
 def related(error: BaseException) -> Iterator[tuple[BaseException, str]]:
-    """The exceptions that `describe` tells, each with its relation to what comes before it."""
+    """The exceptions that `describe` shows, each with its relation to what comes before it."""
     waiting: deque[tuple[BaseException, str]] = deque([(error, "")])
     seen: set[int] = set()
     while waiting and len(seen) < _BLOCKS:
@@ -298,7 +298,7 @@ def _place(frame: FrameType, line: int) -> Place:
 
 
 def _place_of_syntax(error: SyntaxError) -> Iterator[Place]:
-    """Where the code is that cannot be read: it was never run, so no frame tells."""
+    """Where the code is that cannot be read: it was never run, so there is no frame."""
     file, line, text = (cast("object", each) for each in (error.filename, error.lineno, error.text))
     if isinstance(file, str) and isinstance(line, int):
         source = text[: 2 * _SOURCE].strip() if isinstance(text, str) else ""

@@ -28,7 +28,7 @@ NO_TRACE: Final = TraceContext()
 
 
 def tracer() -> trace.Tracer | None:
-    """The tracer of hub, of whatever provider the process has set by now; `None` if none is: nobody would see a span."""
+    """The tracer of hub, of whatever provider the process has set by now; `None` if none is: spans would be lost."""
     provider = trace.get_tracer_provider()
     return None if isinstance(provider, trace.ProxyTracerProvider) else provider.get_tracer("hub")
 
@@ -43,7 +43,7 @@ def extract(carried: TraceContext) -> Context:
 
 
 def inject(context: Context, fallback: TraceContext) -> TraceContext:
-    """What tells others of the current span of `context`; `fallback` when it has none that is worth telling."""
+    """The `traceparent` of the current span of `context`; `fallback` when it has no valid one."""
     if not trace.get_current_span(context).get_span_context().is_valid:
         return fallback
     carrier: dict[str, str] = {}

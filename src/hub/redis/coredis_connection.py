@@ -115,7 +115,7 @@ class CoredisConnection(RedisConnection):
                             self.subscribed.set()
                         case _:
                             pass
-                    # One wake-up for all that came with one read; `reusable` says that nothing is left of it.
+                    # One wake-up for all that came with one read; `reusable` means that nothing is left of it.
                     if self._messages and (self._subscribed.reusable or len(self._messages) >= MAX_PUSH_BATCH):
                         self._complete = True
                         self._changed.notify()

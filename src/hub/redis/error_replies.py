@@ -37,7 +37,7 @@ async def connect_failed(
     connections. So the port is tried in the other way.
 
     Args:
-        address: What the URL says.
+        address: Of the URL.
         node: Host and port of the server that was tried.
         error: What the client library raised.
         reason: `error` in words.

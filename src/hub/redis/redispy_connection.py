@@ -92,7 +92,7 @@ class RedispyConnection(RedisConnection):
                 message = await pubsub.get_message(timeout=self._read_timeout)
                 if message is None:
                     if questioned:
-                        raise exceptions.TimeoutError("the channel is silent")
+                        raise exceptions.TimeoutError("no answer on the channel")
                     await pubsub.ping()
                 elif message["type"] == "subscribe":
                     task_status.started()

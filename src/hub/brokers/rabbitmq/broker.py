@@ -41,25 +41,27 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
 
     Args:
         url: See `AmqpAddress.parse`; its query overrides the options. It may name several nodes of one
-            cluster, see `hub.amqp.nodes`: then `connect_timeout` is shared out among them, and what the query says of
+            cluster, see `hub.amqp.nodes`: then `connect_timeout` is shared out among them, and what the query has for
             it holds for each.
         options: How queues are declared.
-        link: How connections are opened and kept, but for what `options` says.
+        connection_options: How connections are opened and kept, but for what is in `options`.
 
     Raises:
         ConfigurationError: The URL makes no sense.
     """
 
-    def __init__(self, url: str, options: BrokerOptions | None = None, link: AmqpOptions | None = None) -> None:
+    def __init__(
+        self, url: str, options: BrokerOptions | None = None, connection_options: AmqpOptions | None = None
+    ) -> None:
         self._options = options or BrokerOptions()
         addresses = [AmqpAddress.parse(each) for each in node_urls(url)]
         self._nodes = Nodes(addresses, name=lambda address: address.node)
-        link = link or AmqpOptions()
+        connection_options = connection_options or AmqpOptions()
         self._link_options = replace(
-            link,
+            connection_options,
             heartbeat=self._options.heartbeat,
             connection_name=self._options.connection_name,
-            connect_timeout=self._nodes.timeout(link.connect_timeout),
+            connect_timeout=self._nodes.timeout(connection_options.connect_timeout),
         )
         self._addresses = addresses
         self._alarm = Alarm(str(self._nodes))

@@ -37,7 +37,7 @@ from hub.safe_text import printable
 from hub.types import Fingerprint, InstanceId, RegistryId
 
 TIMEOUT: Final = 2.0
-"""Seconds that a call waits for a lost link to come back before it ends in `ConnectionLost`."""
+"""Seconds that a call waits for a lost connection to come back before it ends in `ConnectionLost`."""
 
 _log = structlog.get_logger("hub.directories")
 
@@ -78,18 +78,18 @@ _TYPES: Final = {
 }
 """Redis types of the keys that are no hashes."""
 
-LONGEST_TOLD: Final = 1000
-"""Values that cannot be read and are remembered as said, so that a directory full of them takes no memory."""
+MAX_LOGGED: Final = 1000
+"""Unreadable values that are remembered as logged, so that a directory full of them takes no memory."""
 
 
 @final
 class RedisDirectory(Directory, AsyncContextManagerMixin):
     """Everything as JSON under keys of one hash slot; see `hub.directories.redis.lua`."""
 
-    def __init__(self, links: Connector) -> None:
-        self._client = RedisClient(links, timeout=TIMEOUT)
+    def __init__(self, connector: Connector) -> None:
+        self._client = RedisClient(connector, timeout=TIMEOUT)
         self._known: dict[bytes, RegisteredContract] = {}
-        self._told: set[tuple[str, str, str]] = set()
+        self._logged: set[tuple[str, str, str]] = set()
 
     @override
     @asynccontextmanager
@@ -207,13 +207,13 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         return values.history_of(texts, self._unreadable)
 
     def _unreadable(self, kind: str, name: Reply, error: Exception) -> None:
-        """Says once what is left out: whoever looks again and again would say it each time."""
+        """Logs once what is left out, not with each read."""
         one = (kind, printable(repr(name), 200), printable(str(error) or repr(error), 500))
-        if one in self._told:
+        if one in self._logged:
             return
-        if len(self._told) >= LONGEST_TOLD:
-            self._told.clear()
-        self._told.add(one)
+        if len(self._logged) >= MAX_LOGGED:
+            self._logged.clear()
+        self._logged.add(one)
         _log.error("a value of the directory cannot be read, and is left out", kind=one[0], name=one[1], reason=one[2])
 
     async def _run(self, script: Script, args: Sequence[Arg]) -> Reply:

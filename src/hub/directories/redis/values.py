@@ -28,7 +28,7 @@ from hub.types import InstanceId, ModelName
 T = TypeVar("T")
 
 Unreadable: TypeAlias = Callable[[str, Reply, Exception], None]
-"""Told of what is left out: what it was to be, the name it has in the directory, and why it cannot be read."""
+"""Called with what is left out: what it was to be, the name it has in the directory, and why it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

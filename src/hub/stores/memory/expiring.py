@@ -44,8 +44,9 @@ class Expiring(Generic[K, V]):
         known = self._items.get(key)
         self._items[key] = (until, value)
         number = int(until // WIDTH)
-        if known is None or (before := int(known[0] // WIDTH)) != number:
-            if known is not None:
+        before = None if known is None else int(known[0] // WIDTH)
+        if before != number:
+            if before is not None:
                 self._groups[before].discard(key)
             if (group := self._groups.get(number)) is None:
                 group = self._groups[number] = set()

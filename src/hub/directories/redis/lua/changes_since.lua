@@ -5,7 +5,7 @@ local after, present = tonumber(ARGV[1]), tonumber(redis.call('GET', revision) o
 local complete = after == 0 or after > present
 local answer = {whole(present), complete and 1 or 0}
 
-local function tell(id, number)
+local function add(id, number)
   table.insert(answer, id)
   table.insert(answer, number)
   table.insert(answer, redis.call('HGET', instances, id))
@@ -15,12 +15,12 @@ end
 
 if complete then
   for _, id in ipairs(redis.call('HKEYS', instances)) do
-    tell(id, '0')
+    add(id, '0')
   end
 else
   local changed = redis.call('ZRANGEBYSCORE', changes, '(' .. whole(after), '+inf', 'WITHSCORES')
   for at = 1, #changed, 2 do
-    tell(changed[at], changed[at + 1])
+    add(changed[at], changed[at + 1])
   end
 end
 return answer

@@ -5,7 +5,7 @@ local leases, healths, registries = KEYS[4], KEYS[5], KEYS[6]
 local changes, revision, history = KEYS[7], KEYS[8], KEYS[9]
 local unused, weight = KEYS[10], KEYS[11]
 
--- Changes that are kept for those who follow: more than there are instances, so that who left is among them for long.
+-- Changes that are kept for followers: more than there are instances, so that removals stay among them for long.
 local LONGEST_CHANGES = 10000
 local LONGEST_HISTORY = 1000
 
@@ -26,7 +26,7 @@ local function rise()
   return redis.call('INCR', revision)
 end
 
--- Makes what became of an instance known to those who follow, and returns the revision of that.
+-- Records a change of an instance for followers, and returns its revision.
 local function mark(id)
   local number = rise()
   redis.call('ZADD', changes, whole(number), id)
@@ -39,7 +39,7 @@ local function record(event)
   redis.call('LTRIM', history, 0, LONGEST_HISTORY - 1)
 end
 
--- The token of the newest lease of an instance, and who holds it; nil without one.
+-- The token of the newest lease of an instance, and its registry; nil without one.
 local function lease_of(text)
   return string.match(text or '', '^(%d+) (%S+)$')
 end
@@ -66,7 +66,7 @@ local function holders_of(model)
   return holders
 end
 
--- Counts one instance more, or less, that holds the name of a model; nobody is left who holds a free name.
+-- Counts one instance more, or less, that holds the name of a model; a free name has no holder left.
 local function count_holder(model, fingerprint, by)
   local holders = holders_of(model)
   holders[fingerprint] = (holders[fingerprint] or 0) + by
@@ -126,14 +126,14 @@ local function unused_since(time, most)
   return found
 end
 
--- Takes an instance out; the last one frees the name of its model.
+-- Removes an instance; the last one frees the name of its model.
 local function remove(id, entry)
   redis.call('HDEL', instances, id)
   count_holder(entry.model, entry.fingerprint, -1)
   touch(entry.model .. ' ' .. entry.fingerprint)
 end
 
--- Takes an instance out for good, with all that is known about it.
+-- Removes an instance with all that is stored about it.
 local function depart(id, entry)
   remove(id, entry)
   redis.call('HDEL', leases, id)
