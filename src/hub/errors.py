@@ -148,9 +148,9 @@ class UnknownModel(HubError):
 
 
 class ConnectionLost(HubError):
-    """The connection to the broker or the store broke, could not be made, or fell silent.
+    """The connection to the broker or the store broke, could not be made, or timed out.
 
-    The fate of what was in flight is unknown. The link's owner re-enters its scope; see `hub.concurrency.reconnect`.
+    The fate of what was in flight is unknown. Its owner enters its scope again; see `hub.concurrency.reconnect`.
     """
 
     code = "connection_lost"
@@ -165,7 +165,7 @@ class ConnectionLost(HubError):
 
     @override
     def __str__(self) -> str:
-        return f"link to {self.server} lost: {self.reason}"
+        return f"connection to {self.server} lost: {self.reason}"
 
     @property
     @override
@@ -186,7 +186,7 @@ class ConnectionRefused(ConnectionLost):
 
     @override
     def __str__(self) -> str:
-        return f"no link to {self.server}: {self.reason}"
+        return f"no connection to {self.server}: {self.reason}"
 
 
 class CallRefused(ConnectionLost):
