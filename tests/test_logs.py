@@ -119,7 +119,7 @@ def test_no_line_is_long_and_none_is_anothers_whatever_is_logged(form: str) -> N
 
 
 @FORMS
-def test_fields_that_tell_whose_line_it_is_are_never_left_out(form: str) -> None:
+def test_fields_that_identify_the_task_are_never_left_out(form: str) -> None:
     [line] = log_of('log.info("x" * 9000, a="y" * 9000, **{"task": "t-1", "model": "Echo", "instance": "i-1"})', form)
 
     for text in ("t-1", "Echo", "i-1", "info", "hub.test"):
@@ -182,7 +182,7 @@ UNCAUGHT = """
         ("Model.__del__ = Model.fail; Model()", "an error was ignored", 0),
     ],
 )
-def test_an_error_that_nobody_catches_is_told_like_any_other(form: str, fail: str, event: str, code: int) -> None:
+def test_an_uncaught_error_is_logged_like_any_other(form: str, fail: str, event: str, code: int) -> None:
     written = log_of(UNCAUGHT.format(fail), form, code=code)
 
     assert event in written[0]

@@ -222,13 +222,13 @@ def test_the_frames_of_a_recursion_are_counted_and_its_beginning_is_shown() -> N
     assert int(written.rpartition("left out: ")[2].split()[0]) > 900
 
 
-def test_the_first_cause_of_a_long_chain_is_told() -> None:
+def test_the_first_cause_of_a_long_chain_is_described() -> None:
     written = text_of(lambda: fail(chain(500)))
 
     assert written.splitlines()[-1] == "492 errors further, caused by KeyError: 'first cause'"
 
 
-def test_what_was_raised_while_another_error_was_handled_is_told_unless_it_was_suppressed() -> None:
+def test_the_context_of_an_error_is_described_unless_it_was_suppressed() -> None:
     def handle(*, suppress: bool) -> None:
         try:
             dict[str, int]()["key"]
@@ -242,7 +242,7 @@ def test_what_was_raised_while_another_error_was_handled_is_told_unless_it_was_s
     assert [each.kind for each in alone] == ["ValueError"]
 
 
-def test_no_local_variable_is_told() -> None:
+def test_no_local_variable_is_described() -> None:
     def sign_in() -> None:
         password = "s3" + "cret"
         raise ValueError("refused" if password else "")
@@ -305,5 +305,5 @@ def test_a_text_that_is_kept_stays() -> None:
         (Huge(), True),
     ],
 )
-def test_errors_whose_text_may_run_code_of_an_author_are_told_apart(error: BaseException, foreign: bool) -> None:
+def test_errors_whose_text_may_run_code_of_an_author_are_distinguished(error: BaseException, foreign: bool) -> None:
     assert runs_foreign_code(error) is foreign

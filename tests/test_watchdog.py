@@ -103,7 +103,7 @@ async def test_what_holds_the_loop_is_named_while_it_holds_it(logs: Logs) -> Non
 
 
 @leaves_nothing
-async def test_the_same_case_is_counted_again_and_told_once(logs: Logs) -> None:
+async def test_the_same_case_is_counted_again_and_logged_once(logs: Logs) -> None:
     stalls = Stalls()
     model = running(Computes, lambda: stalls.count)
     async with watch_loop("main", stalls=stalls):
@@ -268,7 +268,7 @@ PROGRAM = """
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize(("what", "told", "code"), [("stopped", False, 0), ("held", True, 0), ("broken", True, 1)])
-def test_every_process_is_watched_and_a_process_that_was_stopped_blames_nobody(
+def test_every_process_is_watched_and_a_process_that_was_stopped_blames_no_code(
     what: str, told: bool, code: int, backend: str
 ) -> None:
     done = subprocess.run(

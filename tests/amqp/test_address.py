@@ -84,7 +84,7 @@ def test_external_login_is_asked_for_in_the_query() -> None:
     assert AmqpAddress.parse("amqps://h?auth_mechanism=external").mechanism is Mechanism.EXTERNAL
 
 
-def test_a_secure_address_verifies_unless_it_is_told_not_to() -> None:
+def test_a_secure_address_verifies_the_certificate_unless_switched_off() -> None:
     verified = AmqpAddress.parse("amqps://h").options(AmqpOptions()).tls
     trusting = AmqpAddress.parse("amqps://h?verify=verify_none").options(AmqpOptions()).tls
     assert verified is not None

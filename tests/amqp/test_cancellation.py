@@ -10,8 +10,8 @@ import pytest
 from pamqp import commands
 
 from hub.amqp import AmqpConnection, AmqpOptions, Channel, Message, Publisher, Route
-from tests.amqp.fake import ADDRESS, FakeBroker, Wire
-from tests.amqp.sweep import cancelled_after, sweep
+from tests.amqp.cancellation_sweep import cancelled_after, sweep
+from tests.amqp.fakes import ADDRESS, FakeBroker, Wire
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

@@ -65,7 +65,7 @@ def test_a_returned_message_is_unroutable_although_it_is_confirmed() -> None:
     assert (first, third) == (None, None)
 
 
-def test_messages_with_equal_ids_that_come_back_are_told_apart_by_their_order() -> None:
+def test_returned_messages_with_equal_ids_are_matched_by_their_order() -> None:
     confirms, batch = Confirms("broker"), batch_of("same", "same", "same")
     send(confirms, batch)
     confirms.answered(1, multiple=False, taken=True)
@@ -85,7 +85,7 @@ def test_a_message_that_comes_back_late_is_found_behind_later_ones() -> None:
     assert [type(each) for each in batch.reply.result()] == [Unroutable, type(None), Unroutable]
 
 
-def test_a_return_that_nobody_knows_is_dropped() -> None:
+def test_an_unknown_return_is_dropped() -> None:
     confirms, batch = Confirms("broker"), batch_of("1")
     send(confirms, batch)
     confirms.returned("other", "q", "312 NO_ROUTE")
@@ -102,7 +102,7 @@ def test_a_confirm_for_what_was_never_published_is_a_violation(tag: int, multipl
         confirms.answered(tag, multiple=multiple, taken=True)
 
 
-def test_a_lost_link_fails_every_batch_once_each_with_an_error_of_its_own() -> None:
+def test_a_lost_connection_fails_every_batch_once_each_with_an_error_of_its_own() -> None:
     confirms, first, second = Confirms("broker"), batch_of("1", "2"), batch_of("3")
     send(confirms, first, second)
     confirms.fail(ConnectionLost("broker", "gone"))

@@ -11,7 +11,7 @@ from pamqp import commands
 
 from hub.amqp import AmqpConnection, AmqpOptions, ChannelClosed, LoginRefused, Message, Route
 from hub.errors import ConnectionLost
-from tests.amqp.fake import ADDRESS, CLOSE, FakeBroker, Wire, marshal
+from tests.amqp.fakes import ADDRESS, CLOSE, FakeBroker, Wire, marshal
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -29,14 +29,14 @@ def message(body: bytes = b"x", key: str = "q") -> Message:
     return Message(route=Route(routing_key=key), body=body, message_id="m", timestamp=0)
 
 
-async def test_leaving_says_goodbye_and_waits_for_the_answer() -> None:
+async def test_leaving_the_block_sends_close_and_waits_for_the_answer() -> None:
     broker = FakeBroker()
     async with connected(Wire(broker)):
         pass
     assert broker.asked[-1] == "Connection.Close"
 
 
-async def test_what_was_settled_is_sent_before_the_goodbye_even_when_the_block_is_cancelled() -> None:
+async def test_settlements_are_sent_before_close_even_when_the_block_is_cancelled() -> None:
     broker = FakeBroker(queue_length=1)
     with anyio.fail_after(TIMEOUT), anyio.CancelScope() as scope:
         async with (
@@ -56,7 +56,7 @@ async def test_an_error_of_the_block_comes_out_as_it_is() -> None:
             raise ZeroDivisionError
 
 
-async def test_a_server_that_leaves_during_the_login_is_a_lost_link() -> None:
+async def test_a_server_that_closes_during_the_login_is_a_lost_connection() -> None:
     broker = FakeBroker()
     wire = Wire(broker)
 
@@ -70,7 +70,7 @@ async def test_a_server_that_leaves_during_the_login_is_a_lost_link() -> None:
             pytest.fail("there was no login")
 
 
-async def test_a_refused_login_is_told_and_answered() -> None:
+async def test_a_refused_login_is_raised_and_answered() -> None:
     refusal = commands.Connection.Close(reply_code=403, reply_text="ACCESS_REFUSED", class_id=0, method_id=0)
     broker = FakeBroker(answers={commands.Connection.StartOk: lambda _channel, _method: marshal(0, refusal)})
     with pytest.raises(LoginRefused, match="403 ACCESS_REFUSED"):
@@ -79,7 +79,7 @@ async def test_a_refused_login_is_told_and_answered() -> None:
     assert broker.asked[-1] == "Connection.CloseOk"
 
 
-async def test_everybody_who_waits_hears_of_a_lost_link() -> None:
+async def test_a_lost_connection_fails_every_call_that_waits() -> None:
     broker = FakeBroker()
     wire = Wire(broker)
     heard: list[str] = []
@@ -148,7 +148,7 @@ async def test_publishers_wait_while_the_broker_is_blocked_and_send_nothing() ->
         assert broker.published == [b"later"]
 
 
-async def test_a_publisher_that_waits_for_a_blocked_broker_hears_of_a_lost_link() -> None:
+async def test_a_lost_connection_fails_a_publisher_that_waits_for_a_blocked_broker() -> None:
     wire = Wire(FakeBroker())
     async with connected(wire) as connection, connection.publisher() as publisher:
         wire.say(marshal(0, commands.Connection.Blocked(reason="low on memory")))

@@ -128,7 +128,7 @@ async def test_a_publish_that_begins_while_the_broker_is_away_waits_for_it(amqp_
             await until_ready(broker, queue, 1)
 
 
-async def test_a_frozen_broker_is_found_out_by_its_silence_and_used_again_when_it_thaws(
+async def test_a_frozen_broker_is_detected_by_its_missing_heartbeats_and_used_again_afterwards(
     private_rabbitmq: RabbitMQ,
 ) -> None:
     queue = new_queue()
@@ -161,7 +161,7 @@ async def test_a_black_hole_fails_a_publish_in_flight_and_the_next_one_gets_thro
             assert list(await broker.publish([publication(queue)])) == [None]
 
 
-async def test_a_black_hole_before_the_login_is_given_up_in_time(amqp_url: str) -> None:
+async def test_a_black_hole_before_the_login_ends_in_a_timeout(amqp_url: str) -> None:
     with anyio.fail_after(TIMEOUT):
         async with proxied(amqp_url) as (proxy, url):
             proxy.hole()
@@ -170,7 +170,7 @@ async def test_a_black_hole_before_the_login_is_given_up_in_time(amqp_url: str) 
                     pytest.fail("there was nobody to log in to")
 
 
-async def test_a_writer_that_a_black_hole_stops_holds_nobody_up(amqp_url: str) -> None:
+async def test_a_writer_that_is_stopped_by_a_black_hole_delays_no_other_task(amqp_url: str) -> None:
     """The socket's buffers fill up, so that not even a goodbye can be written."""
     queue = new_queue()
     large = Publication(queue=queue, body=b"x" * 4_000_000, message_id="large", timestamp=1.0)
@@ -186,7 +186,7 @@ async def test_a_writer_that_a_black_hole_stops_holds_nobody_up(amqp_url: str) -
             assert list(await broker.publish([publication(queue)])) == [None]
 
 
-async def test_a_reset_is_heard_of_by_all_and_everything_comes_back(amqp_url: str) -> None:
+async def test_a_reset_fails_all_calls_and_all_sessions_reconnect(amqp_url: str) -> None:
     queue = new_queue()
     heard: list[ConnectionLost] = []
     with anyio.fail_after(TIMEOUT):

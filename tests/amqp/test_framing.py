@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from hub.amqp import ProtocolViolation
 from hub.amqp.protocol.framing import FrameReader, decode_method
-from tests.amqp.cuts import cut, cuts
+from tests.amqp.pieces import cut, cuts
 
 FRAME_MAX = 4096
 
@@ -48,7 +48,7 @@ def test_a_size_over_the_limit_is_refused_before_its_bytes_are_waited_for() -> N
         list(FrameReader("broker", FRAME_MAX).feed(b"\x03\x00\x01\xff\xff\xff\xff\x00"))
 
 
-def test_a_frame_that_does_not_end_where_it_says_is_refused() -> None:
+def test_a_frame_without_its_end_octet_is_refused() -> None:
     with pytest.raises(ProtocolViolation, match="ends with"):
         list(FrameReader("broker", FRAME_MAX).feed(wire(3, 1, b"abc")[:-1] + b"\x00"))
 
@@ -56,7 +56,7 @@ def test_a_frame_that_does_not_end_where_it_says_is_refused() -> None:
 @pytest.mark.parametrize(
     "greeting", [b"AMQP\x00\x01\x00\x00", b"HTTP/1.1 400 Bad Request\r\n", b"\x15\x03\x01\x00\x02\x02\x46\x00"]
 )
-def test_a_server_that_speaks_something_else_is_told_apart(greeting: bytes) -> None:
+def test_a_server_of_another_protocol_is_recognised(greeting: bytes) -> None:
     with pytest.raises(ProtocolViolation, match="not an AMQP 0-9-1 frame"):
         list(FrameReader("broker", FRAME_MAX).feed(greeting))
 

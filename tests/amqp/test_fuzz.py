@@ -10,8 +10,8 @@ from hub.amqp.protocol.confirms import ConfirmBatch
 from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.pending_reply import PendingReply
 from hub.errors import ConnectionLost
-from tests.amqp.cuts import cut, cuts
-from tests.amqp.fake import ADDRESS, START, TUNE, FakeBroker, content, deliver, marshal
+from tests.amqp.fakes import ADDRESS, START, TUNE, FakeBroker, content, deliver, marshal
+from tests.amqp.pieces import cut, cuts
 
 VALID = [
     marshal(0, START),
@@ -72,7 +72,7 @@ garbage = st.lists(st.sampled_from(VALID) | frames | methods | flipped() | st.bi
 
 
 @given(garbage, cuts)
-def test_garbage_during_the_handshake_is_a_lost_link_or_nothing(said: list[bytes], lengths: list[int]) -> None:
+def test_garbage_during_the_handshake_is_a_lost_connection_or_nothing(said: list[bytes], lengths: list[int]) -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
     state.start_handshake()
     for piece in cut(b"".join(said), lengths):
@@ -83,7 +83,7 @@ def test_garbage_during_the_handshake_is_a_lost_link_or_nothing(said: list[bytes
 
 
 @given(garbage, cuts)
-def test_garbage_on_an_open_connection_leaves_nobody_waiting(said: list[bytes], lengths: list[int]) -> None:
+def test_garbage_on_an_open_connection_leaves_no_call_waiting(said: list[bytes], lengths: list[int]) -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
     broker = FakeBroker()
     state.start_handshake()

@@ -11,7 +11,7 @@ from hub.amqp.errors import NotAmqp
 from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.handshake import Tuning
 from hub.errors import ConnectionLost, ConnectionRefused
-from tests.amqp.fake import ADDRESS, PROTOCOL_HEADER, START, TUNE, marshal, unmarshal_all
+from tests.amqp.fakes import ADDRESS, PROTOCOL_HEADER, START, TUNE, marshal, unmarshal_all
 
 OPEN_OK = commands.Connection.OpenOk()
 
@@ -44,7 +44,7 @@ def test_a_password_login_gives_user_and_password_and_what_the_client_can() -> N
     assert state.usable
 
 
-def test_an_external_login_says_nothing_but_its_name() -> None:
+def test_an_external_login_sends_only_its_mechanism() -> None:
     state = ConnectionState(replace(ADDRESS, mechanism=Mechanism.EXTERNAL), AmqpOptions())
     (start_ok,) = shake(state, START)
     assert isinstance(start_ok, commands.Connection.StartOk)
@@ -103,7 +103,7 @@ REFUSALS: dict[str, tuple[list[base.Frame], type[ConnectionLost], str]] = {
 
 
 @pytest.mark.parametrize(("said", "error", "text"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_refused_login_says_why(said: list[base.Frame], error: type[ConnectionLost], text: str) -> None:
+def test_a_refused_login_has_the_reason(said: list[base.Frame], error: type[ConnectionLost], text: str) -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
     shake(state, *said)
     result: Callable[[], None] = state.opened.result
@@ -124,7 +124,7 @@ def test_a_refusal_that_comes_after_the_login_is_no_login_refused() -> None:
     [b"HTTP/1.1 400 Bad Request", b"AMQP\x00\x01\x00\x00", b"-ERR unknown command"],
     ids=["HTTP", "AMQP 1.0", "Redis"],
 )
-def test_a_server_of_another_kind_refuses_the_link_for_good(said: bytes) -> None:
+def test_a_server_of_another_kind_is_a_refused_connection(said: bytes) -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
     state.start_handshake()
     state.receive(said)
@@ -132,7 +132,7 @@ def test_a_server_of_another_kind_refuses_the_link_for_good(said: bytes) -> None
     assert isinstance(state.closed, ConnectionRefused)
 
 
-def test_nonsense_after_the_handshake_has_begun_is_a_lost_link() -> None:
+def test_nonsense_after_the_handshake_has_begun_is_a_lost_connection() -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
     shake(state, START)
     state.receive(b"HTTP/1.1 400 Bad Request")

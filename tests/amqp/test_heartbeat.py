@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from hub.amqp import AmqpConnection, AmqpOptions
 from hub.errors import ConnectionLost
-from tests.amqp.fake import ADDRESS, FakeBroker, Wire, marshal
+from tests.amqp.fakes import ADDRESS, FakeBroker, Wire, marshal
 
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
@@ -25,7 +25,7 @@ def willing() -> FakeBroker:
     return FakeBroker(answers={commands.Connection.StartOk: lambda _channel, _method: marshal(0, tune)})
 
 
-async def test_a_silent_server_is_given_up_after_two_heartbeats() -> None:
+async def test_a_server_that_sends_nothing_counts_as_lost_after_two_heartbeats() -> None:
     async with AmqpConnection(Wire(willing()), ADDRESS, AmqpOptions(heartbeat=10)) as connection:
         since = anyio.current_time()
         with pytest.raises(ConnectionLost, match="nothing received for"):
@@ -43,7 +43,7 @@ async def test_a_server_that_shows_life_is_kept_and_shown_life() -> None:
     assert wire.sent.count(HEARTBEAT) >= 100
 
 
-async def test_without_a_heartbeat_silence_is_no_reason() -> None:
+async def test_without_a_heartbeat_a_server_that_sends_nothing_is_kept() -> None:
     async with AmqpConnection(Wire(willing()), ADDRESS, AmqpOptions(heartbeat=0)) as connection:
         await anyio.sleep(50_000)
         assert connection.usable
@@ -58,7 +58,7 @@ async def test_a_login_that_gets_no_answer_ends_in_time() -> None:
     assert anyio.current_time() - since == pytest.approx(7)
 
 
-async def test_a_goodbye_that_gets_no_answer_does_not_hold_up_the_exit() -> None:
+async def test_a_close_without_an_answer_does_not_delay_the_exit_for_long() -> None:
     broker = FakeBroker()
     async with AmqpConnection(Wire(broker), ADDRESS, AmqpOptions(heartbeat=0)) as connection, connection.channel():
         broker.held = []

@@ -11,7 +11,7 @@ from hub.amqp import Message, ProtocolViolation, Route
 from hub.amqp.protocol.content import ContentAssembler
 from hub.amqp.protocol.decoder import DELIVER, DeliverMethod, decode_deliver, decode_head
 from hub.amqp.protocol.encoder import MessageEncoder
-from tests.amqp.fake import marshal, unmarshal_all
+from tests.amqp.fakes import marshal, unmarshal_all
 
 FRAME_MAX = 4096
 
@@ -124,7 +124,7 @@ def test_a_content_header_that_is_cut_short_never_gives_half_a_message_id(
     assert head.message_id == (given_properties.message_id or "")
 
 
-def test_a_foreign_message_with_unreadable_properties_does_not_break_the_link() -> None:
+def test_a_foreign_message_with_unreadable_properties_does_not_break_the_connection() -> None:
     table = b"\x01k" + b"T" + (2**63).to_bytes(8, "big")  # a timestamp that no calendar has
     payload = (
         b"\x00\x3c\x00\x00"

@@ -108,7 +108,7 @@ class Stub:
         self.usable = True
 
 
-async def test_links_stay_on_one_node_and_go_to_the_next_one_when_it_is_lost() -> None:
+async def test_connections_stay_on_one_node_and_move_to_the_next_one_when_it_is_lost() -> None:
     world = World(a=True, b=True, c=True)
     async with world.nodes.connected(world.connect) as first, world.nodes.connected(world.connect) as second:
         assert first.node == second.node
@@ -122,7 +122,7 @@ async def test_links_stay_on_one_node_and_go_to_the_next_one_when_it_is_lost() -
         assert third.node == order[(order.index(lost) + 1) % 3], "two lost links are the loss of one node"
 
 
-async def test_a_block_that_ends_in_order_keeps_its_node_and_one_that_loses_its_link_does_not() -> None:
+async def test_a_block_that_ends_in_order_keeps_its_node_and_one_that_loses_its_connection_does_not() -> None:
     world = World(a=True, b=True)
     async with world.nodes.connected(world.connect) as first:
         pass
@@ -151,7 +151,7 @@ async def test_a_round_reaches_the_one_node_that_is_up(alive: str) -> None:
         assert world.tried == [alive], "it is remembered"
 
 
-async def test_a_round_that_fails_tries_each_node_once_and_says_why_of_each() -> None:
+async def test_a_round_that_fails_tries_each_node_once_and_has_the_reason_of_each() -> None:
     world = World(a=False, b=False, c=False)
     with pytest.raises(ConnectionLost) as lost:
         async with world.nodes.connected(world.connect):
@@ -217,7 +217,7 @@ def test_processes_start_at_different_nodes() -> None:
     assert firsts == {"a", "b", "c"}
 
 
-def test_a_round_over_silent_nodes_takes_no_longer_than_one_silent_broker() -> None:
+def test_a_round_over_frozen_nodes_takes_no_longer_than_one_frozen_broker() -> None:
     assert Nodes(["a"], name=str).timeout(10) == 10
     assert Nodes(["a", "b"], name=str).timeout(10) == 5
     assert Nodes(list("abcdefghij"), name=str).timeout(10) == LEAST_TIMEOUT

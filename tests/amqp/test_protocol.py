@@ -23,8 +23,8 @@ from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.confirms import ConfirmBatch
 from hub.amqp.protocol.connection import ConnectionState
 from hub.errors import ConnectionLost, QueueFull, Unroutable
-from tests.amqp.cuts import cut, cuts
-from tests.amqp.fake import ADDRESS, CLOSE, FakeBroker, content, deliver, marshal
+from tests.amqp.fakes import ADDRESS, CLOSE, FakeBroker, content, deliver, marshal
+from tests.amqp.pieces import cut, cuts
 
 HIGH_WATER = 1 << 20
 
@@ -117,7 +117,7 @@ def test_a_conversation_is_the_same_byte_by_byte() -> None:
     assert together[7] == []
 
 
-def test_replies_come_to_those_who_asked_when_one_of_them_has_gone_away() -> None:
+def test_replies_reach_their_callers_when_one_of_them_was_cancelled() -> None:
     talk = Talk()
     channel = talk.channel()
     first = channel.call(commands.Queue.Declare(queue="a"), commands.Queue.DeclareOk)
@@ -310,7 +310,7 @@ def test_nothing_is_sent_on_a_channel_that_is_closing() -> None:
     assert talk.state.channels == 0
 
 
-def test_a_consumer_that_the_server_cancels_ends_with_a_lost_link() -> None:
+def test_a_consumer_that_the_server_cancels_ends_with_a_lost_connection() -> None:
     talk = Talk(broker=FakeBroker(queue_length=1))
     channel = talk.channel()
     subscription, _ = channel.subscribe("q")
@@ -334,7 +334,7 @@ def test_channel_numbers_are_used_again_and_run_out_at_the_agreed_limit() -> Non
     assert second.number == 2
 
 
-def test_the_server_may_close_the_connection_and_everybody_hears_why() -> None:
+def test_a_connection_that_the_server_closes_fails_every_call_with_the_reason() -> None:
     talk = Talk()
     channel = talk.channel()
     talk.broker.held = []
@@ -352,7 +352,7 @@ def test_the_server_may_close_the_connection_and_everybody_hears_why() -> None:
         talk.state.new_channel()
 
 
-def test_a_blocked_server_says_so_and_takes_it_back() -> None:
+def test_a_blocked_server_is_reported_until_it_is_unblocked() -> None:
     heard: list[str | None] = []
     state = ConnectionState(ADDRESS, AmqpOptions(), on_blocked=lambda: heard.append(state.blocked))
     state.start_handshake()
@@ -386,7 +386,7 @@ VIOLATIONS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("said", VIOLATIONS.values(), ids=VIOLATIONS.keys())
-def test_what_makes_no_sense_ends_the_connection_and_fails_whoever_waits(said: bytes) -> None:
+def test_a_protocol_violation_ends_the_connection_and_fails_every_call_that_waits(said: bytes) -> None:
     talk = Talk()
     channel = talk.channel()
     subscription, _ = channel.subscribe("q")

@@ -28,8 +28,8 @@ from hub.amqp import (
 )
 from hub.amqp.consumer import ChannelConsumer
 from hub.errors import ConnectionLost, QueueFull, Unroutable
-from tests.amqp.fake import content
-from tests.amqp.sweep import cancelled_after
+from tests.amqp.cancellation_sweep import cancelled_after
+from tests.amqp.fakes import content
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -174,7 +174,7 @@ async def test_a_queue_that_does_not_exist_costs_a_channel_and_not_the_connectio
             await channel.call(commands.Basic.Qos(prefetch_count=1), commands.Basic.QosOk)
 
 
-async def test_many_queues_are_looked_at_until_one_does_not_exist(connection: AmqpConnection, queue: str) -> None:
+async def test_many_queues_are_inspected_until_one_does_not_exist(connection: AmqpConnection, queue: str) -> None:
     with anyio.fail_after(TIMEOUT):
         async with connection.publisher() as publisher:
             await publisher.publish([message(queue)])
@@ -204,7 +204,7 @@ async def test_what_is_settled_in_a_transaction_counts_from_its_commit_on(
             await checkpoint()
 
 
-async def test_a_message_that_expires_goes_where_its_queue_says(
+async def test_a_message_that_expires_goes_to_the_dead_letter_exchange_of_its_queue(
     connection: AmqpConnection, channel: Channel, queue: str
 ) -> None:
     waiting = f"{queue}.waiting"
@@ -235,13 +235,13 @@ async def test_an_unknown_virtual_host_is_refused_with_its_name(amqp_url: str) -
             pytest.fail("the login was refused")
 
 
-async def test_a_port_where_nobody_listens_is_a_lost_link() -> None:
+async def test_a_port_without_a_server_is_a_lost_connection() -> None:
     with anyio.fail_after(TIMEOUT), pytest.raises(ConnectionLost, match=r"amqp://127\.0\.0\.1:1 lost"):
         async with connect("amqp://127.0.0.1:1"):
             pytest.fail("nobody listens there")
 
 
-async def test_a_plain_server_that_is_spoken_to_in_tls_is_a_lost_link(amqp_url: str) -> None:
+async def test_a_plain_server_that_gets_a_tls_handshake_is_a_lost_connection(amqp_url: str) -> None:
     address = AmqpAddress.parse(amqp_url)
     with anyio.fail_after(TIMEOUT), pytest.raises(ConnectionLost):
         async with connect(replace(address, secure=True), AmqpOptions(connect_timeout=5)):

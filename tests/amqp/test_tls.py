@@ -16,7 +16,7 @@ from pamqp import commands
 
 from hub.amqp import AmqpOptions, connect
 from hub.errors import ConnectionRefused
-from tests.amqp.fake import TUNE, FakeBroker, marshal
+from tests.amqp.fakes import TUNE, FakeBroker, marshal
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -74,7 +74,7 @@ async def test_a_server_whose_certificate_is_known_is_talked_to(authority: trust
     assert broker.asked[-1] == "Connection.Close"
 
 
-async def test_a_server_whose_certificate_is_not_known_refuses_the_link(authority: trustme.CA) -> None:
+async def test_a_server_with_an_unknown_certificate_is_a_refused_connection(authority: trustme.CA) -> None:
     with anyio.fail_after(TIMEOUT):
         async with serving(FakeBroker(), server_context(authority, "127.0.0.1")) as port:
             with pytest.raises(ConnectionRefused, match=r"its certificate is not valid here \(.*cacertfile"):
@@ -82,7 +82,7 @@ async def test_a_server_whose_certificate_is_not_known_refuses_the_link(authorit
                     pytest.fail("nobody vouches for this server")
 
 
-async def test_a_server_with_another_name_is_talked_to_when_the_url_says_which(
+async def test_a_server_with_another_name_is_accepted_when_the_url_has_it(
     authority: trustme.CA, authority_file: Path
 ) -> None:
     with anyio.fail_after(TIMEOUT):

@@ -9,7 +9,7 @@ import pytest
 
 from hub.ports.broker import Broker
 from hub.types import ModelName
-from tests.brokers.stage import MemoryStage, RabbitStage, Stage, new_queue
+from tests.brokers.helpers import Adapter, MemoryAdapter, RabbitMQAdapter, new_queue
 
 ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
 TRIO: tuple[str, dict[str, object]] = ("trio", {})
@@ -19,20 +19,20 @@ RABBITMQ = (pytest.mark.rabbitmq,)
 @dataclass(frozen=True, slots=True)
 class Case:
     backend: tuple[str, dict[str, object]]
-    stage: Callable[[pytest.FixtureRequest], Stage]
+    adapter: Callable[[pytest.FixtureRequest], Adapter]
     marks: tuple[pytest.MarkDecorator, ...] = ()
 
 
-def memory(_: pytest.FixtureRequest) -> Stage:
-    return MemoryStage()
+def memory(_: pytest.FixtureRequest) -> Adapter:
+    return MemoryAdapter()
 
 
-def amqp(request: pytest.FixtureRequest) -> Stage:
-    return RabbitStage(request.getfixturevalue("amqp_url"))
+def amqp(request: pytest.FixtureRequest) -> Adapter:
+    return RabbitMQAdapter(request.getfixturevalue("amqp_url"))
 
 
-def aiormq(request: pytest.FixtureRequest) -> Stage:
-    return RabbitStage(request.getfixturevalue("amqp_url"), "+aiormq")
+def aiormq(request: pytest.FixtureRequest) -> Adapter:
+    return RabbitMQAdapter(request.getfixturevalue("amqp_url"), "+aiormq")
 
 
 CASES = {
@@ -57,8 +57,8 @@ def anyio_backend(case: Case) -> object:
 
 
 @pytest.fixture
-def stage(case: Case, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    it = case.stage(request)
+def adapter(case: Case, request: pytest.FixtureRequest) -> Iterator[Adapter]:
+    it = case.adapter(request)
     yield it
     it.clear()
 
@@ -69,6 +69,6 @@ def queue() -> ModelName:
 
 
 @pytest.fixture
-async def broker(stage: Stage) -> AsyncIterator[Broker]:
-    async with stage.open() as opened:
+async def broker(adapter: Adapter) -> AsyncIterator[Broker]:
+    async with adapter.open() as opened:
         yield opened

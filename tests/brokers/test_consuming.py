@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from hub.brokers import BrokerOptions
 from hub.ports.broker import Broker, Consumer, Delivery
 from hub.types import ModelName
-from tests.brokers.stage import TIMEOUT, Stage, bodies, dead, fill, message, receive, until_depth
+from tests.brokers.helpers import TIMEOUT, Adapter, bodies, dead, fill, message, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -23,7 +23,7 @@ async def test_an_acked_message_is_forgotten(broker: Broker, queue: ModelName) -
         await until_depth(broker, dead(queue), ready=0)
 
 
-async def test_leaving_the_block_puts_back_what_is_unsettled_and_says_so(broker: Broker, queue: ModelName) -> None:
+async def test_leaving_the_block_requeues_unsettled_messages_as_redelivered(broker: Broker, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"acked", b"kept", b"kept too")
         async with broker.consume(queue, prefetch=2) as consumer:
@@ -81,9 +81,9 @@ async def test_a_rejected_message_goes_to_the_dead_letters_otherwise(broker: Bro
         await until_depth(broker, queue, ready=0)
 
 
-async def test_a_message_that_fails_too_often_goes_to_the_dead_letters(stage: Stage, queue: ModelName) -> None:
+async def test_a_message_that_fails_too_often_goes_to_the_dead_letters(adapter: Adapter, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
-        async with stage.open(BrokerOptions(delivery_limit=2)) as broker:
+        async with adapter.open(BrokerOptions(delivery_limit=2)) as broker:
             await fill(broker, queue, b"poison")
             async with broker.consume(queue, prefetch=1) as consumer:
                 for delivered_before in range(3):
@@ -136,7 +136,7 @@ async def test_what_was_received_can_be_settled_after_stop(broker: Broker, queue
         await until_depth(broker, queue, ready=2)
 
 
-async def test_what_nobody_received_is_requeued_by_stop(broker: Broker, queue: ModelName) -> None:
+async def test_messages_not_received_are_requeued_by_stop(broker: Broker, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2")
         async with broker.consume(queue, prefetch=2) as stopped:

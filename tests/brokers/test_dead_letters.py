@@ -12,7 +12,7 @@ from hub.brokers import BrokerOptions
 from hub.errors import ConnectionLost, UnknownQueue, Unroutable
 from hub.ports.broker import Broker, QueueDepth
 from hub.types import ModelName
-from tests.brokers.stage import TIMEOUT, Stage, bodies, bury, dead, fill, message, new_queue, receive, until_depth
+from tests.brokers.helpers import TIMEOUT, Adapter, bodies, bury, dead, fill, message, new_queue, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -103,7 +103,7 @@ async def test_all_of_many_acked_letters_are_gone(broker: Broker, queue: ModelNa
             assert letters.total == 100
 
 
-async def test_two_who_look_at_once_see_different_letters(broker: Broker, queue: ModelName) -> None:
+async def test_two_readers_at_once_get_different_letters(broker: Broker, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1", b"2", b"3")
         async with broker.dead_letters(queue, limit=2) as first, broker.dead_letters(queue, limit=2) as second:
@@ -127,7 +127,7 @@ async def test_an_error_in_the_block_puts_the_letters_back(broker: Broker, queue
         assert await look(broker, queue) == [b"2", b"3"]
 
 
-async def test_a_look_that_is_cancelled_anywhere_loses_nothing(broker: Broker, queue: ModelName) -> None:
+async def test_an_inspection_that_is_cancelled_anywhere_loses_nothing(broker: Broker, queue: ModelName) -> None:
     async def peek() -> None:
         async with broker.dead_letters(queue, limit=10):
             await checkpoint()
@@ -157,7 +157,7 @@ async def test_a_letter_arrives_with_its_headers(broker: Broker, queue: ModelNam
             assert headers.items() <= letter.headers.items()
 
 
-async def test_a_rejected_message_says_where_and_why_it_died(broker: Broker, queue: ModelName) -> None:
+async def test_a_rejected_message_has_the_queue_and_the_reason_of_its_death(broker: Broker, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"bad")
         async with broker.consume(queue, prefetch=1) as consumer:
@@ -170,9 +170,9 @@ async def test_a_rejected_message_says_where_and_why_it_died(broker: Broker, que
             assert letter.headers["x-last-death-queue"] == queue
 
 
-async def test_a_message_that_failed_too_often_says_so(stage: Stage, queue: ModelName) -> None:
+async def test_a_message_that_failed_too_often_has_that_as_its_reason(adapter: Adapter, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
-        async with stage.open(BrokerOptions(delivery_limit=1)) as broker:
+        async with adapter.open(BrokerOptions(delivery_limit=1)) as broker:
             await fill(broker, queue, b"poison")
             async with broker.consume(queue, prefetch=1) as consumer:
                 for _ in range(2):
@@ -199,28 +199,30 @@ async def test_depths_count_the_dead_letters(broker: Broker, queue: ModelName) -
         }
 
 
-async def test_a_letter_for_a_model_that_nobody_has_declared_is_unroutable(broker: Broker, queue: ModelName) -> None:
+async def test_a_letter_for_an_undeclared_model_is_unroutable(broker: Broker, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
         [refusal] = await broker.publish([message(dead(queue), b"1")])
         assert isinstance(refusal, Unroutable)
         assert refusal.queue == dead(queue)
 
 
-async def test_nobody_looks_while_the_broker_is_out_of_reach(broker: Broker, stage: Stage, queue: ModelName) -> None:
+async def test_dead_letters_cannot_be_read_while_the_broker_is_out_of_reach(
+    broker: Broker, adapter: Adapter, queue: ModelName
+) -> None:
     with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1")
-        async with stage.outage(broker):
+        async with adapter.outage(broker):
             with pytest.raises(ConnectionLost):
                 async with broker.dead_letters(queue, limit=1):
                     pytest.fail("entered without a link")
         assert broker.statistics().consumers == 0
 
 
-async def test_letters_whose_link_is_lost_are_not_acked_and_the_block_says_so(
-    broker: Broker, stage: Stage, queue: ModelName
+async def test_letters_whose_connection_is_lost_are_not_acked_and_the_block_raises(
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     async def drop() -> None:
-        async with broker.dead_letters(queue, limit=10) as letters, stage.outage(broker):
+        async with broker.dead_letters(queue, limit=10) as letters, adapter.outage(broker):
             letters.consumer.ack(letters.deliveries)
 
     with anyio.fail_after(TIMEOUT):

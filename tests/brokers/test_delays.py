@@ -11,7 +11,7 @@ from hub.brokers import BrokerOptions, QueueType
 from hub.errors import PublishRefused, Unroutable
 from hub.ports.broker import Broker
 from hub.types import ModelName
-from tests.brokers.stage import TIMEOUT, Stage, bodies, dead, fill, message, new_queue, receive, until_depth
+from tests.brokers.helpers import TIMEOUT, Adapter, bodies, dead, fill, message, new_queue, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -35,9 +35,7 @@ async def test_a_delayed_message_arrives_once_and_not_before_its_time(broker: Br
         await until_depth(broker, dead(queue), ready=0)
 
 
-async def test_a_delayed_message_is_on_its_queue_in_the_end_with_nobody_waiting(
-    broker: Broker, queue: ModelName
-) -> None:
+async def test_a_delayed_message_reaches_its_queue_without_a_consumer(broker: Broker, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(queue, delay=0.1)]) == [None]
@@ -78,7 +76,7 @@ async def test_the_answers_of_a_mixed_batch_stand_in_its_order(broker: Broker, q
         await until_depth(broker, queue, ready=3)
 
 
-async def test_a_message_that_waited_and_dies_later_says_both(broker: Broker, queue: ModelName) -> None:
+async def test_a_delayed_message_that_dies_has_both_deaths_in_its_headers(broker: Broker, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(queue, delay=0.1)]) == [None]
@@ -93,9 +91,11 @@ async def test_a_message_that_waited_and_dies_later_says_both(broker: Broker, qu
             assert letter.headers["x-last-death-queue"] == queue
 
 
-async def test_a_delayed_message_that_comes_when_the_queue_is_full_is_not_lost(stage: Stage, queue: ModelName) -> None:
+async def test_a_delayed_message_that_comes_when_the_queue_is_full_is_not_lost(
+    adapter: Adapter, queue: ModelName
+) -> None:
     with anyio.fail_after(TIMEOUT):
-        async with stage.open(BrokerOptions(max_length=1)) as broker:
+        async with adapter.open(BrokerOptions(max_length=1)) as broker:
             await broker.declare(queue)
             assert await broker.publish([message(queue, b"delayed", delay=0.5)]) == [None]
             while await broker.publish([message(queue, b"fill")]) == [None]:
@@ -108,8 +108,8 @@ async def test_a_delayed_message_that_comes_when_the_queue_is_full_is_not_lost(s
                     consumer.ack(deliveries)
 
 
-async def test_a_delayed_publish_waits_for_the_return_of_the_link(
-    broker: Broker, stage: Stage, queue: ModelName
+async def test_a_delayed_publish_waits_for_the_next_connection(
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     results: list[PublishRefused | None] = []
 
@@ -118,7 +118,7 @@ async def test_a_delayed_publish_waits_for_the_return_of_the_link(
 
     with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
-        async with anyio.create_task_group() as tg, stage.outage(broker):
+        async with anyio.create_task_group() as tg, adapter.outage(broker):
             while broker.statistics().connected:
                 await checkpoint()
             tg.start_soon(publish, name="hub.test publisher")
@@ -145,9 +145,9 @@ async def test_a_delayed_publish_that_is_cancelled_anywhere_disturbs_no_other(br
         assert broker.statistics().publishing == 0
 
 
-async def test_classic_queues_delay_too(stage: Stage, queue: ModelName) -> None:
+async def test_classic_queues_delay_too(adapter: Adapter, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
-        async with stage.open(BrokerOptions(queue_type=QueueType.CLASSIC)) as broker:
+        async with adapter.open(BrokerOptions(queue_type=QueueType.CLASSIC)) as broker:
             await fill(broker, queue)
             assert await broker.publish([message(queue, delay=0.1)]) == [None]
             await until_depth(broker, queue, ready=1)

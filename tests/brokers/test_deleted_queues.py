@@ -10,9 +10,9 @@ import pytest
 from hub.errors import ConnectionLost, UnknownQueue, Unroutable
 from hub.ports.broker import Broker
 from hub.types import ModelName
-from tests.brokers.stage import (
+from tests.brokers.helpers import (
     TIMEOUT,
-    Stage,
+    Adapter,
     bodies,
     bury,
     dead,
@@ -27,14 +27,14 @@ from tests.brokers.stage import (
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
-async def test_a_consumer_whose_queue_is_deleted_learns_it_and_the_next_one_has_a_new_queue(
-    broker: Broker, stage: Stage, queue: ModelName
+async def test_a_consumer_whose_queue_is_deleted_fails_and_the_next_one_has_a_new_queue(
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"taken", b"waiting")
         async with broker.consume(queue, prefetch=1) as consumer:
             received = await receive(consumer, 1)
-            await stage.delete(broker, queue)
+            await adapter.delete(broker, queue)
             with pytest.raises(ConnectionLost, match="cancelled the consumer"):
                 await consumer.receive()
             consumer.ack(received)  # nobody is there to hear it
@@ -47,8 +47,8 @@ async def test_a_consumer_whose_queue_is_deleted_learns_it_and_the_next_one_has_
         await until_depth(broker, queue, ready=0)
 
 
-async def test_each_consumer_of_a_deleted_queue_learns_it_also_when_it_waits(
-    broker: Broker, stage: Stage, queue: ModelName
+async def test_each_consumer_of_a_deleted_queue_fails_also_when_it_waits(
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     learnt: list[ConnectionLost] = []
 
@@ -68,30 +68,30 @@ async def test_each_consumer_of_a_deleted_queue_learns_it_also_when_it_waits(
                 tg.start_soon(wait, event, name="hub.test receiver")
             for event in waiting:
                 await event.wait()
-            await stage.delete(broker, queue)
+            await adapter.delete(broker, queue)
     assert len(learnt) == 3
     assert broker.statistics().consumers == 0
 
 
 async def test_the_other_consumers_go_on_when_a_queue_is_deleted(
-    broker: Broker, stage: Stage, queue: ModelName
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     other = new_queue()
     with anyio.fail_after(TIMEOUT):
         async with broker.consume(queue, prefetch=1), broker.consume(other, prefetch=1) as unhurt:
-            await stage.delete(broker, queue)
+            await adapter.delete(broker, queue)
             assert await broker.publish([message(other, b"here")]) == [None]
             unhurt.ack(await receive(unhurt, 1))
 
 
 async def test_a_message_to_a_deleted_queue_is_unroutable_until_it_is_declared_again(
-    broker: Broker, stage: Stage, queue: ModelName
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     batch = [message(queue, b"now"), message(queue, b"later", delay=0.1)]
     with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish(batch) == [None, None]
-        await stage.delete(broker, queue)
+        await adapter.delete(broker, queue)
         for outcome in await broker.publish(batch):
             assert isinstance(outcome, Unroutable)
             assert outcome.queue == queue
@@ -100,11 +100,11 @@ async def test_a_message_to_a_deleted_queue_is_unroutable_until_it_is_declared_a
         assert await broker.publish(batch) == [None, None]
 
 
-async def test_what_waits_for_its_time_outlives_its_queue(broker: Broker, stage: Stage, queue: ModelName) -> None:
+async def test_what_waits_for_its_time_outlives_its_queue(broker: Broker, adapter: Adapter, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"gone with it")
         assert await broker.publish([message(queue, b"delayed", delay=3)]) == [None]
-        await stage.delete(broker, queue)
+        await adapter.delete(broker, queue)
         async with broker.consume(queue, prefetch=9) as consumer:
             arrived = await receive(consumer, 1)
             assert bodies(arrived) == [b"delayed"]
@@ -112,11 +112,11 @@ async def test_what_waits_for_its_time_outlives_its_queue(broker: Broker, stage:
 
 
 async def test_a_deleted_dead_letter_queue_is_there_again_with_the_next_consumer(
-    broker: Broker, stage: Stage, queue: ModelName
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"gone")
-        await stage.delete(broker, dead(queue))
+        await adapter.delete(broker, dead(queue))
         with pytest.raises(UnknownQueue):
             async with broker.dead_letters(queue, limit=1):
                 pytest.fail("there is nothing to look at")
@@ -134,26 +134,26 @@ async def test_a_deleted_dead_letter_queue_is_there_again_with_the_next_consumer
 
 
 async def test_a_deleted_delay_queue_is_there_again_with_the_next_delay(
-    broker: Broker, stage: Stage, queue: ModelName
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert await broker.publish([message(queue, delay=3600)]) == [None]
         for name in delays(queue):
-            await stage.delete(broker, name)
+            await adapter.delete(broker, name)
         assert await broker.publish([message(queue, b"again", delay=0.1)]) == [None]
         async with broker.consume(queue, prefetch=1) as consumer:
             consumer.ack(await receive(consumer, 1))
 
 
-async def test_a_look_at_letters_whose_queue_is_deleted_ends_in_peace_or_in_a_lost_link(
-    broker: Broker, stage: Stage, queue: ModelName
+async def test_reading_letters_whose_queue_is_deleted_ends_without_an_error_or_in_a_lost_connection(
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         await bury(broker, queue, b"1")
         with suppress(ConnectionLost, UnknownQueue):
             async with broker.dead_letters(queue, limit=1) as letters:
-                await stage.delete(broker, dead(queue))
+                await adapter.delete(broker, dead(queue))
                 letters.consumer.ack(letters.deliveries)
         await bury(broker, queue, b"2")
         async with broker.dead_letters(queue, limit=9) as letters:

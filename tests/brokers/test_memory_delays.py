@@ -11,7 +11,7 @@ from hub.brokers.memory.broker import MemoryBroker
 from hub.errors import ConnectionLost, QueueFull
 from hub.ports.broker import Broker, Consumer, QueueDepth
 from hub.types import ModelName
-from tests.brokers.stage import bodies, message
+from tests.brokers.helpers import bodies, message
 
 QUEUE = ModelName("patient")
 
@@ -60,7 +60,7 @@ async def test_several_consumers_share_what_becomes_due() -> None:
     assert {at for share in shares for at, _ in share} == {5.0}
 
 
-async def test_nobody_has_to_wait_for_a_message_to_become_due() -> None:
+async def test_a_message_becomes_due_without_a_waiting_consumer() -> None:
     async with MemoryBroker() as broker:
         await broker.declare(QUEUE)
         await broker.publish([message(QUEUE, delay=5.0)])
@@ -95,7 +95,7 @@ async def test_what_waits_outlives_an_outage() -> None:
     assert arrivals == [(60.0, b"late")]
 
 
-async def test_a_consumer_that_waits_for_a_delayed_message_learns_of_an_outage_at_once() -> None:
+async def test_an_outage_ends_a_wait_for_a_delayed_message_at_once() -> None:
     async def lose(broker: MemoryBroker) -> None:
         await anyio.sleep(1)
         with broker.outage():

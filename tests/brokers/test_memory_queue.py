@@ -79,7 +79,7 @@ def test_only_failures_count_against_a_message() -> None:
     assert (it.ready, dead.ready) == (0, 1)
 
 
-def test_a_dead_message_says_where_and_why_it_died() -> None:
+def test_a_dead_message_has_the_queue_and_the_reason_of_its_death() -> None:
     it, dead = queue()
     it.publish(publication(0))
     hand, grave = Hand(1), Hand(1)
@@ -106,7 +106,7 @@ def test_a_full_dead_letter_queue_forgets_its_oldest_message() -> None:
     assert [message.publication.body for message in grave.held] == [b"2", b"3", b"4"]
 
 
-def test_a_full_queue_says_so() -> None:
+def test_a_full_queue_refuses_a_message() -> None:
     it, _ = queue(max_length=2)
     assert [it.publish(publication(number)) for number in range(3)] == [True, True, False]
 

@@ -40,7 +40,7 @@ def test_an_unknown_scheme_is_refused_with_those_that_are_known(url: str) -> Non
         open_broker(url)
 
 
-async def test_aiormq_says_on_trio_what_to_use_instead(anyio_backend_name: str) -> None:
+async def test_the_error_of_aiormq_on_trio_names_the_alternative(anyio_backend_name: str) -> None:
     if anyio_backend_name == "trio":
         with anyio.fail_after(5), pytest.raises(ConfigurationError, match=r"use amqp:// instead.*--backend asyncio"):
             async with open_broker(WITHOUT_CONTROL):

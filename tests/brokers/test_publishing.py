@@ -10,7 +10,7 @@ from hub.brokers import BrokerOptions
 from hub.errors import PublishRefused, QueueFull, Unroutable
 from hub.ports.broker import Broker, QueueDepth
 from hub.types import ModelName
-from tests.brokers.stage import TIMEOUT, Stage, bodies, dead, fill, message, new_queue, receive, until_depth
+from tests.brokers.helpers import TIMEOUT, Adapter, bodies, dead, fill, message, new_queue, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -69,9 +69,9 @@ async def test_a_message_to_no_queue_is_unroutable_and_the_others_are_taken(brok
         await until_depth(broker, queue, ready=2)
 
 
-async def test_a_full_queue_refuses_until_there_is_room(stage: Stage, queue: ModelName) -> None:
+async def test_a_full_queue_refuses_until_there_is_room(adapter: Adapter, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
-        async with stage.open(BrokerOptions(max_length=3)) as broker:
+        async with adapter.open(BrokerOptions(max_length=3)) as broker:
             await broker.declare(queue)
             taken = 0
             refusal: PublishRefused | None = None
@@ -116,7 +116,7 @@ async def test_declaring_again_changes_nothing(broker: Broker, queue: ModelName)
         await until_depth(broker, queue, ready=1)
 
 
-async def test_depths_tell_what_waits_and_who_consumes(broker: Broker, queue: ModelName) -> None:
+async def test_depths_have_the_waiting_messages_and_the_consumers(broker: Broker, queue: ModelName) -> None:
     unknown = new_queue()
     with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2", b"3")

@@ -100,7 +100,7 @@ async def test_channels_are_kept_longer_while_nacks_go_on() -> None:
     assert kept[-1] == LAST_RENEWAL
 
 
-async def test_a_lost_connection_is_heard_of_as_such() -> None:
+async def test_a_lost_connection_is_raised_as_such() -> None:
     channel = Channel()
     publishing = RenewingPublisher(channel, server="amqp://a", keep=32)
     channel.failed.set()

@@ -14,7 +14,7 @@ from hub.errors import ConfigurationError, ConnectionLost, PublishRefused
 from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.conftest import ASYNCIO, TRIO, Case
-from tests.brokers.stage import TIMEOUT, RabbitStage, bodies, bury, dead, fill, message, receive, until_depth
+from tests.brokers.helpers import TIMEOUT, RabbitMQAdapter, bodies, bury, dead, fill, message, receive, until_depth
 from tests.support.markers import starts
 from tests.support.rabbitmq import RabbitMQ, consumer_timeout_settings, rabbitmq
 
@@ -31,13 +31,13 @@ ADAPTERS = {"amqp-asyncio": (ASYNCIO, ""), "amqp-trio": (TRIO, ""), "aiormq-asyn
 @pytest.fixture(scope="module", params=[pytest.param(adapter, id=name) for name, adapter in ADAPTERS.items()])
 def case(request: pytest.FixtureRequest) -> Case:
     backend, scheme = request.param
-    return Case(backend, lambda inner: RabbitStage(inner.getfixturevalue("amqp_url"), scheme))
+    return Case(backend, lambda inner: RabbitMQAdapter(inner.getfixturevalue("amqp_url"), scheme))
 
 
 @pytest.fixture
-def rabbit(stage: object) -> RabbitStage:
-    assert isinstance(stage, RabbitStage)
-    return stage
+def rabbit(adapter: object) -> RabbitMQAdapter:
+    assert isinstance(adapter, RabbitMQAdapter)
+    return adapter
 
 
 @pytest.fixture(scope="session")
@@ -48,18 +48,18 @@ def _impatient_rabbitmq() -> Iterator[RabbitMQ]:
 
 
 @pytest.fixture
-def impatient_rabbit(rabbit: RabbitStage, _impatient_rabbitmq: RabbitMQ) -> RabbitStage:
+def impatient_rabbit(rabbit: RabbitMQAdapter, _impatient_rabbitmq: RabbitMQ) -> RabbitMQAdapter:
     return rabbit.at(_impatient_rabbitmq.url)
 
 
 @pytest.fixture
-def private_rabbit(rabbit: RabbitStage, private_rabbitmq: RabbitMQ) -> RabbitStage:
+def private_rabbit(rabbit: RabbitMQAdapter, private_rabbitmq: RabbitMQ) -> RabbitMQAdapter:
     return rabbit.at(private_rabbitmq.url)
 
 
 @pytest.mark.kills_servers
-async def test_a_consumer_whose_channel_the_broker_closes_learns_why_and_the_next_one_works(
-    impatient_rabbit: RabbitStage, queue: ModelName
+async def test_a_consumer_whose_channel_the_broker_closes_has_the_reason_and_the_next_one_works(
+    impatient_rabbit: RabbitMQAdapter, queue: ModelName
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         async with impatient_rabbit.open() as broker:
@@ -77,8 +77,8 @@ async def test_a_consumer_whose_channel_the_broker_closes_learns_why_and_the_nex
 
 
 @pytest.mark.kills_servers
-async def test_a_look_that_takes_too_long_ends_with_a_lost_link_and_drops_nothing(
-    impatient_rabbit: RabbitStage, queue: ModelName
+async def test_an_inspection_that_takes_too_long_ends_with_a_lost_connection_and_drops_nothing(
+    impatient_rabbit: RabbitMQAdapter, queue: ModelName
 ) -> None:
     async def dawdle(broker: Broker) -> None:
         async with broker.dead_letters(queue, limit=9) as letters:
@@ -97,7 +97,7 @@ async def test_a_look_that_takes_too_long_ends_with_a_lost_link_and_drops_nothin
 
 @pytest.mark.kills_servers
 async def test_what_becomes_due_while_its_queue_is_full_is_tried_again(
-    impatient_rabbit: RabbitStage, queue: ModelName
+    impatient_rabbit: RabbitMQAdapter, queue: ModelName
 ) -> None:
     waiting = ModelName(f"{queue}.delay.2")
     with anyio.fail_after(TIMEOUT):
@@ -119,7 +119,7 @@ async def test_what_becomes_due_while_its_queue_is_full_is_tried_again(
 
 @pytest.mark.kills_servers
 async def test_what_becomes_due_while_its_queue_is_gone_is_tried_again(
-    impatient_rabbit: RabbitStage, queue: ModelName
+    impatient_rabbit: RabbitMQAdapter, queue: ModelName
 ) -> None:
     waiting = ModelName(f"{queue}.delay.2")
     with anyio.fail_after(TIMEOUT):
@@ -136,7 +136,7 @@ async def test_what_becomes_due_while_its_queue_is_gone_is_tried_again(
 
 
 async def test_what_waits_for_its_time_survives_kill_9(
-    private_rabbit: RabbitStage, private_rabbitmq: RabbitMQ, queue: ModelName
+    private_rabbit: RabbitMQAdapter, private_rabbitmq: RabbitMQ, queue: ModelName
 ) -> None:
     with anyio.fail_after(LONG_TIMEOUT):
         async with private_rabbit.open() as broker:
@@ -164,7 +164,7 @@ async def test_what_waits_for_its_time_survives_kill_9(
 
 
 async def test_a_delayed_publish_into_a_black_hole_is_no_success_and_the_next_one_gets_through(
-    rabbit: RabbitStage, queue: ModelName
+    rabbit: RabbitMQAdapter, queue: ModelName
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         async with rabbit.open(OPTIONS) as broker:
@@ -178,8 +178,8 @@ async def test_a_delayed_publish_into_a_black_hole_is_no_success_and_the_next_on
             assert broker.statistics().publishing == 0
 
 
-async def test_a_delayed_publish_may_be_given_up_while_the_broker_is_frozen(
-    private_rabbit: RabbitStage, private_rabbitmq: RabbitMQ, queue: ModelName
+async def test_a_delayed_publish_can_be_cancelled_while_the_broker_is_frozen(
+    private_rabbit: RabbitMQAdapter, private_rabbitmq: RabbitMQ, queue: ModelName
 ) -> None:
     with anyio.fail_after(LONG_TIMEOUT):
         async with private_rabbit.open(BrokerOptions(heartbeat=30)) as broker:
@@ -194,7 +194,9 @@ async def test_a_delayed_publish_may_be_given_up_while_the_broker_is_frozen(
             assert broker.statistics().publishing == 0
 
 
-async def test_looking_at_letters_in_a_black_hole_ends_with_a_lost_link(rabbit: RabbitStage, queue: ModelName) -> None:
+async def test_reading_letters_in_a_black_hole_ends_with_a_lost_connection(
+    rabbit: RabbitMQAdapter, queue: ModelName
+) -> None:
     async def look(broker: Broker) -> None:
         async with broker.dead_letters(queue, limit=9) as letters:
             assert len(letters.deliveries) == 2
@@ -212,7 +214,7 @@ async def test_looking_at_letters_in_a_black_hole_ends_with_a_lost_link(rabbit: 
 
 
 async def test_a_delay_queue_of_another_kind_is_a_refusal_that_names_the_repair(
-    rabbit: RabbitStage, queue: ModelName
+    rabbit: RabbitMQAdapter, queue: ModelName
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         async with rabbit.open() as broker, rabbit.open(BrokerOptions(queue_type=QueueType.CLASSIC)) as classic:
@@ -227,7 +229,7 @@ async def test_a_delay_queue_of_another_kind_is_a_refusal_that_names_the_repair(
 
 
 async def test_a_dead_letter_queue_of_another_kind_is_an_error_that_names_the_difference(
-    rabbit: RabbitStage, queue: ModelName
+    rabbit: RabbitMQAdapter, queue: ModelName
 ) -> None:
     """Such as one that an earlier version of hub has declared."""
     with anyio.fail_after(TIMEOUT):
@@ -237,7 +239,7 @@ async def test_a_dead_letter_queue_of_another_kind_is_an_error_that_names_the_di
                 await broker.declare(queue)
 
 
-async def test_letters_of_any_size_are_held_whole(rabbit: RabbitStage, queue: ModelName) -> None:
+async def test_letters_of_any_size_are_held_whole(rabbit: RabbitMQAdapter, queue: ModelName) -> None:
     """One that was too large for its model's instances is dead because of that, and must not be rejected once more."""
     large = bytes(20 * 1024 * 1024)
     with anyio.fail_after(TIMEOUT):
@@ -249,8 +251,8 @@ async def test_letters_of_any_size_are_held_whole(rabbit: RabbitStage, queue: Mo
                     assert [len(body) for body in bodies(letters.deliveries)] == [5, len(large)]
 
 
-async def test_letters_that_somebody_else_took_meanwhile_are_not_waited_for_long(
-    rabbit: RabbitStage, queue: ModelName, monkeypatch: pytest.MonkeyPatch
+async def test_letters_that_another_consumer_took_are_not_waited_for_long(
+    rabbit: RabbitMQAdapter, queue: ModelName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counting letters and taking them is not one step."""
     with anyio.fail_after(TIMEOUT):
@@ -262,8 +264,8 @@ async def test_letters_that_somebody_else_took_meanwhile_are_not_waited_for_long
                 assert letters.total == 3
 
 
-async def test_a_look_ends_when_the_queue_shows_its_letters_again(
-    rabbit: RabbitStage, queue: ModelName, monkeypatch: pytest.MonkeyPatch
+async def test_an_inspection_ends_when_the_queue_counts_its_letters_again(
+    rabbit: RabbitMQAdapter, queue: ModelName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quorum queue answers the closing of a channel before its replicas agree on what was put back."""
     with anyio.fail_after(TIMEOUT):

@@ -56,7 +56,7 @@ def test_the_longest_delay_fits_into_what_rabbitmq_counts_with(delay: float) -> 
 
 
 @pytest.mark.parametrize("kind", list(QueueType))
-def test_only_arguments_that_every_version_knows_are_used(kind: QueueType) -> None:
+def test_only_arguments_that_every_version_accepts_are_used(kind: QueueType) -> None:
     options = BrokerOptions(queue_type=kind, max_length=5)
     for arguments in (queue_arguments(options), dead_letter_arguments(options), delay_arguments("model", options)):
         assert arguments.keys() <= KNOWN_TO_3_10[kind]
@@ -86,7 +86,7 @@ def test_nothing_that_waits_or_is_dead_is_ever_dropped() -> None:
         ({}, None),
     ],
 )
-def test_the_last_death_of_a_letter_is_told(headers: dict[str, object], reason: str | None) -> None:
+def test_a_letter_has_the_headers_of_its_last_death(headers: dict[str, object], reason: str | None) -> None:
     letter = Delivery(tag=1, body=b"", message_id="", redelivered=False, deliveries=0, headers=headers)
     [told] = with_last_death_headers([letter])
     assert told.headers.get("x-last-death-reason") == reason

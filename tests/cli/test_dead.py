@@ -25,7 +25,7 @@ from hub.ports.result_store import ResultStore
 from hub.stores import open_store
 from hub.task import Task
 from hub.types import ModelName, TaskState, new_task_id
-from tests.brokers.stage import RabbitStage, new_queue
+from tests.brokers.helpers import RabbitMQAdapter, new_queue
 from tests.cli.results import CommandResult
 from tests.dead_letters.morgue import (
     BORN,
@@ -101,7 +101,7 @@ async def morgue(amqp_url: str, redis_url: str, anyio_backend_name: str, tmp_pat
 @pytest.fixture(autouse=True, scope="module")
 def _no_queue_is_left(amqp_url: str) -> Iterator[None]:
     yield
-    RabbitStage(amqp_url).clear()
+    RabbitMQAdapter(amqp_url).clear()
 
 
 async def test_the_list_shows_the_reason_of_each_letter_oldest_first(morgue: Morgue) -> None:

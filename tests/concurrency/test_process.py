@@ -113,7 +113,7 @@ def test_a_second_signal_ends_the_process_at_once(backend: str) -> None:
     ("what", "code", "message"),
     [("fine", 0, ""), ("misconfigured", 2, "wrong"), ("unreachable", 3, "refused"), ("buggy", 1, "RuntimeError")],
 )
-def test_the_exit_code_tells_why_the_process_ended(backend: str, what: str, code: int, message: str) -> None:
+def test_the_exit_code_has_the_reason_of_the_end(backend: str, what: str, code: int, message: str) -> None:
     with start(what, backend) as process:
         out, err = process.communicate(timeout=20)
     assert process.returncode == code
@@ -121,7 +121,7 @@ def test_the_exit_code_tells_why_the_process_ended(backend: str, what: str, code
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_process_that_does_not_end_in_time_names_what_it_waits_for_and_ends(backend: str) -> None:
+def test_a_process_that_does_not_end_in_time_logs_its_tasks_and_ends(backend: str) -> None:
     with start("drain", backend, drain=600, stop_limit=0.2) as process:
         assert line(process) == "up"
         process.send_signal(signal.SIGTERM)
@@ -132,7 +132,7 @@ def test_a_process_that_does_not_end_in_time_names_what_it_waits_for_and_ends(ba
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_death_of_one_component_bounds_the_end_of_the_others(backend: str) -> None:
+def test_the_end_of_one_service_bounds_the_end_of_the_others(backend: str) -> None:
     with start("dies", backend, stop_limit=0.2) as process:
         out, err = process.communicate(timeout=20)
     assert out == "up\n"

@@ -22,7 +22,7 @@ from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Task
 from hub.types import ModelName, TaskState
-from tests.amqp.sweep import ROUNDS, cancelled_after
+from tests.amqp.cancellation_sweep import ROUNDS, cancelled_after
 from tests.dead_letters.morgue import (
     DIED,
     INSTANCE,

@@ -11,7 +11,7 @@ from anyio import fail_after
 from hub.directories import open_directory
 from hub.errors import NotYourInstance, RegistryFull
 from hub.ports.directory import Directory, LoginLimits
-from tests.directories.people import ANOTHER, ONE, THIRD, TIMEOUT, instance, new_model
+from tests.directories.helpers import ANOTHER, ONE, THIRD, TIMEOUT, instance, new_model
 from tests.stores.conftest import Case, on_redis
 from tests.support.redis import Redis
 

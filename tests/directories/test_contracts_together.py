@@ -10,7 +10,7 @@ from hub.directories.memory import MemoryDirectory
 from hub.ports.directory import Directory, InstanceEntry
 from hub.types import Fingerprint
 from tests.directories.conftest import Opener
-from tests.directories.people import ANOTHER, ONE, THIRD, TIMEOUT, contracts_of, instance, instances_of, new_model
+from tests.directories.helpers import ANOTHER, ONE, THIRD, TIMEOUT, contracts_of, instance, instances_of, new_model
 
 
 async def test_a_contract_joins_those_that_it_may_be_up_with(directory: Directory) -> None:

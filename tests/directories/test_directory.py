@@ -11,12 +11,12 @@ from hub.directories.memory import MemoryDirectory
 from hub.ports.directory import Directory, InstanceEntry, ModelLimits, RegisteredContract
 from hub.types import Fingerprint, new_instance_id
 from tests.directories.conftest import Opener
-from tests.directories.people import ANOTHER, ONE, TIMEOUT, contracts_of, instance, instances_of, new_model
+from tests.directories.helpers import ANOTHER, ONE, TIMEOUT, contracts_of, instance, instances_of, new_model
 from tests.stores.conftest import Case
-from tests.stores.stage import CancelledAt
+from tests.stores.helpers import CancelledAt
 
 
-async def test_who_logs_in_is_listed_until_it_logs_out(directory: Directory) -> None:
+async def test_an_instance_is_listed_from_login_to_logout(directory: Directory) -> None:
     model = new_model()
     first, second = instance(model, logged_in_at=1.7e9 + 1), instance(model, logged_in_at=1.7e9)
     with fail_after(TIMEOUT):
@@ -83,7 +83,9 @@ async def test_an_instance_alone_may_change_its_contract_and_its_model(directory
         assert await directory.login(instance(model), ONE) is None, "its former name is free"
 
 
-async def test_contracts_are_kept_for_good_with_who_brought_them_first(opener: Opener, directory: Directory) -> None:
+async def test_contracts_are_kept_with_the_instance_that_registered_them_first(
+    opener: Opener, directory: Directory
+) -> None:
     model, later = new_model(), new_model()
     first = instance(model, logged_in_at=1000.0)
     with fail_after(TIMEOUT):

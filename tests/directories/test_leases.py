@@ -19,7 +19,7 @@ from hub.histogram import HistogramSnapshot
 from hub.ports.directory import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, InstanceHealth, StatusUpdate
 from hub.stats import InstanceStats
 from hub.types import InstanceId, InstanceState, ModelName, ReadinessSource, RegistryId, TaskState, new_instance_id
-from tests.directories.people import ONE, TIMEOUT, instance, new_model
+from tests.directories.helpers import ONE, TIMEOUT, instance, new_model
 from tests.stores.conftest import Case, on_redis
 from tests.support.redis import Redis
 
@@ -126,7 +126,7 @@ async def test_a_change_of_owner_raises_the_token_and_only_the_newest_one_may_wr
         assert shared.health == late
 
 
-async def test_who_does_not_renew_loses_everything_to_the_living(alone: Directory) -> None:
+async def test_a_registry_that_does_not_renew_loses_its_leases_to_the_others(alone: Directory) -> None:
     with fail_after(TIMEOUT):
         everybody = await members(alone, 4)
         dead, living = registry(), registry()
@@ -139,7 +139,7 @@ async def test_who_does_not_renew_loses_everything_to_the_living(alone: Director
         assert (await alone.lease(living, ttl=LONG)).registries == 1
 
 
-async def test_who_stops_gives_everything_up_at_once(alone: Directory) -> None:
+async def test_a_registry_that_stops_releases_its_leases_at_once(alone: Directory) -> None:
     with fail_after(TIMEOUT):
         everybody = await members(alone, 4)
         stopping, living = registry(), registry()
@@ -148,7 +148,7 @@ async def test_who_stops_gives_everything_up_at_once(alone: Directory) -> None:
         assert await held(alone, living) == everybody
 
 
-async def test_who_stands_by_gives_back_only_when_somebody_else_is_there(alone: Directory) -> None:
+async def test_a_standby_registry_releases_leases_only_when_another_one_is_alive(alone: Directory) -> None:
     with fail_after(TIMEOUT):
         everybody = await members(alone, 4)
         doubtful, other = registry(), registry()
@@ -164,12 +164,12 @@ async def test_who_stands_by_gives_back_only_when_somebody_else_is_there(alone: 
         assert len(await held(alone, doubtful)) == 2
 
 
-async def test_a_claim_of_somebody_who_is_not_there_is_nothing(alone: Directory) -> None:
+async def test_a_claim_of_an_unknown_instance_does_nothing(alone: Directory) -> None:
     with fail_after(TIMEOUT):
         assert await held(alone, registry(), claim=[new_instance_id()]) == set()
 
 
-async def test_removal_by_report_frees_the_name_and_is_news(alone: Directory) -> None:
+async def test_removal_by_report_frees_the_name_and_is_a_change(alone: Directory) -> None:
     with fail_after(TIMEOUT):
         (who,) = await members(alone, 1)
         token = (await alone.lease(registry(), ttl=LONG)).tokens[who]
@@ -184,7 +184,7 @@ async def test_removal_by_report_frees_the_name_and_is_news(alone: Directory) ->
         assert await alone.history(5) == [event(1, of=who)]
 
 
-async def test_news_are_what_changed_since(alone: Directory) -> None:
+async def test_changes_since_a_revision_are_returned(alone: Directory) -> None:
     with fail_after(TIMEOUT):
         one, other = await members(alone, 2)
         tokens = (await alone.lease(registry(), ttl=LONG)).tokens

@@ -11,7 +11,7 @@ from anyio import fail_after, to_thread
 from hub.directories import open_directory
 from hub.errors import ConnectionLost, Undecodable
 from hub.ports.directory import ModelLimits
-from tests.directories.people import ANOTHER, ONE, TIMEOUT, instance, instances_of, new_model
+from tests.directories.helpers import ANOTHER, ONE, TIMEOUT, instance, instances_of, new_model
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.test_redis_outages import once_back
 from tests.support.redis import Redis
@@ -33,7 +33,7 @@ def url(case: Case, private_redis: Redis) -> str:
     return on_redis(private_redis.url, case.scheme)
 
 
-async def test_a_restart_of_the_server_forgets_nobody(url: str, private_redis: Redis) -> None:
+async def test_a_restart_of_the_server_keeps_all_instances(url: str, private_redis: Redis) -> None:
     entry = instance(new_model())
     with fail_after(TIMEOUT):
         async with open_directory(url) as directory:

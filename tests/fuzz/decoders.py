@@ -26,7 +26,7 @@ from hub.redis.connection import Reply
 from hub.stores.redis import replies
 from hub.task import Failure, Outcome, Task
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
-from tests.amqp.fake import ADDRESS, START, TUNE, FakeBroker, deliver, marshal
+from tests.amqp.fakes import ADDRESS, START, TUNE, FakeBroker, deliver, marshal
 from tests.fuzz.campaign import Target, resident
 
 _NOW: Final = 1_700_000_000.5

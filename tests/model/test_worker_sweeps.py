@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import InstanceId, TaskState, wall_clock
-from tests.amqp.sweep import sweep
+from tests.amqp.cancellation_sweep import sweep
 from tests.model.bench import ECHO, TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, ready_in, submit, task, worker
 
 ENOUGH = 5

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from hub.ports.result_store import ResultStore
-from tests.stores.stage import Stage
+from tests.stores.helpers import Adapter
 
 ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
 TRIO: tuple[str, dict[str, object]] = ("trio", {})
@@ -52,15 +52,15 @@ def anyio_backend(case: Case) -> object:
 
 
 @pytest.fixture(scope="module")
-def stage(case: Case, request: pytest.FixtureRequest) -> Stage:
+def adapter(case: Case, request: pytest.FixtureRequest) -> Adapter:
     if case.scheme == "memory":
-        return Stage("memory://")
+        return Adapter("memory://")
     url = request.getfixturevalue("redis_url")
     assert isinstance(url, str)
-    return Stage(on_redis(url, case.scheme))
+    return Adapter(on_redis(url, case.scheme))
 
 
 @pytest.fixture
-async def store(stage: Stage) -> AsyncIterator[ResultStore]:
-    async with stage.open() as opened:
+async def store(adapter: Adapter) -> AsyncIterator[ResultStore]:
+    async with adapter.open() as opened:
         yield opened

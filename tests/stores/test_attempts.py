@@ -8,12 +8,12 @@ from anyio import create_task_group, fail_after
 from hub.ports.result_store import ReleasedTask, ResultStore, Start
 from hub.task import TaskRecord
 from hub.types import TaskState, new_task_id
-from tests.stores.stage import (
+from tests.stores.helpers import (
     MANY,
     ONE,
     TIMEOUT,
     TWO,
-    Stage,
+    Adapter,
     cancelled,
     death,
     failure,
@@ -72,7 +72,7 @@ async def test_a_run_that_is_handed_back_leaves_a_queued_task(store: ResultStore
         )
 
 
-async def test_a_run_that_is_to_be_tried_again_is_a_retry_and_says_when(store: ResultStore) -> None:
+async def test_a_run_released_for_a_retry_counts_as_one_and_has_its_time(store: ResultStore) -> None:
     one = task()
     with fail_after(TIMEOUT):
         await store.create([one])
@@ -143,7 +143,7 @@ async def test_a_task_that_has_ended_is_not_handed_back(store: ResultStore, outc
         assert await record_of(store, one) == before
 
 
-async def test_a_task_that_nobody_knows_waits_for_another_run(store: ResultStore) -> None:
+async def test_a_task_without_a_record_waits_for_another_run(store: ResultStore) -> None:
     """The store may have lost its data; the message is still there, and must not be thrown away."""
     with fail_after(TIMEOUT):
         assert await store.release([ReleasedTask(task_id=new_task_id(), attempt=1)]) == [True]
@@ -156,7 +156,7 @@ async def test_a_withdrawn_task_waits_for_no_run(store: ResultStore) -> None:
         assert await store.release([ReleasedTask(task_id=one.id, attempt=1)]) == [False]
 
 
-async def test_a_waiting_call_hears_that_a_run_was_handed_back(stage: Stage, store: ResultStore) -> None:
+async def test_a_waiting_call_returns_when_a_run_is_released(adapter: Adapter, store: ResultStore) -> None:
     one = task()
     heard: list[object] = []
 
@@ -164,7 +164,7 @@ async def test_a_waiting_call_hears_that_a_run_was_handed_back(stage: Stage, sto
         heard.append(await store.changed(one.id, after=2))
 
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             await other.create([one])
             await other.start([one], ONE, attempts=MANY)
             tg.start_soon(wait)

@@ -8,12 +8,12 @@ from anyio import create_task_group, fail_after
 from hub.ports.result_store import ProgressReport, ResultStore
 from hub.stores import StoreOptions
 from hub.task import Progress
-from tests.stores.stage import MANY, ONE, TIMEOUT, Stage, success, task
+from tests.stores.helpers import MANY, ONE, TIMEOUT, Adapter, success, task
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
-async def test_nothing_is_told_of_operations_that_were_not_called(store: ResultStore) -> None:
+async def test_operations_that_were_not_called_are_not_reported(store: ResultStore) -> None:
     assert store.statistics().calls == {}
 
 
@@ -51,7 +51,7 @@ async def test_a_call_of_nothing_is_none(store: ResultStore) -> None:
     assert all(each.sizes.sum for each in store.statistics().calls.values())
 
 
-async def test_a_call_that_is_given_up_has_taken_its_time_too(store: ResultStore) -> None:
+async def test_the_time_of_a_cancelled_call_counts_too(store: ResultStore) -> None:
     with fail_after(TIMEOUT):
         async with create_task_group() as tg:
             tg.cancel_scope.cancel()
@@ -59,8 +59,8 @@ async def test_a_call_that_is_given_up_has_taken_its_time_too(store: ResultStore
     assert sum(store.statistics().calls["fetch"].seconds.counts) == 1
 
 
-async def test_times_are_counted_in_the_buckets_that_are_asked_for(stage: Stage) -> None:
+async def test_times_are_counted_in_the_buckets_that_are_asked_for(adapter: Adapter) -> None:
     with fail_after(TIMEOUT):
-        async with stage.open(StoreOptions(buckets=(0.5, 7.0))) as store:
+        async with adapter.open(StoreOptions(buckets=(0.5, 7.0))) as store:
             await store.create([task()])
             assert store.statistics().calls["create"].seconds.bounds == (0.5, 7.0)

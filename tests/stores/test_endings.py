@@ -16,13 +16,13 @@ from hub.stores.redis.store import RedisStore
 from hub.stores.running import LIMIT, RunningTasks
 from hub.task import Outcome, Task
 from hub.types import InstanceId, TaskId, TaskState, new_task_id
-from tests.stores.stage import (
+from tests.stores.helpers import (
     MANY,
     ONE,
     TIMEOUT,
     TWO,
+    Adapter,
     CancelledAt,
-    Stage,
     cancelled,
     death,
     failure,
@@ -64,10 +64,10 @@ def remembered(store: ResultStore) -> int:
     return len(store._running)
 
 
-async def test_an_instance_is_told_that_its_task_was_cancelled(stage: Stage, store: ResultStore) -> None:
+async def test_the_cancellation_of_a_task_is_reported_to_its_instance(adapter: Adapter, store: ResultStore) -> None:
     one = task()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway:
+        async with peer(adapter, store) as gateway:
             await gateway.create([one])
             await store.start([one], ONE, attempts=MANY)
             await gateway.finish([cancelled(one)])
@@ -75,10 +75,10 @@ async def test_an_instance_is_told_that_its_task_was_cancelled(stage: Stage, sto
             assert remembered(store) == 0
 
 
-async def test_a_call_that_waits_is_woken(stage: Stage, store: ResultStore) -> None:
+async def test_a_call_that_waits_is_woken(adapter: Adapter, store: ResultStore) -> None:
     one, told = task(), Ended()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway, create_task_group() as tg:
+        async with peer(adapter, store) as gateway, create_task_group() as tg:
             listen(tg, store, ONE, told)
             await anyio.wait_all_tasks_blocked()
             await gateway.create([one])
@@ -88,11 +88,11 @@ async def test_a_call_that_waits_is_woken(stage: Stage, store: ResultStore) -> N
             tg.cancel_scope.cancel()
 
 
-async def test_an_instance_is_not_told_of_what_it_finished_itself(stage: Stage, store: ResultStore) -> None:
+async def test_an_ending_by_an_instance_is_not_reported_to_it(adapter: Adapter, store: ResultStore) -> None:
     tasks = [task(reply_channel=store.channel) for _ in range(3)]
     told = Ended()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             listen(tg, store, ONE, told)
             await store.create(tasks)
             await store.start(tasks, ONE, attempts=MANY)
@@ -108,7 +108,7 @@ async def test_an_instance_is_not_told_of_what_it_finished_itself(stage: Stage, 
             tg.cancel_scope.cancel()
 
 
-async def test_an_instance_is_told_of_what_others_in_its_process_ended(store: ResultStore) -> None:
+async def test_an_ending_by_another_instance_of_the_process_is_reported(store: ResultStore) -> None:
     """As in `hub up`, where the gateway and the instances share one store."""
     tasks = [task(reply_channel=store.channel), task()]
     with fail_after(TIMEOUT):
@@ -122,13 +122,13 @@ async def test_an_instance_is_told_of_what_others_in_its_process_ended(store: Re
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own stores", "one store"])
-async def test_all_that_run_the_same_task_are_told_but_the_one_that_ended_it(
-    stage: Stage, store: ResultStore, shared: bool
+async def test_an_ending_is_reported_to_all_other_runs_of_the_task(
+    adapter: Adapter, store: ResultStore, shared: bool
 ) -> None:
     one, other_one = task(), task()
     told, told_too = Ended(), Ended()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             second = store if shared else other
             listen(tg, store, ONE, told)
             listen(tg, second, TWO, told_too)
@@ -144,10 +144,10 @@ async def test_all_that_run_the_same_task_are_told_but_the_one_that_ended_it(
             tg.cancel_scope.cancel()
 
 
-async def test_both_that_run_the_same_task_are_told_of_its_cancellation(stage: Stage, store: ResultStore) -> None:
+async def test_a_cancellation_is_reported_to_both_runs_of_a_task(adapter: Adapter, store: ResultStore) -> None:
     one = task()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as second, peer(stage, store) as gateway:
+        async with peer(adapter, store) as second, peer(adapter, store) as gateway:
             await gateway.create([one])
             await store.start([one], ONE, attempts=MANY)
             await second.start([one], TWO, attempts=MANY)
@@ -156,11 +156,11 @@ async def test_both_that_run_the_same_task_are_told_of_its_cancellation(stage: S
             assert await second.ended(TWO) == [one.id]
 
 
-async def test_an_instance_is_not_told_of_tasks_of_others(stage: Stage, store: ResultStore) -> None:
+async def test_endings_of_other_tasks_are_not_reported_to_an_instance(adapter: Adapter, store: ResultStore) -> None:
     one, other_one = task(), task()
     told = Ended()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway, create_task_group() as tg:
+        async with peer(adapter, store) as gateway, create_task_group() as tg:
             listen(tg, store, ONE, told)
             listen(tg, store, TWO, told)
             await gateway.create([one, other_one])
@@ -173,10 +173,10 @@ async def test_an_instance_is_not_told_of_tasks_of_others(stage: Stage, store: R
             tg.cancel_scope.cancel()
 
 
-async def test_many_endings_are_told_at_once(stage: Stage, store: ResultStore) -> None:
+async def test_many_endings_are_reported_together(adapter: Adapter, store: ResultStore) -> None:
     tasks = [task() for _ in range(200)]
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway:
+        async with peer(adapter, store) as gateway:
             await gateway.create(tasks)
             await store.start(tasks, ONE, attempts=MANY)
             await gateway.finish([cancelled(one) for one in tasks])
@@ -186,11 +186,11 @@ async def test_many_endings_are_told_at_once(stage: Stage, store: ResultStore) -
             assert told == [one.id for one in tasks]
 
 
-async def test_what_was_not_started_is_not_told_of(stage: Stage, store: ResultStore) -> None:
+async def test_the_ending_of_a_task_that_was_not_started_is_not_reported(adapter: Adapter, store: ResultStore) -> None:
     ended, withdrawn, exhausted, other_body = task(), task(), task(), task(key="order-7")
     told = Ended()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway, create_task_group() as tg:
+        async with peer(adapter, store) as gateway, create_task_group() as tg:
             listen(tg, store, ONE, told)
             tasks = [ended, withdrawn, exhausted, other_body]
             await gateway.create(tasks)
@@ -200,18 +200,18 @@ async def test_what_was_not_started_is_not_told_of(stage: Stage, store: ResultSt
             tasks[3] = replace(other_body, body=b"another")
             starts = await store.start(tasks, ONE, attempts=1)
             assert [start.state for start in starts] == [TaskState.CANCELLED, None, TaskState.QUEUED, None]
-            assert remembered(store) == (0 if stage.shared else 1)
+            assert remembered(store) == (0 if adapter.shared else 1)
             await gateway.finish([cancelled(exhausted), cancelled(other_body)])
             await settled(store)
             assert told[ONE] == []
             tg.cancel_scope.cancel()
 
 
-async def test_what_was_handed_back_is_forgotten(stage: Stage, store: ResultStore) -> None:
+async def test_what_was_handed_back_is_forgotten(adapter: Adapter, store: ResultStore) -> None:
     first, second = task(), task()
     told = Ended()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway, create_task_group() as tg:
+        async with peer(adapter, store) as gateway, create_task_group() as tg:
             listen(tg, store, ONE, told)
             await gateway.create([first, second])
             await store.start([first, second], ONE, attempts=MANY)
@@ -235,7 +235,7 @@ async def test_only_the_run_that_was_handed_back_is_forgotten(store: ResultStore
         assert await store.ended(TWO) == [one.id]
 
 
-async def test_an_ending_is_not_told_of_the_next_life_of_a_task(store: ResultStore) -> None:
+async def test_an_ending_is_not_reported_again_after_a_reset(store: ResultStore) -> None:
     """Nobody asked what had ended before the task was reset and begun again here."""
     one, told = task(), Ended()
     with fail_after(TIMEOUT):
@@ -252,10 +252,10 @@ async def test_an_ending_is_not_told_of_the_next_life_of_a_task(store: ResultSto
             tg.cancel_scope.cancel()
 
 
-async def test_a_cancellation_that_races_with_the_start_is_never_missed(stage: Stage, store: ResultStore) -> None:
+async def test_a_cancellation_that_races_with_the_start_is_never_missed(adapter: Adapter, store: ResultStore) -> None:
     """Whichever comes first: the task is not started, or its instance is told."""
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway:
+        async with peer(adapter, store) as gateway:
             for nth in range(60):
                 one = task()
                 await gateway.create([one])
@@ -275,10 +275,12 @@ async def test_a_cancellation_that_races_with_the_start_is_never_missed(stage: S
                 assert remembered(store) == 0
 
 
-async def test_a_cancellation_that_races_with_the_outcome_leaves_one_winner(stage: Stage, store: ResultStore) -> None:
+async def test_a_cancellation_that_races_with_the_outcome_leaves_one_winner(
+    adapter: Adapter, store: ResultStore
+) -> None:
     told = Ended()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway, create_task_group() as listening:
+        async with peer(adapter, store) as gateway, create_task_group() as listening:
             listen(listening, store, ONE, told)
             for nth in range(60):
                 one = task(reply_channel=gateway.channel)
@@ -302,9 +304,9 @@ async def test_a_cancellation_that_races_with_the_outcome_leaves_one_winner(stag
             listening.cancel_scope.cancel()
 
 
-async def test_handing_back_races_with_a_start_elsewhere(stage: Stage, store: ResultStore) -> None:
+async def test_handing_back_races_with_a_start_elsewhere(adapter: Adapter, store: ResultStore) -> None:
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other:
+        async with peer(adapter, store) as other:
             for nth in range(40):
                 one = task()
                 await store.create([one])
@@ -327,9 +329,9 @@ async def test_handing_back_races_with_a_start_elsewhere(stage: Stage, store: Re
                 assert await other.ended(TWO) == [one.id]
 
 
-async def test_an_ended_call_cancelled_anywhere_loses_nothing(stage: Stage, store: ResultStore) -> None:
+async def test_an_ended_call_cancelled_anywhere_loses_nothing(adapter: Adapter, store: ResultStore) -> None:
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway:
+        async with peer(adapter, store) as gateway:
             nth, more = 0, True
             while more:
                 nth += 1
@@ -368,10 +370,10 @@ async def test_a_start_cancelled_anywhere_leaves_nothing_behind(store: ResultSto
         assert remembered(store) == 0
 
 
-async def test_a_finish_cancelled_anywhere_keeps_its_run_in_mind(stage: Stage, store: ResultStore) -> None:
+async def test_a_finish_cancelled_anywhere_keeps_its_run_in_mind(adapter: Adapter, store: ResultStore) -> None:
     """Nobody knows whether it was carried out, so the run is told of the end, by whatever it was brought about."""
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as gateway:
+        async with peer(adapter, store) as gateway:
             nth, more = 0, True
             while more:
                 nth += 1
@@ -409,11 +411,11 @@ def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
     assert len(started) == 0
 
 
-async def test_whatever_ends_a_task_elsewhere_is_told(stage: Stage, store: ResultStore) -> None:
+async def test_each_way_in_which_a_task_ends_elsewhere_is_reported(adapter: Adapter, store: ResultStore) -> None:
     """Expired, dead, failed elsewhere: nobody needs the run any more."""
     tasks = [task() for _ in range(3)]
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other:
+        async with peer(adapter, store) as other:
             await store.create(tasks)
             await store.start(tasks, ONE, attempts=MANY)
             expired = replace(cancelled(tasks[0]), state=TaskState.EXPIRED)

@@ -17,7 +17,7 @@ from hub.redis.client import RedisClient
 from hub.redis.connection import Command, Connector, RedisConnection, Reply
 from hub.stores import StoreOptions, open_store
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import TIMEOUT, record_of, task
+from tests.stores.helpers import TIMEOUT, record_of, task
 from tests.stores.test_redis_outages import once_back
 from tests.support.markers import starts
 from tests.support.server import ServerProcess, answers, free_port
@@ -103,7 +103,7 @@ def slow_to_load(port: int, tmp_path: Path) -> Iterator[ServerProcess]:
         process.kill()
 
 
-async def test_a_link_made_while_redis_loads_its_data_works_once_they_are_loaded(
+async def test_a_connection_made_while_redis_loads_its_data_works_once_they_are_loaded(
     case: Case, port: int, slow_to_load: ServerProcess
 ) -> None:
     known = task()
@@ -119,7 +119,7 @@ async def test_a_link_made_while_redis_loads_its_data_works_once_they_are_loaded
     assert b"errorstat_LOADING" in refused.stdout  # the link was made before it could be used
 
 
-async def test_a_link_on_which_a_call_was_lost_is_given_up_although_it_goes_on() -> None:
+async def test_a_connection_on_which_a_call_was_lost_is_closed_although_it_works() -> None:
     links = DeafOnce()
     with fail_after(TIMEOUT):
         async with RedisClient(links, timeout=TIMEOUT) as client:

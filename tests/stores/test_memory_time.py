@@ -15,7 +15,7 @@ from hub.stores.memory.store import MemoryStore
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL, TaskRecord
 from hub.types import TaskState
-from tests.stores.stage import MANY, ONE, cancelled, death, record_of, said, success, task
+from tests.stores.helpers import MANY, ONE, cancelled, death, record_of, said, success, task
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ async def test_only_what_is_pending_is_written_over(store: MemoryStore, touch: s
     assert await store.create([replace(one, created_at=2e9)]) == [before]
 
 
-async def test_who_waits_for_a_submit_hears_that_another_one_wrote_over_it(store: MemoryStore) -> None:
+async def test_a_wait_for_a_submit_returns_when_another_one_replaces_it(store: MemoryStore) -> None:
     one = task(key="order-7")
     await store.create([one])
     await anyio.sleep(PENDING_TTL)

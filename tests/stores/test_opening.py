@@ -12,7 +12,7 @@ from hub.directories import open_directory
 from hub.errors import ConfigurationError
 from hub.redis.address import RedisAddress, TlsFiles, redis_address
 from hub.stores import open_store
-from tests.stores.stage import TIMEOUT
+from tests.stores.helpers import TIMEOUT
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from anyio import create_task_group, fail_after
 from hub.ports.result_store import ReleasedTask, ResultStore
 from hub.task import Progress, TaskRecord
 from hub.types import TaskState, new_task_id
-from tests.stores.stage import MANY, ONE, TIMEOUT, TWO, Stage, death, record_of, said, success, task
+from tests.stores.helpers import MANY, ONE, TIMEOUT, TWO, Adapter, death, record_of, said, success, task
 from tests.stores.test_waiting import peer, until_waiting
 
 
@@ -16,9 +16,7 @@ from tests.stores.test_waiting import peer, until_waiting
     ("fraction", "message"),
     [(0.5, "half"), (None, ""), (0.0, "-"), (1.0, " two  spaces \n größer"), (0.1 + 0.2, "0.5 1.0 x")],
 )
-async def test_what_a_run_says_of_itself_is_in_its_record(
-    store: ResultStore, fraction: float | None, message: str
-) -> None:
+async def test_the_progress_of_a_run_is_in_its_record(store: ResultStore, fraction: float | None, message: str) -> None:
     one = task()
     with fail_after(TIMEOUT):
         await store.create([one])
@@ -81,7 +79,7 @@ async def test_progress_belongs_to_one_run(store: ResultStore) -> None:
         assert (await record_of(store, died)).progress is None
 
 
-async def test_a_task_that_has_ended_keeps_the_last_word_of_its_run(store: ResultStore) -> None:
+async def test_a_task_that_has_ended_keeps_the_last_progress_of_its_run(store: ResultStore) -> None:
     one = task()
     with fail_after(TIMEOUT):
         await store.create([one])
@@ -91,7 +89,7 @@ async def test_a_task_that_has_ended_keeps_the_last_word_of_its_run(store: Resul
         assert (await record_of(store, one)).progress == said(one, 1).progress
 
 
-async def test_a_waiting_call_hears_of_progress(stage: Stage, store: ResultStore) -> None:
+async def test_a_waiting_call_returns_on_progress(adapter: Adapter, store: ResultStore) -> None:
     one = task()
     heard: list[object] = []
 
@@ -99,7 +97,7 @@ async def test_a_waiting_call_hears_of_progress(stage: Stage, store: ResultStore
         heard.append(await store.changed(one.id, after=2))
 
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             await other.create([one])
             await other.start([one], ONE, attempts=MANY)
             tg.start_soon(wait)

@@ -13,12 +13,12 @@ from hub.stores import StoreOptions
 from hub.stores.memory.store import MemoryStore
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import TaskState
-from tests.stores.stage import (
+from tests.stores.helpers import (
     MANY,
     ONE,
     TIMEOUT,
+    Adapter,
     CancelledAt,
-    Stage,
     cancelled,
     death,
     failure,
@@ -31,7 +31,7 @@ from tests.stores.stage import (
 from tests.stores.test_waiting import peer
 
 
-async def test_of_racing_outcomes_exactly_one_counts(stage: Stage, store: ResultStore) -> None:
+async def test_of_racing_outcomes_exactly_one_counts(adapter: Adapter, store: ResultStore) -> None:
     tasks = [task() for _ in range(80)]
     counted: list[Outcome] = []
 
@@ -40,7 +40,7 @@ async def test_of_racing_outcomes_exactly_one_counts(stage: Stage, store: Result
         counted.extend(outcome for outcome, counts in zip(outcomes, told, strict=True) if counts)
 
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other:
+        async with peer(adapter, store) as other:
             await store.create(tasks)
             async with create_task_group() as tg:
                 for index in range(6):
@@ -52,7 +52,7 @@ async def test_of_racing_outcomes_exactly_one_counts(stage: Stage, store: Result
         assert [record.outcome for record in found if isinstance(record, TaskRecord)] == counted
 
 
-async def test_racing_starts_each_count_one_attempt(stage: Stage, store: ResultStore) -> None:
+async def test_racing_starts_each_count_one_attempt(adapter: Adapter, store: ResultStore) -> None:
     one = task()
     attempts: list[int] = []
 
@@ -61,7 +61,7 @@ async def test_racing_starts_each_count_one_attempt(stage: Stage, store: ResultS
         attempts.append(started.attempt)
 
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other:
+        async with peer(adapter, store) as other:
             await store.create([one])
             async with create_task_group() as tg:
                 for index in range(40):
@@ -70,7 +70,7 @@ async def test_racing_starts_each_count_one_attempt(stage: Stage, store: ResultS
         assert (await record_of(store, one)).revision == 41
 
 
-async def test_of_racing_creates_exactly_one_writes(stage: Stage, store: ResultStore) -> None:
+async def test_of_racing_creates_exactly_one_writes(adapter: Adapter, store: ResultStore) -> None:
     one = task()
     written: list[bool] = []
 
@@ -79,15 +79,15 @@ async def test_of_racing_creates_exactly_one_writes(stage: Stage, store: ResultS
         written.append(there is None)
 
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             for index in range(20):
                 tg.start_soon(create, (store, other)[index % 2])
         assert written.count(True) == 1
 
 
-async def test_a_withdrawal_that_races_with_a_start_leaves_one_winner(stage: Stage, store: ResultStore) -> None:
+async def test_a_withdrawal_that_races_with_a_start_leaves_one_winner(adapter: Adapter, store: ResultStore) -> None:
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other:
+        async with peer(adapter, store) as other:
             for _ in range(30):
                 one = task()
                 await store.create([one])

@@ -12,12 +12,12 @@ from hub.ports.result_store import LIST_LENGTH, LISTED_STATES, RecentTasks, Rele
 from hub.stores import StoreOptions
 from hub.task import Outcome, Task
 from hub.types import ModelName, TaskId, TaskState, new_task_id, wall_clock
-from tests.stores.stage import (
+from tests.stores.helpers import (
     MANY,
     ONE,
     TIMEOUT,
     TWO,
-    Stage,
+    Adapter,
     cancelled,
     death,
     failure,
@@ -32,8 +32,8 @@ RUNNING, FAILED, DEAD = [TaskState.RUNNING], [TaskState.FAILED], [TaskState.DEAD
 
 
 @pytest.fixture
-async def store(stage: Stage) -> AsyncIterator[ResultStore]:
-    async with stage.open(StoreOptions(listing=0.01)) as opened:
+async def store(adapter: Adapter) -> AsyncIterator[ResultStore]:
+    async with adapter.open(StoreOptions(listing=0.01)) as opened:
         yield opened
 
 
@@ -140,11 +140,11 @@ async def test_a_replayed_task_leaves_the_list_of_the_dead_and_may_come_back(
         assert await ids(store, LISTED_STATES, model) == [other.id]
 
 
-async def test_a_list_forgets_a_task_with_its_record(stage: Stage, model: ModelName) -> None:
+async def test_a_list_forgets_a_task_with_its_record(adapter: Adapter, model: ModelName) -> None:
     (one,) = tasks(model, 1, result_ttl=0.02)
     now = [1.7e9]
     with fail_after(TIMEOUT):
-        async with stage.open(StoreOptions(clock=lambda: now[0])) as store:
+        async with adapter.open(StoreOptions(clock=lambda: now[0])) as store:
             await store.create([one])
             await store.finish([failure(one)])
             now[0] += 0.02  # the server counts by its own clock, the store in memory by this one
@@ -197,20 +197,20 @@ async def test_a_running_task_stands_where_its_present_run_started(store: Result
         assert (newest.attempt, newest.instance) == (2, TWO)
 
 
-async def test_what_an_instance_ran_that_was_killed_is_as_its_record_says(stage: Stage, model: ModelName) -> None:
+async def test_the_task_of_a_killed_instance_is_listed_as_in_its_record(adapter: Adapter, model: ModelName) -> None:
     """A process that is killed removes nothing. Whoever starts the task again, or ends it, takes it off the list."""
     again, ended = tasks(model, 2)
     with fail_after(TIMEOUT):
-        async with stage.open(StoreOptions(listing=0.01)) as gateway:
+        async with adapter.open(StoreOptions(listing=0.01)) as gateway:
             await gateway.create([again, ended])
-            async with peer(stage, gateway) as victim:
+            async with peer(adapter, gateway) as victim:
                 await victim.start([again], ONE, attempts=MANY)
                 await victim.start([ended], ONE, attempts=MANY)
                 await until_listed(gateway, RUNNING, model, [ended, again])
             assert await ids(gateway, RUNNING, model) == [ended.id, again.id]
             await gateway.finish([cancelled(ended)])
             assert await ids(gateway, RUNNING, model) == [again.id]
-            async with peer(stage, gateway) as survivor:
+            async with peer(adapter, gateway) as survivor:
                 await survivor.start([again], TWO, attempts=MANY)
                 await until_listed(gateway, RUNNING, model, [again])
                 await survivor.finish([success(again, by=TWO)])

@@ -11,13 +11,13 @@ from hub.ports.result_store import Missing, ResultStore, Start
 from hub.stores import StoreOptions
 from hub.task import TaskRecord
 from hub.types import TaskState, new_task_id
-from tests.stores.stage import MANY, ONE, TIMEOUT, TWO, Stage, failure, record_of, success, task, timeless
+from tests.stores.helpers import MANY, ONE, TIMEOUT, TWO, Adapter, failure, record_of, success, task, timeless
 
 
-async def test_a_created_task_is_queued(stage: Stage) -> None:
+async def test_a_created_task_is_queued(adapter: Adapter) -> None:
     one = task(deadline=1.8e9, result_ttl=3600.0)
     with fail_after(TIMEOUT):
-        async with stage.open(StoreOptions(clock=lambda: 1234567890.123456)) as store:
+        async with adapter.open(StoreOptions(clock=lambda: 1234567890.123456)) as store:
             assert await store.create([one]) == [None]
             assert await store.fetch([one.id]) == [
                 TaskRecord(
@@ -229,12 +229,12 @@ async def test_a_task_that_has_not_ended_outlives_the_time_its_outcome_is_kept(s
         assert (await record_of(store, running)).state is TaskState.RUNNING
 
 
-async def test_every_change_moves_the_expiry_forward(stage: Stage) -> None:
+async def test_every_change_moves_the_expiry_forward(adapter: Adapter) -> None:
     one = task(result_ttl=100.0)
     now = 1000.0
     seen: list[tuple[int, float, float]] = []
     with fail_after(TIMEOUT):
-        async with stage.open(StoreOptions(clock=lambda: now)) as store:
+        async with adapter.open(StoreOptions(clock=lambda: now)) as store:
             await store.create([one])
             for step in (0, 1, 2):
                 record = await record_of(store, one)
@@ -247,11 +247,11 @@ async def test_every_change_moves_the_expiry_forward(stage: Stage) -> None:
     assert seen == [(1, 1000.0, 1100.0), (2, 1010.0, 1110.0), (3, 1020.0, 1120.0)]
 
 
-async def test_two_processes_see_the_same_records(stage: Stage, store: ResultStore) -> None:
+async def test_two_processes_see_the_same_records(adapter: Adapter, store: ResultStore) -> None:
     one = task()
     with fail_after(TIMEOUT):
-        async with stage.open() as other:
+        async with adapter.open() as other:
             await store.create([one])
-            expected: object = await record_of(store, one) if stage.shared else Missing.UNKNOWN
+            expected: object = await record_of(store, one) if adapter.shared else Missing.UNKNOWN
             assert await other.fetch([one.id]) == [expected]
             assert store.channel != other.channel

@@ -23,7 +23,7 @@ from hub.task import TaskRecord
 from hub.testing.proxy import FaultProxy
 from hub.types import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import MANY, ONE, TIMEOUT, TWO, cancelled, death, record_of, said, success, task, until
+from tests.stores.helpers import MANY, ONE, TIMEOUT, TWO, cancelled, death, record_of, said, success, task, until
 from tests.stores.test_endings import Ended, listen, remembered, settled
 from tests.stores.test_redis_outages import IMPATIENT, key, once_back, setting
 from tests.support.redis import Redis
@@ -67,7 +67,7 @@ def publications(private_redis: Redis) -> int:
     return 0
 
 
-async def test_what_ended_while_the_link_was_lost_is_told(url: str, private_redis: Redis) -> None:
+async def test_endings_during_a_lost_connection_are_reported_afterwards(url: str, private_redis: Redis) -> None:
     tasks = [task() for _ in range(150)]
     gone = task(result_ttl=0.005)
     told = Ended()
@@ -95,7 +95,7 @@ async def test_what_ended_while_the_link_was_lost_is_told(url: str, private_redi
             tg.cancel_scope.cancel()
 
 
-async def test_endings_are_told_after_a_server_was_killed(url: str, private_redis: Redis) -> None:
+async def test_endings_are_reported_after_a_server_was_killed(url: str, private_redis: Redis) -> None:
     one, told = task(), Ended()
     with fail_after(TIMEOUT):
         async with open_store(url, IMPATIENT) as store, create_task_group() as tg:
@@ -111,7 +111,7 @@ async def test_endings_are_told_after_a_server_was_killed(url: str, private_redi
             tg.cancel_scope.cancel()
 
 
-async def test_runs_whose_records_the_server_has_lost_are_known_again_once_the_link_is_back(
+async def test_runs_whose_records_the_server_has_lost_are_written_again_after_a_reconnect(
     url: str, private_redis: Redis
 ) -> None:
     one, plain = task(deadline=1.8e9, key="order-7"), task()
@@ -185,7 +185,7 @@ async def test_a_start_that_the_server_has_lost_is_made_good(url: str, private_r
             assert await store.ended(ONE) == [one.id]
 
 
-async def test_a_later_run_elsewhere_stays_what_the_record_says(url: str, private_redis: Redis) -> None:
+async def test_a_later_run_elsewhere_stays_in_the_record(url: str, private_redis: Redis) -> None:
     one = task()
     with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as other:
@@ -233,7 +233,7 @@ async def test_looking_after_runs_is_tried_again_until_the_server_answers(url: s
             assert await store.ended(ONE) == [one.id]
 
 
-async def test_one_bad_record_keeps_no_other_run_from_being_looked_after(url: str, private_redis: Redis) -> None:
+async def test_one_unreadable_record_does_not_affect_other_runs(url: str, private_redis: Redis) -> None:
     bad, good = task(), task()
     with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
@@ -247,9 +247,7 @@ async def test_one_bad_record_keeps_no_other_run_from_being_looked_after(url: st
             assert await store.ended(ONE) == [good.id]
 
 
-async def test_a_link_that_is_replaced_before_the_answer_of_a_start_is_read_hides_no_ending(
-    url: str, private_redis: Redis
-) -> None:
+async def test_a_reconnect_before_the_reply_of_a_start_is_read_hides_no_ending(url: str, private_redis: Redis) -> None:
     one = task()
     with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url) as gateway:
@@ -273,7 +271,7 @@ async def test_a_link_that_is_replaced_before_the_answer_of_a_start_is_read_hide
             assert await store.ended(ONE) == [one.id]
 
 
-async def test_a_finish_whose_link_breaks_keeps_its_run_in_mind(url: str, private_redis: Redis) -> None:
+async def test_a_finish_whose_connection_breaks_keeps_its_run(url: str, private_redis: Redis) -> None:
     one = task()
     with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:
@@ -365,7 +363,7 @@ async def test_waiting_for_endings_does_not_poll(url: str) -> None:
             tg.cancel_scope.cancel()
 
 
-async def test_who_ends_a_run_itself_hears_nothing_of_it_through_the_server(url: str, private_redis: Redis) -> None:
+async def test_an_ending_by_the_only_run_is_not_published_to_its_process(url: str, private_redis: Redis) -> None:
     own, watched, raced = task(), task(reply_channel="hub:wake:gateway"), task()
     with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url) as other:
@@ -441,7 +439,7 @@ async def test_only_what_is_pending_is_written_over(url: str, private_redis: Red
             assert await store.create([replace(one, created_at=2e9)]) == [before]
 
 
-async def test_a_server_without_the_script_gets_the_one_that_looks_after_runs(url: str, private_redis: Redis) -> None:
+async def test_a_server_without_the_resync_script_is_sent_it(url: str, private_redis: Redis) -> None:
     one = task()
     with fail_after(TIMEOUT):
         async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as gateway:

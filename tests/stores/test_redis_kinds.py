@@ -15,7 +15,7 @@ from hub.errors import ConnectionLost, ConnectionRefused
 from hub.stores import StoreOptions, open_store
 from hub.types import InstanceId
 from tests.stores.conftest import CASES, Case
-from tests.stores.stage import MANY, record_of, success, task
+from tests.stores.helpers import MANY, record_of, success, task
 from tests.stores.test_redis_outages import once_back
 from tests.support.server import ServerProcess, answers, free_port
 
@@ -98,13 +98,13 @@ async def test_a_store_behind_a_password(case: Case, tmp_path: Path) -> None:
             await use(f"{case.scheme}://127.0.0.1:{port}")
 
 
-async def test_a_database_that_does_not_exist_refuses_the_link(case: Case, redis_url: str) -> None:
+async def test_a_database_that_does_not_exist_is_a_refused_connection(case: Case, redis_url: str) -> None:
     address = redis_url.partition("://")[2]
     with fail_after(TIMEOUT), pytest.raises(ConnectionRefused, match="DB index is out of range: change the URL"):
         await use(f"{case.scheme}://{address}/99999")
 
 
-async def test_tls_at_a_port_without_it_refuses_the_link(case: Case, redis_url: str) -> None:
+async def test_tls_at_a_port_without_it_is_a_refused_connection(case: Case, redis_url: str) -> None:
     address = redis_url.partition("://")[2]
     scheme = case.scheme.replace("redis", "rediss", 1)
     with fail_after(TIMEOUT), pytest.raises(ConnectionRefused, match="write redis:// instead of rediss://"):

@@ -15,7 +15,7 @@ from hub.stores.redis.store import SMALL
 from hub.task import TaskRecord
 from hub.types import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import TIMEOUT, record_of, success, task
+from tests.stores.helpers import TIMEOUT, record_of, success, task
 from tests.support.redis import Redis
 
 MB = 1_000_000
@@ -48,7 +48,7 @@ async def read_in_both_ways(store: ResultStore, other: ResultStore, megabytes: i
 
 
 @pytest.mark.parametrize("megabytes", [30, 80])
-async def test_an_outcome_of_any_size_is_read_without_losing_the_link(url: str, megabytes: int) -> None:
+async def test_an_outcome_of_any_size_is_read_without_losing_the_connection(url: str, megabytes: int) -> None:
     with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url) as other:
             await read_in_both_ways(store, other, megabytes)
@@ -95,7 +95,7 @@ async def test_sixty_reads_of_a_megabyte_at_once_all_succeed_while_other_calls_g
     assert others > 0
 
 
-async def test_the_end_of_a_large_task_is_told_to_a_call_that_waits(url: str) -> None:
+async def test_a_waiting_call_returns_a_large_outcome(url: str) -> None:
     one = task()
     found: list[TaskRecord | Missing] = []
     with fail_after(TIMEOUT):

@@ -14,7 +14,7 @@ from hub.stores.recent import Listed, entry_at
 from hub.stores.redis.list_changes import PENDING, REFRESH, ListChanges, ListName, RunsListed
 from hub.types import ModelName, TaskId, TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import MANY, ONE, TIMEOUT, cancelled, failure, record_of, success, task, until
+from tests.stores.helpers import MANY, ONE, TIMEOUT, cancelled, failure, record_of, success, task, until
 from tests.stores.test_redis_endings import lose_connection, through_a_proxy
 from tests.support.redis import Redis
 
@@ -67,7 +67,7 @@ async def test_a_list_lives_as_long_as_what_is_on_it(url: str, private_redis: Re
         assert 3500_000 < int(private_redis.ctl("PTTL", f"hub:{{recent}}:{name}")) <= 3600_000
 
 
-async def test_a_value_of_somebody_else_under_a_list_stops_no_outcome(url: str, private_redis: Redis) -> None:
+async def test_a_foreign_value_under_the_key_of_a_list_stops_no_outcome(url: str, private_redis: Redis) -> None:
     one = task()
     private_redis.ctl("SET", "hub:{recent}:failed", "x")
     with fail_after(TIMEOUT):

@@ -21,7 +21,7 @@ from hub.task import Task, TaskRecord
 from hub.testing.proxy import FaultProxy
 from hub.types import TaskState
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import MANY, ONE, TIMEOUT, T, death, record_of, said, success, task, until
+from tests.stores.helpers import MANY, ONE, TIMEOUT, T, death, record_of, said, success, task, until
 from tests.stores.test_waiting import Heard, hear, until_waiting
 from tests.support.redis import Redis
 
@@ -93,7 +93,7 @@ async def test_a_frozen_server_is_noticed_and_a_thawed_one_is_used_again(url: st
             assert (await once_back(lambda: store.finish([success(one)]))) == [True]
 
 
-async def test_an_idle_link_to_a_frozen_server_is_noticed(url: str, private_redis: Redis) -> None:
+async def test_an_idle_connection_to_a_frozen_server_is_detected(url: str, private_redis: Redis) -> None:
     with fail_after(TIMEOUT):
         async with open_store(url, IMPATIENT) as store:
             private_redis.freeze()
@@ -102,7 +102,7 @@ async def test_an_idle_link_to_a_frozen_server_is_noticed(url: str, private_redi
             await until(lambda: store.statistics().connected)
 
 
-async def test_what_was_missed_while_the_link_was_down_is_read_again(url: str, private_redis: Redis) -> None:
+async def test_changes_missed_during_a_lost_connection_are_read_afterwards(url: str, private_redis: Redis) -> None:
     one, heard = task(), Heard()
     with fail_after(TIMEOUT):
         async with (
@@ -125,7 +125,9 @@ async def test_what_was_missed_while_the_link_was_down_is_read_again(url: str, p
             assert store.statistics().reconnects in (1, 2)  # twice on a machine that stands still for a second
 
 
-async def test_calls_under_way_when_the_link_breaks_end_in_link_lost(url: str, private_redis: Redis) -> None:
+async def test_calls_under_way_when_the_connection_breaks_end_in_connection_lost(
+    url: str, private_redis: Redis
+) -> None:
     with fail_after(TIMEOUT):
         async with (
             FaultProxy("127.0.0.1", private_redis.port) as proxy,
@@ -294,7 +296,7 @@ async def test_one_bad_record_wakes_no_other_waiting_call_with_an_error(url: str
         assert isinstance(heard["good"], TaskRecord)
 
 
-async def test_rubbish_on_the_channel_wakes_nobody(url: str, private_redis: Redis) -> None:
+async def test_rubbish_on_the_channel_wakes_no_call(url: str, private_redis: Redis) -> None:
     one, heard = task(), Heard()
     with fail_after(TIMEOUT):
         async with open_store(url) as store, create_task_group() as tg:
@@ -323,7 +325,7 @@ async def test_nothing_is_polled(url: str) -> None:
             assert not heard or store.statistics().flushes > before
 
 
-async def test_a_server_that_is_not_there_is_told_at_the_entry(url: str, private_redis: Redis) -> None:
+async def test_a_missing_server_is_reported_on_entry(url: str, private_redis: Redis) -> None:
     private_redis.kill()
     with fail_after(TIMEOUT), pytest.raises(ConnectionLost, match=r"redis at 127\.0\.0\.1:\d+"):
         async with open_store(url.replace("://", "://user:secret@"), IMPATIENT):

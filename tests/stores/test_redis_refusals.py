@@ -12,7 +12,7 @@ from hub.gateway.routes.health import Health
 from hub.stores import StoreOptions, open_store
 from tests.gateway.stage import open_stage
 from tests.stores.conftest import CASES, Case, on_redis
-from tests.stores.stage import TIMEOUT
+from tests.stores.helpers import TIMEOUT
 from tests.support.redis import Redis
 
 OFTEN = StoreOptions(timeout=0.1)

@@ -12,23 +12,23 @@ from anyio import fail_after
 from hub.ports.result_store import ReleasedTask, ResultStore
 from hub.stores import StoreOptions
 from hub.types import TaskState
-from tests.stores.stage import MANY, ONE, TIMEOUT, TWO, Stage, cancelled, death, record_of, said, success, task
+from tests.stores.helpers import MANY, ONE, TIMEOUT, TWO, Adapter, cancelled, death, record_of, said, success, task
 
 T0 = 1_764_200_000.25
 
 
 @asynccontextmanager
-async def at(stage: Stage) -> AsyncGenerator[tuple[ResultStore, Callable[[float], None]]]:
+async def at(adapter: Adapter) -> AsyncGenerator[tuple[ResultStore, Callable[[float], None]]]:
     """A store, and what moves its clock to so many seconds after `T0`."""
     now = [T0]
     with fail_after(TIMEOUT):
-        async with stage.open(StoreOptions(clock=lambda: now[0])) as store:
+        async with adapter.open(StoreOptions(clock=lambda: now[0])) as store:
             yield store, lambda seconds: now.__setitem__(0, T0 + seconds)
 
 
-async def test_a_task_that_runs_tells_since_when_whatever_it_reports(stage: Stage) -> None:
+async def test_a_running_task_keeps_its_start_time_whatever_it_reports(adapter: Adapter) -> None:
     one = task()
-    async with at(stage) as (store, move):
+    async with at(adapter) as (store, move):
         await store.create([one])
         assert (await record_of(store, one)).started_at is None
         move(3)
@@ -41,9 +41,9 @@ async def test_a_task_that_runs_tells_since_when_whatever_it_reports(stage: Stag
 
 
 @pytest.mark.parametrize("retry_at", [None, 2e9], ids=["drain", "retry"])
-async def test_a_task_that_waits_for_another_run_has_not_started(stage: Stage, retry_at: float | None) -> None:
+async def test_a_task_that_waits_for_another_run_has_not_started(adapter: Adapter, retry_at: float | None) -> None:
     one = task()
-    async with at(stage) as (store, move):
+    async with at(adapter) as (store, move):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.release([ReleasedTask(task_id=one.id, attempt=1, retry_at=retry_at)])
@@ -53,9 +53,9 @@ async def test_a_task_that_waits_for_another_run_has_not_started(stage: Stage, r
         assert (await record_of(store, one)).started_at == T0 + 7
 
 
-async def test_a_redelivered_task_started_with_its_present_run(stage: Stage) -> None:
+async def test_a_redelivered_task_started_with_its_present_run(adapter: Adapter) -> None:
     one = task()
-    async with at(stage) as (store, move):
+    async with at(adapter) as (store, move):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         move(5)
@@ -64,9 +64,9 @@ async def test_a_redelivered_task_started_with_its_present_run(stage: Stage) -> 
         assert (record.attempt, record.instance, record.started_at) == (2, TWO, T0 + 5)
 
 
-async def test_a_start_that_is_refused_moves_nothing(stage: Stage) -> None:
+async def test_a_start_that_is_refused_moves_nothing(adapter: Adapter) -> None:
     exhausted, ended = task(), task()
-    async with at(stage) as (store, move):
+    async with at(adapter) as (store, move):
         await store.create([exhausted, ended])
         await store.start([exhausted, ended], ONE, attempts=1)
         await store.finish([cancelled(ended)])
@@ -75,9 +75,9 @@ async def test_a_start_that_is_refused_moves_nothing(stage: Stage) -> None:
         assert [(await record_of(store, one)).started_at for one in (exhausted, ended)] == [T0, T0]
 
 
-async def test_an_outcome_that_tells_when_its_run_started_is_believed(stage: Stage) -> None:
+async def test_the_start_time_in_an_outcome_counts(adapter: Adapter) -> None:
     one = task()
-    async with at(stage) as (store, move):
+    async with at(adapter) as (store, move):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         move(1)
@@ -89,9 +89,9 @@ async def test_an_outcome_that_tells_when_its_run_started_is_believed(stage: Sta
 
 
 @pytest.mark.parametrize("running", [True, False])
-async def test_a_task_that_somebody_else_ended_started_if_it_ran(stage: Stage, running: bool) -> None:
+async def test_a_task_ended_elsewhere_has_a_start_time_if_it_ran(adapter: Adapter, running: bool) -> None:
     given_up, cut_short = task(), task()
-    async with at(stage) as (store, move):
+    async with at(adapter) as (store, move):
         await store.create([given_up, cut_short])
         await store.start([given_up, cut_short], ONE, attempts=MANY)
         if not running:
@@ -102,9 +102,9 @@ async def test_a_task_that_somebody_else_ended_started_if_it_ran(stage: Stage, r
             assert (await record_of(store, one)).started_at == (T0 if running else None)
 
 
-async def test_a_revived_task_has_not_started(stage: Stage) -> None:
+async def test_a_revived_task_has_not_started(adapter: Adapter) -> None:
     one = task()
-    async with at(stage) as (store, move):
+    async with at(adapter) as (store, move):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.finish([replace(death(one), started_at=T0)])

@@ -10,11 +10,11 @@ from anyio import create_task_group, fail_after
 from hub.ports.result_store import Missing, ReleasedTask, ResultStore, Start
 from hub.task import Task, TaskRecord
 from hub.types import TaskState
-from tests.stores.stage import (
+from tests.stores.helpers import (
     MANY,
     ONE,
     TIMEOUT,
-    Stage,
+    Adapter,
     cancelled,
     record_of,
     success,
@@ -54,7 +54,7 @@ async def test_a_task_without_a_key_is_never_pending(store: ResultStore) -> None
         assert await record_of(store, one) == before
 
 
-async def test_a_second_submit_of_a_key_is_told_of_the_first(store: ResultStore) -> None:
+async def test_a_second_submit_of_a_key_returns_the_first(store: ResultStore) -> None:
     one = keyed()
     with fail_after(TIMEOUT):
         await store.create([one])
@@ -189,8 +189,8 @@ async def test_a_task_with_a_key_whose_record_vanished_keeps_its_digest(store: R
         assert (await store.create([again(one)]))[0] == await record_of(store, one)
 
 
-async def test_a_waiting_submit_hears_that_the_first_one_is_accepted_or_withdrawn(
-    stage: Stage, store: ResultStore
+async def test_a_waiting_submit_returns_when_the_first_one_is_accepted_or_withdrawn(
+    adapter: Adapter, store: ResultStore
 ) -> None:
     accepted, withdrawn = keyed(), keyed()
     heard: dict[object, object] = {}
@@ -199,7 +199,7 @@ async def test_a_waiting_submit_hears_that_the_first_one_is_accepted_or_withdraw
         heard[one.id] = await store.changed(one.id, after=1)
 
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             await other.create([accepted, withdrawn])
             tg.start_soon(wait, accepted)
             tg.start_soon(wait, withdrawn)
@@ -210,10 +210,10 @@ async def test_a_waiting_submit_hears_that_the_first_one_is_accepted_or_withdraw
 
 
 async def test_of_racing_submits_of_one_key_exactly_one_writes_and_the_others_see_its_record(
-    stage: Stage, store: ResultStore
+    adapter: Adapter, store: ResultStore
 ) -> None:
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other:
+        async with peer(adapter, store) as other:
             for _ in range(10):
                 one = keyed()
                 submits = [replace(one, created_at=one.created_at + nth) for nth in range(8)]
@@ -237,10 +237,12 @@ async def test_of_racing_submits_of_one_key_exactly_one_writes_and_the_others_se
                 assert seen[0].created_at == written[0].created_at
 
 
-async def test_accepting_races_with_withdrawing_of_another_submit_and_wins(stage: Stage, store: ResultStore) -> None:
+async def test_accepting_races_with_withdrawing_of_another_submit_and_wins(
+    adapter: Adapter, store: ResultStore
+) -> None:
     """In either order: what one client was told is accepted is there in the end."""
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other:
+        async with peer(adapter, store) as other:
             for _ in range(30):
                 one = keyed()
                 await store.create([again(one)])

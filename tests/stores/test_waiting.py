@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from hub.ports.result_store import Missing, ResultStore
 from hub.task import Task, TaskRecord
 from hub.types import TaskState, new_task_id
-from tests.stores.stage import MANY, ONE, TIMEOUT, CancelledAt, Stage, record_of, success, task
+from tests.stores.helpers import MANY, ONE, TIMEOUT, Adapter, CancelledAt, record_of, success, task
 
 Heard = dict[object, TaskRecord | Missing]
 
@@ -40,10 +40,10 @@ async def until_waiting(store: ResultStore, count: int) -> None:
 
 
 @asynccontextmanager
-async def peer(stage: Stage, store: ResultStore) -> AsyncGenerator[ResultStore]:
+async def peer(adapter: Adapter, store: ResultStore) -> AsyncGenerator[ResultStore]:
     """Another process with the same records; in memory there is no other process."""
-    if stage.shared:
-        async with stage.open() as other:
+    if adapter.shared:
+        async with adapter.open() as other:
             yield other
     else:
         yield store
@@ -69,10 +69,10 @@ async def test_what_is_not_there_is_answered_at_once(store: ResultStore) -> None
         assert await store.changed(new_task_id(), after=0, until_terminal=True) is Missing.UNKNOWN
 
 
-async def test_a_waiting_call_is_woken_by_another_process(stage: Stage, store: ResultStore) -> None:
+async def test_a_waiting_call_is_woken_by_another_process(adapter: Adapter, store: ResultStore) -> None:
     one, heard = task(), Heard()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             await other.create([one])
             hear(tg, store, heard, "any", one, until_terminal=False)
             hear(tg, store, heard, "end", one)
@@ -88,10 +88,12 @@ async def test_a_waiting_call_is_woken_by_another_process(stage: Stage, store: R
         assert last == await record_of(store, one)
 
 
-async def test_the_reply_channel_of_a_task_is_told_from_the_first_change_on(stage: Stage, store: ResultStore) -> None:
+async def test_the_reply_channel_of_a_task_is_notified_from_the_first_change_on(
+    adapter: Adapter, store: ResultStore
+) -> None:
     one, heard = task(reply_channel=store.channel), Heard()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             await other.create([one])
             hear(tg, store, heard, "end", one)
             await other.start([one], ONE, attempts=MANY)
@@ -99,24 +101,24 @@ async def test_the_reply_channel_of_a_task_is_told_from_the_first_change_on(stag
         assert heard["end"] == await record_of(store, one)
 
 
-async def test_several_gateways_may_wait_for_one_task(stage: Stage, store: ResultStore) -> None:
+async def test_several_gateways_may_wait_for_one_task(adapter: Adapter, store: ResultStore) -> None:
     one, heard = task(reply_channel=store.channel), Heard()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as second, peer(stage, store) as third, create_task_group() as tg:
+        async with peer(adapter, store) as second, peer(adapter, store) as third, create_task_group() as tg:
             stores = (store, second, third)
             await store.create([one])
             for index, waiting in enumerate(stores):
                 hear(tg, waiting, heard, index, one)
             for waiting in stores:
-                await until_waiting(waiting, 1 if stage.shared else 3)
+                await until_waiting(waiting, 1 if adapter.shared else 3)
             await third.finish([success(one)])
         assert list(heard.values()) == [await record_of(store, one)] * 3
 
 
-async def test_a_waiting_call_hears_of_a_withdrawal(stage: Stage, store: ResultStore) -> None:
+async def test_a_waiting_call_returns_on_a_withdrawal(adapter: Adapter, store: ResultStore) -> None:
     one, heard = task(), Heard()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             await store.create([one])
             hear(tg, store, heard, "end", one)
             await until_waiting(store, 1)
@@ -124,10 +126,10 @@ async def test_a_waiting_call_hears_of_a_withdrawal(stage: Stage, store: ResultS
         assert heard == {"end": Missing.UNKNOWN}
 
 
-async def test_a_change_before_the_read_and_one_after_it_are_both_heard(stage: Stage, store: ResultStore) -> None:
+async def test_a_change_before_the_read_and_one_after_it_are_both_noticed(adapter: Adapter, store: ResultStore) -> None:
     """The change races with the call that waits for it, at every offset."""
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other:
+        async with peer(adapter, store) as other:
             for _ in range(60):
                 one, heard = task(), Heard()
                 await store.create([one])
@@ -137,11 +139,11 @@ async def test_a_change_before_the_read_and_one_after_it_are_both_heard(stage: S
                 assert heard["end"] == await record_of(store, one)
 
 
-async def test_many_wake_ups_cost_few_round_trips(stage: Stage, store: ResultStore) -> None:
+async def test_many_wake_ups_cost_few_round_trips(adapter: Adapter, store: ResultStore) -> None:
     tasks = [task(reply_channel=store.channel) for _ in range(200)]
     heard = Heard()
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             await other.create(tasks)
             for one in tasks:
                 hear(tg, store, heard, one.id, one)
@@ -153,7 +155,7 @@ async def test_many_wake_ups_cost_few_round_trips(stage: Stage, store: ResultSto
         assert store.statistics().waiting == 0
 
 
-async def test_nobody_is_woken_for_a_revision_that_is_not_news(store: ResultStore) -> None:
+async def test_no_call_is_woken_for_a_revision_that_is_not_new(store: ResultStore) -> None:
     one = task()
     with fail_after(TIMEOUT):
         await store.create([one])
@@ -164,7 +166,7 @@ async def test_nobody_is_woken_for_a_revision_that_is_not_news(store: ResultStor
         assert store.statistics().waiting == 0
 
 
-async def test_a_cancelled_wait_leaves_nothing_behind(stage: Stage, store: ResultStore) -> None:
+async def test_a_cancelled_wait_leaves_nothing_behind(adapter: Adapter, store: ResultStore) -> None:
     """Cancelled at its 1st, 2nd, 3rd ... checkpoint; other calls get their own answers all the while."""
     with fail_after(TIMEOUT):
         nth, cancelled = 0, True
@@ -175,12 +177,12 @@ async def test_a_cancelled_wait_leaves_nothing_behind(stage: Stage, store: Resul
             cancelled = await cancelled_wait(store, one, nth)
             assert store.statistics().waiting == 0
             assert (await record_of(store, one)).id == one.id
-            async with peer(stage, store) as other, create_task_group() as tg:
+            async with peer(adapter, store) as other, create_task_group() as tg:
                 heard = Heard()
                 hear(tg, store, heard, "end", one)
                 await other.finish([success(one)])
             assert heard["end"] == await record_of(store, one)
-        assert nth > 2 or not stage.shared
+        assert nth > 2 or not adapter.shared
 
 
 async def cancelled_wait(store: ResultStore, one: Task, nth: int) -> bool:

@@ -10,19 +10,21 @@ import pytest
 from hub.errors import ConnectionLost, PublishRefused
 from hub.ports.broker import Broker
 from hub.types import ModelName
-from tests.brokers.stage import TIMEOUT, Stage, bodies, fill, message, receive, until_depth
+from tests.brokers.helpers import TIMEOUT, Adapter, bodies, fill, message, receive, until_depth
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
-async def test_a_consumer_learns_that_its_link_is_lost(broker: Broker, stage: Stage, queue: ModelName) -> None:
+async def test_a_lost_connection_is_raised_by_the_consumer(broker: Broker, adapter: Adapter, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
-        async with broker.consume(queue, prefetch=1) as consumer, stage.outage(broker):
+        async with broker.consume(queue, prefetch=1) as consumer, adapter.outage(broker):
             with pytest.raises(ConnectionLost):
                 await consumer.receive()
 
 
-async def test_a_receive_that_waits_learns_it_too(broker: Broker, stage: Stage, queue: ModelName) -> None:
+async def test_a_lost_connection_is_raised_by_a_receive_that_waits(
+    broker: Broker, adapter: Adapter, queue: ModelName
+) -> None:
     learnt: list[ConnectionLost] = []
 
     async def wait() -> None:
@@ -39,17 +41,17 @@ async def test_a_receive_that_waits_learns_it_too(broker: Broker, stage: Stage, 
             tg.start_soon(wait, name="hub.test receiver")
             await waiting.wait()
             await anyio.wait_all_tasks_blocked()
-            async with stage.outage(broker):
+            async with adapter.outage(broker):
                 pass
     assert len(learnt) == 1
 
 
-async def test_a_lost_link_ends_a_block_with_link_lost_and_no_group(
-    broker: Broker, stage: Stage, queue: ModelName
+async def test_a_lost_connection_ends_a_block_with_connection_lost_and_no_group(
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     async def consume() -> None:
         async with broker.consume(queue, prefetch=1) as consumer:
-            async with stage.outage(broker):
+            async with adapter.outage(broker):
                 pass
             await consumer.receive()
 
@@ -57,13 +59,15 @@ async def test_a_lost_link_ends_a_block_with_link_lost_and_no_group(
         await consume()
 
 
-async def test_unsettled_messages_come_again_after_a_lost_link(broker: Broker, stage: Stage, queue: ModelName) -> None:
+async def test_unsettled_messages_are_redelivered_after_a_lost_connection(
+    broker: Broker, adapter: Adapter, queue: ModelName
+) -> None:
     with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2")
         with suppress(ConnectionLost):  # what nobody could hear of before may come out as the block is left
             async with broker.consume(queue, prefetch=2) as consumer:
                 received = await receive(consumer, 2)
-                async with stage.outage(broker):
+                async with adapter.outage(broker):
                     consumer.ack(received)  # too late: the broker has put them back
                     consumer.reject(received, requeue=False)
         async with broker.consume(queue, prefetch=2) as consumer:
@@ -75,18 +79,18 @@ async def test_unsettled_messages_come_again_after_a_lost_link(broker: Broker, s
 
 
 async def test_no_consumer_starts_while_the_broker_is_out_of_reach(
-    broker: Broker, stage: Stage, queue: ModelName
+    broker: Broker, adapter: Adapter, queue: ModelName
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
-        async with stage.outage(broker):
+        async with adapter.outage(broker):
             with pytest.raises(ConnectionLost):
                 async with broker.consume(queue, prefetch=1):
                     pytest.fail("entered without a link")
         assert broker.statistics().consumers == 0
 
 
-async def test_a_publish_waits_for_the_return_of_the_link(broker: Broker, stage: Stage, queue: ModelName) -> None:
+async def test_a_publish_waits_for_the_next_connection(broker: Broker, adapter: Adapter, queue: ModelName) -> None:
     results: list[PublishRefused | None] = []
 
     async def publish() -> None:
@@ -94,7 +98,7 @@ async def test_a_publish_waits_for_the_return_of_the_link(broker: Broker, stage:
 
     with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
-        async with anyio.create_task_group() as tg, stage.outage(broker):
+        async with anyio.create_task_group() as tg, adapter.outage(broker):
             while broker.statistics().connected:
                 await anyio.lowlevel.checkpoint()
             tg.start_soon(publish, name="hub.test publisher")
@@ -106,12 +110,12 @@ async def test_a_publish_waits_for_the_return_of_the_link(broker: Broker, stage:
         await until_depth(broker, queue, ready=1)
 
 
-async def test_a_broker_counts_its_reconnects(broker: Broker, stage: Stage, queue: ModelName) -> None:
+async def test_a_broker_counts_its_reconnects(broker: Broker, adapter: Adapter, queue: ModelName) -> None:
     with anyio.fail_after(TIMEOUT):
         await broker.declare(queue)
         assert broker.statistics().connected
         assert broker.statistics().reconnects == 0
-        async with stage.outage(broker):
+        async with adapter.outage(broker):
             while broker.statistics().connected:
                 await anyio.lowlevel.checkpoint()
         while not broker.statistics().connected:

@@ -10,12 +10,12 @@ from anyio import create_task_group, fail_after
 from hub.ports.result_store import Missing, ReleasedTask, ResultStore, Start
 from hub.task import TaskRecord
 from hub.types import Fingerprint, TaskState
-from tests.stores.stage import (
+from tests.stores.helpers import (
     MANY,
     ONE,
     TIMEOUT,
     TWO,
-    Stage,
+    Adapter,
     cancelled,
     death,
     failure,
@@ -50,7 +50,7 @@ async def test_a_dead_task_is_queued_again_with_all_its_attempts_before_it(store
         assert (await record_of(store, one)).state is TaskState.SUCCEEDED
 
 
-async def test_a_revived_task_is_what_its_message_says(store: ResultStore) -> None:
+async def test_a_reset_task_is_as_in_its_message(store: ResultStore) -> None:
     """Whoever replays it may give it more time, or have repaired the contract."""
     one = task(key="order-7", deadline=1.71e9)
     repaired = replace(one, deadline=1.8e9, fingerprint=Fingerprint("a" * 64), body=b"repaired", result_ttl=120.0)
@@ -155,7 +155,7 @@ async def test_a_task_may_die_and_be_revived_many_times(store: ResultStore) -> N
             assert await store.reset([one]) == [True]
 
 
-async def test_who_watches_a_dead_task_hears_of_its_revival(stage: Stage, store: ResultStore) -> None:
+async def test_a_wait_for_a_dead_task_returns_on_its_reset(adapter: Adapter, store: ResultStore) -> None:
     one = task()
     heard: list[object] = []
 
@@ -163,7 +163,7 @@ async def test_who_watches_a_dead_task_hears_of_its_revival(stage: Stage, store:
         heard.append(await store.changed(one.id, after=2))
 
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other, create_task_group() as tg:
+        async with peer(adapter, store) as other, create_task_group() as tg:
             await other.create([one])
             await other.finish([death(one)])
             tg.start_soon(wait)
@@ -172,7 +172,7 @@ async def test_who_watches_a_dead_task_hears_of_its_revival(stage: Stage, store:
         assert heard == [await record_of(store, one)]
 
 
-async def test_of_racing_revivals_all_agree_and_one_changes_the_record(stage: Stage, store: ResultStore) -> None:
+async def test_of_racing_revivals_all_agree_and_one_changes_the_record(adapter: Adapter, store: ResultStore) -> None:
     one = task()
     told: list[bool] = []
 
@@ -180,7 +180,7 @@ async def test_of_racing_revivals_all_agree_and_one_changes_the_record(stage: St
         told.extend(await by.reset([one]))
 
     with fail_after(TIMEOUT):
-        async with peer(stage, store) as other:
+        async with peer(adapter, store) as other:
             await store.create([one])
             await store.finish([death(one)])
             async with create_task_group() as tg:

@@ -1,4 +1,4 @@
-"""Where the contract suite of the `ResultStore` port plays, and the tasks in it."""
+"""The adapters that the contract suite of the `ResultStore` port runs against, and tasks for its tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Adapter:
     """One adapter on one server. Each store that it opens stands for a process of its own, except in memory."""
 
     url: str

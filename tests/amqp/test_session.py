@@ -75,7 +75,7 @@ async def test_a_session_that_is_lost_is_left_and_entered_anew() -> None:
     assert exchange.open == 0
 
 
-async def test_who_waits_gets_the_session_however_late_it_comes() -> None:
+async def test_acquire_or_wait_returns_the_session_however_late_it_opens() -> None:
     exchange = Exchange()
     exchange.refuses = True
     async with ReconnectingSession(exchange.enter, name="test") as link, anyio.create_task_group() as tg:
@@ -94,7 +94,7 @@ async def test_tries_are_spaced_out_up_to_a_cap() -> None:
     assert 500 <= exchange.tries <= 1020  # one in 1 to 2 s once the cap is reached
 
 
-async def test_who_asks_does_not_wait_longer_than_for_one_try_and_hears_why_it_failed() -> None:
+async def test_acquire_waits_for_one_attempt_and_raises_its_error() -> None:
     exchange = Exchange()
     exchange.refuses = True
     async with ReconnectingSession(exchange.enter, name="test") as link:
@@ -109,7 +109,7 @@ async def test_who_asks_does_not_wait_longer_than_for_one_try_and_hears_why_it_f
         assert len(exchange.lines) == 2
 
 
-async def test_a_lazy_link_connects_when_it_is_wanted() -> None:
+async def test_a_lazy_session_connects_when_it_is_asked_for() -> None:
     exchange = Exchange()
     async with ReconnectingSession(exchange.enter, name="test", lazy=True) as link:
         await anyio.sleep(100)
@@ -118,7 +118,7 @@ async def test_a_lazy_link_connects_when_it_is_wanted() -> None:
         assert (exchange.tries, link.wanted, link.reconnects) == (1, True, 0)
 
 
-async def test_a_waiter_that_is_cancelled_leaves_the_link_alone() -> None:
+async def test_a_cancelled_waiter_does_not_affect_the_session() -> None:
     exchange = Exchange()
     exchange.refuses = True
     async with ReconnectingSession(exchange.enter, name="test") as link:
@@ -150,7 +150,7 @@ async def test_a_first_session_that_is_refused_for_good_ends_the_block() -> None
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-async def test_a_refusal_is_retried_once_a_session_has_worked_or_another_link_vouches(lazy: bool) -> None:
+async def test_a_refusal_is_retried_once_a_session_has_worked_or_for_a_lazy_session(lazy: bool) -> None:
     exchange = Exchange()
     async with ReconnectingSession(exchange.enter, name="test", lazy=lazy) as link:
         if not lazy:

@@ -1,4 +1,4 @@
-"""Where the contract suite of the `Broker` port plays: one stage per adapter."""
+"""The adapters that the contract suite of the `Broker` port runs against, and helpers of its tests."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ TIMEOUT = 30.0
 _made: list[ModelName] = []
 
 
-class Stage(Protocol):
-    """One adapter, with the means to break its link."""
+class Adapter(Protocol):
+    """One adapter under test, with the means to break its connection."""
 
     def open(self, options: BrokerOptions | None = None) -> AbstractAsyncContextManager[Broker]: ...
 
     def outage(self, broker: Broker) -> AbstractAsyncContextManager[None]:
-        """While the block runs, the server cannot be reached, and the link is broken."""
+        """While the block runs, the server cannot be reached, and the connection is broken."""
         ...
 
     async def delete(self, broker: Broker, queue: str) -> None:
-        """Somebody deletes a queue."""
+        """Deletes a queue."""
         ...
 
     def clear(self) -> None:
@@ -45,7 +45,7 @@ class Stage(Protocol):
         ...
 
 
-class MemoryStage(Stage):
+class MemoryAdapter(Adapter):
     @override
     def open(self, options: BrokerOptions | None = None) -> AbstractAsyncContextManager[Broker]:
         return MemoryBroker(options)
@@ -68,12 +68,12 @@ class MemoryStage(Stage):
         _made.clear()
 
 
-class RabbitStage(Stage):
-    """A RabbitMQ behind a proxy, and one of the adapters that talk to it. Breaks one link after the other, not the server.
+class RabbitMQAdapter(Adapter):
+    """A RabbitMQ behind a proxy, and one of the adapters that talk to it. Breaks its connections, not the server.
 
     Args:
         url: Of the server, `amqp://`.
-        adapter: What the scheme says after `amqp`: `+aiormq`, or nothing.
+        adapter: The part of the scheme after `amqp`: `+aiormq`, or nothing.
     """
 
     def __init__(self, url: str, adapter: str = "") -> None:
@@ -102,12 +102,12 @@ class RabbitStage(Stage):
         finally:
             proxy.accept()
 
-    def at(self, url: str) -> RabbitStage:
-        """A stage for the same adapter at another server."""
-        return RabbitStage(url, self._adapter)
+    def at(self, url: str) -> RabbitMQAdapter:
+        """The same adapter at another server."""
+        return RabbitMQAdapter(url, self._adapter)
 
     async def declare(self, queue: str, arguments: Mapping[str, str | int]) -> None:
-        """Somebody declares a queue of another kind than ours."""
+        """Declares a queue of another kind than hub's."""
         async with connect(self._parts.geturl()) as connection, connection.channel() as channel:
             await channel.declare_queue(queue, arguments)
 
