@@ -1,4 +1,4 @@
-"""A caller may go away at any checkpoint: nothing leaks, and whoever comes next gets its own answers."""
+"""A caller may go away at any checkpoint: nothing leaks, and the next caller gets its own answers."""
 
 from __future__ import annotations
 

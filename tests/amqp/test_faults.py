@@ -167,7 +167,7 @@ async def test_a_black_hole_before_the_login_ends_in_a_timeout(amqp_url: str) ->
             proxy.hole()
             with anyio.fail_after(5), pytest.raises(ConnectionLost, match="no login"):
                 async with connect(url, AmqpOptions(connect_timeout=0.3)):
-                    pytest.fail("there was nobody to log in to")
+                    pytest.fail("there was no server to log in to")
 
 
 async def test_a_writer_that_is_stopped_by_a_black_hole_delays_no_other_task(amqp_url: str) -> None:
@@ -265,5 +265,5 @@ async def test_a_broker_that_cannot_be_reached_is_entered_and_left_all_the_same(
                 await broker.depths([new_queue()])
             with pytest.raises(ConnectionLost, match=r"127\.0\.0\.1:1"):
                 async with broker.consume(new_queue(), prefetch=1):
-                    pytest.fail("nobody listens there")
+                    pytest.fail("no server listens there")
             assert not broker.statistics().connected

@@ -1,4 +1,4 @@
-"""Garbage from the server ends the link in one way only, and nobody is left waiting."""
+"""Garbage from the server ends the connection in one way only, and no call is left waiting."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ async def test_a_round_that_fails_tries_each_node_once_and_has_the_reason_of_eac
     world = World(a=False, b=False, c=False)
     with pytest.raises(ConnectionLost) as lost:
         async with world.nodes.connected(world.connect):
-            pytest.fail("nobody is there")
+            pytest.fail("no server is there")
     assert sorted(world.tried) == ["a", "b", "c"]
     assert lost.value.server == "broker a,b,c"
     for node in "abc":
@@ -177,7 +177,7 @@ async def test_two_rounds_at_once_try_every_node_both() -> None:
     async def try_all() -> None:
         with pytest.raises(ConnectionLost):
             async with world.nodes.connected(world.connect):
-                pytest.fail("nobody is there")
+                pytest.fail("no server is there")
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(try_all)

@@ -42,7 +42,7 @@ class Talk:
         self.go_on()
 
     def go_on(self) -> None:
-        """Carries bytes to and fro until nobody has anything to say."""
+        """Carries bytes to and fro until neither side has any."""
         while data := self.state.output.take():
             self.say(self.broker.receive(data))
 
@@ -375,12 +375,12 @@ VIOLATIONS: dict[str, bytes] = {
     "a return inside a message": marshal(1, RETURN) * 2,
     "two headers": marshal(1, DELIVER) + content(1, DELIVER, b"x")[len(marshal(1, DELIVER)) : -9] * 2,
     "a body that is too long": deliver(1, b"ab")[:-10] + b"\x03\x00\x01\x00\x00\x00\x03abc\xce",
-    "an answer that nobody asked for": marshal(1, commands.Basic.QosOk()),
-    "a channel that nobody closes": marshal(1, commands.Channel.CloseOk()),
+    "an answer without a request": marshal(1, commands.Basic.QosOk()),
+    "a close-ok for a channel that is not closing": marshal(1, commands.Channel.CloseOk()),
     "a confirm of nothing": marshal(1, commands.Basic.Ack(delivery_tag=1)),
     "a message on channel 0": b"\x03\x00\x00\x00\x00\x00\x01x\xce",
     "a second start": marshal(0, commands.Connection.OpenOk()),
-    "a goodbye that nobody said": marshal(0, commands.Connection.CloseOk()),
+    "a close-ok without a close": marshal(0, commands.Connection.CloseOk()),
     "an unknown method": b"\x01\x00\x01\x00\x00\x00\x04\x00\x63\x00\x63\xce",
 }
 

@@ -22,7 +22,7 @@ from hub.amqp import (
     LoginRefused,
     Message,
     MessageTooLarge,
-    Received,
+    ReceivedMessage,
     Route,
     connect,
 )
@@ -60,8 +60,8 @@ def message(queue: str, body: bytes = b"", **headers: str | int) -> Message:
     return Message(route=Route(routing_key=queue), body=body, message_id=uuid4().hex, timestamp=1, headers=headers)
 
 
-async def receive(consumer: ChannelConsumer, count: int) -> list[Received]:
-    arrived: list[Received] = []
+async def receive(consumer: ChannelConsumer, count: int) -> list[ReceivedMessage]:
+    arrived: list[ReceivedMessage] = []
     while len(arrived) < count:
         arrived.extend(await consumer.receive())
     return arrived
@@ -238,7 +238,7 @@ async def test_an_unknown_virtual_host_is_refused_with_its_name(amqp_url: str) -
 async def test_a_port_without_a_server_is_a_lost_connection() -> None:
     with anyio.fail_after(TIMEOUT), pytest.raises(ConnectionLost, match=r"amqp://127\.0\.0\.1:1 lost"):
         async with connect("amqp://127.0.0.1:1"):
-            pytest.fail("nobody listens there")
+            pytest.fail("no server listens there")
 
 
 async def test_a_plain_server_that_gets_a_tls_handshake_is_a_lost_connection(amqp_url: str) -> None:

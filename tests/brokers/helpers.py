@@ -112,7 +112,7 @@ class RabbitMQAdapter(Adapter):
             await channel.declare_queue(queue, arguments)
 
     async def publish(self, queue: str, body: bytes) -> None:
-        """Somebody publishes a message of any size."""
+        """Publishes a message of any size."""
         publication = Message(route=Route(routing_key=queue), body=body, message_id="", timestamp=0)
         async with connect(self._parts.geturl(), AmqpOptions(body_limit=2**40)) as connection:
             async with connection.publisher() as publisher:

@@ -1,4 +1,4 @@
-"""Contract of the `Broker` port: somebody deletes a queue that is in use."""
+"""Contract of the `Broker` port: a queue that is in use is deleted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_a_consumer_whose_queue_is_deleted_fails_and_the_next_one_has_a_ne
             await adapter.delete(broker, queue)
             with pytest.raises(ConnectionLost, match="cancelled the consumer"):
                 await consumer.receive()
-            consumer.ack(received)  # nobody is there to hear it
+            consumer.ack(received)  # the subscription is gone
             consumer.reject(received, requeue=True)
         async with broker.consume(queue, prefetch=1) as consumer:
             assert await broker.publish([message(queue, b"new")]) == [None]

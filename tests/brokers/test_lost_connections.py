@@ -64,7 +64,7 @@ async def test_unsettled_messages_are_redelivered_after_a_lost_connection(
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         await fill(broker, queue, b"1", b"2")
-        with suppress(ConnectionLost):  # what nobody could hear of before may come out as the block is left
+        with suppress(ConnectionLost):  # an error that no call has raised may come out as the block is left
             async with broker.consume(queue, prefetch=2) as consumer:
                 received = await receive(consumer, 2)
                 async with adapter.outage(broker):

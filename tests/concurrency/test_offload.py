@@ -92,7 +92,7 @@ async def test_no_more_than_a_few_threads_work_at_a_time() -> None:
 
 
 async def test_work_that_is_abandoned_keeps_its_thread_until_it_has_ended() -> None:
-    """And so it is bounded, whoever hangs up; what only waits for a thread leaves at once."""
+    """And so it is bounded, also when callers are cancelled; what only waits for a thread leaves at once."""
     work, later = Work(), Work()
     ended: list[str] = []
 

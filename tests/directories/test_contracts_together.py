@@ -51,7 +51,7 @@ async def test_a_name_is_held_by_each_contract_until_its_last_instance_goes(dire
         await directory.logout(replica.id)
         last = instance(model, THIRD)
         assert await directory.login(last, THIRD, compatible_with=[ANOTHER.fingerprint]) is None, (
-            "nobody has the old one now"
+            "no instance has the old one now"
         )
         await directory.logout(new.id)
         assert await directory.login(instance(model), ONE) == THIRD.fingerprint

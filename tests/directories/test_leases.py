@@ -24,14 +24,14 @@ from tests.stores.conftest import Case, on_redis
 from tests.support.redis import Redis
 
 LONG: Final = 600.0
-"""Seconds: nobody here lives so long."""
+"""Seconds: longer than any test."""
 
 MODEL: Final = ModelName("Shared")
 
 
 @pytest.fixture
 async def alone(case: Case, request: pytest.FixtureRequest) -> AsyncIterator[Directory]:
-    """An empty directory that no other test looks at: shares depend on everybody who is in it."""
+    """An empty directory of its own: shares depend on all instances and registries in it."""
     url = "memory://"
     if case.scheme != "memory":
         private: Redis = request.getfixturevalue("private_redis")
@@ -60,7 +60,7 @@ async def held(
 def event(number: int, *, of: InstanceId | None = None) -> HistoryEvent:
     return HistoryEvent(
         at=float(number),
-        instance=of or InstanceId("somebody"),
+        instance=of or InstanceId("unknown"),
         model=MODEL,
         url="http://10.0.0.7:1",
         before=None,
@@ -81,28 +81,28 @@ HEALTH: Final = InstanceHealth(
 )
 
 
-async def test_a_registry_alone_has_everybody_and_keeps_its_tokens(alone: Directory) -> None:
+async def test_the_only_registry_has_all_instances_and_keeps_its_tokens(alone: Directory) -> None:
     with fail_after(TIMEOUT):
-        everybody, one = await members(alone, 5), registry()
+        all_instances, one = await members(alone, 5), registry()
         first = await alone.lease(one, ttl=LONG)
-        assert (set(first.tokens), first.registries) == (everybody, 1)
+        assert (set(first.tokens), first.registries) == (all_instances, 1)
         assert await alone.lease(one, ttl=LONG) == first
 
 
 async def test_each_instance_has_one_registry_and_the_work_evens_out(alone: Directory) -> None:
     with fail_after(TIMEOUT):
-        everybody, registries = await members(alone, 10), [registry() for _ in range(3)]
+        all_instances, registries = await members(alone, 10), [registry() for _ in range(3)]
         shares: dict[RegistryId, set[InstanceId]] = {}
         for _ in range(3):
             for one in registries:
                 shares[one] = await held(alone, one)
         assert sorted(map(len, shares.values())) in ([3, 3, 4], [2, 4, 4])
-        assert set(chain(*shares.values())) == everybody
+        assert set(chain(*shares.values())) == all_instances
         assert sum(map(len, shares.values())) == 10
         joined = await members(alone, 2)
         for one in registries:
             shares[one] = await held(alone, one)
-        assert set(chain(*shares.values())) == everybody | joined
+        assert set(chain(*shares.values())) == all_instances | joined
         assert all(len(share) <= ceil(12 / 3) for share in shares.values())
 
 
@@ -128,12 +128,12 @@ async def test_a_change_of_owner_raises_the_token_and_only_the_newest_one_may_wr
 
 async def test_a_registry_that_does_not_renew_loses_its_leases_to_the_others(alone: Directory) -> None:
     with fail_after(TIMEOUT):
-        everybody = await members(alone, 4)
+        all_instances = await members(alone, 4)
         dead, living = registry(), registry()
-        assert await held(alone, dead, ttl=0.3) == everybody
+        assert await held(alone, dead, ttl=0.3) == all_instances
         assert len(await held(alone, living)) == 2
         began = current_time()
-        while await held(alone, living) != everybody:
+        while await held(alone, living) != all_instances:
             await sleep(0.01)
         assert current_time() - began < TIMEOUT / 2
         assert (await alone.lease(living, ttl=LONG)).registries == 1
@@ -141,16 +141,16 @@ async def test_a_registry_that_does_not_renew_loses_its_leases_to_the_others(alo
 
 async def test_a_registry_that_stops_releases_its_leases_at_once(alone: Directory) -> None:
     with fail_after(TIMEOUT):
-        everybody = await members(alone, 4)
+        all_instances = await members(alone, 4)
         stopping, living = registry(), registry()
-        assert await held(alone, stopping) == everybody
+        assert await held(alone, stopping) == all_instances
         await alone.release(stopping)
-        assert await held(alone, living) == everybody
+        assert await held(alone, living) == all_instances
 
 
 async def test_a_standby_registry_releases_leases_only_when_another_one_is_alive(alone: Directory) -> None:
     with fail_after(TIMEOUT):
-        everybody = await members(alone, 4)
+        all_instances = await members(alone, 4)
         doubtful, other = registry(), registry()
         before = await alone.lease(doubtful, ttl=LONG)
         assert await alone.lease(doubtful, ttl=LONG, standby=True) == before, "it is the only one"
@@ -159,8 +159,8 @@ async def test_a_standby_registry_releases_leases_only_when_another_one_is_alive
         assert (dict(back.tokens), back.registries) == ({}, 1)
         assert await alone.report(
             [StatusUpdate(instance=who, token=token, health=HEALTH) for who, token in before.tokens.items()]
-        ) == [False] * len(everybody)
-        assert await held(alone, other) == everybody
+        ) == [False] * len(all_instances)
+        assert await held(alone, other) == all_instances
         assert len(await held(alone, doubtful)) == 2
 
 

@@ -120,7 +120,7 @@ async def record_of(store: ResultStore, of: Task) -> TaskRecord:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Returns once `condition` holds; for what nobody tells of."""
+    """Returns once `condition` holds; for what sends no notification."""
     while True:
         if condition():
             return

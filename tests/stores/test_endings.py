@@ -236,7 +236,7 @@ async def test_only_the_run_that_was_handed_back_is_forgotten(store: ResultStore
 
 
 async def test_an_ending_is_not_reported_again_after_a_reset(store: ResultStore) -> None:
-    """Nobody asked what had ended before the task was reset and begun again here."""
+    """The ending was not read before the task was reset and started again here."""
     one, told = task(), Ended()
     with fail_after(TIMEOUT):
         await store.create([one])
@@ -371,7 +371,7 @@ async def test_a_start_cancelled_anywhere_leaves_nothing_behind(store: ResultSto
 
 
 async def test_a_finish_cancelled_anywhere_keeps_its_run_in_mind(adapter: Adapter, store: ResultStore) -> None:
-    """Nobody knows whether it was carried out, so the run is told of the end, by whatever it was brought about."""
+    """Whether it was carried out is unknown, so the end is reported to the run, whatever caused it."""
     with fail_after(TIMEOUT):
         async with peer(adapter, store) as gateway:
             nth, more = 0, True
@@ -390,7 +390,7 @@ async def test_a_finish_cancelled_anywhere_keeps_its_run_in_mind(adapter: Adapte
                 assert remembered(store) == 0
 
 
-def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
+def test_a_run_that_never_ends_does_not_stay_for_ever() -> None:
     started = RunningTasks[None]()
     ids = [new_task_id() for _ in range(LIMIT + 10)]
     with started.starting(ids) as call:
@@ -412,7 +412,7 @@ def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
 
 
 async def test_each_way_in_which_a_task_ends_elsewhere_is_reported(adapter: Adapter, store: ResultStore) -> None:
-    """Expired, dead, failed elsewhere: nobody needs the run any more."""
+    """Expired, dead, failed elsewhere: the run is not needed any more."""
     tasks = [task() for _ in range(3)]
     with fail_after(TIMEOUT):
         async with peer(adapter, store) as other:

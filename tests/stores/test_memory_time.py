@@ -67,7 +67,7 @@ async def test_a_submit_that_was_left_behind_is_written_over_after_a_while(store
     assert await store.create([again]) == [None]
     record = await record_of(store, one)
     assert (record.pending, record.digest, record.created_at) == (True, again.digest, again.created_at)
-    assert record.revision == 2, "the change is counted, for whoever waits for the first submit"
+    assert record.revision == 2, "the change is counted, for a call that waits for the first submit"
     assert await store.create([one]) == [record]
     await store.withdraw([one])
     assert await record_of(store, one) == record, "the first submit takes nothing back that is not its own"

@@ -198,7 +198,7 @@ async def test_a_running_task_stands_where_its_present_run_started(store: Result
 
 
 async def test_the_task_of_a_killed_instance_is_listed_as_in_its_record(adapter: Adapter, model: ModelName) -> None:
-    """A process that is killed removes nothing. Whoever starts the task again, or ends it, takes it off the list."""
+    """A process that is killed removes nothing. The next start or the end of the task removes it from the list."""
     again, ended = tasks(model, 2)
     with fail_after(TIMEOUT):
         async with adapter.open(StoreOptions(listing=0.01)) as gateway:

@@ -259,7 +259,7 @@ async def test_a_reconnect_before_the_reply_of_a_start_is_read_hides_no_ending(u
             async def interrupted(script: Script, commands: Sequence[Command]) -> Sequence[Reply]:
                 client.run = run  # type: ignore[method-assign]
                 replies = await run(script, commands)
-                private_redis.ctl("HDEL", key(one), "runners")  # the message that nobody heard
+                private_redis.ctl("HDEL", key(one), "runners")  # the message that was lost
                 await gateway.finish([cancelled(one)])
                 client.connections_opened += 1
                 store._connected()
@@ -381,7 +381,7 @@ async def test_an_ending_by_the_only_run_is_not_published_to_its_process(url: st
             assert await other.ended(TWO) == [raced.id]
             for one in (own, watched, raced):
                 for name in ("channels", "runners"):
-                    assert private_redis.ctl("HGET", key(one), name).strip() == "", "nobody can hear of it any more"
+                    assert private_redis.ctl("HGET", key(one), name).strip() == "", "no call can be notified any more"
 
 
 async def test_a_submit_that_was_left_behind_is_written_over_by_the_clock_of_the_server(

@@ -140,8 +140,8 @@ async def test_a_store_behind_sentinels_follows_the_primary(case: Case, tmp_path
             assert await once_back(lambda: store.fetch([one.id])) == [before]
             assert await once_back(lambda: store.finish([success(one)])) == [True]
             assert store.statistics().reconnects >= 1
-        with pytest.raises(ConnectionLost, match="redis 'nobody' behind sentinel at 127"):
-            await use(url.replace("/main/", "/nobody/"))
+        with pytest.raises(ConnectionLost, match="redis 'unknown' behind sentinel at 127"):
+            await use(url.replace("/main/", "/unknown/"))
 
 
 def replicated(port: int) -> None:

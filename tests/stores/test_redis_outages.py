@@ -229,7 +229,7 @@ async def test_keys_expire_by_themselves(url: str, private_redis: Redis) -> None
             assert int(private_redis.ctl("PTTL", key(other, "tombstone"))) / 1000 == pytest.approx(
                 UNFINISHED_TTL, abs=30
             )
-    assert private_redis.ctl("HGET", key(one), "channels").strip() == "", "nobody can hear of it any more"
+    assert private_redis.ctl("HGET", key(one), "channels").strip() == "", "no call can be notified any more"
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ async def test_a_missing_server_is_reported_on_entry(url: str, private_redis: Re
 
 async def test_wrong_credentials_are_a_configuration_error_that_does_not_repeat_them(url: str) -> None:
     with fail_after(TIMEOUT), pytest.raises(ConnectionRefused, match="credentials") as caught:
-        async with open_store(url.replace("://", "://somebody:secret@"), IMPATIENT):
+        async with open_store(url.replace("://", "://user:secret@"), IMPATIENT):
             raise AssertionError("entered with wrong credentials")
     assert "secret" not in str(caught.value)
 

@@ -51,7 +51,7 @@ async def test_a_dead_task_is_queued_again_with_all_its_attempts_before_it(store
 
 
 async def test_a_reset_task_is_as_in_its_message(store: ResultStore) -> None:
-    """Whoever replays it may give it more time, or have repaired the contract."""
+    """A replay may give it more time, or come after a repair of the contract."""
     one = task(key="order-7", deadline=1.71e9)
     repaired = replace(one, deadline=1.8e9, fingerprint=Fingerprint("a" * 64), body=b"repaired", result_ttl=120.0)
     with fail_after(TIMEOUT):
@@ -129,7 +129,7 @@ async def test_what_is_not_dead_is_not_revived(store: ResultStore, state: str) -
 
 
 async def test_reviving_once_more_before_the_task_has_begun_changes_nothing(store: ResultStore) -> None:
-    """A call that was lost may be repeated: whoever revives a task still has to publish it."""
+    """A call that was lost may be repeated: the caller of a reset still has to publish the task."""
     one = task()
     with fail_after(TIMEOUT):
         await store.create([one])

@@ -17,6 +17,6 @@ from hub.amqp.errors import (
     ProtocolViolation as ProtocolViolation,
     TooManyChannels as TooManyChannels,
 )
-from hub.amqp.message import Message as Message, Received as Received, Route as Route
+from hub.amqp.message import Message as Message, ReceivedMessage as ReceivedMessage, Route as Route
 from hub.amqp.options import AmqpOptions as AmqpOptions
 from hub.amqp.publisher import Publisher as Publisher

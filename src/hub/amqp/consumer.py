@@ -9,7 +9,7 @@ from typing import final
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
-from hub.amqp.message import Received
+from hub.amqp.message import ReceivedMessage
 from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.subscription import Subscription
 from hub.amqp.wait import wait_reply
@@ -40,7 +40,7 @@ class ChannelConsumer:
         """Messages that were over the body limit, and went to the dead-letter queue unread."""
         return self._subscription.oversize
 
-    async def receive(self) -> Sequence[Received]:
+    async def receive(self) -> Sequence[ReceivedMessage]:
         """Waits for messages and returns all that have arrived; never more than the prefetch count.
 
         After `stop` it waits until it is cancelled.

@@ -43,7 +43,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     expiration: int = 0
 
 
-class Received(msgspec.Struct, frozen=True):
+class ReceivedMessage(msgspec.Struct, frozen=True):
     """A message that a consumer was handed; `tag` is its delivery tag on its channel."""
 
     tag: int

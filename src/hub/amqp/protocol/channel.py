@@ -9,7 +9,7 @@ from typing import Final, TypeVar, final
 from pamqp import base, commands
 
 from hub.amqp.errors import ChannelClosed, ConsumerCancelled, MessageTooLarge, ProtocolViolation
-from hub.amqp.message import Received
+from hub.amqp.message import ReceivedMessage
 from hub.amqp.protocol.confirms import ConfirmBatch, Confirms
 from hub.amqp.protocol.content import Content, ContentAssembler
 from hub.amqp.protocol.decoder import DELIVER, decode_deliver
@@ -260,7 +260,7 @@ class ChannelState:
             subscription.oversize += 1
             self._settle(reject_frames(self.number, [tag], requeue=False))
         else:
-            subscription.deliver(Received(tag, content.body, head.message_id, carrier.redelivered, head.headers))
+            subscription.deliver(ReceivedMessage(tag, content.body, head.message_id, carrier.redelivered, head.headers))
 
     def _deactivate(self, subscription: Subscription) -> bool:
         if not subscription.active or self.closed is not None or self._closing:

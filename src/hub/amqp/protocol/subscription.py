@@ -8,7 +8,7 @@ from typing import Final, final
 
 from pamqp import commands, constants
 
-from hub.amqp.message import Received
+from hub.amqp.message import ReceivedMessage
 from hub.amqp.protocol.framing import FRAME_OVERHEAD
 
 _SETTLE: Final = Struct(">BHIIQBB")
@@ -40,7 +40,7 @@ class Subscription:
         self.ended: Exception | None = None
         self.on_change: Callable[[], None] | None = None
         self.oversize = 0
-        self._arrived: list[Received] = []
+        self._arrived: list[ReceivedMessage] = []
         self._unsettled: set[int] = set()
 
     @property
@@ -51,13 +51,13 @@ class Subscription:
     def arrived(self) -> bool:
         return bool(self._arrived)
 
-    def deliver(self, message: Received) -> None:
+    def deliver(self, message: ReceivedMessage) -> None:
         self._unsettled.add(message.tag)
         self._arrived.append(message)
         if len(self._arrived) == 1 and self.on_change is not None:
             self.on_change()
 
-    def take(self) -> list[Received]:
+    def take(self) -> list[ReceivedMessage]:
         """All that has arrived since the last call."""
         taken, self._arrived = self._arrived, []
         return taken

@@ -7,7 +7,7 @@ from typing import final
 
 from typing_extensions import override
 
-from hub.amqp import ChannelConsumer, Received
+from hub.amqp import ChannelConsumer, ReceivedMessage
 from hub.ports.broker import Consumer, Delivery
 
 
@@ -27,7 +27,7 @@ class AmqpConsumer(Consumer):
     async def receive(self) -> Sequence[Delivery]:
         return self.deliveries(await self._subscription.receive())
 
-    def deliveries(self, messages: Iterable[Received]) -> Sequence[Delivery]:
+    def deliveries(self, messages: Iterable[ReceivedMessage]) -> Sequence[Delivery]:
         """What the subscription has received, in the words of the port."""
         return [_delivery(message) for message in messages]
 
@@ -48,7 +48,7 @@ class AmqpConsumer(Consumer):
         await self._subscription.stop()
 
 
-def _delivery(message: Received) -> Delivery:
+def _delivery(message: ReceivedMessage) -> Delivery:
     headers = message.headers
     # A quorum queue counts: RabbitMQ 4.3 and later every hand-out in the first header, earlier ones in the second.
     count = headers.get("x-acquired-count", headers.get("x-delivery-count", 0)) if headers else 0
