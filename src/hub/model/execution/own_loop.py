@@ -31,6 +31,7 @@ from anyio.to_thread import run_sync
 from sniffio import current_async_library
 from typing_extensions import override
 
+from hub.concurrency.notify import Notifier
 from hub.concurrency.threads import FOREIGN, rename
 from hub.concurrency.uvloop_runner import ProcessLoop
 from hub.errors import HubError
@@ -120,6 +121,7 @@ class OwnLoop(AsyncContextManagerMixin):
         self._scope = CancelScope(shield=True)
         self._ended = Event()
         self._needed = Event()
+        self._submitted = Notifier()
         self._closing = False
         self._thread_began = False
         self._takes_calls = True
@@ -171,12 +173,12 @@ class OwnLoop(AsyncContextManagerMixin):
         self._needed.set()
         call = _Call(function, args, current_effective_deadline() - current_time())
         self._calls.add(call)
-        self._inbox.put(call)
+        self._put(call)
         try:
             await call.done.wait()
         except get_cancelled_exc_class():  # noqa: ASYNC103 - as in one loop, what the call makes of it counts
             call.cancelled = True
-            self._inbox.put(call)
+            self._put(call)
             if call.scope is not None:  # else the loop is busy and has not begun with it: it will not either
                 with move_on_after(CANCEL_GRACE, shield=True):
                     await call.done.wait()
@@ -191,6 +193,16 @@ class OwnLoop(AsyncContextManagerMixin):
             raise ModelLoopEnded(self._name, "it was stopped")
         return cast("T", _result(call))  # what `function` returned
 
+    def _put(self, call: _Call) -> None:
+        self._inbox.append(call)
+        self._submitted.notify()
+
+    async def _send(self) -> None:
+        """Wakes the loop once for all calls of one turn of this loop: a wake-up for each would let the threads take turns."""
+        while True:
+            await self._submitted.wait()
+            self._inbox.wake()
+
     def seconds_behind(self) -> float:
         """For how long the loop has left a call lying; 0 if it takes them as they come."""
         now = current_time()
@@ -203,6 +215,8 @@ class OwnLoop(AsyncContextManagerMixin):
             await self._needed.wait()  # a model of plain functions never needs it
             if not self._closing:
                 async with create_task_group() as tg:
+                    self._inbox.wake()
+                    sender = tg.start_soon(self._send, name=f"hub.model loop {self._name} calls")
                     tg.start_soon(self._receive, name=f"hub.model loop {self._name} results")
                     try:
                         await run_sync(
@@ -210,6 +224,7 @@ class OwnLoop(AsyncContextManagerMixin):
                         )
                     except Exception as error:  # noqa: BLE001 - any error of the loop itself means that it is gone
                         reason = f"{type(error).__qualname__}: {error}"
+                    sender.cancel()
         self._ended.set()
         for call in self._calls:
             call.error = ModelLoopEnded(self._name, reason)
