@@ -23,10 +23,10 @@ NOT_OURS := ASYNC106,ASYNC114,ASYNC124,ASYNC128,ASYNC9
 # 401: `pytest.raises` serves where the shape of an exception group is not the point.
 NOT_IN_TESTS := ASYNC110,ASYNC401
 
-.PHONY: help install up test chaos awkward fuzz overload alerts check lint types generated docs fmt bench lock generate sbom
+.PHONY: help install up test test-fast chaos awkward fuzz overload alerts check lint types generated docs fmt bench lock generate sbom
 
 help: ## Show the targets.
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 install: $(DEV) ## Make .venv with everything that development needs.
 
@@ -37,6 +37,9 @@ test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest; WORKERS=0 runs th
 	@scripts/need-servers.sh
 	@scripts/install-clients.sh
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-fast: $(DEV) ## Run the tests that need no server, no browser and no process of hub: under a minute on two idle cores.
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not (rabbitmq or redis or browser or slow)" $(ARGS)
 
 chaos: $(DEV) ## Break everything under load and check the books, on asyncio and trio. ARGS="--short" is a minute.
 	@scripts/need-servers.sh
@@ -65,7 +68,7 @@ lint: $(DEV)
 	grep -rlZ --include='*.py' async $(wildcard src examples benchmarks scripts) | $(FLAKE8_ASYNC) --disable $(NOT_OURS)
 	grep -rlZ --include='*.py' async tests | $(FLAKE8_ASYNC) --disable $(NOT_OURS),$(NOT_IN_TESTS)
 	cd protos && ../$(BIN)/buf lint
-	$(BIN)/pytest -q tests/frame/test_imports.py
+	$(BIN)/pytest -q tests/meta/test_imports.py
 
 types: $(DEV)
 	$(BIN)/mypy

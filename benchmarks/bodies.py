@@ -28,7 +28,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDe
 
 from benchmarks.batches import SUBMIT
 from hub.concurrency.process import SWITCH_INTERVAL
-from hub.contract import contract_of
+from hub.contract import Contract
 from hub.contract.descriptors.pool import build_pool
 from hub.types import ModelName
 from tests.gateway.stage import open_stage
@@ -80,7 +80,7 @@ async def serve() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)  # as every process of hub does
     async with open_stage(step_timeout=60, call_wait=60, body_limit=2**30) as stage:
         await stage.model()
-        await stage.model(BIG, contract_of(message(), message()), answer=lambda body: body)
+        await stage.model(BIG, Contract.from_descriptors(message(), message()), answer=lambda body: body)
         async with serving(stage) as url:
             print(url, flush=True)
             await anyio.sleep_forever()

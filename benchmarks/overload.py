@@ -33,7 +33,7 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from tests.awkward.stage import Process
+from tests.awkward.system import Process
 from tests.fuzz.campaign import resident
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis

@@ -12,13 +12,13 @@ from hypothesis import example, given, strategies as st
 
 from hub.brokers import open_broker
 from hub.cli.app import main
-from hub.cli.ending import redactor
+from hub.cli.command import redactor
 from hub.directories import open_directory
 from hub.errors import ConfigurationError
 from hub.observability.logs import configure_logging
 from hub.observability.redaction import Redactor, redacted, redacted_url
+from hub.settings.connections import DeadSettings
 from hub.settings.gateway import GatewaySettings
-from hub.settings.links import DeadSettings
 from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 

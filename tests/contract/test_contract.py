@@ -14,15 +14,15 @@ from google.protobuf.descriptor_pool import Default
 from hypothesis import given, strategies as st
 
 from examples.digits.v1 import digits_pb2
-from hub.contract import Contract, InvalidContract, compile_contract, contract_of, json_schema
+from hub.contract import Contract, InvalidContract, compile_contract, input_schema
 from hub.contract.contract import MAX_BYTES
-from hub.contract.descriptors.bounds import MAX_DECLARATION_NESTING, MAX_FILES
 from hub.contract.descriptors.canonical import default_json_name
+from hub.contract.descriptors.limits import MAX_DECLARATION_NESTING, MAX_FILES
 from hub.v1 import contract_pb2
 from tests.contract.bounded import bounded
 from tests.contract.random_descriptors import MANY, ONE
 
-DIGITS = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
+DIGITS = Contract.from_descriptors(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
 STRING = FieldDescriptorProto.TYPE_STRING
 MESSAGE = FieldDescriptorProto.TYPE_MESSAGE
 
@@ -81,7 +81,7 @@ def test_generated_code_and_a_private_pool_give_the_same_contract() -> None:
     loaded = compile_contract(DIGITS)
     assert loaded.pool is not Default()
     assert loaded.request is not digits_pb2.DigitsRequest.DESCRIPTOR
-    assert contract_of(loaded.request, loaded.response) == DIGITS
+    assert Contract.from_descriptors(loaded.request, loaded.response) == DIGITS
 
 
 def test_the_order_of_files_does_not_matter() -> None:
@@ -180,7 +180,7 @@ def test_with_an_any_every_message_of_the_files_is_kept() -> None:
 
 def test_request_and_response_may_come_from_two_pools() -> None:
     loaded = compile_contract(contract(shop()))
-    mixed = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, loaded.response)
+    mixed = Contract.from_descriptors(digits_pb2.DigitsRequest.DESCRIPTOR, loaded.response)
     assert {message.full_name for message in (compile_contract(mixed).request, compile_contract(mixed).response)} == {
         "examples.digits.v1.DigitsRequest",
         "shop.Receipt",
@@ -269,7 +269,7 @@ def test_damaged_bytes_are_a_contract_or_refused(data: st.DataObject) -> None:
     except InvalidContract:
         return
     assert Contract.decode(decoded.encode()) == decoded
-    assert json_schema(compile_contract(decoded).request).components.schemas
+    assert input_schema(compile_contract(decoded).request).components.schemas
 
 
 @pytest.mark.parametrize(

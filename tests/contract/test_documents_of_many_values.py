@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from hub.contract import InvalidDocument, Transcoder, compile_contract
-from hub.contract.protojson.json_text import searchable
+from hub.contract.protojson.json_text import is_searchable
 from tests.gateway.test_hostile_documents import rich
 
 VALUE = Transcoder(struct_pb2.Value.DESCRIPTOR)
@@ -45,12 +45,12 @@ def test_places_are_searched_for_in_documents_of_a_bounded_number_of_values(coun
     text = b'{"zz":1,"v":[' + b"[]," * count + b'{"a":1,"a":1}]}'
     error = refusal(RICH, text)
     found = [problem.pointer for problem in error.problems]
-    if searchable(text):
+    if is_searchable(text):
         assert (found, error.more) == (["/zz", f"/v/{count}/a"], False)
     else:
         assert (found, error.more) == (["/zz"], True)
         assert str(error).endswith(": the rest of the document was not checked")
-    assert searchable(text) == (count < 200_000)
+    assert is_searchable(text) == (count < 200_000)
 
 
 def test_a_name_given_twice_is_refused_without_its_place_in_a_document_of_very_many_values() -> None:

@@ -7,7 +7,7 @@ import struct
 from google.protobuf.internal.type_checkers import ToShortestFloat
 from hypothesis import given, strategies as st
 
-from hub.contract.protojson.floats import shortest_float32, shortest_float32s
+from hub.contract.protojson.scalar_serializer import shortest_float32, shortest_float32s
 from tests.contract.bounded import bounded
 
 bits = st.integers(0, 2**32 - 1).filter(lambda number: number & 0x7F800000 != 0x7F800000)

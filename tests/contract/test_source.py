@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from hypothesis import assume, given, settings
 
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.contract.source import proto_source
 from hub.v1 import contract_pb2, task_pb2
 from tests.contract.bounded import bounded
@@ -39,7 +39,9 @@ def compiled(contract: Contract) -> Contract:
     "contract",
     [
         pytest.param(DIGITS, id="digits"),
-        pytest.param(contract_of(task_pb2.Task.DESCRIPTOR, task_pb2.Outcome.DESCRIPTOR), id="enums and oneofs"),
+        pytest.param(
+            Contract.from_descriptors(task_pb2.Task.DESCRIPTOR, task_pb2.Outcome.DESCRIPTOR), id="enums and oneofs"
+        ),
         *(
             pytest.param(pair(case)[1], id=case.name)
             for case in CASES

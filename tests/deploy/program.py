@@ -27,8 +27,8 @@ from hub.model.instance.routes import instance_app
 from hub.model.worker.worker import SAVE_GRACE, STOP_GRACE
 from hub.registry.http.app import registry_app
 from hub.registry.service import FLUSH_GRACE
+from hub.settings.connections import require_shared
 from hub.settings.gateway import GatewaySettings
-from hub.settings.links import require_shared
 from hub.settings.model import ModelSettings
 from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings

@@ -17,7 +17,7 @@ from typing_extensions import override
 from examples.digits.v1 import digits_pb2
 from examples.model_a.v1 import model_a_pb2
 from hub.brokers import open_broker
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.errors import ConnectionLost
 from hub.gateway.app import gateway_app
 from hub.gateway.dashboard.overview import Overview
@@ -35,16 +35,15 @@ from hub.ports.directory import HistoryEvent, ModelLimits
 from hub.ports.result_store import ResultStore
 from hub.registry.client.schemas import InstanceBody, StatsBody
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
-from hub.registry.client.views import InstanceState
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
-from hub.types import Fingerprint, InstanceId, ModelName, TaskState, WallClock, wall_clock
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, TaskState, WallClock, wall_clock
 
 MODEL_A = ModelName("ModelA")
 DIGITS = ModelName("Digits")
 INSTANCE = InstanceId("01890000-0000-7000-8000-000000000001")
-CONTRACT_A = contract_of(model_a_pb2.ModelARequest.DESCRIPTOR, model_a_pb2.ModelAResponse.DESCRIPTOR)
-CONTRACT_DIGITS = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
+CONTRACT_A = Contract.from_descriptors(model_a_pb2.ModelARequest.DESCRIPTOR, model_a_pb2.ModelAResponse.DESCRIPTOR)
+CONTRACT_DIGITS = Contract.from_descriptors(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
 
 Answer = Callable[[bytes], bytes | Failure]
 """What a fake instance does with a request: a serialized response, or a failure."""

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from httpx2 import Response
 
 from examples.model_a.v1 import model_a_pb2
-from hub.contract import contract_of
+from hub.contract import Contract
 from hub.errors import HubError, Undecodable
 from hub.gateway.models.codec import Codec
 from hub.stores import open_store
@@ -213,7 +213,7 @@ ODDITIES = [
 
 @pytest.mark.parametrize("odd", ODDITIES)
 async def test_a_response_that_cannot_be_shown_is_no_error_of_its_task(stage: Stage, odd: Odd) -> None:
-    await stage.model(ODD, contract_of(REQUEST, odd.response.DESCRIPTOR), answer=lambda _: odd.body)
+    await stage.model(ODD, Contract.from_descriptors(REQUEST, odd.response.DESCRIPTOR), answer=lambda _: odd.body)
 
     called = await stage.client.post("/v1/models/Odd", json={})
     waited = await stage.client.post("/v1/models/Odd/tasks", json={}, headers=WAIT)
@@ -238,7 +238,7 @@ async def test_a_response_that_cannot_be_shown_is_no_error_of_its_task(stage: St
 
 @pytest.mark.parametrize("odd", ODDITIES)
 async def test_its_events_end_with_the_task(stage: Stage, odd: Odd) -> None:
-    await stage.model(ODD, contract_of(REQUEST, odd.response.DESCRIPTOR), answer=lambda _: odd.body)
+    await stage.model(ODD, Contract.from_descriptors(REQUEST, odd.response.DESCRIPTOR), answer=lambda _: odd.body)
     async with serving(stage) as url:
         task = (await stage.client.post("/v1/models/Odd/tasks", json={}, headers=WAIT)).headers["location"]
         async with events(url, task) as stream:

@@ -34,7 +34,7 @@ def statistics() -> WorkerStatistics:
         unacked=0,
         attempts=7,
         stored={},
-        waited=tally.waited.read(),
+        waited=tally.waited.snapshot(),
         ran={},
         newest=None,
         dropped=0,

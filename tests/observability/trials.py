@@ -213,7 +213,7 @@ GROUPS: Final[Sequence[Sequence[tuple[Trial, Sequence[Expected]]]]] = (
     ),
     (
         (the_gateway_loses_its_store, [Expected(name="HubProcessCutOff", label=("server", "store"))]),
-        (all_instances_hang, [Expected(name="HubRegistryDoubts")]),
+        (all_instances_hang, [Expected(name="HubRegistrySelfPreservation")]),
     ),
     ((the_registry_is_killed, [Expected(name="HubRegistryDown")]),),
 )

@@ -22,11 +22,10 @@ from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Pu
 from hub.ports.directory import Directory, ModelLimits
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
-from hub.registry.client.views import InstanceState
 from hub.registry.client.watch import ModelWatch
 from hub.registry.service import run_registry
 from hub.settings.registry import ContractMode, RegistrySettings
-from hub.types import ModelName
+from hub.types import InstanceState, ModelName
 from tests.registry.support import MODEL, TEXTS, PingServer
 
 

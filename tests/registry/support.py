@@ -14,7 +14,7 @@ from litestar import Litestar, Request, Response, get
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.concurrency.services import background_service
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 from hub.ports.directory import InstanceEntry
@@ -25,8 +25,8 @@ from hub.types import InstanceId, ModelName, new_instance_id
 TIMEOUT: Final = 30.0
 """Seconds after which a test that hangs fails; nothing here takes one."""
 
-TEXTS: Final[Contract] = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
-DIGITS: Final[Contract] = contract_of(DigitsRequest.DESCRIPTOR, DigitsResponse.DESCRIPTOR)
+TEXTS: Final[Contract] = Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
+DIGITS: Final[Contract] = Contract.from_descriptors(DigitsRequest.DESCRIPTOR, DigitsResponse.DESCRIPTOR)
 
 MODEL: Final = ModelName("ModelA")
 
@@ -78,7 +78,7 @@ class PingServer:
     url: str = ""
     consuming: bool = True
     silent: bool = False
-    load: InstanceStats | None = None
+    stats: InstanceStats | None = None
     pings: int = 0
     tokens: list[str] = field(default_factory=list[str])
     news: anyio.Event = field(default_factory=anyio.Event)
@@ -103,7 +103,7 @@ async def ping_server(instance: InstanceId | None = None) -> AsyncGenerator[Ping
                 "model": "any",
                 "consuming": it.consuming,
                 "reason": "" if it.consuming else "no link",
-                "load": it.load,
+                "stats": it.stats,
             },
             status_code=200 if it.consuming else 503,
         )

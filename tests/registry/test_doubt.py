@@ -10,12 +10,12 @@ import trio.testing
 from hypothesis import given, strategies as st
 
 from hub.ports.directory import InstanceEntry
-from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected
 from hub.registry.core.self_preservation import LEAST_SILENT, PingRound, SelfPreservation
 from hub.registry.core.state import RegistryState
 from hub.registry.core.table import InstanceTable
 from hub.registry.tasks.pinger import LATE, Pinger
+from hub.types import InstanceState
 from tests.registry.support import ScriptedProbe, entry_of
 from tests.registry.test_pinger import PERIOD, TIMEOUT, NoJitter, run_for
 

@@ -9,9 +9,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub.brokers.memory.broker import MemoryBroker
+from hub.histogram import HistogramSnapshot
 from hub.ports.broker import Publication
 from hub.registry.client.schemas import ModelStatsBody
-from hub.stats import Durations, InstanceStats
+from hub.stats import InstanceStats
 from hub.types import ModelName, TaskState
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, TIMEOUT, ping_server
@@ -35,14 +36,14 @@ async def registry(broker: MemoryBroker) -> AsyncGenerator[ServedRegistry]:
 
 
 def load(done: int, *, in_flight: int = 0, unacked: int = 0, newest: float | None = None) -> InstanceStats:
-    times = Durations(bounds=(1.0, 2.0), counts=(done, 0, 0), seconds=done / 2)
+    times = HistogramSnapshot(bounds=(1.0, 2.0), counts=(done, 0, 0), sum=done / 2)
     return InstanceStats(
         in_flight=in_flight,
         unacked=unacked,
         outcomes={TaskState.SUCCEEDED: done},
-        waited=times,
-        ran=times,
-        newest=newest,
+        queue_time=times,
+        run_time=times,
+        newest_task_created_at=newest,
     )
 
 
@@ -53,8 +54,8 @@ async def figures_of(registry: ServedRegistry, model: ModelName = MODEL) -> Mode
 async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> None:
     with anyio.fail_after(TIMEOUT):
         async with ping_server() as one, ping_server() as two, ping_server() as other:
-            one.load = load(2, in_flight=1, unacked=2)
-            two.load = load(3, in_flight=2, unacked=3)
+            one.stats = load(2, in_flight=1, unacked=2)
+            two.stats = load(3, in_flight=2, unacked=3)
             await registry.login(one)
             await registry.login(two)
             await registry.login(other, DIGITS_MODEL, DIGITS)
@@ -64,7 +65,7 @@ async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> N
             assert model.in_flight == 3
             assert model.outcomes[TaskState.SUCCEEDED] == 5
             assert model.outcomes[TaskState.FAILED] == 0
-            assert model.waited == model.ran == Durations(bounds=(1.0, 2.0), counts=(5, 0, 0), seconds=2.5)
+            assert model.queue_time == model.run_time == HistogramSnapshot(bounds=(1.0, 2.0), counts=(5, 0, 0), sum=2.5)
             assert (await figures_of(registry, DIGITS_MODEL)).in_flight == 0
 
 
@@ -73,14 +74,14 @@ async def test_what_a_removed_instance_had_done_stays_counted_and_what_it_does_d
 ) -> None:
     with anyio.fail_after(TIMEOUT):
         async with ping_server() as one, ping_server() as two:
-            one.load = load(2, in_flight=1)
-            two.load = load(3, in_flight=2)
+            one.stats = load(2, in_flight=1)
+            two.stats = load(3, in_flight=2)
             await registry.login(one)
             await registry.login(two)
             await registry.client.logout(one.id)
             model = await figures_of(registry)
             assert (model.outcomes[TaskState.SUCCEEDED], model.in_flight) == (5, 2)
-            one.load = load(4)
+            one.stats = load(4)
             await registry.login(one)
             assert (await figures_of(registry)).outcomes[TaskState.SUCCEEDED] == 7
 
@@ -90,7 +91,7 @@ async def test_an_instance_that_says_nothing_of_its_load_is_no_error(registry: S
         async with ping_server() as one:
             await registry.login(one)
             model = await figures_of(registry)
-    assert (model.in_flight, sum(model.outcomes.values()), model.ran) == (0, 0, Durations())
+    assert (model.in_flight, sum(model.outcomes.values()), model.run_time) == (0, 0, HistogramSnapshot())
 
 
 async def test_the_queue_is_told_with_what_instances_have_of_it(registry: ServedRegistry, broker: MemoryBroker) -> None:
@@ -98,7 +99,7 @@ async def test_the_queue_is_told_with_what_instances_have_of_it(registry: Served
     await broker.publish([Publication(queue=MODEL, body=b"", message_id="1", timestamp=0.0)])
     with anyio.fail_after(TIMEOUT):
         async with ping_server() as one:
-            one.load = load(1, unacked=7, newest=0.0)
+            one.stats = load(1, unacked=7, newest=0.0)
             await registry.login(one)
             while (queue := (await figures_of(registry)).queue) is None:
                 await anyio.lowlevel.checkpoint()

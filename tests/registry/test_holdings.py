@@ -3,14 +3,13 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from hub.ports.directory import HistoryEvent, InstanceStanding, StatusUpdate
-from hub.registry.client.views import InstanceState
+from hub.ports.directory import HistoryEvent, InstanceHealth, StatusUpdate
 from hub.registry.core.leases import LARGEST_GROUP, LONGEST_TALE, LeaseTable
-from hub.types import InstanceId, ModelName
+from hub.types import InstanceId, InstanceState, ModelName
 from tests.registry.support import TIMEOUT
 
 ONE, OTHER = InstanceId("one"), InstanceId("other")
-LIVE = InstanceStanding(state=InstanceState.LIVE)
+LIVE = InstanceHealth(state=InstanceState.LIVE)
 
 
 def event(number: int, of: InstanceId = ONE) -> HistoryEvent:
@@ -20,7 +19,7 @@ def event(number: int, of: InstanceId = ONE) -> HistoryEvent:
 
 
 def report(token: int, *events: HistoryEvent) -> StatusUpdate:
-    return StatusUpdate(instance=ONE, token=token, standing=LIVE, events=events)
+    return StatusUpdate(instance=ONE, token=token, health=LIVE, events=events)
 
 
 def take(holdings: LeaseTable) -> list[StatusUpdate]:
@@ -82,9 +81,10 @@ def test_what_waits_is_bounded() -> None:
         holdings.found(ONE, event(number))
     (only,) = take(holdings)
     assert [each.at for each in only.events] == list(range(2 * LONGEST_TALE, 3 * LONGEST_TALE))
-    holdings.found(ONE, event(0))
+    holdings.found(ONE, event(3 * LONGEST_TALE))
     holdings.put_back([only])
-    assert len(take(holdings)[0].events) == LONGEST_TALE
+    (only,) = take(holdings)
+    assert [each.at for each in only.events] == list(range(2 * LONGEST_TALE + 1, 3 * LONGEST_TALE + 1)), "the newest"
     ids = [InstanceId(f"{number}") for number in range(LARGEST_GROUP + 1)]
     holdings.renewed(dict.fromkeys(ids, 1))
     for one in ids:

@@ -15,8 +15,7 @@ from httpx2 import Response
 from hub.contract import Contract
 from hub.registry.client.errors import InstanceUnreachable, NameTaken
 from hub.registry.client.schemas import SECRET_HEADER
-from hub.registry.client.views import InstanceState
-from hub.types import new_instance_id
+from hub.types import InstanceState, new_instance_id
 from tests.registry.grown import BROKEN, GROWN, PLAIN
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ping_server

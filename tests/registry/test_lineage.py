@@ -33,31 +33,31 @@ def fingerprints(*contracts: Contract) -> frozenset[Fingerprint]:
 
 def test_in_strict_mode_no_other_contract_is_beside_one() -> None:
     strict = lineage(PLAIN, GROWN, mode="strict")
-    assert not strict.beside(MODEL, GROWN, fingerprints(PLAIN))
+    assert not strict.compatible_with(MODEL, GROWN, fingerprints(PLAIN))
     assert not strict.accepts(MODEL, GROWN)
 
 
 def test_a_grown_contract_joins_the_one_that_it_reads() -> None:
     known = lineage(PLAIN)
-    assert known.beside(MODEL, GROWN, fingerprints(PLAIN)) == fingerprints(PLAIN)
+    assert known.compatible_with(MODEL, GROWN, fingerprints(PLAIN)) == fingerprints(PLAIN)
     assert list(known.accepts(MODEL, GROWN)) == [PLAIN.fingerprint]
 
 
 def test_a_contract_that_breaks_the_one_that_is_up_does_not_join() -> None:
-    assert not lineage(PLAIN).beside(MODEL, BROKEN, fingerprints(PLAIN))
-    assert not lineage(PLAIN, BROKEN).beside(MODEL, BROKEN, fingerprints(PLAIN))
+    assert not lineage(PLAIN).compatible_with(MODEL, BROKEN, fingerprints(PLAIN))
+    assert not lineage(PLAIN, BROKEN).compatible_with(MODEL, BROKEN, fingerprints(PLAIN))
 
 
 def test_an_earlier_contract_may_come_back() -> None:
-    assert lineage(PLAIN, GROWN).beside(MODEL, PLAIN, fingerprints(GROWN)) == fingerprints(GROWN)
+    assert lineage(PLAIN, GROWN).compatible_with(MODEL, PLAIN, fingerprints(GROWN)) == fingerprints(GROWN)
 
 
 def test_a_smaller_contract_that_nobody_has_seen_may_not_come() -> None:
-    assert not lineage(GROWN).beside(MODEL, PLAIN, fingerprints(GROWN))
+    assert not lineage(GROWN).compatible_with(MODEL, PLAIN, fingerprints(GROWN))
 
 
 def test_a_contract_is_not_beside_one_that_nobody_here_knows() -> None:
-    assert not lineage(GROWN).beside(MODEL, GROWN, fingerprints(PLAIN))
+    assert not lineage(GROWN).compatible_with(MODEL, GROWN, fingerprints(PLAIN))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hub.brokers.memory.broker import MemoryBroker
 from hub.ports.broker import Publication
-from hub.registry.client.views import InstanceState
-from hub.types import ModelName
+from hub.types import InstanceState, ModelName
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ping_server
 

@@ -9,12 +9,11 @@ import trio.testing
 from typing_extensions import override
 
 from hub.ports.directory import InstanceEntry
-from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
 from hub.registry.core.state import RegistryState
 from hub.registry.core.table import InstanceTable
-from hub.registry.tasks.pinger import Pinger
-from hub.types import InstanceId
+from hub.registry.tasks.pinger import Pinger, Probe
+from hub.types import InstanceId, InstanceState
 from tests.registry.support import ScriptedProbe, entry_of
 
 PERIOD, TIMEOUT = 10.0, 3.0
@@ -35,7 +34,8 @@ class NoJitter(random.Random):
 
 def pinger_of(
     *entries: InstanceEntry,
-    probe: ScriptedProbe,
+    probe: Probe,
+    timeout: float = TIMEOUT,
     concurrency: int = 256,
     observe: Callable[[PingResult, float], None] = lambda result, seconds: None,  # noqa: ARG005
     rng: random.Random | None = None,
@@ -47,7 +47,7 @@ def pinger_of(
         roll,
         probe,
         period=PERIOD,
-        timeout=TIMEOUT,
+        timeout=timeout,
         concurrency=concurrency,
         observe=observe,
         clock=anyio.current_time,
@@ -197,7 +197,7 @@ async def test_results_are_observed_with_their_duration() -> None:
         observe=lambda result, seconds: seen.append((result, seconds)),
     )
     await pinger.ping_all(roll.table.targets())
-    assert sorted((type(result).__name__, seconds) for result, seconds in seen) == [("PingOk", 0), ("PingMissed", 3)]
+    assert sorted((type(result).__name__, seconds) for result, seconds in seen) == [("PingMissed", 3), ("PingOk", 0)]
 
 
 async def test_a_cancelled_ping_records_nothing() -> None:
@@ -226,3 +226,24 @@ async def test_a_result_for_an_instance_that_left_meanwhile_is_dropped() -> None
     target: PingTarget = roll.table.targets()[0]
     assert await pinger.ping(target) == PingOk()
     assert roll.table.instances() == ()
+
+
+async def test_an_instance_whose_scheduled_ping_is_in_flight_is_not_pinged_again_after_another_ping_of_it() -> None:
+    entry, started = entry_of(), list[float]()
+
+    async def first_ping_hangs(_entry: InstanceEntry) -> PingResult:
+        started.append(anyio.current_time())
+        if len(started) == 1:
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+        return PingOk()
+
+    pinger, roll = pinger_of(entry, probe=first_ping_hangs, timeout=1.5 * PERIOD)
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        await anyio.sleep(PERIOD / 2)
+        await pinger.ping(roll.table.targets()[0])  # as at a login
+        await anyio.sleep(PERIOD)
+        tg.cancel_scope.cancel()
+    assert started == [start, start + PERIOD / 2], "the beat after one period leaves it out"

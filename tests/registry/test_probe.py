@@ -10,12 +10,13 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from httpx2 import AsyncClient
 
+from hub.histogram import HistogramSnapshot
 from hub.http.client import open_client
 from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult
 from hub.registry.tasks.probe import LONGEST_REPLY, HttpProbe
-from hub.stats import Durations, InstanceStats
+from hub.stats import InstanceStats
 from hub.types import InstanceId, ReadinessSource, TaskState
 from tests.registry.support import TIMEOUT, entry_of, ping_server
 
@@ -148,24 +149,24 @@ async def test_replies_of_strangers(http: AsyncClient, status: str, body: bytes,
 
 
 LOAD = (
-    b'{"in_flight": 2, "unacked": 3, "outcomes": {"succeeded": 5}, "newest": 1.5,'
-    b' "waited": {"bounds": [0.1], "counts": [4, 1], "seconds": 2.5}, "more": []}'
+    b'{"in_flight": 2, "unacked": 3, "outcomes": {"succeeded": 5}, "newest_task_created_at": 1.5,'
+    b' "queue_time": {"bounds": [0.1], "counts": [4, 1], "sum": 2.5}, "more": []}'
 )
 
 
 @pytest.mark.parametrize("status", ["200 OK", "503 Service Unavailable"])
 async def test_what_an_instance_says_of_its_work_is_kept(http: AsyncClient, status: str) -> None:
     entry = entry_of()
-    body = b'{"instance": "%s", "consuming": %s, "load": %s}'
+    body = b'{"instance": "%s", "consuming": %s, "stats": %s}'
     async with raw_server(reply(status, body % (entry.id.encode(), b"true", LOAD))) as url:
         result = await ping(http, replace(entry, url=url))
         assert isinstance(result, PingOk)
-        assert result.load == InstanceStats(
+        assert result.stats == InstanceStats(
             in_flight=2,
             unacked=3,
             outcomes={TaskState.SUCCEEDED: 5},
-            newest=1.5,
-            waited=Durations(bounds=(0.1,), counts=(4, 1), seconds=2.5),
+            newest_task_created_at=1.5,
+            queue_time=HistogramSnapshot(bounds=(0.1,), counts=(4, 1), sum=2.5),
         )
 
 
@@ -176,15 +177,15 @@ async def test_what_an_instance_says_of_its_work_is_kept(http: AsyncClient, stat
         b'{"in_flight": "many"}',
         b'{"in_flight": -1}',
         b'{"outcomes": {"sold": 1}}',
-        b'{"waited": {"bounds": [1], "counts": [1], "seconds": 1}}',
-        b'{"ran": {"bounds": [2, 1], "counts": [1, 1, 1], "seconds": 1}}',
-        b'{"ran": {"bounds": [], "counts": [-1], "seconds": 1}}',
+        b'{"queue_time": {"bounds": [1], "counts": [1], "sum": 1}}',
+        b'{"run_time": {"bounds": [2, 1], "counts": [1, 1, 1], "sum": 1}}',
+        b'{"run_time": {"bounds": [], "counts": [-1], "sum": 1}}',
         b'{"in_flight": %s}' % (b"9" * 5000),
-        b'{"newest": 1e400}',
+        b'{"newest_task_created_at": 1e400}',
     ],
 )
 async def test_a_load_that_cannot_be_read_is_none_and_no_error(http: AsyncClient, load: bytes) -> None:
-    async with raw_server(reply("200 OK", b'{"consuming": true, "load": %s}' % load)) as url:
+    async with raw_server(reply("200 OK", b'{"consuming": true, "stats": %s}' % load)) as url:
         assert await ping(http, entry_of(url=url)) == PingOk()
 
 

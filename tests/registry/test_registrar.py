@@ -23,7 +23,6 @@ from hub.ports.directory import (
     StatusUpdate,
 )
 from hub.registry.client.errors import InstanceUnreachable, InvalidLogin, NameTaken
-from hub.registry.client.views import InstanceState
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected
 from hub.registry.core.state import RegistryState
@@ -31,7 +30,7 @@ from hub.registry.core.table import InstanceTable
 from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.registration import Login, RegistrationService
-from hub.types import Fingerprint, InstanceId, RegistryId, new_instance_id, new_registry_id
+from hub.types import Fingerprint, InstanceId, InstanceState, RegistryId, new_instance_id, new_registry_id
 from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ScriptedProbe, entry_of
 
 URL = "http://127.0.0.1:4000"
@@ -58,12 +57,12 @@ class FlakyDirectory(Directory):
         entry: InstanceEntry,
         contract: Contract,
         *,
-        beside: Collection[Fingerprint] = (),
+        compatible_with: Collection[Fingerprint] = (),
         proof: str = "",
         limits: LoginLimits | None = None,
     ) -> Fingerprint | None:
         self.check()
-        return await self.inner.login(entry, contract, beside=beside, proof=proof, limits=limits)
+        return await self.inner.login(entry, contract, compatible_with=compatible_with, proof=proof, limits=limits)
 
     @override
     async def forget(self, ttl: float) -> int:
@@ -101,14 +100,14 @@ class FlakyDirectory(Directory):
         await self.inner.release(registry)
 
     @override
-    async def report(self, reports: Sequence[StatusUpdate]) -> Sequence[bool]:
+    async def report(self, updates: Sequence[StatusUpdate]) -> Sequence[bool]:
         self.check()
-        return await self.inner.report(reports)
+        return await self.inner.report(updates)
 
     @override
-    async def news(self, after: int) -> DirectoryChanges:
+    async def changes_since(self, revision: int) -> DirectoryChanges:
         self.check()
-        found = await self.inner.news(after)
+        found = await self.inner.changes_since(revision)
         if self.slow is not None:
             await self.slow.wait()
         return found
@@ -402,7 +401,7 @@ async def test_a_login_cancelled_at_any_point_leaves_the_registry_usable() -> No
             await office.keeper.flush()
             assert set(office.states()) == await office.stored()
             assert (await office.login(instance=instance)).status.state is InstanceState.LIVE
-            assert office.pinger.under_way == 0
+            assert office.pinger.in_flight == 0
 
 
 async def test_a_flush_cancelled_at_any_point_forgets_nobody_who_is_still_stored() -> None:

@@ -102,7 +102,7 @@ async def test_a_registry_starts_beside_values_that_cannot_be_read(private_redis
             open_client() as http,
         ):
             private_redis.ctl("DEL", *_KEYS)
-            for part in ("instances", "contracts", "leases", "standings", "names"):
+            for part in ("instances", "contracts", "leases", "health", "names"):
                 private_redis.ctl("HSET", f"hub:{{directory}}:{part}", "rubbish", "{bad")
             registry = partial(run_registry, settings, directory=directory, broker=broker)
             async with background_service(registry, name="registry") as url:
@@ -117,7 +117,7 @@ async def test_a_registry_starts_with_another_type_under_a_key_and_says_what_is_
     private_redis.ctl("LPUSH" if not key.endswith("history") else "SADD", key, "rubbish")
     with fail_after(TIMEOUT), structlog.testing.capture_logs() as log:
         async with registry_on(private_redis) as registry:
-            used = key.rpartition(":")[2] not in {"names", "standings", "history", "weight", "changes"}
+            used = key.rpartition(":")[2] not in {"names", "health", "history", "weight", "changes"}
             if used:  # the others are not touched while there is no instance
                 health = await registry.until(is_degraded)
                 assert key in health["reason"]
@@ -145,7 +145,7 @@ RUBBISH = {
 @pytest.mark.parametrize("value", RUBBISH.values(), ids=list(RUBBISH))
 async def test_a_value_that_cannot_be_read_is_left_out_and_said_once(private_redis: Redis, value: bytes) -> None:
     with client.Redis.from_url(private_redis.url) as link:
-        for part in ("instances", "contracts", "leases", "standings", "names"):
+        for part in ("instances", "contracts", "leases", "health", "names"):
             for name in (b"rubbish", b"\xff\xfe", b"", b"a b c"):
                 link.hset(f"hub:{{directory}}:{part}", name, value)
         link.lpush("hub:{directory}:history", value)

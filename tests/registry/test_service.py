@@ -18,13 +18,12 @@ from hub.model.instance.instance import run_instance
 from hub.ports.directory import Directory
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
-from hub.registry.client.views import InstanceState
 from hub.registry.client.watch import ModelWatch
 from hub.registry.service import run_registry
 from hub.settings.model import ModelSettings
 from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
-from hub.types import InstanceId
+from hub.types import InstanceId, InstanceState
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, entry_of, ping_server
 from tests.registry.test_registrar import FlakyDirectory

@@ -15,7 +15,6 @@ import trio.testing
 
 from hub.directories.memory import MemoryDirectory
 from hub.ports.directory import InstanceEntry
-from hub.registry.client.views import InstanceState
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import PingOk, PingRejected, PingResult
 from hub.registry.core.state import RegistryState
@@ -23,7 +22,7 @@ from hub.registry.core.table import InstanceTable, Removal
 from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.registration import RegistrationService
-from hub.types import InstanceId, ReadinessSource, new_instance_id, new_registry_id
+from hub.types import InstanceId, InstanceState, ReadinessSource, new_instance_id, new_registry_id
 from tests.registry.support import MODEL, TEXTS, ScriptedProbe
 from tests.registry.test_registrar import FlakyDirectory
 

@@ -6,12 +6,12 @@ from typing import Final
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hub.ports.directory import InstanceEntry, InstanceStanding
-from hub.registry.client.views import InstanceState, InstanceStatus
+from hub.ports.directory import InstanceEntry, InstanceHealth
+from hub.registry.client.views import InstanceStatus
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
 from hub.registry.core.table import NO_CONSUMER, InstanceChange, InstanceTable, Removal
 from hub.stats import InstanceStats
-from hub.types import Fingerprint, InstanceId, ModelName, ReadinessSource
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, ReadinessSource
 from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of
 
 LIVE, NOT_CONSUMING, SUSPECT = InstanceState.LIVE, InstanceState.NOT_CONSUMING, InstanceState.SUSPECT
@@ -59,14 +59,14 @@ def test_the_load_is_kept_but_is_no_news() -> None:
     table = table_with(entry)
     version = table.version
     for result, kept in (
-        (PingOk(load=InstanceStats(in_flight=2)), 2),
+        (PingOk(stats=InstanceStats(in_flight=2)), 2),
         (PingOk(), 2),
-        (PingOk(load=InstanceStats(in_flight=3)), 3),
+        (PingOk(stats=InstanceStats(in_flight=3)), 3),
     ):
         assert not pinged(table, entry, result)
         status = table.instance(entry.id)
         assert status is not None
-        assert status.load == InstanceStats(in_flight=kept)
+        assert status.stats == InstanceStats(in_flight=kept)
     assert table.version == version
 
 
@@ -253,7 +253,7 @@ def test_an_instance_that_subscribed_again_is_live_with_its_next_answer() -> Non
 
 def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
     table, entry = InstanceTable(), entry_of()
-    live = InstanceStanding(state=LIVE, answered_at=5.0, load=InstanceStats(in_flight=1))
+    live = InstanceHealth(state=LIVE, answered_at=5.0, stats=InstanceStats(in_flight=1))
     (change,) = table.adopt(entry, live)
     assert (change.before, change.after) == (None, LIVE)
     assert is_active(table)
@@ -261,7 +261,7 @@ def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
     assert not table.adopt(entry, replace(live, answered_at=6.0))
     assert not table.adopt(entry, None)
     assert table.version == version
-    (change,) = table.adopt(entry, InstanceStanding(state=SUSPECT, reason="silence", misses=2, answered_at=6.0))
+    (change,) = table.adopt(entry, InstanceHealth(state=SUSPECT, reason="silence", misses=2, answered_at=6.0))
     assert (change.before, change.after, change.reason) == (LIVE, SUSPECT, "silence")
     assert pinged(table, entry, PingMissed("silence")), "the misses of one registry count for the next"
     assert table.instances() == ()
@@ -270,11 +270,11 @@ def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
 def test_an_adopted_word_does_not_take_back_a_later_answer_or_load() -> None:
     table, entry = InstanceTable(), entry_of()
     table.login(entry)
-    pinged(table, entry, PingOk(load=InstanceStats(in_flight=7)), now=9.0)
-    table.adopt(entry, InstanceStanding(state=LIVE, answered_at=6.0, load=InstanceStats(in_flight=1)))
+    pinged(table, entry, PingOk(stats=InstanceStats(in_flight=7)), now=9.0)
+    table.adopt(entry, InstanceHealth(state=LIVE, answered_at=6.0, stats=InstanceStats(in_flight=1)))
     status = table.instance(entry.id)
     assert status is not None
-    assert (status.answered_at, status.load) == (9.0, InstanceStats(in_flight=7))
+    assert (status.answered_at, status.stats) == (9.0, InstanceStats(in_flight=7))
 
 
 def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_loading_and_may_be_removed_elsewhere() -> None:
@@ -475,8 +475,8 @@ class TableMachine(RuleBasedStateMachine):
         entry = InstanceEntry(id=instance, model=model, url=url, fingerprint=TEXTS.fingerprint, logged_in_at=self.now)
         signal = (ReadinessSource.BROKER if by_broker else ReadinessSource.PING) if state is NOT_CONSUMING else None
         answered = max(self.now - ago, 0.5)
-        standing = InstanceStanding(state=state, misses=misses, answered_at=answered, not_consuming_source=signal)
-        self.table.adopt(entry, standing)
+        health = InstanceHealth(state=state, misses=misses, answered_at=answered, not_consuming_source=signal)
+        self.table.adopt(entry, health)
         current = self.entries.get(instance)
         if current is None or replace(current, logged_in_at=self.now) != entry:
             self.admit(entry)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from hub.directories import open_directory
 from hub.directories.redis.directory import _KEYS
 from hub.types import ModelName
-from tests.contract.test_bounds import chain, encoded
+from tests.contract.test_limits import chain, encoded
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, TEXTS, TIMEOUT, PingServer, ping_server
 from tests.support.redis import Redis

@@ -9,7 +9,7 @@ from httpx2 import AsyncClient, MockTransport, Request, Response
 from structlog.testing import capture_logs
 
 from hub.concurrency.retrying import ExponentialBackoff
-from hub.contract import differences
+from hub.contract import diff
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.http.client import open_client
 from hub.ports.directory import ModelLimits
@@ -94,7 +94,7 @@ async def test_an_earlier_contract_is_found_by_its_fingerprint_and_is_whole(regi
     newcomer = RegistryClient(registry.url, registry.http)
     assert await newcomer.contract(MODEL, TEXTS.fingerprint) == TEXTS
     assert await newcomer.contract(MODEL, DIGITS.fingerprint) == DIGITS
-    assert differences(TEXTS, DIGITS)
+    assert diff(TEXTS, DIGITS)
     assert await newcomer.contract(MODEL, Fingerprint("0" * 64)) is None
     assert await newcomer.contract(MODEL, Fingerprint("&model=x/?")) is None
     assert await newcomer.contract(ModelName("Nobody"), TEXTS.fingerprint) is None

@@ -19,6 +19,7 @@ from hub.stores import StoreOptions, open_store
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.stage import TIMEOUT, record_of, task
 from tests.stores.test_redis_outages import once_back
+from tests.support.markers import starts
 from tests.support.server import ServerProcess, answers, free_port
 
 KEYS = 4096
@@ -31,7 +32,7 @@ PATIENT = StoreOptions(silence=5.0, timeout=3.0)
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
@@ -82,6 +83,7 @@ def port() -> int:
 
 
 @pytest.fixture
+@starts("redis")
 def slow_to_load(port: int, tmp_path: Path) -> Iterator[ServerProcess]:
     options = {"port": port, "bind": "127.0.0.1", "dir": tmp_path, "save": "", "appendonly": "yes"}
     options |= {"appendfsync": "always", "key-load-delay": DELAY}

@@ -31,7 +31,7 @@ from tests.support.redis import Redis
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param

@@ -30,7 +30,7 @@ IMPATIENT = StoreOptions(silence=1.0, timeout=0.5)  # a busy machine may take ha
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param

@@ -29,8 +29,8 @@ LOOK: Final = 0.01
 IMPORTED: Final = (
     "hub.cli.app",
     "hub.cli.up",
-    "hub.cli.dead.work",
-    "hub.cli.schema.work",
+    "hub.cli.dead.commands",
+    "hub.cli.schema.commands",
     "hub.gateway.service",
     "hub.registry.service",
     "hub.model.instance.instance",

@@ -39,6 +39,7 @@ from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
 from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
+from tests.support.markers import starts
 from tests.support.rabbitmq import RabbitMQ, rabbitmq_cluster
 from tests.support.redis import emptied
 
@@ -104,6 +105,7 @@ class Load:
 
 
 @pytest.fixture(scope="module")
+@starts("rabbitmq", "kills_servers")
 def _nodes() -> Iterator[Sequence[RabbitMQ]]:
     with rabbitmq_cluster() as nodes:
         yield nodes

@@ -474,5 +474,5 @@ def test_the_help_tells_the_exit_codes(run: Run) -> None:
     said = run(["--help"], {})
     assert said.code == 0
     words = " ".join(said.output.split())
-    assert "Exit codes: 0 fine" in words
+    assert "Exit codes: 0 success" in words
     assert "3 a server could not be reached" in words

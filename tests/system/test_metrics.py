@@ -257,4 +257,4 @@ async def test_times_are_counted_in_the_buckets_that_are_set() -> None:
                     bounds = {sample.labels["le"] for sample in families[name].samples if "le" in sample.labels}
                     assert (name, bounds) == (name, {"0.25", "7.0", "+Inf"})
             ping = (await it.http.get(f"{it.urls['instance']}/ping")).json()
-            assert ping["load"]["ran"]["bounds"] == ping["load"]["waited"]["bounds"] == [0.25, 7.0]
+            assert ping["stats"]["run_time"]["bounds"] == ping["stats"]["queue_time"]["bounds"] == [0.25, 7.0]

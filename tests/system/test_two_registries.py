@@ -29,7 +29,7 @@ from hub.directories import open_directory
 from hub.http.client import open_client
 from hub.model.instance.health_reporter import HealthReporter, Ping
 from hub.model.instance.instance import run_instance
-from hub.ports.directory import Directory, InstanceStanding, StatusUpdate
+from hub.ports.directory import Directory, InstanceHealth, StatusUpdate
 from hub.registry.client.client import RegistryClient
 from hub.settings.model import ModelSettings
 from hub.stores import open_store
@@ -111,7 +111,7 @@ class Pair:
             await sleep(0.02)
 
     async def tokens(self) -> dict[InstanceId, int]:
-        return {shared.entry.id: shared.token for shared in (await self.directory.news(0)).instances}
+        return {shared.entry.id: shared.token for shared in (await self.directory.changes_since(0)).instances}
 
 
 @contextmanager
@@ -213,8 +213,8 @@ async def test_a_registry_that_was_frozen_cannot_overwrite_what_its_successor_wr
                 moved = {who for who in before if after[who] != before[who]}
                 assert len(moved) == INSTANCES // 2
                 assert all(after[who] > before[who] for who in moved)
-                lie = InstanceStanding(state=InstanceState.SUSPECT, reason="written by one that was frozen")
-                late = [StatusUpdate(instance=who, token=before[who], standing=lie) for who in moved]
+                lie = InstanceHealth(state=InstanceState.SUSPECT, reason="written by one that was frozen")
+                late = [StatusUpdate(instance=who, token=before[who], health=lie) for who in moved]
                 assert await both.directory.report(late) == [False] * len(late)
                 assert await both.states(1) == dict.fromkeys(before, "live")
                 history = await both.client(1).history(model=MODEL)

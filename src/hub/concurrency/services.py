@@ -125,8 +125,7 @@ async def hold_open(
 
         await run_reconnecting(session, name=name, retry_for=retry_for, once=True)
 
-    resource: T  # which pyright does not find out
-    async with background_service(hold, name=name) as resource:
+    async with background_service(hold, name=name) as resource:  # pyright: ignore[reportUnknownVariableType]  # it is T
         yield resource
 
 

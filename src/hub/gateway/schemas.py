@@ -8,9 +8,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from hub.gateway.tasks.submit_result import SubmitResult
 from hub.http.middleware.root_path import rooted
-from hub.registry.client.views import InstanceState
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
-from hub.types import TaskState
+from hub.types import InstanceState, TaskState
 
 
 class FailureBody(Struct, frozen=True, kw_only=True, omit_defaults=True):

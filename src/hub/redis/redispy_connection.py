@@ -50,7 +50,7 @@ class RedispyConnection(RedisConnection):
         self._messages: list[bytes] = []
         self._arrived = Event()
         self._under_way: set[CancelScope] = set()
-        self.pipelines = Batcher(self._carry, name=f"pipelines to {server}", lanes=LANES)
+        self.pipelines = Batcher(self._carry, name=f"pipelines to {server}", concurrency=LANES)
 
     @override
     async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
@@ -59,7 +59,7 @@ class RedispyConnection(RedisConnection):
             self._under_way.add(scope)
             try:
                 if self._reason is None:
-                    replies = await self.pipelines(commands)
+                    replies = await self.pipelines.submit(commands)
             finally:
                 self._under_way.discard(scope)
         if replies is None:

@@ -14,7 +14,6 @@ from typing_extensions import override
 from hub.histogram import Histogram
 from hub.observability.prometheus import counter, gauge, histogram
 from hub.ports.directory import LoginLimits
-from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import PingOk, PingRejected, PingResult
 from hub.registry.core.state import RegistryState
 from hub.registry.core.table import Removal
@@ -23,6 +22,7 @@ from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.queue_monitor import QueueMonitor
 from hub.registry.tasks.registration import RegistrationService
+from hub.types import InstanceState
 
 PING_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds: from a process on this machine to one that is just within the timeout."""
@@ -43,7 +43,7 @@ class PingCounts:
 
     def __call__(self, result: PingResult, seconds: float) -> None:
         if isinstance(result, PingOk):
-            self.answered.add(seconds)
+            self.answered.observe(seconds)
         else:
             self.failures["refused" if isinstance(result, PingRejected) else "missed"] += 1
 
@@ -172,7 +172,7 @@ class LiveCollector(Collector):
             "hub_registry_ping_duration_seconds",
             "Time until an instance answered a ping.",
             [],
-            [([], self._pings.answered.read())],
+            [([], self._pings.answered.snapshot())],
         )
         yield counter(
             "hub_registry_ping_failures",

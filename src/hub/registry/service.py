@@ -70,7 +70,7 @@ async def run_registry(
     totals = StatsAggregator()
     roll = RegistryState(
         InstanceTable(
-            misses=settings.ping_misses, lineage=ContractRegistry(settings.contract_mode), on_load=totals.take
+            misses=settings.ping_misses, lineage=ContractRegistry(settings.contract_mode), on_stats=totals.add
         )
     )
     with collapse_exception_group():

@@ -42,23 +42,23 @@ class StatsService:
             return None
         return QueueBody(
             ready=depth.ready,
-            unacked=sum(status.load.unacked for status in model.instances if status.load is not None),
+            unacked=sum(status.stats.unacked for status in model.instances if status.stats is not None),
             consumers=depth.consumers,
             dead=depth.dead,
             oldest_seconds=round(self._oldest(model.name), 3) if depth.ready else 0.0,
         )
 
     def _of(self, model: ModelStatus) -> ModelStatsBody:
-        totals = self._totals.of(model.name)
+        totals = self._totals.totals(model.name)
         return ModelStatsBody(
             model=model.name,
-            in_flight=sum(status.load.in_flight for status in model.instances if status.load is not None),
+            in_flight=sum(status.stats.in_flight for status in model.instances if status.stats is not None),
             outcomes=totals.outcomes,
-            waited=totals.waited,
-            ran=totals.ran,
+            queue_time=totals.queue_time,
+            run_time=totals.run_time,
             queue=self.queue(model),
         )
 
     def _oldest(self, model: ModelName) -> float:
-        newest = self._totals.of(model).newest
+        newest = self._totals.totals(model).newest_task_created_at
         return self._depths.oldest(model, newest_age=None if newest is None else self._clock() - newest)

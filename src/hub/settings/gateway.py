@@ -12,7 +12,7 @@ from hub.http.middleware.compression import COMPRESS_ABOVE
 from hub.http.middleware.cors import origins_of
 from hub.http.middleware.root_path import root_path_of
 from hub.http.serve.listen import ListenAddress
-from hub.settings.links import BrokerSettings, RegistryConnectionSettings, StoreSettings
+from hub.settings.connections import BrokerSettings, RegistryConnectionSettings, StoreSettings
 from hub.settings.process import SECRET, MetricSettings, check_credentials
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
 

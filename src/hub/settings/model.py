@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from hub.errors import ConfigurationError
 from hub.http.serve.listen import ListenAddress
-from hub.settings.links import BrokerSettings, RegistryConnectionSettings, StoreSettings
+from hub.settings.connections import BrokerSettings, RegistryConnectionSettings, StoreSettings
 from hub.settings.process import MetricSettings
 
 

@@ -12,7 +12,7 @@ from hub.directories.leasing import LONGEST_CHANGES
 from hub.errors import ConfigurationError
 from hub.http.serve.listen import ListenAddress
 from hub.ports.directory import LoginLimits
-from hub.settings.links import LOCAL_REDIS, BrokerSettings, _check_redis
+from hub.settings.connections import LOCAL_REDIS, BrokerSettings, _check_redis
 from hub.settings.process import SECRET, HttpSettings, check_url
 
 ContractMode = Literal["strict", "compatible"]

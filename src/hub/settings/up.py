@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from hub.settings.connections import MEMORY
 from hub.settings.gateway import GatewaySettings
-from hub.settings.links import MEMORY
 from hub.settings.model import ModelSettings
 from hub.settings.process import SECRET
 from hub.settings.registry import RegistrySettings

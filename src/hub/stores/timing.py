@@ -36,8 +36,8 @@ class OperationTimer:
         finally:
             if size:
                 seconds, sizes = self._of(operation)
-                seconds.add(current_time() - began)
-                sizes.add(size)
+                seconds.observe(current_time() - began)
+                sizes.observe(size)
 
     def _of(self, operation: str) -> tuple[Histogram, Histogram]:
         found = self._operations.get(operation)
@@ -47,6 +47,6 @@ class OperationTimer:
 
     def read(self) -> Mapping[str, OperationStats]:
         return {
-            operation: OperationStats(seconds=seconds.read(), sizes=sizes.read())
+            operation: OperationStats(seconds=seconds.snapshot(), sizes=sizes.snapshot())
             for operation, (seconds, sizes) in self._operations.items()
         }

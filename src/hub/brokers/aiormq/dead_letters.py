@@ -31,7 +31,7 @@ async def hold(session: AiormqSession, queue: ModelName, *, limit: int) -> Async
     """Holds dead letters of a model while the block runs; see `hub.ports.broker.Broker.dead_letters`.
 
     What is acked goes in one transaction, and what is not goes back with the closing of the channel; why neither can be
-    done message by message is told in `docs/decisions/023-dead-letters-stay-as-they-are.md`.
+    done message by message is told in `docs/decisions/023-dead-letters-are-inspected-in-place.md`.
 
     Raises:
         UnknownQueue: There is no such queue.

@@ -98,7 +98,7 @@ class ModelStats:
             if state.terminal
         }
         return CounterSample(
-            at=at, in_flight=figures.in_flight, outcomes=outcomes, waited=figures.waited, ran=figures.ran
+            at=at, in_flight=figures.in_flight, outcomes=outcomes, waited=figures.queue_time, ran=figures.run_time
         )
 
 

@@ -10,7 +10,7 @@ from typing import Final, final
 from google.protobuf.message import DecodeError
 
 from hub.concurrency.offload import in_thread_if_large
-from hub.contract import Components, Contract, InvalidContract, compile_contract, json_schema, written_schema
+from hub.contract import Components, Contract, InvalidContract, compile_contract, input_schema, output_schema
 from hub.contract.jsonschema.example import example_of
 from hub.gateway.errors import UndecodableBody
 
@@ -98,6 +98,6 @@ class Codec:
     def schemas(self, *, ref_prefix: str) -> Schemas:
         """The JSON Schemas of both messages and of everything that they refer to; each `$ref` starts with `ref_prefix`."""
         loaded, components = self._loaded, Components(ref_prefix)
-        request = json_schema(loaded.request, loaded.types, components)
-        response = written_schema(loaded.response, loaded.types, components)
+        request = input_schema(loaded.request, loaded.types, components)
+        response = output_schema(loaded.response, loaded.types, components)
         return Schemas(request.root, response.root, components.schemas)

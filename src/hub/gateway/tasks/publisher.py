@@ -71,17 +71,17 @@ class TaskPublisher(AsyncContextManagerMixin):
         self._timeout = timeout
         self._arrears = CompensationQueue(store)
         self._sizes = Histogram(SIZES)
-        self._submit = Batcher(self._carry_out, name="accept", lanes=LANES)
-        self._confirm = Batcher(self._mark_accepted, name="mark accepted", lanes=LANES)
+        self._submit = Batcher(self._carry_out, name="accept", concurrency=LANES)
+        self._confirm = Batcher(self._mark_accepted, name="mark accepted", concurrency=LANES)
 
     def statistics(self) -> PublisherStatistics:
         grouping = self._submit.statistics()
         return PublisherStatistics(
             waiting=grouping.waiting,
-            groups=grouping.groups,
+            groups=grouping.batches,
             submits=grouping.calls,
             failed=self._arrears.statistics().withdrawals,
-            sizes=self._sizes.read(),
+            sizes=self._sizes.snapshot(),
         )
 
     async def __call__(self, task: Task) -> TaskRecord | None:
@@ -102,7 +102,7 @@ class TaskPublisher(AsyncContextManagerMixin):
         submission = _PendingSubmit(task)
         try:
             with fail_after(self._timeout):
-                await self._submit(submission)
+                await self._submit.submit(submission)
         except TimeoutError:
             submission.abandoned = True
             if not submission.settled:
@@ -130,7 +130,7 @@ class TaskPublisher(AsyncContextManagerMixin):
         done = False
         try:
             with move_on_after(self._timeout):
-                await self._confirm(task)
+                await self._confirm.submit(task)
                 done = True
         except ConnectionLost:
             pass
@@ -158,7 +158,7 @@ class TaskPublisher(AsyncContextManagerMixin):
             submission.settled = not submission.abandoned
         accepted = sum(submission.settled and submission.answer is None for submission in submissions)
         if accepted:
-            self._sizes.add(accepted)
+            self._sizes.observe(accepted)
         return [None] * len(submissions)
 
     def _too_late(self) -> AcceptTimeout | BrokerBlocked:

@@ -81,8 +81,8 @@ class TaskService(AsyncContextManagerMixin):
         self.run_times: Final = MeanRunTimes()
         self.verdicts: Final = Counter[tuple[ModelName, TaskState]]()
         self._store = store
-        self._fetch = Batcher(self._looked_up, name="fetch", lanes=LANES)
-        self._finish = Batcher(store.finish, name="finish", lanes=LANES)
+        self._fetch = Batcher(self._looked_up, name="fetch", concurrency=LANES)
+        self._finish = Batcher(store.finish, name="finish", concurrency=LANES)
         self._timeout = timeout
         self._polls = polls or LongPollRegistry()
         self._clock = clock
@@ -144,7 +144,7 @@ class TaskService(AsyncContextManagerMixin):
         known = _parsed(task_id)
         try:
             with self.congestion.step(), fail_after(self._timeout):
-                record = _present(known, await self._fetch(known))
+                record = _present(known, await self._fetch.submit(known))
                 if self._clock() >= late_at(record):
                     record = await self._end(record, expired(record, self._clock()))
         except TimeoutError:
@@ -251,10 +251,10 @@ class TaskService(AsyncContextManagerMixin):
 
     async def _end(self, record: TaskRecord, verdict: Outcome) -> TaskRecord:
         """Gives a task this outcome unless it has one; returns it with the one that counts."""
-        if await self._finish(verdict):
+        if await self._finish.submit(verdict):
             self.verdicts[record.model, verdict.state] += 1
             _log.info("task ended by the gateway", task=record.id, model=record.model, state=verdict.state.value)
-        return _present(record.id, await self._fetch(record.id))
+        return _present(record.id, await self._fetch.submit(record.id))
 
     async def _settled(self, task: Task, earlier: TaskRecord) -> TaskRecord | None:
         """What an earlier submit under the same key has come to; `None` if it failed and this one took its place."""

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.contract import Contract, Difference, differences
+from hub.contract import Contract, Difference, diff
 from hub.errors import HubError
 from hub.model.worker.contract_mismatch import ContractCompatibility
 from hub.registry.client.contract_schemas import SchemaHistoryBody
@@ -81,7 +81,7 @@ class RegistryCompatibility(ContractCompatibility):
             found: Sequence[Difference] = ()
             if theirs is not None:
                 size = CONTRACT_WEIGHT * (len(theirs.files) + len(self._contract.files))
-                found = await in_thread_if_large(size, partial(differences, theirs, self._contract))
+                found = await in_thread_if_large(size, partial(diff, theirs, self._contract))
         except HubError as error:
             _log.warning("no words for a foreign contract", fingerprint=fingerprint, reason=str(error))
             return ""

@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.services import background_service
-from hub.contract import contract_of
+from hub.contract import Contract
 from hub.errors import ConfigurationError, HubError
 from hub.http.client import open_client
 from hub.http.serve.server import serve
@@ -39,7 +39,7 @@ from hub.ports.broker import Broker
 from hub.ports.directory import ModelLimits
 from hub.ports.result_store import ResultStore
 from hub.registry.client.client import RegistryClient
-from hub.settings.links import MEMORY
+from hub.settings.connections import MEMORY
 from hub.settings.model import ModelSettings
 from hub.types import InstanceId, model_name, new_instance_id
 
@@ -140,7 +140,7 @@ async def _run(
     step = "get_request_format, get_response_format or example"
     try:
         with exits_fail(step):
-            contract = contract_of(served.get_request_format(), served.get_response_format())
+            contract = Contract.from_descriptors(served.get_request_format(), served.get_response_format())
             example = served.example_json() if served.example() is not None else ""
     except Exception as error:
         if isinstance(error, HubError) and not isinstance(error, ModelExit):

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from hub.histogram import SECONDS, Histogram, HistogramSnapshot, sum_of
-from hub.stats import Durations, InstanceStats
+from hub.histogram import SECONDS, Histogram, HistogramSnapshot, merge
+from hub.stats import InstanceStats
 from hub.types import TaskState
 
 OUTCOMES: Final = tuple(state for state in TaskState if state.terminal)
@@ -52,15 +52,15 @@ class WorkerStatistics:
     retried: int
     stopped: int
 
-    def load(self) -> InstanceStats:
+    def stats(self) -> InstanceStats:
         """What the answer to a ping says of it."""
         return InstanceStats(
             in_flight=self.in_flight,
             unacked=self.unacked,
             outcomes={state: self.stored.get(state, 0) for state in OUTCOMES},
-            waited=Durations.of(self.waited),
-            ran=Durations.of(sum_of(self.ran.values(), bounds=self.waited.bounds)),
-            newest=self.newest,
+            queue_time=self.waited,
+            run_time=merge(self.ran.values(), bounds=self.waited.bounds),
+            newest_task_created_at=self.newest,
         )
 
 
@@ -90,7 +90,7 @@ class WorkerCounters:
         self.attempts += 1
         self.newest = created_at if self.newest is None else max(self.newest, created_at)
         if first:
-            self.waited.add(now - created_at)
+            self.waited.observe(now - created_at)
 
     def stored_outcome(self, state: TaskState, *, first: bool) -> None:
         """Counts an outcome that the store has; `first` if it is the one that counts for its task."""
@@ -108,8 +108,8 @@ class WorkerCounters:
             unacked=unacked,
             attempts=self.attempts,
             stored=dict(self.stored),
-            waited=self.waited.read(),
-            ran={state: times.read() for state, times in self.ran.items()},
+            waited=self.waited.snapshot(),
+            ran={state: times.snapshot() for state, times in self.ran.items()},
             newest=self.newest,
             dropped=self.dropped,
             skipped=self.skipped,

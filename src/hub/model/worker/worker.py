@@ -258,7 +258,7 @@ class Worker(AsyncContextManagerMixin):
                 self._counters.run_started(created_at=run.task.created_at, now=now, first=run.attempt == 1)
                 result = await self._runner.run(run)
                 if isinstance(result, Outcome):
-                    self._counters.ran[result.state].add(result.finished_at - now)
+                    self._counters.ran[result.state].observe(result.finished_at - now)
                 elif result is StopReason.ENDED:
                     self._counters.stopped += 1
                 return result

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Annotated, Self, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from hub.histogram import HistogramSnapshot
 from hub.ports.directory import HistoryEvent, ModelLimits
-from hub.registry.client.views import InstanceState, InstanceStatus
-from hub.stats import Durations
-from hub.types import ReadinessSource, TaskState
+from hub.registry.client.views import InstanceStatus
+from hub.types import InstanceState, ReadinessSource, TaskState
 
 PROTOBUF: str = "application/x-protobuf"
 
@@ -29,6 +29,9 @@ SECRET_LENGTHS: tuple[int, int] = (32, 128)
 MAX_EXAMPLE: int = 16_384
 """Characters: an example is for people to read, and travels in every list of models."""
 
+Base64: TypeAlias = Annotated[bytes, Meta(extra_json_schema={"format": "byte"})]
+"""Bytes that are base64 in JSON, as a schema says it (OpenAPI format registry)."""
+
 
 class LoginBody(Struct, frozen=True, kw_only=True):
     """What an instance says of itself.
@@ -45,7 +48,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
 
     model: str
     url: str
-    contract: bytes
+    contract: Base64
     example: str = ""
     limits: ModelLimits = ModelLimits()
     consuming: bool = True
@@ -80,7 +83,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
             misses=status.misses,
             logged_in_at=entry.logged_in_at,
             answered_at=status.answered_at,
-            in_flight=None if status.load is None else status.load.in_flight,
+            in_flight=None if status.stats is None else status.stats.in_flight,
             not_consuming_source=status.not_consuming_source,
         )
 
@@ -152,15 +155,15 @@ class EventLogBody(Struct, frozen=True, kw_only=True):
 class ModelStatsBody(Struct, frozen=True, kw_only=True):
     """What the instances of a model do and have done; see `hub.stats.InstanceStats`.
 
-    `outcomes` has every terminal state. The buckets of `waited` and `ran` are at the bounds that all instances have in
+    `outcomes` has every terminal state. The buckets of `queue_time` and `run_time` are at the bounds that all instances have in
     common, so there may be fewer of them than before; they have none before the first task.
     """
 
     model: str
     in_flight: int
     outcomes: Mapping[TaskState, int]
-    waited: Durations
-    ran: Durations
+    queue_time: HistogramSnapshot
+    run_time: HistogramSnapshot
     queue: QueueBody | None = None
 
 

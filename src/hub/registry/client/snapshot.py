@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from hub.contract.contract import Contract
 from hub.ports.directory import ModelLimits
-from hub.registry.client.views import InstanceState
-from hub.types import Fingerprint, ModelName
+from hub.types import Fingerprint, InstanceState, ModelName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

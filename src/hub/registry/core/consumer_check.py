@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import final
 
-from hub.registry.client.views import InstanceState
 from hub.registry.core.state import RegistryState
 from hub.registry.core.table import LOOKS
-from hub.types import ModelName
+from hub.types import InstanceState, ModelName
 
 
 @final

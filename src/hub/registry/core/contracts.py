@@ -56,7 +56,9 @@ class ContractRegistry:
         known = self._contracts.get(model, {}).values()
         return sorted(known, key=lambda each: (each.first_seen_at, each.first_seen_from))
 
-    def beside(self, model: ModelName, contract: Contract, holders: Iterable[Fingerprint]) -> frozenset[Fingerprint]:
+    def compatible_with(
+        self, model: ModelName, contract: Contract, holders: Iterable[Fingerprint]
+    ) -> frozenset[Fingerprint]:
         """Which of the contracts `holders` of a model may be up at the same time as `contract`.
 
         Always empty in strict mode. A contract that nobody here knows is left out.

@@ -10,7 +10,7 @@ from anyio import Event
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.ports.directory import HistoryEvent, InstanceStanding, StatusUpdate
+from hub.ports.directory import HistoryEvent, InstanceHealth, StatusUpdate
 from hub.types import InstanceId
 
 LONGEST_TALE: Final = 20
@@ -74,14 +74,14 @@ class LeaseTable(Container[InstanceId]):
         self._tokens.pop(instance, None)
         self._findings.pop(instance, None)
 
-    def take(self, standing: Callable[[InstanceId], InstanceStanding | None]) -> Sequence[StatusUpdate]:
+    def take(self, health: Callable[[InstanceId], InstanceHealth | None]) -> Sequence[StatusUpdate]:
         """Takes what is to be reported, the longest waiting first; put it back if that fails."""
         ours = [instance for instance in self._findings if instance in self._tokens][:LARGEST_GROUP]
         return [
             StatusUpdate(
                 instance=instance,
                 token=self._tokens[instance],
-                standing=standing(instance),
+                health=health(instance),
                 events=tuple(self._findings.pop(instance)),
             )
             for instance in ours
@@ -91,7 +91,8 @@ class LeaseTable(Container[InstanceId]):
         for report in reports:
             if self._tokens.get(report.instance) == report.token:
                 events = self._findings.setdefault(report.instance, deque(maxlen=LONGEST_TALE))
-                events.extendleft(reversed(report.events[: LONGEST_TALE - len(events)]))
+                room = LONGEST_TALE - len(events)
+                events.extendleft(reversed(report.events[-room:] if room else ()))
 
     async def something_found(self) -> None:
         """Waits until there is something to report."""

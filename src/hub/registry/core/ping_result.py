@@ -24,13 +24,13 @@ class PingOk:
 
     Attributes:
         signal: Why it does not work, if it does not: whether it consumes nothing, or its model is not well.
-        load: What it says of its work; `None` if it says nothing that can be read.
+        stats: Its statistics; `None` if the reply has none that can be read.
         loading: Whether it does not work because its `setup` is still running.
     """
 
     consuming: bool = True
     reason: str = ""
-    load: InstanceStats | None = None
+    stats: InstanceStats | None = None
     signal: ReadinessSource = ReadinessSource.PING
     loading: bool = False
 

@@ -13,10 +13,10 @@ from anyio.lowlevel import checkpoint
 
 from hub.contract import Contract
 from hub.ports.directory import HistoryEvent, InstanceEntry, RegisteredContract
-from hub.registry.client.views import InstanceState, ModelStatus
+from hub.registry.client.views import ModelStatus
 from hub.registry.core.leases import LeaseTable
 from hub.registry.core.table import InstanceChange, InstanceTable, Removal
-from hub.types import Fingerprint, InstanceId, ModelName, WallClock, reserved, wall_clock
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, WallClock, reserved, wall_clock
 
 _log = structlog.get_logger("hub.registry")
 
@@ -161,9 +161,9 @@ class RegistryState:
     def contract(self, model: ModelName, fingerprint: Fingerprint) -> RegisteredContract | None:
         return self.lineage.contract(model, fingerprint)
 
-    def beside(self, entry: InstanceEntry, contract: Contract) -> frozenset[Fingerprint]:
+    def compatible_with(self, entry: InstanceEntry, contract: Contract) -> frozenset[Fingerprint]:
         """The other contracts that instances of its model have now, and that may be up together with this one."""
-        return self.lineage.beside(entry.model, contract, self.table.others(entry))
+        return self.lineage.compatible_with(entry.model, contract, self.table.others(entry))
 
     def depart(self, instance: InstanceId, event: HistoryEvent) -> None:
         """Notes that the directory is to forget an instance."""

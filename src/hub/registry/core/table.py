@@ -23,12 +23,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, final
 
-from hub.ports.directory import InstanceEntry, InstanceStanding
-from hub.registry.client.views import InstanceState, InstanceStatus, ModelStatus
+from hub.ports.directory import InstanceEntry, InstanceHealth
+from hub.registry.client.views import InstanceStatus, ModelStatus
 from hub.registry.core.contracts import ContractRegistry
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
 from hub.stats import InstanceStats
-from hub.types import Fingerprint, InstanceId, ModelName, ReadinessSource
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, ReadinessSource
 
 DEFAULT_MISSES: Final = 3
 """Pings in a row without an answer after which an instance is removed."""
@@ -76,7 +76,7 @@ class InstanceTable:
 
     Args:
         misses: Pings in a row without an answer after which an instance is removed.
-        on_load: Told of each load that an instance has said, in the order in which they came.
+        on_stats: Told of each load that an instance has said, in the order in which they came.
         lineage: Knows which contracts may be up together; by default none may.
     """
 
@@ -85,11 +85,11 @@ class InstanceTable:
         *,
         misses: int = DEFAULT_MISSES,
         lineage: ContractRegistry | None = None,
-        on_load: Callable[[ModelName, InstanceId, InstanceStats], None] = lambda _model, _instance, _load: None,
+        on_stats: Callable[[ModelName, InstanceId, InstanceStats], None] = lambda _model, _instance, _stats: None,
     ) -> None:
         self._misses = misses
         self.lineage: Final = lineage or ContractRegistry()
-        self._on_load = on_load
+        self._on_stats = on_stats
         self._statuses: dict[InstanceId, InstanceStatus] = {}
         self._serials: dict[InstanceId, int] = {}
         self._known: dict[ModelName, Fingerprint] = {}
@@ -171,26 +171,26 @@ class InstanceTable:
         changes += self._put(status)
         return changes
 
-    def adopt(self, entry: InstanceEntry, standing: InstanceStanding | None) -> Sequence[InstanceChange]:
+    def adopt(self, entry: InstanceEntry, health: InstanceHealth | None) -> Sequence[InstanceChange]:
         """Takes the word of the registry that pings an instance; `None` if it has said nothing yet."""
         current = self._statuses.get(entry.id)
         same = current is not None and replace(entry, logged_in_at=current.entry.logged_in_at) == current.entry
-        if standing is None:
+        if health is None:
             return () if same else self.login(entry)
         changes = [] if same else self._admit(entry)
-        kept, answered_at, load = entry, standing.answered_at, standing.load
+        kept, answered_at, stats = entry, health.answered_at, health.stats
         if current is not None and same:
             kept = current.entry
             if (current.answered_at or 0.0) > (answered_at or 0.0):  # we heard from it later than they
-                answered_at, load = current.answered_at, current.load
+                answered_at, stats = current.answered_at, current.stats
         status = InstanceStatus(
             entry=kept,
-            state=standing.state,
-            reason=standing.reason,
-            misses=standing.misses,
+            state=health.state,
+            reason=health.reason,
+            misses=health.misses,
             answered_at=answered_at,
-            load=load or (None if current is None else current.load),
-            not_consuming_source=standing.not_consuming_source,
+            stats=stats or (None if current is None else current.stats),
+            not_consuming_source=health.not_consuming_source,
         )
         changes += self._put(status)
         return changes
@@ -294,7 +294,7 @@ class InstanceTable:
         known = self.lineage.contract(entry.model, entry.fingerprint)
         together = {entry.fingerprint}
         if known is not None:
-            together |= self.lineage.beside(entry.model, known.contract, self.others(entry))
+            together |= self.lineage.compatible_with(entry.model, known.contract, self.others(entry))
         changes = [
             change
             for status in list(self._statuses.values())
@@ -319,8 +319,8 @@ class InstanceTable:
         self._statuses[status.entry.id] = status
         if status.state is not InstanceState.LIVE:
             self._looks.pop(status.entry.id, None)
-        if status.load is not None and (before is None or status.load is not before.load):
-            self._on_load(status.entry.model, status.entry.id, status.load)
+        if status.stats is not None and (before is None or status.stats is not before.stats):
+            self._on_stats(status.entry.model, status.entry.id, status.stats)
         if before is not None and (before.entry, before.state, before.reason) == (
             status.entry,
             status.state,
@@ -340,7 +340,7 @@ class InstanceTable:
 
 
 def _answered(status: InstanceStatus, answer: PingOk, now: float) -> InstanceStatus:
-    status = replace(status, misses=0, answered_at=now, load=answer.load or status.load)
+    status = replace(status, misses=0, answered_at=now, stats=answer.stats or status.stats)
     if answer.loading:
         return replace(status, state=InstanceState.LOADING, reason=answer.reason, not_consuming_source=None)
     if answer.consuming:

@@ -83,6 +83,7 @@ def registry_app(
             "depths": _provide(depths),
             "figures": _provide(figures),
             "collectors": _provide(collectors),
+            "guarded": _provide(bool(token)),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=BODY_LIMIT,

@@ -22,3 +22,13 @@ NO_ROOM: Final = reply(
 )
 
 NOT_MODIFIED: Final = reply(None, "Nothing has changed, for as long as `Prefer: wait=N` asked to wait.")
+
+UNKNOWN_MODEL: Final = reply(None, "`unknown_model`: no instance of such a model has ever logged in.")
+
+UNKNOWN_CONTRACT: Final = reply(None, "`unknown_model`, or `unknown_contract`: the model never had this one.")
+
+INVALID: Final = reply(None, "`invalid_login`, `invalid_name` or `invalid_contract`: a value is none that hub can use.")
+
+NAME_TAKEN: Final = reply(None, "`name_taken`: live instances hold the name with another contract.")
+
+OUT_OF_REACH: Final = reply(None, "The directory is out of reach; or the server has no room for a connection.")

@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 
 from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
 from hub.registry.client.schemas import EventLogBody
-from hub.registry.http.documented import reply
+from hub.registry.http.documented import OUT_OF_REACH, reply
 from hub.registry.tasks.directory_sync import directory_timeout
 
 ReadHistory: TypeAlias = Callable[[int], Awaitable[Sequence[HistoryEvent]]]
@@ -21,7 +21,7 @@ ReadHistory: TypeAlias = Callable[[int], Awaitable[Sequence[HistoryEvent]]]
 @get(
     "/v1/history",
     summary="Show what became of instances",
-    responses={200: reply(EventLogBody, "Events, newest first.")},
+    responses={200: reply(EventLogBody, "Events, newest first."), 503: OUT_OF_REACH},
     tags=["instances"],
 )
 async def show_history(

@@ -25,7 +25,7 @@ from hub.registry.client.schemas import (
     LoginReply,
 )
 from hub.registry.core.state import RegistryState
-from hub.registry.http.documented import NO_ROOM, NOT_JSON, NOT_MODIFIED, NOT_YOURS, reply
+from hub.registry.http.documented import INVALID, NAME_TAKEN, NO_ROOM, NOT_JSON, NOT_MODIFIED, NOT_YOURS, reply
 from hub.registry.http.watching import watched
 from hub.registry.tasks.registration import RegistrationService
 from hub.types import InstanceId, model_name
@@ -40,7 +40,9 @@ _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of 
         200: reply(LoginReply, "It was listed with the same facts already."),
         201: reply(LoginReply, "It is listed now."),
         403: NOT_YOURS,
+        409: NAME_TAKEN,
         415: NOT_JSON,
+        422: INVALID,
         503: NO_ROOM,
     },
     guards=[require_json],

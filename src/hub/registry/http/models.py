@@ -14,7 +14,7 @@ from hub.registry.client.schemas import InstanceBody, ModelBody, ModelsBody
 from hub.registry.client.views import ModelStatus
 from hub.registry.core.consumer_check import ConsumerCheck
 from hub.registry.core.state import RegistryState
-from hub.registry.http.documented import NOT_MODIFIED, reply
+from hub.registry.http.documented import NOT_MODIFIED, UNKNOWN_MODEL, reply
 from hub.registry.http.watching import watched
 from hub.registry.stats import StatsService
 from hub.types import ModelName
@@ -49,7 +49,7 @@ async def list_models(
 @get(
     "/v1/models/{model:str}",
     summary="Show one model",
-    responses={200: reply(ModelBody, "The model."), 304: NOT_MODIFIED},
+    responses={200: reply(ModelBody, "The model."), 304: NOT_MODIFIED, 404: UNKNOWN_MODEL},
     tags=["models"],
 )
 async def show_model(

@@ -90,8 +90,8 @@ async def ready(
 
 
 @get("/openapi.json", include_in_schema=False)
-async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
-    content = msgspec.json.encode(complete(request.app.openapi_schema.to_schema()))
+async def openapi(request: Request[Any, Any, Any], guarded: NamedDependency[bool]) -> Response[bytes]:
+    content = msgspec.json.encode(complete(request.app.openapi_schema.to_schema(), guarded=guarded))
     etag = f'"{sha256(content).hexdigest()[:16]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if etag_matches(request.headers.get("if-none-match"), etag):

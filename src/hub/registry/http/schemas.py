@@ -16,7 +16,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
-from hub.contract.compatibility.comparison import Change, compared
+from hub.contract.compatibility.diff import Change, compare
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
 from hub.http.media_types import require_json
@@ -37,7 +37,7 @@ from hub.registry.client.schemas import CONTRACT, DESCRIPTORS, PROTOBUF
 from hub.registry.client.views import ModelStatus
 from hub.registry.core.comparisons import judge, weight
 from hub.registry.core.state import RegistryState
-from hub.registry.http.documented import NOT_JSON, reply
+from hub.registry.http.documented import INVALID, NOT_JSON, UNKNOWN_CONTRACT, UNKNOWN_MODEL, reply
 from hub.types import Fingerprint, ModelName
 
 _CONTRACT_PARAMETER: Final = CONTRACT.rpartition(" ")[2]
@@ -73,6 +73,7 @@ async def list_schemas(request: Request[Any, Any, Any], roll: NamedDependency[Re
             f"Or, by `Accept: {PROTOBUF}`, a binary FileDescriptorSet, and by `Accept: {CONTRACT}` a hub.v1.Contract.",
         ),
         304: _UNCHANGED,
+        404: UNKNOWN_CONTRACT,
     },
     tags=["schemas"],
 )
@@ -121,7 +122,7 @@ def _schema(known: RegisteredContract) -> bytes:
 @get(
     "/v1/schemas/{model:str}/history",
     summary="List all contracts that a model has had",
-    responses={200: reply(SchemaHistoryBody, "Contracts, oldest first."), 304: _UNCHANGED},
+    responses={200: reply(SchemaHistoryBody, "Contracts, oldest first."), 304: _UNCHANGED, 404: UNKNOWN_MODEL},
     tags=["schemas"],
 )
 async def schema_history(
@@ -144,7 +145,11 @@ async def schema_history(
 @get(
     "/v1/schemas/{model:str}/diff",
     summary="Compare two contracts of a model",
-    responses={200: reply(SchemaDiffBody, "The differences, those that break first."), 304: _UNCHANGED},
+    responses={
+        200: reply(SchemaDiffBody, "The differences, those that break first."),
+        304: _UNCHANGED,
+        404: UNKNOWN_CONTRACT,
+    },
     tags=["schemas"],
 )
 async def diff_schemas(
@@ -182,7 +187,7 @@ async def diff_schemas(
     "/v1/schemas/{model:str}/check",
     summary="Check a contract against a model's",
     guards=[require_json],
-    responses={415: NOT_JSON},
+    responses={404: UNKNOWN_MODEL, 415: NOT_JSON, 422: INVALID},
     status_code=200,
     tags=["schemas"],
 )
@@ -203,7 +208,7 @@ async def check_schema(
     up = {instance.entry.fingerprint for instance in status.instances} or {status.fingerprint}
     return CheckReply(
         mode=roll.lineage.mode,
-        could_log_in=up <= {contract.fingerprint} | roll.lineage.beside(status.name, contract, up),
+        could_log_in=up <= {contract.fingerprint} | roll.lineage.compatible_with(status.name, contract, up),
         compatible=not any(finding.breaks for finding in found),
         fingerprint=contract.fingerprint,
         known_fingerprint=known.contract.fingerprint,
@@ -212,7 +217,7 @@ async def check_schema(
 
 
 async def _compared(known: Contract, new: Contract) -> Sequence[Change]:
-    return await in_thread_if_large(weight(known, new), partial(compared, known, new))
+    return await in_thread_if_large(weight(known, new), partial(compare, known, new))
 
 
 def _tagged(request: Request[Any, Any, Any], body: msgspec.Struct) -> Response[bytes]:

@@ -14,13 +14,12 @@ from anyio.abc import TaskGroup
 
 from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import CallRefused, ConnectionLost, NotYourInstance, Undecodable
-from hub.ports.directory import Directory, InstanceEntry, InstanceStanding, StoredInstance
-from hub.registry.client.views import InstanceState
+from hub.ports.directory import Directory, InstanceEntry, InstanceHealth, StoredInstance
 from hub.registry.core.comparisons import judge
 from hub.registry.core.ping_result import PingTarget
 from hub.registry.core.state import RegistryState
 from hub.registry.tasks.pinger import Pinger
-from hub.types import InstanceId, RegistryId
+from hub.types import InstanceId, InstanceState, RegistryId
 
 DIRECTORY_TIMEOUT: Final = 5.0
 """Seconds that one call of the directory may take: an instance would rather hear of trouble and log in again."""
@@ -331,7 +330,7 @@ class DirectorySync:
         return self._roll.holdings.renewed(leases.tokens)
 
     async def _report(self) -> None:
-        reports = self._roll.holdings.take(self._standing)
+        reports = self._roll.holdings.take(self._health)
         try:
             answers = await self._directory.report(reports)
         except BaseException:
@@ -343,20 +342,20 @@ class DirectorySync:
                 _log.info("another registry pings it now", instance=report.instance, token=report.token)
                 self._roll.holdings.lost(report.instance)
 
-    def _standing(self, instance: InstanceId) -> InstanceStanding | None:
+    def _health(self, instance: InstanceId) -> InstanceHealth | None:
         status = self._roll.table.instance(instance)
-        return None if status is None else status.standing
+        return None if status is None else status.health
 
     async def _read_news(self) -> None:
-        news = await self._directory.news(self._revision)
+        news = await self._directory.changes_since(self._revision)
         await self._take_in(news.instances)
-        for instance in news.gone:
+        for instance in news.removed:
             self._roll.holdings.lost(instance)
             self._roll.apply(self._roll.table.removed_elsewhere(instance), adopted=True)
         self._revision = news.revision
 
     async def _read_all(self) -> Collection[InstanceId]:
-        news = await self._directory.news(0)
+        news = await self._directory.changes_since(0)
         await self._take_in(news.instances)
         if self._revision == 0:  # later on, who left has yet to be heard of
             self._revision = news.revision
@@ -380,7 +379,7 @@ class DirectorySync:
             return  # it is ours: what the directory has is what we said
         if shared.token > held > 0:
             holdings.lost(entry.id)
-        self._roll.apply(self._roll.table.adopt(entry, shared.standing), adopted=True)
+        self._roll.apply(self._roll.table.adopt(entry, shared.health), adopted=True)
 
     async def _write_back(self, entry: InstanceEntry) -> None:
         status = self._roll.table.instance(entry.id)
@@ -389,9 +388,11 @@ class DirectorySync:
             return
         with directory_timeout():
             await judge(self._roll.lineage, entry.model, known.contract)
-            beside = self._roll.beside(entry, known.contract)
+            compatible = self._roll.compatible_with(entry, known.contract)
             try:
-                holder = await self._directory.login(entry, known.contract, beside=beside, proof=entry.secret_hash)
+                holder = await self._directory.login(
+                    entry, known.contract, compatible_with=compatible, proof=entry.secret_hash
+                )
             except NotYourInstance:
                 return  # it has logged in anew meanwhile: the news will have it
         if holder is not None:

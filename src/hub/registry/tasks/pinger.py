@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from math import floor
 from typing import Final, final
 
@@ -15,12 +16,11 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.ports.directory import InstanceEntry
-from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import PingMissed, PingResult, PingTarget
 from hub.registry.core.self_preservation import PingRound, SelfPreservation
 from hub.registry.core.state import RegistryState
 from hub.registry.core.table import DEFAULT_MISSES
-from hub.types import InstanceId, ModelName, ReadinessSource, WallClock, wall_clock
+from hub.types import InstanceId, InstanceState, ModelName, ReadinessSource, WallClock, wall_clock
 
 CONCURRENT_PINGS: Final = 256
 """Pings at a time. With all of them waiting for their timeout, 1,000 silent instances still fit into one period."""
@@ -102,14 +102,14 @@ class Pinger:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
         self._limiter: CapacityLimiter | None = None
-        self._under_way: set[int] = set()
+        self._in_flight = Counter[int]()
         self._resubscribes: Counter[ModelName] = Counter()
         self.doubt: Final = SelfPreservation(misses)
 
     @property
-    def under_way(self) -> int:
-        """Instances whose ping waits for its turn, for an answer, or to be believed."""
-        return len(self._under_way)
+    def in_flight(self) -> int:
+        """Instances with a ping that waits for its turn, for a reply, or for the decision whether its miss counts."""
+        return len(self._in_flight)
 
     @property
     def resubscribes(self) -> Mapping[ModelName, int]:
@@ -128,13 +128,10 @@ class Pinger:
             scheduled: Whether a miss counts; see `Table.pinged`.
             orphan: Whether the result counts even if the instance is not ours.
         """
-        self._under_way.add(target.serial)
-        try:
+        with self._counted([target]):
             result, _ = await self._measure(target)
             self._record(target, result, scheduled=scheduled, orphan=orphan)
             return result
-        finally:
-            self._under_way.discard(target.serial)
 
     async def ping_all(self, targets: Iterable[PingTarget]) -> None:
         """Pings several instances at once and returns when each has its result."""
@@ -161,31 +158,46 @@ class Pinger:
         ours = [target for target in targets if target.entry.id in self._mine]
         if not ours and self.doubt.holds:
             ours = self._rng.sample(targets, min(SAMPLE, len(targets)))
-        return [target for target in ours if target.serial not in self._under_way]
+        return [target for target in ours if target.serial not in self._in_flight]
+
+    @contextmanager
+    def _counted(self, targets: Iterable[PingTarget]) -> Generator[Callable[[PingTarget], None]]:
+        """Counts pings as in flight, until the function that it yields is called with their target or the block ends."""
+        left = {target.serial for target in targets}
+        self._in_flight.update(left)
+
+        def finished(target: PingTarget) -> None:
+            if target.serial in left:
+                left.remove(target.serial)
+                self._in_flight[target.serial] -= 1
+                if not self._in_flight[target.serial]:
+                    del self._in_flight[target.serial]
+
+        try:
+            yield finished
+        finally:
+            self._in_flight -= Counter(left)  # which drops what is 0
 
     async def _round(self, targets: Sequence[PingTarget], group: TaskGroup) -> None:
         round_ = PingRound(sum(map(self._is_witness, targets)))
         silent: list[tuple[PingTarget, PingResult]] = []
-        serials = {target.serial for target in targets}
-        self._under_way |= serials
-        try:
+        with self._counted(targets) as finished:
             async with create_task_group() as tg:
                 for target in targets:
                     name = f"hub.registry ping {target.entry.id}"
-                    tg.start_soon(self._beat, target, round_, silent, group, name=name)
+                    tg.start_soon(self._beat, target, round_, silent, finished, group, name=name)
             held, judging = self.doubt.holds, any(target.entry.id in self._mine for target in targets)
             if self.doubt.believe(round_, judging=judging):
-                self._believe(silent)
+                self._believe(silent, finished)
             if self.doubt.holds is not held:
                 _log.warning("most instances are silent at once: is it our network?" if not held else "doubt is over")
-        finally:
-            self._under_way -= serials
 
     async def _beat(
         self,
         target: PingTarget,
         round_: PingRound,
         silent: list[tuple[PingTarget, PingResult]],
+        finished: Callable[[PingTarget], None],
         group: TaskGroup,
     ) -> None:
         witness = self._is_witness(target)
@@ -198,15 +210,15 @@ class Pinger:
             if witness:
                 round_.heard()
             self._record(target, result, scheduled=True)
-            self._under_way.discard(target.serial)
+            finished(target)
             self._ask_if_deaf(target, group)
         if round_.clear:
-            self._believe(silent)
+            self._believe(silent, finished)
 
-    def _believe(self, silent: list[tuple[PingTarget, PingResult]]) -> None:
+    def _believe(self, silent: list[tuple[PingTarget, PingResult]], finished: Callable[[PingTarget], None]) -> None:
         for target, result in silent:
             self._record(target, result, scheduled=True)
-            self._under_way.discard(target.serial)
+            finished(target)
         silent.clear()
 
     def _is_witness(self, target: PingTarget) -> bool:

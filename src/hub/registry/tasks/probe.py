@@ -11,11 +11,12 @@ import msgspec
 from httpx2 import AsyncClient, ConnectError, HTTPError, NetworkError, RemoteProtocolError, Response
 
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.histogram import HistogramSnapshot
 from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress, addresses_of
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult
 from hub.safe_text import UNREADABLE_JSON
-from hub.stats import Durations, InstanceStats
+from hub.stats import InstanceStats
 from hub.types import ReadinessSource
 
 LONGEST_REPLY: Final = 64 * 1024
@@ -35,7 +36,7 @@ class _PingReply(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     draining: bool = False
     loading: bool = False
-    load: msgspec.Raw = msgspec.Raw(b"null")
+    stats: msgspec.Raw = msgspec.Raw(b"null")
 
 
 @final
@@ -129,32 +130,32 @@ def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
     if reply.instance is not None and reply.instance != entry.id:
         return PingRejected(f"another instance answers there, {reply.instance!r:.50}")
     if status == 200 and reply.consuming is not False:
-        return PingOk(load=_load(reply.load))
+        return PingOk(stats=_stats(reply.stats))
     if status in (200, 503) and (reply.instance is not None or reply.consuming is False):
         reason = reply.reason[:LONGEST_REASON] or "it answers, but consumes nothing from the queue of its model"
         unsubscribed = reply.consuming is False and not reply.draining
         signal = ReadinessSource.PING if unsubscribed else ReadinessSource.HEALTH
-        return PingOk(consuming=False, reason=reason, load=_load(reply.load), signal=signal, loading=reply.loading)
+        return PingOk(consuming=False, reason=reason, stats=_stats(reply.stats), signal=signal, loading=reply.loading)
     return PingMissed(f"it answered {status}", heard=True)
 
 
-def _load(raw: msgspec.Raw) -> InstanceStats | None:
+def _stats(raw: msgspec.Raw) -> InstanceStats | None:
     """What the instance says of its work, or `None` if that cannot be read: it lives all the same."""
     try:
-        load = msgspec.json.decode(raw, type=InstanceStats | None)
+        stats = msgspec.json.decode(raw, type=InstanceStats | None)
     except UNREADABLE_JSON:
         return None
-    if load is None:
+    if stats is None:
         return None
-    counts = (load.in_flight, load.unacked, *load.outcomes.values())
-    return load if all(map(_sensible, (load.waited, load.ran))) and min(counts) >= 0 else None
+    counts = (stats.in_flight, stats.unacked, *stats.outcomes.values())
+    return stats if all(map(_sensible, (stats.queue_time, stats.run_time))) and min(counts) >= 0 else None
 
 
-def _sensible(times: Durations) -> bool:
+def _sensible(times: HistogramSnapshot) -> bool:
     return (
         len(times.counts) == len(times.bounds) + 1
         and min(times.counts) >= 0
-        and times.seconds >= 0
+        and times.sum >= 0
         and all(lower < upper for lower, upper in pairwise(times.bounds))
     )
 

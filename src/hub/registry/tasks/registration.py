@@ -13,7 +13,7 @@ from typing import Final, final
 import structlog
 
 from hub.concurrency.offload import in_thread_if_large
-from hub.contract import Contract, breaking_changes, differences
+from hub.contract import Contract, breaking_changes, diff
 from hub.errors import NotYourInstance, RegistryFull
 from hub.ports.directory import Directory, InstanceEntry, LoginLimits, ModelLimits, RegisteredContract
 from hub.registry.client.errors import InstanceUnreachable, NameTaken
@@ -214,12 +214,14 @@ class RegistrationService:
 
     async def _claim(self, entry: InstanceEntry, contract: Contract, proof: str) -> Fingerprint | None:
         """Asks for the name. Returns a fingerprint that holds it if it is not to be had."""
-        beside = self._roll.beside(entry, contract)
-        for holder in self._roll.table.others(entry) - beside - {entry.fingerprint}:
+        compatible = self._roll.compatible_with(entry, contract)
+        for holder in self._roll.table.others(entry) - compatible - {entry.fingerprint}:
             return holder  # the directory may have lost its data, the table has not
         with directory_timeout():
             try:
-                return await self._directory.login(entry, contract, beside=beside, proof=proof, limits=self._limits)
+                return await self._directory.login(
+                    entry, contract, compatible_with=compatible, proof=proof, limits=self._limits
+                )
             except RegistryFull as full:
                 self.refused[full.setting] += 1
                 raise
@@ -247,7 +249,7 @@ class RegistrationService:
         is not pinged, and hears what is wrong with its contract.
         """
         with directory_timeout():
-            held = [each for each in (await self._directory.news(0)).instances if each.entry.model == model]
+            held = [each for each in (await self._directory.changes_since(0)).instances if each.entry.model == model]
             self._roll.know(await self._directory.contracts())  # after the look: a contract is stored with its instance
             for each in held:
                 ours = each.token in (0, self._roll.holdings.token(each.entry.id))
@@ -279,5 +281,5 @@ class RegistrationService:
 
     def _objections(self, known: Contract, contract: Contract) -> Sequence[str]:
         if self._roll.lineage.mode == "strict":
-            return [difference.message for difference in differences(known, contract)]
+            return [difference.message for difference in diff(known, contract)]
         return [f"{violation.message} ({violation.rule})" for violation in breaking_changes(known, contract)]

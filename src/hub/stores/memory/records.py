@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, TypedDict, final
+from typing import Final, Literal, TypeAlias, TypedDict, final
 
 from hub.ports.result_store import Missing, ProgressReport, ReleasedTask, Start
 from hub.stores.memory.expiring import Expiring
@@ -12,6 +12,10 @@ from hub.stores.memory.lists import MemoryLists
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import PENDING_TTL, Outcome, Task, TaskRecord
 from hub.types import InstanceId, TaskId, TaskState
+
+TOMBSTONES: Final = 100_000
+"""Tombstones at most, some 300 bytes each. At a thousand tasks a second, a day of them would take all memory of a machine;
+what is forgotten early is `Absent.UNKNOWN` instead of `Absent.GONE`."""
 
 _Epitaph: TypeAlias = TaskState | Literal["withdrawn"]
 
@@ -59,7 +63,7 @@ class MemoryRecords:
     def __init__(self, changed: Callable[[TaskId, int, TaskState | None], None]) -> None:
         self._changed = changed
         self._records = Expiring[TaskId, _Kept]()
-        self._tombstones = Expiring[TaskId, _Epitaph]()
+        self._tombstones = Expiring[TaskId, _Epitaph](TOMBSTONES)
         self.lists = MemoryLists()
 
     def __len__(self) -> int:

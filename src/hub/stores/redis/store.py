@@ -226,7 +226,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
             while True:
-                found = await self._watched(task_id)
+                found = await self._watched.submit(task_id)
                 if isinstance(found, Undecodable):
                     raise found
                 if isinstance(found, Large):

@@ -18,7 +18,7 @@ def end_with(lifeline: int) -> None:
     The other end is in the process that started this one, and nowhere else, so it closes when that process ends in
     whatever way. Nothing in here can prevent it. `PR_SET_PDEATHSIG` would be about the *thread* that started this
     process, and trio starts processes from worker threads, which end when they have been idle; see
-    `docs/decisions/058-a-lifeline-for-child-processes.md`.
+    `docs/decisions/058-lifeline-pipe-kills-orphaned-processes.md`.
 
     Args:
         lifeline: The end of the pipe to read from. Nobody ever writes to the other one.
