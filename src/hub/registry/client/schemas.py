@@ -68,6 +68,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
     logged_in_at: float
     answered_at: float | None
     in_flight: int | None = None
+    busy_seconds: float = 0.0
     not_consuming_source: ReadinessSource | None = None
 
     @classmethod
@@ -84,6 +85,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
             logged_in_at=entry.logged_in_at,
             answered_at=status.answered_at,
             in_flight=None if status.stats is None else status.stats.in_flight,
+            busy_seconds=0.0 if status.stats is None else status.stats.busy_seconds,
             not_consuming_source=status.not_consuming_source,
         )
 

@@ -147,7 +147,7 @@ def _stats(raw: msgspec.Raw) -> InstanceStats | None:
         return None
     if stats is None:
         return None
-    counts = (stats.in_flight, stats.unacked, *stats.outcomes.values())
+    counts = (stats.in_flight, stats.unacked, stats.busy_seconds, *stats.outcomes.values())
     return stats if all(map(_sensible, (stats.queue_time, stats.run_time))) and min(counts) >= 0 else None
 
 
