@@ -21,6 +21,7 @@ from hub.http.client import open_client
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.ports.directory import Directory, ModelLimits
 from hub.registry.client.client import RegistryClient
+from hub.registry.client.login import LoginRequest
 from hub.registry.client.snapshot import ModelsSnapshot
 from hub.registry.client.watch import ModelWatch
 from hub.registry.service import run_registry
@@ -83,10 +84,15 @@ class ServedRegistry:
         limits: ModelLimits = ModelLimits(),
     ) -> InstanceState:
         where = url or server.url
-        admission = await self.client.login(
-            server.id, ModelName(model), where, contract, example=example, limits=limits
+        request = LoginRequest(
+            instance=server.id,
+            model=ModelName(model),
+            url=where,
+            contract=contract,
+            example=example,
+            limits=limits,
         )
-        return admission.state
+        return (await self.client.login(request)).state
 
     async def get(self, path: str, **headers: str) -> Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -12,16 +12,19 @@ from hypothesis import example, given, settings, strategies as st
 
 from hub.errors import ConnectionLost, HubError
 from hub.registry.client.client import RegistryClient
+from hub.registry.client.login import LoginRequest
 from hub.registry.client.schemas import CONTRACT
 from hub.types import Fingerprint, InstanceId, ModelName
 from tests.registry.support import TEXTS
 
 CALLS: dict[str, Callable[[RegistryClient], Awaitable[object]]] = {
-    "login": lambda client: client.login(InstanceId("i"), ModelName("M"), "http://127.0.0.1:1", TEXTS),
+    "login": lambda client: client.login(
+        LoginRequest(instance=InstanceId("i"), model=ModelName("M"), url="http://127.0.0.1:1", contract=TEXTS)
+    ),
     "logout": lambda client: client.logout(InstanceId("i")),
     "models": lambda client: client.models(),
     "instances": lambda client: client.instances(),
-    "figures": lambda client: client.figures(),
+    "stats": lambda client: client.stats(),
     "history": lambda client: client.history(),
     "contract": lambda client: client.contract(ModelName("M"), Fingerprint("f")),
     "schemas": lambda client: client.schemas(),

@@ -1,4 +1,4 @@
-"""The figures of all models over real HTTP, from what real instances answer to real pings."""
+"""The stats of all models over real HTTP, from what real instances answer to real pings."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def load(done: int, *, in_flight: int = 0, unacked: int = 0, newest: float | Non
 
 
 async def figures_of(registry: ServedRegistry, model: ModelName = MODEL) -> ModelStatsBody:
-    return next(each for each in (await registry.client.figures()).models if each.model == model)
+    return next(each for each in (await registry.client.stats()).models if each.model == model)
 
 
 async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> None:
@@ -59,8 +59,8 @@ async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> N
             await registry.login(one)
             await registry.login(two)
             await registry.login(other, DIGITS_MODEL, DIGITS)
-            figures = await registry.client.figures()
-            assert [each.model for each in figures.models] == [DIGITS_MODEL, MODEL]
+            stats = await registry.client.stats()
+            assert [each.model for each in stats.models] == [DIGITS_MODEL, MODEL]
             model = await figures_of(registry)
             assert model.in_flight == 3
             assert model.outcomes[TaskState.SUCCEEDED] == 5
@@ -122,4 +122,4 @@ async def test_figures_ask_for_the_token() -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry(token="open sesame") as registry:
             assert (await registry.get("/v1/stats")).status_code == 401
-            assert (await registry.client.figures()).models == ()
+            assert (await registry.client.stats()).models == ()

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from hub.ports.directory import HistoryEvent, InstanceHealth, StatusUpdate
-from hub.registry.core.leases import LARGEST_GROUP, LONGEST_TALE, LeaseTable
+from hub.registry.core.leases import MAX_PENDING_EVENTS, MAX_UPDATES, LeaseTable
 from hub.types import InstanceId, InstanceState, ModelName
 from tests.registry.support import TIMEOUT
 
@@ -23,15 +23,15 @@ def report(token: int, *events: HistoryEvent) -> StatusUpdate:
 
 
 def take(holdings: LeaseTable) -> list[StatusUpdate]:
-    return list(holdings.take(lambda _: LIVE))
+    return list(holdings.take_updates(lambda _: LIVE))
 
 
 def test_what_is_found_out_is_reported_once_with_the_token_and_all_events() -> None:
     holdings = LeaseTable()
-    assert holdings.renewed({ONE: 7}) == [ONE]
-    holdings.found(ONE, event(1))
-    holdings.found(ONE)
-    holdings.found(ONE, event(2))
+    assert holdings.renew({ONE: 7}) == [ONE]
+    holdings.add_finding(ONE, event(1))
+    holdings.add_finding(ONE)
+    holdings.add_finding(ONE, event(2))
     assert (holdings.unreported, ONE in holdings, OTHER in holdings, len(holdings)) == (1, True, False, 1)
     assert take(holdings) == [report(7, event(1), event(2))]
     assert take(holdings) == []
@@ -39,57 +39,59 @@ def test_what_is_found_out_is_reported_once_with_the_token_and_all_events() -> N
 
 def test_without_a_lease_a_finding_waits_for_one() -> None:
     holdings = LeaseTable()
-    holdings.found(ONE, event(1))
+    holdings.add_finding(ONE, event(1))
     assert (holdings.unreported, take(holdings)) == (0, [])
-    holdings.renewed({ONE: 7})
+    holdings.renew({ONE: 7})
     assert take(holdings) == [report(7, event(1))]
 
 
 def test_with_a_lease_that_is_lost_what_was_found_out_is_lost() -> None:
     holdings = LeaseTable()
-    holdings.renewed({ONE: 7})
-    holdings.found(ONE, event(1))
-    assert holdings.renewed({}) == []
-    assert holdings.renewed({ONE: 9}) == [ONE]
+    holdings.renew({ONE: 7})
+    holdings.add_finding(ONE, event(1))
+    assert holdings.renew({}) == []
+    assert holdings.renew({ONE: 9}) == [ONE]
     assert take(holdings) == []
 
 
 def test_a_lease_with_a_new_token_counts_as_acquired() -> None:
     holdings = LeaseTable()
-    holdings.renewed({ONE: 7, OTHER: 8})
-    assert holdings.renewed({ONE: 7, OTHER: 9}) == [OTHER]
+    holdings.renew({ONE: 7, OTHER: 8})
+    assert holdings.renew({ONE: 7, OTHER: 9}) == [OTHER]
     assert holdings.token(OTHER) == 9
 
 
 def test_what_could_not_be_reported_goes_before_what_was_found_out_since() -> None:
     holdings = LeaseTable()
-    holdings.renewed({ONE: 7})
-    holdings.found(ONE, event(1))
+    holdings.renew({ONE: 7})
+    holdings.add_finding(ONE, event(1))
     failed = take(holdings)
-    holdings.found(ONE, event(2))
-    holdings.put_back(failed)
+    holdings.add_finding(ONE, event(2))
+    holdings.restore(failed)
     assert take(holdings) == [report(7, event(1), event(2))]
-    holdings.renewed({ONE: 8})
-    holdings.put_back(failed)
+    holdings.renew({ONE: 8})
+    holdings.restore(failed)
     assert take(holdings) == [], "of an earlier lease"
 
 
 def test_what_waits_is_bounded() -> None:
     holdings = LeaseTable()
-    holdings.renewed({ONE: 7})
-    for number in range(3 * LONGEST_TALE):
-        holdings.found(ONE, event(number))
+    holdings.renew({ONE: 7})
+    for number in range(3 * MAX_PENDING_EVENTS):
+        holdings.add_finding(ONE, event(number))
     (only,) = take(holdings)
-    assert [each.at for each in only.events] == list(range(2 * LONGEST_TALE, 3 * LONGEST_TALE))
-    holdings.found(ONE, event(3 * LONGEST_TALE))
-    holdings.put_back([only])
+    assert [each.at for each in only.events] == list(range(2 * MAX_PENDING_EVENTS, 3 * MAX_PENDING_EVENTS))
+    holdings.add_finding(ONE, event(3 * MAX_PENDING_EVENTS))
+    holdings.restore([only])
     (only,) = take(holdings)
-    assert [each.at for each in only.events] == list(range(2 * LONGEST_TALE + 1, 3 * LONGEST_TALE + 1)), "the newest"
-    ids = [InstanceId(f"{number}") for number in range(LARGEST_GROUP + 1)]
-    holdings.renewed(dict.fromkeys(ids, 1))
+    assert [each.at for each in only.events] == list(range(2 * MAX_PENDING_EVENTS + 1, 3 * MAX_PENDING_EVENTS + 1)), (
+        "the newest"
+    )
+    ids = [InstanceId(f"{number}") for number in range(MAX_UPDATES + 1)]
+    holdings.renew(dict.fromkeys(ids, 1))
     for one in ids:
-        holdings.found(one)
-    assert [len(take(holdings)) for _ in range(3)] == [LARGEST_GROUP, 1, 0]
+        holdings.add_finding(one)
+    assert [len(take(holdings)) for _ in range(3)] == [MAX_UPDATES, 1, 0]
 
 
 @pytest.mark.parametrize("first", ["lease", "finding"])
@@ -97,10 +99,10 @@ async def test_who_waits_is_woken_when_there_is_something_to_report(first: str) 
     holdings = LeaseTable()
     with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
-            tg.start_soon(holdings.something_found)
+            tg.start_soon(holdings.wait_for_findings)
             for step in (first, "lease", "finding"):
                 await anyio.wait_all_tasks_blocked()
                 if step == "lease":
-                    holdings.renewed({ONE: 7})
+                    holdings.renew({ONE: 7})
                 else:
-                    holdings.found(ONE)
+                    holdings.add_finding(ONE)

@@ -69,7 +69,7 @@ async def test_every_get_has_its_head_and_every_path_one_allow(registry: ServedR
         assert problem(refused, 405, "method_not_allowed")
         head, get = await registry.http.head(url), await registry.http.get(url)
         assert (head.status_code, head.content) == (get.status_code, b""), path
-        if path != "/metrics":  # whose figures change
+        if path != "/metrics":  # whose stats change
             assert {**head.headers, "date": ""} == {**get.headers, "date": ""}, path
     problem(await registry.http.options(f"{registry.url}/none"), 404, "not_found")
 
@@ -246,9 +246,9 @@ async def test_a_login_that_nobody_answers_at_is_a_502_that_names_the_setting(re
         ({"url": "http://10.0.0.7:9"}, "invalid_login", "HUB_INSTANCE_NETWORKS"),
         ({"contract": base64.b64encode(b"\xff\xff").decode()}, "invalid_contract", "hub.v1.Contract"),
         ({"contract": ""}, "invalid_contract", "does not declare|do not declare|names"),
-        ({"limits": {"concurrency": 0}}, "invalid_login", "terms.concurrency: 0 is less than one task at a time"),
-        ({"limits": {"default_timeout": 0}}, "invalid_login", "terms.default_timeout: 0 is no time"),
-        ({"limits": {"max_timeout": -2.5}}, "invalid_login", "terms.max_timeout: -2.5 is no time"),
+        ({"limits": {"concurrency": 0}}, "invalid_login", "limits.concurrency: 0 is less than one task at a time"),
+        ({"limits": {"default_timeout": 0}}, "invalid_login", "limits.default_timeout: 0 is no time"),
+        ({"limits": {"max_timeout": -2.5}}, "invalid_login", "limits.max_timeout: -2.5 is no time"),
         (
             {"limits": {"default_timeout": 9, "max_timeout": 8.5}},
             "invalid_login",

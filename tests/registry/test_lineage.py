@@ -15,11 +15,11 @@ from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, numbered
 MODEL = ModelName("Grower")
 
 
-def lineage(*contracts: Contract, mode: ContractMode = "compatible") -> ContractRegistry:
+def contracts(*contracts: Contract, mode: ContractMode = "compatible") -> ContractRegistry:
     """One that has accepted these, in this order."""
     made = ContractRegistry(mode)
     for at, contract in enumerate(contracts):
-        made.know(
+        made.add(
             RegisteredContract(
                 model=MODEL, contract=contract, first_seen_at=float(at), first_seen_from=new_instance_id()
             )
@@ -32,32 +32,32 @@ def fingerprints(*contracts: Contract) -> frozenset[Fingerprint]:
 
 
 def test_in_strict_mode_no_other_contract_is_beside_one() -> None:
-    strict = lineage(PLAIN, GROWN, mode="strict")
+    strict = contracts(PLAIN, GROWN, mode="strict")
     assert not strict.compatible_with(MODEL, GROWN, fingerprints(PLAIN))
-    assert not strict.accepts(MODEL, GROWN)
+    assert not strict.readable_contracts(MODEL, GROWN)
 
 
 def test_a_grown_contract_joins_the_one_that_it_reads() -> None:
-    known = lineage(PLAIN)
+    known = contracts(PLAIN)
     assert known.compatible_with(MODEL, GROWN, fingerprints(PLAIN)) == fingerprints(PLAIN)
-    assert list(known.accepts(MODEL, GROWN)) == [PLAIN.fingerprint]
+    assert list(known.readable_contracts(MODEL, GROWN)) == [PLAIN.fingerprint]
 
 
 def test_a_contract_that_breaks_the_one_that_is_up_does_not_join() -> None:
-    assert not lineage(PLAIN).compatible_with(MODEL, BROKEN, fingerprints(PLAIN))
-    assert not lineage(PLAIN, BROKEN).compatible_with(MODEL, BROKEN, fingerprints(PLAIN))
+    assert not contracts(PLAIN).compatible_with(MODEL, BROKEN, fingerprints(PLAIN))
+    assert not contracts(PLAIN, BROKEN).compatible_with(MODEL, BROKEN, fingerprints(PLAIN))
 
 
 def test_an_earlier_contract_may_come_back() -> None:
-    assert lineage(PLAIN, GROWN).compatible_with(MODEL, PLAIN, fingerprints(GROWN)) == fingerprints(GROWN)
+    assert contracts(PLAIN, GROWN).compatible_with(MODEL, PLAIN, fingerprints(GROWN)) == fingerprints(GROWN)
 
 
 def test_a_smaller_contract_that_nobody_has_seen_may_not_come() -> None:
-    assert not lineage(GROWN).compatible_with(MODEL, PLAIN, fingerprints(GROWN))
+    assert not contracts(GROWN).compatible_with(MODEL, PLAIN, fingerprints(GROWN))
 
 
 def test_a_contract_is_not_beside_one_that_nobody_here_knows() -> None:
-    assert not lineage(GROWN).compatible_with(MODEL, GROWN, fingerprints(PLAIN))
+    assert not contracts(GROWN).compatible_with(MODEL, GROWN, fingerprints(PLAIN))
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ def test_a_contract_is_not_beside_one_that_nobody_here_knows() -> None:
 def test_served_is_what_all_instances_read_whatever_came_first(
     up: tuple[Contract, ...], served: Contract, accepted: tuple[Contract, ...]
 ) -> None:
-    assert lineage(*accepted).served(MODEL, fingerprints(*up)) == served.fingerprint
+    assert contracts(*accepted).serving_contract(MODEL, fingerprints(*up)) == served.fingerprint
 
 
 def test_an_instance_reads_all_earlier_contracts_that_its_own_does_not_break() -> None:
-    known = lineage(PLAIN, BROKEN, GROWN, GROWN_MORE)
-    assert list(known.accepts(MODEL, GROWN_MORE)) == [PLAIN.fingerprint, GROWN.fingerprint]
-    assert not known.accepts(MODEL, PLAIN)
+    known = contracts(PLAIN, BROKEN, GROWN, GROWN_MORE)
+    assert list(known.readable_contracts(MODEL, GROWN_MORE)) == [PLAIN.fingerprint, GROWN.fingerprint]
+    assert not known.readable_contracts(MODEL, PLAIN)
 
 
 def test_of_two_that_read_each_other_the_older_one_is_served() -> None:
     signed, unsigned = numbered(FieldDescriptorProto.TYPE_INT32), numbered(FieldDescriptorProto.TYPE_UINT32)
     up = fingerprints(signed, unsigned)
-    assert lineage(signed, unsigned).served(MODEL, up) == signed.fingerprint
-    assert lineage(unsigned, signed).served(MODEL, up) == unsigned.fingerprint
+    assert contracts(signed, unsigned).serving_contract(MODEL, up) == signed.fingerprint
+    assert contracts(unsigned, signed).serving_contract(MODEL, up) == unsigned.fingerprint

@@ -15,7 +15,7 @@ from hub.http.client import open_client
 from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult
-from hub.registry.tasks.probe import LONGEST_REPLY, HttpProbe
+from hub.registry.tasks.probe import MAX_REPLY, HttpProbe
 from hub.stats import InstanceStats
 from hub.types import InstanceId, ReadinessSource, TaskState
 from tests.registry.support import TIMEOUT, entry_of, ping_server
@@ -57,7 +57,7 @@ def reply(status: str, body: bytes) -> Callable[[SocketStream], Awaitable[None]]
 
 async def ping(http: AsyncClient, entry: InstanceEntry, networks: InstanceNetworks = LOOPBACK) -> PingResult:
     with anyio.fail_after(TIMEOUT):
-        return await HttpProbe(http, networks)(entry)
+        return await HttpProbe(http, networks).ping(entry)
 
 
 async def test_an_instance_that_consumes_has_answered(http: AsyncClient) -> None:
@@ -116,30 +116,30 @@ async def test_a_name_that_nobody_knows_is_a_miss(http: AsyncClient) -> None:
         (
             "503 Service Unavailable",
             b'{"consuming": true, "instance": "i", "reason": "ValueError: no GPU"}',
-            PingOk(False, "ValueError: no GPU", signal=ReadinessSource.HEALTH),
+            PingOk(False, "ValueError: no GPU", source=ReadinessSource.HEALTH),
         ),
         (
             "503 Service Unavailable",
             b'{"consuming": false, "draining": true, "reason": "it stops"}',
-            PingOk(False, "it stops", signal=ReadinessSource.HEALTH),
+            PingOk(False, "it stops", source=ReadinessSource.HEALTH),
         ),
-        ("404 Not Found", b"{}", PingMissed("it answered 404", heard=True)),
-        ("503 Service Unavailable", b"<html>a proxy", PingMissed("it answered 503", heard=True)),
-        ("503 Service Unavailable", b'{"status": 503}', PingMissed("it answered 503", heard=True)),
+        ("404 Not Found", b"{}", PingMissed("it answered 404", replied=True)),
+        ("503 Service Unavailable", b"<html>a proxy", PingMissed("it answered 503", replied=True)),
+        ("503 Service Unavailable", b'{"status": 503}', PingMissed("it answered 503", replied=True)),
         ("200 OK", b'{"x": ' + b"[" * 50_000, PingOk()),
         ("200 OK", b"\xff", PingOk()),
         ("200 OK", b'{"instance": "\xff"}', PingOk()),
         ("200 OK", b'{"reason": "\xed\xa0\x80"}', PingOk()),
-        ("302 Found", b"", PingMissed("it answered 302", heard=True)),
+        ("302 Found", b"", PingMissed("it answered 302", replied=True)),
         (
             "401 Unauthorized",
             b"",
-            PingMissed("it answered 401 to the registry: set the same HUB_TOKEN for both", heard=True),
+            PingMissed("it answered 401 to the registry: set the same HUB_TOKEN for both", replied=True),
         ),
         (
             "200 OK",
-            b" " * (LONGEST_REPLY + 1),
-            PingMissed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True),
+            b" " * (MAX_REPLY + 1),
+            PingMissed(f"its reply is longer than {MAX_REPLY} bytes", replied=True),
         ),
     ],
 )
@@ -292,7 +292,7 @@ async def test_a_redirect_is_not_followed(http: AsyncClient) -> None:
             await stream.send(f"{head}Connection: close\r\n\r\n".encode())
 
         async with raw_server(send_away) as url:
-            assert await ping(http, entry_of(id=elsewhere.id, url=url)) == PingMissed("it answered 307", heard=True)
+            assert await ping(http, entry_of(id=elsewhere.id, url=url)) == PingMissed("it answered 307", replied=True)
         assert elsewhere.pings == 0
 
 

@@ -23,13 +23,13 @@ from hub.ports.directory import (
     StatusUpdate,
 )
 from hub.registry.client.errors import InstanceUnreachable, InvalidLogin, NameTaken
+from hub.registry.client.login import LoginRequest
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected
 from hub.registry.core.state import RegistryState
-from hub.registry.core.table import InstanceTable
 from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
-from hub.registry.tasks.registration import Login, RegistrationService
+from hub.registry.tasks.registration import AcceptedLogin, RegistrationService
 from hub.types import Fingerprint, InstanceId, InstanceState, RegistryId, new_instance_id, new_registry_id
 from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ScriptedProbe, entry_of
 
@@ -128,18 +128,17 @@ class Office:
 
     def __post_init__(self) -> None:
         self.directory = FlakyDirectory(self.memory)
-        self.roll = RegistryState(InstanceTable())
-        self.pinger = Pinger(self.roll, self.probe, period=10, timeout=0.05, mine=self.roll.holdings)
-        self.keeper = DirectorySync(
-            self.roll, self.directory, self.pinger, period=self.period, registry=new_registry_id()
+        self.state = RegistryState(clock=lambda: 1000.0)
+        self.pinger = Pinger(self.state, self.probe, period=10, timeout=0.05, owned=self.state.leases)
+        self.sync = DirectorySync(
+            self.state, self.directory, self.pinger, period=self.period, registry=new_registry_id()
         )
-        self.registrar = RegistrationService(
-            self.roll,
+        self.registration = RegistrationService(
+            self.state,
             self.directory,
-            self.keeper,
+            self.sync,
             self.pinger,
             networks=InstanceNetworks([ip_network("127.0.0.0/8")]),
-            clock=lambda: 1000.0,
         )
 
     async def login(
@@ -149,13 +148,20 @@ class Office:
         url: str = URL,
         *,
         consuming: bool = True,
-    ) -> Login:
-        return await self.registrar.login(
-            instance or new_instance_id(), MODEL, url, contract, consuming=consuming, secret=OWN
+    ) -> AcceptedLogin:
+        return await self.registration.login(
+            LoginRequest(
+                instance=instance or new_instance_id(),
+                model=MODEL,
+                url=url,
+                contract=contract,
+                consuming=consuming,
+                secret=OWN,
+            )
         )
 
     def states(self) -> dict[InstanceId, InstanceState]:
-        return {status.entry.id: status.state for status in self.roll.table.instances()}
+        return {status.entry.id: status.state for status in self.state.instances()}
 
     def lose_data(self) -> None:
         """The directory is an empty one from here on."""
@@ -180,10 +186,10 @@ async def test_a_login_is_pinged_before_it_is_answered_and_is_live_then(office: 
 
 async def test_a_repeated_login_is_the_same_login(office: Office) -> None:
     first = await office.login()
-    version = office.roll.table.version
+    version = office.state.version
     again = await office.login(instance=first.status.entry.id)
     assert (again.created, again.status.entry) == (False, first.status.entry)
-    assert office.roll.table.version == version
+    assert office.state.version == version
 
 
 async def test_an_instance_that_says_that_it_is_deaf_is_shown_so_until_its_ping_says_otherwise(office: Office) -> None:
@@ -192,7 +198,7 @@ async def test_an_instance_that_says_that_it_is_deaf_is_shown_so_until_its_ping_
     shown: list[InstanceState] = []
 
     async def look() -> None:
-        await office.roll.newer_than(office.roll.table.version)
+        await office.state.wait_for_change(office.state.version)
         shown.extend(office.states().values())
 
     async with anyio.create_task_group() as tg:
@@ -233,7 +239,7 @@ async def test_a_login_that_nobody_answers_at_is_refused_and_leaves_nothing(offi
     with pytest.raises(InstanceUnreachable, match=r"connection refused.*HUB_ADVERTISE_HOST"):
         await office.login(instance=instance)
     assert office.states() == {}
-    await office.keeper.flush()
+    await office.sync.flush()
     assert await office.stored() == set()
 
 
@@ -253,14 +259,14 @@ async def test_a_login_from_elsewhere_is_refused_before_anything_is_connected_to
 
 async def test_another_contract_under_a_taken_name_is_refused_and_the_incumbent_is_undisturbed(office: Office) -> None:
     incumbent = await office.login()
-    version = office.roll.table.version
+    version = office.state.version
     with pytest.raises(NameTaken) as caught:
         await office.login(DIGITS)
     text = str(caught.value)
     for field_name in ("messages", "pixels", "reply", "label", "probabilities"):
         assert field_name in text
     assert caught.value.incumbents == (f"live instance {incumbent.status.entry.id} at {URL}",)
-    assert (office.states(), office.roll.table.version) == ({incumbent.status.entry.id: InstanceState.LIVE}, version)
+    assert (office.states(), office.state.version) == ({incumbent.status.entry.id: InstanceState.LIVE}, version)
 
 
 async def test_a_slow_incumbent_keeps_its_name_however_often_somebody_asks_for_it(office: Office) -> None:
@@ -284,7 +290,7 @@ async def test_the_only_holder_of_a_name_may_come_back_with_another_contract(off
     first = await office.login()
     again = await office.login(DIGITS, instance=first.status.entry.id)
     assert again.created
-    assert office.roll.table.models()[0].fingerprint == DIGITS.fingerprint
+    assert office.state.models()[0].fingerprint == DIGITS.fingerprint
 
 
 async def test_a_directory_that_lost_its_data_does_not_give_a_held_name_away(office: Office) -> None:
@@ -300,7 +306,7 @@ async def test_without_the_directory_nobody_logs_in_but_logouts_and_lists_go_on(
     with pytest.raises(ConnectionLost):
         await office.login()
     assert office.states() == {login.status.entry.id: InstanceState.LIVE}
-    office.registrar.logout(login.status.entry.id, secret=OWN)
+    office.registration.logout(login.status.entry.id, secret=OWN)
     assert office.states() == {}
 
 
@@ -308,9 +314,9 @@ async def test_a_logout_that_the_directory_missed_reaches_it_when_it_is_back(off
     login = await office.login()
     office.directory.down = True
     async with anyio.create_task_group() as tg:
-        tg.start_soon(office.keeper.run)
-        office.registrar.logout(login.status.entry.id, secret=OWN)
-        while office.keeper.linked:
+        tg.start_soon(office.sync.run)
+        office.registration.logout(login.status.entry.id, secret=OWN)
+        while office.sync.health.ok:
             await anyio.lowlevel.checkpoint()
         office.directory.down = False
         while await office.stored():
@@ -323,10 +329,10 @@ async def test_a_look_at_the_directory_during_a_logout_brings_nobody_back(office
     login = await office.login()
     office.directory.slow = anyio.Event()
     async with anyio.create_task_group() as tg:
-        tg.start_soon(office.keeper.reconcile)
+        tg.start_soon(office.sync.reconcile)
         await anyio.wait_all_tasks_blocked()
-        office.registrar.logout(login.status.entry.id, secret=OWN)
-        tg.start_soon(office.keeper.flush)
+        office.registration.logout(login.status.entry.id, secret=OWN)
+        tg.start_soon(office.sync.flush)
         await anyio.wait_all_tasks_blocked()
         office.directory.slow.set()
     assert (office.states(), await office.stored()) == ({}, set())
@@ -337,32 +343,32 @@ async def test_a_registry_that_starts_believes_pings_and_not_its_memory(office: 
     office.probe.results[dead.status.entry.id] = PingRejected("connection refused")
     office.probe.results[not_consuming.status.entry.id] = PingOk(consuming=False, reason="no link")
     successor = Office(office.memory, office.probe)
-    await office.keeper.flush()
-    await successor.keeper.start()
+    await office.sync.flush()
+    await successor.sync.start()
     assert successor.states() == {
         alive.status.entry.id: InstanceState.LIVE,
         not_consuming.status.entry.id: InstanceState.NOT_CONSUMING,
     }
-    await successor.keeper.flush()
+    await successor.sync.flush()
     assert await office.stored() == {alive.status.entry.id, not_consuming.status.entry.id}
-    assert successor.roll.contract(MODEL, TEXTS.fingerprint) is not None
+    assert successor.state.contracts.get(MODEL, TEXTS.fingerprint) is not None
 
 
 async def test_a_model_without_instances_is_known_again_after_a_restart(office: Office) -> None:
     login = await office.login()
-    office.registrar.logout(login.status.entry.id, secret=OWN)
-    await office.keeper.flush()
+    office.registration.logout(login.status.entry.id, secret=OWN)
+    await office.sync.flush()
     successor = Office(office.memory, office.probe)
-    successor.roll.know(await successor.directory.contracts())
-    (model,) = successor.roll.table.models()
+    successor.state.add_contracts(await successor.directory.contracts())
+    (model,) = successor.state.models()
     assert (model.name, model.active) == (MODEL, False)
 
 
 async def test_two_registries_with_one_directory_see_each_others_logins(office: Office) -> None:
     other = Office(office.memory, office.probe)
     login = await office.login()
-    await office.keeper.flush()
-    await other.keeper.follow()
+    await office.sync.flush()
+    await other.sync.follow()
     assert other.states() == {login.status.entry.id: InstanceState.LIVE}
     with pytest.raises(NameTaken) as caught:
         await Office(office.memory, office.probe).login(DIGITS)
@@ -373,7 +379,7 @@ async def test_a_directory_that_lost_its_data_gets_the_living_back(office: Offic
     alive, silent = await office.login(), await office.login()
     office.probe.results[silent.status.entry.id] = PingOk(consuming=False, reason="it logged out elsewhere")
     office.lose_data()
-    await office.keeper.reconcile()
+    await office.sync.reconcile()
     assert await office.stored() == {alive.status.entry.id}
 
 
@@ -382,9 +388,9 @@ async def test_a_live_instance_whose_name_went_to_another_contract_meanwhile_is_
     office.lose_data()
     winner = entry_of(contract=DIGITS)
     assert await office.memory.login(winner, DIGITS) is None
-    await office.keeper.reconcile()
+    await office.sync.reconcile()
     assert set(office.states()) == {winner.id}
-    assert office.roll.table.models()[0].fingerprint == DIGITS.fingerprint
+    assert office.state.models()[0].fingerprint == DIGITS.fingerprint
 
 
 async def test_a_login_cancelled_at_any_point_leaves_the_registry_usable() -> None:
@@ -393,12 +399,13 @@ async def test_a_login_cancelled_at_any_point_leaves_the_registry_usable() -> No
         instance = new_instance_id()
         with anyio.fail_after(TIMEOUT):
             async with anyio.create_task_group() as tg:
-                tg.start_soon(office.registrar.login, instance, MODEL, URL, TEXTS)
+                request = LoginRequest(instance=instance, model=MODEL, url=URL, contract=TEXTS)
+                tg.start_soon(office.registration.login, request)
                 for _ in range(checkpoints):
                     await anyio.lowlevel.checkpoint()
                 tg.cancel_scope.cancel()
-            await office.keeper.reconcile()
-            await office.keeper.flush()
+            await office.sync.reconcile()
+            await office.sync.flush()
             assert set(office.states()) == await office.stored()
             assert (await office.login(instance=instance)).status.state is InstanceState.LIVE
             assert office.pinger.in_flight == 0
@@ -410,14 +417,14 @@ async def test_a_flush_cancelled_at_any_point_forgets_nobody_who_is_still_stored
         with anyio.fail_after(TIMEOUT):
             logins = [await office.login() for _ in range(3)]
             for login in logins:
-                office.registrar.logout(login.status.entry.id, secret=OWN)
+                office.registration.logout(login.status.entry.id, secret=OWN)
             async with anyio.create_task_group() as tg:
-                tg.start_soon(office.keeper.flush)
+                tg.start_soon(office.sync.flush)
                 for _ in range(checkpoints):
                     await anyio.lowlevel.checkpoint()
                 tg.cancel_scope.cancel()
-            assert await office.stored() <= set(office.roll.departed)
-            await office.keeper.flush()
+            assert await office.stored() <= set(office.state.pending_logouts)
+            await office.sync.flush()
             assert await office.stored() == set()
 
 
@@ -425,10 +432,10 @@ async def test_who_waits_for_news_is_woken_by_it(office: Office) -> None:
     versions: list[int] = []
 
     async def wait(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-        version = office.roll.table.version
+        version = office.state.version
         task_status.started()
-        await office.roll.newer_than(version)
-        versions.append(office.roll.table.version - version)
+        await office.state.wait_for_change(version)
+        versions.append(office.state.version - version)
 
     async with anyio.create_task_group() as tg:
         await tg.start(wait)
@@ -439,10 +446,10 @@ async def test_who_waits_for_news_is_woken_by_it(office: Office) -> None:
 
 async def test_nobody_waits_for_news_of_a_registry_that_closes(office: Office) -> None:
     async with anyio.create_task_group() as tg:
-        tg.start_soon(office.roll.newer_than, office.roll.table.version)
+        tg.start_soon(office.state.wait_for_change, office.state.version)
         await anyio.wait_all_tasks_blocked()
-        office.roll.close()
-    await office.roll.newer_than(office.roll.table.version)
+        office.state.close()
+    await office.state.wait_for_change(office.state.version)
 
 
 async def test_a_miss_of_a_newcomer_is_not_one_of_its_three(office: Office) -> None:

@@ -17,6 +17,7 @@ from hub.ports.directory import Directory
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.contract_schemas import CheckReply
 from hub.registry.client.errors import NameTaken
+from hub.registry.client.login import LoginRequest
 from hub.types import ModelName
 from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, grown
 from tests.registry.served import ServedRegistry, served_registry
@@ -107,8 +108,8 @@ async def test_a_registry_that_starts_again_in_the_middle_of_a_deployment_lists_
         async with ping_server() as old, ping_server() as new, open_client() as http:
             async with served_registry(directory=directory, contract_mode="compatible") as registry:
                 owner, port = RegistryClient(registry.url, http), urlsplit(registry.url).port or 0
-                await owner.login(old.id, MODEL, old.url, PLAIN)
-                await owner.login(new.id, MODEL, new.url, GROWN)
+                await owner.login(LoginRequest(instance=old.id, model=MODEL, url=old.url, contract=PLAIN))
+                await owner.login(LoginRequest(instance=new.id, model=MODEL, url=new.url, contract=GROWN))
             async with served_registry(directory=directory, contract_mode="compatible", port=port) as registry:
                 await serves(registry, MODEL, PLAIN, 2)
                 await owner.logout(old.id)
@@ -223,7 +224,9 @@ async def test_a_grown_contract_joins_and_takes_over_when_the_last_old_instance_
     model = f"M{abs(hash(request.node.nodeid))}"
 
     async def login(registry: ServedRegistry, server: PingServer, contract: Contract) -> frozenset[str]:
-        admission = await registry.client.login(server.id, ModelName(model), server.url, contract)
+        admission = await registry.client.login(
+            LoginRequest(instance=server.id, model=ModelName(model), url=server.url, contract=contract)
+        )
         return admission.accepts
 
     with anyio.fail_after(TIMEOUT):
@@ -257,13 +260,15 @@ async def test_of_two_that_grow_apart_one_gets_in(
 
     async def login(registry: ServedRegistry, server: PingServer, contract: Contract) -> None:
         try:
-            await registry.client.login(server.id, model, server.url, contract)
+            await registry.client.login(
+                LoginRequest(instance=server.id, model=model, url=server.url, contract=contract)
+            )
         except NameTaken as taken:
             refusals.append(taken)
 
     with anyio.fail_after(TIMEOUT):
         async with ping_server() as old, ping_server() as left, ping_server() as right:
-            await two[0].client.login(old.id, model, old.url, PLAIN)
+            await two[0].client.login(LoginRequest(instance=old.id, model=model, url=old.url, contract=PLAIN))
             async with anyio.create_task_group() as tg:
                 for registry, server, contract in zip(two, (left, right), contracts, strict=True):
                     tg.start_soon(login, registry, server, contract)

@@ -12,6 +12,7 @@ from httpx2 import Response
 from hub.directories.memory import MemoryDirectory
 from hub.errors import NotYourInstance
 from hub.registry.client.client import RegistryClient
+from hub.registry.client.login import LoginRequest
 from hub.types import ModelName
 from tests.registry.served import ServedRegistry, served_registry
 from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, PingServer, ping_server
@@ -147,7 +148,9 @@ async def test_the_client_keeps_the_secret_of_its_instance_and_a_registry_that_l
                 with pytest.raises(NotYourInstance):
                     await stranger.logout(server.id)
                 with pytest.raises(NotYourInstance):
-                    await stranger.login(server.id, ModelName("Other"), server.url, TEXTS)
+                    await stranger.login(
+                        LoginRequest(instance=server.id, model=ModelName("Other"), url=server.url, contract=TEXTS)
+                    )
                 await registry.client.logout(server.id)
                 assert await listed(registry) == []
 

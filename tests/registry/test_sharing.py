@@ -15,10 +15,11 @@ import trio.testing
 
 from hub.directories.memory import MemoryDirectory
 from hub.ports.directory import InstanceEntry
+from hub.registry.client.login import LoginRequest
+from hub.registry.core.changes import Removal
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import PingOk, PingRejected, PingResult
 from hub.registry.core.state import RegistryState
-from hub.registry.core.table import InstanceTable, Removal
 from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.registration import RegistrationService
@@ -60,25 +61,23 @@ class Post:
 
     def __post_init__(self) -> None:
         self.link = FlakyDirectory(self.world.directory)
-        self.roll = RegistryState(InstanceTable(misses=MISSES), clock=anyio.current_time)
+        self.state = RegistryState(misses=MISSES, clock=anyio.current_time)
         self.pinger = Pinger(
-            self.roll,
+            self.state,
             self.probe,
             period=PERIOD,
             timeout=TIMEOUT,
-            mine=self.roll.holdings,
+            owned=self.state.leases,
             misses=MISSES,
             resubscribe=self.resubscribe,
-            clock=anyio.current_time,
         )
-        self.keeper = DirectorySync(self.roll, self.link, self.pinger, period=PERIOD, registry=new_registry_id())
-        self.registrar = RegistrationService(
-            self.roll,
+        self.sync = DirectorySync(self.state, self.link, self.pinger, period=PERIOD, registry=new_registry_id())
+        self.registration = RegistrationService(
+            self.state,
             self.link,
-            self.keeper,
+            self.sync,
             self.pinger,
             networks=InstanceNetworks([ip_network("127.0.0.0/8")]),
-            clock=anyio.current_time,
         )
 
     async def probe(self, entry: InstanceEntry) -> PingResult:
@@ -91,20 +90,27 @@ class Post:
         self.resubscribed.append(entry.id)
 
     async def login(self, instance: InstanceId | None = None, *, consuming: bool = True) -> InstanceId:
-        login = await self.registrar.login(
-            instance or new_instance_id(), MODEL, URL, TEXTS, consuming=consuming, secret=OWN
+        login = await self.registration.login(
+            LoginRequest(
+                instance=instance or new_instance_id(),
+                model=MODEL,
+                url=URL,
+                contract=TEXTS,
+                consuming=consuming,
+                secret=OWN,
+            )
         )
         return login.status.entry.id
 
     def states(self) -> dict[InstanceId, InstanceState]:
-        return {status.entry.id: status.state for status in self.roll.table.instances()}
+        return {status.entry.id: status.state for status in self.state.instances()}
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         with self.scope:
-            await self.keeper.start()
+            await self.sync.start()
             async with anyio.create_task_group() as tg:
                 tg.start_soon(self.pinger.run)
-                tg.start_soon(self.keeper.run)
+                tg.start_soon(self.sync.run)
                 task_status.started()
 
     def die(self) -> None:
@@ -129,7 +135,7 @@ async def test_each_instance_is_pinged_by_one_registry_once_a_period() -> None:
         first, *_ = running
         everybody = {await first.login() for _ in range(9)}
         await anyio.sleep(PERIOD)
-        assert [post.keeper.leases for post in running] == [3, 3, 3]
+        assert [len(post.state.leases) for post in running] == [3, 3, 3]
         began = anyio.current_time()
         await anyio.sleep(10 * PERIOD)
         assert first.world.times(began) == Counter(dict.fromkeys(everybody, 10))
@@ -144,20 +150,20 @@ async def test_what_one_registry_knows_all_show_within_a_second() -> None:
         await one.login(who, consuming=False)
         await anyio.sleep(1)
         assert other.states() == one.states()
-        one.registrar.logout(who, secret=OWN)
+        one.registration.logout(who, secret=OWN)
         await anyio.sleep(1)
         assert other.states() == {}
-        assert other.roll.removals == {}
-        assert one.roll.removals == {Removal.LOGOUT: 1}
+        assert other.state.removals == {}
+        assert one.state.removals == {Removal.LOGOUT: 1}
 
 
 async def test_a_logout_counts_whoever_it_is_said_to() -> None:
     async with posts(2) as (one, other):
         who = await one.login()
         await anyio.sleep(1)
-        other.registrar.logout(who, secret=OWN)
+        other.registration.logout(who, secret=OWN)
         await anyio.sleep(1)
-        assert (one.states(), other.states(), one.keeper.leases) == ({}, {}, 0)
+        assert (one.states(), other.states(), len(one.state.leases)) == ({}, {}, 0)
         await anyio.sleep(3 * PERIOD)
         assert (one.states(), await one.world.directory.instances()) == ({}, [])
 
@@ -166,7 +172,7 @@ async def test_when_a_registry_dies_nobody_is_lost_and_all_are_pinged_again_with
     async with posts(2) as (victim, survivor):
         everybody = {await victim.login() for _ in range(10)}
         await anyio.sleep(3.3 * PERIOD)
-        assert survivor.keeper.leases == 5
+        assert len(survivor.state.leases) == 5
         victim.die()
         died = anyio.current_time()
         looks = 0
@@ -176,7 +182,7 @@ async def test_when_a_registry_dies_nobody_is_lost_and_all_are_pinged_again_with
             await anyio.sleep(0.1)
         assert looks > 10
         assert anyio.current_time() - died < 1.5 * PERIOD
-        assert survivor.keeper.leases == 10
+        assert len(survivor.state.leases) == 10
 
 
 async def test_a_registry_that_stops_gives_its_instances_up_at_once() -> None:
@@ -185,7 +191,7 @@ async def test_a_registry_that_stops_gives_its_instances_up_at_once() -> None:
         await anyio.sleep(3.3 * PERIOD)
         stopping.scope.cancel()
         await anyio.sleep(PERIOD / 4 + 0.1)
-        assert survivor.keeper.leases == 6
+        assert len(survivor.state.leases) == 6
         assert survivor.states() == dict.fromkeys(everybody, LIVE)
 
 
@@ -193,19 +199,19 @@ async def test_a_frozen_registry_cannot_overwrite_what_its_successor_found_out()
     world = World()
     frozen = Post(world)
     who = await frozen.login()
-    await frozen.keeper.flush()
+    await frozen.sync.flush()
     async with posts(1, world) as (successor,):
-        assert successor.keeper.leases == 1
-        target = frozen.roll.table.target(who)
+        assert len(successor.state.leases) == 1
+        target = frozen.state.target(who)
         assert target is not None
-        frozen.roll.apply(frozen.roll.table.pinged(target, PingRejected("its own network is down"), now=0.0))
+        frozen.state.pinged(target, PingRejected("its own network is down"))
         assert frozen.states() == {}
-        await frozen.keeper.flush()
-        assert (frozen.keeper.refused, frozen.keeper.leases) == (1, 0)
+        await frozen.sync.flush()
+        assert (frozen.sync.rejected_updates, len(frozen.state.leases)) == (1, 0)
         await anyio.sleep(2 * PERIOD)
         assert successor.states() == {who: LIVE}
         assert [event.reason for event in await world.directory.history(10) if event.after is None] == []
-        await frozen.keeper.reconcile()
+        await frozen.sync.reconcile()
         assert frozen.states() == {who: LIVE}, "and it learns better"
 
 
@@ -213,23 +219,23 @@ async def test_a_registry_that_hears_of_another_ones_lease_gives_its_own_up_at_o
     world = World()
     former, new = Post(world), Post(world)
     who = await former.login()
-    await former.keeper.flush()
-    await new.keeper.start()
-    assert who in former.roll.holdings
-    await former.keeper.follow()
-    assert who not in former.roll.holdings
+    await former.sync.flush()
+    await new.sync.start()
+    assert who in former.state.leases
+    await former.sync.follow()
+    assert who not in former.state.leases
     assert former.states() == {who: LIVE}
 
 
 async def test_what_we_found_out_is_not_undone_by_what_we_said_before() -> None:
     only = Post(World())
     who = await only.login()
-    await only.keeper.flush()
+    await only.sync.flush()
     only.world.probe.results[who] = PingOk(consuming=False, reason="no link")
-    target = only.roll.table.target(who)
+    target = only.state.target(who)
     assert target is not None
     await only.pinger.ping(target)
-    await only.keeper.reconcile()
+    await only.sync.reconcile()
     assert only.states() == {who: NOT_CONSUMING}
 
 
@@ -237,11 +243,11 @@ async def test_a_complete_look_takes_nobody_who_left_for_lost() -> None:
     world = World()
     one, other = Post(world), Post(world)
     who = await one.login()
-    await one.keeper.flush()
-    await other.keeper.start()
-    one.registrar.logout(who, secret=OWN)
-    await one.keeper.flush()
-    await other.keeper.reconcile()
+    await one.sync.flush()
+    await other.sync.start()
+    one.registration.logout(who, secret=OWN)
+    await one.sync.flush()
+    await other.sync.reconcile()
     assert other.states() == {}
     assert await world.directory.instances() == [], "nobody wrote it back"
 
@@ -250,14 +256,14 @@ async def test_one_that_logs_in_again_is_not_lost_to_the_news_that_it_was_gone()
     world = World()
     one, other = Post(world), Post(world)
     who = await one.login()
-    await one.keeper.flush()
-    await other.keeper.start()
+    await one.sync.flush()
+    await other.sync.start()
     await world.directory.logout(who)
     other.link.slow = anyio.Event()
     async with anyio.create_task_group() as tg:
-        tg.start_soon(other.keeper.follow)
+        tg.start_soon(other.sync.follow)
         await anyio.wait_all_tasks_blocked()
-        other.roll.holdings.lost(who)
+        other.state.leases.drop(who)
         tg.start_soon(partial(other.login, who))
         await anyio.wait_all_tasks_blocked()
         other.link.slow.set()
@@ -270,12 +276,12 @@ async def test_a_late_answer_of_a_ping_that_began_under_a_lost_lease_is_dropped(
     who = await slow.login()
     world.probe.hanging = {who}
     async with anyio.create_task_group() as tg:
-        target = slow.roll.table.target(who)
+        target = slow.state.target(who)
         assert target is not None
         tg.start_soon(partial(slow.pinger.ping, target, scheduled=True))
         await anyio.wait_all_tasks_blocked()
-        await Post(world).keeper.claim([who])
-        await slow.keeper.renew()
+        await Post(world).sync.claim([who])
+        await slow.sync.renew()
     assert slow.states() == {who: LIVE}
 
 
@@ -286,11 +292,11 @@ async def test_misses_are_counted_on_by_the_next_registry() -> None:
         victim.world.probe.hanging.add(who)
         while survivor.states().get(who) is not SUSPECT:
             await anyio.sleep(0.5)
-        holder, other = (victim, survivor) if who in victim.roll.holdings else (survivor, victim)
+        holder, other = (victim, survivor) if who in victim.state.leases else (survivor, victim)
         holder.die()
         await anyio.sleep((MISSES + 1) * PERIOD)
         assert other.states() == {}
-        assert other.roll.removals == {Removal.MISSED: 1}
+        assert other.state.removals == {Removal.MISSED: 1}
         (removal, *_) = await victim.world.directory.history(1)
         assert (removal.instance, removal.before, removal.after) == (who, SUSPECT, None)
 
@@ -304,12 +310,12 @@ async def test_while_the_directory_is_away_a_registry_goes_on_pinging_whom_it_he
         began = anyio.current_time()
         await anyio.sleep(5 * PERIOD)
         assert one.world.times(began) == Counter(dict.fromkeys(everybody, 5))
-        assert not one.keeper.linked
+        assert not one.sync.health.ok
         assert one.states() == other.states() == dict.fromkeys(everybody, LIVE)
         one.link.down = other.link.down = False
         await anyio.sleep(2 * PERIOD)
-        assert one.keeper.leases == other.keeper.leases == 2
-        assert one.keeper.linked
+        assert len(one.state.leases) == len(other.state.leases) == 2
+        assert one.sync.health.ok
 
 
 async def test_a_directory_that_lost_everything_is_filled_again_and_the_work_is_shared_again() -> None:
@@ -323,22 +329,26 @@ async def test_a_directory_that_lost_everything_is_filled_again_and_the_work_is_
             await anyio.sleep(0.1 * PERIOD)
             assert set(one.states()) == set(other.states()) == everybody
         assert {entry.id for entry in await empty.instances()} == everybody
-        assert one.keeper.leases == other.keeper.leases == 2
+        assert len(one.state.leases) == len(other.state.leases) == 2
 
 
 async def test_a_registry_that_lost_its_network_leaves_the_judgement_to_the_others() -> None:
     async with posts(2) as (blind, other):
         everybody = {await blind.login() for _ in range(8)}
         await anyio.sleep(3 * PERIOD)
-        assert blind.keeper.leases == 4
+        assert len(blind.state.leases) == 4
         blind.cut_off = True
         for _ in range(80):
             await anyio.sleep(0.1 * PERIOD)
             assert blind.states() == other.states() == dict.fromkeys(everybody, LIVE)
-        assert (blind.pinger.doubt.holds, blind.keeper.leases, other.keeper.leases) == (True, 0, 8)
+        assert (blind.pinger.self_preservation.active, len(blind.state.leases), len(other.state.leases)) == (True, 0, 8)
         blind.cut_off = False
         await anyio.sleep(3 * PERIOD)
-        assert (blind.pinger.doubt.holds, blind.keeper.leases, other.keeper.leases) == (False, 4, 4)
+        assert (blind.pinger.self_preservation.active, len(blind.state.leases), len(other.state.leases)) == (
+            False,
+            4,
+            4,
+        )
         assert all(event.after is not SUSPECT or event.before is None for event in await other.link.history(100))
 
 
@@ -358,7 +368,7 @@ async def test_a_deaf_instance_is_asked_to_subscribe_again_once_a_period_by_one_
     async with posts(2) as (one, other):
         not_consuming, sick, well = [await one.login() for _ in range(3)]
         one.world.probe.results[not_consuming] = PingOk(consuming=False, reason="no link")
-        one.world.probe.results[sick] = PingOk(consuming=False, reason="no GPU", signal=ReadinessSource.HEALTH)
+        one.world.probe.results[sick] = PingOk(consuming=False, reason="no GPU", source=ReadinessSource.HEALTH)
         await anyio.sleep(5.5 * PERIOD)
         asked = Counter(one.resubscribed + other.resubscribed)
         assert set(asked) == {not_consuming}
@@ -371,10 +381,10 @@ async def test_an_instance_without_a_consumer_is_asked_too_and_judged_by_its_own
     async with posts(2) as (one, other):
         everybody = [await one.login() for _ in range(4)]
         await anyio.sleep(2 * PERIOD)
-        ours = [who for who in everybody if who in one.roll.holdings]
+        ours = [who for who in everybody if who in one.state.leases]
         for _ in range(2):
             await anyio.sleep(0.01)
-            one.roll.apply(one.roll.table.looked({MODEL: 0}, began=anyio.current_time(), among=one.roll.holdings))
+            one.state.consumer_counts({MODEL: 0}, began=anyio.current_time())
         assert {who for who, state in one.states().items() if state is NOT_CONSUMING} == set(ours)
         await anyio.sleep(PERIOD + 1)
         assert other.states() == one.states(), "the other one shows it"

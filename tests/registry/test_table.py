@@ -8,8 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from hub.ports.directory import InstanceEntry, InstanceHealth
 from hub.registry.client.views import InstanceStatus
+from hub.registry.core.changes import InstanceChange, Removal
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
-from hub.registry.core.table import NO_CONSUMER, InstanceChange, InstanceTable, Removal
+from hub.registry.core.table import NO_CONSUMER, InstanceTable
 from hub.stats import InstanceStats
 from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, ReadinessSource
 from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of
@@ -75,12 +76,14 @@ def test_an_instance_is_deaf_at_its_own_word_and_a_ping_from_before_does_not_und
     table = table_with(entry)
     before = table.target(entry.id)
     assert before is not None
-    assert [(change.before, change.after) for change in table.own_word(entry.id, now=8.0)] == [(LIVE, NOT_CONSUMING)]
+    assert [(change.before, change.after) for change in table.report_not_consuming(entry.id, now=8.0)] == [
+        (LIVE, NOT_CONSUMING)
+    ]
     assert not table.pinged(before, PingOk(), now=9.0)
     assert state_of(table, entry) is NOT_CONSUMING
     pinged(table, entry, PingOk())
     assert state_of(table, entry) is LIVE
-    assert not table.own_word(entry_of().id, now=10.0)
+    assert not table.report_not_consuming(entry_of().id, now=10.0)
 
 
 def test_a_repeated_login_changes_nothing_and_keeps_the_time_of_the_first() -> None:
@@ -198,7 +201,7 @@ def test_an_instance_that_answers_but_consumes_nothing_is_deaf_with_its_reason_a
 
 
 def look(table: InstanceTable, count: int, began: float, *among: InstanceEntry) -> list[InstanceChange]:
-    return list(table.looked({MODEL: count}, began=began, among={entry.id for entry in among}))
+    return list(table.consumer_counts({MODEL: count}, began=began, among={entry.id for entry in among}))
 
 
 def test_an_instance_without_a_consumer_at_two_looks_is_deaf_though_its_ping_says_otherwise() -> None:
@@ -245,7 +248,7 @@ def test_an_instance_that_subscribed_again_is_live_with_its_next_answer() -> Non
     table = table_with(entry)
     look(table, 0, 6.0, entry)
     look(table, 0, 7.0, entry)
-    table.own_word(entry.id, now=8.0)
+    table.report_not_consuming(entry.id, now=8.0)
     pinged(table, entry, PingOk(), now=8.5)
     assert state_of(table, entry) is LIVE
     assert not look(table, 0, 9.0, entry)
@@ -254,14 +257,14 @@ def test_an_instance_that_subscribed_again_is_live_with_its_next_answer() -> Non
 def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
     table, entry = InstanceTable(), entry_of()
     live = InstanceHealth(state=LIVE, answered_at=5.0, stats=InstanceStats(in_flight=1))
-    (change,) = table.adopt(entry, live)
+    (change,) = table.apply_remote(entry, live)
     assert (change.before, change.after) == (None, LIVE)
     assert is_active(table)
     version = table.version
-    assert not table.adopt(entry, replace(live, answered_at=6.0))
-    assert not table.adopt(entry, None)
+    assert not table.apply_remote(entry, replace(live, answered_at=6.0))
+    assert not table.apply_remote(entry, None)
     assert table.version == version
-    (change,) = table.adopt(entry, InstanceHealth(state=SUSPECT, reason="silence", misses=2, answered_at=6.0))
+    (change,) = table.apply_remote(entry, InstanceHealth(state=SUSPECT, reason="silence", misses=2, answered_at=6.0))
     assert (change.before, change.after, change.reason) == (LIVE, SUSPECT, "silence")
     assert pinged(table, entry, PingMissed("silence")), "the misses of one registry count for the next"
     assert table.instances() == ()
@@ -271,7 +274,7 @@ def test_an_adopted_word_does_not_take_back_a_later_answer_or_load() -> None:
     table, entry = InstanceTable(), entry_of()
     table.login(entry)
     pinged(table, entry, PingOk(stats=InstanceStats(in_flight=7)), now=9.0)
-    table.adopt(entry, InstanceHealth(state=LIVE, answered_at=6.0, stats=InstanceStats(in_flight=1)))
+    table.apply_remote(entry, InstanceHealth(state=LIVE, answered_at=6.0, stats=InstanceStats(in_flight=1)))
     status = table.instance(entry.id)
     assert status is not None
     assert (status.answered_at, status.stats) == (9.0, InstanceStats(in_flight=7))
@@ -279,9 +282,9 @@ def test_an_adopted_word_does_not_take_back_a_later_answer_or_load() -> None:
 
 def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_loading_and_may_be_removed_elsewhere() -> None:
     table, entry = InstanceTable(), entry_of()
-    assert [change.after for change in table.adopt(entry, None)] == [LOADING]
-    assert [change.removal for change in table.removed_elsewhere(entry.id)] == [Removal.ELSEWHERE]
-    assert not table.removed_elsewhere(entry.id)
+    assert [change.after for change in table.apply_remote(entry, None)] == [LOADING]
+    assert [change.removal for change in table.remove_remote(entry.id)] == [Removal.REMOTE]
+    assert not table.remove_remote(entry.id)
     assert table.instances() == ()
 
 
@@ -329,7 +332,7 @@ def test_a_model_without_instances_stays_known_but_is_not_active() -> None:
 
 def test_a_remembered_contract_never_replaces_the_one_that_a_model_has() -> None:
     table = table_with(entry_of())
-    table.remember(MODEL, DIGITS.fingerprint)
+    table.add_model(MODEL, DIGITS.fingerprint)
     model = table.model(MODEL)
     assert model is not None
     assert model.fingerprint == TEXTS.fingerprint
@@ -476,7 +479,7 @@ class TableMachine(RuleBasedStateMachine):
         signal = (ReadinessSource.BROKER if by_broker else ReadinessSource.PING) if state is NOT_CONSUMING else None
         answered = max(self.now - ago, 0.5)
         health = InstanceHealth(state=state, misses=misses, answered_at=answered, not_consuming_source=signal)
-        self.table.adopt(entry, health)
+        self.table.apply_remote(entry, health)
         current = self.entries.get(instance)
         if current is None or replace(current, logged_in_at=self.now) != entry:
             self.admit(entry)
@@ -486,7 +489,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(instance=st.sampled_from(IDS))
     def removed_elsewhere(self, instance: InstanceId) -> None:
-        self.table.removed_elsewhere(instance)
+        self.table.remove_remote(instance)
         if instance in self.entries:
             self.forget(instance)
 
@@ -500,7 +503,7 @@ class TableMachine(RuleBasedStateMachine):
         """The broker counts the consumers of a queue."""
         self.now += 1
         began = self.now - ago
-        self.table.looked({model: count}, began=began, among=among)
+        self.table.consumer_counts({model: count}, began=began, among=among)
         for instance in among & set(self.entries):
             if self.entries[instance].model != model:
                 continue
@@ -516,7 +519,7 @@ class TableMachine(RuleBasedStateMachine):
     @rule(instance=st.sampled_from(IDS))
     def own_word(self, instance: InstanceId) -> None:
         self.now += 1
-        self.table.own_word(instance, now=self.now)
+        self.table.report_not_consuming(instance, now=self.now)
         if instance in self.entries:
             self.misses[instance] = 0
             self.answered[instance] = self.now

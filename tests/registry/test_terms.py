@@ -6,7 +6,7 @@ import pytest
 
 from hub.ports.directory import ModelLimits
 from hub.registry.client.errors import InvalidLogin
-from hub.registry.core.limits import check_terms
+from hub.registry.tasks.registration import check_limits
 
 
 @pytest.mark.parametrize(
@@ -19,22 +19,22 @@ from hub.registry.core.limits import check_terms
     ],
 )
 def test_terms_that_tasks_can_be_held_to_are_let_in(limits: ModelLimits) -> None:
-    check_terms(limits)
+    check_limits(limits)
 
 
 @pytest.mark.parametrize(
     ("limits", "field"),
     [
-        (ModelLimits(concurrency=0), "terms.concurrency"),
-        (ModelLimits(concurrency=-1), "terms.concurrency"),
-        (ModelLimits(default_timeout=0), "terms.default_timeout"),
-        (ModelLimits(default_timeout=nan), "terms.default_timeout"),
-        (ModelLimits(max_timeout=-1), "terms.max_timeout"),
-        (ModelLimits(max_timeout=inf), "terms.max_timeout"),
-        (ModelLimits(default_timeout=2, max_timeout=1), "terms.default_timeout"),
+        (ModelLimits(concurrency=0), "limits.concurrency"),
+        (ModelLimits(concurrency=-1), "limits.concurrency"),
+        (ModelLimits(default_timeout=0), "limits.default_timeout"),
+        (ModelLimits(default_timeout=nan), "limits.default_timeout"),
+        (ModelLimits(max_timeout=-1), "limits.max_timeout"),
+        (ModelLimits(max_timeout=inf), "limits.max_timeout"),
+        (ModelLimits(default_timeout=2, max_timeout=1), "limits.default_timeout"),
     ],
 )
 def test_terms_that_no_task_could_be_held_to_are_refused_with_the_repair(limits: ModelLimits, field: str) -> None:
     with pytest.raises(InvalidLogin, match=r": say |: lower the one") as caught:
-        check_terms(limits)
+        check_limits(limits)
     assert caught.value.field == field
