@@ -18,7 +18,7 @@ from hub.ports.directory import RegisteredContract
 from hub.registry.client.client import RegistryClient
 from hub.registry.core.state import RegistryState
 from hub.types import ModelName, dead_letter_queue, model_name, new_instance_id
-from tests.registry.support import TEXTS
+from tests.registry.helpers import TEXTS
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", fullmatch=True)
 

@@ -20,9 +20,9 @@ from hub.registry.client.client import RegistryClient
 from hub.registry.client.login import LoginRequest
 from hub.types import ModelName
 from tests.contract.test_bounds import chain
-from tests.registry.grown import BROKEN, GROWN, PLAIN
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, TIMEOUT, ping_server
+from tests.registry.fakes import ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import BROKEN, DIGITS, GROWN, PLAIN, TIMEOUT
 
 HUB = Path(sys.executable).with_name("hub")
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from hub.model.instance.compatibility import PAUSE, ContractSource, RegistryComp
 from hub.registry.client.contract_schemas import ContractBody, SchemaHistoryBody
 from hub.registry.client.login import LoginResult
 from hub.types import Fingerprint, InstanceState, ModelName
-from tests.registry.grown import BROKEN, GROWN, PLAIN
+from tests.registry.helpers import BROKEN, GROWN, PLAIN
 
 MODEL = ModelName("Grower")
 

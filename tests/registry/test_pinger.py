@@ -13,7 +13,8 @@ from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, Ping
 from hub.registry.core.state import RegistryState
 from hub.registry.tasks.pinger import Pinger, Probe
 from hub.types import InstanceId, InstanceState
-from tests.registry.support import ScriptedProbe, entry_of
+from tests.registry.fakes import ScriptedProbe
+from tests.registry.helpers import entry_of
 
 PERIOD, TIMEOUT = 10.0, 3.0
 
@@ -73,7 +74,7 @@ async def test_every_instance_is_pinged_once_a_period_on_an_absolute_schedule() 
         assert probe.times(entry.id) == [start + PERIOD * beat for beat in range(1001)]
 
 
-async def test_an_instance_that_never_answers_delays_nobody() -> None:
+async def test_an_instance_that_never_answers_does_not_delay_the_others() -> None:
     silent, other = entry_of(), entry_of()
     probe = ScriptedProbe(hanging={silent.id})
     pinger, _ = pinger_of(silent, other, probe=probe)
@@ -82,7 +83,7 @@ async def test_an_instance_that_never_answers_delays_nobody() -> None:
     assert probe.times(other.id) == [start, start + PERIOD, start + 2 * PERIOD]
 
 
-async def test_silence_makes_an_instance_suspect_after_its_timeout_and_the_third_one_removes_it() -> None:
+async def test_a_missed_ping_makes_an_instance_suspect_and_the_third_removes_it() -> None:
     silent = entry_of()
     probe = ScriptedProbe(hanging={silent.id})
     pinger, state = pinger_of(silent, probe=probe)
@@ -98,7 +99,7 @@ async def test_silence_makes_an_instance_suspect_after_its_timeout_and_the_third
     assert state.leases.has_finding(silent.id)
 
 
-async def test_the_dead_leave_within_one_period_whenever_they_die() -> None:
+async def test_a_dead_instance_is_suspect_within_one_period() -> None:
     for died_after in (0.1, 3.3, 9.9):
         entry = entry_of()
         probe = ScriptedProbe()
@@ -152,7 +153,7 @@ async def test_the_first_beat_is_somewhere_in_the_first_period() -> None:
     assert max(offsets) - min(offsets) > PERIOD / 2
 
 
-async def test_beats_that_were_slept_through_are_left_out() -> None:
+async def test_beats_missed_during_a_suspension_are_left_out() -> None:
     probe, entry = ScriptedProbe(), entry_of()
     pinger, _ = pinger_of(entry, probe=probe)
     clock = trio.lowlevel.current_clock()
@@ -167,7 +168,7 @@ async def test_beats_that_were_slept_through_are_left_out() -> None:
     assert probe.times(entry.id) == [start, start + 1 + 5.5 * PERIOD, start + 1 + 6.5 * PERIOD]
 
 
-async def test_no_more_pings_than_allowed_are_under_way_and_all_get_their_turn() -> None:
+async def test_concurrent_pings_are_limited_and_all_are_made() -> None:
     entries = [entry_of() for _ in range(7)]
     probe = ScriptedProbe(hanging={entry.id for entry in entries})
     pinger, state = pinger_of(*entries, probe=probe, concurrency=3)
@@ -176,7 +177,7 @@ async def test_no_more_pings_than_allowed_are_under_way_and_all_get_their_turn()
     assert [when - start for when, _ in probe.pinged] == [0.0] * 3 + [TIMEOUT] * 3 + [2 * TIMEOUT]
 
 
-async def test_an_instance_whose_ping_is_still_under_way_is_left_out_of_a_beat() -> None:
+async def test_an_instance_with_a_ping_in_flight_is_left_out_of_a_beat() -> None:
     probe = ScriptedProbe()
     entries = [entry_of() for _ in range(8)]
     probe.hanging = {entry.id for entry in entries}

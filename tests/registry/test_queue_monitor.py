@@ -1,4 +1,4 @@
-"""How old the oldest message can be, in virtual time."""
+"""Age of the oldest message and missing consumers, in virtual time."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from hub.registry.core.queue_age import OldestMessageEstimator
 from hub.registry.core.state import RegistryState
 from hub.registry.tasks.queue_monitor import QueueMonitor
 from hub.types import ModelName, new_instance_id
-from tests.registry.support import MODEL, TEXTS, entry_of
+from tests.registry.helpers import MODEL, TEXTS, entry_of
 
 PERIOD = 2.0
 
 
-def ages(*looks: tuple[float, int]) -> OldestMessageEstimator:
+def ages(*polls: tuple[float, int]) -> OldestMessageEstimator:
     made = OldestMessageEstimator()
-    for at, ready in looks:
+    for at, ready in polls:
         made.observe({MODEL: QueueDepth(ready=ready, consumers=0)}, at=at)
     return made
 
 
 @pytest.mark.parametrize(
-    ("looks", "newest_age", "oldest"),
+    ("polls", "newest_age", "oldest"),
     [
         pytest.param([(10, 0), (20, 5), (30, 5)], None, 25, id="since it was last empty"),
         pytest.param([(10, 0), (20, 5), (30, 0), (32, 1)], None, 5, id="it was empty in between"),
         pytest.param([(10, 0), (20, 5)], 7, 7, id="younger tasks have begun"),
         pytest.param([(10, 0), (20, 5)], 3600, 25, id="younger tasks have begun long ago"),
-        pytest.param([(20, 5), (30, 5)], 120, 120, id="a backlog that was there before us, and work goes on"),
-        pytest.param([(20, 5), (30, 5)], None, 15, id="a backlog that was there before us, and nobody works"),
-        pytest.param([(34, 0), (34, 5)], -1, 0, id="a clock that is ahead of ours"),
+        pytest.param([(20, 5), (30, 5)], 120, 120, id="a backlog from before the start, and tasks start"),
+        pytest.param([(20, 5), (30, 5)], None, 15, id="a backlog from before the start, and no task starts"),
+        pytest.param([(34, 0), (34, 5)], -1, 0, id="a clock that is ahead"),
     ],
 )
 def test_the_oldest_message_is_no_older_than(
-    looks: list[tuple[float, int]], newest_age: float | None, oldest: float
+    polls: list[tuple[float, int]], newest_age: float | None, oldest: float
 ) -> None:
-    assert ages(*looks).estimate(MODEL, now=35, newest_age=newest_age) == oldest
+    assert ages(*polls).estimate(MODEL, now=35, newest_age=newest_age) == oldest
 
 
 def test_a_queue_that_was_deleted_begins_anew() -> None:
@@ -54,7 +54,7 @@ def test_a_queue_that_was_deleted_begins_anew() -> None:
 @pytest.mark.parametrize(
     "anyio_backend", [pytest.param(("trio", {"clock": MockClock(autojump_threshold=0)}), id="virtual")]
 )
-async def test_the_age_grows_between_two_looks_and_while_the_broker_is_away() -> None:
+async def test_the_age_grows_between_two_polls_and_while_the_broker_is_away() -> None:
     state = RegistryState()
     state.add_contracts(
         [RegisteredContract(model=MODEL, contract=TEXTS, first_seen_at=1.0, first_seen_from=new_instance_id())]
@@ -63,7 +63,7 @@ async def test_the_age_grows_between_two_looks_and_while_the_broker_is_away() ->
         await broker.declare(MODEL)
         queues = QueueMonitor(state, broker, period=PERIOD)
         tg.start_soon(queues.run)
-        await anyio.sleep(PERIOD / 2)  # it was looked at 1 s ago
+        await anyio.sleep(PERIOD / 2)  # the last poll was 1 s ago
         await broker.publish([Publication(queue=MODEL, body=b"", message_id="1", timestamp=0.0)])
         await anyio.sleep(PERIOD)
         assert queues.depths[MODEL].ready == 1

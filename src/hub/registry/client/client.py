@@ -159,7 +159,7 @@ class RegistryClient:
         return self._decode(await self._call("GET", "/v1/instances"), InstancesBody).instances
 
     async def stats(self) -> StatsBody:
-        """What each known model does and has done, as the registry last heard."""
+        """Statistics of every known model."""
         return self._decode(await self._call("GET", "/v1/stats"), StatsBody)
 
     async def history(self, *, model: ModelName | None = None, limit: int = 100) -> Sequence[HistoryEvent]:

@@ -10,7 +10,7 @@ from hub.ports.directory import RegisteredContract
 from hub.registry.core.contracts import ContractRegistry
 from hub.settings.registry import ContractMode
 from hub.types import Fingerprint, ModelName, new_instance_id
-from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, numbered
+from tests.registry.helpers import BROKEN, GROWN, GROWN_MORE, PLAIN, numbered
 
 MODEL = ModelName("Grower")
 
@@ -31,32 +31,32 @@ def fingerprints(*contracts: Contract) -> frozenset[Fingerprint]:
     return frozenset(contract.fingerprint for contract in contracts)
 
 
-def test_in_strict_mode_no_other_contract_is_beside_one() -> None:
+def test_in_strict_mode_no_other_contract_is_compatible() -> None:
     strict = contracts(PLAIN, GROWN, mode="strict")
     assert not strict.compatible_with(MODEL, GROWN, fingerprints(PLAIN))
     assert not strict.readable_contracts(MODEL, GROWN)
 
 
-def test_a_grown_contract_joins_the_one_that_it_reads() -> None:
+def test_a_grown_contract_is_compatible_with_the_one_that_it_can_read() -> None:
     known = contracts(PLAIN)
     assert known.compatible_with(MODEL, GROWN, fingerprints(PLAIN)) == fingerprints(PLAIN)
     assert list(known.readable_contracts(MODEL, GROWN)) == [PLAIN.fingerprint]
 
 
-def test_a_contract_that_breaks_the_one_that_is_up_does_not_join() -> None:
+def test_a_contract_that_breaks_the_one_that_is_up_is_not_compatible() -> None:
     assert not contracts(PLAIN).compatible_with(MODEL, BROKEN, fingerprints(PLAIN))
     assert not contracts(PLAIN, BROKEN).compatible_with(MODEL, BROKEN, fingerprints(PLAIN))
 
 
-def test_an_earlier_contract_may_come_back() -> None:
+def test_an_earlier_contract_is_compatible_with_one_that_can_read_it() -> None:
     assert contracts(PLAIN, GROWN).compatible_with(MODEL, PLAIN, fingerprints(GROWN)) == fingerprints(GROWN)
 
 
-def test_a_smaller_contract_that_nobody_has_seen_may_not_come() -> None:
+def test_an_unknown_smaller_contract_is_not_compatible() -> None:
     assert not contracts(GROWN).compatible_with(MODEL, PLAIN, fingerprints(GROWN))
 
 
-def test_a_contract_is_not_beside_one_that_nobody_here_knows() -> None:
+def test_a_contract_is_not_compatible_with_an_unknown_one() -> None:
     assert not contracts(GROWN).compatible_with(MODEL, GROWN, fingerprints(PLAIN))
 
 
@@ -70,19 +70,19 @@ def test_a_contract_is_not_beside_one_that_nobody_here_knows() -> None:
     ],
 )
 @pytest.mark.parametrize("accepted", [(PLAIN, GROWN, GROWN_MORE), (GROWN_MORE, GROWN, PLAIN)])
-def test_served_is_what_all_instances_read_whatever_came_first(
+def test_the_serving_contract_is_the_one_that_all_can_read_in_any_order(
     up: tuple[Contract, ...], served: Contract, accepted: tuple[Contract, ...]
 ) -> None:
     assert contracts(*accepted).serving_contract(MODEL, fingerprints(*up)) == served.fingerprint
 
 
-def test_an_instance_reads_all_earlier_contracts_that_its_own_does_not_break() -> None:
+def test_the_readable_contracts_are_those_that_it_does_not_break() -> None:
     known = contracts(PLAIN, BROKEN, GROWN, GROWN_MORE)
     assert list(known.readable_contracts(MODEL, GROWN_MORE)) == [PLAIN.fingerprint, GROWN.fingerprint]
     assert not known.readable_contracts(MODEL, PLAIN)
 
 
-def test_of_two_that_read_each_other_the_older_one_is_served() -> None:
+def test_of_two_that_can_read_each_other_the_older_one_serves() -> None:
     signed, unsigned = numbered(FieldDescriptorProto.TYPE_INT32), numbered(FieldDescriptorProto.TYPE_UINT32)
     up = fingerprints(signed, unsigned)
     assert contracts(signed, unsigned).serving_contract(MODEL, up) == signed.fingerprint

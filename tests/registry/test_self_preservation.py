@@ -1,4 +1,4 @@
-"""Silence of most instances at once, in virtual time."""
+"""Missed pings of most instances at once, in virtual time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from hub.registry.core.self_preservation import MIN_MISSED, PingRound, SelfPrese
 from hub.registry.core.state import RegistryState
 from hub.registry.tasks.pinger import LATE_AFTER, Pinger
 from hub.types import InstanceState
-from tests.registry.support import ScriptedProbe, entry_of
+from tests.registry.fakes import ScriptedProbe
+from tests.registry.helpers import entry_of
 from tests.registry.test_pinger import PERIOD, TIMEOUT, NoJitter, run_for
 
 LIVE, SUSPECT = InstanceState.LIVE, InstanceState.SUSPECT
@@ -28,7 +29,7 @@ def anyio_backend() -> object:
 
 
 def stage(count: int) -> tuple[Sequence[InstanceEntry], ScriptedProbe, Pinger, RegistryState]:
-    """That many live instances."""
+    """A pinger with that many live instances."""
     entries, probe, state = (
         [entry_of() for _ in range(count)],
         ScriptedProbe(),
@@ -50,7 +51,7 @@ def stage(count: int) -> tuple[Sequence[InstanceEntry], ScriptedProbe, Pinger, R
     return entries, probe, pinger, state
 
 
-def doubts(pinger: Pinger) -> bool:
+def is_active(pinger: Pinger) -> bool:
     return pinger.self_preservation.active
 
 
@@ -59,7 +60,7 @@ def states(state: RegistryState) -> list[InstanceState]:
 
 
 @given(witnesses=st.integers(0, 12), silent=st.integers(0, 12))
-def test_a_round_is_clear_as_soon_as_it_cannot_become_doubtful_any_more(witnesses: int, silent: int) -> None:
+def test_a_round_is_conclusive_as_soon_as_it_cannot_become_suspicious(witnesses: int, silent: int) -> None:
     silent = min(silent, witnesses)
     round_ = PingRound(witnesses)
     clear = [round_.conclusive]
@@ -71,10 +72,10 @@ def test_a_round_is_clear_as_soon_as_it_cannot_become_doubtful_any_more(witnesse
         clear.append(round_.conclusive)
     assert round_.suspicious == (silent >= MIN_MISSED and silent > witnesses / 2)
     assert round_.conclusive is not round_.suspicious
-    assert clear == sorted(clear), "what is clear stays clear"
+    assert clear == sorted(clear), "a conclusive round stays so"
 
 
-def test_doubt_is_bounded_and_a_clear_round_makes_it_new() -> None:
+def test_self_preservation_ends_after_its_limit_and_a_round_without_suspicion_resets_it() -> None:
     self_preservation = SelfPreservation(2)
 
     def silence() -> bool:
@@ -89,7 +90,7 @@ def test_doubt_is_bounded_and_a_clear_round_makes_it_new() -> None:
     assert [silence() for _ in range(3)] == [False, False, True]
 
 
-def test_rounds_in_which_others_judge_are_not_counted() -> None:
+def test_rounds_without_leases_are_not_counted() -> None:
     self_preservation, round_ = SelfPreservation(1), PingRound(3)
     for _ in range(3):
         round_.missed(late=False)
@@ -100,39 +101,39 @@ def test_rounds_in_which_others_judge_are_not_counted() -> None:
     assert self_preservation.accept(round_, has_leases=True)
 
 
-async def test_when_everybody_falls_silent_nobody_is_suspect_for_as_many_rounds_as_make_a_removal() -> None:
+async def test_when_all_instances_miss_their_pings_none_is_suspect_for_as_many_rounds_as_make_a_removal() -> None:
     entries, probe, pinger, state = stage(5)
     probe.hanging = {entry.id for entry in entries}
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
         await anyio.sleep((MISSES - 1) * PERIOD + TIMEOUT + 0.1)
         assert states(state) == [LIVE] * 5
-        assert doubts(pinger)
+        assert is_active(pinger)
         await anyio.sleep(PERIOD)
         assert states(state) == [SUSPECT] * 5
-        assert not doubts(pinger)
+        assert not is_active(pinger)
         await anyio.sleep((MISSES - 1) * PERIOD)
         assert states(state) == []
         tg.cancel_scope.cancel()
 
 
-async def test_when_the_network_is_back_all_is_as_if_nothing_had_been() -> None:
+async def test_when_the_network_is_back_the_lists_are_unchanged() -> None:
     entries, probe, pinger, state = stage(4)
     version = state.version
     probe.hanging = {entry.id for entry in entries}
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
         await anyio.sleep(2 * PERIOD)
-        assert doubts(pinger)
+        assert is_active(pinger)
         probe.hanging = set()
         await anyio.sleep(PERIOD + 0.1)
-        assert not doubts(pinger)
+        assert not is_active(pinger)
         assert state.version == version
         tg.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("silent", "count"), [(2, 2), (2, 3), (3, 6), (5, 10)])
-async def test_few_or_half_of_them_are_believed_at_once(silent: int, count: int) -> None:
+async def test_misses_of_few_or_half_of_the_instances_count_at_once(silent: int, count: int) -> None:
     entries, probe, pinger, state = stage(count)
     probe.hanging = {entry.id for entry in entries[:silent]}
     await run_for(pinger, TIMEOUT + 0.1)
@@ -140,7 +141,7 @@ async def test_few_or_half_of_them_are_believed_at_once(silent: int, count: int)
     assert not pinger.self_preservation.active
 
 
-async def test_the_silence_of_one_is_believed_at_its_timeout_and_waits_for_nobody() -> None:
+async def test_the_miss_of_one_counts_at_its_timeout_before_the_round_is_over() -> None:
     entries, probe, pinger, state = stage(4)
     probe.results[entries[0].id] = PingMissed("no route to host")
     probe.hanging = {entries[1].id}  # the round is not over for a while
@@ -148,7 +149,7 @@ async def test_the_silence_of_one_is_believed_at_its_timeout_and_waits_for_nobod
     assert states(state).count(SUSPECT) == 1
 
 
-async def test_refused_connections_are_no_silence() -> None:
+async def test_refused_connections_and_error_replies_are_not_missed_pings() -> None:
     entries, probe, pinger, state = stage(5)
     for entry in entries[:4]:
         probe.results[entry.id] = PingRejected("connection refused")
@@ -161,7 +162,7 @@ async def test_refused_connections_are_no_silence() -> None:
     assert states(state).count(SUSPECT) == 4
 
 
-async def test_those_who_were_silent_before_are_no_witnesses() -> None:
+async def test_instances_that_missed_their_last_ping_do_not_vote() -> None:
     entries, probe, pinger, state = stage(8)
     dead = entries[:4]
     probe.hanging = {entry.id for entry in dead}
@@ -169,10 +170,10 @@ async def test_those_who_were_silent_before_are_no_witnesses() -> None:
     assert states(state).count(SUSPECT) == 4, "half of them"
     probe.hanging.add(entries[4].id)
     await run_for(pinger, TIMEOUT + 0.1)
-    assert states(state).count(SUSPECT) == 5, "the silence of one in four is no reason to self_preservation"
+    assert states(state).count(SUSPECT) == 5, "one miss of four voters counts"
 
 
-async def test_a_process_that_was_stopped_does_not_take_its_own_delay_for_silence() -> None:
+async def test_a_timeout_noticed_late_is_not_counted_as_a_miss() -> None:
     entries, probe, pinger, state = stage(1)
     probe.hanging = {entries[0].id}
     clock = trio.lowlevel.current_clock()
@@ -183,13 +184,13 @@ async def test_a_process_that_was_stopped_does_not_take_its_own_delay_for_silenc
         clock.jump(TIMEOUT + LATE_AFTER + 1)
         await anyio.sleep(0.1)
         assert states(state) == [LIVE]
-        assert doubts(pinger)
+        assert is_active(pinger)
         await anyio.sleep(PERIOD)
-        assert states(state) == [SUSPECT], "this time it was silent while somebody listened"
+        assert states(state) == [SUSPECT], "this miss was noticed in time"
         tg.cancel_scope.cancel()
 
 
-async def test_a_registry_that_doubts_itself_and_judges_nobody_asks_a_few_whether_its_network_is_back() -> None:
+async def test_a_registry_without_leases_in_self_preservation_pings_a_sample() -> None:
     entries, probe, state = (
         [entry_of() for _ in range(20)],
         ScriptedProbe(),
@@ -206,15 +207,15 @@ async def test_a_registry_that_doubts_itself_and_judges_nobody_asks_a_few_whethe
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
         await anyio.sleep(TIMEOUT + 0.1)
-        assert doubts(pinger)
-        state.leases.renew({})  # the others judge now
+        assert is_active(pinger)
+        state.leases.renew({})  # other registries hold the leases now
         probe.pinged.clear()
         await anyio.sleep(6 * PERIOD)
         assert len(probe.pinged) == 6 * 8
-        assert doubts(pinger), "however long: others judge"
+        assert is_active(pinger), "for as long as it has no leases"
         assert states(state) == [LIVE] * 20
         probe.hanging = set()
         await anyio.sleep(PERIOD)
-        assert not doubts(pinger)
+        assert not is_active(pinger)
         assert not state.leases.unreported
         tg.cancel_scope.cancel()

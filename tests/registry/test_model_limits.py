@@ -18,7 +18,7 @@ from hub.registry.tasks.registration import check_limits
         ModelLimits(max_timeout=1e-3),
     ],
 )
-def test_terms_that_tasks_can_be_held_to_are_let_in(limits: ModelLimits) -> None:
+def test_limits_that_tasks_can_keep_are_accepted(limits: ModelLimits) -> None:
     check_limits(limits)
 
 
@@ -34,7 +34,7 @@ def test_terms_that_tasks_can_be_held_to_are_let_in(limits: ModelLimits) -> None
         (ModelLimits(default_timeout=2, max_timeout=1), "limits.default_timeout"),
     ],
 )
-def test_terms_that_no_task_could_be_held_to_are_refused_with_the_repair(limits: ModelLimits, field: str) -> None:
+def test_limits_that_no_task_can_keep_are_refused_with_the_repair(limits: ModelLimits, field: str) -> None:
     with pytest.raises(InvalidLogin, match=r": say |: lower the one") as caught:
         check_limits(limits)
     assert caught.value.field == field
