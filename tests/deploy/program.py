@@ -22,11 +22,11 @@ from hub.cli.config import check_names, layers
 from hub.gateway.app import gateway_app
 from hub.http.serve.server import DRAIN_GRACE
 from hub.model.execution.lifespan import TEARDOWN_GRACE
-from hub.model.instance.registration import LOGOUT_GRACE
+from hub.model.instance.registration import LOGOUT_TIMEOUT
 from hub.model.instance.routes import instance_app
 from hub.model.worker.worker import SAVE_GRACE, STOP_GRACE
 from hub.registry.http.app import registry_app
-from hub.registry.service import FLUSH_GRACE
+from hub.registry.service import FLUSH_TIMEOUT
 from hub.settings.connections import require_shared
 from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
@@ -104,11 +104,11 @@ class Process:
         common = DRAIN_GRACE + CLOSE_TIMEOUT * 2
         match self.settings:
             case RegistrySettings():
-                return common + FLUSH_GRACE
+                return common + FLUSH_TIMEOUT
             case GatewaySettings():
                 return common
             case ModelSettings() as settings:
-                return common + settings.drain_grace + STOP_GRACE + SAVE_GRACE + LOGOUT_GRACE + TEARDOWN_GRACE
+                return common + settings.drain_grace + STOP_GRACE + SAVE_GRACE + LOGOUT_TIMEOUT + TEARDOWN_GRACE
 
 
 def parse(

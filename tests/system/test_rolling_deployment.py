@@ -28,7 +28,7 @@ from hub.registry.service import run_registry
 from hub.settings.registry import ContractMode
 from hub.settings.up import UpSettings
 from hub.stores import open_store
-from tests.registry.grown import BROKEN, GROWN, PLAIN
+from tests.registry.helpers import BROKEN, GROWN, PLAIN
 
 TIMEOUT = 60.0
 

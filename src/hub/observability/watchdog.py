@@ -87,7 +87,9 @@ STALLS: Final = Stalls()
 
 
 @asynccontextmanager
-async def watch_loop(name: str = "main", *, of_model: bool = False, stalls: Stalls = STALLS) -> AsyncGenerator[Callable[[], float]]:
+async def watch_loop(
+    name: str = "main", *, of_model: bool = False, stalls: Stalls = STALLS
+) -> AsyncGenerator[Callable[[], float]]:
     """Watches the event loop that this runs in, until the block ends; also when the block is cancelled and cleans up.
 
     Yields a function that returns for how many seconds the loop has been held up, from any thread.

@@ -8,11 +8,12 @@ from anyio import fail_after
 
 from hub.errors import ConfigurationError, ConnectionLost
 from hub.settings.registry import RegistrySettings
-from tests.registry.served import served_registry
-from tests.registry.support import TIMEOUT, ping_server
+from tests.registry.fakes import ping_server
+from tests.registry.fixtures import served_registry
+from tests.registry.helpers import TIMEOUT
 
 
-async def test_a_login_that_has_no_room_is_a_503_that_names_the_setting_and_is_counted() -> None:
+async def test_a_login_beyond_a_limit_is_a_503_that_names_the_setting_and_is_counted() -> None:
     with fail_after(TIMEOUT):
         async with served_registry(max_models=1) as registry, ping_server() as one, ping_server() as two:
             await registry.login(one, "One")
@@ -24,7 +25,7 @@ async def test_a_login_that_has_no_room_is_a_503_that_names_the_setting_and_is_c
             assert 'hub_registry_limit{limit="max_models"} 1.0' in metrics
 
 
-async def test_a_model_that_was_not_up_for_the_lifetime_is_known_no_more() -> None:
+async def test_a_model_without_instances_for_the_lifetime_is_forgotten() -> None:
     with fail_after(TIMEOUT):
         async with served_registry(contract_ttl=0.01, ping_period=0.05) as registry, ping_server() as server:
             await registry.login(server, "Stays")
@@ -56,7 +57,7 @@ async def test_a_model_that_was_not_up_for_the_lifetime_is_known_no_more() -> No
     ],
     ids=str,
 )
-def test_bounds_that_cannot_work_are_refused_at_the_start(wrong: dict[str, int]) -> None:
+def test_limits_that_cannot_work_are_refused_at_the_start(wrong: dict[str, int]) -> None:
     (name,) = wrong
     with pytest.raises(ConfigurationError, match=name):
         RegistrySettings(**wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""One contract as it grows, and one that breaks it."""
+"""Entries and contracts for tests of the registry, among them one contract as it grows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,37 @@ from typing import Final
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
+from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.contract import Contract
+from hub.ports.directory import InstanceEntry
+from hub.types import InstanceId, ModelName, new_instance_id
 from hub.v1 import contract_pb2
+
+TIMEOUT: Final = 30.0
+"""Seconds after which a test that hangs fails; nothing here takes one."""
+
+TEXTS: Final[Contract] = Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
+DIGITS: Final[Contract] = Contract.from_descriptors(DigitsRequest.DESCRIPTOR, DigitsResponse.DESCRIPTOR)
+
+MODEL: Final = ModelName("ModelA")
+
+
+def entry_of(
+    model: str = MODEL,
+    *,
+    contract: Contract = TEXTS,
+    url: str = "http://127.0.0.1:9",
+    at: float = 1.0,
+    id: InstanceId | None = None,  # noqa: A002 - the field's name
+) -> InstanceEntry:
+    return InstanceEntry(
+        id=id or new_instance_id(),
+        model=ModelName(model),
+        url=url,
+        fingerprint=contract.fingerprint,
+        logged_in_at=at,
+    )
 
 
 def numbered(kind: FieldDescriptorProto.Type.ValueType) -> Contract:

@@ -1,4 +1,4 @@
-"""What pings and the broker say together, and what became of instances, over real HTTP."""
+"""Readiness of instances from pings and the broker, and the history of their states, over real HTTP."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hub.registry.core.table import NO_CONSUMER
 from hub.settings.model import ModelSettings
 from hub.stores import open_store
 from hub.types import ModelName
-from tests.registry.served import AttendedBroker, ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, TIMEOUT, ping_server
-from tests.registry.test_registrar import FlakyDirectory
+from tests.registry.fakes import AttendedBroker, FlakyDirectory, ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import DIGITS, MODEL, TIMEOUT
 from tests.system.models import Echo
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -35,7 +35,7 @@ async def model_of(registry: ServedRegistry, name: str = MODEL) -> dict[str, obj
     return found
 
 
-async def test_an_instance_that_no_consumer_belongs_to_is_deaf_until_there_is_one(broker: AttendedBroker) -> None:
+async def test_an_instance_without_a_consumer_is_not_consuming_until_there_is_one(broker: AttendedBroker) -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry(broker=broker) as registry, ping_server() as server:
             await registry.login(server)
@@ -56,7 +56,7 @@ async def test_an_instance_that_no_consumer_belongs_to_is_deaf_until_there_is_on
             ]
 
 
-async def test_consumers_that_are_missing_are_shown_for_the_model(broker: AttendedBroker) -> None:
+async def test_missing_consumers_are_listed_for_the_model(broker: AttendedBroker) -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry(broker=broker) as registry, ping_server() as one, ping_server() as two:
             await registry.login(one)
@@ -70,7 +70,7 @@ async def test_consumers_that_are_missing_are_shown_for_the_model(broker: Attend
                 await anyio.lowlevel.checkpoint()
 
 
-async def test_a_real_instance_that_is_taken_for_deaf_subscribes_again_and_is_live_again() -> None:
+async def test_a_real_instance_without_a_consumer_subscribes_again_and_is_live() -> None:
     async with MemoryBroker() as memory, open_store("memory://") as store:
         broker = AttendedBroker(memory)
         with anyio.fail_after(TIMEOUT):
@@ -113,14 +113,14 @@ async def test_the_history_is_newest_first_by_model_and_limited() -> None:
             assert events[0].reason == "logged out"
             assert await registry.client.history(model=MODEL) == tuple(e for e in events if e.model == MODEL)
             assert await registry.client.history(model=MODEL, limit=1) == events[:1]
-            assert await registry.client.history(model=ModelName("nobody")) == ()
+            assert await registry.client.history(model=ModelName("Unknown")) == ()
             body = await registry.json("/v1/history?limit=1")
             assert set(body["events"][0]) == {"at", "instance", "model", "url", "before", "after", "reason"}
             for limit in (0, 1001):
                 assert (await registry.get(f"/v1/history?limit={limit}")).status_code == 400
 
 
-async def test_without_the_directory_the_history_is_not_to_be_had() -> None:
+async def test_without_the_directory_the_history_is_a_503() -> None:
     directory = FlakyDirectory(MemoryDirectory())
     with anyio.fail_after(TIMEOUT):
         async with served_registry(directory=directory) as registry:
@@ -129,7 +129,7 @@ async def test_without_the_directory_the_history_is_not_to_be_had() -> None:
             directory.down = False
 
 
-async def test_a_registry_that_doubts_itself_says_so_where_it_is_asked_for_its_health() -> None:
+async def test_a_registry_in_self_preservation_is_degraded() -> None:
     with anyio.fail_after(TIMEOUT):
         async with (
             ping_server() as one,

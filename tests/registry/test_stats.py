@@ -1,4 +1,4 @@
-"""The figures of all models over real HTTP, from what real instances answer to real pings."""
+"""The stats of all models over real HTTP, from what real instances answer to real pings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from hub.ports.broker import Publication
 from hub.registry.client.schemas import ModelStatsBody
 from hub.stats import InstanceStats
 from hub.types import ModelName, TaskState
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, TIMEOUT, ping_server
+from tests.registry.fakes import ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import DIGITS, MODEL, TIMEOUT
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -48,10 +49,10 @@ def load(done: int, *, in_flight: int = 0, unacked: int = 0, newest: float | Non
 
 
 async def figures_of(registry: ServedRegistry, model: ModelName = MODEL) -> ModelStatsBody:
-    return next(each for each in (await registry.client.figures()).models if each.model == model)
+    return next(each for each in (await registry.client.stats()).models if each.model == model)
 
 
-async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> None:
+async def test_statistics_of_a_model_are_the_sum_of_its_instances(registry: ServedRegistry) -> None:
     with anyio.fail_after(TIMEOUT):
         async with ping_server() as one, ping_server() as two, ping_server() as other:
             one.stats = load(2, in_flight=1, unacked=2)
@@ -59,8 +60,8 @@ async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> N
             await registry.login(one)
             await registry.login(two)
             await registry.login(other, DIGITS_MODEL, DIGITS)
-            figures = await registry.client.figures()
-            assert [each.model for each in figures.models] == [DIGITS_MODEL, MODEL]
+            stats = await registry.client.stats()
+            assert [each.model for each in stats.models] == [DIGITS_MODEL, MODEL]
             model = await figures_of(registry)
             assert model.in_flight == 3
             assert model.outcomes[TaskState.SUCCEEDED] == 5
@@ -69,7 +70,7 @@ async def test_a_model_does_what_its_instances_do(registry: ServedRegistry) -> N
             assert (await figures_of(registry, DIGITS_MODEL)).in_flight == 0
 
 
-async def test_what_a_removed_instance_had_done_stays_counted_and_what_it_does_does_not(
+async def test_tasks_of_a_removed_instance_stay_counted_but_are_not_in_flight(
     registry: ServedRegistry,
 ) -> None:
     with anyio.fail_after(TIMEOUT):
@@ -86,7 +87,7 @@ async def test_what_a_removed_instance_had_done_stays_counted_and_what_it_does_d
             assert (await figures_of(registry)).outcomes[TaskState.SUCCEEDED] == 7
 
 
-async def test_an_instance_that_says_nothing_of_its_load_is_no_error(registry: ServedRegistry) -> None:
+async def test_an_instance_without_statistics_is_no_error(registry: ServedRegistry) -> None:
     with anyio.fail_after(TIMEOUT):
         async with ping_server() as one:
             await registry.login(one)
@@ -94,7 +95,9 @@ async def test_an_instance_that_says_nothing_of_its_load_is_no_error(registry: S
     assert (model.in_flight, sum(model.outcomes.values()), model.run_time) == (0, 0, HistogramSnapshot())
 
 
-async def test_the_queue_is_told_with_what_instances_have_of_it(registry: ServedRegistry, broker: MemoryBroker) -> None:
+async def test_the_queue_includes_the_unacked_messages_of_instances(
+    registry: ServedRegistry, broker: MemoryBroker
+) -> None:
     await broker.declare(MODEL)
     await broker.publish([Publication(queue=MODEL, body=b"", message_id="1", timestamp=0.0)])
     with anyio.fail_after(TIMEOUT):
@@ -118,8 +121,8 @@ async def test_the_queue_is_told_with_what_instances_have_of_it(registry: Served
                     await anyio.lowlevel.checkpoint()
 
 
-async def test_figures_ask_for_the_token() -> None:
+async def test_statistics_require_the_token() -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry(token="open sesame") as registry:
             assert (await registry.get("/v1/stats")).status_code == 401
-            assert (await registry.client.figures()).models == ()
+            assert (await registry.client.stats()).models == ()

@@ -1,4 +1,4 @@
-"""A registry whose directory was written to by something else, or takes no changes: it goes on, and says so."""
+"""A registry whose directory has foreign values or refuses changes goes on, and reports it."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Served:
             await checkpoint()
         return health
 
-    async def stays(self, satisfied: Callable[[dict[str, Any]], bool], looks: int = 100) -> None:
-        """For some looks; each is a round trip, so that the registry does something meanwhile."""
-        for _ in range(looks):
+    async def stays(self, satisfied: Callable[[dict[str, Any]], bool], polls: int = 100) -> None:
+        """Checks for some polls; each is a round trip, in which the registry goes on."""
+        for _ in range(polls):
             assert satisfied(await self.health())
             assert (await self.http.get(f"{self.url}/v1/models")).status_code == 200
 
@@ -72,7 +72,7 @@ def is_degraded(health: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("key", _KEYS)
-async def test_a_registry_outlives_another_type_under_a_key(private_redis: Redis, key: str) -> None:
+async def test_a_registry_survives_another_type_under_a_key(private_redis: Redis, key: str) -> None:
     settings = RegistrySettings(registry_port=0, ping_period=0.4, ping_timeout=0.2)
     with fail_after(TIMEOUT):
         async with (
@@ -93,7 +93,7 @@ async def test_a_registry_outlives_another_type_under_a_key(private_redis: Redis
                     await checkpoint()
 
 
-async def test_a_registry_starts_beside_values_that_cannot_be_read(private_redis: Redis) -> None:
+async def test_a_registry_starts_with_unreadable_values_in_the_directory(private_redis: Redis) -> None:
     settings = RegistrySettings(registry_port=0, ping_period=0.4, ping_timeout=0.2)
     with fail_after(TIMEOUT):
         async with (
@@ -111,9 +111,7 @@ async def test_a_registry_starts_beside_values_that_cannot_be_read(private_redis
 
 
 @pytest.mark.parametrize("key", _KEYS)
-async def test_a_registry_starts_with_another_type_under_a_key_and_says_what_is_wrong(
-    private_redis: Redis, key: str
-) -> None:
+async def test_a_registry_starts_with_another_type_under_a_key_and_reports_it(private_redis: Redis, key: str) -> None:
     private_redis.ctl("LPUSH" if not key.endswith("history") else "SADD", key, "rubbish")
     with fail_after(TIMEOUT), structlog.testing.capture_logs() as log:
         async with registry_on(private_redis) as registry:
@@ -122,7 +120,7 @@ async def test_a_registry_starts_with_another_type_under_a_key_and_says_what_is_
                 health = await registry.until(is_degraded)
                 assert key in health["reason"]
                 assert "directory" not in health["out_of_reach"]
-            await registry.stays(lambda health: is_degraded(health) == used, looks=200)
+            await registry.stays(lambda health: is_degraded(health) == used, polls=200)
             private_redis.ctl("DEL", key)
             await registry.until(is_ok)
     said = [line["event"] for line in log if line["log_level"] in {"warning", "error"}]
@@ -143,7 +141,7 @@ RUBBISH = {
 
 
 @pytest.mark.parametrize("value", RUBBISH.values(), ids=list(RUBBISH))
-async def test_a_value_that_cannot_be_read_is_left_out_and_said_once(private_redis: Redis, value: bytes) -> None:
+async def test_an_unreadable_value_is_left_out_and_logged_once(private_redis: Redis, value: bytes) -> None:
     with client.Redis.from_url(private_redis.url) as link:
         for part in ("instances", "contracts", "leases", "health", "names"):
             for name in (b"rubbish", b"\xff\xfe", b"", b"a b c"):
@@ -151,7 +149,7 @@ async def test_a_value_that_cannot_be_read_is_left_out_and_said_once(private_red
         link.lpush("hub:{directory}:history", value)
     with fail_after(TIMEOUT), structlog.testing.capture_logs() as log:
         async with registry_on(private_redis) as registry:
-            await registry.stays(is_ok, looks=200)
+            await registry.stays(is_ok, polls=200)
             assert (await registry.http.get(f"{registry.url}/v1/instances")).json()["instances"] == []
             assert (await registry.http.get(f"{registry.url}/v1/history")).json()["events"] == []
     said = [line for line in log if "left out" in line["event"] or "cannot be used" in line["event"]]
@@ -170,7 +168,7 @@ def without_scripts(redis: Redis) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize(("trouble", "words"), [(out_of_memory, "maxmemory"), (without_scripts, "permissions")])
-async def test_a_directory_that_takes_no_changes_degrades_its_registry_with_the_reason(
+async def test_a_directory_that_refuses_changes_degrades_its_registry_with_the_reason(
     private_redis: Redis, trouble: Callable[[Redis], Callable[[], object]], words: str
 ) -> None:
     with fail_after(TIMEOUT):
@@ -179,7 +177,7 @@ async def test_a_directory_that_takes_no_changes_degrades_its_registry_with_the_
             mended = trouble(private_redis)
             try:
                 health = await registry.until(is_degraded)
-                await registry.stays(is_degraded, looks=200)  # what only reads goes on
+                await registry.stays(is_degraded, polls=200)  # what only reads goes on
                 assert words in health["reason"]
             finally:
                 mended()

@@ -1,72 +1,37 @@
-"""A whole registry behind real HTTP, in the test's own task tree."""
+"""A registry behind real HTTP, in the task tree of the test."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import Any
 
 import anyio
 from httpx2 import AsyncClient, Response
-from typing_extensions import override
 
 from hub.brokers.memory.broker import MemoryBroker
 from hub.concurrency.services import background_service
 from hub.contract import Contract
 from hub.directories.memory import MemoryDirectory
-from hub.errors import PublishRefused
 from hub.http.client import open_client
-from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
+from hub.ports.broker import Broker
 from hub.ports.directory import Directory, ModelLimits
 from hub.registry.client.client import RegistryClient
+from hub.registry.client.login import LoginRequest
 from hub.registry.client.snapshot import ModelsSnapshot
 from hub.registry.client.watch import ModelWatch
 from hub.registry.service import run_registry
 from hub.settings.registry import ContractMode, RegistrySettings
 from hub.types import InstanceState, ModelName
-from tests.registry.support import MODEL, TEXTS, PingServer
-
-
-@final
-class AttendedBroker(Broker):
-    """A broker whose queues all have consumers, as far as anybody looks: the instances of these tests have none."""
-
-    def __init__(self, inner: Broker) -> None:
-        self._inner = inner
-        self.consumers = 100
-
-    @override
-    async def declare(self, queue: ModelName) -> None:
-        await self._inner.declare(queue)
-
-    @override
-    async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
-        return await self._inner.publish(publications)
-
-    @override
-    def consume(self, queue: ModelName, *, prefetch: int) -> AbstractAsyncContextManager[Consumer]:
-        return self._inner.consume(queue, prefetch=prefetch)
-
-    @override
-    def dead_letters(self, queue: ModelName, *, limit: int) -> AbstractAsyncContextManager[DeadLetters]:
-        return self._inner.dead_letters(queue, limit=limit)
-
-    @override
-    async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
-        found = await self._inner.depths(queues)
-        nothing = QueueDepth(ready=0, consumers=0)
-        return {name: replace(depth or nothing, consumers=self.consumers) for name, depth in found.items()}
-
-    @override
-    def statistics(self) -> BrokerStatistics:
-        return self._inner.statistics()
+from tests.registry.fakes import AttendedBroker, PingServer
+from tests.registry.helpers import MODEL, TEXTS
 
 
 @dataclass
 class ServedRegistry:
-    """Where it answers, and ways to ask it."""
+    """A running registry: its URL, and calls of it."""
 
     url: str
     http: AsyncClient
@@ -83,10 +48,15 @@ class ServedRegistry:
         limits: ModelLimits = ModelLimits(),
     ) -> InstanceState:
         where = url or server.url
-        admission = await self.client.login(
-            server.id, ModelName(model), where, contract, example=example, limits=limits
+        request = LoginRequest(
+            instance=server.id,
+            model=ModelName(model),
+            url=where,
+            contract=contract,
+            example=example,
+            limits=limits,
         )
-        return admission.state
+        return (await self.client.login(request)).state
 
     async def get(self, path: str, **headers: str) -> Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -101,12 +71,12 @@ class ServedRegistry:
         return [model["name"] for model in (await self.json("/v1/models"))["models"]]
 
     async def watched(self) -> None:
-        """Returns once a request is held."""
+        """Waits until a request is held."""
         while "hub_registry_watchers 0.0" in (await self.get("/metrics")).text:
             await anyio.lowlevel.checkpoint()
 
     async def until(self, satisfied: Callable[[ModelsSnapshot], bool]) -> ModelsSnapshot:
-        """Follows the list until it is as wanted."""
+        """Watches the list until it satisfies a condition."""
         watch = ModelWatch(self.client)
         while True:
             snapshot = await anext(watch)
@@ -125,7 +95,7 @@ async def served_registry(
     contract_mode: ContractMode = "strict",
     **more: Any,
 ) -> AsyncGenerator[ServedRegistry]:
-    """The long ping period leaves the word to the pings at login, and so does the broker unless one is given."""
+    """With the long ping period only logins ping; the default broker reports consumers for all queues."""
     settings = RegistrySettings(
         registry_port=port,
         token=token,
