@@ -1,4 +1,4 @@
-"""hub's own processes as a test starts them: `python -m hub.registry` and its like, each told apart by its log."""
+"""Processes of hub, such as `python -m hub.registry`, with their logs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Final, final
 
 ROOT: Final = Path(__file__).parents[2]
 START_TIMEOUT: Final = 60.0
-"""Seconds for a process to come up: imports are slow on a busy machine."""
+"""Seconds for the start of a process: imports are slow on a busy machine."""
 
 
 @final
 class HubProcess:
-    """One running process of hub. Its log is read line by line in the background."""
+    """One process of hub. A thread reads its log line by line."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -37,10 +37,10 @@ class HubProcess:
         self._lines.put(None)
 
     def wait_for(self, event: str) -> Mapping[str, object]:
-        """Reads the log until a line whose event contains `event`; fails when the process ends without it."""
+        """Reads the log until a line whose event contains `event`; fails when the process ends before."""
         while True:
             line = self._lines.get(timeout=START_TIMEOUT)
-            assert line is not None, f"the process ended without saying {event!r}:\n{''.join(self.log)}"
+            assert line is not None, f"the process ended without logging {event!r}:\n{''.join(self.log)}"
             self.log.append(line)
             try:
                 fields = json.loads(line)
@@ -74,7 +74,7 @@ HUB: Final = (str(Path(sys.executable).with_name("hub")),)
 def hub_process(
     arguments: Sequence[str], settings: Mapping[str, str], program: Sequence[str] = (sys.executable, "-m")
 ) -> Generator[HubProcess]:
-    """Starts `python -m <arguments>`, or another program, with `HUB_*` settings, and ends it with the block."""
+    """Starts `python -m <arguments>`, or another program, with `HUB_*` settings, and kills it at the end of the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     environment |= {f"HUB_{name.upper()}": value for name, value in settings.items()} | {"HUB_LOG_FORMAT": "json"}
     with subprocess.Popen(
