@@ -19,8 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hub.http.client import open_client
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import emptied
-from tests.system.processes import HubProcess, hub_process
-from tests.system.test_processes import Hub, up
+from tests.system.processes import Hub, HubProcess, hub_process, up
 
 TIMEOUT = 90.0
 """Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""

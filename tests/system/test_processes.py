@@ -6,87 +6,25 @@ The processes run on the backend that the test itself runs on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from anyio import create_task_group, fail_after
 from anyio.to_thread import run_sync
-from httpx2 import AsyncClient
 
 from examples.digits.pictures import split
 from hub.http.client import open_client
 from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.support.server import free_port
-from tests.system.processes import HubProcess, hub_process
+from tests.system.processes import Hub, HubProcess, hub_process, up
 
 PING_PERIOD = 2.0
 LOAD = 120
 TIMEOUT = 90.0
 """Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""
-
-
-@dataclass(frozen=True)
-class Hub:
-    """The running processes, and a client."""
-
-    settings: Mapping[str, str]
-    registry_settings: Mapping[str, str]
-    registry_process: HubProcess
-    registry: str
-    gateway: str
-    http: AsyncClient
-
-    @contextmanager
-    def instance(self, target: str) -> Generator[HubProcess]:
-        with hub_process(["hub.model", target], self.settings) as process:
-            yield process
-
-    async def submit(self, model: str, body: Mapping[str, object]) -> str:
-        reply = await self.http.post(f"{self.gateway}/v1/models/{model}/tasks", json=body)
-        assert reply.status_code == 202, reply.text
-        return str(reply.json()["id"])
-
-    async def ended(self, task_id: str) -> dict[str, Any]:
-        """The task, once it has ended."""
-        while True:
-            reply = await self.http.get(f"{self.gateway}/v1/tasks/{task_id}", params={"wait": "30"})
-            assert reply.status_code == 200, reply.text
-            task: dict[str, Any] = reply.json()
-            if task["state"] not in {"queued", "running"}:
-                return task
-
-    async def models(self, etag: str = "") -> tuple[dict[str, list[str]], str]:
-        """Live instances by model, at once or (after `etag`) at the next change of the registry's list."""
-        headers = {"If-None-Match": etag, "Prefer": "wait=30"} if etag else {}
-        reply = await self.http.get(f"{self.registry}/v1/models", headers=headers)
-        if reply.status_code == 304:
-            return await self.models()
-        live = {
-            model["name"]: [instance["id"] for instance in model["instances"] if instance["state"] == "live"]
-            for model in reply.json()["models"]
-        }
-        return live, reply.headers["etag"]
-
-    async def until_listed(self, model: str, count: int) -> list[str]:
-        """Watches the registry until it lists exactly `count` live instances of `model`."""
-        live, etag = await self.models()
-        while len(live.get(model, [])) != count:
-            live, etag = await self.models(etag)
-        return live.get(model, [])
-
-    async def until_offered(self, model: str) -> None:
-        """Watches the gateway's API page until `model` is on it."""
-        etag = ""
-        while True:
-            headers = {"If-None-Match": etag, "Prefer": "wait=30"} if etag else {}
-            reply = await self.http.get(f"{self.gateway}/openapi.json", headers=headers)
-            if reply.status_code == 200 and f"/v1/models/{model}" in reply.json()["paths"]:
-                return
-            etag = reply.headers.get("etag", etag)
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +44,6 @@ async def hub(anyio_backend: tuple[str, dict[str, object]], amqp_url: str, redis
             with hub_process(["hub.gateway"], rest | {"gateway_port": "0"}) as gateway:
                 gateway_url = await up(gateway)
                 yield Hub(rest, registry_settings, registry, registry_url, gateway_url, http)
-
-
-async def up(process: HubProcess) -> str:
-    """The URL in the log line of a process that is up."""
-    fields = await run_sync(process.wait_for, "is up")
-    return str(fields["url"])
 
 
 @asynccontextmanager
