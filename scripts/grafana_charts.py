@@ -1,4 +1,4 @@
-"""What Grafana shows beside the charts of the built-in dashboard, and how PromQL is written for it."""
+"""The charts of Grafana beside those of the built-in dashboard, and functions that write PromQL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_MODEL: Final = re.compile(
 
 
 def for_grafana(promql: str) -> str:
-    """A query that follows the dashboard's choice of models, its zoom and the scrape interval."""
+    """A query that depends on the selected models, the zoom and the scrape interval."""
 
     def chosen(match: re.Match[str]) -> str:
         if _NO_MODEL.match(match[1]):

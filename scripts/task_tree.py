@@ -50,7 +50,7 @@ _VARYING: Final = re.compile(r"\w+://\S+|(?:hub:wake:)?[0-9a-f]{8}-[0-9a-f-]{27}
 
 
 class Waits(hub.Model[ModelARequest, ModelAResponse]):
-    """A model whose task is in flight for as long as the trees are read."""
+    """A model whose task is in flight while the trees are read."""
 
     name: ClassVar[str] = "Waits"
 

@@ -1,4 +1,4 @@
-"""What the program says of itself: how it reads a command line, where it listens, which routes it has."""
+"""Facts of the program: how it reads a command line, its addresses, its routes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hub.settings.registry import RegistrySettings
 
 ROOT: Final = Path(__file__).parents[2]
 NOT_OURS: Final = frozenset({"OMP_NUM_THREADS"})
-"""Variables that processes of hub are given for libraries."""
+"""Variables of libraries in processes of hub."""
 
 _APPS: Final[Mapping[type[ProcessSettings], Callable[..., Litestar]]] = {
     RegistrySettings: registry_app,
@@ -45,7 +45,7 @@ _APPS: Final[Mapping[type[ProcessSettings], Callable[..., Litestar]]] = {
 
 
 class Mistake(NamedTuple):
-    """A mistake to make in a copy of a file, and a part of what the checks have to say of it."""
+    """A mistake in a copy of a file, and a part of the expected complaint."""
 
     file: str
     old: str
@@ -65,7 +65,7 @@ class Mistake(NamedTuple):
 
 @dataclass(frozen=True)
 class Process:
-    """A process of hub, as its command line and its environment make it."""
+    """A process of hub, by its command line and environment."""
 
     settings: RegistrySettings | GatewaySettings | ModelSettings
     target: str
@@ -95,7 +95,7 @@ class Process:
 
     @property
     def guarded(self) -> Mapping[str, bool]:
-        """Path -> whether it asks for a credential."""
+        """Path -> whether it needs a credential."""
         return routes(type(self.settings))
 
     @property
@@ -114,7 +114,7 @@ class Process:
 def parse(
     command: Sequence[str], environment: Mapping[str, str], *, shared: Mapping[str, str] | None = None
 ) -> Process:
-    """Reads a command line and an environment as `hub` does, and runs nothing.
+    """Parses a command line and an environment as `hub` does, without running the command.
 
     Args:
         command: What follows `hub`.
@@ -149,7 +149,7 @@ _known_routes: Final[dict[type[ProcessSettings], Mapping[str, bool]]] = {}
 
 
 def routes(kind: type[ProcessSettings]) -> Mapping[str, bool]:
-    """Path -> whether it asks for a credential, of a server that has one to ask for."""
+    """Path -> whether it needs a credential, of a server with one configured."""
     if kind not in _known_routes:
         _known_routes[kind] = _routes(_APPS[kind])
     return _known_routes[kind]

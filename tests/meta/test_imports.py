@@ -268,7 +268,7 @@ def test_an_import_of_another_component_is_found(importer: str, imported: str, t
     assert len(imports_against_the_layers(tree(tmp_path, **{importer: f"import {imported}"}))) == 1
 
 
-def test_of_the_registry_its_client_may_be_imported(tmp_path: Path) -> None:
+def test_the_client_of_the_registry_may_be_imported(tmp_path: Path) -> None:
     text = "import hub.registry.client.client"
 
     assert imports_against_the_layers(tree(tmp_path, model__in__instance__in__routes=text)) == []

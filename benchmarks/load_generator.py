@@ -1,11 +1,11 @@
-"""A client that costs less than what it measures: one process, bare connections, requests that are encoded once.
+"""A load generator that costs less CPU than the server: one process, plain connections, requests that are encoded once.
 
-    python -m benchmarks.offering URL MODEL OUTPUT --seconds 10 [--rate 300 | --callers 64]
+    python -m benchmarks.load_generator URL MODEL OUTPUT --seconds 10 [--rate 300 | --callers 64]
 
-With a rate it offers so many calls a second whatever comes back: each has a time at which it is due, takes an idle
-connection or a new one, and its latency counts from the time when it was due. With callers each of these waits for its
-answer before it calls again. Writes what became of the calls as JSON: `{"statuses": {...}, "served": [...], "refused": [...]}`,
-times in seconds. After `--seconds` it waits for what is still open, for `--patience` seconds at most.
+With a rate the load is open: each call has a time at which it is due, takes an idle connection or a new one, and its latency
+counts from that time, whether earlier calls are answered or not. With callers the load is closed: each caller waits for its
+answer before its next call. Writes the results as JSON: `{"statuses": {...}, "served": [...], "refused": [...]}`,
+times in seconds. After `--seconds` it waits for open calls, for `--patience` seconds at most.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import uvloop
 from typing_extensions import override
 
 CONNECTIONS: Final = 4000
-"""Connections at most; a call that finds none is `not sent`."""
+"""Connections at most; a call without one is counted as `not sent`."""
 
 TICK: Final = 0.002
-"""Seconds between two looks at what is due."""
+"""Seconds between two checks for due calls."""
 
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -34,7 +34,7 @@ _CLOSES: Final = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 
 @final
-class Tally:
+class Results:
     def __init__(self) -> None:
         self.statuses = Counter[str]()
         self.served: list[float] = []
@@ -51,8 +51,8 @@ class Tally:
 class Client(asyncio.Protocol):
     """One connection; at most one call at a time."""
 
-    def __init__(self, offering: Offering) -> None:
-        self._offering = offering
+    def __init__(self, generator: LoadGenerator) -> None:
+        self._generator = generator
         self._buffer = b""
         self._due: float | None = None
         self._transport: asyncio.Transport | None = None
@@ -64,7 +64,7 @@ class Client(asyncio.Protocol):
     def call(self, due: float) -> None:
         assert self._transport is not None
         self._due = due
-        self._transport.write(self._offering.request)
+        self._transport.write(self._generator.request)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -84,14 +84,14 @@ class Client(asyncio.Protocol):
         due, self._due = self._due, None
         if _CLOSES.search(head):
             self.close()
-        self._offering.answered(self, status, due, reusable=not _CLOSES.search(head))
+        self._generator.answered(self, status, due, reusable=not _CLOSES.search(head))
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._offering.lost(self)
+        self._generator.lost(self)
         if self._due is not None:
             due, self._due = self._due, None
-            self._offering.answered(self, "connection lost", due, reusable=False)
+            self._generator.answered(self, "connection lost", due, reusable=False)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -99,7 +99,7 @@ class Client(asyncio.Protocol):
 
 
 @final
-class Offering:
+class LoadGenerator:
     def __init__(self, url: str, model: str) -> None:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
@@ -108,7 +108,7 @@ class Offering:
             f"POST /v1/models/{model} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body
-        self.tally: Final = Tally()
+        self.tally: Final = Results()
         self._idle: deque[Client] = deque()
         self._connections = 0
         self._loop = asyncio.get_running_loop()
@@ -131,7 +131,7 @@ class Offering:
         self._recall = False
 
     async def rest(self, seconds: float) -> None:
-        """Waits for what is open."""
+        """Waits for open calls."""
         give_up = self._loop.time() + seconds
         while self.tally.open and self._loop.time() < give_up:  # noqa: ASYNC110 - an event a call would cost more
             await asyncio.sleep(0.05)
@@ -174,13 +174,13 @@ class Offering:
 
 
 async def offer(arguments: argparse.Namespace) -> bytes:
-    offering = Offering(arguments.url, arguments.model)
+    generator = LoadGenerator(arguments.url, arguments.model)
     if arguments.rate:
-        await offering.steady(arguments.rate, arguments.seconds)
+        await generator.steady(arguments.rate, arguments.seconds)
     else:
-        await offering.callers(arguments.callers, arguments.seconds)
-    await offering.rest(arguments.timeout)
-    tally = offering.tally
+        await generator.callers(arguments.callers, arguments.seconds)
+    await generator.rest(arguments.timeout)
+    tally = generator.tally
     return msgspec.json.encode({"statuses": tally.statuses, "served": tally.served, "refused": tally.refused})
 
 
