@@ -28,7 +28,7 @@ class HubError(Exception):
     exit_code: ClassVar[int] = 1
 
     @property
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         """What a program may want to read of the error, as JSON-ready values. Becomes members of the problem reply."""
         return {}
 
@@ -94,7 +94,7 @@ class RegistryFull(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"setting": self.setting, "most": self.most}
 
     @property
@@ -125,7 +125,7 @@ class NotYourInstance(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"instance": self.instance}
 
 

@@ -57,7 +57,7 @@ def test_a_name_given_twice_is_refused_without_its_place_in_a_document_of_very_m
     error = refusal(VALUE, b"[" + b"[]," * 250_000 + b'{"a":1,"a":1}]')
     assert [problem.pointer for problem in error.problems] == [""]
     assert "given more than once" in error.problems[0].message
-    assert error.facts["errors_complete"] is False
+    assert error.extensions["errors_complete"] is False
 
 
 def test_values_within_any_and_lists_and_maps_are_all_there() -> None:

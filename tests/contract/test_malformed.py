@@ -200,14 +200,14 @@ def test_an_error_says_that_there_are_more_places_than_it_lists() -> None:
     with pytest.raises(InvalidDocument) as caught:
         DIGITS.decode_json(text)
     assert len(caught.value.problems) == MAX_PROBLEMS
-    assert caught.value.facts["errors_complete"] is False
+    assert caught.value.extensions["errors_complete"] is False
     assert "and 95 more in `errors`, where the list ends" in str(caught.value)
     assert len(str(caught.value)) < 1000
 
     with pytest.raises(InvalidDocument) as caught:
         DIGITS.decode_json(b'{"pixels": ["a","b","c","d","e","f","g"]}')
     assert len(caught.value.problems) == 7
-    assert "errors_complete" not in caught.value.facts
+    assert "errors_complete" not in caught.value.extensions
     assert str(caught.value).endswith("; and 2 more in `errors`")
 
 

@@ -81,7 +81,7 @@ class InvalidDocument(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         errors = [{"pointer": problem.pointer, "message": problem.message} for problem in self.problems]
         return {"errors": errors, "errors_complete": False} if self.more else {"errors": errors}
 
@@ -110,7 +110,7 @@ class MalformedJson(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"line": self.line, "column": self.column}
 
 
@@ -135,5 +135,5 @@ class NotJsonRepresentable(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"errors": [{"pointer": self.problem.pointer, "message": self.problem.message}]}

@@ -82,14 +82,14 @@ class ErrorFrame(Struct, frozen=True, tag=True, array_like=True):
         mro: The full names of the error's class and of all that it inherits from, itself first.
         message: Its text.
         described: What is told of it, and of its causes.
-        facts: `args` of an error that hub raised and the instance raises again; empty for all others.
+        arguments: `args` of an error that hub raised and the instance raises again; empty for all others.
     """
 
     code: str
     mro: tuple[str, ...]
     message: str
     described: tuple[Described, ...]
-    facts: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 ToProcess: TypeAlias = InitFrame | RequestFrame

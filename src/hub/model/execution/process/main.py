@@ -244,7 +244,7 @@ def _failed(error: BaseException) -> ErrorFrame:
         mro=(error.type, *names) if isinstance(error, ModelExit) else names,
         message=text_of_error(error),
         described=describe(error),
-        facts=tuple(map(str, error.args)) if kind in RAISED_AGAIN else (),
+        arguments=tuple(map(str, error.args)) if kind in RAISED_AGAIN else (),
     )
 
 

@@ -93,5 +93,5 @@ class PendingCall:
 def _error(failed: ErrorFrame) -> Exception:
     for kind in RAISED_AGAIN:
         if failed.mro[0] == full_name(kind):
-            return kind(*failed.facts)
+            return kind(*failed.arguments)
     return ChildError(failed.code, failed.mro, failed.message, failed.described)
