@@ -14,9 +14,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 from examples.digits.v1 import digits_pb2
 from hub.contract import InvalidDocument, MalformedJson, NotJsonRepresentable, Problem, Transcoder, compile_contract
-from hub.contract.errors import MAX_NESTING
 from hub.contract.protojson.conversion import MAX_PROBLEMS
 from hub.errors import Undecodable
+from hub.types import MAX_NESTING
 from tests.contract.random_descriptors import MANY, ONE, REQUIRED
 from tests.contract.test_contract import contract, shop
 from tests.contract.test_every_value import holder

@@ -60,7 +60,7 @@ def test_a_name_that_nearly_is_ours_is_refused_with_what_was_meant(name: str, va
 
 
 def test_all_of_them_are_named_at_once() -> None:
-    with pytest.raises(InvalidModel, match="hub knows no concurency, set_up"):
+    with pytest.raises(InvalidModel, match="hub has no concurency, set_up"):
         type("Misspelt", (Plain,), {"concurency": 4, "set_up": method})
 
 

@@ -94,7 +94,7 @@ def test_a_class_without_messages_is_refused_with_the_repair() -> None:
 
 
 def test_an_argument_that_is_no_message_is_refused_by_name() -> None:
-    with pytest.raises(InvalidModel, match="its response is int, which is no generated message class"):
+    with pytest.raises(InvalidModel, match="its response is int, which is not a generated message class"):
 
         class Wrong(hub.Model[ModelARequest, int]):  # type: ignore[type-var]
             async def process_request(self, request: ModelARequest) -> int:  # type: ignore[explicit-override]

@@ -10,9 +10,6 @@ from typing_extensions import override
 
 from hub.errors import HubError
 
-MAX_NESTING: Final = 100
-"""Nesting of messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
-
 
 class InvalidContract(HubError):
     """Descriptors that are not a contract: damaged, incomplete, too big, or in conflict with protobuf's own."""

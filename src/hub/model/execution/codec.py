@@ -10,8 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hub.errors import Undecodable
 from hub.model.errors import UnreadableResponse, WrongResponse
 from hub.model.execution.exits import exits_fail
-from hub.model.generics import type_arguments
-from hub.model.model import Model
+from hub.model.model import Model, type_arguments
 
 
 @final

@@ -171,4 +171,4 @@ def _request(body: bytes) -> tuple[RequestFrame, Tell]:
         return RequestFrame(body, None), lambda _fraction, _message: None
     return RequestFrame(
         body, TaskInfo(task.id, task.attempt, task.deadline, task.model, task.instance)
-    ), task.control.tell
+    ), task.control.report_progress
