@@ -29,8 +29,8 @@ def statistics(tally: WorkerCounters) -> WorkerStatistics:
 
 def test_only_the_first_run_of_a_task_has_waited_in_the_queue() -> None:
     tally = WorkerCounters((1.0, 10.0))
-    tally.began(created_at=100.0, now=105.0, first=True)
-    tally.began(created_at=100.0, now=130.0, first=False)
+    tally.run_started(created_at=100.0, now=105.0, first=True)
+    tally.run_started(created_at=100.0, now=130.0, first=False)
     assert tally.attempts == 2
     assert Durations.of(tally.waited.read()) == Durations(bounds=(1.0, 10.0), counts=(0, 1, 0), seconds=5.0)
 
@@ -39,7 +39,7 @@ def test_the_newest_task_is_the_youngest_that_has_begun_whatever_its_turn() -> N
     tally = WorkerCounters()
     assert tally.newest is None
     for created_at in (100.0, 300.0, 200.0):
-        tally.began(created_at=created_at, now=400.0, first=True)
+        tally.run_started(created_at=created_at, now=400.0, first=True)
     assert tally.newest == 300.0
 
 

@@ -9,7 +9,8 @@ from typing import Final
 import anyio
 import pytest
 
-from hub.model.worker.worker import Worker, WorkerOptions
+from hub.model.worker.options import WorkerOptions
+from hub.model.worker.worker import Worker
 from hub.ports.result_store import Missing
 from hub.task import Failure, Outcome, Task
 from hub.types import TaskState

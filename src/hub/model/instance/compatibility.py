@@ -56,17 +56,17 @@ class RegistryCompatibility(ContractCompatibility):
         self._admitted.set()
 
     @override
-    def reads(self, fingerprint: Fingerprint) -> bool:
+    def can_read(self, fingerprint: Fingerprint) -> bool:
         """Whether a task that was written for this other contract can be run here."""
         return fingerprint in self._accepts
 
     @override
-    async def settled(self) -> None:
+    async def wait_ready(self) -> None:
         """Waits for the first login. Without it nobody knows whether the name is ours at all."""
         await self._admitted.wait()
 
     @override
-    async def explain(self, fingerprint: Fingerprint) -> str | None:
+    async def describe_mismatch(self, fingerprint: Fingerprint) -> str | None:
         """How another contract differs from ours, as the end of a sentence; empty if the registry cannot say.
 
         Returns:

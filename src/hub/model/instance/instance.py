@@ -32,7 +32,8 @@ from hub.model.instance.metrics import InstanceMetrics
 from hub.model.instance.registration import LOGOUT_GRACE, Registration
 from hub.model.instance.routes import instance_app
 from hub.model.model import Model, require_process_request
-from hub.model.worker.worker import Worker, WorkerOptions
+from hub.model.worker.options import WorkerOptions
+from hub.model.worker.worker import Worker
 from hub.observability.connection_metrics import ConnectionCollector
 from hub.ports.broker import Broker
 from hub.ports.directory import ModelLimits
@@ -194,7 +195,7 @@ async def _run(
         else:
             await stack.enter_async_context(membership)
         _log.info("instance is up", model=name, instance=instance, url=url, concurrency=served.concurrency)
-        worker.tell(membership.note)
+        worker.on_consuming(membership.note)
         task_status.started(url)
         try:
             await sleep_forever()

@@ -85,9 +85,36 @@ class WorkerCounters:
         self.ran = {state: Histogram(bounds) for state in OUTCOMES}
         self.newest: float | None = None
 
-    def began(self, *, created_at: float, now: float, first: bool) -> None:
-        """A run begins; `first` if its task was never run before. Later ones have waited for other things, too."""
+    def run_started(self, *, created_at: float, now: float, first: bool) -> None:
+        """Counts a run; `first` if it is the first one of its task. The queue time of later ones includes other waits."""
         self.attempts += 1
         self.newest = created_at if self.newest is None else max(self.newest, created_at)
         if first:
             self.waited.add(now - created_at)
+
+    def stored_outcome(self, state: TaskState, *, first: bool) -> None:
+        """Counts an outcome that the store has; `first` if it is the one that counts for its task."""
+        if first:
+            self.stored[state] += 1
+        else:
+            self.dropped += 1
+
+    def snapshot(self, *, consuming: bool, in_flight: int, saving: int, unacked: int) -> WorkerStatistics:
+        """The counters, together with what the worker itself knows; see `WorkerStatistics` for the arguments."""
+        return WorkerStatistics(
+            consuming=consuming,
+            in_flight=in_flight,
+            saving=saving,
+            unacked=unacked,
+            attempts=self.attempts,
+            stored=dict(self.stored),
+            waited=self.waited.read(),
+            ran={state: times.read() for state, times in self.ran.items()},
+            newest=self.newest,
+            dropped=self.dropped,
+            skipped=self.skipped,
+            undecodable=self.undecodable,
+            requeued=self.requeued,
+            retried=self.retried,
+            stopped=self.stopped,
+        )
