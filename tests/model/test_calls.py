@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 from typing_extensions import override
 
-from hub.model.execution.lifespan import loaded
+from hub.model.execution.lifespan import lifespan
 from hub.model.instance.health_reporter import HealthReporter
 from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, worker
 from tests.model.child_models import NotesLater
@@ -50,7 +50,7 @@ class HandsOut(Echo):
 async def test_what_a_plain_setup_or_teardown_returns_is_awaited() -> None:
     model = HandsOut()
     with anyio.fail_after(TIMEOUT):
-        async with loaded(model):
+        async with lifespan(model):
             assert model.awaited == ["setup"]
     assert model.awaited == ["setup", "teardown"]
 
@@ -88,7 +88,7 @@ async def test_teardown_waits_for_a_setup_whose_caller_was_cancelled() -> None:
     model = Loads()
 
     async def load() -> None:
-        async with loaded(model):
+        async with lifespan(model):
             pytest.fail("it was cancelled")
 
     with anyio.fail_after(TIMEOUT):
@@ -107,7 +107,7 @@ async def test_teardown_is_left_out_when_setup_does_not_return_in_time() -> None
     model = Loads()
 
     async def load() -> None:
-        async with loaded(model, grace=0.01):
+        async with lifespan(model, grace=0.01):
             pytest.fail("it was cancelled")
 
     with anyio.fail_after(TIMEOUT):

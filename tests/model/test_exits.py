@@ -14,7 +14,8 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.model.errors import ModelExit, ModelNotStarted, UnexpectedCancellation
 from hub.model.execution.executor import Executor
-from hub.model.execution.lifespan import ModelMethod, loaded
+from hub.model.execution.lifespan import lifespan
+from hub.model.execution.model_method import ModelMethod
 from hub.model.instance.instance import run_instance
 from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
@@ -176,7 +177,7 @@ async def test_setup_and_teardown_that_exit_fail_with_the_same_error(name: str, 
     setattr(model, name, method)
     kind = ModelNotStarted if name == "setup" else ModelExit
     with anyio.fail_after(TIMEOUT), pytest.raises(kind, match="raised SystemExit: 3"):
-        async with loaded(model):
+        async with lifespan(model):
             pass
 
 

@@ -20,7 +20,7 @@ from hub.errors import Undecodable
 from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import InvalidModel, WrongResponse
 from hub.model.execution.executor import Executor
-from hub.model.execution.lifespan import loaded
+from hub.model.execution.lifespan import lifespan
 from hub.types import InstanceId, ModelName, TaskId
 from tests.model.bench import TIMEOUT
 from tests.model.child_models import Elsewhere, Obedient
@@ -145,7 +145,7 @@ async def test_a_model_in_a_process_runs_there_and_nothing_of_it_runs_here() -> 
     body = ModelARequest(messages="echo hello").SerializeToString()
     with anyio.fail_after(TIMEOUT), collapse_exception_group():
         model = Elsewhere()
-        async with loaded(model), Executor(model) as processor:
+        async with lifespan(model), Executor(model) as processor:
             pid, _, text = ModelAResponse.FromString(await processor(body)).reply.partition(" ")
     assert text == "hello"
     assert int(pid) != getpid()

@@ -19,7 +19,7 @@ from hub.concurrency.exceptions import collapse_exception_group
 from hub.contract.descriptors.pool import build_pool
 from hub.model.errors import UnreadableResponse
 from hub.model.execution.executor import Executor
-from hub.model.execution.lifespan import loaded
+from hub.model.execution.lifespan import lifespan
 from hub.model.worker.worker import Worker
 from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, WatchedBroker, ended, submit, task
@@ -52,7 +52,7 @@ async def response(model: type[hub.Model[ModelARequest, Struct]], depth: int) ->
     body = ModelARequest(messages=str(depth)).SerializeToString()
     with anyio.fail_after(TIMEOUT), collapse_exception_group():
         made = model()
-        async with loaded(made), Executor(made) as processor:
+        async with lifespan(made), Executor(made) as processor:
             return await processor(body)
 
 

@@ -9,7 +9,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.errors import Undecodable
 from hub.model.errors import UnreadableResponse, WrongResponse
-from hub.model.execution.exits import exits_fail
+from hub.model.execution.exits import exits_as_errors
 from hub.model.model import Model, type_arguments
 
 
@@ -19,7 +19,7 @@ class MessageCodec:
 
     def __init__(self, model: Model[Any, Any]) -> None:
         self._name = model.name
-        with exits_fail("get_request_format or get_response_format"):
+        with exits_as_errors("get_request_format or get_response_format"):
             self._request = model.get_request_format()
             self._response = model.get_response_format()
         # The class that the author's types name, so that isinstance() works; without one, bytes (see Model).

@@ -10,7 +10,7 @@ from anyio import AsyncContextManagerMixin, Event
 from typing_extensions import override
 
 from hub.model.execution.codec import MessageCodec
-from hub.model.execution.lifespan import ModelMethod
+from hub.model.execution.model_method import ModelMethod
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.execution.process.pool import ProcessPool
 from hub.model.model import Model

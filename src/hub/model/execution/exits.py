@@ -15,7 +15,7 @@ _BUILTINS: Final = "builtins."
 
 
 @contextmanager
-def exits_fail(method: str, *, but: tuple[type[BaseException], ...] = ()) -> Generator[None]:
+def exits_as_errors(method: str, *, but: tuple[type[BaseException], ...] = ()) -> Generator[None]:
     """Raises `ModelExit` for what the block raises beyond `Exception`. The block calls a plain `method` of a model.
 
     A child that was forked off in the block does not leave it: see `hub.concurrency.forking.leave_child`.
@@ -35,12 +35,12 @@ def exits_fail(method: str, *, but: tuple[type[BaseException], ...] = ()) -> Gen
             forking.leave_child(error)
         if isinstance(error, (Exception, *but)):
             raise
-        raise exit_of(method, error) from None  # noqa: ASYNC104 - nothing is awaited in the block
+        raise model_exit(method, error) from None  # noqa: ASYNC104 - nothing is awaited in the block
     if forking.generation() != began:
         forking.leave_child(None)
 
 
-def exit_of(method: str, error: BaseException) -> ModelExit:
+def model_exit(method: str, error: BaseException) -> ModelExit:
     """The error that stands for one beyond `Exception`; of a group with one error in it, for that.
 
     It has the traceback of the original, so that a log leads to the line in the model.

@@ -12,7 +12,7 @@ F_SETSIG: Final = 10
 """Linux: sets the signal that `O_ASYNC` sends. The `fcntl` module has no name for it before Python 3.12."""
 
 
-def end_with(lifeline: int) -> None:
+def die_with_parent(lifeline: int) -> None:
     """Has the kernel kill this process and the rest of its process group once the other end of a pipe is closed.
 
     The other end is in the process that started this one, and nowhere else, so it closes when that process ends in

@@ -27,7 +27,7 @@ from hub.errors import HubError
 from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import RAISED_AGAIN, ModelExit
 from hub.model.execution.codec import MessageCodec
-from hub.model.execution.exits import exits_fail
+from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.process.frames import (
     TO_PROCESS,
     ErrorFrame,
@@ -42,7 +42,7 @@ from hub.model.execution.process.frames import (
     ToProcess,
     encode,
 )
-from hub.model.execution.process.lifeline import end_with
+from hub.model.execution.process.lifeline import die_with_parent
 from hub.model.model import Model
 from hub.observability.code_origin import add_author
 from hub.observability.logs import configure_logging
@@ -101,9 +101,9 @@ class WorkerMain:
         configure_logging(load.log_level, load.log_format)
         add_author(load.target.partition(":")[0])
         try:
-            with exits_fail("the import", but=(_Terminated,)):
+            with exits_as_errors("the import", but=(_Terminated,)):
                 model_class = _model_class(load)
-            with exits_fail("__init__", but=(_Terminated,)):
+            with exits_as_errors("__init__", but=(_Terminated,)):
                 model = model_class()
             messages = MessageCodec(model)
         except Exception as error:  # noqa: BLE001 - told to the instance, which ends with it
@@ -111,7 +111,7 @@ class WorkerMain:
             return 1
         try:
             try:
-                with exits_fail("setup", but=(_Terminated,)):
+                with exits_as_errors("setup", but=(_Terminated,)):
                     _call(model.setup, load.backend)
             except Exception as error:  # noqa: BLE001 - likewise
                 self._send(encode(_failed(error)))
@@ -122,7 +122,7 @@ class WorkerMain:
                 self._send(self._answer(model, messages, request))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            with exits_fail("teardown", but=(_Terminated,)):
+            with exits_as_errors("teardown", but=(_Terminated,)):
                 _call(model.teardown, load.backend)
         return 0
 
@@ -131,7 +131,7 @@ class WorkerMain:
             with self._interruption_allowed(), self._processing(request.task):
                 self._send(encode(StartedFrame()))
                 message = messages.decode(request.body)
-                with exits_fail("process_request", but=(_Terminated,)):
+                with exits_as_errors("process_request", but=(_Terminated,)):
                     response = model.process_request(message)
                 return encode(ResponseFrame(messages.encode(response)))
         except _Terminated:
@@ -194,7 +194,7 @@ class WorkerMain:
 
 
 def main() -> None:
-    end_with(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     sys.excepthook = lambda _kind, error, _trace: _write("the process of a model failed", error)
     on_error_in_thread(lambda name, error: _write(f"an error ended the thread {name}", error))
     requests, answers = os.dup(0), os.dup(1)

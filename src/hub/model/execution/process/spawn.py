@@ -25,12 +25,12 @@ _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def bound_process(module: str, argument: str) -> AsyncGenerator[Process]:
+async def open_worker_process(module: str, argument: str) -> AsyncGenerator[Process]:
     """Runs `python -m module argument LIFELINE` while the block runs, with pipes for standard input and output.
 
     Leaving the block sends it SIGTERM, and SIGKILL `TEARDOWN_GRACE` seconds later; what it writes meanwhile is lost. It
     leads a process group and a session of its own, so that a Ctrl-C in our terminal is for us alone; the group is killed
-    after it. `module` must call `hub.model.execution.process.lifeline.end_with` with the file descriptor that `LIFELINE` is.
+    after it. `module` must call `hub.model.execution.process.lifeline.die_with_parent` with the file descriptor that `LIFELINE` is.
     """
     theirs, ours = os.pipe()
     try:
@@ -80,7 +80,7 @@ async def _end(process: Process) -> None:
 
 
 async def _drain(process: Process) -> None:
-    assert process.stdout is not None  # noqa: S101 - see bound_process
+    assert process.stdout is not None  # noqa: S101 - see open_worker_process
     with suppress(EndOfStream, ClosedResourceError):
         while True:
             await process.stdout.receive()

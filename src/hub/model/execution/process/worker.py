@@ -27,7 +27,7 @@ from typing_extensions import override
 from hub.model.errors import MalformedFrame
 from hub.model.execution.process.frames import FROM_PROCESS, InitFrame, PipeFrameReader, RequestFrame, encode
 from hub.model.execution.process.pending_call import PendingCall, Tell, WorkerDiedIdle
-from hub.model.execution.process.spawn import KILL_TIMEOUT, bound_process, kill_group, send_signal
+from hub.model.execution.process.spawn import KILL_TIMEOUT, kill_group, open_worker_process, send_signal
 from hub.model.model import Model
 from hub.observability.logs import configured
 
@@ -39,7 +39,7 @@ LAST_WORDS: Final = 1.0
 class ProcessWorker(AsyncContextManagerMixin):
     """A process that runs a model while the block runs; the block begins when the model is set up there.
 
-    Leaving the block ends it, see `bound_process`; SIGTERM has the model's `teardown` called.
+    Leaving the block ends it, see `open_worker_process`; SIGTERM has the model's `teardown` called.
 
     Args:
         model: The class.
@@ -68,7 +68,7 @@ class ProcessWorker(AsyncContextManagerMixin):
         try:
             with self._outgoing, self._frames:
                 async with (
-                    bound_process("hub.model.execution.process.main", self._target) as process,
+                    open_worker_process("hub.model.execution.process.main", self._target) as process,
                     create_task_group() as tg,
                 ):
                     self._process = process
@@ -164,7 +164,7 @@ class ProcessWorker(AsyncContextManagerMixin):
         kill_group(process)
 
     async def _write(self, process: Process) -> None:
-        assert process.stdin is not None  # noqa: S101 - see bound_process
+        assert process.stdin is not None  # noqa: S101 - see open_worker_process
         with suppress(BrokenResourceError, ClosedResourceError, OSError):  # it has ended, and _follow knows
             async for frame in self._frames:
                 await process.stdin.send(frame)
@@ -178,7 +178,7 @@ class ProcessWorker(AsyncContextManagerMixin):
         self._lost(_described(process.returncode))
 
     async def _read(self, process: Process) -> None:
-        assert process.stdout is not None  # noqa: S101 - see bound_process
+        assert process.stdout is not None  # noqa: S101 - see open_worker_process
         reader = PipeFrameReader(FROM_PROCESS)
         try:
             while True:
