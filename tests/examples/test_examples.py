@@ -20,7 +20,7 @@ TIMEOUT = 60.0
 
 async def test_model_a_repeats_what_it_was_told() -> None:
     with anyio.fail_after(TIMEOUT):
-        body = await Executor(ModelA())(ModelARequest(messages="hello").SerializeToString())
+        body = await Executor(ModelA()).execute(ModelARequest(messages="hello").SerializeToString())
     assert ModelAResponse.FromString(body).reply == "Processed message: hello\n"
 
 
@@ -32,7 +32,7 @@ async def test_digits_reads_pictures_that_it_has_not_learnt_from() -> None:
         async with lifespan(model):
             process = Executor(model)
             for pixels, label in zip(held_out.pixels[:100], held_out.labels[:100], strict=True):
-                body = await process(DigitsRequest(pixels=pixels.tolist()).SerializeToString())
+                body = await process.execute(DigitsRequest(pixels=pixels.tolist()).SerializeToString())
                 response = DigitsResponse.FromString(body)
                 assert sum(response.probabilities) == pytest.approx(1)
                 assert len(response.probabilities) == 10
@@ -48,7 +48,7 @@ async def test_digits_gets_the_sample_of_the_readme_right(capsys: pytest.Capture
     model = Digits()
     with anyio.fail_after(TIMEOUT):
         async with lifespan(model):
-            response = DigitsResponse.FromString(await Executor(model)(request.SerializeToString()))
+            response = DigitsResponse.FromString(await Executor(model).execute(request.SerializeToString()))
     assert printed.err == f"true label: {response.label}\n"
     assert json.loads(Digits.example_json()) == json.loads(printed.out)
 

@@ -61,7 +61,7 @@ async def children_of(model: type[hub.Model[Any, Any]]) -> AsyncGenerator[Proces
 
 async def ask(children: ProcessPool, text: str) -> tuple[int, str]:
     """The id of the process that answered, and its answer."""
-    body = await children(ModelARequest(messages=text).SerializeToString())
+    body = await children.call(ModelARequest(messages=text).SerializeToString())
     pid, _, reply = ModelAResponse.FromString(body).reply.partition(" ")
     return int(pid), reply
 
@@ -164,7 +164,7 @@ async def test_an_error_of_hub_keeps_its_code() -> None:
 async def test_bytes_that_are_no_request_are_refused_as_anywhere() -> None:
     async with children_of(Obedient) as children:
         with pytest.raises(Undecodable, match=r"examples\.model_a\.v1\.ModelARequest"):
-            await children(b"\xff\xff\xff")
+            await children.call(b"\xff\xff\xff")
 
 
 async def test_what_a_model_prints_and_reads_is_kept_out_of_the_way(capfd: pytest.CaptureFixture[str]) -> None:
@@ -361,9 +361,9 @@ async def test_a_process_that_is_known_to_be_dead_is_not_asked() -> None:
         async with ProcessWorker(Obedient, importable_name(Obedient)) as child:
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)
-            await child.gone()
+            await child.wait_exit()
             with pytest.raises(WorkerDiedIdle, match="SIGKILL"):
-                await child.ask(RequestFrame(b"", None), lambda _fraction, _message: None)
+                await child.call(RequestFrame(b"", None), lambda _fraction, _message: None)
 
 
 async def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
@@ -434,11 +434,11 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 
 async def main():
     async with ProcessPool(Stubborn) as children, anyio.create_task_group() as tg:
-        body = await children(ModelARequest(messages="echo").SerializeToString())
+        body = await children.call(ModelARequest(messages="echo").SerializeToString())
         print(ModelAResponse.FromString(body).reply, flush=True)
         control = TaskControl(lambda fraction, message: print(message, flush=True))
         with processing(CurrentTask(id="t", attempt=1, deadline=None, model="m", instance="i", control=control)):
-            await children(ModelARequest(messages="compute").SerializeToString())
+            await children.call(ModelARequest(messages="compute").SerializeToString())
 
 backend = sys.argv[1]
 anyio.run(main, backend=backend, backend_options={"use_uvloop": True} if backend == "asyncio" else {})

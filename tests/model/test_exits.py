@@ -233,4 +233,4 @@ async def test_a_stray_cancellation_names_the_method_that_let_it_out() -> None:
     if not on_asyncio_now():
         return
     with anyio.fail_after(TIMEOUT), pytest.raises(UnexpectedCancellation, match=r"^process_request ended"):
-        await Executor(Strays())(ModelARequest().SerializeToString())
+        await Executor(Strays()).execute(ModelARequest().SerializeToString())

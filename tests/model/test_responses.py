@@ -53,7 +53,7 @@ async def response(model: type[hub.Model[ModelARequest, Struct]], depth: int) ->
     with anyio.fail_after(TIMEOUT), collapse_exception_group():
         made = model()
         async with lifespan(made), Executor(made) as processor:
-            return await processor(body)
+            return await processor.execute(body)
 
 
 @FORMS
@@ -108,7 +108,7 @@ async def test_a_namesake_of_the_response_that_readers_refuse_is_named_too() -> 
             return of_another_pool()
 
     with anyio.fail_after(TIMEOUT), pytest.raises(UnreadableResponse, match="build it from the generated class"):
-        await Executor(Namesake())(b"")
+        await Executor(Namesake()).execute(b"")
 
 
 def test_the_error_crosses_processes() -> None:

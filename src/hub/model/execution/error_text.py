@@ -1,4 +1,4 @@
-"""Asks the errors of a model for their texts, which is code of the model's author: it may take any time."""
+"""Texts of a model's errors: read from the errors, which runs code of the author, and shortened to the author's line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ LONGEST: Final = 500
 
 
 async def read_texts(error: BaseException, threads: CapacityLimiter) -> None:
-    """Reads what `text_of_error` will return for an error and its causes, off the event loop where foreign code is run.
+    """Reads the texts of an error and its causes for `text_of_error`, in a thread if that runs code of the author.
 
-    What is not known within `TIMEOUT` has a text that says so; its thread goes on, unheard.
+    A text that is not there within `TIMEOUT` is replaced; its thread continues, and the result is discarded.
 
     Args:
-        error: What a model raised.
-        threads: For threads with such code.
+        error: An error of a model.
+        threads: Limiter of the threads.
     """
     unread = [each for each, _ in related(error) if runs_foreign_code(each)]
     if unread:
@@ -39,9 +39,9 @@ async def read_texts(error: BaseException, threads: CapacityLimiter) -> None:
 
 
 def error_summary(error: BaseException) -> str:
-    """What was raised and where, in two or three lines: class and text, then the author's last line on the way.
+    """An error in two or three lines: its class and text, then the author's last line in the traceback.
 
-    If there is none, because the model itself is an installed library, the last line outside of hub counts.
+    If there is none, because the model is an installed library, the last line outside of hub.
     """
     first = describe(error)[0]
     text = shortened(_text(error, first).strip().partition("\n")[0], LONGEST)
@@ -50,7 +50,7 @@ def error_summary(error: BaseException) -> str:
 
 
 def location_lines(error: BaseException) -> list[str]:
-    """`in FILE, line NUMBER` and the line itself; empty for an error that has no place outside of hub."""
+    """`in FILE, line NUMBER` and the line itself; empty for an error without a place outside of hub."""
     for place in describe(error)[0].places:
         if not place.file.startswith((_OURS, "<frozen ")):
             where = f", in {place.function}" if place.function not in ("", "<module>") else ""

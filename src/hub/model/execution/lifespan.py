@@ -28,38 +28,38 @@ _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 def create_model(model: type[AnyModel]) -> AnyModel:
-    """Makes a model.
+    """Creates the object of a model class.
 
     Raises:
         ModelNotStarted: Its `__init__` raised.
     """
     try:
         with exits_as_errors("__init__"):
-            it = model()
+            created = model()
     except Exception as error:
         raise ModelNotStarted(model.name, "__init__", error_summary(error)) from error
-    return it
+    return created
 
 
 @asynccontextmanager
 async def lifespan(
     model: AnyModel, *, loop: OwnLoop | None = None, grace: float = TEARDOWN_GRACE
 ) -> AsyncGenerator[None]:
-    """Sets the model up, and tears it down in the end, also when `setup` failed or was cancelled.
+    """Calls `setup` of a model, and `teardown` after the block, also if `setup` failed or was cancelled.
 
     The teardown is shielded from cancellation and has `TEARDOWN_GRACE` seconds. No other method runs at the same time: a
-    plain `def` whose caller was cancelled goes on in its thread, and the teardown waits for it, or is left out if that
-    takes too long. A model with `run_in_process` is left alone: its processes do all that.
+    plain `def` whose caller was cancelled continues in its thread, and the teardown waits for it, or is skipped if that
+    takes too long. Nothing is called for a model with `run_in_process`: its processes do that.
 
     Args:
         model: The model.
-        loop: Where its coroutines run, if not here.
+        loop: The event loop of its coroutines; `None` for that of the caller.
         grace: Seconds to wait for a `setup` that still runs; no more than `TEARDOWN_GRACE`. For other methods it is
             `THREAD_GRACE`.
 
     Raises:
         ModelNotStarted: `setup` raised.
-        Exception: What `teardown` raised; see `ModelMethod.call`.
+        Exception: Whatever `teardown` raised; see `ModelMethod.call`.
     """
     add_model(type(model), model.name)
     if model.run_in_process:
@@ -87,9 +87,9 @@ async def _tear_down(model: AnyModel, loop: OwnLoop | None, setup_grace: float) 
                 await thread.abandon().wait()
         names = [thread.name for thread in busy if not thread.ended]
         if names:
-            _log.warning("teardown is left out: other methods are still running", model=model.name, methods=names)
+            _log.warning("teardown is skipped: other methods are still running", model=model.name, methods=names)
             return
     with move_on_after(TEARDOWN_GRACE) as bound:
         await ModelMethod(model, "teardown", loop=loop).call()
     if bound.cancelled_caught:
-        _log.warning("teardown was cut short", model=model.name, seconds=TEARDOWN_GRACE)
+        _log.warning("teardown was cancelled at its limit", model=model.name, seconds=TEARDOWN_GRACE)

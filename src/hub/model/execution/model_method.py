@@ -27,16 +27,16 @@ running_threads: Final[set[ThreadCall]] = set()
 
 @final
 class ModelMethod:
-    """One method of a model, as a coroutine.
+    """One method of a model, called as a coroutine.
 
     An `async def` is awaited in the model's own event loop, or where it is called if there is none. A plain `def` runs in
     a worker thread; if that returns an awaitable (a decorated `async def`, a `functools.partial`), it is awaited too.
 
     Args:
-        model: Whose.
-        name: Of the method.
-        threads: How many calls of a plain `def` may run at once; others wait for their turn.
-        loop: The event loop of the model's own.
+        model: The model.
+        name: Name of the method.
+        threads: Number of calls of a plain `def` that may run at once; others wait.
+        loop: The event loop of the model's own, if it has one.
     """
 
     def __init__(self, model: AnyModel, name: str, *, threads: int = 1, loop: OwnLoop | None = None) -> None:
@@ -46,24 +46,24 @@ class ModelMethod:
         self._in_thread = not iscoroutinefunction(self._method)
         self._places = CapacityLimiter(threads)
         self._threads = CapacityLimiter(inf)
-        self._left: list[ThreadCall] = []
+        self._abandoned: list[ThreadCall] = []
         self._loop = loop
 
     async def call(self, *arguments: object, on_abandoned: Callable[[Event], None] = lambda _ended: None) -> Any:
-        """Calls it once and returns what it returned.
+        """Calls the method once and returns its result.
 
-        A cancellation that hub asked for is always passed on. A thread goes on when its caller is cancelled, and what it
-        returns or raises is dropped; it keeps its place among the `threads` until it has ended. So does a coroutine that
-        computes in the model's own event loop; see `OwnLoop.call`.
+        A cancellation by hub is always passed on. A thread continues if its caller is cancelled, and its result or error is
+        discarded; it counts as one of the `threads` until it has ended. The same holds for a coroutine that computes in the
+        model's own event loop; see `OwnLoop.call`.
 
         Args:
-            arguments: For the method.
-            on_abandoned: Called on cancellation when the method is still at it, with what is set when it ends.
+            arguments: Arguments of the method.
+            on_abandoned: Called on cancellation if the method is still running, with an event that is set when it ends.
 
         Raises:
             Exception: Whatever the method raised.
-            ModelExit: It raised something that is no `Exception`, such as `SystemExit`.
-            UnexpectedCancellation: It ended with a cancellation that hub had not asked for.
+            ModelExit: It raised an error that is not an `Exception`, such as `SystemExit`.
+            UnexpectedCancellation: It ended with a cancellation that hub did not request.
         """
         if not self._in_thread:
             return await self._await(partial(self._method, *arguments), on_abandoned)
@@ -79,7 +79,7 @@ class ModelMethod:
         return await self._loop.call(self._guarded, start, on_abandoned=on_abandoned)
 
     async def _guarded(self, start: Callable[[], Awaitable[Any]]) -> Any:
-        """Awaits code of the model. An event loop goes on whatever that raises, and no forked child goes on in the loop."""
+        """Awaits code of the model. No error of it ends the event loop, and no forked child continues in the loop."""
         began = forking.generation()
         try:
             result = await start()
@@ -88,17 +88,16 @@ class ModelMethod:
                 forking.leave_child(error)
             if isinstance(error, Exception):
                 raise
-            raise await self._meaning(error) from None  # noqa: ASYNC102, ASYNC104 - a cancellation of ours leaves from there
+            raise await self._translate(error) from None  # noqa: ASYNC102, ASYNC104 - it raises a cancellation by hub
         if forking.generation() != began:
             forking.leave_child(None)
         return result
 
-    async def _meaning(self, error: BaseException) -> Exception:
-        """What `error`, which is no `Exception`, means to hub. Raises the cancellation of ours that it is, or that it holds."""
+    async def _translate(self, error: BaseException) -> Exception:
+        """Translates an error that is not an `Exception`. Raises the cancellation if hub has cancelled the call."""
         if any(isinstance(leaf, get_cancelled_exc_class()) for leaf in iterate_exceptions(error)):
-            # Ours is delivered at every checkpoint (again), whatever the model made of it: grouped it with an error of
-            # its own, or raised one by hand just before. Else nobody has cancelled us: passed on, it would end a task of
-            # ours without an outcome and without an error.
+            # A cancellation by hub is delivered again at every checkpoint, whatever the model did with it. Otherwise the
+            # model raised one itself: passed on, it would end a task without an outcome and without an error.
             await checkpoint_if_cancelled()
             if isinstance(error, get_cancelled_exc_class()):
                 return UnexpectedCancellation(self._name)
@@ -111,69 +110,67 @@ class ModelMethod:
         except WouldBlock:
             await self._places.acquire_on_behalf_of(thread)
         try:
-            await self._left_enough()
+            await self._wait_for_abandoned()
             await run_sync(thread.run, abandon_on_cancel=True, limiter=self._threads)
         except get_cancelled_exc_class():
             if thread.began and not thread.ended:
-                self._left.append(thread)
+                self._abandoned.append(thread)
                 on_abandoned(thread.abandon())
             raise
         finally:
             self._places.release_on_behalf_of(thread)
         return thread.result()
 
-    async def _left_enough(self) -> None:
-        """Waits until threads that nobody waits for any more have left a place: no event loop counts them on asyncio."""
-        while len(self._left) >= self._places.total_tokens:
-            await self._left[0].abandon().wait()
-            self._left = [thread for thread in self._left if not thread.ended]
+    async def _wait_for_abandoned(self) -> None:
+        """Waits until fewer than `threads` abandoned threads are running: on asyncio the limiter does not count them."""
+        while len(self._abandoned) >= self._places.total_tokens:
+            await self._abandoned[0].abandon().wait()
+            self._abandoned = [thread for thread in self._abandoned if not thread.ended]
 
 
 class ThreadCall:
-    """A call in a worker thread, and word of its end for somebody who could not wait for it."""
+    """A call in a worker thread, with an event for its end in case that its caller was cancelled."""
 
-    def __init__(
-        self, model: AnyModel, name: str, method: Callable[..., Any], arguments: tuple[object, ...]
-    ) -> None:
+    def __init__(self, model: AnyModel, name: str, method: Callable[..., Any], arguments: tuple[object, ...]) -> None:
         self.model = model
         self.name = name
         self._method = method
         self._arguments = arguments
         self._token = current_token()
-        self._gone: Event | None = None
+        self._end_event: Event | None = None
         self._result: object = None
         self._error: Exception | None = None
         self.began = False
         self.ended = False
 
     def run(self) -> None:
-        """Never raises: event loops have ideas of their own on errors like `StopIteration` or a cancellation."""
+        """Stores the result or the error. It raises nothing: event loops treat some errors, such as `StopIteration`, specially."""
         self.began = True
         running_threads.add(self)
         before = rename(f"{FOREIGN}{type(self.model).__qualname__}.{self.name}")
         try:
             with exits_as_errors(self.name):
                 self._result = self._method(*self._arguments)
-        except Exception as error:  # noqa: BLE001 - raised again where the call is awaited
+        except Exception as error:  # noqa: BLE001 - raised again in `result`
             self._error = error
         finally:
             rename(before)
             running_threads.discard(self)
-        # Before the look at `_gone`: `abandon` does it the other way round, so one of them sees the other.
+        # Written before `_end_event` is read; `abandon` uses the other order, so one of the two sees the other.
         self.ended = True
-        if self._gone is not None:
+        if self._end_event is not None:
             with suppress(RunFinishedError):
-                from_thread.run_sync(self._gone.set, token=self._token)
+                from_thread.run_sync(self._end_event.set, token=self._token)
 
     def result(self) -> object:
-        error, self._error = self._error, None  # or else it and this frame would keep each other
+        error, self._error = self._error, None  # no reference cycle of the error and this frame
         if error is not None:
             raise error
         return self._result
 
     def abandon(self) -> Event:
-        """What is set when it has ended. To be called in the event loop that the call came from."""
-        self._gone = gone = self._gone or Event()
+        """An event that is set when the thread has ended. Called in the event loop of the caller."""
+        self._end_event = event = self._end_event or Event()
         if self.ended:
-            gone.set()
-        return gone
+            event.set()
+        return event
