@@ -91,7 +91,7 @@ async def test_what_holds_the_loop_is_named_while_it_holds_it(logs: Logs) -> Non
         await model.process_request(ModelARequest())
 
     (line,) = logs
-    assert "the event loop is held up" in line["event"]
+    assert "the event loop is blocked" in line["event"]
     assert line["log_level"] == "warning"
     assert line["loop"] == "main"
     assert line["model"] == "Computing"
@@ -276,6 +276,6 @@ def test_every_process_is_watched_and_a_process_that_was_stopped_blames_nobody(
     )
 
     assert done.returncode == code, done.stderr
-    assert ("the event loop is held up" in done.stderr) is told
+    assert ("the event loop is blocked" in done.stderr) is told
     assert "lock was kept" not in done.stderr
     assert ("__main__.held" in done.stderr) is (what == "held")

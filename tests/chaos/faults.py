@@ -69,11 +69,11 @@ async def _broker_frozen(stage: Stage, plan: Plan) -> None:
 
 
 async def _broker_holed(stage: Stage, plan: Plan) -> None:
-    stage.proxy.hole()
+    stage.proxy.blackhole()
     try:
         await sleep(plan.silence)
     finally:
-        stage.proxy.unhole()
+        stage.proxy.restore()
 
 
 async def _redis_killed(stage: Stage, plan: Plan) -> None:

@@ -95,7 +95,7 @@ class Stage:
 
     async def heal(self) -> None:
         """Everything that a run was stopped in the middle of breaking is whole again."""
-        self.proxy.unhole()
+        self.proxy.restore()
         for server in (self.rabbitmq, self.redis):
             if server.is_alive():
                 server.thaw()

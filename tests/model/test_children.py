@@ -153,7 +153,7 @@ async def test_what_a_model_raises_comes_out_with_its_class_its_text_and_its_tra
 
 async def test_an_error_of_hub_keeps_its_code() -> None:
     async with children_of(Obedient) as children:
-        with pytest.raises(ChildError, match="link to broker lost: no route") as caught:
+        with pytest.raises(ChildError, match="connection to broker lost: no route") as caught:
             await ask(children, "fail_as_hub broker")
 
     assert caught.value.code == "connection_lost"

@@ -127,29 +127,29 @@ async def test_a_hole_is_silent_and_what_fell_into_it_arrives_afterwards_in_orde
             await exchange(client, b"before")
             forwarded = proxy.statistics().forwarded
 
-            proxy.hole()
-            proxy.hole()
+            proxy.blackhole()
+            proxy.blackhole()
             await client.send(b"one ")
             await client.send(b"two")
             await anyio.wait_all_tasks_blocked()
 
             assert proxy.statistics().forwarded == forwarded
             assert proxy.statistics().connections == 1
-            proxy.unhole()
-            proxy.unhole()
+            proxy.restore()
+            proxy.restore()
             assert await receive_exactly(client, 7) == b"one two"
 
 
 async def test_a_hole_takes_new_connections_and_answers_them_when_it_ends() -> None:
     with anyio.fail_after(10):
         async with echo_behind_proxy() as proxy:
-            proxy.hole()
+            proxy.blackhole()
             async with await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
                 await client.send(b"anybody?")
                 await anyio.wait_all_tasks_blocked()
                 assert proxy.statistics().forwarded == 0
 
-                proxy.unhole()
+                proxy.restore()
 
                 assert await receive_exactly(client, 8) == b"anybody?"
 
@@ -158,7 +158,7 @@ async def test_a_cut_ends_connections_that_are_in_a_hole() -> None:
     with anyio.fail_after(10):
         async with echo_behind_proxy() as proxy, await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
             await exchange(client, b"before")
-            proxy.hole()
+            proxy.blackhole()
             await client.send(b"lost")
 
             proxy.cut()
