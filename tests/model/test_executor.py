@@ -23,7 +23,7 @@ from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import lifespan
 from hub.types import InstanceId, ModelName, TaskId
 from tests.model.bench import TIMEOUT
-from tests.model.child_models import Elsewhere, Obedient
+from tests.model.process_models import Elsewhere, Obedient
 
 BODY = ModelARequest(messages="hello").SerializeToString()
 
@@ -121,7 +121,7 @@ async def test_a_model_over_any_message_gets_the_class_of_its_format() -> None:
         assert await reply(Dynamic()) == "hello"
 
 
-async def test_bytes_that_are_no_request_are_refused_before_the_model_sees_them() -> None:
+async def test_bytes_that_are_not_a_request_are_refused_before_the_model_is_called() -> None:
     with anyio.fail_after(TIMEOUT), pytest.raises(Undecodable, match=r"examples\.model_a\.v1\.ModelARequest"):
         await Executor(Awaited()).execute(b"\xff\xff\xff")
 
