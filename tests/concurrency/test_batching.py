@@ -77,7 +77,7 @@ async def test_an_error_of_a_batch_is_raised_in_each_caller_as_an_instance_of_it
 
             for number in range(3):
                 tg.start_soon(call, number)
-    assert [str(error) for error in errors] == ["link to server lost: test"] * 3
+    assert [str(error) for error in errors] == ["connection to server lost: test"] * 3
     assert len({id(error) for error in errors}) == 3
 
 

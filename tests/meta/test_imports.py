@@ -54,7 +54,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "gateway.routes",
         "gateway.app",
         "gateway.service",
-        "model.errors model.misspellings model.retry model.generics",
+        "model.errors model.misspellings model.retry",
         "model.current",
         "model.model",
         "model.execution",

@@ -50,7 +50,7 @@ def test_a_base_url_is_taken_without_its_last_slash(text: str, taken: str) -> No
 def test_what_is_no_base_url_is_refused_with_the_form_of_one(text: str) -> None:
     with pytest.raises(InvalidLogin, match="write http://host:port") as caught:
         base_url(text)
-    assert caught.value.facts == {"field": "url"}
+    assert caught.value.extensions == {"field": "url"}
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])

@@ -76,9 +76,10 @@ def fail(text: str, code: int, *, redact: Callable[[str], str] = redacted) -> in
     return code
 
 
-def redactor(settings: ProcessSettings) -> Redactor:
-    """A redactor of the secrets among the settings."""
-    return Redactor(str(getattr(settings, each.name)) for each in fields(settings) if each.metadata.get("secret"))
+def redactor(settings: ProcessSettings) -> Callable[[str], str]:
+    """A function that hides the secrets of the settings in a text."""
+    secrets = (str(getattr(settings, each.name)) for each in fields(settings) if each.metadata.get("secret"))
+    return Redactor(secrets).redact
 
 
 def explain(error: HubError, settings: ProcessSettings, arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Metrics of a process as a whole, on the page of each of its parts."""
+"""Metrics of a whole process, for the metrics page of each of its components."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from hub.observability.watchdog import STALLS
 
 @final
 class ProcessCollector(Collector):
-    """How the event loops and the HTTP servers of this process do."""
+    """Metrics of the event loops and the HTTP servers of this process."""
 
     @override
     def collect(self) -> Iterable[Metric]:
         yield counter(
             "hub_loop_stalls",
-            "Times that an event loop of this process was held up for longer than a second.",
+            "Times that an event loop of this process was blocked for longer than a second.",
             [],
             [([], STALLS.count)],
         )

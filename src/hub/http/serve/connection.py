@@ -271,7 +271,7 @@ class HttpConnection:
         else:
             LOAD.malformed += 1
         members = problem_members(
-            refusal.status, code=refusal.code, title=refusal.title, detail=str(refusal), facts=refusal.facts
+            refusal.status, code=refusal.code, title=refusal.title, detail=str(refusal), extensions=refusal.extensions
         )
         content = msgspec.json.encode(members)
         await self.write(

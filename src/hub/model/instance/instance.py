@@ -22,9 +22,9 @@ from hub.errors import ConfigurationError, HubError
 from hub.http.client import open_client
 from hub.http.serve.server import serve
 from hub.model.errors import ChildError, ModelExit, ModelNotStarted
-from hub.model.execution.blame import blamed
-from hub.model.execution.exits import exits_fail
-from hub.model.execution.lifespan import loaded, made
+from hub.model.execution.error_text import error_summary
+from hub.model.execution.exits import exits_as_errors
+from hub.model.execution.lifespan import create_model, lifespan
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.instance.compatibility import RegistryCompatibility
 from hub.model.instance.health_reporter import HealthReporter
@@ -87,7 +87,7 @@ async def run_instance(
     """
     instance = instance or new_instance_id()
     require_process_request(model)
-    served = made(model)
+    served = create_model(model)
     options = WorkerOptions(
         start_timeout=settings.start_timeout,
         drain_grace=settings.drain_grace,
@@ -113,7 +113,7 @@ async def run_instance(
                     task_status=task_status,
                 )
     except ChildError as error:  # a process of the model could not begin; what a task raises becomes its outcome
-        raise ModelNotStarted(model.name, "a process", blamed(error)) from error
+        raise ModelNotStarted(model.name, "a process", error_summary(error)) from error
 
 
 @asynccontextmanager
@@ -140,13 +140,13 @@ async def _run(
     name = model_name(served.name)
     step = "get_request_format, get_response_format or example"
     try:
-        with exits_fail(step):
+        with exits_as_errors(step):
             contract = Contract.from_descriptors(served.get_request_format(), served.get_response_format())
             example = served.example_json() if served.example() is not None else ""
     except Exception as error:
         if isinstance(error, HubError) and not isinstance(error, ModelExit):
             raise
-        raise ModelNotStarted(served.name, step, blamed(error)) from error
+        raise ModelNotStarted(served.name, step, error_summary(error)) from error
     reading = RegistryCompatibility(registry, name, contract)
     worker = Worker(
         served,
@@ -191,7 +191,7 @@ async def _run(
         if loads:
             await stack.enter_async_context(registration)
             _log.info("setup begins", model=name, instance=instance)
-        await stack.enter_async_context(loaded(served, loop=loop, grace=settings.drain_grace))
+        await stack.enter_async_context(lifespan(served, loop=loop, grace=settings.drain_grace))
         await stack.enter_async_context(worker)
         presence.ready()
         if loads:

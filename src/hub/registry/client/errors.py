@@ -59,7 +59,7 @@ class NameTaken(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {
             "model": self.model,
             "differences": list(self.differences),
@@ -93,7 +93,7 @@ class UnknownContract(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"model": self.model, "fingerprint": self.fingerprint, "known": list(self.known)}
 
 
@@ -120,7 +120,7 @@ class InstanceUnreachable(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"url": self.url, "reason": self.reason}
 
     @property
@@ -148,7 +148,7 @@ class InvalidLogin(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"field": self.field}
 
 

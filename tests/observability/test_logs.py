@@ -104,7 +104,7 @@ AWKWARD = """
 
 
 @FORMS
-def test_no_line_is_long_and_none_is_anothers_whatever_is_logged(form: str) -> None:
+def test_lines_are_bounded_and_cannot_be_forged(form: str) -> None:
     written = log_of(AWKWARD, form)
 
     if form == "json":
@@ -119,7 +119,7 @@ def test_no_line_is_long_and_none_is_anothers_whatever_is_logged(form: str) -> N
 
 
 @FORMS
-def test_fields_that_tell_whose_line_it_is_are_never_left_out(form: str) -> None:
+def test_fields_that_identify_the_source_are_never_left_out(form: str) -> None:
     [line] = log_of('log.info("x" * 9000, a="y" * 9000, **{"task": "t-1", "model": "Echo", "instance": "i-1"})', form)
 
     for text in ("t-1", "Echo", "i-1", "info", "hub.test"):
@@ -127,7 +127,7 @@ def test_fields_that_tell_whose_line_it_is_are_never_left_out(form: str) -> None
 
 
 @FORMS
-def test_an_ordinary_line_is_as_it_was_written(form: str) -> None:
+def test_an_ordinary_line_is_unchanged(form: str) -> None:
     [line] = log_of("""log.info("it's up", url="http://a/b?c", text="it's", number=1, ratio=0.5, none=None)""", form)
 
     if form == "json":
@@ -149,7 +149,7 @@ def test_an_ordinary_line_is_as_it_was_written(form: str) -> None:
 
 
 @FORMS
-def test_warnings_are_lines_of_the_log(form: str) -> None:
+def test_warnings_are_logged(form: str) -> None:
     [line] = log_of("""warnings.warn("careful")""", form)
 
     assert "UserWarning: careful" in line
@@ -157,7 +157,7 @@ def test_warnings_are_lines_of_the_log(form: str) -> None:
 
 
 @FORMS
-def test_a_record_that_cannot_be_written_is_named(form: str) -> None:
+def test_a_record_with_invalid_arguments_is_logged(form: str) -> None:
     [line] = log_of("""logging.getLogger("library").error("%d tokens", "many")""", form)
 
     assert "'%d tokens' with arguments that it cannot take: TypeError" in line
@@ -182,7 +182,7 @@ UNCAUGHT = """
         ("Model.__del__ = Model.fail; Model()", "an error was ignored", 0),
     ],
 )
-def test_an_error_that_nobody_catches_is_told_like_any_other(form: str, fail: str, event: str, code: int) -> None:
+def test_an_uncaught_error_is_logged_like_any_other(form: str, fail: str, event: str, code: int) -> None:
     written = log_of(UNCAUGHT.format(fail), form, code=code)
 
     assert event in written[0]

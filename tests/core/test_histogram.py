@@ -21,13 +21,13 @@ def test_a_value_is_counted_below_every_bound_that_is_not_less(values: list[floa
         assert sum(read.counts[: index + 1]) == bisect_right(sorted(values), bound)
 
 
-def test_a_time_below_zero_is_none() -> None:
+def test_a_negative_time_counts_as_zero() -> None:
     histogram = Histogram((1.0,))
     histogram.observe(-5.0)
     assert histogram.snapshot() == HistogramSnapshot(bounds=(1.0,), counts=(1, 0), sum=0.0)
 
 
-def test_a_snapshot_stays_as_it_was() -> None:
+def test_a_snapshot_does_not_change() -> None:
     histogram = Histogram((1.0,))
     before = histogram.snapshot()
     histogram.observe(0.5)

@@ -20,10 +20,10 @@ from hub.errors import Undecodable
 from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import InvalidModel, WrongResponse
 from hub.model.execution.executor import Executor
-from hub.model.execution.lifespan import loaded
+from hub.model.execution.lifespan import lifespan
 from hub.types import InstanceId, ModelName, TaskId
 from tests.model.bench import TIMEOUT
-from tests.model.child_models import Elsewhere, Obedient
+from tests.model.process_models import Elsewhere, Obedient
 
 BODY = ModelARequest(messages="hello").SerializeToString()
 
@@ -44,7 +44,7 @@ class Threaded(hub.Model[ModelARequest, ModelAResponse]):
 
 
 async def reply(model: hub.Model[Any, Any], body: bytes = BODY) -> str:
-    return ModelAResponse.FromString(await Executor(model)(body)).reply
+    return ModelAResponse.FromString(await Executor(model).execute(body)).reply
 
 
 async def test_an_async_model_runs_in_the_event_loop() -> None:
@@ -79,7 +79,7 @@ async def test_a_cancelled_caller_does_not_wait_for_the_thread() -> None:
 
     with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
-            tg.start_soon(Executor(Stuck()), BODY)
+            tg.start_soon(Executor(Stuck()).execute, BODY)
             await begun.wait()
             tg.cancel_scope.cancel()
         release.set()
@@ -121,9 +121,9 @@ async def test_a_model_over_any_message_gets_the_class_of_its_format() -> None:
         assert await reply(Dynamic()) == "hello"
 
 
-async def test_bytes_that_are_no_request_are_refused_before_the_model_sees_them() -> None:
+async def test_bytes_that_are_not_a_request_are_refused_before_the_model_is_called() -> None:
     with anyio.fail_after(TIMEOUT), pytest.raises(Undecodable, match=r"examples\.model_a\.v1\.ModelARequest"):
-        await Executor(Awaited())(b"\xff\xff\xff")
+        await Executor(Awaited()).execute(b"\xff\xff\xff")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ async def test_a_wrong_response_is_named_with_the_repair(returned: object, shown
             return returned
 
     with anyio.fail_after(TIMEOUT), pytest.raises(WrongResponse, match=shown) as caught:
-        await Executor(Wrong())(BODY)
+        await Executor(Wrong()).execute(BODY)
     assert "return a examples.model_a.v1.ModelAResponse" in str(caught.value)
 
 
@@ -145,8 +145,8 @@ async def test_a_model_in_a_process_runs_there_and_nothing_of_it_runs_here() -> 
     body = ModelARequest(messages="echo hello").SerializeToString()
     with anyio.fail_after(TIMEOUT), collapse_exception_group():
         model = Elsewhere()
-        async with loaded(model), Executor(model) as processor:
-            pid, _, text = ModelAResponse.FromString(await processor(body)).reply.partition(" ")
+        async with lifespan(model), Executor(model) as processor:
+            pid, _, text = ModelAResponse.FromString(await processor.execute(body)).reply.partition(" ")
     assert text == "hello"
     assert int(pid) != getpid()
 

@@ -156,7 +156,7 @@ def test_a_failure_is_a_few_short_printable_lines(cause: Callable[[], object], e
 
 
 @pytest.mark.parametrize("cause", [case[0] for case in CASES.values()], ids=CASES.keys())
-def test_the_same_for_json_is_bounded(cause: Callable[[], object]) -> None:
+def test_the_json_form_is_bounded(cause: Callable[[], object]) -> None:
     document = json.dumps(members(describe(raised(cause)), frames=2, text=100))
 
     assert len(document) < 20_000
@@ -176,7 +176,7 @@ def test_frames_are_the_authors_innermost_first_and_ours_are_a_count() -> None:
     assert "vocabulary.py" not in written
 
 
-def test_a_defect_of_hub_shows_our_own_frames() -> None:
+def test_an_error_in_hub_shows_frames_of_hub() -> None:
     error = raised(lambda: model_name("not a name!"))
     while error.__traceback__ is not None and "vocabulary" not in error.__traceback__.tb_frame.f_code.co_filename:
         error.__traceback__ = error.__traceback__.tb_next
@@ -184,7 +184,7 @@ def test_a_defect_of_hub_shows_our_own_frames() -> None:
     assert 'vocabulary.py", line ' in "\n".join(lines(describe(error)))
 
 
-def test_of_a_library_the_innermost_frames_are_shown_after_the_authors() -> None:
+def test_frames_of_a_library_are_shown_after_the_authors() -> None:
     written = text_of(lambda: json.loads("{"))
 
     files = [line.split('"')[1].rpartition("/")[2] for line in written.splitlines() if line.startswith("  File")]
@@ -193,7 +193,7 @@ def test_of_a_library_the_innermost_frames_are_shown_after_the_authors() -> None
     assert "left out: 1 others" in written
 
 
-def test_a_model_that_was_installed_as_a_library_is_its_authors_all_the_same(tmp_path: Path) -> None:
+def test_the_code_of_a_model_in_an_installed_library_counts_as_the_authors(tmp_path: Path) -> None:
     place = tmp_path / "site-packages" / "speech" / "voices.py"
     place.parent.mkdir(parents=True)
     place.write_text("def pick():\n    raise LookupError('no such voice')\n")
@@ -222,13 +222,13 @@ def test_the_frames_of_a_recursion_are_counted_and_its_beginning_is_shown() -> N
     assert int(written.rpartition("left out: ")[2].split()[0]) > 900
 
 
-def test_the_first_cause_of_a_long_chain_is_told() -> None:
+def test_the_first_cause_of_a_long_chain_is_shown() -> None:
     written = text_of(lambda: fail(chain(500)))
 
     assert written.splitlines()[-1] == "492 errors further, caused by KeyError: 'first cause'"
 
 
-def test_what_was_raised_while_another_error_was_handled_is_told_unless_it_was_suppressed() -> None:
+def test_the_context_of_an_error_is_shown_unless_it_is_suppressed() -> None:
     def handle(*, suppress: bool) -> None:
         try:
             dict[str, int]()["key"]
@@ -242,7 +242,7 @@ def test_what_was_raised_while_another_error_was_handled_is_told_unless_it_was_s
     assert [each.kind for each in alone] == ["ValueError"]
 
 
-def test_no_local_variable_is_told() -> None:
+def test_local_variables_are_not_shown() -> None:
     def sign_in() -> None:
         password = "s3" + "cret"
         raise ValueError("refused" if password else "")
@@ -253,7 +253,7 @@ def test_no_local_variable_is_told() -> None:
     assert "s3cret" not in "\n".join(lines(describe(error)))
 
 
-def test_a_huge_file_is_not_read_for_one_of_its_lines(tmp_path: Path) -> None:
+def test_a_huge_source_file_is_not_read(tmp_path: Path) -> None:
     place = tmp_path / "generated.py"
     place.write_text("raise ValueError('here')\n" + "# filler\n" * 300_000)
 
@@ -277,13 +277,13 @@ def test_a_longer_traceback_shows_more_of_a_chain() -> None:
     assert len(lines(describe(error))) <= LOG_LINES < len(lines(describe(error), 60))
 
 
-def test_an_error_is_asked_for_its_text_once() -> None:
+def test_the_text_of_an_error_is_read_once() -> None:
     error = Counted()
 
     assert [text_of_error(error), text_of_error(error), describe(error)[0].text] == ["asked 1"] * 3
 
 
-def test_a_text_that_is_kept_stays() -> None:
+def test_the_first_text_of_an_error_is_stored() -> None:
     error = Huge()
     keep_text(error, "it took too long")
     keep_text(error, "x")
@@ -305,5 +305,5 @@ def test_a_text_that_is_kept_stays() -> None:
         (Huge(), True),
     ],
 )
-def test_errors_whose_text_may_run_code_of_an_author_are_told_apart(error: BaseException, foreign: bool) -> None:
+def test_errors_whose_text_may_run_foreign_code_are_recognized(error: BaseException, foreign: bool) -> None:
     assert runs_foreign_code(error) is foreign

@@ -65,7 +65,7 @@ def test_names_of_other_queues_are_refused_with_the_reason(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["ModelA", "dead", "hub", "amq", "hubs.x", "x.delay", "x.delay.y", "x.deadly", "x.dead.1"]
 )
-def test_names_that_only_resemble_those_are_fine(name: str) -> None:
+def test_names_that_resemble_reserved_ones_are_valid(name: str) -> None:
     assert model_name(name) == name
     assert name not in {dead_letter_queue(name), delay_queue(name, 1), DEAD_LETTER_EXCHANGE}
 

@@ -85,13 +85,13 @@ def running(kind: type[Any], until: Callable[[], object]) -> Any:
 
 
 @leaves_nothing
-async def test_what_holds_the_loop_is_named_while_it_holds_it(logs: Logs) -> None:
+async def test_code_that_blocks_the_loop_is_logged_while_it_does(logs: Logs) -> None:
     model = running(Computes, lambda: logs)
     async with watch_loop("main", stalls=(stalls := Stalls())):
         await model.process_request(ModelARequest())
 
     (line,) = logs
-    assert "the event loop is held up" in line["event"]
+    assert "the event loop is blocked" in line["event"]
     assert line["log_level"] == "warning"
     assert line["loop"] == "main"
     assert line["model"] == "Computing"
@@ -103,7 +103,7 @@ async def test_what_holds_the_loop_is_named_while_it_holds_it(logs: Logs) -> Non
 
 
 @leaves_nothing
-async def test_the_same_case_is_counted_again_and_told_once(logs: Logs) -> None:
+async def test_the_same_case_is_counted_again_and_logged_once(logs: Logs) -> None:
     stalls = Stalls()
     model = running(Computes, lambda: stalls.count)
     async with watch_loop("main", stalls=stalls):
@@ -118,7 +118,7 @@ async def test_the_same_case_is_counted_again_and_told_once(logs: Logs) -> None:
 
 
 @leaves_nothing
-async def test_code_of_hub_that_holds_the_loop_is_named_too(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_code_of_hub_that_blocks_the_loop_is_logged_too(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     end = time.monotonic() + LONGEST
     code = "def stands(over):\n    while not over():\n        pass\n"
     names: dict[str, Any] = {"__name__": "hub.thing"}
@@ -135,7 +135,7 @@ async def test_code_of_hub_that_holds_the_loop_is_named_too(logs: Logs, monkeypa
 
 
 @leaves_nothing
-async def test_a_loop_that_turns_is_not_named(logs: Logs) -> None:
+async def test_a_responsive_loop_is_not_logged(logs: Logs) -> None:
     model = running(Computes, lambda: True)
     async with watch_loop("main", stalls=(stalls := Stalls())), create_task_group() as tg:
         for _ in range(200):
@@ -147,7 +147,7 @@ async def test_a_loop_that_turns_is_not_named(logs: Logs) -> None:
 
 
 @leaves_nothing
-async def test_a_thread_of_a_model_that_computes_holds_no_loop() -> None:
+async def test_a_thread_of_a_model_that_computes_does_not_block_the_loop() -> None:
     stalls = Stalls()
     over = threading.Event()
     async with watch_loop("main", stalls=stalls), create_task_group() as tg:
@@ -159,7 +159,7 @@ async def test_a_thread_of_a_model_that_computes_holds_no_loop() -> None:
 
 
 @leaves_nothing
-async def test_code_that_keeps_the_interpreters_lock_is_named_when_it_lets_go(logs: Logs) -> None:
+async def test_code_that_keeps_the_interpreters_lock_is_logged_when_it_releases_it(logs: Logs) -> None:
     model = running(KeepsLock, lambda: logs)
     over = threading.Event()
     async with watch_loop("main", stalls=Stalls()), create_task_group() as tg:
@@ -179,7 +179,7 @@ async def test_code_that_keeps_the_interpreters_lock_is_named_when_it_lets_go(lo
 
 
 @leaves_nothing
-async def test_a_loop_in_a_thread_of_its_own_has_a_watch_of_its_own(logs: Logs, anyio_backend_name: str) -> None:
+async def test_each_loop_in_a_thread_has_a_watch(logs: Logs, anyio_backend_name: str) -> None:
     model = running(Computes, lambda: logs)
 
     async def main() -> None:
@@ -232,7 +232,7 @@ async def test_an_error_of_the_block_passes() -> None:
     assert caught.group_contains(LookupError)
 
 
-def test_cases_are_bounded_and_the_oldest_is_forgotten() -> None:
+def test_cases_are_bounded_and_the_oldest_is_removed() -> None:
     stalls = Stalls(limit=3)
     cases = [Case("held", "A", "f", f"a.py:{line}", by_author=True) for line in range(4)]
 
@@ -268,7 +268,7 @@ PROGRAM = """
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize(("what", "told", "code"), [("stopped", False, 0), ("held", True, 0), ("broken", True, 1)])
-def test_every_process_is_watched_and_a_process_that_was_stopped_blames_nobody(
+def test_every_process_is_watched_and_a_stopped_process_is_not_logged(
     what: str, told: bool, code: int, backend: str
 ) -> None:
     done = subprocess.run(
@@ -276,6 +276,6 @@ def test_every_process_is_watched_and_a_process_that_was_stopped_blames_nobody(
     )
 
     assert done.returncode == code, done.stderr
-    assert ("the event loop is held up" in done.stderr) is told
+    assert ("the event loop is blocked" in done.stderr) is told
     assert "lock was kept" not in done.stderr
     assert ("__main__.held" in done.stderr) is (what == "held")

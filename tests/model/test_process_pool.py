@@ -30,8 +30,8 @@ from hub.model.execution.process.worker import ProcessWorker
 from hub.observability.log_lines import LINE_LIMIT
 from hub.safe_text import full_name
 from hub.types import InstanceId, ModelName, TaskId
-from tests.model import child_models
-from tests.model.child_models import (
+from tests.model import process_models
+from tests.model.process_models import (
     Clinging,
     Fragile,
     Logs,
@@ -61,7 +61,7 @@ async def children_of(model: type[hub.Model[Any, Any]]) -> AsyncGenerator[Proces
 
 async def ask(children: ProcessPool, text: str) -> tuple[int, str]:
     """The id of the process that answered, and its answer."""
-    body = await children(ModelARequest(messages=text).SerializeToString())
+    body = await children.call(ModelARequest(messages=text).SerializeToString())
     pid, _, reply = ModelAResponse.FromString(body).reply.partition(" ")
     return int(pid), reply
 
@@ -130,7 +130,7 @@ async def test_a_model_in_a_process_knows_its_task() -> None:
         assert (await Told().ask(children, "task"))[1] == "t 2 17.5 Obedient i"
 
 
-async def test_progress_comes_out_of_the_process() -> None:
+async def test_progress_is_reported_from_the_process() -> None:
     told = Told()
     async with children_of(Obedient) as children:
         assert (await told.ask(children, "progress half"))[1] == "done"
@@ -138,7 +138,7 @@ async def test_progress_comes_out_of_the_process() -> None:
     assert told.progress == [(0.25, "begun"), (None, "half")]
 
 
-async def test_what_a_model_raises_comes_out_with_its_class_its_text_and_its_traceback() -> None:
+async def test_an_error_of_a_model_has_its_class_text_and_traceback() -> None:
     async with children_of(Obedient) as children:
         with pytest.raises(ChildError) as caught:
             await ask(children, "fail it broke")
@@ -153,7 +153,7 @@ async def test_what_a_model_raises_comes_out_with_its_class_its_text_and_its_tra
 
 async def test_an_error_of_hub_keeps_its_code() -> None:
     async with children_of(Obedient) as children:
-        with pytest.raises(ChildError, match="link to broker lost: no route") as caught:
+        with pytest.raises(ChildError, match="connection to broker lost: no route") as caught:
             await ask(children, "fail_as_hub broker")
 
     assert caught.value.code == "connection_lost"
@@ -161,20 +161,22 @@ async def test_an_error_of_hub_keeps_its_code() -> None:
     assert "KeyError: 'broker'" in caught.value.traceback
 
 
-async def test_bytes_that_are_no_request_are_refused_as_anywhere() -> None:
+async def test_bytes_that_are_not_a_request_are_refused_by_the_process() -> None:
     async with children_of(Obedient) as children:
         with pytest.raises(Undecodable, match=r"examples\.model_a\.v1\.ModelARequest"):
-            await children(b"\xff\xff\xff")
+            await children.call(b"\xff\xff\xff")
 
 
-async def test_what_a_model_prints_and_reads_is_kept_out_of_the_way(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_standard_input_and_output_of_a_model_are_separate_from_the_frames(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     async with children_of(Obedient) as children:
         assert (await ask(children, "scribble loud and clear"))[1] == "read ''"
 
     assert "loud and clear" in capfd.readouterr().err
 
 
-async def test_what_a_model_logs_through_the_standard_library_is_bounded(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_log_lines_of_a_model_are_bounded(capfd: pytest.CaptureFixture[str]) -> None:
     async with children_of(Logs) as children:
         await ask(children, "log")
 
@@ -241,7 +243,7 @@ async def test_a_busy_loop_is_interrupted() -> None:
         assert await ask(children, "echo hello") == (before, "hello")
 
 
-async def test_an_interruption_tears_nothing_that_is_being_written() -> None:
+async def test_an_interruption_does_not_corrupt_output() -> None:
     async with children_of(Obedient) as children:
         before, _ = await ask(children, "echo")
         for number in range(20):
@@ -250,7 +252,7 @@ async def test_an_interruption_tears_nothing_that_is_being_written() -> None:
 
 
 @pytest.mark.parametrize("how", ["compute", "refuse"])
-async def test_a_model_that_does_not_let_itself_be_interrupted_is_dead_within_a_second(how: str) -> None:
+async def test_a_model_that_ignores_interrupts_is_killed_within_a_second(how: str) -> None:
     async with children_of(Stubborn) as children:
         before, _ = await ask(children, "echo")
         with anyio.fail_after(A_SECOND):
@@ -264,7 +266,7 @@ async def test_a_model_that_does_not_let_itself_be_interrupted_is_dead_within_a_
         assert children.statistics().ended == 1
 
 
-async def test_a_killed_process_is_replaced_while_nobody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_killed_idle_process_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
     async with children_of(Noted) as children:
         before, _ = await ask(children, "echo")
@@ -289,7 +291,7 @@ async def test_whenever_a_request_is_cancelled_the_next_one_gets_its_own_answer(
             assert await ask(children, f"echo {steps}") == (before, str(steps))
 
 
-async def test_a_signal_that_hits_an_idle_process_does_not_hit_the_next_request() -> None:
+async def test_a_signal_to_an_idle_process_does_not_interrupt_the_next_request() -> None:
     async with children_of(Obedient) as children:
         before, _ = await ask(children, "echo")
         os.kill(before, signal.SIGINT)
@@ -307,7 +309,9 @@ async def test_a_signal_that_hits_an_idle_process_does_not_hit_the_next_request(
         pytest.param("babble", "it was killed: what it sent was not a frame", id="junk"),
     ],
 )
-async def test_a_process_that_dies_of_a_request_says_how_and_is_replaced(how: str, end: str) -> None:
+async def test_the_error_of_a_request_that_kills_its_process_has_the_cause_and_the_process_is_replaced(
+    how: str, end: str
+) -> None:
     async with children_of(Obedient) as children:
         with pytest.raises(ProcessDied, match=f"the process in which Obedient ran has died: {end}"):
             await ask(children, how)
@@ -324,7 +328,7 @@ async def test_sys_exit_fails_its_request_only_and_the_process_goes_on() -> None
         assert await ask(children, "echo hello") == (before, "hello")
 
 
-async def test_a_process_that_was_killed_under_a_request_says_so() -> None:
+async def test_the_error_of_a_request_whose_process_was_killed_has_the_cause() -> None:
     told = Told()
 
     async def killed() -> None:
@@ -339,7 +343,7 @@ async def test_a_process_that_was_killed_under_a_request_says_so() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-async def test_a_request_is_not_lost_to_a_process_that_had_died_before() -> None:
+async def test_a_request_for_a_process_that_had_died_is_sent_to_another_one() -> None:
     async with children_of(Obedient) as children:
         before, _ = await ask(children, "echo")
         os.kill(before, signal.SIGKILL)
@@ -349,24 +353,24 @@ async def test_a_request_is_not_lost_to_a_process_that_had_died_before() -> None
     assert after != before
 
 
-async def test_a_request_that_kills_each_process_before_it_is_begun_is_not_tried_for_ever() -> None:
+async def test_a_request_that_kills_each_process_is_not_retried_forever() -> None:
     async with children_of(Fragile) as children:
         with pytest.raises(ProcessDied, match="exit code 9"):
             await ask(children, "echo hello")
         assert children.statistics().started == 2
 
 
-async def test_a_process_that_is_known_to_be_dead_is_not_asked() -> None:
+async def test_a_dead_process_gets_no_requests() -> None:
     with collapse_exception_group(), anyio.fail_after(TIMEOUT):
         async with ProcessWorker(Obedient, importable_name(Obedient)) as child:
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)
-            await child.gone()
+            await child.wait_exit()
             with pytest.raises(WorkerDiedIdle, match="SIGKILL"):
-                await child.ask(RequestFrame(b"", None), lambda _fraction, _message: None)
+                await child.call(RequestFrame(b"", None), lambda _fraction, _message: None)
 
 
-async def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
+async def test_children_of_a_process_end_with_it(tmp_path: Path) -> None:
     async with children_of(Obedient) as children:
         with pytest.raises(ProcessDied, match="SIGSEGV"):
             await Told().ask(children, f"start_another {tmp_path / 'pids'}")
@@ -374,19 +378,19 @@ async def test_what_a_process_started_ends_with_it(tmp_path: Path) -> None:
         await until(lambda: is_gone(other))
 
 
-async def test_a_model_that_cannot_be_set_up_ends_it_all() -> None:
+async def test_a_model_whose_setup_fails_ends_the_pool() -> None:
     with pytest.raises(ChildError, match="FileNotFoundError: no weights"):
         async with children_of(Unprepared):
             pytest.fail("it was set up")
 
 
-async def test_a_process_that_dies_while_it_is_set_up_ends_it_all() -> None:
+async def test_a_process_that_dies_in_its_setup_ends_the_pool() -> None:
     with pytest.raises(ProcessDied, match="exit code 7"):
         async with children_of(Lost):
             pytest.fail("it was set up")
 
 
-async def test_a_process_that_cannot_be_replaced_ends_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_cannot_be_replaced_ends_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
 
     async def lose_one() -> None:
@@ -399,9 +403,7 @@ async def test_a_process_that_cannot_be_replaced_ends_it_all(tmp_path: Path, mon
         await lose_one()
 
 
-async def test_a_process_that_does_not_end_when_told_to_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spawn, "TEARDOWN_GRACE", 0.1)
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
     async with children_of(Clinging) as children:
@@ -429,16 +431,16 @@ import sys, anyio
 from hub.model.execution.process.worker import ProcessWorker
 from hub.model.execution.process.pool import ProcessPool
 from hub.model.current import TaskControl, CurrentTask, processing
-from tests.model.child_models import Stubborn
+from tests.model.process_models import Stubborn
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 
 async def main():
     async with ProcessPool(Stubborn) as children, anyio.create_task_group() as tg:
-        body = await children(ModelARequest(messages="echo").SerializeToString())
+        body = await children.call(ModelARequest(messages="echo").SerializeToString())
         print(ModelAResponse.FromString(body).reply, flush=True)
         control = TaskControl(lambda fraction, message: print(message, flush=True))
         with processing(CurrentTask(id="t", attempt=1, deadline=None, model="m", instance="i", control=control)):
-            await children(ModelARequest(messages="compute").SerializeToString())
+            await children.call(ModelARequest(messages="compute").SerializeToString())
 
 backend = sys.argv[1]
 anyio.run(main, backend=backend, backend_options={"use_uvloop": True} if backend == "asyncio" else {})
@@ -467,7 +469,7 @@ def test_processes_end_with_an_instance_that_is_killed(backend: str, *, busy: bo
 
 
 def test_a_class_is_named_by_its_module_and_its_place_in_it() -> None:
-    assert importable_name(Outer.Inner) == "tests.model.child_models:Outer.Inner"
+    assert importable_name(Outer.Inner) == "tests.model.process_models:Outer.Inner"
 
 
 def test_a_class_that_another_process_cannot_import_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,8 +478,8 @@ def test_a_class_that_another_process_cannot_import_is_refused(monkeypatch: pyte
 
     with pytest.raises(InvalidModel, match=r"defined in a function.*Define the class at the top level of a module"):
         importable_name(Local)
-    with pytest.raises(InvalidModel, match=r"tests\.model\.child_models:Obedient is something else"):
-        importable_name(child_models.renamed())
+    with pytest.raises(InvalidModel, match=r"tests\.model\.process_models:Obedient is something else"):
+        importable_name(process_models.renamed())
     monkeypatch.setattr(Obedient, "__module__", "__main__")
     with pytest.raises(InvalidModel, match="defined in the script that was started"):
         importable_name(Obedient)

@@ -7,11 +7,11 @@ from hub.observability.tracing import TraceContext, extract, inject
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def test_without_an_sdk_what_came_in_is_passed_on_as_it_is() -> None:
+def test_without_an_sdk_the_headers_are_passed_on_unchanged() -> None:
     came = TraceContext("garbage", "x=y")
     assert inject(extract(came), came) == came
 
 
-def test_what_is_extracted_is_injected_again() -> None:
+def test_an_extracted_context_is_injected_again() -> None:
     came = TraceContext(TRACEPARENT, "vendor=1")
     assert inject(extract(came), TraceContext()) == came

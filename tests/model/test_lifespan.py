@@ -12,11 +12,11 @@ import anyio.to_thread
 import pytest
 from typing_extensions import override
 
-from hub.model.execution.lifespan import loaded
+from hub.model.execution.lifespan import lifespan
 from hub.model.instance.health_reporter import HealthReporter
 from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, worker
-from tests.model.child_models import NotesLater
-from tests.model.test_children import children_of
+from tests.model.process_models import NotesLater
+from tests.model.test_process_pool import children_of
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -47,15 +47,15 @@ class HandsOut(Echo):
         return self._note("health")
 
 
-async def test_what_a_plain_setup_or_teardown_returns_is_awaited() -> None:
+async def test_an_awaitable_from_a_plain_setup_or_teardown_is_awaited() -> None:
     model = HandsOut()
     with anyio.fail_after(TIMEOUT):
-        async with loaded(model):
+        async with lifespan(model):
             assert model.awaited == ["setup"]
     assert model.awaited == ["setup", "teardown"]
 
 
-async def test_it_is_awaited_in_a_process_of_its_own_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_awaitable_is_awaited_in_a_process_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = tmp_path / "notes"
     monkeypatch.setenv("NOTES", str(notes))
     with anyio.fail_after(TIMEOUT):
@@ -88,7 +88,7 @@ async def test_teardown_waits_for_a_setup_whose_caller_was_cancelled() -> None:
     model = Loads()
 
     async def load() -> None:
-        async with loaded(model):
+        async with lifespan(model):
             pytest.fail("it was cancelled")
 
     with anyio.fail_after(TIMEOUT):
@@ -103,11 +103,11 @@ async def test_teardown_waits_for_a_setup_whose_caller_was_cancelled() -> None:
     assert model.events == ["set up", "torn down"]
 
 
-async def test_teardown_is_left_out_when_setup_does_not_return_in_time() -> None:
+async def test_teardown_is_skipped_when_setup_does_not_return_in_time() -> None:
     model = Loads()
 
     async def load() -> None:
-        async with loaded(model, grace=0.01):
+        async with lifespan(model, grace=0.01):
             pytest.fail("it was cancelled")
 
     with anyio.fail_after(TIMEOUT):
@@ -154,7 +154,7 @@ def exits() -> None:
         (exits, "ModelExit: health raised SystemExit: 3"),
     ],
 )
-async def test_a_plain_health_is_asked_in_a_thread(
+async def test_a_plain_health_runs_in_a_thread(
     check: Callable[[], Any], reason: str, broker: WatchedBroker, store: BreakableStore
 ) -> None:
     model = Healthy(check)
@@ -182,7 +182,7 @@ async def test_a_plain_health_that_hangs_has_a_second_and_one_thread(
             release.set()
 
 
-async def test_what_a_plain_health_returns_is_awaited(broker: WatchedBroker, store: BreakableStore) -> None:
+async def test_an_awaitable_from_a_plain_health_is_awaited(broker: WatchedBroker, store: BreakableStore) -> None:
     model = HandsOut()
     with anyio.fail_after(TIMEOUT):
         async with worker(model, broker, store) as working:

@@ -21,7 +21,7 @@ def test_the_defaults_work(kind: type[ProcessSettings]) -> None:
     kind()
 
 
-def test_times_are_counted_from_5_ms_to_10_minutes_unless_told_otherwise() -> None:
+def test_default_buckets_are_from_5_ms_to_10_minutes() -> None:
     assert ModelSettings().buckets == SECONDS == GatewaySettings().buckets
     assert (SECONDS[0], SECONDS[-1]) == (0.005, 600)
     assert UpSettings(metric_buckets="0.1, 7").buckets == (0.1, 7.0)
@@ -50,7 +50,7 @@ def test_times_are_counted_from_5_ms_to_10_minutes_unless_told_otherwise() -> No
         (GatewaySettings, {"metric_buckets": "0"}, "not above 0"),
     ],
 )
-def test_what_cannot_work_is_refused_alone_and_together_with_the_rest(
+def test_invalid_settings_are_refused_alone_and_in_combination(
     kind: type[ProcessSettings], values: dict[str, Any], repair: str
 ) -> None:
     for each in (kind, UpSettings):
