@@ -89,7 +89,7 @@ class BrokerStatistics:
     Attributes:
         publishing: Messages that `publish` has been given and that are not confirmed yet.
         blocked: Why the broker takes no messages at present, in its own words (a memory or disk alarm). `None`: it takes
-            them, or nothing has been published since the alarm began.
+            them, or the alarm began a few seconds ago (`hub.amqp.alarm`), or there is no telling.
         nodes: Open connections by `host:port` of the node that they are to; empty without a network.
     """
 

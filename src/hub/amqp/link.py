@@ -37,7 +37,7 @@ class Link(AsyncContextManagerMixin, Generic[S]):
     Args:
         enter: Opens a session, and raises `LinkLost` when it cannot.
         name: For task names and the log.
-        lazy: Connect when the session is asked for the first time, and not before.
+        lazy: Connect when the session is asked for the first time, or `want` is called, and not before.
     """
 
     def __init__(self, enter: Callable[[], AbstractAsyncContextManager[S]], *, name: str, lazy: bool = False) -> None:
@@ -56,10 +56,9 @@ class Link(AsyncContextManagerMixin, Generic[S]):
     def connected(self) -> bool:
         return self._session is not None and self._session.usable
 
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody has asked for the session yet."""
-        return self._wanted.is_set()
+    def want(self) -> None:
+        """Has a lazy link connect now, without waiting for it."""
+        self._wanted.set()
 
     @property
     def reconnects(self) -> int:

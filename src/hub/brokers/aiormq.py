@@ -9,14 +9,15 @@ from datetime import UTC, datetime
 from typing import Final, NoReturn, Self, final
 
 import aiormq
+import structlog
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError
-from anyio import AsyncContextManagerMixin, move_on_after
+from anyio import AsyncContextManagerMixin, create_task_group, move_on_after
 from pamqp.commands import Basic
 from sniffio import current_async_library
 from typing_extensions import override
 
-from hub.amqp.alarm import Alarm
+from hub.amqp.alarm import PROBE_KEY, Alarm, watch
 from hub.amqp.link import Link
 from hub.amqp.nodes import Nodes, node_urls
 from hub.brokers.aiormq_consumer import FLUSH_GRACE, AiormqConsumer
@@ -27,12 +28,14 @@ from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
 from hub.brokers.publishing import FIRST_RENEWAL, Publishing
 from hub.brokers.topology import delay_queue, expiration
-from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
+from hub.errors import ConfigurationError, LinkLost, PublishRefused, QueueFull, Unroutable
 from hub.ports import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.supervision import unwrapped
 from hub.vocabulary import ModelName
 
 _PERSISTENT: Final = 2
+
+_log = structlog.get_logger("hub.brokers")
 
 
 @final
@@ -60,6 +63,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
         self._publishing = Link(self._enter_publishing, name=f"{server} publishing (aiormq)", lazy=True)
         self._keep_channel = FIRST_RENEWAL
         self._publications = 0
+        self._published = False
         self._consumers: set[AiormqConsumer] = set()
 
     @override
@@ -72,6 +76,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
             )
         with unwrapped():
             async with self._control, self._publishing:
+                self._publishing.want()
                 yield self
 
     @override
@@ -81,6 +86,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         self._publications += len(publications)
+        self._published = True
         try:
             if any(publication.delay > 0 for publication in publications):
                 return await publish_delayed(publications, self._declare_delays, self._publish)
@@ -116,7 +122,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
     @override
     def statistics(self) -> BrokerStatistics:
         return BrokerStatistics(
-            connected=self._control.connected and (self._publishing.connected or not self._publishing.wanted),
+            connected=self._control.connected and (self._publishing.connected or not self._published),
             publishing=self._publications,
             consumers=len(self._consumers),
             unacked=sum(consumer.unsettled for consumer in self._consumers),
@@ -147,10 +153,14 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
                     raise session.link_lost(error) from error
                 publisher = _Publisher(session, channel)
                 publishing = Publishing(publisher, server=session.server, keep=self._keep_channel)
-                try:
-                    yield publishing
-                finally:
-                    self._keep_channel = publishing.next_keep
+                with unwrapped():
+                    async with create_task_group() as tg:
+                        tg.start_soon(_watch_alarm, session, name="hub.brokers alarm")
+                        try:
+                            yield publishing
+                        finally:
+                            self._keep_channel = publishing.next_keep
+                            tg.cancel_scope.cancel("publishing ends")
         finally:
             self._alarm.forget()
 
@@ -165,6 +175,15 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
 
 def _node(url: str) -> str:
     return address_of(url).node
+
+
+async def _watch_alarm(session: AiormqSession) -> None:
+    try:
+        channel = await session.call(session.connection.channel(), "channel of probes")
+        await watch(lambda: session.call(channel.basic_publish(b"", routing_key=PROBE_KEY), "probe"))
+    except (AMQPError, LinkLost) as lost:
+        # The connection has ended, and the next one is watched; or the user of the URL may not publish.
+        _log.debug("alarms of the broker are noticed by publishing only", server=session.server, reason=str(lost))
 
 
 @final

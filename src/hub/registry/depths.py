@@ -57,6 +57,11 @@ class QueueDepths:
         return self._linked
 
     @property
+    def blocked(self) -> str | None:
+        """Why the broker takes no messages at present, in its own words; see `hub.ports.BrokerStatistics.blocked`."""
+        return self._broker.statistics().blocked
+
+    @property
     def latest(self) -> Mapping[ModelName, QueueDepth]:
         """What the last look saw; empty after one that failed, because an old figure is worse than none."""
         return self._depths

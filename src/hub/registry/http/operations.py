@@ -76,11 +76,14 @@ async def ready(
 
     `degraded` says that a server behind it is out of reach: without the directory nobody can log in, without the
     broker the depths of queues are unknown. Or that the directory answers and does not carry out what it is asked, for
-    `reason`: it is out of memory, forbids scripts, or holds values of something else. Or that most instances fell silent at once, so that the registry takes its
+    `reason`: it is out of memory, forbids scripts, or holds values of something else. Or that the broker has a memory or disk alarm, and
+    takes no messages. Or that most instances fell silent at once, so that the registry takes its
     own network for lost, and believes no silence for a few rounds.
     """
     lost = [name for name, linked in (("directory", keeper.in_reach), ("broker", depths.linked)) if not linked]
     reasons = [] if keeper.linked else [f"the directory: {keeper.trouble}"]
+    if depths.blocked is not None:
+        reasons.append(f"the broker takes no messages: {depths.blocked}")
     if pinger.doubt.holds:
         lost.append("instances")
         reasons.append(DOUBT)
