@@ -93,7 +93,8 @@ def test_a_server_error_is_expected_only_where_the_description_has_it(
         matching = rule.get("include-path-regex") or f"^{re.escape(rule['include-path'])}$"
         for path in filter(re.compile(matching).search, paths):
             for method, operation in paths[path].items():
-                if method.upper() == rule.get("include-method", method.upper()):
+                of_method = method.upper() == rule.get("include-method", method.upper())
+                if of_method and rule.get("include-tag", "") in ("", *operation.get("tags", [])):
                     described = {
                         status
                         for status, response in operation["responses"].items()

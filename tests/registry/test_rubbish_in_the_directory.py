@@ -22,6 +22,7 @@ from hub.http.client import open_client
 from hub.lifecycle import running
 from hub.registry.service import run_registry
 from hub.settings import RegistrySettings
+from tests.directories.people import ONE, instance, new_model
 from tests.support.redis import Redis
 
 PATIENCE = 30.0
@@ -140,6 +141,18 @@ RUBBISH = {
     "a number of 5000 digits": b'{"logged_in_at": ' + b"9" * 5000 + b"}",
     "no values": b"{}",
 }
+
+
+@pytest.mark.parametrize("value", RUBBISH.values(), ids=list(RUBBISH))
+async def test_the_instances_are_those_that_can_be_read(private_redis: Redis, value: bytes) -> None:
+    private_redis.ctl("DEL", *_KEYS)
+    async with open_directory(private_redis.url) as directory:
+        entry = instance(new_model())
+        await directory.login(entry, ONE)
+        with client.Redis.from_url(private_redis.url) as link:
+            link.hset("hub:{directory}:instances", "rubbish", value)
+        assert await directory.instances() == [entry]
+    private_redis.ctl("DEL", *_KEYS)
 
 
 @pytest.mark.parametrize("value", RUBBISH.values(), ids=list(RUBBISH))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -153,7 +154,10 @@ async def test_an_alarm_is_known_where_nothing_is_published(
         async with components(url) as hub:
             for _ in range(2):  # the second alarm is one of a connection that knows the first
                 await hub.registry_is("ok")
-                await hub.is_ready(200, hub.gateway)
+                text = await hub.is_ready(200, hub.gateway)
+                assert (json.loads(text)["broker_nodes"], "127.0.0.1" in text) == (1, False), (
+                    "names of hosts are internal"
+                )
                 await hub.is_ready(200, hub.worker)
                 async with memory_alarm(private_rabbitmq):
                     assert reason in await hub.is_ready(503, hub.gateway)

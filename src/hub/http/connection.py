@@ -100,6 +100,8 @@ class ServerLoad:
         paused: Times that accepting stopped for a moment, since the system had no descriptors left.
         timeouts: Requests that were given up since they arrived too slowly.
         malformed: Requests that were refused as no proper HTTP.
+        cross_site: Requests of pages of other origins that were refused (403).
+        unknown_host: Requests for other hosts that were refused (421).
     """
 
     open: int = 0
@@ -108,6 +110,8 @@ class ServerLoad:
     paused: int = 0
     timeouts: int = 0
     malformed: int = 0
+    cross_site: int = 0
+    unknown_host: int = 0
 
 
 LOAD: Final = ServerLoad()

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from hub.errors import HubError
 from hub.http.asgi import HttpApp, send_problem
+from hub.http.connection import LOAD
 from hub.http.cors import ANY
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -60,6 +61,7 @@ def with_own_pages(app: HttpApp, origins: frozenset[str]) -> HttpApp:
         if scope["method"] not in _SAFE:
             foreign = _foreign(scope, origins)
             if foreign is not None:
+                LOAD.cross_site += 1
                 await send_problem(CrossSiteRequest(foreign), send, headers={})
                 return
         await app(scope, receive, send)

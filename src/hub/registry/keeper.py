@@ -20,7 +20,7 @@ from hub.registry.pings import PingTarget
 from hub.registry.roll import Roll
 from hub.registry.states import InstanceState
 from hub.supervision import Backoff
-from hub.vocabulary import InstanceId, RegistryId
+from hub.vocabulary import InstanceId, RegistryId, wall_clock
 
 DIRECTORY_PATIENCE: Final = 5.0
 """Seconds that one call of the directory may take: an instance would rather hear of trouble and log in again."""
@@ -92,6 +92,7 @@ class DirectoryKeeper:
         self._period = period
         self._registry = registry
         self._contract_ttl = min(contract_ttl, LONGEST_TTL)
+        self._left_out: dict[InstanceId, SharedInstance] = {}  # instances of contracts that cannot be used
         self._revision = 0
         self._failing: dict[str, LinkLost | Undecodable] = {}
         self._one_at_a_time = Lock()
@@ -222,12 +223,16 @@ class DirectoryKeeper:
     async def forget(self) -> None:
         """Drops contracts that were unused for the lifetime, here and in the directory; also those others dropped.
 
+        An instance that logged in a lifetime ago with a contract that cannot be used no longer counts as using it: it is
+        not pinged, so it would do so for good; if there still is one, it logs in anew.
+
         Raises:
             LinkLost: The directory is out of reach.
         """
         known = self._roll.lineage.keys()  # before the look: what a login adds meanwhile is no news
         with directory_patience():
             async with self._one_at_a_time:
+                await self._release_unusable()
                 await self._directory.forget(self._contract_ttl)
                 kept = {(each.model, each.contract.fingerprint) for each in await self._directory.contracts()}
         self._roll.forget(known - kept)
@@ -351,6 +356,7 @@ class DirectoryKeeper:
         news = await self._directory.news(self._revision)
         await self._take_in(news.instances)
         for instance in news.gone:
+            self._left_out.pop(instance, None)
             self._roll.holdings.lost(instance)
             self._roll.apply(self._roll.table.removed_elsewhere(instance), adopted=True)
         self._revision = news.revision
@@ -367,7 +373,10 @@ class DirectoryKeeper:
             self._roll.know(await self._directory.contracts())
         for shared in found:
             known = self._roll.contract(shared.entry.model, shared.entry.fingerprint)
-            if known is not None:
+            if known is None:
+                self._left_out[shared.entry.id] = shared
+            else:
+                self._left_out.pop(shared.entry.id, None)
                 await judge(self._roll.lineage, known.model, known.contract)
             self._adopt(shared)
 
@@ -381,6 +390,20 @@ class DirectoryKeeper:
         if shared.token > held > 0:
             holdings.lost(entry.id)
         self._roll.apply(self._roll.table.adopt(entry, shared.standing), adopted=True)
+
+    async def _release_unusable(self) -> None:
+        for shared in tuple(self._left_out.values()):
+            entry = shared.entry
+            ours = shared.token in (
+                0,
+                self._roll.holdings.token(entry.id),
+            )  # another registry may be of a newer release
+            if ours and wall_clock() - entry.logged_in_at >= self._contract_ttl:
+                await self._directory.logout(entry.id)
+                self._left_out.pop(entry.id, None)
+                _log.info(
+                    "an instance of a contract that cannot be used is forgotten", instance=entry.id, model=entry.model
+                )
 
     async def _write_back(self, entry: InstanceEntry) -> None:
         status = self._roll.table.instance(entry.id)
