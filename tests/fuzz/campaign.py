@@ -18,7 +18,7 @@ from typing import Final, final
 from tests.fuzz.mutation import mutated
 
 HANG: Final = 1.0
-"""Seconds that one input may take."""
+"""Seconds that one input may take, without those that the processes at work waited for a processor."""
 
 STUCK: Final = 10.0
 """Seconds after which an input is interrupted, so that a run ends."""
@@ -45,6 +45,7 @@ class Target:
         seeds: Valid inputs, made by hub itself.
         run: Returns, or raises anything that is no refusal: a finding.
         memory: Resident bytes of the process that does the work.
+        delay: Seconds that this thread, and the one that does the work, have waited for a processor so far.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Target:
     seeds: Sequence[bytes]
     run: Callable[[bytes], None]
     memory: Callable[[], int]
+    delay: Callable[[], float] = field(default_factory=lambda: run_delay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,19 @@ def resident(pid: int | None = None) -> int:
     return int(statm[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def run_delay(pid: int | None = None) -> float:
+    """Seconds that this thread, or the main thread of a process, was ready to run and had no processor.
+
+    The second number of `schedstat` of Linux, in ns; 0 where there is none. What a busy machine adds to the wall clock is in
+    it, and neither the time that is computed nor the time that is waited: those are what an input costs.
+    """
+    path = "/proc/thread-self/schedstat" if pid is None else f"/proc/{pid}/schedstat"
+    try:
+        return int(Path(path).read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
 def fuzz(target: Target, *, seed: int, seconds: float, count: int | None = None) -> Account:
     """Runs the kept corpus, the seeds, and changes of both, until the time or the count is up.
 
@@ -143,7 +158,7 @@ def fuzz(target: Target, *, seed: int, seconds: float, count: int | None = None)
 def judged(target: Target, data: bytes, account: Account) -> list[tuple[str, str]]:
     """What is wrong with what the target made of `data`: a kind to count by, and a text, each."""
     found: list[tuple[str, str]] = []
-    began = time.perf_counter()
+    began, delay = time.perf_counter(), target.delay()
     try:
         with interrupted_when_stuck():
             target.run(data)
@@ -152,6 +167,8 @@ def judged(target: Target, data: bytes, account: Account) -> list[tuple[str, str
     except Exception as error:  # noqa: BLE001 - whatever escapes is the finding
         found.append((_kind(error), f"{_kind(error)}: {str(error)[:300]}"))
     taken = time.perf_counter() - began
+    if taken > HANG:
+        taken -= target.delay() - delay
     account.slowest = max(account.slowest, taken)
     if taken > HANG and not found:
         found.append(("hang", f"took {taken:.2f} s"))
