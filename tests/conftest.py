@@ -21,6 +21,10 @@ from tests.support.redis import Redis, redis
 
 _TESTS = Path(__file__).parent
 
+_SECONDS = {"slow": 8.0, "kills_servers": 3.0, "rabbitmq": 0.5, "redis": 0.2}
+"""Estimates of the duration of a test by its markers. Others take `_SECONDS_WITHOUT_MARKER`."""
+_SECONDS_WITHOUT_MARKER = 0.03
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,6 +35,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
         if item.path.relative_to(_TESTS).parts[0] in SLOW_FOLDERS:
             item.add_marker("slow")
+
+
+@pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
+def longest_files_first(items: list[pytest.Item]) -> None:
+    """In parallel runs, puts the files first that take longest: a long file at the end would leave other workers idle."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    seconds: dict[Path, float] = {}
+    for item in items:
+        estimates = [_SECONDS[marker.name] for marker in item.iter_markers() if marker.name in _SECONDS]
+        seconds[item.path] = seconds.get(item.path, 0.0) + max(estimates, default=_SECONDS_WITHOUT_MARKER)
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.hookimpl(wrapper=True)

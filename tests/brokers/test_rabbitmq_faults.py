@@ -170,10 +170,10 @@ async def test_a_delayed_publish_into_a_black_hole_is_no_success_and_the_next_on
         async with rabbit.open(OPTIONS) as broker:
             await broker.declare(queue)
             assert await broker.publish([message(queue, delay=0.1)]) == [None]
-            rabbit.proxy(broker).hole()
+            rabbit.proxy(broker).blackhole()
             with pytest.raises(ConnectionLost):
                 await broker.publish([message(queue, delay=0.1)])
-            rabbit.proxy(broker).unhole()
+            rabbit.proxy(broker).restore()
             assert await broker.publish([message(queue, delay=0.1)]) == [None]
             assert broker.statistics().publishing == 0
 
@@ -200,7 +200,7 @@ async def test_reading_letters_in_a_black_hole_ends_with_a_lost_connection(
     async def look(broker: Broker) -> None:
         async with broker.dead_letters(queue, limit=9) as letters:
             assert len(letters.deliveries) == 2
-            rabbit.proxy(broker).hole()
+            rabbit.proxy(broker).blackhole()
             letters.consumer.ack(letters.deliveries)
 
     with anyio.fail_after(TIMEOUT):
@@ -208,7 +208,7 @@ async def test_reading_letters_in_a_black_hole_ends_with_a_lost_connection(
             await bury(broker, queue, b"1", b"2")
             with pytest.raises(ConnectionLost):
                 await look(broker)
-            rabbit.proxy(broker).unhole()
+            rabbit.proxy(broker).restore()
             rabbit.proxy(broker).cut()
             await until_depth_again(broker, dead(queue), ready=2)
 

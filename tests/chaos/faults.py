@@ -69,11 +69,11 @@ async def _broker_frozen(system: System, plan: Plan) -> None:
 
 
 async def _broker_black_holed(system: System, plan: Plan) -> None:
-    system.proxy.hole()
+    system.proxy.blackhole()
     try:
         await sleep(plan.silence)
     finally:
-        system.proxy.unhole()
+        system.proxy.restore()
 
 
 async def _redis_killed(system: System, plan: Plan) -> None:

@@ -97,7 +97,7 @@ class System:
 
     async def repair(self) -> None:
         """Repairs faults that a run was stopped in the middle of."""
-        self.proxy.unhole()
+        self.proxy.restore()
         for server in (self.rabbitmq, self.redis):
             if server.is_alive():
                 server.thaw()

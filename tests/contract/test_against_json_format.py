@@ -38,7 +38,7 @@ def test_a_message_has_the_json_that_json_format_writes(data: st.DataObject) -> 
 
 @bounded
 @given(st.data())
-def test_what_hub_writes_is_read_back_as_json_format_reads_it(data: st.DataObject) -> None:
+def test_output_of_hub_is_parsed_like_json_format_parses_it(data: st.DataObject) -> None:
     descriptor = data.draw(descriptors())
     message = data.draw(messages(descriptor))
     transcoder = Transcoder(descriptor)
@@ -70,7 +70,7 @@ def test_hub_json_format_and_the_schema_judge_a_damaged_document_alike(data: st.
 
 @bounded
 @given(st.data())
-def test_what_hub_and_json_format_write_fits_the_schema_of_replies(data: st.DataObject) -> None:
+def test_output_of_hub_and_json_format_matches_the_output_schema(data: st.DataObject) -> None:
     descriptor = data.draw(descriptors())
     message = data.draw(messages(descriptor))
     schema = Draft202012Validator(output_schema(descriptor).standalone(), validate_formats=True)
@@ -84,7 +84,7 @@ def test_what_hub_and_json_format_write_fits_the_schema_of_replies(data: st.Data
 
 @bounded
 @given(st.data())
-def test_the_schema_of_replies_takes_nothing_that_would_be_written_otherwise(data: st.DataObject) -> None:
+def test_the_output_schema_accepts_only_possible_output(data: st.DataObject) -> None:
     descriptor = data.draw(descriptors())
     transcoder = Transcoder(descriptor)
     good = json.loads(transcoder.encode_json(data.draw(messages(descriptor)), including_defaults=True))
@@ -97,7 +97,7 @@ def test_the_schema_of_replies_takes_nothing_that_would_be_written_otherwise(dat
 
 @bounded
 @given(st.data())
-def test_what_is_always_written_is_required_and_what_is_never_null_is_not_nullable(data: st.DataObject) -> None:
+def test_the_output_schema_requires_members_that_are_always_written_and_has_no_nulls(data: st.DataObject) -> None:
     descriptor = data.draw(descriptors())
     schema = Draft202012Validator(output_schema(descriptor).standalone())
     required = [field for field in descriptor.fields if field.is_required]

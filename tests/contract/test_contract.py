@@ -61,7 +61,7 @@ def changed(change: Callable[[FileDescriptorProto, FileDescriptorProto], object]
     return contract(files)
 
 
-def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
+def test_the_fingerprint_never_changes() -> None:
     # Registries and instances of different releases compare it. If this fails, the wire contract has changed.
     assert DIGITS.fingerprint == "b67729f06ac0bbfc5ea59375224bf039925c5163e953946c9544786c8b85ae56"
 
@@ -115,7 +115,7 @@ def test_the_order_of_files_does_not_matter() -> None:
         ),
     ],
 )
-def test_what_decides_neither_wire_nor_json_is_left_out(
+def test_declarations_without_effect_on_wire_or_json_are_left_out(
     change: Callable[[FileDescriptorProto, FileDescriptorProto], object],
 ) -> None:
     assert changed(change) == contract(shop())
@@ -130,7 +130,7 @@ def test_what_decides_neither_wire_nor_json_is_left_out(
         pytest.param(lambda _, common: common.enum_type[0].reserved_name.append("COLOUR_X"), id="value's name"),
     ],
 )
-def test_what_is_reserved_is_kept_but_does_not_change_the_fingerprint(
+def test_reservations_are_kept_but_do_not_change_the_fingerprint(
     change: Callable[[FileDescriptorProto, FileDescriptorProto], object],
 ) -> None:
     reserving = changed(change)
@@ -151,7 +151,7 @@ def test_what_is_reserved_is_kept_but_does_not_change_the_fingerprint(
         pytest.param(lambda api, _: setattr(api.message_type[1].field[0], "type", 12), id="type"),
     ],
 )
-def test_what_decides_wire_or_json_changes_the_fingerprint(
+def test_changes_of_the_wire_or_json_form_change_the_fingerprint(
     change: Callable[[FileDescriptorProto, FileDescriptorProto], object],
 ) -> None:
     assert changed(change).fingerprint != contract(shop()).fingerprint
@@ -168,7 +168,7 @@ def test_unused_files_are_left_out() -> None:
     assert contract(files) == contract(shop())
 
 
-def test_with_an_any_every_message_of_the_files_is_kept() -> None:
+def test_a_contract_with_an_any_keeps_every_message_of_the_files() -> None:
     files = shop()
     any_pb2.DESCRIPTOR.CopyToProto(files.file.add())
     files.file[0].dependency.append("google/protobuf/any.proto")
@@ -247,7 +247,7 @@ def test_bad_descriptors_are_refused_with_a_reason(files: FileDescriptorSet, rea
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x0a", b"", b"0" * (MAX_BYTES + 1)])
-def test_bytes_that_are_no_contract_are_refused(data: bytes) -> None:
+def test_bytes_that_are_not_a_contract_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidContract):
         Contract.decode(data)
 
@@ -283,7 +283,7 @@ def test_damaged_bytes_are_a_contract_or_refused(data: st.DataObject) -> None:
         ("HTTP_x", "HTTPX"),
     ],
 )
-def test_json_names_are_made_as_protoc_makes_them(name: str, json_name: str) -> None:
+def test_default_json_names_are_those_of_protoc(name: str, json_name: str) -> None:
     files = shop()
     files.file[0].message_type[1].field[0].name = name
     assert compile_contract(contract(files)).response.fields[0].json_name == default_json_name(name) == json_name

@@ -87,16 +87,14 @@ def optional(api: FileDescriptorProto, _: FileDescriptorProto) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_difference_names_the_place_and_both_sides(
-    change: Change, path: str, kind: DifferenceKind, words: str
-) -> None:
+def test_a_difference_has_a_path_and_both_sides(change: Change, path: str, kind: DifferenceKind, words: str) -> None:
     found = {
         (difference.path, difference.kind): difference.message for difference in diff(contract(shop()), changed(change))
     }
     assert words in found[path, kind]
 
 
-def test_another_request_message_is_named_and_compared() -> None:
+def test_another_request_message_is_reported_and_compared() -> None:
     files = FileDescriptorSet()
     files.CopyFrom(shop())
     files.file[0].message_type[0].name = "Purchase"
@@ -107,7 +105,7 @@ def test_another_request_message_is_named_and_compared() -> None:
     assert found == [("request", DifferenceKind.MESSAGE_RENAMED), ("shop.Order.at", DifferenceKind.FIELD_RENAMED)]
 
 
-def test_contracts_with_nothing_in_common_are_told_apart() -> None:
+def test_contracts_without_common_messages_differ() -> None:
     paths = {difference.path for difference in diff(DIGITS, contract(shop()))}
     assert {"request", "response", "shop.Item", "shop.Colour"} <= paths
 

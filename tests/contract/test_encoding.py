@@ -20,12 +20,12 @@ VALUES: Any = st.recursive(
 
 
 @given(VALUES)
-def test_any_document_in_pieces_is_the_same_text(document: Any) -> None:
+def test_any_document_in_chunks_is_the_same_text(document: Any) -> None:
     assert encode_in_chunks(document) == encode(document)
 
 
 @pytest.mark.parametrize("size", [0, 1, 16, 17, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1])
-def test_big_lists_and_objects_in_pieces_are_the_same_text(size: int) -> None:
+def test_big_lists_and_objects_in_chunks_are_the_same_text(size: int) -> None:
     rows = [{"n": number, "s": str(number)} for number in range(size)]
     names = {f"k{number}": [number] for number in range(size)}
     documents: list[Any] = [rows, names, {"a": {"b": [rows, names]}, "c": rows}, [[[[[rows]]]]]]

@@ -75,7 +75,7 @@ def holder(
 
 
 @pytest.mark.parametrize(("kind", "type_name"), KINDS)
-def test_every_place_of_a_kind_of_field_is_judged_as_json_format_and_the_schema_do(
+def test_every_kind_of_field_is_judged_like_json_format_and_the_schema(
     kind: FieldDescriptorProto.Type.ValueType, type_name: str
 ) -> None:
     descriptor = holder(kind, type_name)
@@ -97,7 +97,7 @@ def test_every_place_of_a_kind_of_field_is_judged_as_json_format_and_the_schema_
 
 
 @pytest.mark.parametrize(("kind", "type_name"), KINDS)
-def test_the_schema_of_replies_takes_in_every_place_only_what_would_be_written(
+def test_the_output_schema_accepts_at_every_path_only_possible_output(
     kind: FieldDescriptorProto.Type.ValueType, type_name: str
 ) -> None:
     descriptor = holder(kind, type_name)
@@ -128,7 +128,7 @@ def test_the_schema_of_replies_takes_in_every_place_only_what_would_be_written(
 
 
 @pytest.mark.parametrize("key", [pytest.param(key, id=FieldDescriptorProto.Type.Name(key)) for key in KEY_TYPES])
-def test_every_key_of_a_map_is_judged_as_json_format_and_the_schema_do(key: int) -> None:
+def test_every_key_of_a_map_is_judged_like_json_format_and_the_schema(key: int) -> None:
     descriptor = holder(FieldDescriptorProto.TYPE_INT32, "", key)
     transcoder = Transcoder(descriptor)
     schema = Draft202012Validator(input_schema(descriptor).standalone())

@@ -75,12 +75,12 @@ def many_values() -> FileDescriptorProto:
         pytest.param(many_values(), f"more than {MAX_ENUM_VALUES} enum values", id="enum values"),
     ],
 )
-def test_a_contract_beyond_a_bound_is_refused_by_name(file: FileDescriptorProto, words: str) -> None:
+def test_a_contract_beyond_a_limit_is_refused_with_the_declaration(file: FileDescriptorProto, words: str) -> None:
     with pytest.raises(InvalidContract, match=words.replace(".", r"\.")):
         Contract.decode(encoded(file))
 
 
-def test_a_chain_as_long_as_documents_are_deep_is_taken_and_read() -> None:
+def test_a_chain_of_the_maximum_depth_is_accepted() -> None:
     loaded = compile_contract(Contract.decode(encoded(chain(MAX_REFERENCES))))
     document = b'{"next":' * (MAX_REFERENCES - 1) + b"{}" + b"}" * (MAX_REFERENCES - 1)
     assert loaded.response_transcoder.encode_json(loaded.request_transcoder.decode_json(document)) == document
@@ -94,7 +94,7 @@ def test_a_chain_as_long_as_documents_are_deep_is_taken_and_read() -> None:
         pytest.param(complete(120), id="120 that refer to each other"),
     ],
 )
-def test_how_many_messages_contain_each_other_is_no_matter_of_the_stack(
+def test_nesting_of_declarations_does_not_depend_on_the_stack(
     file: FileDescriptorProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.contract.descriptors.pool.check_size", lambda _files: None)
@@ -121,7 +121,7 @@ def test_an_example_is_bounded_however_messages_refer_to_each_other(count: int) 
     assert 12 <= values(example) < 1000
 
 
-def test_an_example_that_would_have_too_much_in_it_is_left_out() -> None:
+def test_an_example_that_would_be_too_large_is_omitted() -> None:
     required = complete(40, label=REQUIRED, later=True)
     loaded = compile_contract(Contract.decode(encoded(required)))
     assert example_of(loaded.request) is None

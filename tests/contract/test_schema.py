@@ -67,7 +67,7 @@ def test_only_the_json_name_is_a_property() -> None:
     assert [*item["properties"]] == ["unitName", "colour"]
 
 
-def test_the_schema_of_proto2_asks_for_required_fields() -> None:
+def test_the_schema_of_proto2_has_required_fields() -> None:
     loaded = compile_contract(contract(old_style(), "old.Old", "old.Extra"))
     schema = Draft202012Validator(input_schema(loaded.request).standalone())
     assert schema.is_valid({"id": 1, "[old.note]": "a"})
@@ -77,7 +77,7 @@ def test_the_schema_of_proto2_asks_for_required_fields() -> None:
     assert not schema.is_valid({"id": 1, "[old.none]": "a"})
 
 
-def test_an_any_takes_the_messages_of_the_contract() -> None:
+def test_an_any_accepts_the_messages_of_the_contract() -> None:
     files = shop()
     any_pb2.DESCRIPTOR.CopyToProto(files.file.add())
     files.file[0].dependency.append("google/protobuf/any.proto")

@@ -50,13 +50,13 @@ def compiled(contract: Contract) -> Contract:
         *(pytest.param(pair(case)[0], id=f"before {case.name}") for case in CASES if case.name == "another default"),
     ],
 )
-def test_a_printed_contract_compiles_to_itself(contract: Contract) -> None:
+def test_a_printed_contract_compiles_to_the_same_contract(contract: Contract) -> None:
     assert compiled(contract) == contract
 
 
 @given(pairs())
 @settings(bounded, max_examples=max(1, bounded.max_examples // 10))
-def test_any_printed_contract_compiles_to_itself(both: tuple[Contract, Contract]) -> None:
+def test_any_printed_contract_compiles_to_the_same_contract(both: tuple[Contract, Contract]) -> None:
     contract = both[0]
     # With an Any, files that are imported and not referred to are part of the contract; the text does not import them.
     assume(b"google/protobuf/any.proto" not in contract.files)

@@ -80,7 +80,7 @@ def _json(data: bytes) -> None:
         try:
             message = transcoder.parse_json(data)
         except HubError as refusal:
-            msgspec.json.encode({"detail": str(refusal), **refusal.facts})
+            msgspec.json.encode({"detail": str(refusal), **refusal.extensions})
         else:
             transcoder.encode_json(message)
 

@@ -124,7 +124,7 @@ class FakeRegistry:
             raise self.error
         return [event for event in self.events if model in {None, event.model}][:limit]
 
-    async def figures(self) -> StatsBody:
+    async def stats(self) -> StatsBody:
         await checkpoint()
         if self.error is not None or self.told is None:
             raise self.error or ConnectionLost("registry", "the test has not said anything")

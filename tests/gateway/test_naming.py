@@ -26,7 +26,7 @@ from tests.gateway.stage import Stage, echo_a, open_stage
 from tests.gateway.test_events import events
 from tests.gateway.test_submit import TASKS
 from tests.gateway.wire import serving
-from tests.model.child_models import nested
+from tests.model.process_models import nested
 
 CALL = "/v1/models/ModelA"
 WAIT = {"Prefer": "wait=5"}

@@ -7,7 +7,7 @@ import pytest
 from scripts import check_docs
 
 
-def test_the_documentation_says_only_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_documentation_has_no_broken_link_or_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert check_docs.main() == 0, capsys.readouterr().out
 
 
@@ -27,7 +27,7 @@ def test_a_name_that_does_not_exist_is_found(text: str, complaint: str) -> None:
     assert complaint in found
 
 
-def test_names_that_exist_are_fine() -> None:
+def test_existing_names_are_accepted() -> None:
     text = "`make up`, `hub up pkg:Class`, `hub config show`, HUB_STORE_URL, HUB_TEST_AMQP_URL. To make hub shine."
 
     assert list(check_docs.unknown_names(text)) == []

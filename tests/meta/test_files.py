@@ -1,4 +1,4 @@
-"""What no committed file may hold, and what the lock promises."""
+"""Forbidden text in committed files, and the completeness of the locks."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ FORBIDDEN = {
 
 
 MINIFIED = "src/hub/web/assets/"
-"""Other people's files, in which any regular expression may look like a path."""
+"""Third-party files, in which regular expressions may match paths."""
 
 
 def committed() -> Iterator[Path]:
-    """The files that git knows, or would take; all of them in a copy without git."""
+    """The files that git tracks or would add; all files in a copy without git."""
     if (ROOT / ".git").exists():
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         listed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.decode().split("\0")
@@ -63,7 +63,7 @@ def pins(lock: str) -> dict[str, list[Requirement]]:
 
 
 def required(*groups: str, alone: bool = False) -> Iterator[Requirement]:
-    """The dependencies of `groups`, and the project's own unless the groups stand alone."""
+    """The dependencies of `groups`, and those of the project unless `alone`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     if not alone:
         yield from map(Requirement, project["project"]["dependencies"])
@@ -107,7 +107,7 @@ def test_a_registry_or_a_machine_is_found(line: str, what: str) -> None:
     assert what in finding
 
 
-def test_paths_that_every_machine_has_are_no_finding() -> None:
+def test_paths_that_every_machine_has_are_accepted() -> None:
     assert findings("/usr/lib/rabbitmq/bin /etc/hub/network/root src/hub/root.py http://hub/work") == []
 
 
@@ -125,7 +125,7 @@ def test_the_lock_satisfies_pyproject(lock: str, groups: list[str]) -> None:
         assert all(requirement.specifier.contains(version) for version in versions), f"{requirement}: {versions}"
 
 
-def test_what_runs_is_what_was_tested() -> None:
+def test_the_versions_that_run_are_those_that_were_tested() -> None:
     tested = pins("dev.lock")
 
     for name, run in pins("run.lock").items():
@@ -150,7 +150,7 @@ def test_every_pin_has_hashes(lock: str) -> None:
     )
 
 
-def test_generated_code_is_what_the_protos_give() -> None:
+def test_generated_code_is_up_to_date() -> None:
     done = subprocess.run(
         [ROOT / "scripts" / "check-generated.sh"], capture_output=True, text=True, check=False, cwd=ROOT
     )

@@ -1,4 +1,4 @@
-"""Queries and alerts name metrics that hub has; tests/system/test_metrics.py holds the page against what hub tells."""
+"""Queries and alerts name existing metrics; tests/system/test_metrics.py compares the page with the metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def alerts() -> list[str]:
 @pytest.mark.parametrize(
     "query", [*(query.promql for chart in CHARTS for query in chart.queries), *queries(), *alerts()]
 )
-def test_a_query_names_metrics_that_there_are(query: str) -> None:
+def test_a_query_names_existing_metrics(query: str) -> None:
     known = {name for sections in SECTIONS.values() for section in sections for name in documented(section)}
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bhub_\w+", query)} - TARGET_LABELS
     assert names

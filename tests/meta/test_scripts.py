@@ -1,4 +1,4 @@
-"""What `make` does on a machine that lacks something. The programs of that machine are stand-ins."""
+"""The scripts of `make` on a machine with missing programs. The programs of that machine are fakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Machine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Runs a script on a machine with nothing but a shell and the programs given as name="shell script"."""
+    """Runs a script on a machine with a shell and the programs given as name="shell script"."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for tool in SHELL_TOOLS:
@@ -48,7 +48,7 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def no_system_rabbitmq(tmp_path: Path) -> Path:
-    """A copy of scripts/ that does not see this machine's /usr/sbin."""
+    """A copy of scripts/ that does not use /usr/sbin of this machine."""
     copy = tmp_path / "project" / "scripts"
     shutil.copytree(SCRIPTS, copy)
     script = copy / "need-servers.sh"
@@ -75,7 +75,7 @@ def test_packages_are_installed_by_root_without_starting_services(machine: Machi
     assert not (tmp_path / "policy-rc.d").exists()
 
 
-def test_a_policy_of_the_machine_is_left_alone(machine: Machine, tmp_path: Path) -> None:
+def test_a_policy_of_the_machine_is_kept(machine: Machine, tmp_path: Path) -> None:
     policy = tmp_path / "policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 104\n")
 
@@ -85,7 +85,7 @@ def test_a_policy_of_the_machine_is_left_alone(machine: Machine, tmp_path: Path)
     assert "exit 104" in policy.read_text()
 
 
-def test_packages_are_installed_with_sudo_that_asks_nothing(machine: Machine, tmp_path: Path) -> None:
+def test_packages_are_installed_with_sudo_without_a_password(machine: Machine, tmp_path: Path) -> None:
     log = tmp_path / "log"
     done = machine(
         "apt-install.sh",
@@ -108,7 +108,7 @@ def test_packages_are_installed_with_sudo_that_asks_nothing(machine: Machine, tm
         pytest.param({"id": "echo 0", "apt_get": "exit 100"}, id="apt-get fails"),
     ],
 )
-def test_packages_that_may_not_be_installed_are_a_failure(machine: Machine, programs: dict[str, str]) -> None:
+def test_packages_that_cannot_be_installed_are_a_failure(machine: Machine, programs: dict[str, str]) -> None:
     assert machine("apt-install.sh", "redis-server", **programs).returncode != 0
 
 
@@ -160,7 +160,7 @@ def test_missing_servers_stop_the_tests_with_both_repairs(machine: Machine, no_s
         assert variable in done.stderr
 
 
-def test_given_servers_are_taken_and_what_they_cannot_do_is_said(machine: Machine, no_system_rabbitmq: Path) -> None:
+def test_given_servers_are_used_and_their_limits_are_printed(machine: Machine, no_system_rabbitmq: Path) -> None:
     done = machine(
         str(no_system_rabbitmq / "need-servers.sh"),
         id="echo 1000",
@@ -236,7 +236,7 @@ def test_the_scripts_are_executable() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """What `make generate` needs of the project, in a folder of its own."""
+    """A copy of the files that `make generate` needs."""
     root = SCRIPTS.parent
     for name in ("scripts", "protos", "stubs", "examples", "deploy/grafana"):
         shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
@@ -267,7 +267,7 @@ def generated(project: Path, script: str) -> subprocess.CompletedProcess[str]:
         ("protos/hub/v2/task.proto", "src/hub/v2/task_pb2.py"),
     ],
 )
-def test_every_proto_below_protos_is_generated_and_said(project: Path, proto: str, module: str) -> None:
+def test_every_proto_below_protos_is_generated_and_listed(project: Path, proto: str, module: str) -> None:
     source = project / proto
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text('syntax = "proto3";\npackage added.v1;\nmessage Added { string text = 1; }\n')

@@ -1,4 +1,4 @@
-"""docs/security.md names tests: each of them is there."""
+"""docs/security.md names existing tests."""
 
 from __future__ import annotations
 

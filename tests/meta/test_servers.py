@@ -17,8 +17,8 @@ from tests.support.server import ServerDied, ServerMissing, ServerProcess, answe
 _HELLO = b"AMQP\x00\x00\x09\x01"
 
 
-def test_a_killed_redis_is_back_on_its_port_with_its_data(private_redis: Redis) -> None:
-    private_redis.ctl("set", "frame:kept", "yes")
+def test_a_killed_redis_restarts_on_its_port_with_its_data(private_redis: Redis) -> None:
+    private_redis.ctl("set", "test:kept", "yes")
     port = private_redis.port
 
     private_redis.kill()
@@ -27,14 +27,14 @@ def test_a_killed_redis_is_back_on_its_port_with_its_data(private_redis: Redis) 
     assert not answers(port, b"PING\r\n", b"+PONG")
     private_redis.start()
     assert private_redis.port == port
-    assert private_redis.ctl("get", "frame:kept").strip() == "yes"
+    assert private_redis.ctl("get", "test:kept").strip() == "yes"
 
 
-def test_a_redis_to_break_starts_each_test_empty(private_redis: Redis) -> None:
+def test_a_private_redis_is_empty_at_the_start_of_each_test(private_redis: Redis) -> None:
     assert private_redis.ctl("dbsize").strip() == "0"
 
 
-def test_a_frozen_redis_is_silent_until_it_is_thawed(private_redis: Redis) -> None:
+def test_a_frozen_redis_answers_only_after_it_is_thawed(private_redis: Redis) -> None:
     private_redis.freeze()
 
     assert private_redis.is_alive()
@@ -43,8 +43,8 @@ def test_a_frozen_redis_is_silent_until_it_is_thawed(private_redis: Redis) -> No
     assert answers(private_redis.port, b"PING\r\n", b"+PONG")
 
 
-def test_a_rabbitmq_is_frozen_killed_and_back_on_its_port(private_rabbitmq: RabbitMQ) -> None:
-    private_rabbitmq.ctl("add_vhost", "frame")
+def test_a_rabbitmq_is_frozen_killed_and_restarted_on_its_port(private_rabbitmq: RabbitMQ) -> None:
+    private_rabbitmq.ctl("add_vhost", "kept")
     private_rabbitmq.freeze()
     assert private_rabbitmq.is_alive()
     assert not answers(private_rabbitmq.port, _HELLO, b"\x01")
@@ -56,7 +56,7 @@ def test_a_rabbitmq_is_frozen_killed_and_back_on_its_port(private_rabbitmq: Rabb
     assert not private_rabbitmq.is_alive()
     assert not answers(private_rabbitmq.port, _HELLO, b"\x01")
     private_rabbitmq.start()
-    assert "frame" in private_rabbitmq.ctl("list_vhosts").split()
+    assert "kept" in private_rabbitmq.ctl("list_vhosts").split()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_server_that_ends_at_once_fails_with_the_end_of_its_log(tmp_path: Path
         server.start()
 
 
-def test_a_server_dies_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
+def test_a_server_ends_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
 from pathlib import Path
@@ -113,7 +113,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     try:
         handle = os.pidfd_open(process)
     except ProcessLookupError:
-        return  # the watchdog was faster than this line
+        return  # the watchdog was faster
     try:
         assert select.select([handle], [], [], 20)[0], "the server still runs"
     finally:

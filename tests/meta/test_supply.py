@@ -1,4 +1,4 @@
-"""The bill of materials, and the images that are pinned."""
+"""The bill of materials, and pinned images."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def test_the_bill_lists_every_locked_package_with_the_sums_of_its_files() -> Non
     assert {each["scope"] for each in listed} == {"required"}
 
 
-def test_the_tools_are_listed_as_excluded_when_they_are_asked_for() -> None:
+def test_with_dev_the_tools_are_listed_as_excluded() -> None:
     listed = python_packages("--dev")
     assert {(each["name"], each["version"]) for each in listed} == pins("dev.lock") | pins("run.lock")
     required = {(each["name"], each["version"]) for each in listed if each["scope"] == "required"}
     assert required == pins("run.lock")
 
 
-def test_the_bill_lists_the_browser_code_of_others() -> None:
+def test_the_bill_lists_third_party_browser_code() -> None:
     components = {each["name"]: each for each in bill()["components"]}
     for name, entry in tomllib.loads((ROOT / "scripts/vendor.toml").read_text()).items():
         assert components[name]["version"] == entry["version"]
@@ -77,7 +77,7 @@ def test_the_bill_is_well_formed_and_the_same_each_time() -> None:
 
 
 def pin(folder: Path, docker: str, *files: Path) -> subprocess.CompletedProcess[str]:
-    """Runs the script with a stand-in for Docker."""
+    """Runs the script with a fake Docker."""
     program = folder / "bin" / "docker"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\n{docker}\n")

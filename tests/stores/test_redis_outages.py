@@ -141,14 +141,14 @@ async def test_calls_under_way_when_the_connection_breaks_end_in_connection_lost
                 except ConnectionLost as error:
                     lost.append(error)
 
-            proxy.hole()
+            proxy.blackhole()
             async with create_task_group() as tg:
                 for _ in range(20):
                     tg.start_soon(fetch)
                     await anyio.wait_all_tasks_blocked()  # one by one, so that they do not share a round trip
                 proxy.cut()
             assert len(lost) == 20
-            proxy.unhole()
+            proxy.restore()
             assert await once_back(lambda: store.fetch([task().id])) == [Missing.UNKNOWN]
 
 

@@ -32,7 +32,7 @@ class _ServerClose(ConnectionLost):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"reply_code": self.reply_code, "reply_text": self.reply_text}
 
 
@@ -114,7 +114,7 @@ class MessageTooLarge(PublishRefused):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"size": self.size, "limit": self.limit}
 
     @property

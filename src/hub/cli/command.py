@@ -77,7 +77,7 @@ def fail(text: str, code: int, *, redact: Callable[[str], str] = redacted) -> in
 
 
 def redactor(settings: ProcessSettings) -> Callable[[str], str]:
-    """A redactor of the secrets among the settings."""
+    """A function that hides the secrets of the settings in a text."""
     secrets = (str(getattr(settings, each.name)) for each in fields(settings) if each.metadata.get("secret"))
     return Redactor(secrets).redact
 

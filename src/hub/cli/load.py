@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hub.errors import ConfigurationError, HubError
 from hub.model import Model
-from hub.model.execution.blame import blamed, place_lines
+from hub.model.execution.error_text import error_summary, location_lines
 from hub.model.model import require_process_request
 
 _SAME_FILE: Final = re.compile(r"duplicate (?:file name|symbol) '?([^'\s)]+)")
@@ -68,14 +68,14 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             needs = f"{name} needs {error.name}, which is not installed: install it, or correct the import"
-            raise ConfigurationError("\n".join([needs, *place_lines(error)])) from error
+            raise ConfigurationError("\n".join([needs, *location_lines(error)])) from error
         raise ConfigurationError(
             f"there is no module {error.name}: run this in the folder that contains it, or install it"
         ) from error
     except HubError as error:
-        raise ConfigurationError("\n".join([f"{name} cannot be imported: {error}", *place_lines(error)])) from error
+        raise ConfigurationError("\n".join([f"{name} cannot be imported: {error}", *location_lines(error)])) from error
     except (Exception, SystemExit) as error:
-        text = f"{name} cannot be imported: {blamed(error)}"
+        text = f"{name} cannot be imported: {error_summary(error)}"
         repair = _repair(error)
         raise ConfigurationError(f"{text}\n{repair}" if repair else text) from error
 

@@ -13,7 +13,6 @@ from hub.contract.compatibility.rules import (
 from hub.contract.compiled import CompiledContract as CompiledContract, compile_contract as compile_contract
 from hub.contract.contract import Contract as Contract
 from hub.contract.errors import (
-    MAX_NESTING as MAX_NESTING,
     InvalidContract as InvalidContract,
     InvalidDocument as InvalidDocument,
     MalformedJson as MalformedJson,
@@ -24,3 +23,4 @@ from hub.contract.jsonschema.components import Components as Components, Message
 from hub.contract.jsonschema.input_schema import input_schema as input_schema
 from hub.contract.jsonschema.output_schema import output_schema as output_schema
 from hub.contract.protojson.transcoder import Transcoder as Transcoder
+from hub.types import MAX_NESTING as MAX_NESTING

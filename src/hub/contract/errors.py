@@ -10,9 +10,6 @@ from typing_extensions import override
 
 from hub.errors import HubError
 
-MAX_NESTING: Final = 100
-"""Nesting of messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
-
 
 class InvalidContract(HubError):
     """Descriptors that are not a contract: damaged, incomplete, too big, or in conflict with protobuf's own."""
@@ -81,7 +78,7 @@ class InvalidDocument(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         errors = [{"pointer": problem.pointer, "message": problem.message} for problem in self.problems]
         return {"errors": errors, "errors_complete": False} if self.more else {"errors": errors}
 
@@ -110,7 +107,7 @@ class MalformedJson(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"line": self.line, "column": self.column}
 
 
@@ -135,5 +132,5 @@ class NotJsonRepresentable(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"errors": [{"pointer": self.problem.pointer, "message": self.problem.message}]}

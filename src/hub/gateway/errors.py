@@ -53,7 +53,7 @@ class ModelLoading(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"loading": self.instances}
 
     @property
@@ -83,7 +83,7 @@ class BrokerBlocked(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"reason": self.reason}
 
     @property
@@ -182,7 +182,7 @@ class QueueLimitExceeded(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"waiting": self.waiting}
 
     @property
@@ -238,7 +238,7 @@ class TimeoutTooLong(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"max_timeout": self.longest}
 
     @override
@@ -269,7 +269,7 @@ class IdempotencyConflict(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"task": self.task}
 
     @override

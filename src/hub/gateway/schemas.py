@@ -252,7 +252,12 @@ class TimeSeriesBody(Struct, frozen=True, kw_only=True):
 
 
 class InstanceView(Struct, frozen=True, kw_only=True):
-    """An instance as the registry sees it; `in_flight` is `null` until its first answer."""
+    """An instance as the registry sees it.
+
+    Attributes:
+        in_flight: Tasks that it works on; `null` until its first answer.
+        busy_seconds: For how long the model's code had held its event loop up at the last answer; 0 below a second.
+    """
 
     id: str
     model: str
@@ -264,6 +269,7 @@ class InstanceView(Struct, frozen=True, kw_only=True):
     logged_in_at: datetime
     answered_at: datetime | None
     in_flight: int | None
+    busy_seconds: float
 
 
 class InstancesView(Struct, frozen=True, kw_only=True):
@@ -295,12 +301,13 @@ class GatewayHealthBody(Struct, frozen=True, kw_only=True):
     """Whether the gateway can take work; `reasons` says why not.
 
     Attributes:
-        broker_nodes: The nodes of the broker (`host:port`) that it has open connections to, sorted; empty without a network.
+        broker_nodes: How many nodes of the broker it has open connections to; 0 without a network. No credential is asked
+            for here, so which ones is said at `/metrics` only (`hub_broker_connections`): names of hosts are internal.
     """
 
     ready: bool
     reasons: tuple[str, ...] = ()
-    broker_nodes: tuple[str, ...] = ()
+    broker_nodes: int = 0
 
 
 def moment(seconds: float) -> datetime:

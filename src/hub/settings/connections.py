@@ -26,7 +26,7 @@ MEMORY = "memory://"
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class BrokerSettings(ProcessSettings):
-    """How to reach the broker, and what the queues of models are like."""
+    """The broker, and the queues of models."""
 
     broker_url: Annotated[
         str,
@@ -36,12 +36,12 @@ class BrokerSettings(ProcessSettings):
     ] = field(default=LOCAL_RABBITMQ, metadata=SECRET)
     queue_type: Annotated[QueueType, Parameter(help="Type of the queues that models declare.")] = "quorum"
     queue_delivery_limit: Annotated[
-        int, Parameter(help="Returns of one message after which the broker itself dead-letters it.")
+        int, Parameter(help="Requeues of one message after which the broker itself dead-letters it.")
     ] = 100
     queue_max_length: Annotated[
-        int | None, Parameter(help="Messages in one queue at most; the broker refuses more.")
+        int | None, Parameter(help="Maximum number of messages in one queue; the broker refuses more.")
     ] = None
-    heartbeat: Annotated[int, Parameter(help="Seconds between heartbeats on a link to the broker.")] = 15
+    heartbeat: Annotated[int, Parameter(help="Seconds between heartbeats on a connection to the broker.")] = 15
     consumer_timeout: Annotated[
         float, Parameter(help="RabbitMQ's consumer_timeout in seconds; every run has to end before.")
     ] = 1800.0
@@ -55,7 +55,7 @@ class BrokerSettings(ProcessSettings):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class StoreSettings(ProcessSettings):
-    """How to reach the result store."""
+    """The result store."""
 
     store_url: Annotated[str, Parameter(help="redis://, rediss://, redis+redispy:// (asyncio only).")] = field(
         default=LOCAL_REDIS, metadata=SECRET
@@ -70,7 +70,7 @@ class StoreSettings(ProcessSettings):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RegistryConnectionSettings(ProcessSettings):
-    """How to reach the registry."""
+    """The registry."""
 
     registry_url: Annotated[str, Parameter(help="Base URL of the registry, http:// or https://.")] = field(
         default=LOCAL_REGISTRY, metadata=SECRET
@@ -85,7 +85,7 @@ class RegistryConnectionSettings(ProcessSettings):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class DeadSettings(StoreSettings, BrokerSettings, RegistryConnectionSettings):
-    """A command that works on dead letters, and ends."""
+    """`hub dead`."""
 
     log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "error"
 
@@ -93,7 +93,7 @@ class DeadSettings(StoreSettings, BrokerSettings, RegistryConnectionSettings):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class SchemaSettings(RegistryConnectionSettings):
-    """A command that asks the registry about contracts, and ends."""
+    """`hub schema`."""
 
     log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "error"
 
@@ -125,6 +125,6 @@ def require_shared(settings: BrokerSettings | StoreSettings) -> None:
     for name in ("broker_url", "store_url"):
         if getattr(settings, name, "").startswith(MEMORY):
             raise ConfigurationError(
-                f"{name} is {MEMORY}, which lives inside one process: name a server that this process and the others "
+                f"{name} is {MEMORY}, which exists in one process only: name a server that this process and the others "
                 f"can reach (HUB_{name.upper()}), or run everything in one process with `hub up`"
             )

@@ -15,7 +15,7 @@ from hub.settings.registry import RegistrySettings
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class UpSettings(RegistrySettings, GatewaySettings, ModelSettings):
-    """Everything in one process: the embedded default, with nothing to install."""
+    """All components in one process; the defaults need no servers."""
 
     broker_url: Annotated[str, Parameter(help="memory://, or a RabbitMQ as in the other commands.")] = field(
         default=MEMORY, metadata=SECRET

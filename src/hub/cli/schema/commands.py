@@ -21,7 +21,7 @@ from hub.contract.compatibility.diff import compare
 from hub.contract.source import proto_source
 from hub.errors import ConfigurationError, ConnectionLost, UnknownModel
 from hub.http.client import open_client
-from hub.model.execution.lifespan import made
+from hub.model.execution.lifespan import create_model
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.contract_schemas import (
     ContractBody,
@@ -166,7 +166,7 @@ async def check_model(registry: RegistryClient, target: str, *, json_wanted: boo
 
 def _contract_of_class(target: str) -> tuple[ModelName, Contract]:
     """The name and the contract of a model class."""
-    model = made(load_model(target))
+    model = create_model(load_model(target))
     return model_name(model.name), Contract.from_descriptors(model.get_request_format(), model.get_response_format())
 
 

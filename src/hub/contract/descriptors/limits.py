@@ -8,7 +8,8 @@ from typing import Final
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorSet
 
-from hub.contract.errors import MAX_NESTING, InvalidContract
+from hub.contract.errors import InvalidContract
+from hub.types import MAX_NESTING
 
 MAX_FILES: Final = 256
 """Files of one contract."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, Self, TypeAlias
 
-from hub.contract.errors import MAX_NESTING, Problem
+from hub.contract.errors import Problem
+from hub.types import MAX_NESTING
 
 MAX_PROBLEMS: Final = 100
 """Problems that one error lists; a document can have millions."""

@@ -15,7 +15,6 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors.fields import JsonField, json_fields
 from hub.contract.descriptors.well_known import ANY, WELL_KNOWN
-from hub.contract.errors import MAX_NESTING
 from hub.contract.protojson.conflicts import conflict_check
 from hub.contract.protojson.conversion import (
     MAX_PROBLEMS,
@@ -29,6 +28,7 @@ from hub.contract.protojson.conversion import (
 from hub.contract.protojson.repeated import list_parser, map_parser, message_list_parser
 from hub.contract.protojson.scalar_parser import ScalarParser, kind_of, plain_type, scalar_parser
 from hub.contract.protojson.well_known_parser import well_known_parser
+from hub.types import MAX_NESTING
 
 FieldEntry: TypeAlias = tuple[str, type | None, ScalarParser | None, ValueParser | None]
 """What a message parser knows about a name: the name of the field, the type of the values that need no conversion, and

@@ -13,7 +13,6 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import patterns
 from hub.contract.descriptors import well_known
-from hub.contract.errors import MAX_NESTING
 from hub.contract.protojson.conversion import (
     MAX_PROBLEMS,
     TOO_DEEP,
@@ -24,6 +23,7 @@ from hub.contract.protojson.conversion import (
     ValueParser,
 )
 from hub.contract.protojson.scalar_parser import DOUBLE_MAX, kind_of, scalar_parser
+from hub.types import MAX_NESTING
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _timestamp: Final = re.compile(patterns.TIMESTAMP).fullmatch

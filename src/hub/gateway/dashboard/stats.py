@@ -58,7 +58,7 @@ class ModelStats:
         while True:
             try:
                 with timeout():
-                    body = await self._registry.figures()
+                    body = await self._registry.stats()
             except (ConnectionLost, RegistryRefused) as error:
                 self.miss(str(error))
             else:

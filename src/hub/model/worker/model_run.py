@@ -18,7 +18,7 @@ from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import ProcessDied
 from hub.model.execution.error_text import read_texts
 from hub.model.execution.executor import Executor
-from hub.model.execution.exits import exits_fail
+from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker import outcomes
@@ -149,7 +149,7 @@ class ModelRunner(AsyncContextManagerMixin):
 
     async def _call(self, run: TaskRun) -> bytes:
         try:
-            return await self._executor(run.task.body, run.abandoned.append)
+            return await self._executor.execute(run.task.body, run.abandoned.append)
         except Exception as error:  # the span, the log and the outcome need its text
             await read_texts(error, self._text_threads)  # noqa: ASYNC120 - a cancelled run has no use for its error
             raise
@@ -158,7 +158,7 @@ class ModelRunner(AsyncContextManagerMixin):
         delay = self._retry_delay(run, error)
         shown = {"attempt": run.attempt, "retry_in": delay and round(delay, 2)}
         try:
-            with exits_fail("__str__"):
+            with exits_as_errors("__str__"):
                 _log.warning("run failed", exc_info=error, **shown)
         except Exception as broken:  # noqa: BLE001 - where structlog is not set up by hub it calls `str()` of the error itself
             _log.warning("run failed, and its error cannot be shown", reason=type(broken).__qualname__, **shown)
@@ -170,7 +170,7 @@ class ModelRunner(AsyncContextManagerMixin):
         delay = None
         if self._retry is not None:
             try:
-                with exits_fail("retry"):  # `isinstance` may be code of the model's, as its __str__ may
+                with exits_as_errors("retry"):  # `isinstance` may be code of the model's, as its __str__ may
                     delay = self._retry.delay(error, run.retries)
             except Exception as broken:  # noqa: BLE001 - the task fails with its own error then
                 _log.error("retry of the model failed, so the task is not tried again", exc_info=broken)
