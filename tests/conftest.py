@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from asyncio import constants
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         set_running_test(None)
 
+
+vars(constants)["DEBUG_STACK_DEPTH"] = 2
+"""Frames that asyncio's debug mode stores with each callback. Its default of 10 is a fifth of the CPU of many tests."""
 
 settings.register_profile("hub", deadline=None)  # an example may take long on a busy machine; pytest-timeout bounds it
 settings.load_profile("hub")
