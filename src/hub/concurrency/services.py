@@ -166,7 +166,7 @@ def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend, stop_l
         return error.exit_code
     except BaseException as error:  # noqa: ASYNC103, BLE001 - the last frame of the process: log it all, then say so by the code
         _log.critical("the process failed", exc_info=error)
-        return EXIT_FAILURE  # noqa: ASYNC104 - no event loop is background_service any more
+        return EXIT_FAILURE  # noqa: ASYNC104 - no event loop is running any more
     return 0
 
 
@@ -184,7 +184,7 @@ def leave(code: int) -> int:
     """
     left = threads.lingering(THREAD_GRACE)
     if left:
-        _log.warning("ending without threads that are still background_service", threads=left)
+        _log.warning("ending without threads that are still running", threads=left)
         threads.end_now(code)
     threads.end_later(
         EXIT_GRACE, code, lambda: _log.warning("exit handlers take too long, ending at once", seconds=EXIT_GRACE)

@@ -64,7 +64,7 @@ async def run_instance(
 
     It serves its HTTP routes, sets the model up, takes tasks, and logs in, in this order. A model with a `setup` of its
     own is logged in before that too, as `loading`: so its clients are told to come back, and a name that another
-    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets background_service tasks
+    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets running tasks
     finish for `drain_grace` seconds, hands the rest back, and closes the rest in reverse. If any of its parts dies it
     dies.
 
