@@ -16,7 +16,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.support.markers import SLOW_FOLDERS, markers_of, set_running_test, starts
+from tests.support.markers import is_slow, markers_of, set_running_test, starts
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.redis import Redis, redis
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.Function):
             for marker in markers_of(item.fixturenames):
                 item.add_marker(marker)
-        if item.path.relative_to(_TESTS).parts[0] in SLOW_FOLDERS:
+        if is_slow(item.path.relative_to(_TESTS).as_posix()):
             item.add_marker("slow")
 
 
