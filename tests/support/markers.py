@@ -11,6 +11,7 @@ T = TypeVar("T")
 SLOW: Final = (
     "browser",
     "clients",
+    "contract/test_against_json_format.py",
     "deploy",
     "described",
     "gateway/test_batch_flow.py",
