@@ -10,10 +10,12 @@ T = TypeVar("T")
 
 SLOW: Final = (
     "browser",
+    "cli/test_schema.py",
     "clients",
     "contract/test_against_json_format.py",
     "deploy",
     "described",
+    "examples/test_examples.py",
     "gateway/test_batch_flow.py",
     "gateway/test_batches.py",
     "gateway/test_hostile_documents.py",
@@ -23,6 +25,8 @@ SLOW: Final = (
     "meta/test_supply.py",
     "model/test_children.py",
     "model/test_exits.py",
+    "model/test_responses.py",
+    "observability",
     "system",
 )
 """Folders and files below `tests` whose tests start processes, or take the most CPU: more than 5 s a file."""
