@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from asyncio import constants
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.support.markers import SLOW_FOLDERS, markers_of, set_running_test, starts
+from tests.support.markers import is_slow, markers_of, set_running_test, starts
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.redis import Redis, redis
 
@@ -33,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.Function):
             for marker in markers_of(item.fixturenames):
                 item.add_marker(marker)
-        if item.path.relative_to(_TESTS).parts[0] in SLOW_FOLDERS:
+        if is_slow(item.path.relative_to(_TESTS).as_posix()):
             item.add_marker("slow")
 
 
@@ -58,6 +59,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         set_running_test(None)
 
+
+vars(constants)["DEBUG_STACK_DEPTH"] = 2
+"""Frames that asyncio's debug mode stores with each callback. Its default of 10 is a fifth of the CPU of many tests."""
 
 settings.register_profile("hub", deadline=None)  # an example may take long on a busy machine; pytest-timeout bounds it
 settings.load_profile("hub")

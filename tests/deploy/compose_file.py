@@ -75,7 +75,7 @@ def check_commands(file: Mapping[str, Any]) -> Iterator[str]:
     for name in OURS:
         try:
             process(file["services"][name])
-        except Exception as error:  # noqa: BLE001 - whatever hub says is what is wrong
+        except Exception as error:  # noqa: BLE001 - any error is a finding
             yield f"{name}: {error}"
 
 
@@ -144,7 +144,7 @@ def _instance(service: Mapping[str, Any], services: Services, it: Process, setti
         yield f"expects a ping every {settings.ping_period:g} s, and the registry pings every {registry.ping_period:g} s"
     try:
         load_model(it.target)
-    except Exception as error:  # noqa: BLE001 - whatever hub says is what is wrong
+    except Exception as error:  # noqa: BLE001 - any error is a finding
         yield str(error)
 
 

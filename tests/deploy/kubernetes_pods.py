@@ -116,7 +116,7 @@ def check_commands(built: Built) -> Iterator[str]:
     for pod in ours(built):
         try:
             process(pod, built)
-        except Exception as error:  # noqa: BLE001 - whatever is said is what is wrong
+        except Exception as error:  # noqa: BLE001 - any error is a finding
             yield f"{pod.name}: {error}"
 
 
@@ -170,7 +170,7 @@ def _instance(pod: Pod, it: Process, settings: ModelSettings, registry: Registry
         yield f"looks for the registry at {settings.registry_url}"
     try:
         model = load_model(it.target)
-    except Exception as error:  # noqa: BLE001 - whatever hub says is what is wrong
+    except Exception as error:  # noqa: BLE001 - any error is a finding
         yield str(error)
     else:
         if pod.labels.get("hub/model") != model.name:

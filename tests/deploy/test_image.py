@@ -1,4 +1,4 @@
-"""The Dockerfile against a linter, the tree, and the program; and what it builds, built without a container engine."""
+"""The Dockerfile against a linter, the tree, and the program; and its build steps, run without a container engine."""
 
 from __future__ import annotations
 

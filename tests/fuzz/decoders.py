@@ -143,7 +143,7 @@ def _frames(data: bytes) -> None:
 
 
 def _reply(data: bytes) -> Reply:
-    """A reply of Redis, written as JSON whose strings are bytes; what is no JSON is one bulk string."""
+    """A reply of Redis, written as JSON whose strings are bytes; text that is not JSON is one bulk string."""
     try:
         return _bulk(msgspec.json.decode(data))
     except (msgspec.DecodeError, UnicodeError, RecursionError):

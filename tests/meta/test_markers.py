@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.markers import UndeclaredServer, markers_of, starts
+from tests.support.markers import SLOW, UndeclaredServer, is_slow, markers_of, starts
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import redis
 from tests.support.server import ServerProcess
@@ -38,6 +38,17 @@ def test_fixtures_give_their_markers_through_others() -> None:
 
     assert fixture_of_this_test() is None
     assert markers_of(["tmp_path", "fixture_of_this_test", "amqp_url"]) == {"redis", "slow", "rabbitmq"}
+
+
+def test_slow_files_and_folders_exist() -> None:
+    assert [each for each in SLOW if not (Path(__file__).parents[1] / each).exists()] == []
+
+
+def test_a_file_is_slow_by_its_name_or_folder() -> None:
+    assert is_slow("system/test_metrics.py")
+    assert is_slow("model/test_exits.py")
+    assert not is_slow("systems/test_metrics.py")
+    assert not is_slow("model/test_exits_of_others.py")
 
 
 def test_redis_does_not_start_in_a_test_without_its_marker() -> None:

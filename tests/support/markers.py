@@ -8,8 +8,28 @@ from typing import Final, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SLOW_FOLDERS: Final = frozenset({"browser", "clients", "described", "system"})
-"""Folders below `tests` whose tests start processes of hub."""
+SLOW: Final = (
+    "browser",
+    "cli/test_schema.py",
+    "clients",
+    "contract/test_against_json_format.py",
+    "deploy",
+    "described",
+    "examples/test_examples.py",
+    "gateway/test_batch_flow.py",
+    "gateway/test_batches.py",
+    "gateway/test_hostile_documents.py",
+    "gateway/test_strange_headers.py",
+    "meta/test_files.py",
+    "meta/test_scripts.py",
+    "meta/test_supply.py",
+    "model/test_children.py",
+    "model/test_exits.py",
+    "model/test_responses.py",
+    "observability",
+    "system",
+)
+"""Folders and files below `tests` whose tests start processes, or take the most CPU: more than 5 s a file."""
 
 _of_fixture: Final[dict[str, tuple[str, ...]]] = {}
 _running_test: frozenset[str] | None = None
@@ -17,6 +37,11 @@ _running_test: frozenset[str] | None = None
 
 class UndeclaredServer(Exception):
     """A test started a server without the marker for it, so `make test-fast` would not leave it out."""
+
+
+def is_slow(path: str) -> bool:
+    """Whether a file, relative to `tests`, is in `SLOW`."""
+    return any(path == each or path.startswith(f"{each}/") for each in SLOW)
 
 
 def starts(*markers: str) -> Callable[[Callable[P, T]], Callable[P, T]]:

@@ -112,7 +112,7 @@ def _forked(request: Mapping[str, Any], output: int) -> int:
     code = 70
     try:
         os.setpgid(0, 0)
-        with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is what is wanted
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - its descriptor is needed
             os.dup2(nothing.fileno(), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)

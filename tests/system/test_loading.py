@@ -110,7 +110,7 @@ def _fresh() -> None:
 
 
 @dataclass
-class Stage:
+class System:
     http: AsyncClient
     broker: Broker
     store: ResultStore
@@ -159,7 +159,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(directory_url: str = "memory://") -> AsyncGenerator[Stage]:
+async def open_system(directory_url: str = "memory://") -> AsyncGenerator[System]:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(open_broker("memory://"))
         store = await stack.enter_async_context(open_store("memory://"))
@@ -187,12 +187,12 @@ async def stage(directory_url: str = "memory://") -> AsyncGenerator[Stage]:
                 name="gateway",
             )
         )
-        yield Stage(http, broker, store, registry, gateway)
+        yield System(http, broker, store, registry, gateway)
 
 
 async def test_a_model_in_setup_is_loading_everywhere_and_then_live() -> None:
     with fail_after(TIMEOUT):
-        async with stage() as it, create_task_group() as tg:
+        async with open_system() as it, create_task_group() as tg:
             assert await it.call() == (404, "unknown_model")
             started = anyio.Event()
 
@@ -206,7 +206,7 @@ async def test_a_model_in_setup_is_loading_everywhere_and_then_live() -> None:
             await it.until_called((503, "model_loading"))
             reply = await it.http.post(f"{it.gateway}/v1/models/Slow/tasks", json={"messages": "x"})
             assert (reply.status_code, reply.json()["loading"]) == (503, 1)
-            assert await it.listed() == [("loading", "its setup is background_service")]
+            assert await it.listed() == [("loading", "its setup is running")]
             await it.metric('hub_model_instances{model="Slow",state="loading"} 1.0')
             models = (await it.http.get(f"{it.registry}/v1/models?known=true")).json()["models"]
             assert [(model["name"], model["active"]) for model in models] == [("Slow", False)]
@@ -215,10 +215,10 @@ async def test_a_model_in_setup_is_loading_everywhere_and_then_live() -> None:
             assert (overview["active"], overview["states"]["loading"]) == (False, 1)
             (instance,) = (await it.http.get(f"{it.registry}/v1/instances")).json()["instances"]
             ready = await it.http.get(f"{instance['url']}/health/ready")
-            assert (ready.status_code, ready.json()["reason"]) == (503, "its setup is background_service")
+            assert (ready.status_code, ready.json()["reason"]) == (503, "its setup is running")
             assert (await it.http.get(f"{instance['url']}/health/live")).status_code == 200
             await it.pinged(4)
-            assert await it.listed() == [("loading", "its setup is background_service")]
+            assert await it.listed() == [("loading", "its setup is running")]
             assert not started.is_set()
             Slow.finish.set()
             await started.wait()
@@ -231,11 +231,11 @@ async def test_a_model_in_setup_is_loading_everywhere_and_then_live() -> None:
 
 async def test_pings_are_answered_while_a_plain_setup_runs_in_its_thread() -> None:
     with fail_after(TIMEOUT):
-        async with stage() as it, create_task_group() as tg:
+        async with open_system() as it, create_task_group() as tg:
             tg.start_soon(it.instance(SlowPlain))
             await it.until_called((503, "model_loading"))
             await it.pinged(4)
-            assert await it.listed() == [("loading", "its setup is background_service")]
+            assert await it.listed() == [("loading", "its setup is running")]
             SlowPlain.release.set()
             await it.until_called((200, ""))
             tg.cancel_scope.cancel()
@@ -243,7 +243,7 @@ async def test_pings_are_answered_while_a_plain_setup_runs_in_its_thread() -> No
 
 async def test_a_live_instance_serves_while_another_one_loads() -> None:
     with fail_after(TIMEOUT):
-        async with stage() as it, create_task_group() as tg:
+        async with open_system() as it, create_task_group() as tg:
             Slow.finish.set()
             async with background_service(it.instance(Slow), name="first"):
                 await it.until_called((200, ""))
@@ -257,7 +257,7 @@ async def test_a_live_instance_serves_while_another_one_loads() -> None:
 
 async def test_an_instance_whose_setup_fails_is_removed() -> None:
     with fail_after(TIMEOUT):
-        async with stage() as it:
+        async with open_system() as it:
 
             async def fail() -> None:
                 await it.until_called((503, "model_loading"))
@@ -277,7 +277,7 @@ async def test_an_instance_whose_setup_fails_is_removed() -> None:
 
 async def test_an_instance_that_is_stopped_during_its_setup_logs_out() -> None:
     with fail_after(TIMEOUT):
-        async with stage() as it:
+        async with open_system() as it:
             async with create_task_group() as tg:
                 tg.start_soon(it.instance(Slow))
                 await Slow.begun.wait()
@@ -289,7 +289,7 @@ async def test_an_instance_that_is_stopped_during_its_setup_logs_out() -> None:
 
 async def test_a_taken_name_is_reported_before_the_setup() -> None:
     with fail_after(TIMEOUT):
-        async with stage() as it, create_task_group() as tg:
+        async with open_system() as it, create_task_group() as tg:
             tg.start_soon(it.instance(Slow))
             await it.until_called((503, "model_loading"))
             with pytest.raises(NameTaken, match="loading instance"):
@@ -299,12 +299,12 @@ async def test_a_taken_name_is_reported_before_the_setup() -> None:
 
 async def test_a_registry_that_lost_a_loading_instance_lists_it_again() -> None:
     with fail_after(TIMEOUT):
-        async with stage() as it, create_task_group() as tg:
+        async with open_system() as it, create_task_group() as tg:
             tg.start_soon(it.instance(Slow))
             await it.until_called((503, "model_loading"))
             (instance,) = (await it.http.get(f"{it.registry}/v1/instances")).json()["instances"]
             await it.http.delete(f"{it.registry}/v1/instances/{instance['id']}")
-            while await it.listed() != [("loading", "its setup is background_service")]:
+            while await it.listed() != [("loading", "its setup is running")]:
                 await checkpoint()
             Slow.finish.set()
             await it.until_called((200, ""))

@@ -93,7 +93,7 @@ def publications(name: ModelName, bodies: list[bytes]) -> list[Publication]:
     return [Publication(queue=name, body=body, message_id=f"{at}", timestamp=0) for at, body in enumerate(bodies)]
 
 
-class Stage:
+class System:
     def __init__(self, name: ModelName, broker: Broker, gateway: str, http: AsyncClient) -> None:
         self.name = name
         self.broker = broker
@@ -113,7 +113,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(broker_url: str, store_url: str, queue_type: QueueType) -> AsyncGenerator[Stage]:
+async def open_system(broker_url: str, store_url: str, queue_type: QueueType) -> AsyncGenerator[System]:
     name = ModelName(f"Poisoned{uuid4().hex[:12]}")
     model = type(name, (Echo,), {"name": name})
     try:
@@ -144,7 +144,7 @@ async def stage(broker_url: str, store_url: str, queue_type: QueueType) -> Async
                     name="gateway",
                 )
             )
-            yield Stage(name, broker, gateway, http)
+            yield System(name, broker, gateway, http)
     finally:
         plain = broker_url.replace("amqp+aiormq://", "amqp://")
         if plain.startswith("amqp"):
@@ -158,7 +158,7 @@ async def test_an_instance_dead_letters_messages_that_are_no_task_and_goes_on(
 ) -> None:
     url = amqp_url.replace("amqp://", f"{adapter[1]}://")
     with fail_after(TIMEOUT):
-        async with stage(url, "memory://", queue_type) as it:
+        async with open_system(url, "memory://", queue_type) as it:
             await it.call("before")
             bodies = poisons(it.name)
             assert await it.broker.publish(publications(it.name, bodies)) == [None] * len(bodies)
@@ -189,7 +189,7 @@ ABSURD = {
 
 async def test_a_task_whose_record_has_absurd_times_is_shown(private_redis: Redis) -> None:
     with fail_after(TIMEOUT):
-        async with stage("memory://", private_redis.url, QueueType.QUORUM) as it:
+        async with open_system("memory://", private_redis.url, QueueType.QUORUM) as it:
             task_id = await it.call("x")
             keys = private_redis.ctl("KEYS", f"*{task_id}*").split()
             (key,) = (key for key in keys if private_redis.ctl("TYPE", key).strip() == "hash")
