@@ -219,7 +219,7 @@ class Fragile(Obedient):
     @override
     def setup(self) -> None:
         child: Any = sys.modules["__main__"]
-        child.Child._answer = lambda *_: os._exit(9)
+        child.WorkerMain._process = lambda *_: os._exit(9)
 
 
 class Lost(Obedient):

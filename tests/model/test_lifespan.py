@@ -16,7 +16,7 @@ from hub.model.execution.lifespan import lifespan
 from hub.model.instance.health_reporter import HealthReporter
 from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, worker
 from tests.model.process_models import NotesLater
-from tests.model.test_process_pool import children_of
+from tests.model.test_process_pool import pool_of
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -59,7 +59,7 @@ async def test_an_awaitable_is_awaited_in_a_process_too(tmp_path: Path, monkeypa
     notes = tmp_path / "notes"
     monkeypatch.setenv("NOTES", str(notes))
     with anyio.fail_after(TIMEOUT):
-        async with children_of(NotesLater):
+        async with pool_of(NotesLater):
             assert notes.read_text() == "setup\n"
     assert notes.read_text() == "setup\nteardown\n"
 

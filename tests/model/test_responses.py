@@ -1,4 +1,4 @@
-"""A response that nobody could read is the failure of its task, in every form of model."""
+"""A response that cannot be parsed is the failure of its task, in every form of model."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_deeper_response_is_an_error_that_names_limit_and_repair(
 
 
 @pytest.mark.parametrize("model", [Awaited, Threaded])
-async def test_the_task_of_an_exiting_model_fails_with_its_own_code(
+async def test_the_task_of_an_unreadable_response_fails_with_its_own_code(
     model: type[hub.Model[ModelARequest, Struct]],
 ) -> None:
     with anyio.fail_after(TIMEOUT):

@@ -358,7 +358,7 @@ STARTS: Final = {
     "a command that is none": Mistake("gatway", {}, ("gatway", "gateway")),
     "no model named": Mistake("model", {}, ("TARGET",)),
     "a module that is not there": Mistake("up nothere:X", {}, ("no module nothere", "in the folder that holds it")),
-    "no colon": Mistake("up models.Base", {}, ("'models.Base' names no model", "pkg.module:Class")),
+    "no colon": Mistake("up models.Base", {}, ("'models.Base' does not name a model", "pkg.module:Class")),
     "another class": Mistake("up models:base", {}, ("models has no model base", "did you mean models:Base?")),
     "a file": Mistake("up models.py:Base", {}, ("'models.py:Base' names a file", "write models:Base (without .py")),
     "a file here": Mistake("up ./models.py:Base", {}, ("write models:Base (without .py",)),
@@ -385,7 +385,7 @@ STARTS: Final = {
     "__init__ with arguments": Mistake(
         "up models:Early",
         {},
-        ("models:Early cannot be made: its __init__ needs arguments", "'path'", "models.py, line 10"),
+        ("models:Early cannot be created: its __init__ needs arguments", "'path'", "models.py, line 10"),
     ),
     "__init__ that raises": Mistake(
         "up models:Made",
