@@ -1,4 +1,4 @@
-"""Big bodies beside small ones: how long they take, and how long other clients of the same gateway wait meanwhile.
+"""Big bodies beside small ones: their duration, and the latency of other clients of the same gateway meanwhile.
 
     python -m benchmarks.bodies [--backend trio] [--megabytes 4]
 
@@ -95,7 +95,7 @@ async def connected(url: str) -> tuple[SocketStream, BufferedByteReceiveStream]:
 
 
 async def exchange(stream: SocketStream, replies: BufferedByteReceiveStream, request: bytes) -> int:
-    """The status of the reply, once all of it is there."""
+    """The status of the reply, once it is complete."""
     await stream.send(request)
     head = (await replies.receive_until(b"\r\n\r\n", 65536)).lower()
     await replies.receive_exactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))

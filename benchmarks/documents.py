@@ -1,4 +1,4 @@
-"""Time and memory of crafted JSON documents, each in a process of its own: `python -m benchmarks.documents [MEGABYTES]`."""
+"""Time and memory of crafted JSON documents, each in a separate process: `python -m benchmarks.documents [MEGABYTES]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting values in buckets, in plain numbers: whoever wants them, a ping or Prometheus, reads the same ones."""
+"""Histograms in plain numbers, which ping replies, `/v1/stats` and Prometheus share."""
 
 from __future__ import annotations
 
@@ -25,47 +25,52 @@ class HistogramSnapshot:
     Attributes:
         bounds: Upper bounds of the buckets, rising, each of them inclusive; the last bucket has none.
         counts: Values in each bucket (not cumulative), so one more than there are bounds.
-        total: The sum of all values.
+        sum: The sum of all values.
     """
 
-    bounds: tuple[float, ...]
-    counts: tuple[int, ...]
-    total: float
+    bounds: tuple[float, ...] = ()
+    counts: tuple[int, ...] = (0,)
+    sum: float = 0.0
+
+
+EMPTY_HISTOGRAM: Final = HistogramSnapshot()
 
 
 @final
 class Histogram:
-    """Counts values. Adding one costs a search among the bounds and two additions."""
+    """Counts values in buckets. An observation costs a binary search in the bounds and two additions."""
 
-    __slots__ = ("_bounds", "_counts", "_total")
+    __slots__ = ("_bounds", "_counts", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = tuple(bounds)
         self._counts = [0] * (len(self._bounds) + 1)
-        self._total = 0.0
+        self._sum = 0.0
 
-    def add(self, value: float) -> None:
-        """Counts one value; one below 0, as clocks that disagree make them, counts as 0."""
+    def observe(self, value: float) -> None:
+        """Counts one value. A negative one, which clocks that disagree produce, counts as 0."""
         value = max(0.0, value)
         self._counts[bisect_left(self._bounds, value)] += 1
-        self._total += value
+        self._sum += value
 
-    def read(self) -> HistogramSnapshot:
-        return HistogramSnapshot(bounds=self._bounds, counts=tuple(self._counts), total=self._total)
-
-
-def sum_of(histograms: Iterable[HistogramSnapshot], *, bounds: Sequence[float]) -> HistogramSnapshot:
-    """Several histograms with the same `bounds` as one."""
-    counts = [0] * (len(bounds) + 1)
-    total = 0.0
-    for each in histograms:
-        counts = [sum(pair) for pair in zip(counts, each.counts, strict=True)]
-        total += each.total
-    return HistogramSnapshot(bounds=tuple(bounds), counts=tuple(counts), total=total)
+    def snapshot(self) -> HistogramSnapshot:
+        """The counts so far; later observations do not change it."""
+        return HistogramSnapshot(bounds=self._bounds, counts=tuple(self._counts), sum=self._sum)
 
 
-def bounds_of(text: str) -> tuple[float, ...]:
-    """Bounds in seconds as people write them: numbers, rising, separated by commas.
+def merge(histograms: Iterable[HistogramSnapshot], *, bounds: Sequence[float]) -> HistogramSnapshot:
+    """The sum of histograms that all have these `bounds`."""
+    snapshots = list(histograms)
+    columns = zip([0] * (len(bounds) + 1), *(each.counts for each in snapshots), strict=True)
+    return HistogramSnapshot(
+        bounds=tuple(bounds),
+        counts=tuple(sum(column) for column in columns),
+        sum=sum(each.sum for each in snapshots),
+    )
+
+
+def parse_buckets(text: str) -> tuple[float, ...]:
+    """Parses upper bounds of buckets in seconds: rising numbers, separated by commas.
 
     Raises:
         ConfigurationError: They are something else.

@@ -15,9 +15,10 @@ from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.conftest import ASYNCIO, TRIO, Case
 from tests.brokers.stage import TIMEOUT, RabbitStage, bodies, bury, dead, fill, message, receive, until_depth
-from tests.support.rabbitmq import RabbitMQ, impatient, rabbitmq
+from tests.support.markers import starts
+from tests.support.rabbitmq import RabbitMQ, consumer_timeout_settings, rabbitmq
 
-pytestmark = [pytest.mark.usefixtures("no_leaked_tasks"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.usefixtures("no_leaked_tasks"), pytest.mark.timeout(300)]
 
 LONG_TIMEOUT = 120.0
 """Seconds for a test in which a server starts."""
@@ -40,8 +41,9 @@ def rabbit(stage: object) -> RabbitStage:
 
 
 @pytest.fixture(scope="session")
+@starts("rabbitmq", "kills_servers")
 def _impatient_rabbitmq() -> Iterator[RabbitMQ]:
-    with rabbitmq(impatient(1.0, dead_letter_retry=1.0)) as server:
+    with rabbitmq(consumer_timeout_settings(1.0, dead_letter_retry=1.0)) as server:
         yield server
 
 

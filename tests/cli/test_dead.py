@@ -38,8 +38,8 @@ from tests.dead_letters.morgue import (
     queued_tasks,
     record_of,
 )
-from tests.registry.served import served_registry
-from tests.registry.support import TEXTS, entry_of
+from tests.registry.fixtures import served_registry
+from tests.registry.helpers import TEXTS, entry_of
 
 HUB = Path(sys.executable).with_name("hub")
 UNREACHABLE = "http://127.0.0.1:9"

@@ -16,8 +16,8 @@ from hub.settings.connections import DeadSettings
 from hub.task import Task
 from hub.types import Fingerprint, new_task_id
 from tests.dead_letters.morgue import BORN, TIMEOUT, delivery, hub_headers
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import MODEL, TEXTS, entry_of
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import MODEL, TEXTS, entry_of
 
 UNREACHABLE = "http://127.0.0.1:9"
 

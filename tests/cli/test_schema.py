@@ -14,12 +14,13 @@ import pytest
 from hub.cli.app import main
 from hub.contract import Contract
 from hub.registry.client.client import RegistryClient
+from hub.registry.client.login import LoginRequest
 from hub.types import ModelName
 from tests.cli.results import CommandResult
 from tests.contract.test_limits import chain
-from tests.registry.grown import BROKEN, GROWN, PLAIN
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, TIMEOUT, ping_server
+from tests.registry.fakes import ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import BROKEN, DIGITS, GROWN, PLAIN, TIMEOUT
 
 HUB = Path(sys.executable).with_name("hub")
 ROOT = Path(__file__).parents[2]
@@ -48,10 +49,14 @@ async def registry_with(*contracts: Contract, model: str = GROWER) -> AsyncGener
         client: RegistryClient = registry.client
         for contract in contracts[:-1]:
             async with ping_server() as server:
-                await client.login(server.id, ModelName(model), server.url, contract)
+                await client.login(
+                    LoginRequest(instance=server.id, model=ModelName(model), url=server.url, contract=contract)
+                )
                 await client.logout(server.id)
         async with ping_server() as server:
-            await client.login(server.id, ModelName(model), server.url, contracts[-1])
+            await client.login(
+                LoginRequest(instance=server.id, model=ModelName(model), url=server.url, contract=contracts[-1])
+            )
             yield registry
 
 

@@ -21,8 +21,7 @@ from hub.gateway.models.codec import Codec
 from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.tasks.options import ResultTtls
 from hub.registry.client.snapshot import KnownModel
-from hub.registry.client.views import InstanceState
-from hub.types import ModelName
+from hub.types import InstanceState, ModelName
 from tests.clients.conftest import CACHE, HERE, Clients, documented, operations, run
 from tests.contract.random_descriptors import descriptors
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 
 import anyio
@@ -51,12 +51,15 @@ async def test_calls_that_arrive_while_a_batch_is_under_way_make_the_next_batch(
 
 async def test_no_batch_is_larger_than_the_limit() -> None:
     server = Server()
-    server.release.set()
     with anyio.fail_after(5):
         async with Batcher(server.flush, name="test", limit=4) as double, anyio.create_task_group() as tg:
-            for number in range(10):
+            tg.start_soon(double.submit, 0)
+            await anyio.wait_all_tasks_blocked()
+            for number in range(1, 11):
                 tg.start_soon(double.submit, number)
-    assert [len(batch) for batch in server.batches] == [4, 4, 2]
+            await anyio.wait_all_tasks_blocked()
+            server.release.set()
+    assert [len(batch) for batch in server.batches] == [1, 4, 4, 2]
 
 
 async def test_an_error_of_a_batch_is_raised_in_each_caller_as_an_instance_of_its_own() -> None:
@@ -225,20 +228,21 @@ async def test_callers_that_leave_while_the_server_is_frozen_leave_nothing_behin
 
 
 class Flaky:
-    """Fails so many times, then doubles numbers."""
+    """Doubles numbers, but for the calls with these numbers, which fail; each call waits for `frozen`, if it is there."""
 
-    def __init__(self, failures: int, error: Exception | None = None) -> None:
+    def __init__(self, failures: Container[int], error: Exception | None = None) -> None:
         self.failures = failures
         self.error = error or ConnectionLost("server", "test")
         self.attempts: list[list[int]] = []
         self.frozen: anyio.Event | None = None
 
     async def flush(self, items: Sequence[int]) -> Sequence[int]:
+        number = len(self.attempts)
         self.attempts.append(list(items))
         await anyio.lowlevel.checkpoint()
         if self.frozen is not None:
             await self.frozen.wait()
-        if len(self.attempts) <= self.failures:
+        if number in self.failures:
             raise self.error
         return [item * 2 for item in items]
 
@@ -247,7 +251,8 @@ QUICK = ExponentialBackoff(initial=0.001, maximum=0.002)
 
 
 async def test_a_batch_that_fails_is_retried_as_a_whole() -> None:
-    server, retried = Flaky(3), list[Exception]()
+    server, retried = Flaky(failures=range(1, 4)), list[Exception]()
+    server.frozen = anyio.Event()
     retry = BatchRetry(seconds=1000, backoff=QUICK, on_retry=lambda error, _: retried.append(error))
     results: dict[int, int] = {}
 
@@ -258,15 +263,19 @@ async def test_a_batch_that_fails_is_retried_as_a_whole() -> None:
                 results[number] = await double.submit(number)
 
             tg.start_soon(call, 1)
+            await anyio.wait_all_tasks_blocked()
             tg.start_soon(call, 2)
-    assert results == {1: 2, 2: 4}
-    assert server.attempts == [server.attempts[0]] * 4
+            tg.start_soon(call, 3)
+            await anyio.wait_all_tasks_blocked()
+            server.frozen.set()
+    assert results == {1: 2, 2: 4, 3: 6}
+    assert [sorted(attempt) for attempt in server.attempts] == [[1], *[[2, 3]] * 4]
     assert len(retried) == 3
-    assert double.statistics() == BatcherStatistics(waiting=0, batches=1, calls=2)
+    assert double.statistics() == BatcherStatistics(waiting=0, batches=2, calls=3)
 
 
 async def test_the_error_is_raised_when_the_time_to_retry_is_over(second: float, virtual_time: bool) -> None:
-    start, server = anyio.current_time(), Flaky(1000)
+    start, server = anyio.current_time(), Flaky(failures=range(1000))
     retry = BatchRetry(seconds=30 * second, backoff=ExponentialBackoff(initial=second, maximum=4 * second))
     async with Batcher(server.flush, name="test", retry=retry) as double:
         with pytest.raises(ConnectionLost):
@@ -277,7 +286,7 @@ async def test_the_error_is_raised_when_the_time_to_retry_is_over(second: float,
 
 
 async def test_an_error_that_is_not_to_be_retried_is_raised_at_once() -> None:
-    server = Flaky(1, ConfigurationError("wrong"))
+    server = Flaky([0], ConfigurationError("wrong"))
     async with Batcher(server.flush, name="test", retry=BatchRetry(seconds=1000)) as double:
         with pytest.raises(ConfigurationError):
             await double.submit(1)
@@ -287,7 +296,7 @@ async def test_an_error_that_is_not_to_be_retried_is_raised_at_once() -> None:
 async def test_what_waits_behind_a_batch_that_is_retried_has_the_time_from_its_own_submission(
     second: float, virtual_time: bool
 ) -> None:
-    start, server, ended = anyio.current_time(), Flaky(1000), dict[int, float]()
+    start, server, ended = anyio.current_time(), Flaky(failures=range(1000)), dict[int, float]()
     retry = BatchRetry(seconds=30 * second, backoff=ExponentialBackoff(initial=second, maximum=second))
     async with Batcher(server.flush, name="test", retry=retry) as double, anyio.create_task_group() as tg:
 
@@ -306,18 +315,22 @@ async def test_what_waits_behind_a_batch_that_is_retried_has_the_time_from_its_o
 
 
 async def test_items_of_callers_that_have_left_are_not_part_of_the_next_attempt() -> None:
-    server = Flaky(1)
+    server = Flaky(failures=[1])
+    server.frozen = anyio.Event()
     with anyio.fail_after(5):
         async with (
             Batcher(server.flush, name="test", retry=BatchRetry(seconds=1000, backoff=QUICK)) as double,
             anyio.create_task_group() as tg,
         ):
-            server.frozen = anyio.Event()
+            tg.start_soon(double.submit, 0)
+            await anyio.wait_all_tasks_blocked()
             async with anyio.create_task_group() as inner:
                 inner.start_soon(double.submit, 1)
                 tg.start_soon(double.submit, 2)
                 await anyio.wait_all_tasks_blocked()
-                assert sorted(server.attempts[0]) == [1, 2]
+                server.frozen.set()
+                server.frozen = anyio.Event()
+                await anyio.wait_all_tasks_blocked()
                 inner.cancel_scope.cancel()
             server.frozen.set()
-    assert server.attempts[1:] == [[2]]
+    assert [sorted(attempt) for attempt in server.attempts] == [[0], [1, 2], [2]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hub.contract import breaking_changes, diff
 from hub.contract.compatibility.diff import compare
 from tests.contract.test_compatibility import CASES, contract, files, pair
-from tests.registry.grown import BROKEN, GROWN, PLAIN
+from tests.registry.helpers import BROKEN, GROWN, PLAIN
 
 
 def test_equal_contracts_have_no_changes() -> None:

@@ -17,9 +17,8 @@ from hub.model.errors import InvalidModel
 from hub.ports.directory import RegisteredContract
 from hub.registry.client.client import RegistryClient
 from hub.registry.core.state import RegistryState
-from hub.registry.core.table import InstanceTable
 from hub.types import ModelName, dead_letter_queue, model_name, new_instance_id
-from tests.registry.support import TEXTS
+from tests.registry.helpers import TEXTS
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", fullmatch=True)
 
@@ -87,12 +86,12 @@ async def test_a_gateway_ignores_a_listed_model_whose_name_is_reserved() -> None
 
 
 async def test_a_registry_ignores_a_remembered_model_whose_name_is_reserved() -> None:
-    roll = RegistryState(InstanceTable())
+    state = RegistryState()
     known = RegisteredContract(
         model=ModelName("x.delay.1"), contract=TEXTS, first_seen_at=1.0, first_seen_from=new_instance_id()
     )
-    roll.know([known, replace(known, model=ModelName("x"))])
-    assert [model.name for model in roll.table.models()] == ["x"]
+    state.add_contracts([known, replace(known, model=ModelName("x"))])
+    assert [model.name for model in state.models()] == ["x"]
 
 
 def test_a_model_class_with_such_a_name_is_refused_where_it_is_defined() -> None:

@@ -1,4 +1,4 @@
-"""What hub decodes in its own process: from clients, broker, store, directory, registry and child processes."""
+"""Every decoder of hub as a target: of bytes from clients, broker, store, directory, registry and child processes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ DOCUMENTS: Final = (
 
 
 def decoders() -> Sequence[Target]:
-    """All of them, over a corpus that hub's own encoders have written."""
+    """All decoders, with seeds written by hub's encoders."""
     return [
         _target("json", DOCUMENTS, _json),
         _target("amqp", _amqp_seeds(), _amqp),
@@ -87,23 +87,23 @@ def _json(data: bytes) -> None:
 
 def _amqp(data: bytes) -> None:
     opening = ConnectionState(ADDRESS, AmqpOptions())
-    opening.begin()
+    opening.start_handshake()
     opening.receive(data)
-    opening.lost(ConnectionLost("fake", "the end"))
+    opening.lost(ConnectionLost("fake", "closed"))
     opened = ConnectionState(ADDRESS, AmqpOptions())
     broker = FakeBroker()
-    opened.begin()
-    while sent := opened.outbox.take():
+    opened.start_handshake()
+    while sent := opened.output.take():
         opened.receive(broker.receive(sent))
     channel = opened.new_channel()
     reply = channel.open()
     channel.subscribe("q")
-    while sent := opened.outbox.take():
+    while sent := opened.output.take():
         opened.receive(broker.receive(sent))
     opened.receive(data)
-    opened.lost(ConnectionLost("fake", "the end"))
+    opened.lost(ConnectionLost("fake", "closed"))
     if not (opening.opened.settled and reply.settled) or opened.channels:
-        raise AssertionError("something still waits for an answer of a link that is lost")
+        raise AssertionError("a call still waits for an answer on a lost connection")
 
 
 def _task_message(data: bytes) -> None:
@@ -123,7 +123,7 @@ def _stored(data: bytes) -> None:
 
 
 def _directory(data: bytes) -> None:
-    for read in (values.leases_of, values.news_of):
+    for read in (values.leases_of, values.changes_of):
         with suppress(HubError):
             read(_reply(data), lambda *_: None)
     with suppress(HubError):

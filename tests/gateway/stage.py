@@ -35,10 +35,9 @@ from hub.ports.directory import HistoryEvent, ModelLimits
 from hub.ports.result_store import ResultStore
 from hub.registry.client.schemas import InstanceBody, StatsBody
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
-from hub.registry.client.views import InstanceState
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
-from hub.types import Fingerprint, InstanceId, ModelName, TaskState, WallClock, wall_clock
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, TaskState, WallClock, wall_clock
 
 MODEL_A = ModelName("ModelA")
 DIGITS = ModelName("Digits")
@@ -125,7 +124,7 @@ class FakeRegistry:
             raise self.error
         return [event for event in self.events if model in {None, event.model}][:limit]
 
-    async def figures(self) -> StatsBody:
+    async def stats(self) -> StatsBody:
         await checkpoint()
         if self.error is not None or self.told is None:
             raise self.error or ConnectionLost("registry", "the test has not said anything")

@@ -92,8 +92,30 @@ async def test_who_may_come_back_for_a_task_does_not_cancel_it_by_hanging_up(
     async with serving(stage) as url:
         async with caller(url, path, **headers):
             task = await first_in_queue(stage)
+        await nothing_held(stage)  # its connection does not stay for the time that it asked to wait
         # The drain answers what is held back, so after it nothing is left that could still cancel.
     assert await state(stage, task) is TaskState.QUEUED
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks/{}?wait=50", "/v1/tasks/{}/result?wait=50", "/v1/models", "/openapi.json"])
+async def test_reads_that_are_held_back_end_with_their_connections(stage: Stage, path: str) -> None:
+    await stage.model()
+    async with serving(stage) as url, open_client() as client:
+        task = (await client.post(f"{url}{CALL}/tasks", json={})).json()["id"]
+        headers = {"Prefer": "wait=50"}
+        if "{}" not in path:
+            headers["If-None-Match"] = (await client.get(f"{url}{path}")).headers["ETag"]
+        async with exchange(url, "GET", path.format(task), headers) as opened:
+            await opened.end()
+            while not stage.polls.held:
+                await anyio.sleep(0.01)
+        await nothing_held(stage)
+
+
+async def nothing_held(stage: Stage) -> None:
+    with anyio.fail_after(10):
+        while stage.polls.held:
+            await anyio.sleep(0.01)
 
 
 async def test_hanging_up_cancels_nothing_when_the_settings_say_so() -> None:

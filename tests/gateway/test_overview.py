@@ -7,12 +7,11 @@ import pytest
 
 from hub.brokers import open_broker
 from hub.errors import ConnectionLost
+from hub.histogram import HistogramSnapshot
 from hub.ports.directory import HistoryEvent
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.schemas import InstanceBody, ModelStatsBody, QueueBody, StatsBody
-from hub.registry.client.views import InstanceState
-from hub.stats import Durations
-from hub.types import ModelName, TaskState
+from hub.types import InstanceState, ModelName, TaskState
 from tests.gateway.faults import LOST, FaultyBroker
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
 
@@ -146,10 +145,10 @@ async def test_figures_follow_the_registry_and_outlast_its_absence(
             await anyio.lowlevel.checkpoint()
 
     monkeypatch.setattr("hub.gateway.dashboard.stats.PERIOD", 0.01)
-    times = Durations(bounds=(1.0,), counts=(4, 0), seconds=1.0)
+    times = HistogramSnapshot(bounds=(1.0,), counts=(4, 0), sum=1.0)
     queue = QueueBody(ready=5, unacked=2, consumers=1, dead=0, oldest_seconds=7.25)
     figures = ModelStatsBody(
-        model="ModelA", in_flight=2, outcomes={TaskState.SUCCEEDED: 4}, waited=times, ran=times, queue=queue
+        model="ModelA", in_flight=2, outcomes={TaskState.SUCCEEDED: 4}, queue_time=times, run_time=times, queue=queue
     )
     await stage.model()
     stage.registry.told = StatsBody(at=10.0, models=(figures,))
@@ -175,7 +174,14 @@ async def test_what_the_gateway_itself_ends_is_among_what_was_finished(
         return model["work"] or {}
 
     await stage.model()
-    told = ModelStatsBody(model="ModelA", in_flight=0, outcomes={}, waited=Durations(), ran=Durations(), queue=None)
+    told = ModelStatsBody(
+        model="ModelA",
+        in_flight=0,
+        outcomes={},
+        queue_time=HistogramSnapshot(),
+        run_time=HistogramSnapshot(),
+        queue=None,
+    )
     stage.registry.told = StatsBody(at=10.0, models=(told,))
     stage.tg.start_soon(stage.figures.watch, name="hub.test figures")
     while not await work():

@@ -11,7 +11,7 @@ from hub.gateway.dashboard.sampler import OverviewSampler
 from hub.gateway.dashboard.throughput import CounterSample
 from hub.gateway.dashboard.timeseries import PERIOD
 from hub.gateway.routes.overview_events import HEARTBEAT, OverviewEvents
-from hub.stats import Durations
+from hub.histogram import HistogramSnapshot
 from hub.types import ModelName, TaskState
 from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, open_stage
 from tests.gateway.test_events import Event, Events, events
@@ -76,7 +76,7 @@ async def test_a_change_of_the_list_is_a_sample_at_once(
 
 async def test_samples_say_what_the_registry_says_of_the_work(stage: Stage) -> None:
     def reading(at: float, count: int) -> CounterSample:
-        times = Durations(bounds=(1.0,), counts=(count, 0))
+        times = HistogramSnapshot(bounds=(1.0,), counts=(count, 0))
         return CounterSample(at=at, in_flight=4, outcomes={TaskState.FAILED: count}, waited=times, ran=times)
 
     await stage.model()

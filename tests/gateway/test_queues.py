@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 import trio.testing
+from anyio.lowlevel import checkpoint
 
 from hub.brokers import open_broker
 from hub.brokers.options import BrokerOptions
@@ -38,10 +39,13 @@ class Looks:
     def __init__(self, broker: FaultyBroker) -> None:
         self.count = 0
         self.says: QueueDepth | None = None
+        self.hold: anyio.Event | None = None
         self._broker = broker
 
     async def __call__(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
         self.count += 1
+        if self.hold is not None:
+            await self.hold.wait()
         if self.says is not None:
             return dict.fromkeys(queues, self.says)
         return await FaultyBroker.depths(self._broker, queues)
@@ -284,3 +288,49 @@ def test_a_task_that_is_looked_at_again_counts_once() -> None:
     for _ in range(100):
         times.seen(slow)
     assert times.mean(MODEL_A) == pytest.approx(11.0)
+
+
+async def test_all_who_wait_for_a_look_go_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one after the other, which takes as many rounds of the event loop as there are submits."""
+    async with limited(monkeypatch) as (stage, _broker, looks):
+        await anyio.sleep(2 * AGAIN)
+        looks.hold = anyio.Event()
+        ended: list[int] = []
+        rounds = 0
+
+        async def look() -> None:
+            await stage.queues.look(AGAIN)
+            ended.append(rounds)
+
+        async with anyio.create_task_group() as tg:
+            for _ in range(50):
+                tg.start_soon(look)
+            await anyio.wait_all_tasks_blocked()
+            looks.hold.set()
+            while len(ended) < 50:
+                rounds += 1
+                await checkpoint()
+        assert ended[-1] - ended[0] < 5
+
+
+async def test_a_look_that_is_cancelled_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with limited(monkeypatch) as (stage, _broker, looks):
+        await anyio.sleep(2 * AGAIN)
+        looks.hold = anyio.Event()
+        count = looks.count
+        scope = anyio.CancelScope()
+
+        async def look() -> None:
+            with scope:
+                await stage.queues.look(AGAIN)
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(look)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                tg.start_soon(stage.queues.look, AGAIN)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel("the client has gone")
+            await anyio.wait_all_tasks_blocked()
+            looks.hold.set()
+        assert looks.count == count + 2

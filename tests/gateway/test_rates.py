@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hub.gateway.dashboard.throughput import WINDOW, CounterSample, Quantiles, Rates, quantile, work
-from hub.stats import Durations
+from hub.histogram import HistogramSnapshot
 from hub.types import ModelName, TaskState
 
 NAME = ModelName("Echo")
@@ -16,12 +16,12 @@ BOUNDS = (0.1, 1.0, 10.0)
 OK, FAILED, CANCELLED = TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED
 
 
-def durations(*counts: int, bounds: tuple[float, ...] = BOUNDS) -> Durations:
-    return Durations(bounds=bounds, counts=counts or (0,) * (len(bounds) + 1), seconds=1.0)
+def durations(*counts: int, bounds: tuple[float, ...] = BOUNDS) -> HistogramSnapshot:
+    return HistogramSnapshot(bounds=bounds, counts=counts or (0,) * (len(bounds) + 1), sum=1.0)
 
 
 def reading(
-    at: float, outcomes: Mapping[TaskState, int] | None = None, ran: Durations | None = None, in_flight: int = 0
+    at: float, outcomes: Mapping[TaskState, int] | None = None, ran: HistogramSnapshot | None = None, in_flight: int = 0
 ) -> CounterSample:
     return CounterSample(
         at=at, in_flight=in_flight, outcomes=outcomes or {}, waited=durations(), ran=ran or durations()
@@ -64,7 +64,7 @@ def test_quantiles_are_of_the_window_only() -> None:
 
 
 def test_the_first_times_of_a_model_count_though_nothing_said_its_buckets_before() -> None:
-    found = work([reading(0, ran=Durations()), reading(10, ran=durations(50, 10, 0, 0))])
+    found = work([reading(0, ran=HistogramSnapshot()), reading(10, ran=durations(50, 10, 0, 0))])
     assert found.ran.p50 == work([reading(0), reading(10, ran=durations(50, 10, 0, 0))]).ran.p50
     assert found.ran.p50 is not None
 

@@ -25,7 +25,7 @@ from hub.concurrency.services import background_service
 from hub.errors import ConfigurationError
 from hub.http.serve.connection import LOAD, ConnectionLimits
 from hub.http.serve.listen import ListenAddress
-from hub.http.serve.server import RESERVE, serve
+from hub.http.serve.server import EXPIRY, RESERVE, serve
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -304,3 +304,50 @@ async def test_a_certificate_that_cannot_be_used_is_a_configuration_error(missin
         key.write_bytes(issued.private_key_pem.bytes())
     with pytest.raises(ConfigurationError, match="tls_certificate"):
         await serve(app, ListenAddress(certificate=certificate, key=key))
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_a_request_that_is_held_back_ends_when_its_client_has_closed_the_connection(method: bytes) -> None:
+    ended = anyio.Event()
+
+    async def held(_scope: Any, receive: Any, _send: Any) -> None:
+        assert not (await receive())["more_body"]
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    with fail_after(30):
+        async with background_service(partial(serve, held, ListenAddress(), grace=0.2), name="server") as url:
+            before = LOAD.open
+            async with connected(int(url.rpartition(":")[2])) as stream:
+                await stream.send(method + b" / HTTP/1.1\r\nHost: hub.test\r\n\r\n")
+                await anyio.sleep(0.1)
+            with fail_after(10):
+                await ended.wait()
+                while LOAD.open > before:
+                    await anyio.sleep(0.01)
+
+
+async def test_a_client_that_closes_its_sending_half_only_reads_the_reply() -> None:
+    async with served() as port, connected(port) as stream:
+        await stream.send(GET % 1)
+        await stream.send_eof()
+        assert (await read_until(stream)).endswith(b"/1 0")
+
+
+async def test_a_request_that_changes_something_is_not_cut_when_its_client_has_closed_the_connection() -> None:
+    done = anyio.Event()
+
+    async def slow(_scope: Any, receive: Any, _send: Any) -> None:
+        assert not (await receive())["more_body"]
+        await anyio.sleep(2.5 * EXPIRY)
+        done.set()
+
+    with fail_after(30):
+        async with background_service(partial(serve, slow, ListenAddress(), grace=0.2), name="server") as url:
+            async with connected(int(url.rpartition(":")[2])) as stream:
+                await stream.send(POST + b"Content-Length: 0\r\n\r\n")
+                await anyio.sleep(0.1)
+            with fail_after(10):
+                await done.wait()

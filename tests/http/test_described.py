@@ -11,9 +11,11 @@ from hub.http.described import complete, refusals
 from hub.http.headers import seconds_of
 from hub.model.instance.routes import instance_description
 from tests.gateway.stage import CONTRACT_A, MODEL_A, open_stage
-from tests.registry.served import served_registry
+from tests.registry.fixtures import served_registry
 
 BEFORE_ROUTES = {"400", "408", "421", "429", "431", "503", "default"}
+OF_CHANGES = {"403"}
+OF_BODIES = {"413", "415"}
 
 
 async def gateway() -> dict[str, Any]:
@@ -42,13 +44,15 @@ async def test_every_operation_has_what_any_route_may_answer(described: Any) -> 
     assert {"type", "title", "status", "detail", "code"} <= set(problem["properties"])
     for path, item in document["paths"].items():
         for method, operation in item.items():
-            if method == "head":
-                continue
             responses = operation["responses"]
-            wanted = BEFORE_ROUTES | ({"413", "415"} if "requestBody" in operation else set())
+            wanted = BEFORE_ROUTES | (OF_BODIES if "requestBody" in operation else set())
+            wanted |= set() if method in ("get", "head") else OF_CHANGES
+            wanted |= set() if path.startswith("/health/") else {"401"}
             assert wanted <= set(responses), (method, path)
             for status, response in responses.items():
-                if status[0] == "4":
+                if method == "head":
+                    assert "content" not in response, (path, status)
+                elif status[0] == "4":
                     assert "application/json" not in response.get("content", {}), (method, path, status)
 
 
@@ -64,11 +68,25 @@ def test_what_an_operation_says_itself_stays_and_its_errors_are_problems() -> No
     complete(document)
 
     assert document["paths"]["/"]["get"]["responses"] == {
-        **refusals(body=False),
+        **refusals("get", body=False),
         "404": own | problem,
         "503": own | problem,
     }
-    assert document["paths"]["/"]["head"]["responses"] == {"200": own}
+    assert document["paths"]["/"]["head"]["responses"] == {**refusals("head", body=False), "200": own}
+    assert "security" not in document
+
+
+def test_a_description_says_whether_the_server_asks_for_a_credential() -> None:
+    document: dict[str, Any] = {
+        "paths": {"/": {"get": {"responses": {}}}, "/health/live": {"get": {"responses": {"200": {}}}}}
+    }
+
+    complete(document, guarded=True)
+
+    assert {name for each in document["security"] for name in each} == set(document["components"]["securitySchemes"])
+    assert "401" in document["paths"]["/"]["get"]["responses"]
+    assert document["paths"]["/health/live"]["get"]["security"] == []
+    assert "401" not in document["paths"]["/health/live"]["get"]["responses"]
 
 
 @pytest.mark.parametrize(

@@ -295,8 +295,8 @@ class BreakableStore(ResultStore):
         return gone
 
     @override
-    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
-        return await self.inner.revive(tasks)
+    async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        return await self.inner.reset(tasks)
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:

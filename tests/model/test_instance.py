@@ -80,7 +80,7 @@ class Choosy(Echo):
 
 
 async def load_of(client: AsyncClient, url: str) -> InstanceStats:
-    return msgspec.convert((await client.get(f"{url}/ping")).json()["load"], InstanceStats)
+    return msgspec.convert((await client.get(f"{url}/ping")).json()["stats"], InstanceStats)
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -165,7 +165,7 @@ async def test_a_ping_tells_how_the_instance_is(world: World, client: AsyncClien
     ping = response.json()
     assert ping.pop("uptime_seconds") >= 0
     assert ping.pop("in_flight") in (0, 1)
-    assert ping.pop("load")["newest"] == one.created_at
+    assert ping.pop("stats")["newest_task_created_at"] == one.created_at
     assert ping == {
         "instance": INSTANCE,
         "model": "Echo",
@@ -274,11 +274,11 @@ async def test_a_ping_and_the_metrics_tell_the_same(world: World, client: AsyncC
     assert load.outcomes == {state: seen["hub_tasks_total", labels(outcome=state)] for state in OUTCOMES}
     assert seen["hub_instance_in_flight", labels()] == 0
     for times, name, states in (
-        (load.waited, "hub_task_queue_seconds", [{}]),
-        (load.ran, "hub_task_run_seconds", [{"outcome": state.value} for state in OUTCOMES]),
+        (load.queue_time, "hub_task_queue_seconds", [{}]),
+        (load.run_time, "hub_task_run_seconds", [{"outcome": state.value} for state in OUTCOMES]),
     ):
         assert sum(times.counts) == len(tasks)
-        assert times.seconds == pytest.approx(sum(seen[f"{name}_sum", labels(**state)] for state in states))
+        assert times.sum == pytest.approx(sum(seen[f"{name}_sum", labels(**state)] for state in states))
         for bound, below in zip(times.bounds, accumulate(times.counts[:-1]), strict=True):
             keys = [(f"{name}_bucket", labels(le=str(bound), **state)) for state in states]
             assert sum(seen[key] for key in keys) == below

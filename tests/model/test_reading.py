@@ -11,9 +11,9 @@ from hub.contract import Contract
 from hub.errors import ConnectionLost
 from hub.model.instance.compatibility import PAUSE, ContractSource, RegistryCompatibility
 from hub.registry.client.contract_schemas import ContractBody, SchemaHistoryBody
-from hub.registry.client.snapshot import LoginResult
+from hub.registry.client.login import LoginResult
 from hub.types import Fingerprint, InstanceState, ModelName
-from tests.registry.grown import BROKEN, GROWN, PLAIN
+from tests.registry.helpers import BROKEN, GROWN, PLAIN
 
 MODEL = ModelName("Grower")
 

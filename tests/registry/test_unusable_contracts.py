@@ -1,4 +1,4 @@
-"""A stored contract that this release cannot use takes away its own model and nothing else."""
+"""A stored contract that this release cannot use removes its own model and no other."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from hub.directories import open_directory
 from hub.directories.redis.directory import _KEYS
 from hub.types import ModelName
 from tests.contract.test_limits import chain, encoded
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, TEXTS, TIMEOUT, PingServer, ping_server
+from tests.registry.fakes import PingServer, ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import DIGITS, TEXTS, TIMEOUT
 from tests.support.redis import Redis
 
 BAD = ModelName("Bad")
@@ -54,7 +55,7 @@ async def both_up(registry: ServedRegistry, bad: PingServer, good: PingServer) -
 
 
 def reasons(logs: list[MutableMapping[str, Any]]) -> list[str]:
-    """What the log says of contracts that cannot be used; nothing else is logged as an error, and nothing with a traceback."""
+    """Log entries about unusable contracts; there are no other errors, and no tracebacks."""
     assert not any("exc_info" in each for each in logs)
     errors = [each for each in logs if each["log_level"] in ("error", "critical")]
     assert {each["event"] for each in errors} <= {"a value of the directory cannot be read, and is left out"}
@@ -62,7 +63,7 @@ def reasons(logs: list[MutableMapping[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
-async def test_a_registry_starts_beside_a_contract_that_it_cannot_use(private_redis: Redis, kind: str) -> None:
+async def test_a_registry_starts_with_a_contract_that_it_cannot_use(private_redis: Redis, kind: str) -> None:
     private_redis.ctl("DEL", *_KEYS)
     with anyio.fail_after(TIMEOUT), capture_logs() as logs:
         async with ping_server() as bad, ping_server() as good:

@@ -31,8 +31,8 @@ async def test_each_call_is_counted_with_the_tasks_that_it_carries(store: Result
         await store.fetch([each.id for each in tasks])
         await store.withdraw(tasks[:2])
     calls = store.statistics().calls
-    carried = {operation: (sum(each.sizes.counts), each.sizes.total) for operation, each in calls.items()}
-    assert {name: carried[name] for name in carried if name != "rejoin"} == {
+    carried = {operation: (sum(each.sizes.counts), each.sizes.sum) for operation, each in calls.items()}
+    assert {name: carried[name] for name in carried if name != "resync"} == {
         "create": (2, 4.0),
         "accept": (1, 2.0),
         "start": (1, 3.0),
@@ -48,7 +48,7 @@ async def test_a_call_of_nothing_is_none(store: ResultStore) -> None:
     with fail_after(TIMEOUT):
         await store.fetch([])
         await store.finish([])
-    assert all(each.sizes.total for each in store.statistics().calls.values())
+    assert all(each.sizes.sum for each in store.statistics().calls.values())
 
 
 async def test_a_call_that_is_given_up_has_taken_its_time_too(store: ResultStore) -> None:

@@ -1,4 +1,4 @@
-"""A RabbitMQ that is out of memory: what clients, probes, logs and metrics say, and that it ends by itself."""
+"""A memory alarm of RabbitMQ: it is in replies, probes, logs and metrics, and ends by itself."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def memory_alarm(rabbit: RabbitMQ) -> AsyncGenerator[None]:
             await run_sync(rabbit.ctl, "set_vm_memory_high_watermark", "0.4")
 
 
-async def test_the_reason_of_a_blocked_broker_is_said_everywhere(
+async def test_the_reason_of_a_broker_alarm_is_in_replies_probes_logs_and_metrics(
     private_rabbitmq: RabbitMQ, adapter: tuple[Backend, str]
 ) -> None:
     url = private_rabbitmq.url.replace("amqp://", f"{adapter[1]}://")

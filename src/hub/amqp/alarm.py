@@ -11,13 +11,13 @@ _log = structlog.get_logger("hub.amqp")
 
 @final
 class Alarm:
-    """The memory or disk alarm of a broker, as the connection that publishes was told of it.
+    """The memory or disk alarm of a broker, as reported to the connection that publishes.
 
     RabbitMQ sends `connection.blocked` when a connection publishes during an alarm, not before. It is logged once when
     it begins and once when it ends.
 
     Attributes:
-        reason: In the broker's words, such as `low on memory`; `None` while there is none, or it is not known.
+        reason: The text of the broker, such as `low on memory`; `None` while there is none, or it is not known.
     """
 
     def __init__(self, server: str) -> None:
@@ -25,7 +25,7 @@ class Alarm:
         self._server = server
 
     def changed(self, reason: str | None) -> None:
-        """Takes in what `connection.blocked` or `connection.unblocked` (`None`) says."""
+        """Handles `connection.blocked` (its reason) or `connection.unblocked` (`None`)."""
         before, self.reason = self.reason, reason
         if before is None and reason is not None:
             _log.warning("the broker takes no messages until its alarm ends", server=self._server, reason=reason)
@@ -33,5 +33,5 @@ class Alarm:
             _log.info("the broker takes messages again", server=self._server, reason=before)
 
     def forget(self) -> None:
-        """The connection has ended: the next one hears of the alarm anew, if there still is one."""
+        """Forgets the alarm when the connection ends: the broker reports it to the next one, if it lasts."""
         self.reason = None

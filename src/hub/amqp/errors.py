@@ -1,4 +1,4 @@
-"""What can go wrong on an AMQP link. Everything that ends a link is a `ConnectionLost`."""
+"""What can go wrong on an AMQP connection. Everything that ends a connection is a `ConnectionLost`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class TooManyChannels(HubError):
 
 
 class MessageTooLarge(PublishRefused):
-    """The body is over the limit of the link; it was not sent."""
+    """The body is over the limit of the connection; it was not sent."""
 
     code = "message_too_large"
     status = 413

@@ -114,7 +114,7 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
         self._concurrency = concurrency
         self._retry = retry
         self._waiting: deque[_Batch[T, R]] = deque()  # none of them is empty, and none but the last has room
-        self._arrived = Notifier()
+        self._idle: list[Notifier] = []  # one for each worker that waits for a batch
         self._open = False
         self._batch_count = 0
         self._call_count = 0
@@ -136,9 +136,10 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
         if batch is None or len(batch.items) >= self._limit:
             batch = _Batch[T, R]()
             self._waiting.append(batch)
+            if self._idle:
+                self._idle.pop().notify()  # one worker is enough for one batch
         key = batch.last_key = batch.last_key + 1
         batch.items[key] = item
-        self._arrived.notify()
         try:
             await batch.done.wait()
         except BaseException:
@@ -170,8 +171,11 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
                 self._waiting.popleft().done.exception = ClosedResourceError()
 
     async def _work(self) -> None:
+        opened = Notifier()
         while True:
-            await self._arrived.wait_for(lambda: self._waiting)
+            while not self._waiting:
+                self._idle.append(opened)
+                await opened.wait()
             batch = self._waiting.popleft()
             self._batch_count += 1
             self._call_count += len(batch.items)
@@ -187,16 +191,17 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
                 raise
 
     async def _carry_out(self, batch: _Batch[T, R]) -> Mapping[int, R]:
-        async def attempt() -> Mapping[int, R]:
-            keys = list(batch.items)
-            results = await self._flush(list(batch.items.values())) if keys else ()
-            return dict(zip(keys, results, strict=True))
-
         retry = self._retry
         if retry is None:
-            return await attempt()
+            return await self._attempt(batch)
         until = batch.opened_at + retry.seconds
-        return await retrying(on=retry.on, backoff=retry.backoff, until=until, on_retry=retry.on_retry).call(attempt)
+        attempts = retrying(on=retry.on, backoff=retry.backoff, until=until, on_retry=retry.on_retry)
+        return await attempts.call(lambda: self._attempt(batch))
+
+    async def _attempt(self, batch: _Batch[T, R]) -> Mapping[int, R]:
+        keys = list(batch.items)
+        results = await self._flush(list(batch.items.values())) if keys else ()
+        return dict(zip(keys, results, strict=True))
 
     def _withdraw(self, batch: _Batch[T, R], key: int) -> None:
         """Takes back the item of a caller that leaves, if it can."""

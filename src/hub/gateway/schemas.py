@@ -8,9 +8,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from hub.gateway.tasks.submit_result import SubmitResult
 from hub.http.middleware.root_path import rooted
-from hub.registry.client.views import InstanceState
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
-from hub.types import TaskState
+from hub.types import InstanceState, TaskState
 
 
 class FailureBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -253,7 +252,12 @@ class TimeSeriesBody(Struct, frozen=True, kw_only=True):
 
 
 class InstanceView(Struct, frozen=True, kw_only=True):
-    """An instance as the registry sees it; `in_flight` is `null` until its first answer."""
+    """An instance as the registry sees it.
+
+    Attributes:
+        in_flight: Tasks that it works on; `null` until its first answer.
+        busy_seconds: For how long the model's code had held its event loop up at the last answer; 0 below a second.
+    """
 
     id: str
     model: str
@@ -265,6 +269,7 @@ class InstanceView(Struct, frozen=True, kw_only=True):
     logged_in_at: datetime
     answered_at: datetime | None
     in_flight: int | None
+    busy_seconds: float
 
 
 class InstancesView(Struct, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ class ConnectionCollector(Collector):
     ) -> None:
         self._broker = broker
         self._store = store
-        none_yet = OperationStats(seconds=Histogram(buckets).read(), sizes=Histogram(SIZES).read())
+        none_yet = OperationStats(seconds=Histogram(buckets).snapshot(), sizes=Histogram(SIZES).snapshot())
         self._before = dict.fromkeys(operations, none_yet)
 
     @override

@@ -69,5 +69,5 @@ def histogram(
     for values, buckets in rows:
         bounds = [*map(str, buckets.bounds), "+Inf"]
         cumulative = accumulate(buckets.counts)
-        family.add_metric(values, list(zip(bounds, cumulative, strict=True)), buckets.total)
+        family.add_metric(values, list(zip(bounds, cumulative, strict=True)), buckets.sum)
     return family

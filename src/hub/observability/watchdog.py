@@ -9,7 +9,7 @@ machine, no CPU left) the thread is late as well, but was not awake, so no code 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from resource import RUSAGE_THREAD, getrusage
@@ -87,8 +87,12 @@ STALLS: Final = Stalls()
 
 
 @asynccontextmanager
-async def watch_loop(name: str = "main", *, of_model: bool = False, stalls: Stalls = STALLS) -> AsyncGenerator[None]:
+async def watch_loop(
+    name: str = "main", *, of_model: bool = False, stalls: Stalls = STALLS
+) -> AsyncGenerator[Callable[[], float]]:
     """Watches the event loop that this runs in, until the block ends; also when the block is cancelled and cleans up.
+
+    Yields a function that returns for how many seconds the loop has been held up, from any thread.
 
     A process may have several loops, each in a thread of its own and with a watch of its own. The watching thread is a
     daemon: it ends with the block at once, and never keeps a process alive.
@@ -107,7 +111,7 @@ async def watch_loop(name: str = "main", *, of_model: bool = False, stalls: Stal
         tg.start_soon(watch.beat, beating, name=f"hub.observability.watchdog {name}")
         try:
             with daemon(watch.observe, name=f"hub.observability.watchdog {name}"):
-                yield
+                yield watch.held_up
         finally:
             beating.cancel("the block has ended")
 
@@ -136,6 +140,9 @@ class _Watch:
                     self._seen_late = self._suspect(frames)
                 self._stamp = now
                 await sleep(PERIOD)
+
+    def held_up(self) -> float:
+        return max(0.0, monotonic() - self._stamp - PERIOD)
 
     def observe(self, wait: Wait) -> None:
         """Runs in the thread."""

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from typing_extensions import override
 
 from hub.errors import ConfigurationError
-from hub.histogram import SECONDS, bounds_of
+from hub.histogram import SECONDS, parse_buckets
 from hub.http.middleware.hosts import Hosts, hosts_of
 from hub.http.serve.connection import ConnectionLimits
 from hub.http.serve.listen import ListenAddress
@@ -172,7 +172,7 @@ class MetricSettings(HttpSettings):
         Raises:
             ConfigurationError: They are not times, or not increasing.
         """
-        return bounds_of(self.metric_buckets)
+        return parse_buckets(self.metric_buckets)
 
 
 def check_credentials(name: str, values: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ class OperationTimer:
     def timed(self, operation: str, size: int) -> Generator[None]:
         """Counts one call, however it ends: one that fails, or is given up by its caller, has taken its time too.
 
-        A call that carries nothing asks nobody, and is not counted.
+        A call without items sends nothing, and is not counted.
         """
         began = current_time()
         try:
@@ -36,8 +36,8 @@ class OperationTimer:
         finally:
             if size:
                 seconds, sizes = self._of(operation)
-                seconds.add(current_time() - began)
-                sizes.add(size)
+                seconds.observe(current_time() - began)
+                sizes.observe(size)
 
     def _of(self, operation: str) -> tuple[Histogram, Histogram]:
         found = self._operations.get(operation)
@@ -47,6 +47,6 @@ class OperationTimer:
 
     def read(self) -> Mapping[str, OperationStats]:
         return {
-            operation: OperationStats(seconds=seconds.read(), sizes=sizes.read())
+            operation: OperationStats(seconds=seconds.snapshot(), sizes=sizes.snapshot())
             for operation, (seconds, sizes) in self._operations.items()
         }

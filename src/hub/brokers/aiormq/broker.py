@@ -19,13 +19,13 @@ from typing_extensions import override
 from hub.amqp.alarm import Alarm
 from hub.amqp.nodes import Nodes, node_urls
 from hub.amqp.session import ReconnectingSession
-from hub.brokers.aiormq.consumer import FLUSH_GRACE, AiormqConsumer
-from hub.brokers.aiormq.dead_letters import hold
+from hub.brokers.aiormq.consumer import FLUSH_TIMEOUT, AiormqConsumer
+from hub.brokers.aiormq.dead_letters import lease_dead_letters
 from hub.brokers.aiormq.queues import declare, declare_delays, depths
 from hub.brokers.aiormq.session import CONNECT_TIMEOUT, AiormqSession, address_of, open_session
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
-from hub.brokers.publishing import FIRST_RENEWAL, Publishing
+from hub.brokers.publishing import FIRST_RENEWAL, RenewingPublisher
 from hub.brokers.topology import delay_queue, expiration
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
@@ -76,7 +76,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
 
     @override
     async def declare(self, queue: ModelName) -> None:
-        await declare(await self._control.reach(), queue, self._options)
+        await declare(await self._control.acquire(), queue, self._options)
 
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
@@ -100,18 +100,18 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
                 yield consumer
             finally:
                 self._consumers.discard(consumer)
-                with move_on_after(FLUSH_GRACE, shield=True):
+                with move_on_after(FLUSH_TIMEOUT, shield=True):
                     await consumer.flushed()
 
     @override
     @asynccontextmanager
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
-        async with self._connected() as session, hold(session, queue, limit=limit) as letters:
+        async with self._connected() as session, lease_dead_letters(session, queue, limit=limit) as letters:
             yield letters
 
     @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
-        return await depths(await self._control.reach(), queues)
+        return await depths(await self._control.acquire(), queues)
 
     @override
     def statistics(self) -> BrokerStatistics:
@@ -126,11 +126,11 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
         )
 
     async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
-        publisher = await self._publishing.wait()
+        publisher = await self._publishing.acquire_or_wait()
         return await publisher.publish(publications)
 
     async def _declare_delays(self, delays: Delays) -> Refusals:
-        return await declare_delays(await self._control.wait(), delays, self._options)
+        return await declare_delays(await self._control.acquire_or_wait(), delays, self._options)
 
     @asynccontextmanager
     async def _enter_control(self) -> AsyncGenerator[AiormqSession]:
@@ -138,7 +138,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
             yield session
 
     @asynccontextmanager
-    async def _enter_publishing(self) -> AsyncGenerator[Publishing[Publication]]:
+    async def _enter_publishing(self) -> AsyncGenerator[RenewingPublisher[Publication]]:
         try:
             async with self._connected(on_blocked=self._alarm.changed) as session:
                 try:
@@ -146,7 +146,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
                 except AMQPError as error:
                     raise session.connection_lost(error) from error
                 publisher = _Publisher(session, channel)
-                publishing = Publishing(publisher, server=session.server, keep=self._keep_channel)
+                publishing = RenewingPublisher(publisher, server=session.server, keep=self._keep_channel)
                 try:
                     yield publishing
                 finally:

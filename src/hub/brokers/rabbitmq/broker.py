@@ -17,9 +17,9 @@ from hub.amqp.nodes import Nodes, node_urls
 from hub.amqp.session import ReconnectingSession
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
-from hub.brokers.publishing import FIRST_RENEWAL, Publishing
+from hub.brokers.publishing import FIRST_RENEWAL, RenewingPublisher
 from hub.brokers.rabbitmq.consumer import AmqpConsumer
-from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, hold
+from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, lease_dead_letters
 from hub.brokers.rabbitmq.queues import declare, declare_delays, depths
 from hub.brokers.topology import delay_queue, expiration
 from hub.concurrency.exceptions import collapse_exception_group
@@ -40,7 +40,7 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     then. Both come back by themselves. Each `consume` has a connection of its own, which does not.
 
     Args:
-        url: See `AmqpAddress.parse`; what its query says comes before the options. It may name several nodes of one
+        url: See `AmqpAddress.parse`; its query overrides the options. It may name several nodes of one
             cluster, see `hub.amqp.nodes`: then `connect_timeout` is shared out among them, and what the query says of
             it holds for each.
         options: How queues are declared.
@@ -74,16 +74,14 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        self._addresses[0].options(
-            self._link_options
-        )  # wrong certificates are a mistake to hear of now, not on a retry
+        self._addresses[0].options(self._link_options)  # wrong certificates are reported now, not on a retry
         with collapse_exception_group():
             async with self._control, self._publishing:
                 yield self
 
     @override
     async def declare(self, queue: ModelName) -> None:
-        await declare(await self._control.reach(), queue, self._options)
+        await declare(await self._control.acquire(), queue, self._options)
 
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
@@ -114,13 +112,13 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
         async with (
             self._connected(body_limit=LARGEST_BODY) as connection,
-            hold(connection, queue, limit=limit) as letters,
+            lease_dead_letters(connection, queue, limit=limit) as letters,
         ):
             yield letters
 
     @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
-        return await depths(await self._control.reach(), queues)
+        return await depths(await self._control.acquire(), queues)
 
     @override
     def statistics(self) -> BrokerStatistics:
@@ -140,13 +138,13 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             yield connection
 
     @asynccontextmanager
-    async def _enter_publishing(self) -> AsyncGenerator[Publishing[Message]]:
+    async def _enter_publishing(self) -> AsyncGenerator[RenewingPublisher[Message]]:
         try:
             async with (
                 self._connected(on_blocked=self._alarm.changed) as connection,
                 connection.publisher() as publisher,
             ):
-                publishing = Publishing(publisher, server=connection.server, keep=self._keep_channel)
+                publishing = RenewingPublisher(publisher, server=connection.server, keep=self._keep_channel)
                 try:
                     yield publishing
                 finally:
@@ -164,18 +162,16 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             options = address.options(self._link_options)
             if body_limit is not None:
                 options = replace(options, body_limit=body_limit)
-            return connect(
-                replace(address, query=()), options, on_blocked=on_blocked
-            )  # the options have what the query says
+            return connect(replace(address, query=()), options, on_blocked=on_blocked)  # the options include the query
 
         return self._nodes.connected(connect_to)
 
     async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
-        publisher = await self._publishing.wait()
+        publisher = await self._publishing.acquire_or_wait()
         return await publisher.publish([self._message(publication) for publication in publications])
 
     async def _declare_delays(self, delays: Delays) -> Refusals:
-        return await declare_delays(await self._control.wait(), delays, self._options)
+        return await declare_delays(await self._control.acquire_or_wait(), delays, self._options)
 
     def _message(self, publication: Publication) -> Message:
         if publication.delay > 0:

@@ -58,7 +58,7 @@ class ModelStats:
         while True:
             try:
                 with timeout():
-                    body = await self._registry.figures()
+                    body = await self._registry.stats()
             except (ConnectionLost, RegistryRefused) as error:
                 self.miss(str(error))
             else:
@@ -98,7 +98,7 @@ class ModelStats:
             if state.terminal
         }
         return CounterSample(
-            at=at, in_flight=figures.in_flight, outcomes=outcomes, waited=figures.waited, ran=figures.ran
+            at=at, in_flight=figures.in_flight, outcomes=outcomes, waited=figures.queue_time, ran=figures.run_time
         )
 
 

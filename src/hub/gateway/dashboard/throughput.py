@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, final
 
-from hub.stats import Durations
+from hub.histogram import HistogramSnapshot
 from hub.types import ModelName, TaskState
 
 WINDOW: Final = 30.0
@@ -25,8 +25,8 @@ class CounterSample:
     at: float
     in_flight: int
     outcomes: Mapping[TaskState, int]
-    waited: Durations
-    ran: Durations
+    waited: HistogramSnapshot
+    ran: HistogramSnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def quantile(share: float, bounds: Sequence[float], counts: Sequence[int]) -> fl
     return bounds[-1]
 
 
-def _quantiles(durations: Iterable[Durations]) -> Quantiles:
+def _quantiles(durations: Iterable[HistogramSnapshot]) -> Quantiles:
     bounds: tuple[float, ...] = ()
     total: list[int] = []
     for before, after in pairwise(durations):

@@ -122,17 +122,10 @@ def _described(model: ServedModel, suffix: str) -> ModelDescription | None:
 
 def _static(*, guarded: bool, ttls: ResultTtls) -> _Static:
     source = (files("hub.gateway.openapi") / "static.json").read_bytes()
-    static = msgspec.json.decode(msgspec.json.encode(complete(msgspec.json.decode(source))), type=_Static)
+    static = msgspec.json.decode(
+        msgspec.json.encode(complete(msgspec.json.decode(source), guarded=guarded)), type=_Static
+    )
     result_ttl = msgspec.json.decode(static.components["parameters"]["HubResultTtl"])
     result_ttl["schema"] = {"type": "number", "minimum": ttls.least, "maximum": ttls.most, "default": ttls.default}
     static.components["parameters"]["HubResultTtl"] = msgspec.Raw(msgspec.json.encode(result_ttl))
-    if guarded:
-        schemes = {
-            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-            "bearer": {"type": "http", "scheme": "bearer"},
-        }
-        static.components["securitySchemes"] = {
-            name: msgspec.Raw(msgspec.json.encode(scheme)) for name, scheme in schemes.items()
-        }
-        static.security = [{name: []} for name in schemes]
     return static

@@ -17,6 +17,7 @@ AS_PROTOBUF: Final = "x-hub-protobuf"
 """Beside the media types of a body: the same as a serialized message. Code generators make poor clients of two types."""
 
 _PROBLEMS: Final = {
+    "404": "Problem",
     "422": "Invalid",
     "429": "Busy",
     "503": "Busy",
@@ -178,7 +179,7 @@ def _headers(components: Mapping[str, str]) -> dict[str, object]:
 
 def _problems() -> dict[str, object]:
     own = {status: {"$ref": f"#/components/responses/{name}"} for status, name in _PROBLEMS.items()}
-    return {**refusals(body=True), **own}
+    return {**refusals("post", body=True), **own}
 
 
 def _raw(value: object) -> msgspec.Raw:

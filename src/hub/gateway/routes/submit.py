@@ -52,7 +52,7 @@ async def submit_task(
     headers = {**NO_STORE, **_replayed(task)}
     if asked is not None:
         headers |= preference_applied(asked)
-    record = await admission.outcome(task, asked) if asked else None
+    record = await admission.outcome_for(request, task, asked) if asked else None
     if record is not None and record.state.terminal:
         return json_reply(await task_body(record, codecs), headers=headers)
     return json_reply(AcceptedBody.of(record or task), status=202, headers=headers)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from math import inf
 from typing import Final, final
 
-from anyio import Lock, current_time, fail_after, move_on_after
+from anyio import Event, current_time, fail_after, move_on_after
 
 from hub.errors import ConnectionLost
 from hub.gateway.errors import QueueLimitExceeded
@@ -50,7 +50,8 @@ class QueueLimiter:
         self._broker = broker
         self._run_times = run_times
         self._limit = limit
-        self._lock = Lock()
+        self._looking: Event | None = None
+        self._looks = 0
         self._looked_at = -inf
         self._depths: Mapping[ModelName, QueueDepth | None] | None = None
         self._under_way = Counter[ModelName]()
@@ -73,18 +74,33 @@ class QueueLimiter:
 
         A broker that cannot be reached is no error; see `depths`.
         """
-        async with self._lock:
-            names = self._catalog.known.keys()
-            if current_time() - self._looked_at < max_age and names <= (self._depths or {}).keys():
+        # Calls that find a look under way all return when it ends. A lock would let them through one by one, each a round of
+        # the event loop after the one before: seconds, when there are hundreds, and most of them for nothing.
+        while (looking := self._looking) is not None:
+            count = self._looks
+            await looking.wait()
+            if self._looks > count:  # else it was cancelled
                 return
-            accepted = self._accepted.copy()
-            try:
-                with fail_after(BROKER_TIMEOUT):
-                    self._depths = await self._broker.depths(names)
-            except (ConnectionLost, TimeoutError):
-                self._depths = None
-            self._looked_at = current_time()
-            self._accepted -= accepted  # they are in the queue, or were taken from it
+        names = self._catalog.known.keys()
+        if current_time() - self._looked_at < max_age and names <= (self._depths or {}).keys():
+            return
+        self._looking = looking = Event()
+        try:
+            await self._look(names)
+        finally:
+            self._looking = None
+            looking.set()
+
+    async def _look(self, names: Iterable[ModelName]) -> None:
+        accepted = self._accepted.copy()
+        try:
+            with fail_after(BROKER_TIMEOUT):
+                self._depths = await self._broker.depths(names)
+        except (ConnectionLost, TimeoutError):
+            self._depths = None
+        self._looks += 1
+        self._looked_at = current_time()
+        self._accepted -= accepted  # they are in the queue, or were taken from it
 
     async def admit(self, model: ServedModel) -> None:
         """Returns if there is room for one task more; at once, unless it seems that there is none.

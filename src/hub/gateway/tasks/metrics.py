@@ -81,7 +81,7 @@ class GatewayMetrics:
         """One submit that led to a task; `replayed` if that was there already, under the same key."""
         counts = self._of(model)
         counts.results["replayed" if replayed else "accepted"] += 1
-        counts.accepting.add(seconds)
+        counts.accepting.observe(seconds)
 
     def refused(self, model: str, code: str) -> None:
         """One submit that led to none, by the code of the error. `model` is one that is known."""
@@ -89,7 +89,7 @@ class GatewayMetrics:
 
     def waited(self, model: str, state: str, seconds: float) -> None:
         """One wait for an outcome; `state` is the last state that was seen."""
-        self._of(model).waited(state).add(seconds)
+        self._of(model).waited(state).observe(seconds)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that `accept` asks for, and its media type."""
@@ -131,14 +131,14 @@ class _Now(Collector):
             "hub_submit_seconds",
             "Time from a request to its accepted task.",
             ["model"],
-            [([model], each.accepting.read()) for model, each in counts.items()],
+            [([model], each.accepting.snapshot()) for model, each in counts.items()],
         )
         yield histogram(
             "hub_call_seconds",
             "Time from an accepted task to its outcome, where somebody waited.",
             ["model", "state"],
             [
-                ([model, state], waiting.read())
+                ([model, state], waiting.snapshot())
                 for model, each in counts.items()
                 for state, waiting in each.waiting.items()
             ],

@@ -81,7 +81,7 @@ class TaskPublisher(AsyncContextManagerMixin):
             groups=grouping.batches,
             submits=grouping.calls,
             failed=self._arrears.statistics().withdrawals,
-            sizes=self._sizes.read(),
+            sizes=self._sizes.snapshot(),
         )
 
     async def __call__(self, task: Task) -> TaskRecord | None:
@@ -158,7 +158,7 @@ class TaskPublisher(AsyncContextManagerMixin):
             submission.settled = not submission.abandoned
         accepted = sum(submission.settled and submission.answer is None for submission in submissions)
         if accepted:
-            self._sizes.add(accepted)
+            self._sizes.observe(accepted)
         return [None] * len(submissions)
 
     def _too_late(self) -> AcceptTimeout | BrokerBlocked:

@@ -124,19 +124,27 @@ class SubmissionService:
         self._metrics.waited(task.model, record.state, current_time() - began)
         return record
 
+    async def outcome_for(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
+        """The same for a client that may hang up: then the wait ends, and the task goes on.
+
+        Raises:
+            ClientDisconnected: It did; there is no client to answer.
+        """
+        return await cancelled_on_disconnect(request.receive, partial(self.outcome, task, seconds))
+
     async def call(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """The same for a client that waits for nothing else: when it hangs up, its task is cancelled.
 
         Unless it gave an `Idempotency-Key`: then it may come again for the same task.
 
         Raises:
-            ClientDisconnected: It did; there is nobody to answer.
+            ClientDisconnected: It did; there is no client to answer.
         """
-        if not self._cancels or task.keyed:
-            return await self.outcome(task, seconds)
         try:
-            return await cancelled_on_disconnect(request.receive, partial(self.outcome, task, seconds))
+            return await self.outcome_for(request, task, seconds)
         except ClientDisconnected as gone:
+            if not self._cancels or task.keyed:
+                raise
             hung_up = gone
         _log.info("the caller has hung up", task=task.id, model=task.model)
         with suppress(HubError):  # nobody is there to be told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -19,11 +20,12 @@ from anyio import (
     ClosedResourceError,
     EndOfStream,
     Lock,
+    TypedAttributeLookupError,
     current_time,
     move_on_after,
     sleep_forever,
 )
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 from litestar.types import ASGIApp, HTTPScope, Message
@@ -56,6 +58,12 @@ SENT_AT_ONCE: Final = 256 * 1024
 
 PIPELINED: Final = 64
 """Parts of further requests that are taken in while a request is answered; then reading stops."""
+
+_SAFE: Final = frozenset({"GET", "HEAD"})
+"""Methods whose request may be dropped when its client has gone: they change nothing (RFC 9110 section 9.2.1)."""
+
+_CLOSED_BY_PEER: Final = frozenset({7, 8})
+"""TCP_CLOSE and TCP_CLOSE_WAIT of Linux, as the first byte of TCP_INFO has them."""
 
 _NO_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _LOST: Final = (BrokenResourceError, ClosedResourceError, EndOfStream, ssl.SSLError, OSError)
@@ -154,6 +162,7 @@ class HttpConnection:
         self._writing = Lock(fast_acquire=True)
         self._app = app
         self._used = False
+        self._exchange: _Exchange | None = None
 
     def close_when_idle(self) -> None:
         """Ends the connection now if it is idle, and after its reply otherwise."""
@@ -164,10 +173,16 @@ class HttpConnection:
     def close_when_expired(self, now: float) -> None:
         """Ends the connection if it has been idle, or what it was sent unread, for too long. Called once a second.
 
+        So it does while a safe request is held back (a long poll) whose client has closed its side of the connection for a
+        second: the route awaits something else, and does not notice. Clients that close only their sending half, and
+        expect the reply, have that second. Other methods see `http.disconnect`, and decide themselves.
+
         A cancel scope with a deadline for each of the two would cost an asyncio server a third of its requests per second.
         """
         if self.expires <= now:
             self.scope.cancel("the client neither sends nor reads")
+        elif self._exchange is not None and self._exchange.abandoned(self._stream):
+            self.scope.cancel("the client has hung up")
 
     async def run(self) -> None:
         """Returns when the connection has ended. Cancelling it breaks the connection."""
@@ -186,11 +201,13 @@ class HttpConnection:
         if isinstance(head, RequestRefused):
             await self.refuse(head)
             return False
-        exchange = _Exchange(self, head)
+        exchange = self._exchange = _Exchange(self, head)
         try:
             await self._app(exchange.asgi_scope(), exchange.receive, exchange.send)
         except Exception:  # noqa: BLE001 - `with_problems` has logged it; the reply had begun, so it is cut
             return False
+        finally:
+            self._exchange = None
         return await exchange.finish()
 
     async def _head(self) -> RequestHead | RequestRefused | None:
@@ -294,6 +311,14 @@ class _Exchange:
         self._left: int | None = None
         self._keep_alive = head.keep_alive
         self._watching = CancelScope()
+        self._hung_up = False
+
+    def abandoned(self, stream: ByteStream) -> bool:
+        """Whether the client had closed its side by the last call of this too, and the reply to its safe request has not begun."""
+        if self._begun or self._head.method not in _SAFE:
+            return False
+        before, self._hung_up = self._hung_up, _closed_by_peer(stream)
+        return before and self._hung_up
 
     def asgi_scope(self) -> HTTPScope:
         """The request, as ASGI has it."""
@@ -494,3 +519,14 @@ def _phrase(status: int) -> bytes:
 @lru_cache(2)
 def _date(second: int) -> bytes:
     return formatdate(second, usegmt=True).encode()
+
+
+def _closed_by_peer(stream: ByteStream) -> bool:
+    """Whether the other side has closed its half of the connection, without reading; never on systems that cannot tell."""
+    if not hasattr(socket, "TCP_INFO"):
+        return False
+    try:
+        raw = stream.extra(SocketAttribute.raw_socket)
+        return raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED_BY_PEER
+    except (*_LOST, TypedAttributeLookupError):
+        return False

@@ -16,7 +16,7 @@ from hub.contract import Contract, Difference, diff
 from hub.errors import HubError
 from hub.model.worker.contract_mismatch import ContractCompatibility
 from hub.registry.client.contract_schemas import SchemaHistoryBody
-from hub.registry.client.snapshot import LoginResult
+from hub.registry.client.login import LoginResult
 from hub.types import Fingerprint, ModelName
 
 PAUSE: Final = 1.0

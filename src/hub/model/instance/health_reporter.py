@@ -34,7 +34,7 @@ class Ping(Struct, frozen=True, kw_only=True):
         in_flight: Tasks that it works on.
         attempts: Runs that it has started so far.
         uptime_seconds: How long it has been up.
-        load: How much work it has and has done, in the numbers that its `/metrics` shows.
+        stats: How much work it has and has done, in the numbers that its `/metrics` shows.
         reason: Why it cannot work; empty if it can.
         draining: Whether it is about to stop.
         loading: Whether its `setup` is still to be done.
@@ -46,7 +46,7 @@ class Ping(Struct, frozen=True, kw_only=True):
     in_flight: int
     attempts: int
     uptime_seconds: float
-    load: InstanceStats
+    stats: InstanceStats
     reason: str = ""
     draining: bool = False
     loading: bool = False
@@ -104,7 +104,7 @@ class HealthReporter:
             in_flight=statistics.in_flight,
             attempts=statistics.attempts,
             uptime_seconds=round(current_time() - self._up_since, 3),
-            load=statistics.load(),
+            stats=statistics.stats(),
             reason=reason,
             draining=self._worker.stopping,
             loading=loading,

@@ -29,7 +29,7 @@ from hub.model.execution.own_loop import OwnLoop
 from hub.model.instance.compatibility import RegistryCompatibility
 from hub.model.instance.health_reporter import HealthReporter
 from hub.model.instance.metrics import InstanceMetrics
-from hub.model.instance.registration import LOGOUT_GRACE, Registration
+from hub.model.instance.registration import LOGOUT_TIMEOUT, Registration
 from hub.model.instance.routes import instance_app
 from hub.model.model import Model, require_process_request
 from hub.model.worker.options import WorkerOptions
@@ -39,6 +39,7 @@ from hub.ports.broker import Broker
 from hub.ports.directory import ModelLimits
 from hub.ports.result_store import ResultStore
 from hub.registry.client.client import RegistryClient
+from hub.registry.client.login import LoginRequest
 from hub.settings.connections import MEMORY
 from hub.settings.model import ModelSettings
 from hub.types import InstanceId, model_name, new_instance_id
@@ -166,8 +167,7 @@ async def _run(
     async with AsyncExitStack() as stack:
         url: str = await stack.enter_async_context(background_service(server, name=f"server of {instance}"))
         loads = type(served).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
-        membership = Registration(
-            registry,
+        login = LoginRequest(
             instance=instance,
             model=name,
             url=advertised(url, settings.advertise_host),
@@ -178,31 +178,35 @@ async def _run(
                 default_timeout=served.default_timeout,
                 max_timeout=served.max_timeout,
             ),
+            loading=loads,
+        )
+        registration = Registration(
+            registry,
+            login,
             pinged_at=presence.pinged_at,
             ping_period=settings.ping_period,
             start_timeout=settings.start_timeout,
-            admitted=reading.admitted,
-            loading=loads,
+            on_login=reading.admitted,
         )
         if loads:
-            await stack.enter_async_context(membership)
+            await stack.enter_async_context(registration)
             _log.info("setup begins", model=name, instance=instance)
         await stack.enter_async_context(lifespan(served, loop=loop, grace=settings.drain_grace))
         await stack.enter_async_context(worker)
         presence.ready()
         if loads:
-            await membership.ready()
+            await registration.ready()
         else:
-            await stack.enter_async_context(membership)
+            await stack.enter_async_context(registration)
         _log.info("instance is up", model=name, instance=instance, url=url, concurrency=served.concurrency)
-        worker.on_consuming(membership.note)
+        worker.on_consuming(registration.update_consuming)
         task_status.started(url)
         try:
             await sleep_forever()
         finally:
             worker.stop()  # before the logout, which waits for the registry
-            with move_on_after(LOGOUT_GRACE, shield=True):
-                await membership.leave()  # before the drain, which may take long
+            with move_on_after(LOGOUT_TIMEOUT, shield=True):
+                await registration.leave()  # before the drain, which may take long
 
 
 def run_limit(model: type[Model[Any, Any]], settings: ModelSettings) -> float:

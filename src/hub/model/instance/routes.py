@@ -77,7 +77,9 @@ def instance_app(
 
     @get("/openapi.json")
     async def description() -> Response[bytes]:
-        return Response(instance_description(), media_type=JSON, headers={"Cache-Control": "no-cache"})
+        return Response(
+            instance_description(guarded=bool(token)), media_type=JSON, headers={"Cache-Control": "no-cache"}
+        )
 
     guarded = Router(
         "/",
@@ -94,10 +96,10 @@ def instance_app(
 
 
 @cache
-def instance_description() -> bytes:
-    """The OpenAPI document of an instance, encoded."""
+def instance_description(*, guarded: bool = False) -> bytes:
+    """The OpenAPI document of an instance, encoded; `guarded` if it asks for a token."""
     source = (files("hub.model.instance") / "openapi.json").read_bytes()
-    return msgspec.json.encode(complete(msgspec.json.decode(source)))
+    return msgspec.json.encode(complete(msgspec.json.decode(source), guarded=guarded))
 
 
 def _proto(descriptor: Descriptor) -> DescriptorProto:

@@ -105,6 +105,7 @@ class Worker(AsyncContextManagerMixin):
         self._instance = instance
         self._broker = broker
         self._store = store
+        self._loop = loop
         self._clock = clock
         self._counters = WorkerCounters(options.buckets)
         self._runs = RunTable(model.concurrency)
@@ -199,6 +200,7 @@ class Worker(AsyncContextManagerMixin):
             in_flight=len(self._runs),
             saving=len(self._writer),
             unacked=0 if self._consumer is None else self._consumer.unsettled,
+            busy_seconds=0.0 if self._loop is None else self._loop.busy_seconds(),
         )
 
     async def _handle(self, run: TaskRun, start: Start | None) -> None:
@@ -258,7 +260,7 @@ class Worker(AsyncContextManagerMixin):
                 self._counters.run_started(created_at=run.task.created_at, now=now, first=run.attempt == 1)
                 result = await self._runner.run(run)
                 if isinstance(result, Outcome):
-                    self._counters.ran[result.state].add(result.finished_at - now)
+                    self._counters.run_time[result.state].observe(result.finished_at - now)
                 elif result is StopReason.ENDED:
                     self._counters.stopped += 1
                 return result

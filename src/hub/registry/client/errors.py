@@ -99,7 +99,7 @@ class UnknownContract(HubError):
 
 @final
 class InstanceUnreachable(HubError):
-    """The registry could not confirm a login, because nobody, or somebody else, answers at the instance's address."""
+    """The registry could not confirm a login, because no process, or another one, answers at the instance's address."""
 
     code = "instance_unreachable"
     status = 502

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Generic, TypeVar, final
+from math import inf
+from typing import Final, Generic, TypeVar, final
 
 K = TypeVar("K")
 V = TypeVar("V")
 
+WIDTH: Final = 10.0
+"""Seconds of the lifetimes that end in one group. Memory of an expired item is free after so long at the latest."""
+
+DROPPED: Final = 4
+"""Items dropped by one `keep`: more than one, so that it catches up; few, so that no caller waits long."""
+
 
 @final
 class Expiring(Generic[K, V]):
-    """Items are gone from the moment that they were kept until. The caller says what time it is.
+    """Items are gone from the moment that they were kept until. The caller passes the time.
 
-    Expired items are dropped by `keep`, a bounded number at a time, so memory follows what is alive.
+    Expired items are dropped by `keep`, a bounded number at a time, so memory follows what is alive: an item has one
+    place in one group, which it leaves when its lifetime changes.
+
+    Args:
+        limit: Items at most; above, those are dropped whose lifetime ends first, give or take `WIDTH`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = inf) -> None:
+        self._limit = limit
         self._items: dict[K, tuple[float, V]] = {}
-        self._queue: list[tuple[float, int, K]] = []
-        self._serial = 0
+        self._groups: dict[int, set[K]] = {}
+        self._order: list[int] = []
 
     def __len__(self) -> int:
         return len(self._items)
@@ -29,15 +41,29 @@ class Expiring(Generic[K, V]):
         return value if until > now else None
 
     def keep(self, key: K, value: V, *, until: float, now: float) -> None:
-        self._serial += 1
+        known = self._items.get(key)
         self._items[key] = (until, value)
-        heappush(self._queue, (until, self._serial, key))
-        for _ in range(4):  # more than one, so that it catches up; few, so that nobody waits long
-            if not self._queue or self._queue[0][0] > now:
-                break
-            _, _, key = heappop(self._queue)
-            if key in self._items and self._items[key][0] <= now:
-                del self._items[key]
+        number = int(until // WIDTH)
+        if known is None or (before := int(known[0] // WIDTH)) != number:
+            if known is not None:
+                self._groups[before].discard(key)
+            if (group := self._groups.get(number)) is None:
+                group = self._groups[number] = set()
+                heappush(self._order, number)
+            group.add(key)
+        self._drop_some(now)
 
     def drop(self, key: K) -> None:
-        self._items.pop(key, None)
+        item = self._items.pop(key, None)
+        if item is not None:
+            self._groups[int(item[0] // WIDTH)].discard(key)
+
+    def _drop_some(self, now: float) -> None:
+        for _ in range(DROPPED):
+            if not self._order or (len(self._items) <= self._limit and (self._order[0] + 1) * WIDTH > now):
+                return
+            group = self._groups[self._order[0]]
+            if group:
+                del self._items[group.pop()]
+            else:
+                del self._groups[heappop(self._order)]

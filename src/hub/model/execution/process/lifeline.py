@@ -18,7 +18,7 @@ def die_with_parent(lifeline: int) -> None:
     Only the process that started this one has the other end, so it closes when that process ends, in any way. No code in
     this process can prevent it. `PR_SET_PDEATHSIG` depends on the *thread* that started this process, and trio starts
     processes from worker threads, which end after some idle time; see
-    `docs/decisions/058-a-lifeline-for-child-processes.md`.
+    `docs/decisions/058-lifeline-pipe-kills-orphaned-processes.md`.
 
     Args:
         lifeline: The read end of the pipe. The write end is never written to.
