@@ -1,4 +1,4 @@
-"""Contracts as values: what the fingerprint depends on, and what is refused."""
+"""Contracts as values: their fingerprints, and invalid ones."""
 
 from __future__ import annotations
 

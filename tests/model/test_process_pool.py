@@ -306,7 +306,7 @@ async def test_a_signal_to_an_idle_process_does_not_interrupt_the_next_request()
     [
         pytest.param("leave 3", "exit code 3", id="os._exit"),
         pytest.param("crash", "SIGSEGV", id="segfault"),
-        pytest.param("babble", "it was killed: what it sent was not a frame", id="junk"),
+        pytest.param("babble", "it was killed: its output was not a frame", id="junk"),
     ],
 )
 async def test_the_error_of_a_request_that_kills_its_process_has_the_cause_and_the_process_is_replaced(

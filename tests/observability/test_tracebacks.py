@@ -1,4 +1,4 @@
-"""What is told of an exception is short, whatever the exception is."""
+"""Descriptions of exceptions are bounded, for any exception."""
 
 from __future__ import annotations
 
