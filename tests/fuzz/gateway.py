@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from tests.fuzz.campaign import HANG, Target, resident
+from tests.fuzz.campaign import Target, resident, run_delay
 from tests.fuzz.decoders import DOCUMENTS
 from tests.support.server import free_port
 
@@ -25,6 +25,10 @@ BACKENDS: Final[tuple[Backend, ...]] = ("asyncio", "trio")
 
 START: Final = 60.0
 """Seconds for the start of the process."""
+
+REPLY_TIMEOUT: Final = 8.0
+"""Seconds without a byte after which a reply counts as none. A reply that takes more than `HANG` is a finding before that,
+unless it is the machine that is busy."""
 
 QUIET: Final = 0.05
 """Seconds without a byte after which there is no reply: the server waits for the rest of the request."""
@@ -73,9 +77,13 @@ def running_gateway(backend: Backend, folder: Path) -> Generator[Sequence[Target
     try:
         _until_ready(process, port, log)
         memory = partial(resident, process.pid)
+
+        def delay() -> float:
+            return run_delay() + run_delay(process.pid)  # one of the two waits for the other
+
         yield [
-            Target(f"heads-{backend}", "heads", HEADS, partial(_head, port), memory),
-            Target(f"documents-{backend}", "json", DOCUMENTS, partial(_document, port), memory),
+            Target(f"heads-{backend}", "heads", HEADS, partial(_head, port), memory, delay),
+            Target(f"documents-{backend}", "json", DOCUMENTS, partial(_document, port), memory, delay),
         ]
         assert process.poll() is None, f"the gateway ended with {process.returncode}; {log.read_text()[-2000:]}"
     finally:
@@ -98,7 +106,7 @@ def _document(port: int, data: bytes) -> None:
         "POST /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
     )
-    reply = _exchange(port, head.encode() + data, timeout=HANG)
+    reply = _exchange(port, head.encode() + data, timeout=REPLY_TIMEOUT)
     assert _STATUS.match(reply), f"no reply to a complete request: {reply[:100]!r}"
     _check(reply)
     if reply[9:12] != b"200":
@@ -112,15 +120,17 @@ def _check(reply: bytes) -> None:
 
 def _probe(port: int) -> None:
     """Checks that the gateway still answers other clients at once."""
-    reply = _exchange(port, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout=HANG)
+    reply = _exchange(
+        port, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout=REPLY_TIMEOUT
+    )
     assert reply.startswith(b"HTTP/1.1 200"), f"the gateway does not answer other clients any more: {reply[:100]!r}"
 
 
 def _exchange(port: int, data: bytes, *, timeout: float) -> bytes:
     """Sends `data`; the bytes received until the server closes the connection or sends nothing for `timeout` seconds."""
     received = bytearray()
-    with socket.create_connection(("127.0.0.1", port), timeout=HANG) as link:
-        link.settimeout(HANG)
+    with socket.create_connection(("127.0.0.1", port), timeout=REPLY_TIMEOUT) as link:
+        link.settimeout(REPLY_TIMEOUT)
         try:
             link.sendall(data)
             link.settimeout(timeout)
@@ -136,7 +146,9 @@ def _until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None
     while time.monotonic() < until and process.poll() is None:
         try:
             reply = _exchange(
-                port, b"GET /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout=HANG
+                port,
+                b"GET /v1/models/ModelA HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                timeout=REPLY_TIMEOUT,
             )
         except OSError:
             reply = b""

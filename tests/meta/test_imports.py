@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "brokers.dead_letters brokers.delays brokers.x_death stores.running directories.leasing",
         "brokers.rabbitmq brokers.aiormq brokers.memory stores.memory stores.redis directories.memory directories.redis",
         "brokers stores directories",
-        "http.headers http.problems http.media_types http.disconnect http.long_polling http.sse http.auth http.client",
+        "http.headers http.problems http.server_counts http.media_types http.disconnect http.long_polling http.sse http.auth http.client",
         "http.middleware http.described",
         "http.serve http.streaming",
         "web observability.process_metrics",

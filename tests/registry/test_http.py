@@ -115,6 +115,20 @@ async def test_cross_site_requests_and_rebound_names_are_refused(registry: Serve
     assert (await registry.get("/v1/models", host="localhost:1")).status_code == 200
 
 
+async def test_refusals_of_other_sites_and_hosts_are_counted_by_reason(registry: ServedRegistry) -> None:
+    async def refused(reason: str) -> float:
+        text = (await registry.get("/metrics")).text
+        name = f'hub_http_requests_refused_total{{reason="{reason}"}}'
+        (line,) = [each for each in text.splitlines() if each.startswith(name)]
+        return float(line.split()[-1])
+
+    sites, hosts = await refused("cross_site"), await refused("unknown_host")
+    await registry.http.post(f"{registry.url}/v1/models", headers={"Origin": "http://evil.example"})
+    for _ in range(2):
+        await registry.get("/v1/models", host="evil.example")
+    assert (await refused("cross_site"), await refused("unknown_host")) == (sites + 1, hosts + 2)
+
+
 @pytest.mark.parametrize("accept", ["text/plain;version=abc", "application/openmetrics-text;version=", ";;;="])
 async def test_metrics_are_served_for_any_accept_header(registry: ServedRegistry, accept: str) -> None:
     assert (await registry.get("/metrics", accept=accept)).status_code == 200

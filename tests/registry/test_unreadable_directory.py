@@ -22,6 +22,7 @@ from hub.directories.redis.directory import _KEYS
 from hub.http.client import open_client
 from hub.registry.service import run_registry
 from hub.settings.registry import RegistrySettings
+from tests.directories.people import ONE, instance, new_model
 from tests.support.redis import Redis
 
 TIMEOUT = 30.0
@@ -141,7 +142,19 @@ RUBBISH = {
 
 
 @pytest.mark.parametrize("value", RUBBISH.values(), ids=list(RUBBISH))
-async def test_an_unreadable_value_is_left_out_and_logged_once(private_redis: Redis, value: bytes) -> None:
+async def test_the_instances_are_those_that_can_be_read(private_redis: Redis, value: bytes) -> None:
+    private_redis.ctl("DEL", *_KEYS)
+    async with open_directory(private_redis.url) as directory:
+        entry = instance(new_model())
+        await directory.login(entry, ONE)
+        with client.Redis.from_url(private_redis.url) as link:
+            link.hset("hub:{directory}:instances", "rubbish", value)
+        assert await directory.instances() == [entry]
+    private_redis.ctl("DEL", *_KEYS)
+
+
+@pytest.mark.parametrize("value", RUBBISH.values(), ids=list(RUBBISH))
+async def test_a_value_that_cannot_be_read_is_left_out_and_said_once(private_redis: Redis, value: bytes) -> None:
     with client.Redis.from_url(private_redis.url) as link:
         for part in ("instances", "contracts", "leases", "health", "names"):
             for name in (b"rubbish", b"\xff\xfe", b"", b"a b c"):

@@ -34,8 +34,11 @@ UNUSABLE: Mapping[str, object] = {
 
 
 @asynccontextmanager
-async def served(redis: Redis) -> AsyncGenerator[ServedRegistry]:
-    async with open_directory(redis.url) as directory, served_registry(directory=directory, ping_period=1) as registry:
+async def served(redis: Redis, **settings: Any) -> AsyncGenerator[ServedRegistry]:
+    async with (
+        open_directory(redis.url) as directory,
+        served_registry(directory=directory, ping_period=1, **settings) as registry,
+    ):
         yield registry
 
 
@@ -100,4 +103,19 @@ async def test_an_instance_of_an_unusable_contract_does_not_hold_its_name(privat
             async with ping_server() as successor, served(private_redis) as registry:
                 await registry.login(successor, BAD, TEXTS)
                 assert BAD in await registry.active()
+    private_redis.ctl("DEL", *_KEYS)
+
+
+async def test_an_unusable_contract_goes_after_the_lifetime_with_the_instance_that_had_it(private_redis: Redis) -> None:
+    private_redis.ctl("DEL", *_KEYS)
+    with anyio.fail_after(TIMEOUT):
+        async with ping_server() as good:
+            async with ping_server() as bad, served(private_redis) as registry:
+                await both_up(registry, bad, good)
+            name = spoil(private_redis, UNUSABLE["chain of 400"])
+            async with served(private_redis, contract_ttl=0.5):
+                while name in private_redis.ctl("HKEYS", CONTRACTS).splitlines():
+                    await anyio.sleep(0.05)
+                assert private_redis.ctl("HLEN", "hub:{directory}:instances").strip() == "1"
+                assert private_redis.ctl("HLEN", CONTRACTS).strip() == "1"
     private_redis.ctl("DEL", *_KEYS)

@@ -38,7 +38,7 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
     Args:
         enter: Opens a session, and raises `ConnectionLost` when it cannot.
         name: For task names and the log.
-        lazy: Connect when the session is asked for the first time, and not before.
+        lazy: Connect when the session is asked for the first time, or `want` is called, and not before.
     """
 
     def __init__(self, enter: Callable[[], AbstractAsyncContextManager[S]], *, name: str, lazy: bool = False) -> None:
@@ -57,10 +57,9 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
     def connected(self) -> bool:
         return self._session is not None and self._session.usable
 
-    @property
-    def wanted(self) -> bool:
-        """Whether the session has been asked for."""
-        return self._wanted.is_set()
+    def want(self) -> None:
+        """Makes a lazy session connect now, without waiting for it."""
+        self._wanted.set()
 
     @property
     def reconnects(self) -> int:

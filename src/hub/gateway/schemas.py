@@ -301,12 +301,13 @@ class GatewayHealthBody(Struct, frozen=True, kw_only=True):
     """Whether the gateway can take work; `reasons` says why not.
 
     Attributes:
-        broker_nodes: The nodes of the broker (`host:port`) that it has open connections to, sorted; empty without a network.
+        broker_nodes: How many nodes of the broker it has open connections to; 0 without a network. No credential is asked
+            for here, so which ones is said at `/metrics` only (`hub_broker_connections`): names of hosts are internal.
     """
 
     ready: bool
     reasons: tuple[str, ...] = ()
-    broker_nodes: tuple[str, ...] = ()
+    broker_nodes: int = 0
 
 
 def moment(seconds: float) -> datetime:

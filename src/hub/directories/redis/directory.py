@@ -142,7 +142,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
 
     @override
     async def instances(self) -> Sequence[InstanceEntry]:
-        found = [values.decoded(value, InstanceEntry) for value in await self._read(("HVALS", _INSTANCES))]
+        found = values.entries_of(await self._read(("HVALS", _INSTANCES)), self._unreadable)
         return sorted(found, key=lambda entry: (entry.logged_in_at, entry.id))
 
     @override

@@ -111,6 +111,16 @@ def changes_of(reply: Reply, unreadable: Unreadable) -> DirectoryChanges:
     )
 
 
+def entries_of(replies: Sequence[Reply], unreadable: Unreadable) -> Sequence[InstanceEntry]:
+    found: list[InstanceEntry] = []
+    for reply in replies:
+        try:
+            found.append(decoded(text(reply), InstanceEntry))
+        except Undecodable as error:
+            unreadable("instance", None, error)
+    return found
+
+
 def history_of(replies: Sequence[Reply], unreadable: Unreadable) -> Sequence[HistoryEvent]:
     events: list[HistoryEvent] = []
     for reply in replies:

@@ -18,9 +18,9 @@ class Health:
         self._broker = broker
         self._store = store
 
-    def broker_nodes(self) -> tuple[str, ...]:
-        """The nodes of the broker that it is connected to, as `host:port`."""
-        return tuple(sorted(node for node, links in self._broker.statistics().nodes.items() if links))
+    def broker_nodes(self) -> int:
+        """How many nodes of the broker it is connected to."""
+        return sum(links > 0 for links in self._broker.statistics().nodes.values())
 
     def reasons(self) -> tuple[str, ...]:
         """Why it cannot, as sentences; empty when it can."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self, TypeAlias
+from typing import Self
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from hub.contract.contract import Contract
 from hub.histogram import HistogramSnapshot
@@ -31,9 +31,6 @@ SECRET_LENGTHS: tuple[int, int] = (32, 128)
 MAX_EXAMPLE: int = 16_384
 """Characters: an example is for people to read, and is part of every list of models."""
 
-Base64: TypeAlias = Annotated[bytes, Meta(extra_json_schema={"format": "byte"})]
-"""Bytes that are base64 in JSON, as a schema says it (OpenAPI format registry)."""
-
 
 class LoginBody(Struct, frozen=True, kw_only=True):
     """What an instance declares when it logs in; see `hub.registry.client.login.LoginRequest`.
@@ -45,7 +42,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
 
     model: str
     url: str
-    contract: Base64
+    contract: bytes
     example: str = ""
     limits: ModelLimits = ModelLimits()
     consuming: bool = True

@@ -21,7 +21,7 @@ from hub.registry.core.ping_result import PingTarget
 from hub.registry.core.state import RegistryState
 from hub.registry.tasks.directory_health import DirectoryHealth
 from hub.registry.tasks.pinger import Pinger
-from hub.types import InstanceId, InstanceState, RegistryId
+from hub.types import InstanceId, InstanceState, RegistryId, wall_clock
 
 DIRECTORY_TIMEOUT: Final = 5.0
 """Seconds for one call of the directory: an instance that gets an error in time logs in again."""
@@ -87,6 +87,7 @@ class DirectorySync:
         self._period = period
         self._registry = registry
         self._contract_ttl = min(contract_ttl, MAX_CONTRACT_TTL)
+        self._unusable: dict[InstanceId, StoredInstance] = {}  # instances of contracts that cannot be used
         self._revision = 0
         self._one_at_a_time = Lock()
         self._rejected_updates = 0
@@ -194,12 +195,16 @@ class DirectorySync:
     async def forget(self) -> None:
         """Drops contracts that were unused for their lifetime, here and in the directory, and those that others dropped.
 
+        An instance that logged in a lifetime ago with a contract that cannot be used is logged out. It is not pinged, so it
+        would stay for good; if it still runs it logs in again.
+
         Raises:
             ConnectionLost: The directory is out of reach.
         """
         known = self._state.contracts.keys()  # before the call: a login may add one meanwhile
         with directory_timeout():
             async with self._one_at_a_time:
+                await self._log_out_unusable()
                 await self._directory.forget(self._contract_ttl)
                 kept = {(each.model, each.contract.fingerprint) for each in await self._directory.contracts()}
         self._state.forget_contracts(known - kept)
@@ -302,6 +307,7 @@ class DirectorySync:
         changes = await self._directory.changes_since(self._revision)
         await self._apply(changes.instances)
         for instance in changes.removed:
+            self._unusable.pop(instance, None)
             self._state.remove_remote(instance)
         self._revision = changes.revision
 
@@ -318,9 +324,22 @@ class DirectorySync:
             self._state.add_contracts(await self._directory.contracts())
         for stored in instances:
             known = contracts.get(stored.entry.model, stored.entry.fingerprint)
-            if known is not None:
+            if known is None:
+                self._unusable[stored.entry.id] = stored
+            else:
+                self._unusable.pop(stored.entry.id, None)
                 await contracts.compare_all(known.model, known.contract)
             self._state.apply_remote(stored)
+
+    async def _log_out_unusable(self) -> None:
+        for stored in tuple(self._unusable.values()):
+            entry = stored.entry
+            # Another registry may be of a newer release: what it has leased is not touched.
+            leased_elsewhere = stored.token not in (0, self._state.leases.token(entry.id))
+            if not leased_elsewhere and wall_clock() - entry.logged_in_at >= self._contract_ttl:
+                await self._directory.logout(entry.id)
+                self._unusable.pop(entry.id, None)
+                _log.info("instance of an unusable contract logged out", instance=entry.id, model=entry.model)
 
     async def _restore(self, entry: InstanceEntry) -> None:
         status = self._state.instance(entry.id)

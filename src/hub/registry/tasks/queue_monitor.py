@@ -55,6 +55,11 @@ class QueueMonitor:
         return self._connected
 
     @property
+    def blocked(self) -> str | None:
+        """Why the broker accepts no messages, in its own words; see `hub.ports.broker.BrokerStatistics.blocked`."""
+        return self._broker.statistics().blocked
+
+    @property
     def depths(self) -> Mapping[ModelName, QueueDepth]:
         """The queues that exist, as of the last poll; empty after one that failed, because old depths are misleading."""
         return self._depths
