@@ -343,7 +343,9 @@ STARTS: Final = {
     "a port that is none": Mistake("up", FREE | {"gateway_port": "99999"}, ("gateway_port is 99999", "1 to 65535")),
     "a negative port": Mistake("up", FREE | {"registry_port": "-1"}, ("registry_port is -1", "1 to 65535")),
     "a port that is text": Mistake("gateway", {"gateway_port": "http"}, ("HUB_GATEWAY_PORT", '"http"', "int")),
-    "a port in a URL": Mistake("gateway", {"store_url": "redis://h:65536"}, ("store_url", "not a port from 1 to 65535")),
+    "a port in a URL": Mistake(
+        "gateway", {"store_url": "redis://h:65536"}, ("store_url", "not a port from 1 to 65535")
+    ),
     "a port that is taken": Mistake(
         "up", FREE | {"gateway_port": "{taken}"}, ("cannot listen on 127.0.0.1:", "another port")
     ),
