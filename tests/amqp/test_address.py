@@ -45,8 +45,8 @@ def test_a_url_is_read_as_rabbitmq_specifies(url: str, address: AmqpAddress) -> 
     [
         ("http://h", "amqp://, amqps://"),
         ("h:5672", "write amqp://h:5672"),
-        ("amqp://h:port", "no port from 1 to 65535"),
-        ("amqp://h:99999", "no port from 1 to 65535"),
+        ("amqp://h:port", "not a port from 1 to 65535"),
+        ("amqp://h:99999", "not a port from 1 to 65535"),
         ("amqp://h/a/b", "%2F"),
         ("amqp://h?hartbeat=3", "heartbeat"),
         ("amqp://h?auth_mechanism=kerberos", "'plain' or 'external'"),

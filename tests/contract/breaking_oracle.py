@@ -23,7 +23,7 @@ _OWN = ".google.protobuf."
 
 
 class Annotation(msgspec.Struct, frozen=True):
-    """One line of what `buf breaking` prints."""
+    """One line of the output of `buf breaking`."""
 
     type: str
     message: str

@@ -1,4 +1,4 @@
-"""A random contract and what random changes make of it."""
+"""Random contracts, and random changes of them."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def assert_judged_alike(transcoder: Transcoder, schema: Draft202012Validator, te
 
 
 def assert_reads_back(transcoder: Transcoder, document: JsonValue) -> None:
-    """`document` is what hub writes for the message that it reads from it."""
+    """`document` is the output of hub for the message that it parses from the document."""
     message = transcoder.parse_json(msgspec.json.encode(document))
     written: JsonValue = msgspec.json.decode(transcoder.encode_json(message, including_defaults=True))
     assert _alike(written, document), written

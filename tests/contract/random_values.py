@@ -46,7 +46,7 @@ ODD: Final = cast(
             {"1": 1, "01": 2}, {"true": True}, {"1": None}, {"-0": 1}, {"a": {"b": [1, {"c": None}]}},
         ],
 )  # fmt: skip
-"""JSON values that lie at the edge of what some reader takes."""
+"""JSON values at the limits of parsers."""
 
 ODD_VALUES: Final = st.sampled_from(ODD)
 

@@ -101,7 +101,7 @@ def test_the_output_schema_requires_members_that_are_always_written_and_has_no_n
     descriptor = data.draw(descriptors())
     schema = Draft202012Validator(output_schema(descriptor).standalone())
     required = [field for field in descriptor.fields if field.is_required]
-    # In protobuf's own words: what it prints of a message of which nothing is set.
+    # In protobuf's own form: its output for a message without set fields.
     always = json_format.MessageToDict(
         GetMessageClass(descriptor)(), always_print_fields_with_no_presence=True, descriptor_pool=descriptor.file.pool
     )

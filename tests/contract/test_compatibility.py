@@ -23,7 +23,7 @@ from tests.contract.breaking_oracle import judged, wire_json_rules
 from tests.contract.random_descriptors import MANY, ONE, REQUIRED
 
 OF_SERVICES = {"RPC_SAME_CLIENT_STREAMING", "RPC_SAME_IDEMPOTENCY_LEVEL", "RPC_SAME_SERVER_STREAMING"}
-"""A contract has none of what these are about."""
+"""Rules that do not apply to contracts."""
 
 F = FieldDescriptorProto
 
@@ -81,7 +81,7 @@ def contract(found: FileDescriptorSet, request: str = "ask.Ask", response: str =
 
 @dataclass(frozen=True)
 class Hand:
-    """Changes the files of `files`, with short ways to what is in them."""
+    """Changes files, with short access to their declarations."""
 
     file: FileDescriptorProto
 
@@ -330,7 +330,7 @@ def pair(case: Case) -> tuple[Contract, Contract]:
 
 @pytest.fixture(scope="module")
 def verdicts() -> dict[str, frozenset[str]]:
-    """What buf says of every case."""
+    """The output of buf for every case."""
     return dict(zip((case.name for case in CASES), judged([pair(case) for case in CASES]), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Contracts as values: what the fingerprint depends on, and what is refused."""
+"""Contracts as values: their fingerprints, and invalid ones."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_order_of_files_does_not_matter() -> None:
         pytest.param(lambda api, _: setattr(api.options, "go_package", "example/shop"), id="option of a generator"),
         pytest.param(lambda api, _: api.message_type[0].field.reverse(), id="order of fields"),
         pytest.param(lambda api, _: api.message_type.reverse(), id="order of messages"),
-        pytest.param(lambda api, _: api.message_type.add(name="Bystander"), id="a message that nobody refers to"),
+        pytest.param(lambda api, _: api.message_type.add(name="Bystander"), id="a message without references"),
         pytest.param(lambda api, _: api.enum_type.add(name="Alone").value.add(name="ALONE", number=0), id="an enum"),
         pytest.param(
             lambda _, common: setattr(common.message_type[0].field[0], "json_name", "unitName"), id="json name"

@@ -1,4 +1,4 @@
-"""What two contracts differ in, as the registry tells it."""
+"""Differences of contracts, as the registry reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that is no JSON is refused by the name of its fault. RFC 8259 says what is JSON."""
+"""Errors of text that is not JSON (RFC 8259)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published schema beyond what the random tests compare: names, references, and that it is a good schema."""
+"""The published schema beyond the random tests: names, references, and its validity."""
 
 from __future__ import annotations
 

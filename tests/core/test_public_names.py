@@ -1,4 +1,4 @@
-"""The names of `import hub`: what authors of models see first."""
+"""The public names of `import hub`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that raise, on request, what is no `Exception` or what event loops take for their own; one for each form of method."""
+"""Models that raise, on request, errors that are not an `Exception` or have a meaning for event loops."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ EXITS: Final[Mapping[str, tuple[Callable[[], NoReturn], str]]] = {
     "group of one": (_raises(BaseExceptionGroup("one", [SystemExit(1)])), "SystemExit"),
     "group": (_raises(BaseExceptionGroup("two", [SystemExit(1), ValueError("x")])), "BaseExceptionGroup"),
 }
-"""By name: what is done, and the class of what comes of it. All have the code `model_exit`."""
+"""By name: the action, and the class of the failure. All have the code `model_exit`."""
 
 ERRORS: Final[Mapping[str, tuple[Callable[[], NoReturn], str]]] = {
     "timeout": (_raises(TimeoutError("slow")), "TimeoutError"),
@@ -72,7 +72,7 @@ CANCELLATION: Final = "cancellation"
 
 
 def act(word: str) -> str:
-    """Raises what the word says, or does what it says with a forked child, or answers with the word."""
+    """Raises the named error, or runs the named action in a forked child, or returns the text."""
     if word == CANCELLATION:
         raise asyncio.CancelledError
     if word in STOPS:
@@ -109,7 +109,7 @@ FORKS: Final = ("leaves", "returns", "raises")
 
 
 def fork(word: str) -> str | None:
-    """Forks, and waits for the child, whose exit code it returns; `None` in the child, which is to do what the word says."""
+    """Forks, and returns the exit code of the child; `None` in the child, which then runs the named action."""
     pid = os.fork()
     if pid == 0:
         if word == "leaves":

@@ -1,4 +1,4 @@
-"""Models that run in processes of their own: their requests say what is to happen there, `<word> <argument>`."""
+"""Models that run in processes of their own, with requests like `<method> <argument>`."""
 
 from __future__ import annotations
 
@@ -126,12 +126,12 @@ class Working(Obedient):
 
 
 class Stubborn(Obedient):
-    """Does not end when it is told to."""
+    """Ignores SIGTERM."""
 
     kill_grace = 0.1
 
     def compute(self, _: str) -> str:
-        """Is in C code that looks for no signals."""
+        """Runs C code that checks for no signals."""
         return self._again_and_again(lambda: hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000))
 
     def refuse(self, _: str) -> str:
@@ -147,7 +147,7 @@ class Stubborn(Obedient):
 
 
 class Noted(Obedient):
-    """Writes down what becomes of it, into the file that `NOTES` in the environment names."""
+    """Writes its events into the file that `NOTES` in the environment names."""
 
     @staticmethod
     def note(text: str) -> int:
@@ -167,7 +167,7 @@ class Noted(Obedient):
 
 
 class NotesLater(Noted):
-    """Its plain methods return what is to be awaited."""
+    """Its plain methods return awaitables."""
 
     @override
     def setup(self) -> Awaitable[None]:  # type: ignore[override]
@@ -214,12 +214,12 @@ class Elsewhere(Obedient):
 
 
 class Fragile(Obedient):
-    """Dies of every request before it has said that it has it."""
+    """Dies of every request before it has accepted it."""
 
     @override
     def setup(self) -> None:
         child: Any = sys.modules["__main__"]
-        child.Child._answer = lambda *_: os._exit(9)
+        child.WorkerMain._process = lambda *_: os._exit(9)
 
 
 class Lost(Obedient):
@@ -234,7 +234,7 @@ class Outer:
 
 
 def renamed() -> type[Obedient]:
-    """A class that says that it is another one."""
+    """A class with the name of another one."""
 
     class Impostor(Obedient):
         pass
@@ -254,7 +254,7 @@ def nested(depth: int) -> Struct:
 
 
 class Nesting(hub.Model[ModelARequest, Struct]):
-    """Answers with as many objects within each other as the request says, in a process."""
+    """Returns as many nested objects as requested, in a process."""
 
     run_in_process = True
 

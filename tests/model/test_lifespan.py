@@ -16,13 +16,13 @@ from hub.model.execution.lifespan import lifespan
 from hub.model.instance.health_reporter import HealthReporter
 from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, worker
 from tests.model.process_models import NotesLater
-from tests.model.test_process_pool import children_of
+from tests.model.test_process_pool import pool_of
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 class HandsOut(Echo):
-    """Its methods are plain, and return what is to be awaited, as a decorated `async def` does."""
+    """Its methods are plain and return awaitables, like a decorated `async def`."""
 
     name = "Echo"
 
@@ -59,13 +59,13 @@ async def test_an_awaitable_is_awaited_in_a_process_too(tmp_path: Path, monkeypa
     notes = tmp_path / "notes"
     monkeypatch.setenv("NOTES", str(notes))
     with anyio.fail_after(TIMEOUT):
-        async with children_of(NotesLater):
+        async with pool_of(NotesLater):
             assert notes.read_text() == "setup\n"
     assert notes.read_text() == "setup\nteardown\n"
 
 
 class Loads(Echo):
-    """Loads until it is told to stop."""
+    """Its `setup` runs until it is stopped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ async def test_teardown_is_skipped_when_setup_does_not_return_in_time() -> None:
 
 
 class Healthy(Echo):
-    """Its health is plain, and is what `check` says."""
+    """Its health is plain, and returns the result of `check`."""
 
     def __init__(self, check: Callable[[], Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a model class says of itself, and how it is refused."""
+"""The attributes of model classes, and refusals of invalid classes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_subclass_of_a_model_keeps_its_formats_and_has_a_name_of_its_own() -> 
 
 
 def test_formats_may_be_overridden_by_methods() -> None:
-    class Untyped(hub.Model):  # type: ignore[type-arg]  # the style of those who do not type
+    class Untyped(hub.Model):  # type: ignore[type-arg]  # without type arguments
         def get_request_format(self) -> Descriptor:  # type: ignore[explicit-override]
             return ModelARequest.DESCRIPTOR
 

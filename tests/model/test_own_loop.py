@@ -145,19 +145,30 @@ async def test_a_call_that_was_cancelled_before_it_started_does_not_run() -> Non
 
 
 async def test_the_result_of_a_cancelled_call_counts() -> None:
+    began = ThreadEvent()
+
     async def stubborn() -> str:
+        began.set()
         try:
             await anyio.sleep_forever()
         except anyio.get_cancelled_exc_class():  # noqa: ASYNC103 - a model may do that
-            return "all the same"  # noqa: ASYNC104
+            return "the result"  # noqa: ASYNC104
         raise AssertionError
 
-    result = ""
+    results: list[str] = []
+    scope = anyio.CancelScope()
+
+    async def call(loop: OwnLoop) -> None:
+        with scope:
+            results.append(await loop.call(stubborn))
+
     with anyio.fail_after(TIMEOUT):
-        async with OwnLoop("M") as loop:
-            with anyio.move_on_after(0.01):
-                result = await loop.call(stubborn)
-    assert result == "all the same"
+        async with OwnLoop("M") as loop, anyio.create_task_group() as tg:
+            tg.start_soon(call, loop)
+            while not began.is_set():  # a call that was cancelled before it began does not run
+                await anyio.sleep(0.001)
+            scope.cancel()
+    assert results == ["the result"]
 
 
 async def test_a_cancelled_call_that_computes_is_abandoned_and_reports_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Models in processes of their own: what they answer, how they are stopped, and what ends with what."""
+"""Models in processes of their own: requests, cancellation, crashes, and the end of processes."""
 
 from __future__ import annotations
 
@@ -46,55 +46,55 @@ from tests.model.process_models import (
 )
 
 TIMEOUT: Final = 60.0
-"""Seconds for a test; a process starts in a fifth of one, unless the machine is busy."""
+"""Seconds for a test; a process starts in about 0.2 s on an idle machine."""
 
-A_SECOND: Final = 1.0
-"""Nothing runs longer than this after its cancellation; see docs/tasks.md."""
+CANCEL_LIMIT: Final = 1.0
+"""Maximum seconds that a request runs after its cancellation; see docs/tasks.md."""
 
 
 @asynccontextmanager
-async def children_of(model: type[hub.Model[Any, Any]]) -> AsyncGenerator[ProcessPool]:
+async def pool_of(model: type[hub.Model[Any, Any]]) -> AsyncGenerator[ProcessPool]:
     with collapse_exception_group(), anyio.fail_after(TIMEOUT):
-        async with ProcessPool(model) as children:
-            yield children
+        async with ProcessPool(model) as pool:
+            yield pool
 
 
-async def ask(children: ProcessPool, text: str) -> tuple[int, str]:
-    """The id of the process that answered, and its answer."""
-    body = await children.call(ModelARequest(messages=text).SerializeToString())
+async def ask(pool: ProcessPool, text: str) -> tuple[int, str]:
+    """The id of the process that answered, and its reply."""
+    body = await pool.call(ModelARequest(messages=text).SerializeToString())
     pid, _, reply = ModelAResponse.FromString(body).reply.partition(" ")
     return int(pid), reply
 
 
-class Told:
-    """Hears the progress of a task."""
+class ReportedTask:
+    """A task that records its progress."""
 
     def __init__(self) -> None:
         self.progress: list[tuple[float | None, str]] = []
         self.begun = anyio.Event()
-        self.task = CurrentTask(
+        self.current = CurrentTask(
             id=TaskId("t"),
             attempt=2,
             deadline=17.5,
             model=ModelName("Obedient"),
             instance=InstanceId("i"),
-            control=TaskControl(self._tell),
+            control=TaskControl(self._report),
         )
 
-    def _tell(self, fraction: float | None, message: str) -> None:
+    def _report(self, fraction: float | None, message: str) -> None:
         self.progress.append((fraction, message))
         self.begun.set()
 
-    async def ask(self, children: ProcessPool, text: str) -> tuple[int, str]:
-        with processing(self.task):
-            return await ask(children, text)
+    async def ask(self, pool: ProcessPool, text: str) -> tuple[int, str]:
+        with processing(self.current):
+            return await ask(pool, text)
 
 
-async def cancel_once_begun(children: ProcessPool, text: str) -> None:
-    told = Told()
+async def cancel_once_begun(pool: ProcessPool, text: str) -> None:
+    task = ReportedTask()
     async with anyio.create_task_group() as tg:
-        tg.start_soon(told.ask, children, text)
-        await told.begun.wait()
+        tg.start_soon(task.ask, pool, text)
+        await task.begun.wait()
         tg.cancel_scope.cancel()
 
 
@@ -103,11 +103,11 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"  # nobody reaps orphans here
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"  # orphans are not reaped here
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Waits for something of which nobody tells; stands under the `fail_after` of its test."""
+    """Polls a condition without notification, under the `fail_after` of its test."""
     while not condition():
         await anyio.sleep(0.01)
 
@@ -116,9 +116,9 @@ async def test_requests_are_answered_in_another_process_that_was_set_up_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
-    async with children_of(Noted) as children:
-        first, reply = await ask(children, "echo hello")
-        second, _ = await ask(children, "echo again")
+    async with pool_of(Noted) as pool:
+        first, reply = await ask(pool, "echo hello")
+        second, _ = await ask(pool, "echo again")
 
     assert reply == "hello"
     assert first == second != os.getpid()
@@ -126,23 +126,23 @@ async def test_requests_are_answered_in_another_process_that_was_set_up_once(
 
 
 async def test_a_model_in_a_process_knows_its_task() -> None:
-    async with children_of(Obedient) as children:
-        assert (await Told().ask(children, "task"))[1] == "t 2 17.5 Obedient i"
+    async with pool_of(Obedient) as pool:
+        assert (await ReportedTask().ask(pool, "task"))[1] == "t 2 17.5 Obedient i"
 
 
 async def test_progress_is_reported_from_the_process() -> None:
-    told = Told()
-    async with children_of(Obedient) as children:
-        assert (await told.ask(children, "progress half"))[1] == "done"
+    task = ReportedTask()
+    async with pool_of(Obedient) as pool:
+        assert (await task.ask(pool, "progress half"))[1] == "done"
 
-    assert told.progress == [(0.25, "begun"), (None, "half")]
+    assert task.progress == [(0.25, "begun"), (None, "half")]
 
 
 async def test_an_error_of_a_model_has_its_class_text_and_traceback() -> None:
-    async with children_of(Obedient) as children:
+    async with pool_of(Obedient) as pool:
         with pytest.raises(ChildError) as caught:
-            await ask(children, "fail it broke")
-        assert (await ask(children, "echo still here"))[1] == "still here"
+            await ask(pool, "fail it broke")
+        assert (await ask(pool, "echo still here"))[1] == "still here"
 
     error = caught.value
     assert (error.code, error.type, error.message) == ("model_error", "ConnectionRefusedError", "it broke")
@@ -152,9 +152,9 @@ async def test_an_error_of_a_model_has_its_class_text_and_traceback() -> None:
 
 
 async def test_an_error_of_hub_keeps_its_code() -> None:
-    async with children_of(Obedient) as children:
+    async with pool_of(Obedient) as pool:
         with pytest.raises(ChildError, match="connection to broker lost: no route") as caught:
-            await ask(children, "fail_as_hub broker")
+            await ask(pool, "fail_as_hub broker")
 
     assert caught.value.code == "connection_lost"
     assert caught.value.mro[0] == full_name(ConnectionLost)
@@ -162,23 +162,23 @@ async def test_an_error_of_hub_keeps_its_code() -> None:
 
 
 async def test_bytes_that_are_not_a_request_are_refused_by_the_process() -> None:
-    async with children_of(Obedient) as children:
+    async with pool_of(Obedient) as pool:
         with pytest.raises(Undecodable, match=r"examples\.model_a\.v1\.ModelARequest"):
-            await children.call(b"\xff\xff\xff")
+            await pool.call(b"\xff\xff\xff")
 
 
 async def test_standard_input_and_output_of_a_model_are_separate_from_the_frames(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    async with children_of(Obedient) as children:
-        assert (await ask(children, "scribble loud and clear"))[1] == "read ''"
+    async with pool_of(Obedient) as pool:
+        assert (await ask(pool, "scribble loud and clear"))[1] == "read ''"
 
     assert "loud and clear" in capfd.readouterr().err
 
 
 async def test_log_lines_of_a_model_are_bounded(capfd: pytest.CaptureFixture[str]) -> None:
-    async with children_of(Logs) as children:
-        await ask(children, "log")
+    async with pool_of(Logs) as pool:
+        await ask(pool, "log")
 
     written = [line for line in capfd.readouterr().err.splitlines() if "\x1b" not in line]
     assert any("a long text xxx" in line and "the.author" in line for line in written)
@@ -189,9 +189,9 @@ async def test_log_lines_of_a_model_are_bounded(capfd: pytest.CaptureFixture[str
 
 async def test_messages_of_many_megabytes_pass() -> None:
     size = 5_000_000
-    async with children_of(Obedient) as children:
-        assert (await ask(children, f"repeat {size}"))[1] == "x" * size
-        assert (await ask(children, f"echo {'y' * size}"))[1] == "y" * size
+    async with pool_of(Obedient) as pool:
+        assert (await ask(pool, f"repeat {size}"))[1] == "x" * size
+        assert (await ask(pool, f"echo {'y' * size}"))[1] == "y" * size
 
 
 async def test_two_processes_work_at_the_same_time(tmp_path: Path) -> None:
@@ -199,11 +199,11 @@ async def test_two_processes_work_at_the_same_time(tmp_path: Path) -> None:
     pids: list[int] = []
 
     async def meet() -> None:
-        pid, reply = await ask(children, f"meet {tmp_path / 'door.fifo'}")
+        pid, reply = await ask(pool, f"meet {tmp_path / 'door.fifo'}")
         assert reply == "met"
         pids.append(pid)
 
-    async with children_of(Plural) as children, anyio.create_task_group() as tg:
+    async with pool_of(Plural) as pool, anyio.create_task_group() as tg:
         tg.start_soon(meet)
         tg.start_soon(meet)
 
@@ -214,13 +214,13 @@ async def test_more_requests_than_processes_wait_for_their_turn() -> None:
     replies: list[str] = []
 
     async def one(number: int) -> None:
-        replies.append((await ask(children, f"echo {number}"))[1])
+        replies.append((await ask(pool, f"echo {number}"))[1])
 
-    async with children_of(Plural) as children:
+    async with pool_of(Plural) as pool:
         async with anyio.create_task_group() as tg:
             for number in range(20):
                 tg.start_soon(one, number)
-        assert len(children.statistics().idle) == 2
+        assert len(pool.statistics().idle) == 2
 
     assert sorted(map(int, replies)) == list(range(20))
 
@@ -229,73 +229,73 @@ async def test_more_requests_than_processes_wait_for_their_turn() -> None:
 
 
 async def test_a_cancelled_model_may_clean_up_and_its_process_is_kept(tmp_path: Path) -> None:
-    async with children_of(Obedient) as children:
-        before, _ = await ask(children, "echo")
-        await cancel_once_begun(children, f"clean_up {tmp_path / 'cleaned'}")
+    async with pool_of(Obedient) as pool:
+        before, _ = await ask(pool, "echo")
+        await cancel_once_begun(pool, f"clean_up {tmp_path / 'cleaned'}")
         assert (tmp_path / "cleaned").read_text() == "cancelled: True"
-        assert await ask(children, "echo hello") == (before, "hello")
+        assert await ask(pool, "echo hello") == (before, "hello")
 
 
 async def test_a_busy_loop_is_interrupted() -> None:
-    async with children_of(Obedient) as children:
-        before, _ = await ask(children, "echo")
-        await cancel_once_begun(children, "spin")
-        assert await ask(children, "echo hello") == (before, "hello")
+    async with pool_of(Obedient) as pool:
+        before, _ = await ask(pool, "echo")
+        await cancel_once_begun(pool, "spin")
+        assert await ask(pool, "echo hello") == (before, "hello")
 
 
 async def test_an_interruption_does_not_corrupt_output() -> None:
-    async with children_of(Obedient) as children:
-        before, _ = await ask(children, "echo")
+    async with pool_of(Obedient) as pool:
+        before, _ = await ask(pool, "echo")
         for number in range(20):
-            await cancel_once_begun(children, "flood")
-            assert await ask(children, f"echo {number}") == (before, str(number))
+            await cancel_once_begun(pool, "flood")
+            assert await ask(pool, f"echo {number}") == (before, str(number))
 
 
 @pytest.mark.parametrize("how", ["compute", "refuse"])
 async def test_a_model_that_ignores_interrupts_is_killed_within_a_second(how: str) -> None:
-    async with children_of(Stubborn) as children:
-        before, _ = await ask(children, "echo")
-        with anyio.fail_after(A_SECOND):
-            await cancel_once_begun(children, how)
+    async with pool_of(Stubborn) as pool:
+        before, _ = await ask(pool, "echo")
+        with anyio.fail_after(CANCEL_LIMIT):
+            await cancel_once_begun(pool, how)
             assert is_gone(before)
             await checkpoint()  # where a second that is over is noticed
-        after, reply = await ask(children, "echo hello")
+        after, reply = await ask(pool, "echo hello")
 
         assert reply == "hello"
         assert after != before
-        assert children.statistics().ended == 1
+        assert pool.statistics().ended == 1
 
 
 async def test_a_killed_idle_process_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
-    async with children_of(Noted) as children:
-        before, _ = await ask(children, "echo")
+    async with pool_of(Noted) as pool:
+        before, _ = await ask(pool, "echo")
         os.kill(before, signal.SIGKILL)
-        await until(lambda: children.statistics().started == 2)
-        (idle,) = children.statistics().idle
-        after, _ = await ask(children, "echo")
+        await until(lambda: pool.statistics().started == 2)
+        (idle,) = pool.statistics().idle
+        after, _ = await ask(pool, "echo")
 
     assert after == idle != before
     assert (tmp_path / "notes").read_text().split() == ["setup", "setup", "teardown"]
 
 
 async def test_whenever_a_request_is_cancelled_the_next_one_gets_its_own_answer() -> None:
-    async with children_of(Obedient) as children:
-        before, _ = await ask(children, "echo")
+    async with pool_of(Obedient) as pool:
+        before, _ = await ask(pool, "echo")
         for steps in range(25):
             async with anyio.create_task_group() as tg:
-                tg.start_soon(Told().ask, children, "spin" if steps % 2 else f"echo {'x' * 200_000}")
+                tg.start_soon(ReportedTask().ask, pool, "spin" if steps % 2 else f"echo {'x' * 200_000}")
                 for _ in range(steps):
                     await checkpoint()
                 tg.cancel_scope.cancel()
-            assert await ask(children, f"echo {steps}") == (before, str(steps))
+            assert await ask(pool, f"echo {steps}") == (before, str(steps))
 
 
 async def test_a_signal_to_an_idle_process_does_not_interrupt_the_next_request() -> None:
-    async with children_of(Obedient) as children:
-        before, _ = await ask(children, "echo")
+    async with pool_of(Obedient) as pool:
+        before, _ = await ask(pool, "echo")
         os.kill(before, signal.SIGINT)
-        assert await ask(children, "echo hello") == (before, "hello")
+        assert await ask(pool, "echo hello") == (before, "hello")
 
 
 # --- death ----------------------------------------------------------------------------------------------------------
@@ -306,58 +306,58 @@ async def test_a_signal_to_an_idle_process_does_not_interrupt_the_next_request()
     [
         pytest.param("leave 3", "exit code 3", id="os._exit"),
         pytest.param("crash", "SIGSEGV", id="segfault"),
-        pytest.param("babble", "it was killed: what it sent was not a frame", id="junk"),
+        pytest.param("babble", "it was killed: its output was not a frame", id="junk"),
     ],
 )
 async def test_the_error_of_a_request_that_kills_its_process_has_the_cause_and_the_process_is_replaced(
     how: str, end: str
 ) -> None:
-    async with children_of(Obedient) as children:
+    async with pool_of(Obedient) as pool:
         with pytest.raises(ProcessDied, match=f"the process in which Obedient ran has died: {end}"):
-            await ask(children, how)
-        assert (await ask(children, "echo hello"))[1] == "hello"
-        assert children.statistics().started == 2
+            await ask(pool, how)
+        assert (await ask(pool, "echo hello"))[1] == "hello"
+        assert pool.statistics().started == 2
 
 
 async def test_sys_exit_fails_its_request_only_and_the_process_goes_on() -> None:
-    async with children_of(Obedient) as children:
-        before, _ = await ask(children, "echo")
+    async with pool_of(Obedient) as pool:
+        before, _ = await ask(pool, "echo")
         with pytest.raises(ChildError, match="process_request raised SystemExit: 4") as caught:
-            await ask(children, "quit 4")
+            await ask(pool, "quit 4")
         assert (caught.value.code, caught.value.type) == ("model_exit", "SystemExit")
-        assert await ask(children, "echo hello") == (before, "hello")
+        assert await ask(pool, "echo hello") == (before, "hello")
 
 
 async def test_the_error_of_a_request_whose_process_was_killed_has_the_cause() -> None:
-    told = Told()
+    task = ReportedTask()
 
     async def killed() -> None:
         with pytest.raises(ProcessDied, match="SIGKILL"):
-            await told.ask(children, "spin")
+            await task.ask(pool, "spin")
 
-    async with children_of(Obedient) as children:
-        pid, _ = await ask(children, "echo")
+    async with pool_of(Obedient) as pool:
+        pid, _ = await ask(pool, "echo")
         async with anyio.create_task_group() as tg:
             tg.start_soon(killed)
-            await told.begun.wait()
+            await task.begun.wait()
             os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_request_for_a_process_that_had_died_is_sent_to_another_one() -> None:
-    async with children_of(Obedient) as children:
-        before, _ = await ask(children, "echo")
+    async with pool_of(Obedient) as pool:
+        before, _ = await ask(pool, "echo")
         os.kill(before, signal.SIGKILL)
-        after, reply = await ask(children, "echo hello")  # at once: nobody has noticed
+        after, reply = await ask(pool, "echo hello")  # at once, before its end is detected
 
     assert reply == "hello"
     assert after != before
 
 
 async def test_a_request_that_kills_each_process_is_not_retried_forever() -> None:
-    async with children_of(Fragile) as children:
+    async with pool_of(Fragile) as pool:
         with pytest.raises(ProcessDied, match="exit code 9"):
-            await ask(children, "echo hello")
-        assert children.statistics().started == 2
+            await ask(pool, "echo hello")
+        assert pool.statistics().started == 2
 
 
 async def test_a_dead_process_gets_no_requests() -> None:
@@ -371,22 +371,22 @@ async def test_a_dead_process_gets_no_requests() -> None:
 
 
 async def test_children_of_a_process_end_with_it(tmp_path: Path) -> None:
-    async with children_of(Obedient) as children:
+    async with pool_of(Obedient) as pool:
         with pytest.raises(ProcessDied, match="SIGSEGV"):
-            await Told().ask(children, f"start_another {tmp_path / 'pids'}")
+            await ReportedTask().ask(pool, f"start_another {tmp_path / 'pids'}")
         _, other = map(int, (tmp_path / "pids").read_text().split())
         await until(lambda: is_gone(other))
 
 
 async def test_a_model_whose_setup_fails_ends_the_pool() -> None:
     with pytest.raises(ChildError, match="FileNotFoundError: no weights"):
-        async with children_of(Unprepared):
+        async with pool_of(Unprepared):
             pytest.fail("it was set up")
 
 
 async def test_a_process_that_dies_in_its_setup_ends_the_pool() -> None:
     with pytest.raises(ProcessDied, match="exit code 7"):
-        async with children_of(Lost):
+        async with pool_of(Lost):
             pytest.fail("it was set up")
 
 
@@ -394,9 +394,9 @@ async def test_a_process_that_cannot_be_replaced_ends_the_pool(tmp_path: Path, m
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
 
     async def lose_one() -> None:
-        async with children_of(SetUpOnce) as children:
+        async with pool_of(SetUpOnce) as pool:
             with pytest.raises(ProcessDied):
-                await ask(children, "leave 1")
+                await ask(pool, "leave 1")
             await anyio.sleep_forever()
 
     with pytest.raises(ChildError, match="no weights"):
@@ -406,21 +406,21 @@ async def test_a_process_that_cannot_be_replaced_ends_the_pool(tmp_path: Path, m
 async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spawn, "TEARDOWN_GRACE", 0.1)
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
-    async with children_of(Clinging) as children:
-        pid, _ = await ask(children, "echo")
+    async with pool_of(Clinging) as pool:
+        pid, _ = await ask(pool, "echo")
 
     assert is_gone(pid)
     assert (tmp_path / "notes").read_text().split() == ["setup", "teardown"]
 
 
 async def test_a_busy_process_ends_with_the_block() -> None:
-    told = Told()
+    task = ReportedTask()
     with anyio.CancelScope() as scope:
-        async with children_of(Obedient) as children:
-            pid, _ = await ask(children, "echo")
+        async with pool_of(Obedient) as pool:
+            pid, _ = await ask(pool, "echo")
             async with anyio.create_task_group() as tg:
-                tg.start_soon(told.ask, children, "spin")
-                await told.begun.wait()
+                tg.start_soon(task.ask, pool, "spin")
+                await task.begun.wait()
                 scope.cancel()
 
     assert is_gone(pid)
@@ -435,12 +435,12 @@ from tests.model.process_models import Stubborn
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 
 async def main():
-    async with ProcessPool(Stubborn) as children, anyio.create_task_group() as tg:
-        body = await children.call(ModelARequest(messages="echo").SerializeToString())
+    async with ProcessPool(Stubborn) as pool, anyio.create_task_group() as tg:
+        body = await pool.call(ModelARequest(messages="echo").SerializeToString())
         print(ModelAResponse.FromString(body).reply, flush=True)
         control = TaskControl(lambda fraction, message: print(message, flush=True))
         with processing(CurrentTask(id="t", attempt=1, deadline=None, model="m", instance="i", control=control)):
-            await children.call(ModelARequest(messages="compute").SerializeToString())
+            await pool.call(ModelARequest(messages="compute").SerializeToString())
 
 backend = sys.argv[1]
 anyio.run(main, backend=backend, backend_options={"use_uvloop": True} if backend == "asyncio" else {})
@@ -478,8 +478,8 @@ def test_a_class_that_another_process_cannot_import_is_refused(monkeypatch: pyte
 
     with pytest.raises(InvalidModel, match=r"defined in a function.*Define the class at the top level of a module"):
         importable_name(Local)
-    with pytest.raises(InvalidModel, match=r"tests\.model\.process_models:Obedient is something else"):
+    with pytest.raises(InvalidModel, match=r"tests\.model\.process_models:Obedient is a different object"):
         importable_name(process_models.renamed())
     monkeypatch.setattr(Obedient, "__module__", "__main__")
-    with pytest.raises(InvalidModel, match="defined in the script that was started"):
+    with pytest.raises(InvalidModel, match="defined in the main script"):
         importable_name(Obedient)

@@ -1,4 +1,4 @@
-"""A response that nobody could read is the failure of its task, in every form of model."""
+"""A response that cannot be parsed is the failure of its task, in every form of model."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_deeper_response_is_an_error_that_names_limit_and_repair(
 
 
 @pytest.mark.parametrize("model", [Awaited, Threaded])
-async def test_the_task_of_an_exiting_model_fails_with_its_own_code(
+async def test_the_task_of_an_unreadable_response_fails_with_its_own_code(
     model: type[hub.Model[ModelARequest, Struct]],
 ) -> None:
     with anyio.fail_after(TIMEOUT):
@@ -92,7 +92,7 @@ async def test_the_task_of_an_exiting_model_fails_with_its_own_code(
 
 
 def of_another_pool() -> Message:
-    """A message of the response's own name, whose string is bytes there: what it holds is no UTF-8."""
+    """A message of the response's own name, whose string is bytes there, with a value that is not UTF-8."""
     file = FileDescriptorProto(name="other.proto", package="examples.model_a.v1", syntax="proto3")
     file.message_type.add(name="ModelAResponse").field.add(
         name="reply", number=1, type=FieldDescriptorProto.TYPE_BYTES, label=FieldDescriptorProto.LABEL_OPTIONAL

@@ -40,7 +40,7 @@ def raising(error: Exception) -> Echo:
 
 
 async def failure_of(error: Exception) -> Failure:
-    """What the client is told of a run that raises this."""
+    """The failure of a run that raises the error."""
     store = BreakableStore()
     broker = WatchedBroker(store)
     with anyio.fail_after(TIMEOUT), capture_logs():  # which is not configured here, and would show errors with rich

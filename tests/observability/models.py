@@ -17,7 +17,7 @@ MOODS: Final = "OBSERVABILITY_MOODS"
 """The environment variable with the folder."""
 
 LOOK: Final = 0.05
-"""Seconds between two looks at it."""
+"""Seconds between two polls."""
 
 
 class Watched(hub.Model[ModelARequest, ModelAResponse]):

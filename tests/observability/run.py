@@ -59,7 +59,7 @@ async def run(
     """
     tried = {expected.name for group in GROUPS for _, alerts in group for expected in alerts}
     missing = {rule["alert"] for rule in rules()} - tried - UNTRIED
-    assert not missing, f"nobody tries to set off {missing}"
+    assert not missing, f"no trial sets off {missing}"
     verdicts: list[Verdict] = []
     async with opened(folder, backend, amqp_url=amqp_url, redis_url=redis_url, rules_text=shortened(HURRY)) as stage:
         with fail_after(START):

@@ -92,7 +92,7 @@ class Prometheus:
         return found
 
     async def rule_health(self) -> dict[str, str]:
-        """By name `ok`, `unknown` before the first evaluation, or what went wrong with the last one."""
+        """By name: `ok`, `unknown` before the first evaluation, or the error of the last one."""
         groups = (await self._ask("rules", {}))["groups"]
         return {rule["name"]: rule.get("lastError") or rule["health"] for group in groups for rule in group["rules"]}
 

@@ -39,7 +39,7 @@ class Stage:
     """What runs.
 
     Attributes:
-        to_broker: The registry's way to RabbitMQ; nobody else uses it.
+        to_broker: The proxy between the registry and RabbitMQ; used by nothing else.
         to_directory: The registry's way to Redis.
         to_store: The gateway's way to Redis.
         http: Shows the gateway its key.

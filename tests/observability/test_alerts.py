@@ -1,4 +1,4 @@
-"""Every alert is seen firing, and ending, for real: what `make alerts` does, once, with hub on trio."""
+"""Every alert fires and ends in a running system: `make alerts`, once, with hub on trio."""
 
 from __future__ import annotations
 

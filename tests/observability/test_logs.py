@@ -1,4 +1,4 @@
-"""What a process says of itself."""
+"""The log of a process."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_warnings_are_logged(form: str) -> None:
 def test_a_record_with_invalid_arguments_is_logged(form: str) -> None:
     [line] = log_of("""logging.getLogger("library").error("%d tokens", "many")""", form)
 
-    assert "'%d tokens' with arguments that it cannot take: TypeError" in line
+    assert "'%d tokens' with arguments that do not match: TypeError" in line
     assert "library" in line
 
 

@@ -24,7 +24,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def cases_of(alert: str) -> list[dict[str, Any]]:
-    """The tests of one alert, with every look that they take at it and at nothing else."""
+    """The tests of one alert, with the evaluations of this alert only."""
     found = []
     for test in yaml.safe_load(CASES.read_text())["tests"]:
         looks = [look for look in test["promql_expr_test"] if f'alertname="{alert}"' in look["expr"]]

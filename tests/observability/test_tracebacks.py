@@ -1,4 +1,4 @@
-"""What is told of an exception is short, whatever the exception is."""
+"""Descriptions of exceptions are bounded, for any exception."""
 
 from __future__ import annotations
 
@@ -173,15 +173,15 @@ def test_frames_are_the_authors_innermost_first_and_ours_are_a_count() -> None:
     assert "in test_frames_are_the_authors_innermost_first_and_ours_are_a_count.<locals>.authors_code" in written
     assert written.splitlines()[2] == '    model_name("not a name!")'
     assert written.splitlines()[-1] == "  and frames that are left out: 1 of hub"
-    assert "vocabulary.py" not in written
+    assert "hub/types.py" not in written
 
 
 def test_an_error_in_hub_shows_frames_of_hub() -> None:
     error = raised(lambda: model_name("not a name!"))
-    while error.__traceback__ is not None and "vocabulary" not in error.__traceback__.tb_frame.f_code.co_filename:
+    while error.__traceback__ is not None and "hub/types.py" not in error.__traceback__.tb_frame.f_code.co_filename:
         error.__traceback__ = error.__traceback__.tb_next
 
-    assert 'vocabulary.py", line ' in "\n".join(lines(describe(error)))
+    assert 'hub/types.py", line ' in "\n".join(lines(describe(error)))
 
 
 def test_frames_of_a_library_are_shown_after_the_authors() -> None:

@@ -27,7 +27,7 @@ from hub.observability.watchdog import Case, Stalls, watch_loop
 leaves_nothing = pytest.mark.usefixtures("no_leaked_tasks")
 
 LONGEST = 30.0
-"""Seconds that a loop is held at most by a test whose watchdog says nothing."""
+"""Maximum seconds that a test blocks a loop if its watchdog logs nothing."""
 
 Logs = list[Any]
 
@@ -166,7 +166,7 @@ async def test_code_that_keeps_the_interpreters_lock_is_logged_when_it_releases_
         tg.start_soon(partial(anyio.to_thread.run_sync, partial(wait_for, over)))  # is not to blame
         await anyio.sleep(0.5)
         with fail_after(LONGEST):
-            while not any("function" in line for line in logs):  # who has returned when it is looked for is not found
+            while not any("function" in line for line in logs):  # a thread that has returned is not found
                 await anyio.to_thread.run_sync(model.process_request, ModelARequest())
                 await anyio.sleep(0.5)
         over.set()

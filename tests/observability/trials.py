@@ -28,7 +28,7 @@ Trial = Callable[[Stage], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """One alert with a label that tells it apart."""
+    """One alert with a label that identifies it."""
 
     name: str
     label: tuple[str, str] | None = None
@@ -217,4 +217,4 @@ GROUPS: Final[Sequence[Sequence[tuple[Trial, Sequence[Expected]]]]] = (
     ),
     ((the_registry_is_killed, [Expected(name="HubRegistryDown")]),),
 )
-"""What goes on at the same time, and then the next; each trial with what it must set off."""
+"""Groups of concurrent trials, one after the other; each trial with the alerts that it must fire."""

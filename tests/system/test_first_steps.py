@@ -306,7 +306,7 @@ REFUSALS: Final = {
         for client in CLIENTS
     },
     **{
-        f"token, {who}": Mistake(*component(who, token="wrong"), ("does not accept our token (401)", "set HUB_TOKEN"))
+        f"token, {who}": Mistake(*component(who, token="wrong"), ("does not accept the token (401)", "set HUB_TOKEN"))
         for who in WITH_REGISTRY
     },
     **{
@@ -343,7 +343,9 @@ STARTS: Final = {
     "a port that is none": Mistake("up", FREE | {"gateway_port": "99999"}, ("gateway_port is 99999", "1 to 65535")),
     "a negative port": Mistake("up", FREE | {"registry_port": "-1"}, ("registry_port is -1", "1 to 65535")),
     "a port that is text": Mistake("gateway", {"gateway_port": "http"}, ("HUB_GATEWAY_PORT", '"http"', "int")),
-    "a port in a URL": Mistake("gateway", {"store_url": "redis://h:65536"}, ("store_url", "no port from 1 to 65535")),
+    "a port in a URL": Mistake(
+        "gateway", {"store_url": "redis://h:65536"}, ("store_url", "not a port from 1 to 65535")
+    ),
     "a port that is taken": Mistake(
         "up", FREE | {"gateway_port": "{taken}"}, ("cannot listen on 127.0.0.1:", "another port")
     ),
@@ -357,8 +359,8 @@ STARTS: Final = {
     "an option that is none": Mistake("up --gatway-port 1", {}, ("--gatway-port", "--gateway-port")),
     "a command that is none": Mistake("gatway", {}, ("gatway", "gateway")),
     "no model named": Mistake("model", {}, ("TARGET",)),
-    "a module that is not there": Mistake("up nothere:X", {}, ("no module nothere", "in the folder that holds it")),
-    "no colon": Mistake("up models.Base", {}, ("'models.Base' names no model", "pkg.module:Class")),
+    "a module that is not there": Mistake("up nothere:X", {}, ("no module nothere", "in the folder that contains it")),
+    "no colon": Mistake("up models.Base", {}, ("'models.Base' does not name a model", "pkg.module:Class")),
     "another class": Mistake("up models:base", {}, ("models has no model base", "did you mean models:Base?")),
     "a file": Mistake("up models.py:Base", {}, ("'models.py:Base' names a file", "write models:Base (without .py")),
     "a file here": Mistake("up ./models.py:Base", {}, ("write models:Base (without .py",)),
@@ -385,7 +387,7 @@ STARTS: Final = {
     "__init__ with arguments": Mistake(
         "up models:Early",
         {},
-        ("models:Early cannot be made: its __init__ needs arguments", "'path'", "models.py, line 10"),
+        ("models:Early cannot be created: its __init__ needs arguments", "'path'", "models.py, line 10"),
     ),
     "__init__ that raises": Mistake(
         "up models:Made",

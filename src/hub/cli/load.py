@@ -9,17 +9,17 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 from hub.errors import ConfigurationError, HubError
 from hub.model import Model
 from hub.model.execution.error_text import error_summary, location_lines
-from hub.model.model import require_process_request
+from hub.model.model import AnyModel, require_process_request
 
 _SAME_FILE: Final = re.compile(r"duplicate (?:file name|symbol) '?([^'\s)]+)")
 
 
-def load_model(target: str) -> type[Model[Any, Any]]:
+def load_model(target: str) -> type[AnyModel]:
     """Imports a model class, also from the working directory, as `python -m` does.
 
     Raises:
@@ -41,7 +41,7 @@ def load_model(target: str) -> type[Model[Any, Any]]:
         near = get_close_matches(class_name, models, n=1)
         hint = f"; did you mean {module_name}:{near[0]}?" if near else ""
         raise ConfigurationError(f"{module_name} has no model {class_name}; models in it: {there}{hint}")
-    model: type[Model[Any, Any]] = found  # pyright: ignore[reportUnknownVariableType]  # isinstance cannot tell type arguments
+    model: type[AnyModel] = found  # pyright: ignore[reportUnknownVariableType]  # isinstance cannot tell type arguments
     require_process_request(model)
     _check_init(target, model)
     return model
@@ -98,7 +98,7 @@ def _repair(error: BaseException) -> str:
     return ""
 
 
-def _check_init(target: str, model: type[Model[Any, Any]]) -> None:
+def _check_init(target: str, model: type[AnyModel]) -> None:
     init = model.__init__
     try:
         inspect.signature(init).bind(None)

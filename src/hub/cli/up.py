@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from anyio import TASK_STATUS_IGNORED, create_task_group, current_time, sleep_forever
 from anyio.abc import TaskStatus
@@ -15,8 +14,8 @@ from rich.console import Console
 from hub.cli.resources import hold_broker, hold_directory, hold_store
 from hub.concurrency.services import background_service
 from hub.gateway.service import run_gateway
-from hub.model import Model
 from hub.model.instance.instance import run_instance
+from hub.model.model import AnyModel
 from hub.ports.broker import Broker
 from hub.ports.result_store import ResultStore
 from hub.registry.service import run_registry
@@ -36,7 +35,7 @@ class UpSummary:
 
 
 async def run_up(
-    models: Sequence[type[Model[Any, Any]]],
+    models: Sequence[type[AnyModel]],
     settings: UpSettings,
     *,
     task_status: TaskStatus[UpSummary] = TASK_STATUS_IGNORED,
@@ -86,7 +85,7 @@ async def run_up(
 
 
 async def _run_instances(
-    models: Sequence[type[Model[Any, Any]]],
+    models: Sequence[type[AnyModel]],
     settings: UpSettings,
     *,
     broker: Broker,
@@ -101,7 +100,7 @@ async def _run_instances(
         task_status.started()
 
 
-def print_summary(summary: UpSummary, models: Sequence[type[Model[Any, Any]]]) -> None:
+def print_summary(summary: UpSummary, models: Sequence[type[AnyModel]]) -> None:
     """Prints the addresses, and a command for each model. Lines are not wrapped, so that they can be copied."""
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"\n[bold]hub is up[/bold] in {summary.seconds:.1f} s: {', '.join(summary.models) or 'no models'}\n")

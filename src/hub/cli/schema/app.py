@@ -49,9 +49,7 @@ Later = Annotated[
 Target = Annotated[str, Parameter(show_env_var=False, help="The model to check, as pkg.module:Class.")]
 Against = Annotated[
     str,
-    Parameter(
-        show_env_var=False, show_default=False, help="URL of the registry to ask; another way to say --registry-url."
-    ),
+    Parameter(show_env_var=False, show_default=False, help="URL of the registry; the same as --registry-url."),
 ]
 Proto = Annotated[
     bool,

@@ -19,7 +19,7 @@ from hub.model.model import AnyModel
 from hub.observability.code_origin import add_model
 
 TEARDOWN_GRACE: Final = 10.0
-"""Seconds for `teardown`: enough to flush and close, not enough to look like a hang."""
+"""Seconds for `teardown`: enough to flush and close, too short to be mistaken for a hang."""
 
 THREAD_GRACE: Final = 1.0
 """Seconds that `teardown` waits for threads in which other methods still run: enough to check `current_task().cancelled`."""

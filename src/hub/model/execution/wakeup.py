@@ -32,7 +32,7 @@ class Wakeup:
     def set(self) -> None:
         """Wakes the waiting task, or the next one that waits. From any thread; without effect once closed."""
         # The flag saves a system call for each call after the first one. A race costs one wake-up too many, never one too
-        # few: `wait` clears the flag before its caller looks at what there is to do.
+        # few: `wait` clears the flag before its caller takes the items.
         if not self._is_set:
             self._is_set = True
             self._send()
@@ -72,7 +72,7 @@ class Wakeup:
 class Crossing(Generic[T]):
     """A queue of items on their way to the event loop of another thread; one wake-up carries all that have gathered.
 
-    Items are handed over in the order of their `put`. The queue is unbounded: whoever puts must be bounded itself, as by
+    Items are handed over in the order of their `put`. The queue is unbounded: its producers must be bounded, as by
     the number of tasks that run at the same time.
     """
 

@@ -192,7 +192,7 @@ class ProcessWorker(AsyncContextManagerMixin):
         except MalformedFrame as error:
             if self._pending is not None:
                 self._pending.accept()  # its StartedFrame may be part of the malformed bytes
-            self._kill(process, f"it was killed: what it sent was {error}")
+            self._kill(process, f"it was killed: its output was {error}")
 
     def _mark_exited(self, end: str) -> None:
         self._end = self._end or end
