@@ -200,7 +200,7 @@ async def test_a_wrong_token_ends_a_watch() -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry(token="sesame") as registry:
             watch = ModelWatch(RegistryClient(registry.url, registry.http, token="wrong"))
-            with pytest.raises(ConnectionRefused, match=r"does not accept our token \(401\): set HUB_TOKEN"):
+            with pytest.raises(ConnectionRefused, match=r"does not accept the token \(401\): set HUB_TOKEN"):
                 await anext(watch)
 
 
