@@ -131,10 +131,8 @@ async def test_every_alert_is_evaluated_without_an_error_and_none_is_false(stage
             await sleep(LOOK)
     assert health == {rule["alert"]: "ok" for rule in rules()}
     firing = {alert["labels"]["alertname"] for alert in await stage.prometheus.alerts() if alert["state"] == "firing"}
-    assert firing <= {
-        "HubDeadLetters",
-        "HubRegistrySelfPreservation",
-    }  # what `traffic` leaves behind; what a busy machine may do
+    # What `traffic` leaves behind, and what may happen on a busy machine.
+    assert firing <= {"HubDeadLetters", "HubRegistrySelfPreservation"}
 
 
 async def test_a_killed_instance_is_removed_from_the_targets_and_its_series_end(stage: Stage) -> None:

@@ -186,7 +186,7 @@ async def test_an_instance_that_does_not_consume_has_a_reason_and_does_not_make_
         server.consuming = False
         assert await registry.login(server) is InstanceState.NOT_CONSUMING
         (instance,) = (await registry.json("/v1/instances"))["instances"]
-        assert (instance["state"], instance["reason"]) == ("not_consuming", "no link")
+        assert (instance["state"], instance["reason"]) == ("not_consuming", "no connection")
         assert await registry.active() == []
 
 

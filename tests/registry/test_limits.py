@@ -27,19 +27,19 @@ async def test_a_login_beyond_a_limit_is_a_503_that_names_the_setting_and_is_cou
 
 async def test_a_model_without_instances_for_the_lifetime_is_forgotten() -> None:
     with fail_after(TIMEOUT):
-        async with served_registry(contract_ttl=0.01, ping_period=0.05) as registry, ping_server() as server:
+        async with served_registry(contract_ttl=0.01, ping_period=0.5) as registry, ping_server() as server:
             await registry.login(server, "Stays")
             async with ping_server() as other:
                 await registry.login(other, "Goes")
                 await registry.client.logout(other.id)
             await registry.until(lambda snapshot: "Goes" not in snapshot.models)
-            assert "Stays" in await registry.active()
+            await registry.until(lambda snapshot: "Stays" in snapshot.active)  # it may be suspect on a busy machine
             assert (await registry.get("/v1/schemas/Goes")).status_code == 404
             while "hub_registry_contracts 1.0" not in (await registry.get("/metrics")).text:
                 await anyio.lowlevel.checkpoint()
             async with ping_server() as back:
                 await registry.login(back, "Goes")
-                assert "Goes" in await registry.active()
+                await registry.until(lambda snapshot: "Goes" in snapshot.active)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,9 @@ async def test_an_instance_that_consumes_has_answered(http: AsyncClient) -> None
 async def test_an_instance_that_does_not_consume_answers_with_a_reason(http: AsyncClient) -> None:
     async with ping_server() as server:
         server.consuming = False
-        assert await ping(http, entry_of(id=server.id, url=server.url)) == PingOk(consuming=False, reason="no link")
+        assert await ping(http, entry_of(id=server.id, url=server.url)) == PingOk(
+            consuming=False, reason="no connection"
+        )
 
 
 async def test_a_host_may_be_a_name_and_all_its_addresses_are_tried(http: AsyncClient) -> None:

@@ -133,7 +133,7 @@ async def test_a_report_of_not_consuming_needs_neither_directory_nor_ping(
 
 async def test_a_report_of_consuming_needs_a_ping(local: LocalRegistry) -> None:
     instance = new_instance_id()
-    local.probe.results[instance] = PingOk(consuming=False, reason="no link")
+    local.probe.results[instance] = PingOk(consuming=False, reason="no connection")
     assert (await local.login(instance=instance)).status.state is InstanceState.NOT_CONSUMING
     stranger = new_instance_id()
     local.probe.results[stranger] = PingRejected("connection refused")
@@ -252,7 +252,7 @@ async def test_reconciling_during_a_logout_does_not_restore_the_instance(local: 
 async def test_a_registry_that_starts_pings_the_stored_instances(local: LocalRegistry) -> None:
     alive, dead, not_consuming = await local.login(), await local.login(), await local.login()
     local.probe.results[dead.status.entry.id] = PingRejected("connection refused")
-    local.probe.results[not_consuming.status.entry.id] = PingOk(consuming=False, reason="no link")
+    local.probe.results[not_consuming.status.entry.id] = PingOk(consuming=False, reason="no connection")
     successor = LocalRegistry(local.memory, local.probe)
     await local.sync.flush()
     await successor.sync.start()

@@ -231,7 +231,7 @@ async def test_a_finding_is_not_undone_by_an_earlier_report() -> None:
     only = Peer(World())
     who = await only.login()
     await only.sync.flush()
-    only.world.probe.results[who] = PingOk(consuming=False, reason="no link")
+    only.world.probe.results[who] = PingOk(consuming=False, reason="no connection")
     target = only.state.target(who)
     assert target is not None
     await only.pinger.ping(target)
@@ -367,7 +367,7 @@ async def test_without_other_registries_self_preservation_ends_and_misses_count(
 async def test_an_instance_that_does_not_consume_is_asked_to_subscribe_once_a_period_by_one_registry() -> None:
     async with peers(2) as (one, other):
         not_consuming, sick, well = [await one.login() for _ in range(3)]
-        one.world.probe.results[not_consuming] = PingOk(consuming=False, reason="no link")
+        one.world.probe.results[not_consuming] = PingOk(consuming=False, reason="no connection")
         one.world.probe.results[sick] = PingOk(consuming=False, reason="no GPU", source=ReadinessSource.HEALTH)
         await anyio.sleep(5.5 * PERIOD)
         asked = Counter(one.resubscribed + other.resubscribed)
@@ -396,14 +396,14 @@ async def test_the_history_has_each_change_once() -> None:
     async with peers(2) as (one, other):
         who = await one.login()
         await anyio.sleep(1)
-        one.world.probe.results[who] = PingOk(consuming=False, reason="no link")
+        one.world.probe.results[who] = PingOk(consuming=False, reason="no connection")
         await anyio.sleep(PERIOD)
         one.world.probe.results[who] = PingRejected("connection refused")
         await anyio.sleep(PERIOD)
         events = await other.link.history(10)
         assert [(event.before, event.after, event.reason) for event in events] == [
             (NOT_CONSUMING, None, "connection refused"),
-            (LIVE, NOT_CONSUMING, "no link"),
+            (LIVE, NOT_CONSUMING, "no connection"),
             (InstanceState.LOADING, LIVE, ""),
             (None, InstanceState.LOADING, "logged in, not pinged yet"),
         ]

@@ -379,7 +379,7 @@ URLS: Final = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
 RESULTS: Final = st.sampled_from(
     [
         PingOk(),
-        PingOk(consuming=False, reason="no link"),
+        PingOk(consuming=False, reason="no connection"),
         PingOk(consuming=False, loading=True, reason="its setup is running"),
         PingMissed("silence"),
         PingRejected("connection refused"),

@@ -1,4 +1,4 @@
-"""Following the registry's list of models by long poll."""
+"""Follows the registry's list of models by long polling."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import random
 from collections.abc import AsyncIterator
 from typing import Final, Self, final
 
-from anyio import fail_after, sleep
 from typing_extensions import override
 
-from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff, retrying
+from hub.concurrency.timeouts import connection_timeout
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
 
-LONGEST_WAIT: Final = 30.0
+MAX_WAIT: Final = 30.0
 """Seconds that the registry holds one request when nothing changes."""
 
-REPLY_GRACE: Final = 5.0
-"""Seconds on top of a wait after which the registry counts as lost: its reply, and contracts that are new to us."""
+REPLY_TIMEOUT: Final = 5.0
+"""Seconds beyond a wait after which the registry counts as lost: for its reply, and for contracts that are new here."""
 
 
 @final
 class ModelWatch(AsyncIterator[ModelsSnapshot]):
     """An endless iterator: the list of models now, then again at each change.
 
-    A registry that is out of reach is tried again with backoff; meanwhile the last snapshot stands. Cancelling a
-    `__anext__` loses nothing, the next one continues from the same version. Use it from one task.
+    Requests are retried with backoff; meanwhile the last snapshot stays valid. A cancelled `__anext__` loses nothing: the next
+    one continues from the same version. Use it from one task.
 
     Raises:
         ConnectionRefused: From `__anext__`, for instance when the token is wrong; not after the registry has once answered.
@@ -54,27 +54,26 @@ class ModelWatch(AsyncIterator[ModelsSnapshot]):
 
     @override
     async def __anext__(self) -> ModelsSnapshot:
-        delays = self._backoff.intervals(self._rng)
         while True:
-            try:
-                snapshot = await self._poll()
-            except (ConnectionLost, TimeoutError) as error:
-                delay = next(delays)
-                self._connected = False
-                if isinstance(error, ConnectionRefused) and not self._attempts.reached:
-                    raise
-                self._attempts.failed(str(error) or "no answer", delay)
-                await sleep(delay)
-                continue
+            attempts = retrying(on=self._is_retried, backoff=self._backoff, on_retry=self._on_retry, rng=self._rng)
+            snapshot = await attempts.call(self._poll)
             self._connected = True
             self._attempts.succeeded()
-            delays = self._backoff.intervals(self._rng)
             if snapshot is not None:
                 self._etag = snapshot.etag
                 return snapshot
 
+    def _is_retried(self, error: Exception) -> bool:
+        if isinstance(error, ConnectionRefused):
+            return self._attempts.reached
+        return isinstance(error, ConnectionLost)
+
+    def _on_retry(self, error: Exception, delay: float) -> None:
+        self._connected = False
+        self._attempts.on_retry(error, delay)
+
     async def _poll(self) -> ModelsSnapshot | None:
-        # A first request, and the first after a loss, is answered at once: it tells whether the registry is back.
-        wait = LONGEST_WAIT if self._connected else 0.0
-        with fail_after(wait + REPLY_GRACE):
+        # The first request, and the first after a loss, does not wait: it shows whether the registry is back.
+        wait = MAX_WAIT if self._connected else 0.0
+        with connection_timeout(self._client.server, wait + REPLY_TIMEOUT):
             return await self._client.models_after(self._etag, wait=wait)

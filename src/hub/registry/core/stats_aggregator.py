@@ -1,4 +1,4 @@
-"""Totals of each model over all its instances, those that are gone included."""
+"""Totals of each model over all its instances, removed ones included."""
 
 from __future__ import annotations
 

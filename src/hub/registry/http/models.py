@@ -76,7 +76,7 @@ async def show_model(
 async def show_stats(stats: NamedDependency[StatsService]) -> StatsBody:
     """From memory, as of the last ping of each instance (`ping_period`) and the last poll of the queues.
 
-    Outcomes and times are counted since the instances started, those that are gone included. They only rise, until this
+    Outcomes and times are counted since the instances started, removed ones included. They only rise, until this
     registry restarts.
     """
     return stats.all()
