@@ -15,7 +15,7 @@ from httpx2 import Response
 from hub.brokers import open_broker
 from hub.gateway.tasks.congestion import Congestion
 from tests.gateway.faults import FaultyBroker
-from tests.gateway.stage import Stage, open_stage
+from tests.gateway.fixtures import LocalGateway, open_gateway
 from tests.gateway.test_submit import TASKS, problem
 
 LIMIT = 0.1
@@ -31,70 +31,70 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 
 @asynccontextmanager
-async def held(*, busy_after: float = LIMIT) -> AsyncGenerator[tuple[Stage, FaultyBroker]]:
+async def held(*, busy_after: float = LIMIT) -> AsyncGenerator[tuple[LocalGateway, FaultyBroker]]:
     """A gateway whose broker confirms nothing before `broker.stuck` is set."""
     with fail_after(60):
         async with open_broker("memory://") as memory:
             broker = FaultyBroker(memory)
             broker.stuck = Event()
-            async with open_stage(broker=broker, busy_after=busy_after, step_timeout=30) as stage:
-                await stage.model()
-                yield stage, broker
+            async with open_gateway(broker=broker, busy_after=busy_after, publish_timeout=15) as gateway:
+                await gateway.model()
+                yield gateway, broker
 
 
-async def submit(stage: Stage, replies: list[Response]) -> None:
-    replies.append(await stage.client.post(TASKS, json={"messages": "x"}))
+async def submit(gateway: LocalGateway, replies: list[Response]) -> None:
+    replies.append(await gateway.client.post(TASKS, json={"messages": "x"}))
 
 
-async def metric(stage: Stage, name: str) -> float:
-    page = (await stage.client.get("/metrics")).text
+async def metric(gateway: LocalGateway, name: str) -> float:
+    page = (await gateway.client.get("/metrics")).text
     return next(float(line.split()[1]) for line in page.splitlines() if line.startswith(f"{name} "))
 
 
-async def test_what_arrives_is_refused_while_the_oldest_submit_is_too_old_and_taken_afterwards() -> None:
-    async with held() as (stage, broker):
+async def test_requests_are_refused_while_the_oldest_submit_is_too_old_and_accepted_afterwards() -> None:
+    async with held() as (gateway, broker):
         replies: list[Response] = []
         async with create_task_group() as tg:
-            tg.start_soon(submit, stage, replies)
+            tg.start_soon(submit, gateway, replies)
             await broker.publishing.wait()
             await sleep(2 * LIMIT)
             for path in (TASKS, "/v1/models/ModelA", "/v1/models/ModelA/batches"):
-                refused = await stage.client.post(path, json={"messages": "x"})
+                refused = await gateway.client.post(path, json={"messages": "x"})
                 assert problem(refused) == (503, "gateway_busy")
                 assert refused.headers["retry-after"] == "1"
                 assert "hub-task" not in refused.headers
             for path in ("/v1/tasks", f"/v1/tasks/{'0' * 8}-0000-7000-8000-{'0' * 12}"):
-                assert problem(await stage.client.get(path)) == (503, "gateway_busy")
-            assert await metric(stage, "hub_gateway_busy_refusals_total") == 5
-            assert await metric(stage, "hub_gateway_requests_under_way") == 1
-            assert await metric(stage, "hub_gateway_oldest_request_seconds") > LIMIT
+                assert problem(await gateway.client.get(path)) == (503, "gateway_busy")
+            assert await metric(gateway, "hub_gateway_busy_refusals_total") == 5
+            assert await metric(gateway, "hub_gateway_requests_under_way") == 1
+            assert await metric(gateway, "hub_gateway_oldest_request_seconds") > LIMIT
             assert broker.stuck is not None
             broker.stuck.set()
         assert [reply.status_code for reply in replies] == [202]
-        assert (await stage.client.post(TASKS, json={})).status_code == 202
-        assert await metric(stage, "hub_gateway_requests_under_way") == 0
-        assert await metric(stage, "hub_gateway_oldest_request_seconds") == 0
+        assert (await gateway.client.post(TASKS, json={})).status_code == 202
+        assert await metric(gateway, "hub_gateway_requests_under_way") == 0
+        assert await metric(gateway, "hub_gateway_oldest_request_seconds") == 0
 
 
 async def test_other_requests_are_answered_by_a_busy_gateway() -> None:
-    async with held() as (stage, broker):
+    async with held() as (gateway, broker):
         async with create_task_group() as tg:
-            tg.start_soon(submit, stage, [])
+            tg.start_soon(submit, gateway, [])
             await broker.publishing.wait()
             await sleep(2 * LIMIT)
             for path in ("/health/live", "/v1/models", "/v1/models/ModelA", "/metrics", "/openapi.json"):
-                assert (await stage.client.get(path)).status_code == 200
+                assert (await gateway.client.get(path)).status_code == 200
             unknown = f"/v1/tasks/{'0' * 8}-0000-7000-8000-{'0' * 12}"
-            assert problem(await stage.client.delete(unknown)) == (404, "unknown_task")
+            assert problem(await gateway.client.delete(unknown)) == (404, "unknown_task")
             tg.cancel_scope.cancel("tried")
 
 
-async def test_a_burst_is_taken_however_large_it_is() -> None:
-    async with held(busy_after=30) as (stage, broker):
+async def test_a_burst_of_any_size_is_accepted() -> None:
+    async with held(busy_after=30) as (gateway, broker):
         replies: list[Response] = []
         async with create_task_group() as tg:
             for _ in range(BURST):
-                tg.start_soon(submit, stage, replies)
+                tg.start_soon(submit, gateway, replies)
             await broker.publishing.wait()
             assert broker.stuck is not None
             broker.stuck.set()
@@ -102,25 +102,25 @@ async def test_a_burst_is_taken_however_large_it_is() -> None:
         assert len(replies) == BURST
 
 
-async def test_a_submit_that_is_given_up_counts_no_longer() -> None:
-    async with held() as (stage, broker):
+async def test_a_cancelled_submit_counts_no_longer() -> None:
+    async with held() as (gateway, broker):
         with anyio.move_on_after(2 * LIMIT):
-            await submit(stage, [])
-        assert await metric(stage, "hub_gateway_requests_under_way") == 0
+            await submit(gateway, [])
+        assert await metric(gateway, "hub_gateway_requests_under_way") == 0
         assert broker.stuck is not None
         broker.stuck.set()
-        assert (await stage.client.post(TASKS, json={})).status_code == 202
+        assert (await gateway.client.post(TASKS, json={})).status_code == 202
 
 
-async def test_a_caller_that_waits_for_its_outcome_does_not_make_the_gateway_busy() -> None:
-    async with held() as (stage, broker):
+async def test_a_wait_for_an_outcome_does_not_make_the_gateway_busy() -> None:
+    async with held() as (gateway, broker):
         assert broker.stuck is not None
         broker.stuck.set()
-        async with create_task_group() as tg:  # the stage has no instance that would answer
-            tg.start_soon(partial(stage.client.post, "/v1/models/ModelA", json={}))
+        async with create_task_group() as tg:  # the gateway has no instance that would answer
+            tg.start_soon(partial(gateway.client.post, "/v1/models/ModelA", json={}))
             await broker.publishing.wait()
             await sleep(2 * LIMIT)
-            assert (await stage.client.post(TASKS, json={})).status_code == 202
+            assert (await gateway.client.post(TASKS, json={})).status_code == 202
             tg.cancel_scope.cancel("tried")
 
 

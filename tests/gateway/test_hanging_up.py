@@ -14,7 +14,7 @@ from hub.stores import open_store
 from hub.task import TaskRecord
 from hub.types import TaskId, TaskState
 from tests.gateway.faults import LOST, FaultyStore
-from tests.gateway.stage import MODEL_A, Stage, echo_a, open_stage
+from tests.gateway.fixtures import MODEL_A, LocalGateway, echo_a, open_gateway
 from tests.gateway.wire import Exchange, exchange, serving
 
 CALL = "/v1/models/ModelA"
@@ -33,49 +33,51 @@ async def caller(url: str, path: str, **headers: str) -> AsyncGenerator[Exchange
         yield opened
 
 
-async def first_in_queue(stage: Stage) -> TaskId:
+async def first_in_queue(gateway: LocalGateway) -> TaskId:
     """Waits until there is a task, and leaves it where it is."""
-    async with stage.broker.consume(MODEL_A, prefetch=1) as consumer:
+    async with gateway.broker.consume(MODEL_A, prefetch=1) as consumer:
         (delivery,) = await consumer.receive()
         return TaskId(delivery.message_id)
 
 
-async def state(stage: Stage, task: TaskId) -> TaskState:
-    (record,) = await stage.store.fetch([task])
+async def state(gateway: LocalGateway, task: TaskId) -> TaskState:
+    (record,) = await gateway.store.fetch([task])
     assert isinstance(record, TaskRecord)
     return record.state
 
 
-async def test_the_task_of_a_caller_that_hangs_up_is_cancelled_while_it_waits_and_never_runs(stage: Stage) -> None:
-    await stage.model()
-    async with serving(stage) as url:
+async def test_the_waiting_task_of_a_client_that_disconnects_is_cancelled_and_never_runs(
+    gateway: LocalGateway,
+) -> None:
+    await gateway.model()
+    async with serving(gateway) as url:
         async with caller(url, CALL):
-            task = await first_in_queue(stage)
-        record = await stage.store.changed(task, after=0, until_terminal=True)
+            task = await first_in_queue(gateway)
+        record = await gateway.store.changed(task, after=0, until_terminal=True)
         assert isinstance(record, TaskRecord)
         assert record.state is TaskState.CANCELLED
-        await stage.model(answer=echo_a)
+        await gateway.model(answer=echo_a)
         async with caller(url, CALL) as other:
             assert await other.head() == 200
-    assert [seen.id == task for seen in stage.tasks] == [True, False]
-    assert await state(stage, task) is TaskState.CANCELLED
+    assert [seen.id == task for seen in gateway.received] == [True, False]
+    assert await state(gateway, task) is TaskState.CANCELLED
 
 
-async def test_a_caller_that_waits_is_answered_and_its_task_left_alone(stage: Stage) -> None:
-    await stage.model()
-    async with serving(stage) as url, caller(url, CALL) as opened:
-        task = await first_in_queue(stage)
-        await stage.model(answer=echo_a)
+async def test_a_client_that_waits_gets_its_reply_and_its_task_is_not_cancelled(gateway: LocalGateway) -> None:
+    await gateway.model()
+    async with serving(gateway) as url, caller(url, CALL) as opened:
+        task = await first_in_queue(gateway)
+        await gateway.model(answer=echo_a)
         assert await opened.head() == 200
-        assert await state(stage, task) is TaskState.SUCCEEDED
+        assert await state(gateway, task) is TaskState.SUCCEEDED
 
 
-async def test_a_connection_that_is_used_again_hangs_up_for_its_last_call_only(stage: Stage) -> None:
-    await stage.model(answer=echo_a)
-    async with serving(stage) as url, open_client() as client:
+async def test_a_disconnect_cancels_only_the_last_call_of_a_connection(gateway: LocalGateway) -> None:
+    await gateway.model(answer=echo_a)
+    async with serving(gateway) as url, open_client() as client:
         for _ in range(3):
             assert (await client.post(f"{url}{CALL}", json={})).status_code == 200
-    assert [await state(stage, task.id) for task in stage.tasks] == [TaskState.SUCCEEDED] * 3
+    assert [await state(gateway, task.id) for task in gateway.received] == [TaskState.SUCCEEDED] * 3
 
 
 @pytest.mark.parametrize(
@@ -85,78 +87,78 @@ async def test_a_connection_that_is_used_again_hangs_up_for_its_last_call_only(s
         (CALL, {"Idempotency-Key": "order-66"}),  # it may come again for the same task
     ],
 )
-async def test_who_may_come_back_for_a_task_does_not_cancel_it_by_hanging_up(
-    stage: Stage, path: str, headers: dict[str, str]
+async def test_a_disconnect_does_not_cancel_a_task_with_an_idempotency_key(
+    gateway: LocalGateway, path: str, headers: dict[str, str]
 ) -> None:
-    await stage.model()
-    async with serving(stage) as url:
+    await gateway.model()
+    async with serving(gateway) as url:
         async with caller(url, path, **headers):
-            task = await first_in_queue(stage)
-        await nothing_held(stage)  # its connection does not stay for the time that it asked to wait
+            task = await first_in_queue(gateway)
+        await nothing_held(gateway)  # its connection does not stay for the time that it asked to wait
         # The drain answers what is held back, so after it nothing is left that could still cancel.
-    assert await state(stage, task) is TaskState.QUEUED
+    assert await state(gateway, task) is TaskState.QUEUED
 
 
 @pytest.mark.parametrize("path", ["/v1/tasks/{}?wait=50", "/v1/tasks/{}/result?wait=50", "/v1/models", "/openapi.json"])
-async def test_reads_that_are_held_back_end_with_their_connections(stage: Stage, path: str) -> None:
-    await stage.model()
-    async with serving(stage) as url, open_client() as client:
+async def test_reads_that_are_held_back_end_with_their_connections(gateway: LocalGateway, path: str) -> None:
+    await gateway.model()
+    async with serving(gateway) as url, open_client() as client:
         task = (await client.post(f"{url}{CALL}/tasks", json={})).json()["id"]
         headers = {"Prefer": "wait=50"}
         if "{}" not in path:
             headers["If-None-Match"] = (await client.get(f"{url}{path}")).headers["ETag"]
         async with exchange(url, "GET", path.format(task), headers) as opened:
             await opened.end()
-            while not stage.polls.held:
+            while not gateway.parts.polls.waiting:
                 await anyio.sleep(0.01)
-        await nothing_held(stage)
+        await nothing_held(gateway)
 
 
-async def nothing_held(stage: Stage) -> None:
+async def nothing_held(gateway: LocalGateway) -> None:
     with anyio.fail_after(10):
-        while stage.polls.held:
+        while gateway.parts.polls.waiting:
             await anyio.sleep(0.01)
 
 
-async def test_hanging_up_cancels_nothing_when_the_settings_say_so() -> None:
+async def test_a_disconnect_cancels_nothing_with_the_setting_off() -> None:
     with anyio.fail_after(20):
-        async with open_stage(cancel_on_disconnect=False) as stage:
-            await stage.model()
-            async with serving(stage) as url:
+        async with open_gateway(cancel_on_disconnect=False) as gateway:
+            await gateway.model()
+            async with serving(gateway) as url:
                 async with caller(url, CALL):
-                    task = await first_in_queue(stage)
-            assert await state(stage, task) is TaskState.QUEUED
+                    task = await first_in_queue(gateway)
+            assert await state(gateway, task) is TaskState.QUEUED
 
 
-async def test_a_drain_is_no_hanging_up_the_task_goes_on(stage: Stage) -> None:
-    await stage.model()
+async def test_a_drain_does_not_cancel_the_task_of_a_call(gateway: LocalGateway) -> None:
+    await gateway.model()
     statuses: list[int] = []
     async with create_task_group() as tg:
-        async with serving(stage) as url:
+        async with serving(gateway) as url:
 
             async def call() -> None:
                 async with caller(url, CALL) as opened:
                     statuses.append(await opened.head())
 
             tg.start_soon(call)
-            task = await first_in_queue(stage)
+            task = await first_in_queue(gateway)
     assert statuses == [504]
-    assert await state(stage, task) is TaskState.QUEUED
+    assert await state(gateway, task) is TaskState.QUEUED
 
 
-async def test_a_caller_that_hangs_up_while_the_store_is_away_costs_nobody_else_anything() -> None:
+async def test_a_disconnect_while_the_store_is_out_of_reach_affects_no_other_client() -> None:
     with anyio.fail_after(20):
         async with open_store("memory://") as memory:
             store = FaultyStore(memory)
-            async with open_stage(store=store) as stage:
-                await stage.model()
-                async with serving(stage) as url:
+            async with open_gateway(store=store) as gateway:
+                await gateway.model()
+                async with serving(gateway) as url:
                     store.finish_error = LOST
                     async with caller(url, CALL):
-                        task = await first_in_queue(stage)
+                        task = await first_in_queue(gateway)
                     await store.finishing.wait()
                     store.finish_error = None
-                    await stage.model(answer=echo_a)
+                    await gateway.model(answer=echo_a)
                     async with caller(url, CALL) as other:
                         assert await other.head() == 200
-                assert await state(stage, task) is TaskState.SUCCEEDED
+                assert await state(gateway, task) is TaskState.SUCCEEDED

@@ -1,4 +1,4 @@
-"""Rates and quantiles out of counters."""
+"""SampleWindow and quantiles out of counters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, strategies as st
 
-from hub.gateway.dashboard.throughput import WINDOW, CounterSample, Quantiles, Rates, quantile, work
+from hub.gateway.dashboard.stats import WINDOW, CounterSample, Quantiles, SampleWindow, quantile, throughput
 from hub.histogram import HistogramSnapshot
 from hub.types import ModelName, TaskState
 
@@ -21,63 +21,66 @@ def durations(*counts: int, bounds: tuple[float, ...] = BOUNDS) -> HistogramSnap
 
 
 def reading(
-    at: float, outcomes: Mapping[TaskState, int] | None = None, ran: HistogramSnapshot | None = None, in_flight: int = 0
+    at: float,
+    outcomes: Mapping[TaskState, int] | None = None,
+    run_time: HistogramSnapshot | None = None,
+    in_flight: int = 0,
 ) -> CounterSample:
     return CounterSample(
-        at=at, in_flight=in_flight, outcomes=outcomes or {}, waited=durations(), ran=ran or durations()
+        at=at, in_flight=in_flight, outcomes=outcomes or {}, queue_time=durations(), run_time=run_time or durations()
     )
 
 
-def test_a_rate_is_what_was_counted_over_the_time_that_it_took() -> None:
-    found = work([reading(0, {OK: 100}), reading(10, {OK: 130, FAILED: 5}), reading(20, {OK: 150, FAILED: 5})])
+def test_a_rate_is_the_increase_divided_by_the_time() -> None:
+    found = throughput([reading(0, {OK: 100}), reading(10, {OK: 130, FAILED: 5}), reading(20, {OK: 150, FAILED: 5})])
     assert found.finished_per_second == (50 + 5) / 20
     assert found.failed_per_second == 5 / 20
 
 
-def test_failures_are_those_that_nobody_wanted() -> None:
+def test_cancelled_tasks_are_no_failures() -> None:
     counts = dict.fromkeys(TaskState, 1)
-    assert work([reading(0), reading(1, counts)]).failed_per_second == 3
-    assert work([reading(0), reading(1, {CANCELLED: 7})]).failed_per_second == 0
+    assert throughput([reading(0), reading(1, counts)]).failed_per_second == 3
+    assert throughput([reading(0), reading(1, {CANCELLED: 7})]).failed_per_second == 0
 
 
-def test_one_reading_has_no_rate() -> None:
-    found = work([reading(5, {OK: 100}, in_flight=3)])
-    assert (found.in_flight, found.finished_per_second, found.ran) == (3, None, Quantiles())
+def test_one_sample_has_no_rate() -> None:
+    found = throughput([reading(5, {OK: 100}, in_flight=3)])
+    assert (found.in_flight, found.finished_per_second, found.run_time) == (3, None, Quantiles())
 
 
-def test_a_counter_that_fell_adds_nothing_and_counts_on_from_there() -> None:
-    found = work([reading(0, {OK: 100}), reading(10, {OK: 40}), reading(20, {OK: 50})])
+def test_a_counter_that_fell_adds_nothing_and_counts_again_from_there() -> None:
+    found = throughput([reading(0, {OK: 100}), reading(10, {OK: 40}), reading(20, {OK: 50})])
     assert found.finished_per_second == 10 / 20
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=2, max_size=20))
 def test_no_rate_is_negative_or_more_than_was_ever_counted(values: list[int]) -> None:
-    found = work([reading(at, {OK: value}) for at, value in enumerate(values)])
+    found = throughput([reading(at, {OK: value}) for at, value in enumerate(values)])
     assert found.finished_per_second is not None
     assert 0 <= found.finished_per_second * (len(values) - 1) <= sum(values)
 
 
 def test_quantiles_are_of_the_window_only() -> None:
-    found = work([reading(0, ran=durations(50, 0, 0, 0)), reading(10, ran=durations(50, 10, 0, 0))])
-    assert found.ran.p50 == pytest.approx(0.55)
-    assert found.ran.p95 == pytest.approx(0.955)
+    found = throughput([reading(0, run_time=durations(50, 0, 0, 0)), reading(10, run_time=durations(50, 10, 0, 0))])
+    assert found.run_time.p50 == pytest.approx(0.55)
+    assert found.run_time.p95 == pytest.approx(0.955)
 
 
-def test_the_first_times_of_a_model_count_though_nothing_said_its_buckets_before() -> None:
-    found = work([reading(0, ran=HistogramSnapshot()), reading(10, ran=durations(50, 10, 0, 0))])
-    assert found.ran.p50 == work([reading(0), reading(10, ran=durations(50, 10, 0, 0))]).ran.p50
-    assert found.ran.p50 is not None
+def test_the_first_times_of_a_model_count_without_earlier_buckets() -> None:
+    found = throughput([reading(0, run_time=HistogramSnapshot()), reading(10, run_time=durations(50, 10, 0, 0))])
+    assert found.run_time.p50 == throughput([reading(0), reading(10, run_time=durations(50, 10, 0, 0))]).run_time.p50
+    assert found.run_time.p50 is not None
 
 
 def test_a_histogram_that_began_anew_or_has_other_buckets_starts_over() -> None:
-    fell = [reading(0, ran=durations(9, 9, 0, 0)), reading(1, ran=durations(1, 0, 0, 0))]
-    assert work(fell).ran == Quantiles()
+    fell = [reading(0, run_time=durations(9, 9, 0, 0)), reading(1, run_time=durations(1, 0, 0, 0))]
+    assert throughput(fell).run_time == Quantiles()
     other = [
         *fell,
-        reading(2, ran=durations(0, 5, bounds=(2.0,))),
-        reading(3, ran=durations(4, 5, bounds=(2.0,))),
+        reading(2, run_time=durations(0, 5, bounds=(2.0,))),
+        reading(3, run_time=durations(4, 5, bounds=(2.0,))),
     ]
-    assert work(other).ran.p50 == pytest.approx(1.0)
+    assert throughput(other).run_time.p50 == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -99,43 +102,43 @@ def test_without_buckets_there_is_no_quantile() -> None:
     assert quantile(0.5, (), (7,)) is None
 
 
-def test_rates_look_back_for_the_window_and_no_longer() -> None:
-    rates = Rates()
+def test_rates_cover_the_window_and_no_more() -> None:
+    rates = SampleWindow()
     for at in range(0, 101, 2):
-        rates.take({NAME: reading(at, {OK: 10 if at else 0})})  # all at once, long ago
-        found = rates.work(NAME)
+        rates.add({NAME: reading(at, {OK: 10 if at else 0})})  # all at once, long ago
+        found = rates.throughput(NAME)
         assert found is not None
         assert bool(found.finished_per_second) == (2 <= at <= WINDOW)
 
 
-def test_failures_are_added_up_over_falls_and_beyond_the_window() -> None:
-    rates = Rates()
+def test_failures_are_summed_over_falls_and_beyond_the_window() -> None:
+    rates = SampleWindow()
     for at, count in enumerate([5, 8, 0, 1, 2]):
-        rates.take({NAME: reading(at * 100, {FAILED: count})})
+        rates.add({NAME: reading(at * 100, {FAILED: count})})
     assert rates.failed(NAME) == 3 + 1 + 1
 
 
-def test_the_same_reading_twice_is_one() -> None:
-    rates = Rates()
+def test_the_same_sample_twice_counts_once() -> None:
+    rates = SampleWindow()
     for at in (0, 10, 10):
-        rates.take({NAME: reading(at, {FAILED: at})})
-    found = rates.work(NAME)
+        rates.add({NAME: reading(at, {FAILED: at})})
+    found = rates.throughput(NAME)
     assert found is not None
     assert (found.failed_per_second, rates.failed(NAME)) == (1.0, 10)
 
 
 def test_a_clock_that_was_set_back_starts_over() -> None:
-    rates = Rates()
+    rates = SampleWindow()
     for at in (1000, 1010, 50):
-        rates.take({NAME: reading(at, {OK: at})})
-    found = rates.work(NAME)
+        rates.add({NAME: reading(at, {OK: at})})
+    found = rates.throughput(NAME)
     assert found is not None
     assert found.finished_per_second is None
 
 
 def test_a_model_that_is_left_out_is_forgotten() -> None:
-    rates = Rates()
-    rates.take({NAME: reading(0, {FAILED: 1})})
-    rates.take({NAME: reading(1, {FAILED: 2})})
-    rates.take({})
-    assert (rates.work(NAME), rates.failed(NAME)) == (None, 0)
+    rates = SampleWindow()
+    rates.add({NAME: reading(0, {FAILED: 1})})
+    rates.add({NAME: reading(1, {FAILED: 2})})
+    rates.add({})
+    assert (rates.throughput(NAME), rates.failed(NAME)) == (None, 0)

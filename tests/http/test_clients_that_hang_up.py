@@ -138,7 +138,7 @@ async def logged(routes: Routes, request: bytes, *, reset: bool, capfd: pytest.C
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("request_bytes", UNREAD_BODIES.values(), ids=UNREAD_BODIES.keys())
-async def test_a_client_that_hangs_up_before_its_body_is_complete_is_one_debug_line(
+async def test_a_disconnect_before_the_body_is_complete_is_one_debug_line(
     request_bytes: bytes, reset: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (line,) = await logged(Routes(), request_bytes, reset=reset, capfd=capfd)
@@ -150,7 +150,7 @@ async def test_a_client_that_hangs_up_before_its_body_is_complete_is_one_debug_l
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("request_bytes", OTHERS.values(), ids=OTHERS.keys())
-async def test_a_client_that_hangs_up_at_any_other_moment_is_no_error(
+async def test_a_disconnect_at_any_other_moment_is_no_error(
     request_bytes: bytes, reset: bool, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = await logged(Routes(), request_bytes, reset=reset, capfd=capfd)
