@@ -1,4 +1,4 @@
-"""Runs the benchmarks, one after the other, against a RabbitMQ and a Redis of their own: `make bench`.
+"""Runs the benchmarks, one after the other, against private RabbitMQ and Redis servers: `make bench`.
 
 Only ratios within one run count: quote a figure beside its peer or its limit. Name benchmarks to run just those, as in
 `make bench ARGS="tasks transcoder"`.

@@ -1,4 +1,4 @@
-"""Messages a second through the AMQP adapters: hub's own driver on each backend, and aiormq beside it as the peer.
+"""Messages a second through the AMQP adapters: hub's driver on each backend, compared with aiormq.
 
     .venv/bin/python -m benchmarks.amqp amqp://guest:guest@127.0.0.1:5672/
 
@@ -29,7 +29,7 @@ SINGLES: Final = 300
 ROUNDS: Final = 3
 BODY: Final = bytes(100)
 CLEANING: Final = 10.0
-"""Seconds for deleting the queues, which outlive their users."""
+"""Seconds for deleting the queues."""
 
 CASES: Final[tuple[tuple[str, str, str, dict[str, object]], ...]] = (
     ("hub, asyncio", "amqp", "asyncio", {}),

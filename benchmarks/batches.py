@@ -1,4 +1,4 @@
-"""Tasks a second into a gateway over HTTP: lines of one batch beside single submits, in the same run.
+"""Tasks a second into a gateway over HTTP: lines of one batch compared with single submits, in the same run.
 
     python -m benchmarks.batches [--backend trio]
 
@@ -63,7 +63,7 @@ async def batch(url: str, count: int) -> float:
 
 
 async def singles(url: str, count: int) -> float:
-    """Seconds for so many submits."""
+    """Seconds for `count` submits."""
     address = urlsplit(url)
     assert address.hostname is not None
     assert address.port is not None

@@ -1,4 +1,4 @@
-"""Big bodies beside small ones: how long they take, and how long other clients of the same gateway wait meanwhile.
+"""Big bodies beside small ones: their duration, and the latency of other clients of the same gateway meanwhile.
 
     python -m benchmarks.bodies [--backend trio] [--megabytes 4]
 
@@ -27,8 +27,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDescriptorProto, FileDescriptorSet
 
 from benchmarks.batches import SUBMIT
-from hub.concurrency.services import SWITCH_INTERVAL
-from hub.contract import contract_of
+from hub.concurrency.process import SWITCH_INTERVAL
+from hub.contract import Contract
 from hub.contract.descriptors.pool import build_pool
 from hub.types import ModelName
 from tests.gateway.fixtures import open_gateway
@@ -80,7 +80,7 @@ async def serve() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)  # as every process of hub does
     async with open_gateway(publish_timeout=15, call_wait=60, body_limit=2**30) as gateway:
         await gateway.model()
-        await gateway.model(BIG, contract_of(message(), message()), answer=lambda body: body)
+        await gateway.model(BIG, Contract.from_descriptors(message(), message()), answer=lambda body: body)
         async with serving(gateway) as url:
             print(url, flush=True)
             await anyio.sleep_forever()
@@ -95,7 +95,7 @@ async def connected(url: str) -> tuple[SocketStream, BufferedByteReceiveStream]:
 
 
 async def exchange(stream: SocketStream, replies: BufferedByteReceiveStream, request: bytes) -> int:
-    """The status of the reply, once all of it is there."""
+    """The status of the reply, once it is complete."""
     await stream.send(request)
     head = (await replies.receive_until(b"\r\n\r\n", 65536)).lower()
     await replies.receive_exactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))

@@ -1,4 +1,4 @@
-"""Time and memory of crafted JSON documents, each in a process of its own: `python -m benchmarks.documents [MEGABYTES]`."""
+"""Time and memory of crafted JSON documents, each in a separate process: `python -m benchmarks.documents [MEGABYTES]`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def documents(M: int) -> Mapping[str, bytes]:  # noqa: N803 - megabytes
         "surr": b'{"text":"' + b"\\ud83d\\ude00" * (M // 12) + b'\\ud800"}',
         "trunc": b'{"v":[' + b"{}," * (M // 3),
         "objs nested dup": b'{"v":[' + b'{"b":[{"a":1,"a":1}]},' * (M // 22) + b"0]}",
+        "lists taken": b'{"v":[' + b"[]," * (M // 3) + b"0]}",
+        "dup at the end": b'{"v":[' + b'{"":{"":0}},' * (M // 12) + b'{"a":1,"a":1}]}',
     }
 
 

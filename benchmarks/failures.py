@@ -1,11 +1,11 @@
-"""What a failing model costs its neighbours: calls of a good model in one `hub up`, alone and while another one fails.
+"""The cost of a failing model for another model in the same `hub up`: calls of a good model, alone and beside the failing one.
 
     python -m benchmarks.failures [--backend trio]
 
-`hub up` runs in a process of its own, with the console log that it has by default. A client calls the good model one call at
+`hub up` runs in a separate process, with its default console log. A client calls the good model one call at
 a time while `CALLERS` others call the failing one, each once a second; as a peer, the same calls succeed. The errors have a
-long word in them, and a cause. The client shares the machine with the server. The last line is the cost of one failure log, its
-formatting and its writing.
+long text and a cause. Client and server share the machine. The last line is the cost of logging one failure: formatting and
+writing.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 First the capacity, with `CLIENTS` callers that each wait for their answer; then the quiet latency, with a tenth of that;
 then twice the capacity for the given minutes, offered at a steady rate whatever comes back; at last the quiet load again,
 until its p95 is back. What is short is the places of a model that waits, or the CPU of hub under a model that does nothing.
-The calls come from a process of their own that costs less than a server (`benchmarks.offering`). A line each thirty seconds: calls by what became of them, the latency of those that were served,
+The calls come from a process of their own that costs less than a server (`benchmarks.load_generator`). A line each thirty seconds: calls by what became of them, the latency of those that were served,
 resident memory of each process, messages in the queue. Exits with 1 when a reply was none of 200, 429 and 503, when a
 process ended or grew by more than `GROWTH`, when served calls took longer than `BOUND` at p99, or when the quiet latency
 did not come back.
@@ -33,7 +33,7 @@ from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
-from tests.awkward.stage import Process
+from tests.awkward.system import Process
 from tests.fuzz.campaign import resident
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
@@ -134,7 +134,7 @@ class System:
         """Calls at a steady rate, or without one by `CLIENTS` callers. Returns when all are answered."""
         load = ["--rate", f"{rate}"] if rate else ["--callers", f"{CLIENTS}"]
         output = self.folder / "offered.json"
-        command = [sys.executable, "-m", "benchmarks.offering", self.url, self.model, f"{output}"]
+        command = [sys.executable, "-m", "benchmarks.load_generator", self.url, self.model, f"{output}"]
         await run_process([*command, "--seconds", f"{seconds}", *load], stdout=None, stderr=None)
         return msgspec.json.decode(output.read_bytes(), type=Window)
 

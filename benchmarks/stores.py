@@ -1,4 +1,4 @@
-"""Lives of a task a second (create, start, finish) in the result stores, next to what the same link does with plain SETs.
+"""Task life cycles a second (create, start, finish) in the result stores, compared with plain SETs on the same connection.
 
     .venv/bin/python -m benchmarks.stores redis://127.0.0.1:6379
 
@@ -38,7 +38,7 @@ Work = Callable[[], Awaitable[None]]
 
 
 async def best(work: Work, at_once: int) -> float:
-    """Items a second of the fastest round; `work` does one group of them."""
+    """Items a second of the fastest round; `work` runs one batch of them."""
 
     async def lane(groups: int) -> None:
         for _ in range(groups):
@@ -92,7 +92,7 @@ async def lives(url: str) -> list[float]:
 
 
 async def sets(url: str) -> list[float]:
-    async with redis_links(url, silence=5.0)(None) as link:
+    async with redis_links(url, read_timeout=5.0).connect(None) as link:
         key = f"hub:bench:{uuid4()}"
 
         async def group() -> None:

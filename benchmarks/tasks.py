@@ -23,7 +23,7 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
-from hub.contract import contract_of
+from hub.contract import Contract
 from hub.gateway.tasks.options import SubmitOptions
 from hub.gateway.tasks.service import TaskService
 from hub.model.execution.own_loop import OwnLoop
@@ -46,7 +46,7 @@ class BenchEcho(hub.Model[ModelARequest, ModelAResponse]):
 async def work(broker_url: str, store_url: str, *, shares_loop: bool) -> None:
     model = BenchEcho()
     own_loop: AbstractAsyncContextManager[OwnLoop | None] = nullcontext() if shares_loop else OwnLoop(model.name)
-    contract = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
+    contract = Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
     async with (
         open_broker(broker_url) as broker,
         open_store(store_url) as store,
@@ -58,7 +58,7 @@ async def work(broker_url: str, store_url: str, *, shares_loop: bool) -> None:
 
 
 async def measure(broker_url: str, store_url: str, count: int, label: str) -> None:
-    contract = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
+    contract = Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
     body = ModelARequest(messages=PAYLOAD).SerializeToString()
     async with (
         open_broker(broker_url) as broker,

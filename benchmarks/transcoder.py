@@ -68,7 +68,7 @@ def compare(direction: str, own: Callable[[], object], oracle: Callable[[], obje
 
 
 def best(*calls: Callable[[], object]) -> list[float]:
-    """Microseconds for one run of each, in its fastest round; they take turns, so that noise hits all."""
+    """Microseconds for one run of each, in its fastest round; rounds alternate, so that noise affects all alike."""
     fastest = [float("inf")] * len(calls)
     for _ in range(ROUNDS):
         for index, call in enumerate(calls):
@@ -80,7 +80,7 @@ def best(*calls: Callable[[], object]) -> list[float]:
 
 
 def request() -> Descriptor:
-    """A request with a bit of everything."""
+    """A request with fields of every kind."""
     file = FileDescriptorProto(name="bench.proto", package="bench.v1", syntax="proto3")
     file.dependency.append("google/protobuf/timestamp.proto")
     mode = file.enum_type.add(name="Mode")

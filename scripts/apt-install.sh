@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs Debian packages when this user may, without starting the services that come with them.
-# Exits with 1 when the user may not, or there is no apt-get; the caller then says what to do.
+# Installs Debian packages if this user is allowed to, without starting their services.
+# Exits with 1 if the user is not, or without apt-get; the caller prints what to do.
 set -euo pipefail
 
 command -v apt-get >/dev/null || exit 1
@@ -12,7 +12,7 @@ else
     exit 1
 fi
 
-# deb-systemd-invoke and invoke-rc.d ask this file before they start a service; 101 means "do not".
+# deb-systemd-invoke and invoke-rc.d read this file before they start a service; 101 forbids it.
 policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
 if [ ! -e "$policy" ]; then
     "${as_root[@]}" sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 755 "$1"' policy "$policy"

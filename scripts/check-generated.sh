@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fails when generated files are not what protos/ and scripts/grafana_*.py give: edited by hand, stale, or left behind by
-# a deleted .proto.
+# Fails if generated files differ from the output of protos/ and scripts/grafana_*.py: edited by hand, stale, or of a
+# deleted .proto.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fresh=$(mktemp -d)

@@ -1,4 +1,4 @@
-"""Checks what the documentation says against the project: links, `make` targets, `hub` commands, HUB_* variables.
+"""Checks the documentation against the project: links, `make` targets, `hub` commands, HUB_* variables.
 
 Prints one line for each thing that is not there and exits with 1; prints nothing else.
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes the Python modules and the typed stubs of every .proto below protos/, and the Grafana dashboard, below the folder
-# $1 (default: the project), and says where. protos/hub/ is the package itself and goes to src/; anything else goes to the
+# $1 (default: the project), and prints their paths. protos/hub/ is the package itself and goes to src/; anything else goes to the
 # folder of the same name: protos/translator/v1/translator.proto becomes translator/v1/translator_pb2.py.
 # `make check` runs it into an empty folder and compares, so that stale generated code fails.
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""What Grafana shows beside the charts of the built-in dashboard, and how PromQL is written for it."""
+"""The charts of Grafana beside those of the built-in dashboard, and functions that write PromQL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_MODEL: Final = re.compile(
 
 
 def for_grafana(promql: str) -> str:
-    """A query that follows the dashboard's choice of models, its zoom and the scrape interval."""
+    """A query that depends on the selected models, the zoom and the scrape interval."""
 
     def chosen(match: re.Match[str]) -> str:
         if _NO_MODEL.match(match[1]):
@@ -55,8 +55,8 @@ FIGURES: Final = (
 """Single numbers at the top."""
 
 REGISTRY: Final = (
-    _chart("states", "Instances by state", "Deaf ones answer and take no tasks; suspect ones do not answer; "
-           "loading ones have logged in and are not ready yet.", "count",
+    _chart("states", "Instances by state", "not_consuming: answers pings and takes no tasks; suspect: "
+           "missed its last ping; loading: its setup is running.", "count",
            ("sum by (state) (max by (model, state) (hub_model_instances))", "{{state}}")),
     _chart("ping", "Ping time (95th percentile)", "By registry.", "seconds",
            (_quantile("hub_registry_ping_duration_seconds", "instance"), "{{instance}}")),
@@ -64,13 +64,13 @@ REGISTRY: Final = (
            ("sum by (reason) (rate(hub_registry_ping_failures_total[1m]))", "{{reason}}")),
     _chart("removals", "Instances removed", "By reason; logout is the orderly one.", "per second",
            ("sum by (reason) (rate(hub_registry_removals_total[1m]))", "{{reason}}")),
-    _chart("resubscribes", "Deaf instances asked to subscribe again", "By model.", "per second",
+    _chart("resubscribes", "Requests to subscribe again", "By model.", "per second",
            ("sum by (model) (rate(hub_registry_resubscribes_total[1m]))", "{{model}}")),
     _chart("leases", "Instances pinged, by registry", "Each instance is pinged by one registry.", "count",
            ("sum by (instance) (hub_registry_leases)", "{{instance}}")),
-    _chart("linked", "Registry's links, and its doubt", "Links are 1 while their server answers; doubt is 1 while so "
-           "many instances failed at once that the registry suspects itself.", "count",
-           ("min by (server) (hub_registry_connected)", "{{server}}"), ("max(hub_registry_self_preservation)", "doubt")),
+    _chart("connected", "Connections and self-preservation", "1 while the server answers; self-preservation is 1 "
+           "while missed pings are not counted, because most instances stopped answering at once.", "count",
+           ("min by (server) (hub_registry_connected)", "{{server}}"), ("max(hub_registry_self_preservation)", "self-preservation")),
 )  # fmt: skip
 
 GATEWAY: Final = (

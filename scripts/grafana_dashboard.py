@@ -93,7 +93,7 @@ def number(chart: Chart) -> Builder[Panel]:
 
 
 def names(chart: Chart) -> Builder[Panel]:
-    """A bar for each model while it was active; nothing is drawn while its series is absent."""
+    """A bar for each model while it is active; no bar while its series is absent."""
     (query,) = chart.queries
     active = ValueMap(options={"1": ValueMappingResult(text="active", color="green", index=0)})
     mappings: list[ValueMapping] = [active]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs into .cache/clients what tests/clients generate, compile and lint clients with: the Python tools of
+# Installs into .cache/clients the generators, compilers and linters of tests/clients: the Python tools of
 # requirements/clients.lock, the npm packages of tests/clients/package-lock.json, and node, npm and npx in bin/, which
-# come from .venv. Does nothing when that is there already.
+# come from .venv. A no-op if they are there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pins every dependency, with hashes, for every platform and Python version at once. Keeps the present pins where
+# Pins every dependency, with hashes, for every platform and Python version at once. Keeps the current pins where
 # pyproject.toml allows them; arguments go to uv (--upgrade, --upgrade-package NAME).
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the virtual environment $1 with Python 3.11 or newer, bringing Debian's python3-venv if it is missing.
+# Creates the virtual environment $1 with Python 3.11 or newer; installs Debian's python3-venv if it is missing.
 # PYTHON=/path/to/python chooses the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."

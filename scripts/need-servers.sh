@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sees to it that the tests find RabbitMQ, Redis, Chromium and Prometheus: installs what is missing by apt-get when it may,
-# else takes what HUB_TEST_* name, else stops and says what to do.
+# Checks that RabbitMQ, Redis, Chromium and Prometheus are installed: installs missing ones by apt-get if it may, else uses
+# those that HUB_TEST_* name, else fails and prints what to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

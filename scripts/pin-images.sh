@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Pins each image of Dockerfile, compose.yaml and deploy/kubernetes by the digest that its tag has now:
-# `redis:7.4` becomes `redis:7.4@sha256:...`, and one that has a digest gets the present one. Needs Docker with buildx, and
-# a network. Read the diff and run the tests before you commit it: from then on nothing moves until the next run.
-# Arguments are the files to work on instead.
+# `redis:7.4` becomes `redis:7.4@sha256:...`, and an old digest is replaced by the current one. Needs Docker with
+# buildx, and a network. Read the diff and run the tests before you commit it: images do not change until the next run.
+# Arguments are the files to change instead.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ digest_of() {
 }
 
 for file in "$@"; do
-  # `image: name:tag` of YAML, and the tag of the Dockerfile's base image. What has no tag is our own image.
+  # `image: name:tag` of YAML, and the tag of the Dockerfile's base image. An image without a tag is that of hub.
   images=$(sed -nE \
     -e 's/^ *image: *"?([a-z0-9./_-]+:[A-Za-z0-9._-]+)(@sha256:[0-9a-f]{64})?"? *(#.*)?$/\1/p' \
     -e 's/^ARG PYTHON=([A-Za-z0-9._-]+)(@sha256:[0-9a-f]{64})? *$/python:\1/p' "$file" | sort -u)

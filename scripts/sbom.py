@@ -25,7 +25,7 @@ Component = dict[str, Any]
 
 
 def locked(lock: Path) -> Iterator[Component]:
-    """The packages of a lock with the sums of all their files; one is what pip downloads, depending on the platform."""
+    """The packages of a lock with the sums of all their files; pip downloads one of them, depending on the platform."""
     found: Component | None = None
     for line in lock.read_text().splitlines():
         pin = _PIN.match(line)
@@ -49,7 +49,7 @@ def locked(lock: Path) -> Iterator[Component]:
 
 
 def vendored(listing: Path) -> Iterator[Component]:
-    """The browser code of other projects in the package."""
+    """The third-party browser code in the package."""
     for name, entry in tomllib.loads(listing.read_text()).items():
         purl = f"pkg:npm/{name}@{entry['version']}"
         yield {

@@ -1,4 +1,4 @@
-"""Takes the pictures in docs/images: starts a hub of its own with six models under load, and looks at it with Chromium.
+"""Takes the pictures in docs/images: starts a hub with six models under load, and renders its pages in Chromium.
 
 `.venv/bin/python -m scripts.screenshots` takes four minutes. `--serve` only runs that hub, to be looked at by hand.
 """
@@ -45,10 +45,10 @@ from scripts.small_png import with_palette
 ROOT: Final = Path(__file__).resolve().parents[1]
 IMAGES: Final = ROOT / "docs" / "images"
 WARM_UP: Final = 200.0
-"""Seconds of load before the first picture: enough for a backlog to come and go."""
+"""Seconds of load before the first picture: enough for a backlog to grow and shrink."""
 
 MARGIN: Final = 14
-"""Pixels below the last thing in a picture."""
+"""Pixels below the last element in a picture."""
 
 LIMIT: Final = 200_000
 """Bytes of a picture at most."""
@@ -104,7 +104,7 @@ SHIFTS: Final[tuple[tuple[type[hub.Model[Any, Any]], float, float], ...]] = (
     (Summarize, 60, 120),
     (Embed, 70, inf),
 )
-"""Instances: of which model, from when to when, in seconds."""
+"""Instances: model, start and end in seconds."""
 
 RATES: Final[dict[type[hub.Model[Any, Any]], tuple[float, float]]] = {
     ModelA: (6, 20),
@@ -114,12 +114,12 @@ RATES: Final[dict[type[hub.Model[Any, Any]], tuple[float, float]]] = {
     Summarize: (2.4, 80),
     Transcribe: (1.9, 150),
 }
-"""Tasks per second on the average, and the seconds of a wave."""
+"""Average tasks per second, and the period of a wave in seconds."""
 
 
 @asynccontextmanager
-async def show() -> AsyncGenerator[str]:
-    """A hub in this process, whose instances come and go, and a client that keeps it busy. Yields its address."""
+async def loaded_hub() -> AsyncGenerator[str]:
+    """A hub in this process, whose instances start and end, and a client that sends tasks. Yields its address."""
     settings = UpSettings(gateway_port=0, registry_port=0, dashboard_port=0, ping_period=3.0, ping_timeout=2.0)
     async with (
         open_broker("memory://") as broker,
@@ -150,7 +150,7 @@ async def show() -> AsyncGenerator[str]:
 
 
 async def submit(client: httpx2.AsyncClient, model: type[hub.Model[Any, Any]], rate: float, wave: float) -> None:
-    """Sends tasks in waves: next to none in a trough, twice as many as on the average on a crest."""
+    """Sends tasks in waves: from almost none to twice the average rate."""
     picture = split()[1].pixels[0].tolist()
     began = anyio.current_time()
     while True:
@@ -161,14 +161,14 @@ async def submit(client: httpx2.AsyncClient, model: type[hub.Model[Any, Any]], r
 
 
 async def serve() -> None:
-    async with show() as url:
+    async with loaded_hub() as url:
         print(url, flush=True)
         await anyio.sleep_forever()
 
 
 @contextmanager
-def served() -> Generator[str]:
-    """The show in a process of its own; leaving the block ends it."""
+def hub_process() -> Generator[str]:
+    """The hub in a separate process; it is killed at the end of the block."""
     command = [sys.executable, "-m", "scripts.screenshots", "--serve"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
@@ -183,7 +183,7 @@ def new_task(url: str) -> str:
 
 
 def take(url: str, folder: Path) -> None:
-    """All pictures, of a show that has been going on for a while."""
+    """Takes all pictures, of a hub that has been under load for a while."""
     executable = shutil.which(os.environ.get("HUB_TEST_CHROMIUM", "chromium"))
     with sync_playwright() as playwright, TemporaryDirectory() as profile:
         for name, path, scheme, width, ready, last in (
@@ -239,7 +239,7 @@ def main() -> None:
     if arguments.url:
         take(arguments.url, IMAGES)
         return
-    with served() as url:
+    with hub_process() as url:
         print(f"{url} is busy for {arguments.warm_up:g} s")
         time.sleep(arguments.warm_up)
         take(url, IMAGES)

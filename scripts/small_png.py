@@ -1,4 +1,4 @@
-"""Pictures of pages as PNG files with a palette: a third of what browsers write, and no difference to see."""
+"""Pictures of pages as PNG files with a palette: a third of the size that browsers write, without a visible difference."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def with_palette(png: bytes, blank: Page) -> bytes:
 
 
 def _palette(colours: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
-    """Half of it is what is most frequent, the rest is what is farthest from that: thin lines keep their colours."""
+    """Half of the palette are the most frequent colours, the rest those farthest from them, so that thin lines keep their colours."""
     chosen = list(np.argsort(-counts)[: COLOURS // 2])
     points = _rgb(colours)
     distance = ((points[:, None] - points[chosen][None]) ** 2).sum(axis=2).min(axis=1)

@@ -1,4 +1,4 @@
-"""Brings the browser code of other projects into `src/hub/web/assets`, as `scripts/vendor.toml` lists it.
+"""Installs third-party browser code into `src/hub/web/assets`, as listed in `scripts/vendor.toml`.
 
 Needs npm for the download. With `--check` it needs nothing: it compares the files in the tree with their sums.
 Exit code 1 when a package or a file is not what the list says; then nothing of that package has been written.
@@ -44,7 +44,7 @@ def packages() -> Iterator[Package]:
 
 
 def differences(package: Package) -> list[str]:
-    """What in the tree is not what the list says, as sentences; empty when all is well."""
+    """Differences between the tree and the list, as sentences."""
     expected = {PurePosixPath(path).name: digest for path, digest in package.files.items()}
     found = {file.name: _sha256(file.read_bytes()) for file in package.folder.glob("*")}
     return [

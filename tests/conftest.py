@@ -1,4 +1,4 @@
-"""What every test gets: both backends, the servers, and the promise that no task of hub outlives its test."""
+"""Fixtures of all tests: both backends, the servers, the check for leaked tasks; and the markers of tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,18 +15,48 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from tests.support.markers import SLOW_FOLDERS, markers_of, set_running_test, starts
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.redis import Redis, redis
 
-_SERVERS_TO_BREAK = {"private_rabbitmq", "private_redis"}
+_TESTS = Path(__file__).parent
+
+_SECONDS = {"slow": 8.0, "kills_servers": 3.0, "rabbitmq": 0.5, "redis": 0.2}
+"""Estimates of the duration of a test by its markers. Others take `_SECONDS_WITHOUT_MARKER`."""
+_SECONDS_WITHOUT_MARKER = 0.03
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets `-m "not kills_servers"` leave out what a server behind HUB_TEST_*_URL cannot be used for."""
+    """Sets the markers of tests by their fixtures and folders."""
     for item in items:
-        if isinstance(item, pytest.Function) and not _SERVERS_TO_BREAK.isdisjoint(item.fixturenames):
-            item.add_marker(pytest.mark.kills_servers)
+        if isinstance(item, pytest.Function):
+            for marker in markers_of(item.fixturenames):
+                item.add_marker(marker)
+        if item.path.relative_to(_TESTS).parts[0] in SLOW_FOLDERS:
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
+def longest_files_first(items: list[pytest.Item]) -> None:
+    """In parallel runs, puts the files first that take longest: a long file at the end would leave other workers idle."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    seconds: dict[Path, float] = {}
+    for item in items:
+        estimates = [_SECONDS[marker.name] for marker in item.iter_markers() if marker.name in _SECONDS]
+        seconds[item.path] = seconds.get(item.path, 0.0) + max(estimates, default=_SECONDS_WITHOUT_MARKER)
+    items.sort(key=lambda item: -seconds[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Lets `check_declared` compare the servers that a test starts with the markers that it has."""
+    set_running_test({marker.name for marker in item.iter_markers()})
+    try:
+        return (yield)
+    finally:
+        set_running_test(None)
 
 
 settings.register_profile("hub", deadline=None)  # an example may take long on a busy machine; pytest-timeout bounds it
@@ -42,11 +73,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A command that a test calls in this process sets logging up; the next test does not want to know."""
+    """Undoes the logging set-up of a command that a test runs in this process."""
     configure = structlog.configure
     root = logging.getLogger()
     before = root.handlers[:], root.level
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # set anew at the end, whatever a command has set
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # restored after the test
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
@@ -71,8 +102,9 @@ async def no_leaked_tasks() -> AsyncIterator[None]:
 
 
 @pytest.fixture(scope="session")
+@starts("rabbitmq")
 def amqp_url() -> Iterator[str]:
-    """A RabbitMQ that all tests share: HUB_TEST_AMQP_URL, or one of the run's own. Name queues uniquely."""
+    """A RabbitMQ that all tests share: HUB_TEST_AMQP_URL, or one that the run starts. Name queues uniquely."""
     given = os.environ.get("HUB_TEST_AMQP_URL")
     if given:
         yield given
@@ -82,8 +114,9 @@ def amqp_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+@starts("redis")
 def redis_url() -> Iterator[str]:
-    """A Redis that all tests share: HUB_TEST_REDIS_URL, or one of the run's own. Name keys uniquely."""
+    """A Redis that all tests share: HUB_TEST_REDIS_URL, or one that the run starts. Name keys uniquely."""
     given = os.environ.get("HUB_TEST_REDIS_URL")
     if given:
         yield given
@@ -93,12 +126,14 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+@starts("rabbitmq", "kills_servers")
 def _rabbitmq_to_break() -> Iterator[RabbitMQ]:
     with rabbitmq() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
+@starts("redis", "kills_servers")
 def _redis_to_break() -> Iterator[Redis]:
     with redis(appendonly=True) as server:
         yield server

@@ -1,4 +1,4 @@
-"""A model that does some real work: it reads handwritten digits."""
+"""A model that computes: it recognizes handwritten digits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 
 
 class Digits(hub.Model[DigitsRequest, DigitsResponse]):
-    """Plain methods, because scikit-learn computes: hub runs them in threads."""
+    """Plain methods, which hub runs in threads, because scikit-learn computes."""
 
     concurrency = 2
 
@@ -23,7 +23,7 @@ class Digits(hub.Model[DigitsRequest, DigitsResponse]):
 
     @override
     def setup(self) -> None:
-        """Learns from three quarters of the pictures."""
+        """Trains on three quarters of the pictures."""
         seen, _ = split()
         self._classifier.fit(seen.pixels, seen.labels)
 
@@ -35,7 +35,7 @@ class Digits(hub.Model[DigitsRequest, DigitsResponse]):
     @override
     @classmethod
     def example(cls) -> DigitsRequest:
-        """A picture that the model has not learnt from; `examples.digits.sample` tells what it shows."""
+        """A picture that is not in the training data; `examples.digits.sample` prints its digit."""
         _, held_out = split()
         return DigitsRequest(pixels=held_out.pixels[0].tolist())
 

@@ -21,7 +21,7 @@ BLACK = 16
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """One picture a row, and the digit that each shows."""
+    """One picture per row, and the digit that it shows."""
 
     pixels: Pixels
     labels: Labels
@@ -29,7 +29,7 @@ class Pictures:
 
 @cache
 def split() -> tuple[Pictures, Pictures]:
-    """Pictures to learn from, and pictures that were held out: a quarter, the same ones each time."""
+    """The training data, and a quarter held out, the same each time."""
     pixels, labels = load_digits(return_X_y=True)
     seen_pixels, held_pixels, seen_labels, held_labels = train_test_split(
         pixels, labels, test_size=0.25, random_state=0, stratify=labels

@@ -1,4 +1,4 @@
-"""Prints a request for the Digits model: a picture that it has not learnt from, as JSON.
+"""Prints a request for the Digits model: a picture that is not in its training data, as JSON.
 
 The digit that it really shows goes to stderr, so that `curl -d "$(python -m examples.digits.sample)"` works. Takes the
 number of the picture, 0 by default.

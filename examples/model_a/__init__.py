@@ -1,4 +1,4 @@
-"""The smallest model: it repeats what it was told."""
+"""The smallest model: it returns the text of the request."""
 
 from __future__ import annotations
 

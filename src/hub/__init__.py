@@ -1,8 +1,46 @@
-"""hub: a hub of models."""
+"""hub: serve models over HTTP, with a queue, stored results, and one live page of API documentation.
 
+A model is a class with one method, over two messages that protoc generated:
+
+```python
+import hub
+from my_package.model_a_pb2 import ModelARequest, ModelAResponse
+
+
+class ModelA(hub.Model[ModelARequest, ModelAResponse]):
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return ModelAResponse(reply=f"Processed message: {request.messages}")
+```
+
+`hub up my_package.model_a:ModelA` runs it, together with the registry and the gateway, in one process; `hub --help` lists
+the other commands. Clients call a model over HTTP and need no Python.
+
+`Model` documents what a model may define: its name, timeouts, `setup`, `teardown`, `health`. `Retry` runs a task again
+after certain errors. `current_task()` returns the `CurrentTask` that a model is processing: its id, its deadline, and
+whether it was cancelled. Every error that hub raises is a `HubError`, with a stable `code` and the repair in its text.
+`TaskState` has the states of a task.
+
+This package is light to import: it loads protobuf, but no server, driver or command line.
+"""
+
+from typing import Final
+
+from hub.errors import ConfigurationError as ConfigurationError, HubError as HubError
 from hub.model import (
     CurrentTask as CurrentTask,
     Model as Model,
     Retry as Retry,
     current_task as current_task,
 )
+from hub.model.errors import (
+    InvalidModel as InvalidModel,
+    ModelExit as ModelExit,
+    NotInTask as NotInTask,
+    ProcessDied as ProcessDied,
+    UnexpectedCancellation as UnexpectedCancellation,
+    UnreadableResponse as UnreadableResponse,
+    WrongResponse as WrongResponse,
+)
+from hub.types import TaskState as TaskState
+
+__version__: Final = "0.1.0"

@@ -1,8 +1,8 @@
-"""Every error that hub raises on purpose.
+"""The root of all errors of hub, and those that several components share.
 
-Each class has a machine-readable `code` and an HTTP `status`. The facts are the constructor's arguments (kept in
-`args`, so that an error pickles) and attributes; `str()` gives a sentence that names the repair. Two places turn
-these into what leaves the process: `hub.http.problems` (an RFC 9457 reply) and `hub.model.worker.worker` (a stored outcome).
+Each class has a machine-readable `code` and an HTTP `status`. The constructor's arguments are stored in `args`, so that
+errors pickle, and as attributes; `str()` returns a sentence with the repair. Errors leave a process as an RFC 9457 reply
+(`hub.http.problems`) or as a stored outcome (`hub.model.worker`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ class HubError(Exception):
     """The root of the tree.
 
     Attributes:
-        code: Stable, machine-readable name of the kind of error, `snake_case`.
-        status: The HTTP status that fits it.
+        code: Stable, machine-readable name of the kind of error, in `snake_case`.
+        status: The HTTP status of a reply with this error.
         title: The kind of error in a few words, the same for every occurrence.
-        exit_code: What a process exits with when this error ends it.
+        exit_code: The exit code of a process that this error ends.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -28,18 +28,18 @@ class HubError(Exception):
     exit_code: ClassVar[int] = 1
 
     @property
-    def facts(self) -> dict[str, object]:
-        """What a program may want to read of the error, as JSON-ready values. Becomes members of the problem reply."""
+    def extensions(self) -> dict[str, object]:
+        """Details of the error as JSON-ready values: the extension members of the problem (RFC 9457 section 3.2)."""
         return {}
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds after which a new try makes sense; `None` if the same call fails again."""
+        """Seconds after which a retry may succeed; `None` if it will fail in the same way."""
         return None
 
 
 class ConfigurationError(HubError):
-    """A setting, or a combination of settings, cannot work. The process exits with code 2."""
+    """A setting, or a combination of settings, is invalid. The process exits with code 2."""
 
     code = "configuration_error"
     title = "Bad configuration"
@@ -47,7 +47,7 @@ class ConfigurationError(HubError):
 
 
 class InvalidName(HubError):
-    """A model name that is not a legal queue name and path segment, or a reserved one; `reserved` says why it is."""
+    """A model name that is not valid as a queue name and path segment, or reserved; `reserved` is the reason."""
 
     code = "invalid_name"
     status = 422
@@ -68,11 +68,11 @@ class InvalidName(HubError):
 
 
 class RegistryFull(HubError):
-    """A bound of the registry leaves no room for a login. The instance is not in; it may try again.
+    """A limit of the registry does not allow a login. The instance is not registered; it may retry.
 
     Attributes:
-        setting: The setting of the registry that holds the bound.
-        most: Its value.
+        setting: The setting of the registry with the limit.
+        most: The limit.
     """
 
     code = "registry_full"
@@ -88,13 +88,13 @@ class RegistryFull(HubError):
     @override
     def __str__(self) -> str:
         return (
-            f"the registry has no room for this login ({self.setting} is {self.most}): stop instances that are not "
+            f"the registry cannot accept this login ({self.setting} is {self.most}): stop instances that are not "
             f"needed, or raise HUB_{self.setting.upper()} of all registries"
         )
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"setting": self.setting, "most": self.most}
 
     @property
@@ -104,7 +104,7 @@ class RegistryFull(HubError):
 
 
 class NotYourInstance(HubError):
-    """A call for a listed instance that does not carry the secret of its login. Nothing has changed."""
+    """A call for a registered instance without the secret of its login. It had no effect."""
 
     code = "not_your_instance"
     status = 403
@@ -118,19 +118,19 @@ class NotYourInstance(HubError):
     @override
     def __str__(self) -> str:
         return (
-            f"instance {self.instance} is listed, and this call does not carry its secret: send the one that its login "
-            "returned in the header Hub-Instance-Secret, or log in under a new UUID; if that instance is dead, pings "
-            "take it off the list"
+            f"instance {self.instance} is registered, and this call does not have its secret: send the one that its login "
+            "returned in the header Hub-Instance-Secret, or log in under a new UUID; if that instance is dead, it is "
+            "removed after some pings"
         )
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"instance": self.instance}
 
 
 class UnknownModel(HubError):
-    """No model of this name has ever logged in. `near` is the name of one that is alive and may be meant."""
+    """No model of this name has ever logged in. `near` is the similar name of a live model, or empty."""
 
     code = "unknown_model"
     status = 404
@@ -148,9 +148,9 @@ class UnknownModel(HubError):
 
 
 class ConnectionLost(HubError):
-    """The connection to the broker or the store broke, could not be made, or fell silent.
+    """The connection to a server broke, could not be opened, or timed out.
 
-    The fate of what was in flight is unknown. The link's owner re-enters its scope; see `hub.concurrency.reconnect`.
+    The result of calls in flight is unknown. The owner of the connection opens a new one; see `hub.concurrency.reconnect`.
     """
 
     code = "connection_lost"
@@ -165,7 +165,7 @@ class ConnectionLost(HubError):
 
     @override
     def __str__(self) -> str:
-        return f"link to {self.server} lost: {self.reason}"
+        return f"connection to {self.server} lost: {self.reason}"
 
     @property
     @override
@@ -174,10 +174,11 @@ class ConnectionLost(HubError):
 
 
 class ConnectionRefused(ConnectionLost):
-    """The server was reached, and a new attempt will fail in the same way; `reason` names the repair.
+    """The server was reached, and a retry will fail in the same way; `reason` has the repair.
 
-    Such as wrong credentials, a virtual host that does not exist, or TLS at a port without it. A process whose first link is refused exits with code 2. Once a link has worked, a refusal is retried like any other
-    loss, because the server may be in the middle of a change.
+    For example wrong credentials, a virtual host that does not exist, or TLS at a port without it. A process whose first
+    connection is refused exits with code 2. After a successful connection, a refusal is retried like any other loss,
+    because the server may be in the middle of a change.
     """
 
     code = "connection_refused"
@@ -186,22 +187,22 @@ class ConnectionRefused(ConnectionLost):
 
     @override
     def __str__(self) -> str:
-        return f"no link to {self.server}: {self.reason}"
+        return f"no connection to {self.server}: {self.reason}"
 
 
 class CallRefused(ConnectionLost):
-    """The server was reached and did not carry out a call, such as one that is out of memory or forbids scripts.
+    """The server was reached and did not execute a call, for example because it is out of memory or forbids scripts.
 
-    For the caller it is a link that is lost for now: a later attempt may work.
+    For the caller it is a lost connection: a later attempt may succeed.
     """
 
 
 class PublishRefused(HubError):
-    """The broker did not take a message; it is on no queue."""
+    """The broker did not accept a message; it is not on any queue."""
 
     code = "publish_refused"
     status = 503
-    title = "The broker did not take the task"
+    title = "The broker did not accept the task"
 
     def __init__(self, queue: str, reason: str) -> None:
         super().__init__(queue, reason)
@@ -210,7 +211,7 @@ class PublishRefused(HubError):
 
     @override
     def __str__(self) -> str:
-        return f"queue {self.queue!r} did not take the message: {self.reason}"
+        return f"queue {self.queue!r} did not accept the message: {self.reason}"
 
     @property
     @override
@@ -219,7 +220,7 @@ class PublishRefused(HubError):
 
 
 class Unroutable(PublishRefused):
-    """The queue does not exist: no instance of the model has ever connected to this broker, or somebody deleted it."""
+    """The queue does not exist: no instance of the model has ever connected to this broker, or the queue was deleted."""
 
     code = "unroutable"
 
@@ -233,7 +234,7 @@ class QueueFull(PublishRefused):
 
 
 class UnknownQueue(HubError):
-    """The broker has no such queue: no instance of the model has ever connected to it, or somebody deleted the queue."""
+    """The broker has no such queue: no instance of the model has ever connected to it, or the queue was deleted."""
 
     code = "unknown_queue"
     status = 404
@@ -249,7 +250,7 @@ class UnknownQueue(HubError):
 
 
 class Undecodable(HubError):
-    """Bytes from the broker or the store are not the protobuf message that belongs there."""
+    """Bytes from the broker or the store are not the expected protobuf message."""
 
     code = "undecodable"
     status = 502

@@ -1,4 +1,4 @@
-"""Text of foreign origin, in a form that fits into an outcome, through a pipe, and on a line of a log."""
+"""Untrusted texts in a form that is safe in outcomes, pipes and logs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from itertools import islice
 from typing import Final, cast
 
 UNREADABLE_JSON: Final = (ValueError, RecursionError)
-"""What msgspec raises for a text that is not the JSON that belongs there: `DecodeError` is a `ValueError`, and so is the
-`UnicodeDecodeError` of bytes that are no UTF-8. Nesting beyond the recursion limit is neither."""
+"""The errors of msgspec for a text that is not the expected JSON: `DecodeError` is a `ValueError`, as is the
+`UnicodeDecodeError` of bytes that are not UTF-8; nesting beyond the recursion limit is a `RecursionError`."""
 
 TEXT_LIMIT: Final = 16_384
-"""Characters of an error message or traceback that are kept."""
+"""Characters of an error message or traceback that are stored."""
 
 NAME_LIMIT: Final = 500
-"""Characters of the name of a class that are kept."""
+"""Characters of the name of a class that are stored."""
 
 CUT: Final = " ..."
-"""Stands at the end of a text that was shortened."""
+"""The end of a shortened text."""
 
 _ITEMS: Final = 20
 """Items of a container that are shown."""
@@ -36,29 +36,29 @@ _BRACKETS: Final[dict[type, tuple[str, str]]] = {
 
 
 def text_of(write: Callable[[], str], limit: int = TEXT_LIMIT) -> str:
-    """What `write` returns, shortened to `limit` and without lone surrogates; it may be foreign code that fails."""
+    """The result of `write`, shortened to `limit` and without lone surrogates. `write` may run untrusted code that fails."""
     try:
         text = str.__str__(write())
-    except BaseException as broken:  # noqa: BLE001 - a __str__ of the model's, without an await; the task needs an outcome
+    except BaseException as broken:  # noqa: BLE001 - a __str__ of the model, which does not await; the task needs an outcome
         return f"(the error could not be shown: {type(broken).__qualname__[:100]})"
     return storable(text, limit)
 
 
 def storable(text: str, limit: int) -> str:
-    """`text` shortened, with `?` for each lone surrogate: neither protobuf strings nor JSON texts hold them."""
+    """`text` shortened, with `?` for each lone surrogate, which neither protobuf strings nor JSON texts may contain."""
     return shortened(text, limit).encode(errors="replace").decode()
 
 
 def shortened(text: str, limit: int) -> str:
-    """At most `limit` characters of `text`, and `CUT` after them if there were more."""
+    """The first `limit` characters of `text`, followed by `CUT` if there are more."""
     return text if len(text) <= limit else text[:limit] + CUT
 
 
 def printable(text: str, limit: int) -> str:
-    r"""`text` on one line of at most `limit` characters, `CUT` among them if there were more.
+    r"""`text` on one line of at most `limit` characters, including `CUT` if it was shortened.
 
-    Line ends, terminal escapes, lone surrogates, characters that change the direction of writing and all else that is not
-    printable are written as in a Python string (`\n`, `\x1b`): a text cannot pass for a line of the log, nor move a cursor.
+    Line ends, terminal escapes, lone surrogates, characters that change the direction of writing and all others that are
+    not printable are escaped as in Python (`\n`, `\x1b`): a text can neither forge a line of the log nor move a cursor.
     """
     kept = text[:limit]
     if not kept.isprintable():
@@ -69,17 +69,17 @@ def printable(text: str, limit: int) -> str:
 
 
 def full_name(kind: type) -> str:
-    """The name of a class that tells it from all others: `builtins.ValueError`; shortened, without lone surrogates.
+    """The full name of a class, such as `builtins.ValueError`; shortened, without lone surrogates.
 
-    Both parts are the author's: `__module__` may be any object.
+    Both parts come from the author: `__module__` may be any object.
     """
     return text_of(lambda: f"{kind.__module__}.{kind.__qualname__}", NAME_LIMIT)
 
 
 def bounded_repr(value: object, limit: int, *, depth: int = 2) -> str:
-    """Like `repr`, of at most `limit` characters, in a time that does not grow with the size of a built-in container.
+    """Like `repr`, of at most `limit` characters, in a time that does not depend on the size of built-in containers.
 
-    The code of other classes is run, and what it raises is named.
+    Code of other classes is run; for one that raises, the class of the error is shown.
     """
     kind = type(value)
     inner = max(20, limit // 8)
@@ -95,10 +95,10 @@ def bounded_repr(value: object, limit: int, *, depth: int = 2) -> str:
         items = islice(cast("Collection[object]", value), _ITEMS)
         shown = [bounded_repr(item, inner, depth=depth - 1) for item in items]
     elif kind in {str, bytes, bytearray}:
-        text = cast("str", value)  # or bytes, which are cut in the same way
+        text = cast("str", value)  # or bytes, which are sliced in the same way
         return shortened(repr(text[: limit + 1]), limit)
     elif kind is int and not -_LARGE < cast("int", value) < _LARGE:
-        return f"(a number of {cast('int', value).bit_length()} bits)"  # its digits would cost quadratic time
+        return f"(a number of {cast('int', value).bit_length()} bits)"  # its digits would take quadratic time
     else:
         return text_of(lambda: repr(value), limit)
     more = len(cast("Collection[object]", value)) - len(shown)

@@ -21,6 +21,7 @@ class InstanceStats:
         run_time: From the start of a run to its outcome.
         newest_task_created_at: When the newest task was created of those that have started here, in Unix seconds; `None`
             before the first.
+        busy_seconds: For how long the model's code has held its own event loop up; 0 below a second.
     """
 
     in_flight: int = 0
@@ -29,3 +30,4 @@ class InstanceStats:
     queue_time: HistogramSnapshot = EMPTY_HISTOGRAM
     run_time: HistogramSnapshot = EMPTY_HISTOGRAM
     newest_task_created_at: float | None = None
+    busy_seconds: float = 0.0

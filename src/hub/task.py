@@ -18,28 +18,28 @@ from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState, par
 from hub.v1 import task_pb2
 
 DEFAULT_RESULT_TTL: Final = 24 * 3600.0
-"""Seconds that an outcome is kept when the submit does not say otherwise."""
+"""Seconds that an outcome is stored, unless the submit has another value."""
 
 PENDING_TTL: Final = 30.0
-"""Seconds after which the record of a submit that never heard from the broker counts as left behind.
+"""Seconds after which the record of a submit without a confirmation of the broker may be replaced.
 
-Above what a submit may take (`publish_timeout`), so that nobody writes over a submit that is still under way.
+Longer than a submit may take (`publish_timeout`), so that a submit in progress is never overwritten.
 """
 
 DEADLINE_EXCEEDED: Final = "deadline_exceeded"
-"""Code of the failure of a task that has expired, whoever noticed."""
+"""Code of the failure of an expired task."""
 
 MIN_TIME: Final = -62_135_596_800.0
-"""The year 1, in Unix seconds: what comes before has no date."""
+"""The year 1, in Unix seconds: earlier times have no date."""
 
 MAX_TIME: Final = 253_402_300_799.0
 """The end of the year 9999."""
 
 LONGEST_TTL: Final = 100 * 365 * 24 * 3600.0
-"""Seconds that an outcome can be kept."""
+"""Maximum number of seconds that an outcome is stored."""
 
 LONGEST_TEXT: Final = 8192
-"""Characters of one of the short texts of a task: as many as a header of an HTTP request has."""
+"""Characters of one of the short texts of a task: the limit of a header of an HTTP request."""
 
 _STATES: Final = {state: task_pb2.TaskState.Value(f"TASK_STATE_{state.name}") for state in TaskState}
 _STATES_BACK: Final = {number: state for state, number in _STATES.items()}
@@ -65,7 +65,7 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the body of a task with an idempotency key, to tell a repeated submit from another one; else empty."""
+        """SHA-256 of the body of a task with an idempotency key, which identifies a repeated submit; otherwise empty."""
         return sha256(self.body).hexdigest() if self.idempotency_key else ""
 
     def encode(self) -> bytes:
@@ -90,7 +90,7 @@ class Task:
         """Reads a serialized `hub.v1.Task`.
 
         Raises:
-            Undecodable: `data` is something else, or one of its values makes no sense; the text names the field.
+            Undecodable: `data` is not a task, or one of its values is invalid; the text names the field.
         """
         try:
             message = task_pb2.Task.FromString(data)
@@ -100,9 +100,9 @@ class Task:
             if len(getattr(message, name)) > LONGEST_TEXT:
                 raise Undecodable("hub.v1.Task", f"{name} has more than {LONGEST_TEXT} characters")
         if message.id != parse_task_id(message.id):
-            raise Undecodable("hub.v1.Task", f"id is no UUID in its usual form: {message.id[:_SHOWN]!r}")
+            raise Undecodable("hub.v1.Task", f"id is not a UUID in its usual form: {message.id[:_SHOWN]!r}")
         if len(message.reply_channel.split()) > 1 or not message.reply_channel.isprintable():
-            raise Undecodable("hub.v1.Task", f"reply_channel is no channel: {message.reply_channel[:_SHOWN]!r}")
+            raise Undecodable("hub.v1.Task", f"reply_channel is not a channel: {message.reply_channel[:_SHOWN]!r}")
         if not 0 < len(message.model) <= LONGEST_TEXT:
             raise Undecodable("hub.v1.Task", f"model has no name, or one of more than {LONGEST_TEXT} characters")
         return cls(
@@ -122,13 +122,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a task has no response.
+    """The reason why a task has no response.
 
     Attributes:
         code: Machine-readable and stable, such as `model_error` or `wrong_contract`.
         type: The class of the exception that the model raised, with its module; empty if there was none.
-        message: For people.
-        traceback: Only of an instance in debug mode, else empty.
+        message: The text of the error.
+        traceback: Only from an instance in debug mode, otherwise empty.
     """
 
     code: str
@@ -178,7 +178,7 @@ class Outcome:
         """Reads a serialized `hub.v1.Outcome`.
 
         Raises:
-            Undecodable: `data` is something else.
+            Undecodable: `data` is not an outcome.
         """
         try:
             message = task_pb2.Outcome.FromString(data)
@@ -202,12 +202,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run has come, by its own account.
+    """The progress of a run, as reported by the model.
 
     Attributes:
-        fraction: Of the whole, from 0 to 1; `None` if that cannot be told.
-        message: For people; may be empty.
-        at: When it was said, in Unix seconds.
+        fraction: Share of the work that is done, from 0 to 1; `None` if unknown.
+        message: A text for clients; may be empty.
+        at: Time of the report, in Unix seconds.
     """
 
     fraction: float | None
@@ -217,22 +217,22 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """What the store knows of a task.
+    """The record of a task in the store.
 
     Attributes:
-        revision: Counts the changes of the record from 1; with the id, an ETag.
-        attempt: Runs that were started so far; 0 while the task has never run.
-        retries: Runs that failed and were followed by another one because the model wants that.
-        retry_at: When a queued task is to run again, in Unix seconds; `None` if it may run at once.
-        progress: What the present run last said of itself.
-        digest: `Task.digest` of the submit that made it.
-        pending: Whether its message was not confirmed yet; only tasks with an idempotency key are ever seen so.
+        revision: Number of changes of the record, from 1; with the id, an ETag.
+        attempt: Number of runs that were started so far.
+        retries: Number of failed runs that were followed by another one by the policy of the model.
+        retry_at: Time of the next run of a queued task, in Unix seconds; `None` if it may run at once.
+        progress: The last report of the present run.
+        digest: `Task.digest` of the submit.
+        pending: Whether its message is not confirmed yet; only visible for tasks with an idempotency key.
         instance: The instance that started the last run.
-        started_at: When the present run started, in Unix seconds; of a task that has ended: the run that was the last.
-            `None` while it is queued, also before a further attempt.
-        updated_at: When `revision` was last raised.
-        expires_at: From then on the store may have forgotten the task. Moves forward with each change.
-        outcome: Set exactly when `state` is terminal.
+        started_at: Start of the present run, in Unix seconds; after the end of the task, that of the last run. `None`
+            while the task is queued, also before a further attempt.
+        updated_at: Time of the last change of `revision`.
+        expires_at: Time after which the store may have removed the record. Moves forward with each change.
+        outcome: Set if and only if `state` is terminal.
     """
 
     id: TaskId
@@ -266,8 +266,8 @@ def _duration(seconds: float) -> Duration:
 
 
 def _split(seconds: float) -> tuple[int, int]:
-    """Whole seconds and nanoseconds, such that `_seconds` gives back the very same number."""
-    whole, fraction = divmod(seconds, 1.0)  # before scaling: a double cannot hold nanoseconds since 1970
+    """Whole seconds and nanoseconds, from which `_seconds` restores exactly the same number."""
+    whole, fraction = divmod(seconds, 1.0)  # before scaling: a double cannot represent nanoseconds since 1970
     carry, nanos = divmod(round(fraction * _NANO), _NANO)
     return int(whole) + carry, nanos
 
@@ -280,7 +280,7 @@ def _time(what: str, name: str, value: Timestamp) -> float:
     seconds = _seconds(value)
     if 0 <= value.nanos < _NANO and MIN_TIME <= seconds <= MAX_TIME:
         return seconds
-    raise Undecodable(what, f"{name} is no time between the years 1 and 9999: {value.seconds} s, {value.nanos} ns")
+    raise Undecodable(what, f"{name} is not a time between the years 1 and 9999: {value.seconds} s, {value.nanos} ns")
 
 
 def _ttl(value: Duration) -> float:

@@ -1,4 +1,4 @@
-"""What a failed TLS handshake, or a connection that was cut at its start, says about the URL."""
+"""Diagnosis of URLs by failed TLS handshakes and by connections that were closed at their start."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Final
 from anyio import BrokenResourceError, EndOfStream, connect_tcp, move_on_after
 
 PROBE_TIME: Final = 2.0
-"""Seconds for a look at a port. It comes after a failed attempt, so the host has just answered."""
+"""Seconds for a probe of a port. It follows a failed attempt, so the host is known to answer."""
 
 _PASSING: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLWantReadError)
-"""The connection was cut: a proxy without a server behind it, a server that stops."""
+"""The connection was closed: by a proxy without a server, or by a server that stops."""
 
 _BROKEN: Final = (OSError, BrokenResourceError, EndOfStream)
 
 
 def tls_refusal(error: BaseException, *, trust: str) -> str | None:
-    """Why TLS cannot work at this URL, with the repair; `None` if `error` is something else, or may pass.
+    """The reason why TLS cannot work at a URL, with the repair; `None` for other errors, and for temporary ones.
 
     Args:
-        error: What connecting raised; its causes are looked at too.
-        trust: How to name further certificate authorities, for the repair.
+        error: The error of an attempt to connect; its causes are examined too.
+        trust: The way to add certificate authorities, for the repair.
     """
     for each in _chain(error):
         match each:
@@ -41,7 +41,7 @@ def tls_refusal(error: BaseException, *, trust: str) -> str | None:
 
 
 async def speaks_tls(host: str, port: int) -> bool:
-    """Whether a server completes a TLS handshake at this port within `PROBE_TIME`, with whatever certificate."""
+    """Whether a server completes a TLS handshake at this port within `PROBE_TIME`, with any certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -55,7 +55,7 @@ async def speaks_tls(host: str, port: int) -> bool:
 
 
 async def answer_without_tls(host: str, port: int, question: bytes) -> bytes:
-    """The first bytes that a server answers to `question` within `PROBE_TIME`; empty if there are none."""
+    """The first bytes of a server's answer to `question` within `PROBE_TIME`; empty if there is none."""
     with move_on_after(PROBE_TIME):
         try:
             async with await connect_tcp(host, port) as stream:
@@ -67,7 +67,7 @@ async def answer_without_tls(host: str, port: int, question: bytes) -> bytes:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what it was made of: causes, contexts, and errors that libraries put into the arguments of theirs."""
+    """An error with its causes and contexts, and errors in the arguments of other errors."""
     seen: set[int] = set()
     todo = [error]
     while todo:

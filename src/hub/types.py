@@ -1,4 +1,4 @@
-"""The words that every part of hub shares: ids, names, states, and where "now" comes from."""
+"""Types that all parts of hub share: ids, names, states, and the source of the time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import uuid_utils
 from hub.errors import InvalidName
 
 ModelName = NewType("ModelName", str)
-"""Name of a model, and of its queue: `[A-Za-z][A-Za-z0-9_.-]{0,63}`, and no name that `reserved` has a reason against."""
+"""Name of a model, and of its queue: `[A-Za-z][A-Za-z0-9_.-]{0,63}`, and not `reserved`."""
 
 InstanceId = NewType("InstanceId", str)
 """UUIDv7 of one start of one instance of a model."""
@@ -34,17 +34,20 @@ Backend = Literal["asyncio", "trio"]
 LogFormat = Literal["console", "json"]
 
 WallClock = Callable[[], float]
-"""Returns Unix time in seconds. What must run in virtual time takes one of these; the default is `time.time`."""
+"""Returns Unix time in seconds. Code that has to run in virtual time has one as a parameter; the default is `time.time`."""
 
 wall_clock: WallClock = time.time
+
+MAX_NESTING: Final = 100
+"""Nesting of protobuf messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
 
 _MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 OWN_PREFIX: Final = "hub."
-"""What the names of hub's own exchanges begin with."""
+"""Prefix of the names of hub's own exchanges."""
 
 _BROKER_PREFIX: Final = "amq."
-"""What only RabbitMQ itself may let a name begin with (AMQP 0-9-1, `queue.declare`)."""
+"""Prefix that is reserved for RabbitMQ itself (AMQP 0-9-1, `queue.declare`)."""
 
 _DEAD: Final = ".dead"
 _DELAY: Final = ".delay."
@@ -52,13 +55,13 @@ _DELAY_QUEUE = re.compile(rf".*{re.escape(_DELAY)}[0-9]+", re.DOTALL)
 
 
 class InstanceState(StrEnum):
-    """What the registries know about an instance. Only a `LIVE` one makes its model active."""
+    """The state of an instance in the registries. A model is active if one of its instances is `LIVE`."""
 
     LIVE = "live"
-    """It answers, and it consumes from the queue of its model."""
+    """It answers pings, and it consumes from the queue of its model."""
 
     NOT_CONSUMING = "not_consuming"
-    """It answers but does not work: it consumes nothing, its model is not well, or it is about to stop."""
+    """It answers pings but does not consume: it has no connection to the broker, its model is unhealthy, or it drains."""
 
     SUSPECT = "suspect"
     """It has not answered its last ping."""
@@ -68,20 +71,20 @@ class InstanceState(StrEnum):
 
 
 class ReadinessSource(StrEnum):
-    """Who says that an instance is deaf."""
+    """The source of the information that an instance is not consuming."""
 
     HEALTH = "health"
-    """Its model's own `health` says no, or it is about to stop."""
+    """The `health` of its model raised, or the instance is about to stop."""
 
     PING = "ping"
-    """It says by itself that it takes nothing from its queue."""
+    """The instance reports that it consumes nothing from its queue."""
 
     BROKER = "broker"
-    """It says that it consumes, but the broker counts no consumer of its queue."""
+    """The instance reports that it consumes, but the broker counts no consumer of its queue."""
 
 
 class TaskState(StrEnum):
-    """Where a task is in its life; see the state table in `docs/tasks.md`."""
+    """The state of a task; see the state table in `docs/tasks.md`."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -111,20 +114,20 @@ def model_name(text: str) -> ModelName:
 
 
 def reserved(name: str) -> str:
-    """Why no model can have this name: another queue or exchange has it, or can get it. Empty if there is no reason."""
+    """The reason why a model cannot have this name: another queue or exchange may have it. Empty if there is none."""
     if name.startswith(OWN_PREFIX):
-        return f"what begins with {OWN_PREFIX!r} is hub's own"
+        return f"names that begin with {OWN_PREFIX!r} are hub's own"
     if name.startswith(_BROKER_PREFIX):
-        return f"what begins with {_BROKER_PREFIX!r} is the broker's own"
+        return f"names that begin with {_BROKER_PREFIX!r} are the broker's own"
     if name.endswith(_DEAD):
-        return f"what ends with {_DEAD!r} is a queue of dead letters"
+        return f"names that end with {_DEAD!r} are queues of dead letters"
     if _DELAY_QUEUE.fullmatch(name):
-        return f"what ends with {_DELAY!r} and a number is a queue of delayed tasks"
+        return f"names that end with {_DELAY!r} and a number are queues of delayed tasks"
     return ""
 
 
 def dead_letter_queue(model: str) -> str:
-    """The name of the queue that keeps what was given up of a model's tasks: `<model>.dead`."""
+    """The name of the queue of a model's dead letters: `<model>.dead`."""
     return f"{model}{_DEAD}"
 
 
@@ -138,9 +141,9 @@ def new_task_id() -> TaskId:
 
 
 def idempotent_task_id(client: str, model: ModelName, key: str) -> TaskId:
-    """The one task id that an `Idempotency-Key` of a client stands for: a UUIDv8 (RFC 9562 section 5.8) out of all three.
+    """The task id for an `Idempotency-Key` of a client: a UUIDv8 (RFC 9562 section 5.8) derived from all three arguments.
 
-    Since the id follows from the key, "never over an existing record" is all that the store needs to know of keys.
+    Because the id is derived from the key, the store only has to refuse to overwrite a record.
     """
     named = sha256(f"{client}\0{model}\0{key}".encode()).digest()[:16]
     number = int.from_bytes(named) & ~(0xF << 76) & ~(0x3 << 62) | (0x8 << 76) | (0x2 << 62)
@@ -156,7 +159,7 @@ def new_registry_id() -> RegistryId:
 
 
 def parse_task_id(text: str) -> TaskId | None:
-    """The canonical form of a task id, or `None` if `text` is no UUID (and so cannot name a task)."""
+    """The canonical form of a task id, or `None` if `text` is not a UUID."""
     try:
         return TaskId(str(UUID(text)))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Takes URLs of settings apart. Errors name what is wrong and the repair, and repeat no part of a password."""
+"""Splits URLs of settings. Errors have the reason and the repair, and no part of a password."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ REGISTRY_SCHEMES: Final = ("http", "https")
 
 
 def split_url(url: str, schemes: Sequence[str]) -> SplitResult:
-    """Takes `scheme://[user[:password]@]host[:port][,host[:port]...][/path][?query]` apart.
+    """Splits `scheme://[user[:password]@]host[:port][,host[:port]...][/path][?query]`.
 
     Args:
-        url: What somebody set.
-        schemes: Those that make sense; the first one is put into the repair when there is none.
+        url: The value of a setting.
+        schemes: The valid schemes; the first one is in the repair for a URL without a scheme.
 
     Raises:
-        ConfigurationError: A scheme is missing or unknown, a port is not between 1 and 65535, or a character stands
-            where it has to be percent-encoded (RFC 3986, section 2.1).
+        ConfigurationError: A scheme is missing or unknown, a port is not between 1 and 65535, or a character
+            has to be percent-encoded (RFC 3986, section 2.1).
     """
     shown = redacted_url(url)
     scheme, separator, rest = url.partition("://")
@@ -44,7 +44,7 @@ def split_url(url: str, schemes: Sequence[str]) -> SplitResult:
         )
     try:
         parts = urlsplit(url)
-    except ValueError as error:  # its text may hold the password
+    except ValueError as error:  # its text may contain the password
         raise ConfigurationError(f"{shown!r} cannot be read: check its brackets and special characters") from error
     authority = parts.netloc.rpartition("@")[2]
     if "@" in rest.removeprefix(parts.netloc) or parts.fragment:
@@ -56,7 +56,7 @@ def split_url(url: str, schemes: Sequence[str]) -> SplitResult:
         port = found["port"] if found else "?"
         if port and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= LARGEST_PORT):
             raise ConfigurationError(
-                f"{shown!r}: what follows the host is no port from 1 to {LARGEST_PORT}; if it belongs to a password, write "
+                f"{shown!r}: the text after the host is not a port from 1 to {LARGEST_PORT}; if it belongs to a password, write "
                 "its special characters as %XX, and an @ before the host"
             )
     return parts

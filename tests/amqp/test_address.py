@@ -114,4 +114,4 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_an_error_pickles_with_its_facts(error: HubError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert isinstance(copy, type(error))
-    assert (str(copy), copy.facts, copy.args) == (str(error), error.facts, error.args)
+    assert (str(copy), copy.extensions, copy.args) == (str(error), error.extensions, error.args)

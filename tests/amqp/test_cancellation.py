@@ -41,7 +41,7 @@ async def idle(connection: AmqpConnection, broker: FakeBroker, *, channels: int 
     assert broker.unacked == set()
     assert broker.violations == []
     async with connection.channel() as channel:
-        assert (await channel.look_at_queue("q")).message_count == 7
+        assert (await channel.inspect_queue("q")).message_count == 7
 
 
 async def test_opening_a_channel_may_be_cancelled_anywhere() -> None:
@@ -72,7 +72,7 @@ async def test_a_declaration_may_be_cancelled_anywhere_and_the_next_one_gets_its
         number = 0
 
         async def scenario() -> None:
-            await channel.look_at_queue("cancelled")
+            await channel.inspect_queue("cancelled")
 
         async def invariant() -> None:
             nonlocal number
@@ -215,11 +215,11 @@ async def run_beside(publisher: Publisher, channel: Channel, rounds: int) -> lis
         counts.append(len(await publisher.publish(messages(3))))
 
     async def look() -> None:
-        counts.append((await channel.look_at_queue("q")).message_count or 0)
+        counts.append((await channel.inspect_queue("q")).message_count or 0)
 
     async def cancelled() -> None:
         await publisher.publish(messages(20))
-        await channel.look_at_queue("gone")
+        await channel.inspect_queue("gone")
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(publish, name="hub.test publish")

@@ -33,7 +33,7 @@ async def test_leaving_says_goodbye_and_waits_for_the_answer() -> None:
     broker = FakeBroker()
     async with connected(Wire(broker)):
         pass
-    assert broker.asked[-1] == "AmqpConnection.Close"
+    assert broker.asked[-1] == "Connection.Close"
 
 
 async def test_what_was_settled_is_sent_before_the_goodbye_even_when_the_block_is_cancelled() -> None:
@@ -47,7 +47,7 @@ async def test_what_was_settled_is_sent_before_the_goodbye_even_when_the_block_i
             consumer.ack(each.tag for each in await consumer.receive())
             scope.cancel()
     assert broker.settled == [("Basic.Ack", 1)]
-    assert broker.asked[-3:] == ["Basic.Cancel", "Channel.Close", "AmqpConnection.Close"]
+    assert broker.asked[-3:] == ["Basic.Cancel", "Channel.Close", "Connection.Close"]
 
 
 async def test_an_error_of_the_block_comes_out_as_it_is() -> None:
@@ -76,7 +76,7 @@ async def test_a_refused_login_is_told_and_answered() -> None:
     with pytest.raises(LoginRefused, match="403 ACCESS_REFUSED"):
         async with connected(Wire(broker)):
             pytest.fail("there was no login")
-    assert broker.asked[-1] == "AmqpConnection.CloseOk"
+    assert broker.asked[-1] == "Connection.CloseOk"
 
 
 async def test_everybody_who_waits_hears_of_a_lost_link() -> None:

@@ -154,17 +154,17 @@ async def test_a_black_hole_fails_a_publish_in_flight_and_the_next_one_gets_thro
         async with proxied(amqp_url) as (proxy, url), AmqpBroker(url, OPTIONS) as broker:
             await broker.declare(queue)
             await broker.publish([publication(queue)])
-            proxy.hole()
+            proxy.blackhole()
             with anyio.fail_after(10), pytest.raises(ConnectionLost, match="sign of life"):
                 await broker.publish([publication(queue)])
-            proxy.unhole()
+            proxy.restore()
             assert list(await broker.publish([publication(queue)])) == [None]
 
 
 async def test_a_black_hole_before_the_login_is_given_up_in_time(amqp_url: str) -> None:
     with anyio.fail_after(TIMEOUT):
         async with proxied(amqp_url) as (proxy, url):
-            proxy.hole()
+            proxy.blackhole()
             with anyio.fail_after(5), pytest.raises(ConnectionLost, match="no login"):
                 async with connect(url, AmqpOptions(connect_timeout=0.3)):
                     pytest.fail("there was nobody to log in to")
@@ -178,10 +178,10 @@ async def test_a_writer_that_a_black_hole_stops_holds_nobody_up(amqp_url: str) -
         async with proxied(amqp_url) as (proxy, url), AmqpBroker(url, OPTIONS) as broker:
             await broker.declare(queue)
             await broker.publish([publication(queue)])
-            proxy.hole()
+            proxy.blackhole()
             with anyio.fail_after(15), pytest.raises(ConnectionLost):
                 await broker.publish([large] * 5)
-            proxy.unhole()
+            proxy.restore()
             proxy.cut()
             assert list(await broker.publish([publication(queue)])) == [None]
 

@@ -74,7 +74,7 @@ garbage = st.lists(st.sampled_from(VALID) | frames | methods | flipped() | st.bi
 @given(garbage, cuts)
 def test_garbage_during_the_handshake_is_a_lost_link_or_nothing(said: list[bytes], lengths: list[int]) -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
-    state.begin()
+    state.start_handshake()
     for piece in cut(b"".join(said), lengths):
         state.receive(piece)
     state.lost(ConnectionLost("fake", "the end"))
@@ -86,13 +86,13 @@ def test_garbage_during_the_handshake_is_a_lost_link_or_nothing(said: list[bytes
 def test_garbage_on_an_open_connection_leaves_nobody_waiting(said: list[bytes], lengths: list[int]) -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
     broker = FakeBroker()
-    state.begin()
-    while data := state.outbox.take():
+    state.start_handshake()
+    while data := state.output.take():
         state.receive(broker.receive(data))
     channel = state.new_channel()
     opened = channel.open()
     subscription, started = channel.subscribe("q")
-    while data := state.outbox.take():
+    while data := state.output.take():
         state.receive(broker.receive(data))
     ended: list[bool] = []
     channel.on_closed = lambda: ended.append(True)

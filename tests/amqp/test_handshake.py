@@ -22,10 +22,10 @@ def tune(channel_max: int, frame_max: int, heartbeat: int) -> commands.Connectio
 
 def shake(state: ConnectionState, *said: base.Frame) -> list[base.Frame]:
     """What the client answers to what the server says."""
-    state.begin()
-    assert state.outbox.take() == PROTOCOL_HEADER
+    state.start_handshake()
+    assert state.output.take() == PROTOCOL_HEADER
     state.receive(marshal(0, *said))
-    return [each for _, each in unmarshal_all(state.outbox.take()) if isinstance(each, base.Frame)]
+    return [each for _, each in unmarshal_all(state.output.take()) if isinstance(each, base.Frame)]
 
 
 def test_a_password_login_gives_user_and_password_and_what_the_client_can() -> None:
@@ -126,7 +126,7 @@ def test_a_refusal_that_comes_after_the_login_is_no_login_refused() -> None:
 )
 def test_a_server_of_another_kind_refuses_the_link_for_good(said: bytes) -> None:
     state = ConnectionState(ADDRESS, AmqpOptions())
-    state.begin()
+    state.start_handshake()
     state.receive(said)
     assert isinstance(state.closed, NotAmqp)
     assert isinstance(state.closed, ConnectionRefused)

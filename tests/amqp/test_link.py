@@ -64,11 +64,11 @@ class Exchange:
 async def test_a_session_that_is_lost_is_left_and_entered_anew() -> None:
     exchange = Exchange()
     async with ReconnectingSession(exchange.enter, name="test") as link:
-        first = await link.wait()
+        first = await link.acquire_or_wait()
         seen = [link.connected]
         first.cut.set()
         seen.append(link.connected)
-        second = await link.wait()
+        second = await link.acquire_or_wait()
         assert seen == [True, False]
         assert second is not first
         assert (link.connected, link.reconnects, exchange.open) == (True, 1, 1)
@@ -79,7 +79,7 @@ async def test_who_waits_gets_the_session_however_late_it_comes() -> None:
     exchange = Exchange()
     exchange.refuses = True
     async with ReconnectingSession(exchange.enter, name="test") as link, anyio.create_task_group() as tg:
-        tg.start_soon(link.wait, name="hub.test waiter")
+        tg.start_soon(link.acquire_or_wait, name="hub.test waiter")
         await anyio.sleep(3600)
         assert not link.connected
         exchange.refuses = False
@@ -99,13 +99,13 @@ async def test_who_asks_does_not_wait_longer_than_for_one_try_and_hears_why_it_f
     exchange.refuses = True
     async with ReconnectingSession(exchange.enter, name="test") as link:
         with pytest.raises(ConnectionLost, match="not today"):
-            await link.reach()
+            await link.acquire()
         with pytest.raises(ConnectionLost, match="not today"):
-            await link.reach()
+            await link.acquire()
         exchange.refuses = False
-        await link.wait()
+        await link.acquire_or_wait()
         exchange.lines[-1].cut.set()
-        assert await link.reach() is exchange.lines[-1]
+        assert await link.acquire() is exchange.lines[-1]
         assert len(exchange.lines) == 2
 
 
@@ -113,9 +113,9 @@ async def test_a_lazy_link_connects_when_it_is_wanted() -> None:
     exchange = Exchange()
     async with ReconnectingSession(exchange.enter, name="test", lazy=True) as link:
         await anyio.sleep(100)
-        assert (exchange.tries, link.wanted, link.reconnects) == (0, False, 0)
-        await link.wait()
-        assert (exchange.tries, link.wanted, link.reconnects) == (1, True, 0)
+        assert (exchange.tries, link.reconnects) == (0, 0)
+        await link.acquire_or_wait()
+        assert (exchange.tries, link.reconnects) == (1, 0)
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_link_alone() -> None:
@@ -123,9 +123,9 @@ async def test_a_waiter_that_is_cancelled_leaves_the_link_alone() -> None:
     exchange.refuses = True
     async with ReconnectingSession(exchange.enter, name="test") as link:
         with anyio.move_on_after(1):
-            await link.wait()
+            await link.acquire_or_wait()
         exchange.refuses = False
-        await link.wait()
+        await link.acquire_or_wait()
         assert exchange.open == 1
 
 
@@ -154,12 +154,12 @@ async def test_a_refusal_is_retried_once_a_session_has_worked_or_another_link_vo
     exchange = Exchange()
     async with ReconnectingSession(exchange.enter, name="test", lazy=lazy) as link:
         if not lazy:
-            await link.wait()
+            await link.acquire_or_wait()
             exchange.lines[-1].cut.set()
         exchange.refuses, exchange.refusal = True, LoginRefused("exchange", 403, "ACCESS_REFUSED")
         with pytest.raises(LoginRefused):
-            await link.reach()
+            await link.acquire()
         await anyio.sleep(100)
         exchange.refuses = False
-        await link.wait()
+        await link.acquire_or_wait()
     assert exchange.tries > 20

@@ -38,12 +38,12 @@ class Talk:
         self.broker = broker or FakeBroker()
         self.state = ConnectionState(ADDRESS, options or AmqpOptions())
         self._lengths = lengths or [HIGH_WATER]
-        self.state.begin()
+        self.state.start_handshake()
         self.go_on()
 
     def go_on(self) -> None:
         """Carries bytes to and fro until nobody has anything to say."""
-        while data := self.state.outbox.take():
+        while data := self.state.output.take():
             self.say(self.broker.receive(data))
 
     def say(self, data: bytes) -> None:
@@ -122,7 +122,7 @@ def test_replies_come_to_those_who_asked_when_one_of_them_has_gone_away() -> Non
     channel = talk.channel()
     first = channel.call(commands.Queue.Declare(queue="a"), commands.Queue.DeclareOk)
     second = channel.call(commands.Queue.Declare(queue="b"), commands.Queue.DeclareOk)
-    first.abandon()
+    first.cancel()
     talk.go_on()
     assert second.result().queue == "b"
     assert channel.unanswered == 0
@@ -133,11 +133,11 @@ def test_a_channel_whose_opener_went_away_is_closed_again() -> None:
     for abandon_first in (True, False):
         opened = talk.state.new_channel().open()
         if abandon_first:
-            opened.abandon()
+            opened.cancel()
             talk.go_on()
         else:
             talk.go_on()
-            opened.abandon()
+            opened.cancel()
             talk.go_on()
         assert talk.broker.channels == set()
         assert talk.state.channels == 0
@@ -149,11 +149,11 @@ def test_a_consumer_whose_caller_went_away_is_cancelled_and_its_messages_are_han
         channel = talk.channel()
         _, started = channel.subscribe("q")
         if abandon_first:
-            started.abandon()
+            started.cancel()
             talk.go_on()
         else:
             talk.go_on()
-            started.abandon()
+            started.cancel()
             talk.go_on()
         assert talk.broker.consumers == set()
         assert sorted(talk.broker.settled) == [("Basic.Nack", 1), ("Basic.Nack", 2)]
@@ -233,7 +233,7 @@ def test_publishing_stops_at_the_high_water_mark_and_goes_on_from_there() -> Non
     rounds = 0
     while batch.sent < len(messages):
         channel.publish(batch, high_water=200)
-        assert 200 <= talk.state.outbox.size < 400 or batch.sent == len(messages)
+        assert 200 <= talk.state.output.size < 400 or batch.sent == len(messages)
         talk.go_on()
         rounds += 1
     assert rounds > 1
@@ -347,7 +347,7 @@ def test_the_server_may_close_the_connection_and_everybody_hears_why() -> None:
         with pytest.raises(ConnectionClosed, match="320 CONNECTION_FORCED"):
             reply.result()
     assert isinstance(subscription.ended, ConnectionClosed)
-    assert talk.state.outbox.take().endswith(marshal(0, commands.Connection.CloseOk()))
+    assert talk.state.output.take().endswith(marshal(0, commands.Connection.CloseOk()))
     with pytest.raises(ConnectionClosed):
         talk.state.new_channel()
 
@@ -355,9 +355,9 @@ def test_the_server_may_close_the_connection_and_everybody_hears_why() -> None:
 def test_a_blocked_server_says_so_and_takes_it_back() -> None:
     heard: list[str | None] = []
     state = ConnectionState(ADDRESS, AmqpOptions(), on_blocked=lambda: heard.append(state.blocked))
-    state.begin()
+    state.start_handshake()
     broker = FakeBroker()
-    while data := state.outbox.take():
+    while data := state.output.take():
         state.receive(broker.receive(data))
     state.receive(marshal(0, commands.Connection.Blocked(reason="low on memory")))
     state.receive(marshal(0, commands.Connection.Unblocked()))
@@ -436,10 +436,10 @@ def test_the_writer_is_woken_once_for_many_frames_and_receivers_once_for_many_de
     broker = FakeBroker()
 
     def go_on() -> None:
-        while data := state.outbox.take():
+        while data := state.output.take():
             state.receive(broker.receive(data))
 
-    state.begin()
+    state.start_handshake()
     go_on()
     channel = state.new_channel()
     channel.open()

@@ -96,7 +96,7 @@ async def test_a_batch_gets_an_answer_for_each_message(amqp_url: str, queue: str
                 ]
             )
         async with connect(amqp_url) as connection, connection.channel() as channel:
-            assert (await channel.look_at_queue(queue)).message_count == 2
+            assert (await channel.inspect_queue(queue)).message_count == 2
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds == [type(None), Unroutable, MessageTooLarge, type(None), Unroutable]
 
@@ -134,7 +134,7 @@ async def test_thousands_of_messages_from_many_publishers_at_once_are_all_there(
                 consumer.ack(each.tag for each in arrived)
             await consumer.stop()
         assert bodies == {b"%d.%d" % (number, each) for number in range(20) for each in range(100)}
-        assert (await channel.look_at_queue(queue)).message_count == 0
+        assert (await channel.inspect_queue(queue)).message_count == 0
 
 
 async def test_what_is_not_settled_comes_again(connection: AmqpConnection, queue: str) -> None:
@@ -168,7 +168,7 @@ async def test_a_queue_that_does_not_exist_costs_a_channel_and_not_the_connectio
     with anyio.fail_after(TIMEOUT):
         async with connection.channel() as channel:
             with pytest.raises(ChannelClosed) as caught:
-                await channel.look_at_queue(f"t{uuid4().hex}")
+                await channel.inspect_queue(f"t{uuid4().hex}")
         assert caught.value.reply_code == 404
         async with connection.channel() as channel:
             await channel.call(commands.Basic.Qos(prefetch_count=1), commands.Basic.QosOk)
@@ -179,12 +179,12 @@ async def test_many_queues_are_looked_at_until_one_does_not_exist(connection: Am
         async with connection.publisher() as publisher:
             await publisher.publish([message(queue)])
         async with connection.channel() as channel:
-            looks = await channel.look_at_queues([queue] * 3)
+            looks = await channel.inspect_queues([queue] * 3)
             assert [look.message_count for look in looks] == [1, 1, 1]
-            looks = await channel.look_at_queues([queue, queue, f"{queue}.missing", queue])
+            looks = await channel.inspect_queues([queue, queue, f"{queue}.missing", queue])
             assert [look.queue for look in looks] == [queue, queue]
             with pytest.raises(ChannelClosed):
-                await channel.look_at_queues([queue])
+                await channel.inspect_queues([queue])
     assert connection.usable
 
 
@@ -196,11 +196,11 @@ async def test_what_is_settled_in_a_transaction_counts_from_its_commit_on(
             await publisher.publish([message(queue, b"%d" % each) for each in range(4)])
         async with connection.channel() as other, other.consume(queue, prefetch=4) as consumer:
             first, second, *_ = await receive(consumer, 4)
-            await other.begin()
+            await other.tx_select()
             consumer.ack([first.tag])
-            await other.commit()
+            await other.tx_commit()
             consumer.ack([second.tag])
-        while (await channel.look_at_queue(queue)).message_count != 3:
+        while (await channel.inspect_queue(queue)).message_count != 3:
             await checkpoint()
 
 
@@ -269,7 +269,7 @@ async def test_a_foreign_message_with_every_property_arrives(connection: AmqpCon
     with anyio.fail_after(TIMEOUT):
         async with connection.channel() as channel:
             state = channel._state
-            state._outbox.add(foreign(state.number, queue, body, properties))
+            state._output.add(foreign(state.number, queue, body, properties))
             async with channel.consume(queue, prefetch=1) as consumer:
                 (received,) = await receive(consumer, 1)
                 consumer.ack([received.tag])
@@ -291,7 +291,7 @@ async def test_cancelling_at_random_moments_leaks_neither_channels_nor_consumers
     with anyio.fail_after(TIMEOUT):
         for rounds in range(60):
             await cancelled_after(scenario, rounds)
-        while connection.channels > 1 or (await channel.look_at_queue(queue)).consumer_count:
+        while connection.channels > 1 or (await channel.inspect_queue(queue)).consumer_count:
             await checkpoint()
     assert connection.usable
 
@@ -311,7 +311,7 @@ async def test_cancelling_publishes_at_random_moments_tears_nothing(
             assert list(await publisher.publish([message(queue, b"last")])) == [None]
             while publisher.unconfirmed:  # those of the cancelled callers
                 await checkpoint()
-        published = (await channel.look_at_queue(queue)).message_count or 0
+        published = (await channel.inspect_queue(queue)).message_count or 0
         async with channel.consume(queue, prefetch=published) as consumer:
             sizes = {len(each.body) for each in await receive(consumer, published)}
     assert sizes == {200_000, 4}

@@ -70,7 +70,7 @@ async def test_a_server_whose_certificate_is_known_is_talked_to(authority: trust
             connect(f"amqps://127.0.0.1:{port}?cacertfile={authority_file}") as connection,
             connection.channel() as channel,
         ):
-            assert (await channel.look_at_queue("q")).message_count == 7
+            assert (await channel.inspect_queue("q")).message_count == 7
     assert broker.asked[-1] == "Connection.Close"
 
 

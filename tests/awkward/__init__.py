@@ -1,1 +1,1 @@
-"""Models that behave in ways that public bug reports describe, beside a good one that must not notice."""
+"""Models that behave in ways that public bug reports describe, beside a good model whose calls must not slow down."""

@@ -2,7 +2,7 @@
 
     python -m tests.awkward --backend trio --way embedded --short --keep FOLDER
 
-Exits with 1 when something happened that should not have.
+Exits with 1 when a check failed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import anyio
 
 from tests.awkward.plan import SHORT, Plan
 from tests.awkward.run import Report, percentile, run
-from tests.awkward.stage import Backend, Way
+from tests.awkward.system import Backend, Way
 
 BACKENDS: Final[tuple[Backend, ...]] = ("asyncio", "trio")
 WAYS: Final[tuple[Way, ...]] = ("embedded", "servers")
 
 
 def lines(report: Report) -> Iterator[str]:
-    judged = report.judged()
+    undisturbed = report.undisturbed()
     yield f"{len(report.samples):>8,}  calls of the good model"
-    yield f"{percentile(judged, 0.5) * 1000:>8.1f}  ms, their p50"
-    yield f"{percentile(judged, 0.95) * 1000:>8.1f}  ms, their p95"
+    yield f"{percentile(undisturbed, 0.5) * 1000:>8.1f}  ms, their p50"
+    yield f"{percentile(undisturbed, 0.95) * 1000:>8.1f}  ms, their p95"
     if report.starving:
         yield f"{percentile(report.samples, 0.95) * 1000:>8.1f}  ms, p95 with {', '.join(report.starving)}, which starves its process"
     yield f"{report.tasks:>8,}  tasks of awkward models ended as they should, each known to its client"

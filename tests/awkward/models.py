@@ -1,4 +1,4 @@
-"""Awkward models. Each does what public bug reports of other systems describe, and disturbed hub as well before it was mended."""
+"""Awkward models. Each does what public bug reports of other systems describe; each once disturbed hub too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETUP_VARIABLE: Final = "AWKWARD_SETUP_SECONDS"
 
 
 class LongError(hub.Model[ModelARequest, ModelAResponse]):
-    """The text of its error is one long word."""
+    """The text of its error has 40,000 characters without a space."""
 
     @override
     def process_request(self, request: ModelARequest) -> ModelAResponse:
@@ -60,7 +60,7 @@ class StopsChild(hub.Model[ModelARequest, ModelAResponse]):
 
 
 class Computes(hub.Model[ModelARequest, ModelAResponse]):
-    """Computes inside `async def` without an `await`, for as many seconds as it is asked."""
+    """Computes inside `async def` without an `await`, for the number of seconds in the request."""
 
     @override
     async def process_request(self, request: ModelARequest) -> ModelAResponse:
@@ -69,7 +69,7 @@ class Computes(hub.Model[ModelARequest, ModelAResponse]):
 
 
 class HoldsGil(hub.Model[ModelARequest, ModelAResponse]):
-    """C code that keeps the interpreter's lock, in a plain `def`; each letter doubles its time."""
+    """C code that holds the GIL, in a plain `def`; each letter doubles its time."""
 
     @override
     def process_request(self, request: ModelARequest) -> ModelAResponse:
@@ -107,7 +107,7 @@ class PlainHealth(hub.Model[ModelARequest, ModelAResponse]):
 
 
 class Deep(hub.Model[ModelARequest, Struct]):
-    """A response that is nested deeper than any reader takes."""
+    """A response that is nested deeper than parsers allow."""
 
     @override
     def process_request(self, request: ModelARequest) -> Struct:

@@ -1,4 +1,4 @@
-"""What is asked of each awkward model, and what has to become of it."""
+"""The tasks of each awkward model, and their expected outcomes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Case:
 
     Attributes:
         model: Name of its class in `tests.awkward.models`.
-        message: What each task asks of it.
+        message: Content of each request.
         tasks: Tasks submitted at once.
-        state: How each of them ends.
+        state: Expected terminal state of each task.
         shown: Text in the view of each of them: the reply, or the code or the text of the failure.
         call: Status of a synchronous call; `None` for no call.
-        starves: Whether everything in the same process has to wait for it. That is documented, and then not judged.
+        starves: Whether everything in the same process has to wait for it. That is documented, and then not undisturbed.
     """
 
     model: str
@@ -33,12 +33,12 @@ class Plan:
     """The size of a run; durations in seconds.
 
     Attributes:
-        computes: That `Computes` computes in its `async def`.
-        letters: That `HoldsGil` matches; 24 hold the interpreter for half a second, 28 for about six.
-        slow_run: That one task of `SlowRun` takes.
-        slow_setup: That the setup of `SlowSetup` takes.
-        quiet: That the good model is called alone, before the awkward ones.
-        least: That each awkward model is kept at work at least.
+        computes: Duration of a task of `Computes`.
+        letters: That `HoldsGil` matches; 24 hold the GIL for half a second, 28 for about six.
+        slow_run: Duration of a task of `SlowRun`.
+        slow_setup: Duration of the setup of `SlowSetup`.
+        quiet: Time for which only the good model is called, at first.
+        least: Time for which each awkward model is kept at work, at least.
         period: Between two calls of the good model.
     """
 

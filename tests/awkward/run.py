@@ -1,4 +1,4 @@
-"""One run: the good model is called at a steady rate while each awkward model does what it does."""
+"""One run: the good model is called at a steady rate while each awkward model works."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from httpx2 import AsyncClient, TransportError
 
 from hub.http.client import open_client
 from tests.awkward.plan import Case, Plan
-from tests.awkward.stage import DRAIN_GRACE, GOOD, Backend, Stage, Way, opened
+from tests.awkward.system import DRAIN_GRACE, GOOD, Backend, System, Way, open_system
 
 START: Final = 90.0
 """Seconds until everything is up, on a busy machine."""
@@ -42,13 +42,13 @@ class Sample:
 
 @dataclass(kw_only=True)
 class Report:
-    """What happened.
+    """Figures and failed checks of a run.
 
     Attributes:
         samples: Calls of the good model.
-        windows: Which awkward model was at work, from when to when.
-        tasks: Tasks that ended as they should.
-        broken: What should not have happened.
+        windows: Start and end of the work of each awkward model.
+        tasks: Tasks with the expected outcome.
+        broken: Failed checks.
         ends: Exit code and seconds after SIGTERM of each process.
         longest_line: Characters of the longest line of all logs.
     """
@@ -62,8 +62,8 @@ class Report:
     longest_line: int = 0
     lines: int = 0
 
-    def judged(self) -> list[Sample]:
-        """The samples but for those of the time in which a documented starvation was under way."""
+    def undisturbed(self) -> list[Sample]:
+        """The samples without those of times of documented starvation."""
         spans = [self.windows[name] for name in self.starving]
         return [each for each in self.samples if not any(begin <= each.due <= end for begin, end in spans)]
 
@@ -78,15 +78,15 @@ def percentile(samples: list[Sample], share: float) -> float:
 
 async def run(plan: Plan, backend: Backend, way: Way, folder: Path, say: Callable[[str], None]) -> Report:
     report = Report()
-    async with opened(plan, backend, way, folder) as stage, open_client() as http:
+    async with open_system(plan, backend, way, folder) as system, open_client() as http:
         say("waiting for the models")
-        await _until_served(stage, http, [GOOD])
-        setups = way == "servers"  # in `hub up` it comes last, and everything before it is up by then
+        await _until_served(system, http, [GOOD])
+        setups = way == "servers"  # in `hub up` it is started last, when all else is up
         async with create_task_group() as tg:
-            tg.start_soon(_call_steadily, stage, http, plan.period, report)
+            tg.start_soon(_call_steadily, system, http, plan.period, report)
             if setups:
-                await _check_loading(stage, http, report)
-            await _until_served(stage, http, [case.model for case in plan.cases() if case.model != "SlowSetup"])
+                await _check_loading(system, http, report)
+            await _until_served(system, http, [case.model for case in plan.cases() if case.model != "SlowSetup"])
             began = current_time()
             await sleep(plan.quiet)
             report.windows["(none)"] = began, current_time()
@@ -95,16 +95,16 @@ async def run(plan: Plan, backend: Backend, way: Way, folder: Path, say: Callabl
                 if case.starves and way == "embedded":
                     report.starving.add(case.model)
                 if case.model == "SlowSetup":
-                    await _until_served(stage, http, [case.model])
+                    await _until_served(system, http, [case.model])
                 began = current_time()
-                await _judge_case(case, stage, http, report)
+                await _check_case(case, system, http, report)
                 while current_time() - began < plan.least:
-                    await _judge_case(case, stage, http, report)
+                    await _check_case(case, system, http, report)
                 report.windows[case.model] = began, current_time()
             tg.cancel_scope.cancel("all cases are through")
-        report.broken += stage.accidents()
-        await _stop(stage, http, report, say)
-        for each in stage.processes:
+        report.broken += system.unexpected_exits()
+        await _stop(system, http, report, say)
+        for each in system.processes:
             lines = each.lines()
             report.lines += len(lines)
             longest = max(map(len, lines), default=0)
@@ -116,16 +116,16 @@ async def run(plan: Plan, backend: Backend, way: Way, folder: Path, say: Callabl
     return report
 
 
-async def _until_served(stage: Stage, http: AsyncClient, models: list[str]) -> None:
+async def _until_served(system: System, http: AsyncClient, models: list[str]) -> None:
     with fail_after(START):
         while True:
-            if stage.accidents():
+            if system.unexpected_exits():
                 logs = "\n".join(
-                    "\n".join(each.lines()[-20:]) for each in stage.processes if each.exit_code is not None
+                    "\n".join(each.lines()[-20:]) for each in system.processes if each.exit_code is not None
                 )
-                raise AssertionError(f"{stage.accidents()}\n{logs}")
+                raise AssertionError(f"{system.unexpected_exits()}\n{logs}")
             try:
-                listed: list[dict[str, Any]] = (await http.get(f"{stage.gateway_url}/v1/models")).json()["models"]
+                listed: list[dict[str, Any]] = (await http.get(f"{system.gateway_url}/v1/models")).json()["models"]
             except TransportError:
                 listed = []
             if set(models) <= {each["name"] for each in listed if each["instances"]}:
@@ -133,12 +133,12 @@ async def _until_served(stage: Stage, http: AsyncClient, models: list[str]) -> N
             await sleep(0.2)
 
 
-async def _call_steadily(stage: Stage, http: AsyncClient, period: float, report: Report) -> None:
+async def _call_steadily(system: System, http: AsyncClient, period: float, report: Report) -> None:
     """Calls the good model at a fixed rate, whether earlier calls have been answered or not."""
 
     async def call(due: float) -> None:
         try:
-            reply = await http.post(f"{stage.gateway_url}/v1/models/{GOOD}", json={"messages": "hello"})
+            reply = await http.post(f"{system.gateway_url}/v1/models/{GOOD}", json={"messages": "hello"})
             status = reply.status_code
         except TransportError as error:
             report.broken.append(f"a call of the good model: {error!r}")
@@ -155,9 +155,9 @@ async def _call_steadily(stage: Stage, http: AsyncClient, period: float, report:
             tg.start_soon(call, due)
 
 
-async def _check_loading(stage: Stage, http: AsyncClient, report: Report) -> None:
-    """A model that is still in `setup` is known, and not ready."""
-    url = f"{stage.gateway_url}/v1/models/SlowSetup"
+async def _check_loading(system: System, http: AsyncClient, report: Report) -> None:
+    """A model in `setup` is listed, and not ready."""
+    url = f"{system.gateway_url}/v1/models/SlowSetup"
     seen: set[tuple[int, str]] = set()
     with fail_after(START):
         while (503, "model_loading") not in seen:
@@ -169,16 +169,16 @@ async def _check_loading(stage: Stage, http: AsyncClient, report: Report) -> Non
             await sleep(0.2)
 
 
-async def _judge_case(case: Case, stage: Stage, http: AsyncClient, report: Report) -> None:
+async def _check_case(case: Case, system: System, http: AsyncClient, report: Report) -> None:
     async with create_task_group() as tg:
         for _ in range(case.tasks):
-            tg.start_soon(partial(_judge_task, case, stage, http, report))
+            tg.start_soon(partial(_check_task, case, system, http, report))
         if case.call is not None:
-            tg.start_soon(partial(_judge_call, case, stage, http, report))
+            tg.start_soon(partial(_check_call, case, system, http, report))
 
 
-async def _judge_task(case: Case, stage: Stage, http: AsyncClient, report: Report) -> None:
-    view = await _ended(stage, http, await _submit(case, stage, http))
+async def _check_task(case: Case, system: System, http: AsyncClient, report: Report) -> None:
+    view = await _ended(system, http, await _submit(case, system, http))
     text = str(view)
     if view["state"] != case.state or case.shown not in text:
         report.broken.append(f"a task of {case.model}: {text[:500]}")
@@ -186,57 +186,57 @@ async def _judge_task(case: Case, stage: Stage, http: AsyncClient, report: Repor
         report.tasks += 1
 
 
-async def _judge_call(case: Case, stage: Stage, http: AsyncClient, report: Report) -> None:
-    reply = await http.post(f"{stage.gateway_url}/v1/models/{case.model}", json={"messages": case.message})
+async def _check_call(case: Case, system: System, http: AsyncClient, report: Report) -> None:
+    reply = await http.post(f"{system.gateway_url}/v1/models/{case.model}", json={"messages": case.message})
     task = reply.headers.get("hub-task", "")
     if reply.status_code != case.call or not task or "location" not in reply.headers:
         report.broken.append(f"a call of {case.model}: {reply.status_code} {dict(reply.headers)} {reply.text[:300]}")
         return
     if "json" not in reply.headers["content-type"]:
         report.broken.append(f"a call of {case.model} is answered with {reply.headers['content-type']}")
-    view = await _ended(stage, http, task)
+    view = await _ended(system, http, task)
     if view["state"] != case.state:
         report.broken.append(f"the task of a call of {case.model} is {view['state']}")
     else:
         report.tasks += 1
 
 
-async def _submit(case: Case, stage: Stage, http: AsyncClient) -> str:
-    reply = await http.post(f"{stage.gateway_url}/v1/models/{case.model}/tasks", json={"messages": case.message})
+async def _submit(case: Case, system: System, http: AsyncClient) -> str:
+    reply = await http.post(f"{system.gateway_url}/v1/models/{case.model}/tasks", json={"messages": case.message})
     assert reply.status_code == 202, reply.text
     return str(reply.json()["id"])
 
 
-async def _ended(stage: Stage, http: AsyncClient, task: str, seconds: float = OUTCOME) -> dict[str, Any]:
+async def _ended(system: System, http: AsyncClient, task: str, seconds: float = OUTCOME) -> dict[str, Any]:
     """The view of a task once it has ended."""
     with fail_after(seconds + 60):
         while True:
-            reply = await http.get(f"{stage.gateway_url}/v1/tasks/{task}?wait=20")
+            reply = await http.get(f"{system.gateway_url}/v1/tasks/{task}?wait=20")
             assert reply.status_code == 200, reply.text
             view: dict[str, Any] = reply.json()
             if view["state"] in TERMINAL:
                 return view
 
 
-async def _stop(stage: Stage, http: AsyncClient, report: Report, say: Callable[[str], None]) -> None:
-    """SIGTERM while a plain `def` runs that takes a minute: each process ends in time, and the task is not lost."""
+async def _stop(system: System, http: AsyncClient, report: Report, say: Callable[[str], None]) -> None:
+    """SIGTERM during a plain `def` that takes a minute: each process ends in time, and the task is not lost."""
     slow = Case(model="SlowRun", message="60")
-    task = await _submit(slow, stage, http)
+    task = await _submit(slow, system, http)
     with fail_after(OUTCOME):
-        while (await http.get(f"{stage.gateway_url}/v1/tasks/{task}")).json()["state"] != "running":
+        while (await http.get(f"{system.gateway_url}/v1/tasks/{task}")).json()["state"] != "running":
             await sleep(0.1)
     say("stopping while SlowRun runs")
-    if stage.way == "servers":
-        first = next(each for each in stage.processes if each.name == slow.model)
+    if system.way == "servers":
+        first = next(each for each in system.processes if each.name == slow.model)
         began = time.monotonic()
         first.terminate()
         report.ends["SlowRun, alone"] = await first.ended(), time.monotonic() - began
-        stage.processes.remove(first)
+        system.processes.remove(first)
         with fail_after(OUTCOME):
-            while (await http.get(f"{stage.gateway_url}/v1/tasks/{task}")).json()["state"] != "queued":
+            while (await http.get(f"{system.gateway_url}/v1/tasks/{task}")).json()["state"] != "queued":
                 await sleep(0.1)
-        await http.delete(f"{stage.gateway_url}/v1/tasks/{task}")
-    report.ends |= await stage.stop()
+        await http.delete(f"{system.gateway_url}/v1/tasks/{task}")
+    report.ends |= await system.stop()
     for name, (code, seconds) in report.ends.items():
         if code != 0 or seconds > EXIT:
             report.broken.append(f"{name} ended with {code}, {seconds:.1f} s after SIGTERM")

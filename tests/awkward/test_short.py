@@ -12,13 +12,15 @@ import pytest
 
 from tests.awkward.plan import SHORT
 from tests.awkward.run import run
-from tests.awkward.stage import ROOT, Backend, Way
+from tests.awkward.system import ROOT, Backend, Way
+
+pytestmark = pytest.mark.slow
 
 _log = logging.getLogger(__name__)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("way", ["embedded", "servers"])
+@pytest.mark.parametrize("way", ["embedded", pytest.param("servers", marks=[pytest.mark.rabbitmq, pytest.mark.redis])])
 async def test_no_awkward_model_disturbs_a_good_one(
     anyio_backend: tuple[str, dict[str, object]], way: Way, tmp_path: Path
 ) -> None:

@@ -13,12 +13,14 @@ from tests.brokers.stage import MemoryStage, RabbitStage, Stage, new_queue
 
 ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
 TRIO: tuple[str, dict[str, object]] = ("trio", {})
+RABBITMQ = (pytest.mark.rabbitmq,)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     backend: tuple[str, dict[str, object]]
     stage: Callable[[pytest.FixtureRequest], Stage]
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
 
 def memory(_: pytest.FixtureRequest) -> Stage:
@@ -36,13 +38,13 @@ def aiormq(request: pytest.FixtureRequest) -> Stage:
 CASES = {
     "memory-asyncio": Case(ASYNCIO, memory),
     "memory-trio": Case(TRIO, memory),
-    "amqp-asyncio": Case(ASYNCIO, amqp),
-    "amqp-trio": Case(TRIO, amqp),
-    "aiormq-asyncio": Case(ASYNCIO, aiormq),
+    "amqp-asyncio": Case(ASYNCIO, amqp, RABBITMQ),
+    "amqp-trio": Case(TRIO, amqp, RABBITMQ),
+    "aiormq-asyncio": Case(ASYNCIO, aiormq, RABBITMQ),
 }
 
 
-@pytest.fixture(scope="module", params=[pytest.param(case, id=name) for name, case in CASES.items()])
+@pytest.fixture(scope="module", params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items()])
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
     assert isinstance(param, Case)

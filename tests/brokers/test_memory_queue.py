@@ -26,7 +26,7 @@ class Hand(QueueConsumer):
         self.held.append(message)
 
     @override
-    def look_again(self) -> None:
+    def due_changed(self) -> None:
         self.looks += 1
 
 
@@ -58,7 +58,7 @@ def test_returned_messages_keep_their_place() -> None:
         it.publish(publication(number))
     returned, hand.held = hand.held, []
     it.detach(hand)
-    it.give_back(reversed(returned), failed=False)
+    it.put_back(reversed(returned), failed=False)
     it.attach(hand)
     assert [message.position for message in hand.held] == [1, 2, 3]
     assert [message.deliveries for message in hand.held] == [2, 2, 2]
@@ -71,11 +71,11 @@ def test_only_failures_count_against_a_message() -> None:
     for failed in (False, True, False, True, False):
         it.attach(hand)
         it.detach(hand)
-        it.give_back([hand.held.pop()], failed=failed)
+        it.put_back([hand.held.pop()], failed=failed)
     assert (it.ready, dead.ready) == (1, 0)
     it.attach(hand)
     it.detach(hand)
-    it.give_back([hand.held.pop()], failed=True)
+    it.put_back([hand.held.pop()], failed=True)
     assert (it.ready, dead.ready) == (0, 1)
 
 
@@ -84,7 +84,7 @@ def test_a_dead_message_says_where_and_why_it_died() -> None:
     it.publish(publication(0))
     hand, grave = Hand(1), Hand(1)
     it.attach(hand)
-    it.kill(hand.held.pop(), "rejected")
+    it.dead_letter(hand.held.pop(), "rejected")
     dead.attach(grave)
     assert grave.held[0].publication.headers == {
         "x-first-death-queue": "q",
@@ -101,7 +101,7 @@ def test_a_full_dead_letter_queue_forgets_its_oldest_message() -> None:
     for number in range(5):
         it.publish(publication(number))
     for message in hand.held:
-        it.kill(message, "rejected")
+        it.dead_letter(message, "rejected")
     dead.attach(grave)
     assert [message.publication.body for message in grave.held] == [b"2", b"3", b"4"]
 

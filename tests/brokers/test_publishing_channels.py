@@ -10,7 +10,7 @@ import pytest
 from anyio import create_task_group, fail_after, sleep, wait_all_tasks_blocked
 from trio.testing import MockClock
 
-from hub.brokers.publishing import FIRST_RENEWAL, LAST_RENEWAL, Publishing
+from hub.brokers.publishing import FIRST_RENEWAL, LAST_RENEWAL, RenewingPublisher
 from hub.errors import ConnectionLost, PublishRefused, QueueFull, Unroutable
 
 
@@ -36,7 +36,7 @@ class Channel:
         raise ConnectionLost("amqp://a", "reset")
 
 
-def is_usable(publishing: Publishing[float]) -> bool:
+def is_usable(publishing: RenewingPublisher[float]) -> bool:
     """For mypy, to which a property does not change."""
     return publishing.usable
 
@@ -46,7 +46,7 @@ NACK = QueueFull("Q", "basic.nack")
 
 async def test_a_nack_ends_a_channel_that_is_old_enough() -> None:
     with fail_after(10):
-        publishing = Publishing(Channel(NACK), server="amqp://a")
+        publishing = RenewingPublisher(Channel(NACK), server="amqp://a")
         assert list(await publishing.publish([0.0])) == [NACK]
         assert publishing.usable, "a moment after it was opened a nack changes nothing"
         await sleep(FIRST_RENEWAL)
@@ -58,7 +58,7 @@ async def test_a_nack_ends_a_channel_that_is_old_enough() -> None:
 
 @pytest.mark.parametrize("answer", [None, Unroutable("Q", "no such queue")])
 async def test_other_answers_end_nothing(answer: PublishRefused | None) -> None:
-    publishing = Publishing(Channel(answer), server="amqp://a")
+    publishing = RenewingPublisher(Channel(answer), server="amqp://a")
     await sleep(FIRST_RENEWAL)
     await publishing.publish([0.0])
     assert publishing.usable
@@ -68,7 +68,7 @@ async def test_other_answers_end_nothing(answer: PublishRefused | None) -> None:
 async def test_what_is_in_flight_is_waited_for() -> None:
     ended: list[float] = []
     channel = Channel(NACK)
-    publishing = Publishing(channel, server="amqp://a")
+    publishing = RenewingPublisher(channel, server="amqp://a")
 
     async def wait_for_the_end() -> None:
         with pytest.raises(ConnectionLost, match=r"basic\.nack"):
@@ -91,7 +91,7 @@ async def test_what_is_in_flight_is_waited_for() -> None:
 async def test_channels_are_kept_longer_while_nacks_go_on() -> None:
     keep, kept = FIRST_RENEWAL, list[float]()
     for _ in range(10):
-        publishing = Publishing(Channel(NACK), server="amqp://a", keep=keep)
+        publishing = RenewingPublisher(Channel(NACK), server="amqp://a", keep=keep)
         await sleep(keep)
         await publishing.publish([0.0])
         keep = publishing.next_keep
@@ -102,7 +102,7 @@ async def test_channels_are_kept_longer_while_nacks_go_on() -> None:
 
 async def test_a_lost_connection_is_heard_of_as_such() -> None:
     channel = Channel()
-    publishing = Publishing(channel, server="amqp://a", keep=32)
+    publishing = RenewingPublisher(channel, server="amqp://a", keep=32)
     channel.failed.set()
     with fail_after(5), pytest.raises(ConnectionLost, match="reset"):
         await publishing.lost()

@@ -15,9 +15,10 @@ from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.conftest import ASYNCIO, TRIO, Case
 from tests.brokers.stage import TIMEOUT, RabbitStage, bodies, bury, dead, fill, message, receive, until_depth
-from tests.support.rabbitmq import RabbitMQ, impatient, rabbitmq
+from tests.support.markers import starts
+from tests.support.rabbitmq import RabbitMQ, consumer_timeout_settings, rabbitmq
 
-pytestmark = [pytest.mark.usefixtures("no_leaked_tasks"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.usefixtures("no_leaked_tasks"), pytest.mark.timeout(300)]
 
 LONG_TIMEOUT = 120.0
 """Seconds for a test in which a server starts."""
@@ -40,8 +41,9 @@ def rabbit(stage: object) -> RabbitStage:
 
 
 @pytest.fixture(scope="session")
+@starts("rabbitmq", "kills_servers")
 def _impatient_rabbitmq() -> Iterator[RabbitMQ]:
-    with rabbitmq(impatient(1.0, dead_letter_retry=1.0)) as server:
+    with rabbitmq(consumer_timeout_settings(1.0, dead_letter_retry=1.0)) as server:
         yield server
 
 
@@ -168,10 +170,10 @@ async def test_a_delayed_publish_into_a_black_hole_is_no_success_and_the_next_on
         async with rabbit.open(OPTIONS) as broker:
             await broker.declare(queue)
             assert await broker.publish([message(queue, delay=0.1)]) == [None]
-            rabbit.proxy(broker).hole()
+            rabbit.proxy(broker).blackhole()
             with pytest.raises(ConnectionLost):
                 await broker.publish([message(queue, delay=0.1)])
-            rabbit.proxy(broker).unhole()
+            rabbit.proxy(broker).restore()
             assert await broker.publish([message(queue, delay=0.1)]) == [None]
             assert broker.statistics().publishing == 0
 
@@ -196,7 +198,7 @@ async def test_looking_at_letters_in_a_black_hole_ends_with_a_lost_link(rabbit: 
     async def look(broker: Broker) -> None:
         async with broker.dead_letters(queue, limit=9) as letters:
             assert len(letters.deliveries) == 2
-            rabbit.proxy(broker).hole()
+            rabbit.proxy(broker).blackhole()
             letters.consumer.ack(letters.deliveries)
 
     with anyio.fail_after(TIMEOUT):
@@ -204,7 +206,7 @@ async def test_looking_at_letters_in_a_black_hole_ends_with_a_lost_link(rabbit: 
             await bury(broker, queue, b"1", b"2")
             with pytest.raises(ConnectionLost):
                 await look(broker)
-            rabbit.proxy(broker).unhole()
+            rabbit.proxy(broker).restore()
             rabbit.proxy(broker).cut()
             await until_depth_again(broker, dead(queue), ready=2)
 

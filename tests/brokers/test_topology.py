@@ -14,7 +14,7 @@ from hub.brokers.topology import (
     expiration,
     queue_arguments,
 )
-from hub.brokers.x_death import with_last_deaths
+from hub.brokers.x_death import with_last_death_headers
 from hub.ports.broker import Delivery
 
 KNOWN_TO_3_10 = {
@@ -88,6 +88,6 @@ def test_nothing_that_waits_or_is_dead_is_ever_dropped() -> None:
 )
 def test_the_last_death_of_a_letter_is_told(headers: dict[str, object], reason: str | None) -> None:
     letter = Delivery(tag=1, body=b"", message_id="", redelivered=False, deliveries=0, headers=headers)
-    [told] = with_last_deaths([letter])
+    [told] = with_last_death_headers([letter])
     assert told.headers.get("x-last-death-reason") == reason
     assert headers.items() <= told.headers.items()

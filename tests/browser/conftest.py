@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, Route, sync_playwright
 
+from tests.support.markers import starts
 from tests.support.server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +139,7 @@ def until(page: Page, expression: str, seconds: float = 60) -> None:
 
 
 @pytest.fixture
+@starts("browser")
 def browser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Browser]:
     """A desktop browser with light colours, or what the test's parameter says. Fails a test that went outside."""
     scheme, size = cast("tuple[ColourScheme, tuple[int, int]]", getattr(request, "param", ("light", (1280, 900))))

@@ -1,1 +1,1 @@
-"""Everything is broken on purpose while tasks are in flight, and then the books are checked: `python -m tests.chaos`."""
+"""Fault injection while tasks are in flight, and a check of every promise: `python -m tests.chaos`."""

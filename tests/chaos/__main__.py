@@ -1,4 +1,4 @@
-"""Breaks everything while tasks are in flight and checks the books: `make chaos`, or with fewer tasks
+"""Injects faults while tasks are in flight and checks the promises of hub: `make chaos`, or with fewer tasks
 
     python -m tests.chaos --short
     python -m tests.chaos --backend trio --tasks 5000 --keep /tmp/chaos
@@ -23,20 +23,20 @@ from typing import Final
 import anyio
 from anyio import CancelScope, create_task_group, open_signal_receiver
 
+from tests.chaos.checker import CheckResult
 from tests.chaos.plan import SHORT, Plan
 from tests.chaos.report import document, lines
 from tests.chaos.run import run
-from tests.chaos.stage import Backend
-from tests.chaos.verdict import Verdict
+from tests.chaos.system import Backend
 
 BACKENDS: Final[tuple[Backend, ...]] = ("asyncio", "trio")
 
 SETTINGS: Final = ("tasks", "rate", "instances", "kill_period", "silence", "store_silence", "recovery", "limit", "seed")
 
 
-async def interruptible(plan: Plan, backend: Backend, folder: Path) -> Verdict | None:
-    """The verdict, or `None` when a signal told us to stop; then everything that was started has ended too."""
-    verdict: Verdict | None = None
+async def interruptible(plan: Plan, backend: Backend, folder: Path) -> CheckResult | None:
+    """The result, or `None` after a signal; then everything that was started has ended too."""
+    result: CheckResult | None = None
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -51,9 +51,9 @@ async def interruptible(plan: Plan, backend: Backend, folder: Path) -> Verdict |
 
     async with create_task_group() as tg:
         tg.start_soon(stop_at_signal, tg.cancel_scope)
-        verdict = await run(plan, backend, folder, say)
+        result = await run(plan, backend, folder, say)
         tg.cancel_scope.cancel("done")
-    return verdict
+    return result
 
 
 def main() -> int:
@@ -68,7 +68,7 @@ def main() -> int:
     arguments = parser.parse_args()
     changed = {name: value for name in SETTINGS if (value := getattr(arguments, name)) is not None}
     plan = dataclasses.replace(SHORT if arguments.short else Plan(), **changed)
-    verdicts: dict[str, Verdict] = {}
+    results: dict[str, CheckResult] = {}
     with ExitStack() as stack:
         folder = arguments.keep or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="hub-chaos-", ignore_cleanup_errors=True))
@@ -77,16 +77,16 @@ def main() -> int:
             if arguments.backend not in {backend, "both"}:
                 continue
             work = partial(interruptible, plan, backend, folder.resolve() / backend)
-            verdict = anyio.run(work, backend=backend)
-            if verdict is None:
+            result = anyio.run(work, backend=backend)
+            if result is None:
                 return 2
-            verdicts[backend] = verdict
-    for name, verdict in verdicts.items():
-        _print("\n".join(lines(name, verdict)))
+            results[backend] = result
+    for name, result in results.items():
+        _print("\n".join(lines(name, result)))
     if arguments.json is not None:
-        report = {name: document(verdict) for name, verdict in verdicts.items()}
+        report = {name: document(result) for name, result in results.items()}
         arguments.json.write_text(json.dumps(report, indent=1))
-    return 0 if all(verdict.kept for verdict in verdicts.values()) else 1
+    return 0 if all(result.passed for result in results.values()) else 1
 
 
 def _print(text: str) -> None:

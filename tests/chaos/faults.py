@@ -1,4 +1,4 @@
-"""What is done to the system, one after the other."""
+"""The faults that a run injects, one after the other."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from anyio import sleep
 from anyio.to_thread import run_sync
 
 from tests.chaos.plan import Plan
-from tests.chaos.stage import Stage
+from tests.chaos.system import System
 
-Act = Callable[[Stage, Plan], Awaitable[None]]
+FaultAction = Callable[[System, Plan], Awaitable[None]]
 
 BROKER: Final = "broker"
 STORE: Final = "redis"
@@ -21,7 +21,7 @@ STORE: Final = "redis"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that was broken, and whole again after a while. Unix seconds."""
+    """A fault that was injected and has been repaired. Unix seconds."""
 
     name: str
     began: float
@@ -36,80 +36,80 @@ class Fault:
         return self.name.startswith(STORE)
 
 
-async def _registry_killed(stage: Stage, plan: Plan) -> None:
-    stage.registry.kill()
+async def _registry_killed(system: System, plan: Plan) -> None:
+    system.registry.kill()
     await sleep(plan.down)
-    await stage.registry.start()
+    await system.registry.start()
 
 
-async def _first_gateway_killed(stage: Stage, plan: Plan) -> None:
-    await _gateway_killed(stage, plan, 0)
+async def _first_gateway_killed(system: System, plan: Plan) -> None:
+    await _gateway_killed(system, plan, 0)
 
 
-async def _second_gateway_killed(stage: Stage, plan: Plan) -> None:
-    await _gateway_killed(stage, plan, 1)
+async def _second_gateway_killed(system: System, plan: Plan) -> None:
+    await _gateway_killed(system, plan, 1)
 
 
-async def _gateway_killed(stage: Stage, plan: Plan, number: int) -> None:
-    stage.gateways[number].kill()
+async def _gateway_killed(system: System, plan: Plan, number: int) -> None:
+    system.gateways[number].kill()
     await sleep(plan.down)
-    await stage.gateways[number].start()
+    await system.gateways[number].start()
 
 
-async def _broker_killed(stage: Stage, _plan: Plan) -> None:
-    await run_sync(stage.rabbitmq.restart)
+async def _broker_killed(system: System, _plan: Plan) -> None:
+    await run_sync(system.rabbitmq.restart)
 
 
-async def _broker_frozen(stage: Stage, plan: Plan) -> None:
-    stage.rabbitmq.freeze()
+async def _broker_frozen(system: System, plan: Plan) -> None:
+    system.rabbitmq.freeze()
     try:
         await sleep(plan.silence)
     finally:
-        stage.rabbitmq.thaw()
+        system.rabbitmq.thaw()
 
 
-async def _broker_holed(stage: Stage, plan: Plan) -> None:
-    stage.proxy.hole()
+async def _broker_black_holed(system: System, plan: Plan) -> None:
+    system.proxy.blackhole()
     try:
         await sleep(plan.silence)
     finally:
-        stage.proxy.unhole()
+        system.proxy.restore()
 
 
-async def _redis_killed(stage: Stage, plan: Plan) -> None:
-    stage.redis.kill()
+async def _redis_killed(system: System, plan: Plan) -> None:
+    system.redis.kill()
     await sleep(plan.down)
-    await run_sync(stage.redis.start)
+    await run_sync(system.redis.start)
 
 
-async def _redis_frozen(stage: Stage, plan: Plan) -> None:
-    stage.redis.freeze()
+async def _redis_frozen(system: System, plan: Plan) -> None:
+    system.redis.freeze()
     try:
         await sleep(plan.store_silence / 2)
-        stage.fleet.kill()  # what they have finished meanwhile is stored nowhere
+        system.fleet.kill()  # outcomes of tasks that ended meanwhile are not stored
         await sleep(plan.store_silence / 2)
     finally:
-        stage.redis.thaw()
+        system.redis.thaw()
 
 
-def schedule(plan: Plan) -> list[tuple[str, Act]]:
+def schedule(plan: Plan) -> list[tuple[str, FaultAction]]:
     """The faults in their order, each with its name."""
-    acts: list[tuple[str, Act]] = [
+    faults: list[tuple[str, FaultAction]] = [
         ("registry killed", _registry_killed),
         ("gateway killed", _first_gateway_killed),
         (f"{BROKER} killed", _broker_killed),
         (f"{STORE} killed", _redis_killed),
         (f"{BROKER} frozen", _broker_frozen),
         (f"{STORE} frozen", _redis_frozen),
-        (f"{BROKER} black-holed", _broker_holed),
+        (f"{BROKER} black-holed", _broker_black_holed),
     ]
     if plan.again:
-        acts += [("other gateway killed", _second_gateway_killed), (f"{BROKER} killed again", _broker_killed)]
-    return acts
+        faults += [("other gateway killed", _second_gateway_killed), (f"{BROKER} killed again", _broker_killed)]
+    return faults
 
 
-async def inflict(name: str, act: Act, stage: Stage, plan: Plan) -> Fault:
-    """Returns once the fault is over; what it has done to hub may not be."""
+async def inject(name: str, action: FaultAction, system: System, plan: Plan) -> Fault:
+    """Returns once the fault is repaired; its effects on hub may go on."""
     began = time.time()
-    await act(stage, plan)
+    await action(system, plan)
     return Fault(name=name, began=began, returned=time.time())

@@ -1,4 +1,4 @@
-"""The instances: one dies every few seconds, and another one takes its place."""
+"""The processes of instances. One is killed every few seconds and replaced."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final, final
 
 from anyio import current_time, move_on_after, sleep, sleep_until
 
-from tests.chaos.model import POISONED
-from tests.chaos.program import LOOK, Program
+from tests.chaos.model import POISON_EXIT_CODE
+from tests.chaos.program import POLL_INTERVAL, Program
 
 DRAIN: Final = 60.0
-"""Seconds for processes that were told to stop: more than the drain grace of an instance."""
+"""Seconds for processes to end after SIGTERM: more than the drain grace of an instance."""
 
 
 @final
@@ -21,9 +21,9 @@ class Fleet:
     """Keeps `size` instances running, those included that are starting.
 
     Attributes:
-        killed: Instances that were killed on purpose.
+        killed: Instances that this class has killed.
         poisoned: Instances that a poisonous task has killed.
-        accidents: What ended although nobody wanted it to, with the end of its log.
+        unexpected_exits: Instances that ended by themselves, with the end of their logs.
     """
 
     def __init__(self, size: int, start: Callable[[str], Program], draw: random.Random) -> None:
@@ -35,7 +35,7 @@ class Fleet:
         self._all: list[Program] = []
         self.killed = 0
         self.poisoned = 0
-        self.accidents: list[str] = []
+        self.unexpected_exits: list[str] = []
 
     @property
     def members(self) -> int:
@@ -47,21 +47,21 @@ class Fleet:
 
     @property
     def deaths(self) -> dict[int, float]:
-        """When which process had ended, of all that there ever were."""
+        """Time of the end of each process that has ended, by process id, in Unix seconds."""
         return {member.pid: member.ended_at for member in self._all if member.ended_at is not None}
 
-    async def tend(self) -> None:
-        """Replaces what has ended. Never returns."""
+    async def replace_ended(self) -> None:
+        """Starts a new instance for each that has ended. Does not return."""
         while True:
-            self._members = [member for member in self._members if self._lives(member)]
+            self._members = [member for member in self._members if self._is_running(member)]
             while len(self._members) < self._size:
                 member = self._start(f"instance-{next(self._numbers)}")
                 self._members.append(member)
                 self._all.append(member)
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)
 
-    async def thin_out(self, period: float) -> None:
-        """Kills one of those that are up every `period` seconds. Never returns."""
+    async def kill_periodically(self, period: float) -> None:
+        """Kills one ready instance every `period` seconds. Does not return."""
         due = current_time()
         while True:
             due += period
@@ -69,7 +69,7 @@ class Fleet:
             self.kill(1)
 
     def kill(self, count: int | None = None) -> None:
-        """kill -9 to so many of those that are up, at most; to half of them if no number is given."""
+        """kill -9 of at most `count` ready instances; of half of them without a count."""
         ready = self.ready
         for victim in self._draw.sample(ready, min(len(ready), (len(ready) + 1) // 2 if count is None else count)):
             victim.kill()
@@ -77,35 +77,35 @@ class Fleet:
             self.killed += 1
 
     async def until_ready(self) -> None:
-        """Waits until all are up."""
+        """Waits until all are ready."""
         while len(self.ready) < self._size:
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)
 
     async def stop(self) -> None:
-        """Tells all to stop and waits for their orderly end; nobody may tend them any more."""
+        """SIGTERM to all, and waits for their end. `replace_ended` must not run any more."""
         for member in self._members:
             member.terminate()
         with move_on_after(DRAIN):
             for member in self._members:
                 await member.until_ended()
-        self.accidents += [
-            f"{member.name} ended with {member.exit_code} when it was told to stop:\n{member.last_words()}"
+        self.unexpected_exits += [
+            f"{member.name} ended with {member.exit_code} after SIGTERM:\n{member.log_tail()}"
             for member in self._members
             if member.exit_code != 0
         ]
 
     def close(self) -> None:
-        """kill -9 to all that are left."""
+        """kill -9 of all that are left."""
         for member in self._all:
             member.kill()
 
-    def _lives(self, member: Program) -> bool:
+    def _is_running(self, member: Program) -> bool:
         code = member.exit_code
         if code is None:
             return True
-        member.kill()  # ends what watches over it
-        if code == POISONED:
+        member.kill()  # ends its watchdog
+        if code == POISON_EXIT_CODE:
             self.poisoned += 1
         else:
-            self.accidents.append(f"{member.name} ended by itself with {code}:\n{member.last_words()}")
+            self.unexpected_exits.append(f"{member.name} ended by itself with {code}:\n{member.log_tail()}")
         return False

@@ -1,6 +1,6 @@
-"""What the model's runs write down of themselves: one file for each process, one line for each event, never buffered.
+"""The journal of executions: one file per process, one line per event, unbuffered.
 
-A line that was written survives `kill -9` of its writer: `write(2)` has given it to the kernel.
+A written line survives `kill -9` of its process: `write(2)` has passed it to the kernel.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Run:
     """One execution of a task, in Unix seconds.
 
     Attributes:
-        ended: When its scope was left, in whatever way, or its process died. Infinite if neither was seen.
+        ended: When the model's method returned, raised or was cancelled, or when its process ended. Infinite if neither was seen.
     """
 
     task: str
@@ -35,7 +35,7 @@ class Run:
 
 @final
 class Journal:
-    """The writing side, in an instance."""
+    """Writer of the journal, in an instance."""
 
     def __init__(self) -> None:
         path = Path(os.environ[FOLDER_VARIABLE]) / str(os.getpid())
@@ -43,7 +43,7 @@ class Journal:
 
     @contextmanager
     def run(self, task: str, attempt: int) -> Generator[None]:
-        """Writes down when the block begins and when it is left."""
+        """Writes a line when the block begins and one when it ends."""
         self._write("+", task, attempt)
         try:
             yield
@@ -55,11 +55,11 @@ class Journal:
 
 
 def read_journal(folder: Path, deaths: Mapping[int, float]) -> list[Run]:
-    """All runs that the files in `folder` tell of, in the order of their beginning.
+    """All runs in the files of `folder`, in the order of their start.
 
     Args:
-        folder: What `FOLDER_VARIABLE` named.
-        deaths: When which process had ended.
+        folder: The value of `FOLDER_VARIABLE`.
+        deaths: End of each process that has ended, by process id, in Unix seconds.
     """
     runs: list[Run] = []
     for file in folder.iterdir():

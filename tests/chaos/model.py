@@ -1,4 +1,4 @@
-"""The model that the chaos run gives its work to. It does what the request says and writes down each run."""
+"""The model of the chaos run. It does what the request says and writes each run into the journal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from tests.chaos.journal import Journal
 
-POISONED: Final = 86
-"""Exit code of a process that a poisonous task has killed."""
+POISON_EXIT_CODE: Final = 86
+"""Exit code of a process that a poison task has ended."""
 
 
 class Trouble(Exception):
-    """What a task raises that is meant to fail."""
+    """Raised by tasks of the kind `raise`."""
 
 
 class Chaos(hub.Model[ModelARequest, ModelAResponse]):
@@ -38,5 +38,5 @@ class Chaos(hub.Model[ModelARequest, ModelAResponse]):
             if kind == "raise":
                 raise Trouble(text)
             if kind == "poison":
-                os._exit(POISONED)
+                os._exit(POISON_EXIT_CODE)
         return ModelAResponse(reply=text)

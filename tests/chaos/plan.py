@@ -1,4 +1,4 @@
-"""What one run of the chaos is made of: how much work of which kinds, and how badly everything is treated."""
+"""The size of a chaos run: the tasks, and the faults."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LONGEST_WORK: Final = 60
 """Milliseconds of an ordinary task at most."""
 
 VOLLEY: Final = 400
-"""Milliseconds of each task that is submitted just before a fault: they run when it comes, and end while it lasts."""
+"""Milliseconds of each task submitted just before a fault: it runs when the fault begins, and ends while it lasts."""
 
 POISON_DELAY: Final = 300
-"""Milliseconds until a poisonous task kills its process: what was delivered together with it can finish before."""
+"""Milliseconds until a poison task ends its process: tasks that were delivered with it can finish before."""
 
 
 class Kind(StrEnum):
@@ -27,14 +27,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One task to be submitted, and what the client does with it. Durations are seconds, but for `milliseconds`.
+    """One task to submit. Durations are in seconds, but for `milliseconds`.
 
     Attributes:
         key: Its `Idempotency-Key`.
-        text: What comes back in its result.
+        text: Content of its result.
         timeout: Its `Hub-Timeout`.
-        cancel_after: How long after its acceptance the client cancels it.
-        repeated: Whether the client submits it once more although it was accepted.
+        cancel_after: Time from its acceptance until the client cancels it.
+        repeated: Whether the client submits it a second time after it was accepted.
     """
 
     key: str
@@ -55,24 +55,24 @@ class Plan:
     """The size of a run. Durations are seconds.
 
     Attributes:
-        tasks: How many are submitted at least; more, if they are through before the last fault is.
+        tasks: Number of tasks at least; submits go on until the last fault is over.
         rate: Tasks a second at most.
         submitters: Submits under way at most.
-        followers: Tasks that are waited for at a time.
-        volley: Tasks that are submitted at once just before each fault, so that it meets with work; most run at once.
-        poison: Tasks that kill their process.
-        long: How long a long task sleeps, from and to; all of them are cancelled or have a deadline.
-        instances: Processes of the model, those included that are starting.
+        followers: Outcomes that are waited for at a time.
+        volley: Tasks submitted at once just before each fault, so that instances are busy when it begins.
+        poison: Tasks that end their process.
+        long: Shortest and longest duration of a long task; each is cancelled or has a deadline.
+        instances: Processes of the model, starting ones included.
         kill_period: Between two `kill -9` of an instance.
-        silence: That the broker is frozen, and swallowed by the network.
-        store_silence: That Redis is frozen.
-        down: That a killed registry, gateway or Redis stays away.
-        recovery: From the first finished task after a fault to the next fault, at least.
+        silence: Time for which the broker is frozen, and for which its packets are dropped.
+        store_silence: Time for which Redis is frozen.
+        down: Time from the kill of registry, gateway or Redis to its restart.
+        recovery: Time from the first finished task after a fault to the next fault, at least.
         again: Whether the other gateway is killed too, and the broker a second time.
         ping_period: Of the registry.
-        heartbeat: On links to the broker: shorter than half of `silence`, so that a silent broker is noticed.
-        limit: That the run may take in all; what has not happened by then is reported as it is.
-        seed: Of everything that is drawn.
+        heartbeat: Of connections to the broker: less than half of `silence`, so that it is detected.
+        limit: Longest duration of the run; what is unfinished then is reported so.
+        seed: Of all random choices.
     """
 
     tasks: int = 20_000
@@ -95,7 +95,7 @@ class Plan:
     seed: int = 1
 
     def jobs(self) -> Iterator[Job]:
-        """Tasks without end, in the order of their submit: ordinary ones, and some of each other kind among them."""
+        """Endless jobs in the order of their submit: ordinary ones, mixed with some of each other kind."""
         draw = random.Random(self.seed)  # the same run again for the same seed
         poison = set(draw.sample(range(self.tasks // 10, self.tasks * 9 // 10), self.poison))
         for number in itertools.count():
@@ -115,7 +115,7 @@ class Plan:
             elif chance < 0.03:  # expires
                 timeout = round(draw.uniform(0.5, 3.0), 2)
                 yield Job(key=key, kind=Kind.WORK, milliseconds=long, text=text, timeout=timeout)
-            elif chance < 0.05:  # expires if it meets with a fault
+            elif chance < 0.05:  # expires if a fault delays it
                 yield Job(key=key, kind=Kind.WORK, milliseconds=brief, text=text, timeout=4.0)
             elif chance < 0.08:
                 yield Job(key=key, kind=Kind.RAISE, milliseconds=brief, text=text)
@@ -142,4 +142,4 @@ SHORT: Final = Plan(
     heartbeat=2,
     limit=100.0,
 )
-"""Each fault once and short: what every change has to pass."""
+"""Each fault once and short: part of `make test`."""

@@ -1,4 +1,4 @@
-"""One of hub's own programs as a process, with a log for each of its starts."""
+"""A process of hub, with one log file per start."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.server import START_TIMEOUT, ServerDied, ServerProcess
 
 ROOT: Final = Path(__file__).parents[2]
 
-LOOK: Final = 0.05
-"""Seconds between two looks at a process, which has no event to wait for."""
+POLL_INTERVAL: Final = 0.05
+"""Seconds between two checks of a process, which has no event to wait for."""
 
 
 @final
@@ -25,9 +25,9 @@ class Program:
     """One start of `python -m <arguments>`; see `launch`.
 
     Attributes:
-        name: What it is, and the name of its log.
+        name: Of the process and of its log.
         pid: Of the process.
-        ended_at: When it was seen to have ended, in Unix seconds.
+        ended_at: When its end was noticed, in Unix seconds.
     """
 
     def __init__(self, name: str, server: ServerProcess, log: Path) -> None:
@@ -40,13 +40,13 @@ class Program:
 
     @property
     def ready(self) -> bool:
-        """Whether it has said that it is up, ever."""
+        """Whether it has ever logged that it is up."""
         self._ready = self._ready or self._server.answers()
         return self._ready
 
     @property
     def exit_code(self) -> int | None:
-        """What it ended with; `None` while it runs."""
+        """Its exit code; `None` while it runs."""
         code = self._server.exit_code
         if code is not None and self.ended_at is None:
             self.ended_at = time.time()
@@ -54,7 +54,7 @@ class Program:
 
     @property
     def url(self) -> str:
-        """Where it listens, once it is up."""
+        """Its address, once it is up."""
         return str(_is_up(self._log)["url"])
 
     async def until_ready(self) -> None:
@@ -66,13 +66,13 @@ class Program:
         with fail_after(START_TIMEOUT):
             while not self.ready:
                 if self.exit_code is not None:
-                    raise ServerDied(f"{self.name} did not start:\n{self.last_words()}")
-                await sleep(LOOK)
+                    raise ServerDied(f"{self.name} did not start:\n{self.log_tail()}")
+                await sleep(POLL_INTERVAL)
 
     async def until_ended(self) -> int:
         """Waits for its end and returns its exit code."""
         while (code := self.exit_code) is None:
-            await sleep(LOOK)
+            await sleep(POLL_INTERVAL)
         return code
 
     def kill(self) -> None:
@@ -83,7 +83,7 @@ class Program:
     def terminate(self) -> None:
         self._server.terminate()
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         return self._log.read_text(errors="replace")[-3000:]
 
 
@@ -105,7 +105,7 @@ def launch(name: str, arguments: Sequence[str], settings: Mapping[str, str], fol
 
 
 def _is_up(log: Path) -> Mapping[str, object]:
-    """The line of a log that says that its process is up and where; empty if there is none."""
+    """Fields of the log line "... is up", which has the address; empty if there is none."""
     for line in log.read_text(errors="replace").splitlines():
         if " is up" in line:
             fields = json.loads(line)

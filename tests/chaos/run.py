@@ -1,4 +1,4 @@
-"""One run from nothing to nothing: everything starts, is broken under load, comes to rest, ends, and is judged."""
+"""One run: start the system, inject faults under load, let it settle, stop it, check the evidence."""
 
 from __future__ import annotations
 
@@ -8,67 +8,66 @@ from typing import Final
 
 from anyio import create_task_group, current_time, fail_after, move_on_after, sleep
 
+from tests.chaos.checker import CheckResult, Evidence, check
 from tests.chaos.client import open_chaos_client
+from tests.chaos.history import FinalState, History
 from tests.chaos.journal import read_journal
-from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Plan
-from tests.chaos.remains import Remains
 from tests.chaos.scenario import Scenario
-from tests.chaos.stage import Backend, Stage, opened
-from tests.chaos.verdict import Evidence, Verdict, judge
+from tests.chaos.system import Backend, System, open_system
 from tests.support.server import START_TIMEOUT
 
 SETTLING: Final = 60.0
-"""Seconds for what comes after the load: the second look at each task, and until pings have found out who lives."""
+"""Seconds for what follows the load: the second read of each task, and the pings that show which instances are live."""
 
 
-async def run(plan: Plan, backend: Backend, folder: Path, say: Callable[[str], None]) -> Verdict:
-    """Runs `plan`, within `plan.limit` and what starting and stopping take. Errors leave in an `ExceptionGroup`.
+async def run(plan: Plan, backend: Backend, folder: Path, say: Callable[[str], None]) -> CheckResult:
+    """Runs `plan`, within `plan.limit` and the time for start and stop. Errors arrive in an `ExceptionGroup`.
 
     Args:
-        plan: What to do.
-        backend: Of hub's processes; the client runs on whatever this is called on.
-        folder: Where everything is written; must not exist.
-        say: Told what happens, for people.
+        plan: Size of the run.
+        backend: Of hub's processes; the client runs on the backend of the caller.
+        folder: For logs, journals and data; must not exist.
+        say: Called with a line of text per step.
     """
-    ledger = Ledger()
-    async with opened(plan, backend, folder) as stage:
+    history = History()
+    async with open_system(plan, backend, folder) as system:
         async with create_task_group() as keepers:
-            keepers.start_soon(stage.fleet.tend)
+            keepers.start_soon(system.fleet.replace_ended)
             with fail_after(START_TIMEOUT):
-                await stage.fleet.until_ready()
+                await system.fleet.until_ready()
             say(f"{plan.instances} instances, 2 gateways, a registry, RabbitMQ and Redis are up")
-            async with open_chaos_client([gateway.url for gateway in stage.gateways], ledger) as client:
-                scenario = Scenario(plan=plan, stage=stage, client=client, ledger=ledger, say=say)
+            async with open_chaos_client([gateway.url for gateway in system.gateways], history) as client:
+                scenario = Scenario(plan=plan, system=system, client=client, history=history, say=say)
                 began = current_time()
                 with move_on_after(plan.limit) as limit:
                     await scenario.play()
                 seconds = current_time() - began
                 say(f"{'out of time' if limit.cancelled_caught else 'every task has ended'} after {seconds:.0f} s")
-                await stage.heal()
+                await system.repair()
                 with move_on_after(SETTLING):
-                    await scenario.look_again()
-            remains = await _at_rest(stage)
+                    await scenario.read_again()
+            final_state = await _settled_state(system)
             keepers.cancel_scope.cancel("the run is over")
-        await stage.stop()
+        await system.stop()
         evidence = Evidence(
-            ledger=ledger,
-            runs=read_journal(stage.journal, stage.fleet.deaths),
+            history=history,
+            runs=read_journal(system.journal, system.fleet.deaths),
             faults=scenario.faults,
-            remains=remains,
-            accidents=stage.accidents,
-            killed=stage.fleet.killed,
-            poisoned=stage.fleet.poisoned,
+            final_state=final_state,
+            unexpected_exits=system.unexpected_exits,
+            killed=system.fleet.killed,
+            poisoned=system.fleet.poisoned,
             seconds=seconds,
         )
-        return judge(evidence)
+        return check(evidence)
 
 
-async def _at_rest(stage: Stage) -> Remains:
-    """What is left once nothing moves any more, or after `SETTLING` seconds."""
-    remains = await stage.remains()
+async def _settled_state(system: System) -> FinalState:
+    """The state once no message is left and all instances are live, or after `SETTLING` seconds."""
+    final_state = await system.final_state()
     with move_on_after(SETTLING):
-        while remains.ready or remains.unacked or remains.live != remains.members:
+        while final_state.ready or final_state.unacked or final_state.live != final_state.running:
             await sleep(1.0)
-            remains = await stage.remains()
-    return remains
+            final_state = await system.final_state()
+    return final_state

@@ -1,4 +1,4 @@
-"""Load from before the first fault until after the last one, and then everything drains."""
+"""Load from before the first fault until after the last one; then all tasks finish."""
 
 from __future__ import annotations
 
@@ -11,93 +11,95 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from tests.chaos.client import Client
-from tests.chaos.faults import Fault, inflict, schedule
-from tests.chaos.ledger import Entry, Ledger
+from tests.chaos.faults import Fault, inject, schedule
+from tests.chaos.history import History, TaskHistory
 from tests.chaos.plan import VOLLEY, Job, Kind, Plan
-from tests.chaos.program import LOOK
-from tests.chaos.stage import Stage
+from tests.chaos.program import POLL_INTERVAL
+from tests.chaos.system import System
 
-BEHIND: Final = 1.0
-"""Seconds of load at most that are made up for in a burst after an outage."""
+MAX_BURST: Final = 1.0
+"""Seconds of load at most that are submitted in a burst after an outage."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One client's work on one stage.
+    """The load of one client on one system.
 
     Attributes:
-        say: Told what happens, for people.
-        faults: What has been broken so far, and is whole again.
-        broken: Set after the last fault.
+        say: Called with a line of text per step.
+        faults: Faults that are over.
+        faults_over: Set after the last fault.
     """
 
     plan: Plan
-    stage: Stage
+    system: System
     client: Client
-    ledger: Ledger
+    history: History
     say: Callable[[str], None]
     faults: list[Fault] = field(default_factory=list[Fault])
-    broken: Event = field(default_factory=Event)
+    faults_over: Event = field(default_factory=Event)
 
     async def play(self) -> None:
-        """Submits tasks while everything is broken, and waits for the end of each."""
+        """Submits tasks while faults are injected, and waits for the end of each."""
         submitted = Event()
-        accepted, waiting = create_memory_object_stream[Entry](10 * self.plan.tasks)
+        accepted, waiting = create_memory_object_stream[TaskHistory](10 * self.plan.tasks)
         async with create_task_group() as tg, waiting:
             for _ in range(self.plan.followers):
                 tg.start_soon(self._follow, waiting.clone())
             tg.start_soon(self._submit_all, accepted, submitted)
             async with create_task_group() as killers:
-                killers.start_soon(self.stage.fleet.thin_out, self.plan.kill_period)
-                await self._break_everything()
-                self.broken.set()
+                killers.start_soon(self.system.fleet.kill_periodically, self.plan.kill_period)
+                await self._inject_faults()
+                self.faults_over.set()
                 await submitted.wait()
                 killers.cancel_scope.cancel("nothing more is submitted")
-            self.say(f"all {self.ledger.accepted} tasks are accepted; now everything drains")
+            self.say(f"all {self.history.accepted} tasks are accepted; waiting for their outcomes")
 
-    async def look_again(self) -> None:
-        """Looks at the outcome of each task once more."""
-        again, entries = create_memory_object_stream[Entry](0)
+    async def read_again(self) -> None:
+        """Reads the outcome of each task a second time."""
+        again, entries = create_memory_object_stream[TaskHistory](0)
 
-        async def look(some: MemoryObjectReceiveStream[Entry]) -> None:
+        async def read(some: MemoryObjectReceiveStream[TaskHistory]) -> None:
             async with some:
                 async for entry in some:
-                    await self.client.look_again(entry)
+                    await self.client.read_again(entry)
 
         async with create_task_group() as tg, entries:
             for _ in range(self.plan.submitters):
-                tg.start_soon(look, entries.clone())
+                tg.start_soon(read, entries.clone())
             async with again:
-                for entry in self.ledger.entries:
+                for entry in self.history.entries:
                     if entry.ids:
                         await again.send(entry)
 
-    async def _break_everything(self) -> None:
-        """One fault after the other, spread evenly over the tasks, so that a slow machine has load at each of them."""
-        acts = schedule(self.plan)
-        for number, (name, act) in enumerate(acts, 1):
-            while self.ledger.accepted < self.plan.tasks * number / (len(acts) + 1):
-                await sleep(LOOK)
-            self.say(f"{self.ledger.accepted} accepted, {self.ledger.ended} ended; now: {name}")
+    async def _inject_faults(self) -> None:
+        """Injects one fault after the other, spread evenly over the tasks, so that there is load on slow machines too."""
+        faults = schedule(self.plan)
+        for number, (name, action) in enumerate(faults, 1):
+            while self.history.accepted < self.plan.tasks * number / (len(faults) + 1):
+                await sleep(POLL_INTERVAL)
+            self.say(f"{self.history.accepted} accepted, {self.history.ended} ended; now: {name}")
             async with create_task_group() as volley:
-                accepted = self.ledger.accepted
+                accepted = self.history.accepted
                 for shot in range(self.plan.volley):
                     key = f"volley-{number}-{shot}"
-                    volley.start_soon(self._see_through, Job(key=key, kind=Kind.WORK, milliseconds=VOLLEY, text=key))
-                while self.ledger.accepted < accepted + self.plan.volley / 2:
-                    await sleep(LOOK)
-                self.faults.append(await inflict(name, act, self.stage, self.plan))
-                # The others may all wait as long as they were told to; this one finds out when hub is back.
+                    volley.start_soon(
+                        self._submit_and_wait, Job(key=key, kind=Kind.WORK, milliseconds=VOLLEY, text=key)
+                    )
+                while self.history.accepted < accepted + self.plan.volley / 2:
+                    await sleep(POLL_INTERVAL)
+                self.faults.append(await inject(name, action, self.system, self.plan))
+                # All other submits may be waiting as `Retry-After` says; this one shows when hub accepts again.
                 probe = Job(key=f"probe-{number}", kind=Kind.WORK, milliseconds=1, text=f"probe {number}")
-                await self._see_through(probe, patient=False)
+                await self._submit_and_wait(probe, patient=False)
             await sleep(self.plan.recovery)
 
-    async def _see_through(self, job: Job, *, patient: bool = True) -> None:
+    async def _submit_and_wait(self, job: Job, *, patient: bool = True) -> None:
         await self.client.follow(await self.client.submit(job, patient=patient))
 
-    async def _submit_all(self, accepted: MemoryObjectSendStream[Entry], submitted: Event) -> None:
-        """Returns when all tasks are accepted, and those that are to be cancelled are."""
+    async def _submit_all(self, accepted: MemoryObjectSendStream[TaskHistory], submitted: Event) -> None:
+        """Returns when all tasks are accepted and all cancellations are answered."""
         jobs, due = create_memory_object_stream[Job](0)
         async with create_task_group() as cancellations, accepted:
             async with create_task_group() as submitters, due:
@@ -107,20 +109,20 @@ class Scenario:
             submitted.set()
 
     async def _pace(self, jobs: MemoryObjectSendStream[Job]) -> None:
-        """Hands out jobs at the rate of the plan, until there were enough and the last fault is over."""
+        """Sends jobs at the rate of the plan, until there are enough and the last fault is over."""
         async with jobs:
             due = current_time()
             for number, job in enumerate(self.plan.jobs()):
-                if number >= self.plan.tasks and self.broken.is_set():
+                if number >= self.plan.tasks and self.faults_over.is_set():
                     break
                 await sleep_until(due)
                 await jobs.send(job)
-                due = max(due, current_time() - BEHIND) + 1.0 / self.plan.rate
+                due = max(due, current_time() - MAX_BURST) + 1.0 / self.plan.rate
 
     async def _submit(
         self,
         jobs: MemoryObjectReceiveStream[Job],
-        accepted: MemoryObjectSendStream[Entry],
+        accepted: MemoryObjectSendStream[TaskHistory],
         cancellations: TaskGroup,
     ) -> None:
         async with jobs, accepted:
@@ -130,7 +132,7 @@ class Scenario:
                 if job.cancel_after is not None:
                     cancellations.start_soon(self.client.cancel, entry)
 
-    async def _follow(self, waiting: MemoryObjectReceiveStream[Entry]) -> None:
+    async def _follow(self, waiting: MemoryObjectReceiveStream[TaskHistory]) -> None:
         async with waiting:
             async for entry in waiting:
                 await self.client.follow(entry)

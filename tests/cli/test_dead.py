@@ -1,8 +1,7 @@
-"""`hub dead` as operators call it: a process of its own, over a real RabbitMQ and a real Redis."""
+"""`hub dead` as a process of its own, with a real RabbitMQ and a real Redis."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -11,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
-from typing import Any
 
 import anyio
 import pytest
@@ -28,6 +26,7 @@ from hub.stores import open_store
 from hub.task import Task
 from hub.types import ModelName, TaskState, new_task_id
 from tests.brokers.stage import RabbitStage, new_queue
+from tests.cli.results import CommandResult
 from tests.dead_letters.morgue import (
     BORN,
     REASON,
@@ -39,24 +38,11 @@ from tests.dead_letters.morgue import (
     queued_tasks,
     record_of,
 )
-from tests.registry.served import served_registry
-from tests.registry.support import TEXTS, entry_of
+from tests.registry.fixtures import served_registry
+from tests.registry.helpers import TEXTS, entry_of
 
 HUB = Path(sys.executable).with_name("hub")
-NOBODY = "http://127.0.0.1:9"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """What a command has printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
+UNREACHABLE = "http://127.0.0.1:9"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +72,12 @@ class Morgue:
     async def dead(self) -> list[str]:
         return [letter.id for letter in await dead_tasks(self.broker, self.model)]
 
-    async def __call__(self, *arguments: str, **variables: str) -> Said:
-        """Runs `hub dead ...` with nobody at a terminal."""
+    async def __call__(self, *arguments: str, **variables: str) -> CommandResult:
+        """Runs `hub dead ...` without a terminal."""
         result = await anyio.run_process(
             [str(HUB), "dead", *arguments], check=False, env={**self.environment, **variables}, cwd=self.folder
         )
-        return Said(code=result.returncode, out=result.stdout.decode(), err=result.stderr.decode())
+        return CommandResult(code=result.returncode, out=result.stdout.decode(), err=result.stderr.decode())
 
 
 @pytest.fixture
@@ -102,7 +88,7 @@ async def morgue(amqp_url: str, redis_url: str, anyio_backend_name: str, tmp_pat
     environment |= {
         "HUB_BROKER_URL": amqp_url,
         "HUB_STORE_URL": redis_url,
-        "HUB_REGISTRY_URL": NOBODY,
+        "HUB_REGISTRY_URL": UNREACHABLE,
         "HUB_BACKEND": anyio_backend_name,
     }
     with anyio.fail_after(TIMEOUT * 3):
@@ -118,61 +104,61 @@ def _no_queue_is_left(amqp_url: str) -> Iterator[None]:
     RabbitStage(amqp_url).clear()
 
 
-async def test_the_list_shows_why_each_task_died_oldest_first(morgue: Morgue) -> None:
+async def test_the_list_shows_the_reason_of_each_letter_oldest_first(morgue: Morgue) -> None:
     first, second = morgue.task(), morgue.task()
     await morgue.bury(first)
     await morgue.bury(second, code="attempts_exhausted")
 
-    said = await morgue("list", morgue.model, COLUMNS="80")
+    result = await morgue("list", morgue.model, COLUMNS="80")
 
-    assert said.code == 0, said.err
-    _, row, reason, other, *_ = said.out.splitlines()
+    assert result.code == 0, result.err
+    _, row, reason, other, *_ = result.out.splitlines()
     assert row.startswith(first.id)
     assert {"wrong_contract", "dead"} <= set(row.split())
     assert REASON[:40] in reason
     assert other.startswith(second.id)
-    assert f"2 dead letters of {morgue.model}" in said.out
+    assert f"2 dead letters of {morgue.model}" in result.out
     assert await morgue.dead() == [first.id, second.id]
 
 
-async def test_the_list_says_when_there_are_more(morgue: Morgue) -> None:
+async def test_the_list_shows_that_there_are_more_letters(morgue: Morgue) -> None:
     tasks = [morgue.task() for _ in range(3)]
     await morgue.bury(*tasks)
 
-    said = await morgue("list", morgue.model, "--limit", "2")
+    result = await morgue("list", morgue.model, "--limit", "2")
 
-    assert tasks[1].id in said.out
-    assert tasks[2].id not in said.out
-    assert f"the oldest 2 of 3 dead letters of {morgue.model}; --limit 3 looks at all of them" in said.out
+    assert tasks[1].id in result.out
+    assert tasks[2].id not in result.out
+    assert f"the oldest 2 of 3 dead letters of {morgue.model}; --limit 3 reads all of them" in result.out
 
 
-async def test_the_list_can_be_read_by_programs(morgue: Morgue) -> None:
+async def test_the_list_has_a_json_form(morgue: Morgue) -> None:
     task = morgue.task()
     await morgue.bury(task)
     await morgue.bury(morgue.task(), code="attempts_exhausted")
 
-    said = await morgue("list", morgue.model, "--json", "--code", "wrong_contract")
+    result = await morgue("list", morgue.model, "--json", "--code", "wrong_contract")
 
-    assert said.json["total"] == 2
-    assert [letter["task"] for letter in said.json["letters"]] == [task.id]
-    assert said.json["letters"][0]["state"] == "dead"
-    assert said.json["letters"][0]["reason"] == REASON
-
-
-async def test_a_model_without_dead_letters_says_so(morgue: Morgue) -> None:
-    said = await morgue("list", morgue.model)
-
-    assert (said.code, said.out) == (0, f"{morgue.model} has no dead letters\n")
+    assert result.json["total"] == 2
+    assert [letter["task"] for letter in result.json["letters"]] == [task.id]
+    assert result.json["letters"][0]["state"] == "dead"
+    assert result.json["letters"][0]["reason"] == REASON
 
 
-async def test_the_client_of_a_task_that_the_broker_gave_up_learns_of_it_by_the_list(morgue: Morgue) -> None:
+async def test_the_list_of_a_model_without_dead_letters_is_one_sentence(morgue: Morgue) -> None:
+    result = await morgue("list", morgue.model)
+
+    assert (result.code, result.out) == (0, f"{morgue.model} has no dead letters\n")
+
+
+async def test_the_list_stores_the_outcome_of_a_task_that_the_broker_dead_lettered(morgue: Morgue) -> None:
     task = morgue.task()
     await morgue.store.create([task])
     await kill_by_delivery_limit(morgue, task)
 
-    said = await morgue("list", morgue.model, "--json")
+    result = await morgue("list", morgue.model, "--json")
 
-    (letter,) = said.json["letters"]
+    (letter,) = result.json["letters"]
     assert (letter["task"], letter["code"], letter["state"]) == (task.id, "delivery_limit", "dead")
     assert letter["died_at"] is not None
     record = await record_of(morgue.store, task)
@@ -185,7 +171,7 @@ async def test_the_client_of_a_task_that_the_broker_gave_up_learns_of_it_by_the_
 
 
 async def kill_by_delivery_limit(morgue: Morgue, task: Task) -> None:
-    """Brings a task back until RabbitMQ has had enough of it."""
+    """Requeues a task until RabbitMQ dead-letters it."""
     publication = Publication(queue=morgue.model, body=task.encode(), message_id=task.id, timestamp=BORN)
     assert await morgue.broker.publish([publication]) == [None]
     async with morgue.broker.consume(morgue.model, prefetch=1) as consumer:
@@ -202,40 +188,41 @@ async def test_one_letter_is_shown_with_its_request_as_json(morgue: Morgue) -> N
     await directory.login(entry_of(morgue.model), TEXTS)
 
     async with served_registry(directory=directory) as registry:
-        said = await morgue("show", morgue.model, task.id, HUB_REGISTRY_URL=registry.url)
+        result = await morgue("show", morgue.model, task.id, HUB_REGISTRY_URL=registry.url)
         as_json = await morgue("show", morgue.model, task.id, "--json", HUB_REGISTRY_URL=registry.url)
 
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     for part in (task.id, REASON, "wrong_contract", f"hub-model: {morgue.model}", TEXTS.request, TEXTS.fingerprint):
-        assert part in said.out
-    assert '"messages": "what was asked"' in said.out
+        assert part in result.out
+    assert '"messages": "what was asked"' in result.out
     assert as_json.json["request"] == {"messages": "what was asked"}
     assert as_json.json["headers"]["hub-code"] == "wrong_contract"
     assert await morgue.dead() == [task.id]
 
 
-async def test_a_message_that_is_no_task_is_shown_by_its_message_id(morgue: Morgue) -> None:
+async def test_a_message_that_is_not_a_task_is_shown_by_its_message_id(morgue: Morgue) -> None:
     await leave(
         morgue.broker, b"\xff nonsense", headers=hub_headers("undecodable"), model=morgue.model, message_id="message-7"
     )
 
-    said = await morgue("show", morgue.model, "message-7")
+    result = await morgue("show", morgue.model, "message-7")
 
-    assert said.code == 0, said.err
-    assert "no task" in said.out
-    assert "ff 20 6e 6f 6e 73 65 6e 73 65" in said.out
+    assert result.code == 0, result.err
+    assert "not a task" in result.out
+    assert "ff 20 6e 6f 6e 73 65 6e 73 65" in result.out
 
 
-async def test_an_id_that_no_letter_has_is_told_with_what_became_of_the_task(morgue: Morgue) -> None:
+async def test_an_id_without_a_letter_is_reported_with_the_state_of_the_task(morgue: Morgue) -> None:
     task = morgue.task()
     await morgue.store.create([task])
 
     for command in (("show",), ("replay",), ("drop", "--yes")):
-        said = await morgue(*command, morgue.model, task.id)
+        result = await morgue(*command, morgue.model, task.id)
 
-        assert said.code == 1
+        assert result.code == 1
         assert (
-            f"no dead letter of {morgue.model} has this id; the task is one of {morgue.model}, and queued" in said.out
+            f"no dead letter of {morgue.model} has this id; the task belongs to {morgue.model} and is queued"
+            in result.out
         )
 
 
@@ -243,73 +230,71 @@ async def test_a_replayed_task_is_on_its_queue_again_without_its_deadline(morgue
     one, other = morgue.task(deadline=BORN + 1), morgue.task()
     await morgue.bury(one, other)
 
-    said = await morgue("replay", morgue.model, one.id.upper())
+    result = await morgue("replay", morgue.model, one.id.upper())
 
-    assert said.code == 0, said.err
-    assert f"replayed  {one.id}" in said.out
-    assert "1 of 1 replayed" in said.out
+    assert result.code == 0, result.err
+    assert f"replayed  {one.id}" in result.out
+    assert "1 of 1 replayed" in result.out
     (queued,) = await queued_tasks(morgue.broker, morgue.model)
     assert (queued.id, queued.body, queued.deadline) == (one.id, one.body, None)
     assert await morgue.dead() == [other.id]
     assert (await record_of(morgue.store, one)).state is TaskState.QUEUED
 
 
-async def test_all_letters_with_a_code_are_replayed_and_what_cannot_be_is_told(morgue: Morgue) -> None:
+async def test_all_letters_with_a_code_are_replayed_and_the_others_are_reported(morgue: Morgue) -> None:
     tasks = [morgue.task() for _ in range(2)]
     kept = morgue.task()
     await morgue.bury(*tasks)
     await leave(morgue.broker, b"\xff", headers=hub_headers(), model=morgue.model, message_id="message-7")
     await morgue.bury(kept, code="attempts_exhausted")
 
-    said = await morgue("replay", morgue.model, "--all", "--code", "wrong_contract")
+    result = await morgue("replay", morgue.model, "--all", "--code", "wrong_contract")
 
-    assert said.code == 1
-    assert "left      message-7" in said.out
-    assert "2 of 3 replayed" in said.out
+    assert result.code == 1
+    assert "left      message-7" in result.out
+    assert "2 of 3 replayed" in result.out
     assert [each.id for each in await queued_tasks(morgue.broker, morgue.model)] == [each.id for each in tasks]
     assert await morgue.dead() == ["message-7", kept.id]
 
 
-async def test_dropped_letters_are_gone_for_good(morgue: Morgue) -> None:
+async def test_dropped_letters_are_removed(morgue: Morgue) -> None:
     one, other = morgue.task(), morgue.task()
     await morgue.bury(one, other)
 
-    said = await morgue("drop", morgue.model, one.id, "--yes")
+    result = await morgue("drop", morgue.model, one.id, "--yes")
 
-    assert said.code == 0, said.err
-    assert f"dropped   {one.id}" in said.out
+    assert result.code == 0, result.err
+    assert f"dropped   {one.id}" in result.out
     assert await morgue.dead() == [other.id]
     assert (await record_of(morgue.store, one)).state is TaskState.DEAD
 
 
-async def test_nothing_is_dropped_when_nobody_can_be_asked(morgue: Morgue) -> None:
+async def test_nothing_is_dropped_without_a_terminal_to_confirm_at(morgue: Morgue) -> None:
     task = morgue.task()
     await morgue.bury(task)
 
-    said = await morgue("drop", morgue.model, "--all")
+    result = await morgue("drop", morgue.model, "--all")
 
-    assert said.code == 2
-    assert "--yes" in said.err
+    assert result.code == 2
+    assert "--yes" in result.err
     assert await morgue.dead() == [task.id]
 
 
 @pytest.mark.parametrize(("answer", "code"), [(b"\n", 1), (b"y\n", 0)])
-async def test_somebody_at_a_terminal_is_asked_before_letters_are_dropped(
-    answer: bytes, code: int, morgue: Morgue
-) -> None:
+async def test_dropping_is_confirmed_at_a_terminal(answer: bytes, code: int, morgue: Morgue) -> None:
     task = morgue.task()
     await morgue.bury(task)
 
     async with at_a_terminal(morgue, "drop", morgue.model, "--all") as terminal:
         assert "Drop 1 of 1 dead letter" in await terminal.question()
-        assert await morgue.dead() == []  # it holds what it asks about
+        assert await morgue.dead() == []  # the command holds the letter
         os.write(terminal.keyboard, answer)
         assert await terminal.process.wait() == code
 
     assert await morgue.dead() == ([] if code == 0 else [task.id])
 
 
-async def test_an_interrupted_question_drops_nothing(morgue: Morgue) -> None:
+async def test_an_interrupted_confirmation_drops_nothing(morgue: Morgue) -> None:
     task = morgue.task()
     await morgue.bury(task)
 
@@ -358,40 +343,40 @@ async def test_the_models_are_listed_with_the_counts_of_their_letters(morgue: Mo
     await directory.login(entry_of(morgue.model), TEXTS)
 
     async with served_registry(directory=directory) as registry:
-        said = await morgue("list", HUB_REGISTRY_URL=registry.url)
+        result = await morgue("list", HUB_REGISTRY_URL=registry.url)
         as_json = await morgue("list", "--json", HUB_REGISTRY_URL=registry.url)
 
-    assert said.code == 0, said.err
-    assert [morgue.model, "2"] in [line.split() for line in said.out.splitlines()]
+    assert result.code == 0, result.err
+    assert [morgue.model, "2"] in [line.split() for line in result.out.splitlines()]
     assert as_json.json == {"models": [{"model": morgue.model, "dead": 2}]}
 
 
 async def test_without_a_registry_a_model_must_be_named(morgue: Morgue) -> None:
-    said = await morgue("list")
+    result = await morgue("list")
 
-    assert said.code == 3
-    assert NOBODY in said.err
-    assert "hub dead list MODEL" in said.err
-
-
-async def test_servers_that_are_out_of_reach_are_named(morgue: Morgue) -> None:
-    said = await morgue("list", morgue.model, HUB_BROKER_URL="amqp://guest:guest@127.0.0.1:9/")
-    assert (said.code, said.out) == (3, "")
-    assert "127.0.0.1:9" in said.err
-    assert "HUB_BROKER_URL=amqp://guest:***@127.0.0.1:9/" in said.err
-    assert len(said.err.splitlines()) == 2
-
-    said = await morgue("list", morgue.model, HUB_STORE_URL="redis://127.0.0.1:9")
-    assert (said.code, said.out) == (3, "")
-    assert "127.0.0.1:9" in said.err
+    assert result.code == 3
+    assert UNREACHABLE in result.err
+    assert "hub dead list MODEL" in result.err
 
 
-async def test_a_model_that_the_broker_does_not_know_is_told(morgue: Morgue) -> None:
-    said = await morgue("list", "NoSuchModel")
+async def test_errors_name_the_servers_that_are_out_of_reach(morgue: Morgue) -> None:
+    result = await morgue("list", morgue.model, HUB_BROKER_URL="amqp://guest:guest@127.0.0.1:9/")
+    assert (result.code, result.out) == (3, "")
+    assert "127.0.0.1:9" in result.err
+    assert "HUB_BROKER_URL=amqp://guest:***@127.0.0.1:9/" in result.err
+    assert len(result.err.splitlines()) == 2
 
-    assert said.code == 1
-    assert "NoSuchModel" in said.err
-    assert "check the name of the model" in said.err
+    result = await morgue("list", morgue.model, HUB_STORE_URL="redis://127.0.0.1:9")
+    assert (result.code, result.out) == (3, "")
+    assert "127.0.0.1:9" in result.err
+
+
+async def test_a_model_without_a_queue_is_an_error(morgue: Morgue) -> None:
+    result = await morgue("list", "NoSuchModel")
+
+    assert result.code == 1
+    assert "NoSuchModel" in result.err
+    assert "check the name of the model" in result.err
 
 
 @pytest.mark.parametrize(
@@ -406,7 +391,7 @@ async def test_a_model_that_the_broker_does_not_know_is_told(morgue: Morgue) -> 
         (["list", "Echo", "--limit", "0"], "--limit"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused_with_the_repair(
+def test_invalid_arguments_are_refused_with_the_repair(
     arguments: Sequence[str],
     repair: str,
     tmp_path: Path,
@@ -418,12 +403,12 @@ def test_arguments_that_make_no_sense_are_refused_with_the_repair(
     with pytest.raises(SystemExit) as caught:
         main(["dead", *arguments])
 
-    said = capsys.readouterr()
-    assert repair in " ".join((said.out + said.err).split())
+    result = capsys.readouterr()
+    assert repair in " ".join((result.out + result.err).split())
     assert caught.value.code == 2
 
 
-def test_the_settings_of_the_command_can_be_looked_at(
+def test_the_settings_of_the_command_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -432,6 +417,6 @@ def test_the_settings_of_the_command_can_be_looked_at(
         main(["config", "show", "dead"])
 
     assert caught.value.code == 0
-    said = capsys.readouterr().out
-    assert "registry_url" in said
-    assert "gateway_port" not in said
+    result = capsys.readouterr().out
+    assert "registry_url" in result
+    assert "gateway_port" not in result

@@ -1,15 +1,12 @@
-"""`hub schema` as developers and pipelines call it: a process of its own beside a registry."""
+"""`hub schema` as a process of its own, with a registry."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -17,56 +14,49 @@ import pytest
 from hub.cli.app import main
 from hub.contract import Contract
 from hub.registry.client.client import RegistryClient
+from hub.registry.client.login import LoginRequest
 from hub.types import ModelName
-from tests.contract.test_bounds import chain
-from tests.registry.grown import BROKEN, GROWN, PLAIN
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, TIMEOUT, ping_server
+from tests.cli.results import CommandResult
+from tests.contract.test_limits import chain
+from tests.registry.fakes import ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import BROKEN, DIGITS, GROWN, PLAIN, TIMEOUT
 
 HUB = Path(sys.executable).with_name("hub")
 ROOT = Path(__file__).parents[2]
 GROWER = ModelName("Grower")
-NOBODY = "http://127.0.0.1:9"
+UNREACHABLE = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """The registry's; what is tested are processes, of which every other one runs on trio."""
+    """The backend of the registry. The commands are processes; every other one runs on trio."""
     return "asyncio"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """What a command has printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-async def hub_schema(*arguments: str, url: str, folder: Path, backend: str = "asyncio") -> Said:
+async def hub_schema(*arguments: str, url: str, folder: Path, backend: str = "asyncio") -> CommandResult:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HUB_")}
     environment |= {"PYTHONPATH": f"{ROOT}:{folder}", "HUB_REGISTRY_URL": url, "COLUMNS": "200", "HUB_BACKEND": backend}
     with anyio.fail_after(TIMEOUT):
         done = await anyio.run_process([str(HUB), "schema", *arguments], check=False, env=environment, cwd=folder)
-    return Said(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+    return CommandResult(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
 
 
 @asynccontextmanager
 async def registry_with(*contracts: Contract, model: str = GROWER) -> AsyncGenerator[ServedRegistry]:
-    """A registry that has accepted these, one after the other; the last one is up."""
+    """A registry that has accepted the contracts, one after the other; an instance of the last one is up."""
     async with served_registry() as registry:
         client: RegistryClient = registry.client
         for contract in contracts[:-1]:
             async with ping_server() as server:
-                await client.login(server.id, ModelName(model), server.url, contract)
+                await client.login(
+                    LoginRequest(instance=server.id, model=ModelName(model), url=server.url, contract=contract)
+                )
                 await client.logout(server.id)
         async with ping_server() as server:
-            await client.login(server.id, ModelName(model), server.url, contracts[-1])
+            await client.login(
+                LoginRequest(instance=server.id, model=ModelName(model), url=server.url, contract=contracts[-1])
+            )
             yield registry
 
 
@@ -121,9 +111,15 @@ async def test_a_model_is_checked_before_it_is_deployed(tmp_path: Path) -> None:
         same = await hub_schema("check", "examples.digits:Digits", url=registry.url, folder=tmp_path)
         assert (same.code, "could log in" in same.out) == (0, True), same.err
         new = await hub_schema(
-            "check", "examples.model_a:ModelA", "--against", registry.url, url=NOBODY, folder=tmp_path, backend="trio"
+            "check",
+            "examples.model_a:ModelA",
+            "--against",
+            registry.url,
+            url=UNREACHABLE,
+            folder=tmp_path,
+            backend="trio",
         )
-        assert (new.code, "never seen" in new.out) == (0, True), new.err
+        assert (new.code, "knows no model" in new.out) == (0, True), new.err
     async with registry_with(PLAIN, model="Digits") as registry:
         other = await hub_schema("check", "examples.digits:Digits", url=registry.url, folder=tmp_path)
         assert other.code == 1
@@ -150,7 +146,7 @@ class Grower(hub.Model[Ask, Answer]):
 """
 
 
-async def test_the_check_of_a_grown_message_names_the_mode_that_would_let_it_in(tmp_path: Path) -> None:
+async def test_the_check_of_an_extended_message_names_the_mode_that_accepts_it(tmp_path: Path) -> None:
     for name, contract in {"grown": GROWN, "broken": BROKEN}.items():
         (tmp_path / f"{name}.py").write_text(GROWER_MODEL.format(files=contract.files))
     async with registry_with(PLAIN) as registry:
@@ -179,10 +175,10 @@ class Chain(hub.Model[M0, M0]):
 """
 
 
-async def test_a_model_whose_messages_no_contract_can_have_is_refused_by_the_field(tmp_path: Path) -> None:
+async def test_a_model_without_a_valid_contract_is_refused_with_the_field(tmp_path: Path) -> None:
     (tmp_path / "chain.py").write_text(CHAIN_MODEL.format(file=chain(150).SerializeToString()))
     async with registry_with(PLAIN) as registry:
-        said = [
+        result = [
             await hub_schema("check", "chain:Chain", url=registry.url, folder=tmp_path),
             await hub_schema("diff", "Grower", "chain:Chain", url=registry.url, folder=tmp_path, backend="trio"),
         ]
@@ -190,18 +186,18 @@ async def test_a_model_whose_messages_no_contract_can_have_is_refused_by_the_fie
         environment |= {"PYTHONPATH": f"{ROOT}:{tmp_path}", "HUB_REGISTRY_PORT": "0", "HUB_GATEWAY_PORT": "0"}
         with anyio.fail_after(TIMEOUT):
             done = await anyio.run_process([str(HUB), "up", "chain:Chain"], check=False, env=environment, cwd=tmp_path)
-        said.append(Said(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode()))
+        result.append(CommandResult(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode()))
         listed = await registry.active()
-    for each in said:
+    for each in result:
         assert each.code == 2, each
         assert "field a.M99.next is in a chain of more than 100 messages" in each.out + each.err
         assert "Traceback" not in each.out + each.err
     assert listed == [GROWER]
 
 
-async def test_what_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:
+async def test_unknown_models_and_contracts_are_reported_with_the_known_ones(tmp_path: Path) -> None:
     async with registry_with(PLAIN) as registry:
-        model = await hub_schema("show", "Nobody", url=registry.url, folder=tmp_path)
+        model = await hub_schema("show", "Missing", url=registry.url, folder=tmp_path)
         contract = await hub_schema(
             "show", "Grower", "--fingerprint", "00000000", url=registry.url, folder=tmp_path, backend="trio"
         )
@@ -217,7 +213,7 @@ async def test_what_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:
         pytest.param(("check", "no_colon"), "pkg.module:Class", id="no class"),
     ],
 )
-def test_an_argument_that_makes_no_sense_is_refused_with_the_repair(
+def test_an_invalid_argument_is_refused_with_the_repair(
     arguments: tuple[str, ...], repair: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -226,9 +222,9 @@ def test_an_argument_that_makes_no_sense_is_refused_with_the_repair(
     assert repair in capsys.readouterr().err
 
 
-async def test_a_registry_out_of_reach_is_named(tmp_path: Path) -> None:
-    said = await hub_schema("list", url=NOBODY, folder=tmp_path)
-    assert said.code == 3
-    assert NOBODY in said.err
-    assert f"HUB_REGISTRY_URL={NOBODY}" in said.err
-    assert "check that it runs" in said.err
+async def test_the_error_names_a_registry_that_is_out_of_reach(tmp_path: Path) -> None:
+    result = await hub_schema("list", url=UNREACHABLE, folder=tmp_path)
+    assert result.code == 3
+    assert UNREACHABLE in result.err
+    assert f"HUB_REGISTRY_URL={UNREACHABLE}" in result.err
+    assert "check that it runs" in result.err

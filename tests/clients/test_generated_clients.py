@@ -15,14 +15,13 @@ from google.protobuf.descriptor import Descriptor
 from hypothesis import HealthCheck, given, seed, settings
 from jsonschema_rs import Draft202012Validator
 
-from hub.contract import contract_of
+from hub.contract import Contract
 from hub.gateway.models.catalog import Catalog, ServedModel
 from hub.gateway.models.codec import Codec
 from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.tasks.options import ResultTtls
 from hub.registry.client.snapshot import KnownModel
-from hub.registry.client.views import InstanceState
-from hub.types import ModelName
+from hub.types import InstanceState, ModelName
 from tests.clients.conftest import CACHE, HERE, Clients, documented, operations, run
 from tests.contract.random_descriptors import descriptors
 
@@ -153,7 +152,7 @@ def description_of_random_contracts() -> bytes:
     @settings(max_examples=12, database=None, deadline=None, suppress_health_check=[*HealthCheck])
     @given(descriptors())
     def add(descriptor: Descriptor) -> None:
-        contract = contract_of(descriptor, descriptor)
+        contract = Contract.from_descriptors(descriptor, descriptor)
         known = KnownModel(name=ModelName(f"m.{len(models)}"), contract=contract, instances={InstanceState.LIVE: 1})
         models.append(ServedModel(known=known, codec=Codec(contract)))
 

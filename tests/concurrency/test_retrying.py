@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import anyio
 import pytest
@@ -31,6 +31,14 @@ class Server:
 
 def lost(count: int) -> list[Exception]:
     return [ConnectionLost("server", f"loss {number}") for number in range(count)]
+
+
+def test_delays_double_up_to_the_cap_and_are_jittered() -> None:
+    delays = list(islice(ExponentialBackoff(initial=1, maximum=8).intervals(random.Random(7)), 200))
+    for number, delay in enumerate(delays):
+        upper = min(2**number, 8)
+        assert upper / 2 <= delay <= upper
+    assert len(set(delays)) == len(delays)
 
 
 async def test_an_attempt_that_succeeds_is_the_last_one() -> None:

@@ -20,7 +20,7 @@ from jsonschema_rs import Draft202012Validator
 from hub.contract import InvalidDocument, Problem, Transcoder
 from hub.contract.descriptors.closure import files_of, messages_of
 from hub.contract.descriptors.well_known import NULL_VALUE, VALUE
-from hub.contract.protojson.json_text import JsonValue
+from hub.contract.protojson.conversion import JsonValue
 
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 

@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
-from hub.contract.protojson.json_text import JsonValue
-from hub.contract.protojson.scalars import INTEGER_RANGES
+from hub.contract.protojson.conversion import JsonValue
+from hub.contract.protojson.scalar_parser import INTEGER_RANGES
 
 MAX_LEVEL = 3
 

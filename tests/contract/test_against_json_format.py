@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import assume, given, note, strategies as st
 from jsonschema_rs import Draft202012Validator
 
-from hub.contract import InvalidDocument, Transcoder, json_schema, written_schema
+from hub.contract import InvalidDocument, Transcoder, input_schema, output_schema
 from hub.contract.jsonschema.example import example_of
 from tests.contract.bounded import bounded
 from tests.contract.oracle import assert_judged_alike, assert_reads_back, has_list_of_nulls, verdict
@@ -38,7 +38,7 @@ def test_a_message_has_the_json_that_json_format_writes(data: st.DataObject) -> 
 
 @bounded
 @given(st.data())
-def test_what_hub_writes_is_read_back_as_json_format_reads_it(data: st.DataObject) -> None:
+def test_output_of_hub_is_parsed_like_json_format_parses_it(data: st.DataObject) -> None:
     descriptor = data.draw(descriptors())
     message = data.draw(messages(descriptor))
     transcoder = Transcoder(descriptor)
@@ -65,15 +65,15 @@ def test_hub_json_format_and_the_schema_judge_a_damaged_document_alike(data: st.
     good = json.loads(transcoder.encode_json(data.draw(messages(descriptor))))
     text = msgspec.json.encode(data.draw(damaged(good, descriptor)))
     note(text.decode())
-    assert_judged_alike(transcoder, Draft202012Validator(json_schema(descriptor).standalone()), text)
+    assert_judged_alike(transcoder, Draft202012Validator(input_schema(descriptor).standalone()), text)
 
 
 @bounded
 @given(st.data())
-def test_what_hub_and_json_format_write_fits_the_schema_of_replies(data: st.DataObject) -> None:
+def test_output_of_hub_and_json_format_matches_the_output_schema(data: st.DataObject) -> None:
     descriptor = data.draw(descriptors())
     message = data.draw(messages(descriptor))
-    schema = Draft202012Validator(written_schema(descriptor).standalone(), validate_formats=True)
+    schema = Draft202012Validator(output_schema(descriptor).standalone(), validate_formats=True)
     written = msgspec.json.decode(Transcoder(descriptor).encode_json(message, including_defaults=True))
     schema.validate(written)
     judge = json_format.MessageToDict(
@@ -84,22 +84,22 @@ def test_what_hub_and_json_format_write_fits_the_schema_of_replies(data: st.Data
 
 @bounded
 @given(st.data())
-def test_the_schema_of_replies_takes_nothing_that_would_be_written_otherwise(data: st.DataObject) -> None:
+def test_the_output_schema_accepts_only_possible_output(data: st.DataObject) -> None:
     descriptor = data.draw(descriptors())
     transcoder = Transcoder(descriptor)
     good = json.loads(transcoder.encode_json(data.draw(messages(descriptor)), including_defaults=True))
     document = data.draw(damaged(good, descriptor))
     note(str(document))
-    if Draft202012Validator(written_schema(descriptor).standalone()).is_valid(document):
+    if Draft202012Validator(output_schema(descriptor).standalone()).is_valid(document):
         assume(not has_list_of_nulls(descriptor))  # written, and not read: nothing to compare with
         assert_reads_back(transcoder, document)
 
 
 @bounded
 @given(st.data())
-def test_what_is_always_written_is_required_and_what_is_never_null_is_not_nullable(data: st.DataObject) -> None:
+def test_the_output_schema_requires_members_that_are_always_written_and_has_no_nulls(data: st.DataObject) -> None:
     descriptor = data.draw(descriptors())
-    schema = Draft202012Validator(written_schema(descriptor).standalone())
+    schema = Draft202012Validator(output_schema(descriptor).standalone())
     required = [field for field in descriptor.fields if field.is_required]
     # In protobuf's own words: what it prints of a message of which nothing is set.
     always = json_format.MessageToDict(

@@ -335,7 +335,7 @@ def verdicts() -> dict[str, frozenset[str]]:
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
-def test_a_change_breaks_the_rules_that_buf_says_it_breaks(case: Case, verdicts: dict[str, frozenset[str]]) -> None:
+def test_a_change_breaks_the_same_rules_as_with_buf(case: Case, verdicts: dict[str, frozenset[str]]) -> None:
     found = breaking_changes(*pair(case))
     assert {violation.rule.value for violation in found} == verdicts[case.name] == {rule.value for rule in case.broken}
     named = {(violation.rule, violation.path) for violation in found}
@@ -369,7 +369,7 @@ def renamed_package() -> Contract:
         ),
     ],
 )
-def test_other_messages_are_a_break_of_the_call(new: Contract, rules: set[Rule]) -> None:
+def test_other_request_and_response_messages_are_breaking(new: Contract, rules: set[Rule]) -> None:
     known = contract(files("proto3"))
     assert {violation.rule for violation in breaking_changes(known, new)} == rules
     assert list(judged([(known, new)])) == [frozenset(rule.value for rule in rules)]
@@ -398,6 +398,6 @@ def test_a_file_may_have_another_name() -> None:
         ("a new required field", "field 'more' (number 99) of ask.Ask was not required and is"),
     ],
 )
-def test_a_violation_says_what_was_and_what_is(name: str, words: str) -> None:
+def test_a_breaking_change_has_both_sides(name: str, words: str) -> None:
     case = next(case for case in CASES if case.name == name)
     assert words in [violation.message for violation in breaking_changes(*pair(case))]

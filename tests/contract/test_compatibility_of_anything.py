@@ -15,6 +15,6 @@ BATCH = 12
 
 @given(st.lists(pairs(), min_size=BATCH, max_size=BATCH))
 @settings(bounded, max_examples=max(1, bounded.max_examples // 6))
-def test_we_and_buf_name_the_same_rules(batch: list[tuple[Contract, Contract]]) -> None:
+def test_hub_and_buf_report_the_same_rules(batch: list[tuple[Contract, Contract]]) -> None:
     ours = [frozenset(violation.rule.value for violation in breaking_changes(*pair)) for pair in batch]
     assert ours == list(judged(batch))

@@ -14,15 +14,15 @@ from google.protobuf.descriptor_pool import Default
 from hypothesis import given, strategies as st
 
 from examples.digits.v1 import digits_pb2
-from hub.contract import Contract, InvalidContract, compile_contract, contract_of, json_schema
+from hub.contract import Contract, InvalidContract, compile_contract, input_schema
 from hub.contract.contract import MAX_BYTES
-from hub.contract.descriptors.bounds import MAX_DECLARATION_NESTING, MAX_FILES
 from hub.contract.descriptors.canonical import default_json_name
+from hub.contract.descriptors.limits import MAX_DECLARATION_NESTING, MAX_FILES
 from hub.v1 import contract_pb2
 from tests.contract.bounded import bounded
 from tests.contract.random_descriptors import MANY, ONE
 
-DIGITS = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
+DIGITS = Contract.from_descriptors(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
 STRING = FieldDescriptorProto.TYPE_STRING
 MESSAGE = FieldDescriptorProto.TYPE_MESSAGE
 
@@ -61,7 +61,7 @@ def changed(change: Callable[[FileDescriptorProto, FileDescriptorProto], object]
     return contract(files)
 
 
-def test_the_fingerprint_is_the_same_everywhere_and_for_ever() -> None:
+def test_the_fingerprint_never_changes() -> None:
     # Registries and instances of different releases compare it. If this fails, the wire contract has changed.
     assert DIGITS.fingerprint == "b67729f06ac0bbfc5ea59375224bf039925c5163e953946c9544786c8b85ae56"
 
@@ -81,7 +81,7 @@ def test_generated_code_and_a_private_pool_give_the_same_contract() -> None:
     loaded = compile_contract(DIGITS)
     assert loaded.pool is not Default()
     assert loaded.request is not digits_pb2.DigitsRequest.DESCRIPTOR
-    assert contract_of(loaded.request, loaded.response) == DIGITS
+    assert Contract.from_descriptors(loaded.request, loaded.response) == DIGITS
 
 
 def test_the_order_of_files_does_not_matter() -> None:
@@ -115,7 +115,7 @@ def test_the_order_of_files_does_not_matter() -> None:
         ),
     ],
 )
-def test_what_decides_neither_wire_nor_json_is_left_out(
+def test_declarations_without_effect_on_wire_or_json_are_left_out(
     change: Callable[[FileDescriptorProto, FileDescriptorProto], object],
 ) -> None:
     assert changed(change) == contract(shop())
@@ -130,7 +130,7 @@ def test_what_decides_neither_wire_nor_json_is_left_out(
         pytest.param(lambda _, common: common.enum_type[0].reserved_name.append("COLOUR_X"), id="value's name"),
     ],
 )
-def test_what_is_reserved_is_kept_but_does_not_change_the_fingerprint(
+def test_reservations_are_kept_but_do_not_change_the_fingerprint(
     change: Callable[[FileDescriptorProto, FileDescriptorProto], object],
 ) -> None:
     reserving = changed(change)
@@ -151,7 +151,7 @@ def test_what_is_reserved_is_kept_but_does_not_change_the_fingerprint(
         pytest.param(lambda api, _: setattr(api.message_type[1].field[0], "type", 12), id="type"),
     ],
 )
-def test_what_decides_wire_or_json_changes_the_fingerprint(
+def test_changes_of_the_wire_or_json_form_change_the_fingerprint(
     change: Callable[[FileDescriptorProto, FileDescriptorProto], object],
 ) -> None:
     assert changed(change).fingerprint != contract(shop()).fingerprint
@@ -168,7 +168,7 @@ def test_unused_files_are_left_out() -> None:
     assert contract(files) == contract(shop())
 
 
-def test_with_an_any_every_message_of_the_files_is_kept() -> None:
+def test_a_contract_with_an_any_keeps_every_message_of_the_files() -> None:
     files = shop()
     any_pb2.DESCRIPTOR.CopyToProto(files.file.add())
     files.file[0].dependency.append("google/protobuf/any.proto")
@@ -180,7 +180,7 @@ def test_with_an_any_every_message_of_the_files_is_kept() -> None:
 
 def test_request_and_response_may_come_from_two_pools() -> None:
     loaded = compile_contract(contract(shop()))
-    mixed = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, loaded.response)
+    mixed = Contract.from_descriptors(digits_pb2.DigitsRequest.DESCRIPTOR, loaded.response)
     assert {message.full_name for message in (compile_contract(mixed).request, compile_contract(mixed).response)} == {
         "examples.digits.v1.DigitsRequest",
         "shop.Receipt",
@@ -247,7 +247,7 @@ def test_bad_descriptors_are_refused_with_a_reason(files: FileDescriptorSet, rea
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x0a", b"", b"0" * (MAX_BYTES + 1)])
-def test_bytes_that_are_no_contract_are_refused(data: bytes) -> None:
+def test_bytes_that_are_not_a_contract_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidContract):
         Contract.decode(data)
 
@@ -269,7 +269,7 @@ def test_damaged_bytes_are_a_contract_or_refused(data: st.DataObject) -> None:
     except InvalidContract:
         return
     assert Contract.decode(decoded.encode()) == decoded
-    assert json_schema(compile_contract(decoded).request).components.schemas
+    assert input_schema(compile_contract(decoded).request).components.schemas
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_damaged_bytes_are_a_contract_or_refused(data: st.DataObject) -> None:
         ("HTTP_x", "HTTPX"),
     ],
 )
-def test_json_names_are_made_as_protoc_makes_them(name: str, json_name: str) -> None:
+def test_default_json_names_are_those_of_protoc(name: str, json_name: str) -> None:
     files = shop()
     files.file[0].message_type[1].field[0].name = name
     assert compile_contract(contract(files)).response.fields[0].json_name == default_json_name(name) == json_name

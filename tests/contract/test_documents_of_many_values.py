@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from hub.contract import InvalidDocument, Transcoder, compile_contract
-from hub.contract.protojson.json_text import searchable
+from hub.contract.protojson.json_text import is_searchable
 from tests.gateway.test_hostile_documents import rich
 
 VALUE = Transcoder(struct_pb2.Value.DESCRIPTOR)
@@ -29,7 +29,7 @@ def refusal(transcoder: Transcoder, text: bytes) -> InvalidDocument:
         b'{"text":"x","text":"y","v":{"b":[{}]}}',
     ],
 )
-def test_no_value_is_built_of_a_document_with_a_name_given_twice(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_message_is_built_from_a_document_with_duplicate_names(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[object] = []
     monkeypatch.setattr("hub.contract.protojson.well_known_parser._build_list", lambda *_: built.append("list"))
     monkeypatch.setattr("hub.contract.protojson.well_known_parser._build_struct", lambda *_: built.append("struct"))
@@ -41,26 +41,26 @@ def test_no_value_is_built_of_a_document_with_a_name_given_twice(text: bytes, mo
 
 
 @pytest.mark.parametrize("count", [100_000, 250_000])
-def test_places_are_searched_for_in_documents_of_a_bounded_number_of_values(count: int) -> None:
+def test_duplicates_are_searched_in_documents_of_bounded_size(count: int) -> None:
     text = b'{"zz":1,"v":[' + b"[]," * count + b'{"a":1,"a":1}]}'
     error = refusal(RICH, text)
     found = [problem.pointer for problem in error.problems]
-    if searchable(text):
+    if is_searchable(text):
         assert (found, error.more) == (["/zz", f"/v/{count}/a"], False)
     else:
         assert (found, error.more) == (["/zz"], True)
         assert str(error).endswith(": the rest of the document was not checked")
-    assert searchable(text) == (count < 200_000)
+    assert is_searchable(text) == (count < 200_000)
 
 
-def test_a_name_given_twice_is_refused_without_its_place_in_a_document_of_very_many_values() -> None:
+def test_a_duplicate_name_in_a_very_large_document_is_refused_without_its_path() -> None:
     error = refusal(VALUE, b"[" + b"[]," * 250_000 + b'{"a":1,"a":1}]')
     assert [problem.pointer for problem in error.problems] == [""]
     assert "given more than once" in error.problems[0].message
-    assert error.facts["errors_complete"] is False
+    assert error.extensions["errors_complete"] is False
 
 
-def test_values_within_any_and_lists_and_maps_are_all_there() -> None:
+def test_values_within_any_and_lists_and_maps_are_complete() -> None:
     document = {
         "text": "x",
         "v": [1, None, "s", True, {"a": [{}], "b": {"c": [[]]}}],

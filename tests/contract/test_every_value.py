@@ -8,10 +8,10 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from jsonschema_rs import Draft202012Validator
 
-from hub.contract import Transcoder, json_schema, written_schema
+from hub.contract import Transcoder, input_schema, output_schema
 from hub.contract.descriptors.closure import files_of, messages_of
 from hub.contract.descriptors.pool import build_pool
-from hub.contract.protojson.json_text import JsonValue
+from hub.contract.protojson.conversion import JsonValue
 from tests.contract.oracle import assert_judged_alike, assert_reads_back
 from tests.contract.random_descriptors import KEY_TYPES, MANY, ONE, SCALAR_TYPES, WELL_KNOWN_FILES, WELL_KNOWN_MESSAGES
 from tests.contract.random_values import ODD
@@ -75,12 +75,12 @@ def holder(
 
 
 @pytest.mark.parametrize(("kind", "type_name"), KINDS)
-def test_every_place_of_a_kind_of_field_is_judged_as_json_format_and_the_schema_do(
+def test_every_kind_of_field_is_judged_like_json_format_and_the_schema(
     kind: FieldDescriptorProto.Type.ValueType, type_name: str
 ) -> None:
     descriptor = holder(kind, type_name)
     transcoder = Transcoder(descriptor)
-    schema = Draft202012Validator(json_schema(descriptor).standalone())
+    schema = Draft202012Validator(input_schema(descriptor).standalone())
     for value in ODD:
         documents: list[JsonValue] = [
             value,
@@ -97,12 +97,12 @@ def test_every_place_of_a_kind_of_field_is_judged_as_json_format_and_the_schema_
 
 
 @pytest.mark.parametrize(("kind", "type_name"), KINDS)
-def test_the_schema_of_replies_takes_in_every_place_only_what_would_be_written(
+def test_the_output_schema_accepts_at_every_path_only_possible_output(
     kind: FieldDescriptorProto.Type.ValueType, type_name: str
 ) -> None:
     descriptor = holder(kind, type_name)
     transcoder = Transcoder(descriptor)
-    schema = Draft202012Validator(written_schema(descriptor).standalone())
+    schema = Draft202012Validator(output_schema(descriptor).standalone())
     empty: dict[str, JsonValue] = msgspec.json.decode(transcoder.encode_json(b"", including_defaults=True))
     assert schema.is_valid(empty)
     # NullValue is written as null in lists and maps, and ProtoJSON does not read that.
@@ -128,10 +128,10 @@ def test_the_schema_of_replies_takes_in_every_place_only_what_would_be_written(
 
 
 @pytest.mark.parametrize("key", [pytest.param(key, id=FieldDescriptorProto.Type.Name(key)) for key in KEY_TYPES])
-def test_every_key_of_a_map_is_judged_as_json_format_and_the_schema_do(key: int) -> None:
+def test_every_key_of_a_map_is_judged_like_json_format_and_the_schema(key: int) -> None:
     descriptor = holder(FieldDescriptorProto.TYPE_INT32, "", key)
     transcoder = Transcoder(descriptor)
-    schema = Draft202012Validator(json_schema(descriptor).standalone())
+    schema = Draft202012Validator(input_schema(descriptor).standalone())
     for text in KEYS:
         assert_judged_alike(transcoder, schema, msgspec.json.encode({"entries": {text: 1}}))
 
@@ -142,6 +142,6 @@ def test_a_well_known_type_can_be_a_whole_document(name: str) -> None:
     types = messages_of(files_of([whole]))
     descriptor = types[name]
     transcoder = Transcoder(descriptor, types)
-    schema = Draft202012Validator(json_schema(descriptor, types).standalone())
+    schema = Draft202012Validator(input_schema(descriptor, types).standalone())
     for value in ODD:
         assert_judged_alike(transcoder, schema, msgspec.json.encode(value))

@@ -7,7 +7,7 @@ from google.protobuf import any_pb2, struct_pb2
 from hypothesis import given, strategies as st
 
 from hub.contract import InvalidDocument, MalformedJson, NotJsonRepresentable, Transcoder
-from hub.contract.protojson.errors import MAX_PROBLEMS
+from hub.contract.protojson.conversion import MAX_PROBLEMS
 from tests.contract.test_transcoder import DIGITS, HOLDER, ORDER, VALUE
 
 BOM = b"\xef\xbb\xbf"
@@ -65,12 +65,12 @@ def test_other_encodings_are_named(document: str, encoding: str, name: str) -> N
         (rb'{"s":"\ud800","t":1e400}', 7),
     ],
 )
-def test_a_lone_surrogate_is_named_where_it_stands(text: bytes, column: int) -> None:
+def test_a_lone_surrogate_is_reported_with_its_position(text: bytes, column: int) -> None:
     assert refusal(text).startswith(f"line 1, column {column}: \\u")
     assert "is a lone surrogate, half of a character" in refusal(text)
 
 
-def test_a_pair_of_surrogates_and_an_escaped_backslash_are_no_lone_surrogates() -> None:
+def test_a_pair_of_surrogates_and_an_escaped_backslash_are_valid() -> None:
     found = struct_pb2.Value.FromString(VALUE.decode_json(rb'["\ud83d\ude00", "\\ud800"]'))
     assert [each.string_value for each in found.list_value.values] == ["\U0001f600", "\\ud800"]
 
@@ -78,13 +78,13 @@ def test_a_pair_of_surrogates_and_an_escaped_backslash_are_no_lone_surrogates() 
 @pytest.mark.parametrize(
     "text", [rb'{"s":"\ud83d', rb'{"s":"\ud83d\u', rb'{"s":"\ud83d\udc', rb'"\u12', rb'"\ ', b'{"a"', b"tru"]
 )
-def test_text_that_is_cut_off_ends_too_early(text: bytes) -> None:
+def test_truncated_text_is_reported_as_ending_too_early(text: bytes) -> None:
     reason = refusal(text.rstrip(b" "))
     assert reason == f"line 1, column {len(text.rstrip(b' ')) + 1}: the text ends too early"
 
 
 @pytest.mark.parametrize("text", [b"", b" \n\t\r "])
-def test_no_text_is_named_as_that(text: bytes) -> None:
+def test_an_empty_text_is_reported_as_empty(text: bytes) -> None:
     assert refusal(text).endswith("the text is empty")
 
 
@@ -182,7 +182,7 @@ def test_a_reason_takes_one_pass_whatever_the_text_is() -> None:
         assert refusal(text)
 
 
-def test_what_an_error_says_of_one_place_has_a_bound() -> None:
+def test_the_text_about_one_path_is_bounded() -> None:
     name = "n" * 100_000
     with pytest.raises(InvalidDocument) as caught:
         ORDER.decode_json(f'{{"items":[{{"{name}":1}}]}}'.encode())
@@ -195,24 +195,24 @@ def test_what_an_error_says_of_one_place_has_a_bound() -> None:
     assert len(str(caught.value)) < 600
 
 
-def test_an_error_says_that_there_are_more_places_than_it_lists() -> None:
+def test_an_error_reports_that_its_list_is_incomplete() -> None:
     text = b'{"pixels": [' + b",".join([b'"x"'] * (MAX_PROBLEMS + 1)) + b"]}"
     with pytest.raises(InvalidDocument) as caught:
         DIGITS.decode_json(text)
     assert len(caught.value.problems) == MAX_PROBLEMS
-    assert caught.value.facts["errors_complete"] is False
+    assert caught.value.extensions["errors_complete"] is False
     assert "and 95 more in `errors`, where the list ends" in str(caught.value)
     assert len(str(caught.value)) < 1000
 
     with pytest.raises(InvalidDocument) as caught:
         DIGITS.decode_json(b'{"pixels": ["a","b","c","d","e","f","g"]}')
     assert len(caught.value.problems) == 7
-    assert "errors_complete" not in caught.value.facts
+    assert "errors_complete" not in caught.value.extensions
     assert str(caught.value).endswith("; and 2 more in `errors`")
 
 
 @pytest.mark.parametrize("depth", [100, 101, 300, 900, 995, 5000])
-def test_documents_nested_too_deep_are_refused_as_that(depth: int) -> None:
+def test_documents_nested_too_deep_are_refused_with_that_reason(depth: int) -> None:
     of_any = b'{"@type":"type.googleapis.com/google.protobuf.Any","value":' * depth + b"{}" + b"}" * depth
     of_value = b'{"a":' * depth + b"1" + b"}" * depth
     unknown = b'{"x":' + b"[" * depth + b"]" * depth + b"}"
@@ -222,7 +222,7 @@ def test_documents_nested_too_deep_are_refused_as_that(depth: int) -> None:
         assert "deep" in str(caught.value) or "no such field" in str(caught.value)
 
 
-def test_a_message_of_any_within_any_without_end_has_no_json_form() -> None:
+def test_a_message_with_too_many_nested_any_has_no_json_form() -> None:
     message = any_pb2.Any()
     for _ in range(3000):
         outer = any_pb2.Any()

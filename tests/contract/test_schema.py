@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from hypothesis import given
 from jsonschema_rs import Draft202012Validator, meta
 
-from hub.contract import Components, MessageSchema, compile_contract, json_schema, written_schema
+from hub.contract import Components, MessageSchema, compile_contract, input_schema, output_schema
 from hub.contract.jsonschema.example import example_of
 from tests.contract.bounded import bounded
 from tests.contract.random_descriptors import ONE, REQUIRED, descriptors
@@ -35,13 +35,13 @@ def references(schema: object) -> Iterator[str]:
             yield from references(value)
 
 
-@pytest.mark.parametrize("schema_of", [json_schema, written_schema])
+@pytest.mark.parametrize("schema_of", [input_schema, output_schema])
 def test_components_are_named_after_their_declarations_and_referred_to(
     schema_of: Callable[..., MessageSchema],
 ) -> None:
     components = Components("#/components/schemas/")
     schema = schema_of(ORDER, components=components)
-    suffix = "-Input" if schema_of is json_schema else ""
+    suffix = "-Input" if schema_of is input_schema else ""
     assert schema.root == {"$ref": f"#/components/schemas/shop.Order{suffix}"}
     names = {f"{name}{suffix}" for name in ("shop.Order", "shop.Item", "google.protobuf.Timestamp")}
     assert names | {"shop.Colour"} <= components.schemas.keys()
@@ -55,21 +55,21 @@ def test_components_are_named_after_their_declarations_and_referred_to(
 @bounded
 @given(descriptors())
 def test_the_schemas_are_valid_and_need_no_look_around(descriptor: Descriptor) -> None:
-    for schema in (json_schema(descriptor).standalone(), written_schema(descriptor).standalone()):
+    for schema in (input_schema(descriptor).standalone(), output_schema(descriptor).standalone()):
         meta.validate(schema)
         assert b"(?!" not in msgspec.json.encode(schema)
         assert b"(?=" not in msgspec.json.encode(schema)
 
 
 def test_only_the_json_name_is_a_property() -> None:
-    item = json_schema(ORDER).components.schemas["shop.Item-Input"]
+    item = input_schema(ORDER).components.schemas["shop.Item-Input"]
     assert isinstance(item["properties"], dict)
     assert [*item["properties"]] == ["unitName", "colour"]
 
 
-def test_the_schema_of_proto2_asks_for_required_fields() -> None:
+def test_the_schema_of_proto2_has_required_fields() -> None:
     loaded = compile_contract(contract(old_style(), "old.Old", "old.Extra"))
-    schema = Draft202012Validator(json_schema(loaded.request).standalone())
+    schema = Draft202012Validator(input_schema(loaded.request).standalone())
     assert schema.is_valid({"id": 1, "[old.note]": "a"})
     assert not schema.is_valid({"id": None})
     assert not schema.is_valid({"id": 1, "part": [{}]})
@@ -77,14 +77,14 @@ def test_the_schema_of_proto2_asks_for_required_fields() -> None:
     assert not schema.is_valid({"id": 1, "[old.none]": "a"})
 
 
-def test_an_any_takes_the_messages_of_the_contract() -> None:
+def test_an_any_accepts_the_messages_of_the_contract() -> None:
     files = shop()
     any_pb2.DESCRIPTOR.CopyToProto(files.file.add())
     files.file[0].dependency.append("google/protobuf/any.proto")
     details = files.file[0].message_type[0].field.add(name="details", number=9, label=ONE, type=11)
     details.type_name = ".google.protobuf.Any"
     loaded = compile_contract(contract(files))
-    schema = Draft202012Validator(json_schema(loaded.request, loaded.types).standalone())
+    schema = Draft202012Validator(input_schema(loaded.request, loaded.types).standalone())
     good = {"details": {"@type": "x/shop.Receipt", "text": "a"}}
     assert schema.is_valid(good)
     assert loaded.request_transcoder.decode_json(msgspec.json.encode(good))
@@ -109,4 +109,4 @@ def test_a_message_that_requires_itself_still_has_a_schema() -> None:
     message = file.message_type.add(name="Self")
     message.field.add(name="me", number=1, label=REQUIRED, type=11, type_name=".self.Self")
     loaded = compile_contract(contract(FileDescriptorSet(file=[file]), "self.Self", "self.Self"))
-    assert json_schema(loaded.request).components.schemas
+    assert input_schema(loaded.request).components.schemas

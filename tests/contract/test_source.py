@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from hypothesis import assume, given, settings
 
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.contract.source import proto_source
 from hub.v1 import contract_pb2, task_pb2
 from tests.contract.bounded import bounded
@@ -39,7 +39,9 @@ def compiled(contract: Contract) -> Contract:
     "contract",
     [
         pytest.param(DIGITS, id="digits"),
-        pytest.param(contract_of(task_pb2.Task.DESCRIPTOR, task_pb2.Outcome.DESCRIPTOR), id="enums and oneofs"),
+        pytest.param(
+            Contract.from_descriptors(task_pb2.Task.DESCRIPTOR, task_pb2.Outcome.DESCRIPTOR), id="enums and oneofs"
+        ),
         *(
             pytest.param(pair(case)[1], id=case.name)
             for case in CASES
@@ -48,13 +50,13 @@ def compiled(contract: Contract) -> Contract:
         *(pytest.param(pair(case)[0], id=f"before {case.name}") for case in CASES if case.name == "another default"),
     ],
 )
-def test_a_printed_contract_compiles_to_itself(contract: Contract) -> None:
+def test_a_printed_contract_compiles_to_the_same_contract(contract: Contract) -> None:
     assert compiled(contract) == contract
 
 
 @given(pairs())
 @settings(bounded, max_examples=max(1, bounded.max_examples // 10))
-def test_any_printed_contract_compiles_to_itself(both: tuple[Contract, Contract]) -> None:
+def test_any_printed_contract_compiles_to_the_same_contract(both: tuple[Contract, Contract]) -> None:
     contract = both[0]
     # With an Any, files that are imported and not referred to are part of the contract; the text does not import them.
     assume(b"google/protobuf/any.proto" not in contract.files)

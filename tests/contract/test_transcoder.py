@@ -14,9 +14,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 from examples.digits.v1 import digits_pb2
 from hub.contract import InvalidDocument, MalformedJson, NotJsonRepresentable, Problem, Transcoder, compile_contract
-from hub.contract.errors import MAX_NESTING
-from hub.contract.protojson.errors import MAX_PROBLEMS
+from hub.contract.protojson.conversion import MAX_PROBLEMS
 from hub.errors import Undecodable
+from hub.types import MAX_NESTING
 from tests.contract.random_descriptors import MANY, ONE, REQUIRED
 from tests.contract.test_contract import contract, shop
 from tests.contract.test_every_value import holder
@@ -43,7 +43,7 @@ def test_every_bad_field_is_reported_with_a_json_pointer_and_the_repair() -> Non
     }
 
 
-def test_a_document_of_a_million_errors_is_answered_with_a_bounded_list() -> None:
+def test_the_errors_of_a_document_are_bounded() -> None:
     text = b'{"pixels": [' + b",".join([b'"x"'] * 10_000) + b"]}"
     assert len(problems(DIGITS, text)) == MAX_PROBLEMS
 
@@ -88,7 +88,7 @@ def test_a_field_under_both_of_its_names_is_refused() -> None:
         (b'{"at": "2026-01-31T12\\u003a00\\u003A00\\u002b00\\u003a00", "card": "a", "card": "a"}', ["/card"]),
     ],
 )
-def test_a_name_given_twice_is_refused(text: bytes, places: list[str]) -> None:
+def test_a_duplicate_name_is_refused(text: bytes, places: list[str]) -> None:
     assert problems(ORDER, text) == dict.fromkeys(places, "given more than once")
 
 
@@ -102,7 +102,7 @@ def test_a_name_given_twice_is_refused(text: bytes, places: list[str]) -> None:
         b'{"card": "\\\\"}',
     ],
 )
-def test_colons_and_quotes_in_strings_are_no_names(text: bytes) -> None:
+def test_colons_and_quotes_in_strings_are_not_names(text: bytes) -> None:
     assert ORDER.decode_json(text)
 
 
@@ -125,14 +125,14 @@ def test_duplicates_within_a_struct_and_a_map_and_an_any_are_refused() -> None:
         (b'"\\ud800"', 1, 2),
     ],
 )
-def test_text_that_is_no_json_is_refused_with_its_position(text: bytes, line: int, column: int) -> None:
+def test_text_that_is_not_json_is_refused_with_its_position(text: bytes, line: int, column: int) -> None:
     with pytest.raises(MalformedJson) as caught:
         DIGITS.decode_json(text)
     assert (caught.value.line, caught.value.column) == (line, column)
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"9" * 400, b"9" * 5000, b"1" + b"0" * 400 + b".5"])
-def test_a_number_beyond_every_type_is_refused_in_its_place(number: bytes) -> None:
+def test_a_number_out_of_range_of_all_types_is_reported_with_its_path(number: bytes) -> None:
     assert [*problems(DIGITS, b'{"pixels": [1, ' + number + b"]}")] == ["/pixels/1"]
     assert [*problems(VALUE, b'{"a": ' + number + b"}")] == ["/a"]
     assert [*problems(ORDER, b'{"cash": ' + number + b"}")] == ["/cash"]
@@ -168,7 +168,7 @@ def test_nesting_ends_where_protobuf_can_still_read_the_message(
     assert [*found.values()] == [f"messages are nested more than {MAX_NESTING} deep"]
 
 
-def test_bytes_of_something_else_are_refused() -> None:
+def test_bytes_of_another_message_are_refused() -> None:
     with pytest.raises(Undecodable):
         DIGITS.encode_json(b"\xff")
     with pytest.raises(Undecodable, match=r"it is a google\.protobuf\.Timestamp"):
@@ -184,7 +184,7 @@ def test_bytes_of_something_else_are_refused() -> None:
         (any_pb2.Any(value=b"1"), "/@type"),
     ],
 )
-def test_a_message_that_json_cannot_express_is_refused_in_its_place(
+def test_a_value_without_a_json_form_is_reported_with_its_path(
     message: timestamp_pb2.Timestamp | struct_pb2.Value | any_pb2.Any, pointer: str
 ) -> None:
     with pytest.raises(NotJsonRepresentable) as caught:
@@ -198,7 +198,7 @@ def test_a_wrapper_is_its_value() -> None:
     assert transcoder.decode_json(b"5") == transcoder.decode_json(b'"5"') == b"\x08\x05"
 
 
-def test_a_message_of_another_pool_is_taken() -> None:
+def test_a_message_of_another_pool_is_accepted() -> None:
     other = compile_contract(contract(shop())).request_class()
     ParseDict({"cash": "3"}, other)
     again = compile_contract(contract(shop()))

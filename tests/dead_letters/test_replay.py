@@ -128,7 +128,7 @@ async def test_a_task_that_a_killed_replay_left_queued_is_published_when_that_is
 ) -> None:
     task = new_task()
     await bury(broker, store, task)
-    await store.revive([task])  # and there the replay was killed
+    await store.reset([task])  # and there the replay was killed
 
     (told,) = await replay_all(broker, store)
     assert "--again" in told.problem
@@ -304,7 +304,7 @@ async def test_a_task_that_was_queued_already_stays_so_when_the_link_is_lost(
     """Its message may be on its queue since the replay that was killed."""
     task = new_task()
     await bury(broker, store, task)
-    await store.revive([task])
+    await store.reset([task])
     monkeypatch.setattr(broker, "publish", lose_connection)
 
     with pytest.raises(ConnectionLost):
@@ -323,7 +323,7 @@ async def test_a_task_that_somebody_else_revives_at_that_moment_is_left_to_them(
         await checkpoint()
         return [False for _ in tasks]
 
-    monkeypatch.setattr(store, "revive", too_late)
+    monkeypatch.setattr(store, "reset", too_late)
 
     (told,) = await replay_all(broker, store)
 

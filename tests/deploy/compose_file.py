@@ -1,4 +1,4 @@
-"""compose.yaml as Compose itself reads it, and what hub's own services say in it."""
+"""compose.yaml as Compose itself reads it, and the checks of hub's services in it."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ Services = Mapping[str, Mapping[str, Any]]
 
 
 class Refused(Exception):
-    """Compose does not take the file; the text is what it says."""
+    """Compose refuses the file; the text is its output."""
 
 
 def compose(folder: Path, secrets: Mapping[str, str] = SECRETS) -> dict[str, Any]:
-    """The file of a folder with everything filled in, as Compose would act on it.
+    """The file of a folder with all variables filled in, as Compose reads it.
 
     Raises:
         Refused: Compose says that it is wrong.
@@ -149,7 +149,7 @@ def _instance(service: Mapping[str, Any], services: Services, it: Process, setti
 
 
 def check_networks(file: Mapping[str, Any], pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Each pair is two services that have to reach each other."""
+    """Pairs of services that connect to each other."""
     for one, other in pairs:
         if not file["services"][one]["networks"].keys() & file["services"][other]["networks"].keys():
             yield f"{one} and {other} share no network"

@@ -1,4 +1,4 @@
-"""The services of compose.yaml that are not hub's, and what holds for all of them."""
+"""Checks of the third-party services of compose.yaml, and of all services."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hub.settings.registry import RegistrySettings
 from tests.deploy.compose_file import OURS, SECRETS, Services, process
 from tests.deploy.program import routes
 
-EVERYBODY: Final = {"rabbitmq", "redis", *OURS, "prometheus", "grafana"}
+ALL_SERVICES: Final = {"rabbitmq", "redis", *OURS, "prometheus", "grafana"}
 _CALLS_HOME: Final = (
     "GF_ANALYTICS_REPORTING_ENABLED",
     "GF_ANALYTICS_CHECK_FOR_UPDATES",
@@ -25,10 +25,10 @@ _CALLS_HOME: Final = (
 _PINNED: Final = re.compile(r":v?\d+\.\d+[.\w-]*(@sha256:[0-9a-f]{64})?$")
 
 
-def check_everybody(file: Mapping[str, Any]) -> Iterator[str]:
-    """What every service has: a check of its health, limits, logs that end, ports on this machine only."""
+def check_all_services(file: Mapping[str, Any]) -> Iterator[str]:
+    """Every service has a health check, limits, bounded logs, and ports on loopback only."""
     services: Services = file["services"]
-    if services.keys() != EVERYBODY:
+    if services.keys() != ALL_SERVICES:
         yield f"the services are {sorted(services)}"
     for name, service in services.items():
         yield from (f"{name} {complaint}" for complaint in _unbounded(service))
@@ -42,7 +42,7 @@ def _unbounded(service: Mapping[str, Any]) -> Iterator[str]:
     if "max-size" not in service.get("logging", {}).get("options", {}):
         yield "keeps its logs for ever"
     if "test" not in service.get("healthcheck", {}):
-        yield "is asked for its health by nobody"
+        yield "has no health check"
     if service.get("restart") != "unless-stopped":
         yield "stays down"
 
@@ -75,7 +75,7 @@ def check_variables(folder: Path) -> Iterator[str]:
 
 
 def check_prometheus(folder: Path, file: Mapping[str, Any], flags: str) -> Iterator[str]:
-    """Its flags, its files, what it scrapes, and the credential that it shows.
+    """Its flags, files, targets and credential.
 
     Args:
         folder: Where compose.yaml is.
@@ -137,7 +137,7 @@ def _credential(section: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator
 
 
 def check_grafana(folder: Path, file: Mapping[str, Any]) -> Iterator[str]:
-    """What is mounted is what is provisioned, and it asks the Prometheus of the same file."""
+    """The mounted files are provisioned, and the data source is the Prometheus of the same file."""
     service = file["services"]["grafana"]
     environment = service["environment"]
     if inside(service, "/etc/grafana/provisioning") is None:
@@ -163,7 +163,7 @@ def _provisioned(folder: Path, kind: str, key: str) -> Iterator[Mapping[str, Any
 
 
 def inside(service: Mapping[str, Any], path: str) -> Path | None:
-    """Where a path of the container is in the project, if it is mounted from there, read-only."""
+    """The file in the project that is mounted, read-only, at a path of the container."""
     for volume in service["volumes"]:
         if volume["type"] == "bind" and volume.get("read_only") and Path(path).is_relative_to(volume["target"]):
             return Path(volume["source"]) / Path(path).relative_to(volume["target"])

@@ -1,4 +1,4 @@
-"""The Dockerfile, taken apart, and its steps that can be done without a container engine."""
+"""A parser of the Dockerfile, and its steps that need no container engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hub.settings.registry import RegistrySettings
 
 @dataclass
 class Stage:
-    """What stands between one FROM and the next: instructions with their arguments, in order."""
+    """The instructions of one stage with their arguments, in order."""
 
     base: str
     name: str
@@ -26,7 +26,7 @@ class Stage:
         return [rest for name, rest in self.steps if name == instruction][-1]
 
     def copies(self) -> Iterator[tuple[list[str], str]]:
-        """Sources and destination of each COPY out of the build context."""
+        """Sources and destination of each COPY from the build context."""
         for name, rest in self.steps:
             if name == "COPY" and not rest.startswith("--from"):
                 *sources, destination = shlex.split(rest)
@@ -59,7 +59,7 @@ def admitted(folder: Path, source: str) -> bool:
 
 
 def copy_context(folder: Path, stage: Stage, into: Path) -> None:
-    """Does the COPYs of the build stage: `into` becomes its root, WORKDIR is kept in mind."""
+    """Runs the COPYs of the build stage with `into` as its root, relative to WORKDIR."""
     where = "/"
     for name, rest in stage.steps:
         if name == "WORKDIR":
@@ -79,7 +79,7 @@ def copy_context(folder: Path, stage: Stage, into: Path) -> None:
 
 
 def check_image(folder: Path, *, version: str) -> Iterator[str]:
-    """What is copied and installed, and what the image promises to those who run it."""
+    """Checks of the copied and installed files, and of the metadata of the image."""
     build, image = stages(folder)
     if build.base != image.base or not re.fullmatch(r"python:3\.\d+-slim-\w+@sha256:[0-9a-f]{64}", image.base):
         yield f"the image is made from {build.base} and {image.base}"
@@ -103,7 +103,7 @@ def _built(folder: Path, build: Stage) -> Iterator[str]:
 def _promised(image: Stage, version: str) -> Iterator[str]:
     user = image.last("USER")
     if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", user):
-        yield f"the image runs as {user}, which nobody can tell from root without asking the image"
+        yield f"the image runs as {user}, which Kubernetes cannot distinguish from root"
     if json.loads(image.last("ENTRYPOINT")) != ["hub"]:
         yield "the image does not run hub"
     if image.last("STOPSIGNAL") != "SIGTERM":

@@ -1,4 +1,4 @@
-"""The objects around the pods: Services, disruption budgets, who may talk to whom, KEDA, Prometheus."""
+"""The objects around the pods: Services, disruption budgets, network policies, KEDA, Prometheus."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ KEDA_SPEC: Final = {
 KEDA_RABBITMQ: Final = {
     *("host", "protocol", "mode", "value", "activationValue", "queueName", "vhostName", "unsafeSsl"),
 }
-"""Fields of KEDA's ScaledObject and of its trigger `rabbitmq` over AMQP, as its CRD and its scaler of August 2026 say."""
+"""Fields of KEDA's ScaledObject and of its trigger `rabbitmq` over AMQP, from its CRD and scaler of August 2026."""
 
 SERVERS: Final = {"rabbitmq": 5672, "redis": 6379}
 
 
 def check_schemas(built: Built) -> Iterator[str]:
-    """Every object of Kubernetes' own kinds against the schema of its kind, which knows all fields."""
+    """Every object of Kubernetes' own kinds against the schema of its kind, which has all fields."""
     for it in built.objects:
         if complaint := _misfit(json.dumps(it)):
             yield f"{it['kind']} {it['metadata']['name']}: {complaint}"
@@ -39,7 +39,7 @@ def check_schemas(built: Built) -> Iterator[str]:
 
 @cache
 def _misfit(text: str) -> str:
-    """Why an object does not fit the schema of its kind; remembered, because a look takes a tenth of a second."""
+    """Why an object does not match the schema of its kind; cached, because a validation takes 0.1 s."""
     it = json.loads(text)
     try:
         kubernetes_validate.validate(it, "1.37", strict=True)
@@ -58,7 +58,7 @@ def selects(selector: Mapping[str, Any], pod: Pod) -> bool:
 
 
 def check_services(built: Built) -> Iterator[str]:
-    """Each leads to pods and a port of theirs, under the number at which hub looks for it."""
+    """Each Service selects pods and one of their ports, under the port number in hub's settings."""
     for service in built.of("Service"):
         name = service["metadata"]["name"]
         behind = [pod for pod in pods(built) if service["spec"]["selector"].items() <= pod.labels.items()]
@@ -77,7 +77,7 @@ def check_services(built: Built) -> Iterator[str]:
 
 
 def check_disruption_budgets(built: Built) -> Iterator[str]:
-    """One for each Deployment, that never keeps a node from being drained."""
+    """One for each Deployment, which allows draining a node."""
     budgets = list(built.of("PodDisruptionBudget"))
     for pod in ours(built):
         its = [budget for budget in budgets if selects(budget["spec"]["selector"], pod)]
@@ -89,7 +89,7 @@ def check_disruption_budgets(built: Built) -> Iterator[str]:
 
 
 def check_flows(built: Built) -> Iterator[str]:
-    """What has to be let through is, and nothing else that these tests think of."""
+    """Required connections are allowed, and the listed others are not."""
     by_name = {pod.name: pod for pod in pods(built)}
     instances = [pod for pod in ours(built) if pod.container["args"][0] == "model"]
     registry, gateway = by_name["registry"], by_name["gateway"]
@@ -144,7 +144,7 @@ def _rule_has(rule: Mapping[str, Any], direction: str, peer: Pod | str, port: in
 
 
 def check_autoscaling(built: Built) -> Iterator[str]:
-    """KEDA asks RabbitMQ for the queue of the model that the Deployment runs, and never goes to zero."""
+    """KEDA scales by the queue of the model of the Deployment, and not to zero."""
     models = {pod.name: pod for pod in ours(built) if pod.container["args"][0] == "model"}
     scaled = list(built.of("ScaledObject"))
     if scaled and sorted(it["spec"]["scaleTargetRef"]["name"] for it in scaled) != sorted(models):
@@ -198,7 +198,7 @@ def _trigger(trigger: Mapping[str, Any], model: str, built: Built) -> Iterator[s
 
 
 def check_monitoring(built: Built, prometheus: Path) -> Iterator[str]:
-    """The Prometheus operator scrapes every pod of ours, under the job names that the alerts know."""
+    """The Prometheus operator scrapes every pod of hub, under the job names of the alerts."""
     jobs = {job["job_name"] for job in yaml.safe_load(prometheus.read_text())["scrape_configs"]}
     for monitor in built.of("PodMonitor"):
         (endpoint,) = monitor["spec"]["podMetricsEndpoints"]

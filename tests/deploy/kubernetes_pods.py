@@ -1,4 +1,4 @@
-"""The pods of deploy/kubernetes: what they run, where they are asked for their health, what they may do."""
+"""The pods of deploy/kubernetes: commands, probes and permissions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RESTRICTED: Final = {"allowPrivilegeEscalation": False, "capabilities": {"drop"
 
 
 class Missing(Exception):
-    """A pod refers to what is not there."""
+    """A pod refers to an object that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def ours(built: Built) -> list[Pod]:
 
 
 def process(pod: Pod, built: Built) -> Process:
-    """The process of a pod of ours.
+    """The process of a pod of hub.
 
     Raises:
         Exception: Whatever hub says of its command line and its environment.
@@ -177,8 +177,8 @@ def _instance(pod: Pod, it: Process, settings: ModelSettings, registry: Registry
             yield f"is labelled {pod.labels.get('hub/model')} and runs {model.name}"
 
 
-def check_everybody(built: Built) -> Iterator[str]:
-    """What holds for every pod: it is who it says, may do nothing more than it has to, and has its limits."""
+def check_all_pods(built: Built) -> Iterator[str]:
+    """Every pod has its service account, no more permissions than it needs, and limits."""
     for pod in pods(built):
         yield from (f"{pod.name}: {text}" for text in _confined(pod))
         if pod.owner["spec"]["selector"]["matchLabels"] != pod.labels:

@@ -1,4 +1,4 @@
-"""As much of kustomize as deploy/kubernetes uses; whatever else a kustomization says is refused."""
+"""The part of kustomize that deploy/kubernetes uses; other fields are refused."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _KEYS: Final = {
 
 
 class Unbuildable(Exception):
-    """Kustomize would not take it, or it is more than these tests know."""
+    """Kustomize would refuse it, or this module does not support it."""
 
 
 @dataclass
 class Built:
-    """What a kustomization makes. Generated names stay without their hash.
+    """The objects of a kustomization. Generated names have no hash.
 
     Attributes:
         objects: In the order in which they are read.
@@ -45,7 +45,7 @@ class Built:
 
 
 def build(folder: Path) -> Built:
-    """What `kubectl kustomize` would print for a folder.
+    """The output of `kubectl kustomize` for a folder.
 
     Raises:
         Unbuildable: Something is missing, unknown, or there twice.
@@ -60,7 +60,7 @@ def build(folder: Path) -> Built:
 
 @cache
 def _manifests(text: str) -> str:
-    """The objects of a file, as JSON; remembered, because reading YAML is slow and most copies of a file are alike."""
+    """The objects of a file, as JSON; cached, because YAML is slow and most copies of a file are equal."""
     return json.dumps([it for it in yaml.safe_load_all(text) if it is not None])
 
 

@@ -1,4 +1,4 @@
-"""What the program says of itself: how it reads a command line, where it listens, which routes it has."""
+"""Facts of the program: how it reads a command line, its addresses, its routes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 from typing_extensions import override
 
-from hub.amqp.wait import CLOSE_GRACE
+from hub.amqp.wait import CLOSE_TIMEOUT
 from hub.cli.app import app
 from hub.cli.config import check_names, layers
 from hub.gateway.app import gateway_app
 from hub.gateway.service import build_gateway
 from hub.http.serve.server import DRAIN_GRACE
 from hub.model.execution.lifespan import TEARDOWN_GRACE
-from hub.model.instance.registration import LOGOUT_GRACE
+from hub.model.instance.registration import LOGOUT_TIMEOUT
 from hub.model.instance.routes import instance_app
 from hub.model.worker.worker import SAVE_GRACE, STOP_GRACE
 from hub.registry.http.app import registry_app
-from hub.registry.service import FLUSH_GRACE
+from hub.registry.service import FLUSH_TIMEOUT
+from hub.settings.connections import require_shared
 from hub.settings.gateway import GatewaySettings
-from hub.settings.links import require_shared
 from hub.settings.model import ModelSettings
 from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings
 
 ROOT: Final = Path(__file__).parents[2]
 NOT_OURS: Final = frozenset({"OMP_NUM_THREADS"})
-"""Variables that processes of hub are given for libraries."""
+"""Variables of libraries in processes of hub."""
 
 
 def _gateway_app(settings: GatewaySettings) -> Litestar:
@@ -52,7 +52,7 @@ _APPS: Final[Mapping[type[ProcessSettings], Callable[..., Litestar]]] = {
 
 
 class Mistake(NamedTuple):
-    """A mistake to make in a copy of a file, and a part of what the checks have to say of it."""
+    """A mistake in a copy of a file, and a part of the expected complaint."""
 
     file: str
     old: str
@@ -72,7 +72,7 @@ class Mistake(NamedTuple):
 
 @dataclass(frozen=True)
 class Process:
-    """A process of hub, as its command line and its environment make it."""
+    """A process of hub, by its command line and environment."""
 
     settings: RegistrySettings | GatewaySettings | ModelSettings
     target: str
@@ -102,26 +102,26 @@ class Process:
 
     @property
     def guarded(self) -> Mapping[str, bool]:
-        """Path -> whether it asks for a credential."""
+        """Path -> whether it needs a credential."""
         return routes(type(self.settings))
 
     @property
     def stop_bound(self) -> float:
         """Seconds that it may take to end after SIGTERM: the sum of the limits of what it does then."""
-        common = DRAIN_GRACE + CLOSE_GRACE * 2
+        common = DRAIN_GRACE + CLOSE_TIMEOUT * 2
         match self.settings:
             case RegistrySettings():
-                return common + FLUSH_GRACE
+                return common + FLUSH_TIMEOUT
             case GatewaySettings():
                 return common
             case ModelSettings() as settings:
-                return common + settings.drain_grace + STOP_GRACE + SAVE_GRACE + LOGOUT_GRACE + TEARDOWN_GRACE
+                return common + settings.drain_grace + STOP_GRACE + SAVE_GRACE + LOGOUT_TIMEOUT + TEARDOWN_GRACE
 
 
 def parse(
     command: Sequence[str], environment: Mapping[str, str], *, shared: Mapping[str, str] | None = None
 ) -> Process:
-    """Reads a command line and an environment as `hub` does, and runs nothing.
+    """Parses a command line and an environment as `hub` does, without running the command.
 
     Args:
         command: What follows `hub`.
@@ -156,7 +156,7 @@ _known_routes: Final[dict[type[ProcessSettings], Mapping[str, bool]]] = {}
 
 
 def routes(kind: type[ProcessSettings]) -> Mapping[str, bool]:
-    """Path -> whether it asks for a credential, of a server that has one to ask for."""
+    """Path -> whether it needs a credential, of a server with one configured."""
     if kind not in _known_routes:
         _known_routes[kind] = _routes(_APPS[kind])
     return _known_routes[kind]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.compose_file import OURS, SECRETS, Refused, check_commands, check_hub, check_networks, compose
-from tests.deploy.compose_servers import check_everybody, check_grafana, check_prometheus, check_variables
+from tests.deploy.compose_servers import check_all_services, check_grafana, check_prometheus, check_variables
 from tests.deploy.program import ROOT, Mistake
 
 FILES = ("compose.yaml", ".env.example", "deploy/prometheus", "deploy/grafana")
@@ -34,14 +34,14 @@ def complaints(folder: Path, flags: str) -> Iterator[str]:
     if unread:
         yield from unread
         return
-    yield from check_everybody(file)
+    yield from check_all_services(file)
     yield from check_hub(file)
     yield from check_networks(file, PAIRS)
     yield from check_prometheus(folder, file, flags)
     yield from check_grafana(folder, file)
 
 
-def test_nothing_is_wrong_with_the_compose_file(flags: str) -> None:
+def test_all_checks_of_the_compose_file_pass(flags: str) -> None:
     assert list(complaints(ROOT, flags)) == []
 
 
@@ -51,7 +51,7 @@ def test_grafana_reaches_neither_rabbitmq_nor_redis() -> None:
     assert len(list(check_networks(compose(ROOT), pairs))) == len(pairs)
 
 
-def test_the_compose_file_keeps_to_the_compose_specification() -> None:
+def test_the_compose_file_conforms_to_the_compose_specification() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "compose.yaml"],
         cwd=ROOT,

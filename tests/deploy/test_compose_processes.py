@@ -1,4 +1,4 @@
-"""What compose.yaml starts, started on this machine: its commands, its environments, its checks of health.
+"""The services of compose.yaml, run on this machine: their commands, environments and health checks.
 
 Names of services and their ports become addresses of this machine, and nothing else is changed. Redis runs with compose's
 own options; RabbitMQ is the one that all tests share.
@@ -37,7 +37,7 @@ def translated(text: str, addresses: Address) -> str:
 
 
 def healthy(service: Mapping[str, Any], addresses: Address) -> bool:
-    """Does what the service's own check of its health does, within its own timeout."""
+    """Runs the health check of the service, within its timeout."""
     kind, program, *arguments = service["healthcheck"]["test"]
     assert kind == "CMD"
     found = sys.executable if program == "python" else program
@@ -78,7 +78,7 @@ def started(service: Mapping[str, Any], addresses: Address, **more: str) -> Iter
 
 @contextmanager
 def redis(service: Mapping[str, Any], port: int, folder: Path) -> Iterator[None]:
-    """Redis with the service's command; its check of health says when it is up."""
+    """Redis with the service's command; its health check says when it is up."""
     command: Sequence[str] = service["command"]
     own = ["--port", f"{port}", "--bind", "127.0.0.1", "--dir", f"{folder}", "--save", ""]
     *check, ping = service["healthcheck"]["test"]
@@ -97,7 +97,7 @@ def redis(service: Mapping[str, Any], port: int, folder: Path) -> Iterator[None]
 
 
 @pytest.mark.timeout(240)
-def test_what_compose_starts_becomes_healthy_answers_a_call_and_ends_in_time(amqp_url: str, tmp_path: Path) -> None:
+def test_the_services_of_compose_become_healthy_answer_a_call_and_end_in_time(amqp_url: str, tmp_path: Path) -> None:
     services = compose(ROOT)["services"]
     ports = {name: free_port() for name in ("redis", "registry", "gateway", "model-a")}
     here = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
@@ -122,7 +122,7 @@ def test_what_compose_starts_becomes_healthy_answers_a_call_and_ends_in_time(amq
             "gateway": {"HUB_GATEWAY_PORT": f"{ports['gateway']}"},
             "model-a": {},
         }
-        for together in (["registry"], ["gateway", "model-a"]):  # who depends on whom
+        for together in (["registry"], ["gateway", "model-a"]):  # in the order of their dependencies
             for name in together:
                 running[name] = stack.enter_context(started(services[name], addresses, **own_ports[name]))
             for name in together:

@@ -28,11 +28,11 @@ def pins() -> dict[str, list[str]]:
     return {name.lower().replace("_", "-").replace(".", "-"): block.splitlines() for name, block in blocks}
 
 
-def test_nothing_is_wrong_with_the_image() -> None:
+def test_all_checks_of_the_image_pass() -> None:
     assert list(check_image(ROOT, version=VERSION)) == []
 
 
-def test_the_linter_of_dockerfiles_finds_nothing() -> None:
+def test_hadolint_accepts_the_dockerfile() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("hadolint"), "--failure-threshold", "style", "Dockerfile"],
         cwd=ROOT,
@@ -72,7 +72,7 @@ def test_a_mistake_in_the_image_is_found(mistake: Mistake, tmp_path: Path) -> No
     assert any(mistake.said in complaint for complaint in found), found
 
 
-def test_the_lock_of_the_image_pins_everything_that_is_declared() -> None:
+def test_the_lock_of_the_image_pins_every_dependency() -> None:
     wanted = [
         *PROJECT["project"]["dependencies"],
         *PROJECT["dependency-groups"]["build"],
@@ -91,8 +91,8 @@ def test_the_python_of_the_image_is_one_that_hub_supports() -> None:
     assert f"Programming Language :: Python :: {version.group(1)}" in PROJECT["project"]["classifiers"]
 
 
-def test_what_the_dockerfile_copies_makes_a_hub_that_runs(tmp_path: Path) -> None:
-    """The steps of the build stage, but for the dependencies, which are those of the test's own environment."""
+def test_the_files_that_the_dockerfile_copies_run(tmp_path: Path) -> None:
+    """The steps of the build stage, without the dependencies: those of the test environment are used."""
     build, image = stages(ROOT)
     copy_context(ROOT, build, tmp_path)
     where = tmp_path / build.last("WORKDIR").lstrip("/")

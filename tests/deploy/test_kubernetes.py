@@ -28,7 +28,7 @@ SECRETS = {
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of deploy/ in which the secrets have been filled in as its pages say."""
+    """A copy of deploy/ with the secrets filled in as the documentation says."""
     deploy = tmp_path_factory.mktemp("filled") / "deploy"
     shutil.copytree(ROOT / "deploy/kubernetes", deploy / "kubernetes", ignore=shutil.ignore_patterns("secrets.env"))
     shutil.copytree(ROOT / "deploy/prometheus", deploy / "prometheus")
@@ -44,7 +44,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(filled: Path, tmp_path: Path) -> Path:
-    """A copy of deploy/kubernetes, with secrets, to make mistakes in."""
+    """A copy of deploy/kubernetes, with secrets, for mistakes."""
     shutil.copytree(filled, tmp_path / "deploy")
     return tmp_path / "deploy" / "kubernetes"
 
@@ -72,7 +72,7 @@ def complaints(folder: Path) -> Iterator[str]:
 
 
 def around(built: Built, folder: Path) -> Iterator[str]:
-    yield from those.check_everybody(built)
+    yield from those.check_all_pods(built)
     yield from objects.check_services(built)
     yield from objects.check_disruption_budgets(built)
     yield from objects.check_flows(built)
@@ -86,11 +86,11 @@ def unlisted(folder: Path) -> Iterator[str]:
             yield f"{path.name} is in no kustomization"
 
 
-def test_nothing_is_wrong_with_the_manifests(folder: Path) -> None:
+def test_all_checks_of_the_manifests_pass(folder: Path) -> None:
     assert list(complaints(folder)) == []
 
 
-def test_each_overlay_makes_a_whole_hub(folder: Path) -> None:
+def test_each_overlay_has_every_component(folder: Path) -> None:
     kinds = {
         overlay: {(it["kind"], it["metadata"]["name"]) for it in build(folder / "overlays" / overlay).objects}
         for overlay in OVERLAYS
@@ -103,7 +103,7 @@ def test_each_overlay_makes_a_whole_hub(folder: Path) -> None:
     assert {("ScaledObject", "digits"), ("PodMonitor", "hub")} < kinds["production"]
 
 
-def test_overlays_run_the_present_version(folder: Path) -> None:
+def test_overlays_run_the_current_version(folder: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {
         pod.container["image"] for overlay in OVERLAYS for pod in those.ours(build(folder / "overlays" / overlay))

@@ -14,7 +14,7 @@ from tests.stores.conftest import CASES, Case, on_redis
 Opener = Callable[[], AbstractAsyncContextManager[Directory]]
 
 
-@pytest.fixture(scope="module", params=[pytest.param(case, id=name) for name, case in CASES.items()])
+@pytest.fixture(scope="module", params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items()])
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
     assert isinstance(param, Case)

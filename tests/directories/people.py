@@ -7,16 +7,16 @@ from uuid import uuid4
 
 from google.protobuf import struct_pb2, timestamp_pb2
 
-from hub.contract.contract import Contract, contract_of
+from hub.contract.contract import Contract
 from hub.ports.directory import Directory, InstanceEntry, ModelLimits, RegisteredContract
 from hub.types import ModelName, new_instance_id
 
 TIMEOUT: Final = 30.0
 """Seconds that any one wait of the suite may take."""
 
-ONE: Final = contract_of(struct_pb2.Struct.DESCRIPTOR, struct_pb2.Value.DESCRIPTOR)
-ANOTHER: Final = contract_of(struct_pb2.Struct.DESCRIPTOR, timestamp_pb2.Timestamp.DESCRIPTOR)
-THIRD: Final = contract_of(timestamp_pb2.Timestamp.DESCRIPTOR, struct_pb2.Value.DESCRIPTOR)
+ONE: Final = Contract.from_descriptors(struct_pb2.Struct.DESCRIPTOR, struct_pb2.Value.DESCRIPTOR)
+ANOTHER: Final = Contract.from_descriptors(struct_pb2.Struct.DESCRIPTOR, timestamp_pb2.Timestamp.DESCRIPTOR)
+THIRD: Final = Contract.from_descriptors(timestamp_pb2.Timestamp.DESCRIPTOR, struct_pb2.Value.DESCRIPTOR)
 
 
 def new_model() -> ModelName:

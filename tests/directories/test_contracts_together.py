@@ -19,7 +19,7 @@ async def test_a_contract_joins_those_that_it_may_be_up_with(directory: Director
     with fail_after(TIMEOUT):
         assert await directory.login(old, ONE) is None
         assert await directory.login(new, ANOTHER) == ONE.fingerprint
-        assert await directory.login(new, ANOTHER, beside=[ONE.fingerprint]) is None
+        assert await directory.login(new, ANOTHER, compatible_with=[ONE.fingerprint]) is None
         assert await instances_of(directory, model) == [old, new]
         assert [known.contract for known in await contracts_of(directory, model)] == [ONE, ANOTHER]
 
@@ -28,11 +28,11 @@ async def test_it_may_be_up_with_all_of_them_or_with_none(directory: Directory) 
     model = new_model()
     with fail_after(TIMEOUT):
         await directory.login(instance(model), ONE)
-        await directory.login(instance(model, ANOTHER), ANOTHER, beside=[ONE.fingerprint])
+        await directory.login(instance(model, ANOTHER), ANOTHER, compatible_with=[ONE.fingerprint])
         newest = instance(model, THIRD)
-        assert await directory.login(newest, THIRD, beside=[ONE.fingerprint]) == ANOTHER.fingerprint
-        assert await directory.login(newest, THIRD, beside=[ANOTHER.fingerprint]) == ONE.fingerprint
-        assert await directory.login(newest, THIRD, beside=[ONE.fingerprint, ANOTHER.fingerprint]) is None
+        assert await directory.login(newest, THIRD, compatible_with=[ONE.fingerprint]) == ANOTHER.fingerprint
+        assert await directory.login(newest, THIRD, compatible_with=[ANOTHER.fingerprint]) == ONE.fingerprint
+        assert await directory.login(newest, THIRD, compatible_with=[ONE.fingerprint, ANOTHER.fingerprint]) is None
 
 
 async def test_a_name_is_held_by_each_contract_until_its_last_instance_goes(directory: Directory) -> None:
@@ -41,13 +41,18 @@ async def test_a_name_is_held_by_each_contract_until_its_last_instance_goes(dire
     with fail_after(TIMEOUT):
         for entry in (old, replica, replica):
             await directory.login(entry, ONE)
-        await directory.login(new, ANOTHER, beside=[ONE.fingerprint])
+        await directory.login(new, ANOTHER, compatible_with=[ONE.fingerprint])
         for gone in (old, old):
             await directory.logout(gone.id)
-            assert await directory.login(instance(model, THIRD), THIRD, beside=[ANOTHER.fingerprint]) == ONE.fingerprint
+            assert (
+                await directory.login(instance(model, THIRD), THIRD, compatible_with=[ANOTHER.fingerprint])
+                == ONE.fingerprint
+            )
         await directory.logout(replica.id)
         last = instance(model, THIRD)
-        assert await directory.login(last, THIRD, beside=[ANOTHER.fingerprint]) is None, "nobody has the old one now"
+        assert await directory.login(last, THIRD, compatible_with=[ANOTHER.fingerprint]) is None, (
+            "nobody has the old one now"
+        )
         await directory.logout(new.id)
         assert await directory.login(instance(model), ONE) == THIRD.fingerprint
         await directory.logout(last.id)
@@ -61,9 +66,9 @@ async def test_an_instance_may_go_over_to_another_contract_among_others(director
         await directory.login(first, ONE)
         await directory.login(second, ONE)
         changed = replace(first, fingerprint=ANOTHER.fingerprint)
-        assert await directory.login(changed, ANOTHER, beside=[ONE.fingerprint]) is None
+        assert await directory.login(changed, ANOTHER, compatible_with=[ONE.fingerprint]) is None
         await directory.logout(second.id)
-        assert await directory.login(instance(model, THIRD), THIRD, beside=[ANOTHER.fingerprint]) is None
+        assert await directory.login(instance(model, THIRD), THIRD, compatible_with=[ANOTHER.fingerprint]) is None
 
 
 async def test_of_two_newcomers_that_do_not_tolerate_each_other_exactly_one_joins(
@@ -81,7 +86,7 @@ async def test_of_two_newcomers_that_do_not_tolerate_each_other_exactly_one_join
                     to: Directory, entry: InstanceEntry, answers: list[Fingerprint | None] = answers
                 ) -> None:
                     contract = ANOTHER if entry.fingerprint == ANOTHER.fingerprint else THIRD
-                    answers.append(await to.login(entry, contract, beside=[ONE.fingerprint]))
+                    answers.append(await to.login(entry, contract, compatible_with=[ONE.fingerprint]))
 
                 async with create_task_group() as tg:
                     tg.start_soon(login, directory, instance(model, ANOTHER))

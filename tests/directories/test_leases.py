@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from hub.directories import open_directory
 from hub.directories.memory import MemoryDirectory
 from hub.histogram import HistogramSnapshot
-from hub.ports.directory import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, InstanceStanding, StatusUpdate
+from hub.ports.directory import HISTORY_LENGTH, Directory, HistoryEvent, InstanceEntry, InstanceHealth, StatusUpdate
 from hub.stats import InstanceStats
 from hub.types import InstanceId, InstanceState, ModelName, ReadinessSource, RegistryId, TaskState, new_instance_id
 from tests.directories.people import ONE, TIMEOUT, instance, new_model
@@ -69,7 +69,7 @@ def event(number: int, *, of: InstanceId | None = None) -> HistoryEvent:
     )
 
 
-STANDING: Final = InstanceStanding(
+HEALTH: Final = InstanceHealth(
     state=InstanceState.NOT_CONSUMING,
     reason="kein Kanal: ü",
     misses=2,
@@ -111,19 +111,19 @@ async def test_a_change_of_owner_raises_the_token_and_only_the_newest_one_may_wr
         (who,) = await members(alone, 1)
         one, two = registry(), registry()
         old = (await alone.lease(one, ttl=LONG)).tokens[who]
-        assert await alone.report([StatusUpdate(instance=who, token=old, standing=STANDING)]) == [True]
+        assert await alone.report([StatusUpdate(instance=who, token=old, health=HEALTH)]) == [True]
         new = (await alone.lease(two, ttl=LONG, claim=[who])).tokens[who]
         assert new > old
-        late = InstanceStanding(state=InstanceState.SUSPECT, reason="it was frozen")
-        assert await alone.report([StatusUpdate(instance=who, token=old, standing=late, events=[event(1)])]) == [False]
-        assert await alone.report([StatusUpdate(instance=who, token=old, standing=None)]) == [False]
-        (shared,) = (await alone.news(0)).instances
-        assert (shared.token, shared.standing) == (new, STANDING)
+        late = InstanceHealth(state=InstanceState.SUSPECT, reason="it was frozen")
+        assert await alone.report([StatusUpdate(instance=who, token=old, health=late, events=[event(1)])]) == [False]
+        assert await alone.report([StatusUpdate(instance=who, token=old, health=None)]) == [False]
+        (shared,) = (await alone.changes_since(0)).instances
+        assert (shared.token, shared.health) == (new, HEALTH)
         assert await alone.history(5) == []
         assert await held(alone, one) == set()
-        assert await alone.report([StatusUpdate(instance=who, token=new, standing=late)]) == [True]
-        (shared,) = (await alone.news(0)).instances
-        assert shared.standing == late
+        assert await alone.report([StatusUpdate(instance=who, token=new, health=late)]) == [True]
+        (shared,) = (await alone.changes_since(0)).instances
+        assert shared.health == late
 
 
 async def test_who_does_not_renew_loses_everything_to_the_living(alone: Directory) -> None:
@@ -158,7 +158,7 @@ async def test_who_stands_by_gives_back_only_when_somebody_else_is_there(alone: 
         back = await alone.lease(doubtful, ttl=LONG, standby=True)
         assert (dict(back.tokens), back.registries) == ({}, 1)
         assert await alone.report(
-            [StatusUpdate(instance=who, token=token, standing=STANDING) for who, token in before.tokens.items()]
+            [StatusUpdate(instance=who, token=token, health=HEALTH) for who, token in before.tokens.items()]
         ) == [False] * len(everybody)
         assert await held(alone, other) == everybody
         assert len(await held(alone, doubtful)) == 2
@@ -173,14 +173,14 @@ async def test_removal_by_report_frees_the_name_and_is_news(alone: Directory) ->
     with fail_after(TIMEOUT):
         (who,) = await members(alone, 1)
         token = (await alone.lease(registry(), ttl=LONG)).tokens[who]
-        before = await alone.news(0)
-        removal = StatusUpdate(instance=who, token=token, standing=None, events=[event(1, of=who)])
+        before = await alone.changes_since(0)
+        removal = StatusUpdate(instance=who, token=token, health=None, events=[event(1, of=who)])
         assert await alone.report([removal]) == [True]
         assert await alone.report([removal]) == [False], "once"
         assert await alone.instances() == []
-        news = await alone.news(before.revision)
-        assert (news.complete, news.instances, set(news.gone)) == (False, [], {who})
-        assert news.gone[who] > token
+        changes = await alone.changes_since(before.revision)
+        assert (changes.complete, changes.instances, set(changes.removed)) == (False, [], {who})
+        assert changes.removed[who] > token
         assert await alone.history(5) == [event(1, of=who)]
 
 
@@ -188,18 +188,20 @@ async def test_news_are_what_changed_since(alone: Directory) -> None:
     with fail_after(TIMEOUT):
         one, other = await members(alone, 2)
         tokens = (await alone.lease(registry(), ttl=LONG)).tokens
-        first = await alone.news(0)
+        first = await alone.changes_since(0)
         assert first.complete
         assert {shared.entry.id: shared.token for shared in first.instances} == tokens
-        assert {shared.standing for shared in first.instances} == {None}
-        nothing = await alone.news(first.revision)
-        assert (nothing.complete, nothing.instances, nothing.gone) == (False, [], {})
-        await alone.report([StatusUpdate(instance=one, token=tokens[one], standing=STANDING)])
+        assert {shared.health for shared in first.instances} == {None}
+        nothing = await alone.changes_since(first.revision)
+        assert (nothing.complete, nothing.instances, nothing.removed) == (False, [], {})
+        await alone.report([StatusUpdate(instance=one, token=tokens[one], health=HEALTH)])
         await alone.logout(other, event(2, of=other))
-        second = await alone.news(first.revision)
-        assert [(shared.entry.id, shared.standing) for shared in second.instances] == [(one, STANDING)]
-        assert set(second.gone) == {other}
-        assert (await alone.news(second.revision + 1)).complete, "a revision that it does not know is one that it lost"
+        second = await alone.changes_since(first.revision)
+        assert [(shared.entry.id, shared.health) for shared in second.instances] == [(one, HEALTH)]
+        assert set(second.removed) == {other}
+        assert (await alone.changes_since(second.revision + 1)).complete, (
+            "a revision that it does not know is one that it lost"
+        )
         assert await alone.history(5) == [event(2, of=other)]
         await alone.logout(other, event(3, of=other))
         assert len(await alone.history(5)) == 1, "who is not there does not leave"
@@ -211,7 +213,7 @@ async def test_the_history_is_newest_first_and_bounded(alone: Directory) -> None
         token = (await alone.lease(registry(), ttl=LONG)).tokens[who]
         events = [event(number) for number in range(HISTORY_LENGTH + 5)]
         for start in range(0, len(events), 200):
-            report = StatusUpdate(instance=who, token=token, standing=STANDING, events=events[start : start + 200])
+            report = StatusUpdate(instance=who, token=token, health=HEALTH, events=events[start : start + 200])
             assert await alone.report([report]) == [True]
         assert await alone.history(3) == events[:-4:-1]
         assert await alone.history(10 * HISTORY_LENGTH) == events[:4:-1]
@@ -254,8 +256,8 @@ class Actors:
                 return None
             case "report":
                 token = self.tokens.get((registry, entry.id), 0)
-                standing = None if flag else STANDING
-                report = StatusUpdate(instance=entry.id, token=token, standing=standing, events=[event(number)])
+                health = None if flag else HEALTH
+                report = StatusUpdate(instance=entry.id, token=token, health=health, events=[event(number)])
                 return list(await self.directory.report([report]))
             case _:
                 return await self.lease(registry, [entry.id] if kind == "claim" else [], standby=flag)
@@ -268,8 +270,8 @@ class Actors:
         return sorted(leases.tokens), leases.registries
 
     async def shown(self) -> object:
-        news = await self.directory.news(0)
-        shared = sorted((one.entry.id, one.token > 0, one.standing is None) for one in news.instances)
+        changes = await self.directory.changes_since(0)
+        shared = sorted((one.entry.id, one.token > 0, one.health is None) for one in changes.instances)
         return shared, list(await self.directory.history(50))
 
 

@@ -19,7 +19,7 @@ from tests.support.redis import Redis
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
@@ -48,7 +48,7 @@ async def test_a_restart_of_the_server_forgets_nobody(url: str, private_redis: R
 
 async def test_a_frozen_server_is_noticed(url: str, private_redis: Redis) -> None:
     with fail_after(TIMEOUT):
-        async with open_directory(url, silence=1.0) as directory:
+        async with open_directory(url, read_timeout=1.0) as directory:
             private_redis.freeze()
             with pytest.raises(ConnectionLost):
                 await directory.instances()

@@ -13,14 +13,14 @@ from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a import ModelA
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.model.execution.executor import Executor
-from hub.model.execution.lifespan import loaded
+from hub.model.execution.lifespan import lifespan
 
 TIMEOUT = 60.0
 
 
 async def test_model_a_repeats_what_it_was_told() -> None:
     with anyio.fail_after(TIMEOUT):
-        body = await Executor(ModelA())(ModelARequest(messages="hello").SerializeToString())
+        body = await Executor(ModelA()).execute(ModelARequest(messages="hello").SerializeToString())
     assert ModelAResponse.FromString(body).reply == "Processed message: hello\n"
 
 
@@ -29,10 +29,10 @@ async def test_digits_reads_pictures_that_it_has_not_learnt_from() -> None:
     _, held_out = split()
     right = 0
     with anyio.fail_after(TIMEOUT):
-        async with loaded(model):
+        async with lifespan(model):
             process = Executor(model)
             for pixels, label in zip(held_out.pixels[:100], held_out.labels[:100], strict=True):
-                body = await process(DigitsRequest(pixels=pixels.tolist()).SerializeToString())
+                body = await process.execute(DigitsRequest(pixels=pixels.tolist()).SerializeToString())
                 response = DigitsResponse.FromString(body)
                 assert sum(response.probabilities) == pytest.approx(1)
                 assert len(response.probabilities) == 10
@@ -47,8 +47,8 @@ async def test_digits_gets_the_sample_of_the_readme_right(capsys: pytest.Capture
     request = DigitsRequest(**json.loads(printed.out))
     model = Digits()
     with anyio.fail_after(TIMEOUT):
-        async with loaded(model):
-            response = DigitsResponse.FromString(await Executor(model)(request.SerializeToString()))
+        async with lifespan(model):
+            response = DigitsResponse.FromString(await Executor(model).execute(request.SerializeToString()))
     assert printed.err == f"true label: {response.label}\n"
     assert json.loads(Digits.example_json()) == json.loads(printed.out)
 

@@ -1,1 +1,1 @@
-"""Fuzzing of everything that decodes what others have written: `make fuzz`."""
+"""Fuzzing of every decoder: `make fuzz`."""

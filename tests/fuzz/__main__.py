@@ -3,8 +3,8 @@
     python -m tests.fuzz --minutes 10 --seed 7 --only json --only heads-trio
     python -m tests.fuzz --only json --input json-0123456789ab.hex
 
-The time is shared by the targets alike. Exits with 1 when an input ended in an exception that is no refusal, took over a
-second, or memory grew; those inputs are saved with their seed, and printed with how to run them again.
+All targets get the same time. Exits with 1 when an input ended in an exception that is no refusal, took over a second,
+or memory grew; those inputs are saved with their seed, and printed with the command that runs them again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.fuzz.campaign import Account, Target, fuzz, judged
+from tests.fuzz.campaign import Result, Target, checked, fuzz
 from tests.fuzz.decoders import decoders
-from tests.fuzz.served import BACKENDS, served
+from tests.fuzz.gateway import BACKENDS, running_gateway
 
 
 def main() -> int:
@@ -38,53 +38,53 @@ def main() -> int:
         targets = [*decoders()]
         for backend in BACKENDS:
             if not wanted or any(name.endswith(backend) for name in wanted):
-                targets += stack.enter_context(served(backend, logs))
+                targets += stack.enter_context(running_gateway(backend, logs))
         if unknown := wanted - {target.name for target in targets}:
             parser.error(
                 f"no target {', '.join(sorted(unknown))}: choose from {', '.join(each.name for each in targets)}"
             )
         chosen = [target for target in targets if not wanted or target.name in wanted]
         if arguments.input is not None:
-            return _one(chosen, arguments.input)
+            return _run_input(chosen, arguments.input)
         seconds = arguments.minutes * 60 / len(chosen)
-        accounts = [_fuzzed(target, arguments.seed, seconds, arguments.keep) for target in chosen]
-    return 1 if any(account.kinds for account in accounts) else 0
+        results = [_fuzzed(target, arguments.seed, seconds, arguments.keep) for target in chosen]
+    return 1 if any(result.kinds for result in results) else 0
 
 
-def _fuzzed(target: Target, seed: int, seconds: float, keep: Path) -> Account:
-    account = fuzz(target, seed=seed, seconds=seconds)
-    _say(
-        f"{target.name:18} {account.inputs:>9,} inputs, slowest {account.slowest * 1000:8.1f} ms, "
-        f"grown by {account.growth / 1e6:6.1f} MB"
+def _fuzzed(target: Target, seed: int, seconds: float, keep: Path) -> Result:
+    result = fuzz(target, seed=seed, seconds=seconds)
+    _print(
+        f"{target.name:18} {result.inputs:>9,} inputs, slowest {result.slowest * 1000:8.1f} ms, "
+        f"grown by {result.growth / 1e6:6.1f} MB"
     )
-    for finding in account.findings:
-        path = _free(keep, finding.name)
+    for finding in result.findings:
+        path = _path(keep, finding.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{finding.data.hex()}  # seed {finding.seed}, input {finding.number}: {finding.kind}\n")
-        _say(f"  FOUND {finding.what}\n    {finding.reproduce.replace('--input ', f'--input {keep}/')}")
-    for kind, times in account.kinds.items():
-        _say(f"  {times:,} times: {kind}")
-    return account
+        _print(f"  FOUND {finding.what}\n    {finding.reproduce.replace('--input ', f'--input {keep}/')}")
+    for kind, times in result.kinds.items():
+        _print(f"  {times:,} times: {kind}")
+    return result
 
 
-def _one(targets: Iterable[Target], path: Path) -> int:
+def _run_input(targets: Iterable[Target], path: Path) -> int:
     data = bytes.fromhex(path.read_text().partition("#")[0])
     found = 0
     for target in targets:
-        account = Account(target.name)
+        result = Result(target.name)
         began = time.perf_counter()
-        for _, what in judged(target, data, account):
-            _say(f"{target.name}: {what}")
+        for _, what in checked(target, data, result):
+            _print(f"{target.name}: {what}")
             found = 1
-        _say(f"{target.name}: {len(data):,} bytes, {(time.perf_counter() - began) * 1000:.1f} ms")
+        _print(f"{target.name}: {len(data):,} bytes, {(time.perf_counter() - began) * 1000:.1f} ms")
     return found
 
 
-def _free(folder: Path, name: str) -> Path:
+def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}.hex"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - a command
 
 

@@ -1,4 +1,4 @@
-"""What hub decodes in its own process: from clients, broker, store, directory, registry and child processes."""
+"""Every decoder of hub as a target: of bytes from clients, broker, store, directory, registry and child processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from examples.digits.v1 import digits_pb2
 from examples.model_a.v1 import model_a_pb2
 from hub.amqp import AmqpOptions
 from hub.amqp.protocol.connection import ConnectionState
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.contract.protojson.transcoder import Transcoder
 from hub.directories.redis import values
 from hub.errors import ConnectionLost, HubError
@@ -32,9 +32,11 @@ from tests.fuzz.campaign import Target, resident
 _NOW: Final = 1_700_000_000.5
 _TASK: Final = TaskId("01890000-0000-7000-8000-000000000001")
 _INSTANCE: Final = InstanceId("01890000-0000-7000-8000-000000000002")
-_CONTRACT: Final = contract_of(model_a_pb2.ModelARequest.DESCRIPTOR, model_a_pb2.ModelAResponse.DESCRIPTOR)
-_DIGITS: Final = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
-_WIDE: Final = contract_of(FileDescriptorProto.DESCRIPTOR, Value.DESCRIPTOR)
+_CONTRACT: Final = Contract.from_descriptors(
+    model_a_pb2.ModelARequest.DESCRIPTOR, model_a_pb2.ModelAResponse.DESCRIPTOR
+)
+_DIGITS: Final = Contract.from_descriptors(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
+_WIDE: Final = Contract.from_descriptors(FileDescriptorProto.DESCRIPTOR, Value.DESCRIPTOR)
 
 TRANSCODERS: Final = tuple(
     Transcoder(kind.DESCRIPTOR)
@@ -50,7 +52,7 @@ DOCUMENTS: Final = (
 
 
 def decoders() -> Sequence[Target]:
-    """All of them, over a corpus that hub's own encoders have written."""
+    """All decoders, with seeds written by hub's encoders."""
     return [
         _target("json", DOCUMENTS, _json),
         _target("amqp", _amqp_seeds(), _amqp),
@@ -78,30 +80,30 @@ def _json(data: bytes) -> None:
         try:
             message = transcoder.parse_json(data)
         except HubError as refusal:
-            msgspec.json.encode({"detail": str(refusal), **refusal.facts})
+            msgspec.json.encode({"detail": str(refusal), **refusal.extensions})
         else:
             transcoder.encode_json(message)
 
 
 def _amqp(data: bytes) -> None:
     opening = ConnectionState(ADDRESS, AmqpOptions())
-    opening.begin()
+    opening.start_handshake()
     opening.receive(data)
-    opening.lost(ConnectionLost("fake", "the end"))
+    opening.lost(ConnectionLost("fake", "closed"))
     opened = ConnectionState(ADDRESS, AmqpOptions())
     broker = FakeBroker()
-    opened.begin()
-    while sent := opened.outbox.take():
+    opened.start_handshake()
+    while sent := opened.output.take():
         opened.receive(broker.receive(sent))
     channel = opened.new_channel()
     reply = channel.open()
     channel.subscribe("q")
-    while sent := opened.outbox.take():
+    while sent := opened.output.take():
         opened.receive(broker.receive(sent))
     opened.receive(data)
-    opened.lost(ConnectionLost("fake", "the end"))
+    opened.lost(ConnectionLost("fake", "closed"))
     if not (opening.opened.settled and reply.settled) or opened.channels:
-        raise AssertionError("something still waits for an answer of a link that is lost")
+        raise AssertionError("a call still waits for an answer on a lost connection")
 
 
 def _task_message(data: bytes) -> None:
@@ -121,7 +123,7 @@ def _stored(data: bytes) -> None:
 
 
 def _directory(data: bytes) -> None:
-    for read in (values.leases_of, values.news_of):
+    for read in (values.leases_of, values.changes_of):
         with suppress(HubError):
             read(_reply(data), lambda *_: None)
     with suppress(HubError):

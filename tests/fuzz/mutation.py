@@ -1,4 +1,4 @@
-"""Seeded changes of one input into another: deterministic, and fast enough for thousands of inputs a second."""
+"""Seeded mutations of inputs: deterministic, and fast enough for thousands of inputs a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from random import Random
 from typing import Final
 
 LARGEST: Final = 64 * 1024
-"""Bytes of an input at most, so that its own size is no reason for a slow answer."""
+"""Bytes of an input at most, so that no input is slow only because of its size."""
 
 _INTERESTING: Final = (
     b"", b"\x00", b"\xff", b"\x7f", b"\x80", b"\r\n", b"\n", b" ", b'"', b"\\", b"\\ud800", b"\xed\xa0\x80", b"\xc3",

@@ -151,8 +151,8 @@ class FaultyStore(ResultStore):
         return await self.store.ended(instance)
 
     @override
-    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
-        return await self.store.revive(tasks)
+    async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        return await self.store.reset(tasks)
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:

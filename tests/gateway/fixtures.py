@@ -18,7 +18,7 @@ from examples.digits.v1 import digits_pb2
 from examples.model_a.v1 import model_a_pb2
 from hub.brokers import open_broker
 from hub.concurrency.notify import Notifier
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.errors import ConnectionLost
 from hub.gateway.app import GatewayParts, gateway_app
 from hub.gateway.service import build_gateway
@@ -27,17 +27,16 @@ from hub.ports.directory import HistoryEvent, ModelLimits
 from hub.ports.result_store import ResultStore
 from hub.registry.client.schemas import InstanceBody, StatsBody
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
-from hub.registry.client.views import InstanceState
 from hub.settings.gateway import GatewaySettings
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
-from hub.types import Fingerprint, InstanceId, ModelName, TaskState, WallClock, wall_clock
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, TaskState, WallClock, wall_clock
 
 MODEL_A = ModelName("ModelA")
 DIGITS = ModelName("Digits")
 INSTANCE = InstanceId("01890000-0000-7000-8000-000000000001")
-CONTRACT_A = contract_of(model_a_pb2.ModelARequest.DESCRIPTOR, model_a_pb2.ModelAResponse.DESCRIPTOR)
-CONTRACT_DIGITS = contract_of(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
+CONTRACT_A = Contract.from_descriptors(model_a_pb2.ModelARequest.DESCRIPTOR, model_a_pb2.ModelAResponse.DESCRIPTOR)
+CONTRACT_DIGITS = Contract.from_descriptors(digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR)
 
 Answer = Callable[[bytes], bytes | Failure]
 """What a fake instance does with a request: a serialized response, or a failure."""
@@ -100,7 +99,7 @@ class FakeRegistry:
     """A registry with the replies that a test sets."""
 
     instance_list: Sequence[InstanceBody] = ()
-    stats: StatsBody | None = None
+    stats_reply: StatsBody | None = None
     events: Sequence[HistoryEvent] = ()
     error: Exception | None = None
     contracts: dict[Fingerprint, Contract] = field(default_factory=dict[Fingerprint, Contract])
@@ -117,11 +116,11 @@ class FakeRegistry:
             raise self.error
         return [event for event in self.events if model in {None, event.model}][:limit]
 
-    async def figures(self) -> StatsBody:
+    async def stats(self) -> StatsBody:
         await checkpoint()
-        if self.error is not None or self.stats is None:
+        if self.error is not None or self.stats_reply is None:
             raise self.error or ConnectionLost("registry", "the test has set no reply")
-        return self.stats
+        return self.stats_reply
 
     async def instances(self) -> Sequence[InstanceBody]:
         await checkpoint()

@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
 from examples.model_a.v1 import model_a_pb2
 from hub.concurrency.offload import LARGE
-from hub.contract import Transcoder, contract_of
+from hub.contract import Contract, Transcoder
 from hub.gateway.models.codec import Codec
 from hub.stores.redis.replies import record
 from hub.types import TaskState, new_task_id
@@ -102,7 +102,7 @@ async def test_a_big_request_that_is_refused_is_answered_as_a_small_one(roomy: L
 
 async def test_a_small_response_with_a_large_json_form_is_encoded_in_a_thread(threads: Threads) -> None:
     # Each empty message of Struct's kind has one field; one of many fields is written with all of its defaults.
-    codec = Codec(contract_of(model_a_pb2.ModelARequest.DESCRIPTOR, Struct.DESCRIPTOR))
+    codec = Codec(Contract.from_descriptors(model_a_pb2.ModelARequest.DESCRIPTOR, Struct.DESCRIPTOR))
     await codec.response_to_json(
         Struct(fields={f"k{i}": Value(null_value=NULL_VALUE) for i in range(5000)}).SerializeToString()
     )

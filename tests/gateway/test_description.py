@@ -24,7 +24,7 @@ from hub.gateway.tasks.lists import TaskListBody, TaskSummaryBody
 from hub.gateway.tasks.options import MAX_TIMEOUT, ResultTtls
 from hub.ports.directory import ModelLimits
 from hub.types import ModelName
-from tests.contract.test_bounds import complete, encoded
+from tests.contract.test_limits import complete, encoded
 from tests.gateway.fixtures import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, LocalGateway, echo_a, open_gateway
 
 SILENT = {"/", "/models", "/tasks", "/tasks/{task_id}", "/docs", "/openapi.json", "/assets/{path}", "/favicon.ico"}

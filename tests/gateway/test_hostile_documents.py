@@ -12,7 +12,7 @@ from google.protobuf import struct_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field, FileDescriptorProto, FileDescriptorSet
 from httpx2 import Response
 
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.contract.descriptors.pool import build_pool
 from hub.types import ModelName
 from tests.contract.random_descriptors import ONE
@@ -64,7 +64,7 @@ def rich() -> Contract:
     struct = FileDescriptorProto()
     struct_pb2.DESCRIPTOR.CopyToProto(struct)
     descriptor = build_pool(FileDescriptorSet(file=[file, struct])).FindMessageTypeByName("rich.v1.Rich")
-    return contract_of(descriptor, descriptor)
+    return Contract.from_descriptors(descriptor, descriptor)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from httpx2 import Response
 
 from examples.model_a.v1 import model_a_pb2
-from hub.contract import contract_of
+from hub.contract import Contract
 from hub.errors import HubError, Undecodable
 from hub.gateway.models.codec import Codec
 from hub.stores import open_store
@@ -26,7 +26,7 @@ from tests.gateway.fixtures import LocalGateway, echo_a, open_gateway
 from tests.gateway.test_events import events
 from tests.gateway.test_submit import TASKS
 from tests.gateway.wire import serving
-from tests.model.child_models import nested
+from tests.model.process_models import nested
 
 CALL = "/v1/models/ModelA"
 WAIT = {"Prefer": "wait=5"}
@@ -213,7 +213,7 @@ ODDITIES = [
 
 @pytest.mark.parametrize("odd", ODDITIES)
 async def test_a_response_that_cannot_be_decoded_is_no_error_of_a_read(gateway: LocalGateway, odd: Odd) -> None:
-    await gateway.model(ODD, contract_of(REQUEST, odd.response.DESCRIPTOR), answer=lambda _: odd.body)
+    await gateway.model(ODD, Contract.from_descriptors(REQUEST, odd.response.DESCRIPTOR), answer=lambda _: odd.body)
 
     called = await gateway.client.post("/v1/models/Odd", json={})
     waited = await gateway.client.post("/v1/models/Odd/tasks", json={}, headers=WAIT)
@@ -238,7 +238,7 @@ async def test_a_response_that_cannot_be_decoded_is_no_error_of_a_read(gateway: 
 
 @pytest.mark.parametrize("odd", ODDITIES)
 async def test_its_events_end_with_the_task(gateway: LocalGateway, odd: Odd) -> None:
-    await gateway.model(ODD, contract_of(REQUEST, odd.response.DESCRIPTOR), answer=lambda _: odd.body)
+    await gateway.model(ODD, Contract.from_descriptors(REQUEST, odd.response.DESCRIPTOR), answer=lambda _: odd.body)
     async with serving(gateway) as url:
         task = (await gateway.client.post("/v1/models/Odd/tasks", json={}, headers=WAIT)).headers["location"]
         async with events(url, task) as stream:

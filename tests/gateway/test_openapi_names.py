@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from hypothesis import given, strategies as st
 
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.contract.descriptors.pool import build_pool
 from hub.gateway.openapi.names import SharedSchemas, folded, operation_suffixes
 from hub.types import ModelName
@@ -113,7 +113,7 @@ def shop(number: int = 1) -> Contract:
     task.field.add(name="id", number=number, label=1, type=FieldDescriptorProto.TYPE_STRING)
     task.field.add(name=f"of_{number}", number=9, label=1, type=FieldDescriptorProto.TYPE_STRING)
     pool = build_pool(FileDescriptorSet(file=[file]))
-    return contract_of(pool.FindMessageTypeByName("Task"), pool.FindMessageTypeByName("Task"))
+    return Contract.from_descriptors(pool.FindMessageTypeByName("Task"), pool.FindMessageTypeByName("Task"))
 
 
 async def test_a_description_of_models_in_conflict_is_sound(gateway: LocalGateway) -> None:

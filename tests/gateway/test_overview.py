@@ -11,8 +11,7 @@ from hub.histogram import HistogramSnapshot
 from hub.ports.directory import HistoryEvent
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.schemas import InstanceBody, ModelStatsBody, QueueBody, StatsBody
-from hub.registry.client.views import InstanceState
-from hub.types import ModelName, TaskState
+from hub.types import InstanceState, ModelName, TaskState
 from tests.gateway.faults import LOST, FaultyBroker
 from tests.gateway.fixtures import (
     CONTRACT_A,
@@ -163,7 +162,7 @@ async def test_stats_follow_the_registry_and_survive_its_absence(
         model="ModelA", in_flight=2, outcomes={TaskState.SUCCEEDED: 4}, queue_time=times, run_time=times, queue=queue
     )
     await gateway.model()
-    gateway.registry.stats = StatsBody(at=10.0, models=(figures,))
+    gateway.registry.stats_reply = StatsBody(at=10.0, models=(figures,))
     gateway.tg.start_soon(gateway.parts.stats.run, name="hub.test figures")
     await until(fresh=True)
     (model,) = (await gateway.client.get("/v1/overview")).json()["models"]
@@ -194,7 +193,7 @@ async def test_outcomes_of_the_gateway_are_among_the_finished_tasks(
         run_time=HistogramSnapshot(),
         queue=None,
     )
-    gateway.registry.stats = StatsBody(at=10.0, models=(told,))
+    gateway.registry.stats_reply = StatsBody(at=10.0, models=(told,))
     gateway.tg.start_soon(gateway.parts.stats.run, name="hub.test figures")
     while not await work():
         await anyio.lowlevel.checkpoint()
@@ -203,7 +202,7 @@ async def test_outcomes_of_the_gateway_are_among_the_finished_tasks(
     cancelled = await gateway.client.delete(accepted.headers["location"])
     assert cancelled.json()["state"] == "cancelled"
 
-    gateway.registry.stats = StatsBody(at=12.0, models=(told,))
+    gateway.registry.stats_reply = StatsBody(at=12.0, models=(told,))
     while (await work())["finished_per_second"] is None:
         await anyio.lowlevel.checkpoint()
     assert await work() | {"finished_per_second": 0.5, "failed_per_second": 0, "failed": 0} == await work()

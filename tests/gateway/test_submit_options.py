@@ -53,7 +53,7 @@ def test_a_timeout_up_to_the_limit_of_the_model_is_accepted_and_no_longer_one() 
     assert read({"hub-timeout": "60"}, BOUNDED).timeout == 60.0
     with pytest.raises(TimeoutTooLong, match=r"60\.5 s.* 60 s at most") as raised:
         read({"hub-timeout": "60.5"}, BOUNDED)
-    assert (raised.value.status, raised.value.code, raised.value.facts) == (
+    assert (raised.value.status, raised.value.code, raised.value.extensions) == (
         400,
         "timeout_too_long",
         {"max_timeout": 60.0},

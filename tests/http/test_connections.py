@@ -23,9 +23,10 @@ from httpx2 import AsyncClient
 
 from hub.concurrency.services import background_service
 from hub.errors import ConfigurationError
-from hub.http.serve.connection import LOAD, ConnectionLimits
+from hub.http.serve.connection import ConnectionLimits
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import EXPIRY, RESERVE, serve
+from hub.http.server_counts import LOAD
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

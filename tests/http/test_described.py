@@ -11,7 +11,7 @@ from hub.http.described import complete, refusals
 from hub.http.headers import seconds_of
 from hub.model.instance.routes import instance_description
 from tests.gateway.fixtures import CONTRACT_A, MODEL_A, open_gateway
-from tests.registry.served import served_registry
+from tests.registry.fixtures import served_registry
 
 BEFORE_ROUTES = {"400", "408", "421", "429", "431", "503", "default"}
 OF_CHANGES = {"403"}

@@ -17,7 +17,8 @@ from hub.brokers.memory.broker import MemoryBroker
 from hub.contract import Contract
 from hub.errors import ConnectionLost, PublishRefused
 from hub.model.worker.contract_mismatch import ContractCompatibility
-from hub.model.worker.worker import Worker, WorkerOptions
+from hub.model.worker.options import WorkerOptions
+from hub.model.worker.worker import Worker
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Delivery, Publication, QueueDepth
 from hub.ports.result_store import (
     Missing,
@@ -188,15 +189,15 @@ class Others(ContractCompatibility):
         self._explain = explain
 
     @override
-    def reads(self, fingerprint: Fingerprint) -> bool:
+    def can_read(self, fingerprint: Fingerprint) -> bool:
         return self._reads(fingerprint)
 
     @override
-    async def settled(self) -> None:
+    async def wait_ready(self) -> None:
         await self._settled()
 
     @override
-    async def explain(self, fingerprint: Fingerprint) -> str | None:
+    async def describe_mismatch(self, fingerprint: Fingerprint) -> str | None:
         return await self._explain(fingerprint)
 
 
@@ -294,8 +295,8 @@ class BreakableStore(ResultStore):
         return gone
 
     @override
-    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
-        return await self.inner.revive(tasks)
+    async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        return await self.inner.reset(tasks)
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:

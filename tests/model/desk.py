@@ -17,7 +17,7 @@ from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 from hub.registry.client.errors import NameTaken
 from hub.registry.client.schemas import InstanceBody, LoginBody
-from hub.registry.client.views import InstanceState
+from hub.types import InstanceState
 
 
 @dataclass

@@ -107,6 +107,34 @@ async def test_pings_are_answered_while_the_model_computes(
             assert await reply_of(servers[1], one) == "compute"
 
 
+async def test_an_instance_says_for_how_long_its_model_has_held_its_loop_up(
+    registry: Desk, http: AsyncClient, servers: tuple[MemoryBroker, MemoryStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_loop, "LIMIT", 0.05)
+    one = new_task("compute")
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(instance(Computes, registry, servers), name="instance") as url:
+
+            async def busy_seconds() -> float:
+                seconds: float = (await http.get(f"{url}/ping")).json()["stats"]["busy_seconds"]
+                return seconds
+
+            assert await busy_seconds() == 0
+            await submit(*servers, one)
+            await until(Computes.began.is_set)
+            while not (earlier := await busy_seconds()):
+                await anyio.sleep(0.001)
+            while await busy_seconds() <= earlier:
+                await anyio.sleep(0.001)
+            metrics = (await http.get(f"{url}/metrics")).text
+            assert 'hub_instance_busy_seconds{model="Echo"} 0.0\n' not in metrics
+            assert 'hub_instance_busy_seconds{model="Echo"}' in metrics
+            Computes.release.set()
+            assert await reply_of(servers[1], one) == "compute"
+            while await busy_seconds():
+                await anyio.sleep(0.001)
+
+
 async def test_a_task_that_computes_is_cancelled_at_once_and_keeps_its_place_until_it_returns(
     registry: Desk, http: AsyncClient, servers: tuple[MemoryBroker, MemoryStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,8 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.model.errors import ModelExit, ModelNotStarted, UnexpectedCancellation
 from hub.model.execution.executor import Executor
-from hub.model.execution.lifespan import ModelMethod, loaded
+from hub.model.execution.lifespan import lifespan
+from hub.model.execution.model_method import ModelMethod
 from hub.model.instance.instance import run_instance
 from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
@@ -58,7 +59,7 @@ async def failure_of(store: BreakableStore, word: str, broker: WatchedBroker) ->
 
 
 @pytest.mark.parametrize("model", ALL, ids=lambda model: model.__name__)
-async def test_what_is_no_exception_fails_its_task_with_a_code_its_class_and_its_text(
+async def test_an_error_that_is_not_an_exception_fails_its_task_with_a_code_its_class_and_its_text(
     model: type[hub.Model[Any, Any]], broker: WatchedBroker, store: BreakableStore
 ) -> None:
     with anyio.fail_after(TIMEOUT):
@@ -74,7 +75,7 @@ async def test_what_is_no_exception_fails_its_task_with_a_code_its_class_and_its
 
 
 @pytest.mark.parametrize("model", ALL, ids=lambda model: model.__name__)
-async def test_errors_that_event_loops_use_themselves_are_ordinary_ones_when_a_model_raises_them(
+async def test_errors_with_a_meaning_for_event_loops_are_ordinary_when_a_model_raises_them(
     model: type[hub.Model[Any, Any]], broker: WatchedBroker, store: BreakableStore
 ) -> None:
     with anyio.fail_after(TIMEOUT):
@@ -87,7 +88,7 @@ async def test_errors_that_event_loops_use_themselves_are_ordinary_ones_when_a_m
 
 
 @pytest.mark.parametrize("model", IN_THIS_PROCESS, ids=lambda model: model.__name__)
-async def test_a_cancellation_that_nobody_asked_for_is_a_failure(
+async def test_a_cancellation_that_hub_did_not_request_is_a_failure(
     model: type[hub.Model[Any, Any]], broker: WatchedBroker, store: BreakableStore, on_asyncio: bool
 ) -> None:
     with anyio.fail_after(TIMEOUT):
@@ -111,7 +112,7 @@ async def test_a_task_of_the_models_own_that_exits_fails_the_task_on_trio(
     assert (failure.code, failure.type) == ("model_exit", "SystemExit")
 
 
-async def test_a_real_cancellation_passes_also_when_the_model_makes_something_of_it() -> None:
+async def test_a_cancellation_by_hub_is_passed_on_even_if_the_model_wraps_it() -> None:
     """Grouped with an error of the model, or replaced by an exit, it still ends the scope that was cancelled."""
     began = anyio.Event()
 
@@ -130,7 +131,7 @@ async def test_a_real_cancellation_passes_also_when_the_model_makes_something_of
     assert scope.cancelled_caught
 
 
-async def test_a_cancellation_raised_by_hand_in_a_cancelled_scope_is_the_real_one() -> None:
+async def test_a_cancellation_raised_by_the_model_in_a_cancelled_scope_is_passed_on() -> None:
     cancelled = anyio.get_cancelled_exc_class()  # noqa: ASYNC118 - to make one by hand
 
     async def own() -> None:
@@ -176,7 +177,7 @@ async def test_setup_and_teardown_that_exit_fail_with_the_same_error(name: str, 
     setattr(model, name, method)
     kind = ModelNotStarted if name == "setup" else ModelExit
     with anyio.fail_after(TIMEOUT), pytest.raises(kind, match="raised SystemExit: 3"):
-        async with loaded(model):
+        async with lifespan(model):
             pass
 
 
@@ -223,7 +224,7 @@ async def test_an_error_with_a_method_whose_isinstance_exits_is_not_tried_again(
     assert (failure.code, failure.message) == ("model_error", "plainly")
 
 
-async def test_a_stray_cancellation_names_the_method_that_let_it_out() -> None:
+async def test_an_unexpected_cancellation_names_the_method() -> None:
     class Strays(Echo):
         @override
         async def process_request(self, request: ModelARequest) -> ModelAResponse:
@@ -232,4 +233,4 @@ async def test_a_stray_cancellation_names_the_method_that_let_it_out() -> None:
     if not on_asyncio_now():
         return
     with anyio.fail_after(TIMEOUT), pytest.raises(UnexpectedCancellation, match=r"^process_request ended"):
-        await Executor(Strays())(ModelARequest().SerializeToString())
+        await Executor(Strays()).execute(ModelARequest().SerializeToString())

@@ -72,9 +72,7 @@ CUTS = st.lists(st.integers(0, 400))
 
 
 @given(st.lists(to_process), CUTS)
-def test_requests_come_out_as_they_went_in_however_their_bytes_are_cut(
-    messages: list[ToProcess], cuts: list[int]
-) -> None:
+def test_frames_of_requests_survive_any_splitting(messages: list[ToProcess], cuts: list[int]) -> None:
     reader = PipeFrameReader(TO_PROCESS)
     pieces = cut(b"".join(map(encode, messages)), cuts)
 
@@ -82,9 +80,7 @@ def test_requests_come_out_as_they_went_in_however_their_bytes_are_cut(
 
 
 @given(st.lists(from_process), CUTS)
-def test_answers_come_out_as_they_went_in_however_their_bytes_are_cut(
-    messages: list[FromProcess], cuts: list[int]
-) -> None:
+def test_frames_of_answers_survive_any_splitting(messages: list[FromProcess], cuts: list[int]) -> None:
     reader = PipeFrameReader(FROM_PROCESS)
     pieces = cut(b"".join(map(encode, messages)), cuts)
 
@@ -92,14 +88,14 @@ def test_answers_come_out_as_they_went_in_however_their_bytes_are_cut(
 
 
 @given(from_process, st.data())
-def test_a_torn_frame_is_no_message(message: FromProcess, data: st.DataObject) -> None:
+def test_a_partial_frame_is_not_a_message(message: FromProcess, data: st.DataObject) -> None:
     frame = encode(message)
 
     assert PipeFrameReader(FROM_PROCESS).feed(frame[: data.draw(st.integers(0, len(frame) - 1))]) == []
 
 
 @given(st.binary(min_size=4), CUTS)
-def test_bytes_that_are_no_frames_raise_one_kind_of_error(junk: bytes, cuts: list[int]) -> None:
+def test_bytes_that_are_not_frames_raise_malformed_frame(junk: bytes, cuts: list[int]) -> None:
     reader = PipeFrameReader(FROM_PROCESS, limit=64)
     with suppress(MalformedFrame):
         for piece in cut(junk, cuts):
@@ -111,7 +107,7 @@ def test_a_message_for_the_other_side_is_refused() -> None:
         PipeFrameReader(TO_PROCESS).feed(encode(InitializedFrame()))
 
 
-def test_a_frame_over_the_limit_is_refused_by_who_writes_and_before_it_has_come_by_who_reads() -> None:
+def test_a_frame_over_the_limit_is_refused_by_the_encoder_and_by_the_reader_at_its_header() -> None:
     frame = encode(ResponseFrame(bytes(100)), limit=200)
 
     with pytest.raises(FrameTooLarge, match="and 50 are allowed: send a reference"):

@@ -18,7 +18,7 @@ from typing_extensions import override
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers.memory.broker import MemoryBroker
 from hub.concurrency.services import background_service
-from hub.contract import Contract, contract_of
+from hub.contract import Contract
 from hub.errors import ConnectionLost
 from hub.http.client import open_client
 from hub.model.errors import ModelNotStarted
@@ -37,7 +37,7 @@ from tests.model.bench import TIMEOUT, Echo, ended, reply_of, submit
 from tests.model.desk import Desk, desk
 
 INSTANCE = InstanceId("0192-instance")
-CONTRACT: Contract = contract_of(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
+CONTRACT: Contract = Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 

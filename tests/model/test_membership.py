@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import anyio
 import pytest
 import trio.testing
 
-from hub.contract import Contract
 from hub.errors import ConnectionLost
-from hub.model.instance.registration import LOGOUT_GRACE, NEWS_GAP, Registration
+from hub.model.instance.registration import LOGOUT_TIMEOUT, MIN_UPDATE_INTERVAL, Registration
 from hub.ports.directory import ModelLimits
 from hub.registry.client.errors import NameTaken
-from hub.registry.client.snapshot import LoginResult
-from hub.types import InstanceId, InstanceState, ModelName
+from hub.registry.client.login import LoginRequest, LoginResult
+from hub.types import InstanceId, InstanceState
 from tests.model.bench import CONTRACT, ECHO, INSTANCE
 
 PERIOD = 10.0
-ADMISSION = LoginResult(state=InstanceState.LIVE, accepts=frozenset())
-TERMS = ModelLimits(concurrency=3, default_timeout=20.0, max_timeout=60.0)
+RESULT = LoginResult(state=InstanceState.LIVE, accepts=frozenset())
+REQUEST = LoginRequest(
+    instance=INSTANCE,
+    model=ECHO,
+    url="http://127.0.0.1:4000",
+    contract=CONTRACT,
+    example='{"messages": "hi"}',
+    limits=ModelLimits(concurrency=3, default_timeout=20.0, max_timeout=60.0),
+)
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -47,28 +54,15 @@ class Desk:
         self.stuck = False
         self.taken = False
 
-    async def login(
-        self,
-        instance: InstanceId,
-        model: ModelName,
-        url: str,
-        contract: Contract,
-        *,
-        example: str,
-        limits: ModelLimits,
-        consuming: bool,
-        loading: bool,
-    ) -> LoginResult:
+    async def login(self, request: LoginRequest) -> LoginResult:
         await self._answer("login")
         if self.taken:
-            raise NameTaken(model, ["it differs"], ["http://10.0.0.7:1"])
-        assert (instance, model, url, contract) == (INSTANCE, ECHO, "http://127.0.0.1:4000", CONTRACT)
-        self.loadings.append(loading)
+            raise NameTaken(request.model, ["it differs"], ["http://10.0.0.7:1"])
+        self.loadings.append(request.loading)
         self.seen.append((anyio.current_time(), self.consuming))
-        assert consuming == self.consuming
+        assert request == replace(REQUEST, consuming=self.consuming, loading=request.loading)
         await anyio.sleep(self.slowness)
-        assert (example, limits) == ('{"messages": "hi"}', TERMS)
-        return ADMISSION
+        return RESULT
 
     async def logout(self, instance: InstanceId) -> None:
         assert instance == INSTANCE
@@ -88,16 +82,11 @@ def membership(
 ) -> Registration:
     return Registration(
         desk,
-        instance=INSTANCE,
-        model=ECHO,
-        url="http://127.0.0.1:4000",
-        contract=CONTRACT,
-        example='{"messages": "hi"}',
-        limits=TERMS,
+        REQUEST,
         pinged_at=pinged_at,
         ping_period=PERIOD,
         start_timeout=start_timeout,
-        admitted=desk.admitted.append,
+        on_login=desk.admitted.append,
     )
 
 
@@ -106,7 +95,7 @@ async def test_a_member_logs_in_on_entry_and_out_on_exit() -> None:
     with anyio.fail_after(100):
         async with membership(desk):
             assert desk.calls == ["login"]
-            assert desk.admitted == [ADMISSION]
+            assert desk.admitted == [RESULT]
         assert desk.calls == ["login", "logout"]
 
 
@@ -146,7 +135,7 @@ async def test_a_registry_that_goes_away_is_waited_for() -> None:
 async def test_a_registry_that_never_answers_does_not_keep_the_start_waiting() -> None:
     desk = Desk()
     desk.stuck = True
-    with anyio.fail_after(100), pytest.raises(ConnectionLost, match="did not answer a login"):
+    with anyio.fail_after(100), pytest.raises(ConnectionLost, match="no answer within"):
         async with membership(desk, start_timeout=20):
             pytest.fail("entered")
 
@@ -191,7 +180,7 @@ async def test_a_logout_that_hangs_or_fails_does_not_hold_the_exit_up() -> None:
                 setattr(desk, trouble, True)
                 began = anyio.current_time()
         assert desk.calls == ["login", "logout"]
-        assert anyio.current_time() - began <= LOGOUT_GRACE + 0.1
+        assert anyio.current_time() - began <= LOGOUT_TIMEOUT + 0.1
 
 
 async def test_a_cancelled_member_logs_out_all_the_same() -> None:
@@ -205,7 +194,7 @@ async def test_a_cancelled_member_logs_out_all_the_same() -> None:
 def change(desk: Desk, member: Registration, consuming: bool) -> None:
     """The instance stops or starts to consume, and says so."""
     desk.consuming = consuming
-    member.note(consuming)
+    member.update_consuming(consuming)
 
 
 async def test_a_member_that_goes_deaf_or_hears_again_says_so_at_once_and_once() -> None:
@@ -224,11 +213,11 @@ async def test_what_is_taken_back_before_it_was_told_is_no_news() -> None:
     desk = Desk()
     with anyio.fail_after(100):
         async with membership(desk, pinged_at=anyio.current_time) as member:
-            await anyio.sleep(NEWS_GAP / 2)
+            await anyio.sleep(MIN_UPDATE_INTERVAL / 2)
             change(desk, member, False)
-            await anyio.sleep(NEWS_GAP / 4)
+            await anyio.sleep(MIN_UPDATE_INTERVAL / 4)
             change(desk, member, True)
-            await anyio.sleep(100 * NEWS_GAP / 4)
+            await anyio.sleep(100 * MIN_UPDATE_INTERVAL / 4)
     assert desk.calls == ["login", "logout"]
 
 
@@ -242,7 +231,7 @@ async def test_a_link_that_flaps_costs_five_logins_a_second_and_the_last_word_is
             await anyio.sleep(1)
     times = [when for when, _ in desk.seen]
     assert 20 < len(times) < 53
-    assert min(later - earlier for earlier, later in pairwise(times)) > NEWS_GAP - 1e-6
+    assert min(later - earlier for earlier, later in pairwise(times)) > MIN_UPDATE_INTERVAL - 1e-6
     assert desk.seen[-1][1] is False
 
 
@@ -307,7 +296,7 @@ async def test_news_for_a_registry_that_never_answers_do_not_hold_the_exit_up() 
             change(desk, member, False)
             await anyio.sleep(1)
             began = anyio.current_time()
-        assert anyio.current_time() - began <= LOGOUT_GRACE + 0.1
+        assert anyio.current_time() - began <= LOGOUT_TIMEOUT + 0.1
     assert desk.calls == ["login", "login", "logout"]
 
 

@@ -53,14 +53,14 @@ def model_with(**own: Any) -> type[hub.Model[Any, Any]]:
         ("get_request_fromat", method, "`get_request_format`"),
     ],
 )
-def test_a_name_that_nearly_is_ours_is_refused_with_what_was_meant(name: str, value: object, meant: str) -> None:
+def test_a_misspelt_name_is_refused_with_the_name_that_was_meant(name: str, value: object, meant: str) -> None:
     with pytest.raises(InvalidModel) as caught:
         type("Misspelt", (Plain,), {name: value})
     assert f"`{name}`: did you mean {meant}?" in str(caught.value)
 
 
-def test_all_of_them_are_named_at_once() -> None:
-    with pytest.raises(InvalidModel, match="hub knows no concurency, set_up"):
+def test_all_misspellings_are_reported_at_once() -> None:
+    with pytest.raises(InvalidModel, match="hub has no concurency, set_up"):
         type("Misspelt", (Plain,), {"concurency": 4, "set_up": method})
 
 
@@ -90,15 +90,15 @@ def test_all_of_them_are_named_at_once() -> None:
         ("batch_size", 8),
     ],
 )
-def test_an_authors_own_names_are_left_alone(name: str, value: Any) -> None:
+def test_names_of_the_author_are_accepted(name: str, value: Any) -> None:
     assert model_with(**{name: value}).name == "Own"
 
 
-def test_what_stands_beside_the_right_name_is_the_authors_own() -> None:
+def test_a_similar_name_beside_the_correct_one_is_accepted() -> None:
     assert model_with(timeout=3.0, default_timeout=60.0).default_timeout == 60.0
 
 
-def test_annotations_and_what_is_inherited_from_others_are_left_alone() -> None:
+def test_annotations_and_inherited_names_are_accepted() -> None:
     class Mixin:
         timeout = 3
 
@@ -159,6 +159,6 @@ def test_a_missing_process_request_is_one_line(target: str, repair: str) -> None
         require_process_request(globals()[target])
 
 
-def test_a_process_request_that_is_misspelt_is_named_at_once() -> None:
+def test_a_misspelt_process_request_is_reported_at_once() -> None:
     with pytest.raises(InvalidModel, match="`proces_request`: did you mean `process_request`"):
         type("NoMethod", (Base,), {"proces_request": method})

@@ -62,7 +62,7 @@ def test_a_subclass_of_a_model_keeps_its_formats_and_has_a_name_of_its_own() -> 
     assert Plain.name == "Plain"
 
 
-def test_formats_can_be_given_by_methods_instead() -> None:
+def test_formats_may_be_overridden_by_methods() -> None:
     class Untyped(hub.Model):  # type: ignore[type-arg]  # the style of those who do not type
         def get_request_format(self) -> Descriptor:  # type: ignore[explicit-override]
             return ModelARequest.DESCRIPTOR
@@ -77,7 +77,7 @@ def test_formats_can_be_given_by_methods_instead() -> None:
     assert formats(Untyped()) == BOTH
 
 
-def test_a_model_is_named_after_its_class_or_as_it_says() -> None:
+def test_the_name_of_a_model_is_that_of_its_class_or_its_own() -> None:
     class Renamed(Plain):
         name = "digits.v2"
 
@@ -93,15 +93,15 @@ def test_a_class_without_messages_is_refused_with_the_repair() -> None:
                 return request
 
 
-def test_an_argument_that_is_no_message_is_refused_by_name() -> None:
-    with pytest.raises(InvalidModel, match="its response is int, which is no generated message class"):
+def test_a_type_argument_that_is_not_a_message_is_refused() -> None:
+    with pytest.raises(InvalidModel, match="its response is int, which is not a generated message class"):
 
         class Wrong(hub.Model[ModelARequest, int]):  # type: ignore[type-var]
             async def process_request(self, request: ModelARequest) -> int:  # type: ignore[explicit-override]
                 return len(request.messages)
 
 
-def test_messages_that_stay_open_are_refused() -> None:
+def test_unbound_type_arguments_are_refused() -> None:
     with pytest.raises(InvalidModel, match="its request is ~Other"):
 
         class StillOpen(HalfOpen[Other]):
@@ -128,7 +128,7 @@ def test_an_invalid_model_ends_a_process_as_a_configuration_error() -> None:
     assert InvalidModel.exit_code == 2
 
 
-def test_an_example_is_shown_as_a_client_would_send_it() -> None:
+def test_the_example_of_a_model_has_a_json_form() -> None:
     class Shown(Plain):
         @override
         @classmethod

@@ -73,7 +73,7 @@ async def test_a_call_that_computes_does_not_hold_the_callers_loop() -> None:
             assert await loop.call(compute) == "done"
 
 
-async def test_context_variables_cross_over() -> None:
+async def test_context_variables_are_copied_into_the_loop() -> None:
     async def read() -> str:
         return _word.get()
 
@@ -92,7 +92,7 @@ class Boom(BaseException):
 @pytest.mark.parametrize(
     "error", [ValueError("no such voice"), Boom("b"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
 )
-async def test_whatever_a_call_raises_is_raised_at_the_caller_and_the_loop_goes_on(error: BaseException) -> None:
+async def test_an_error_of_a_call_is_raised_at_the_caller_and_the_loop_continues(error: BaseException) -> None:
     async def fail() -> None:
         raise error
 
@@ -126,7 +126,7 @@ async def test_a_cancelled_caller_cancels_the_call_and_waits_for_its_cleanup() -
             assert log == ["began", "cleaned up"]
 
 
-async def test_a_call_that_was_cancelled_before_it_was_taken_ends_without_a_word() -> None:
+async def test_a_call_that_was_cancelled_before_it_started_does_not_run() -> None:
     ran: list[int] = []
 
     async def note() -> None:
@@ -144,7 +144,7 @@ async def test_a_call_that_was_cancelled_before_it_was_taken_ends_without_a_word
     assert not ran
 
 
-async def test_what_a_cancelled_call_still_returns_counts() -> None:
+async def test_the_result_of_a_cancelled_call_counts() -> None:
     async def stubborn() -> str:
         try:
             await anyio.sleep_forever()
@@ -160,7 +160,7 @@ async def test_what_a_cancelled_call_still_returns_counts() -> None:
     assert result == "all the same"
 
 
-async def test_a_cancelled_call_that_computes_is_abandoned_and_tells_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_call_that_computes_is_abandoned_and_reports_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_loop, "CANCEL_GRACE", 0.01)
     release, began = ThreadEvent(), ThreadEvent()
     left: list[anyio.Event] = []
@@ -189,7 +189,7 @@ async def test_a_cancelled_call_that_computes_is_abandoned_and_tells_its_end(mon
             await left[0].wait()
 
 
-async def test_the_callers_deadline_crosses_over() -> None:
+async def test_the_deadline_of_the_caller_applies_in_the_loop() -> None:
     async def remaining() -> float:
         return anyio.current_effective_deadline() - anyio.current_time()
 

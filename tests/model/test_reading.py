@@ -11,9 +11,9 @@ from hub.contract import Contract
 from hub.errors import ConnectionLost
 from hub.model.instance.compatibility import PAUSE, ContractSource, RegistryCompatibility
 from hub.registry.client.contract_schemas import ContractBody, SchemaHistoryBody
-from hub.registry.client.snapshot import LoginResult
+from hub.registry.client.login import LoginResult
 from hub.types import Fingerprint, InstanceState, ModelName
-from tests.registry.grown import BROKEN, GROWN, PLAIN
+from tests.registry.helpers import BROKEN, GROWN, PLAIN
 
 MODEL = ModelName("Grower")
 
@@ -59,28 +59,28 @@ class Desk(ContractSource):
 
 async def test_nothing_is_settled_before_the_first_login() -> None:
     reading = RegistryCompatibility(Desk(), MODEL, GROWN)
-    assert not reading.reads(PLAIN.fingerprint)
+    assert not reading.can_read(PLAIN.fingerprint)
     with anyio.move_on_after(1000) as scope:
-        await reading.settled()
+        await reading.wait_ready()
     assert scope.cancelled_caught
     async with anyio.create_task_group() as tg:
-        tg.start_soon(reading.settled)
+        tg.start_soon(reading.wait_ready)
         await anyio.sleep(5)
         reading.admitted(LoginResult(state=InstanceState.LIVE, accepts=frozenset([PLAIN.fingerprint])))
-    assert reading.reads(PLAIN.fingerprint)
-    assert not reading.reads(BROKEN.fingerprint)
+    assert reading.can_read(PLAIN.fingerprint)
+    assert not reading.can_read(BROKEN.fingerprint)
 
 
 async def test_a_task_that_others_can_run_is_left_to_them_after_a_pause() -> None:
     reading = RegistryCompatibility(Desk(PLAIN, GROWN), MODEL, PLAIN)
     started = anyio.current_time()
-    assert await reading.explain(GROWN.fingerprint) is None
+    assert await reading.describe_mismatch(GROWN.fingerprint) is None
     assert anyio.current_time() - started >= PAUSE
 
 
 async def test_a_task_that_nobody_can_run_any_more_is_explained() -> None:
     reading = RegistryCompatibility(Desk(PLAIN), MODEL, PLAIN)
-    words = await reading.explain(GROWN.fingerprint)
+    words = await reading.describe_mismatch(GROWN.fingerprint)
     assert words is not None
     assert "field 'tone' (string, number 2) is gone from grow.v1.Ask" in words
 
@@ -88,6 +88,6 @@ async def test_a_task_that_nobody_can_run_any_more_is_explained() -> None:
 async def test_without_the_registry_nothing_is_explained() -> None:
     desk = Desk(PLAIN, GROWN)
     reading = RegistryCompatibility(desk, MODEL, PLAIN)
-    assert await reading.explain(BROKEN.fingerprint) == ""
+    assert await reading.describe_mismatch(BROKEN.fingerprint) == ""
     desk.down = True
-    assert await reading.explain(GROWN.fingerprint) == ""
+    assert await reading.describe_mismatch(GROWN.fingerprint) == ""

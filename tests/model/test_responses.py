@@ -19,11 +19,11 @@ from hub.concurrency.exceptions import collapse_exception_group
 from hub.contract.descriptors.pool import build_pool
 from hub.model.errors import UnreadableResponse
 from hub.model.execution.executor import Executor
-from hub.model.execution.lifespan import loaded
+from hub.model.execution.lifespan import lifespan
 from hub.model.worker.worker import Worker
 from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, WatchedBroker, ended, submit, task
-from tests.model.child_models import Nesting, nested
+from tests.model.process_models import Nesting, nested
 
 DEEPEST = 33
 """Objects of a `Struct` within each other that protobuf reads: each is three messages, and 100 are allowed."""
@@ -52,8 +52,8 @@ async def response(model: type[hub.Model[ModelARequest, Struct]], depth: int) ->
     body = ModelARequest(messages=str(depth)).SerializeToString()
     with anyio.fail_after(TIMEOUT), collapse_exception_group():
         made = model()
-        async with loaded(made), Executor(made) as processor:
-            return await processor(body)
+        async with lifespan(made), Executor(made) as processor:
+            return await processor.execute(body)
 
 
 @FORMS
@@ -76,7 +76,9 @@ async def test_a_deeper_response_is_an_error_that_names_limit_and_repair(
 
 
 @pytest.mark.parametrize("model", [Awaited, Threaded])
-async def test_its_task_fails_under_a_code_of_its_own(model: type[hub.Model[ModelARequest, Struct]]) -> None:
+async def test_the_task_of_an_exiting_model_fails_with_its_own_code(
+    model: type[hub.Model[ModelARequest, Struct]],
+) -> None:
     with anyio.fail_after(TIMEOUT):
         store, each = BreakableStore(), task("150")
         broker = WatchedBroker(store)
@@ -101,16 +103,16 @@ def of_another_pool() -> Message:
     return message
 
 
-async def test_a_namesake_of_the_response_that_readers_refuse_is_named_too() -> None:
+async def test_a_message_with_the_name_of_the_response_that_cannot_be_parsed_is_named() -> None:
     class Namesake(hub.Model[ModelARequest, ModelAResponse]):
         @override
         async def process_request(self, request: ModelARequest) -> Any:
             return of_another_pool()
 
     with anyio.fail_after(TIMEOUT), pytest.raises(UnreadableResponse, match="build it from the generated class"):
-        await Executor(Namesake())(b"")
+        await Executor(Namesake()).execute(b"")
 
 
-def test_the_error_crosses_processes() -> None:
+def test_the_error_can_be_pickled() -> None:
     error = UnreadableResponse("M", "a.Response", "Exceeded upb_DecodeOptions_MaxDepth")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

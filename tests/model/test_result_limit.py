@@ -6,7 +6,8 @@ import anyio
 import pytest
 
 from hub.errors import ConfigurationError
-from hub.model.worker.worker import Worker, WorkerOptions
+from hub.model.worker.options import WorkerOptions
+from hub.model.worker.worker import Worker
 from hub.settings.model import ModelSettings
 from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, submit, task

@@ -23,7 +23,7 @@ def test_delays_double_up_to_the_cap() -> None:
     assert [retry.delay(ValueError(), retries, highest) for retries in range(6)] == [2, 4, 8, 10, 10, None]
 
 
-def test_jitter_shortens_a_delay_by_its_share_at_most() -> None:
+def test_jitter_shortens_a_delay_at_most_by_its_share() -> None:
     assert Retry(first=8, jitter=0.25).delay(ValueError(), 0, lowest) == 6
     assert Retry(first=8, jitter=1).delay(ValueError(), 0, lowest) == 0
 
@@ -35,7 +35,7 @@ def test_only_named_errors_and_their_kinds_are_retried() -> None:
     assert retry.delay(ValueError(), 0) is None
 
 
-def test_an_error_out_of_another_process_is_known_by_the_names_of_its_classes() -> None:
+def test_an_error_of_another_process_is_matched_by_the_names_of_its_classes() -> None:
     class Told(Exception):
         mro = ("builtins.ConnectionResetError", "builtins.ConnectionError", "builtins.OSError")
 
@@ -64,6 +64,6 @@ def test_a_delay_is_never_above_the_cap_and_never_below_its_jittered_first(
         ({"on": ()}, "name the exceptions"),
     ],
 )
-def test_values_that_make_no_sense_are_refused_with_the_repair(values: dict[str, Any], repair: str) -> None:
+def test_invalid_values_are_refused_with_the_repair(values: dict[str, Any], repair: str) -> None:
     with pytest.raises(ValueError, match=repair):
         Retry(**values)

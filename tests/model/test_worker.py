@@ -131,7 +131,7 @@ async def test_an_error_that_cannot_be_shown_still_ends_its_task(broker: Watched
             assert "lone surrogate" in (await failure_of(store, odd)).message
 
 
-async def test_a_cancellation_that_nobody_asked_for_is_a_failure(
+async def test_a_cancellation_that_hub_did_not_request_is_a_failure(
     broker: WatchedBroker, store: BreakableStore, anyio_backend_name: str
 ) -> None:
     async def behaviour(text: str) -> str:

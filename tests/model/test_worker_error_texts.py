@@ -53,7 +53,7 @@ async def failure_of(error: Exception) -> Failure:
     return outcome.failure
 
 
-async def test_the_text_of_an_error_is_made_off_the_event_loop_and_once() -> None:
+async def test_the_text_of_an_error_is_read_off_the_event_loop_and_once() -> None:
     over = threading.Event()
     over.set()
     error = Slow(over)
@@ -65,7 +65,7 @@ async def test_the_text_of_an_error_is_made_off_the_event_loop_and_once() -> Non
     assert error.asked != [threading.get_ident()]
 
 
-async def test_a_text_that_takes_too_long_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_text_that_takes_too_long_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.model.execution.error_text.TIMEOUT", 0.05)
     over = threading.Event()
     try:
@@ -77,7 +77,7 @@ async def test_a_text_that_takes_too_long_is_done_without(monkeypatch: pytest.Mo
     assert failure.type.endswith("Slow")
 
 
-async def test_the_text_of_a_cause_is_made_off_the_event_loop_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_text_of_a_cause_is_read_off_the_event_loop_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.model.execution.error_text.TIMEOUT", 0.05)
     over = threading.Event()
     error = ValueError("no such voice")
@@ -95,5 +95,5 @@ class Exits(Exception):
         raise SystemExit(3)
 
 
-async def test_a_text_that_ends_the_process_does_not() -> None:
+async def test_an_error_whose_text_exits_does_not_end_the_process() -> None:
     assert (await failure_of(Exits())).message == "(the error could not be shown: SystemExit)"

@@ -9,12 +9,13 @@ from typing import Final
 import anyio
 import pytest
 
-from hub.model.worker.worker import Worker, WorkerOptions
+from hub.model.worker.options import WorkerOptions
+from hub.model.worker.worker import Worker
 from hub.ports.result_store import Missing
 from hub.task import Failure, Outcome, Task
 from hub.types import TaskState
 from tests.model.bench import CONTRACT, INSTANCE, BreakableStore, WatchedBroker, ended, reply_of, submit, task
-from tests.model.child_models import Working
+from tests.model.process_models import Working
 
 TIMEOUT: Final = 60.0
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from anyio import create_task_group, fail_after, move_on_after, sleep
 
-from tests.chaos.stage import Backend
+from tests.chaos.system import Backend
 from tests.observability.config import rules, shortened
 from tests.observability.stage import LOOK, Stage, opened
 from tests.observability.trials import GROUPS, MODELS, UNTRIED, Expected, Trial

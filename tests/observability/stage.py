@@ -16,7 +16,7 @@ from httpx2 import AsyncClient
 from hub.http.client import open_client
 from hub.testing.proxy import FaultProxy
 from tests.chaos.program import Program, launch
-from tests.chaos.stage import Backend, Service
+from tests.chaos.system import Backend, Service
 from tests.observability.config import adapted
 from tests.observability.models import MOODS, Watched
 from tests.observability.server import Prometheus

@@ -29,7 +29,7 @@ def panels() -> list[dict[str, Any]]:
     return found
 
 
-def test_links_and_bookmarks_to_the_dashboard_stay_good() -> None:
+def test_links_to_the_dashboard_do_not_change() -> None:
     board = grafana.dashboard()
 
     assert (board["uid"], board["title"]) == ("hub", "hub")
@@ -102,5 +102,5 @@ def test_grafana_and_prometheus_are_where_compose_has_them() -> None:
         ),
     ],
 )
-def test_a_query_follows_the_zoom_and_the_choice_of_models(promql: str, expected: str) -> None:
+def test_a_query_depends_on_the_zoom_and_the_chosen_models(promql: str, expected: str) -> None:
     assert for_grafana(promql) == expected

@@ -53,7 +53,7 @@ def test_the_rules_do_what_their_tests_say() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_configuration_is_valid_where_its_files_are(tmp_path: Path) -> None:
+def test_the_configuration_is_valid_in_its_folder(tmp_path: Path) -> None:
     """As the container sees it: the rules beside it, the token in the file that compose.yaml makes."""
     shutil.copy(RULES, tmp_path)
     (tmp_path / "hub_token").write_text("t")
@@ -97,7 +97,7 @@ def much_later(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) for rule in rules()])
-def test_the_tests_notice_a_rule_that_is_wrong(rule: dict[str, Any], tmp_path: Path) -> None:
+def test_the_tests_detect_a_wrong_rule(rule: dict[str, Any], tmp_path: Path) -> None:
     assert outcome_with(rule, tmp_path).returncode == 0
     for change in (never, always, much_later, *([at_once] if "for" in rule else [])):
         done = outcome_with(change(rule), tmp_path)

@@ -205,15 +205,15 @@ GROUPS: Final[Sequence[Sequence[tuple[Trial, Sequence[Expected]]]]] = (
         (
             the_registry_loses_its_servers,
             [
-                Expected(name="HubRegistryCutOff", label=("server", "broker")),
-                Expected(name="HubRegistryCutOff", label=("server", "directory")),
+                Expected(name="HubRegistryDisconnected", label=("server", "broker")),
+                Expected(name="HubRegistryDisconnected", label=("server", "directory")),
             ],
         ),
         (an_instance_hangs, [Expected(name="HubInstanceDown", label=("model", "Watched"))]),
     ),
     (
-        (the_gateway_loses_its_store, [Expected(name="HubProcessCutOff", label=("server", "store"))]),
-        (all_instances_hang, [Expected(name="HubRegistryDoubts")]),
+        (the_gateway_loses_its_store, [Expected(name="HubProcessDisconnected", label=("server", "store"))]),
+        (all_instances_hang, [Expected(name="HubRegistrySelfPreservation")]),
     ),
     ((the_registry_is_killed, [Expected(name="HubRegistryDown")]),),
 )

@@ -1,4 +1,4 @@
-"""What a registry answers, whatever it is: the client reads it, or raises what its description names."""
+"""The client decodes any reply of a registry, or raises an error that its description names."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from hypothesis import example, given, settings, strategies as st
 
 from hub.errors import ConnectionLost, HubError
 from hub.registry.client.client import RegistryClient
+from hub.registry.client.login import LoginRequest
 from hub.registry.client.schemas import CONTRACT
 from hub.types import Fingerprint, InstanceId, ModelName
-from tests.registry.support import TEXTS
+from tests.registry.helpers import TEXTS
 
 CALLS: dict[str, Callable[[RegistryClient], Awaitable[object]]] = {
-    "login": lambda client: client.login(InstanceId("i"), ModelName("M"), "http://127.0.0.1:1", TEXTS),
+    "login": lambda client: client.login(
+        LoginRequest(instance=InstanceId("i"), model=ModelName("M"), url="http://127.0.0.1:1", contract=TEXTS)
+    ),
     "logout": lambda client: client.logout(InstanceId("i")),
     "models": lambda client: client.models(),
     "instances": lambda client: client.instances(),
-    "figures": lambda client: client.figures(),
+    "stats": lambda client: client.stats(),
     "history": lambda client: client.history(),
     "contract": lambda client: client.contract(ModelName("M"), Fingerprint("f")),
     "schemas": lambda client: client.schemas(),
@@ -102,13 +105,13 @@ async def answered(call: str, status: int, content: bytes, content_type: str) ->
 @example(status=200, content=b'{"at":1e400,"models":[]}', content_type="application/json")
 @example(status=200, content=b'{"at":' + b"9" * 5000 + b',"models":[]}', content_type="application/json")
 @example(status=409, content=b'{"code":"name_taken","detail":"\\ud800"}', content_type="application/json")
-def test_any_answer_is_read_or_raises_an_error_of_hub(
+def test_any_reply_is_decoded_or_raises_an_error_of_hub(
     call: str, status: int, content: bytes, content_type: str
 ) -> None:
     anyio.run(answered, call, status, content, content_type)
 
 
-async def test_an_answer_that_is_no_list_of_models_is_a_lost_link() -> None:
+async def test_a_reply_that_is_no_list_of_models_is_a_lost_connection() -> None:
     def answer(_: Request) -> Response:
         return Response(200, content=b'{"models":[{"name":7}]}')
 

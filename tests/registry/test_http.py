@@ -15,11 +15,10 @@ from httpx2 import Response
 from hub.contract import Contract
 from hub.registry.client.errors import InstanceUnreachable, NameTaken
 from hub.registry.client.schemas import SECRET_HEADER
-from hub.registry.client.views import InstanceState
-from hub.types import new_instance_id
-from tests.registry.grown import BROKEN, GROWN, PLAIN
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ping_server
+from hub.types import InstanceState, new_instance_id
+from tests.registry.fakes import ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import BROKEN, DIGITS, GROWN, MODEL, PLAIN, TEXTS, TIMEOUT
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -70,7 +69,7 @@ async def test_every_get_has_its_head_and_every_path_one_allow(registry: ServedR
         assert problem(refused, 405, "method_not_allowed")
         head, get = await registry.http.head(url), await registry.http.get(url)
         assert (head.status_code, head.content) == (get.status_code, b""), path
-        if path != "/metrics":  # whose figures change
+        if path != "/metrics":  # whose stats change
             assert {**head.headers, "date": ""} == {**get.headers, "date": ""}, path
     problem(await registry.http.options(f"{registry.url}/none"), 404, "not_found")
 
@@ -106,7 +105,7 @@ async def test_a_body_has_to_be_declared_as_json(registry: ServedRegistry, media
         assert "application/json" in problem(reply, 415, "unsupported_media_type")["detail"]
 
 
-async def test_web_pages_of_others_and_rebound_names_reach_nothing(registry: ServedRegistry) -> None:
+async def test_cross_site_requests_and_rebound_names_are_refused(registry: ServedRegistry) -> None:
     url = f"{registry.url}/v1/instances/{new_instance_id()}"
     for method in ("PUT", "DELETE", "POST"):
         reply = await registry.http.request(method, url, headers={"Origin": "http://evil.example"})
@@ -116,8 +115,22 @@ async def test_web_pages_of_others_and_rebound_names_reach_nothing(registry: Ser
     assert (await registry.get("/v1/models", host="localhost:1")).status_code == 200
 
 
+async def test_refusals_of_other_sites_and_hosts_are_counted_by_reason(registry: ServedRegistry) -> None:
+    async def refused(reason: str) -> float:
+        text = (await registry.get("/metrics")).text
+        name = f'hub_http_requests_refused_total{{reason="{reason}"}}'
+        (line,) = [each for each in text.splitlines() if each.startswith(name)]
+        return float(line.split()[-1])
+
+    sites, hosts = await refused("cross_site"), await refused("unknown_host")
+    await registry.http.post(f"{registry.url}/v1/models", headers={"Origin": "http://evil.example"})
+    for _ in range(2):
+        await registry.get("/v1/models", host="evil.example")
+    assert (await refused("cross_site"), await refused("unknown_host")) == (sites + 1, hosts + 2)
+
+
 @pytest.mark.parametrize("accept", ["text/plain;version=abc", "application/openmetrics-text;version=", ";;;="])
-async def test_figures_come_whatever_is_accepted(registry: ServedRegistry, accept: str) -> None:
+async def test_metrics_are_served_for_any_accept_header(registry: ServedRegistry, accept: str) -> None:
     assert (await registry.get("/metrics", accept=accept)).status_code == 200
 
 
@@ -145,7 +158,7 @@ async def test_a_login_is_created_once_and_lists_its_model(registry: ServedRegis
         assert (await registry.json(f"/v1/models/{MODEL}"))["name"] == MODEL
 
 
-async def test_a_logout_is_seen_at_once_and_may_be_repeated(registry: ServedRegistry) -> None:
+async def test_a_logout_removes_at_once_and_may_be_repeated(registry: ServedRegistry) -> None:
     async with ping_server() as server:
         url = f"{registry.url}/v1/instances/{server.id}"
         login = await registry.http.put(url, json=login_body(url=server.url))
@@ -153,7 +166,7 @@ async def test_a_logout_is_seen_at_once_and_may_be_repeated(registry: ServedRegi
             reply = await registry.http.delete(url, headers={SECRET_HEADER: login.json()["secret"]})
             assert (reply.status_code, reply.content) == (204, b"")
             assert await registry.active() == []
-    assert (await registry.http.delete(f"{registry.url}/v1/instances/nobody")).status_code == 204
+    assert (await registry.http.delete(f"{registry.url}/v1/instances/unknown")).status_code == 204
 
 
 async def test_a_model_without_instances_is_known_but_not_listed(registry: ServedRegistry) -> None:
@@ -166,7 +179,7 @@ async def test_a_model_without_instances_is_known_but_not_listed(registry: Serve
     assert (await registry.json(f"/v1/models/{MODEL}"))["active"] is False
 
 
-async def test_a_deaf_instance_is_shown_with_its_reason_and_does_not_make_its_model_active(
+async def test_an_instance_that_does_not_consume_has_a_reason_and_does_not_make_its_model_active(
     registry: ServedRegistry,
 ) -> None:
     async with ping_server() as server:
@@ -196,7 +209,7 @@ async def test_a_taken_name_is_a_409_that_names_each_differing_field_and_the_inc
         assert impostor.pings == 0
 
 
-async def test_the_client_raises_what_the_registry_answered(registry: ServedRegistry) -> None:
+async def test_the_client_raises_the_error_of_the_reply(registry: ServedRegistry) -> None:
     async with ping_server() as incumbent, ping_server() as impostor:
         await registry.login(incumbent)
         with pytest.raises(NameTaken, match="pixels") as taken:
@@ -207,7 +220,7 @@ async def test_the_client_raises_what_the_registry_answered(registry: ServedRegi
         assert unreachable.value.url == incumbent.url
 
 
-async def test_the_refusal_of_a_grown_message_names_the_mode_that_would_let_it_in(registry: ServedRegistry) -> None:
+async def test_the_error_for_a_grown_message_names_the_mode_that_accepts_it(registry: ServedRegistry) -> None:
     async with ping_server() as incumbent, ping_server() as newer:
         await registry.login(incumbent, "Grower", PLAIN)
         with pytest.raises(NameTaken, match=r"HUB_CONTRACT_MODE=compatible.*or give your model another name") as grown:
@@ -220,7 +233,7 @@ async def test_the_refusal_of_a_grown_message_names_the_mode_that_would_let_it_i
             assert "HUB_CONTRACT_MODE" not in str(broken.value)
 
 
-async def test_in_compatible_mode_a_refusal_does_not_name_the_mode() -> None:
+async def test_in_compatible_mode_the_error_does_not_name_the_mode() -> None:
     async with served_registry(contract_mode="compatible") as registry, ping_server() as one, ping_server() as two:
         await registry.login(one, "Grower", PLAIN)
         with pytest.raises(NameTaken) as broken:
@@ -228,7 +241,7 @@ async def test_in_compatible_mode_a_refusal_does_not_name_the_mode() -> None:
         assert "HUB_CONTRACT_MODE" not in str(broken.value)
 
 
-async def test_a_login_that_nobody_answers_at_is_a_502_that_names_the_setting(registry: ServedRegistry) -> None:
+async def test_a_login_from_an_unreachable_address_is_a_502_that_names_the_setting(registry: ServedRegistry) -> None:
     async with ping_server() as server:
         pass
     reply = await registry.http.put(f"{registry.url}/v1/instances/{server.id}", json=login_body(url=server.url))
@@ -247,9 +260,9 @@ async def test_a_login_that_nobody_answers_at_is_a_502_that_names_the_setting(re
         ({"url": "http://10.0.0.7:9"}, "invalid_login", "HUB_INSTANCE_NETWORKS"),
         ({"contract": base64.b64encode(b"\xff\xff").decode()}, "invalid_contract", "hub.v1.Contract"),
         ({"contract": ""}, "invalid_contract", "does not declare|do not declare|names"),
-        ({"limits": {"concurrency": 0}}, "invalid_login", "terms.concurrency: 0 is less than one task at a time"),
-        ({"limits": {"default_timeout": 0}}, "invalid_login", "terms.default_timeout: 0 is no time"),
-        ({"limits": {"max_timeout": -2.5}}, "invalid_login", "terms.max_timeout: -2.5 is no time"),
+        ({"limits": {"concurrency": 0}}, "invalid_login", "limits.concurrency: 0 is less than one task at a time"),
+        ({"limits": {"default_timeout": 0}}, "invalid_login", "limits.default_timeout: 0 is no time"),
+        ({"limits": {"max_timeout": -2.5}}, "invalid_login", "limits.max_timeout: -2.5 is no time"),
         (
             {"limits": {"default_timeout": 9, "max_timeout": 8.5}},
             "invalid_login",
@@ -265,7 +278,7 @@ async def test_a_login_that_cannot_be_accepted_is_a_422_that_names_the_repair(
     assert any(words in body["detail"] for words in repair.split("|")), body["detail"]
 
 
-async def test_terms_of_a_login_are_shown_with_its_model_and_a_change_of_them_is_news(
+async def test_limits_of_a_login_are_listed_with_its_model_and_changing_them_is_a_change(
     registry: ServedRegistry,
 ) -> None:
     limits = {"concurrency": 8, "default_timeout": 20.5, "max_timeout": 3600}
@@ -289,7 +302,7 @@ async def test_terms_of_a_login_are_shown_with_its_model_and_a_change_of_them_is
         assert (await registry.json(f"/v1/models/{MODEL}"))["limits"] == limits
 
 
-async def test_a_login_that_says_no_terms_gets_the_usual_ones(registry: ServedRegistry) -> None:
+async def test_a_login_without_limits_gets_the_default_ones(registry: ServedRegistry) -> None:
     async with ping_server() as server:
         await registry.http.put(f"{registry.url}/v1/instances/{server.id}", json=login_body(url=server.url))
         usual = {"concurrency": 1, "default_timeout": None, "max_timeout": None}
@@ -320,12 +333,12 @@ async def test_a_body_over_the_limit_is_a_413(registry: ServedRegistry) -> None:
     problem(reply, 413, "content_too_large")
 
 
-@pytest.mark.parametrize("path", ["/v1/models/Nobody", "/v1/schemas/Nobody", "/v1/nothing"])
-async def test_what_is_not_there_is_a_404(registry: ServedRegistry, path: str) -> None:
+@pytest.mark.parametrize("path", ["/v1/models/Unknown", "/v1/schemas/Unknown", "/v1/nothing"])
+async def test_an_unknown_path_is_a_404(registry: ServedRegistry, path: str) -> None:
     problem(await registry.get(path), 404, "not_found" if path == "/v1/nothing" else "unknown_model")
 
 
-async def test_a_list_has_an_etag_that_only_news_change(registry: ServedRegistry) -> None:
+async def test_the_etag_of_a_list_changes_only_with_the_list(registry: ServedRegistry) -> None:
     async with ping_server() as server:
         await registry.login(server)
         first = await registry.get("/v1/models")
@@ -363,7 +376,7 @@ async def test_a_watched_list_is_answered_at_the_next_change(registry: ServedReg
     assert server.id in reply.text
 
 
-async def test_a_watch_without_news_ends_in_304(registry: ServedRegistry) -> None:
+async def test_a_watch_without_a_change_ends_in_304(registry: ServedRegistry) -> None:
     etag = (await registry.get("/v1/models")).headers["etag"]
     reply = await registry.get("/v1/models", if_none_match=etag, prefer="wait=1")
     assert (reply.status_code, reply.headers["etag"]) == (304, etag)
@@ -480,7 +493,7 @@ async def test_the_description_is_the_same_at_each_start_and_shows_every_route(r
     assert again.status_code == 304
 
 
-async def test_with_a_token_every_route_that_tells_or_changes_something_asks_for_it() -> None:
+async def test_with_a_token_every_route_of_data_requires_it() -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry(token="sesame") as registry, ping_server() as server:
             for path in (

@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hub.brokers.memory.broker import MemoryBroker
 from hub.ports.broker import Publication
-from hub.registry.client.views import InstanceState
-from hub.types import ModelName
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ping_server
+from hub.types import InstanceState, ModelName
+from tests.registry.fakes import ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import DIGITS, MODEL, TEXTS, TIMEOUT
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -58,7 +58,7 @@ async def test_models_instances_and_pings_are_counted(registry: ServedRegistry, 
         ping_server() as one,
         ping_server() as two,
         ping_server() as not_consuming,
-        broker.consume(MODEL, prefetch=1),  # or the live ones would be deaf soon: nobody would consume
+        broker.consume(MODEL, prefetch=1),  # without a consumer the live ones would be not_consuming soon
     ):
         not_consuming.consuming = False
         await registry.login(one)
@@ -96,7 +96,7 @@ async def test_a_refused_ping_is_a_failure(registry: ServedRegistry) -> None:
     assert seen["hub_registry_ping_failures_total", labels(reason="missed")] == 0
 
 
-async def test_series_end_with_what_they_tell_of(registry: ServedRegistry) -> None:
+async def test_series_end_with_their_model(registry: ServedRegistry) -> None:
     async with ping_server() as server:
         await registry.login(server)
         await registry.client.logout(server.id)
@@ -161,7 +161,7 @@ async def test_depths_are_left_out_while_the_broker_is_away_and_come_back_with_i
         await anyio.lowlevel.checkpoint()
 
 
-async def test_promtool_finds_no_fault_with_the_figures(registry: ServedRegistry, broker: MemoryBroker) -> None:
+async def test_promtool_accepts_the_metrics(registry: ServedRegistry, broker: MemoryBroker) -> None:
     await broker.declare(MODEL)
     async with ping_server() as server:
         await registry.login(server)

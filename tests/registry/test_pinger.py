@@ -9,13 +9,12 @@ import trio.testing
 from typing_extensions import override
 
 from hub.ports.directory import InstanceEntry
-from hub.registry.client.views import InstanceState
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
 from hub.registry.core.state import RegistryState
-from hub.registry.core.table import InstanceTable
-from hub.registry.tasks.pinger import Pinger
-from hub.types import InstanceId
-from tests.registry.support import ScriptedProbe, entry_of
+from hub.registry.tasks.pinger import Pinger, Probe
+from hub.types import InstanceId, InstanceState
+from tests.registry.fakes import ScriptedProbe
+from tests.registry.helpers import entry_of
 
 PERIOD, TIMEOUT = 10.0, 3.0
 
@@ -35,25 +34,25 @@ class NoJitter(random.Random):
 
 def pinger_of(
     *entries: InstanceEntry,
-    probe: ScriptedProbe,
+    probe: Probe,
+    timeout: float = TIMEOUT,
     concurrency: int = 256,
     observe: Callable[[PingResult, float], None] = lambda result, seconds: None,  # noqa: ARG005
     rng: random.Random | None = None,
 ) -> tuple[Pinger, RegistryState]:
-    roll = RegistryState(InstanceTable())
+    state = RegistryState(clock=anyio.current_time)
     for entry in entries:
-        roll.apply(roll.table.login(entry))
+        state.login(entry)
     pinger = Pinger(
-        roll,
+        state,
         probe,
         period=PERIOD,
-        timeout=TIMEOUT,
+        timeout=timeout,
         concurrency=concurrency,
         observe=observe,
-        clock=anyio.current_time,
         rng=rng or NoJitter(),
     )
-    return pinger, roll
+    return pinger, state
 
 
 async def run_for(pinger: Pinger, seconds: float) -> None:
@@ -61,8 +60,8 @@ async def run_for(pinger: Pinger, seconds: float) -> None:
         await pinger.run()
 
 
-def state(roll: RegistryState, instance: InstanceId) -> InstanceState | None:
-    status = roll.table.instance(instance)
+def state_of(state: RegistryState, instance: InstanceId) -> InstanceState | None:
+    status = state.instance(instance)
     return None if status is None else status.state
 
 
@@ -75,7 +74,7 @@ async def test_every_instance_is_pinged_once_a_period_on_an_absolute_schedule() 
         assert probe.times(entry.id) == [start + PERIOD * beat for beat in range(1001)]
 
 
-async def test_an_instance_that_never_answers_delays_nobody() -> None:
+async def test_an_instance_that_never_answers_does_not_delay_the_others() -> None:
     silent, other = entry_of(), entry_of()
     probe = ScriptedProbe(hanging={silent.id})
     pinger, _ = pinger_of(silent, other, probe=probe)
@@ -84,59 +83,59 @@ async def test_an_instance_that_never_answers_delays_nobody() -> None:
     assert probe.times(other.id) == [start, start + PERIOD, start + 2 * PERIOD]
 
 
-async def test_silence_makes_an_instance_suspect_after_its_timeout_and_the_third_one_removes_it() -> None:
+async def test_a_missed_ping_makes_an_instance_suspect_and_the_third_removes_it() -> None:
     silent = entry_of()
     probe = ScriptedProbe(hanging={silent.id})
-    pinger, roll = pinger_of(silent, probe=probe)
-    roll.apply(roll.table.pinged(roll.table.targets()[0], PingOk(), now=0.0))
+    pinger, state = pinger_of(silent, probe=probe)
+    state.pinged(state.targets()[0], PingOk())
     await run_for(pinger, TIMEOUT - 0.1)
-    assert state(roll, silent.id) is InstanceState.LIVE
-    pinger, roll = pinger_of(silent, probe=probe)
+    assert state_of(state, silent.id) is InstanceState.LIVE
+    pinger, state = pinger_of(silent, probe=probe)
     await run_for(pinger, 2 * PERIOD + TIMEOUT - 0.1)
-    assert state(roll, silent.id) is InstanceState.SUSPECT
-    pinger, roll = pinger_of(silent, probe=probe)
+    assert state_of(state, silent.id) is InstanceState.SUSPECT
+    pinger, state = pinger_of(silent, probe=probe)
     await run_for(pinger, 2 * PERIOD + TIMEOUT + 0.1)
-    assert state(roll, silent.id) is None
-    assert roll.holdings.is_unreported(silent.id)
+    assert state_of(state, silent.id) is None
+    assert state.leases.has_finding(silent.id)
 
 
-async def test_the_dead_leave_within_one_period_whenever_they_die() -> None:
+async def test_a_dead_instance_is_suspect_within_one_period() -> None:
     for died_after in (0.1, 3.3, 9.9):
         entry = entry_of()
         probe = ScriptedProbe()
-        pinger, roll = pinger_of(entry, probe=probe, rng=random.Random(died_after))
+        pinger, state = pinger_of(entry, probe=probe, rng=random.Random(died_after))
         async with anyio.create_task_group() as tg:
             tg.start_soon(pinger.run)
             await anyio.sleep(PERIOD + died_after)
-            assert state(roll, entry.id) is InstanceState.LIVE
+            assert state_of(state, entry.id) is InstanceState.LIVE
             probe.results[entry.id] = PingRejected("connection refused")
             await anyio.sleep(PERIOD)
-            assert state(roll, entry.id) is None
+            assert state_of(state, entry.id) is None
             tg.cancel_scope.cancel()
 
 
 async def test_a_suspect_is_back_with_its_next_answer() -> None:
     entry = entry_of()
     probe = ScriptedProbe(results={entry.id: PingMissed("silence")})
-    pinger, roll = pinger_of(entry, probe=probe)
+    pinger, state = pinger_of(entry, probe=probe)
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
         await anyio.sleep(PERIOD + 1)
-        assert state(roll, entry.id) is InstanceState.SUSPECT
+        assert state_of(state, entry.id) is InstanceState.SUSPECT
         del probe.results[entry.id]
         await anyio.sleep(PERIOD)
-        assert state(roll, entry.id) is InstanceState.LIVE
+        assert state_of(state, entry.id) is InstanceState.LIVE
         tg.cancel_scope.cancel()
 
 
 async def test_a_newcomer_joins_the_next_beat() -> None:
     probe, newcomer = ScriptedProbe(), entry_of()
-    pinger, roll = pinger_of(probe=probe)
+    pinger, state = pinger_of(probe=probe)
     start = anyio.current_time()
     async with anyio.create_task_group() as tg:
         tg.start_soon(pinger.run)
         await anyio.sleep(1.5 * PERIOD)
-        roll.apply(roll.table.login(newcomer))
+        state.login(newcomer)
         await anyio.sleep(PERIOD)
         tg.cancel_scope.cancel()
     assert probe.times(newcomer.id) == [start + 2 * PERIOD]
@@ -154,7 +153,7 @@ async def test_the_first_beat_is_somewhere_in_the_first_period() -> None:
     assert max(offsets) - min(offsets) > PERIOD / 2
 
 
-async def test_beats_that_were_slept_through_are_left_out() -> None:
+async def test_beats_missed_during_a_suspension_are_left_out() -> None:
     probe, entry = ScriptedProbe(), entry_of()
     pinger, _ = pinger_of(entry, probe=probe)
     clock = trio.lowlevel.current_clock()
@@ -164,21 +163,21 @@ async def test_beats_that_were_slept_through_are_left_out() -> None:
         tg.start_soon(pinger.run)
         await anyio.sleep(1)
         clock.jump(5.5 * PERIOD)  # a suspended machine
-        await anyio.sleep(PERIOD)
+        await anyio.sleep(1.5 * PERIOD)
         tg.cancel_scope.cancel()
-    assert probe.times(entry.id) == [start, start + 1 + 5.5 * PERIOD, start + 6 * PERIOD]
+    assert probe.times(entry.id) == [start, start + 1 + 5.5 * PERIOD, start + 1 + 6.5 * PERIOD]
 
 
-async def test_no_more_pings_than_allowed_are_under_way_and_all_get_their_turn() -> None:
+async def test_concurrent_pings_are_limited_and_all_are_made() -> None:
     entries = [entry_of() for _ in range(7)]
     probe = ScriptedProbe(hanging={entry.id for entry in entries})
-    pinger, roll = pinger_of(*entries, probe=probe, concurrency=3)
+    pinger, state = pinger_of(*entries, probe=probe, concurrency=3)
     start = anyio.current_time()
-    await pinger.ping_all(roll.table.targets())
+    await pinger.ping_all(state.targets())
     assert [when - start for when, _ in probe.pinged] == [0.0] * 3 + [TIMEOUT] * 3 + [2 * TIMEOUT]
 
 
-async def test_an_instance_whose_ping_is_still_under_way_is_left_out_of_a_beat() -> None:
+async def test_an_instance_with_a_ping_in_flight_is_left_out_of_a_beat() -> None:
     probe = ScriptedProbe()
     entries = [entry_of() for _ in range(8)]
     probe.hanging = {entry.id for entry in entries}
@@ -190,39 +189,60 @@ async def test_an_instance_whose_ping_is_still_under_way_is_left_out_of_a_beat()
 async def test_results_are_observed_with_their_duration() -> None:
     seen: list[tuple[PingResult, float]] = []
     silent, other = entry_of(), entry_of()
-    pinger, roll = pinger_of(
+    pinger, state = pinger_of(
         silent,
         other,
         probe=ScriptedProbe(hanging={silent.id}),
         observe=lambda result, seconds: seen.append((result, seconds)),
     )
-    await pinger.ping_all(roll.table.targets())
-    assert sorted((type(result).__name__, seconds) for result, seconds in seen) == [("PingOk", 0), ("PingMissed", 3)]
+    await pinger.ping_all(state.targets())
+    assert sorted((type(result).__name__, seconds) for result, seconds in seen) == [("PingMissed", 3), ("PingOk", 0)]
 
 
 async def test_a_cancelled_ping_records_nothing() -> None:
     silent = entry_of()
-    pinger, roll = pinger_of(silent, probe=ScriptedProbe(hanging={silent.id}))
-    version = roll.table.version
+    pinger, state = pinger_of(silent, probe=ScriptedProbe(hanging={silent.id}))
+    version = state.version
     with anyio.move_on_after(1) as scope:
-        await pinger.ping(roll.table.targets()[0], scheduled=True)
+        await pinger.ping(state.targets()[0], scheduled=True)
     assert scope.cancelled_caught
-    status = roll.table.instance(silent.id)
+    status = state.instance(silent.id)
     assert status is not None
-    assert (status.misses, roll.table.version) == (0, version)
+    assert (status.misses, state.version) == (0, version)
 
 
 async def test_a_result_for_an_instance_that_left_meanwhile_is_dropped() -> None:
     entry = entry_of()
-    roll = RegistryState(InstanceTable())
-    roll.apply(roll.table.login(entry))
+    state = RegistryState(clock=anyio.current_time)
+    state.login(entry)
 
     async def probe(entry: InstanceEntry) -> PingResult:
         await anyio.sleep(1)
-        roll.apply(roll.table.logout(entry.id))
+        state.logout(entry.id)
         return PingOk()
 
-    pinger = Pinger(roll, probe, period=PERIOD, timeout=TIMEOUT)
-    target: PingTarget = roll.table.targets()[0]
+    pinger = Pinger(state, probe, period=PERIOD, timeout=TIMEOUT)
+    target: PingTarget = state.targets()[0]
     assert await pinger.ping(target) == PingOk()
-    assert roll.table.instances() == ()
+    assert state.instances() == ()
+
+
+async def test_an_instance_whose_scheduled_ping_is_in_flight_is_not_pinged_again_after_another_ping_of_it() -> None:
+    entry, started = entry_of(), list[float]()
+
+    async def first_ping_hangs(_entry: InstanceEntry) -> PingResult:
+        started.append(anyio.current_time())
+        if len(started) == 1:
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+        return PingOk()
+
+    pinger, state = pinger_of(entry, probe=first_ping_hangs, timeout=1.5 * PERIOD)
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        await anyio.sleep(PERIOD / 2)
+        await pinger.ping(state.targets()[0])  # as at a login
+        await anyio.sleep(PERIOD)
+        tg.cancel_scope.cancel()
+    assert started == [start, start + PERIOD / 2], "the beat after one period leaves it out"

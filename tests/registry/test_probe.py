@@ -15,10 +15,11 @@ from hub.http.client import open_client
 from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult
-from hub.registry.tasks.probe import LONGEST_REPLY, HttpProbe
+from hub.registry.tasks.probe import MAX_REPLY, HttpProbe
 from hub.stats import InstanceStats
 from hub.types import InstanceId, ReadinessSource, TaskState
-from tests.registry.support import TIMEOUT, entry_of, ping_server
+from tests.registry.fakes import ping_server
+from tests.registry.helpers import TIMEOUT, entry_of
 
 LOOPBACK = InstanceNetworks([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
@@ -57,7 +58,7 @@ def reply(status: str, body: bytes) -> Callable[[SocketStream], Awaitable[None]]
 
 async def ping(http: AsyncClient, entry: InstanceEntry, networks: InstanceNetworks = LOOPBACK) -> PingResult:
     with anyio.fail_after(TIMEOUT):
-        return await HttpProbe(http, networks)(entry)
+        return await HttpProbe(http, networks).ping(entry)
 
 
 async def test_an_instance_that_consumes_has_answered(http: AsyncClient) -> None:
@@ -66,7 +67,7 @@ async def test_an_instance_that_consumes_has_answered(http: AsyncClient) -> None
         assert server.tokens == ["Bearer sesame"]
 
 
-async def test_an_instance_that_consumes_nothing_has_answered_too_and_says_why(http: AsyncClient) -> None:
+async def test_an_instance_that_does_not_consume_answers_with_a_reason(http: AsyncClient) -> None:
     async with ping_server() as server:
         server.consuming = False
         assert await ping(http, entry_of(id=server.id, url=server.url)) == PingOk(consuming=False, reason="no link")
@@ -78,14 +79,14 @@ async def test_a_host_may_be_a_name_and_all_its_addresses_are_tried(http: AsyncC
         assert await ping(http, entry_of(id=server.id, url=url)) == PingOk()
 
 
-async def test_where_nobody_listens_the_ping_is_refused(http: AsyncClient) -> None:
+async def test_a_ping_to_a_closed_port_is_rejected(http: AsyncClient) -> None:
     async with ping_server() as server:
         entry = entry_of(id=server.id, url=server.url)
         assert await ping(http, entry) == PingOk()
     assert await ping(http, entry) == PingRejected("connection refused")
 
 
-async def test_another_instance_at_the_address_is_a_refusal(http: AsyncClient) -> None:
+async def test_a_reply_of_another_instance_is_a_rejection(http: AsyncClient) -> None:
     async with ping_server() as server:
         result = await ping(http, entry_of(url=server.url))
         assert isinstance(result, PingRejected)
@@ -102,7 +103,7 @@ async def test_an_address_outside_of_the_networks_is_never_connected_to(http: As
         assert server.pings == 0
 
 
-async def test_a_name_that_nobody_knows_is_a_miss(http: AsyncClient) -> None:
+async def test_a_name_that_cannot_be_resolved_is_a_miss(http: AsyncClient) -> None:
     result = await ping(http, entry_of(url="http://no-such-host.invalid:4000"))
     assert isinstance(result, PingMissed)
     assert "no-such-host.invalid cannot be resolved" in result.reason
@@ -116,30 +117,30 @@ async def test_a_name_that_nobody_knows_is_a_miss(http: AsyncClient) -> None:
         (
             "503 Service Unavailable",
             b'{"consuming": true, "instance": "i", "reason": "ValueError: no GPU"}',
-            PingOk(False, "ValueError: no GPU", signal=ReadinessSource.HEALTH),
+            PingOk(False, "ValueError: no GPU", source=ReadinessSource.HEALTH),
         ),
         (
             "503 Service Unavailable",
             b'{"consuming": false, "draining": true, "reason": "it stops"}',
-            PingOk(False, "it stops", signal=ReadinessSource.HEALTH),
+            PingOk(False, "it stops", source=ReadinessSource.HEALTH),
         ),
-        ("404 Not Found", b"{}", PingMissed("it answered 404", heard=True)),
-        ("503 Service Unavailable", b"<html>a proxy", PingMissed("it answered 503", heard=True)),
-        ("503 Service Unavailable", b'{"status": 503}', PingMissed("it answered 503", heard=True)),
+        ("404 Not Found", b"{}", PingMissed("it answered 404", replied=True)),
+        ("503 Service Unavailable", b"<html>a proxy", PingMissed("it answered 503", replied=True)),
+        ("503 Service Unavailable", b'{"status": 503}', PingMissed("it answered 503", replied=True)),
         ("200 OK", b'{"x": ' + b"[" * 50_000, PingOk()),
         ("200 OK", b"\xff", PingOk()),
         ("200 OK", b'{"instance": "\xff"}', PingOk()),
         ("200 OK", b'{"reason": "\xed\xa0\x80"}', PingOk()),
-        ("302 Found", b"", PingMissed("it answered 302", heard=True)),
+        ("302 Found", b"", PingMissed("it answered 302", replied=True)),
         (
             "401 Unauthorized",
             b"",
-            PingMissed("it answered 401 to the registry: set the same HUB_TOKEN for both", heard=True),
+            PingMissed("it answered 401 to the registry: set the same HUB_TOKEN for both", replied=True),
         ),
         (
             "200 OK",
-            b" " * (LONGEST_REPLY + 1),
-            PingMissed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True),
+            b" " * (MAX_REPLY + 1),
+            PingMissed(f"its reply is longer than {MAX_REPLY} bytes", replied=True),
         ),
     ],
 )
@@ -155,7 +156,7 @@ LOAD = (
 
 
 @pytest.mark.parametrize("status", ["200 OK", "503 Service Unavailable"])
-async def test_what_an_instance_says_of_its_work_is_kept(http: AsyncClient, status: str) -> None:
+async def test_the_statistics_of_a_reply_are_kept(http: AsyncClient, status: str) -> None:
     entry = entry_of()
     body = b'{"instance": "%s", "consuming": %s, "stats": %s}'
     async with raw_server(reply(status, body % (entry.id.encode(), b"true", LOAD))) as url:
@@ -184,7 +185,7 @@ async def test_what_an_instance_says_of_its_work_is_kept(http: AsyncClient, stat
         b'{"newest_task_created_at": 1e400}',
     ],
 )
-async def test_a_load_that_cannot_be_read_is_none_and_no_error(http: AsyncClient, load: bytes) -> None:
+async def test_statistics_that_cannot_be_read_are_none_and_no_error(http: AsyncClient, load: bytes) -> None:
     async with raw_server(reply("200 OK", b'{"consuming": true, "stats": %s}' % load)) as url:
         assert await ping(http, entry_of(url=url)) == PingOk()
 
@@ -204,7 +205,7 @@ async def test_a_connection_that_is_closed_without_an_answer_is_a_miss(http: Asy
         assert isinstance(await ping(http, entry_of(url=url)), PingMissed)
 
 
-async def test_something_that_does_not_speak_http_is_a_miss(http: AsyncClient) -> None:
+async def test_a_reply_that_is_not_http_is_a_miss(http: AsyncClient) -> None:
     async def babble(stream: SocketStream) -> None:
         await stream.send(b"SSH-2.0-OpenSSH_9.2\r\n")
 
@@ -245,7 +246,7 @@ async def test_connections_are_kept_alive(http: AsyncClient) -> None:
 
 
 def resolver(*answers: list[str]) -> tuple[Callable[[str, int], Awaitable[list[IPAddress]]], list[str]]:
-    """Takes the place of the resolver: one answer after the other, the last one for ever; and who was looked up."""
+    """Replaces the resolver: one result after the other, the last one repeated. Returns the resolved names too."""
     asked: list[str] = []
 
     async def addresses(host: str, _port: int) -> list[IPAddress]:
@@ -262,12 +263,12 @@ async def test_of_a_name_that_is_inside_and_outside_only_the_addresses_inside_ar
 ) -> None:
     async with ping_server() as server:
         entry = entry_of(id=server.id, url=server.url.replace("127.0.0.1", "model.example"))
-        addresses, _ = resolver(["192.0.2.1", "127.0.0.1"])  # nobody would answer at the first one, for a long time
+        addresses, _ = resolver(["192.0.2.1", "127.0.0.1"])  # the first one would not answer for a long time
         monkeypatch.setattr("hub.registry.tasks.probe.addresses_of", addresses)
         assert await ping(http, entry) == PingOk()
 
 
-async def test_a_name_is_looked_up_at_each_ping_and_is_refused_once_it_points_elsewhere(
+async def test_a_name_is_resolved_at_each_ping_and_is_refused_once_it_resolves_elsewhere(
     http: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with ping_server() as server:
@@ -292,7 +293,7 @@ async def test_a_redirect_is_not_followed(http: AsyncClient) -> None:
             await stream.send(f"{head}Connection: close\r\n\r\n".encode())
 
         async with raw_server(send_away) as url:
-            assert await ping(http, entry_of(id=elsewhere.id, url=url)) == PingMissed("it answered 307", heard=True)
+            assert await ping(http, entry_of(id=elsewhere.id, url=url)) == PingMissed("it answered 307", replied=True)
         assert elsewhere.pings == 0
 
 

@@ -17,10 +17,11 @@ from hub.ports.directory import Directory
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.contract_schemas import CheckReply
 from hub.registry.client.errors import NameTaken
+from hub.registry.client.login import LoginRequest
 from hub.types import ModelName
-from tests.registry.grown import BROKEN, GROWN, GROWN_MORE, PLAIN, grown
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import MODEL, TIMEOUT, PingServer, ping_server
+from tests.registry.fakes import PingServer, ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import BROKEN, GROWN, GROWN_MORE, MODEL, PLAIN, TIMEOUT, grown
 from tests.registry.test_http import problem
 from tests.registry.test_service import directory_in_redis
 
@@ -30,7 +31,7 @@ NAME = ModelName(MODEL)
 
 
 async def brought(registry: ServedRegistry, *contracts: Contract) -> list[str]:
-    """One instance after the other, each gone before the next one comes; the last one stays. Returns their ids."""
+    """Logs in one instance after the other, each removed before the next; the last one stays. Returns their ids."""
     ids: list[str] = []
     for contract in contracts:
         async with ping_server() as server:
@@ -40,7 +41,7 @@ async def brought(registry: ServedRegistry, *contracts: Contract) -> list[str]:
     return ids
 
 
-async def test_every_contract_is_listed_with_when_it_came_and_who_brought_it() -> None:
+async def test_every_contract_is_listed_with_its_first_login() -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             ids = await brought(registry, PLAIN, GROWN)
@@ -88,7 +89,7 @@ async def test_two_contracts_are_compared_with_the_rules_that_are_broken() -> No
     assert (same["from"], same["differences"]) == (PLAIN.fingerprint, []), "the first one has none before it"
 
 
-async def test_after_a_restart_with_nobody_up_the_newest_contract_is_the_present_one() -> None:
+async def test_after_a_restart_without_instances_the_newest_contract_is_the_current_one() -> None:
     directory = MemoryDirectory()
     with anyio.fail_after(TIMEOUT):
         async with served_registry(directory=directory) as registry:
@@ -107,8 +108,8 @@ async def test_a_registry_that_starts_again_in_the_middle_of_a_deployment_lists_
         async with ping_server() as old, ping_server() as new, open_client() as http:
             async with served_registry(directory=directory, contract_mode="compatible") as registry:
                 owner, port = RegistryClient(registry.url, http), urlsplit(registry.url).port or 0
-                await owner.login(old.id, MODEL, old.url, PLAIN)
-                await owner.login(new.id, MODEL, new.url, GROWN)
+                await owner.login(LoginRequest(instance=old.id, model=MODEL, url=old.url, contract=PLAIN))
+                await owner.login(LoginRequest(instance=new.id, model=MODEL, url=new.url, contract=GROWN))
             async with served_registry(directory=directory, contract_mode="compatible", port=port) as registry:
                 await serves(registry, MODEL, PLAIN, 2)
                 await owner.logout(old.id)
@@ -116,7 +117,7 @@ async def test_a_registry_that_starts_again_in_the_middle_of_a_deployment_lists_
 
 
 @pytest.mark.parametrize("path", ["/v1/schemas", f"/v1/schemas/{MODEL}/history", f"/v1/schemas/{MODEL}/diff"])
-async def test_what_has_not_changed_is_not_sent_again(path: str) -> None:
+async def test_an_unchanged_reply_is_a_304(path: str) -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             await brought(registry, PLAIN)
@@ -127,7 +128,7 @@ async def test_what_has_not_changed_is_not_sent_again(path: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["fingerprint=", "diff?from=", "diff?to="])
-async def test_a_contract_that_never_was_is_named_with_those_that_were(query: str) -> None:
+async def test_the_error_for_an_unknown_contract_names_the_known_ones(query: str) -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             await brought(registry, PLAIN, GROWN)
@@ -138,15 +139,15 @@ async def test_a_contract_that_never_was_is_named_with_those_that_were(query: st
                 assert f"/v1/schemas/{MODEL}/history" in body["detail"]
 
 
-async def test_a_model_that_never_was_has_no_schema() -> None:
+async def test_an_unknown_model_has_no_schema() -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry() as registry:
             for path in ("history", "diff"):
-                problem(await registry.get(f"/v1/schemas/Nobody/{path}"), 404, "unknown_model")
+                problem(await registry.get(f"/v1/schemas/Unknown/{path}"), 404, "unknown_model")
             with pytest.raises(UnknownModel):
-                await registry.client.check(ModelName("Nobody"), PLAIN)
+                await registry.client.check(ModelName("Unknown"), PLAIN)
             with pytest.raises(UnknownModel):
-                await registry.client.schema_history(ModelName("Nobody"))
+                await registry.client.schema_history(ModelName("Unknown"))
 
 
 async def checks(registry: ServedRegistry) -> list[CheckReply]:
@@ -167,7 +168,7 @@ async def test_in_strict_mode_only_the_same_contract_could_log_in() -> None:
     assert {each.rule for each in replies[2].differences if each.breaks} == {"FIELD_SAME_NAME", "FIELD_SAME_JSON_NAME"}
 
 
-async def test_in_compatible_mode_what_breaks_nothing_could_log_in() -> None:
+async def test_in_compatible_mode_a_contract_without_breaking_changes_could_log_in() -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry(contract_mode="compatible") as registry:
             await brought(registry, PLAIN)
@@ -184,7 +185,7 @@ async def test_in_compatible_mode_what_breaks_nothing_could_log_in() -> None:
 async def two(
     request: pytest.FixtureRequest, redis_url: str, anyio_backend_name: str
 ) -> AsyncGenerator[tuple[ServedRegistry, ServedRegistry]]:
-    """Two registries in compatible mode over one directory. They follow each other by its news."""
+    """Two registries in compatible mode over one directory. They apply each other's changes."""
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Directory]:
@@ -223,7 +224,9 @@ async def test_a_grown_contract_joins_and_takes_over_when_the_last_old_instance_
     model = f"M{abs(hash(request.node.nodeid))}"
 
     async def login(registry: ServedRegistry, server: PingServer, contract: Contract) -> frozenset[str]:
-        admission = await registry.client.login(server.id, ModelName(model), server.url, contract)
+        admission = await registry.client.login(
+            LoginRequest(instance=server.id, model=ModelName(model), url=server.url, contract=contract)
+        )
         return admission.accepts
 
     with anyio.fail_after(TIMEOUT):
@@ -248,7 +251,7 @@ async def test_a_grown_contract_joins_and_takes_over_when_the_last_old_instance_
                 await serves(registry, model, PLAIN, 2)
 
 
-async def test_of_two_that_grow_apart_one_gets_in(
+async def test_of_two_incompatible_successors_one_is_accepted(
     two: tuple[ServedRegistry, ServedRegistry], request: pytest.FixtureRequest
 ) -> None:
     model = ModelName(f"M{abs(hash(request.node.nodeid))}")
@@ -257,13 +260,15 @@ async def test_of_two_that_grow_apart_one_gets_in(
 
     async def login(registry: ServedRegistry, server: PingServer, contract: Contract) -> None:
         try:
-            await registry.client.login(server.id, model, server.url, contract)
+            await registry.client.login(
+                LoginRequest(instance=server.id, model=model, url=server.url, contract=contract)
+            )
         except NameTaken as taken:
             refusals.append(taken)
 
     with anyio.fail_after(TIMEOUT):
         async with ping_server() as old, ping_server() as left, ping_server() as right:
-            await two[0].client.login(old.id, model, old.url, PLAIN)
+            await two[0].client.login(LoginRequest(instance=old.id, model=model, url=old.url, contract=PLAIN))
             async with anyio.create_task_group() as tg:
                 for registry, server, contract in zip(two, (left, right), contracts, strict=True):
                     tg.start_soon(login, registry, server, contract)

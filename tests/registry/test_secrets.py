@@ -12,9 +12,11 @@ from httpx2 import Response
 from hub.directories.memory import MemoryDirectory
 from hub.errors import NotYourInstance
 from hub.registry.client.client import RegistryClient
+from hub.registry.client.login import LoginRequest
 from hub.types import ModelName
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, PingServer, ping_server
+from tests.registry.fakes import PingServer, ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import DIGITS, MODEL, TEXTS, TIMEOUT
 
 SECRET = "Hub-Instance-Secret"
 
@@ -34,7 +36,7 @@ async def listed(registry: ServedRegistry) -> Any:
     return (await registry.json("/v1/instances"))["instances"]
 
 
-async def test_a_login_returns_a_secret_that_logs_out_and_nothing_else_does() -> None:
+async def test_only_the_secret_of_the_login_logs_out() -> None:
     with fail_after(TIMEOUT):
         async with served_registry() as registry, ping_server() as server:
             secret = (await put(registry, server)).json()["secret"]
@@ -106,7 +108,7 @@ async def test_an_id_whose_instance_is_dead_is_free_for_its_next_start() -> None
             assert [one["url"] for one in await listed(registry)] == [server.url]
 
 
-async def test_the_secret_survives_the_registry_and_holds_at_all_that_share_its_directory() -> None:
+async def test_the_secret_holds_after_a_restart_and_at_other_registries() -> None:
     directory = MemoryDirectory()
     with fail_after(TIMEOUT):
         async with ping_server() as server, ping_server(server.id) as thief:
@@ -123,7 +125,7 @@ async def test_the_secret_survives_the_registry_and_holds_at_all_that_share_its_
                 assert (await delete(restarted, server, secret)).status_code == 204
 
 
-async def test_the_directory_refuses_when_a_registry_has_not_heard_of_the_instance_yet() -> None:
+async def test_the_directory_refuses_when_a_registry_does_not_know_the_instance_yet() -> None:
     directory = MemoryDirectory()
     with fail_after(TIMEOUT):
         async with (
@@ -137,7 +139,7 @@ async def test_the_directory_refuses_when_a_registry_has_not_heard_of_the_instan
             assert [each["url"] for each in await listed(other)] == [server.url]
 
 
-async def test_the_client_keeps_the_secret_of_its_instance_and_a_registry_that_lost_everything_takes_it() -> None:
+async def test_the_client_keeps_its_secret_and_an_empty_registry_accepts_it() -> None:
     with fail_after(TIMEOUT):
         async with ping_server() as server:
             async with served_registry() as registry:
@@ -147,13 +149,15 @@ async def test_the_client_keeps_the_secret_of_its_instance_and_a_registry_that_l
                 with pytest.raises(NotYourInstance):
                     await stranger.logout(server.id)
                 with pytest.raises(NotYourInstance):
-                    await stranger.login(server.id, ModelName("Other"), server.url, TEXTS)
+                    await stranger.login(
+                        LoginRequest(instance=server.id, model=ModelName("Other"), url=server.url, contract=TEXTS)
+                    )
                 await registry.client.logout(server.id)
                 assert await listed(registry) == []
 
 
 @pytest.mark.parametrize("secret", ["short", "x" * 129])
-async def test_a_secret_of_ones_own_has_bounds(secret: str) -> None:
+async def test_a_chosen_secret_has_length_limits(secret: str) -> None:
     with fail_after(TIMEOUT):
         async with served_registry() as registry, ping_server() as server:
             refused = await put(registry, server, secret)

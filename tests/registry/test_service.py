@@ -18,16 +18,15 @@ from hub.model.instance.instance import run_instance
 from hub.ports.directory import Directory
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import ModelsSnapshot
-from hub.registry.client.views import InstanceState
 from hub.registry.client.watch import ModelWatch
 from hub.registry.service import run_registry
 from hub.settings.model import ModelSettings
 from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
-from hub.types import InstanceId
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, entry_of, ping_server
-from tests.registry.test_registrar import FlakyDirectory
+from hub.types import InstanceId, InstanceState
+from tests.registry.fakes import FlakyDirectory, ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import DIGITS, MODEL, TEXTS, TIMEOUT, entry_of
 from tests.support.redis import Redis, emptied
 from tests.system.models import Echo
 
@@ -36,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 @asynccontextmanager
 async def directory_in_redis(redis_url: str, backend: str) -> AsyncGenerator[Directory]:
-    """A database of its own for each backend, with nobody in it."""
+    """An empty database for each backend."""
     database = {"asyncio": 13, "trio": 14}[backend]
     async with open_directory(emptied(redis_url, database)) as directory:
         yield directory
@@ -46,7 +45,7 @@ async def states(registry: ServedRegistry) -> dict[str, str]:
     return {each["id"]: each["state"] for each in (await registry.json("/v1/instances"))["instances"]}
 
 
-async def test_a_registry_that_starts_again_over_redis_forgets_nobody_who_lives(
+async def test_a_registry_restarted_over_redis_lists_all_live_instances(
     redis_url: str, anyio_backend_name: str
 ) -> None:
     with anyio.fail_after(TIMEOUT):
@@ -88,10 +87,10 @@ async def test_a_name_stays_taken_over_a_restart(redis_url: str, anyio_backend_n
                 assert "pixels" in reply.text
 
 
-async def test_a_redis_that_is_killed_holds_up_logins_only_and_heals(private_redis: Redis) -> None:
+async def test_a_killed_redis_delays_logins_only(private_redis: Redis) -> None:
     with anyio.fail_after(TIMEOUT):
         async with (
-            open_directory(private_redis.url, silence=1.0) as directory,
+            open_directory(private_redis.url, read_timeout=1.0) as directory,
             ping_server() as one,
             ping_server() as two,
             served_registry(directory=directory) as registry,
@@ -113,7 +112,7 @@ async def test_a_redis_that_is_killed_holds_up_logins_only_and_heals(private_red
             await registry.client.logout(two.id)
 
 
-async def test_pings_take_the_dead_off_the_list_and_bring_the_recovered_back() -> None:
+async def test_pings_remove_dead_instances_and_list_recovered_ones_again() -> None:
     with anyio.fail_after(TIMEOUT):
         async with served_registry(ping_period=1) as registry, ping_server() as one:
             await registry.login(one)
@@ -128,7 +127,7 @@ async def test_pings_take_the_dead_off_the_list_and_bring_the_recovered_back() -
             await registry.until(lambda snapshot: MODEL in snapshot.active)
 
 
-async def test_an_instance_shows_as_deaf_for_as_long_as_it_has_no_link_and_no_ping_is_needed_for_that() -> None:
+async def test_an_instance_without_a_broker_is_not_consuming_without_a_ping() -> None:
     def live(snapshot: ModelsSnapshot) -> bool:
         return bool(snapshot.active)
 
@@ -150,7 +149,7 @@ async def test_an_instance_shows_as_deaf_for_as_long_as_it_has_no_link_and_no_pi
             assert await states(registry) == {}
 
 
-async def test_an_empty_registry_heals_as_instances_log_in_again() -> None:
+async def test_instances_log_in_again_at_an_empty_registry() -> None:
     with anyio.fail_after(TIMEOUT):
         async with ping_server() as server:
             async with served_registry() as registry:
@@ -189,7 +188,7 @@ async def test_logouts_in_the_last_moment_reach_the_directory() -> None:
             assert await directory.instances() == []
 
 
-async def test_a_watcher_hears_of_a_login_without_polling() -> None:
+async def test_a_watcher_gets_a_login_without_polling() -> None:
     requests = 0
 
     async def count(_: object) -> None:
@@ -231,7 +230,7 @@ async def test_a_directory_out_of_reach_at_start_ends_the_registry() -> None:
 
 async def test_a_registry_cancelled_at_any_point_of_its_start_stops_cleanly() -> None:
     directory = MemoryDirectory()
-    await directory.login(entry_of(id=InstanceId("somebody")), TEXTS)
+    await directory.login(entry_of(id=InstanceId("another")), TEXTS)
     for checkpoints in (*range(12), 16, 24, 40, 80):
         with anyio.fail_after(TIMEOUT):
             async with MemoryBroker() as broker, anyio.create_task_group() as tg:

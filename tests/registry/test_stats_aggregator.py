@@ -1,4 +1,4 @@
-"""What instances say of their work, added up: plain numbers, no I/O."""
+"""Totals of the statistics of instances. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hub.registry.core import stats_aggregator as totals_module
 from hub.registry.core.stats_aggregator import StatsAggregator
 from hub.stats import InstanceStats
 from hub.types import InstanceId, ModelName, TaskState, new_instance_id
-from tests.registry.support import MODEL
+from tests.registry.helpers import MODEL
 
 ENDED = [state for state in TaskState if state.terminal]
 
@@ -32,7 +32,7 @@ def succeeded(aggregator: StatsAggregator, model: ModelName = MODEL) -> int:
     return aggregator.totals(model).outcomes[TaskState.SUCCEEDED]
 
 
-def test_a_model_of_which_nobody_has_said_anything_has_done_nothing() -> None:
+def test_totals_of_a_model_without_reports_are_0() -> None:
     nothing = StatsAggregator().totals(MODEL)
     assert nothing.outcomes == dict.fromkeys(ENDED, 0)
     assert (nothing.queue_time, nothing.run_time, nothing.newest_task_created_at) == (
@@ -52,7 +52,7 @@ def test_instances_of_a_model_are_added_up_and_other_models_are_not() -> None:
     assert aggregator.totals(MODEL).newest_task_created_at == 3.0
 
 
-def test_an_instance_counts_once_however_often_it_says_so() -> None:
+def test_repeated_reports_count_once() -> None:
     aggregator, one = StatsAggregator(), new_instance_id()
     for done in (1, 1, 4, 4):
         aggregator.add(MODEL, one, load(done))
@@ -79,7 +79,7 @@ def test_an_instance_that_was_away_and_comes_back_is_not_counted_twice() -> None
         pytest.param(load(5, run_time=times(0, 0, 5, bounds=(1.0, 3.0))), id="other bounds"),
     ],
 )
-def test_a_load_that_goes_back_is_that_of_another_start(after: InstanceStats) -> None:
+def test_a_report_with_lower_counts_is_that_of_a_restart(after: InstanceStats) -> None:
     aggregator, one = StatsAggregator(), new_instance_id()
     aggregator.add(MODEL, one, load(5))
     aggregator.add(MODEL, one, after)
@@ -97,14 +97,14 @@ def test_other_buckets_leave_the_bounds_that_both_have() -> None:
     assert aggregator.totals(MODEL).queue_time == times(257, bounds=())
 
 
-def test_buckets_without_a_time_cost_no_detail() -> None:
+def test_empty_histograms_do_not_remove_bounds() -> None:
     aggregator = StatsAggregator()
     for waited in (HistogramSnapshot(), times(1, 1, 1), times(0, 0, bounds=(7,)), HistogramSnapshot()):
         aggregator.add(MODEL, new_instance_id(), load(0, queue_time=waited))
     assert aggregator.totals(MODEL).queue_time == times(1, 1, 1)
 
 
-def test_the_instance_that_was_silent_for_longest_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_instance_that_has_not_reported_for_longest_is_dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(totals_module, "MAX_INSTANCES", 2)
     aggregator = StatsAggregator()
     one, two, three = new_instance_id(), new_instance_id(), new_instance_id()
@@ -139,7 +139,7 @@ def below(durations: HistogramSnapshot, bound: float) -> int:
 
 
 @given(st.lists(said(), max_size=20))
-def test_whatever_instances_say_totals_only_rise(sayings: list[tuple[InstanceId, InstanceStats]]) -> None:
+def test_totals_only_rise(sayings: list[tuple[InstanceId, InstanceStats]]) -> None:
     aggregator = StatsAggregator()
     before = aggregator.totals(MODEL)
     for instance, each in sayings:

@@ -6,13 +6,14 @@ from typing import Final
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hub.ports.directory import InstanceEntry, InstanceStanding
-from hub.registry.client.views import InstanceState, InstanceStatus
+from hub.ports.directory import InstanceEntry, InstanceHealth
+from hub.registry.client.views import InstanceStatus
+from hub.registry.core.changes import InstanceChange, Removal
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
-from hub.registry.core.table import NO_CONSUMER, InstanceChange, InstanceTable, Removal
+from hub.registry.core.table import NO_CONSUMER, InstanceTable
 from hub.stats import InstanceStats
-from hub.types import Fingerprint, InstanceId, ModelName, ReadinessSource
-from tests.registry.support import DIGITS, MODEL, TEXTS, entry_of
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, ReadinessSource
+from tests.registry.helpers import DIGITS, MODEL, TEXTS, entry_of
 
 LIVE, NOT_CONSUMING, SUSPECT = InstanceState.LIVE, InstanceState.NOT_CONSUMING, InstanceState.SUSPECT
 LOADING = InstanceState.LOADING
@@ -44,7 +45,7 @@ def is_active(table: InstanceTable, model: ModelName = MODEL) -> bool:
     return status is not None and status.active
 
 
-def test_a_login_is_loading_until_its_first_answer_makes_it_live() -> None:
+def test_a_login_is_loading_until_its_first_reply() -> None:
     table, entry = InstanceTable(), entry_of()
     assert [(change.before, change.after) for change in table.login(entry)] == [(None, LOADING)]
     assert not is_active(table)
@@ -54,7 +55,7 @@ def test_a_login_is_loading_until_its_first_answer_makes_it_live() -> None:
     assert is_active(table)
 
 
-def test_the_load_is_kept_but_is_no_news() -> None:
+def test_statistics_are_kept_without_a_change_of_the_version() -> None:
     entry = entry_of()
     table = table_with(entry)
     version = table.version
@@ -70,17 +71,19 @@ def test_the_load_is_kept_but_is_no_news() -> None:
     assert table.version == version
 
 
-def test_an_instance_is_deaf_at_its_own_word_and_a_ping_from_before_does_not_undo_it() -> None:
+def test_a_report_of_not_consuming_is_not_undone_by_an_earlier_ping() -> None:
     entry = entry_of()
     table = table_with(entry)
     before = table.target(entry.id)
     assert before is not None
-    assert [(change.before, change.after) for change in table.own_word(entry.id, now=8.0)] == [(LIVE, NOT_CONSUMING)]
+    assert [(change.before, change.after) for change in table.report_not_consuming(entry.id, now=8.0)] == [
+        (LIVE, NOT_CONSUMING)
+    ]
     assert not table.pinged(before, PingOk(), now=9.0)
     assert state_of(table, entry) is NOT_CONSUMING
     pinged(table, entry, PingOk())
     assert state_of(table, entry) is LIVE
-    assert not table.own_word(entry_of().id, now=10.0)
+    assert not table.report_not_consuming(entry_of().id, now=10.0)
 
 
 def test_a_repeated_login_changes_nothing_and_keeps_the_time_of_the_first() -> None:
@@ -103,11 +106,11 @@ def test_an_instance_in_setup_is_loading_until_it_consumes() -> None:
     table.login(entry)
     assert [(each.before, each.after) for each in pinged(table, entry, SETUP, now=1.0)] == [(LOADING, LOADING)]
     assert (state_of(table, entry), is_active(table)) == (LOADING, False)
-    assert pinged(table, entry, SETUP, now=2.0) == [], "no news"
+    assert pinged(table, entry, SETUP, now=2.0) == [], "no change"
     assert [(each.before, each.after) for each in pinged(table, entry, PingOk(), now=3.0)] == [(LOADING, LIVE)]
 
 
-def test_an_instance_in_setup_that_falls_silent_is_suspect_then_loading_again_or_gone() -> None:
+def test_an_instance_in_setup_that_misses_a_ping_is_suspect_then_loading_or_removed() -> None:
     entry = entry_of()
     table = InstanceTable()
     table.login(entry)
@@ -121,7 +124,7 @@ def test_an_instance_in_setup_that_falls_silent_is_suspect_then_loading_again_or
     assert [change.after for change in changes] == [SUSPECT, None]
 
 
-def test_the_first_ping_of_a_login_that_nobody_answers_makes_it_suspect() -> None:
+def test_a_miss_of_the_first_ping_makes_a_login_suspect() -> None:
     entry = entry_of()
     table = InstanceTable()
     table.login(entry)
@@ -142,7 +145,7 @@ def test_a_login_from_another_address_has_to_answer_there() -> None:
     assert state_of(table, entry) is LOADING
 
 
-def test_one_miss_takes_an_instance_off_the_active_list_and_one_answer_brings_it_back() -> None:
+def test_one_miss_makes_an_instance_suspect_and_one_reply_live() -> None:
     entry = entry_of()
     table = table_with(entry)
     pinged(table, entry, PingMissed("silence"))
@@ -180,7 +183,7 @@ def test_a_model_is_active_as_long_as_one_of_its_instances_is_live() -> None:
     assert not is_active(table)
 
 
-def test_an_instance_that_answers_but_consumes_nothing_is_deaf_with_its_reason_and_never_removed_for_it() -> None:
+def test_an_instance_that_replies_without_consuming_is_never_removed_for_it() -> None:
     entry = entry_of()
     table = table_with(entry)
     for now in range(20):
@@ -197,15 +200,15 @@ def test_an_instance_that_answers_but_consumes_nothing_is_deaf_with_its_reason_a
     assert not is_active(table)
 
 
-def look(table: InstanceTable, count: int, began: float, *among: InstanceEntry) -> list[InstanceChange]:
-    return list(table.looked({MODEL: count}, began=began, among={entry.id for entry in among}))
+def poll(table: InstanceTable, count: int, began: float, *among: InstanceEntry) -> list[InstanceChange]:
+    return list(table.consumer_counts({MODEL: count}, began=began, among={entry.id for entry in among}))
 
 
-def test_an_instance_without_a_consumer_at_two_looks_is_deaf_though_its_ping_says_otherwise() -> None:
+def test_an_instance_without_a_consumer_in_two_polls_is_not_consuming() -> None:
     entry = entry_of()
     table = table_with(entry)
-    assert not look(table, 0, 6.0, entry)
-    (change,) = look(table, 0, 8.0, entry)
+    assert not poll(table, 0, 6.0, entry)
+    (change,) = poll(table, 0, 8.0, entry)
     assert (change.before, change.after, change.reason) == (LIVE, NOT_CONSUMING, NO_CONSUMER)
     assert not pinged(table, entry, PingOk(), now=9.0), "it says that it consumes, which was known"
     status = table.instance(entry.id)
@@ -215,77 +218,77 @@ def test_an_instance_without_a_consumer_at_two_looks_is_deaf_though_its_ping_say
         ReadinessSource.BROKER,
         9.0,
     )
-    (change,) = look(table, 1, 10.0, entry)
+    (change,) = poll(table, 1, 10.0, entry)
     assert (change.before, change.after, change.reason) == (NOT_CONSUMING, LIVE, "")
 
 
-def test_looks_count_only_if_they_are_newer_than_the_last_answer_and_in_a_row() -> None:
+def test_polls_count_only_in_a_row_and_later_than_the_last_reply() -> None:
     entry = entry_of()
     table = table_with(entry)
-    assert not look(table, 0, 4.9, entry)
-    assert not look(table, 0, 6.0, entry)
-    assert not look(table, 1, 7.0, entry)
-    assert not look(table, 0, 8.0, entry)
+    assert not poll(table, 0, 4.9, entry)
+    assert not poll(table, 0, 6.0, entry)
+    assert not poll(table, 1, 7.0, entry)
+    assert not poll(table, 0, 8.0, entry)
     pinged(table, entry, PingMissed("silence"))
     pinged(table, entry, PingOk(), now=9.0)
-    assert not look(table, 0, 10.0, entry)
-    assert look(table, 0, 11.0, entry)
+    assert not poll(table, 0, 10.0, entry)
+    assert poll(table, 0, 11.0, entry)
 
 
-def test_looks_judge_nobody_else() -> None:
+def test_polls_do_not_affect_instances_of_other_registries() -> None:
     ours, theirs, other = entry_of(), entry_of(), entry_of("Other")
     table = table_with(ours, theirs, other)
     for began in (6.0, 7.0, 8.0):
-        look(table, 0, began, ours, other)
+        poll(table, 0, began, ours, other)
     assert [state_of(table, entry) for entry in (ours, theirs, other)] == [NOT_CONSUMING, LIVE, LIVE]
 
 
-def test_an_instance_that_subscribed_again_is_live_with_its_next_answer() -> None:
+def test_an_instance_that_subscribed_again_is_live_with_its_next_reply() -> None:
     entry = entry_of()
     table = table_with(entry)
-    look(table, 0, 6.0, entry)
-    look(table, 0, 7.0, entry)
-    table.own_word(entry.id, now=8.0)
+    poll(table, 0, 6.0, entry)
+    poll(table, 0, 7.0, entry)
+    table.report_not_consuming(entry.id, now=8.0)
     pinged(table, entry, PingOk(), now=8.5)
     assert state_of(table, entry) is LIVE
-    assert not look(table, 0, 9.0, entry)
+    assert not poll(table, 0, 9.0, entry)
 
 
-def test_the_word_of_another_registry_is_adopted_in_one_step() -> None:
+def test_health_from_another_registry_is_applied_in_one_step() -> None:
     table, entry = InstanceTable(), entry_of()
-    live = InstanceStanding(state=LIVE, answered_at=5.0, stats=InstanceStats(in_flight=1))
-    (change,) = table.adopt(entry, live)
+    live = InstanceHealth(state=LIVE, answered_at=5.0, stats=InstanceStats(in_flight=1))
+    (change,) = table.apply_remote(entry, live)
     assert (change.before, change.after) == (None, LIVE)
     assert is_active(table)
     version = table.version
-    assert not table.adopt(entry, replace(live, answered_at=6.0))
-    assert not table.adopt(entry, None)
+    assert not table.apply_remote(entry, replace(live, answered_at=6.0))
+    assert not table.apply_remote(entry, None)
     assert table.version == version
-    (change,) = table.adopt(entry, InstanceStanding(state=SUSPECT, reason="silence", misses=2, answered_at=6.0))
+    (change,) = table.apply_remote(entry, InstanceHealth(state=SUSPECT, reason="silence", misses=2, answered_at=6.0))
     assert (change.before, change.after, change.reason) == (LIVE, SUSPECT, "silence")
     assert pinged(table, entry, PingMissed("silence")), "the misses of one registry count for the next"
     assert table.instances() == ()
 
 
-def test_an_adopted_word_does_not_take_back_a_later_answer_or_load() -> None:
+def test_remote_health_does_not_replace_a_newer_reply() -> None:
     table, entry = InstanceTable(), entry_of()
     table.login(entry)
     pinged(table, entry, PingOk(stats=InstanceStats(in_flight=7)), now=9.0)
-    table.adopt(entry, InstanceStanding(state=LIVE, answered_at=6.0, stats=InstanceStats(in_flight=1)))
+    table.apply_remote(entry, InstanceHealth(state=LIVE, answered_at=6.0, stats=InstanceStats(in_flight=1)))
     status = table.instance(entry.id)
     assert status is not None
     assert (status.answered_at, status.stats) == (9.0, InstanceStats(in_flight=7))
 
 
-def test_an_instance_that_nobody_has_spoken_of_is_adopted_as_loading_and_may_be_removed_elsewhere() -> None:
+def test_a_remote_instance_without_health_is_loading_and_may_be_removed_remotely() -> None:
     table, entry = InstanceTable(), entry_of()
-    assert [change.after for change in table.adopt(entry, None)] == [LOADING]
-    assert [change.removal for change in table.removed_elsewhere(entry.id)] == [Removal.ELSEWHERE]
-    assert not table.removed_elsewhere(entry.id)
+    assert [change.after for change in table.apply_remote(entry, None)] == [LOADING]
+    assert [change.removal for change in table.remove_remote(entry.id)] == [Removal.REMOTE]
+    assert not table.remove_remote(entry.id)
     assert table.instances() == ()
 
 
-def test_a_miss_out_of_schedule_neither_counts_nor_disturbs_a_live_instance() -> None:
+def test_an_unscheduled_miss_neither_counts_nor_changes_a_live_instance() -> None:
     entry = entry_of()
     table = table_with(entry)
     version = table.version
@@ -294,7 +297,7 @@ def test_a_miss_out_of_schedule_neither_counts_nor_disturbs_a_live_instance() ->
     assert (state_of(table, entry), table.version) == (LIVE, version)
 
 
-def test_a_miss_out_of_schedule_explains_a_suspect() -> None:
+def test_an_unscheduled_miss_updates_the_reason_of_a_suspect() -> None:
     table, entry = InstanceTable(), entry_of()
     table.login(entry)
     pinged(table, entry, PingMissed("no answer within 3 s"), scheduled=False)
@@ -303,7 +306,7 @@ def test_a_miss_out_of_schedule_explains_a_suspect() -> None:
     assert (status.state, status.reason, status.misses) == (SUSPECT, "no answer within 3 s", 0)
 
 
-def test_a_refusal_out_of_schedule_removes_at_once() -> None:
+def test_an_unscheduled_rejection_removes_at_once() -> None:
     entry = entry_of()
     table = table_with(entry)
     pinged(table, entry, PingRejected("connection refused"), scheduled=False)
@@ -329,13 +332,13 @@ def test_a_model_without_instances_stays_known_but_is_not_active() -> None:
 
 def test_a_remembered_contract_never_replaces_the_one_that_a_model_has() -> None:
     table = table_with(entry_of())
-    table.remember(MODEL, DIGITS.fingerprint)
+    table.add_model(MODEL, DIGITS.fingerprint)
     model = table.model(MODEL)
     assert model is not None
     assert model.fingerprint == TEXTS.fingerprint
 
 
-def test_an_accepted_login_with_another_contract_puts_out_the_former_holders_of_the_name() -> None:
+def test_an_accepted_login_with_another_contract_removes_the_former_holders_of_the_name() -> None:
     former, other = entry_of(), entry_of("Other")
     table = table_with(former, other)
     successor = entry_of(contract=DIGITS)
@@ -346,7 +349,7 @@ def test_an_accepted_login_with_another_contract_puts_out_the_former_holders_of_
     assert model.fingerprint == DIGITS.fingerprint
 
 
-def test_an_instance_that_brings_another_contract_is_the_same_instance_in_a_new_state() -> None:
+def test_a_login_with_another_contract_is_the_same_instance_in_a_new_state() -> None:
     entry = entry_of()
     table = table_with(entry)
     changes = table.login(entry_of(id=entry.id, contract=DIGITS))
@@ -359,7 +362,7 @@ def test_instances_are_listed_oldest_login_first() -> None:
     assert [status.entry for status in table.instances()] == [early, late]
 
 
-def test_the_time_of_the_last_answer_is_no_news() -> None:
+def test_the_time_of_the_last_reply_does_not_change_the_version() -> None:
     entry = entry_of()
     table = table_with(entry)
     version = table.version
@@ -394,7 +397,7 @@ class TableMachine(RuleBasedStateMachine):
         self.states: dict[InstanceId, InstanceState] = {}
         self.misses: dict[InstanceId, int] = {}
         self.answered: dict[InstanceId, float] = {}
-        self.looks: dict[InstanceId, int] = {}
+        self.polls: dict[InstanceId, int] = {}
         self.unheard: set[InstanceId] = set()
         self.targets: list[PingTarget] = []
         self.stale: set[int] = set()
@@ -413,7 +416,7 @@ class TableMachine(RuleBasedStateMachine):
     def forget(self, instance: InstanceId) -> None:
         del self.entries[instance], self.states[instance], self.misses[instance]
         self.answered.pop(instance, None)
-        self.looks.pop(instance, None)
+        self.polls.pop(instance, None)
         self.unheard.discard(instance)
         self.stale |= {target.serial for target in self.targets if target.entry.id == instance}
 
@@ -447,7 +450,7 @@ class TableMachine(RuleBasedStateMachine):
         self.states[instance] = state
         (self.unheard.add if by_broker else self.unheard.discard)(instance)
         if state is not LIVE:
-            self.looks.pop(instance, None)
+            self.polls.pop(instance, None)
 
     @rule(
         instance=st.sampled_from(IDS),
@@ -469,14 +472,14 @@ class TableMachine(RuleBasedStateMachine):
         misses: int,
         ago: int,
     ) -> None:
-        """Another registry pings the instance, and says how it is."""
+        """Another registry pings the instance, and reports its health."""
         self.now += 1
         by_broker = by_broker and state is NOT_CONSUMING
         entry = InstanceEntry(id=instance, model=model, url=url, fingerprint=TEXTS.fingerprint, logged_in_at=self.now)
         signal = (ReadinessSource.BROKER if by_broker else ReadinessSource.PING) if state is NOT_CONSUMING else None
         answered = max(self.now - ago, 0.5)
-        standing = InstanceStanding(state=state, misses=misses, answered_at=answered, not_consuming_source=signal)
-        self.table.adopt(entry, standing)
+        health = InstanceHealth(state=state, misses=misses, answered_at=answered, not_consuming_source=signal)
+        self.table.apply_remote(entry, health)
         current = self.entries.get(instance)
         if current is None or replace(current, logged_in_at=self.now) != entry:
             self.admit(entry)
@@ -486,7 +489,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(instance=st.sampled_from(IDS))
     def removed_elsewhere(self, instance: InstanceId) -> None:
-        self.table.removed_elsewhere(instance)
+        self.table.remove_remote(instance)
         if instance in self.entries:
             self.forget(instance)
 
@@ -496,27 +499,27 @@ class TableMachine(RuleBasedStateMachine):
         ago=st.integers(0, 3),
         among=st.sets(st.sampled_from(IDS), min_size=1),
     )
-    def look(self, model: ModelName, count: int, ago: int, among: set[InstanceId]) -> None:
+    def poll(self, model: ModelName, count: int, ago: int, among: set[InstanceId]) -> None:
         """The broker counts the consumers of a queue."""
         self.now += 1
         began = self.now - ago
-        self.table.looked({model: count}, began=began, among=among)
+        self.table.consumer_counts({model: count}, began=began, among=among)
         for instance in among & set(self.entries):
             if self.entries[instance].model != model:
                 continue
             if count:
-                self.looks.pop(instance, None)
+                self.polls.pop(instance, None)
                 if instance in self.unheard:
                     self.judge(instance, LIVE)
             elif self.states[instance] is LIVE and self.answered[instance] < began:
-                self.looks[instance] = self.looks.get(instance, 0) + 1
-                if self.looks[instance] == 2:
+                self.polls[instance] = self.polls.get(instance, 0) + 1
+                if self.polls[instance] == 2:
                     self.judge(instance, NOT_CONSUMING, by_broker=True)
 
     @rule(instance=st.sampled_from(IDS))
     def own_word(self, instance: InstanceId) -> None:
         self.now += 1
-        self.table.own_word(instance, now=self.now)
+        self.table.report_not_consuming(instance, now=self.now)
         if instance in self.entries:
             self.misses[instance] = 0
             self.answered[instance] = self.now
@@ -595,7 +598,7 @@ class TableMachine(RuleBasedStateMachine):
         self.shown, self.version = shown, self.table.version
 
     @invariant()
-    def every_instance_is_to_be_pinged_and_nobody_else(self) -> None:
+    def every_instance_and_no_other_is_a_target(self) -> None:
         assert {target.entry.id for target in self.table.targets()} == set(self.entries)
 
 

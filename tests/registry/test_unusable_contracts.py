@@ -1,4 +1,4 @@
-"""A stored contract that this release cannot use takes away its own model and nothing else."""
+"""A stored contract that this release cannot use removes its own model and no other."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from structlog.testing import capture_logs
 from hub.directories import open_directory
 from hub.directories.redis.directory import _KEYS
 from hub.types import ModelName
-from tests.contract.test_bounds import chain, encoded
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, TEXTS, TIMEOUT, PingServer, ping_server
+from tests.contract.test_limits import chain, encoded
+from tests.registry.fakes import PingServer, ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import DIGITS, TEXTS, TIMEOUT
 from tests.support.redis import Redis
 
 BAD = ModelName("Bad")
@@ -33,8 +34,11 @@ UNUSABLE: Mapping[str, object] = {
 
 
 @asynccontextmanager
-async def served(redis: Redis) -> AsyncGenerator[ServedRegistry]:
-    async with open_directory(redis.url) as directory, served_registry(directory=directory, ping_period=1) as registry:
+async def served(redis: Redis, **settings: Any) -> AsyncGenerator[ServedRegistry]:
+    async with (
+        open_directory(redis.url) as directory,
+        served_registry(directory=directory, ping_period=1, **settings) as registry,
+    ):
         yield registry
 
 
@@ -54,7 +58,7 @@ async def both_up(registry: ServedRegistry, bad: PingServer, good: PingServer) -
 
 
 def reasons(logs: list[MutableMapping[str, Any]]) -> list[str]:
-    """What the log says of contracts that cannot be used; nothing else is logged as an error, and nothing with a traceback."""
+    """Log entries about unusable contracts; there are no other errors, and no tracebacks."""
     assert not any("exc_info" in each for each in logs)
     errors = [each for each in logs if each["log_level"] in ("error", "critical")]
     assert {each["event"] for each in errors} <= {"a value of the directory cannot be read, and is left out"}
@@ -62,7 +66,7 @@ def reasons(logs: list[MutableMapping[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
-async def test_a_registry_starts_beside_a_contract_that_it_cannot_use(private_redis: Redis, kind: str) -> None:
+async def test_a_registry_starts_with_a_contract_that_it_cannot_use(private_redis: Redis, kind: str) -> None:
     private_redis.ctl("DEL", *_KEYS)
     with anyio.fail_after(TIMEOUT), capture_logs() as logs:
         async with ping_server() as bad, ping_server() as good:
@@ -99,4 +103,19 @@ async def test_an_instance_of_an_unusable_contract_does_not_hold_its_name(privat
             async with ping_server() as successor, served(private_redis) as registry:
                 await registry.login(successor, BAD, TEXTS)
                 assert BAD in await registry.active()
+    private_redis.ctl("DEL", *_KEYS)
+
+
+async def test_an_unusable_contract_goes_after_the_lifetime_with_the_instance_that_had_it(private_redis: Redis) -> None:
+    private_redis.ctl("DEL", *_KEYS)
+    with anyio.fail_after(TIMEOUT):
+        async with ping_server() as good:
+            async with ping_server() as bad, served(private_redis) as registry:
+                await both_up(registry, bad, good)
+            name = spoil(private_redis, UNUSABLE["chain of 400"])
+            async with served(private_redis, contract_ttl=0.5):
+                while name in private_redis.ctl("HKEYS", CONTRACTS).splitlines():
+                    await anyio.sleep(0.05)
+                assert private_redis.ctl("HLEN", "hub:{directory}:instances").strip() == "1"
+                assert private_redis.ctl("HLEN", CONTRACTS).strip() == "1"
     private_redis.ctl("DEL", *_KEYS)

@@ -9,7 +9,7 @@ from httpx2 import AsyncClient, MockTransport, Request, Response
 from structlog.testing import capture_logs
 
 from hub.concurrency.retrying import ExponentialBackoff
-from hub.contract import differences
+from hub.contract import diff
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.http.client import open_client
 from hub.ports.directory import ModelLimits
@@ -19,8 +19,9 @@ from hub.registry.client.snapshot import ModelsSnapshot
 from hub.registry.client.watch import ModelWatch
 from hub.testing.proxy import FaultProxy
 from hub.types import Fingerprint, ModelName
-from tests.registry.served import ServedRegistry, served_registry
-from tests.registry.support import DIGITS, MODEL, TEXTS, TIMEOUT, ping_server
+from tests.registry.fakes import ping_server
+from tests.registry.fixtures import ServedRegistry, served_registry
+from tests.registry.helpers import DIGITS, MODEL, TEXTS, TIMEOUT
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -70,7 +71,7 @@ async def test_a_contract_is_fetched_once(registry: ServedRegistry) -> None:
     assert requests.count(f"/v1/schemas/{MODEL}") == 1
 
 
-async def test_a_model_comes_with_what_its_newest_instance_says_of_it(registry: ServedRegistry) -> None:
+async def test_a_model_has_the_limits_and_example_of_its_newest_instance(registry: ServedRegistry) -> None:
     old, new = (
         ModelLimits(concurrency=2, max_timeout=60.0),
         ModelLimits(concurrency=4, default_timeout=5.0, max_timeout=30.0),
@@ -94,10 +95,10 @@ async def test_an_earlier_contract_is_found_by_its_fingerprint_and_is_whole(regi
     newcomer = RegistryClient(registry.url, registry.http)
     assert await newcomer.contract(MODEL, TEXTS.fingerprint) == TEXTS
     assert await newcomer.contract(MODEL, DIGITS.fingerprint) == DIGITS
-    assert differences(TEXTS, DIGITS)
+    assert diff(TEXTS, DIGITS)
     assert await newcomer.contract(MODEL, Fingerprint("0" * 64)) is None
     assert await newcomer.contract(MODEL, Fingerprint("&model=x/?")) is None
-    assert await newcomer.contract(ModelName("Nobody"), TEXTS.fingerprint) is None
+    assert await newcomer.contract(ModelName("Unknown"), TEXTS.fingerprint) is None
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ async def test_an_earlier_contract_is_found_by_its_fingerprint_and_is_whole(regi
         Response(404, json={"code": "not_found", "detail": "no such route"}),
     ],
 )
-async def test_a_registry_that_cannot_tell_a_contract_has_not_said_that_there_is_none(reply: Response) -> None:
+async def test_an_unreadable_contract_is_a_lost_connection_and_not_none(reply: Response) -> None:
     with pytest.raises((ConnectionLost, RegistryRefused)):
         await answering(reply).contract(MODEL, TEXTS.fingerprint)
 
@@ -144,7 +145,7 @@ async def test_a_cancelled_wait_loses_nothing(registry: ServedRegistry) -> None:
         await next_with(watch, lambda snapshot: MODEL in snapshot.active)
 
 
-async def test_a_watch_outlives_its_connection(registry: ServedRegistry) -> None:
+async def test_a_watch_survives_its_connection(registry: ServedRegistry) -> None:
     host, port = registry.url.removeprefix("http://").split(":")
     async with FaultProxy(host, int(port)) as proxy, open_client() as http, ping_server() as server:
         watch = ModelWatch(RegistryClient(f"http://127.0.0.1:{proxy.port}", http), backoff=NO_DELAY)
@@ -157,7 +158,7 @@ async def test_a_watch_outlives_its_connection(registry: ServedRegistry) -> None
     assert watch.connected
 
 
-async def test_a_watch_goes_on_with_the_registry_that_takes_the_place_of_a_lost_one() -> None:
+async def test_a_watch_continues_at_the_successor_of_a_lost_registry() -> None:
     with anyio.fail_after(TIMEOUT):
         async with open_client() as http:
             async with served_registry() as first, ping_server() as server:
@@ -179,7 +180,7 @@ async def test_a_watch_goes_on_with_the_registry_that_takes_the_place_of_a_lost_
                         await anyio.lowlevel.checkpoint()
 
 
-async def test_a_registry_that_stops_lets_its_watchers_go_at_once() -> None:
+async def test_a_registry_that_stops_answers_its_watchers_at_once() -> None:
     replies: list[Response] = []
     with anyio.fail_after(TIMEOUT):
         async with open_client() as http, anyio.create_task_group() as tg:
@@ -217,7 +218,7 @@ async def test_a_token_that_is_wrong_later_is_a_loss_that_may_pass() -> None:
     assert "401" in lines[0]["reason"]
 
 
-async def test_after_a_loss_the_first_request_asks_for_an_answer_at_once() -> None:
+async def test_after_a_loss_the_first_request_does_not_wait() -> None:
     waits: list[str | None] = []
 
     def answer(request: Request) -> Response:
@@ -248,12 +249,12 @@ def answering(reply: Response) -> RegistryClient:
         Response(304),
     ],
 )
-async def test_a_registry_that_answers_nonsense_or_has_trouble_counts_as_lost(reply: Response) -> None:
+async def test_an_unreadable_reply_or_a_5xx_is_a_lost_connection(reply: Response) -> None:
     with pytest.raises(ConnectionLost, match="registry"):
         await answering(reply).models()
 
 
-async def test_a_registry_that_is_not_there_counts_as_lost() -> None:
+async def test_a_registry_out_of_reach_is_a_lost_connection() -> None:
     with anyio.fail_after(TIMEOUT):
         async with ping_server() as server:
             pass

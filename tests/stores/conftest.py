@@ -19,6 +19,11 @@ class Case:
     scheme: str
     backend: tuple[str, dict[str, object]]
 
+    @property
+    def marks(self) -> tuple[pytest.MarkDecorator, ...]:
+        """Markers of its tests."""
+        return () if self.scheme == "memory" else (pytest.mark.redis,)
+
 
 CASES = {
     "memory-asyncio": Case("memory", ASYNCIO),
@@ -34,7 +39,7 @@ def on_redis(url: str, scheme: str) -> str:
     return f"{scheme}:{url.partition(':')[2]}"
 
 
-@pytest.fixture(scope="module", params=[pytest.param(case, id=name) for name, case in CASES.items()])
+@pytest.fixture(scope="module", params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items()])
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
     assert isinstance(param, Case)

@@ -32,7 +32,7 @@ async def test_each_call_is_counted_with_the_tasks_that_it_carries(store: Result
         await store.withdraw(tasks[:2])
     calls = store.statistics().calls
     carried = {operation: (sum(each.sizes.counts), each.sizes.sum) for operation, each in calls.items()}
-    assert {name: carried[name] for name in carried if name != "rejoin"} == {
+    assert {name: carried[name] for name in carried if name != "resync"} == {
         "create": (2, 4.0),
         "accept": (1, 2.0),
         "start": (1, 3.0),

@@ -61,7 +61,7 @@ async def settled(*stores: ResultStore) -> None:
 
 def remembered(store: ResultStore) -> int:
     assert isinstance(store, (MemoryStore, RedisStore))
-    return len(store._started)
+    return len(store._running)
 
 
 async def test_an_instance_is_told_that_its_task_was_cancelled(stage: Stage, store: ResultStore) -> None:
@@ -236,14 +236,14 @@ async def test_only_the_run_that_was_handed_back_is_forgotten(store: ResultStore
 
 
 async def test_an_ending_is_not_told_of_the_next_life_of_a_task(store: ResultStore) -> None:
-    """Nobody asked what had ended before the task was revived and begun again here."""
+    """Nobody asked what had ended before the task was reset and begun again here."""
     one, told = task(), Ended()
     with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.finish([replace(death(one), instance=TWO)])
         await settled(store)
-        await store.revive([one])
+        await store.reset([one])
         assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 2)]
         async with create_task_group() as tg:
             listen(tg, store, ONE, told)
@@ -397,7 +397,7 @@ def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
     for task_id in ids:
         started.ended(task_id)
     assert len(started) == 0
-    assert started.take_ended(ONE) == ids[10:]
+    assert started.pop_ended(ONE) == ids[10:]
     for _ in range(2):
         with started.starting(ids) as call:
             for task_id in ids:
@@ -405,7 +405,7 @@ def test_a_run_that_is_forgotten_by_everybody_does_not_stay_for_ever() -> None:
             started.begun(
                 ONE, [(task_id, None) for task_id in ids], [Start(TaskState.RUNNING, 1)] * len(ids), call, 1.7e9
             )
-    assert len(started.take_ended(ONE)) == LIMIT
+    assert len(started.pop_ended(ONE)) == LIMIT
     assert len(started) == 0
 
 

@@ -19,19 +19,20 @@ from hub.stores import StoreOptions, open_store
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.stage import TIMEOUT, record_of, task
 from tests.stores.test_redis_outages import once_back
+from tests.support.markers import starts
 from tests.support.server import ServerProcess, answers, free_port
 
 KEYS = 4096
 DELAY = 300
 """Microseconds that this Redis takes for each key when it starts: more than a second in all."""
 
-PATIENT = StoreOptions(silence=5.0, timeout=3.0)
+PATIENT = StoreOptions(read_timeout=5.0, timeout=3.0)
 """The test of an idle link comes after the data are loaded: it finds nothing wrong."""
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
@@ -54,7 +55,7 @@ class DeafOnce(Connector, RedisConnection):
 
     @override
     @asynccontextmanager
-    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
+    async def connect(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
         yield self
 
     @override
@@ -82,6 +83,7 @@ def port() -> int:
 
 
 @pytest.fixture
+@starts("redis")
 def slow_to_load(port: int, tmp_path: Path) -> Iterator[ServerProcess]:
     options = {"port": port, "bind": "127.0.0.1", "dir": tmp_path, "save": "", "appendonly": "yes"}
     options |= {"appendfsync": "always", "key-load-delay": DELAY}

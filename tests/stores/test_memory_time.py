@@ -76,7 +76,7 @@ async def test_a_submit_that_was_left_behind_is_written_over_after_a_while(store
     assert await store.create([one]) == [None], "the second one may be left behind too"
 
 
-@pytest.mark.parametrize("touch", ["accepted", "started", "handed back", "ended", "revived"])
+@pytest.mark.parametrize("touch", ["accepted", "started", "handed back", "ended", "reset"])
 async def test_only_what_is_pending_is_written_over(store: MemoryStore, touch: str) -> None:
     one = task(key="order-7", result_ttl=DEFAULT_RESULT_TTL)
     await store.create([one])
@@ -89,8 +89,8 @@ async def test_only_what_is_pending_is_written_over(store: MemoryStore, touch: s
                 await store.release([ReleasedTask(task_id=one.id, attempt=1)])
         case _:
             await store.finish([death(one)])
-            if touch == "revived":
-                await store.revive([one])
+            if touch == "reset":
+                await store.reset([one])
     await anyio.sleep(2 * PENDING_TTL)
     before = await record_of(store, one)
     assert await store.create([replace(one, created_at=2e9)]) == [before]

@@ -54,14 +54,14 @@ async def test_the_last_report_of_a_group_is_the_one_that_stays(store: ResultSto
 
 
 async def test_a_report_of_a_run_that_is_not_the_present_one_is_dropped(store: ResultStore) -> None:
-    never, earlier, later, handed_back, ended = (task() for _ in range(5))
+    never, earlier, later, released, ended = (task() for _ in range(5))
     with fail_after(TIMEOUT):
-        await store.create([never, earlier, later, handed_back, ended])
-        await store.start([earlier, later, handed_back, ended], ONE, attempts=MANY)
+        await store.create([never, earlier, later, released, ended])
+        await store.start([earlier, later, released, ended], ONE, attempts=MANY)
         await store.start([earlier], TWO, attempts=MANY)
-        await store.release([ReleasedTask(task_id=handed_back.id, attempt=1)])
+        await store.release([ReleasedTask(task_id=released.id, attempt=1)])
         await store.finish([success(ended)])
-        tasks = [never, earlier, later, handed_back, ended]
+        tasks = [never, earlier, later, released, ended]
         before = await store.fetch([one.id for one in tasks])
         unknown = task()
         await store.report([said(one, 2 if one is later else 1) for one in (*tasks, unknown)])
@@ -69,15 +69,15 @@ async def test_a_report_of_a_run_that_is_not_the_present_one_is_dropped(store: R
 
 
 async def test_progress_belongs_to_one_run(store: ResultStore) -> None:
-    handed_back, died = task(), task()
+    released, died = task(), task()
     with fail_after(TIMEOUT):
-        await store.create([handed_back, died])
-        await store.start([handed_back, died], ONE, attempts=MANY)
-        await store.report([said(handed_back, 1), said(died, 1)])
-        await store.release([ReleasedTask(task_id=handed_back.id, attempt=1)])
-        assert (await record_of(store, handed_back)).progress is None
-        await store.start([handed_back, died], TWO, attempts=MANY)
-        assert (await record_of(store, handed_back)).progress is None
+        await store.create([released, died])
+        await store.start([released, died], ONE, attempts=MANY)
+        await store.report([said(released, 1), said(died, 1)])
+        await store.release([ReleasedTask(task_id=released.id, attempt=1)])
+        assert (await record_of(store, released)).progress is None
+        await store.start([released, died], TWO, attempts=MANY)
+        assert (await record_of(store, released)).progress is None
         assert (await record_of(store, died)).progress is None
 
 

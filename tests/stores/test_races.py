@@ -137,7 +137,7 @@ scripts = st.lists(
         st.sampled_from(
             [
                 *("create", "accept", "withdraw", "start", "start for the last time", "hand back", "retry", "report"),
-                *("revive", "finish well", "finish badly", "cancel", "kill"),
+                *("reset", "finish well", "finish badly", "cancel", "kill"),
             ]
         ),
         st.lists(st.integers(0, 3), min_size=1, max_size=4),
@@ -166,7 +166,7 @@ async def test_any_order_of_calls_keeps_the_promises_of_a_record(
                 after = await store.fetch([one.id for one in tasks[:3]])
                 assert timeless_answers(after) == timeless_answers(await oracle.fetch([one.id for one in tasks[:3]]))
                 for old, new in zip(before, after, strict=True):
-                    check_step(old, new, revives=name == "revive")
+                    check_step(old, new, revives=name == "reset")
                 before = list(after)
 
 
@@ -201,7 +201,7 @@ async def carry_out(store: ResultStore, name: str, group: Sequence[Task], attemp
         "hand back": lambda: store.release(runs),
         "retry": lambda: store.release([replace(run, retry_at=1.7e9 + attempt) for run in runs]),
         "report": lambda: store.report([said(one, attempt, message=str(attempt)) for one in group]),
-        "revive": lambda: store.revive(group),
+        "reset": lambda: store.reset(group),
         "finish well": lambda: store.finish([success(one) for one in group]),
         "finish badly": lambda: store.finish([failure(one) for one in group]),
         "cancel": lambda: store.finish([cancelled(one) for one in group]),

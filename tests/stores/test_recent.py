@@ -130,11 +130,11 @@ async def test_a_replayed_task_leaves_the_list_of_the_dead_and_may_come_back(
     with fail_after(TIMEOUT):
         await store.create([one, other])
         await store.finish([death(one), death(other)])
-        await store.revive([one])
+        await store.reset([one])
         assert await ids(store, DEAD, model) == [other.id]
         await store.finish([death(one)])  # a replay that could not publish it puts the same outcome back
         assert sorted(await ids(store, DEAD, model)) == sorted([one.id, other.id])
-        await store.revive([one])
+        await store.reset([one])
         await store.start([one], ONE, attempts=MANY)
         await store.finish([success(one)])
         assert await ids(store, LISTED_STATES, model) == [other.id]

@@ -17,7 +17,7 @@ from hub.ports.result_store import Missing, ReleasedTask, ResultStore, Start
 from hub.redis.connection import Command, Reply
 from hub.redis.script import Script
 from hub.stores import StoreOptions, open_store
-from hub.stores.redis.commands import REJOIN
+from hub.stores.redis.commands import RESYNC
 from hub.stores.redis.store import RedisStore
 from hub.task import TaskRecord
 from hub.testing.proxy import FaultProxy
@@ -31,7 +31,7 @@ from tests.support.redis import Redis
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
@@ -264,7 +264,7 @@ async def test_a_link_that_is_replaced_before_the_answer_of_a_start_is_read_hide
                 private_redis.ctl("HDEL", key(one), "runners")  # the message that nobody heard
                 await gateway.finish([cancelled(one)])
                 client.connections_opened += 1
-                store._linked()
+                store._connected()
                 await wait_all_tasks_blocked()
                 return replies
 
@@ -419,7 +419,7 @@ async def test_a_submit_that_was_left_behind_is_written_over_by_the_clock_of_the
             assert int(private_redis.ctl("HGET", key(one), "pending")) >= since
 
 
-@pytest.mark.parametrize("touch", ["started", "handed back", "ended", "accepted", "revived"])
+@pytest.mark.parametrize("touch", ["started", "handed back", "ended", "accepted", "reset"])
 async def test_only_what_is_pending_is_written_over(url: str, private_redis: Redis, touch: str) -> None:
     one = task(key="order-7")
     with fail_after(TIMEOUT):
@@ -435,8 +435,8 @@ async def test_only_what_is_pending_is_written_over(url: str, private_redis: Red
                         await store.release([ReleasedTask(task_id=one.id, attempt=1)])
                 case _:
                     await store.finish([death(one)])
-                    if touch == "revived":
-                        await store.revive([one])
+                    if touch == "reset":
+                        await store.reset([one])
             before = await record_of(store, one)
             assert await store.create([replace(one, created_at=2e9)]) == [before]
 
@@ -449,7 +449,7 @@ async def test_a_server_without_the_script_gets_the_one_that_looks_after_runs(ur
             await lose_connection(proxy, store)
             private_redis.ctl("SCRIPT", "FLUSH")
             private_redis.ctl("FLUSHALL")
-            assert private_redis.ctl("SCRIPT", "EXISTS", REJOIN.sha).strip() == "0"
+            assert private_redis.ctl("SCRIPT", "EXISTS", RESYNC.sha).strip() == "0"
             proxy.accept()
             while await gateway.fetch([one.id]) == [Missing.UNKNOWN]:
                 await checkpoint()

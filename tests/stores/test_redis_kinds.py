@@ -22,12 +22,12 @@ from tests.support.server import ServerProcess, answers, free_port
 TIMEOUT = 60.0
 """Seconds; an election takes a few."""
 
-IMPATIENT = StoreOptions(silence=1.0, timeout=0.5)
+IMPATIENT = StoreOptions(read_timeout=1.0, timeout=0.5)
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
@@ -112,7 +112,9 @@ async def test_tls_at_a_port_without_it_refuses_the_link(case: Case, redis_url: 
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(CASES[name], id=name) for name in ("coredis-asyncio", "coredis-trio")], indirect=True
+    "case",
+    [pytest.param(CASES[name], id=name, marks=CASES[name].marks) for name in ("coredis-asyncio", "coredis-trio")],
+    indirect=True,
 )
 async def test_a_store_behind_sentinels_follows_the_primary(case: Case, tmp_path: Path) -> None:
     primary, replica, sentinel = free_port(), free_port(), free_port()

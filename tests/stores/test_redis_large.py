@@ -23,7 +23,7 @@ MB = 1_000_000
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param

@@ -24,7 +24,7 @@ A = ModelName("A")
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
@@ -158,7 +158,7 @@ def test_only_a_run_that_lasts_is_written_down_and_again_after_a_while() -> None
     lists = (ListName(TaskState.RUNNING, A), ListName(TaskState.RUNNING))
 
     def written(*present: tuple[TaskId, float, ModelName]) -> list[dict[str, bool]]:
-        runs.look(present)
+        runs.update(present)
         taken = changes.take()
         if taken:
             assert set(taken) == set(lists)
@@ -175,8 +175,8 @@ def test_only_a_run_that_lasts_is_written_down_and_again_after_a_while() -> None
     assert written(lasts) == [{entry: True}] * 2
     assert written() == [{entry: False}] * 2
     assert written() == []
-    runs.look([lasts])
-    runs.look([lasts])
+    runs.update([lasts])
+    runs.update([lasts])
     assert changes.take()[lists[0]].lifetime_ms == UNFINISHED_TTL * 1000
 
 
@@ -185,9 +185,9 @@ def test_a_task_that_runs_again_has_another_entry() -> None:
     changes = ListChanges()
     runs = RunsListed(changes)
     for _ in range(2):
-        runs.look([(one.id, 5.0, A)])
+        runs.update([(one.id, 5.0, A)])
     changes.take()
     for _ in range(2):
-        runs.look([(one.id, 9.0, A)])
+        runs.update([(one.id, 9.0, A)])
     entries = changes.take()[ListName(TaskState.RUNNING)].entries
     assert entries == {entry_at(5.0, one.id): False, entry_at(9.0, one.id): True}

@@ -25,12 +25,12 @@ from tests.stores.stage import MANY, ONE, TIMEOUT, T, death, record_of, said, su
 from tests.stores.test_waiting import Heard, hear, until_waiting
 from tests.support.redis import Redis
 
-IMPATIENT = StoreOptions(silence=1.0, timeout=0.5)  # a busy machine may take half a second to connect
+IMPATIENT = StoreOptions(read_timeout=1.0, timeout=0.5)  # a busy machine may take half a second to connect
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(case, id=name) for name, case in CASES.items() if case.scheme != "memory"],
+    params=[pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items() if case.scheme != "memory"],
 )
 def case(request: pytest.FixtureRequest) -> Case:
     param = request.param
@@ -139,14 +139,14 @@ async def test_calls_under_way_when_the_link_breaks_end_in_link_lost(url: str, p
                 except ConnectionLost as error:
                     lost.append(error)
 
-            proxy.hole()
+            proxy.blackhole()
             async with create_task_group() as tg:
                 for _ in range(20):
                     tg.start_soon(fetch)
                     await anyio.wait_all_tasks_blocked()  # one by one, so that they do not share a round trip
                 proxy.cut()
             assert len(lost) == 20
-            proxy.unhole()
+            proxy.restore()
             assert await once_back(lambda: store.fetch([task().id])) == [Missing.UNKNOWN]
 
 
@@ -219,7 +219,7 @@ async def test_keys_expire_by_themselves(url: str, private_redis: Redis) -> None
                 assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             await store.finish([death(one)])
             assert lifetimes() == pytest.approx([3600, 3600 + TOMBSTONE_TTL], abs=30)
-            await store.revive([one])
+            await store.reset([one])
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             await store.finish([success(one)])
             assert lifetimes() == pytest.approx([3600, 3600 + TOMBSTONE_TTL], abs=30)
@@ -269,7 +269,7 @@ async def test_nothing_is_done_to_what_is_no_record(url: str, private_redis: Red
                 lambda: store.report([said(one, 1), said(fine, 1)]),
                 lambda: store.release([ReleasedTask(task_id=of.id, attempt=1) for of in (one, fine)]),
                 lambda: store.finish([death(one), death(fine)]),
-                lambda: store.revive([one, fine]),
+                lambda: store.reset([one, fine]),
             ):
                 with pytest.raises(Undecodable, match="WRONGTYPE"):
                     await call()

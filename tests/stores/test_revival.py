@@ -39,7 +39,7 @@ async def test_a_dead_task_is_queued_again_with_all_its_attempts_before_it(store
         await store.report([said(one, 3)])
         assert await store.finish([death(one)]) == [True]
         dead = await record_of(store, one)
-        assert await store.revive([one]) == [True]
+        assert await store.reset([one]) == [True]
         assert timeless(await record_of(store, one)) == timeless(
             replace(dead, state=TaskState.QUEUED, revision=dead.revision + 1, outcome=None, retries=0, progress=None)
         )
@@ -57,7 +57,7 @@ async def test_a_revived_task_is_what_its_message_says(store: ResultStore) -> No
     with fail_after(TIMEOUT):
         await store.create([one])
         await store.finish([death(one)])
-        assert await store.revive([repaired]) == [True]
+        assert await store.reset([repaired]) == [True]
         record = await record_of(store, one)
         assert (record.deadline, record.fingerprint, record.digest) == (1.8e9, "a" * 64, repaired.digest)
         assert record.expires_at == record.updated_at + 120.0
@@ -70,7 +70,7 @@ async def test_a_forgotten_task_is_queued_again(store: ResultStore) -> None:
     with fail_after(TIMEOUT):
         await store.create([withdrawn])
         await store.withdraw([withdrawn])
-        assert await store.revive([one, withdrawn]) == [True, True]
+        assert await store.reset([one, withdrawn]) == [True, True]
         assert timeless(await record_of(store, one)) == TaskRecord(
             id=one.id,
             model=one.model,
@@ -97,7 +97,7 @@ async def test_a_dead_task_whose_record_has_expired_is_queued_again(store: Resul
         for one in (dead, well):
             while isinstance((await store.fetch([one.id]))[0], TaskRecord):
                 pass
-        assert await store.revive([dead, well]) == [True, False]
+        assert await store.reset([dead, well]) == [True, False]
         assert await store.fetch([well.id]) == [Missing.GONE]
         assert await store.start([dead, well], ONE, attempts=1) == [
             Start(TaskState.RUNNING, 1),
@@ -124,7 +124,7 @@ async def test_what_is_not_dead_is_not_revived(store: ResultStore, state: str) -
             case _:
                 pass
         before = await record_of(store, one)
-        assert await store.revive([one]) == [False]
+        assert await store.reset([one]) == [False]
         assert await record_of(store, one) == before
 
 
@@ -134,14 +134,14 @@ async def test_reviving_once_more_before_the_task_has_begun_changes_nothing(stor
     with fail_after(TIMEOUT):
         await store.create([one])
         await store.finish([death(one)])
-        assert await store.revive([one]) == [True]
+        assert await store.reset([one]) == [True]
         before = await record_of(store, one)
-        assert await store.revive([one]) == [True]
+        assert await store.reset([one]) == [True]
         assert await record_of(store, one) == before
         await store.start([one], ONE, attempts=1)
-        assert await store.revive([one]) == [False]
+        assert await store.reset([one]) == [False]
         await store.release([ReleasedTask(task_id=one.id, attempt=1)])
-        assert await store.revive([one]) == [False]
+        assert await store.reset([one]) == [False]
 
 
 async def test_a_task_may_die_and_be_revived_many_times(store: ResultStore) -> None:
@@ -152,7 +152,7 @@ async def test_a_task_may_die_and_be_revived_many_times(store: ResultStore) -> N
             assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, nth)]
             assert await store.start([one], ONE, attempts=1) == [Start(TaskState.QUEUED, nth)]
             assert await store.finish([replace(death(one), attempt=nth)]) == [True]
-            assert await store.revive([one]) == [True]
+            assert await store.reset([one]) == [True]
 
 
 async def test_who_watches_a_dead_task_hears_of_its_revival(stage: Stage, store: ResultStore) -> None:
@@ -168,7 +168,7 @@ async def test_who_watches_a_dead_task_hears_of_its_revival(stage: Stage, store:
             await other.finish([death(one)])
             tg.start_soon(wait)
             await until_waiting(store, 1)
-            await other.revive([one])
+            await other.reset([one])
         assert heard == [await record_of(store, one)]
 
 
@@ -176,8 +176,8 @@ async def test_of_racing_revivals_all_agree_and_one_changes_the_record(stage: St
     one = task()
     told: list[bool] = []
 
-    async def revive(by: ResultStore) -> None:
-        told.extend(await by.revive([one]))
+    async def reset(by: ResultStore) -> None:
+        told.extend(await by.reset([one]))
 
     with fail_after(TIMEOUT):
         async with peer(stage, store) as other:
@@ -185,6 +185,6 @@ async def test_of_racing_revivals_all_agree_and_one_changes_the_record(stage: St
             await store.finish([death(one)])
             async with create_task_group() as tg:
                 for index in range(10):
-                    tg.start_soon(revive, (store, other)[index % 2])
+                    tg.start_soon(reset, (store, other)[index % 2])
         assert told == [True] * 10
         assert (await record_of(store, one)).revision == 3

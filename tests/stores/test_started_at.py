@@ -108,7 +108,7 @@ async def test_a_revived_task_has_not_started(stage: Stage) -> None:
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         await store.finish([replace(death(one), started_at=T0)])
-        await store.revive([one])
+        await store.reset([one])
         record = await record_of(store, one)
         assert (record.state, record.attempt, record.started_at) == (TaskState.QUEUED, 1, None)
         move(5)

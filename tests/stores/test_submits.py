@@ -76,12 +76,12 @@ async def test_accepting_once_more_changes_nothing(store: ResultStore) -> None:
 
 
 async def test_what_has_begun_or_ended_is_pending_no_more(store: ResultStore) -> None:
-    started, handed_back, ended = (keyed() for _ in range(3))
-    tasks = [started, handed_back, ended]
+    started, released, ended = (keyed() for _ in range(3))
+    tasks = [started, released, ended]
     with fail_after(TIMEOUT):
         await store.create(tasks)
         assert await store.start(tasks[:2], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)] * 2
-        await store.release([ReleasedTask(task_id=handed_back.id, attempt=1)])
+        await store.release([ReleasedTask(task_id=released.id, attempt=1)])
         await store.finish([cancelled(ended)])
         found = await store.fetch([one.id for one in tasks])
         assert [record.pending for record in found if isinstance(record, TaskRecord)] == [False] * 3

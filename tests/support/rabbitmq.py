@@ -1,4 +1,4 @@
-"""A RabbitMQ of the test run's own."""
+"""RabbitMQ servers that a test run starts itself: a node, or a cluster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MISSING: Final = (
 )
 
 _SCRIPTS: Final = Path("/usr/lib/rabbitmq/bin")
-"""RabbitMQ's own scripts. Debian's in /usr/sbin change user and folder around them, which a private node must not."""
+"""RabbitMQ's own scripts. Those in /usr/sbin (Debian) change user and folder first, which a private node must not."""
 
 _CONFIG: Final = """\
 listeners.tcp.1 = 127.0.0.1:{port}
@@ -47,8 +47,8 @@ if [ "$files" = unlimited ] || [ "$files" -gt 65536 ]; then files=65536; fi
 ulimit -n "$files"
 exec "$0"
 """
-"""Each quorum queue reserves three file descriptors. With the usual limit of 1024 a node that holds three hundred queues
-accepts connections and then never answers them."""
+"""Each quorum queue reserves three file descriptors. With the usual limit of 1024, a node with three hundred queues accepts
+connections and does not answer on them."""
 
 _AMQP_0_9_1: Final = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME_ON_CHANNEL_0: Final = b"\x01\x00\x00"
@@ -61,9 +61,9 @@ class RabbitMQ:
     Methods block; see `tests.support.server.ServerProcess`.
 
     Args:
-        folder: Where it keeps everything.
-        settings: Of the Erlang application `rabbit`, for `advanced.config`: what `rabbitmq.conf` has no words for.
-        joins: A running node whose cluster this one joins at its first start; the port mapper and the cookie are its.
+        folder: For its configuration, data and logs.
+        settings: Of the Erlang application `rabbit`, for `advanced.config`: those that `rabbitmq.conf` does not have.
+        joins: A running node whose cluster this one joins at its first start; they share port mapper and cookie.
     """
 
     def __init__(
@@ -129,19 +129,19 @@ class RabbitMQ:
         return self._server.is_alive()
 
     def start(self) -> None:
-        """Returns once the broker answers on its port; does nothing when it runs."""
+        """Returns once the broker answers on its port; a no-op while it runs."""
         self._mapper.start()
         self._server.start()
 
     def kill(self) -> None:
-        """kill -9. What was confirmed for a durable queue is there again after `start`."""
+        """kill -9. Confirmed messages of durable queues are kept."""
         self._server.kill()
 
     def flush(self) -> None:
-        """Makes the node write down which queues it has (takes seconds); call it before `kill`, once they are declared.
+        """Makes the node write its list of queues to disk (takes seconds); call it after declarations and before `kill`.
 
-        RabbitMQ's raft library keeps the names of quorum queues in a table that it flushes some seconds late. A node that
-        is killed before that comes back with a queue that never elects a leader (seen with 3.10.8 and one node).
+        RabbitMQ's raft library flushes the table with the names of quorum queues some seconds late. After an earlier kill,
+        a queue may elect no leader (seen with 3.10.8 and one node).
         """
         self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
@@ -160,7 +160,7 @@ class RabbitMQ:
         """Runs `rabbitmqctl` with `arguments` (takes seconds) and returns what it prints.
 
         Raises:
-            AssertionError: It failed; the text has what it said.
+            AssertionError: It failed; the text has its output.
         """
         done = subprocess.run(
             [_program("rabbitmqctl"), "--quiet", "--node", self.node, *arguments],
@@ -180,14 +180,16 @@ class RabbitMQ:
         self._mapper.kill()
 
 
-def impatient(consumer_timeout: float, *, tick: float = 0.5, dead_letter_retry: float = 180.0) -> Mapping[str, int]:
-    """Settings of a node that closes the channel of a consumer which does not settle a delivery in time.
+def consumer_timeout_settings(
+    consumer_timeout: float, *, tick: float = 0.5, dead_letter_retry: float = 180.0
+) -> Mapping[str, int]:
+    """Settings of a node that closes the channel of a consumer that does not settle a delivery in time.
 
     Args:
-        consumer_timeout: Seconds that a delivery may stay unsettled; RabbitMQ's own value is 30 minutes.
-        tick: Seconds between two looks; RabbitMQ's own value is a minute.
-        dead_letter_retry: Seconds after which at-least-once dead-lettering tries again what found no place; RabbitMQ's own
-            value is this one.
+        consumer_timeout: Seconds that a delivery may stay unsettled; RabbitMQ's default is 30 minutes.
+        tick: Seconds between two checks; RabbitMQ's default is a minute.
+        dead_letter_retry: Seconds after which at-least-once dead-lettering repeats an unconfirmed publish; RabbitMQ's
+            default is the same.
     """
     return {
         "consumer_timeout": round(consumer_timeout * 1000),
@@ -197,7 +199,7 @@ def impatient(consumer_timeout: float, *, tick: float = 0.5, dead_letter_retry: 
 
 
 def delete_queues(url: str, *models: str) -> None:
-    """Deletes what earlier tests have left in a server that tests share: waiting tasks, and dead letters.
+    """Deletes the queues of models, with their dead-letter queues, from a server that tests share.
 
     In an event loop of its own, so that it serves tests on either backend.
     """

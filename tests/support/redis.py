@@ -1,4 +1,4 @@
-"""A Redis of the test run's own."""
+"""Redis servers that a test run starts itself."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Redis:
     """One server on loopback. Methods block; see `tests.support.server.ServerProcess`.
 
     Args:
-        folder: Where its data go.
-        appendonly: Whether each write is on disk before it is answered, so that it survives `kill`.
+        folder: For its data and log.
+        appendonly: Whether each write is on disk before its reply, so that it survives `kill`.
     """
 
     def __init__(self, folder: Path, *, appendonly: bool = False) -> None:
@@ -42,7 +42,10 @@ class Redis:
         }
         self._env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
         self._server = ServerProcess(
-            [_program("redis-server"), *(word for name, value in options.items() for word in (f"--{name}", value))],
+            [
+                _program("redis-server"),
+                *(argument for name, value in options.items() for argument in (f"--{name}", value)),
+            ],
             env=self._env,
             log=folder / "server.log",
             ready=lambda: answers(self.port, b"PING\r\n", b"+PONG"),
@@ -56,7 +59,7 @@ class Redis:
         return self._server.is_alive()
 
     def start(self) -> None:
-        """Returns once the server answers, with its data loaded; does nothing when it runs."""
+        """Returns once the server answers, with its data loaded; a no-op while it runs."""
         self._server.start()
 
     def kill(self) -> None:
@@ -78,7 +81,7 @@ class Redis:
         """Runs `redis-cli` with `arguments` and returns what it prints.
 
         Raises:
-            AssertionError: It failed; the text has what it said.
+            AssertionError: It failed; the text has its output.
         """
         done = subprocess.run(
             [_program("redis-cli"), "-e", "-p", str(self.port), *arguments],
@@ -113,10 +116,10 @@ def redis(*, appendonly: bool = False) -> Iterator[Redis]:
 
 
 def emptied(url: str, database: int) -> str:
-    """The URL of a numbered database of a server that tests share, emptied: for those who see everything that is in it."""
+    """The URL of a numbered database of a server that tests share, after flushing it: for tests that list all its keys."""
     own = f"{url.rstrip('/')}/{database}"
-    with client.Redis.from_url(own) as link:
-        link.flushdb()
+    with client.Redis.from_url(own) as connection:
+        connection.flushdb()
     return own
 
 

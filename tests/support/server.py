@@ -1,4 +1,4 @@
-"""One process of a server that a test may treat badly, and that never outlives the test run."""
+"""One process of a server that a test may kill and freeze. It ends with the test run, however that ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, final
 
+from tests.support.markers import check_declared
+
+MARKERS: Final = {"rabbitmq-server": "rabbitmq", "redis-server": "redis"}
+"""The marker that a test needs that starts a program."""
+
 START_TIMEOUT: Final = 90.0
 """Seconds that a server may take until it answers. RabbitMQ takes about 5 s alone and 20 s on a busy machine."""
 
@@ -21,11 +26,11 @@ _PORTS: Final = range(20_000, 32_000)
 """Below Linux's ephemeral range: while a server is down, no outgoing connection takes its port away."""
 
 _UNTIL_PARENT_DIES: Final = 'read -r _; kill -KILL "-$1"'
-"""A shell that waits for the end of its standard input, which comes when the test run dies in whatever way."""
+"""A shell that waits for the end of its standard input, which comes when the test run ends, also by kill -9."""
 
 
 class ServerMissing(Exception):
-    """A server that tests need is not installed. Never a skip: a test that did not run has proved nothing."""
+    """A server that tests need is not installed. Never a skip: a test that did not run proves nothing."""
 
 
 class ServerDied(Exception):
@@ -36,14 +41,14 @@ class ServerDied(Exception):
 class ServerProcess:
     """A server as a child process in a process group of its own.
 
-    All methods block. In a test with an event loop, call the ones that wait for a start (`start`) through
-    `anyio.to_thread.run_sync`; the others take milliseconds.
+    All methods block. In a test with an event loop, call `start` through `anyio.to_thread.run_sync`; the others take
+    milliseconds.
 
     Args:
         command: The program and its arguments; must stay in the foreground.
         env: The complete environment.
         log: Where its output goes; appended to over restarts.
-        ready: Returns whether the server answers; called over and over, must not block for long.
+        ready: Returns whether the server answers; called every 50 ms, must not block for long.
     """
 
     def __init__(self, command: Sequence[str], *, env: Mapping[str, str], log: Path, ready: Callable[[], bool]) -> None:
@@ -66,7 +71,7 @@ class ServerProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """What the process ended with, negative for a signal; `None` while it exists."""
+        """Exit code of the process, negative for a signal; `None` while it exists."""
         return None if self._process is None else self._process.poll()
 
     def answers(self) -> bool:
@@ -90,7 +95,9 @@ class ServerProcess:
             time.sleep(_POLL)
 
     def launch(self) -> None:
-        """Starts the process and returns at once; `answers` tells when it works."""
+        """Starts the process and returns at once; `answers` says when it works."""
+        for argument in self._command:
+            check_declared(Path(argument).name, MARKERS)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -108,12 +115,12 @@ class ServerProcess:
         )
 
     def terminate(self) -> None:
-        """SIGTERM: asks the process to end."""
+        """SIGTERM to the process."""
         if self.is_alive():
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL to the whole process group. Returns when the process is gone; what it had open is closed then."""
+        """SIGKILL to the whole process group. Returns when the process has ended; its ports are free then."""
         if self._watchdog is not None:
             self._watchdog.kill()
             self._watchdog.communicate()
@@ -131,7 +138,7 @@ class ServerProcess:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
+    """A TCP port of 127.0.0.1 on which no process listens."""
     ports = list(_PORTS)
     random.shuffle(ports)
     for port in ports:
@@ -146,10 +153,10 @@ def free_port() -> int:
 
 
 def answers(port: int, question: bytes, start_of_answer: bytes) -> bool:
-    """Whether the server at 127.0.0.1:`port` answers `question` as it should, within a second."""
+    """Whether the answer of 127.0.0.1:`port` to `question` begins with `start_of_answer`, within a second."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
-            link.sendall(question)
-            return link.recv(len(start_of_answer)) == start_of_answer
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(question)
+            return connection.recv(len(start_of_answer)) == start_of_answer
     except OSError:
         return False

@@ -1,9 +1,9 @@
-"""Starts the command `hub` many times for the price of one import: a process that has imported it forks for each start.
+"""Runs the command `hub` many times with one import: a process that has imported it forks for each run.
 
     python -c "from tests.system.forked import serve; serve()"
 
-Each request is a line of JSON on standard input, each answer one on standard output. What is forked is a process like any
-other, with its own environment, folder, standard streams and exit code; only its modules are imported already.
+Each request is a line of JSON on standard input, each answer one on standard output. The child has its
+own environment, folder, standard streams and exit code; only its modules are imported already.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any, Final, final
 
 ROOT: Final = Path(__file__).parents[2]
-LOOK: Final = 0.01
-"""Seconds between two looks at a forked process."""
+POLL_INTERVAL: Final = 0.01
+"""Seconds between two checks of a forked process."""
 
 IMPORTED: Final = (
     "hub.cli.app",
     "hub.cli.up",
-    "hub.cli.dead.work",
-    "hub.cli.schema.work",
+    "hub.cli.dead.commands",
+    "hub.cli.schema.commands",
     "hub.gateway.service",
     "hub.registry.service",
     "hub.model.instance.instance",
@@ -39,7 +39,7 @@ IMPORTED: Final = (
     "hub.stores.opening",
     "hub.directories.opening",
 )
-"""Modules without any effect of their own; what a command imports besides is imported in its process."""
+"""Modules whose import has no side effect; a command imports other modules in its own process."""
 
 
 @final
@@ -56,7 +56,7 @@ class Commands:
     def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, limit: float
     ) -> tuple[int, str]:
-        """Runs `hub <arguments>`; returns its exit code and what it wrote to both streams.
+        """Runs `hub <arguments>`; returns its exit code and its output, of both streams.
 
         Raises:
             TimeoutError: It had not ended after `limit` seconds, and was killed; the text has its output.
@@ -74,7 +74,7 @@ class Commands:
 
 @contextmanager
 def commands() -> Generator[Commands]:
-    """The process that forks, for as long as the block runs."""
+    """Runs the process that forks while the block runs."""
     with subprocess.Popen(
         [sys.executable, "-c", "from tests.system.forked import serve; serve()"],
         cwd=ROOT,
@@ -159,4 +159,4 @@ def _ended(pid: int, limit: float) -> int | None:
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return None
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)

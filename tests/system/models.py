@@ -1,4 +1,4 @@
-"""Models that the processes under test run."""
+"""Models of the processes under test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 
 
 class Echo(hub.Model[ModelARequest, ModelAResponse]):
-    """Answers after as many seconds as the request says, `0.5 text`."""
+    """Waits for the seconds in the request (`0.5 text`), then returns its text."""
 
     concurrency: ClassVar[int] = 4
 
@@ -25,7 +25,7 @@ class Echo(hub.Model[ModelARequest, ModelAResponse]):
 
 
 class Impostor(hub.Model[DigitsRequest, DigitsResponse]):
-    """Another model under Echo's name."""
+    """Another contract under the name of Echo."""
 
     name: ClassVar[str] = "Echo"
 

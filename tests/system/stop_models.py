@@ -1,4 +1,4 @@
-"""Models that do not end by themselves when their process is told to."""
+"""Models that do not return when their process is stopped."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 
 LONG = 600.0
-"""Seconds: more than any test waits."""
+"""Seconds: longer than any test."""
 
 
 def say(text: str) -> None:
-    """Into the log of the process, for the test to wait for."""
+    """Logs a line for which the test waits."""
     import structlog
 
     structlog.get_logger("tests").info(text)
 
 
 class SlowRun(hub.Model[ModelARequest, ModelAResponse]):
-    """Has a thread at work that cannot be interrupted; `async` in one of the executor of asyncio, `process` has a child."""
+    """Blocks its thread, which cannot be interrupted; `process` leaves a child, `thread` a thread."""
 
     @override
     def process_request(self, request: ModelARequest) -> ModelAResponse:
@@ -56,7 +56,7 @@ class SlowSetup(SlowRun):
 
 
 class SlowAwaited(hub.Model[ModelARequest, ModelAResponse]):
-    """Waits for a thread, and can be cancelled while it does."""
+    """Waits for a thread, and can be cancelled."""
 
     @override
     async def process_request(self, request: ModelARequest) -> ModelAResponse:
@@ -66,7 +66,7 @@ class SlowAwaited(hub.Model[ModelARequest, ModelAResponse]):
 
 
 class Clinging(hub.Model[ModelARequest, ModelAResponse]):
-    """Does not let go when it is cancelled, in the way that a bug in a library may have it."""
+    """Swallows its cancellation, as a bug in a library may."""
 
     concurrency: ClassVar[int] = 2
 

@@ -1,7 +1,7 @@
-"""A cluster of three RabbitMQ nodes, of which the one that everybody is connected to is killed under load.
+"""A cluster of three RabbitMQ nodes; the node to which all components are connected is killed under load.
 
-Registry, gateway and instances run in the test itself, with their real HTTP routes, so that each can be given the node
-that is going to die.
+Registry, gateway and instances run in the test itself, with their real HTTP routes, so that the test chooses the node
+of each connection.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
 from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
+from tests.support.markers import starts
 from tests.support.rabbitmq import RabbitMQ, rabbitmq_cluster
 from tests.support.redis import emptied
 
@@ -54,7 +55,7 @@ pytestmark = pytest.mark.kills_servers
 
 
 class Counted(hub.Model[ModelARequest, ModelAResponse]):
-    """Counts how often it has run each task to its end."""
+    """Counts the completed runs of each task."""
 
     name: ClassVar[str] = "Counted"
     concurrency: ClassVar[int] = 8
@@ -104,6 +105,7 @@ class Load:
 
 
 @pytest.fixture(scope="module")
+@starts("rabbitmq", "kills_servers")
 def _nodes() -> Iterator[Sequence[RabbitMQ]]:
     with rabbitmq_cluster() as nodes:
         yield nodes
@@ -111,7 +113,7 @@ def _nodes() -> Iterator[Sequence[RabbitMQ]]:
 
 @pytest.fixture
 def cluster(_nodes: Sequence[RabbitMQ]) -> Sequence[RabbitMQ]:
-    """Three nodes, all of them up."""
+    """Three running nodes."""
     for node in _nodes:
         node.start()
     _nodes[0].ctl("await_online_nodes", f"{len(_nodes)}")
@@ -127,7 +129,7 @@ def name_of(node: RabbitMQ) -> str:
 
 
 def broker_at(url: str, node: RabbitMQ) -> AmqpBroker | AiormqBroker:
-    """One of a process that happened to choose this node."""
+    """A broker that has chosen this node; opened until one has."""
     while True:
         broker = open_broker(url)
         assert isinstance(broker, AmqpBroker | AiormqBroker)
@@ -136,7 +138,7 @@ def broker_at(url: str, node: RabbitMQ) -> AmqpBroker | AiormqBroker:
 
 
 @asynccontextmanager
-async def stage(
+async def system(
     url: str, redis: str, *, victim: RabbitMQ, other: RabbitMQ
 ) -> AsyncGenerator[tuple[Load, list[Broker]]]:
     """A registry, a gateway and an instance on one node, and another instance on another one."""
@@ -197,7 +199,7 @@ async def test_the_loss_of_the_node_in_use_costs_seconds_and_no_task(
     victim, other, _ = cluster
     Counted.runs.clear()
     with fail_after(TIMEOUT), structlog.testing.capture_logs() as log, collapse_exception_group():
-        async with stage(url, emptied(redis_url, 8), victim=victim, other=other) as (load, brokers):
+        async with system(url, emptied(redis_url, 8), victim=victim, other=other) as (load, brokers):
             await load.submit_until(BEFORE)
             assert [set(broker.statistics().nodes) for broker in brokers] == [{name_of(victim)}] * 3 + [
                 {name_of(other)}

@@ -1,6 +1,6 @@
-"""Instances whose broker takes the consumer away, while it stays up itself: they are back on their own, and it shows.
+"""Instances whose consumer is cancelled by a running broker: they subscribe again, and the registry shows both.
 
-The registry's ping period is longer than any of these tests: what its lists show, the instance has told by itself.
+The ping period of the registry is longer than these tests, so its lists show the reports of the instance.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from hub.http.client import open_client
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import emptied
-from tests.system.processes import HubProcess, hub_process
-from tests.system.test_processes import Hub, up
+from tests.system.processes import Hub, HubProcess, hub_process, up
 
 TIMEOUT = 90.0
 """Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""
 
 PING_PERIOD = "600"
 CONSUMER_TIMEOUT = 2.0
-"""Seconds that our RabbitMQ lets a message stay unacknowledged. In these tests only one task takes so long."""
+"""`consumer_timeout` of RabbitMQ in seconds. In these tests only one task takes longer."""
 
 _GET = "{{ok, Value}} = application:get_env(rabbit, {key}), Value."
 _SET = "application:set_env(rabbit, {key}, {value})."
@@ -35,14 +34,14 @@ _CANCEL = """\
 {{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{queue}">>)),
 [rabbit_channel:send_command(element(1, Consumer), {{'basic.cancel', element(2, Consumer), true}})
  || Consumer <- rabbit_amqqueue:consumers(Queue)]."""
-"""What the broker sends to each consumer when a queue fails over and its consumers are not taken along."""
+"""Sends what RabbitMQ sends to each consumer when a queue fails over without its consumers."""
 
 pytestmark = pytest.mark.kills_servers
 
 
 @pytest.fixture(scope="module")
 def rabbit(_rabbitmq_to_break: RabbitMQ) -> Iterator[RabbitMQ]:
-    """A RabbitMQ to disturb. Its consumer timeout is short, for channels that are opened while the fixture lives."""
+    """A RabbitMQ with a short consumer timeout, for channels opened while the fixture exists."""
     it = _rabbitmq_to_break
     it.start()
     wanted = {"consumer_timeout": f"{CONSUMER_TIMEOUT * 1000:.0f}", "channel_tick_interval": "250"}
@@ -72,8 +71,8 @@ async def hub(anyio_backend: tuple[str, dict[str, object]], rabbit: RabbitMQ, re
 
 
 @dataclass
-class Listener:
-    """The only instance of Echo, and how the registry shows it to those who watch."""
+class ListedInstance:
+    """The only instance of Echo, and its state in the registry's list."""
 
     hub: Hub
     process: HubProcess
@@ -89,7 +88,7 @@ class Listener:
         return instance["state"], reply.headers["etag"]
 
     async def states_after(self, disturb: Callable[[], Awaitable[object]]) -> list[str]:
-        """What a watcher is shown from a disturbance on, until the instance is live again; repetitions left out."""
+        """The states from a disturbance until the instance is live again, without repetitions."""
         state, etag = await self.state()
         assert state == "live"
         shown: list[str] = []
@@ -107,13 +106,13 @@ class Listener:
             await disturb()
         return shown
 
-    async def lost_its_link_because(self) -> str:
+    async def reason_of_the_lost_connection(self) -> str:
         """The reason of the next loss in the log of the process."""
         fields = await run_sync(self.process.wait_for, "connection lost, trying again")
         return str(fields["reason"])
 
     async def call(self, text: str) -> object:
-        """The reply to a synchronous call, once the gateway has heard that the instance is back."""
+        """The reply to a synchronous call, once the gateway lists the instance as live."""
         while True:
             reply = await self.hub.http.post(f"{self.hub.gateway}/v1/models/Echo", json={"messages": text})
             if reply.status_code != 503:
@@ -128,19 +127,19 @@ class Listener:
 
 
 @asynccontextmanager
-async def listener(hub: Hub) -> AsyncGenerator[Listener]:
-    """An instance that has worked; after the block it has logged out."""
+async def listed_instance(hub: Hub) -> AsyncGenerator[ListedInstance]:
+    """An instance that has completed a call; it has logged out at the end of the block."""
     with hub.instance("tests.system.models:Echo") as process:
         (instance,) = await hub.until_listed("Echo", 1)
         await hub.until_offered("Echo")
-        it = Listener(hub, process, instance)
+        it = ListedInstance(hub, process, instance)
         assert await it.call("0 before") == "before"
         yield it
         process.terminate()
         assert await run_sync(process.wait) == 0
 
 
-async def test_an_instance_whose_drained_queue_is_deleted_is_deaf_and_then_back_by_itself(
+async def test_an_instance_whose_drained_queue_is_deleted_is_not_consuming_and_recovers(
     hub: Hub, rabbit: RabbitMQ
 ) -> None:
     said: list[str] = []
@@ -149,25 +148,25 @@ async def test_an_instance_whose_drained_queue_is_deleted_is_deaf_and_then_back_
         said.append(await run_sync(rabbit.ctl, "delete_queue", "Echo"))
 
     with fail_after(TIMEOUT):
-        async with listener(hub) as it:
+        async with listed_instance(hub) as it:
             assert await it.states_after(delete) == ["not_consuming", "live"]
-            assert "cancelled the consumer" in await it.lost_its_link_because()
+            assert "cancelled the consumer" in await it.reason_of_the_lost_connection()
             assert await it.call("0 after") == "after"
     assert "with 0 ready messages" in said[0]
 
 
-async def test_an_instance_whose_consumer_is_cancelled_by_the_broker_is_deaf_and_then_back_by_itself(
+async def test_an_instance_whose_consumer_is_cancelled_by_the_broker_is_not_consuming_and_recovers(
     hub: Hub, rabbit: RabbitMQ
 ) -> None:
     cancel = partial(run_sync, rabbit.ctl, "eval", _CANCEL.format(queue="Echo"))
     with fail_after(TIMEOUT):
-        async with listener(hub) as it:
+        async with listed_instance(hub) as it:
             assert await it.states_after(cancel) == ["not_consuming", "live"]
-            assert "cancelled the consumer" in await it.lost_its_link_because()
+            assert "cancelled the consumer" in await it.reason_of_the_lost_connection()
             assert await it.call("0 after") == "after"
 
 
-async def test_an_instance_whose_channel_is_closed_by_a_failed_precondition_is_deaf_and_then_back_by_itself(
+async def test_an_instance_whose_channel_is_closed_by_a_failed_precondition_is_not_consuming_and_recovers(
     hub: Hub,
 ) -> None:
     ids: list[str] = []
@@ -176,9 +175,9 @@ async def test_an_instance_whose_channel_is_closed_by_a_failed_precondition_is_d
         ids.append(await hub.submit("Echo", {"messages": f"{2 * CONSUMER_TIMEOUT} slow"}))
 
     with fail_after(TIMEOUT):
-        async with listener(hub) as it:
+        async with listed_instance(hub) as it:
             assert await it.states_after(outstay) == ["not_consuming", "live"]
-            assert "406 PRECONDITION_FAILED" in await it.lost_its_link_because()
+            assert "406 PRECONDITION_FAILED" in await it.reason_of_the_lost_connection()
             assert await it.call("0 after") == "after"
             task = await hub.ended(ids[0])
     assert (task["state"], task["attempt"], task["result"]) == ("succeeded", 1, {"reply": "slow"})

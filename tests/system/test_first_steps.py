@@ -1,7 +1,7 @@
-"""What a beginner does wrong: each ends at once, with the documented exit code and a few lines that name the repair.
+"""Common mistakes: each ends the start at once, with the documented exit code and a few lines that name the repair.
 
-`docs/starting.md` has the same table. Patience is left at its 60 seconds: a case that is retried instead of refused runs
-into the time limit of its process.
+`docs/starting.md` has the same table. `start_timeout` is left at 60 seconds, so a mistake that is retried instead of
+refused exceeds the time limit of the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.system.forked import Commands, commands
 from tests.system.processes import ROOT, hub_process
 
 TIME_LIMIT: Final = 50.0
-"""Seconds for a process: below its `start_timeout`, far above what it needs on a busy machine."""
+"""Seconds for a process: below `start_timeout`, far above the usual time on a busy machine."""
 
 ECHO: Final = "tests.system.models:Echo"
 DRIVERS: Final = ("amqp", "amqp+aiormq")
@@ -84,19 +84,19 @@ class Ended:
 
     @property
     def lines(self) -> list[str]:
-        """What it says of its end, without what it said besides: on a busy machine the watchdog names an import, say."""
+        """The lines about its end, without log lines at info and warning, such as those of the watchdog on a busy machine."""
         kept: list[str] = []
-        besides = False
+        log_line = False
         for line in self.output.strip().splitlines():
-            besides = bool(_INFO.match(line)) or (besides and line.startswith("  "))
-            if not besides:
+            log_line = bool(_INFO.match(line)) or (log_line and line.startswith("  "))
+            if not log_line:
                 kept.append(line)
         return kept
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """Arguments and settings of a process, and what its end says. `{broker}` and its like are filled in."""
+    """Arguments and settings of a process, and its expected last lines. `{broker}` and the like are filled in."""
 
     arguments: str
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -105,7 +105,7 @@ class Mistake:
 
 
 Run = Callable[[Sequence[str], Mapping[str, str]], Ended]
-"""Runs `hub <arguments>` with `HUB_*` settings in the author's folder."""
+"""Runs `hub <arguments>` with `HUB_*` settings in the folder of the models."""
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def check(mistake: Mistake, ended: Ended) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of an author's with modules in it."""
+    """A folder with the modules of a model author."""
     folder = tmp_path_factory.mktemp("author")
     for name, text in MODULES.items():
         (folder / name).write_text(text)
@@ -149,23 +149,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def listening(context: ssl.SSLContext | None) -> Generator[int]:
-    """The port of a server that accepts connections, speaks TLS if it has a context, and says nothing."""
+    """The port of a server that accepts connections, with TLS if it has a context, and sends no bytes."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         kept: list[socket.socket] = []
 
         def serve() -> None:
             while True:
                 try:
-                    link, _ = listener.accept()
+                    connection, _ = listener.accept()
                 except OSError:
                     return
                 if context is None:
-                    kept.append(link)
+                    kept.append(connection)
                     continue
                 try:
-                    kept.append(context.wrap_socket(link, server_side=True))
+                    kept.append(context.wrap_socket(connection, server_side=True))
                 except OSError:
-                    link.close()
+                    connection.close()
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -178,7 +178,7 @@ def listening(context: ssl.SSLContext | None) -> Generator[int]:
 
 @pytest.fixture(scope="module")
 def places(amqp_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Mapping[str, str]]:
-    """Host and port of each server that mistakes are made with."""
+    """Host and port of each server in the mistakes."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     port = free_port()
@@ -214,7 +214,7 @@ FREE: Final = {"gateway_port": "0", "registry_port": "0", "dashboard_port": "0"}
 
 
 def component(arguments: str, **settings: str) -> tuple[str, dict[str, str]]:
-    """A command over servers that work, but for `settings`."""
+    """A command with working servers, except for `settings`."""
     works = {
         "broker_url": "amqp://guest:guest@{broker}",
         "store_url": "redis://{redis}/9",
@@ -447,7 +447,7 @@ OUT_OF_REACH: Final = {
 @pytest.mark.parametrize(
     "mistake", [pytest.param(mistake, id=name) for name, mistake in (REFUSALS | OUT_OF_REACH).items()]
 )
-def test_a_server_that_refuses_or_cannot_be_reached(mistake: Mistake, places: Mapping[str, str], run: Run) -> None:
+def test_a_server_that_refuses_or_is_unreachable(mistake: Mistake, places: Mapping[str, str], run: Run) -> None:
     filled = dict(places) | {"registry_place": places["registry"].partition("://")[2]}
     settings = {name: value.format_map(filled) for name, value in mistake.settings.items()}
     check(mistake, run(mistake.arguments.split(), settings))
@@ -470,9 +470,9 @@ def test_choices_are_read_in_any_case(level: str, run: Run) -> None:
     assert '"value": "json"' in shown.output
 
 
-def test_the_help_tells_the_exit_codes(run: Run) -> None:
+def test_the_help_has_the_exit_codes(run: Run) -> None:
     said = run(["--help"], {})
     assert said.code == 0
     words = " ".join(said.output.split())
-    assert "Exit codes: 0 fine" in words
+    assert "Exit codes: 0 success" in words
     assert "3 a server could not be reached" in words

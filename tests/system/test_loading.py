@@ -1,4 +1,4 @@
-"""A model whose `setup` takes its time, from its first login to its first task: registry, gateway and instance in one loop."""
+"""A model with a long `setup`, from its first login to its first task: registry, gateway and instance in one loop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PERIOD: Final = 0.5
 
 
 class Slow(hub.Model[ModelARequest, ModelAResponse]):
-    """Is set up when the test says so."""
+    """Its `setup` ends when the test sets `finish`."""
 
     name: ClassVar[str] = "Slow"
     shares_loop: ClassVar[bool] = True  # it waits for events of the test
@@ -255,7 +255,7 @@ async def test_a_live_instance_serves_while_another_one_loads() -> None:
                 tg.cancel_scope.cancel()
 
 
-async def test_a_setup_that_fails_takes_the_instance_off_the_list() -> None:
+async def test_an_instance_whose_setup_fails_is_removed() -> None:
     with fail_after(TIMEOUT):
         async with stage() as it:
 
@@ -287,7 +287,7 @@ async def test_an_instance_that_is_stopped_during_its_setup_logs_out() -> None:
             assert Slow.torn_down == 1
 
 
-async def test_a_name_that_is_taken_is_reported_before_the_setup() -> None:
+async def test_a_taken_name_is_reported_before_the_setup() -> None:
     with fail_after(TIMEOUT):
         async with stage() as it, create_task_group() as tg:
             tg.start_soon(it.instance(Slow))
@@ -297,7 +297,7 @@ async def test_a_name_that_is_taken_is_reported_before_the_setup() -> None:
             tg.cancel_scope.cancel()
 
 
-async def test_a_registry_that_forgot_a_loading_instance_lists_it_again() -> None:
+async def test_a_registry_that_lost_a_loading_instance_lists_it_again() -> None:
     with fail_after(TIMEOUT):
         async with stage() as it, create_task_group() as tg:
             tg.start_soon(it.instance(Slow))

@@ -1,4 +1,4 @@
-"""What registry, gateway and instances tell Prometheus while they really work."""
+"""The metrics of registry, gateway and instances under traffic."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Reader(hub.Model[ModelARequest, ModelAResponse]):
 
 
 class Freezer:
-    """Servers that stop to answer while `frozen`, without a word."""
+    """Servers whose calls hang while `frozen`."""
 
     def __init__(self) -> None:
         self._thawed: anyio.Event | None = None
@@ -143,7 +143,7 @@ async def whole(metric_buckets: str = UpSettings.metric_buckets) -> AsyncGenerat
 
 
 async def busy(it: Whole) -> None:
-    """Traffic of every kind, seen by everybody."""
+    """Sends traffic of every kind, and waits until all components have counted it."""
     while await it.call("good") != 200:
         await anyio.lowlevel.checkpoint()
     assert await it.call("bad") == 502
@@ -152,13 +152,13 @@ async def busy(it: Whole) -> None:
 
 
 def faults(text: str) -> tuple[int, str]:
-    """What promtool says of an exposition, with its exit code."""
+    """Exit code and output of promtool for an exposition."""
     promtool = ["promtool", "check", "metrics"]
     done = subprocess.run(promtool, input=text, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
-async def test_promtool_finds_no_fault_with_any_of_them() -> None:
+async def test_promtool_accepts_the_metrics_of_each_component() -> None:
     with anyio.fail_after(TIMEOUT):
         async with whole() as it:
             await busy(it)
@@ -167,7 +167,7 @@ async def test_promtool_finds_no_fault_with_any_of_them() -> None:
                 assert (kind, await run_sync(faults, text)) == (kind, (0, ""))
 
 
-async def test_each_tells_in_openmetrics_to_whoever_asks_for_it() -> None:
+async def test_each_component_has_its_metrics_in_openmetrics_on_request() -> None:
     with anyio.fail_after(TIMEOUT):
         async with whole() as it:
             await busy(it)
@@ -181,7 +181,7 @@ async def test_each_tells_in_openmetrics_to_whoever_asks_for_it() -> None:
                 assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def test_a_scrape_asks_no_server() -> None:
+async def test_a_scrape_does_no_io() -> None:
     with anyio.fail_after(TIMEOUT):
         async with whole() as it:
             await busy(it)
@@ -245,7 +245,7 @@ async def test_the_page_has_every_metric_and_no_other() -> None:
                 assert shown == rows, kind
 
 
-async def test_times_are_counted_in_the_buckets_that_are_set() -> None:
+async def test_times_are_counted_in_the_configured_buckets() -> None:
     with anyio.fail_after(TIMEOUT):
         async with whole(metric_buckets="0.25,7") as it:
             for kind, names in (

@@ -20,7 +20,7 @@ from tests.system.processes import HUB, HubProcess, hub_process
 TIMEOUT = 90.0
 DRAIN_GRACE = 0.5
 LIMIT = 30.0
-"""Seconds for a process to end that nothing holds: far below the minutes for which the models run."""
+"""Seconds for a process to end: far below the minutes for which the models run."""
 
 MODELS = "tests.model.exit_models"
 SLOW = "tests.system.stop_models"
@@ -81,7 +81,7 @@ def failure(task: Mapping[str, Any]) -> tuple[str, str]:
     return task["failure"]["code"], task["failure"]["type"]
 
 
-async def test_no_model_ends_a_hub_in_which_a_good_one_runs(backend: str) -> None:
+async def test_no_model_ends_a_process_in_which_a_good_one_runs(backend: str) -> None:
     with fail_after(TIMEOUT):
         async with hub_up(backend, "examples.model_a:ModelA", *(f"{MODELS}:{model.__name__}" for model in ALL)) as up:
             for model in ALL:
@@ -103,7 +103,7 @@ async def test_no_model_ends_a_hub_in_which_a_good_one_runs(backend: str) -> Non
 
 
 @pytest.mark.parametrize("model", ALL, ids=lambda model: model.__name__)
-async def test_a_forked_child_gets_its_own_signals_and_nothing_of_ours(backend: str, model: type) -> None:
+async def test_a_forked_child_has_the_default_signal_handlers(backend: str, model: type) -> None:
     with fail_after(TIMEOUT):
         async with hub_up(backend, f"{MODELS}:{model.__name__}") as up:
             terminated = await up.run(model.__name__, "terminate")
@@ -120,7 +120,7 @@ async def test_a_forked_child_gets_its_own_signals_and_nothing_of_ours(backend: 
 
 
 @pytest.mark.parametrize("model", ["SlowRun", "SlowSetup", "SlowAwaited"])
-async def test_a_process_ends_after_its_grace_whatever_threads_of_a_model_still_do(backend: str, model: str) -> None:
+async def test_a_process_ends_after_its_grace_while_threads_of_a_model_still_run(backend: str, model: str) -> None:
     with fail_after(TIMEOUT):
         async with hub_up(backend, f"{SLOW}:{model}", wait=model != "SlowSetup") as up:
             if model != "SlowSetup":
@@ -137,7 +137,7 @@ async def test_a_process_ends_after_its_grace_whatever_threads_of_a_model_still_
 
 
 @pytest.mark.parametrize("left", ["process", "thread"])
-async def test_a_process_ends_whatever_a_model_has_left_behind(backend: str, left: str) -> None:
+async def test_a_process_ends_although_a_model_left_threads_and_children(backend: str, left: str) -> None:
     with fail_after(TIMEOUT):
         async with hub_up(backend, f"{SLOW}:SlowRun") as up:
             assert (await up.run("SlowRun", left))["state"] == "succeeded"
@@ -147,7 +147,7 @@ async def test_a_process_ends_whatever_a_model_has_left_behind(backend: str, lef
     assert ("exit handlers take too long" if left == "process" else "of the model's own") in log
 
 
-async def test_a_stop_says_what_it_waits_for(backend: str) -> None:
+async def test_a_stop_logs_what_it_waits_for(backend: str) -> None:
     with fail_after(TIMEOUT):
         async with hub_up(backend, f"{SLOW}:SlowRun", drain_grace="600") as up:
             await up.submit("SlowRun")

@@ -1,4 +1,4 @@
-"""From the HTTP request through the queue to the run of the model: one trace, and log lines that say whose they are."""
+"""From the HTTP request through the queue to the run of the model: one trace, and log lines with task, model and instance."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_call_and_its_run_are_one_trace_and_the_run_is_linked_to_the_sub
     assert submit.attributes["messaging.message.id"] == run.attributes["messaging.message.id"]
 
 
-async def test_what_is_logged_of_a_task_names_task_model_and_instance() -> None:
+async def test_log_lines_about_a_task_have_task_model_and_instance() -> None:
     with anyio.fail_after(TIMEOUT), capture_logs(processors=[merge_contextvars]) as lines:
         async with open_client() as client, background_service(partial(run_up, [Traced], up()), name="hub") as summary:
             assert await call(client, summary, "bad") == 502

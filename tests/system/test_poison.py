@@ -1,4 +1,4 @@
-"""Messages that no gateway of hub has made, on the queue of a background_service instance: each is a dead letter, and it goes on."""
+"""Messages on the queue of an instance that are no tasks: each is dead-lettered, and the instance goes on."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def stage(broker_url: str, store_url: str, queue_type: QueueType) -> Async
 
 
 @pytest.mark.parametrize("queue_type", list(QueueType))
-async def test_an_instance_buries_what_is_no_task_of_its_own_and_goes_on(
+async def test_an_instance_dead_letters_messages_that_are_no_task_and_goes_on(
     adapter: tuple[tuple[str, dict[str, object]], str], amqp_url: str, queue_type: QueueType
 ) -> None:
     url = amqp_url.replace("amqp://", f"{adapter[1]}://")

@@ -6,87 +6,25 @@ The processes run on the backend that the test itself runs on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from anyio import create_task_group, fail_after
 from anyio.to_thread import run_sync
-from httpx2 import AsyncClient
 
 from examples.digits.pictures import split
 from hub.http.client import open_client
 from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.support.server import free_port
-from tests.system.processes import HubProcess, hub_process
+from tests.system.processes import Hub, HubProcess, hub_process, up
 
 PING_PERIOD = 2.0
 LOAD = 120
 TIMEOUT = 90.0
 """Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""
-
-
-@dataclass(frozen=True)
-class Hub:
-    """What runs, and a client."""
-
-    settings: Mapping[str, str]
-    registry_settings: Mapping[str, str]
-    registry_process: HubProcess
-    registry: str
-    gateway: str
-    http: AsyncClient
-
-    @contextmanager
-    def instance(self, target: str) -> Generator[HubProcess]:
-        with hub_process(["hub.model", target], self.settings) as process:
-            yield process
-
-    async def submit(self, model: str, body: Mapping[str, object]) -> str:
-        reply = await self.http.post(f"{self.gateway}/v1/models/{model}/tasks", json=body)
-        assert reply.status_code == 202, reply.text
-        return str(reply.json()["id"])
-
-    async def ended(self, task_id: str) -> dict[str, Any]:
-        """The task, once it has ended."""
-        while True:
-            reply = await self.http.get(f"{self.gateway}/v1/tasks/{task_id}", params={"wait": "30"})
-            assert reply.status_code == 200, reply.text
-            task: dict[str, Any] = reply.json()
-            if task["state"] not in {"queued", "running"}:
-                return task
-
-    async def models(self, etag: str = "") -> tuple[dict[str, list[str]], str]:
-        """Live instances by model, at once or (after `etag`) at the next change of the registry's list."""
-        headers = {"If-None-Match": etag, "Prefer": "wait=30"} if etag else {}
-        reply = await self.http.get(f"{self.registry}/v1/models", headers=headers)
-        if reply.status_code == 304:
-            return await self.models()
-        live = {
-            model["name"]: [instance["id"] for instance in model["instances"] if instance["state"] == "live"]
-            for model in reply.json()["models"]
-        }
-        return live, reply.headers["etag"]
-
-    async def until_listed(self, model: str, count: int) -> list[str]:
-        """Watches the registry until it lists exactly `count` live instances of `model`."""
-        live, etag = await self.models()
-        while len(live.get(model, [])) != count:
-            live, etag = await self.models(etag)
-        return live.get(model, [])
-
-    async def until_offered(self, model: str) -> None:
-        """Watches the gateway's API page until `model` is on it."""
-        etag = ""
-        while True:
-            headers = {"If-None-Match": etag, "Prefer": "wait=30"} if etag else {}
-            reply = await self.http.get(f"{self.gateway}/openapi.json", headers=headers)
-            if reply.status_code == 200 and f"/v1/models/{model}" in reply.json()["paths"]:
-                return
-            etag = reply.headers.get("etag", etag)
 
 
 @pytest.fixture(scope="module")
@@ -108,17 +46,11 @@ async def hub(anyio_backend: tuple[str, dict[str, object]], amqp_url: str, redis
                 yield Hub(rest, registry_settings, registry, registry_url, gateway_url, http)
 
 
-async def up(process: HubProcess) -> str:
-    """The URL that a process reports once it works."""
-    fields = await run_sync(process.wait_for, "is up")
-    return str(fields["url"])
-
-
 @asynccontextmanager
 async def instances(hub: Hub, target: str, count: int) -> AsyncGenerator[list[HubProcess]]:
-    """`count` processes of one model, all of them listed and the model on the gateway's page."""
+    """`count` processes of one model, all listed, with the model on the API page."""
     model = target.partition(":")[2]
-    await hub.until_listed(model, 0)  # what an earlier test left behind has vanished
+    await hub.until_listed(model, 0)  # instances of earlier tests are removed
     contexts = [hub.instance(target) for _ in range(count)]
     processes = [context.__enter__() for context in contexts]
     try:
@@ -156,17 +88,17 @@ async def test_no_accepted_task_is_lost_when_an_instance_is_killed_under_load(hu
                     while (await hub.http.get(pings)).json()["in_flight"] == 0:
                         ids.append(await hub.submit("Echo", {"messages": "0.3 more"}))
                     victim.kill()
-            with fail_after(PING_PERIOD + 1.5):  # one period, and what the refused ping itself takes
+            with fail_after(PING_PERIOD + 1.5):  # one period, and the time of the refused ping
                 await hub.until_listed("Echo", 1)
             async with create_task_group() as tg:
                 for task_id in ids:
                     tg.start_soon(follow, task_id)
     assert Counter(task["state"] for task in tasks) == {"succeeded": len(ids)}
     assert {task["id"] for task in tasks} == set(ids)
-    assert max(task["attempt"] for task in tasks) == 2  # some were in the victim's hands
+    assert max(task["attempt"] for task in tasks) == 2  # some were running in the killed instance
 
 
-async def test_an_instance_that_is_told_to_stop_finishes_what_it_runs_and_logs_out_at_once(hub: Hub) -> None:
+async def test_an_instance_finishes_its_runs_after_sigterm_and_logs_out_at_once(hub: Hub) -> None:
     with fail_after(TIMEOUT):
         async with instances(hub, "tests.system.models:Echo", 1) as (only,):
             ids = [await hub.submit("Echo", {"messages": f"1 {number}"}) for number in range(8)]
@@ -177,16 +109,16 @@ async def test_an_instance_that_is_told_to_stop_finishes_what_it_runs_and_logs_o
             only.terminate()
             assert await run_sync(only.wait) == 0
             live, _ = await hub.models()
-            assert "Echo" not in live  # logged out before it ended, not found dead by a ping
+            assert "Echo" not in live  # logged out before it ended, not removed by a ping
             states = [(await hub.http.get(f"{hub.gateway}/v1/tasks/{task_id}")).json()["state"] for task_id in ids]
             assert Counter(states) == {"succeeded": 4, "queued": 4}
             with hub.instance("tests.system.models:Echo"):
                 tasks = [await hub.ended(task_id) for task_id in ids]
     assert [task["state"] for task in tasks] == ["succeeded"] * 8
-    assert [task["attempt"] for task in tasks] == [1] * 8  # handed back unstarted is no attempt
+    assert [task["attempt"] for task in tasks] == [1] * 8  # released before their start, so without an attempt
 
 
-async def test_another_model_under_a_taken_name_is_refused_and_the_incumbent_goes_on(hub: Hub) -> None:
+async def test_another_model_under_a_taken_name_is_refused_and_the_first_goes_on(hub: Hub) -> None:
     with fail_after(TIMEOUT):
         async with instances(hub, "tests.system.models:Echo", 1):
             before, _ = await hub.models()
@@ -196,19 +128,19 @@ async def test_another_model_under_a_taken_name_is_refused_and_the_incumbent_goe
             after, _ = await hub.models()
             reply = await hub.http.post(f"{hub.gateway}/v1/models/Echo", json={"messages": "0 still here"})
     assert code not in {0, None}
-    assert "messages" in said  # the field that the incumbent has
-    assert "pixels" in said  # the field that the impostor brought
+    assert "messages" in said  # the field of the first model
+    assert "pixels" in said  # the field of the second one
     assert before == after
     assert reply.json() == {"reply": "still here"}
 
 
-async def test_a_registry_that_is_killed_and_started_again_forgets_nobody(hub: Hub) -> None:
+async def test_a_registry_that_is_killed_and_restarted_has_all_instances(hub: Hub) -> None:
     with fail_after(TIMEOUT):
         async with instances(hub, "tests.system.models:Echo", 2):
             before, _ = await hub.models()
             hub.registry_process.kill()
             reply = await hub.http.post(f"{hub.gateway}/v1/models/Echo", json={"messages": "0 meanwhile"})
-            assert reply.json() == {"reply": "meanwhile"}  # work does not stop for want of a registry
+            assert reply.json() == {"reply": "meanwhile"}  # calls work without a registry
             with hub_process(["hub.registry"], hub.registry_settings) as again:
                 await up(again)
                 await hub.until_listed("Echo", 2)

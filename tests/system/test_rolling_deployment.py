@@ -1,4 +1,4 @@
-"""A deployment of a model whose messages have grown, instance by instance, in compatible mode. Everything is embedded."""
+"""A rolling deployment of a model with new fields in its messages, in compatible mode, with all components in the test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hub.registry.service import run_registry
 from hub.settings.registry import ContractMode
 from hub.settings.up import UpSettings
 from hub.stores import open_store
-from tests.registry.grown import BROKEN, GROWN, PLAIN
+from tests.registry.helpers import BROKEN, GROWN, PLAIN
 
 TIMEOUT = 60.0
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 def model_of(contract: Contract, version: str, hold: anyio.Event | None = None) -> type[hub.Model[Any, Any]]:
-    """A model with this contract: it answers with its version, in all fields that it has, once `hold` is set."""
+    """A model with this contract: it returns its version in all fields, once `hold` is set."""
     loaded = compile_contract(contract)
     base: Any = hub.Model
 
@@ -56,8 +56,8 @@ def model_of(contract: Contract, version: str, hold: anyio.Event | None = None) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
-    """A registry and a gateway, and what instances need."""
+class System:
+    """A registry and a gateway, with the servers for instances."""
 
     settings: UpSettings
     broker: Broker
@@ -112,7 +112,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(mode: ContractMode = "compatible") -> AsyncGenerator[World]:
+async def world(mode: ContractMode = "compatible") -> AsyncGenerator[System]:
     settings = UpSettings(
         registry_port=0, gateway_port=0, dashboard_port=0, contract_mode=mode, drain_grace=0.0, log_level="warning"
     )
@@ -122,7 +122,7 @@ async def world(mode: ContractMode = "compatible") -> AsyncGenerator[World]:
             settings = replace(settings, registry_url=registry_url)
             gateway = partial(run_gateway, settings, broker=broker, store=store)
             async with background_service(gateway, name="gateway") as url:
-                yield World(settings=settings, broker=broker, store=store, http=http, gateway=url)
+                yield System(settings=settings, broker=broker, store=store, http=http, gateway=url)
 
 
 async def test_old_and_new_instances_work_together_until_the_old_ones_are_gone() -> None:
@@ -143,7 +143,7 @@ async def test_old_and_new_instances_work_together_until_the_old_ones_are_gone()
                 await here.serves(PLAIN, 1)
 
 
-async def test_the_gateway_switches_when_the_last_old_instance_has_gone_and_its_backlog_is_worked_off() -> None:
+async def test_the_gateway_switches_when_the_last_old_instance_has_ended_and_its_backlog_is_empty() -> None:
     hold = anyio.Event()
     with anyio.fail_after(TIMEOUT):
         async with world() as here, anyio.create_task_group() as tg:
@@ -165,7 +165,7 @@ async def test_the_gateway_switches_when_the_last_old_instance_has_gone_and_its_
                 assert await here.call(text="hi", tone="loud") == (200, {"text": "new hi", "tone": "new loud"})
 
 
-async def test_what_breaks_the_old_contract_is_turned_away_and_takes_nothing() -> None:
+async def test_a_contract_that_breaks_the_old_one_is_refused_and_its_instance_takes_no_task() -> None:
     with anyio.fail_after(TIMEOUT):
         async with world() as here, here.instance(PLAIN, "old"):
             await here.serves(PLAIN, 1)
@@ -173,7 +173,7 @@ async def test_what_breaks_the_old_contract_is_turned_away_and_takes_nothing() -
             assert await here.call(text="hi") == (200, {"text": "old hi"})
 
 
-async def test_in_strict_mode_a_newcomer_gives_back_what_it_took_before_it_was_turned_away() -> None:
+async def test_in_strict_mode_a_refused_instance_releases_the_tasks_that_it_took() -> None:
     hold = anyio.Event()
     with anyio.fail_after(TIMEOUT):
         async with world("strict") as here, here.instance(PLAIN, "old", hold):
@@ -184,7 +184,7 @@ async def test_in_strict_mode_a_newcomer_gives_back_what_it_took_before_it_was_t
             assert await here.results(tasks) == [{"text": f"old {number}"} for number in range(5)]
 
 
-async def test_a_deployment_that_is_taken_back_loses_no_task_that_was_written_for_the_new_contract() -> None:
+async def test_a_rollback_loses_no_task_of_the_new_contract() -> None:
     hold = anyio.Event()
     with anyio.fail_after(TIMEOUT):
         async with world() as here:

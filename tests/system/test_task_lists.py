@@ -28,14 +28,14 @@ ECHO = ["hub.model", "tests.system.models:Echo"]
 
 @dataclass(frozen=True)
 class Hub:
-    """A registry and a gateway, what instances need, and a client."""
+    """A registry and a gateway, the settings of instances, and a client."""
 
     settings: Mapping[str, str]
     gateway: str
     http: AsyncClient
 
     async def submit(self) -> str:
-        """Gives Echo a task that runs for ten minutes, as soon as Echo is known."""
+        """Submits a task of ten minutes to Echo, once Echo is listed."""
         while True:
             reply = await self.http.post(f"{self.gateway}/v1/models/Echo/tasks", json={"messages": "600 x"})
             if reply.status_code == 202:
@@ -91,7 +91,7 @@ async def up(process: HubProcess) -> str:
     return str((await run_sync(process.wait_for, "is up"))["url"])
 
 
-async def test_a_task_is_on_the_right_list_through_two_killings_its_death_and_its_replay(hub: Hub) -> None:
+async def test_a_task_is_on_the_right_list_through_two_kills_its_dead_letter_and_its_replay(hub: Hub) -> None:
     with fail_after(TIMEOUT):
         with hub_process(ECHO, hub.settings) as first:
             task = await hub.submit()

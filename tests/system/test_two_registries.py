@@ -1,7 +1,7 @@
 """Two registries as processes over a real RabbitMQ and a real Redis; one is killed, or frozen and comes back.
 
 The instances run in the test itself, with their real worker, HTTP and membership, so that each ping can be timed. The
-figures are printed: `pytest -s tests/system/test_two_registries.py`.
+measured times are printed: `pytest -s tests/system/test_two_registries.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hub.directories import open_directory
 from hub.http.client import open_client
 from hub.model.instance.health_reporter import HealthReporter, Ping
 from hub.model.instance.instance import run_instance
-from hub.ports.directory import Directory, InstanceStanding, StatusUpdate
+from hub.ports.directory import Directory, InstanceHealth, StatusUpdate
 from hub.registry.client.client import RegistryClient
 from hub.settings.model import ModelSettings
 from hub.stores import open_store
@@ -76,7 +76,7 @@ class Pings:
 
 @dataclass
 class Pair:
-    """Two registries, and what is asked of them."""
+    """Two registries, with a client."""
 
     processes: list[HubProcess]
     urls: list[str]
@@ -98,7 +98,7 @@ class Pair:
         return {one["id"]: one["state"] for one in listed}
 
     async def until_shared(self) -> None:
-        """Both list everybody as live, and each pings its half."""
+        """Waits until both list all instances as live, and each pings its half."""
         while True:
             states = [await self.states(which) for which in (0, 1)]
             leases = [await self.leases(which) for which in (0, 1)]
@@ -111,7 +111,7 @@ class Pair:
             await sleep(0.02)
 
     async def tokens(self) -> dict[InstanceId, int]:
-        return {shared.entry.id: shared.token for shared in (await self.directory.news(0)).instances}
+        return {shared.entry.id: shared.token for shared in (await self.directory.changes_since(0)).instances}
 
 
 @contextmanager
@@ -163,19 +163,19 @@ def watch_pings(pings: Pings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def redis(redis_url: str, amqp_url: str, anyio_backend_name: str) -> str:
-    """A database of its own for each backend."""
+    """A separate database for each backend."""
     database = {"asyncio": 9, "trio": 10}[anyio_backend_name]
     delete_queues(amqp_url, "Shared")
     return emptied(redis_url, database)
 
 
-async def test_of_two_registries_one_is_killed_and_nothing_is_lost(
+async def test_of_two_registries_one_is_killed_and_no_instance_is_lost(
     amqp_url: str, redis: str, anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fail_after(TIMEOUT):
         async with pair(amqp_url, redis, anyio_backend_name, monkeypatch) as both:
             await both.until_shared()
-            everybody, looks, not_live = set(await both.states(1)), 0, 0
+            all_ids, reads, not_live = set(await both.states(1)), 0, 0
             calm = current_time()
             await sleep(3 * PERIOD)
             calm_doubles = both.pings.doubled(calm)
@@ -183,10 +183,10 @@ async def test_of_two_registries_one_is_killed_and_nothing_is_lost(
             killed, leased = current_time(), 0.0
             while not all(len(times) >= 3 for times in both.pings.since(killed).values()):
                 states = await both.states(1)
-                assert set(states) == everybody, "nobody is lost at any look"
+                assert set(states) == all_ids, "no instance is lost at any time"
                 listed = await both.client(1).models()
                 assert MODEL in listed.active
-                looks += 1
+                reads += 1
                 not_live += list(states.values()).count("suspect")
                 leased = leased or (current_time() if await both.leases(1) == INSTANCES else 0.0)
                 await sleep(0.01)
@@ -194,13 +194,13 @@ async def test_of_two_registries_one_is_killed_and_nothing_is_lost(
             print(  # noqa: T201 - these are the figures
                 f"\n{anyio_backend_name}, {INSTANCES} instances, ping period {PERIOD:g} s: registry killed; "
                 f"the survivor has all leases after {leased - killed:.2f} s, has pinged all after {max(first):.2f} s; "
-                f"{looks} looks at its list, 0 instances lost, {not_live} times one was suspect; pings twice in half a "
+                f"{reads} reads of its list, 0 instances lost, {not_live} times one was suspect; pings twice in half a "
                 f"period: {calm_doubles} in 3 calm periods, {both.pings.doubled(killed)} since"
             )
-            assert await both.states(1) == dict.fromkeys(everybody, "live")
+            assert await both.states(1) == dict.fromkeys(all_ids, "live")
 
 
-async def test_a_registry_that_was_frozen_cannot_overwrite_what_its_successor_wrote(
+async def test_a_registry_that_was_frozen_cannot_overwrite_its_successor(
     amqp_url: str, redis: str, anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fail_after(TIMEOUT):
@@ -213,17 +213,17 @@ async def test_a_registry_that_was_frozen_cannot_overwrite_what_its_successor_wr
                 moved = {who for who in before if after[who] != before[who]}
                 assert len(moved) == INSTANCES // 2
                 assert all(after[who] > before[who] for who in moved)
-                lie = InstanceStanding(state=InstanceState.SUSPECT, reason="written by one that was frozen")
-                late = [StatusUpdate(instance=who, token=before[who], standing=lie) for who in moved]
+                lie = InstanceHealth(state=InstanceState.SUSPECT, reason="written by one that was frozen")
+                late = [StatusUpdate(instance=who, token=before[who], health=lie) for who in moved]
                 assert await both.directory.report(late) == [False] * len(late)
                 assert await both.states(1) == dict.fromkeys(before, "live")
                 history = await both.client(1).history(model=MODEL)
             await both.until_shared()
             assert not [event for event in history if event.instance in before and event.before is InstanceState.LIVE]
-            assert await both.client(0).history(model=MODEL) == history, "it told no lies when it was back"
+            assert await both.client(0).history(model=MODEL) == history, "it wrote no old state"
 
 
-async def test_a_registry_learns_soon_who_logged_in_with_the_other_and_takes_over_at_once_when_that_stops(
+async def test_a_registry_lists_logins_at_the_other_and_takes_over_its_leases_when_it_stops(
     amqp_url: str, redis: str, anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fail_after(TIMEOUT):
@@ -246,7 +246,7 @@ async def test_a_registry_learns_soon_who_logged_in_with_the_other_and_takes_ove
             stopped = current_time()
             await both.until_leased(1, INSTANCES)
             print(  # noqa: T201 - these are the figures
-                f"\n{anyio_backend_name}: the other registry lists a login {seen:.2f} s after it was answered, forgets an "
+                f"\n{anyio_backend_name}: the other registry lists a login {seen:.2f} s after its answer, removes an "
                 f"instance {gone:.2f} s after it ended; a registry that stops has handed over after "
                 f"{current_time() - stopped:.2f} s"
             )

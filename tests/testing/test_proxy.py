@@ -82,7 +82,7 @@ async def test_an_end_of_stream_passes_while_the_answer_still_arrives() -> None:
                 await client.receive()
 
 
-async def test_a_cut_resets_open_connections_and_lets_new_ones_in() -> None:
+async def test_a_cut_resets_open_connections_and_accepts_new_ones() -> None:
     with anyio.fail_after(10):
         async with echo_behind_proxy() as proxy:
             async with await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
@@ -121,44 +121,44 @@ async def test_a_reset_by_the_client_reaches_the_server() -> None:
                     await server.receive()
 
 
-async def test_a_hole_is_silent_and_what_fell_into_it_arrives_afterwards_in_order() -> None:
+async def test_a_blackhole_holds_bytes_back_until_it_is_restored() -> None:
     with anyio.fail_after(10):
         async with echo_behind_proxy() as proxy, await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
             await exchange(client, b"before")
             forwarded = proxy.statistics().forwarded
 
-            proxy.hole()
-            proxy.hole()
+            proxy.blackhole()
+            proxy.blackhole()
             await client.send(b"one ")
             await client.send(b"two")
             await anyio.wait_all_tasks_blocked()
 
             assert proxy.statistics().forwarded == forwarded
             assert proxy.statistics().connections == 1
-            proxy.unhole()
-            proxy.unhole()
+            proxy.restore()
+            proxy.restore()
             assert await receive_exactly(client, 7) == b"one two"
 
 
-async def test_a_hole_takes_new_connections_and_answers_them_when_it_ends() -> None:
+async def test_a_blackhole_accepts_new_connections_and_serves_them_when_restored() -> None:
     with anyio.fail_after(10):
         async with echo_behind_proxy() as proxy:
-            proxy.hole()
+            proxy.blackhole()
             async with await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
                 await client.send(b"anybody?")
                 await anyio.wait_all_tasks_blocked()
                 assert proxy.statistics().forwarded == 0
 
-                proxy.unhole()
+                proxy.restore()
 
                 assert await receive_exactly(client, 8) == b"anybody?"
 
 
-async def test_a_cut_ends_connections_that_are_in_a_hole() -> None:
+async def test_a_cut_ends_blackholed_connections() -> None:
     with anyio.fail_after(10):
         async with echo_behind_proxy() as proxy, await anyio.connect_tcp("127.0.0.1", proxy.port) as client:
             await exchange(client, b"before")
-            proxy.hole()
+            proxy.blackhole()
             await client.send(b"lost")
 
             proxy.cut()
@@ -194,7 +194,7 @@ async def test_a_client_is_reset_when_the_server_is_down() -> None:
 
 
 @pytest.mark.usefixtures("no_leaked_tasks")
-async def test_the_end_of_the_block_resets_what_is_open_and_frees_the_port() -> None:
+async def test_the_end_of_the_block_resets_connections_and_frees_the_port() -> None:
     with anyio.fail_after(10):
         async with echo_behind_proxy() as proxy:
             client = await anyio.connect_tcp("127.0.0.1", proxy.port)

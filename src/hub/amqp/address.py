@@ -101,7 +101,7 @@ class AmqpAddress:
         return f"{'amqps' if self.secure else 'amqp'}://{self.node}{vhost}"
 
     def options(self, defaults: AmqpOptions) -> AmqpOptions:
-        """`defaults`, with what the URL's query says instead.
+        """`defaults`, with the query of the URL instead.
 
         Raises:
             ConfigurationError: A value is out of range, or a certificate file cannot be read.

@@ -12,7 +12,7 @@ from pamqp import base, commands
 from hub.amqp.consumer import ChannelConsumer
 from hub.amqp.errors import NOT_FOUND, ChannelClosed
 from hub.amqp.protocol.channel import ChannelState
-from hub.amqp.wait import CLOSE_GRACE, wait_reply
+from hub.amqp.wait import CLOSE_TIMEOUT, wait_reply
 
 R = TypeVar("R", bound=base.Frame)
 
@@ -25,7 +25,7 @@ class Channel:
     `ChannelClosed`, and so does every later one. So use a channel of its own for what may be refused.
 
     A call that is cancelled leaves the channel intact; whether the server has carried it out is unknown, except that
-    a consumer that nobody waits for is cancelled again.
+    a consumer whose caller was cancelled is cancelled too.
     """
 
     def __init__(self, state: ChannelState) -> None:
@@ -36,7 +36,7 @@ class Channel:
 
         Raises:
             ChannelClosed: The server refused.
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         return await wait_reply(self._state.call(request, expected))
 
@@ -45,30 +45,30 @@ class Channel:
 
         Raises:
             ChannelClosed: With 406 when it exists with other arguments, 403 when that is not allowed.
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         declare = commands.Queue.Declare(queue=name, durable=True, arguments=dict(arguments or {}))
         await self.call(declare, commands.Queue.DeclareOk)
 
-    async def look_at_queue(self, name: str) -> commands.Queue.DeclareOk:
+    async def inspect_queue(self, name: str) -> commands.Queue.DeclareOk:
         """How many messages wait in a queue, and how many consumers it has: a passive declaration.
 
         Raises:
             ChannelClosed: With 404 when there is no such queue, and nothing more can be done on this channel.
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         return await self.call(commands.Queue.Declare(queue=name, passive=True), commands.Queue.DeclareOk)
 
-    async def look_at_queues(self, names: Sequence[str]) -> Sequence[commands.Queue.DeclareOk]:
-        """Looks at many queues in one round trip, in this order, until one does not exist.
+    async def inspect_queues(self, names: Sequence[str]) -> Sequence[commands.Queue.DeclareOk]:
+        """Inspects many queues in one round trip, in this order, until one does not exist.
 
         Returns:
-            What `look_at_queue` returns, for each queue before the first that does not exist. If there is one, the list
+            What `inspect_queue` returns, for each queue before the first that does not exist. If there is one, the list
             is shorter than `names`, and nothing more can be done on this channel.
 
         Raises:
             ChannelClosed: The server refused for another reason.
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         expected = commands.Queue.DeclareOk
         replies = [self._state.call(commands.Queue.Declare(queue=name, passive=True), expected) for name in names]
@@ -86,7 +86,7 @@ class Channel:
 
         Raises:
             ChannelClosed: With 406 when it exists and is of another kind.
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         declare = commands.Exchange.Declare(exchange=name, exchange_type=kind, durable=True)
         await self.call(declare, commands.Exchange.DeclareOk)
@@ -96,7 +96,7 @@ class Channel:
 
         Raises:
             ChannelClosed: With 404 when one of the two does not exist.
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         bind = commands.Queue.Bind(queue=queue, exchange=exchange, routing_key=routing_key)
         await self.call(bind, commands.Queue.BindOk)
@@ -105,23 +105,23 @@ class Channel:
         """Deletes a queue and all that is in it; does nothing when it does not exist.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         await self.call(commands.Queue.Delete(queue=name), commands.Queue.DeleteOk)
 
-    async def begin(self) -> None:
-        """From here on what is wait_reply on this channel gathers at the server until `commit`.
+    async def tx_select(self) -> None:
+        """Starts a transaction: what is settled on this channel gathers at the server until `tx_commit`.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         await self.call(commands.Tx.Select(), commands.Tx.SelectOk)
 
-    async def commit(self) -> None:
-        """Carries out what was wait_reply since `begin`, or since the last `commit`: for each queue in one step.
+    async def tx_commit(self) -> None:
+        """Carries out what was settled since `tx_select`, or since the last `tx_commit`: for each queue in one step.
 
         Raises:
-            ConnectionLost: The link broke; whether it was carried out is unknown.
+            ConnectionLost: The connection broke; whether it was carried out is unknown.
         """
         await self.call(commands.Tx.Commit(), commands.Tx.CommitOk)
 
@@ -130,7 +130,7 @@ class Channel:
         """Subscribes to a queue.
 
         Leaving the block ends the subscription, and hands back what was not received. What was received and not
-        wait_reply stays unsettled until the channel is closed.
+        settled stays unsettled until the channel is closed.
 
         Args:
             queue: The queue's name.
@@ -138,7 +138,7 @@ class Channel:
 
         Raises:
             ChannelClosed: With 404 when there is no such queue.
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         await self.call(commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
         subscription, started = self._state.subscribe(queue)
@@ -147,5 +147,5 @@ class Channel:
         try:
             yield consumer
         finally:
-            with move_on_after(CLOSE_GRACE, shield=True):
+            with move_on_after(CLOSE_TIMEOUT, shield=True):
                 await consumer.stop()

@@ -32,8 +32,9 @@ from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.connection import ConnectionState
 from hub.amqp.protocol.handshake import Tuning
 from hub.amqp.publisher import Publisher
-from hub.amqp.wait import CLOSE_GRACE, wait_reply
+from hub.amqp.wait import CLOSE_TIMEOUT, wait_reply
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.tls import speaks_tls, tls_refusal
 
@@ -45,12 +46,12 @@ _BROKEN: Final = (BrokenResourceError, ClosedResourceError, EndOfStream, OSError
 class AmqpConnection(AsyncContextManagerMixin):
     """A connection over a socket that is connected already; usually made by `connect`.
 
-    Entering the block logs in, leaving it says goodbye. When the link breaks, every call that waits and every later
+    Entering the block logs in, leaving it closes the connection in good order. When the connection breaks, every call that waits and every later
     one raises `ConnectionLost`; nothing is cancelled. An error of the block comes out as it is, not in an `ExceptionGroup`.
 
     Args:
-        stream: Closed by whoever opened it.
-        address: Whom to log in as, and where.
+        stream: Closed by the caller.
+        address: User and virtual host to log in with.
         options: Already joined with the query of the address.
         on_blocked: Called with the reason when the broker stops taking messages, and with `None` when it goes on.
     """
@@ -66,14 +67,14 @@ class AmqpConnection(AsyncContextManagerMixin):
         self._stream = stream
         self._on_blocked = on_blocked
         self._timeout = options.connect_timeout
-        self._output = Event()
-        self._room = Event()
+        self._output = Notifier()
+        self._room = Notifier()
         self._closed = Event()
         self._flushed = Event()
-        self._last_heard = current_time()
-        self._last_said = current_time()
+        self._last_received = current_time()
+        self._last_sent = current_time()
         self._state = ConnectionState(
-            address, options, on_output=self._wake_writer, on_blocked=self._blocked_changed, on_closed=self._end
+            address, options, on_output=self._output.notify, on_blocked=self._blocked_changed, on_closed=self._end
         )
 
     @property
@@ -100,7 +101,7 @@ class AmqpConnection(AsyncContextManagerMixin):
         """Opens a channel for declaring and consuming; closing it puts back what is unsettled on it.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
             TooManyChannels: There are no more numbers.
         """
         async with self._open_channel() as state:
@@ -111,7 +112,7 @@ class AmqpConnection(AsyncContextManagerMixin):
         """Opens a channel for publishing.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
             TooManyChannels: There are no more numbers.
         """
         async with self._open_channel() as state:
@@ -119,7 +120,7 @@ class AmqpConnection(AsyncContextManagerMixin):
             yield Publisher(state, self._wait_for_room)
 
     async def lost(self) -> Never:
-        """Waits for the end of the link.
+        """Waits for the end of the connection.
 
         Raises:
             ConnectionLost: Always.
@@ -137,34 +138,27 @@ class AmqpConnection(AsyncContextManagerMixin):
         finally:
             reply = state.close()
             if reply is not None:
-                with move_on_after(CLOSE_GRACE, shield=True):
+                with move_on_after(CLOSE_TIMEOUT, shield=True):
                     await wait_reply(reply)
 
     async def _wait_for_room(self, high_water: int) -> None:
         state = self._state
-        while state.closed is None and (state.blocked is not None or state.outbox.size >= high_water):
+        while state.closed is None and (state.blocked is not None or state.output.size >= high_water):
             await self._room.wait()
-
-    def _wake_writer(self) -> None:
-        self._output.set()
-
-    def _make_room(self) -> None:
-        self._room.set()
-        self._room = Event()
 
     def _blocked_changed(self) -> None:
         self._on_blocked(self._state.blocked)
-        self._make_room()
+        self._room.notify()
 
     def _end(self) -> None:
         self._closed.set()
-        self._make_room()
+        self._room.notify()
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         name = self._state.server
-        # Shielded, because goodbyes have to be sent and answered while the block is being cancelled; they end with
+        # Shielded, because `connection.close` has to be sent and answered while the block is being cancelled; they end with
         # the block.
         reading, writing = CancelScope(shield=True), CancelScope(shield=True)
         with collapse_exception_group():
@@ -172,27 +166,27 @@ class AmqpConnection(AsyncContextManagerMixin):
                 tg.start_soon(self._read, reading, name=f"hub.amqp reader {name}")
                 tg.start_soon(self._write, writing, name=f"hub.amqp writer {name}")
                 try:
-                    tuning = await self._log_in()
+                    tuning = await self._authenticate()
                     if tuning.heartbeat:
-                        tg.start_soon(self._beat, tuning.heartbeat, name=f"hub.amqp heartbeat {name}")
+                        tg.start_soon(self._heartbeat, tuning.heartbeat, name=f"hub.amqp heartbeat {name}")
                     yield self
                 finally:
-                    with move_on_after(CLOSE_GRACE, shield=True):
-                        await self._say_goodbye()
+                    with move_on_after(CLOSE_TIMEOUT, shield=True):
+                        await self._close_gracefully()
                     self._state.lost(ConnectionLost(name, "the connection is closed"))
                     for scope in (reading, writing, tg.cancel_scope):
                         scope.cancel("connection closed")
 
-    async def _log_in(self) -> Tuning:
+    async def _authenticate(self) -> Tuning:
         state = self._state
-        state.begin()
+        state.start_handshake()
         with move_on_after(self._timeout):
             await wait_reply(state.opened)
         if state.tuning is None:
             raise ConnectionLost(state.server, f"no login within {self._timeout:g} s")
         return state.tuning
 
-    async def _say_goodbye(self) -> None:
+    async def _close_gracefully(self) -> None:
         if self._state.usable:
             self._state.close()
             await self._closed.wait()
@@ -205,7 +199,7 @@ class AmqpConnection(AsyncContextManagerMixin):
             try:
                 while state.closed is None:
                     data = await stream.receive(_RECEIVE_SIZE)
-                    self._last_heard = current_time()
+                    self._last_received = current_time()
                     state.receive(data)
             except _BROKEN as error:
                 state.lost(ConnectionLost(state.server, _broken_reason(error)))
@@ -216,29 +210,28 @@ class AmqpConnection(AsyncContextManagerMixin):
             try:
                 over = False
                 while not over:
-                    await self._output.wait()
-                    self._output = Event()
-                    over = state.closed is not None  # these are the last words
-                    data = state.outbox.take()
-                    self._make_room()
+                    await self._output.wait_for(lambda: state.output.size)
+                    over = state.closed is not None  # this is the last output
+                    data = state.output.take()
+                    self._room.notify()
                     await stream.send(data)
-                    self._last_said = current_time()
+                    self._last_sent = current_time()
             except _BROKEN as error:
                 state.lost(ConnectionLost(state.server, _broken_reason(error)))
             finally:
                 self._flushed.set()
 
-    async def _beat(self, interval: int) -> None:
-        """Sends signs of life, and looks for the server's: twice in each interval (section 4.2.7)."""
+    async def _heartbeat(self, interval: int) -> None:
+        """Sends heartbeats, and checks those of the server: twice in each interval (section 4.2.7)."""
         state, step = self._state, interval / 2
         while state.closed is None:
             await sleep(step)
             now = current_time()
-            silence = now - self._last_heard
-            if silence > 2 * interval:
-                state.lost(ConnectionLost(state.server, f"not a sign of life for {silence:.1f} s"))
-            elif now - self._last_said >= step:
-                state.beat()
+            idle = now - self._last_received
+            if idle > 2 * interval:
+                state.lost(ConnectionLost(state.server, f"nothing received for {idle:.1f} s"))
+            elif now - self._last_sent >= step:
+                state.send_heartbeat()
 
 
 @asynccontextmanager
@@ -255,7 +248,7 @@ async def connect(
 
     Args:
         target: An AMQP URL; see `AmqpAddress.parse`.
-        options: What the URL does not say.
+        options: Defaults for what the URL leaves out.
         on_blocked: Called with the reason when the broker stops taking messages, and with `None` when it goes on.
 
     Raises:
@@ -278,7 +271,7 @@ async def connect(
         failure = lost
     else:
         return
-    if await speaks_tls(address.host, address.port):  # such a server cuts the connection without a word
+    if await speaks_tls(address.host, address.port):  # such a server closes the connection without a reply
         why = "the server speaks TLS at this port: write amqps:// instead of amqp://"
         raise ConnectionRefused(address.server, why) from failure
     raise failure
@@ -289,7 +282,7 @@ async def _closing(stream: ByteStream) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        with move_on_after(CLOSE_GRACE, shield=True):
+        with move_on_after(CLOSE_TIMEOUT, shield=True):
             await stream.aclose()
 
 

@@ -6,30 +6,33 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import final
 
-from anyio import Event, sleep_forever
+from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
 from hub.amqp.message import Received
 from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.subscription import Subscription
 from hub.amqp.wait import wait_reply
+from hub.concurrency.notify import Notifier
 
 
 @final
 class ChannelConsumer:
     """One subscription; made by `Channel.consume`. One task at a time may `receive`.
 
-    Settling is buffered and returns at once. It does nothing for what is wait_reply already, and nothing once the link
+    Settling is buffered and returns at once. It does nothing for what is settled already, and nothing once the connection
     is lost: the broker has put everything back by then.
     """
 
     def __init__(self, channel: ChannelState, subscription: Subscription) -> None:
         self._channel = channel
         self._subscription = subscription
+        self._changed = Notifier()
+        subscription.on_change = self._changed.notify
 
     @property
     def unsettled(self) -> int:
-        """Messages that were handed out and not wait_reply, received or not."""
+        """Messages that were delivered and not settled, received or not."""
         return self._subscription.unsettled
 
     @property
@@ -43,7 +46,7 @@ class ChannelConsumer:
         After `stop` it waits until it is cancelled.
 
         Raises:
-            ConnectionLost: The link broke. What had arrived and was not received yet is on its queue again.
+            ConnectionLost: The connection broke. What had arrived and was not received yet is on its queue again.
             ConsumerCancelled: The broker ended the subscription.
         """
         subscription = self._subscription
@@ -53,9 +56,7 @@ class ChannelConsumer:
                 raise copy(subscription.ended)  # a traceback belongs to one raise
             if not subscription.active:
                 await sleep_forever()
-            news = Event()
-            subscription.on_change = news.set
-            await news.wait()
+            await self._changed.wait()
         return subscription.take()
 
     def ack(self, tags: Iterable[int]) -> None:
@@ -71,9 +72,9 @@ class ChannelConsumer:
         self._channel.reject(self._subscription, tags, requeue=requeue)
 
     async def stop(self) -> None:
-        """Ends the intake. What nobody has received goes back to the queue; the rest can still be wait_reply.
+        """Ends the subscription. What was not received yet goes back to the queue; the rest can still be settled.
 
-        On cancellation the intake has ended all the same; only the broker's confirmation is not waited for.
+        On cancellation the subscription has ended all the same; only the broker's confirmation is not waited for.
         """
         reply = self._channel.unsubscribe(self._subscription)
         if reply is None:

@@ -1,4 +1,4 @@
-"""What can go wrong on an AMQP link. Everything that ends a link is a `ConnectionLost`."""
+"""What can go wrong on an AMQP connection. Everything that ends a connection is a `ConnectionLost`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _ServerClose(ConnectionLost):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"reply_code": self.reply_code, "reply_text": self.reply_text}
 
 
@@ -100,7 +100,7 @@ class TooManyChannels(HubError):
 
 
 class MessageTooLarge(PublishRefused):
-    """The body is over the limit of the link; it was not sent."""
+    """The body is over the limit of the connection; it was not sent."""
 
     code = "message_too_large"
     status = 413
@@ -114,7 +114,7 @@ class MessageTooLarge(PublishRefused):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"size": self.size, "limit": self.limit}
 
     @property

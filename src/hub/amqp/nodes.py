@@ -80,7 +80,7 @@ def _problem(member: str) -> str:
 class Nodes(Generic[N]):
     """Connects to one of several nodes, and to the next one when that cannot be reached or is lost.
 
-    All links of a process prefer the same node, chosen at random at the start, so that the loss of any other one does
+    All connections of a process prefer the same node, chosen at random at the start, so that the loss of any other one does
     not concern the process.
 
     Args:
@@ -124,7 +124,7 @@ class Nodes(Generic[N]):
         Raises:
             LoginRefused: By one node, which holds for all: users and virtual hosts belong to the cluster.
             ConnectionRefused: Every node refuses.
-            ConnectionLost: No node can be reached; says why for each. Or what the block raised.
+            ConnectionLost: No node can be reached; with the reason for each. Or what the block raised.
         """
         async with AsyncExitStack() as stack:
             index, connection = await self._first(connect, stack)
@@ -164,7 +164,7 @@ class Nodes(Generic[N]):
         raise ConnectionLost(f"broker {self}", f"no node can be reached: {reasons}") from failures[-1]
 
     def _leave(self, index: int) -> None:
-        """Prefers the next node from now on, unless another link has found that out already."""
+        """Prefers the next node from now on, unless another connection has moved on already."""
         if self._current == index:
             self._current = (index + 1) % len(self._nodes)
 

@@ -1,4 +1,4 @@
-"""What can be set about an AMQP link."""
+"""What can be set about an AMQP connection."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LARGEST_HEARTBEAT: Final = 0xFFFF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmqpOptions:
-    """How a connection is opened and kept. What the URL's query says comes before what stands here.
+    """How a connection is opened and kept. The query of the URL overrides these values.
 
     Attributes:
-        heartbeat: Seconds between two signs of life; a peer that was silent for twice that is given up. The smaller
+        heartbeat: Seconds between two heartbeats; a peer that sends nothing for twice that counts as lost. The smaller
             of this and the server's wish is used; 0 switches heartbeats off.
         frame_max: Bytes of the largest frame, from 4096 on. The smaller of this and the server's is used.
         body_limit: Bytes of the largest message body. A larger one is not published, and if it arrives it is not

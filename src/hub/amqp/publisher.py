@@ -46,7 +46,7 @@ class Publisher:
             For each message `None`, or why the broker did not take it: `Unroutable`, `QueueFull`, `MessageTooLarge`.
 
         Raises:
-            ConnectionLost: The link broke, or the server closed the channel: the fate of at least one message is unknown.
+            ConnectionLost: The connection broke, or the server closed the channel: the fate of at least one message is unknown.
         """
         batch = ConfirmBatch(messages)
         try:
@@ -54,7 +54,7 @@ class Publisher:
                 await self._room(HIGH_WATER)
                 self._state.publish(batch, high_water=HIGH_WATER)
         except BaseException:
-            batch.reply.abandon()
+            batch.reply.cancel()
             raise
         return await wait_reply(batch.reply)
 

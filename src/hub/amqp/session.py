@@ -11,6 +11,7 @@ from anyio import AsyncContextManagerMixin, Event, create_task_group
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
+from hub.concurrency.notify import Notifier
 from hub.concurrency.reconnect import run_reconnecting
 from hub.errors import ConnectionLost
 
@@ -32,12 +33,12 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
     """Keeps one session open while the block runs: each loss tears it down and enters it anew, with backoff.
 
     A bug in `enter` ends the block, inside an `ExceptionGroup`, and so does a first session that is refused
-    (`ConnectionRefused`), unless the link is lazy.
+    (`ConnectionRefused`), unless the connection is lazy.
 
     Args:
         enter: Opens a session, and raises `ConnectionLost` when it cannot.
         name: For task names and the log.
-        lazy: Connect when the session is asked for the first time, and not before.
+        lazy: Connect when the session is asked for the first time, or `want` is called, and not before.
     """
 
     def __init__(self, enter: Callable[[], AbstractAsyncContextManager[S]], *, name: str, lazy: bool = False) -> None:
@@ -45,7 +46,7 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
         self._name = name
         self._lazy = lazy
         self._wanted = Event()
-        self._changed = Event()
+        self._changed = Notifier()
         self._session: S | None = None
         self._failure: ConnectionLost | None = None  # why the last try failed, while none has succeeded since
         self._sessions = 0
@@ -56,59 +57,58 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
     def connected(self) -> bool:
         return self._session is not None and self._session.usable
 
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody has asked for the session yet."""
-        return self._wanted.is_set()
+    def want(self) -> None:
+        """Makes a lazy session connect now, without waiting for it."""
+        self._wanted.set()
 
     @property
     def reconnects(self) -> int:
         return max(0, self._sessions - 1)
 
-    async def wait(self) -> S:
-        """The session; waits for it however long it takes."""
-        return await self._usable(patient=True)
+    async def acquire_or_wait(self) -> S:
+        """Returns the session; waits for it without a limit."""
+        return await self._usable(wait=True)
 
-    async def reach(self) -> S:
-        """The session; waits for the first try after a loss, but not for more.
+    async def acquire(self) -> S:
+        """Returns the session; waits for the first attempt after a loss, but not for more.
 
         Raises:
-            ConnectionLost: The last try failed; says why.
+            ConnectionLost: The last attempt failed, with its reason.
         """
-        return await self._usable(patient=False)
+        return await self._usable(wait=False)
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with create_task_group() as tg:
-            tg.start_soon(self._keep, name=f"hub.amqp link {self._name}")
+            tg.start_soon(self._keep, name=f"hub.amqp connection {self._name}")
             yield self
-            tg.cancel_scope.cancel("link closed")
+            tg.cancel_scope.cancel("connection closed")
 
-    async def _usable(self, *, patient: bool) -> S:
+    async def _usable(self, *, wait: bool) -> S:
         self._wanted.set()
         await checkpoint()
         while True:
             session = self._session
             if session is not None and session.usable:
                 return session
-            if self._failure is not None and not patient:
+            if self._failure is not None and not wait:
                 raise copy(self._failure)
             await self._changed.wait()
 
     async def _keep(self) -> None:
         await self._wanted.wait()
-        # A lazy link is not the first one to its server: when it is refused, another one has worked already, or ends us.
-        await run_reconnecting(self._use, name=self._name, refusals_end_it=not self._lazy)
+        # A lazy connection is not the first one to its server: another one has worked already, or has failed for good.
+        await run_reconnecting(self._use, name=self._name, retry_refusals=self._lazy)
 
-    async def _use(self, linked: Callable[[], None]) -> None:
+    async def _use(self, connected: Callable[[], None]) -> None:
         try:
             async with self._enter() as session:
-                linked()
+                connected()
                 self._session = session
                 self._failure = None
                 self._sessions += 1
-                self._announce()
+                self._changed.notify()
                 await session.lost()
         except ConnectionLost as lost:
             if self._session is None:
@@ -116,8 +116,4 @@ class ReconnectingSession(AsyncContextManagerMixin, Generic[S]):
             raise
         finally:
             self._session = None
-            self._announce()
-
-    def _announce(self) -> None:
-        self._changed.set()
-        self._changed = Event()
+            self._changed.notify()

@@ -11,8 +11,8 @@ from hub.amqp.protocol.pending_reply import PendingReply
 
 T = TypeVar("T")
 
-CLOSE_GRACE: Final = 2.0
-"""Seconds for a goodbye that stands in a `finally`. A healthy broker answers within milliseconds; one that does not
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds for a close handshake in a `finally`. A healthy broker answers within milliseconds; one that does not
 answer in this time is not waited for, since closing the socket has the same effect."""
 
 
@@ -23,7 +23,7 @@ async def wait_reply(reply: PendingReply[T]) -> T:
     also when it came in the very moment of the cancellation.
 
     Raises:
-        ConnectionLost: The link broke first, or the server closed the channel instead of answering.
+        ConnectionLost: The connection broke first, or the server closed the channel instead of answering.
     """
     try:
         if reply.settled:
@@ -33,6 +33,6 @@ async def wait_reply(reply: PendingReply[T]) -> T:
             reply.on_settled = event.set
             await event.wait()
     except BaseException:
-        reply.abandon()
+        reply.cancel()
         raise
     return reply.result()

@@ -1,4 +1,4 @@
-"""Publishing with delay on RabbitMQ, whichever adapter talks to it."""
+"""RenewingPublisher with delay on RabbitMQ, whichever adapter talks to it."""
 
 from __future__ import annotations
 

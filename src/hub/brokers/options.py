@@ -15,7 +15,7 @@ class QueueType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerOptions:
-    """How queues are declared and links are kept.
+    """How queues are declared and connections are kept.
 
     The first three are part of a queue's identity: a queue that exists with other values is a `ConfigurationError`.
 
@@ -25,7 +25,7 @@ class BrokerOptions:
             backstop behind hub's own attempt counter, so set it well above that one.
         max_length: Messages that may wait in a queue; the next publish is a `QueueFull`. `None`: no limit, except in
             the memory broker, which has one of its own.
-        heartbeat: Seconds of silence after which a peer starts to doubt the link; it is given up after twice that.
+        heartbeat: Seconds between two heartbeats; a peer that sends nothing for twice that counts as lost.
         connection_name: What an operator sees in the broker's list of connections.
     """
 

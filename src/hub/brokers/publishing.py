@@ -1,4 +1,4 @@
-"""Publishing over one channel, which is given up when the broker refuses messages on it."""
+"""RenewingPublisher over one channel, which is given up when the broker refuses messages on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ really full costs next to nothing."""
 T_contra = TypeVar("T_contra", contravariant=True)
 
 
-class Publisher(Protocol[T_contra]):
+class ConfirmingPublisher(Protocol[T_contra]):
     """A channel in confirm mode."""
 
     @property
@@ -29,12 +29,12 @@ class Publisher(Protocol[T_contra]):
 
 
 @final
-class Publishing(Generic[T_contra]):
-    """A publisher that ends by itself after a `basic.nack`, once nothing is in flight on it; its link opens another one.
+class RenewingPublisher(Generic[T_contra]):
+    """A publisher that ends by itself after a `basic.nack`, once nothing is in flight on it; its connection opens another one.
 
     RabbitMQ (seen with 3.10.8) answers `basic.nack` for ever on a channel whose first message for a quorum queue came
     while the queue had lost its leader: the channel keeps asking the node that is gone. A channel that is opened after
-    the election knows the new leader. A nack from a queue that is full looks the same.
+    the election knows the new leader. A nack from a queue that is full is the same frame.
 
     Args:
         publisher: Open for as long as this is used.
@@ -42,7 +42,7 @@ class Publishing(Generic[T_contra]):
         keep: Seconds during which a nack changes nothing.
     """
 
-    def __init__(self, publisher: Publisher[T_contra], *, server: str, keep: float = FIRST_RENEWAL) -> None:
+    def __init__(self, publisher: ConfirmingPublisher[T_contra], *, server: str, keep: float = FIRST_RENEWAL) -> None:
         self._publisher = publisher
         self._server = server
         self._keep = keep

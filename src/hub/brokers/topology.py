@@ -17,9 +17,9 @@ from hub.types import OWN_PREFIX, delayed_queue
 
 DEAD_LETTER_EXCHANGE: Final = f"{OWN_PREFIX}dead"
 
-NEVER: Final = 2**31 - 1
-"""A delivery limit that nobody reaches: RabbitMQ 4 has one of 20 for quorum queues that do not set any, and each look at
-a dead letter is a delivery. (4.x reads -1 as "none"; 3.10 has no word for that.)"""
+UNLIMITED: Final = 2**31 - 1
+"""A delivery limit that is not reached: RabbitMQ 4 has one of 20 for quorum queues that do not set any, and each
+inspection of a dead letter is a delivery. (4.x reads -1 as "none"; 3.10 has no value for that.)"""
 
 LONGEST_DELAY: Final = 2**22
 """Seconds, 48 days: RabbitMQ counts a time-to-live in milliseconds that fit into 32 bits. More is taken as this much."""
@@ -43,14 +43,14 @@ def dead_letter_arguments(options: BrokerOptions) -> dict[str, str | int]:
     """The `x-` arguments of a dead-letter queue: as durable as the model's own, without limits."""
     arguments: dict[str, str | int] = {"x-queue-type": options.queue_type.value}
     if options.queue_type is QueueType.QUORUM:
-        arguments["x-delivery-limit"] = NEVER
+        arguments["x-delivery-limit"] = UNLIMITED
     return arguments
 
 
 def delay_queue(queue: str, delay: float) -> str:
     """Where a message for `queue` waits for `delay` seconds.
 
-    A queue looks at the time-to-live of its first message only, so those with a long one must not stand before those with
+    A queue checks the time-to-live of its first message only, so those with a long one must not stand before those with
     a short one: each delay queue is for delays from its number of seconds, a power of two, up to twice as many.
     """
     level = int(max(min(delay, LONGEST_DELAY), 1.0)).bit_length() - 1
@@ -58,7 +58,7 @@ def delay_queue(queue: str, delay: float) -> str:
 
 
 def delay_arguments(queue: str, options: BrokerOptions) -> dict[str, str | int]:
-    """The `x-` arguments of the delay queues of `queue`, all alike; why they do not expire is told in decision 024."""
+    """The `x-` arguments of the delay queues of `queue`, all alike; why they do not expire is explained in decision 024."""
     arguments: dict[str, str | int] = {
         "x-queue-type": options.queue_type.value,
         "x-dead-letter-exchange": "",
@@ -75,7 +75,7 @@ def expiration(delay: float) -> int:
     return ceil(min(delay, LONGEST_DELAY) * 1000)
 
 
-def unlike(queue: str, reason: str) -> ConfigurationError:
+def arguments_mismatch(queue: str, reason: str) -> ConfigurationError:
     """The broker has the queue already, and refuses to declare it with our arguments."""
     return ConfigurationError(
         f"queue {queue!r} or its dead-letter queue exists with other arguments ({reason}): set the queue type, delivery "
@@ -83,7 +83,7 @@ def unlike(queue: str, reason: str) -> ConfigurationError:
     )
 
 
-def forbidden(queue: str, reason: str) -> ConfigurationError:
+def permission_denied(queue: str, reason: str) -> ConfigurationError:
     """The broker does not let our user declare the queue."""
     return ConfigurationError(
         f"the user of the broker URL may not declare queue {queue!r} ({reason}): give it the configure, write and read "
@@ -91,12 +91,12 @@ def forbidden(queue: str, reason: str) -> ConfigurationError:
     )
 
 
-def missing(queue: str) -> Unroutable:
+def queue_missing(queue: str) -> Unroutable:
     """There is no queue for a message; or there is none to which a delayed one could go in the end."""
     return Unroutable(queue, "there is no such queue")
 
 
-def undelayable(queue: str, reason: str) -> PublishRefused:
+def delay_queue_refused(queue: str, reason: str) -> PublishRefused:
     """The broker refuses to declare a delay queue."""
     return PublishRefused(
         queue,

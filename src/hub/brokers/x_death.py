@@ -1,4 +1,4 @@
-"""What a broker says of a message that it has moved to another queue by itself."""
+"""The headers of a message that the broker has moved to another queue by itself."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ FIRST_QUEUE: Final = "x-first-death-queue"
 FIRST_REASON: Final = "x-first-death-reason"
 
 
-def with_last_deaths(deliveries: Iterable[Delivery]) -> Sequence[Delivery]:
-    """Adds where and why messages died last, as RabbitMQ 3.13 and later say it, to what earlier ones say.
+def with_last_death_headers(deliveries: Iterable[Delivery]) -> Sequence[Delivery]:
+    """Adds the headers of the last death, which RabbitMQ 3.13 and later set, to messages of earlier versions.
 
     `x-first-death-reason` is not enough: what a delay queue has let go has "expired" once before it dies in earnest.
     """
     return [replace(delivery, headers=_with_last_death(delivery.headers)) for delivery in deliveries]
 
 
-def died(headers: Mapping[str, str | int], queue: str, reason: str) -> dict[str, str | int]:
+def death_headers(headers: Mapping[str, str | int], queue: str, reason: str) -> dict[str, str | int]:
     """The headers of a message that dies now, for a broker of our own."""
     return {FIRST_QUEUE: queue, FIRST_REASON: reason, **headers, LAST_QUEUE: queue, LAST_REASON: reason}
 

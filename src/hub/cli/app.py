@@ -1,22 +1,23 @@
-"""The commands: each loads its settings, sets up logging, and runs one component as the whole process."""
+"""The command line: each command loads its settings, sets up logging, and runs one component as the whole process."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import structlog
-from anyio import create_task_group
+from anyio import create_task_group, sleep_forever
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hub.cli.command import EXIT_CODES, explain, fail, redactor
 from hub.cli.config import (
     COMPONENTS,
     check_names,
@@ -28,26 +29,25 @@ from hub.cli.config import (
     sources_of_settings,
     unused_variables,
 )
-from hub.cli.dead.commands import dead
-from hub.cli.ending import EXIT_CODES, explain, fail, redactor
+from hub.cli.dead.app import dead
 from hub.cli.load import load_model
-from hub.cli.options import broker_options, store_options
-from hub.cli.schema.commands import schema
+from hub.cli.parameters import Json
+from hub.cli.resources import hold_broker, hold_directory, hold_store
+from hub.cli.schema.app import schema
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.concurrency.services import STOP_LIMIT, hold_open, leave, run_process
+from hub.concurrency.process import STOP_LIMIT, leave, run_process
+from hub.concurrency.services import Service, background_service
 from hub.errors import HubError
 from hub.observability.logs import configure_logging
 from hub.observability.redaction import redacted, redacted_url
+from hub.settings.connections import require_shared
 from hub.settings.gateway import GatewaySettings
-from hub.settings.links import require_shared
 from hub.settings.model import ModelSettings
 from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings
 from hub.settings.up import UpSettings
 
-EXPOSED = (
-    "has secrets and every user of this machine may read it: chmod o-r, or name files of their own in HUB_..._FILE"
-)
+EXPOSED = "has secrets and is readable for every user of this machine: chmod o-r, or use separate files (HUB_..._FILE)"
 
 _EPILOGUE = (
     "Each option can also be given in the environment (--ping-period as HUB_PING_PERIOD) or in hub.toml (as ping_period), "
@@ -61,7 +61,7 @@ app = App(
     help_epilogue=_EPILOGUE,
     version=version("hub"),
 )
-config = App(name="config", help="Look at the settings.")
+config = App(name="config", help="Show the settings.")
 app.command(config)
 app.command(dead)
 app.command(schema)
@@ -73,15 +73,10 @@ ModelTargets = Annotated[
     Parameter(env_var=(), help="Models to run, each as pkg.module:Class; by default those of HUB_MODELS or hub.toml."),
 ]
 Component = Annotated[
-    Literal["up", "registry", "gateway", "model", "dead", "schema"], Parameter(env_var=(), help="Whose settings.")
+    Literal["up", "registry", "gateway", "model", "dead", "schema"],
+    Parameter(env_var=(), help="Settings of this command."),
 ]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
-Json = Annotated[
-    bool,
-    Parameter(
-        name="--json", show_env_var=False, negative="", show_default=False, help="One JSON document, for programs."
-    ),
-]
 
 AnyGateway = TypeVar("AnyGateway", bound=GatewaySettings)
 
@@ -90,10 +85,9 @@ AnyGateway = TypeVar("AnyGateway", bound=GatewaySettings)
 def up(*models: ModelTargets, settings: UpSettings | None = None) -> int:
     """Run registry, gateway, dashboard and models in this one process.
 
-    With the default memory:// URLs there is no server to install, and everything is forgotten at exit.
+    With the default memory:// URLs no server needs to be installed, and all data is lost at exit.
     """
-    from hub.cli.summary import print_summary  # noqa: PLC0415 - each command loads only what it runs
-    from hub.cli.up import run_up  # noqa: PLC0415
+    from hub.cli.up import print_summary, run_up  # noqa: PLC0415 - each command loads only what it runs
 
     settings = _with_free_dashboard(settings or UpSettings())
     classes = [load_model(target) for target in models or models_of_layers()]
@@ -107,46 +101,30 @@ def up(*models: ModelTargets, settings: UpSettings | None = None) -> int:
 
 @app.command
 def registry(*, settings: RegistrySettings | None = None) -> int:
-    """Run the registry: it keeps the instances, pings them, and lists what is alive."""
-    from hub.brokers import open_broker  # noqa: PLC0415
-    from hub.directories import open_directory  # noqa: PLC0415
+    """Run the registry: it stores the instances, pings them, and lists the live models."""
     from hub.registry.service import run_registry  # noqa: PLC0415
 
     settings = settings or RegistrySettings()
     require_shared(settings)
 
     async def main() -> None:
-        async with (
-            hold_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
-            hold_open(
-                lambda: open_directory(settings.directory_url), name="directory", retry_for=settings.start_timeout
-            ) as directory,
-        ):
-            await _serving("registry", partial(run_registry, settings, directory=directory, broker=broker))
+        async with hold_broker(settings) as broker, hold_directory(settings) as directory:
+            await _run_component("registry", partial(run_registry, settings, directory=directory, broker=broker))
 
     return _run(main, settings)
 
 
 @app.command
 def gateway(*, settings: GatewaySettings | None = None) -> int:
-    """Run the gateway: HTTP in front of every live model."""
-    from hub.brokers import open_broker  # noqa: PLC0415
+    """Run the gateway: the HTTP API of every live model."""
     from hub.gateway.service import run_gateway  # noqa: PLC0415
-    from hub.stores import open_store  # noqa: PLC0415
 
     settings = settings or GatewaySettings()
     require_shared(settings)
     settings = _with_free_dashboard(settings)
 
     async def main() -> None:
-        async with (
-            hold_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
-            hold_open(
-                lambda: open_store(settings.store_url, store_options(settings)),
-                name="store",
-                retry_for=settings.start_timeout,
-            ) as store,
-        ):
+        async with hold_broker(settings) as broker, hold_store(settings) as store:
             component = partial(
                 run_gateway,
                 settings,
@@ -155,40 +133,31 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
                 dashboard=settings.dashboard_bind,
                 dashboard_is_optional="dashboard_port" not in sources_of_settings(sys.argv[1:]),
             )
-            await _serving("gateway", component)
+            await _run_component("gateway", component)
 
     return _run(main, settings)
 
 
 @app.command
 def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> int:
-    """Run one instance of a model: it takes tasks from the model's queue and stores their outcomes."""
-    from hub.brokers import open_broker  # noqa: PLC0415
+    """Run one instance of a model: it receives tasks from the model's queue and stores their outcomes."""
     from hub.model.instance.instance import run_instance  # noqa: PLC0415
-    from hub.stores import open_store  # noqa: PLC0415
 
     settings = settings or ModelSettings()
     require_shared(settings)
     model_class = load_model(target)
 
     async def main() -> None:
-        async with (
-            hold_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker") as broker,
-            hold_open(
-                lambda: open_store(settings.store_url, store_options(settings)),
-                name="store",
-                retry_for=settings.start_timeout,
-            ) as store,
-        ):
+        async with hold_broker(settings) as broker, hold_store(settings) as store:
             instance = partial(run_instance, model_class, settings, broker=broker, store=store)
-            await _serving(f"instance of {model_class.name}", instance)
+            await _run_component(f"instance of {model_class.name}", instance)
 
     return _run(main, settings)
 
 
 @config.command
 def show(component: Component = "up", /, *, json_wanted: Json = False, settings: UpSettings | None = None) -> None:
-    """Print every setting of a component, and where its value comes from. Secrets are hidden."""
+    """Print every setting of a component with the source of its value. Secrets are hidden."""
     lines = describe(COMPONENTS[component], settings or UpSettings(), sys.argv[1:])
     if exposed := exposed_secrets():
         Console(stderr=True).print(escape(f"{config_path()} {EXPOSED} ({', '.join(exposed)})"), highlight=False)
@@ -203,23 +172,23 @@ def show(component: Component = "up", /, *, json_wanted: Json = False, settings:
 
 
 def _with_free_dashboard(settings: AnyGateway) -> AnyGateway:
-    """Leaves the dashboard's own port out when it is taken and nobody has asked for it: it is at / of the gateway too."""
+    """Removes the dashboard's port if it is the default and taken: the dashboard is at / of the gateway too."""
     bind = settings.dashboard_bind
     if bind is None or "dashboard_port" in sources_of_settings(sys.argv[1:]) or bind.is_free():
         return settings
     configure_logging(settings.log_level, settings.log_format, redact=redactor(settings))
     _log.warning(
-        "the dashboard's usual port is taken, so it is at / of the gateway only; HUB_DASHBOARD_PORT names another one, "
-        "or 0 for none",
+        "the default port of the dashboard is taken, so it is served at / of the gateway only; set HUB_DASHBOARD_PORT to "
+        "another port, or to 0 for none",
         port=bind.port,
     )
     return replace(settings, dashboard_port=0)
 
 
-async def _serving(what: str, component: Callable[..., Coroutine[Any, Any, None]]) -> None:
-    async with create_task_group() as tg:
-        url: Any = await tg.start(component, name=f"hub.component {what}")
+async def _run_component(what: str, component: Service[str]) -> None:
+    async with background_service(component, name=what) as url:
         _log.info(f"{what} is up", url=url)
+        await sleep_forever()
 
 
 def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
@@ -233,9 +202,9 @@ def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
         )
     unused = unused_variables(type(settings))
     if unused:
-        _log.info("these variables set nothing here: they are settings of other commands", variables=", ".join(unused))
+        _log.info("these variables have no effect: they are settings of other commands", variables=", ".join(unused))
 
-    async def explained() -> None:
+    async def main_with_notes() -> None:
         try:
             with collapse_exception_group():
                 await main()
@@ -244,11 +213,11 @@ def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
             raise
 
     drain_grace = settings.drain_grace if isinstance(settings, ModelSettings) else 0.0
-    return leave(run_process(explained, backend=settings.backend, stop_limit=drain_grace + STOP_LIMIT))
+    return leave(run_process(main_with_notes, backend=settings.backend, stop_limit=drain_grace + STOP_LIMIT))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs `hub ...` and exits; see `hub.cli.ending.EXIT_CODES`."""
+    """Runs `hub ...` and exits; see `hub.cli.command.EXIT_CODES`."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
 
     def redact(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where settings come from: command line, then environment `HUB_*`, then `hub.toml`, then defaults."""
+"""Sources of settings: command line, then environment `HUB_*`, then `hub.toml`, then defaults."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cyclopts.config import Dict, Env
 
 from hub.errors import ConfigurationError
 from hub.observability.redaction import HIDDEN, redacted_url
+from hub.settings.connections import DeadSettings, SchemaSettings
 from hub.settings.gateway import GatewaySettings
-from hub.settings.links import DeadSettings, SchemaSettings
 from hub.settings.model import ModelSettings
 from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings
@@ -34,31 +34,31 @@ COMPONENTS: Final[Mapping[str, type[ProcessSettings]]] = {
     "dead": DeadSettings,
     "schema": SchemaSettings,
 }
-"""What each command is set by."""
+"""The settings of each command."""
 
 MODELS: Final = "models"
-"""What `hub up` runs when its command line names no models. Not a field of the settings: it is an argument."""
+"""The models that `hub up` runs if its command line names none. An argument, so not a field of the settings."""
 
 DEFAULT: Final = "default"
-"""The source of a value that nobody has set."""
+"""The source of a value that is not set."""
 
 FILE_SUFFIX: Final = "_FILE"
-"""What the variable of a secret setting ends with when it names a file, as Docker and Kubernetes mount secrets."""
+"""Suffix of the variable of a secret setting that names a file, as Docker and Kubernetes mount secrets."""
 
-SECRET_FILE: Final = "secret file"  # noqa: S105 - no secret
-"""The source of what was read from such a file, as cyclopts calls it in messages."""
+SECRET_FILE: Final = "secret file"  # noqa: S105 - not a secret
+"""The source of a value from such a file, as cyclopts calls it in messages."""
 
 LONGEST_SECRET: Final = 64 * 1024
-"""Bytes of such a file at most."""
+"""Maximum size of such a file in bytes."""
 
 SECRETS: Final = tuple(field.name for field in fields(UpSettings) if field.metadata.get("secret"))
-"""The settings that may stand in a file of their own."""
+"""The settings that may be read from a file of their own."""
 
 _NOT_SETTINGS: Final = frozenset({"HUB_CONFIG"})
 _TEST_PREFIX: Final = "HUB_TEST_"
 
 _CHOICE_NAMES: Final = {"warn": "warning", "fatal": "critical"}
-"""Names that Python's `logging` has for levels beside those of our choices."""
+"""Other names of levels in Python's `logging`."""
 
 
 def config_path() -> Path:
@@ -67,10 +67,10 @@ def config_path() -> Path:
 
 
 def read_config() -> Mapping[str, Any]:
-    """What the configuration file says; nothing if there is no `hub.toml` and `HUB_CONFIG` is not set.
+    """The content of the configuration file; empty if there is no `hub.toml` and `HUB_CONFIG` is not set.
 
     Raises:
-        ConfigurationError: It cannot be read, or is no TOML.
+        ConfigurationError: It cannot be read, or is not TOML.
     """
     path = config_path()
     named = "HUB_CONFIG" in os.environ
@@ -92,7 +92,7 @@ def read_config() -> Mapping[str, Any]:
 
 
 def secret_files() -> Mapping[str, str]:
-    """Secret settings whose variable `HUB_..._FILE` names a file, and what is in it, without the line end at its end.
+    """Secret settings whose variable `HUB_..._FILE` names a file, with its content up to a final line end.
 
     Raises:
         ConfigurationError: A file cannot be read, is empty or too large, or the setting has its own variable too.
@@ -110,7 +110,7 @@ def secret_files() -> Mapping[str, str]:
 
 
 def exposed_secrets() -> Sequence[str]:
-    """Secret settings in a configuration file that every user of this machine may read."""
+    """Secret settings in a configuration file that is readable for every user of this machine."""
     path = config_path()
     try:
         exposed = path.stat().st_mode & stat.S_IROTH
@@ -134,10 +134,10 @@ def _secret_in(variable: str, path: str) -> str:
     except IsADirectoryError as error:
         raise ConfigurationError(f"{what}, which is a folder: name the file in it") from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8, or no path"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8, or not a path"
         raise ConfigurationError(f"{what}, which cannot be read: {reason}") from error
     if len(content) > LONGEST_SECRET:
-        raise ConfigurationError(f"{what}, which has more than {LONGEST_SECRET} bytes: that is no secret of hub")
+        raise ConfigurationError(f"{what}, which has more than {LONGEST_SECRET} bytes: that is not a secret of hub")
     secret = text.removesuffix("\n").removesuffix("\r")
     if not secret.strip():
         raise ConfigurationError(f"{what}, which is empty: write the secret into it, or unset {variable}")
@@ -145,7 +145,7 @@ def _secret_in(variable: str, path: str) -> str:
 
 
 def layers() -> list[Callable[[App, tuple[str, ...], ArgumentCollection], None]]:
-    """What fills in for options that are not on the command line; earlier layers win.
+    """The layers of settings below the command line; earlier layers win.
 
     Raises:
         ConfigurationError: See `read_config`.
@@ -164,7 +164,7 @@ def models_of_layers() -> Sequence[str]:
     """The models of `HUB_MODELS` (separated by commas or spaces) or else of the file (a list, or such a text).
 
     Raises:
-        ConfigurationError: The file says something else.
+        ConfigurationError: The entry of the file is neither.
     """
     found = os.environ.get(f"{ENV_PREFIX}{MODELS.upper()}") or read_config().get(MODELS, "")
     if isinstance(found, str):
@@ -178,7 +178,7 @@ def models_of_layers() -> Sequence[str]:
 
 
 def check_names() -> None:
-    """Refuses keys in the file and `HUB_*` variables that no component knows, since each is a typing error.
+    """Refuses keys in the file and `HUB_*` variables that no component has: they are typing errors.
 
     Raises:
         ConfigurationError: Names the nearest known setting. Also when the file cannot be read.
@@ -192,7 +192,7 @@ def check_names() -> None:
 
 
 def unused_variables(component: type[ProcessSettings]) -> Sequence[str]:
-    """`HUB_*` variables that set something of other components only."""
+    """`HUB_*` variables of settings that only other components have."""
     used = {field.name for field in fields(component)}
     if component is UpSettings:
         used.add(MODELS)
@@ -200,7 +200,7 @@ def unused_variables(component: type[ProcessSettings]) -> Sequence[str]:
 
 
 def _setting(variable: str) -> str:
-    """What a variable sets, itself or by a file that it names."""
+    """The setting of a variable, also of one that names a file."""
     name = variable.removeprefix(ENV_PREFIX).lower()
     bare = name.removesuffix(FILE_SUFFIX.lower())
     return bare if bare in SECRETS else name
@@ -215,7 +215,7 @@ def _variables() -> Sequence[str]:
 
 
 def _spell_choices(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Lets a choice be written in any case, on the command line as well as in the other layers."""
+    """Accepts choices in upper and lower case, in all layers."""
     for argument in arguments:
         choices = argument.get_choices(force=True) or ()
         for number, token in enumerate(argument.tokens):
@@ -232,7 +232,7 @@ def _check(given: str, name: str, known: Sequence[str], *, where: str) -> None:
         return
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else "; `hub config show` lists the settings"
-    raise ConfigurationError(f"{where} sets {given}, which is no setting of hub{hint}")
+    raise ConfigurationError(f"{where} sets {given}, which is not a setting of hub{hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +245,11 @@ class SettingLine:
 
 
 def describe(component: type[ProcessSettings], settings: UpSettings, arguments: Sequence[str]) -> list[SettingLine]:
-    """Each setting of a component, its value with secrets hidden, and where the value came from.
+    """Each setting of a component with its value and source; secrets are hidden.
 
     Args:
         component: The settings class; its defaults may differ from those of `hub up`.
-        settings: What the command line, the environment and the file say.
+        settings: The values of all layers.
         arguments: The command line.
     """
     found = sources_of_settings(arguments)
@@ -264,7 +264,7 @@ def describe(component: type[ProcessSettings], settings: UpSettings, arguments: 
 
 
 def sources_of_settings(arguments: Sequence[str]) -> Mapping[str, str]:
-    """Setting -> where its value comes from, for those that are not at their default."""
+    """The source of each setting that is not at its default."""
     found = dict(_sources())
     given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
     for field in fields(UpSettings):
@@ -275,7 +275,7 @@ def sources_of_settings(arguments: Sequence[str]) -> Mapping[str, str]:
 
 
 def _sources() -> dict[str, str]:
-    """Setting -> the layer below the command line that sets it."""
+    """The layer below the command line that sets each setting."""
     probe = App(config=[])
 
     @probe.default

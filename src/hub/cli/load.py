@@ -1,4 +1,4 @@
-"""Finds the model class that `pkg.module:Class` names."""
+"""Loads the model class that `pkg.module:Class` names."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any, Final
 
 from hub.errors import ConfigurationError, HubError
 from hub.model import Model
-from hub.model.execution.blame import blamed, place_lines
+from hub.model.execution.error_text import error_summary, location_lines
 from hub.model.model import require_process_request
 
 _SAME_FILE: Final = re.compile(r"duplicate (?:file name|symbol) '?([^'\s)]+)")
 
 
 def load_model(target: str) -> type[Model[Any, Any]]:
-    """Imports a model class; modules in the working directory are found too, as with `python -m`.
+    """Imports a model class, also from the working directory, as `python -m` does.
 
     Raises:
-        ConfigurationError: The text, the module or the class is not what it should be; says which, with the author's
-            own line where the module itself fails.
+        ConfigurationError: The text, the module or the class is invalid; the error has the repair, and the line of the
+            author's code if the module itself fails.
     """
     module_name, colon, class_name = target.partition(":")
     if not (module_name and colon and class_name):
-        raise ConfigurationError(f"{target!r} names no model: write it as pkg.module:Class")
-    _refuse_path(target, module_name, class_name)
+        raise ConfigurationError(f"{target!r} does not name a model: write it as pkg.module:Class")
+    _check_path(target, module_name, class_name)
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    module = _imported(module_name)
+    module = _import(module_name)
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not issubclass(found, Model):
         models = [name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, Model)]
@@ -43,11 +43,11 @@ def load_model(target: str) -> type[Model[Any, Any]]:
         raise ConfigurationError(f"{module_name} has no model {class_name}; models in it: {there}{hint}")
     model: type[Model[Any, Any]] = found  # pyright: ignore[reportUnknownVariableType]  # isinstance cannot tell type arguments
     require_process_request(model)
-    _refuse_unmakeable(target, model)
+    _check_init(target, model)
     return model
 
 
-def _refuse_path(target: str, module: str, name: str) -> None:
+def _check_path(target: str, module: str, name: str) -> None:
     path = PurePath(module)
     if "/" not in module and "\\" not in module and path.suffix != ".py" and not module.startswith("."):
         return
@@ -57,37 +57,37 @@ def _refuse_path(target: str, module: str, name: str) -> None:
         steps, folder = steps[-1:], f", in the folder {path.parent}"
     right = ".".join(step.lstrip(".") for step in steps if step.strip("."))
     raise ConfigurationError(
-        f"{target!r} names a file, and hub takes a module: write {right or 'pkg.module'}:{name} (without .py, a dot for "
+        f"{target!r} names a file, but hub expects a module: write {right or 'pkg.module'}:{name} (without .py, a dot for "
         f"each slash){folder}"
     )
 
 
-def _imported(name: str) -> ModuleType:
+def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             needs = f"{name} needs {error.name}, which is not installed: install it, or correct the import"
-            raise ConfigurationError("\n".join([needs, *place_lines(error)])) from error
+            raise ConfigurationError("\n".join([needs, *location_lines(error)])) from error
         raise ConfigurationError(
-            f"there is no module {error.name}: run this in the folder that holds it, or install it"
+            f"there is no module {error.name}: run this in the folder that contains it, or install it"
         ) from error
     except HubError as error:
-        raise ConfigurationError("\n".join([f"{name} cannot be imported: {error}", *place_lines(error)])) from error
+        raise ConfigurationError("\n".join([f"{name} cannot be imported: {error}", *location_lines(error)])) from error
     except (Exception, SystemExit) as error:
-        text = f"{name} cannot be imported: {blamed(error)}"
+        text = f"{name} cannot be imported: {error_summary(error)}"
         repair = _repair(error)
         raise ConfigurationError(f"{text}\n{repair}" if repair else text) from error
 
 
 def _repair(error: BaseException) -> str:
-    """What to do about errors of protobuf that its users cannot know the meaning of."""
+    """The repair of errors of protobuf that do not explain themselves; empty for all others."""
     text = str(error)
     same = _SAME_FILE.search(text)
     if same is not None or "Couldn't build proto file" in text:
         what = same[1] if same else "a name in it"
         return (
-            f"two generated modules define {what}: protobuf knows a .proto file by its path below the folder that it was "
+            f"two generated modules define {what}: protobuf identifies a .proto file by its path below the folder that it was "
             "generated from, so generate all of them from one root folder, each under a path and a package of its own"
         )
     if type(error).__name__ == "VersionError" and "protobuf" in type(error).__module__:
@@ -98,7 +98,7 @@ def _repair(error: BaseException) -> str:
     return ""
 
 
-def _refuse_unmakeable(target: str, model: type[Model[Any, Any]]) -> None:
+def _check_init(target: str, model: type[Model[Any, Any]]) -> None:
     init = model.__init__
     try:
         inspect.signature(init).bind(None)
@@ -106,8 +106,8 @@ def _refuse_unmakeable(target: str, model: type[Model[Any, Any]]) -> None:
         code = getattr(init, "__code__", None)
         where = f"\n  in {code.co_filename}, line {code.co_firstlineno}" if code else ""
         raise ConfigurationError(
-            f"{target} cannot be made: its __init__ needs arguments ({error}), and hub gives none: read the values from "
+            f"{target} cannot be created: its __init__ needs arguments ({error}), and hub passes none: read the values from "
             f"the environment, or in setup{where}"
         ) from error
     except ValueError:
-        pass  # written in C: there is no signature to look at
+        pass  # written in C, without a signature

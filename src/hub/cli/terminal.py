@@ -1,4 +1,4 @@
-"""What commands write on a terminal, or into a pipe. What others say of themselves cannot move the cursor."""
+"""Output of commands on a terminal or a pipe. Control characters in untrusted texts are replaced."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 PIPED_WIDTH: Final = 200
-"""Columns when nobody tells how many there are: a pipe or a file."""
+"""Columns of output that is not a terminal: a pipe or a file."""
 
 WIDE: Final = 130
-"""Columns from which on a list has room for whole dates and ids of instances."""
+"""Columns that a list with whole dates and ids of instances needs."""
 
 GAP: Final = "  "
 """Between two columns."""
@@ -29,7 +29,7 @@ def console() -> Console:
 
 
 def printable(text: str) -> str:
-    """A foreign text with everything replaced that a terminal might obey; line breaks stay."""
+    """`text` with control characters replaced, but for line breaks."""
     return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
@@ -41,7 +41,7 @@ def moment(seconds: float) -> str:
     """A time as UTC, such as `2026-03-01 09:30:00`."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, OSError, ValueError):  # a foreign number that is no year
+    except (OverflowError, OSError, ValueError):  # an untrusted number that is not a year
         return f"{seconds:g}"
 
 

@@ -10,25 +10,22 @@ from typing import Any
 
 from anyio import TASK_STATUS_IGNORED, create_task_group, current_time, sleep_forever
 from anyio.abc import TaskStatus
+from rich.console import Console
 
-from hub.brokers import open_broker
-from hub.cli.options import broker_options, store_options
-from hub.concurrency.services import background_service, hold_open
-from hub.directories import open_directory
+from hub.cli.resources import hold_broker, hold_directory, hold_store
+from hub.concurrency.services import background_service
 from hub.gateway.service import run_gateway
 from hub.model import Model
 from hub.model.instance.instance import run_instance
 from hub.ports.broker import Broker
-from hub.ports.directory import Directory
 from hub.ports.result_store import ResultStore
 from hub.registry.service import run_registry
 from hub.settings.up import UpSettings
-from hub.stores import open_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpSummary:
-    """What is up. `seconds` is the time from the start of the task to the last model's login."""
+    """The addresses of a running hub. `seconds` is the time from the start to the last model's login."""
 
     registry_url: str
     gateway_url: str
@@ -44,12 +41,12 @@ async def run_up(
     *,
     task_status: TaskStatus[UpSummary] = TASK_STATUS_IGNORED,
 ) -> None:
-    """Runs everything until it is cancelled; then the models drain and log out, and the rest follows.
+    """Runs all components until it is cancelled; then the models drain and log out before the others stop.
 
     Args:
         models: One instance of each is started.
-        settings: Of all components together. `memory://` URLs are shared by the components of this process.
-        task_status: Gets the summary when every model is listed.
+        settings: Those of all components. `memory://` URLs are shared by the components of this process.
+        task_status: Started with the summary when every model is listed.
 
     Raises:
         HubError: A component could not start.
@@ -57,31 +54,19 @@ async def run_up(
     """
     began = current_time()
     async with AsyncExitStack() as stack:
-        # Entered in the order of need, so left in the reverse: no model loses its broker, or the registry that it
-        # wants to log out of. `background_service` keeps a cancellation from outside away from all but the innermost.
-        broker: Broker = await stack.enter_async_context(
-            hold_open(lambda: open_broker(settings.broker_url, broker_options(settings)), name="broker")
-        )
-        store: ResultStore = await stack.enter_async_context(
-            hold_open(
-                lambda: open_store(settings.store_url, store_options(settings)),
-                name="store",
-                retry_for=settings.start_timeout,
-            )
-        )
-        directory: Directory = await stack.enter_async_context(
-            hold_open(
-                lambda: open_directory(settings.directory_url), name="directory", retry_for=settings.start_timeout
-            )
-        )
+        # Left in the reverse order: models log out while broker and registry still run. `background_service` shields all
+        # but the innermost from a cancellation from outside.
+        broker = await stack.enter_async_context(hold_broker(settings))
+        store = await stack.enter_async_context(hold_store(settings))
+        directory = await stack.enter_async_context(hold_directory(settings))
 
         registry = partial(run_registry, settings, directory=directory, broker=broker)
-        registry_url: str = await stack.enter_async_context(background_service(registry, name="registry"))
+        registry_url = await stack.enter_async_context(background_service(registry, name="registry"))
         settings = replace(settings, registry_url=registry_url)
 
         dashboard = settings.dashboard_bind
         gateway = partial(run_gateway, settings, broker=broker, store=store, dashboard=dashboard)
-        gateway_url: str = await stack.enter_async_context(background_service(gateway, name="gateway"))
+        gateway_url = await stack.enter_async_context(background_service(gateway, name="gateway"))
         dashboard_url = gateway_url if dashboard is None else f"{dashboard.scheme}://{dashboard.host}:{dashboard.port}"
 
         instances = partial(_run_instances, models, settings, broker=broker, store=store)
@@ -108,9 +93,29 @@ async def _run_instances(
     store: ResultStore,
     task_status: TaskStatus[None],
 ) -> None:
-    """Starts one after the other; they stop together, so that the whole takes no longer than the slowest one."""
+    """Starts the instances one after the other. They stop concurrently."""
     async with create_task_group() as tg:
         for model in models:
             instance = partial(run_instance, model, settings, broker=broker, store=store)
             await tg.start(instance, name=f"hub.instance of {model.name}")
         task_status.started()
+
+
+def print_summary(summary: UpSummary, models: Sequence[type[Model[Any, Any]]]) -> None:
+    """Prints the addresses, and a command for each model. Lines are not wrapped, so that they can be copied."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"\n[bold]hub is up[/bold] in {summary.seconds:.1f} s: {', '.join(summary.models) or 'no models'}\n")
+    console.print(f"  API page    {summary.gateway_url}/docs")
+    console.print(f"  dashboard   {summary.dashboard_url}")
+    console.print(f"  gateway     {summary.gateway_url}")
+    console.print(f"  registry    {summary.registry_url}/docs")
+    for model in models:
+        example = model.example_json()
+        console.print(f"\nTry {model.name}:", style="bold")
+        console.print(
+            f"  curl -s {summary.gateway_url}/v1/models/{model.name} -H 'content-type: application/json' -d '{example}'",
+            markup=False,
+        )
+    if summary.embedded:
+        console.print("\nTasks and results live in this process only and are lost when it ends.", style="dim")
+    console.print("Ctrl-C stops it: running tasks finish, models log out.\n", style="dim")

@@ -1,59 +1,102 @@
-"""Many concurrent calls, one round trip."""
+"""Many concurrent calls, one round trip.
+
+The problem: a thousand tasks each have one record to write, and the server takes a thousand records in one call almost as
+fast as one. Collecting them by hand couples tasks that have nothing to do with each other, and waiting for a timer to fill a
+batch makes a lone call slow. With a `Batcher` each task calls `submit` with its own item and gets its own result or error,
+in straight-line code; underneath, the items that arrive while one batch is under way make the next one.
+
+    async with Batcher(store.create, name="create") as batcher:   # store.create takes many records, returns many results
+        ...
+        result = await batcher.submit(record)                      # in any task, one record each
+
+A lone call is sent at once, so batching costs no latency when there is nothing to batch. All calls of a batch wait for one
+`anyio.Future`: one object and one wake-up for up to `limit` tasks.
+
+Cancellation: a caller that is cancelled before its batch has started takes its item back. Afterwards the item is part of a
+call that others share: it is carried out, and its result is dropped. When the block ends, batches that are under way are
+cancelled, and their callers, like those that still wait, get `ClosedResourceError`: no caller is left waiting.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, Self, TypeVar, final
 
-from anyio import AsyncContextManagerMixin, ClosedResourceError, Event, create_task_group
+from anyio import AsyncContextManagerMixin, ClosedResourceError, Future, create_task_group, current_time
 from typing_extensions import override
 
-from hub.errors import HubError
+from hub.concurrency.notify import Notifier
+from hub.concurrency.retrying import DEFAULT_BACKOFF, ExponentialBackoff, Retried, retrying
+from hub.errors import ConnectionLost, HubError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 DEFAULT_LIMIT: Final = 256
-"""Calls in one group: enough that the round trip is spread thin, few enough that nobody waits long behind others."""
+"""Items in one batch: enough to spread the cost of a round trip, few enough that no item waits long behind the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatcherStatistics:
+    """What a `Batcher` has done.
+
+    Attributes:
+        waiting: Items whose batch has not started.
+        batches: Batches that have been started.
+        calls: Items in them.
+    """
+
     waiting: int
-    groups: int
+    batches: int
     calls: int
 
 
-class _PendingCall(Generic[T, R]):
-    __slots__ = ("abandoned", "done", "error", "item", "result")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRetry:
+    """How the batches of a `Batcher` are retried. A batch may be carried out more than once, so `flush` must allow it.
 
-    def __init__(self, item: T) -> None:
-        self.item = item
-        self.done = Event()
-        self.abandoned = False
-        self.error: HubError | None = None
-        self.result: R | None = None
+    Items whose callers have left are not part of the next attempt.
+
+    Attributes:
+        seconds: How long an item is retried, from the `submit` of the oldest item of its batch. An attempt is not cut short:
+            `flush` bounds each one.
+        on: The errors to retry.
+        backoff: The pauses between attempts.
+        on_retry: Called with an error that is retried and the seconds until the next attempt.
+    """
+
+    seconds: float
+    on: Retried = ConnectionLost
+    backoff: ExponentialBackoff = DEFAULT_BACKOFF
+    on_retry: Callable[[Exception, float], None] | None = None
+
+
+class _Batch(Generic[T, R]):
+    __slots__ = ("done", "items", "last_key", "opened_at")
+
+    def __init__(self) -> None:
+        self.items: dict[int, T] = {}
+        self.last_key = 0
+        self.opened_at = current_time()
+        self.done: Future[Mapping[int, R]] = Future()
 
 
 @final
 class Batcher(AsyncContextManagerMixin, Generic[T, R]):
-    """Carries out concurrent single calls in groups.
+    """Carries out concurrent single calls in batches. Use it as an async context manager; call `submit` inside the block.
 
-    While one group is under way the next one gathers; an idle `Batcher` starts at once, so a lone call waits for
-    nobody. Use it as an async context manager; a call is valid inside the block.
-
-    A `HubError` of `flush` is raised in each caller of that group. Any other error is a bug: it ends the block, inside
-    an `ExceptionGroup`. A caller that is cancelled before its group started takes its item back; afterwards the item
-    is carried out, and the result is dropped.
+    A `HubError` of `flush` is raised in each caller of that batch. Any other error is a bug: it ends the block, inside
+    an `ExceptionGroup`.
 
     Args:
-        flush: Carries out one group; returns one result for each item, in order.
+        flush: Carries out one batch; returns one result for each item, in order.
         name: For task names.
-        limit: Items in one group at most.
-        lanes: Groups that may be under way at once.
+        limit: Items in one batch at most.
+        concurrency: Batches that may be under way at once.
+        retry: Whether and how batches that fail are retried; meanwhile later items wait.
     """
 
     def __init__(
@@ -62,73 +105,106 @@ class Batcher(AsyncContextManagerMixin, Generic[T, R]):
         *,
         name: str,
         limit: int = DEFAULT_LIMIT,
-        lanes: int = 1,
+        concurrency: int = 1,
+        retry: BatchRetry | None = None,
     ) -> None:
         self._flush = flush
         self._name = name
         self._limit = limit
-        self._lanes = lanes
-        self._calls: deque[_PendingCall[T, R]] = deque()
-        self._work = Event()
+        self._concurrency = concurrency
+        self._retry = retry
+        self._waiting: deque[_Batch[T, R]] = deque()  # none of them is empty, and none but the last has room
+        self._idle: list[Notifier] = []  # one for each worker that waits for a batch
         self._open = False
-        self._group_count = 0
+        self._batch_count = 0
         self._call_count = 0
 
     def statistics(self) -> BatcherStatistics:
-        return BatcherStatistics(waiting=len(self._calls), groups=self._group_count, calls=self._call_count)
+        waiting = sum(len(batch.items) for batch in self._waiting)
+        return BatcherStatistics(waiting=waiting, batches=self._batch_count, calls=self._call_count)
 
-    async def __call__(self, item: T) -> R:
+    async def submit(self, item: T) -> R:
+        """Carries `item` out with the next batch; returns its result.
+
+        Raises:
+            ClosedResourceError: The block has ended, before or during the call. Whether the item was carried out is unknown.
+            HubError: `flush` raised it.
+        """
         if not self._open:
             raise ClosedResourceError
-        call = _PendingCall[T, R](item)
-        self._calls.append(call)
-        self._work.set()
+        batch = self._waiting[-1] if self._waiting else None
+        if batch is None or len(batch.items) >= self._limit:
+            batch = _Batch[T, R]()
+            self._waiting.append(batch)
+            if self._idle:
+                self._idle.pop().notify()  # one worker is enough for one batch
+        key = batch.last_key = batch.last_key + 1
+        batch.items[key] = item
         try:
-            await call.done.wait()
+            await batch.done.wait()
         except BaseException:
-            call.abandoned = True
+            self._withdraw(batch, key)
             raise
-        if call.error is not None:
-            raise call.error
-        return call.result  # type: ignore[return-value]  # set beside `done`, unless `error` is
+        match batch.done.exception:
+            case None:
+                return batch.done.return_value[key]
+            case HubError() as error:  # one instance per caller: a traceback belongs to one `raise`
+                raise type(error)(*error.args) from error
+            case error:
+                raise ClosedResourceError from error
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with create_task_group() as tg:
-            self._open = True
-            for lane in range(self._lanes):
-                tg.start_soon(self._carry_out, name=f"hub.grouped {self._name} {lane}")
-            try:
-                yield self
-            finally:
-                self._open = False
-                tg.cancel_scope.cancel("grouped calls closed")
-
-    async def _carry_out(self) -> None:
-        while True:
-            await self._work.wait()
-            group: list[_PendingCall[T, R]] = []
-            while self._calls and len(group) < self._limit:
-                call = self._calls.popleft()
-                if not call.abandoned:
-                    group.append(call)
-            if not self._calls:
-                self._work = Event()
-            if group:
-                await self._settle(group)
-
-    async def _settle(self, group: Sequence[_PendingCall[T, R]]) -> None:
-        self._group_count += 1
-        self._call_count += len(group)
         try:
-            results = await self._flush([call.item for call in group])
-        except HubError as error:
-            for call in group:
-                call.error = type(error)(*error.args)  # one instance each: a traceback belongs to one raise
-                call.error.__cause__ = error
-                call.done.set()
-        else:
-            for call, result in zip(group, results, strict=True):
-                call.result = result
-                call.done.set()
+            async with create_task_group() as tg:
+                self._open = True
+                for number in range(self._concurrency):
+                    tg.start_soon(self._work, name=f"hub.batcher {self._name} {number}")
+                try:
+                    yield self
+                finally:
+                    self._open = False
+                    tg.cancel_scope.cancel("batcher closed")
+        finally:
+            while self._waiting:
+                self._waiting.popleft().done.exception = ClosedResourceError()
+
+    async def _work(self) -> None:
+        opened = Notifier()
+        while True:
+            while not self._waiting:
+                self._idle.append(opened)
+                await opened.wait()
+            batch = self._waiting.popleft()
+            self._batch_count += 1
+            self._call_count += len(batch.items)
+            try:
+                batch.done.return_value = await self._carry_out(batch)
+            except HubError as error:
+                batch.done.exception = error
+            except Exception as error:
+                batch.done.exception = error
+                raise
+            except BaseException:  # a cancellation, which belongs to this task
+                batch.done.exception = ClosedResourceError()
+                raise
+
+    async def _carry_out(self, batch: _Batch[T, R]) -> Mapping[int, R]:
+        retry = self._retry
+        if retry is None:
+            return await self._attempt(batch)
+        until = batch.opened_at + retry.seconds
+        attempts = retrying(on=retry.on, backoff=retry.backoff, until=until, on_retry=retry.on_retry)
+        return await attempts.call(lambda: self._attempt(batch))
+
+    async def _attempt(self, batch: _Batch[T, R]) -> Mapping[int, R]:
+        keys = list(batch.items)
+        results = await self._flush(list(batch.items.values())) if keys else ()
+        return dict(zip(keys, results, strict=True))
+
+    def _withdraw(self, batch: _Batch[T, R], key: int) -> None:
+        """Takes back the item of a caller that leaves, if it can."""
+        batch.items.pop(key, None)
+        if not batch.items and batch in self._waiting:
+            self._waiting.remove(batch)

@@ -57,8 +57,9 @@ _log = structlog.get_logger("hub.retrying")
 
 @dataclass(frozen=True, slots=True)
 class ExponentialBackoff:
-    """Pauses between attempts, in seconds: doubled each time up to a maximum, with jitter, so that the processes of a
-    fleet do not try at the same moments.
+    """Pauses between attempts, in seconds: doubled each time up to a maximum.
+
+    They have jitter, so that the processes of a fleet do not try at the same moments.
 
     Attributes:
         initial: The upper end of the first pause.
@@ -108,7 +109,11 @@ def retrying(
 
 @final
 class Retrying(AsyncIterator["Attempt"]):
-    """What `retrying` returns: an iterator over attempts. Iterate over it once, from one task."""
+    """What `retrying` returns: an iterator over attempts. Iterate over it once, from one task.
+
+    Attributes:
+        until: The deadline, which may be moved.
+    """
 
     def __init__(
         self,
@@ -122,7 +127,7 @@ class Retrying(AsyncIterator["Attempt"]):
     ) -> None:
         self._on = on
         self._backoff = backoff
-        self._until = until
+        self.until = until
         self._on_retry = on_retry
         self._sleep = sleep
         self._rng = rng
@@ -161,7 +166,7 @@ class Retrying(AsyncIterator["Attempt"]):
         if not _is_retried(error, self._on):
             return False
         delay = next(self._delays)
-        if current_time() + delay > self._until:
+        if current_time() + delay > self.until:
             return False
         self._delay = delay
         if self._on_retry is not None:

@@ -1,244 +1,147 @@
-"""The root of a process: the event loop, the signals, the order of shutdown, the exit code."""
+"""Services in the background of a block, stopped in the reverse order of their start.
+
+The problem: a process has parts that need each other. A server needs a worker, the worker needs a connection, and all of
+them are to run until a signal comes; then each has to drain while the parts below it still work. A task group cancels all
+of its tasks at the same moment. `background_service` makes the order of nesting the order of shutdown:
+
+    async with (
+        hold_open(open_broker, name="broker", retry_for=30) as broker,
+        background_service(partial(run_worker, broker), name="worker"),
+        background_service(partial(run_server, app), name="server") as url,
+    ):
+        print(f"listening on {url}")
+        await sleep_forever()
+
+Cancelled from outside, the block ends first, then the server, then the worker, which can still use the broker, then the
+broker. If a service dies, everything inside its block is stopped in that order, then its error is raised.
+
+Cancellation: reaches the block, and only then the service, which is shielded until the block has ended. A service that has
+not reported that it is up yet is cancelled at once. The time that a service takes to stop is bounded by the service; what a
+bug leaves unbounded is named in the log, and `hub.concurrency.process.run_process` bounds the whole shutdown.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
-from math import inf
-from typing import Any, Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-import anyio
 import structlog
-from anyio import CancelScope, Event, create_task_group, current_time, open_signal_receiver, sleep, sleep_forever
+from anyio import CancelScope, create_task_group, current_time, sleep_forever
 from anyio.abc import TaskStatus
 
-from hub.concurrency import threads
-from hub.concurrency.exceptions import collapse_exception_group
-from hub.concurrency.forking import cleaned_up_in_children
-from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
-from hub.concurrency.uvloop_runner import ProcessLoop
-from hub.errors import ConnectionLost, ConnectionRefused, HubError
-from hub.observability.watchdog import watch_loop
-from hub.types import Backend
-
-EXIT_FAILURE: Final = 1
-
-STOP_LIMIT: Final = 28.0
-"""Seconds from the first signal to the end of a process whose work needs no time to drain: what the grace periods of the
-parts (stop, save, teardown, logout, servers) add up to at worst. `docs/deployment.md` builds on it."""
+from hub.concurrency.periodic import every
+from hub.concurrency.reconnect import run_reconnecting
 
 STOP_REPORT: Final = 10.0
-"""Seconds between two lines that name a component which has not ended yet."""
-
-THREAD_GRACE: Final = 0.5
-"""Seconds for idle worker threads to see that they are not needed any more."""
-
-EXIT_GRACE: Final = 5.0
-"""Seconds for what Python does at the end of a process: exit handlers of libraries, and of the model."""
-
-NAMED: Final = 20
-"""Tasks that are named when a process did not end; there may be thousands."""
-
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-SWITCH_INTERVAL: Final = 0.001
-"""Seconds that a thread keeps the interpreter's lock while the event loop waits for it, instead of Python's 5 ms: beside a
-model's plain `def`, or a big body, each turn of the loop waits for so long."""
-
-_stop_begins: ContextVar[Callable[[], None]] = ContextVar("hub.stop_begins", default=lambda: None)
+"""Seconds between two lines that name a service which has not ended yet."""
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
-_log = structlog.get_logger("hub.lifecycle")
+_on_stop: ContextVar[Callable[[], None]] = ContextVar("hub.on_stop", default=lambda: None)
+
+_log = structlog.get_logger("hub.services")
+
+
+class Service(Protocol[T_co]):
+    """Runs until it is cancelled, and calls `task_status.started(value)` once, when it is up."""
+
+    def __call__(self, *, task_status: TaskStatus[T_co]) -> Awaitable[None]: ...
+
+
+class ServiceEnded(RuntimeError):
+    """A service returned while it was still needed. It is a bug of the service."""
 
 
 @asynccontextmanager
-async def background_service(component: Callable[..., Awaitable[None]], *, name: str) -> AsyncGenerator[Any]:
-    """Runs a component in the background of the block, and stops it after the block has ended.
+async def background_service(service: Service[T], *, name: str) -> AsyncGenerator[T]:
+    """Runs a service in the background of the block, and stops it after the block has ended.
 
-    Nest these to get an order of shutdown: a cancellation from outside reaches the innermost block first, because each
-    component is shielded until the block inside it is done. Yields what the component told its `task_status`.
+    Yields the value with which it reported that it is up. See the text of this module for the order of shutdown.
 
-    The component bounds its own shutdown; one that takes long is named in the log, and `run_process` ends a process
-    that does not end. If the component dies the block is cancelled, and its error leaves in an `ExceptionGroup`.
+    Args:
+        service: The service; `partial` binds its arguments.
+        name: For task names and the log.
+
+    Raises:
+        ExceptionGroup: Around what the service or the block raised; an error of the service cancels the block. Around
+            `ServiceEnded`, if the service returned before the block had ended.
     """
-    scope, naming = CancelScope(), CancelScope(shield=True)
+    scope, reporting = CancelScope(), CancelScope(shield=True)
 
-    async def scoped(*, task_status: TaskStatus[Any]) -> None:
+    async def run(*, task_status: TaskStatus[T]) -> None:
         try:
             with scope:
-                await component(task_status=task_status)
+                await service(task_status=task_status)
+            if not scope.cancel_called:
+                raise ServiceEnded(f"{name} ended while it was still needed")
         finally:
-            naming.cancel(f"{name} has ended")
+            reporting.cancel(f"{name} has ended")
 
-    async def name_it() -> None:
-        with naming:
+    async def report_that_it_has_not_ended() -> None:
+        with reporting:
             stopped_at = current_time()
-            while True:
-                await sleep(STOP_REPORT)
-                _log.warning(
-                    "waiting for a component to end", component=name, seconds=round(current_time() - stopped_at)
-                )
+            async for _ in every(STOP_REPORT):
+                _log.warning("waiting for a service to end", service=name, seconds=round(current_time() - stopped_at))
 
     async with create_task_group() as tg:
-        value = await tg.start(scoped, name=f"hub.component {name}")
-        scope.shield = True  # not before: what has not come up yet has nothing to drain, and must not hold up the exit
+        value = await tg.start(run, name=f"hub.service {name}")
+        scope.shield = True  # not before: what is not up yet has nothing to drain, and must not delay the exit
         try:
             yield value
         finally:
-            _stop_begins.get()()
+            _on_stop.get()()
             scope.cancel(f"{name} is not needed any more")
-            tg.start_soon(name_it, name=f"hub.component {name} stop")
+            tg.start_soon(report_that_it_has_not_ended, name=f"hub.service {name} stop")
 
 
 @asynccontextmanager
 async def hold_open(
     open_resource: Callable[[], AbstractAsyncContextManager[T]], *, name: str, retry_for: float = 0.0
 ) -> AsyncGenerator[T]:
-    """Holds a resource open around the block, shielded like a component: it outlives what drains inside the block.
+    """Holds a resource open around the block, shielded like a service: it outlives what drains inside the block.
 
     A connection that was opened plainly would lose its background tasks to the very cancellation that starts the
-    drain, just when the last outcomes are to be stored.
+    drain, when the last outcomes are still to be stored.
 
     Args:
-        open_resource: Makes the context manager; called once for each try.
-        name: For task names.
-        retry_for: Seconds to try again while opening raises `ConnectionLost`; an attempt that is under way then is cancelled.
-            0: a single attempt, which takes as long as it takes.
+        open_resource: Factory for the context manager; called once per attempt.
+        name: For task names and the log.
+        retry_for: Seconds to try again while opening raises `ConnectionLost`; an attempt that is under way then is
+            cancelled. 0: a single attempt, which may take any time.
 
     Raises:
         ExceptionGroup: Around what opening, holding or closing the resource raised. `ConnectionRefused` is not retried.
     """
 
     async def hold(*, task_status: TaskStatus[T]) -> None:
-        give_up_at = current_time() + retry_for
-        attempts = AttemptLog(name)
-        last: ConnectionLost | None = None
-        for delay in ExponentialBackoff().intervals():
-            with CancelScope(deadline=give_up_at if retry_for else inf) as scope:
-                try:
-                    async with open_resource() as resource:
-                        scope.deadline = inf
-                        attempts.succeeded()
-                        task_status.started(resource)
-                        await sleep_forever()
-                except ConnectionLost as lost:
-                    last = lost
-                    if attempts.reached or isinstance(lost, ConnectionRefused):
-                        raise
-            failure = last or ConnectionLost(name, f"no answer within {retry_for:g} s")
-            if current_time() + delay > give_up_at:
-                raise failure
-            attempts.failed(failure.reason, delay)
-            await sleep(delay)
+        async def session(connected: Callable[[], None]) -> None:
+            async with open_resource() as resource:
+                connected()
+                task_status.started(resource)
+                await sleep_forever()
 
-    async with background_service(hold, name=name) as resource:
+        await run_reconnecting(session, name=name, retry_for=retry_for, once=True)
+
+    async with background_service(hold, name=name) as resource:  # pyright: ignore[reportUnknownVariableType]  # it is T
         yield resource
 
 
-def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend, stop_limit: float = STOP_LIMIT) -> int:
-    """Runs `main` as the whole process and returns its exit code.
+def as_service(work: Callable[[], Awaitable[object]]) -> Service[None]:
+    """A service out of an async function that runs until it is cancelled, and is up as soon as it has been called."""
 
-    The first SIGTERM or SIGINT cancels `main`, whose components drain; the second one ends the process at once.
+    async def service(*, task_status: TaskStatus[None]) -> None:
+        task_status.started()
+        await work()
 
-    Processes that are forked off meanwhile get the handlers of these signals that a Python program has.
+    return service
 
-    Args:
-        main: What runs.
-        backend: The event loop.
-        stop_limit: Seconds from the first signal, or from the death of a component, after which a process that has
-            still not ended names in its log what it waits for, and ends with exit code 1.
 
-    Returns:
-        0 after a normal end or a signal; the `exit_code` of a `HubError`; 1 for anything else.
+def on_stop(callback: Callable[[], None]) -> None:
+    """Registers a callback for the beginning of a shutdown: it is called each time that the block of a service has ended.
+
+    It holds for the services of the current task and of the tasks that it starts; a later call replaces it.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    options: dict[str, Any] = {"loop_factory": ProcessLoop} if backend == "asyncio" else {}
-    try:
-        with collapse_exception_group():
-            anyio.run(_with_signals, main, stop_limit, backend=backend, backend_options=options)
-    except HubError as error:
-        first, *more = "\n".join([str(error), *getattr(error, "__notes__", ())]).splitlines()
-        _log.error(first, code=error.code, lines=more)
-        return error.exit_code
-    except BaseException as error:  # noqa: ASYNC103, BLE001 - the last frame of the process: log it all, then say so by the code
-        _log.critical("the process failed", exc_info=error)
-        return EXIT_FAILURE  # noqa: ASYNC104 - no event loop is background_service any more
-    return 0
-
-
-def leave(code: int) -> int:
-    """Makes sure that a process which has nothing left to do ends soon; call it last.
-
-    Python waits at its exit for threads, which may run code of a model for as long as that likes. If there are any, this
-    names them in the log and ends the process. If there are none, exit handlers have `EXIT_GRACE` seconds.
-
-    Args:
-        code: The exit code of the process.
-
-    Returns:
-        `code`.
-    """
-    left = threads.lingering(THREAD_GRACE)
-    if left:
-        _log.warning("ending without threads that are still background_service", threads=left)
-        threads.end_now(code)
-    threads.end_later(
-        EXIT_GRACE, code, lambda: _log.warning("exit handlers take too long, ending at once", seconds=EXIT_GRACE)
-    )
-    return code
-
-
-async def _with_signals(main: Callable[[], Awaitable[None]], stop_limit: float) -> None:
-    main_scope = CancelScope()
-    stop_begins = Event()
-    _stop_begins.set(stop_begins.set)
-    with open_signal_receiver(*SIGNALS) as signals, _defaults_in_children(), ProcessLoop.guarding():
-
-        async def watch_signals() -> None:
-            stopping = False
-            async for number in signals:
-                if stopping:
-                    _log.warning("second signal, ending at once", signal=number.name)
-                    os._exit(128 + number)
-                stopping = True
-                _log.info("stopping; send the signal again to end at once", signal=number.name)
-                stop_begins.set()
-                main_scope.cancel(f"{number.name} received")
-
-        async def bound_the_stop() -> None:
-            await stop_begins.wait()
-            await sleep(stop_limit)
-            waiting = sorted(name for task in anyio.get_running_tasks() if (name := task.name or "").startswith("hub."))
-            _log.critical("did not end in time, ending at once", seconds=stop_limit, waiting_for=waiting[:NAMED])
-            os._exit(EXIT_FAILURE)
-
-        async with watch_loop(), create_task_group() as tg:
-            tg.start_soon(watch_signals, name="hub.signals")
-            tg.start_soon(bound_the_stop, name="hub.stop limit")
-            with main_scope:
-                await main()
-            tg.cancel_scope.cancel("main has ended")
-
-
-@contextmanager
-def _defaults_in_children() -> Generator[None]:
-    """Gives forked children Python's own handlers for our signals, and takes our event loop's wake-up from them.
-
-    Otherwise a SIGTERM for a child of a model would be written into the socket that wakes the event loop of *this* process
-    (`signal.set_wakeup_fd`; parent and child share it), which would take it for its own.
-    """
-    ours = {number: signal.getsignal(number) for number in SIGNALS}
-
-    def reset() -> None:
-        signal.set_wakeup_fd(-1)
-        for number, handler in ours.items():
-            if signal.getsignal(number) == handler:  # else it is the model's
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    with cleaned_up_in_children(reset):
-        yield
+    _on_stop.set(callback)

@@ -2,7 +2,7 @@
 
 Everything else runs in tasks, or in worker threads of an event loop (`anyio.to_thread`), which wait for it and it for them.
 A thread that watches event loops must run while one of them stands still, and must never hold up the end of a process:
-see `docs/decisions/161-a-thread-watches-the-event-loop.md`. Worker threads that run code of a model have names, so that a
+see `docs/decisions/161-watchdog-thread-for-event-loops.md`. Worker threads that run code of a model have names, so that a
 process can end without them.
 """
 

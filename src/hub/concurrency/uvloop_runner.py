@@ -10,7 +10,7 @@ import structlog
 import uvloop
 from typing_extensions import override
 
-_log = structlog.get_logger("hub.lifecycle")
+_log = structlog.get_logger("hub.process")
 
 
 @final
@@ -52,4 +52,4 @@ class ProcessLoop(uvloop.Loop):
 
     @override
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Does not wait for its threads: they may run code of a model. `hub.concurrency.services.leave` deals with them."""
+        """Does not wait for its threads: they may run code of a model. `hub.concurrency.process.leave` deals with them."""

@@ -1,9 +1,9 @@
-"""Contracts: what a model takes and gives back, and everything that is computed from it."""
+"""Contracts: the request and response messages of a model, and everything that is computed from them."""
 
-from hub.contract.compatibility.differences import (
+from hub.contract.compatibility.diff import (
     Difference as Difference,
     DifferenceKind as DifferenceKind,
-    differences as differences,
+    diff as diff,
 )
 from hub.contract.compatibility.rules import (
     BreakingChange as BreakingChange,
@@ -11,9 +11,8 @@ from hub.contract.compatibility.rules import (
     breaking_changes as breaking_changes,
 )
 from hub.contract.compiled import CompiledContract as CompiledContract, compile_contract as compile_contract
-from hub.contract.contract import Contract as Contract, contract_of as contract_of
+from hub.contract.contract import Contract as Contract
 from hub.contract.errors import (
-    MAX_NESTING as MAX_NESTING,
     InvalidContract as InvalidContract,
     InvalidDocument as InvalidDocument,
     MalformedJson as MalformedJson,
@@ -21,6 +20,7 @@ from hub.contract.errors import (
     Problem as Problem,
 )
 from hub.contract.jsonschema.components import Components as Components, MessageSchema as MessageSchema
-from hub.contract.jsonschema.reply_schema import written_schema as written_schema
-from hub.contract.jsonschema.schema import json_schema as json_schema
+from hub.contract.jsonschema.input_schema import input_schema as input_schema
+from hub.contract.jsonschema.output_schema import output_schema as output_schema
 from hub.contract.protojson.transcoder import Transcoder as Transcoder
+from hub.types import MAX_NESTING as MAX_NESTING

@@ -1,4 +1,4 @@
-"""Contracts ready for use: descriptors in a private pool, message classes and transcoders."""
+"""Compiled contracts: descriptors in a private pool, message classes and transcoders."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from typing_extensions import override
 
 from hub.contract.contract import Contract
 from hub.contract.descriptors.closure import files_of, messages_of
-from hub.contract.descriptors.message_classes import classes_of
-from hub.contract.descriptors.pool import build_pool
+from hub.contract.descriptors.pool import build_pool, message_classes
 from hub.contract.protojson.transcoder import Transcoder
 
 CACHED: Final = 256
-"""Contracts that `compile_contract` keeps ready; far more than one hub has models."""
+"""Compiled contracts in the cache of `compile_contract`; far more than one hub has models."""
 
 
 @final
 class CompiledContract:
-    """What can be done with a contract without the generated code of its messages. Made by `compile_contract`.
+    """A contract with its message classes and transcoders, without generated code. Made by `compile_contract`.
 
     Attributes:
         contract: The contract.
@@ -42,7 +41,7 @@ class CompiledContract:
 
     @cached_property
     def types(self) -> Mapping[str, Descriptor]:
-        """Every message of the contract by full name: what an `Any` in it may hold."""
+        """Every message of the contract by full name: those that an `Any` in it may contain."""
         return messages_of(files_of([self.request, self.response]))
 
     @cached_property
@@ -59,7 +58,7 @@ class CompiledContract:
 
     @cached_property
     def _classes(self) -> Sequence[type[Message]]:
-        return classes_of([self.request, self.response, *self.types.values()])
+        return message_classes([self.request, self.response, *self.types.values()])
 
     @cached_property
     def request_transcoder(self) -> Transcoder:
@@ -71,17 +70,17 @@ class CompiledContract:
 
 
 def compile_contract(contract: Contract) -> CompiledContract:
-    """Builds the descriptors of a contract, or takes them from a bounded cache.
+    """Compiles a contract, or returns it from a bounded cache.
 
     Raises:
-        InvalidContract: `contract` did not come from `contract_of` or `Contract.decode`, and its files do not fit.
+        InvalidContract: The files are inconsistent; not those of `Contract.from_descriptors` and `Contract.decode`.
     """
-    return _load(_ByFingerprint(contract))
+    return _compile(_ByFingerprint(contract))
 
 
 @final
 class _ByFingerprint:
-    """A contract as a cache key: comparing fingerprints is enough, and cheap."""
+    """A contract as a cache key, compared by its fingerprint only."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract: Final = contract
@@ -96,5 +95,5 @@ class _ByFingerprint:
 
 
 @lru_cache(maxsize=CACHED)
-def _load(key: _ByFingerprint) -> CompiledContract:
+def _compile(key: _ByFingerprint) -> CompiledContract:
     return CompiledContract(key.contract)

@@ -1,4 +1,4 @@
-"""The contract of a model as a value."""
+"""The contract of a model: its request and response message with their descriptors, as a value."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError, EncodeError
 
-from hub.contract.descriptors.bounds import check_depth, check_size
 from hub.contract.descriptors.canonical import group_oneofs, without_reservations
 from hub.contract.descriptors.closure import descriptor_closure
+from hub.contract.descriptors.limits import check_depth, check_size
 from hub.contract.descriptors.pool import build_pool
 from hub.contract.errors import InvalidContract
 from hub.types import Fingerprint
 from hub.v1 import contract_pb2
 
 MAX_BYTES: Final = 2 * 1024 * 1024
-"""Size of a serialized contract that `Contract.decode` takes."""
+"""Bytes of a serialized contract that `Contract.decode` accepts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,36 @@ class Contract:
     files: bytes
     fingerprint: Fingerprint
 
+    @classmethod
+    def from_descriptors(cls, request: Descriptor, response: Descriptor) -> Contract:
+        """The contract of a model that takes `request` and returns `response`.
+
+        The descriptors may come from generated code or from any pool. The fingerprint depends on the wire and the JSON
+        form of both messages and on the names and places of declarations, and on nothing else.
+
+        Raises:
+            InvalidContract: The two messages come from pools that contradict each other, or a limit is exceeded.
+        """
+        check_depth([request, response])
+        files = (
+            descriptor_closure([request, response])
+            if request.file.pool is response.file.pool
+            else _joined(request, response)
+        )
+        check_size(files)
+        serialized = files.SerializeToString(deterministic=True)
+        decisive = without_reservations(files).SerializeToString(deterministic=True)
+        digest = hashlib.sha256()
+        for part in (request.full_name.encode(), response.full_name.encode(), decisive):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        return cls(
+            request=request.full_name,
+            response=response.full_name,
+            files=serialized,
+            fingerprint=Fingerprint(digest.hexdigest()),
+        )
+
     def encode(self) -> bytes:
         """Serializes to `hub.v1.Contract`."""
         message = contract_pb2.Contract(request=self.request, response=self.response)
@@ -47,7 +77,7 @@ class Contract:
 
     @property
     def descriptors(self) -> FileDescriptorSet:
-        """The files for other tools, all of which can load them; otherwise in canonical form."""
+        """The files in a form that all other tools can load: canonical but for the order of oneof members."""
         files = FileDescriptorSet.FromString(self.files)
         for file in files.file:
             group_oneofs(file.message_type)
@@ -55,56 +85,26 @@ class Contract:
 
     @classmethod
     def decode(cls, data: bytes) -> Contract:
-        """Reads a serialized `hub.v1.Contract` of anybody, canonical or not.
+        """Reads a serialized `hub.v1.Contract` of any origin, canonical or not.
 
         Raises:
-            InvalidContract: `data` is something else, a file or a message is missing, or a limit is exceeded.
+            InvalidContract: `data` is not a contract, a file or a message is missing, or a limit is exceeded.
         """
         if len(data) > MAX_BYTES:
-            raise InvalidContract(f"{len(data)} bytes; at most {MAX_BYTES} are taken")
+            raise InvalidContract(f"{len(data)} bytes; at most {MAX_BYTES} are allowed")
         try:
             message = contract_pb2.Contract.FromString(data)
             pool = build_pool(message.files)
             request = pool.FindMessageTypeByName(message.request)
             response = pool.FindMessageTypeByName(message.response)
-            return contract_of(request, response)
+            return cls.from_descriptors(request, response)
         except DecodeError as error:
             raise InvalidContract(f"not a serialized hub.v1.Contract: {error}") from error
         except KeyError as error:
             raise InvalidContract(f"its files do not declare the message that it names: {error}") from error
         except (EncodeError, UnicodeError) as error:
-            # descriptor.proto is proto2, whose strings are checked only when they are looked at.
+            # descriptor.proto is proto2, whose strings are checked only when they are read.
             raise InvalidContract(f"its files are damaged: {error}") from error
-
-
-def contract_of(request: Descriptor, response: Descriptor) -> Contract:
-    """The contract of a model that takes `request` and gives back `response`.
-
-    The descriptors may come from generated code or from any pool. The fingerprint changes exactly when something does
-    that decides the wire or the JSON form of either message, or the name or the place of a declaration.
-
-    Raises:
-        InvalidContract: The two messages come from pools that contradict each other, or a limit is exceeded.
-    """
-    check_depth([request, response])
-    files = (
-        descriptor_closure([request, response])
-        if request.file.pool is response.file.pool
-        else _joined(request, response)
-    )
-    check_size(files)
-    serialized = files.SerializeToString(deterministic=True)
-    decisive = without_reservations(files).SerializeToString(deterministic=True)
-    digest = hashlib.sha256()
-    for part in (request.full_name.encode(), response.full_name.encode(), decisive):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return Contract(
-        request=request.full_name,
-        response=response.full_name,
-        files=serialized,
-        fingerprint=Fingerprint(digest.hexdigest()),
-    )
 
 
 def _joined(request: Descriptor, response: Descriptor) -> FileDescriptorSet:

@@ -1,4 +1,4 @@
-"""What can be wrong with a contract, with a document that a client sent, and with a message that has no JSON form."""
+"""Errors of contracts, of JSON documents, and of messages without a JSON form."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from typing_extensions import override
 
 from hub.errors import HubError
 
-MAX_NESTING: Final = 100
-"""Messages within messages, counted as on the wire, where the entry of a map is a message too: protobuf's own limit."""
-
 
 class InvalidContract(HubError):
-    """Descriptors that hub cannot take as a contract: damaged, incomplete, too big, or at odds with protobuf's own."""
+    """Descriptors that are not a contract: damaged, incomplete, too big, or in conflict with protobuf's own."""
 
     code = "invalid_contract"
     status = 422
@@ -28,16 +25,16 @@ class InvalidContract(HubError):
 
     @override
     def __str__(self) -> str:
-        return f"the descriptors are no contract: {self.reason}"
+        return f"the descriptors are not a contract: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One bad place of a JSON document.
+    """One error in a JSON document.
 
     Attributes:
-        pointer: JSON pointer (RFC 6901) to the place; empty for the whole document.
-        message: What is wrong there and what would be right.
+        pointer: JSON pointer (RFC 6901) to the value; empty for the whole document.
+        message: The error and the repair.
     """
 
     pointer: str
@@ -45,16 +42,16 @@ class Problem:
 
 
 SHOWN: Final = 5
-"""Problems that the sentence about a document tells; the list has more."""
+"""Problems in the text of the exception; its attribute has all."""
 
 
 class InvalidDocument(HubError):
-    """A JSON document that is not the ProtoJSON form of a message. Every bad field is listed, up to a limit.
+    """A JSON document that is not the ProtoJSON form of a message. Every invalid field is listed, up to a limit.
 
     Attributes:
         message: Full name of the message.
-        problems: The bad places, in order.
-        more: Whether there may be others: reading ended at the limit.
+        problems: The errors, in the order of the document.
+        more: Whether there may be others, because reading stopped at the limit.
     """
 
     code = "invalid_document"
@@ -81,16 +78,16 @@ class InvalidDocument(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         errors = [{"pointer": problem.pointer, "message": problem.message} for problem in self.problems]
         return {"errors": errors, "errors_complete": False} if self.more else {"errors": errors}
 
 
 class MalformedJson(HubError):
-    """Bytes that are no JSON text (RFC 8259) at all.
+    """Bytes that are not a JSON text (RFC 8259).
 
     Attributes:
-        line: Line of the first byte that cannot stand there, from 1.
+        line: Line of the first invalid byte, from 1.
         column: Byte in that line, from 1.
     """
 
@@ -110,14 +107,14 @@ class MalformedJson(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"line": self.line, "column": self.column}
 
 
 class NotJsonRepresentable(HubError):
     """A message that ProtoJSON cannot express, such as a `Timestamp` in the year 10000 or an `Any` of unknown type.
 
-    Its author has to change it; binary protobuf can still carry it.
+    The author of the message has to change it; binary protobuf can still transport it.
     """
 
     code = "not_json_representable"
@@ -135,5 +132,5 @@ class NotJsonRepresentable(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"errors": [{"pointer": self.problem.pointer, "message": self.problem.message}]}

@@ -1,7 +1,7 @@
-"""Regular expressions of the strings that ProtoJSON gives a meaning to.
+"""Regular expressions of the strings that have a meaning in ProtoJSON.
 
-The transcoder matches with them and the JSON Schema publishes them, so that the two cannot disagree. All are written
-in the part of the syntax that Python, ECMA-262, RE2 and Rust read alike (no look-around); `whole()` anchors one for JSON Schema.
+The transcoder matches with them and the JSON Schema publishes them, so that the two cannot differ. All use the syntax
+that Python, ECMA-262, RE2 and Rust have in common (no look-around); `whole()` anchors one for JSON Schema.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def integer_key(low: int, high: int) -> str:
 def quoted_integer(low: int, high: int) -> str:
     """Integers within strings: any decimal number in range, a fraction of zeros, and exponents.
 
-    With an exponent, the number may have one digit less than the limit has; a regular expression of sensible size
-    cannot tell more.
+    With an exponent, the number may have one digit less than the limit has; more would need a regular expression of
+    unreasonable size.
     """
     digits = len(str(high)) - 1
     mantissas = "|".join(
@@ -58,7 +58,7 @@ def quoted_number(largest: str, exponent: int) -> str:
     """Numbers within strings that are surely within the range of a floating point type.
 
     Either one digit, an optional fraction and an exponent, in the full range; or up to 21 digits before the point,
-    which is what any program writes when it uses no exponent.
+    the form that programs write without an exponent.
 
     Args:
         largest: The digits of the largest finite value, without the point.
@@ -78,7 +78,7 @@ def quoted_number(largest: str, exponent: int) -> str:
 
 
 def _prefixes(largest: str) -> str:
-    """The largest value itself, and what is left of it when digits are cut off at the end."""
+    """The largest value, and its prefixes."""
     return f"{largest[0]}(?:\\.(?:" + "|".join(largest[1:end] for end in range(2, len(largest) + 1)) + ")0*)?"
 
 
@@ -123,4 +123,4 @@ BASE64: Final = f"(?:{_SIXTY_FOUR}{{4}})*(?:{_SIXTY_FOUR}{{2}}(?:==)?|{_SIXTY_FO
 
 _STANDARD: Final = "[A-Za-z0-9+/]"
 WRITTEN_BASE64: Final = f"(?:{_STANDARD}{{4}})*(?:{_STANDARD}[AQgw]==|{_STANDARD}{{2}}[AEIMQUYcgkosw048]=)?"
-"""Base64 in the standard alphabet with padding, whose last letter has no bits that belong to no byte."""
+"""Base64 in the standard alphabet with padding, without unused bits in its last letter."""

@@ -1,4 +1,4 @@
-"""A contract as the text of `.proto` files, for people. Protobuf's Python library cannot print one."""
+"""A contract as the text of `.proto` files, which protobuf's Python library cannot print."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _QUOTED: Final = (FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_BY
 def proto_source(contract: Contract) -> Mapping[str, str]:
     """The text of each file of a contract by its name, without those of protobuf itself.
 
-    Compiled again, they give the same contract, unless it has an `Any`, for which it keeps files that nothing refers to.
-    Comments, services and options that are not part of a contract are not there.
+    They compile to the same contract, unless it has an `Any`, for which a contract keeps files without references to them.
+    Comments, services and options are not part of a contract, so they are not in the text.
     """
     files = FileDescriptorSet.FromString(contract.files).file
     return {file.name: _Source(file).text() for file in files if file.package != _OF_PROTOBUF}
@@ -71,7 +71,7 @@ class _Source:
         yield from _block(f"message {message.name}", self._body(message))
 
     def _body(self, message: DescriptorProto) -> Iterator[str]:
-        """What stands between the braces of a message. Members of a oneof stand where the first of them does."""
+        """The text between the braces of a message. Members of a oneof are printed where the first of them is declared."""
         yield from (f"option {feature};" for feature in _features(message.options.features))
         if message.options.message_set_wire_format:
             yield "option message_set_wire_format = true;"
@@ -154,7 +154,7 @@ class _Source:
         return FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
 
     def _type(self, name: str) -> str:
-        """Without its leading dot, unless something here is called like the first part of the name."""
+        """`name` without its leading dot, unless a declaration of this file has the name of its first part."""
         return name if name[1:].partition(".")[0] in self._names else name[1:]
 
     def _reserved(self, ranges: Sequence[str], names: Iterable[str]) -> Iterator[str]:

@@ -149,7 +149,7 @@ class Replay:
             if not revival.waits_already
         }
         try:
-            answers = await self.store.revive([revival.task for revival in revivals])
+            answers = await self.store.reset([revival.task for revival in revivals])
             revived: list[_Revival] = []
             for revival, waits in zip(revivals, answers, strict=True):
                 if waits or revival.waits_already:

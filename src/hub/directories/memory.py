@@ -20,7 +20,7 @@ from hub.ports.directory import (
     DirectoryChanges,
     HistoryEvent,
     InstanceEntry,
-    InstanceStanding,
+    InstanceHealth,
     LeaseSet,
     LoginLimits,
     RegisteredContract,
@@ -39,7 +39,7 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         self._contracts: dict[tuple[ModelName, Fingerprint], RegisteredContract] = {}
         self._unused_since: dict[tuple[ModelName, Fingerprint], float] = {}
         self._sharing = Sharing()
-        self._standings: dict[InstanceId, InstanceStanding] = {}
+        self._health: dict[InstanceId, InstanceHealth] = {}
         self._history: deque[HistoryEvent] = deque(maxlen=HISTORY_LENGTH)
 
     @override
@@ -53,7 +53,7 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         entry: InstanceEntry,
         contract: Contract,
         *,
-        beside: Collection[Fingerprint] = (),
+        compatible_with: Collection[Fingerprint] = (),
         proof: str = "",
         limits: LoginLimits | None = None,
     ) -> Fingerprint | None:
@@ -61,7 +61,7 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         before = self._instances.get(entry.id)
         if before is not None and not before.owned_by(proof):
             raise NotYourInstance(entry.id)
-        tolerated = {entry.fingerprint, *beside}
+        tolerated = {entry.fingerprint, *compatible_with}
         for other in self._instances.values():
             if other.model == entry.model and other.id != entry.id and other.fingerprint not in tolerated:
                 return other.fingerprint
@@ -115,21 +115,21 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         self._sharing.release(registry)
 
     @override
-    async def report(self, reports: Sequence[StatusUpdate]) -> Sequence[bool]:
+    async def report(self, updates: Sequence[StatusUpdate]) -> Sequence[bool]:
         await checkpoint()
-        return [self._report(report) for report in reports]
+        return [self._report(update) for update in updates]
 
     @override
-    async def news(self, after: int) -> DirectoryChanges:
+    async def changes_since(self, revision: int) -> DirectoryChanges:
         await checkpoint()
-        revision = self._sharing.revision
-        complete = after == 0 or after > revision
-        changed = dict.fromkeys(self._instances, 0) if complete else self._sharing.changed(after)
+        latest = self._sharing.revision
+        complete = revision == 0 or revision > latest
+        changed = dict.fromkeys(self._instances, 0) if complete else self._sharing.changed(revision)
         return DirectoryChanges(
-            revision=revision,
+            revision=latest,
             complete=complete,
             instances=[self._shared(instance) for instance in changed if instance in self._instances],
-            gone={} if complete else {one: number for one, number in changed.items() if one not in self._instances},
+            removed={} if complete else {one: number for one, number in changed.items() if one not in self._instances},
         )
 
     @override
@@ -184,10 +184,10 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         token = self._sharing.token(report.instance)
         if report.instance not in self._instances or token == 0 or token != report.token:
             return False
-        if report.standing is None:
+        if report.health is None:
             self._depart(report.instance)
         else:
-            self._standings[report.instance] = report.standing
+            self._health[report.instance] = report.health
             self._sharing.mark(report.instance)
         self._history.extendleft(report.events)
         return True
@@ -195,12 +195,12 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
     def _depart(self, instance: InstanceId) -> None:
         entry = self._instances.pop(instance)
         self._unused_since[entry.model, entry.fingerprint] = current_time()
-        self._standings.pop(instance, None)
+        self._health.pop(instance, None)
         self._sharing.forget(instance)
 
     def _shared(self, instance: InstanceId) -> StoredInstance:
         return StoredInstance(
             entry=self._instances[instance],
             token=self._sharing.token(instance),
-            standing=self._standings.get(instance),
+            health=self._health.get(instance),
         )

@@ -14,12 +14,12 @@ SILENCE: Final = 5.0
 """Seconds without an answer after which the server counts as lost."""
 
 
-def open_directory(url: str, *, silence: float = SILENCE) -> AbstractAsyncContextManager[Directory]:
+def open_directory(url: str, *, read_timeout: float = SILENCE) -> AbstractAsyncContextManager[Directory]:
     """The directory at `url`, used inside `async with`.
 
     Args:
         url: `memory://` (this process only, forgotten at exit), or what `hub.stores.open_store` takes.
-        silence: Seconds without an answer after which the server counts as lost.
+        read_timeout: Seconds without an answer after which the server counts as lost.
 
     Raises:
         ConfigurationError: No adapter has this scheme; or, on entry, it cannot run on this backend.
@@ -30,4 +30,4 @@ def open_directory(url: str, *, silence: float = SILENCE) -> AbstractAsyncContex
         return MemoryDirectory()
     from hub.directories.redis.directory import RedisDirectory  # noqa: PLC0415 - as with the stores
 
-    return RedisDirectory(redis_links(url, silence=silence))
+    return RedisDirectory(redis_links(url, read_timeout=read_timeout))

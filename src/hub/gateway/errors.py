@@ -33,7 +33,7 @@ class TimeoutTooLong(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"max_timeout": self.longest}
 
     @override
@@ -68,7 +68,7 @@ class QueueLimitExceeded(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"waiting": self.waiting}
 
     @property
@@ -123,7 +123,7 @@ class BrokerBlocked(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"reason": self.reason}
 
     @property
@@ -168,7 +168,7 @@ class IdempotencyConflict(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"task": self.task}
 
     @override

@@ -8,9 +8,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from hub.gateway.tasks.outcomes import SubmitResult
 from hub.http.middleware.root_path import rooted
-from hub.registry.client.views import InstanceState
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
-from hub.types import TaskState
+from hub.types import InstanceState, TaskState
 
 
 class FailureBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -253,7 +252,12 @@ class TimeSeriesBody(Struct, frozen=True, kw_only=True):
 
 
 class ListedInstanceBody(Struct, frozen=True, kw_only=True):
-    """An instance in the registry; `in_flight` is `null` until its first answer to a ping."""
+    """An instance in the registry.
+
+    Attributes:
+        in_flight: Tasks that it works on; `null` until its first answer to a ping.
+        busy_seconds: How long the model's code had blocked its event loop at the last answer; 0 below a second.
+    """
 
     id: str
     model: str
@@ -265,6 +269,7 @@ class ListedInstanceBody(Struct, frozen=True, kw_only=True):
     logged_in_at: datetime
     answered_at: datetime | None
     in_flight: int | None
+    busy_seconds: float
 
 
 class InstanceListBody(Struct, frozen=True, kw_only=True):
@@ -296,12 +301,13 @@ class GatewayHealthBody(Struct, frozen=True, kw_only=True):
     """Whether the gateway can accept tasks; `reasons` says why not.
 
     Attributes:
-        broker_nodes: The nodes of the broker (`host:port`) that it has open connections to, sorted; empty without a network.
+        broker_nodes: How many nodes of the broker it has open connections to; 0 without a network. The route requires no
+            credential, so the names of the nodes, which are internal, are at `/metrics` only (`hub_broker_connections`).
     """
 
     ready: bool
     reasons: tuple[str, ...] = ()
-    broker_nodes: tuple[str, ...] = ()
+    broker_nodes: int = 0
 
 
 def moment(seconds: float) -> datetime:

@@ -52,20 +52,20 @@ def problem(
     code: str,
     title: str,
     detail: str,
-    facts: dict[str, object] | None = None,
+    extensions: dict[str, object] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
-    """A problem reply. `facts` become extension members; `code` is for programs."""
-    members = problem_members(status, code=code, title=title, detail=detail, facts=facts)
+    """A problem reply. `extensions` become further members; `code` is for programs."""
+    members = problem_members(status, code=code, title=title, detail=detail, extensions=extensions)
     return Response(encoded_members(members), status_code=status, media_type=PROBLEM_TYPE, headers=headers)
 
 
 def problem_members(
-    status: int, *, code: str, title: str, detail: str, facts: dict[str, object] | None = None
+    status: int, *, code: str, title: str, detail: str, extensions: dict[str, object] | None = None
 ) -> dict[str, object]:
     """The members of a problem, also for a problem inside of another document."""
     members = {"type": f"urn:hub:problem:{code}", "title": title, "status": status, "detail": detail, "code": code}
-    return {**members, **(facts or {})}
+    return {**members, **(extensions or {})}
 
 
 def encoded_members(members: object) -> bytes:
@@ -97,8 +97,8 @@ def _plain(value: object, depth: int) -> object:
             return type(value).__name__
 
 
-def problem_response(error: HubError, facts: Mapping[str, object] = MappingProxyType({})) -> Response[bytes]:
-    """The reply for one of hub's own errors, with its `Retry-After`. `facts` are further members."""
+def problem_response(error: HubError, extensions: Mapping[str, object] = MappingProxyType({})) -> Response[bytes]:
+    """The reply for one of hub's own errors, with its `Retry-After`. `extensions` are further members."""
     delay = retry_seconds(error)
     headers = {} if delay is None else {"Retry-After": str(delay)}
     return problem(
@@ -106,14 +106,16 @@ def problem_response(error: HubError, facts: Mapping[str, object] = MappingProxy
         code=error.code,
         title=error.title,
         detail=str(error),
-        facts={**facts, **error.facts},
+        extensions={**extensions, **error.extensions},
         headers=headers,
     )
 
 
 def problem_dict(error: HubError) -> dict[str, object]:
     """One of hub's own errors as the members of a problem, with `retry_after` in place of the header."""
-    members = problem_members(error.status, code=error.code, title=error.title, detail=str(error), facts=error.facts)
+    members = problem_members(
+        error.status, code=error.code, title=error.title, detail=str(error), extensions=error.extensions
+    )
     delay = retry_seconds(error)
     return members if delay is None else {**members, "retry_after": delay}
 
@@ -142,7 +144,7 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
         code=phrase.lower().replace(" ", "_").replace("-", "_").replace("'", ""),
         title=phrase,
         detail=str(error.detail) or phrase,
-        facts={**about(request.scope), **({"errors": error.extra} if error.extra else {})},
+        extensions={**about(request.scope), **({"errors": error.extra} if error.extra else {})},
         headers=dict(error.headers or {}),
     )
 
@@ -161,7 +163,7 @@ def _on_recursion(request: Request[Any, Any, Any], error: RecursionError) -> Res
         code="bad_request",
         title="Bad Request",
         detail="the JSON of the body is nested too deep to be parsed; send it with fewer nested arrays and objects",
-        facts=about(request.scope),
+        extensions=about(request.scope),
     )
 
 
@@ -172,7 +174,7 @@ def encoded_bug(scope: Scope, error: BaseException) -> bytes:
         code=HubError.code,
         title=HubError.title,
         detail=f"an unexpected {type(error).__name__} was raised; the log of this server has the details",
-        facts=about(scope),
+        extensions=about(scope),
     )
     return encoded_members(members)
 

@@ -1,4 +1,4 @@
-"""The task that is being processed right here."""
+"""`current_task()`: the task that the calling code is processing."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from hub.model.errors import NotInTask
 from hub.types import InstanceId, ModelName, TaskId
 
 LONGEST_MESSAGE: Final = 1_000
-"""Characters of a progress message that are kept: it is read by people, again and again."""
+"""Characters of a progress message that are stored."""
 
 
 @final
 class TaskControl:
-    """What the run of a task and the code of its model tell each other.
+    """The link between the run of a task and the code of its model.
 
     Args:
-        tell: Takes progress; called from whichever thread the model runs in, returns at once.
+        report_progress: Called with a fraction and a message, from the thread that the model runs in; returns at once.
     """
 
-    __slots__ = ("cancelled", "tell")
+    __slots__ = ("cancelled", "report_progress")
 
-    def __init__(self, tell: Callable[[float | None, str], None]) -> None:
-        self.tell = tell
+    def __init__(self, report_progress: Callable[[float | None, str], None]) -> None:
+        self.report_progress = report_progress
         self.cancelled = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentTask:
-    """What `process_request` may want to know about the task whose request it has, and to say of it.
+    """The task of the request that `process_request` is called with.
 
     Attributes:
-        attempt: Which run of the task this is, from 1. Above 1 an earlier one was cut short, perhaps half-way, or failed
-            and is tried again.
-        deadline: When the outcome stops being of use, in Unix seconds; `None` if never.
+        attempt: Number of this run of the task, from 1. Above 1 an earlier run was interrupted, possibly half-way, or failed
+            and is retried.
+        deadline: Unix time in seconds after which the outcome is not needed; `None` if there is no limit.
     """
 
     id: TaskId
@@ -50,22 +50,22 @@ class CurrentTask:
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for the outcome any more: the task was cancelled, or its deadline has passed.
+        """Whether the task has been cancelled or its deadline has passed.
 
-        For a plain `process_request`, whose thread cannot be interrupted: look at it now and then, and return. An
-        `async def` one is cancelled at its next `await` and need not ask.
+        For a plain `process_request`, whose thread cannot be interrupted: check it regularly, and return. An `async def`
+        is cancelled at its next `await`.
         """
         return self.control.cancelled
 
     def report(self, fraction: float | None = None, message: str = "") -> None:
-        """Says how far the work has come; clients see it as `progress` of the task, some moments later.
+        """Reports progress; clients receive it as `progress` of the task, shortly afterwards.
 
-        Returns at once, may be called as often as you like (the last word counts, about five a second are sent), from
-        the event loop, from a worker thread, or from a process of its own. It is lost when the store is out of reach.
+        Returns at once. It may be called at any rate (the last report counts, about five a second are sent), from the event
+        loop, a worker thread, or a process of the model's own. Reports are lost while the store is out of reach.
 
         Args:
-            fraction: Of the whole, from 0 to 1; `None` if that cannot be told.
-            message: For people, up to `LONGEST_MESSAGE` characters.
+            fraction: Share of the work that is done, from 0 to 1; `None` if unknown.
+            message: Text for clients, up to `LONGEST_MESSAGE` characters.
 
         Raises:
             ValueError: `fraction` is not between 0 and 1.
@@ -73,17 +73,17 @@ class CurrentTask:
         if fraction is not None and not (isfinite(fraction) and 0 <= fraction <= 1):
             raise ValueError(f"fraction is {fraction!r}; report progress as a number from 0 to 1, or None")
         if not self.cancelled:
-            self.control.tell(fraction, message[:LONGEST_MESSAGE])
+            self.control.report_progress(fraction, message[:LONGEST_MESSAGE])
 
 
 _current: Final[ContextVar[CurrentTask]] = ContextVar("hub.current_task")
 
 
 def current_task() -> CurrentTask:
-    """The task of the `process_request` that this is called from, also in threads and tasks that it started.
+    """The task of the calling `process_request`, also in threads and tasks that it started.
 
     Raises:
-        NotInTask: It is not called from one.
+        NotInTask: The caller is not in a `process_request`.
     """
     try:
         return _current.get()

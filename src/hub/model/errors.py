@@ -1,4 +1,4 @@
-"""What can be wrong with a model, besides what it raises itself."""
+"""Errors in the use of a model, apart from those that its own code raises."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Final
 
 from typing_extensions import override
 
-from hub.contract import MAX_NESTING
 from hub.errors import ConfigurationError, HubError, Undecodable
 from hub.observability.tracebacks import STORED_LINES, Described, lines
+from hub.types import MAX_NESTING
 
 
 class InvalidModel(ConfigurationError):
@@ -32,8 +32,8 @@ class ModelNotStarted(HubError):
     """The model's own `__init__` or `setup` raised, so there is no instance. The process exits with code 2.
 
     Attributes:
-        step: Which of them.
-        blame: What it raised, and the author's line; see `hub.model.execution.blame`.
+        step: The method that raised.
+        blame: The error and the author's line; see `hub.model.execution.error_text`.
     """
 
     code = "model_not_started"
@@ -52,10 +52,10 @@ class ModelNotStarted(HubError):
 
 
 class WrongResponse(HubError):
-    """`process_request` returned something else than the model's response message."""
+    """`process_request` returned a value that is not the model's response message."""
 
     code = "wrong_response"
-    title = "The model returned something else than its response message"
+    title = "The model did not return its response message"
 
     def __init__(self, model: str, expected: str, returned: str) -> None:
         super().__init__(model, expected, returned)
@@ -72,9 +72,9 @@ class WrongResponse(HubError):
 
 
 class UnreadableResponse(HubError):
-    """`process_request` returned a message whose serialized form cannot be read by anybody.
+    """`process_request` returned a message whose serialized form cannot be parsed.
 
-    protobuf writes messages of any depth and reads them to a depth of 100
+    protobuf serializes messages of any depth and parses them to a depth of 100
     (https://protobuf.dev/programming-guides/proto-limits/).
     """
 
@@ -89,7 +89,9 @@ class UnreadableResponse(HubError):
 
     @override
     def __str__(self) -> str:
-        text = f"process_request of {self.model} returned a {self.message} that no protobuf reader takes: {self.reason}"
+        text = (
+            f"process_request of {self.model} returned a {self.message} that no protobuf parser accepts: {self.reason}"
+        )
         if "MaxDepth" not in self.reason:
             return f"{text}; build it from the generated class of the model's response type"
         return (
@@ -110,7 +112,7 @@ class NotInTask(HubError):
 
 
 class UnexpectedCancellation(HubError):
-    """A method of the model ended with a cancellation that nobody had asked for."""
+    """A method of the model ended with a cancellation that hub did not request."""
 
     code = "unexpected_cancellation"
     title = "The model was cancelled from within"
@@ -122,24 +124,24 @@ class UnexpectedCancellation(HubError):
     @override
     def __str__(self) -> str:
         return (
-            f"{self.method} ended with a cancellation that hub did not ask for; catch it where the model waits for "
+            f"{self.method} ended with a cancellation that hub did not request; catch it where the model waits for "
             "something that is cancelled, such as a task or a connection of its own"
         )
 
 
 class ModelExit(HubError):
-    """A method of the model raised something that is no `Exception`: `SystemExit`, `KeyboardInterrupt`, and their like.
+    """A method of the model raised an error that is not an `Exception`: `SystemExit`, `KeyboardInterrupt` and the like.
 
     Attributes:
-        method: Which method.
-        type: Full name of the class of what it raised, without `builtins`.
-        text: Its text.
+        method: Name of the method.
+        type: Full name of the class of the error, without `builtins`.
+        text: Text of the error.
     """
 
     code = "model_exit"
     title = "The model tried to end its process"
 
-    def __init__(self, method: str, type: str, text: str) -> None:  # noqa: A002 - as failures call it
+    def __init__(self, method: str, type: str, text: str) -> None:  # noqa: A002 - the name in failures
         super().__init__(method, type, text)
         self.method = method
         self.type = type
@@ -168,15 +170,15 @@ class ProcessDied(HubError):
 
 
 class ChildError(Exception):
-    """What a model raised in a process of its own. The error itself stays there; this has all that is to be told of it.
+    """An error that a model raised in a process of its own, as text: the object itself stays in that process.
 
-    No `HubError`: it stands for an error of the model, whatever that is.
+    Not a `HubError`, because it represents an error of the model.
 
     Attributes:
-        code: Of the failure of the task: `model_error`, or the `code` of one of hub's own errors.
+        code: Code of the failure of the task: `model_error`, or the `code` of one of hub's own errors.
         mro: Full names of the error's class and of all that it inherits from, itself first: `builtins.ValueError`.
         message: Its text.
-        described: What is told of it, and of its causes; `hub.observability.tracebacks.describe` returns it.
+        described: The error and its causes, from `hub.observability.tracebacks.describe`.
         traceback: The same as text; also a note of this error.
     """
 
@@ -200,10 +202,10 @@ class ChildError(Exception):
 
 
 class MalformedFrame(HubError):
-    """The process of a model wrote something to its instance that hub did not."""
+    """The process of a model sent bytes that are not a frame, such as output of the model's own."""
 
     code = "malformed_frame"
-    title = "The process of the model does not speak its protocol"
+    title = "The process of the model broke its protocol"
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -215,7 +217,7 @@ class MalformedFrame(HubError):
 
 
 class FrameTooLarge(HubError):
-    """A request or a response is too large for the way between an instance and the process of its model."""
+    """A request or a response is too large for the pipe between an instance and the process of its model."""
 
     code = "frame_too_large"
     title = "The message is too large for the process of the model"
@@ -231,4 +233,4 @@ class FrameTooLarge(HubError):
 
 
 RAISED_AGAIN: Final[tuple[type[HubError], ...]] = (Undecodable, WrongResponse, UnreadableResponse)
-"""Errors of hub's own that come out of a process as what they are; their `args` are texts."""
+"""Errors of hub that are raised again in the instance with their own class; their `args` are texts."""

@@ -1,4 +1,4 @@
-"""Names in a model class that were meant to be hub's and are not: `concurency`, `set_up`, `timeout`."""
+"""Misspelt names of hub's attributes in a model class: `concurency`, `set_up`, `timeout`."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "healthcheck": ("health",),
     "checkhealth": ("health",),
 }
-"""What other systems call ours, in lower case and without underscores."""
+"""Names in other systems, in lower case and without underscores, and the corresponding ones of hub."""
 
 PROCESSING: Final = ("process", "predict", "handle", "infer", "forward", "run", "call", "execute", "__call__")
-"""What the method that answers a request is called in other systems."""
+"""Names of `process_request` in other systems."""
 
 _SHORT: Final = 5
 _MIDDLE: Final = 8
 _LONG: Final = 11
-"""Lengths, without underscores, from which on more differences count as slips of one name: in short ones an exchange of
-neighbours only (`fname` is not `name`), then a letter too many or too few, then a wrong letter, then two of them."""
+"""Lengths, without underscores, from which more differences count as a misspelling: in short names only an exchange of
+neighbours (`fname` is not `name`), then also an extra or missing letter, then a wrong letter, then two of them."""
 
 
 def misspellings(
     own: Mapping[str, object], *, settings: Iterable[str], methods: Iterable[str], overridden: Iterable[str]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Names of a class that look like one of hub's, each with what may have been meant.
+    """Names of a class that resemble one of hub's, each with the names that may have been meant.
 
-    Not looked at are private names, constants in capitals, nested classes, properties (and other descriptors) and plain annotations. A method is
-    never taken for a setting, nor a value for a method, and nothing for what the class has under its right name, too.
+    Private names, constants in capitals, nested classes, properties (and other descriptors) and plain annotations are not
+    checked. A method is compared with methods only, and a value with settings; names that the class also defines in their
+    correct form are left out.
 
     Args:
         own: The namespace of the class.
-        settings: Names of hub's class attributes.
-        methods: Names of hub's methods.
-        overridden: Which of them the class has, itself or from a base of its own.
+        settings: Names of class attributes of `Model`.
+        methods: Names of methods of `Model`.
+        overridden: Those that the class or one of its own bases defines.
     """
     settings, methods, overridden = set(settings), set(methods), set(overridden)
     for name, value in own.items():
@@ -47,10 +48,10 @@ def misspellings(
         is_method = _is_method(value)
         if isinstance(value, type) or (not is_method and _is_descriptor(value)):
             continue
-        ours = (methods if is_method else settings) - overridden
+        candidates = (methods if is_method else settings) - overridden
         meant = ALIASES.get(_plain(name), ())
-        meant = meant if ours.issuperset(meant) else ()
-        meant = meant or tuple(sorted(each for each in ours if _is_slip(_plain(name), _plain(each))))
+        meant = meant if candidates.issuperset(meant) else ()
+        meant = meant or tuple(sorted(each for each in candidates if _is_misspelling(_plain(name), _plain(each))))
         if meant:
             yield name, meant
 
@@ -67,11 +68,11 @@ def _plain(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-def _is_slip(name: str, meant: str) -> bool:
+def _is_misspelling(name: str, meant: str) -> bool:
     if name == meant:
         return True
     if name == f"{meant}s" or any(each.isdigit() for each in name):
-        return False  # a plural, or one of several, is a name of its own
+        return False  # a plural, or a numbered name, is a different name
     distance = _distance(name, meant)
     if len(meant) < _SHORT:
         return distance == 1 and sorted(name) == sorted(meant)
@@ -81,7 +82,7 @@ def _is_slip(name: str, meant: str) -> bool:
 
 
 def _distance(one: str, other: str) -> int:
-    """Letters that are too many, missing, wrong, or exchanged with their neighbour (optimal string alignment)."""
+    """The optimal string alignment distance: letters that are extra, missing, wrong, or exchanged with a neighbour."""
     table = [
         [row + column if row * column == 0 else 0 for column in range(len(other) + 1)] for row in range(len(one) + 1)
     ]

@@ -1,4 +1,4 @@
-"""What a model's author writes: a class with one method, over two protobuf messages."""
+"""The base class of models: the author overrides one method, over two protobuf messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from inspect import iscoroutinefunction
 from math import isfinite
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.json_format import MessageToJson
@@ -15,7 +15,6 @@ from typing_extensions import override
 
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
-from hub.model.generics import type_arguments
 from hub.model.misspellings import PROCESSING, misspellings
 from hub.model.retry import Retry
 from hub.types import model_name
@@ -30,7 +29,7 @@ _REPAIR = (
 
 
 class Model(ABC, Generic[Req, Resp]):
-    """A model: turns a request message into a response message. hub does the rest.
+    """A model: it turns a request message into a response message.
 
     ```python
     class ModelA(hub.Model[ModelARequest, ModelAResponse]):
@@ -38,8 +37,8 @@ class Model(ABC, Generic[Req, Resp]):
             return ModelAResponse(reply=f"Processed message: {request.messages}")
     ```
 
-    The formats of request and response come from the type arguments. A class that cannot work is refused where it is
-    defined, with an `InvalidModel` that names the repair. One object of the class serves one instance; it is made
+    The formats of request and response come from the type arguments. An unusable class is refused where it is
+    defined, with an `InvalidModel` that names the repair. One object of the class serves one instance; it is created
     without arguments.
 
     Without type arguments (`class ModelA(hub.Model)`) both `get_..._format` methods must be overridden, and
@@ -47,16 +46,17 @@ class Model(ABC, Generic[Req, Resp]):
 
     Attributes:
         name: Name of the model and of its queue. The name of the class unless it is set.
-        concurrency: How many requests one instance processes at the same time; it takes no more tasks than that.
-        default_timeout: Seconds from submit to outcome when the client does not say (`Hub-Timeout`). Time in the queue
-            counts. `None`: no deadline.
-        max_timeout: What a client may ask for at most; below the broker's consumer timeout. `None`: anything.
-        retry: Which errors are worth another run. `None`: none, a failed task has failed.
+        concurrency: Number of requests that one instance processes at the same time.
+        default_timeout: Seconds from submit to outcome, time in the queue included, if the client sends no
+            `Hub-Timeout`. `None`: no deadline.
+        max_timeout: Maximum timeout in seconds that a client may request; below the broker's consumer timeout. `None`: no
+            maximum.
+        retry: The errors after which a task is run again. `None`: none.
         run_in_process: Runs a plain `process_request` in a process of its own, which can be killed. See `docs/models.md`.
         shares_loop: Runs its coroutines in the event loop of the instance instead of one of their own. It saves a hop
-            between two threads, some 0.2 ms for a lone request; a coroutine that computes then holds up pings and
-            heartbeats, and with `hub up` every other model.
-        kill_grace: Seconds that such a process has to end a cancelled request by itself before it is killed.
+            between two threads, about 0.2 ms for a single request; a coroutine that computes then delays pings and
+            heartbeats, and with `hub up` all other models.
+        kill_grace: Seconds that a process of `run_in_process` has to end a cancelled request before it is killed.
     """
 
     name: ClassVar[str] = ""
@@ -70,33 +70,33 @@ class Model(ABC, Generic[Req, Resp]):
 
     @abstractmethod
     def process_request(self, request: Req) -> Awaitable[Resp] | Resp:
-        """Answers one request.
+        """Processes one request and returns the response.
 
-        Write it as `async def`, or as a plain `def`, which then runs in a worker thread. What it raises becomes the
-        failure of the task, also what is no `Exception` (`sys.exit()`). When the task is cancelled or its deadline passes, an `async def` is cancelled at its next
-        `await`. A thread cannot be interrupted: its answer is dropped, and its place among the `concurrency` stays taken
-        until it returns; `hub.current_task().cancelled` tells it to. With `run_in_process` it is stopped for certain.
+        Write it as `async def`, or as a plain `def`, which then runs in a worker thread. An error that it raises becomes the
+        failure of the task, even `SystemExit`. When the task is cancelled or its deadline passes, an `async def` is cancelled at its next
+        `await`. A thread cannot be interrupted: its result is discarded, and it counts towards `concurrency` until it
+        returns; it can check `hub.current_task().cancelled`. With `run_in_process` it is killed if necessary.
         """
         raise AssertionError  # pragma: no cover - a class that leaves it abstract has no objects
 
     def setup(self) -> Awaitable[None] | None:
         """Called once before the first request: load weights here. `async def`, or plain `def` (in a thread).
 
-        What it raises ends the instance, `SystemExit` included.
+        An error that it raises ends the instance, even `SystemExit`.
         """
         return None
 
     def teardown(self) -> Awaitable[None] | None:
-        """Called once after the last request, also when `setup` failed. It has a few seconds.
+        """Called once after the last request, also if `setup` failed. It has 10 seconds.
 
-        Never while another method runs: when a plain `def` does not return in time, this is not called.
+        Never while another method runs: if a plain `def` does not return in time, this is not called.
         """
         return None
 
     def health(self) -> Awaitable[None] | None:
-        """Raises when the model cannot do its work now; its instance then answers pings with 503 and this reason.
+        """Raises if the model cannot process requests now; its instance then answers pings with 503 and this reason.
 
-        `async def`, or plain `def` (in a thread, one at a time). It has a second.
+        `async def`, or plain `def` (in a thread, one at a time). It has one second.
         """
         return None
 
@@ -110,12 +110,12 @@ class Model(ABC, Generic[Req, Resp]):
 
     @classmethod
     def example(cls) -> Req | None:
-        """A request that shows what the model does, for documentation. `None`: one with every field at its default."""
+        """A request for the documentation of the model. `None`: one with every field at its default."""
         return None
 
     @classmethod
     def example_json(cls) -> str:
-        """`example()` as a client would send it, on one line."""
+        """`example()` as JSON, on one line."""
         message: Message | None = cls.example()
         if message is None:
             messages = _message_classes(cls)
@@ -141,7 +141,11 @@ class Model(ABC, Generic[Req, Resp]):
             _check(cls)
 
 
-def require_process_request(cls: type[Model[Any, Any]]) -> None:
+AnyModel: TypeAlias = "Model[Any, Any]"
+"""A model of any messages, for code that does not depend on them."""
+
+
+def require_process_request(cls: type[AnyModel]) -> None:
     """Raises `InvalidModel` if the class has no `process_request`, as a base of models may."""
     if not getattr(cls.process_request, "__isabstractmethod__", False):
         return
@@ -150,7 +154,7 @@ def require_process_request(cls: type[Model[Any, Any]]) -> None:
     raise InvalidModel(cls.__qualname__, "it has no process_request", f"{write}, plain or async")
 
 
-def _check_spelling(cls: type[Model[Any, Any]]) -> None:
+def _check_spelling(cls: type[AnyModel]) -> None:
     methods = {name for name, value in vars(Model).items() if callable(value) or isinstance(value, classmethod)}
     methods = {name for name in methods if not name.startswith("_")}
     settings = {name for name in Model.__annotations__ if not name.startswith("_")}
@@ -166,12 +170,12 @@ def _check_spelling(cls: type[Model[Any, Any]]) -> None:
         shown = "; ".join(f"`{name}`: did you mean `{'` or `'.join(meant)}`?" for name, meant in found.items())
         raise InvalidModel(
             cls.__qualname__,
-            f"hub knows no {', '.join(found)}",
-            f"{shown} (what is your own needs another name, such as `_{next(iter(found))}`)",
+            f"hub has no {', '.join(found)}",
+            f"{shown} (attributes of your own need another name, such as `_{next(iter(found))}`)",
         )
 
 
-def _check(cls: type[Model[Any, Any]]) -> None:
+def _check(cls: type[AnyModel]) -> None:
     try:
         model_name(cls.name)
     except (InvalidName, TypeError) as error:
@@ -188,15 +192,17 @@ def _check(cls: type[Model[Any, Any]]) -> None:
     arguments = type_arguments(cls, Model)
     if arguments is None:
         if not all(overridden):
-            raise InvalidModel(cls.__qualname__, "it says nothing about its request and response", repair)
+            raise InvalidModel(cls.__qualname__, "its request and response are not declared", repair)
         return
     for what, argument, free in zip(("request", "response"), arguments, overridden, strict=True):
         if not (free or _is_generated(argument)):
             shown = getattr(argument, "__qualname__", None) or str(argument)
-            raise InvalidModel(cls.__qualname__, f"its {what} is {shown}, which is no generated message class", repair)
+            raise InvalidModel(
+                cls.__qualname__, f"its {what} is {shown}, which is not a generated message class", repair
+            )
 
 
-def _check_times(cls: type[Model[Any, Any]]) -> None:
+def _check_times(cls: type[AnyModel]) -> None:
     for name in ("default_timeout", "max_timeout"):
         seconds: float | None = getattr(cls, name)
         if seconds is not None and not (_is_number(seconds) and isfinite(seconds) and seconds > 0):
@@ -210,7 +216,7 @@ def _check_times(cls: type[Model[Any, Any]]) -> None:
     if cls.run_in_process and iscoroutinefunction(cls.process_request):
         raise InvalidModel(
             cls.__qualname__,
-            "it is to run in a process of its own, but its process_request is async",
+            "it has run_in_process, but its process_request is async",
             "Write it as a plain `def`, or leave `run_in_process` out",
         )
     if not (_is_number(cls.kill_grace) and cls.kill_grace >= 0):
@@ -229,7 +235,7 @@ def _overrides(cls: type, method: str) -> bool:
     return getattr(cls, method) is not getattr(Model, method)
 
 
-def _message_classes(cls: type[Model[Any, Any]]) -> tuple[type[Message], type[Message]] | None:
+def _message_classes(cls: type[AnyModel]) -> tuple[type[Message], type[Message]] | None:
     arguments = type_arguments(cls, Model)
     if arguments is None or not all(_is_generated(argument) for argument in arguments):
         return None
@@ -242,4 +248,25 @@ def _is_generated(argument: object) -> bool:
 
 
 def _descriptor(message: type[Message]) -> Descriptor:
-    return cast("Descriptor", message.DESCRIPTOR)  # the stubs say "or its upb twin"; at run time they are one class
+    return cast(
+        "Descriptor", message.DESCRIPTOR
+    )  # in the stubs a union with its upb variant; at run time they are one class
+
+
+def type_arguments(cls: type, origin: type) -> tuple[Any, ...] | None:
+    """The type arguments of `cls` for its generic ancestor `origin`, through any number of classes in between.
+
+    An unbound argument is a `TypeVar`. `None`: no ancestor of `cls` has arguments for `origin`.
+    """
+    # 3.11 has no types.get_original_bases; a class without subscripted bases has no __orig_bases__ of its own.
+    for base in cls.__dict__.get("__orig_bases__", cls.__bases__):
+        ancestor = get_origin(base) or base
+        if ancestor is origin:
+            return get_args(base) or None
+        if isinstance(ancestor, type) and issubclass(ancestor, origin):
+            inherited = type_arguments(ancestor, origin)
+            if inherited is not None:
+                parameters: tuple[TypeVar, ...] = getattr(ancestor, "__parameters__", ())
+                given = dict(zip(parameters, get_args(base), strict=False))
+                return tuple(given.get(argument, argument) for argument in inherited)
+    return None

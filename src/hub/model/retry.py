@@ -1,4 +1,4 @@
-"""Whether a failed run is worth another one: the model's choice, never hub's."""
+"""The policy of a model for retries of failed runs; without one, hub retries none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Final, cast, final
 
 DRAW: Final[Callable[[float, float], float]] = random.uniform
-"""Spreads retries, guards nothing."""
+"""Random numbers that spread retries; not for cryptography."""
 
 
 @final
@@ -17,20 +17,20 @@ DRAW: Final[Callable[[float, float], float]] = random.uniform
 class Retry:
     """Runs a task again after certain errors: `retry = hub.Retry(on=(ConnectionError,), limit=4)` in a model class.
 
-    Between two runs the task waits on the broker, not in the instance, which takes other tasks meanwhile. It is
-    `queued` then, with `retry_at` in its view, and may be cancelled. A retry that would come after the deadline is not
-    made: the task fails at once with the error of its last run.
+    Between two runs the task waits on the broker, so that the instance can process other tasks. Its state is `queued`
+    then, with a `retry_at`, and it may be cancelled. A task whose retry would start after its deadline fails at once, with
+    the error of its last run.
 
     Attributes:
-        on: The classes of exceptions that are worth another run. All others fail the task at the first run.
-        limit: Runs after the first one, at most.
-        first: Seconds before the first retry; doubled for each later one. The broker counts in whole queues of time, so
-            the true delay may be up to twice as long.
-        cap: Seconds between two runs at most.
-        jitter: Share of each delay that is drawn by chance, from 0 to 1, so that a crowd does not come back at once.
+        on: The classes of exceptions that are retried. All others fail the task at once.
+        limit: Maximum number of runs after the first one.
+        first: Seconds before the first retry; doubled for each later one. The broker has one queue per power of two, so
+            the delay may be up to twice as long.
+        cap: Maximum number of seconds between two runs.
+        jitter: Share of each delay that is random, from 0 to 1, so that many retries do not start at once.
 
     Raises:
-        ValueError: One of the values makes no sense.
+        ValueError: One of the values is invalid.
     """
 
     on: tuple[type[Exception], ...] = (Exception,)
@@ -53,9 +53,9 @@ class Retry:
         """Seconds until the next run, or `None` when `error` is final.
 
         Args:
-            error: What the last run raised.
-            retries: Runs that were retried already.
-            draw: Draws evenly between two numbers.
+            error: The error of the last run.
+            retries: Number of retries so far.
+            draw: Returns a random number between two numbers.
         """
         if retries >= self.limit or not self._covers(error):
             return None
@@ -65,16 +65,16 @@ class Retry:
     def _covers(self, error: Exception) -> bool:
         if isinstance(error, self.on):
             return True
-        # An error of a model in a process of its own: its class lives there, and came along by name.
+        # A `ChildError`: the class exists only in the process of the model, and is known by name here.
         names: tuple[str, ...] = getattr(error, "mro", ())
         return any(f"{kind.__module__}.{kind.__qualname__}" in names for kind in self.on)
 
 
 def _wrong_in(on: object) -> str:
-    """What is wrong with `on`, whatever the types say; empty if nothing is."""
+    """What is wrong with `on`, for callers without a type checker; empty if it is valid."""
     if not isinstance(on, tuple):
         return f"is {on!r}; name the exceptions in a tuple: `on=(ConnectionError,)`"
-    kinds = cast("tuple[object, ...]", on)  # of whatever
+    kinds = cast("tuple[object, ...]", on)  # its items are checked below
     if not kinds:
         return "is empty; name the exceptions to retry, or leave `retry` out for none"
     for kind in kinds:

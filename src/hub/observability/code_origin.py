@@ -1,4 +1,4 @@
-"""Whose code it is that a frame runs: the model author's, a library's, or hub's own."""
+"""The origin of the code of a frame: the author of a model, a library, or hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 
 class Origin(Enum):
-    """`OURS` is hub with what runs it: event loops, servers, logging. `LIBRARY` is everything else that was installed."""
+    """`OURS` is hub and the packages that run it: event loops, servers, logging. `LIBRARY` is any other installed package."""
 
     AUTHOR = auto()
     LIBRARY = auto()
@@ -26,7 +26,7 @@ _OURS: Final = frozenset(
         *("contextlib", "importlib", "runpy"),
     }
 )
-"""Top-level modules whose frames say nothing about a failure of a model."""
+"""Top-level modules whose frames are irrelevant for a failure of a model."""
 
 _STANDARD: Final = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 _SITES: Final = frozenset({"site-packages", "dist-packages"})
@@ -36,7 +36,7 @@ _models: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 
 def add_author(module: str) -> None:
-    """Declares the code of a module's whole top-level package to be an author's, also where it is installed as a library."""
+    """Declares that the top-level package of a module is an author's code, even if it is installed as a library."""
     package = module.partition(".")[0]
     if package not in _authors and package != "hub":
         _authors.add(package)
@@ -44,12 +44,12 @@ def add_author(module: str) -> None:
 
 
 def origin_of(frame: FrameType) -> Origin:
-    """Whose code the frame runs. Takes below a microsecond for a file that was seen before."""
+    """The origin of the frame's code. Takes less than a microsecond for a known file."""
     return _origin(module_of(frame), frame.f_code.co_filename)
 
 
 def module_of(frame: FrameType) -> str:
-    """The full name of the module that the code of the frame is in; empty for code without one."""
+    """The full name of the module of the frame's code; empty for code without one."""
     name = frame.f_globals.get("__name__")
     return name if isinstance(name, str) else ""
 
@@ -67,13 +67,13 @@ def _origin(module: str, file: str) -> Origin:
 
 
 def add_model(kind: type, name: str) -> None:
-    """Declares that this process runs a model of this class; its code is an author's."""
+    """Declares that this process runs a model of this class, whose code is an author's."""
     add_author(kind.__module__)
     _models[kind] = name
 
 
 def model_of(frame: FrameType) -> str:
-    """The name of the model whose method the frame runs, or whose package its code is in; empty if that is not clear."""
+    """The name of the model whose method the frame runs, or whose package contains its code; empty if that is ambiguous."""
     module, function = module_of(frame), frame.f_code.co_qualname
     running = list(_models.items())
     names = {name for kind, name in running if any(_is_within(module, function, each) for each in kind.__mro__)}

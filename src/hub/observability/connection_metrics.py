@@ -1,4 +1,4 @@
-"""What a process tells Prometheus of its links to the broker and to the result store."""
+"""Prometheus metrics of the connections of a process to the broker and to the result store."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hub.ports.result_store import OperationStats, ResultStore
 
 @final
 class ConnectionCollector(Collector):
-    """Reads what both count themselves; never asks a server. Parts of one process that share a link tell the same of it.
+    """Collects the statistics of the broker and the store, without I/O. Components that share a connection report the same.
 
     Args:
-        broker: One of the two.
-        store: The other one.
-        operations: Those that are shown before the first call; the others once there was one.
-        buckets: Upper bounds of the store's buckets of times, in seconds.
+        broker: The broker.
+        store: The result store.
+        operations: Operations of the store that are shown before their first call; others after it.
+        buckets: Upper bounds of the buckets of call times, in seconds.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ConnectionCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         broker, store = self._broker.statistics(), self._store.statistics()
         calls = {**self._before, **store.calls}
-        yield gauge("hub_broker_connected", "1 while the link to the broker stands.", [], [([], broker.connected)])
+        yield gauge("hub_broker_connected", "1 while the broker is connected.", [], [([], broker.connected)])
         yield gauge(
             "hub_broker_connections",
             "Open connections to each node of the broker.",
@@ -51,16 +51,12 @@ class ConnectionCollector(Collector):
             [],
             [([], broker.blocked is not None)],
         )
-        yield counter(
-            "hub_broker_reconnects", "Links to the broker after the first one.", [], [([], broker.reconnects)]
-        )
-        yield gauge("hub_store_connected", "1 while the link to the result store stands.", [], [([], store.connected)])
-        yield counter(
-            "hub_store_reconnects", "Links to the result store after the first one.", [], [([], store.reconnects)]
-        )
+        yield counter("hub_broker_reconnects", "Reconnections to the broker.", [], [([], broker.reconnects)])
+        yield gauge("hub_store_connected", "1 while the result store is connected.", [], [([], store.connected)])
+        yield counter("hub_store_reconnects", "Reconnections to the result store.", [], [([], store.reconnects)])
         yield histogram(
             "hub_store_call_seconds",
-            "Time of a call of the result store, with the wait for a link, however it ended.",
+            "Time of a call of the result store, with the wait for a connection, whatever its result.",
             ["operation"],
             [([operation], each.seconds) for operation, each in calls.items()],
         )

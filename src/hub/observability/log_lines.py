@@ -1,7 +1,7 @@
-"""One event of the log as text: no line longer than `LINE_LIMIT`, whatever is in it, and no traceback longer than a screen.
+"""Renders an event of the log as text: lines of at most `LINE_LIMIT` characters, tracebacks of at most a screen.
 
-Texts of models, clients and libraries get in here. They are shortened and made printable, so that none of them floods a
-log, passes for a line of it, or moves the cursor of a terminal (CWE-117).
+Texts of models, clients and libraries are shortened and made printable, so that none of them floods the log, forges a line
+of it, or moves the cursor of a terminal (CWE-117).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hub.observability.tracebacks import LOG_LINES, WIDTH, Described, describe, 
 from hub.safe_text import CUT, bounded_repr, printable, shortened, storable
 
 LINE_LIMIT: Final = 2_000
-"""Characters of one line of the log, with everything."""
+"""Characters of one line of the log."""
 
 _SHARES: Final = (1, 2, 4, 8, 16, 32)
-"""What texts are divided by until the line fits; JSON writes some characters as twelve."""
+"""Divisors of the lengths of texts, tried until the line fits: JSON escapes some characters with twelve."""
 
 _ROOM: Final = 1_600
 """Characters of an event and its fields."""
@@ -31,28 +31,28 @@ _FIELDS: Final = 40
 """Fields of an event."""
 
 _FIRST: Final = ("event", "level", "timestamp", "logger", "task", "model", "instance")
-"""Fields that are never left out for others."""
+"""Fields that are never left out."""
 
 _LEAST: Final = 40
-"""Characters that are left of any field: a task's id, a time."""
+"""Minimum number of characters of a field: a task's id, a time."""
 
 _INDENT: Final = "  "
 _LARGE: Final = 2**63
 
 Cut: TypeAlias = Callable[[str, int], str]
-"""Makes a text fit for one of the formats, and shortens it."""
+"""Makes a text valid for one of the formats, and shortens it."""
 
 
 @final
 class LineRenderer:
-    """The last processor of a chain of structlog's: makes the text of an event.
+    """The last processor in structlog's chain: renders the text of an event.
 
-    The error under `exc_info` and the texts under `lines` go below it, each of the latter on a line of its own.
+    The error in `exc_info` and the texts in `lines` are rendered below it, each text on a line of its own.
 
     Args:
-        form: `console` for people, with the error below the line; `json` for programs, one line for each event.
-        colors: Whether the console understands them.
-        encoding: Of the stream that the text is written to; what it cannot encode is escaped.
+        form: `console`, with the error below the line, or `json`, with one line per event.
+        colors: Whether the console supports colors.
+        encoding: Encoding of the output stream; other characters are escaped.
     """
 
     def __init__(self, form: Literal["console", "json"], *, colors: bool = False, encoding: str = "utf-8") -> None:
@@ -94,7 +94,7 @@ def _as_json(fields: dict[str, object], described: Sequence[Described], share: i
 
 
 def _bounded(event: EventDict, room: int, cut: Cut) -> dict[str, object]:
-    """The same event of about `room` characters: each field out of what those before it have left."""
+    """The event, shortened to about `room` characters: each field gets a share of what the fields before it have left."""
     kept: dict[str, object] = {}
     left_out = 0
     for key in (*(key for key in _FIRST if key in event), *(key for key in event if key not in _FIRST)):
@@ -110,7 +110,7 @@ def _bounded(event: EventDict, room: int, cut: Cut) -> dict[str, object]:
 
 
 def _plain(value: object, limit: int, cut: Cut) -> object:
-    """A value that takes little room in either format: a text, a number, a truth value or nothing."""
+    """A value as a bounded text, number, truth value or `None`."""
     if isinstance(value, str):
         return cut(str.__str__(value), limit)
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and -_LARGE < value < _LARGE):
@@ -119,7 +119,7 @@ def _plain(value: object, limit: int, cut: Cut) -> object:
 
 
 def _error(given: object) -> BaseException | None:
-    """The error of `exc_info`, in any of the forms that the standard library takes."""
+    """The error in `exc_info`, in any of the forms that the standard library accepts."""
     if isinstance(given, BaseException):
         return given
     if isinstance(given, tuple):
@@ -137,7 +137,7 @@ def _console(*, colors: bool) -> ConsoleRenderer:
 
 
 def _quoted(value: Any) -> str:
-    """A value that is plain already, so that it shows where it ends."""
+    """The text of a plain value, in quotes if its end would be ambiguous."""
     if not isinstance(value, str):
         return repr(value)
     if not value or any(character in value for character in " ='\""):

@@ -1,4 +1,4 @@
-"""Logging of a process: structlog for ours, the same form for what libraries log through the standard library."""
+"""Logging of a process: structlog for hub, and the same format for libraries that use the standard library."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from hub.observability.redaction import redacted
 from hub.safe_text import bounded_repr
 from hub.types import LogFormat, LogLevel
 
-# Libraries that report at INFO what we log ourselves, or that log each request.
+# Libraries that log at INFO what hub logs too, or that log each request.
 _QUIET: Final = ("httpx2", "httpcore2", "trio")
 
-# Libraries that log an error, some with a traceback, for each attempt that fails; we get the same error and log it once.
+# Libraries that log each failed attempt, some with a traceback; hub receives the same error and logs it once.
 _SILENT: Final = ("coredis", "aiormq")
 
 _COLOURS: Final = re.compile("\x1b\\[[0-9;]*m")
@@ -34,22 +34,22 @@ _configured: tuple[LogLevel, LogFormat] = "warning", "console"
 
 
 def configured() -> tuple[LogLevel, LogFormat]:
-    """Level and format of this process's log, for its child processes; what Python shows by default before they are set."""
+    """Level and format of this process's log, for its child processes; before `configure_logging`, Python's defaults."""
     return _configured
 
 
 def configure_logging(level: LogLevel, form: LogFormat, *, redact: Callable[[str], str] = redacted) -> None:
-    """Sets the logging of this process up. Lines go to standard error; context variables become fields.
+    """Sets up the logging of this process. Lines go to standard error; context variables become fields.
 
-    Warnings of Python become lines too, and so do errors that nothing catches, in the main thread or in any other. See
+    Warnings of Python are logged too, and uncaught errors of all threads. See
     `hub.observability.log_lines` for the limits of a line.
 
     Args:
         level: Least severe lines to show.
-        form: For people, or for programs.
-        redact: Takes the secrets out of each line.
+        form: `console` or `json`.
+        redact: Removes secrets from a line.
     """
-    global _configured  # noqa: PLW0603 - as the logging of the process is itself
+    global _configured  # noqa: PLW0603 - logging itself is global
     _configured = level, form
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
@@ -90,7 +90,7 @@ def configure_logging(level: LogLevel, form: LogFormat, *, redact: Callable[[str
 
 @final
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Makes the line of a record. No line shows a secret, whatever has logged it: the last line of defence."""
+    """Formats a record as a line, and removes secrets from it, whatever its source."""
 
     def __init__(self, redact: Callable[[str], str], **options: Any) -> None:
         super().__init__(**options)
@@ -99,18 +99,18 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
     @override
     def format(self, record: logging.LogRecord) -> str:
         line = self._line(record)
-        plain = _COLOURS.sub("", line)  # which may be in the middle of a URL
+        plain = _COLOURS.sub("", line)  # a color code may be in the middle of a URL
         shown = self._redact(plain)
         return line if shown == plain else shown
 
     def _line(self, record: logging.LogRecord) -> str:
-        if isinstance(record.msg, dict):  # it comes from structlog
+        if isinstance(record.msg, dict):  # from structlog
             return super().format(record)
         try:
             text = record.getMessage().rstrip()
-        except Exception as broken:  # noqa: BLE001 - arguments that do not fit the text, or that cannot be shown
-            text = f"{bounded_repr(record.msg, 500)} with arguments that it cannot take: {type(broken).__qualname__}"
-        plain = logging.makeLogRecord(record.__dict__)  # other handlers may want the record as it was
+        except Exception as broken:  # noqa: BLE001 - arguments that do not match the text, or whose repr fails
+            text = f"{bounded_repr(record.msg, 500)} with arguments that do not match: {type(broken).__qualname__}"
+        plain = logging.makeLogRecord(record.__dict__)  # other handlers may need the original record
         plain.msg, plain.args = text, ()
         return super().format(plain)
 

@@ -1,4 +1,4 @@
-"""Metrics of a process as a whole, on the page of each of its parts."""
+"""Metrics of a whole process, for the metrics page of each of its components."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from hub.http.serve.connection import LOAD
+from hub.http.server_counts import LOAD
 from hub.observability.prometheus import counter, gauge
 from hub.observability.watchdog import STALLS
 
 
 @final
 class ProcessCollector(Collector):
-    """How the event loops and the HTTP servers of this process do."""
+    """Metrics of the event loops and the HTTP servers of this process."""
 
     @override
     def collect(self) -> Iterable[Metric]:
         yield counter(
             "hub_loop_stalls",
-            "Times that an event loop of this process was held up for longer than a second.",
+            "Times that an event loop of this process was blocked for longer than a second.",
             [],
             [([], STALLS.count)],
         )
@@ -41,7 +41,13 @@ class ProcessCollector(Collector):
         )
         yield counter(
             "hub_http_requests_refused",
-            "Requests that were refused before they were read: too slow (408), or no proper HTTP (400, 431, 501, 505).",
+            "Requests that were refused before a route saw them: too slow (408), no proper HTTP (400, 431, 501, 505), of a web "
+            "page of another origin (403), or for another host (421).",
             ["reason"],
-            [(["timeout"], LOAD.timeouts), (["malformed"], LOAD.malformed)],
+            [
+                (["timeout"], LOAD.timeouts),
+                (["malformed"], LOAD.malformed),
+                (["cross_site"], LOAD.cross_site),
+                (["unknown_host"], LOAD.unknown_host),
+            ],
         )

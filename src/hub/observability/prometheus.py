@@ -1,4 +1,4 @@
-"""What Prometheus reads: families of metrics out of plain numbers, in the format that it asks for."""
+"""The Prometheus exposition: metric families from plain numbers, in the requested format."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from prometheus_client.registry import Collector
 from hub.histogram import HistogramSnapshot
 
 _VERSIONS: Final = {"application/openmetrics-text": ("", "1.0.0"), "text/plain": ("", "0.0.4", "1.0.0")}
-"""Format -> the versions that are written; any other `Accept` gets Prometheus's own format, in which it is not stated."""
+"""The supported versions of each format. For any other `Accept` it is Prometheus's text format, without a version."""
 
 _ESCAPINGS: Final = ("allow-utf-8", "underscores", "dots", "values")
-"""How names may be written that are not of the old alphabet."""
+"""Supported escapings of names outside of the old alphabet."""
 
 Rows: TypeAlias = Iterable[tuple[Sequence[str], float]]
-"""Values of the labels, and the number under them."""
+"""Values of the labels, and the number."""
 
 
 def exposition(registry: Collector, accept: str) -> tuple[bytes, str]:
-    """The figures in the format that `Accept` asks for, Prometheus's own or OpenMetrics, with its media type."""
+    """The metrics in the format that `Accept` requests, Prometheus's text format or OpenMetrics, with its media type."""
     encode, media_type = choose_encoder(",".join(_understood(accept)))
     if media_type.startswith("text/"):
         media_type = media_type.removesuffix("; charset=utf-8")  # Litestar adds it to every text
@@ -31,7 +31,7 @@ def exposition(registry: Collector, accept: str) -> tuple[bytes, str]:
 
 
 def _understood(accept: str) -> Iterator[str]:
-    """The formats in `Accept` that there are, with the parameters that count: the library fails on any other version."""
+    """The supported formats in `Accept`, with their relevant parameters: the library fails on any other version."""
     for element in accept.split(","):
         name, *parameters = (part.strip() for part in element.lower().split(";"))
         found = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
@@ -55,7 +55,7 @@ def gauge(name: str, text: str, labels: Sequence[str], rows: Rows) -> GaugeMetri
 
 
 def counter(name: str, text: str, labels: Sequence[str], rows: Rows) -> CounterMetricFamily:
-    """`name` is without the `_total` that every counter gets."""
+    """`name` has no `_total`, which is added."""
     family = CounterMetricFamily(name, text, labels=labels)
     for values, number in rows:
         family.add_metric(values, number)

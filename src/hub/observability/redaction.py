@@ -1,7 +1,7 @@
 """Hides secrets in texts: URLs with credentials, broken ones included.
 
 Passwords may hold any character, also those that end a URL's authority (RFC 3986, section 3.2: `/`, `?` and `#`), so a
-URL parser is no help here: what it takes for the path may be half of the password.
+URL parser cannot be used: its path may be half of the password.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 HIDDEN: Final = "***"
 
 _PLACEHOLDERS: Final = frozenset({"", "PASSWORD", HIDDEN})
-"""Passwords that are none: our own messages show how to write one."""
+"""Placeholders that are not hidden, since hub's own messages have them."""
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 _SECRET_PARAMETER: Final = re.compile(
@@ -25,15 +25,15 @@ _HOST: Final = r"(?:\[[^\]@]*\]|[^\s:@/?#,\[\]]*)(?::[0-9]*)?"
 _HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*(?:[/?#].*)?", re.DOTALL)
 
 SHORTEST_SECRET: Final = 6
-"""Characters of a secret that is looked for in texts: a shorter one, or RabbitMQ's `guest`, is part of too many words."""
+"""Minimum length of a secret that is searched in texts: a shorter one, such as RabbitMQ's `guest`, is part of words."""
 
 
 def redacted_url(url: str) -> str:
-    """A URL, or what was meant to be one, without what may be a password.
+    """A URL, valid or not, without a possible password.
 
-    What stands before the last `@` is taken for credentials, whatever is in it, and of these only the user is shown.
-    Without an `@`, what follows a colon and is no port is hidden to the end. The values of query parameters such as
-    `password` are hidden, with everything behind them.
+    The text before the last `@` counts as credentials, of which only the user is shown. Without an `@`, the text after a
+    colon is hidden unless it is a port. The values of query parameters such as `password` are hidden, with the rest of
+    the URL.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -48,7 +48,7 @@ def redacted_url(url: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """A text in which each URL with credentials shows no password. Each is taken to end at the next white space."""
+    """`text` with the passwords of all URLs hidden. A URL ends at the next white space."""
     if "://" not in text:
         return text
     return _URL.sub(_without_credentials, text)
@@ -68,17 +68,17 @@ def _user(credentials: str) -> str:
 
 @final
 class Redactor:
-    """Hides the secrets of a process in its output: every URL with credentials, and the secrets that it was told.
+    """Hides secrets in the output of a process: the passwords of URLs, and given secrets.
 
     Args:
-        secrets: Values of secret settings. A URL counts as the credentials in it: as they stand, and percent-decoded.
+        secrets: Values of secret settings. Of a URL the credentials are hidden, as they are and percent-decoded.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         found = {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
         self._secrets = sorted((each for each in found if len(each) >= SHORTEST_SECRET), key=len, reverse=True)
 
-    def __call__(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, HIDDEN)
@@ -100,7 +100,7 @@ def _parts(secret: str) -> Iterable[str]:
 
 
 def _forms(secret: str) -> Iterable[str]:
-    """How a log shows a text: as it is, in quotes, or as JSON."""
+    """The forms of a text in a log: as it is, in quotes, or as JSON."""
     yield secret
     yield repr(secret)[1:-1]
     yield json.dumps(secret)[1:-1]

@@ -1,8 +1,8 @@
-"""What is told of an exception: bounded in lines, characters and time, the author's frames first, no local variables.
+"""Formats exceptions: bounded in lines, characters and time, the author's frames first, without local variables.
 
-This is the one place that formats exceptions: for both formats of the log, for outcomes in debug mode, and for what a
-model raised in a process of its own. Python's own formatting is unbounded: a message, a chain of causes or a group may
-have any size, and rich takes quadratic time for a long word.
+All exceptions are formatted here: for both formats of the log, for outcomes in debug mode, and for errors of models in
+processes of their own. Python's own formatting is unbounded: a message, a chain of causes or a group may have any size,
+and rich takes quadratic time for a long word.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hub.observability.code_origin import Origin, origin_of
 from hub.safe_text import TEXT_LIMIT, bounded_repr, full_name, printable, shortened, storable, text_of
 
 LOG_LINES: Final = 14
-"""Lines of a failure in a log, below the line that says what has happened."""
+"""Lines of a failure in a log, below the line of the event."""
 
 STORED_LINES: Final = 60
 """Lines of a traceback that is stored with an outcome."""
@@ -28,25 +28,25 @@ WIDTH: Final = 1_900
 """Characters of a line; the log indents it."""
 
 _BLOCKS: Final = 8
-"""Exceptions of a chain or a group that are told."""
+"""Exceptions of a chain or a group that are shown."""
 
 _MEMBERS: Final = 4
-"""Exceptions of one group that are told."""
+"""Exceptions of one group that are shown."""
 
 _FRAMES: Final = 6
-"""Frames of one exception that are told."""
+"""Frames of one exception that are shown."""
 
 _OUTER, _INNER = 64, 256
-"""Frames at both ends of a traceback among which those are chosen; a recursion has thousands between them."""
+"""Frames at both ends of a traceback that are considered; a recursion has thousands between them."""
 
 _STEPS: Final = 10_000
 """Frames of a traceback that are counted."""
 
 _CAUSES: Final = 1_000
-"""Errors between an error and its first cause that are walked over."""
+"""Errors between an error and its first cause that are followed."""
 
 _FEWER: Final = ((6, 6), (4, 2), (3, 1), (2, 1), (1, 1), (5, 0), (4, 0), (3, 0), (2, 0), (1, 0), (0, 0))
-"""Frames of the first exception, and of each other one, when not all lines fit."""
+"""Numbers of frames of the first exception, and of each other one, tried until all lines fit."""
 
 _NOTES: Final = 2
 _SOURCE: Final = 200
@@ -59,7 +59,7 @@ _TEXT_KEY: Final = "__hub_text__"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a frame was; `source` is the line there, or empty."""
+    """The position of a frame; `source` is the line of code, or empty."""
 
     file: str
     line: int
@@ -69,15 +69,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One exception. Making this runs the code of its class (`__str__`); using it runs nobody's.
+    """One exception as data. Creating it runs code of the exception's class (`__str__`); using it runs none.
 
     Attributes:
         relation: To the exception before it, as in `caused by`; empty for the first.
         kind: Full name of its class, without `builtins`.
-        text: Its message, of about `WIDTH` characters at most.
+        text: Its message, shortened to about `WIDTH` characters.
         notes: The first of its notes (PEP 678).
-        places: Innermost first: the author's; then a library's. Ours, when there are no others.
-        ours: Frames of hub and of what runs it that are left out.
+        places: The author's frames, innermost first, then those of a library; those of hub if there are no others.
+        ours: Frames of hub and of the packages that run it that are left out.
         others: Other frames that are left out.
         group: Whether it is an exception group.
     """
@@ -95,21 +95,21 @@ class Described:
 def describe(error: BaseException) -> tuple[Described, ...]:
     """The exception, then the members of a group and the causes, nearest first. Never raises an `Exception`.
 
-    An error that carries a description from another process (an attribute `described`) is told in its words.
+    For an error with a description from another process (an attribute `described`), that one.
     """
     given: object = getattr(error, "described", None)
     if isinstance(given, tuple) and given and isinstance(given[0], Described):
         return cast("tuple[Described, ...]", given)
     try:
-        return tuple(_described(each, relation) for each, relation in related(error))
-    except Exception as broken:  # noqa: BLE001 - a class of the author's that does not behave like an exception
+        return tuple(_describe_one(each, relation) for each, relation in related(error))
+    except Exception as broken:  # noqa: BLE001 - a class of the author may not behave like an exception
         kind = type(error)
         text = f"(the error could not be shown: {type(broken).__qualname__})"
         return (Described("", printable(kind.__qualname__, _NAME), text, (), (), 0, 0, group=False),)
 
 
 def related(error: BaseException) -> Iterator[tuple[BaseException, str]]:
-    """The exceptions that `describe` tells, each with its relation to what comes before it."""
+    """The exceptions of `describe`, each with its relation to the one before it."""
     waiting: deque[tuple[BaseException, str]] = deque([(error, "")])
     seen: set[int] = set()
     while waiting and len(seen) < _BLOCKS:
@@ -129,19 +129,19 @@ def related(error: BaseException) -> Iterator[tuple[BaseException, str]]:
 
 
 def text_of_error(error: BaseException) -> str:
-    """`str(error)` as it may be stored and sent, see `text_of`. The code of the error's class is run once only."""
+    """`str(error)` in a form that can be stored and sent, see `text_of`. The code of the error's class runs only once."""
     known = error.__dict__.get(_TEXT_KEY)
     return known if isinstance(known, str) else keep_text(error, text_of(lambda: _str(error)))
 
 
 def keep_text(error: BaseException, text: str) -> str:
-    """Makes `text` what `text_of_error` returns for this error, unless it has returned something already; returns that."""
+    """Sets the result of `text_of_error` for this error, unless it is set already; returns the result."""
     kept: str = error.__dict__.setdefault(_TEXT_KEY, text)
     return kept
 
 
 def runs_foreign_code(error: BaseException) -> bool:
-    """Whether `str(error)` may run code that hub does not know, and so may take any time."""
+    """Whether `str(error)` may run code that is not part of hub or Python, which may take any time."""
     if _TEXT_KEY in error.__dict__ or isinstance(error, BaseExceptionGroup):
         return False
     if type(error).__module__.partition(".")[0] == "hub":
@@ -152,7 +152,7 @@ def runs_foreign_code(error: BaseException) -> bool:
 def lines(described: Sequence[Described], limit: int = LOG_LINES) -> list[str]:
     """At most `limit` lines of at most `WIDTH` characters, all of them printable.
 
-    The longer the chain of causes, the fewer frames each exception shows; what does not fit is counted in the last line.
+    The longer the chain of causes, the fewer frames of each exception are shown; the last line counts the omitted lines.
     """
     written: list[str] = []
     for first, others in ((limit, _FRAMES), *_FEWER):
@@ -165,7 +165,7 @@ def lines(described: Sequence[Described], limit: int = LOG_LINES) -> list[str]:
 
 
 def members(described: Sequence[Described], *, frames: int, text: int) -> list[dict[str, object]]:
-    """The same for JSON: `frames` of each exception at most, texts of at most `text` characters."""
+    """The same for JSON, with at most `frames` frames per exception and `text` characters per text."""
     return [
         {
             "exc_type": storable(each.kind, text),
@@ -203,7 +203,7 @@ def _lines_of(each: Described, *, frames: int) -> Iterator[str]:
         yield f"  and frames that are left out: {', '.join(left_out)}"
 
 
-def _described(error: BaseException, relation: str) -> Described:
+def _describe_one(error: BaseException, relation: str) -> Described:
     places, ours, others = _places(error)
     notes: object = getattr(error, "__notes__", None)
     some = cast("list[object]", notes)[:_NOTES] if isinstance(notes, list) else []
@@ -224,7 +224,7 @@ def _note(note: object) -> str:
 
 
 def _str(error: BaseException) -> str:
-    """`str(error)`, but for arguments whose size it would grow with."""
+    """`str(error)`, with a bounded form of large arguments."""
     how: object = type(error).__str__
     if how is BaseException.__str__ and len(error.args) > 1:
         return bounded_repr(error.args, TEXT_LIMIT)
@@ -239,7 +239,7 @@ def _parts(error: BaseException) -> tuple[BaseException, ...]:
     """The members of a group; none of any other error."""
     if not isinstance(error, BaseExceptionGroup):
         return ()
-    return cast("BaseExceptionGroup[BaseException]", error).exceptions  # what every group is at least
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions  # true for every group
 
 
 def _cause(error: BaseException) -> tuple[BaseException | None, str]:
@@ -249,7 +249,7 @@ def _cause(error: BaseException) -> tuple[BaseException | None, str]:
 
 
 def _root(error: BaseException) -> tuple[BaseException, int]:
-    """The first cause of an error, and how many lie between."""
+    """The first cause of an error, and the number of causes between."""
     steps = 0
     seen = {id(error)}
     while steps < _CAUSES and (cause := _cause(error)[0]) is not None and id(cause) not in seen:
@@ -260,7 +260,7 @@ def _root(error: BaseException) -> tuple[BaseException, int]:
 
 
 def _places(error: BaseException) -> tuple[tuple[Place, ...], int, int]:
-    """The frames to show, innermost first, and how many of ours and others are not among them."""
+    """The frames to show, innermost first, and the numbers of omitted frames of hub and of others."""
     outer: list[tuple[FrameType, int]] = []
     inner: deque[tuple[FrameType, int]] = deque(maxlen=_INNER)
     count = 0
@@ -298,7 +298,7 @@ def _place(frame: FrameType, line: int) -> Place:
 
 
 def _place_of_syntax(error: SyntaxError) -> Iterator[Place]:
-    """Where the code is that cannot be read: it was never run, so no frame tells."""
+    """The position of a syntax error, which has no frame since the code never ran."""
     file, line, text = (cast("object", each) for each in (error.filename, error.lineno, error.text))
     if isinstance(file, str) and isinstance(line, int):
         source = text[: 2 * _SOURCE].strip() if isinstance(text, str) else ""
@@ -310,7 +310,7 @@ def _source(file: str, line: int) -> str:
         try:
             if Path(file).stat().st_size > _SOURCE_FILE:
                 return ""
-        except (OSError, ValueError):  # code that is in no file
+        except (OSError, ValueError):  # code without a file
             return ""
     return linecache.getline(file, line)[: 2 * _SOURCE].strip()
 

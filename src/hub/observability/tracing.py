@@ -1,7 +1,7 @@
 """One trace from the HTTP request to the run of the model: W3C Trace Context through the task.
 
-hub makes spans through opentelemetry-api only. Without an SDK in the process nothing is recorded, and what a client sent
-as `traceparent` and `tracestate` is passed on as it came.
+hub creates spans through opentelemetry-api only. Without an SDK in the process nothing is recorded, and the `traceparent`
+and `tracestate` of a client are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ NO_TRACE: Final = TraceContext()
 
 
 def tracer() -> trace.Tracer | None:
-    """The tracer of hub, of whatever provider the process has set by now; `None` if none is: nobody would see a span."""
+    """The tracer of hub from the provider of the process; `None` without a provider, when no span would be recorded."""
     provider = trace.get_tracer_provider()
     return None if isinstance(provider, trace.ProxyTracerProvider) else provider.get_tracer("hub")
 
 
 def extract(carried: TraceContext) -> Context:
-    """A context whose current span is the remote one that `carried` names; an empty one if it names none."""
+    """A context whose current span is the remote one of `carried`; an empty context if there is none."""
     if not carried.traceparent:
         return Context()
     return _PROPAGATOR.extract(
@@ -43,7 +43,7 @@ def extract(carried: TraceContext) -> Context:
 
 
 def inject(context: Context, fallback: TraceContext) -> TraceContext:
-    """What tells others of the current span of `context`; `fallback` when it has none that is worth telling."""
+    """The headers for the current span of `context`; `fallback` if it has no valid one."""
     if not trace.get_current_span(context).get_span_context().is_valid:
         return fallback
     carrier: dict[str, str] = {}

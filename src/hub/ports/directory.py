@@ -1,9 +1,9 @@
-"""The registry's database: instances, contracts, leases, events."""
+"""Port to the database of the registries: instances, contracts, leases, events."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import Protocol
 
@@ -14,12 +14,12 @@ from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, Readine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelLimits:
-    """What holds for the tasks of a model, as its instances say it. Durations are seconds.
+    """Limits for the tasks of a model, as its instances declare them. Durations are seconds.
 
     Attributes:
         concurrency: Tasks that one instance works on at a time.
         default_timeout: Time from submit to outcome when the client does not set one; `None`: no deadline.
-        max_timeout: What a client may ask for at most; `None`: anything.
+        max_timeout: The longest time that a client may ask for; `None`: any.
     """
 
     concurrency: int = 1
@@ -33,10 +33,10 @@ class InstanceEntry:
 
     Attributes:
         url: The base of its HTTP routes, such as `http://10.0.0.7:40123`.
-        example: A request that shows what the model does, as ProtoJSON, for documentation; empty if it has none.
-        limits: What holds for the tasks of its model.
-        secret_hash: SHA-256 of the secret that its owner proves itself with, in hexadecimal digits; empty: it has none,
-            because an earlier release let it in.
+        example: An example request as ProtoJSON, for documentation; empty if it has none.
+        limits: Limits for the tasks of its model.
+        secret_hash: SHA-256 of the secret of its login, in hexadecimal digits; empty if it has none, because an earlier
+            release accepted the login.
     """
 
     id: InstanceId
@@ -49,21 +49,24 @@ class InstanceEntry:
     secret_hash: str = ""
 
     def owned_by(self, proof: str) -> bool:
-        """Whether `proof`, the hash of a secret, is that of its owner, or it has none."""
+        """Whether `proof`, the hash of a secret, is the one of the login, or the login had none."""
         return not self.secret_hash or compare_digest(self.secret_hash.encode(), proof.encode())
+
+    def same_facts(self, other: InstanceEntry) -> bool:
+        """Whether two logins of an instance differ in nothing but their time."""
+        return replace(self, logged_in_at=other.logged_in_at) == other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginLimits:
-    """What a directory takes in at most; the names are those of the registry's settings.
+    """Upper limits of what a directory stores; the names are those of the registry's settings.
 
     Attributes:
         max_models: Models that have an instance.
         max_instances: Instances of all models.
         max_model_instances: Instances of one model.
-        max_contracts: Contracts that are kept. Room for a new one is made by those of models without instances, the
-            longest unused first.
-        max_contract_bytes: Bytes of all contracts that are kept, as they are stored.
+        max_contracts: Contracts. A new one takes the place of those of models without instances, the longest unused first.
+        max_contract_bytes: Bytes of all contracts, as they are stored.
     """
 
     max_models: int = 1_000
@@ -75,7 +78,7 @@ class LoginLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredContract:
-    """A contract that the registry has accepted, the first time it did, and the instance that brought it."""
+    """A contract that the registry has accepted: when it first did, and from which instance."""
 
     model: ModelName
     contract: Contract
@@ -84,14 +87,14 @@ class RegisteredContract:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceStanding:
-    """What the registry that pings an instance knows about it, for the others to read.
+class InstanceHealth:
+    """What the registry that pings an instance knows about it, for the other registries to read.
 
     Attributes:
-        reason: Why it is not live, in words; empty if it is.
+        reason: Why it is not live; empty if it is.
         misses: Pings in a row without an answer.
         answered_at: When it last answered a ping, in Unix seconds; `None` if it never has.
-        not_consuming_source: Who says that it is deaf; `None` unless it is.
+        not_consuming_source: What the state `not_consuming` was concluded from; `None` in any other state.
         stats: The statistics of its last ping reply; `None` before the first.
     """
 
@@ -109,9 +112,9 @@ class HistoryEvent:
 
     Attributes:
         at: Unix time in seconds.
-        before: `None` when it logged in.
-        after: `None` when it was removed.
-        reason: Why, in words; empty for an instance that is live again.
+        before: `None` for a login.
+        after: `None` for a removal.
+        reason: Why; empty for an instance that is live again.
     """
 
     at: float
@@ -129,11 +132,11 @@ HISTORY_LENGTH = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseSet:
-    """Whom one registry pings, and nobody else does.
+    """The leases that one registry holds. Each instance is pinged by the registry that holds its lease, and by no other.
 
     Attributes:
         tokens: The fencing token of each lease. A later lease of the same instance has a higher one.
-        registries: How many registries share the work, this one included unless it stands by.
+        registries: Number of registries that share the instances, this one included unless it is on standby.
     """
 
     tokens: Mapping[InstanceId, int]
@@ -142,86 +145,93 @@ class LeaseSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusUpdate:
-    """What a registry found out about an instance that it holds the lease of.
+    """New health of an instance, from the registry that holds its lease.
 
     Attributes:
-        token: Of the lease. The report counts only while it is the newest one.
-        standing: `None` removes the instance.
+        token: The fencing token of the lease. The update is accepted only while it is the newest one.
+        health: `None` removes the instance.
         events: For the history, oldest first.
     """
 
     instance: InstanceId
     token: int
-    standing: InstanceStanding | None
+    health: InstanceHealth | None
     events: Sequence[HistoryEvent] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredInstance:
-    """An instance as the directory has it. `token` is that of its newest lease, 0 before the first."""
+    """An instance as the directory stores it.
+
+    Attributes:
+        token: The fencing token of its newest lease, 0 before the first.
+        health: The last accepted one; `None` before the first.
+    """
 
     entry: InstanceEntry
     token: int
-    standing: InstanceStanding | None
+    health: InstanceHealth | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryChanges:
-    """What changed in the directory.
+    """Changes of a directory since a revision.
 
     Attributes:
-        revision: Up to which change this goes. Tokens are revisions too, so the two can be compared.
-        complete: Whether these are all instances there are, not only those that changed.
-        instances: Those that changed, or whose lease did.
-        gone: Those that left, and at which revision.
+        revision: The revision up to which these changes go. Fencing tokens are revisions too, so the two can be compared.
+        complete: Whether these are all instances, not only those that changed.
+        instances: Instances that changed, or whose lease did.
+        removed: Removed instances, with the revision of the removal.
     """
 
     revision: int
     complete: bool
     instances: Sequence[StoredInstance]
-    gone: Mapping[InstanceId, int]
+    removed: Mapping[InstanceId, int]
 
 
 class Directory(Protocol):
+    """Storage that registries share. Calls are atomic, may be cancelled, and raise `ConnectionLost` without the server."""
+
     async def login(
         self,
         entry: InstanceEntry,
         contract: Contract,
         *,
-        beside: Collection[Fingerprint] = (),
+        compatible_with: Collection[Fingerprint] = (),
         proof: str = "",
         limits: LoginLimits | None = None,
     ) -> Fingerprint | None:
         """Adds or refreshes an instance, unless its model's name is taken by instances with another contract.
 
-        Atomic: of two registries that log in different contracts under one name, exactly one succeeds. An accepted
-        contract is kept until `forget` drops it; see `contracts`.
+        Of two registries that log in different contracts under one name, exactly one succeeds. An accepted contract is
+        kept until `forget` drops it; see `contracts`.
 
         Args:
             entry: The instance.
             contract: Its contract.
-            beside: Other contracts whose instances may hold the name at the same time.
-            proof: Hash of the secret that the caller has shown; see `InstanceEntry.owned_by`.
-            limits: What there is room for; `None`: for everything.
+            compatible_with: Other contracts whose instances may hold the name at the same time.
+            proof: Hash of the secret that came with the call; see `InstanceEntry.owned_by`.
+            limits: Upper limits of what is stored; `None`: no limits.
 
         Returns:
-            `None` when the instance is in, else a fingerprint that holds the name.
+            `None` when the instance is logged in, else a fingerprint that holds the name.
 
         Raises:
-            NotYourInstance: The instance is here with another secret.
-            RegistryFull: There is no room.
+            NotYourInstance: The instance is logged in with another secret.
+            RegistryFull: A limit is reached.
         """
         ...
 
     async def logout(self, instance: InstanceId, event: HistoryEvent | None = None) -> bool:
-        """Removes an instance, whoever holds its lease. The last one to go frees the name of its model.
+        """Removes an instance, whichever registry holds its lease. The last one of a model frees its name.
 
         Args:
-            instance: Who goes.
-            event: Written into the history, if the instance was there.
+            instance: The instance to remove.
+            event: Added to the history if the instance was logged in.
 
         Returns:
-            Whether it was there.
+            Whether the instance was logged in.
         """
         ...
 
@@ -230,48 +240,49 @@ class Directory(Protocol):
         ...
 
     async def contracts(self) -> Sequence[RegisteredContract]:
-        """Every contract that is kept, oldest first."""
+        """Every stored contract, oldest first."""
         ...
 
     async def forget(self, ttl: float) -> int:
         """Drops the contracts that no instance has had for `ttl` seconds, by the clock of the directory.
 
         Returns:
-            How many.
+            The number of dropped contracts.
         """
         ...
 
     async def lease(
         self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
     ) -> LeaseSet:
-        """Says that a registry is alive for another `ttl` seconds, and which instances it is to ping until then.
+        """Renews the leases of a registry for `ttl` seconds, and shares out the instances among the live registries.
 
-        It keeps what it holds, gets those that nobody alive holds until it has its share (instances / registries,
-        rounded up), and takes from the richest until it has at least that share rounded down. Atomic; time is that of
-        the directory.
+        A registry keeps what it holds, gets instances that no live registry holds until it has its share (instances /
+        registries, rounded up), and takes from the registry with the most until it has at least that share rounded down.
+        Time is that of the directory.
 
         Args:
-            registry: Who asks.
+            registry: The calling registry.
             ttl: Seconds.
-            claim: Instances that it is to have in any case, whoever holds them: they have just logged in with it.
-            standby: It wants nothing, and gives back what it holds, provided that another registry is alive.
+            claim: Instances that it gets in any case: they have just logged in with it.
+            standby: It wants no leases, and gives back what it holds if another registry is alive.
         """
         ...
 
     async def release(self, registry: RegistryId) -> None:
-        """A registry stops: what it holds is free at once."""
+        """Frees all leases of a registry that stops."""
         ...
 
-    async def report(self, reports: Sequence[StatusUpdate]) -> Sequence[bool]:
-        """Writes what registries found out. Atomic for each report.
+    async def report(self, updates: Sequence[StatusUpdate]) -> Sequence[bool]:
+        """Stores new health of instances. Atomic for each update.
 
         Returns:
-            For each report whether it counts. It does not when the instance is gone, or its lease went to somebody else.
+            For each update whether it was accepted. It is not when the instance was removed, or another registry has got
+            its lease.
         """
         ...
 
-    async def news(self, after: int) -> DirectoryChanges:
-        """What changed after a revision; everything after revision 0, or one that the directory has lost."""
+    async def changes_since(self, revision: int) -> DirectoryChanges:
+        """The changes after a revision; all instances if it is 0, or one that the directory has lost."""
         ...
 
     async def history(self, limit: int) -> Sequence[HistoryEvent]:

@@ -179,7 +179,7 @@ class ResultStore(Protocol):
         """
         ...
 
-    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
+    async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
         """Makes tasks that are `dead`, or forgotten altogether, `queued` again, with all their attempts before them.
 
         The one way out of a terminal state, for an operator who has repaired the reason. `revision` goes on.

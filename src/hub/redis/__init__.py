@@ -1,5 +1,5 @@
-"""Links to a Redis server: what the result store and the directory have in common.
+"""Connections to a Redis server: what the result store and the directory have in common.
 
-`address` reads URLs, `script` builds commands, `link` is what a client library has to offer, `coredis_link` and
-`redispy_link` are the two that do, and `client` keeps one link alive and carries commands over it.
+`address` reads URLs, `script` builds commands, `connection` is what a client library has to offer, `coredis_connection` and
+`redispy_connection` are the two that do, and `client` keeps one connection alive and carries commands over it.
 """

@@ -66,11 +66,11 @@ class RedisAddress:
 def redis_address(url: str) -> RedisAddress:
     """Reads `redis[s]://[user:password@]host[:port][/db]` or `redis+sentinel://[user:password@]host:port,.../service[/db]`.
 
-    A `+redispy` in the scheme chooses a client library and is not looked at here. With `rediss://` the query may name
+    A `+redispy` in the scheme chooses a client library and is ignored here. With `rediss://` the query may name
     files: `cafile` (certificates to trust instead of the system's), `certfile` and `keyfile` (the client's own).
 
     Raises:
-        ConfigurationError: The URL says something else.
+        ConfigurationError: The URL is no such URL.
     """
     parts = split_url(url, REDIS_SCHEMES)
     sentinel = parts.scheme.endswith("+sentinel")

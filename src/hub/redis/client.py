@@ -1,4 +1,4 @@
-"""One Redis link, kept alive, and commands carried over it."""
+"""One Redis connection, kept alive, and commands carried over it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Final, Self, final
 from anyio import (
     TASK_STATUS_IGNORED,
     AsyncContextManagerMixin,
-    Event,
     create_task_group,
-    current_time,
     move_on_after,
-    sleep_until,
 )
 from anyio.abc import TaskStatus
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.notify import Notifier
+from hub.concurrency.periodic import every
 from hub.concurrency.reconnect import run_reconnecting
 from hub.concurrency.retrying import ExponentialBackoff
 from hub.errors import CallRefused, ConnectionLost, Undecodable
@@ -26,7 +25,7 @@ from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind,
 from hub.redis.script import Script
 
 BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
-"""Between two tries to link. One connection per process is cheap, and everybody waits for it."""
+"""Between two attempts to connect. One attempt at a time per process is cheap, and all calls wait for it."""
 
 
 def _ignore(_: Sequence[bytes]) -> None: ...
@@ -37,23 +36,23 @@ def _nothing() -> None: ...
 
 @final
 class RedisClient(AsyncContextManagerMixin):
-    """Keeps one link open while its block runs, and opens the next one when it breaks.
+    """Keeps one connection open while its block runs, and opens the next one when it breaks.
 
-    A call that meets no link waits for the next one, `timeout` seconds at most. A call that was under way when the
-    link broke ends in `ConnectionLost`: whether the server carried it out is unknown.
+    A call that meets no connection waits for the next one, `timeout` seconds at most. A call that was under way when the
+    connection broke ends in `ConnectionLost`: whether the server carried it out is unknown.
 
     Args:
-        links: Opens links.
-        channel: What to subscribe each link to.
+        connector: Opens connections.
+        channel: What to subscribe each connection to.
         on_messages: Called with the messages of the channel, as many as have arrived.
-        on_connected: Called each time a link works and is subscribed. Messages from before then may have been missed.
-        timeout: Seconds that a call waits for a link; also how often a link is tested.
+        on_connected: Called each time a connection works and is subscribed. Messages from before then may have been missed.
+        timeout: Seconds that a call waits for a connection; also how often a connection is tested.
         probe: Made by each test too, to find out whether the server carries out what hub needs; see `refusal`.
     """
 
     def __init__(
         self,
-        links: Connector,
+        connector: Connector,
         *,
         channel: str | None = None,
         on_messages: Callable[[Sequence[bytes]], None] = _ignore,
@@ -61,13 +60,13 @@ class RedisClient(AsyncContextManagerMixin):
         timeout: float,
         probe: Command | None = None,
     ) -> None:
-        self._links = links
+        self._connector = connector
         self._channel = channel
         self._on_messages = on_messages
-        self._on_linked = on_connected
+        self._on_connected = on_connected
         self._timeout = timeout
-        self._link: RedisConnection | None = None
-        self._linked = Event()
+        self._connection: RedisConnection | None = None
+        self._connected = Notifier()
         self._reason = "it was never reached"
         self._probe = probe
         self._refusal: str | None = None
@@ -76,11 +75,11 @@ class RedisClient(AsyncContextManagerMixin):
 
     @property
     def server(self) -> str:
-        return self._links.server
+        return self._connector.server
 
     @property
     def connected(self) -> bool:
-        return self._link is not None
+        return self._connection is not None
 
     @property
     def refusal(self) -> str | None:
@@ -90,7 +89,7 @@ class RedisClient(AsyncContextManagerMixin):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        """Enters with a link that works.
+        """Enters with a connection that works.
 
         Raises:
             ConnectionRefused: The server does not accept the credentials, or speaks TLS where the URL does not, or otherwise.
@@ -99,7 +98,7 @@ class RedisClient(AsyncContextManagerMixin):
         """
         with collapse_exception_group():
             async with create_task_group() as tg:
-                await tg.start(self._keep_linked, name=f"hub.redis client of {self.server}")
+                await tg.start(self._keep_connected, name=f"hub.redis client of {self.server}")
                 try:
                     yield self
                 finally:
@@ -144,64 +143,59 @@ class RedisClient(AsyncContextManagerMixin):
         Raises:
             ConnectionLost: The server is out of reach.
         """
-        link = self._link
-        if link is None:
+        connection = self._connection
+        if connection is None:
             with move_on_after(self._timeout):
-                await self._linked.wait()
-            link = self._link
-            if link is None:
+                await self._connected.wait_for(lambda: self._connection is not None)
+            connection = self._connection
+            if connection is None:
                 raise ConnectionLost(self.server, self._reason)
         self.round_trips += 1
         try:
-            replies = await link.call(commands)
+            replies = await connection.call(commands)
         except ConnectionLost as lost:
-            self._unlink(link, lost.reason)
-            link.abort(lost.reason)  # or the session would keep a link that nobody uses any more
+            self._disconnect(connection, lost.reason)
+            connection.abort(lost.reason)  # or the session would keep a connection that is not used any more
             raise
         if any(isinstance(reply, ErrorReply) and reply.kind is ErrorReplyKind.NOT_PRIMARY for reply in replies):
-            link.abort("it is no longer the primary")
+            connection.abort("it is no longer the primary")
         return replies
 
-    async def _keep_linked(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        async def session(linked: Callable[[], None]) -> None:
+    async def _keep_connected(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        async def session(connected: Callable[[], None]) -> None:
             try:
                 with collapse_exception_group():
-                    async with self._links(self._channel) as link:
-                        self._link = link
+                    async with self._connector.connect(self._channel) as connection:
+                        self._connection = connection
                         self.connections_opened += 1
-                        linked()
+                        connected()
                         if self.connections_opened == 1:
                             task_status.started()
-                        self._linked.set()
-                        self._on_linked()
-                        await self._use(link)
+                        self._connected.notify()
+                        self._on_connected()
+                        await self._use(connection)
             except ConnectionLost as lost:
                 self._reason = lost.reason
                 raise
             finally:
-                self._unlink(self._link, self._reason)
+                self._disconnect(self._connection, self._reason)
 
-        await run_reconnecting(session, name=self.server, backoff=BACKOFF, give_up_after=0.0)
+        await run_reconnecting(session, name=self.server, backoff=BACKOFF, retry_for=0.0)
 
-    def _unlink(self, link: RedisConnection | None, reason: str) -> None:
-        """From here on calls wait for the next link."""
-        if link is not None and link is self._link:
-            self._link = None
-            self._linked = Event()
+    def _disconnect(self, connection: RedisConnection | None, reason: str) -> None:
+        """Makes calls wait for the next connection from here on."""
+        if connection is not None and connection is self._connection:
+            self._connection = None
             self._reason = reason
 
-    async def _use(self, link: RedisConnection) -> None:
+    async def _use(self, connection: RedisConnection) -> None:
         async with create_task_group() as tg:
-            tg.start_soon(self._test, link, name=f"hub.redis test of {self.server}")
+            tg.start_soon(self._test, connection, name=f"hub.redis test of {self.server}")
             while True:
-                self._on_messages(await link.receive())
+                self._on_messages(await connection.receive())
 
-    async def _test(self, link: RedisConnection) -> None:
-        due = current_time()
-        if self._probe is None:  # a link that has just been made needs no ping
-            due += self._timeout
-        while True:
-            await sleep_until(due)
-            (reply,) = await link.call([self._probe or ("PING",)])
+    async def _test(self, connection: RedisConnection) -> None:
+        # A connection that has just been made needs no ping.
+        async for _ in every(self._timeout, immediately=self._probe is not None):
+            (reply,) = await connection.call([self._probe or ("PING",)])
             self._refusal = reply.text if isinstance(reply, ErrorReply) else None
-            due += self._timeout

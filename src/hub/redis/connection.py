@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-Word: TypeAlias = bytes | str | int
-Command: TypeAlias = tuple[Word, ...]
+Arg: TypeAlias = bytes | str | int
+Command: TypeAlias = tuple[Arg, ...]
 
 
 class ErrorReplyKind(Enum):
     """What can be done about an error reply.
 
-    `NO_SCRIPT`: send the script along. `NOT_PRIMARY`: look for the primary elsewhere. `WRONG_TYPE`: nothing, somebody
-    else writes under our keys. `OTHER`: try again later.
+    `NO_SCRIPT`: send the script along. `NOT_PRIMARY`: look for the primary elsewhere. `WRONG_TYPE`: nothing, another
+    program writes under the keys of hub. `OTHER`: try again later.
     """
 
     NO_SCRIPT = "no script"
@@ -37,7 +37,7 @@ Reply: TypeAlias = "int | bytes | ErrorReply | Sequence[Reply] | None"
 
 
 class RedisConnection(Protocol):
-    """One live link to one server. It does not reconnect: once broken it stays broken, and its owner opens another."""
+    """One live connection to one server. It does not reconnect: once broken it stays broken, and its owner opens another."""
 
     async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
         """Sends commands in one go and returns their replies in order.
@@ -45,20 +45,20 @@ class RedisConnection(Protocol):
         Other calls may be under way at the same time. Cancelling one disturbs no other.
 
         Raises:
-            ConnectionLost: The link broke, or the server did not answer in time; the link is broken from then on.
+            ConnectionLost: The connection broke, or the server did not answer in time; the connection is broken from then on.
         """
         ...
 
     async def receive(self) -> Sequence[bytes]:
-        """Waits for messages on the channel that the link was opened with, and returns all that have arrived.
+        """Waits for messages on the channel that the connection was opened with, and returns all that have arrived.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         ...
 
     def abort(self, reason: str) -> None:
-        """Breaks the link: every call under way, and `receive`, raises `ConnectionLost`."""
+        """Breaks the connection: every call under way, and `receive`, raises `ConnectionLost`."""
         ...
 
 
@@ -68,8 +68,8 @@ class Connector(Protocol):
         """For errors and logs; never holds a password."""
         ...
 
-    def __call__(self, channel: str | None) -> AbstractAsyncContextManager[RedisConnection]:
-        """Opens a link, and subscribes it to a channel if one is given.
+    def connect(self, channel: str | None) -> AbstractAsyncContextManager[RedisConnection]:
+        """Opens a connection, and subscribes it to a channel if one is given.
 
         Raises:
             ConnectionRefused: On entry, when the server does not accept the credentials, or TLS is there on one side only.

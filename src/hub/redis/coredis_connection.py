@@ -1,4 +1,4 @@
-"""A link through coredis, on asyncio and on trio.
+"""A connection through coredis, on asyncio and on trio.
 
 Commands have one RESP3 connection, and the messages of a channel another: Redis closes a subscribed connection whose
 replies pile up (`client-output-buffer-limit pubsub`, 32 MB), however few of them are messages. coredis's connections are
@@ -19,17 +19,18 @@ from coredis.connection import TCPConnection, TCPLocation
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.redis.address import RedisAddress
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
-from hub.redis.error_replies import link_failed, login_refused
+from hub.redis.error_replies import connect_failed, login_refused
 
-GATHERED: Final = 256
+MAX_PUSH_BATCH: Final = 256
 """Messages after which `receive` returns although more are there already."""
 
 
 @final
-class _Connection(TCPConnection):
+class _ClosingConnection(TCPConnection):
     """coredis 6.9 leaves its buffers open when it cannot connect, and anyio warns of each one that is not closed."""
 
     @override
@@ -59,7 +60,8 @@ class CoredisConnection(RedisConnection):
         self._server = server
         self._reason = "the connection was closed"
         self._messages: list[bytes] = []
-        self._arrived = Event()
+        self._changed = Notifier()
+        self._complete = False  # whether what was pushed so far has been read to its end
         self._broken = False
         self.subscribed = Event()
 
@@ -76,12 +78,11 @@ class CoredisConnection(RedisConnection):
 
     @override
     async def receive(self) -> Sequence[bytes]:
-        await self._arrived.wait()
+        await self._changed.wait_for(lambda: self._complete or self._broken)
         if not self._messages:
             raise ConnectionLost(self._server, self._reason)
         messages, self._messages = self._messages, []
-        if not self._broken:
-            self._arrived = Event()
+        self._complete = False
         return messages
 
     @override
@@ -91,7 +92,7 @@ class CoredisConnection(RedisConnection):
             self._break()
 
     async def watch(self) -> None:
-        """Breaks the link when the connection of the commands ends."""
+        """Breaks the connection when the connection of the commands ends."""
         try:
             async with aclosing(self._connection.push_messages) as pushes:
                 async for _ in pushes:
@@ -102,7 +103,7 @@ class CoredisConnection(RedisConnection):
             self._break()
 
     async def listen(self, channel: str) -> None:
-        """Subscribes to a channel and collects its messages until the connection ends, which breaks the link."""
+        """Subscribes to a channel and collects its messages until the connection ends, which breaks the connection."""
         try:
             self._subscribed.send_command(b"SUBSCRIBE", channel)
             async with aclosing(self._subscribed.push_messages) as pushes:
@@ -115,8 +116,9 @@ class CoredisConnection(RedisConnection):
                         case _:
                             pass
                     # One wake-up for all that came with one read; `reusable` says that nothing is left of it.
-                    if self._messages and (self._subscribed.reusable or len(self._messages) >= GATHERED):
-                        self._arrived.set()
+                    if self._messages and (self._subscribed.reusable or len(self._messages) >= MAX_PUSH_BATCH):
+                        self._complete = True
+                        self._changed.notify()
         except exceptions.ConnectionError as error:
             self._lost(error)
         finally:
@@ -124,7 +126,7 @@ class CoredisConnection(RedisConnection):
 
     def _break(self) -> None:
         self._broken = True
-        self._arrived.set()
+        self._changed.notify()
         self._connection.invalidate(self._reason)
         self._subscribed.invalidate(self._reason)
 
@@ -156,16 +158,16 @@ class CoredisConnection(RedisConnection):
 
 @final
 class CoredisConnector(Connector):
-    """Opens links to one address.
+    """Opens connections to one address.
 
     Args:
-        address: The server, or the Sentinels that know it; they are asked anew for each link.
-        silence: Seconds without an answer after which the server counts as lost.
+        address: The server, or the Sentinels that know it; they are asked anew for each connection.
+        read_timeout: Seconds without an answer after which the server counts as lost.
     """
 
-    def __init__(self, address: RedisAddress, silence: float) -> None:
+    def __init__(self, address: RedisAddress, read_timeout: float) -> None:
         self._address = address
-        self._silence = silence
+        self._read_timeout = read_timeout
 
     @property
     @override
@@ -174,12 +176,12 @@ class CoredisConnector(Connector):
 
     @override
     @asynccontextmanager
-    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
+    async def connect(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
         address = self._address
         node = await self._primary() if address.service else address.nodes[0]
         open_one = partial(self._connection, node, db=address.db, username=address.username, password=address.password)
-        async with self._linked(open_one, node, channel) as link:
-            yield link
+        async with self._connected(open_one, node, channel) as connection:
+            yield connection
 
     async def _primary(self) -> tuple[str, int]:
         """Host and port of the primary, by the first Sentinel that knows it. Sentinels are asked without credentials."""
@@ -187,7 +189,7 @@ class CoredisConnector(Connector):
         refusals = 0
         for host, port in self._address.nodes:
             try:
-                async with self._linked(partial(self._connection, (host, port)), (host, port), None) as sentinel:
+                async with self._connected(partial(self._connection, (host, port)), (host, port), None) as sentinel:
                     (reply,) = await sentinel.call([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service)])
             except ConnectionLost as lost:
                 refusals += isinstance(lost, ConnectionRefused)
@@ -203,12 +205,12 @@ class CoredisConnector(Connector):
 
     def _connection(
         self, node: tuple[str, int], *, db: int = 0, username: str | None = None, password: str | None = None
-    ) -> _Connection:
-        return _Connection(
+    ) -> _ClosingConnection:
+        return _ClosingConnection(
             TCPLocation(*node),
             socket_keepalive=True,
-            stream_timeout=self._silence,
-            connect_timeout=self._silence,
+            stream_timeout=self._read_timeout,
+            connect_timeout=self._read_timeout,
             db=db,
             username=username,
             password=password,
@@ -216,31 +218,31 @@ class CoredisConnector(Connector):
         )
 
     @asynccontextmanager
-    async def _linked(
-        self, open_one: Callable[[], _Connection], node: tuple[str, int], channel: str | None
+    async def _connected(
+        self, open_one: Callable[[], _ClosingConnection], node: tuple[str, int], channel: str | None
     ) -> AsyncGenerator[CoredisConnection]:
         server = self.server
         with collapse_exception_group():
             async with create_task_group() as tg:
                 try:
-                    connection = open_one()
-                    await tg.start(connection.run, name=f"hub.redis connection to {server}")
-                    messages = connection
+                    commands = open_one()
+                    await tg.start(commands.run, name=f"hub.redis connection to {server}")
+                    messages = commands
                     if channel is not None:
                         messages = open_one()
                         await tg.start(messages.run, name=f"hub.redis subscription to {server}")
-                    link = CoredisConnection(connection, messages, server)
-                    tg.start_soon(link.watch, name=f"hub.redis commands to {server}")
+                    connection = CoredisConnection(commands, messages, server)
+                    tg.start_soon(connection.watch, name=f"hub.redis commands to {server}")
                     if channel is not None:
-                        tg.start_soon(link.listen, channel, name=f"hub.redis messages from {server}")
-                        with fail_after(self._silence):
-                            await link.subscribed.wait()
+                        tg.start_soon(connection.listen, channel, name=f"hub.redis messages from {server}")
+                        with fail_after(self._read_timeout):
+                            await connection.subscribed.wait()
                 except exceptions.AuthenticationError as error:
                     raise login_refused(self._address, error) from error
                 except (exceptions.RedisError, OSError) as error:  # TimeoutError is an OSError
-                    raise await link_failed(self._address, node, error, _reason(error)) from error
-                yield link
-                tg.cancel_scope.cancel("redis link closed")
+                    raise await connect_failed(self._address, node, error, _reason(error)) from error
+                yield connection
+                tg.cancel_scope.cancel("redis connection closed")
 
 
 def _reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Why a link to Redis could not be opened, and whether trying again makes sense."""
+"""Why a connection to Redis could not be opened, and whether trying again makes sense."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hub.redis.address import RedisAddress
 from hub.tls import answer_without_tls, speaks_tls, tls_refusal
 
 _FINAL: Final = ("DB index is out of range", "invalid DB index", "protected mode")
-"""Parts of error replies that stay the same until somebody changes the URL or the server's configuration."""
+"""Parts of error replies that stay the same until the URL or the configuration of the server is changed."""
 
 
 def login_refused(address: RedisAddress, error: BaseException) -> ConnectionRefused:
@@ -28,13 +28,13 @@ def login_refused(address: RedisAddress, error: BaseException) -> ConnectionRefu
     )
 
 
-async def link_failed(
+async def connect_failed(
     address: RedisAddress, node: tuple[str, int], error: BaseException, reason: str
 ) -> ConnectionLost:
-    """What to raise when no link could be opened: `ConnectionRefused` if it cannot work with this URL.
+    """What to raise when no connection could be opened: `ConnectionRefused` if it cannot work with this URL.
 
     A Redis without TLS waits for the end of a line that a TLS handshake does not have, and one with TLS cuts plain
-    connections. So the port is looked at in the other way.
+    connections. So the port is tried in the other way.
 
     Args:
         address: What the URL says.

@@ -14,8 +14,8 @@ _log: Final = structlog.get_logger("hub.redis")
 async def warn_of_eviction(client: RedisClient) -> None:
     """Logs a warning when the server has a memory limit and a policy that evicts keys with a lifetime.
 
-    Source: Redis, "Key eviction": only `noeviction` refuses writes instead. A server that does not tell (`INFO` may be
-    forbidden or renamed) is taken at its word.
+    Source: Redis, "Key eviction": only `noeviction` refuses writes instead. Of a server that does not answer (`INFO` may be
+    forbidden or renamed) nothing is reported.
 
     Raises:
         ConnectionLost: The server is out of reach.

@@ -6,12 +6,12 @@ from hub.redis.address import redis_address
 from hub.redis.connection import Connector
 
 
-def redis_links(url: str, *, silence: float) -> Connector:
-    """What opens links to the server at `url`.
+def redis_links(url: str, *, read_timeout: float) -> Connector:
+    """What opens connections to the server at `url`.
 
     Args:
         url: See `hub.redis.address`; the scheme is one of `hub.urls.REDIS_SCHEMES`.
-        silence: Seconds without an answer after which the server counts as lost.
+        read_timeout: Seconds without an answer after which the server counts as lost.
 
     Raises:
         ConfigurationError: It is no Redis URL.
@@ -21,7 +21,7 @@ def redis_links(url: str, *, silence: float) -> Connector:
     if url.partition("://")[0].endswith("+redispy"):
         from hub.redis.redispy_connection import RedispyConnector  # noqa: PLC0415
 
-        return RedispyConnector(address, silence)
+        return RedispyConnector(address, read_timeout)
     from hub.redis.coredis_connection import CoredisConnector  # noqa: PLC0415
 
-    return CoredisConnector(address, silence)
+    return CoredisConnector(address, read_timeout)

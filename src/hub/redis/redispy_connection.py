@@ -1,9 +1,9 @@
-"""A link through redis-py (`redis.asyncio`, with hiredis). asyncio only, as that library is.
+"""A connection through redis-py (`redis.asyncio`, with hiredis). asyncio only, as that library is.
 
-No caller ever awaits redis-py: a few tasks of the link carry the calls, several in one pipeline when they queue up, so
+No caller ever awaits redis-py: a few tasks of the connection carry the calls, several in one pipeline when they queue up, so
 that cancelling a caller cannot leave half an answer on a connection. Messages have a connection of their own. The first
-failure of any of them breaks the link; redis-py's own retries are off, for a link that came back by itself would not
-tell that messages were missed.
+failure of any of them breaks the connection; redis-py's own retries are off, for a connection that came back by itself would not
+show that messages were missed.
 """
 
 # redis-py's annotations leave some parameters bare.
@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Final, cast, final
 
 import redis.asyncio as redispy
-from anyio import TASK_STATUS_IGNORED, CancelScope, Event, create_task_group, move_on_after
+from anyio import TASK_STATUS_IGNORED, CancelScope, create_task_group, move_on_after
 from anyio.abc import TaskStatus
 from redis import exceptions
 from redis.asyncio.retry import Retry
@@ -26,15 +26,16 @@ from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
 from hub.concurrency.exceptions import collapse_exception_group
+from hub.concurrency.notify import Notifier
 from hub.errors import ConfigurationError, ConnectionLost
 from hub.redis.address import RedisAddress
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
-from hub.redis.error_replies import link_failed, login_refused
+from hub.redis.error_replies import connect_failed, login_refused
 
-LANES: Final = 4
+PIPELINES: Final = 4
 """Pipelines under way at once."""
 
-CLOSE_GRACE: Final = 1.0
+CLOSE_TIMEOUT: Final = 1.0
 """Seconds to close the connections in; the kernel closes them anyway."""
 
 
@@ -42,15 +43,15 @@ CLOSE_GRACE: Final = 1.0
 class RedispyConnection(RedisConnection):
     """See `RedispyConnector`, which opens it."""
 
-    def __init__(self, client: redispy.Redis, server: str, silence: float) -> None:
+    def __init__(self, client: redispy.Redis, server: str, read_timeout: float) -> None:
         self._client = client
         self._server = server
-        self._silence = silence
+        self._read_timeout = read_timeout
         self._reason: str | None = None
         self._messages: list[bytes] = []
-        self._arrived = Event()
+        self._changed = Notifier()
         self._under_way: set[CancelScope] = set()
-        self.pipelines = Batcher(self._carry, name=f"pipelines to {server}", lanes=LANES)
+        self.pipelines = Batcher(self._carry, name=f"pipelines to {server}", concurrency=PIPELINES)
 
     @override
     async def call(self, commands: Sequence[Command]) -> Sequence[Reply]:
@@ -59,7 +60,7 @@ class RedispyConnection(RedisConnection):
             self._under_way.add(scope)
             try:
                 if self._reason is None:
-                    replies = await self.pipelines(commands)
+                    replies = await self.pipelines.submit(commands)
             finally:
                 self._under_way.discard(scope)
         if replies is None:
@@ -68,18 +69,16 @@ class RedispyConnection(RedisConnection):
 
     @override
     async def receive(self) -> Sequence[bytes]:
-        await self._arrived.wait()
+        await self._changed.wait_for(lambda: self._messages or self._reason is not None)
         if not self._messages:
             raise self._lost()
         messages, self._messages = self._messages, []
-        if self._reason is None:
-            self._arrived = Event()
         return messages
 
     @override
     def abort(self, reason: str) -> None:
         self._reason = self._reason or reason
-        self._arrived.set()
+        self._changed.notify()
         for scope in self._under_way:
             scope.cancel(reason)
 
@@ -90,7 +89,7 @@ class RedispyConnection(RedisConnection):
         try:
             await pubsub.subscribe(channel)
             while True:
-                message = await pubsub.get_message(timeout=self._silence)
+                message = await pubsub.get_message(timeout=self._read_timeout)
                 if message is None:
                     if questioned:
                         raise exceptions.TimeoutError("the channel is silent")
@@ -99,7 +98,7 @@ class RedispyConnection(RedisConnection):
                     task_status.started()
                 elif message["type"] == "message":
                     self._messages.append(cast("bytes", message["data"]))  # replies are not decoded
-                    self._arrived.set()
+                    self._changed.notify()
                 questioned = message is None
         except (exceptions.RedisError, OSError) as error:
             self.abort(_reason(error))
@@ -122,21 +121,21 @@ class RedispyConnection(RedisConnection):
         return answers
 
     def _lost(self) -> ConnectionLost:
-        return ConnectionLost(self._server, self._reason or "the link was closed")
+        return ConnectionLost(self._server, self._reason or "the connection was closed")
 
 
 @final
 class RedispyConnector(Connector):
-    """Opens links to one address.
+    """Opens connections to one address.
 
     Args:
         address: The server; not one behind Sentinels.
-        silence: Seconds without an answer after which the server counts as lost.
+        read_timeout: Seconds without an answer after which the server counts as lost.
     """
 
-    def __init__(self, address: RedisAddress, silence: float) -> None:
+    def __init__(self, address: RedisAddress, read_timeout: float) -> None:
         self._address = address
-        self._silence = silence
+        self._read_timeout = read_timeout
 
     @property
     @override
@@ -145,25 +144,25 @@ class RedispyConnector(Connector):
 
     @override
     @asynccontextmanager
-    async def __call__(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
+    async def connect(self, channel: str | None) -> AsyncGenerator[RedisConnection]:
         if current_async_library() != "asyncio":
             raise ConfigurationError(
                 "redis-py runs on asyncio only: take the '+redispy' out of the URL, or start with --backend asyncio"
             )
         client = self._client()
-        link = RedispyConnection(client, self.server, self._silence)
+        connection = RedispyConnection(client, self.server, self._read_timeout)
         try:
             with collapse_exception_group():
-                async with create_task_group() as tg, link.pipelines:
+                async with create_task_group() as tg, connection.pipelines:
                     await self._greet(client)
                     if channel is not None:
-                        await tg.start(link.listen, channel, name=f"hub.redis messages from {self.server}")
-                    yield link
-                    link.abort("the link was closed")
-                    tg.cancel_scope.cancel("redis link closed")
+                        await tg.start(connection.listen, channel, name=f"hub.redis messages from {self.server}")
+                    yield connection
+                    connection.abort("the connection was closed")
+                    tg.cancel_scope.cancel("redis connection closed")
         finally:
-            link.abort("the link was closed")
-            with move_on_after(CLOSE_GRACE, shield=True):
+            connection.abort("the connection was closed")
+            with move_on_after(CLOSE_TIMEOUT, shield=True):
                 await client.aclose()
 
     async def _greet(self, client: redispy.Redis) -> None:
@@ -172,7 +171,7 @@ class RedispyConnector(Connector):
         except exceptions.AuthenticationError as error:
             raise login_refused(self._address, error) from error
         except (exceptions.RedisError, OSError) as error:
-            raise await link_failed(self._address, self._address.nodes[0], error, _reason(error)) from error
+            raise await connect_failed(self._address, self._address.nodes[0], error, _reason(error)) from error
 
     def _client(self) -> redispy.Redis:
         address, tls = self._address, self._address.tls
@@ -183,8 +182,8 @@ class RedispyConnector(Connector):
             db=address.db,
             username=address.username,
             password=address.password,
-            socket_timeout=self._silence,
-            socket_connect_timeout=self._silence,
+            socket_timeout=self._read_timeout,
+            socket_connect_timeout=self._read_timeout,
             retry=Retry(NoBackoff(), 0),
             ssl=tls is not None,
             ssl_ca_certs=tls.cafile if tls else None,

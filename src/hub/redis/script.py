@@ -7,7 +7,7 @@ from hashlib import sha1
 from importlib import resources
 from typing import final
 
-from hub.redis.connection import Command, Word
+from hub.redis.connection import Arg, Command
 
 
 @final
@@ -22,7 +22,7 @@ class Script:
         self.text = text
         self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def by_digest(self, keys: Sequence[str], args: Sequence[Word]) -> Command:
+    def by_digest(self, keys: Sequence[str], args: Sequence[Arg]) -> Command:
         return ("EVALSHA", self.sha, len(keys), *keys, *args)
 
     def in_full(self, command: Command) -> Command:

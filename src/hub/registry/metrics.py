@@ -1,4 +1,4 @@
-"""The registry's figures for Prometheus."""
+"""Metrics of the registry, for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from typing_extensions import override
 from hub.histogram import Histogram
 from hub.observability.prometheus import counter, gauge, histogram
 from hub.ports.directory import LoginLimits
-from hub.registry.client.views import InstanceState
+from hub.registry.core.changes import Removal
 from hub.registry.core.ping_result import PingOk, PingRejected, PingResult
 from hub.registry.core.state import RegistryState
-from hub.registry.core.table import Removal
 from hub.registry.stats import StatsService
 from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.queue_monitor import QueueMonitor
 from hub.registry.tasks.registration import RegistrationService
+from hub.types import InstanceState
 
 PING_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Seconds: from a process on this machine to one that is just within the timeout."""
+"""Seconds: from a process on the same machine to one that answers just before the timeout."""
 
 
 @final
-class PingCounts:
-    """How pings went. Call it with each result.
+class PingCounters:
+    """Counts pings by their result.
 
     Attributes:
-        answered: Seconds that answers took.
-        failures: Pings without an answer, by whether the connection was refused or nothing came in time.
+        answered: Seconds of the answered pings.
+        failures: The other ones: `refused` if no instance can be at the address, else `missed`.
     """
 
     def __init__(self) -> None:
         self.answered: Final = Histogram(PING_BUCKETS)
         self.failures: Final = Counter(missed=0, refused=0)
 
-    def __call__(self, result: PingResult, seconds: float) -> None:
+    def observe(self, result: PingResult, seconds: float) -> None:
         if isinstance(result, PingOk):
             self.answered.observe(seconds)
         else:
@@ -50,72 +50,72 @@ class PingCounts:
 
 @final
 class RegistrationCollector(Collector):
-    """What is registered, beside the bounds, and what was refused. The labels are those of the bounds."""
+    """Contracts, limits of registration, and refused calls. Limits are labelled by the names of their settings."""
 
-    def __init__(self, roll: RegistryState, registrar: RegistrationService, limits: LoginLimits) -> None:
-        self._roll = roll
-        self._registrar = registrar
+    def __init__(self, state: RegistryState, registration: RegistrationService, limits: LoginLimits) -> None:
+        self._state = state
+        self._registration = registration
         self._limits = limits
 
     @override
     def collect(self) -> Iterable[Metric]:
-        yield gauge("hub_registry_contracts", "Contracts remembered.", [], [([], len(self._roll.lineage.keys()))])
+        yield gauge("hub_registry_contracts", "Contracts stored.", [], [([], len(self._state.contracts.keys()))])
         yield counter(
             "hub_registry_contracts_forgotten",
-            "Contracts dropped because no instance had them for the lifetime, or for room.",
+            "Contracts dropped because no instance had them for the lifetime, or to keep to a limit.",
             [],
-            [([], self._roll.forgotten)],
+            [([], self._state.contracts_forgotten)],
         )
         yield gauge(
             "hub_registry_limit",
-            "Bounds of registration.",
+            "Limits of registration.",
             ["limit"],
             [([k], v) for k, v in asdict(self._limits).items()],
         )
         yield counter(
             "hub_registry_refused_logins",
-            "Logins refused for lack of room, by the bound.",
+            "Logins refused because of a limit.",
             ["limit"],
-            [([limit], self._registrar.refused[limit]) for limit in asdict(self._limits)],
+            [([limit], self._registration.refused[limit]) for limit in asdict(self._limits)],
         )
         yield counter(
-            "hub_registry_foreign_calls",
+            "hub_registry_unauthorized_calls",
             "Logins and logouts refused because they did not carry the secret of the instance.",
             [],
-            [([], self._registrar.foreign)],
+            [([], self._registration.foreign)],
         )
 
 
 @final
 class LiveCollector(Collector):
-    """Yields what is so now, from memory: a series ends with what it tells of, and a scrape waits for nobody."""
+    """Collects the current state from memory. A series ends with its model or instance; scraping does no I/O."""
 
     def __init__(
         self,
-        roll: RegistryState,
+        state: RegistryState,
         *,
-        depths: QueueMonitor,
-        keeper: DirectorySync,
+        queues: QueueMonitor,
+        sync: DirectorySync,
         pinger: Pinger,
-        figures: StatsService,
-        pings: PingCounts,
+        stats: StatsService,
+        pings: PingCounters,
     ) -> None:
-        self._roll = roll
-        self._depths = depths
-        self._keeper = keeper
+        self._state = state
+        self._queue_monitor = queues
+        self._sync = sync
         self._pinger = pinger
-        self._figures = figures
+        self._stats = stats
         self._pings = pings
 
     @override
     def collect(self) -> Iterable[Metric]:
         yield from self._models()
         yield from self._queues()
-        yield from self._itself()
-        yield from self._judgement()
+        yield from self._pings_and_servers()
+        yield from self._leases()
 
     def _models(self) -> Iterable[Metric]:
-        models = self._roll.table.models()
+        models = self._state.models()
         active = [model for model in models if model.active]
         yield gauge("hub_models", "Models with at least one live instance.", [], [([], len(active))])
         yield gauge(
@@ -126,7 +126,7 @@ class LiveCollector(Collector):
         )
         yield gauge(
             "hub_model_instances",
-            "Instances by state: live, loading (in setup), deaf (answers but consumes nothing), suspect (silent).",
+            "Instances by state: live, loading (in setup), not_consuming (answers, takes no tasks), suspect (misses pings).",
             ["model", "state"],
             [
                 ([model.name, state], model.count(state))
@@ -136,11 +136,11 @@ class LiveCollector(Collector):
         )
 
     def _queues(self) -> Iterable[Metric]:
-        models = self._roll.table.models()
-        queues = [(model.name, queue) for model in models if (queue := self._figures.queue(model)) is not None]
+        models = self._state.models()
+        queues = [(model.name, queue) for model in models if (queue := self._stats.queue(model)) is not None]
         yield gauge(
             "hub_queue_messages",
-            "Messages in the queue of a model: ready (they wait) and unacked (instances have them).",
+            "Messages in the queue of a model: ready (waiting) and unacked (delivered to instances).",
             ["model", "state"],
             [
                 row
@@ -151,7 +151,7 @@ class LiveCollector(Collector):
         for metric, text, rows in (
             (
                 "hub_queue_oldest_message_seconds",
-                "How long the oldest ready message of a model has waited at most; 0 when none waits.",
+                "Maximum time that the oldest ready message of a model has waited; 0 without one.",
                 [([name], queue.oldest_seconds) for name, queue in queues],
             ),
             (
@@ -167,7 +167,7 @@ class LiveCollector(Collector):
         ):
             yield gauge(metric, text, ["model"], rows)
 
-    def _itself(self) -> Iterable[Metric]:
+    def _pings_and_servers(self) -> Iterable[Metric]:
         yield histogram(
             "hub_registry_ping_duration_seconds",
             "Time until an instance answered a ping.",
@@ -176,7 +176,7 @@ class LiveCollector(Collector):
         )
         yield counter(
             "hub_registry_ping_failures",
-            "Pings without an answer, by whether the connection was refused or nothing came in time.",
+            "Pings that failed: missed (no usable reply in time) or refused (no such instance at the address).",
             ["reason"],
             [([reason], count) for reason, count in self._pings.failures.items()],
         )
@@ -184,32 +184,32 @@ class LiveCollector(Collector):
             "hub_registry_watchers",
             "Requests that are held until a list changes.",
             [],
-            [([], self._roll.waiting)],
+            [([], self._state.watchers)],
         )
         yield gauge(
             "hub_registry_connected",
-            "Whether a server behind the registry answered last time.",
+            "1 if a server behind the registry answered the last call.",
             ["server"],
-            [(["directory"], self._keeper.linked), (["broker"], self._depths.linked)],
+            [(["directory"], self._sync.health.ok), (["broker"], self._queue_monitor.connected)],
         )
 
-    def _judgement(self) -> Iterable[Metric]:
-        yield gauge("hub_registry_leases", "Instances that this registry pings.", [], [([], self._keeper.leases)])
+    def _leases(self) -> Iterable[Metric]:
+        yield gauge("hub_registry_leases", "Instances that this registry pings.", [], [([], len(self._state.leases))])
         yield gauge(
             "hub_registry_self_preservation",
-            "1 while most instances are silent at once, so that the registry takes its own network for lost.",
+            "1 while missed pings are not counted, because most instances stopped answering at once.",
             [],
-            [([], self._pinger.doubt.holds)],
+            [([], self._pinger.self_preservation.active)],
         )
         yield counter(
             "hub_registry_resubscribes",
-            "Deaf instances asked to subscribe to their queue again.",
+            "Requests to instances that do not consume to subscribe to their queue again.",
             ["model"],
-            [([model.name], self._pinger.resubscribes.get(model.name, 0)) for model in self._roll.table.models()],
+            [([model.name], self._pinger.resubscribes.get(model.name, 0)) for model in self._state.models()],
         )
         yield counter(
             "hub_registry_removals",
-            "Instances that this registry took off the lists, by reason.",
+            "Instances that this registry removed, by reason.",
             ["reason"],
-            [([reason], self._roll.removals.get(reason, 0)) for reason in Removal if reason is not Removal.ELSEWHERE],
+            [([reason], self._state.removals.get(reason, 0)) for reason in Removal if reason is not Removal.REMOTE],
         )

@@ -1,4 +1,4 @@
-"""The registry as a component: everything that runs for as long as it does."""
+"""The registry as a component: composition and lifetime of its parts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ from hub.http.serve.server import serve
 from hub.observability.process_metrics import ProcessCollector
 from hub.ports.broker import Broker
 from hub.ports.directory import Directory
-from hub.registry.core.consumer_check import ConsumerCheck
-from hub.registry.core.contracts import ContractRegistry
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.state import RegistryState
 from hub.registry.core.stats_aggregator import StatsAggregator
-from hub.registry.core.table import InstanceTable
 from hub.registry.http.app import registry_app
-from hub.registry.metrics import LiveCollector, PingCounts, RegistrationCollector
+from hub.registry.metrics import LiveCollector, PingCounters, RegistrationCollector
 from hub.registry.stats import StatsService
 from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import CONCURRENT_PINGS, Pinger
@@ -35,8 +32,8 @@ from hub.registry.tasks.registration import RegistrationService
 from hub.settings.registry import RegistrySettings
 from hub.types import new_registry_id
 
-FLUSH_GRACE: Final = 2.0
-"""Seconds that the end waits for the directory to take the last logouts; pings find out about them otherwise."""
+FLUSH_TIMEOUT: Final = 2.0
+"""Seconds for the last logouts at the end; without them other registries miss the pings of those instances."""
 
 _log = structlog.get_logger("hub.registry")
 
@@ -50,87 +47,79 @@ async def run_registry(
 ) -> None:
     """Runs a registry until cancelled.
 
-    Whom the directory remembers is pinged before the first request is accepted, so a restart lists neither the dead
-    nor forgets the living. Cancellation drains: watchers are answered, requests in flight finish.
+    All instances that the directory stores are pinged before the first request is accepted, so after a restart the lists
+    have all live instances and no dead ones. Cancellation drains: held requests are answered, those in flight finish.
 
     Args:
-        settings: Where to listen, whom to ping and how often.
-        directory: What survives this process.
-        broker: Where the queues of the models are.
+        settings: The address to listen on, networks of the instances, periods and limits.
+        directory: Storage that survives this process.
+        broker: The broker with the queues of the models.
         task_status: Gets the base URL once requests are accepted.
 
     Raises:
         ConfigurationError: The address cannot be listened on.
-        ConnectionLost: The directory is out of reach at start; later losses are survived.
+        ConnectionLost: The directory is out of reach at the start; after that the registry reconnects.
     """
     networks = InstanceNetworks(settings.networks)
     collectors = CollectorRegistry()
     collectors.register(ProcessCollector())
-    pings = PingCounts()
-    totals = StatsAggregator()
-    roll = RegistryState(
-        InstanceTable(
-            misses=settings.ping_misses, lineage=ContractRegistry(settings.contract_mode), on_stats=totals.add
-        )
-    )
+    pings = PingCounters()
+    aggregator = StatsAggregator()
+    state = RegistryState(misses=settings.ping_misses, contract_mode=settings.contract_mode, on_stats=aggregator.add)
     with collapse_exception_group():
         async with open_client(token=settings.token, connections=CONCURRENT_PINGS) as http:
             probe = HttpProbe(http, networks)
             pinger = Pinger(
-                roll,
-                probe,
+                state,
+                probe.ping,
                 period=settings.ping_period,
                 timeout=settings.ping_timeout,
-                mine=roll.holdings,
+                owned=state.leases,
                 misses=settings.ping_misses,
                 resubscribe=probe.resubscribe,
-                observe=pings,
+                observe=pings.observe,
             )
-            keeper = DirectorySync(
-                roll,
+            sync = DirectorySync(
+                state,
                 directory,
                 pinger,
                 period=settings.ping_period,
                 registry=new_registry_id(),
                 contract_ttl=settings.contract_ttl,
             )
-            registrar = RegistrationService(
-                roll, directory, keeper, pinger, networks=networks, limits=settings.login_limits
+            registration = RegistrationService(
+                state, directory, sync, pinger, networks=networks, limits=settings.login_limits
             )
-            roll.on_forgotten += [totals.forget, pinger.forget]
-            consumers = ConsumerCheck(roll)
-            depths = QueueMonitor(roll, broker, period=settings.depth_period, on_look=consumers)
-            figures = StatsService(roll, depths, totals)
-            collectors.register(
-                LiveCollector(roll, depths=depths, keeper=keeper, pinger=pinger, figures=figures, pings=pings)
-            )
-            collectors.register(RegistrationCollector(roll, registrar, settings.login_limits))
+            state.on_model_forgotten += [aggregator.forget, pinger.forget]
+            queues = QueueMonitor(state, broker, period=settings.depth_period)
+            stats = StatsService(state, queues, aggregator)
+            collectors.register(LiveCollector(state, queues=queues, sync=sync, pinger=pinger, stats=stats, pings=pings))
+            collectors.register(RegistrationCollector(state, registration, settings.login_limits))
             app = registry_app(
-                roll=roll,
-                registrar=registrar,
-                keeper=keeper,
+                state=state,
+                registration=registration,
+                sync=sync,
                 pinger=pinger,
-                consumers=consumers,
                 history=directory.history,
-                depths=depths,
-                figures=figures,
+                queues=queues,
+                stats=stats,
                 collectors=collectors,
                 token=settings.token,
                 hosts=settings.hosts.known_as(settings.registry_host),
             )
-            await keeper.recall()
+            await sync.read_contracts()
             with move_on_after(settings.ping_period):
-                await keeper.start()
-            _log.info("pinged whom the directory remembers", instances=len(roll.table.instances()))
+                await sync.start()
+            _log.info("pinged the stored instances", instances=len(state.instances()))
             try:
                 async with create_task_group() as tg:
                     tg.start_soon(pinger.run, name="hub.registry pinger")
-                    tg.start_soon(keeper.run, name="hub.registry keeper")
-                    tg.start_soon(depths.run, name="hub.registry depths")
+                    tg.start_soon(sync.run, name="hub.registry directory sync")
+                    tg.start_soon(queues.run, name="hub.registry queue monitor")
                     url = await tg.start(
-                        partial(serve, app, settings.registry_bind, on_drain=roll.close), name="hub.registry http"
+                        partial(serve, app, settings.registry_bind, on_drain=state.close), name="hub.registry http"
                     )
                     task_status.started(url)
             finally:
-                with move_on_after(FLUSH_GRACE, shield=True), suppress(ConnectionLost, Undecodable):
-                    await keeper.flush()
+                with move_on_after(FLUSH_TIMEOUT, shield=True), suppress(ConnectionLost, Undecodable):
+                    await sync.flush()

@@ -1,4 +1,4 @@
-"""Each model in figures: its queue, and what its instances do and have done. From memory, so that nobody has to wait."""
+"""Statistics of each model: its queue, and the tasks of its instances."""
 
 from __future__ import annotations
 
@@ -9,56 +9,50 @@ from hub.registry.client.views import ModelStatus
 from hub.registry.core.state import RegistryState
 from hub.registry.core.stats_aggregator import StatsAggregator
 from hub.registry.tasks.queue_monitor import QueueMonitor
-from hub.types import ModelName, WallClock, wall_clock
 
 
 @final
 class StatsService:
-    """Joins what instances say with what the broker says.
+    """Joins the statistics of instances with those of the broker, from memory.
 
     Args:
-        roll: Which models and instances there are, and what each of them said last.
-        depths: What the broker said last.
-        totals: What instances have said since this registry began.
-        clock: Where Unix time comes from.
+        state: Models and instances with their last statistics.
+        queues: Depths of the queues at the last poll.
+        aggregator: Totals since this registry started.
     """
 
-    def __init__(
-        self, roll: RegistryState, depths: QueueMonitor, totals: StatsAggregator, clock: WallClock = wall_clock
-    ) -> None:
-        self._roll = roll
-        self._depths = depths
-        self._totals = totals
-        self._clock = clock
+    def __init__(self, state: RegistryState, queues: QueueMonitor, aggregator: StatsAggregator) -> None:
+        self._state = state
+        self._queues = queues
+        self._aggregator = aggregator
 
-    def now(self) -> StatsBody:
-        """Every known model, by name."""
-        return StatsBody(at=self._clock(), models=tuple(map(self._of, self._roll.table.models())))
+    def all(self) -> StatsBody:
+        """The statistics of every known model, by name."""
+        return StatsBody(at=self._state.now(), models=tuple(map(self._of, self._state.models())))
 
     def queue(self, model: ModelStatus) -> QueueBody | None:
-        """The queue of a model; `None` while the broker is out of reach, or when there is no such queue."""
-        depth = self._depths.latest.get(model.name)
+        """The queue of a model; `None` while the broker is out of reach, or when the queue does not exist."""
+        depth = self._queues.depths.get(model.name)
         if depth is None:
             return None
+        newest = self._aggregator.totals(model.name).newest_task_created_at
+        newest_age = None if newest is None else self._state.now() - newest
+        oldest = self._queues.oldest_age(model.name, newest_age=newest_age) if depth.ready else 0.0
         return QueueBody(
             ready=depth.ready,
-            unacked=sum(status.stats.unacked for status in model.instances if status.stats is not None),
+            unacked=sum(each.stats.unacked for each in model.instances if each.stats is not None),
             consumers=depth.consumers,
             dead=depth.dead,
-            oldest_seconds=round(self._oldest(model.name), 3) if depth.ready else 0.0,
+            oldest_seconds=round(oldest, 3),
         )
 
     def _of(self, model: ModelStatus) -> ModelStatsBody:
-        totals = self._totals.totals(model.name)
+        totals = self._aggregator.totals(model.name)
         return ModelStatsBody(
             model=model.name,
-            in_flight=sum(status.stats.in_flight for status in model.instances if status.stats is not None),
+            in_flight=sum(each.stats.in_flight for each in model.instances if each.stats is not None),
             outcomes=totals.outcomes,
             queue_time=totals.queue_time,
             run_time=totals.run_time,
             queue=self.queue(model),
         )
-
-    def _oldest(self, model: ModelName) -> float:
-        newest = self._totals.totals(model).newest_task_created_at
-        return self._depths.oldest(model, newest_age=None if newest is None else self._clock() - newest)

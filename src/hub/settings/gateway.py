@@ -12,7 +12,7 @@ from hub.http.middleware.compression import COMPRESS_ABOVE
 from hub.http.middleware.cors import origins_of
 from hub.http.middleware.root_path import root_path_of
 from hub.http.serve.listen import ListenAddress
-from hub.settings.links import BrokerSettings, RegistryConnectionSettings, StoreSettings
+from hub.settings.connections import BrokerSettings, RegistryConnectionSettings, StoreSettings
 from hub.settings.process import SECRET, MetricSettings, check_credentials
 from hub.task import DEFAULT_RESULT_TTL, PENDING_TTL
 
@@ -27,20 +27,20 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryConnectionSettings,
     dashboard_host: Annotated[str, Parameter(help="Address that the dashboard listens on.")] = "127.0.0.1"
     dashboard_port: Annotated[int, Parameter(help="Port of the dashboard; 0: only at / of the gateway.")] = 3000
     api_keys: Annotated[
-        str, Parameter(help="Keys of clients, comma-separated; needed beyond loopback. Empty: no key is asked.")
+        str, Parameter(help="Keys of clients, comma-separated; needed beyond loopback. Empty: no keys.")
     ] = field(default="", metadata=SECRET)
     body_limit: Annotated[
         int, Parameter(help="Bytes of a request body at most; other clients wait while a big one is read.")
     ] = 4 * 1024 * 1024
     call_wait: Annotated[float, Parameter(help="Seconds that a synchronous call waits for its outcome.")] = 60.0
     publish_timeout: Annotated[float, Parameter(help="Seconds that a submit waits for the broker.")] = 5.0
-    result_ttl: Annotated[float, Parameter(help="Seconds that an outcome is kept when the client does not say.")] = (
+    result_ttl: Annotated[float, Parameter(help="Seconds that an outcome is stored if the client does not say.")] = (
         DEFAULT_RESULT_TTL
     )
-    result_ttl_min: Annotated[float, Parameter(help="Least seconds that a client may ask an outcome to be kept.")] = (
+    result_ttl_min: Annotated[float, Parameter(help="Minimum of seconds that a client may request for an outcome.")] = (
         60.0
     )
-    result_ttl_max: Annotated[float, Parameter(help="Most seconds that a client may ask an outcome to be kept.")] = (
+    result_ttl_max: Annotated[float, Parameter(help="Maximum of seconds that a client may request for an outcome.")] = (
         7 * DEFAULT_RESULT_TTL
     )
     queue_limit: Annotated[
@@ -54,10 +54,10 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryConnectionSettings,
         ),
     ] = 1.0
     cancel_on_disconnect: Annotated[
-        bool, Parameter(help="Cancel the task of a synchronous call whose client hangs up.")
+        bool, Parameter(help="Cancel the task of a synchronous call whose client disconnects.")
     ] = True
     compress_above: Annotated[
-        int, Parameter(help="Bytes of a reply above which it is compressed for clients that take gzip; 0: never.")
+        int, Parameter(help="Bytes of a reply above which it is compressed for clients that accept gzip; 0: never.")
     ] = COMPRESS_ABOVE
     cors_origins: Annotated[
         str, Parameter(help="Origins whose web pages may use the API, comma-separated, or * for any; empty: none.")
@@ -97,16 +97,16 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryConnectionSettings,
         """The origins whose web pages may use the gateway.
 
         Raises:
-            ConfigurationError: One of them is no origin.
+            ConfigurationError: One of them is not an origin.
         """
         return origins_of(self.cors_origins)
 
     @property
     def root(self) -> str:
-        """Where clients find the gateway; empty for `/`.
+        """The path of the gateway for clients; empty for `/`.
 
         Raises:
-            ConfigurationError: It cannot be used.
+            ConfigurationError: It is invalid.
         """
         return root_path_of(self.root_path)
 

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from hub.errors import ConfigurationError
 from hub.http.serve.listen import ListenAddress
-from hub.settings.links import BrokerSettings, RegistryConnectionSettings, StoreSettings
+from hub.settings.connections import BrokerSettings, RegistryConnectionSettings, StoreSettings
 from hub.settings.process import MetricSettings
 
 
@@ -27,10 +27,10 @@ class ModelSettings(StoreSettings, BrokerSettings, RegistryConnectionSettings, M
     ] = 10.0
     drain_grace: Annotated[float, Parameter(help="Seconds that running tasks have to finish at shutdown.")] = 30.0
     attempt_limit: Annotated[
-        int, Parameter(help="Runs of one task that may be cut short by a dying instance; then the task is dead.")
+        int, Parameter(help="Runs of one task that may be interrupted by a dying instance; then the task is dead.")
     ] = 5
     result_limit: Annotated[
-        int, Parameter(help="Bytes of a response at most; a larger one fails its task. 0: as many as Redis takes.")
+        int, Parameter(help="Maximum bytes of a response; a larger one fails its task. 0: the limit of Redis.")
     ] = 16 * 1024 * 1024
     debug: Annotated[bool, Parameter(help="Store tracebacks of failed tasks with their outcome.")] = False
 

@@ -1,4 +1,4 @@
-"""Settings that every process has, and those of its HTTP server."""
+"""Settings of all processes, and of HTTP servers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -19,7 +19,7 @@ from hub.types import Backend, LogFormat, LogLevel
 from hub.urls import LARGEST_PORT
 
 SMALLEST_HEAD_LIMIT = 4096
-"""Bytes: what a browser sends of its own, with some cookies of other servers on the same host."""
+"""Bytes: the headers of a browser, with some cookies of other servers on the same host."""
 
 SECRET = {"secret": True}
 
@@ -27,14 +27,14 @@ SECRET = {"secret": True}
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ProcessSettings:
-    """What every process of hub understands."""
+    """Settings of all processes."""
 
     backend: Annotated[Backend, Parameter(help="The event loop to run on.")] = "asyncio"
     log_level: Annotated[LogLevel, Parameter(help="Least severe log lines to show.")] = "info"
-    log_format: Annotated[LogFormat, Parameter(help="For people, or one JSON object a line.")] = "console"
-    token: Annotated[
-        str, Parameter(help="Guards the routes of the registry and of the instances; needed beyond loopback.")
-    ] = field(default="", metadata=SECRET)
+    log_format: Annotated[LogFormat, Parameter(help="Text for a console, or one JSON object per line.")] = "console"
+    token: Annotated[str, Parameter(help="Token of the routes of registry and instances; needed beyond loopback.")] = (
+        field(default="", metadata=SECRET)
+    )
     allowed_hosts: Annotated[
         str,
         Parameter(
@@ -46,7 +46,7 @@ class ProcessSettings:
     tls_key: Annotated[Path | None, Parameter(help="PEM private key of --tls-certificate.")] = None
 
     def __post_init__(self) -> None:
-        """Refuses values that cannot work; each class of the family checks its own and calls the next.
+        """Refuses invalid values; each class checks its own settings and calls the next class.
 
         Raises:
             ConfigurationError: Names the setting, its value and the repair.
@@ -65,20 +65,20 @@ class ProcessSettings:
         """The names of `allowed_hosts`.
 
         Raises:
-            ConfigurationError: One of them is no host name.
+            ConfigurationError: One of them is not a host name.
         """
         return hosts_of(self.allowed_hosts)
 
     def bind(self, host: str, port: int, *, what: str, guarded: bool, repair: str) -> ListenAddress:
-        """Where to listen.
+        """The address of a server.
 
         Raises:
-            ConfigurationError: The address can be reached from other machines and nothing guards it.
+            ConfigurationError: The address can be reached from other machines, without credentials.
         """
         bind = ListenAddress(host=host, port=port, certificate=self.tls_certificate, key=self.tls_key)
         if not guarded and not bind.loopback:
             raise ConfigurationError(
-                f"the {what} would listen on {host}, which other machines can reach, with no credential asked: "
+                f"the {what} would listen on {host}, which other machines can reach, without credentials: "
                 f"{repair}, or listen on 127.0.0.1"
             )
         return bind
@@ -87,12 +87,12 @@ class ProcessSettings:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class StartSettings(ProcessSettings):
-    """How a process that stays starts."""
+    """Settings of the start of a process that runs until a signal."""
 
     start_timeout: Annotated[
         float,
         Parameter(
-            help="Seconds to try for each server that is needed at the start, one after the other; then exit code 3."
+            help="Seconds to retry each server that is needed at the start, one after the other; then exit code 3."
         ),
     ] = 60.0
 
@@ -108,7 +108,7 @@ class StartSettings(ProcessSettings):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class HttpSettings(StartSettings):
-    """What the clients of an HTTP server may take of it."""
+    """Limits of an HTTP server for its clients."""
 
     connection_limit: Annotated[
         int,
@@ -154,7 +154,7 @@ class HttpSettings(StartSettings):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class MetricSettings(HttpSettings):
-    """How times are counted."""
+    """Buckets of histograms of times."""
 
     metric_buckets: Annotated[
         str, Parameter(help="Upper bounds of the buckets of times on /metrics: seconds, rising, comma-separated.")
@@ -170,21 +170,21 @@ class MetricSettings(HttpSettings):
         """The bounds in seconds.
 
         Raises:
-            ConfigurationError: They do not rise, or are no times.
+            ConfigurationError: They are not times, or not increasing.
         """
         return parse_buckets(self.metric_buckets)
 
 
 def check_credentials(name: str, values: Sequence[str]) -> None:
-    """Refuses what cannot be sent in a header, and what would not arrive as it was sent."""
+    """Refuses values that HTTP headers cannot transport unchanged."""
     wrong = next((character for value in values for character in value if not " " <= character <= "~"), None)
     if wrong is not None:
         raise ConfigurationError(
-            f"{name} has the character {wrong!a}, which HTTP headers cannot carry: write it in visible ASCII, "
+            f"{name} has the character {wrong!a}, which HTTP headers cannot contain: write it in visible ASCII, "
             "such as the output of `openssl rand -hex 24`"
         )
     if any(value != value.strip() for value in values):
-        raise ConfigurationError(f"{name} begins or ends with a blank, which HTTP headers lose: write it without")
+        raise ConfigurationError(f"{name} begins or ends with a blank, which HTTP removes: write it without")
 
 
 def check_url(name: str, url: str, check: Callable[[str], object]) -> None:

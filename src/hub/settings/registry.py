@@ -12,7 +12,7 @@ from hub.directories.leasing import LONGEST_CHANGES
 from hub.errors import ConfigurationError
 from hub.http.serve.listen import ListenAddress
 from hub.ports.directory import LoginLimits
-from hub.settings.links import LOCAL_REDIS, BrokerSettings, _check_redis
+from hub.settings.connections import LOCAL_REDIS, BrokerSettings, _check_redis
 from hub.settings.process import SECRET, HttpSettings, check_url
 
 ContractMode = Literal["strict", "compatible"]
@@ -25,13 +25,13 @@ class RegistrySettings(BrokerSettings, HttpSettings):
 
     registry_host: Annotated[str, Parameter(help="Address that the registry listens on.")] = "127.0.0.1"
     registry_port: Annotated[int, Parameter(help="Port of the registry; 0 takes a free one.")] = 8001
-    directory_url: Annotated[str, Parameter(help="Where instances are kept: redis:// or memory://.")] = field(
+    directory_url: Annotated[str, Parameter(help="Database of the instances: redis:// or memory://.")] = field(
         default=LOCAL_REDIS, metadata=SECRET
     )
     ping_period: Annotated[float, Parameter(help="Seconds between two pings of one instance.")] = 10.0
     ping_timeout: Annotated[float, Parameter(help="Seconds that an instance has to answer a ping.")] = 3.0
     ping_misses: Annotated[int, Parameter(help="Unanswered pings after which an instance is removed.")] = 3
-    depth_period: Annotated[float, Parameter(help="Seconds between two looks at the depth of the queues.")] = 2.0
+    depth_period: Annotated[float, Parameter(help="Seconds between two polls of the depth of the queues.")] = 2.0
     contract_mode: Annotated[
         ContractMode,
         Parameter(
@@ -39,15 +39,18 @@ class RegistrySettings(BrokerSettings, HttpSettings):
             "The same for all registries."
         ),
     ] = "strict"
-    max_models: Annotated[int, Parameter(help="Models that may have instances at a time.")] = 1_000
-    max_instances: Annotated[int, Parameter(help="Instances of all models that may be listed at a time.")] = 5_000
-    max_model_instances: Annotated[int, Parameter(help="Instances of one model that may be listed at a time.")] = 1_000
+    max_models: Annotated[int, Parameter(help="Maximum number of models with instances.")] = 1_000
+    max_instances: Annotated[int, Parameter(help="Maximum number of instances of all models.")] = 5_000
+    max_model_instances: Annotated[int, Parameter(help="Maximum number of instances of one model.")] = 1_000
     max_contracts: Annotated[
-        int, Parameter(help="Contracts that are kept; those without an instance go first, the longest unused before.")
+        int,
+        Parameter(
+            help="Maximum number of contracts; those without an instance are removed first, the longest unused one first."
+        ),
     ] = 5_000
-    max_contract_bytes: Annotated[int, Parameter(help="Bytes of all contracts that are kept.")] = 256 * 1024 * 1024
+    max_contract_bytes: Annotated[int, Parameter(help="Maximum number of bytes of all contracts.")] = 256 * 1024 * 1024
     contract_ttl: Annotated[
-        float, Parameter(help="Seconds that the contract of a model is remembered when no instance has it any more.")
+        float, Parameter(help="Seconds that the contract of a model is stored after its last instance.")
     ] = 30 * 86_400.0
     instance_networks: Annotated[
         str, Parameter(help="Networks that instances may be in, comma-separated; empty: loopback, or any with a token.")

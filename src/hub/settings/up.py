@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from hub.settings.connections import MEMORY
 from hub.settings.gateway import GatewaySettings
-from hub.settings.links import MEMORY
 from hub.settings.model import ModelSettings
 from hub.settings.process import SECRET
 from hub.settings.registry import RegistrySettings
@@ -15,7 +15,7 @@ from hub.settings.registry import RegistrySettings
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class UpSettings(RegistrySettings, GatewaySettings, ModelSettings):
-    """Everything in one process: the embedded default, with nothing to install."""
+    """All components in one process; the defaults need no servers."""
 
     broker_url: Annotated[str, Parameter(help="memory://, or a RabbitMQ as in the other commands.")] = field(
         default=MEMORY, metadata=SECRET

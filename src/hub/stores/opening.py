@@ -30,4 +30,4 @@ def open_store(url: str, options: StoreOptions | None = None) -> AbstractAsyncCo
         return MemoryStore(options)
     from hub.stores.redis.store import RedisStore  # noqa: PLC0415 - only who talks to Redis pays for its scripts
 
-    return RedisStore(redis_links(url, silence=options.silence), options)
+    return RedisStore(redis_links(url, read_timeout=options.read_timeout), options)

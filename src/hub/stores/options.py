@@ -23,15 +23,15 @@ class StoreOptions:
     """How a store is kept in touch with.
 
     Attributes:
-        silence: Seconds without an answer after which the server counts as lost.
-        timeout: Seconds that a call waits for a lost link to come back before it ends in `ConnectionLost`; an idle link is
+        read_timeout: Seconds without an answer after which the server counts as lost.
+        timeout: Seconds that a call waits for a lost connection to come back before it ends in `ConnectionLost`; an idle connection is
             tested as often.
         buckets: Upper bounds of the buckets in which the times of calls are counted, in seconds.
-        listing: Seconds between two looks for runs that are to be on the lists of running tasks; see `ResultStore.recent`.
+        listing: Seconds between two updates of the lists of running tasks; see `ResultStore.recent`.
         clock: Dates the records. Lifetimes are counted by the server's own clock, or by this one in memory.
     """
 
-    silence: float = 5.0
+    read_timeout: float = 5.0
     timeout: float = 2.0
     buckets: tuple[float, ...] = SECONDS
     listing: float = 0.5

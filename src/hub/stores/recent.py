@@ -14,7 +14,7 @@ from hub.task import Outcome, TaskRecord
 from hub.types import TaskId, TaskState
 
 CHUNK: Final = 100
-"""Entries that are looked at together when the first ones turned out to be stale."""
+"""Entries that are checked together when the first ones turned out to be stale."""
 
 
 class Listed(NamedTuple):
@@ -82,7 +82,7 @@ async def recent_tasks(
 
 
 def _stale(name: Listed, record: TaskRecord | Missing | Exception) -> bool:
-    """Whether an entry that is not true now will never be. A dead task that is revived may get its old outcome back."""
+    """Whether an entry that is not true now will never be. A dead task that is reset may get its old outcome back."""
     if isinstance(record, TaskRecord):
         return record.state.terminal or name.state is TaskState.RUNNING
     return isinstance(record, Missing)

@@ -7,8 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Final, Generic, NamedTuple, TypeVar, final
 
-from anyio import Event
-
+from hub.concurrency.notify import Notifier
 from hub.ports.result_store import ReleasedTask, Start
 from hub.task import Outcome
 from hub.types import InstanceId, TaskId, TaskState
@@ -30,20 +29,20 @@ class StartedRun(NamedTuple, Generic[N]):
 
 
 class _InstanceRuns(Generic[N]):
-    """One instance: its runs, and those of its tasks that have ended without it and were not told of yet."""
+    """One instance: its runs, and those of its tasks that have ended without it and were not reported yet."""
 
-    __slots__ = ("ended", "news", "runs")
+    __slots__ = ("changed", "ended", "runs")
 
     def __init__(self) -> None:
         self.runs: OrderedDict[TaskId, StartedRun[N]] = OrderedDict()
         self.ended: OrderedDict[TaskId, None] = OrderedDict()
-        self.news = Event()
+        self.changed = Notifier()
 
-    def tell(self, task_id: TaskId) -> None:
+    def add_ended(self, task_id: TaskId) -> None:
         self.ended[task_id] = None
         if len(self.ended) > LIMIT:
             self.ended.popitem(last=False)
-        self.news.set()
+        self.changed.notify()
 
 
 @final
@@ -72,7 +71,7 @@ class RunningTasks(Generic[N]):
     """The table behind `ResultStore.ended`. Several instances may share it, and run the same task at once.
 
     A run leaves it when its outcome is stored or dropped, when it is handed back, and when its task has ended without
-    it: then its instance is told, once.
+    it: then that is reported to its instance, once.
     """
 
     def __init__(self) -> None:
@@ -116,7 +115,7 @@ class RunningTasks(Generic[N]):
             if start.state is TaskState.RUNNING:
                 runner.ended.pop(task_id, None)
                 if task_id in call.ended:
-                    runner.tell(task_id)
+                    runner.add_ended(task_id)
                     continue
                 runner.runs[task_id] = StartedRun(task_id, instance, start.attempt, now, note)
                 runner.runs.move_to_end(task_id)
@@ -125,9 +124,9 @@ class RunningTasks(Generic[N]):
 
     @contextmanager
     def finishing(self, outcomes: Iterable[Outcome]) -> Generator[FinishCall[N]]:
-        """Around a call that stores outcomes, of whose tasks their runs are not told.
+        """Around a call that stores outcomes, whose own runs are not reported as ended.
 
-        If it fails, the runs are remembered again. Their tasks may have ended meanwhile, so the caller has to look.
+        If it fails, the runs are remembered again. Their tasks may have ended meanwhile, so the caller has to look them up.
         """
         runs: dict[TaskId, StartedRun[N]] = {}
         for outcome in outcomes:
@@ -146,13 +145,13 @@ class RunningTasks(Generic[N]):
         finally:
             self._finishing.discard(call)
 
-    def alone(self, outcome: Outcome, call: FinishCall[N]) -> bool:
+    def is_sole_run(self, outcome: Outcome, call: FinishCall[N]) -> bool:
         """Whether the run that made this outcome is the only one of its task here."""
         return outcome.task_id in call.runs and not any(
             outcome.task_id in runner.runs for runner in self._runners.values()
         )
 
-    def handed_back(self, runs: Iterable[ReleasedTask]) -> None:
+    def released(self, runs: Iterable[ReleasedTask]) -> None:
         for run in runs:
             for runner in self._runners.values():
                 started = runner.runs.get(run.task_id)
@@ -160,26 +159,26 @@ class RunningTasks(Generic[N]):
                     del runner.runs[run.task_id]
 
     def ended(self, task_id: TaskId) -> None:
-        """A terminal state was seen: whoever still runs the task is told."""
+        """A terminal state was seen: reports it to the instances that still run the task."""
         for runner in self._runners.values():
             if runner.runs.pop(task_id, None) is not None:
-                runner.tell(task_id)
+                runner.add_ended(task_id)
         for call in self._starting:
             if task_id in call.task_ids:
                 call.ended.add(task_id)
 
-    def take_ended(self, instance: InstanceId) -> Sequence[TaskId]:
-        """What `instance` has to be told, which is forgotten with that."""
+    def pop_ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        """Removes and returns the tasks that have ended without a run of `instance`."""
         runner = self._runner(instance)
         ended = list(runner.ended)
         runner.ended.clear()
-        if runner.news.is_set():
-            runner.news = Event()
         return ended
 
-    def news(self, instance: InstanceId) -> Event:
-        """Set when there is something to take."""
-        return self._runner(instance).news
+    async def next_ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        """Waits until `pop_ended` has something to return, and returns it."""
+        runner = self._runner(instance)
+        await runner.changed.wait_for(lambda: runner.ended)
+        return self.pop_ended(instance)
 
     def _runner(self, instance: InstanceId) -> _InstanceRuns[N]:
         runner = self._runners.get(instance)

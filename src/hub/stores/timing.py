@@ -28,7 +28,7 @@ class OperationTimer:
     def timed(self, operation: str, size: int) -> Generator[None]:
         """Counts one call, however it ends: one that fails, or is given up by its caller, has taken its time too.
 
-        A call that carries nothing asks nobody, and is not counted.
+        A call without items sends nothing, and is not counted.
         """
         began = current_time()
         try:

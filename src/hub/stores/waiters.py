@@ -1,4 +1,4 @@
-"""Who waits for which task."""
+"""The calls that wait for changes of tasks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import final
 
-from anyio import Event
-
+from hub.concurrency.notify import Notifier
 from hub.ports.result_store import Missing
 from hub.task import TaskRecord
 from hub.types import TaskId, TaskState
@@ -20,24 +19,26 @@ class Waiter:
     def __init__(self, *, after: int, until_terminal: bool) -> None:
         self._after = after
         self._until_terminal = until_terminal
-        self._woken = Event()
+        self._stale = False
+        self._woken = Notifier()
 
-    def content_with(self, revision: int, state: TaskState | None) -> bool:
+    def is_satisfied_by(self, revision: int, state: TaskState | None) -> bool:
         """Whether a record at `revision`, or one that is gone (`state` is `None`), is what the call waits for."""
         if state is None:
             return True
         return revision > self._after and (state.terminal or not self._until_terminal)
 
     def accepts(self, found: TaskRecord | Missing) -> bool:
-        return isinstance(found, Missing) or self.content_with(found.revision, found.state)
+        return isinstance(found, Missing) or self.is_satisfied_by(found.revision, found.state)
 
     def wake(self) -> None:
-        self._woken.set()
+        self._stale = True
+        self._woken.notify()
 
-    async def woken(self) -> None:
+    async def wait(self) -> None:
         """Returns once `wake` was called since the last return."""
-        await self._woken.wait()
-        self._woken = Event()
+        await self._woken.wait_for(lambda: self._stale)
+        self._stale = False
 
 
 @final
@@ -66,9 +67,9 @@ class Waiters:
                 self._waiters.pop(task_id, None)
 
     def changed(self, task_id: TaskId, revision: int, state: TaskState | None) -> None:
-        """Wakes the calls that want to hear of this; `state` is `None` when the record is no more."""
+        """Wakes the calls that wait for this change; `state` is `None` when the record is no more."""
         for waiter in self._waiters.get(task_id, ()):
-            if waiter.content_with(revision, state):
+            if waiter.is_satisfied_by(revision, state):
                 waiter.wake()
 
     def wake_all(self) -> None:

@@ -1,1 +1,1 @@
-"""For the tests of programs that use hub: embedded fakes and injected faults. Not imported by the product."""
+"""Tools for tests of programs that use hub: `FaultProxy` injects network faults. The product does not import them."""

@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections in the ways in which networks do."""
+"""A TCP proxy that injects network faults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with a linger time of zero: closing the socket sends RST, see socket(7)."""
 
 _CLOSE_GRACE: Final = 5.0
-"""Seconds for closing two sockets. It is a bound for the case that cannot happen: a reset waits for nobody."""
+"""Seconds for closing two sockets. A reset never waits, so it is only a safety limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class FaultProxyStatistics:
     """A snapshot of a `FaultProxy`.
 
     Attributes:
-        connections: Clients that are connected.
-        accepted: Connections taken since the start, including those that were refused.
-        forwarded: Bytes passed on, both directions together.
+        connections: Number of connected clients.
+        accepted: Number of connections since the start, refused ones included.
+        forwarded: Number of forwarded bytes, in both directions together.
     """
 
     connections: int
@@ -47,27 +47,27 @@ class FaultProxyStatistics:
 
 @final
 class FaultProxy(AsyncContextManagerMixin):
-    """Stands between a client and a server and, on command, cuts, swallows or refuses.
+    """A proxy between a client and a server that resets, blackholes or refuses connections on command.
 
-    Listens on a free port of 127.0.0.1 while the block runs; every connection is reset when it ends. The faults are
-    plain functions; no byte is passed on after they return. Errors of the block arrive in an `ExceptionGroup`.
+    It listens on a free port of 127.0.0.1 while the block runs; every connection is reset when it ends. The faults are
+    plain functions; no byte is forwarded after they return. Errors of the block arrive in an `ExceptionGroup`.
 
     ```python
     async with FaultProxy("127.0.0.1", 5672) as proxy:
         client = await connect(f"amqp://127.0.0.1:{proxy.port}")
-        proxy.hole()  # from here on the server is silent, and the client must find out by itself
+        proxy.blackhole()  # from now on the client receives nothing, not even an error
     ```
 
     Args:
         host: Address of the server behind the proxy.
-        port: Its port. The proxy connects to it only when a client comes, so it may be down.
+        port: Port of the server. The proxy connects to it for each client, so the server may be down.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._target: Final = (host, port)
         self._port = 0
         self._refusing = False
-        self._unholed: Event | None = None
+        self._restored: Event | None = None
         self._scopes: set[CancelScope] = set()
         self._accepted = 0
         self._forwarded = 0
@@ -78,49 +78,49 @@ class FaultProxy(AsyncContextManagerMixin):
         async with await create_tcp_listener(local_host="127.0.0.1") as listener:
             self._port = listener.extra(SocketAttribute.local_port)
             async with create_task_group() as tg:
-                tg.start_soon(listener.serve, self._carry, tg, name=f"hub.testing.proxy {self._port}")
+                tg.start_soon(listener.serve, self._serve, tg, name=f"hub.testing.proxy {self._port}")
                 yield self
                 tg.cancel_scope.cancel("proxy closed")
 
     @property
     def port(self) -> int:
-        """Where clients connect, on 127.0.0.1; 0 before the block."""
+        """The port for clients on 127.0.0.1; 0 before the block."""
         return self._port
 
     def statistics(self) -> FaultProxyStatistics:
         return FaultProxyStatistics(connections=len(self._scopes), accepted=self._accepted, forwarded=self._forwarded)
 
     def cut(self) -> None:
-        """Resets (RST) every open connection, on both sides. New ones are taken as before."""
+        """Resets (RST) every open connection, on both sides. New ones are accepted."""
         for scope in self._scopes:
             scope.cancel("cut")
 
-    def hole(self) -> None:
-        """Stops passing bytes on, in both directions, without closing anything, until `unhole`.
+    def blackhole(self) -> None:
+        """Stops forwarding in both directions without closing connections, until `restore`.
 
-        Neither side is told, as when a firewall drops a route; an end of stream or a reset is held back too. New
-        connections are taken and get no answer. What is sent meanwhile waits in socket buffers; once they are full,
-        so do the writers.
+        Neither side is notified, as when a firewall drops packets; an end of stream or a reset is held back too. New
+        connections are accepted and get no answer. Bytes that are sent meanwhile stay in socket buffers; writers wait
+        once these are full.
         """
-        if self._unholed is None:
-            self._unholed = Event()
+        if self._restored is None:
+            self._restored = Event()
 
-    def unhole(self) -> None:
-        """Ends `hole`: what was held back arrives, in order."""
-        if self._unholed is not None:
-            self._unholed.set()
-            self._unholed = None
+    def restore(self) -> None:
+        """Ends `blackhole`: held back bytes are forwarded, in order."""
+        if self._restored is not None:
+            self._restored.set()
+            self._restored = None
 
     def refuse(self) -> None:
-        """Resets each new connection as soon as it is made, until `accept`. Open ones go on; see `cut`."""
+        """Resets each new connection at once, until `accept`. Open ones are not affected; see `cut`."""
         self._refusing = True
 
     def accept(self) -> None:
         """Ends `refuse`."""
         self._refusing = False
 
-    async def _carry(self, client: SocketStream) -> None:
-        """Serves one client until either side is gone, or it is cut."""
+    async def _serve(self, client: SocketStream) -> None:
+        """Serves one client until either side has closed, or the connection is cut."""
         self._accepted += 1
         orderly = False
         with CancelScope() as scope:
@@ -134,8 +134,8 @@ class FaultProxy(AsyncContextManagerMixin):
                     await _close(client, reset=not orderly)
 
     async def _connect_and_pump(self, client: SocketStream) -> bool:
-        """Returns whether both directions came to their end of stream."""
-        await self._passable()
+        """Returns whether both directions reached their end of stream."""
+        await self._wait_restored()
         try:
             server = await connect_tcp(*self._target)
         except OSError:
@@ -152,34 +152,34 @@ class FaultProxy(AsyncContextManagerMixin):
         return orderly
 
     async def _pump(self, source: SocketStream, sink: SocketStream, both: CancelScope) -> None:
-        """Passes on one direction until its end of stream; a broken side breaks the other one too."""
+        """Forwards one direction until its end of stream; a broken side breaks the other one too."""
         try:
             while True:
                 chunk = await source.receive()
-                await self._passable()
+                await self._wait_restored()
                 self._forwarded += len(chunk)
                 await sink.send(chunk)
         except EndOfStream:
-            await self._passable()
+            await self._wait_restored()
             try:
                 await sink.send_eof()
             except (
                 OSError,
                 BrokenResourceError,
-            ):  # it was reset meanwhile; on trio anyio lets the socket's error through
+            ):  # it was reset meanwhile; on trio anyio does not translate the error of the socket
                 both.cancel("one side broke")
         except BrokenResourceError:
-            await self._passable()
+            await self._wait_restored()
             both.cancel("one side broke")
 
-    async def _passable(self) -> None:
-        while self._unholed is not None:
-            await self._unholed.wait()
+    async def _wait_restored(self) -> None:
+        while self._restored is not None:
+            await self._restored.wait()
 
 
 async def _close(stream: SocketStream, *, reset: bool) -> None:
     if reset:
-        with suppress(OSError):  # the other side has reset it first, and asyncio has closed the socket
+        with suppress(OSError):  # the other side has reset it, and asyncio has closed the socket
             raw = stream.extra(SocketAttribute.raw_socket)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     await stream.aclose()

@@ -15,7 +15,7 @@ from hub.amqp.protocol.content import Content, ContentAssembler
 from hub.amqp.protocol.decoder import DELIVER, decode_deliver
 from hub.amqp.protocol.encoder import MessageEncoder
 from hub.amqp.protocol.framing import decode_method
-from hub.amqp.protocol.outbox import Outbox
+from hub.amqp.protocol.output_buffer import OutputBuffer
 from hub.amqp.protocol.pending_reply import PendingReply
 from hub.amqp.protocol.requests import PendingRequests
 from hub.amqp.protocol.subscription import Subscription, ack_frames, nack_frames, reject_frames
@@ -38,7 +38,7 @@ class ChannelState:
     Args:
         number: A number that is not in use.
         server: For error messages.
-        outbox: Of the connection.
+        output: Of the connection.
         frame_max: Bytes of the largest frame.
         body_limit: Bytes of the largest body, in both directions.
         release: Called with the number when it may be used again.
@@ -49,7 +49,7 @@ class ChannelState:
         number: int,
         *,
         server: str,
-        outbox: Outbox,
+        output: OutputBuffer,
         frame_max: int,
         body_limit: int,
         release: Callable[[int], None],
@@ -58,7 +58,7 @@ class ChannelState:
         self.closed: ConnectionLost | None = None
         self.on_closed: Callable[[], None] | None = None
         self._server = server
-        self._outbox = outbox
+        self._output = output
         self._body_limit = body_limit
         self._release = release
         self._closing = False  # our channel.close is out: anything but close-ok after it is a connection error, 504
@@ -100,18 +100,18 @@ class ChannelState:
             ConnectionLost: The channel is closed.
         """
         self._check_open()
-        self._outbox.add_method(self.number, request)
+        self._output.add_method(self.number, request)
         return self._calls.add(expected, undo)
 
     def publish(self, batch: ConfirmBatch, *, high_water: int) -> None:
-        """Sends messages of `batch` until all are sent or `high_water` bytes wait in the outbox.
+        """Sends messages of `batch` until all are sent or `high_water` bytes wait in the output.
 
         Raises:
             ConnectionLost: The channel is closed.
         """
         self._check_open()
         messages = batch.messages
-        while batch.sent < len(messages) and self._outbox.size < high_water:
+        while batch.sent < len(messages) and self._output.size < high_water:
             index = batch.sent
             message = messages[index]
             size = len(message.body)
@@ -121,7 +121,7 @@ class ChannelState:
                 batch.close_one()
                 continue
             data = self._encoder.encode(message)
-            self._outbox.add(data)
+            self._output.add(data)
             self._confirms.sent(batch, index)
             batch.sent += 1
 
@@ -168,10 +168,10 @@ class ChannelState:
         return reply
 
     def drop(self) -> None:
-        """Closes the channel; nobody waits for that."""
+        """Closes the channel without waiting for the reply."""
         reply = self.close()
         if reply is not None:
-            reply.abandon()
+            reply.cancel()
 
     # Frames
 
@@ -227,7 +227,7 @@ class ChannelState:
             self._arrived(content)
 
     def lost(self, error: ConnectionLost) -> None:
-        """The connection is gone: everybody who waits hears of it."""
+        """The connection is gone: every pending reply and subscription fails."""
         self._end(error)
 
     # Inside
@@ -240,11 +240,11 @@ class ChannelState:
 
     def _send(self, method: base.Frame) -> None:
         if not self._closing:
-            self._outbox.add_method(self.number, method)
+            self._output.add_method(self.number, method)
 
     def _settle(self, frames: bytes) -> None:
         if self.closed is None and not self._closing:
-            self._outbox.add(frames)
+            self._output.add(frames)
 
     def _arrived(self, content: Content) -> None:
         carrier, head = content.carrier, content.head
@@ -280,7 +280,7 @@ class ChannelState:
             subscription.end(ConsumerCancelled(self._server, subscription.queue))
 
     def _closed_by_server(self, method: commands.Channel.Close) -> None:
-        self._outbox.add_method(self.number, commands.Channel.CloseOk())
+        self._output.add_method(self.number, commands.Channel.CloseOk())
         error = ChannelClosed(self._server, method.reply_code or 0, method.reply_text)
         if self._closing:  # both closed at once; the server still owes the answer to ours
             self._calls.fail(error, but=commands.Channel.CloseOk)

@@ -20,7 +20,7 @@ class ConfirmBatch:
     """Messages that were published in one call. Their caller waits once, for `reply`.
 
     Attributes:
-        sent: Messages that are on their way, counted from the first; the rest waits for room in the outbox.
+        sent: Messages that are on their way, counted from the first; the rest waits for room in the output.
         reply: One entry for each message: `None` if the server took it, or why it did not.
     """
 
@@ -44,7 +44,7 @@ class ConfirmBatch:
         return self._outcomes[index] is not None
 
     def close_one(self) -> None:
-        """Notes that nothing more will be heard of one of the messages. To be called once for each."""
+        """Marks one message as answered. Called once per message."""
         self._open -= 1
         if not self._open:
             self.reply.succeed(self._outcomes)
@@ -85,7 +85,7 @@ class Confirms:
             self._close(number, taken=taken)
 
     def returned(self, message_id: str, routing_key: str, reason: str) -> None:
-        """Handles `basic.return`, which does not say which number it is about; its confirm follows."""
+        """Handles `basic.return`, which has no delivery tag; the confirm of the message follows."""
         search_from = max(self._search_from, self._low)
         for number in chain(range(search_from, self._last + 1), range(self._low, search_from)):
             batch, index = self._open.get(number, (None, 0))

@@ -14,7 +14,7 @@ from hub.amqp.options import AmqpOptions
 from hub.amqp.protocol.channel import ChannelState
 from hub.amqp.protocol.framing import FrameReader, decode_method
 from hub.amqp.protocol.handshake import Handshake, Tuning
-from hub.amqp.protocol.outbox import Outbox
+from hub.amqp.protocol.output_buffer import OutputBuffer
 from hub.amqp.protocol.pending_reply import PendingReply
 from hub.errors import ConnectionLost
 
@@ -28,22 +28,22 @@ _LIMIT: Final = "limit"
 
 @final
 class ConnectionState:
-    """Reads what the server says (`receive`) and holds what it has to be told (`outbox`).
+    """Reads the bytes of the server (`receive`) and holds those for it (`output`).
 
     The driver moves bytes between the two and a socket, and calls `lost` when the socket breaks. However the end
-    comes, every reply, batch and subscription hears of it, once.
+    comes, every reply, batch and subscription fails, once.
 
     Attributes:
-        outbox: Take bytes from here and send them.
+        output: Take bytes from here and send them.
         opened: Settled when the connection may be used.
         closed: Why the connection can no longer be used.
         tuning: What was agreed on; set when the connection is open.
         blocked: Why the server takes no messages at present (a memory or disk alarm), or `None`.
 
     Args:
-        address: Whom to talk to, and as whom.
+        address: The server, user and virtual host.
         options: Already joined with the query of the address.
-        on_output: The outbox is no longer empty.
+        on_output: The output is no longer empty.
         on_blocked: `blocked` has changed.
         on_closed: `closed` was set.
     """
@@ -57,7 +57,7 @@ class ConnectionState:
         on_blocked: Callable[[], None] = lambda: None,
         on_closed: Callable[[], None] = lambda: None,
     ) -> None:
-        self.outbox = Outbox(on_output)
+        self.output = OutputBuffer(on_output)
         self.opened = PendingReply[None]()
         self.closed: ConnectionLost | None = None
         self.blocked: str | None = None
@@ -66,7 +66,7 @@ class ConnectionState:
         self._on_blocked = on_blocked
         self._on_closed = on_closed
         self._reader = FrameReader(address.server, max(options.frame_max, constants.FRAME_MAX_SIZE))
-        self._handshake = Handshake(address, options, self.outbox)
+        self._handshake = Handshake(address, options, self.output)
         self.tuning: Tuning | None = None
         self._channels: dict[int, ChannelState] = {}
         self._closing = False
@@ -78,7 +78,7 @@ class ConnectionState:
 
     @property
     def usable(self) -> bool:
-        """Whether the connection is open, and nobody has begun to close it."""
+        """Whether the connection is open, and not being closed."""
         return self.tuning is not None and self.closed is None and not self._closing
 
     @property
@@ -86,9 +86,9 @@ class ConnectionState:
         """Channel numbers in use."""
         return len(self._channels)
 
-    def begin(self) -> None:
+    def start_handshake(self) -> None:
         """Sends the protocol header; the rest of the handshake follows by itself, up to `opened`."""
-        self._handshake.begin()
+        self._handshake.start()
 
     def new_channel(self) -> ChannelState:
         """A channel that has a number, and nothing else yet; see `ChannelState.open`.
@@ -108,22 +108,22 @@ class ConnectionState:
         channel = self._channels[number] = ChannelState(
             number,
             server=self._server,
-            outbox=self.outbox,
+            output=self.output,
             frame_max=self.tuning.frame_max,
             body_limit=self._body_limit,
             release=self._release,
         )
         return channel
 
-    def beat(self) -> None:
-        """Shows the server that we live."""
-        self.outbox.add(heartbeat.Heartbeat.marshal())
+    def send_heartbeat(self) -> None:
+        """Sends a heartbeat frame."""
+        self.output.add(heartbeat.Heartbeat.marshal())
 
     def close(self) -> None:
-        """Tells the server that we leave; `closed` is set when it has answered."""
+        """Sends `connection.close`; `closed` is set when the server has answered."""
         if self.closed is None and not self._closing:
             self._closing = True
-            self.outbox.add_method(0, commands.Connection.Close(reply_code=_OK, reply_text="", class_id=0, method_id=0))
+            self.output.add_method(0, commands.Connection.Close(reply_code=_OK, reply_text="", class_id=0, method_id=0))
 
     def receive(self, data: bytes) -> None:
         """Handles what came from the server. Never raises: what makes no sense ends the connection."""
@@ -165,7 +165,7 @@ class ConnectionState:
             return
         channel = self._channels.get(number)
         if channel is None:
-            return  # the last words of a channel that is closed already
+            return  # the last frames of a channel that is closed already
         if kind == constants.FRAME_METHOD:
             channel.method_frame(payload)
         elif kind == constants.FRAME_HEADER:
@@ -178,7 +178,7 @@ class ConnectionState:
         self._understood = True
         match method:
             case commands.Connection.Close():
-                self.outbox.add_method(0, commands.Connection.CloseOk())
+                self.output.add_method(0, commands.Connection.CloseOk())
                 code, text = method.reply_code or 0, method.reply_text
                 refused = self.tuning is None and code in _REFUSED and _LIMIT not in text
                 self.lost((LoginRefused if refused else ConnectionClosed)(self._server, code, text))
@@ -191,11 +191,11 @@ class ConnectionState:
                 self.blocked = None
                 self._on_blocked()
             case _ if self.tuning is None:
-                self._shake_hands(method)
+                self._continue_handshake(method)
             case _:
-                raise ProtocolViolation(self._server, f"{method.name}, which nobody asked for")
+                raise ProtocolViolation(self._server, f"{method.name}, which was not asked for")
 
-    def _shake_hands(self, method: base.Frame) -> None:
+    def _continue_handshake(self, method: base.Frame) -> None:
         if self._handshake.answer(method) and self._handshake.tuning is not None:
             self.tuning = tuning = self._handshake.tuning
             self._reader.frame_max = tuning.frame_max

@@ -69,7 +69,7 @@ class ContentAssembler:
             raise ProtocolViolation(self._server, "a body without its header")
         self._missing -= len(payload)
         if self._missing < 0:
-            raise ProtocolViolation(self._server, "a body that is longer than its header says")
+            raise ProtocolViolation(self._server, "a body that is longer than its header allows")
         if self._head.body_size <= self._body_limit:
             self._pieces.append(payload)
         return None if self._missing else self._complete(self._carrier, self._head)

@@ -57,7 +57,7 @@ def decode_deliver(server: str, payload: bytes) -> DeliverMethod:
 def decode_head(server: str, payload: bytes) -> ContentHead:
     """Reads the payload of a content header frame.
 
-    Foreign publishers may have put anything into the properties, and a message must not break the link that it comes
+    Foreign publishers may have put anything into the properties, and a message must not break the connection that it comes
     over again and again. So a message id that is not UTF-8 is read with replacement characters, and a header table
     that holds what pamqp cannot represent is read as empty. Only lengths that contradict each other are an error.
 

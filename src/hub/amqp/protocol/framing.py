@@ -38,7 +38,7 @@ class FrameReader:
         self._server = server
         self._pieces: list[bytes] = []  # together less than one frame
         self._held = 0
-        self._wanted = FRAME_OVERHEAD  # it makes no sense to look before that many bytes are there
+        self._wanted = FRAME_OVERHEAD  # no frame is complete before that many bytes are there
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Yields type, channel and payload of each frame that `data` completes. Exhaust it before the next call.

@@ -10,7 +10,7 @@ from pamqp import base, commands, common, header
 from hub.amqp.address import AmqpAddress, Mechanism
 from hub.amqp.errors import ProtocolViolation
 from hub.amqp.options import AmqpOptions
-from hub.amqp.protocol.outbox import Outbox
+from hub.amqp.protocol.output_buffer import OutputBuffer
 from hub.errors import ConnectionLost, ConnectionRefused
 
 CHANNEL_MAX: Final = 2047
@@ -34,15 +34,15 @@ class Handshake:
         tuning: Set once the server has made its offer.
     """
 
-    def __init__(self, address: AmqpAddress, options: AmqpOptions, outbox: Outbox) -> None:
+    def __init__(self, address: AmqpAddress, options: AmqpOptions, output: OutputBuffer) -> None:
         self.tuning: Tuning | None = None
         self._address = address
         self._options = options
-        self._outbox = outbox
+        self._output = output
         self._expected: type[base.Frame] = commands.Connection.Start
 
-    def begin(self) -> None:
-        self._outbox.add(header.ProtocolHeader().marshal())
+    def start(self) -> None:
+        self._output.add(header.ProtocolHeader().marshal())
 
     def answer(self, method: base.Frame) -> bool:
         """Handles a method of the server; returns whether the connection is open.
@@ -78,7 +78,7 @@ class Handshake:
                 f"it offers the logins {', '.join(offered)}, but not {mechanism}: set auth_mechanism in the URL",
             )
         plain = f"\0{self._address.user}\0{self._address.password}"
-        self._outbox.add_method(
+        self._output.add_method(
             0,
             commands.Connection.StartOk(
                 client_properties=self._client_properties(),
@@ -95,7 +95,7 @@ class Handshake:
             frame_max=min(method.frame_max or self._options.frame_max, self._options.frame_max),
             heartbeat=min(method.heartbeat or wished, wished),
         )
-        self._outbox.add_method(
+        self._output.add_method(
             0,
             commands.Connection.TuneOk(
                 channel_max=self.tuning.channel_max,
@@ -103,7 +103,7 @@ class Handshake:
                 heartbeat=self.tuning.heartbeat,
             ),
         )
-        self._outbox.add_method(0, commands.Connection.Open(virtual_host=self._address.vhost))
+        self._output.add_method(0, commands.Connection.Open(virtual_host=self._address.vhost))
 
     def _client_properties(self) -> common.FieldTable:
         return {

@@ -1,4 +1,4 @@
-"""A place for an answer that comes later, or that nobody wants any more."""
+"""A reply that comes later, or that is not wanted any more."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class PendingReply(Generic[T]):
         self._error = error
         self._announce()
 
-    def abandon(self) -> None:
-        """Says that nobody waits any more. Does nothing the second time."""
+    def cancel(self) -> None:
+        """The caller does not wait any more. Does nothing the second time."""
         if self._abandoned:
             return
         self._abandoned = True

@@ -24,7 +24,7 @@ class _Pending(Protocol):
 
 
 @final
-class _Call(_Pending, Generic[R]):
+class _PendingRequest(_Pending, Generic[R]):
     __slots__ = ("_expected", "reply")
 
     def __init__(self, expected: type[R], undo: Callable[[R], None] | None) -> None:
@@ -60,7 +60,7 @@ class PendingRequests:
 
     def add(self, expected: type[R], undo: Callable[[R], None] | None = None) -> PendingReply[R]:
         """Notes that a request was sent which `expected` answers. `undo` takes it back if its caller goes away."""
-        call = _Call(expected, undo)
+        call = _PendingRequest(expected, undo)
         self._line.append(call)
         return call.reply
 
@@ -71,13 +71,13 @@ class PendingRequests:
         queue, so `channel.close-ok` may overtake. The answers that it overtook never come.
 
         Raises:
-            ProtocolViolation: Nobody asked for this.
+            ProtocolViolation: No request is waiting for it.
         """
         if isinstance(method, commands.Channel.CloseOk):
             while self._line and not self._line[0].expects(method):
                 self._line.popleft().fail(ProtocolViolation(self._server, "the channel was closed before the answer"))
         if not self._line:
-            raise ProtocolViolation(self._server, f"{method.name}, which nobody asked for")
+            raise ProtocolViolation(self._server, f"{method.name}, which was not asked for")
         first = self._line.popleft()
         if not first.answer(method):
             error = ProtocolViolation(self._server, f"{method.name}, which does not answer the oldest request")

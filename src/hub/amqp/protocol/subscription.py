@@ -21,7 +21,7 @@ _REJECT_REQUEUE: Final = 0b1
 
 @final
 class Subscription:
-    """The client's side of one consumer: deliveries that nobody received yet, and tags that nobody settled yet.
+    """The client's side of one consumer: deliveries not received yet, and tags not settled yet.
 
     Attributes:
         tag: The consumer tag, chosen by us, so that deliveries can be placed from the first one on.

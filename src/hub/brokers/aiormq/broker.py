@@ -9,30 +9,33 @@ from datetime import UTC, datetime
 from typing import Final, NoReturn, Self, final
 
 import aiormq
+import structlog
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError
-from anyio import AsyncContextManagerMixin, move_on_after
+from anyio import AsyncContextManagerMixin, create_task_group, move_on_after
 from pamqp.commands import Basic
 from sniffio import current_async_library
 from typing_extensions import override
 
-from hub.amqp.alarm import Alarm
+from hub.amqp.alarm import PROBE_KEY, Alarm, watch
 from hub.amqp.nodes import Nodes, node_urls
 from hub.amqp.session import ReconnectingSession
-from hub.brokers.aiormq.consumer import FLUSH_GRACE, AiormqConsumer
-from hub.brokers.aiormq.dead_letters import hold
+from hub.brokers.aiormq.consumer import FLUSH_TIMEOUT, AiormqConsumer
+from hub.brokers.aiormq.dead_letters import lease_dead_letters
 from hub.brokers.aiormq.queues import declare, declare_delays, depths
 from hub.brokers.aiormq.session import CONNECT_TIMEOUT, AiormqSession, address_of, open_session
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
-from hub.brokers.publishing import FIRST_RENEWAL, Publishing
+from hub.brokers.publishing import FIRST_RENEWAL, RenewingPublisher
 from hub.brokers.topology import delay_queue, expiration
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.errors import ConfigurationError, PublishRefused, QueueFull, Unroutable
+from hub.errors import ConfigurationError, ConnectionLost, PublishRefused, QueueFull, Unroutable
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName
 
 _PERSISTENT: Final = 2
+
+_log = structlog.get_logger("hub.brokers")
 
 
 @final
@@ -60,6 +63,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
         self._publishing = ReconnectingSession(self._enter_publishing, name=f"{server} publishing (aiormq)", lazy=True)
         self._keep_channel = FIRST_RENEWAL
         self._publications = 0
+        self._published = False
         self._consumers: set[AiormqConsumer] = set()
 
     @override
@@ -72,15 +76,17 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
             )
         with collapse_exception_group():
             async with self._control, self._publishing:
+                self._publishing.want()
                 yield self
 
     @override
     async def declare(self, queue: ModelName) -> None:
-        await declare(await self._control.reach(), queue, self._options)
+        await declare(await self._control.acquire(), queue, self._options)
 
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         self._publications += len(publications)
+        self._published = True
         try:
             if any(publication.delay > 0 for publication in publications):
                 return await publish_delayed(publications, self._declare_delays, self._publish)
@@ -100,23 +106,23 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
                 yield consumer
             finally:
                 self._consumers.discard(consumer)
-                with move_on_after(FLUSH_GRACE, shield=True):
+                with move_on_after(FLUSH_TIMEOUT, shield=True):
                     await consumer.flushed()
 
     @override
     @asynccontextmanager
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
-        async with self._connected() as session, hold(session, queue, limit=limit) as letters:
+        async with self._connected() as session, lease_dead_letters(session, queue, limit=limit) as letters:
             yield letters
 
     @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
-        return await depths(await self._control.reach(), queues)
+        return await depths(await self._control.acquire(), queues)
 
     @override
     def statistics(self) -> BrokerStatistics:
         return BrokerStatistics(
-            connected=self._control.connected and (self._publishing.connected or not self._publishing.wanted),
+            connected=self._control.connected and (self._publishing.connected or not self._published),
             publishing=self._publications,
             consumers=len(self._consumers),
             unacked=sum(consumer.unsettled for consumer in self._consumers),
@@ -126,11 +132,11 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
         )
 
     async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
-        publisher = await self._publishing.wait()
+        publisher = await self._publishing.acquire_or_wait()
         return await publisher.publish(publications)
 
     async def _declare_delays(self, delays: Delays) -> Refusals:
-        return await declare_delays(await self._control.wait(), delays, self._options)
+        return await declare_delays(await self._control.acquire_or_wait(), delays, self._options)
 
     @asynccontextmanager
     async def _enter_control(self) -> AsyncGenerator[AiormqSession]:
@@ -138,7 +144,7 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
             yield session
 
     @asynccontextmanager
-    async def _enter_publishing(self) -> AsyncGenerator[Publishing[Publication]]:
+    async def _enter_publishing(self) -> AsyncGenerator[RenewingPublisher[Publication]]:
         try:
             async with self._connected(on_blocked=self._alarm.changed) as session:
                 try:
@@ -146,11 +152,15 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
                 except AMQPError as error:
                     raise session.connection_lost(error) from error
                 publisher = _Publisher(session, channel)
-                publishing = Publishing(publisher, server=session.server, keep=self._keep_channel)
-                try:
-                    yield publishing
-                finally:
-                    self._keep_channel = publishing.next_keep
+                publishing = RenewingPublisher(publisher, server=session.server, keep=self._keep_channel)
+                with collapse_exception_group():
+                    async with create_task_group() as tg:
+                        tg.start_soon(_watch_alarm, session, name="hub.brokers alarm")
+                        try:
+                            yield publishing
+                        finally:
+                            self._keep_channel = publishing.next_keep
+                            tg.cancel_scope.cancel("publishing ends")
         finally:
             self._alarm.forget()
 
@@ -165,6 +175,15 @@ class AiormqBroker(AsyncContextManagerMixin, Broker):
 
 def _node(url: str) -> str:
     return address_of(url).node
+
+
+async def _watch_alarm(session: AiormqSession) -> None:
+    try:
+        channel = await session.call(session.connection.channel(), "channel of probes")
+        await watch(lambda: session.call(channel.basic_publish(b"", routing_key=PROBE_KEY), "probe"))
+    except (AMQPError, ConnectionLost) as lost:
+        # The connection has ended, and the next one is watched; or the user of the URL may not publish.
+        _log.debug("alarms of the broker are noticed by publishing only", server=session.server, reason=str(lost))
 
 
 @final

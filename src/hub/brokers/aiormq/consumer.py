@@ -8,16 +8,16 @@ from typing import Any, Final, TypeAlias, final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import AMQPError
-from anyio import Event
 from anyio.lowlevel import checkpoint
 from pamqp.commands import Basic
 from typing_extensions import override
 
 from hub.brokers.aiormq.session import AiormqSession
+from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost
 from hub.ports.broker import Consumer, Delivery
 
-FLUSH_GRACE: Final = 2.0
+FLUSH_TIMEOUT: Final = 2.0
 """Seconds that settlements have to be written when a consumer's block is left."""
 
 _Settlement: TypeAlias = Callable[[AbstractChannel, int], Awaitable[None]]
@@ -41,7 +41,7 @@ class AiormqConsumer(Consumer):
         self._writing: asyncio.Task[None] | None = None
         self._lost: str | None = None
         self._stopped = False
-        self._news = Event()
+        self._changed = Notifier()
 
     @property
     @override
@@ -52,7 +52,7 @@ class AiormqConsumer(Consumer):
         """Starts the subscription.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         self._session.on_lost(self._lose)
         try:
@@ -66,7 +66,7 @@ class AiormqConsumer(Consumer):
         while not self._inbox:
             if self._lost is not None:
                 raise ConnectionLost(self._session.server, self._lost)
-            await self._news.wait()
+            await self._changed.wait()
         arrived, self._inbox = self._inbox, []
         return arrived
 
@@ -97,23 +97,23 @@ class AiormqConsumer(Consumer):
             self.requeue(unread)
 
     async def flushed(self) -> None:
-        """Waits until what was settled is written, or the link is lost."""
+        """Waits until what was settled is written, or the connection is lost."""
         while self._writing is not None and self._lost is None:
             await asyncio.wait({self._writing})
 
-    async def begin(self) -> None:
+    async def tx_select(self) -> None:
         """What is settled from here on gathers at the broker until `commit`.
 
         Raises:
-            ConnectionLost: The link broke.
+            ConnectionLost: The connection broke.
         """
         await self._call(_begin)
 
-    async def commit(self) -> None:
+    async def tx_commit(self) -> None:
         """Carries out what was settled since `begin`, in one step, and closes the channel: the rest goes back.
 
         Raises:
-            ConnectionLost: The link broke; whether it was carried out is unknown.
+            ConnectionLost: The connection broke; whether it was carried out is unknown.
         """
         await self.flushed()
         await self._call(_commit)
@@ -145,7 +145,7 @@ class AiormqConsumer(Consumer):
             self.requeue([delivery])
         else:
             self._inbox.append(delivery)
-            self._wake()
+            self._changed.notify()
 
     def _settle(self, deliveries: Iterable[Delivery], settlement: _Settlement) -> None:
         tags = [delivery.tag for delivery in deliveries if delivery.tag in self._unsettled]
@@ -177,11 +177,7 @@ class AiormqConsumer(Consumer):
         self._unsettled.clear()  # the broker has put them back
         self._settlements.clear()
         self._inbox.clear()
-        self._wake()
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = Event()
+        self._changed.notify()
 
 
 async def _begin(channel: AbstractChannel) -> None:

@@ -1,4 +1,4 @@
-"""Declaring a model's queues and looking at them, through aiormq."""
+"""Declaring and inspecting a model's queues, through aiormq."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hub.brokers.delays import Delays, Refusals
 from hub.brokers.options import BrokerOptions
 from hub.brokers.topology import (
     DEAD_LETTER_EXCHANGE,
+    arguments_mismatch,
     dead_letter_arguments,
     delay_arguments,
-    forbidden,
-    missing,
+    delay_queue_refused,
+    permission_denied,
     queue_arguments,
-    undelayable,
-    unlike,
+    queue_missing,
 )
 from hub.errors import PublishRefused
 from hub.ports.broker import QueueDepth
@@ -31,14 +31,14 @@ async def declare(session: AiormqSession, queue: ModelName, options: BrokerOptio
 
     Raises:
         ConfigurationError: They exist with other arguments, or the user may not declare them.
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     try:
         await session.call(_declare(session, queue, options), f"declare {queue}")
     except ChannelPreconditionFailed as error:
-        raise unlike(queue, str(error)) from error
+        raise arguments_mismatch(queue, str(error)) from error
     except ChannelAccessRefused as error:
-        raise forbidden(queue, str(error)) from error
+        raise permission_denied(queue, str(error)) from error
     except AMQPError as error:
         raise session.connection_lost(error) from error
 
@@ -47,16 +47,16 @@ async def declare_delays(session: AiormqSession, delays: Delays, options: Broker
     """Creates delay queues, unless they exist.
 
     Raises:
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     refusals: dict[str, PublishRefused] = {}
     for queue, names in delays.items():
         try:
             await session.call(_declare_delays(session, queue, names, options), f"declare delays of {queue}")
         except ChannelNotFoundEntity:
-            refusals[queue] = missing(queue)
+            refusals[queue] = queue_missing(queue)
         except (ChannelPreconditionFailed, ChannelAccessRefused) as error:
-            refusals[queue] = undelayable(queue, str(error))
+            refusals[queue] = delay_queue_refused(queue, str(error))
         except AMQPError as error:
             raise session.connection_lost(error) from error
     return refusals
@@ -66,7 +66,7 @@ async def depths(session: AiormqSession, queues: Iterable[ModelName]) -> Mapping
     """How many messages wait in queues and their dead-letter queues; one question after the other.
 
     Raises:
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     try:
         return await session.call(_depths(session, list(queues)), "depths")
@@ -96,11 +96,11 @@ async def _depths(session: AiormqSession, queues: list[ModelName]) -> dict[Model
     depths: dict[ModelName, QueueDepth | None] = {}
     channel: AbstractChannel | None = None
     for queue in queues:
-        channel, found = await _look(session, channel, queue)
+        channel, found = await _inspect(session, channel, queue)
         if found is None:
             depths[queue] = None
             continue
-        channel, dead = await _look(session, channel, dead_letter_queue(queue))
+        channel, dead = await _inspect(session, channel, dead_letter_queue(queue))
         depths[queue] = QueueDepth(
             ready=found.message_count or 0,
             consumers=found.consumer_count or 0,
@@ -111,10 +111,10 @@ async def _depths(session: AiormqSession, queues: list[ModelName]) -> dict[Model
     return depths
 
 
-async def _look(
+async def _inspect(
     session: AiormqSession, channel: AbstractChannel | None, queue: str
 ) -> tuple[AbstractChannel | None, Queue.DeclareOk | None]:
-    """Looks at a queue, on a new channel if there is none; returns the channel, unless the look has cost it."""
+    """Inspects a queue, on a new channel if there is none; returns the channel, unless the server has closed it."""
     if channel is None:
         channel = await session.connection.channel(publisher_confirms=False)
     try:

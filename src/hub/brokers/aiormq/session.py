@@ -1,9 +1,9 @@
 """One connection of aiormq, kept apart from the cancellation of structured concurrency.
 
-aiormq was written for asyncio's edge cancellation: a cancelled call closes its channel, a connection that falls silent
-ends its callers with a `CancelledError` that nobody asked for, which a task group takes for its own and drops. So each
-of its calls runs in a task of its own that no scope of ours reaches; callers wait for that task, and what they see is
-a result, `ConnectionLost`, or their own cancellation.
+aiormq was written for asyncio's edge cancellation: a cancelled call closes its channel, a connection that times out
+ends its callers with a `CancelledError` that no scope requested, which a task group takes for its own and drops. So each of
+its calls runs in a task of its own that no cancel scope reaches; callers wait for that task, and they get a result,
+ `ConnectionLost`, or their own cancellation.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from typing import Any, Final, Never, TypeVar, final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import aiormq
+import structlog
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from aiormq.exceptions import AMQPError
-from anyio import CancelScope, Event, current_effective_deadline, fail_after
+from anyio import CancelScope, Event, current_effective_deadline
 from pamqp import commands
+from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 from yarl import URL
 
 from hub.amqp import AmqpAddress, connect
 from hub.brokers.options import BrokerOptions
+from hub.concurrency.timeouts import timeout_as
 from hub.errors import ConnectionLost, ConnectionRefused
 from hub.tls import tls_refusal
 from hub.urls import BROKER_SCHEMES, split_url
@@ -32,10 +35,12 @@ from hub.urls import BROKER_SCHEMES, split_url
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP, TLS and the AMQP handshake together."""
 
-CLOSE_GRACE: Final = 2.0
+CLOSE_TIMEOUT: Final = 2.0
 """Seconds for an orderly close; after that the socket is aborted, and the broker notices by itself."""
 
 T = TypeVar("T")
+
+_log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @final
@@ -54,7 +59,7 @@ class AiormqSession:
         self._address = address
         self._connect_timeout = connect_timeout
         self._transport = _Transport(secure=urlsplit(url).scheme == "amqps")
-        self.connection = _Connection(url, transport_factory=self._transport)
+        self.connection = _NotifyingConnection(url, transport_factory=self._transport)
         self.connection.on_blocked = on_blocked
         self._calls: set[asyncio.Task[Any]] = set()
         self._gone = Event()
@@ -69,27 +74,27 @@ class AiormqSession:
         """Waits for the end of the connection.
 
         Raises:
-            ConnectionLost: It has come.
+            ConnectionLost: Always.
         """
         await self._gone.wait()
         raise ConnectionLost(self.server, self._reason)
 
-    def on_lost(self, tell: Callable[[str], None]) -> None:
-        """Calls `tell` with the reason when the connection ends."""
-        self._on_lost.append(tell)
+    def on_lost(self, callback: Callable[[str], None]) -> None:
+        """Registers a callback, called with the reason when the connection ends."""
+        self._on_lost.append(callback)
 
     def start(self, coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Runs a coroutine of aiormq out of the reach of cancellation, at the latest until the session closes."""
+        """Runs a coroutine of aiormq that no scope cancels, until the session closes at the latest."""
         task = asyncio.create_task(coroutine, name=f"hub.aiormq {name}")
         self._calls.add(task)
         task.add_done_callback(self._forget)
         return task
 
     async def call(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
-        """Runs a coroutine of aiormq and waits for it. A cancelled caller leaves; the call goes on, unheard.
+        """Runs a coroutine of aiormq and waits for it. If the caller is cancelled the call continues; its result is discarded.
 
         Raises:
-            ConnectionLost: The connection broke, in whichever way aiormq puts it.
+            ConnectionLost: The connection broke, whichever error aiormq raises for it.
             AMQPError: The broker answered with an error of the channel.
         """
         task = self.start(coroutine, name)
@@ -98,7 +103,7 @@ class AiormqSession:
         except asyncio.CancelledError as error:
             if current_effective_deadline() == -inf or not task.done():
                 raise
-            raise ConnectionLost(self.server, "it fell silent") from error  # noqa: ASYNC104 - nobody cancelled this task
+            raise ConnectionLost(self.server, "no heartbeat") from error  # noqa: ASYNC104 - no scope cancelled this task
         except (aiormq.exceptions.ConnectionClosed, aiormq.exceptions.ChannelInvalidStateError, OSError) as error:
             raise self.connection_lost(error) from error
         except RuntimeError as error:  # "<Connection ...> closed"
@@ -108,11 +113,10 @@ class AiormqSession:
         return ConnectionLost(self.server, str(error) or type(error).__name__)
 
     async def open(self) -> None:
+        seconds = self._connect_timeout
         try:
-            with fail_after(self._connect_timeout):
+            with timeout_as(lambda: ConnectionLost(self.server, f"no connection within {seconds:g} s"), seconds):
                 await self.call(self._connect(), f"connect {self.server}")
-        except TimeoutError as error:
-            raise ConnectionLost(self.server, f"no connection within {self._connect_timeout:g} s") from error
         except AMQPError as error:
             raise await self._explained(self.connection_lost(error), error) from error
         except ConnectionLost as lost:
@@ -121,18 +125,24 @@ class AiormqSession:
         closing.add_done_callback(self._closed)
 
     async def close(self) -> None:
-        """Closes the connection within `CLOSE_GRACE`, and ends every call that is still under way."""
+        """Closes the connection within `CLOSE_TIMEOUT`, and ends every call under way, in no more than that time again.
+
+        A call that swallows its cancellation is left behind, with a line in the log; its socket is closed.
+        """
         closing = asyncio.create_task(self.connection.close(), name=f"hub.aiormq close {self.server}")
-        await asyncio.wait({closing}, timeout=CLOSE_GRACE)
+        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT)
         self._transport.abort()
         for task in (closing, *self._calls):
             task.cancel()
-        await asyncio.wait({closing, *self._calls})
-        if not closing.cancelled():
+        _, left = await asyncio.wait({closing, *self._calls}, timeout=CLOSE_TIMEOUT)
+        if left:
+            calls = sorted(task.get_name() for task in left)
+            _log.warning("calls of aiormq ignore their cancellation", server=self.server, calls=calls)
+        if closing.done() and not closing.cancelled():
             closing.exception()
 
     async def _explained(self, lost: ConnectionLost, error: BaseException) -> ConnectionLost:
-        """Why there is no connection. aiormq drops the server's words, so hub's own driver asks for them once more."""
+        """Why there is no connection. aiormq drops the text of the server, so hub's own driver connects once more to get it."""
         why = tls_refusal(error, trust="?cafile=FILE in the URL")
         if why is not None:
             return ConnectionRefused(self.server, why)
@@ -152,13 +162,13 @@ class AiormqSession:
         if error is not None:
             self._reason = str(error) or type(error).__name__
         self._gone.set()
-        for tell in self._on_lost:
-            tell(self._reason)
+        for callback in self._on_lost:
+            callback(self._reason)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._calls.discard(task)
         if not task.cancelled():
-            task.exception()  # heard, even if its caller has left
+            task.exception()  # retrieved, even if its caller has left
 
 
 def address_of(url: str) -> AmqpAddress:
@@ -199,12 +209,12 @@ async def open_session(
         await session.open()
         yield session
     finally:
-        with CancelScope(shield=True):  # bounded by CLOSE_GRACE
+        with CancelScope(shield=True):  # bounded by twice CLOSE_TIMEOUT, which `close` keeps itself
             await session.close()
 
 
-class _Connection(aiormq.Connection):
-    """Tells of `connection.blocked` and `connection.unblocked`, which aiormq handles in private methods and only logs."""
+class _NotifyingConnection(aiormq.Connection):
+    """Reports `connection.blocked` and `connection.unblocked`, which aiormq handles in private methods and only logs."""
 
     on_blocked: Callable[[str | None], None]
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Self, final
 
 import structlog
-from anyio import AsyncContextManagerMixin, Event, current_time
+from anyio import AsyncContextManagerMixin, current_time
 from anyio.lowlevel import checkpoint
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
@@ -15,7 +15,8 @@ from typing_extensions import override
 from hub.brokers.memory.consumer import MemoryConsumer
 from hub.brokers.memory.queue import MemoryQueue
 from hub.brokers.options import BrokerOptions
-from hub.brokers.topology import missing
+from hub.brokers.topology import queue_missing
+from hub.concurrency.notify import Notifier
 from hub.errors import ConfigurationError, ConnectionLost, PublishRefused, QueueFull, UnknownQueue
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName, dead_letter_queue
@@ -38,11 +39,12 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         self._options = options or BrokerOptions()
         self._queues: dict[str, MemoryQueue] = {}
         self._consumers: set[MemoryConsumer] = set()
-        self._looks: set[MemoryConsumer] = set()  # at dead letters
+        self._holders: set[MemoryConsumer] = set()  # of dead letters
         self._deleted: dict[str, MemoryQueue] = {}
         self._publishing = 0
         self._reconnects = 0
-        self._outage_over: Event | None = None
+        self._out_of_reach = False
+        self._reachable = Notifier()
         self._open = False
 
     @override
@@ -66,9 +68,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         self._publishing += len(publications)
         try:
-            await checkpoint()
-            while self._outage_over is not None:
-                await self._outage_over.wait()
+            await self._reachable.wait_for(lambda: not self._out_of_reach)
             return [self._publish(publication) for publication in publications]
         finally:
             self._publishing -= len(publications)
@@ -96,13 +96,13 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         total = dead.ready
         consumer = MemoryConsumer(dead, prefetch=min(limit, total))
         consumer.detach()  # it has what it gets
-        self._looks.add(consumer)
+        self._holders.add(consumer)
         try:
             deliveries = await consumer.receive() if consumer.unsettled else ()
             yield DeadLetters(consumer, deliveries, total)
             consumer.check()
         finally:
-            self._looks.discard(consumer)
+            self._holders.discard(consumer)
             consumer.close()
 
     @override
@@ -114,7 +114,7 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     @override
     def statistics(self) -> BrokerStatistics:
         return BrokerStatistics(
-            connected=self._open and self._outage_over is None,
+            connected=self._open and not self._out_of_reach,
             publishing=self._publishing,
             consumers=len(self._consumers),
             unacked=sum(consumer.unsettled for consumer in self._consumers),
@@ -125,39 +125,39 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
     def outage(self) -> Generator[None]:
         """A fault injector: while the block runs, the broker cannot be reached.
 
-        On entry every consumer loses its link. In the block `publish` waits, and every other call raises `ConnectionLost`.
+        On entry every consumer loses its connection. In the block `publish` waits, and every other call raises `ConnectionLost`.
         """
-        self._outage_over = over = Event()
+        self._out_of_reach = True
         self._lose_all("the broker is out of reach")
         try:
             yield
         finally:
-            self._outage_over = None
+            self._out_of_reach = False
             self._reconnects += 1
-            over.set()
+            self._reachable.notify()
 
     def delete(self, queue: str) -> None:
-        """A fault injector: somebody deletes a queue, or a queue of dead letters, with the messages in it.
+        """A fault injector: deletes a queue, or a queue of dead letters, with the messages in it.
 
-        Its consumers lose their links. Messages that wait for their time are in another place, and arrive if the queue is
+        Its consumers lose their connections. Messages that wait for their time are in another place, and arrive if the queue is
         declared again.
         """
         deleted = self._queues.pop(queue, None)
         if deleted is None:
             return
         self._deleted[queue] = deleted
-        for consumer in self._consumers | self._looks:
+        for consumer in self._consumers | self._holders:
             if consumer.queue is deleted:
                 consumer.abandon("the broker cancelled the consumer: its queue was deleted")
 
     def _reach(self) -> None:
-        if self._outage_over is not None:
+        if self._out_of_reach:
             raise ConnectionLost("memory://", "the broker is out of reach")
 
     def _lose_all(self, reason: str) -> None:
         for consumer in self._consumers:  # first, so that nothing goes from one lost consumer to the next
             consumer.detach()
-        for consumer in self._consumers | self._looks:
+        for consumer in self._consumers | self._holders:
             consumer.lose(reason)
 
     def _queue(self, name: str) -> MemoryQueue | None:
@@ -190,14 +190,14 @@ class MemoryBroker(AsyncContextManagerMixin, Broker):
         queue = MemoryQueue(name, max_length=max_length, delivery_limit=self._options.delivery_limit)
         deleted = self._deleted.pop(name, None)
         if deleted is not None:
-            queue.inherit(deleted)
+            queue.take_over(deleted)
         self._queues[name] = queue
         return queue
 
     def _publish(self, publication: Publication) -> PublishRefused | None:
         queue = self._queue(publication.queue)
         if queue is None:
-            return missing(publication.queue)
+            return queue_missing(publication.queue)
         if publication.delay > 0:
             taken = queue.delay(publication, current_time() + publication.delay)
         else:

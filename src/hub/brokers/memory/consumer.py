@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import final
 
-from anyio import CancelScope, Event, current_time
+from anyio import current_time, move_on_at
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.brokers.memory.queue import MemoryQueue, QueueConsumer, QueuedMessage
+from hub.concurrency.notify import Notifier
 from hub.errors import ConnectionLost
 from hub.ports.broker import Consumer, Delivery
 
@@ -28,7 +29,7 @@ class MemoryConsumer(Consumer, QueueConsumer):
         self._inbox: list[Delivery] = []  # handed out by the queue, not received yet; its messages are unsettled too
         self._next_tag = 1
         self._lost: str | None = None
-        self._news = Event()
+        self._changed = Notifier()
         queue.attach(self)
 
     @property
@@ -46,7 +47,7 @@ class MemoryConsumer(Consumer, QueueConsumer):
         return len(self._unsettled) < self._prefetch
 
     def check(self) -> None:
-        """Raises `ConnectionLost` if the link is lost."""
+        """Raises `ConnectionLost` if the connection is lost."""
         if self._lost is not None:
             raise ConnectionLost("memory://", self._lost)
 
@@ -65,19 +66,19 @@ class MemoryConsumer(Consumer, QueueConsumer):
                 headers=message.publication.headers,
             )
         )
-        self._wake()
+        self._changed.notify()
 
     @override
-    def look_again(self) -> None:
-        self._wake()
+    def due_changed(self) -> None:
+        self._changed.notify()
 
     @override
     async def receive(self) -> Sequence[Delivery]:
         await checkpoint()
         while not self._inbox:
             self.check()
-            with CancelScope(deadline=self._queue.next_due):
-                await self._news.wait()
+            with move_on_at(self._queue.next_due):
+                await self._changed.wait()
             self._queue.release(current_time())
         arrived, self._inbox = self._inbox, []
         return arrived
@@ -89,16 +90,16 @@ class MemoryConsumer(Consumer, QueueConsumer):
 
     @override
     def requeue(self, deliveries: Iterable[Delivery]) -> None:
-        self._queue.give_back(self._settle(deliveries), failed=False)
+        self._queue.put_back(self._settle(deliveries), failed=False)
 
     @override
     def reject(self, deliveries: Iterable[Delivery], *, requeue: bool) -> None:
         messages = self._settle(deliveries)
         if requeue:
-            self._queue.give_back(messages, failed=True)
+            self._queue.put_back(messages, failed=True)
             return
         for message in messages:
-            self._queue.kill(message, "rejected")
+            self._queue.dead_letter(message, "rejected")
         self._queue.dispatch()
 
     @override
@@ -111,35 +112,31 @@ class MemoryConsumer(Consumer, QueueConsumer):
         self._queue.detach(self)
 
     def lose(self, reason: str) -> None:
-        """Breaks the link: everything unsettled goes back, and `receive` raises `ConnectionLost`."""
+        """Breaks the connection: everything unsettled goes back, and `receive` raises `ConnectionLost`."""
         self._lost = self._lost or reason
         self.close()
-        self._wake()
+        self._changed.notify()
 
     def abandon(self, reason: str) -> None:
-        """Breaks the link because the queue is gone, with everything unsettled."""
+        """Breaks the connection because the queue is gone, with everything unsettled."""
         self._lost = self._lost or reason
         self._unsettled.clear()
         self._inbox.clear()
         self.detach()
-        self._wake()
+        self._changed.notify()
 
     def close(self) -> None:
         """Puts everything unsettled back on the queue; what had been received counts as a failure of its message."""
         self._stop()
         messages = list(self._unsettled.values())
         self._unsettled.clear()
-        self._queue.give_back(messages, failed=True)
+        self._queue.put_back(messages, failed=True)
 
     def _stop(self) -> None:
         self.detach()
         unread, self._inbox = self._inbox, []
-        self._queue.give_back(self._settle(unread), failed=False)
+        self._queue.put_back(self._settle(unread), failed=False)
 
     def _settle(self, deliveries: Iterable[Delivery]) -> list[QueuedMessage]:
         """Removes from `_unsettled` what is still there, so that settling twice does nothing."""
         return [message for delivery in deliveries if (message := self._unsettled.pop(delivery.tag, None)) is not None]
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = Event()

@@ -5,42 +5,47 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final, Self, final
 
-from anyio import AsyncContextManagerMixin
+import structlog
+from anyio import AsyncContextManagerMixin, create_task_group
 from msgspec import structs
 from typing_extensions import override
 
 from hub.amqp import AmqpAddress, AmqpConnection, AmqpOptions, Message, Route, connect
-from hub.amqp.alarm import Alarm
+from hub.amqp.alarm import PROBE_KEY, Alarm, watch
 from hub.amqp.nodes import Nodes, node_urls
 from hub.amqp.session import ReconnectingSession
 from hub.brokers.delays import Delays, Refusals, publish_delayed
 from hub.brokers.options import BrokerOptions
-from hub.brokers.publishing import FIRST_RENEWAL, Publishing
+from hub.brokers.publishing import FIRST_RENEWAL, RenewingPublisher
 from hub.brokers.rabbitmq.consumer import AmqpConsumer
-from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, hold
+from hub.brokers.rabbitmq.dead_letters import LARGEST_BODY, lease_dead_letters
 from hub.brokers.rabbitmq.queues import declare, declare_delays, depths
 from hub.brokers.topology import delay_queue, expiration
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.errors import PublishRefused
+from hub.errors import ConnectionLost, PublishRefused
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.types import ModelName
 
 _KEPT_ROUTES: Final = 4096
 """One route per queue; the bound is for programs that make names up."""
 
+_log = structlog.get_logger("hub.brokers")
+
 
 @final
 class AmqpBroker(AsyncContextManagerMixin, Broker):
     """RabbitMQ 3.10 or later.
 
-    Holds one connection for declaring and asking, and from the first `publish` on a second one: RabbitMQ stops
-    reading from connections that publish when it runs out of memory or disk, and questions must be answered even
-    then. Both come back by themselves. Each `consume` has a connection of its own, which does not.
+    Holds one connection for declaring and asking, and a second one for publishing: RabbitMQ stops reading from
+    connections that publish when it runs out of memory or disk, and questions must be answered even then. The second
+    one publishes a probe now and then, so that such an alarm is known (`hub.amqp.alarm`). Both come back by themselves.
+    Each `consume` has a connection of its own, which does not.
 
     Args:
-        url: See `AmqpAddress.parse`; what its query says comes before the options. It may name several nodes of one
+        url: See `AmqpAddress.parse`; its query overrides the options. It may name several nodes of one
             cluster, see `hub.amqp.nodes`: then `connect_timeout` is shared out among them, and what the query says of
             it holds for each.
         options: How queues are declared.
@@ -68,26 +73,27 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         self._publishing = ReconnectingSession(self._enter_publishing, name=f"{server} publishing", lazy=True)
         self._keep_channel = FIRST_RENEWAL
         self._publications = 0
+        self._published = False
         self._consumers: set[AmqpConsumer] = set()
         self._routes: dict[str, Route] = {}
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        self._addresses[0].options(
-            self._link_options
-        )  # wrong certificates are a mistake to hear of now, not on a retry
+        self._addresses[0].options(self._link_options)  # wrong certificates are reported now, not on a retry
         with collapse_exception_group():
             async with self._control, self._publishing:
+                self._publishing.want()
                 yield self
 
     @override
     async def declare(self, queue: ModelName) -> None:
-        await declare(await self._control.reach(), queue, self._options)
+        await declare(await self._control.acquire(), queue, self._options)
 
     @override
     async def publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
         self._publications += len(publications)
+        self._published = True
         try:
             delayed = [publication for publication in publications if publication.delay > 0]
             if delayed:
@@ -114,18 +120,18 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
     async def dead_letters(self, queue: ModelName, *, limit: int) -> AsyncGenerator[DeadLetters]:
         async with (
             self._connected(body_limit=LARGEST_BODY) as connection,
-            hold(connection, queue, limit=limit) as letters,
+            lease_dead_letters(connection, queue, limit=limit) as letters,
         ):
             yield letters
 
     @override
     async def depths(self, queues: Iterable[ModelName]) -> Mapping[ModelName, QueueDepth | None]:
-        return await depths(await self._control.reach(), queues)
+        return await depths(await self._control.acquire(), queues)
 
     @override
     def statistics(self) -> BrokerStatistics:
         return BrokerStatistics(
-            connected=self._control.connected and (self._publishing.connected or not self._publishing.wanted),
+            connected=self._control.connected and (self._publishing.connected or not self._published),
             publishing=self._publications,
             consumers=len(self._consumers),
             unacked=sum(consumer.unsettled for consumer in self._consumers),
@@ -140,17 +146,21 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             yield connection
 
     @asynccontextmanager
-    async def _enter_publishing(self) -> AsyncGenerator[Publishing[Message]]:
+    async def _enter_publishing(self) -> AsyncGenerator[RenewingPublisher[Message]]:
         try:
             async with (
                 self._connected(on_blocked=self._alarm.changed) as connection,
                 connection.publisher() as publisher,
             ):
-                publishing = Publishing(publisher, server=connection.server, keep=self._keep_channel)
-                try:
-                    yield publishing
-                finally:
-                    self._keep_channel = publishing.next_keep
+                publishing = RenewingPublisher(publisher, server=connection.server, keep=self._keep_channel)
+                with collapse_exception_group():
+                    async with create_task_group() as tg:
+                        tg.start_soon(_watch_alarm, connection, name="hub.brokers alarm")
+                        try:
+                            yield publishing
+                        finally:
+                            self._keep_channel = publishing.next_keep
+                            tg.cancel_scope.cancel("publishing ends")
         finally:
             self._alarm.forget()
 
@@ -164,18 +174,16 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
             options = address.options(self._link_options)
             if body_limit is not None:
                 options = replace(options, body_limit=body_limit)
-            return connect(
-                replace(address, query=()), options, on_blocked=on_blocked
-            )  # the options have what the query says
+            return connect(replace(address, query=()), options, on_blocked=on_blocked)  # the options include the query
 
         return self._nodes.connected(connect_to)
 
     async def _publish(self, publications: Sequence[Publication]) -> Sequence[PublishRefused | None]:
-        publisher = await self._publishing.wait()
+        publisher = await self._publishing.acquire_or_wait()
         return await publisher.publish([self._message(publication) for publication in publications])
 
     async def _declare_delays(self, delays: Delays) -> Refusals:
-        return await declare_delays(await self._control.wait(), delays, self._options)
+        return await declare_delays(await self._control.acquire_or_wait(), delays, self._options)
 
     def _message(self, publication: Publication) -> Message:
         if publication.delay > 0:
@@ -200,3 +208,20 @@ class AmqpBroker(AsyncContextManagerMixin, Broker):
         queue = delay_queue(publication.queue, publication.delay)
         message = self._message(replace(publication, queue=queue, delay=0.0))
         return structs.replace(message, expiration=expiration(publication.delay))
+
+
+_PROBE: Final = Message(
+    route=Route(routing_key=PROBE_KEY, mandatory=False, persistent=False, app_id="hub"),
+    body=b"",
+    message_id="",
+    timestamp=0,
+)
+
+
+async def _watch_alarm(connection: AmqpConnection) -> None:
+    try:
+        async with connection.publisher() as publisher:
+            await watch(partial(publisher.publish, [_PROBE]))
+    except ConnectionLost as lost:
+        # The connection has ended, and the next one is watched; or the user of the URL may not publish.
+        _log.debug("alarms of the broker are noticed by publishing only", server=connection.server, reason=str(lost))

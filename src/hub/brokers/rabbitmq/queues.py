@@ -13,13 +13,13 @@ from hub.brokers.delays import Delays, Refusals
 from hub.brokers.options import BrokerOptions
 from hub.brokers.topology import (
     DEAD_LETTER_EXCHANGE,
+    arguments_mismatch,
     dead_letter_arguments,
     delay_arguments,
-    forbidden,
-    missing,
+    delay_queue_refused,
+    permission_denied,
     queue_arguments,
-    undelayable,
-    unlike,
+    queue_missing,
 )
 from hub.errors import PublishRefused
 from hub.ports.broker import QueueDepth
@@ -31,7 +31,7 @@ async def declare(connection: AmqpConnection, queue: ModelName, options: BrokerO
 
     Raises:
         ConfigurationError: They exist with other arguments, or the user may not declare them.
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     dead = dead_letter_queue(queue)
     try:
@@ -42,9 +42,9 @@ async def declare(connection: AmqpConnection, queue: ModelName, options: BrokerO
             await channel.declare_queue(queue, queue_arguments(options))
     except ChannelClosed as closed:
         if closed.reply_code == PRECONDITION_FAILED:
-            raise unlike(queue, closed.reply_text) from closed
+            raise arguments_mismatch(queue, closed.reply_text) from closed
         if closed.reply_code == ACCESS_REFUSED:
-            raise forbidden(queue, closed.reply_text) from closed
+            raise permission_denied(queue, closed.reply_text) from closed
         raise
 
 
@@ -52,20 +52,20 @@ async def declare_delays(connection: AmqpConnection, delays: Delays, options: Br
     """Creates delay queues, unless they exist.
 
     Raises:
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     refusals: dict[str, PublishRefused] = {}
     for queue, names in delays.items():
         try:
             async with connection.channel() as channel:
-                await channel.look_at_queue(queue)
+                await channel.inspect_queue(queue)
                 for name in names:
                     await channel.declare_queue(name, delay_arguments(queue, options))
         except ChannelClosed as closed:
             if closed.reply_code == NOT_FOUND:
-                refusals[queue] = missing(queue)
+                refusals[queue] = queue_missing(queue)
             elif closed.reply_code in (PRECONDITION_FAILED, ACCESS_REFUSED):
-                refusals[queue] = undelayable(queue, closed.reply_text)
+                refusals[queue] = delay_queue_refused(queue, closed.reply_text)
             else:
                 raise
     return refusals
@@ -77,28 +77,28 @@ async def depths(connection: AmqpConnection, queues: Iterable[ModelName]) -> Map
     Asks in one round trip, and in three more for each queue that does not exist: that costs a channel.
 
     Raises:
-        ConnectionLost: The link broke.
+        ConnectionLost: The connection broke.
     """
     names = list(queues)
     found: dict[str, Queue.DeclareOk] = {}
     waiting = deque(name for queue in names for name in (queue, dead_letter_queue(queue)))
     while waiting:
         async with connection.channel() as channel:
-            looks = await channel.look_at_queues(list(waiting))
-        for look in looks:
-            found[waiting.popleft()] = look
+            inspected = await channel.inspect_queues(list(waiting))
+        for reply in inspected:
+            found[waiting.popleft()] = reply
         if waiting:
             missing = waiting.popleft()
-            if waiting and waiting[0] == dead_letter_queue(missing):  # without its model's queue nobody asks for it
+            if waiting and waiting[0] == dead_letter_queue(missing):  # without its model's queue it is not needed
                 waiting.popleft()
     return {queue: _depth(found.get(queue), found.get(dead_letter_queue(queue))) for queue in names}
 
 
-def _depth(look: Queue.DeclareOk | None, dead: Queue.DeclareOk | None) -> QueueDepth | None:
-    if look is None:
+def _depth(reply: Queue.DeclareOk | None, dead: Queue.DeclareOk | None) -> QueueDepth | None:
+    if reply is None:
         return None
     return QueueDepth(
-        ready=look.message_count or 0,
-        consumers=look.consumer_count or 0,
+        ready=reply.message_count or 0,
+        consumers=reply.consumer_count or 0,
         dead=(dead.message_count or 0) if dead is not None else 0,
     )

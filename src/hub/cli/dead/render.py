@@ -1,4 +1,4 @@
-"""Dead letters on a terminal and as JSON. What they say of themselves is foreign text: it cannot move the cursor."""
+"""Dead letters on a terminal and as JSON. Their texts are not trusted: control characters are replaced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hub.task import TaskRecord
 from hub.types import TaskId
 
 Record = TaskRecord | Missing | None
-"""What the store knows of the task of a letter; `None` if the letter holds no task."""
+"""The record of the task of a letter; `None` if the letter is not a task."""
 
 
 def record_of(letter: DeadLetter, records: Mapping[TaskId, TaskRecord | Missing]) -> Record:
@@ -36,15 +36,15 @@ def letter_lines(letters: Sequence[tuple[DeadLetter, Record]], *, now: float, wi
 
 
 def detail(letter: DeadLetter, record: Record, body: DecodedBody, *, now: float) -> Table:
-    """Everything that is known of a letter, but for its body."""
+    """A table of all attributes of a letter, without its body."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _facts(letter, record, now):
+    for name, value in _attributes(letter, record, now):
         table.add_row(name, Text(printable(value)))
-    for header, told in letter.delivery.headers.items():
+    for header, content in letter.delivery.headers.items():
         if header != "hub-reason":  # shown in full above
-            table.add_row("header", Text(printable(f"{header}: {told}")))
+            table.add_row("header", Text(printable(f"{header}: {content}")))
     table.add_row("body", Text(f"{len(body.data)} bytes, {body.what}"))
     if body.problem:
         table.add_row("", Text(printable(f"shown as bytes: {body.problem}"), style="dim"))
@@ -58,7 +58,7 @@ def body_lines(body: DecodedBody) -> Iterable[str]:
 
 
 def as_json(letter: DeadLetter, record: Record) -> dict[str, object]:
-    """A letter as a JSON object, but for its body. Times are Unix seconds."""
+    """A letter as a JSON object, without its body. Times are Unix seconds."""
     task = letter.task
     return {
         "id": letter.id,
@@ -78,8 +78,8 @@ def as_json(letter: DeadLetter, record: Record) -> dict[str, object]:
     }
 
 
-def counted(letters: Iterable[DeadLetter]) -> str:
-    """How many died of what, such as `3 wrong_contract, 1 undecodable`."""
+def count_codes(letters: Iterable[DeadLetter]) -> str:
+    """The number of letters of each code, such as `3 wrong_contract, 1 undecodable`."""
     counts: dict[str, int] = {}
     for letter in letters:
         counts[letter.code] = counts.get(letter.code, 0) + 1
@@ -110,14 +110,14 @@ def _died(at: float | None, now: float, *, wide: bool) -> str:
 def _state(record: Record) -> str:
     match record:
         case None:
-            return "no task"
+            return "not a task"
         case TaskRecord():
             return record.state
         case Missing():
-            return "forgotten"
+            return "expired"
 
 
-def _facts(letter: DeadLetter, record: Record, now: float) -> Iterator[tuple[str, str]]:
+def _attributes(letter: DeadLetter, record: Record, now: float) -> Iterator[tuple[str, str]]:
     task = letter.task
     if task is None:
         yield "message", letter.id or "(no id)"
@@ -128,8 +128,8 @@ def _facts(letter: DeadLetter, record: Record, now: float) -> Iterator[tuple[str
         yield "found among", f"the dead letters of {letter.model}"
     yield "code", letter.code
     yield "reason", letter.reason
-    yield "died", "nobody has said" if letter.died_at is None else _when(letter.died_at, now)
-    yield "attempt", "nobody has said" if letter.attempt is None else str(letter.attempt)
+    yield "died", "unknown" if letter.died_at is None else _when(letter.died_at, now)
+    yield "attempt", "unknown" if letter.attempt is None else str(letter.attempt)
     yield "instance", letter.instance or "none"
     if isinstance(record, TaskRecord):
         yield "state", f"{record.state}, revision {record.revision}, kept until {moment(record.expires_at)} UTC"

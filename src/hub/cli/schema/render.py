@@ -18,7 +18,7 @@ from hub.registry.client.contract_schemas import (
 )
 
 SHORT: Final = 12
-"""Digits of a fingerprint in lists; of an id of an instance the last ones, for the first are the time."""
+"""Digits of a fingerprint in lists. Of the id of an instance the last ones are shown: the first encode the time."""
 
 
 def list_lines(schemas: Sequence[SchemaSummary], *, width: int) -> Iterator[Text]:
@@ -39,8 +39,8 @@ def list_lines(schemas: Sequence[SchemaSummary], *, width: int) -> Iterator[Text
     return rows_of(head, rows)
 
 
-def schema_facts(model: str, known: ContractBody, *, now: float) -> Table:
-    """Everything that is known of a contract, but for the contract."""
+def schema_table(model: str, known: ContractBody, *, now: float) -> Table:
+    """A table of the attributes of a contract."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -50,7 +50,7 @@ def schema_facts(model: str, known: ContractBody, *, now: float) -> Table:
         ("request", known.request),
         ("response", known.response),
         ("first seen", f"{moment(known.first_seen_at)} UTC ({age(now - known.first_seen_at)} ago)"),
-        ("brought by", known.first_seen_from),
+        ("from", known.first_seen_from),
         ("instances", str(known.instances)),
     ):
         table.add_row(name, Text(printable(value)))
@@ -58,7 +58,7 @@ def schema_facts(model: str, known: ContractBody, *, now: float) -> Table:
 
 
 def history_lines(history: SchemaHistoryBody, shown: ContractBody) -> Iterator[Text]:
-    """A headline, and a line for each contract that the model has had, oldest first; the shown one is marked."""
+    """A headline, and a line for each contract of the model, oldest first; the shown one is marked."""
     rows = [
         (
             f"{'*' if each is shown else ' '} {each.fingerprint[:SHORT]}",
@@ -73,15 +73,15 @@ def history_lines(history: SchemaHistoryBody, shown: ContractBody) -> Iterator[T
 
 
 def difference_lines(differences: Sequence[DifferenceBody]) -> Iterator[Text]:
-    """Two lines for each difference: what it is about and its rule, and both sides in words."""
+    """Two lines for each difference: its path and rule, then its message."""
     for each in differences:
         mark, style = ("breaks", "bold red") if each.breaks else ("differs", "bold")
         yield Text(f"{mark}  {printable(each.path)}" + (f"  {each.rule}" if each.rule else ""), style=style)
         yield Text(f"  {printable(each.message)}", style="dim")
 
 
-def verdict(body: SchemaDiffBody) -> str:
-    """What it comes to, in one sentence."""
+def summary(body: SchemaDiffBody) -> str:
+    """One sentence with the number of differences."""
     sides = f"{body.to[:SHORT]} and {body.from_[:SHORT]} of {body.model}"
     if not body.differences:
         return f"{sides} are the same"

@@ -1,4 +1,4 @@
-"""What a contract declares, by name and by number, with what descriptors do not tell: reservations and JSON support."""
+"""The declarations of a contract by name and number, with those that descriptors lack: reservations and JSON support."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class DeclaredMessage:
 
     Attributes:
         path: Its full name; of the entries of a map, the full name of that field.
-        reserved: The numbers that it reserves, each range with its end left out.
-        json_allowed: Whether its declaration is sure to have a JSON form (`json_format = ALLOW`).
+        reserved: The numbers that it reserves, each range without its end.
+        json_allowed: Whether it is declared to have a JSON form (`json_format = ALLOW`).
         required: Numbers of the fields that are declared with `required`, which only proto2 has.
     """
 
@@ -52,7 +52,7 @@ class DeclaredMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredEnum:
-    """An enum; attributes as with messages."""
+    """An enum; for attributes see `DeclaredMessage`."""
 
     path: str
     descriptor: EnumDescriptor
@@ -71,14 +71,14 @@ class DeclaredEnum:
 
 @final
 class Declarations:
-    """Everything that the files of a contract declare.
+    """All declarations in the files of a contract.
 
     Attributes:
         contract: The contract.
         packages: The package of each file.
         messages: Messages and map entries by full name.
         enums: Enums by full name.
-        extensions: Extensions by the full name of what they extend, and their number.
+        extensions: Extensions by the full name of the extended message, and their number.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -149,7 +149,7 @@ def _json_format(features: FeatureSet, inherited: _JsonFormat) -> _JsonFormat:
     return features.json_format if features.HasField("json_format") else inherited
 
 
-def uncovered(number_range: range, reserved: Iterable[range]) -> Iterator[range]:
+def unreserved(number_range: range, reserved: Iterable[range]) -> Iterator[range]:
     """The parts of `number_range` that are in none of `reserved`."""
     start = number_range.start
     for each in sorted(reserved, key=lambda one: (one.start, one.stop)):

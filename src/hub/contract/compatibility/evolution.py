@@ -1,4 +1,4 @@
-"""What may become of a field without a break of the wire or of JSON."""
+"""Changes of a field that are compatible on the wire and in JSON."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _INTERCHANGEABLE: Final[Mapping[int, str]] = {
     FieldDescriptor.TYPE_FIXED64: "8 bytes",
     FieldDescriptor.TYPE_SFIXED64: "8 bytes",
 }
-"""Types that differ in their sign only; every other type stands for itself."""
+"""Types that differ only in their sign; all other types are incompatible with each other."""
 
 _FLOATING: Final = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 
 
 class Cardinality(StrEnum):
-    """How often a field may occur. Whether unset differs from the default changes neither form."""
+    """The cardinality of a field. Whether unset differs from the default is not part of it, because neither form changes."""
 
     SINGLE = "a single value"
     REQUIRED = "required"
@@ -40,10 +40,10 @@ def cardinality_of(field: FieldDescriptor) -> Cardinality:
     return Cardinality.REQUIRED if field.is_required else Cardinality.SINGLE
 
 
-def json_type_clash(old: FieldDescriptor, new: FieldDescriptor) -> bool:
-    """Whether values of the one type are misread, or refused, as the other, on the wire or in JSON.
+def json_type_conflict(old: FieldDescriptor, new: FieldDescriptor) -> bool:
+    """Whether values of one type are misread or refused as the other type, on the wire or in JSON.
 
-    An enum may give way to one with the same short name that has all of its values.
+    An enum may be replaced by one with the same short name that has all of its values.
     """
     if _INTERCHANGEABLE.get(old.type, old.type) != _INTERCHANGEABLE.get(new.type, new.type):
         return True
@@ -54,8 +54,8 @@ def json_type_clash(old: FieldDescriptor, new: FieldDescriptor) -> bool:
     return False
 
 
-def defaults_clash(old: FieldDescriptor, new: FieldDescriptor) -> bool:
-    """Whether a value that was left out is read as another one."""
+def defaults_conflict(old: FieldDescriptor, new: FieldDescriptor) -> bool:
+    """Whether an omitted value is read as a different one."""
     if any(field.is_repeated or field.message_type is not None for field in (old, new)):
         return False
     before, after = _default(old), _default(new)

@@ -1,9 +1,8 @@
-"""Whether a contract can take the place of an earlier one, by the rules of Buf's category WIRE_JSON.
+"""Whether a contract can replace an earlier one, by the rules of Buf's category WIRE_JSON.
 
-The rules are those of buf 1.75 (buf.build/docs/breaking/rules), under Buf's names; `buf breaking` is their judge in the
-tests. Fields and enum values are compared by number, messages and enums by full name. A contract is to Buf what an RPC
-is: another request or response message is a break of RPC_SAME_REQUEST_TYPE or RPC_SAME_RESPONSE_TYPE. Rules of services
-do not apply otherwise.
+The rules are those of buf 1.75 (buf.build/docs/breaking/rules), under Buf's names; the tests compare with `buf breaking`.
+Fields and enum values are matched by number, messages and enums by full name. A contract corresponds to an RPC: another
+request or response message breaks RPC_SAME_REQUEST_TYPE or RPC_SAME_RESPONSE_TYPE. Other rules of services do not apply.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from enum import StrEnum
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from hub.contract.compatibility.declarations import Declarations, DeclaredEnum, DeclaredMessage, uncovered
-from hub.contract.compatibility.evolution import cardinality_of, defaults_clash, json_type_clash
+from hub.contract.compatibility.declarations import Declarations, DeclaredEnum, DeclaredMessage, unreserved
+from hub.contract.compatibility.evolution import cardinality_of, defaults_conflict, json_type_conflict
 from hub.contract.contract import Contract
-from hub.contract.descriptors.fields import declared_oneof
-from hub.contract.descriptors.labels import default_of, field_type
+from hub.contract.descriptors.fields import declared_oneof, field_default, field_type
 
 
 class Rule(StrEnum):
@@ -50,10 +48,10 @@ class BreakingChange:
     """One way in which a new contract breaks an earlier one.
 
     Attributes:
-        path: What it is about, as it was called: the full name of a message, field, enum or enum value, the name of a
+        path: Its subject under its earlier name: the full name of a message, field, enum or enum value, the name of a
             file, or `request` or `response`.
         rule: The rule of Buf.
-        message: One sentence for people: what was, and what is.
+        message: One sentence with the earlier and the present state.
     """
 
     path: str
@@ -62,17 +60,17 @@ class BreakingChange:
 
 
 def breaking_changes(known: Contract, new: Contract) -> Sequence[BreakingChange]:
-    """How `new` breaks `known`; empty when clients and instances of `known` can go on with `new`.
+    """The ways in which `new` breaks `known`; empty if clients and instances of `known` work with `new`.
 
     Raises:
-        InvalidContract: One of them did not come from `contract_of` or `Contract.decode`, and its files do not fit.
+        InvalidContract: Files are inconsistent; not those of `Contract.from_descriptors` and `Contract.decode`.
     """
     if known.fingerprint == new.fingerprint and known.files == new.files:
         return ()
-    return sorted(_violations(Declarations(known), Declarations(new)))
+    return sorted(_changes(Declarations(known), Declarations(new)))
 
 
-def _violations(old: Declarations, new: Declarations) -> Iterator[BreakingChange]:
+def _changes(old: Declarations, new: Declarations) -> Iterator[BreakingChange]:
     yield from _roots(old.contract, new.contract)
     for name in sorted(old.packages.keys() & new.packages.keys()):
         before, after = old.packages[name], new.packages[name]
@@ -123,7 +121,7 @@ def _deleted_field(path: str, field: FieldDescriptor, new: DeclaredMessage) -> I
     if field.name not in new.reserved_names:
         text = f"{gone}, and its name is not reserved"
         yield BreakingChange(path, Rule.FIELD_NO_DELETE_UNLESS_NAME_RESERVED, text)
-    if not _holds(new.reserved, field.number):
+    if not _contains(new.reserved, field.number):
         text = f"{gone}, and its number is not reserved"
         yield BreakingChange(path, Rule.FIELD_NO_DELETE_UNLESS_NUMBER_RESERVED, text)
 
@@ -140,13 +138,13 @@ def _field(path: str, old: FieldDescriptor, new: FieldDescriptor, *, of_map: boo
         if declared_oneof(old) != declared_oneof(new):
             text = f"{path} was in {_oneof_text(old)} and is in {_oneof_text(new)}"
             yield BreakingChange(path, Rule.FIELD_SAME_ONEOF, text)
-    if json_type_clash(old, new):
+    if json_type_conflict(old, new):
         text = f"{what} was {field_type(old)} and is {field_type(new)}"
         yield BreakingChange(path, Rule.FIELD_WIRE_JSON_COMPATIBLE_TYPE, text)
     if not of_map and cardinality_of(old) is not cardinality_of(new):
         text = f"{path} was {cardinality_of(old)} and is {cardinality_of(new)}"
         yield BreakingChange(path, Rule.FIELD_WIRE_JSON_COMPATIBLE_CARDINALITY, text)
-    if defaults_clash(old, new):
+    if defaults_conflict(old, new):
         text = f"{what} had the default {_default_text(old)} and has {_default_text(new)}"
         yield BreakingChange(path, Rule.FIELD_SAME_DEFAULT, text)
 
@@ -165,7 +163,7 @@ def _enum(old: DeclaredEnum, new: DeclaredEnum) -> Iterator[BreakingChange]:
             if not names <= new.reserved_names:
                 text = f"{gone}, and its name is not reserved"
                 yield BreakingChange(path, Rule.ENUM_VALUE_NO_DELETE_UNLESS_NAME_RESERVED, text)
-            if not _holds(new.reserved, number):
+            if not _contains(new.reserved, number):
                 text = f"{gone}, and its number is not reserved"
                 yield BreakingChange(path, Rule.ENUM_VALUE_NO_DELETE_UNLESS_NUMBER_RESERVED, text)
         elif not names <= after:
@@ -178,7 +176,7 @@ def _reserved(
     old: DeclaredMessage | DeclaredEnum, new: DeclaredMessage | DeclaredEnum, rule: Rule
 ) -> Iterator[BreakingChange]:
     for number_range in old.reserved:
-        for lost in uncovered(number_range, new.reserved):
+        for lost in unreserved(number_range, new.reserved):
             numbers = f"number {lost.start}" if len(lost) == 1 else f"numbers {lost.start} to {lost[-1]}"
             verbs = "was reserved and is not" if len(lost) == 1 else "were reserved and are not"
             yield BreakingChange(old.path, rule, f"{numbers} of {old.path} {verbs}")
@@ -186,7 +184,7 @@ def _reserved(
         yield BreakingChange(old.path, rule, f"name {name!r} of {old.path} was reserved and is not")
 
 
-def _holds(reserved: Iterable[range], number: int) -> bool:
+def _contains(reserved: Iterable[range], number: int) -> bool:
     return any(number in each for each in reserved)
 
 
@@ -195,7 +193,7 @@ def _path(message: DeclaredMessage, field: FieldDescriptor) -> str:
 
 
 def _json_text(path: str) -> str:
-    return f"{path} was sure to have a JSON form (json_format = ALLOW) and has one by best effort only"
+    return f"{path} was declared to have a JSON form (json_format = ALLOW) and now has one by best effort only"
 
 
 def _oneof_text(field: FieldDescriptor) -> str:
@@ -204,4 +202,4 @@ def _oneof_text(field: FieldDescriptor) -> str:
 
 
 def _default_text(field: FieldDescriptor) -> str:
-    return default_of(field) if field.has_default_value else "of its type"
+    return field_default(field) if field.has_default_value else "of its type"

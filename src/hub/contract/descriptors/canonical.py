@@ -26,14 +26,14 @@ _FLOATING = (FieldDescriptorProto.TYPE_DOUBLE, FieldDescriptorProto.TYPE_FLOAT)
 
 
 def canonical_file(file: FileDescriptorProto, kept: Collection[str], home: Mapping[str, str]) -> FileDescriptorProto:
-    """A copy of `file` that says only what decides the wire and the JSON form.
+    """A copy of `file` with only what decides the wire and the JSON form.
 
-    Comments, services, unused imports and options for code generators are left out; declarations stand in a fixed
-    order; JSON names are always explicit. Reserved names and numbers are kept: they decide neither form, but whether a
-    later contract may do without what was there (`without_reservations` takes them out).
+    Comments, services, unused imports and options for code generators are left out; declarations have a fixed order; JSON
+    names are always explicit. Reserved names and numbers are kept: they decide neither form, but whether a later contract
+    may remove a declaration (`without_reservations` removes them).
 
     Args:
-        file: As a pool gives it: all type names are full.
+        file: As a pool returns it, with full type names.
         kept: Full names of the top-level messages and enums to keep.
         home: The file of each of them.
     """
@@ -60,7 +60,7 @@ def canonical_file(file: FileDescriptorProto, kept: Collection[str], home: Mappi
 def _message(message: DescriptorProto) -> DescriptorProto:
     canonical = DescriptorProto(name=message.name)
     synthetic = {field.oneof_index for field in message.field if field.proto3_optional}
-    # protoc puts the oneofs that it invents for `optional` last, and so must we.
+    # protoc requires the synthetic oneofs of `optional` fields to be last.
     order = sorted(
         range(len(message.oneof_decl)), key=lambda index: (index in synthetic, message.oneof_decl[index].name)
     )
@@ -128,7 +128,7 @@ def _enum(enum: EnumDescriptorProto) -> EnumDescriptorProto:
 
 
 def without_reservations(files: FileDescriptorSet) -> FileDescriptorSet:
-    """A copy of `files` that reserves nothing: what decides the wire and the JSON form, and no more."""
+    """A copy of `files` without reservations: only what decides the wire and the JSON form."""
     bare = FileDescriptorSet()
     bare.CopyFrom(files)
     for file in bare.file:
@@ -137,10 +137,10 @@ def without_reservations(files: FileDescriptorSet) -> FileDescriptorSet:
 
 
 def group_oneofs(messages: Iterable[DescriptorProto]) -> None:
-    """Puts the members of each oneof next to each other, where its first one stands.
+    """Moves the members of each oneof next to its first one.
 
-    A canonical file has fields in the order of their numbers. Go's protobuf, and buf with it, loads no descriptor in which
-    something else stands between the members of a oneof.
+    A canonical file has fields in the order of their numbers. Go's protobuf, and so buf, refuses a descriptor with other
+    fields between the members of a oneof.
     """
     for message in messages:
         first = {field.oneof_index: field.number for field in reversed(message.field) if field.HasField("oneof_index")}
@@ -161,13 +161,13 @@ def _release(messages: Iterable[DescriptorProto], enums: Iterable[EnumDescriptor
 def _copy_features(
     features: FeatureSet, options: FileOptions | MessageOptions | FieldOptions | OneofOptions | EnumOptions
 ) -> None:
-    """Without the features of single languages (`pb.cpp`, `pb.java`), which may be extensions or unknown fields."""
+    """Copies all features but those of single languages (`pb.cpp`, `pb.java`), which may be extensions or unknown fields."""
     plain = FeatureSet()
     plain.CopyFrom(features)
     plain.DiscardUnknownFields()
     for field, _ in features.ListFields():
         if field.is_extension:
-            # The stubs want the extension's own handle, which its descriptor serves as.
+            # The stubs expect the extension's handle; at run time the descriptor is accepted.
             plain.ClearExtension(cast("Any", field))
     if plain.ByteSize():
         options.features.CopyFrom(plain)
@@ -203,7 +203,7 @@ def _top_of(type_name: str, kept: Collection[str]) -> str | None:
 
 
 def default_json_name(name: str) -> str:
-    """The JSON name that protoc gives to a field: underscores vanish, the letter after one becomes a capital."""
+    """The JSON name that protoc gives to a field: underscores are removed, and the letter after one is capitalized."""
     first, *others = name.split("_")
     return first + "".join(part[:1].upper() + part[1:] for part in others)
 

@@ -1,8 +1,7 @@
-"""The canonical closure of messages: everything that they refer to, and nothing that changes neither wire nor JSON.
+"""The canonical closure of messages: all declarations that they refer to, with only what decides the wire or JSON form.
 
-Two builds of the same messages give the same bytes: whether they come from generated code or from a descriptor set,
-with or without source info and explicit JSON names, in whichever order, and whatever else is declared in the same
-files.
+The closure of the same messages always has the same bytes: from generated code or a descriptor set, with or without
+source info and explicit JSON names, in any order, and with any other declarations in the same files.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from hub.contract.descriptors.well_known import ANY
 _Type = Descriptor | EnumDescriptor
 
 _WHOLE_FILES: Final = frozenset({ANY})
-"""What stands in these fields may be any message of the files, so none can be left out."""
+"""A field of these types may contain any message of the files, so none can be left out."""
 
 
 def files_of(messages: Iterable[Descriptor]) -> list[FileDescriptor]:
-    """The files that declare `messages`, with all their imports; dependencies first, and always in the same order."""
+    """The files that declare `messages`, with all their imports; dependencies first, in a fixed order."""
     ordered: dict[str, FileDescriptor] = {}
 
     def visit(file: FileDescriptor) -> None:
@@ -56,8 +55,8 @@ def messages_of(files: Iterable[FileDescriptor]) -> dict[str, Descriptor]:
 def descriptor_closure(messages: Iterable[Descriptor]) -> FileDescriptorSet:
     """The canonical closure of `messages`.
 
-    A top-level message is in it as a whole when it, or one declared in it, is referred to. If an `Any` can occur, the
-    files are kept whole.
+    A top-level message is part of it as a whole if there is a reference to it or to a declaration in it. If an `Any` can
+    occur, whole files are.
     """
     roots = list(messages)
     files = files_of(roots)

@@ -1,11 +1,17 @@
-"""Descriptors out of untrusted files, always in a pool of their own."""
+"""Pools and message classes of untrusted descriptors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.reflection import GeneratedProtocolMessageType
 
-from hub.contract.descriptors.bounds import check_size
+from hub.contract.descriptors.limits import check_size
 from hub.contract.descriptors.well_known import differing_well_known_type
 from hub.contract.errors import InvalidContract
 
@@ -37,7 +43,7 @@ def _dependencies_first(files: FileDescriptorSet) -> list[FileDescriptorProto]:
         by_name[file.name] = file
     ordered: dict[str, FileDescriptorProto] = {}
     open_names: set[str] = set()
-    # A stack of our own: the depth of an import chain is the sender's choice.
+    # An explicit stack, because the sender decides the depth of an import chain.
     stack = [(name, False) for name in reversed(by_name)]
     while stack:
         name, complete = stack.pop()
@@ -57,3 +63,25 @@ def _dependencies_first(files: FileDescriptorSet) -> list[FileDescriptorProto]:
                 raise InvalidContract(f"{name!r} imports {dependency!r}, which is missing: add it (--include_imports)")
             stack.append((dependency, False))
     return list(ordered.values())
+
+
+def message_classes(messages: Iterable[Descriptor]) -> Sequence[type[Message]]:
+    """The classes of `messages` and of every message that they can contain, made without recursion.
+
+    protobuf's `GetMessageClass` is recursive and fails at about 330 nested messages. It returns the classes that are made
+    here as long as the result of this function is referenced: protobuf itself has only weak references to them.
+    """
+    found: dict[str, type[Message]] = {}
+    waiting = list(messages)
+    while waiting:
+        message = waiting.pop()
+        if message.full_name in found:
+            continue
+        made = GeneratedProtocolMessageType(message.name, (Message,), {"DESCRIPTOR": message, "__module__": None})
+        found[message.full_name] = cast("type[Message]", made)  # the metaclass makes subclasses of Message
+        fields = [*message.fields, *message.extensions]
+        if message.is_extendable:
+            fields.extend(message.file.pool.FindAllExtensions(message))
+        for field in fields:
+            waiting.extend(each for each in (field.message_type, field.containing_type) if each is not None)
+    return [*found.values()]

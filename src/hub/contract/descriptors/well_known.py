@@ -38,11 +38,11 @@ _ORIGINALS: Final[Mapping[str, Descriptor]] = {
 }
 
 WELL_KNOWN: Final = frozenset(_ORIGINALS)
-"""All messages with a JSON form of their own. `google.protobuf.Empty` is none of them: its form is the usual one."""
+"""All messages with a JSON form of their own. `google.protobuf.Empty` has the usual form, so it is not one of them."""
 
 
 def differing_well_known_type(file: FileDescriptorProto) -> str | None:
-    """Full name of a message of `file` that is named as a well-known type but has other fields; usually `None`."""
+    """Full name of a message in `file` with the name of a well-known type but other fields; usually `None`."""
     if file.package != "google.protobuf":
         return None
     for message in file.message_type:

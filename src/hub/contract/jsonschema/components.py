@@ -30,10 +30,10 @@ class Components:
         self._building = False
 
     def reference(self, name: str, build: Callable[[], Schema]) -> Schema:
-        """A reference to a component; built once, after its place is taken, as it may refer to itself.
+        """A reference to a component, which is built once.
 
-        Components that are first referred to while another one is built are built after it, not within it: a thousand
-        messages may refer to each other in a row.
+        A component that is first referred to while another one is built is built after it, without recursion: messages
+        may refer to themselves and nest a thousand deep.
         """
         if name not in self.schemas:
             self.schemas[name] = {}
@@ -58,7 +58,7 @@ class MessageSchema:
 
     Attributes:
         root: The schema; usually a reference to a component.
-        components: What it refers to.
+        components: The components that it refers to.
     """
 
     root: Schema
@@ -70,10 +70,10 @@ class MessageSchema:
 
 
 def any_of(choices: Sequence[Schema]) -> Schema:
-    """A schema for what one of `choices` or more accept."""
+    """A schema that accepts a value if one of `choices` does."""
     return choices[0] if len(choices) == 1 else {"anyOf": [*choices]}
 
 
-def out_of_sight(*rules: Schema) -> Schema:
-    """`rules` as members of a schema that validators obey and code generators ignore, which make poor types of them."""
+def hidden_from_generators(*rules: Schema) -> Schema:
+    """`rules` as members of a schema that validators apply and code generators ignore."""
     return {"not": {"not": rules[0] if len(rules) == 1 else {"allOf": [*rules]}}} if rules else {}

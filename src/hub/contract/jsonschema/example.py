@@ -1,4 +1,4 @@
-"""Example documents, for people who look at a model's page and press "Try it out"."""
+"""Example documents, for "Try it out" on a model's page."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hub.contract.descriptors.well_known import (
     WRAPPERS,
 )
 from hub.contract.jsonschema.scalars import scalar_name
-from hub.contract.protojson.json_text import JsonValue
+from hub.contract.protojson.conversion import JsonValue
 
 MAX_DEPTH = 4
-"""Messages within messages that an example shows; it stops where a message contains itself anyway."""
+"""Nesting of messages in an example, which never nests a message in itself."""
 
 MAX_VALUES = 200
-"""Values of an example after which it begins no further message, unless it is a required one."""
+"""Values of an example after which only required messages are added."""
 
 _SCALARS: dict[str, JsonValue] = {"bool": True, "string": "text", "bytes": "aHVi", "int64": "1", "uint64": "1"}
 _WELL_KNOWN: dict[str, JsonValue] = {
@@ -40,17 +40,17 @@ _WELL_KNOWN: dict[str, JsonValue] = {
 
 
 def example_of(message: Descriptor) -> dict[str, JsonValue] | None:
-    """A document that the transcoder takes: fields that fit, the first member of each oneof, lists of one.
+    """A document that the transcoder accepts: all fields, the first member of each oneof, lists of one item.
 
-    Of many fields of messages the first ones are shown, until the example has `MAX_VALUES`. `None` if those that are
-    required are more than ten times as many.
+    Fields of messages are added until the example has `MAX_VALUES` values. `None` if required fields alone have more than
+    ten times as many.
     """
     return Examples().of(message)
 
 
 @final
 class Examples:
-    """Examples of messages of one contract. What is looked up of a message is kept, for it occurs in many examples."""
+    """Examples of the messages of one contract, with a cache of their fields."""
 
     def __init__(self) -> None:
         self._shown: Final[dict[str, Sequence[tuple[str, FieldDescriptor, Descriptor | None]]]] = {}
@@ -81,12 +81,12 @@ class Examples:
 
 
 class _TooBig(Exception):
-    """The required fields alone are more than an example can show."""
+    """The required fields alone exceed the size of an example."""
 
 
 @final
 class _Example:
-    """One example, which counts its values: twelve messages that refer to each other could have billions."""
+    """One example, with a count of its values: twelve messages that refer to each other could have billions."""
 
     def __init__(self, examples: Examples) -> None:
         self._examples = examples
@@ -114,7 +114,7 @@ class _Example:
         message = field.message_type
         if message is None:
             if field.enum_type is not None:
-                # The first value is usually the one that means "not said".
+                # The first value is usually the one that means "unspecified".
                 values = field.enum_type.values
                 return str(values[min(1, len(values) - 1)].name)
             return _SCALARS.get(scalar_name(field), 1)
@@ -131,7 +131,7 @@ def _fits(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
 
 
 def _must_fit(field: FieldDescriptor, within: tuple[str, ...]) -> bool:
-    """A required message is shown at any depth, but never within itself: no document could satisfy that."""
+    """A required message is added at any depth, but never within itself: no document could be complete."""
     return field.is_required and field.message_type is not None and field.message_type.full_name not in within
 
 

@@ -10,11 +10,11 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from hub.contract import patterns
 from hub.contract.descriptors import well_known
 from hub.contract.patterns import whole
-from hub.contract.protojson.scalars import (
+from hub.contract.protojson.scalar_parser import (
     DOUBLE_MAX,
     FLOAT_MAX,
     INTEGER_RANGES,
-    NOT_FINITE,
+    NON_FINITE_NUMBERS,
     QUOTED_DOUBLE,
     QUOTED_FLOAT,
     QUOTED_INTEGERS,
@@ -35,7 +35,7 @@ def _bounded(cpp_type: int) -> Schema:
     return {"type": "integer", "minimum": low, "maximum": high}
 
 
-def _read_integer(cpp_type: int, name: str) -> Schema:
+def _input_integer(cpp_type: int, name: str) -> Schema:
     text: Schema = {"type": "string", "pattern": whole(QUOTED_INTEGERS[cpp_type])}
     if name.endswith("64"):
         return {
@@ -48,12 +48,12 @@ def _read_integer(cpp_type: int, name: str) -> Schema:
     return {"description": description, "anyOf": [_bounded(cpp_type), text], "examples": [0]}
 
 
-def _read_floating(limit: float, quoted: str) -> Schema:
+def _input_floating(limit: float, quoted: str) -> Schema:
     return {
         "description": 'A number, or "NaN", "Infinity" or "-Infinity". A number as a string is accepted too.',
         "anyOf": [
             {"type": "number", "minimum": -limit, "maximum": limit},
-            {"type": "string", "pattern": whole(f"{'|'.join(NOT_FINITE)}|{quoted}")},
+            {"type": "string", "pattern": whole(f"{'|'.join(NON_FINITE_NUMBERS)}|{quoted}")},
         ],
         "examples": [0],
     }
@@ -61,16 +61,16 @@ def _read_floating(limit: float, quoted: str) -> Schema:
 
 _PLAIN: Final[Mapping[str, Schema]] = {"bool": {"type": "boolean"}, "string": {"type": "string"}}
 
-READ: Final[Mapping[str, Schema]] = {
+INPUT: Final[Mapping[str, Schema]] = {
     **_PLAIN,
-    **{name: _read_integer(cpp_type, name) for cpp_type, name in _INTEGERS.items()},
-    "double": _read_floating(DOUBLE_MAX, QUOTED_DOUBLE),
-    "float": _read_floating(FLOAT_MAX, QUOTED_FLOAT),
+    **{name: _input_integer(cpp_type, name) for cpp_type, name in _INTEGERS.items()},
+    "double": _input_floating(DOUBLE_MAX, QUOTED_DOUBLE),
+    "float": _input_floating(FLOAT_MAX, QUOTED_FLOAT),
     "bytes": {"type": "string", "pattern": whole(patterns.BASE64), "contentEncoding": "base64", "examples": ["aHVi"]},
 }
-"""What is read as the scalar types, by their names; those without a `type` of their own are worth a component."""
+"""The input of scalar types, by their names; those without a `type` become a component."""
 
-WRITTEN: Final[Mapping[str, Schema]] = {
+OUTPUT: Final[Mapping[str, Schema]] = {
     **_PLAIN,
     **{name: _bounded(cpp_type) for cpp_type, name in _INTEGERS.items() if name.endswith("32")},
     **{
@@ -87,17 +87,17 @@ WRITTEN: Final[Mapping[str, Schema]] = {
     "float": {"type": "number", "minimum": -FLOAT_MAX, "maximum": FLOAT_MAX},
     "bytes": {"type": "string", "pattern": whole(patterns.WRITTEN_BASE64), "contentEncoding": "base64"},
 }
-"""What is written for the scalar types, by their names; for `double` and `float` as long as they are finite."""
+"""The output of scalar types, by their names; for `double` and `float` the finite values."""
 
 NON_FINITE: Final[Schema] = {
-    "description": "What stands for a number that JSON cannot write.",
+    "description": "A number that has no JSON form.",
     "type": "string",
-    "enum": [*NOT_FINITE],
+    "enum": [*NON_FINITE_NUMBERS],
 }
 
 
 def scalar_name(field: FieldDescriptor) -> str:
-    """The key of `SCALARS` for a field that is neither a message nor an enum."""
+    """The key of `INPUT` and `OUTPUT` for a field of a scalar type."""
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_DOUBLE:
             return "double"
@@ -112,7 +112,7 @@ def scalar_name(field: FieldDescriptor) -> str:
 
 
 def number_of_enum(enum: EnumDescriptor) -> Schema:
-    """What is read besides the names: any number of 32 bits where the enum is open, else those that have a name."""
+    """The numbers that are accepted beside the names: all of 32 bits for an open enum, else those with a name."""
     if enum.is_closed:
         return {"type": "integer", "enum": sorted({value.number for value in enum.values})}
     return _bounded(FieldDescriptor.CPPTYPE_INT32)
@@ -142,13 +142,13 @@ def nullable(schema: Schema) -> Schema:
     return {"anyOf": [schema, null]}
 
 
-def well_known_schema(message: Descriptor, ref: Callable[[Descriptor], Schema], *, written: bool) -> Schema:
+def well_known_schema(message: Descriptor, ref: Callable[[Descriptor], Schema], *, output: bool) -> Schema:
     """The schema of a well-known type other than `Any` and the wrappers.
 
     Args:
         message: Its descriptor.
-        ref: Gives a reference to the schema of a message.
-        written: Whether it is for what is written, which is stricter than what is read.
+        ref: Returns a reference to the schema of a message.
+        output: Whether it is the schema of output, which is stricter than that of input.
     """
     values = message.file.message_types_by_name
     match message.full_name:
@@ -156,16 +156,16 @@ def well_known_schema(message: Descriptor, ref: Callable[[Descriptor], Schema], 
             return {
                 "type": "string",
                 "format": "date-time",
-                "pattern": whole(patterns.WRITTEN_TIMESTAMP if written else patterns.TIMESTAMP),
+                "pattern": whole(patterns.WRITTEN_TIMESTAMP if output else patterns.TIMESTAMP),
                 "description": "A time (RFC 3339) from the year 1 to the year 9999, to the nanosecond.",
                 "examples": ["2026-01-31T12:00:00Z"],
             }
         case well_known.DURATION:
             return {
                 "type": "string",
-                "pattern": whole(patterns.WRITTEN_DURATION if written else patterns.DURATION),
+                "pattern": whole(patterns.WRITTEN_DURATION if output else patterns.DURATION),
                 "description": "Seconds with up to nine digits after the point, and an `s`.",
-                "examples": ["1.500s" if written else "1.5s"],
+                "examples": ["1.500s" if output else "1.5s"],
             }
         case well_known.FIELD_MASK:
             return {

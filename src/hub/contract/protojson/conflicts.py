@@ -1,4 +1,4 @@
-"""What is wrong with which members an object has, whatever their values are."""
+"""Checks of the names in an object: duplicates by alias, members of one oneof, missing required fields."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import TypeAlias
 from google.protobuf.descriptor import Descriptor
 
 from hub.contract.descriptors.fields import JsonField, json_fields, json_oneofs
-from hub.contract.protojson.errors import JsonPath
-from hub.contract.protojson.json_text import JsonValue
+from hub.contract.protojson.conversion import JsonPath, JsonValue
 
 Document: TypeAlias = dict[str, JsonValue]
 ConflictCheck: TypeAlias = Callable[[Document], Sequence[tuple[JsonPath, str]]]
 
 
 def conflict_check(message: Descriptor) -> ConflictCheck | None:
-    """Finds fields given under both of their names, more than one field of a oneof, and missing required fields.
+    """A check for fields given under both names, more than one field of a oneof, and missing required fields.
 
-    `None` for a message to which none of these can happen.
+    `None` for a message in which none of these is possible.
     """
     fields = json_fields(message)
     checks = [

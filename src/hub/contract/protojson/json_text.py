@@ -1,4 +1,4 @@
-"""JSON text (RFC 8259) to plain values, with what a fast parser leaves out: duplicate names, and why it stopped."""
+"""JSON text (RFC 8259) to plain values, with detection of duplicate names, which fast parsers leave out."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ from typing import Final, TypeAlias, cast, final
 import msgspec
 
 from hub.contract.errors import MalformedJson
-from hub.contract.protojson.errors import MAX_PROBLEMS, JsonPath
+from hub.contract.protojson.conversion import MAX_PROBLEMS, JsonPath, JsonValue
 from hub.contract.protojson.malformed import malformed, not_utf8
-
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 TOO_DEEP: Final = "nested too deep"
 
-TOO_BIG: Final = 10**400
-"""Stands for every number beyond the range of a double, so that each `float` of a parsed document is finite."""
+OUT_OF_RANGE: Final = 10**400
+"""Replaces every number beyond the range of a double, so that each `float` of a parsed document is finite."""
 
 _LONG_NUMBER: Final = 400
-"""Digits of an integer that is beyond every type; the parser refuses much longer ones instead of reading them."""
+"""Digits of an integer that is out of the range of every type. The JSON parser refuses much longer ones."""
 
 _MOST_OBJECTS: Final = 10 * MAX_PROBLEMS
-"""Objects with names given twice that are looked into. What only later ones have twice is refused without its place."""
+"""Objects with duplicate names that are searched. A document with a duplicate after these is refused without its path."""
 
 _MOST_CONTAINERS: Final = 200_000
-"""Lists and objects of a text up to which places are searched for; the second parser takes about 1 us for each."""
+"""Lists and objects of a text whose duplicates are searched for; the second parser takes about 1 us for each."""
 
 _SPACES: Final = (b" ", b"\t", b"\n", b"\r")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -39,17 +37,17 @@ _INTEGER: Final = re.compile(rb"-?[1-9][0-9]*+").fullmatch
 
 
 def parse(text: bytes) -> JsonValue:
-    """The value of `text`. Of a name that an object has twice, the last one counts; see `has_duplicates`.
+    """Returns the value of `text`. The last of duplicate names wins; see `has_duplicates`.
 
     Raises:
-        MalformedJson: `text` is no JSON in UTF-8, or is nested deeper than the parser goes, about 1,000 levels.
+        MalformedJson: `text` is not JSON in UTF-8, or is nested deeper than about 1,000 levels, the parser's limit.
     """
     try:
         try:
             return cast("JsonValue", _decoder.decode(text))  # what a JSON parser returns
         except msgspec.ValidationError:
-            # A number beyond the range of a double; the reader of its field refuses it in its place. The text after it
-            # has not been looked at, so this second pass can find everything that the first one can.
+            # A number beyond the range of a double, which the parser of its field will refuse with its path. The text
+            # after it has not been parsed, so the second pass can raise whatever the first one can.
             return cast("JsonValue", _tolerant.decode(_LONG_NUMBERS.sub(_beyond_every_type, text)))
     except msgspec.DecodeError as error:
         raise malformed(text, str(error)) from error
@@ -67,9 +65,8 @@ def has_duplicates(text: bytes, names: int, colons: int) -> bool:
         names: Members of all objects that a parser which drops duplicates has found.
         colons: Colons that are known to be in strings; at most as many as there are.
     """
-    # A colon stands after each name, and other colons can only be in strings. So most documents are decided at once:
-    # those without colons in other strings (unless an escape stands for one that was expected), and those whose names
-    # are all directly followed by theirs.
+    # A colon follows each name, and other colons can only be in strings. So counting decides most documents: those
+    # without colons in other strings (unless an expected one is escaped), and those without spaces before colons.
     if text.count(b":") == names + colons and (colons == 0 or b"\\" not in text):
         return False
     if text.count(b'":') == names and not any(space in text and space + b":" in text for space in _SPACES):
@@ -77,31 +74,31 @@ def has_duplicates(text: bytes, names: int, colons: int) -> bool:
     return text.count(b":") - _colons_of_strings(text) != names
 
 
-def searchable(text: bytes) -> bool:
-    """Whether `text` is small enough for `duplicates`: its brackets are counted, those in strings too."""
+def is_searchable(text: bytes) -> bool:
+    """Whether `text` is small enough for `duplicates`, by its number of brackets, those in strings included."""
     return text.count(b"[") + text.count(b"{") <= _MOST_CONTAINERS
 
 
 def duplicates(text: bytes) -> list[JsonPath]:
-    """The places of names that an object of well-formed `text` has more than once, `MAX_PROBLEMS` at most, in order.
+    """The paths of duplicate names in well-formed `text`, `MAX_PROBLEMS` at most, in order.
 
-    The second parser keeps nothing of an object but what was found in it, so that the search takes less memory than the
-    document itself did. It finds nothing in a text that is nested too deep for it: readers refuse such a text.
+    The second parser stores of each object only the duplicates in it, so the search takes less memory than the document
+    did. It returns none for a text that is nested too deep for it; parsers of messages refuse such a text.
     """
     search = _Search()
     try:
         root = json.loads(text, object_pairs_hook=search.members, parse_int=_nothing, parse_float=_nothing)
     except RecursionError:
         return []
-    return [_place(chain) for chain in islice(search.below(root), MAX_PROBLEMS)]
+    return [_path(chain) for chain in islice(search.below(root), MAX_PROBLEMS)]
 
 
 _Chain: TypeAlias = "tuple[str | int, _Chain | None]"
-"""A place from the outside inwards, of which a container adds the first part and shares the rest."""
+"""A path from the outside inwards, as a linked list: a container prepends a token and shares the rest."""
 
 
 class _Found:
-    """Stands for an object in which names are given twice."""
+    """Replaces an object in which a name occurs twice."""
 
     __slots__ = ("chains",)
 
@@ -116,7 +113,7 @@ class _Search:
         self._left = _MOST_OBJECTS
 
     def members(self, members: list[tuple[str, object]]) -> _Found | None:
-        """What stands for an object: `None`, unless something is given twice in it."""
+        """The replacement of an object: `None`, unless there are duplicates in it."""
         unique = dict(members)
         twice = len(unique) != len(members) and self._left > 0
         if not twice and not self._found:
@@ -136,7 +133,7 @@ class _Search:
         return _Found(chains[:MAX_PROBLEMS]) if chains else None
 
     def below(self, value: object) -> Iterator[_Chain]:
-        """What was found in the value of a member, which only lists keep for later."""
+        """The duplicates within the value of a member."""
         if isinstance(value, _Found):
             yield from value.chains
         elif isinstance(value, list) and self._found:
@@ -170,12 +167,12 @@ def _in_list(items: list[object]) -> Iterator[_Chain]:
                 indices.pop()
 
 
-def _place(chain: _Chain | None) -> JsonPath:
-    place: list[str | int] = []
+def _path(chain: _Chain | None) -> JsonPath:
+    path: list[str | int] = []
     while chain is not None:
         token, chain = chain
-        place.append(token)
-    return tuple(place)
+        path.append(token)
+    return tuple(path)
 
 
 def _nothing(_digits: str) -> None:
@@ -187,14 +184,14 @@ def _colons_of_strings(text: bytes) -> int:
 
 
 def _beyond_every_type(match: re.Match[bytes]) -> bytes:
-    """A long integer as a number that the parser can read, of the same length: places in the text stay what they are."""
+    """Replaces a long integer by a number that the parser accepts, of the same length, so that offsets do not change."""
     token = match.group()
     return b"9e999".ljust(len(token)) if _INTEGER(token) else token
 
 
 def _number(digits: str) -> float:
     number = float(digits)
-    return number if isfinite(number) else TOO_BIG
+    return number if isfinite(number) else OUT_OF_RANGE
 
 
 _decoder: Final = msgspec.json.Decoder()

@@ -1,4 +1,4 @@
-"""Why bytes are no JSON text (RFC 8259), in words that name the repair. The parser says where, and seldom why."""
+"""Error texts for bytes that are not JSON (RFC 8259), with the repair. The parser reports a place and seldom a reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHER_ENCODINGS: Final = (
     (re.compile(rb"\xff\xfe|[^\0]\0(?:[^\0]\0|\Z)", re.DOTALL), "UTF-16, little-endian"),
     (re.compile(rb"\xfe\xff|\0[^\0](?:\0[^\0]|\Z)", re.DOTALL), "UTF-16, big-endian"),
 )
-"""What the first four bytes tell: a byte order mark, or where the zeros are (RFC 4627 section 3)."""
+"""Encodings by the first four bytes: a byte order mark, or the positions of zeros (RFC 4627 section 3)."""
 
 _PAIRED: Final = re.compile(
     rb"(?:[^\\]++"
@@ -29,7 +29,7 @@ _PAIRED: Final = re.compile(
     rb")*+",
     re.DOTALL,
 )
-"""As much of a text as has each surrogate in a pair. Possessive, so it takes one pass whatever the text is."""
+"""The longest prefix of a text with all surrogates in pairs. Possessive, so that it takes one pass over any text."""
 
 _LONE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _HALF_A_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u(?:[dD](?:[c-fC-F][0-9a-fA-F]?)?)?)?)?\Z")
@@ -50,7 +50,7 @@ _WORDS: Final = {
     "-inf": '"-Infinity", a string, where the field is a float or double',
     "-infinity": '"-Infinity", a string, where the field is a float or double',
 }
-"""What other languages write, and what JSON has for it."""
+"""Literals of other languages, with their equivalent in JSON."""
 
 _CHARACTERS: Final = {
     "'": "a single quote: strings and names stand in double quotes",
@@ -72,11 +72,11 @@ _CHARACTERS: Final = {
 
 
 def malformed(text: bytes, message: str) -> MalformedJson:
-    """The error for a text that the parser refuses.
+    """The exception for a text that the parser refuses.
 
     Args:
         text: The text, without a byte order mark in UTF-8.
-        message: What the parser says of it.
+        message: The error text of the parser.
     """
     match = _MESSAGE.match(message)
     reason, byte = match.groups() if match else (message, None)
@@ -91,7 +91,7 @@ def malformed(text: bytes, message: str) -> MalformedJson:
 
 
 def not_utf8(text: bytes) -> MalformedJson:
-    """The error for a text with a string that is not UTF-8."""
+    """The exception for a text with a string that is not UTF-8."""
     try:
         text.decode()
     except UnicodeDecodeError as error:
@@ -100,7 +100,7 @@ def not_utf8(text: bytes) -> MalformedJson:
 
 
 def at(text: bytes, reason: str, offset: int) -> MalformedJson:
-    """The error with the line and the column of a byte."""
+    """The exception with the line and the column of a byte."""
     line_start = text.rfind(b"\n", 0, offset) + 1
     return MalformedJson(reason, text.count(b"\n", 0, offset) + 1, offset - line_start + 1)
 
@@ -120,19 +120,19 @@ def _truncated(text: bytes) -> MalformedJson:
 
 
 def _explained(text: bytes, reason: str, offset: int) -> tuple[str, int]:
-    """A better reason and its place, or the parser's own."""
+    """A better reason and its offset, or those of the parser."""
     explain = _REASONS.get(reason)
     found = None if explain is None else explain(text, offset)
     return (reason, offset) if found is None else found
 
 
 def _in_string(text: bytes, offset: int) -> bool:
-    # A run of backslashes begins with one that is no escape's second half, so pairs of them can go first.
+    # A run of backslashes begins with an escape, so pairs of them can be removed first.
     return text[:offset].replace(rb"\\", b"").replace(rb"\"", b"").count(b'"') % 2 == 1
 
 
 def _stray(text: bytes, offset: int) -> tuple[str, int] | None:
-    """Of a character that cannot stand where it is."""
+    """Explains a character that is not allowed at its place."""
     misspelt = _misspelt(text, offset)
     if misspelt is not None:
         return misspelt
@@ -153,7 +153,7 @@ def _stray(text: bytes, offset: int) -> tuple[str, int] | None:
 
 
 def _misspelt(text: bytes, offset: int) -> tuple[str, int] | None:
-    """Of a word that begins as `null`, `true` or `false` do: the parser notices at the end of those."""
+    """Explains a word that begins like `null`, `true` or `false`: the parser reports the end of these."""
     for length in (4, 5):
         word = _LITERAL.match(text, max(0, offset - length))
         if word is not None and word.group() not in (b"null", b"true", b"false") and not _in_string(text, word.start()):
@@ -168,7 +168,7 @@ def _no_word(word: re.Match[bytes]) -> str:
 
 
 def _no_name(text: bytes, offset: int) -> tuple[str, int] | None:
-    """Of what stands where the name of a member belongs."""
+    """Explains the text where the name of a member is expected."""
     character = _character(text, offset)
     if character in ("}", "]"):
         return "trailing comma in object", offset
@@ -178,7 +178,7 @@ def _no_name(text: bytes, offset: int) -> tuple[str, int] | None:
 
 
 def _no_separator(text: bytes, offset: int) -> tuple[str, int] | None:
-    """Of what stands where a comma or an end belongs."""
+    """Explains the text where a comma or an end is expected."""
     if text[offset : offset + 1] in (b"/", b"#"):
         return _CHARACTERS["/"], offset
     if text[offset - 1 : offset].isdigit():
@@ -202,7 +202,7 @@ def _bad_number(text: bytes, offset: int) -> tuple[str, int] | None:
 
 
 def _trailing(text: bytes, offset: int) -> tuple[str, int] | None:
-    offset -= 1  # the parser's place is one byte further on
+    offset -= 1  # the parser's offset is one byte too high
     if text[offset : offset + 1] in (b"/", b"#"):
         return _CHARACTERS["/"], offset
     return "the JSON text has ended before: one document is expected", offset
@@ -228,11 +228,11 @@ _REASONS: Final[dict[str, Callable[[bytes, int], tuple[str, int] | None]]] = {
     "invalid escape character in string": _bad_escape,
     "invalid character in unicode escape": _bad_digits,
 }
-"""By the parser's reason; a test holds them to what it says."""
+"""Explanations by the parser's reason; a test compares the keys with the parser."""
 
 
 def _character(text: bytes, offset: int) -> str | None:
-    """The character that begins at a byte; `None` if none does."""
+    """The character that begins at a byte; `None` if that is not the first byte of one."""
     for length in range(1, 5):
         try:
             return text[offset : offset + length].decode()

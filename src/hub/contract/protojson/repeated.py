@@ -1,7 +1,6 @@
-"""Lists and maps.
+"""Parsers of lists and maps.
 
-Embeddings and pictures are long lists of numbers, so lists of single values are checked as a whole where that is
-possible.
+Embeddings and pictures are long lists of numbers, so lists of single values are checked as a whole where possible.
 """
 
 from __future__ import annotations
@@ -11,10 +10,22 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from hub.contract.protojson.errors import MAX_PROBLEMS, JsonPath, ParseError
-from hub.contract.protojson.json_text import JsonValue
-from hub.contract.protojson.scalars import FLOAT_MAX, INTEGER_RANGES, Reader, key_reader, kind_of, scalar_reader
-from hub.contract.protojson.value_parser import ParseStats, ValueReader
+from hub.contract.protojson.conversion import (
+    MAX_PROBLEMS,
+    ConversionError,
+    JsonPath,
+    JsonValue,
+    ParseStats,
+    ValueParser,
+)
+from hub.contract.protojson.scalar_parser import (
+    FLOAT_MAX,
+    INTEGER_RANGES,
+    ScalarParser,
+    key_parser,
+    kind_of,
+    scalar_parser,
+)
 
 _FLOAT: Final = {float}
 _INT: Final = {int}
@@ -22,84 +33,84 @@ _STRING: Final = {str}
 _BOOL: Final = {bool}
 
 
-def list_reader(field: FieldDescriptor) -> Callable[[JsonValue], list[Any]]:
-    """The reader of a repeated `field` that holds no messages."""
-    read_item = scalar_reader(field)
+def list_parser(field: FieldDescriptor) -> Callable[[JsonValue], list[Any]]:
+    """The parser of a repeated `field` of scalars or enums."""
+    parse_item = scalar_parser(field)
     plain = _plain_check(field)
 
-    def read(items: JsonValue) -> list[Any]:
+    def parse(items: JsonValue) -> list[Any]:
         if type(items) is not list:
-            raise ParseError(f"expected an array, not {kind_of(items)}")
+            raise ConversionError(f"expected an array, not {kind_of(items)}")
         if plain is not None and items and plain(items):
             return items
         try:
-            return [read_item(item) for item in items]
-        except ParseError:
-            return _one_by_one(items, read_item)
+            return [parse_item(item) for item in items]
+        except ConversionError:
+            return _one_by_one(items, parse_item)
 
-    return read
+    return parse
 
 
-def message_list_reader(read_message: ValueReader) -> ValueReader:
-    """The reader of a repeated field of messages."""
+def message_list_parser(parse_message: ValueParser) -> ValueParser:
+    """The parser of a repeated field of messages."""
 
-    def read(items: JsonValue, level: int, tally: ParseStats) -> list[Any]:
+    def parse(items: JsonValue, level: int, stats: ParseStats) -> list[Any]:
         if type(items) is not list:
-            raise ParseError(f"expected an array, not {kind_of(items)}")
-        # One pass, also when something is bad: a second one for each list would double with each level of lists.
+            raise ConversionError(f"expected an array, not {kind_of(items)}")
+        # One pass, also with errors: a second pass per list would double the time with each level of nesting.
         messages: list[Any] = []
-        found: list[tuple[JsonPath, str]] = []
+        errors: list[tuple[JsonPath, str]] = []
         for index, item in enumerate(items):
             try:
-                messages.append(read_message(item, level + 1, tally))
-            except ParseError as refusal:
-                found += refusal.under(index)
-                if len(found) >= MAX_PROBLEMS:
+                messages.append(parse_message(item, level + 1, stats))
+            except ConversionError as error:
+                errors += error.prefixed(index)
+                if len(errors) >= MAX_PROBLEMS:
                     break
-        if found:
-            raise ParseError.of(found)
+        if errors:
+            raise ConversionError.of(errors)
         return messages
 
-    return read
+    return parse
 
 
-def map_reader(entry: Descriptor, read_message: ValueReader | None) -> ValueReader:
-    """The reader of a map.
+def map_parser(entry: Descriptor, parse_message: ValueParser | None) -> ValueParser:
+    """The parser of a map.
 
     Args:
-        entry: The message that stands for an entry of the map on the wire.
-        read_message: The reader of the values, if these are messages.
+        entry: The message that represents an entry of the map on the wire.
+        parse_message: The parser of the values if these are messages.
     """
-    read_key = key_reader(entry.fields_by_name["key"])
-    read_scalar = None if read_message is not None else scalar_reader(entry.fields_by_name["value"])
+    parse_key = key_parser(entry.fields_by_name["key"])
+    parse_scalar = None if parse_message is not None else scalar_parser(entry.fields_by_name["value"])
 
-    def read(document: JsonValue, level: int, tally: ParseStats) -> dict[Any, Any]:
+    def parse(document: JsonValue, level: int, stats: ParseStats) -> dict[Any, Any]:
         if type(document) is not dict:
-            raise ParseError(f"expected an object with the entries of the map, not {kind_of(document)}")
-        tally.names += len(document)
+            raise ConversionError(f"expected an object with the entries of the map, not {kind_of(document)}")
+        stats.names += len(document)
         entries: dict[Any, Any] = {}
-        found: list[tuple[JsonPath, str]] = []
+        errors: list[tuple[JsonPath, str]] = []
         for name, value in document.items():
             try:
-                key = name if read_key is None else read_key(name)
-                if read_scalar is not None:
-                    entries[key] = read_scalar(value)
-                elif read_message is not None:
+                key = name if parse_key is None else parse_key(name)
+                if parse_scalar is not None:
+                    entries[key] = parse_scalar(value)
+                elif parse_message is not None:
                     # The entry is a message too, so its value is two levels further in.
-                    entries[key] = read_message(value, level + 2, tally)
-            except ParseError as refusal:
-                found += refusal.under(name)
-                if len(found) >= MAX_PROBLEMS:
+                    entries[key] = parse_message(value, level + 2, stats)
+            except ConversionError as error:
+                errors += error.prefixed(name)
+                if len(errors) >= MAX_PROBLEMS:
                     break
-        if found:
-            raise ParseError.of(found)
+        if errors:
+            raise ConversionError.of(errors)
         return entries
 
-    return read
+    return parse
 
 
 def _plain_check(field: FieldDescriptor) -> Callable[[list[Any]], bool] | None:
-    """Tells of a list that is not empty whether it can go into the message as it is."""
+    """Returns a check whether a non-empty list can go into the message as it is; `None` if that is never possible."""
     cpp_type = field.cpp_type
     if cpp_type in INTEGER_RANGES:
         low, high = INTEGER_RANGES[cpp_type]
@@ -118,17 +129,17 @@ def _plain_check(field: FieldDescriptor) -> Callable[[list[Any]], bool] | None:
             return None
 
 
-def _one_by_one(items: list[JsonValue], read_item: Reader) -> list[Any]:
-    """Reads items of which some are bad, to report all of these."""
-    read: list[Any] = []
-    found: list[tuple[JsonPath, str]] = []
+def _one_by_one(items: list[JsonValue], parse_item: ScalarParser) -> list[Any]:
+    """Parses each item alone, to report every invalid one."""
+    parsed: list[Any] = []
+    errors: list[tuple[JsonPath, str]] = []
     for index, item in enumerate(items):
         try:
-            read.append(read_item(item))
-        except ParseError as refusal:
-            found += refusal.under(index)
-            if len(found) >= MAX_PROBLEMS:
+            parsed.append(parse_item(item))
+        except ConversionError as error:
+            errors += error.prefixed(index)
+            if len(errors) >= MAX_PROBLEMS:
                 break
-    if found:
-        raise ParseError.of(found)
-    return read
+    if errors:
+        raise ConversionError.of(errors)
+    return parsed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias, cast, final
 
@@ -12,149 +12,149 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors.fields import json_fields
 from hub.contract.descriptors.well_known import ANY, WELL_KNOWN
-from hub.contract.protojson.encoding import PIECE
-from hub.contract.protojson.errors import ParseError
-from hub.contract.protojson.floats import shortest_float32s
-from hub.contract.protojson.json_text import JsonValue
-from hub.contract.protojson.scalars import Writer, scalar_writer, write_key
-from hub.contract.protojson.well_known_serializer import well_known_writer
+from hub.contract.protojson.conversion import ConversionError, JsonValue
+from hub.contract.protojson.encoding import CHUNK
+from hub.contract.protojson.scalar_serializer import Serializer, key_text, scalar_serializer, shortest_float32s
+from hub.contract.protojson.well_known_serializer import well_known_serializer
 
-_Fields: TypeAlias = dict[FieldDescriptor, tuple[str, Writer | None]]
-
-MessageWriter: TypeAlias = Callable[[Message], JsonValue]
-"""Gives the JSON value of a message. Raises `ParseError` for what has none."""
+_Fields: TypeAlias = dict[FieldDescriptor, tuple[str, Serializer | None]]
 
 
 @final
 class MessageSerializers:
-    """The message writers of one closure.
+    """The message serializers of one closure.
 
     Args:
-        types: What an `Any` may hold, by full name.
+        types: The messages that an `Any` may contain, by full name.
         including_defaults: Whether fields that cannot tell "unset" from their default are written when they have it:
             numbers, strings and enums of proto3 without `optional`, lists, and maps.
     """
 
     def __init__(self, types: Mapping[str, Descriptor], *, including_defaults: bool) -> None:
-        self.types: Final = types
+        self._types = types
         self._including_defaults = including_defaults
-        self._writers: Final[dict[str, MessageWriter]] = {}
+        self._serializers: Final[dict[str, Serializer]] = {}
         self._waiting: Final[list[tuple[Descriptor, _Fields, dict[str, JsonValue]]]] = []
         self._compiling = False
 
-    def of(self, message: Descriptor) -> MessageWriter:
-        """Compiles the writers of `message` and of all that it may contain; for threads, see `MessageReaders.of`."""
-        writer = self._writers.get(message.full_name)
-        if writer is not None:
-            return writer
+    def compile(self, message: Descriptor) -> Serializer:
+        """Returns the serializer of `message`, with those of all messages that it or an `Any` in it may contain.
+
+        Not thread-safe. The serializer itself may be used by any number of threads.
+        """
+        serializer = self._serializers.get(message.full_name)
+        if serializer is not None:
+            return serializer
         if message.full_name in WELL_KNOWN:
-            writer = self._writers[message.full_name] = well_known_writer(message, self)
+            serializer = self._serializers[message.full_name] = well_known_serializer(
+                message, self._types, self._compiled
+            )
             if message.full_name == ANY:
-                for held in self.types.values():
-                    self.of(held)
-            return writer
+                for content in self._types.values():
+                    self.compile(content)
+            return serializer
         fields: _Fields = {}
         defaults: dict[str, JsonValue] = {}
-        writer = self._writers[message.full_name] = _message_writer(message, fields, defaults)
+        serializer = self._serializers[message.full_name] = _message_serializer(message, fields, defaults)
         self._waiting.append((message, fields, defaults))
         if not self._compiling:
-            self._compile()
-        return writer
+            self._compile_fields()
+        return serializer
 
-    def compiled(self, message: Descriptor) -> MessageWriter:
-        """The writer of a `message` that is compiled: one that an `Any` may hold, once the writer of `Any` is made."""
-        return self._writers[message.full_name]
+    def _compiled(self, message: Descriptor) -> Serializer:
+        """The serializer of a message that is compiled already, as all are that an `Any` may contain."""
+        return self._serializers[message.full_name]
 
-    def _compile(self) -> None:
-        """Compiles what waits, in a loop: a thousand messages may contain each other in a row."""
+    def _compile_fields(self) -> None:
+        """Compiles the fields of all new messages, in a loop: messages may nest a thousand deep."""
         self._compiling = True
         try:
             while self._waiting:
                 message, fields, defaults = self._waiting.pop()
                 for field in json_fields(message):
                     descriptor = field.descriptor
-                    fields[descriptor] = (field.json_name, self._field_writer(descriptor))
+                    fields[descriptor] = (field.json_name, self._field_serializer(descriptor))
                     if self._including_defaults and not descriptor.is_extension and not descriptor.has_presence:
                         defaults[field.json_name] = _default(descriptor)
         finally:
             self._compiling = False
 
-    def _field_writer(self, field: FieldDescriptor) -> Writer | None:
+    def _field_serializer(self, field: FieldDescriptor) -> Serializer | None:
         value_type = field.message_type
         if value_type is not None and value_type.GetOptions().map_entry:
             value_field = value_type.fields_by_name["value"]
-            write = self._value_writer(value_field)
-            if write is None:
-                return lambda entries: {write_key(key): value for key, value in entries.items()}
-            return partial(_write_map, write)
-        write = self._value_writer(field)
+            serialize = self._value_serializer(value_field)
+            if serialize is None:
+                return lambda entries: {key_text(key): value for key, value in entries.items()}
+            return partial(_serialize_map, serialize)
+        serialize = self._value_serializer(field)
         if not field.is_repeated:
-            return write
-        if write is None:
-            return _write_plain_list
+            return serialize
+        if serialize is None:
+            return _serialize_plain_list
         if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
-            return _float_list_writer(write)
-        return partial(_write_list, write)
+            return _float_list_serializer(serialize)
+        return partial(_serialize_list, serialize)
 
-    def _value_writer(self, field: FieldDescriptor) -> Writer | None:
-        return scalar_writer(field) if field.message_type is None else self.of(field.message_type)
+    def _value_serializer(self, field: FieldDescriptor) -> Serializer | None:
+        return scalar_serializer(field) if field.message_type is None else self.compile(field.message_type)
 
 
-def _message_writer(
+def _message_serializer(
     message: Descriptor,
-    fields: Mapping[FieldDescriptor, tuple[str, Writer | None]],
+    fields: Mapping[FieldDescriptor, tuple[str, Serializer | None]],
     defaults: Mapping[str, JsonValue],
-) -> MessageWriter:
+) -> Serializer:
     # Taken from the class: a field may be called ListFields too.
     list_fields = GetMessageClass(message).ListFields
 
-    def write(value: Message) -> JsonValue:
+    def serialize(value: Message) -> JsonValue:
         document: dict[str, JsonValue] = dict(defaults)
         name = ""
         try:
             for field, content in list_fields(value):
-                name, write_field = fields[field]
-                document[name] = content if write_field is None else write_field(content)
-        except ParseError as refusal:
-            raise ParseError.of(refusal.under(name)) from None
+                name, serialize_field = fields[field]
+                document[name] = content if serialize_field is None else serialize_field(content)
+        except ConversionError as error:
+            raise ConversionError.of(error.prefixed(name)) from None
         return document
 
-    return write
+    return serialize
 
 
-def _write_plain_list(items: Any) -> JsonValue:
+def _serialize_plain_list(items: Any) -> JsonValue:
     plain: list[JsonValue] = items[:]
     return plain
 
 
-def _write_list(write: Writer, items: Any) -> JsonValue:
-    if len(items) <= PIECE:
-        return [write(item) for item in items[:]]
+def _serialize_list(serialize: Serializer, items: Any) -> JsonValue:
+    if len(items) <= CHUNK:
+        return [serialize(item) for item in items[:]]
     # A copy of all of a big list would be one call that keeps the interpreter's lock.
-    return [write(item) for start in range(0, len(items), PIECE) for item in items[start : start + PIECE]]
+    return [serialize(item) for start in range(0, len(items), CHUNK) for item in items[start : start + CHUNK]]
 
 
-def _write_map(write: Writer, entries: Any) -> JsonValue:
-    return {write_key(key): write(value) for key, value in entries.items()}
+def _serialize_map(serialize: Serializer, entries: Any) -> JsonValue:
+    return {key_text(key): serialize(value) for key, value in entries.items()}
 
 
-def _float_list_writer(write: Writer) -> Writer:
-    def write_list(items: Any) -> JsonValue:
+def _float_list_serializer(serialize: Serializer) -> Serializer:
+    def serialize_list(items: Any) -> JsonValue:
         values: list[float] = items[:]
         # The sum of finite single precision numbers is finite in double precision.
         total = sum(values)
         if total - total == 0:
             return cast("JsonValue", shortest_float32s(values))  # a list of numbers is a JSON value
-        return [write(item) for item in values]
+        return [serialize(item) for item in values]
 
-    return write_list
+    return serialize_list
 
 
 def _default(field: FieldDescriptor) -> JsonValue:
     if field.is_repeated:
         is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
         return {} if is_map else []
-    write = scalar_writer(field)
+    serialize = scalar_serializer(field)
     default: Any = field.default_value
-    value: JsonValue = default if write is None else write(default)
+    value: JsonValue = default if serialize is None else serialize(default)
     return value

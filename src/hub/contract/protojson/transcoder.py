@@ -10,19 +10,26 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors.closure import files_of, messages_of
-from hub.contract.descriptors.message_classes import classes_of
+from hub.contract.descriptors.pool import message_classes
 from hub.contract.errors import InvalidDocument, MalformedJson, NotJsonRepresentable, Problem
 from hub.contract.protojson import json_text
-from hub.contract.protojson.encoding import encoded, encoded_in_pieces
-from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, JsonPath, ParseError, problems_of
+from hub.contract.protojson.conversion import (
+    MAX_PROBLEMS,
+    TOO_DEEP,
+    ConversionError,
+    JsonPath,
+    JsonValue,
+    ParseStats,
+    problems_of,
+)
+from hub.contract.protojson.encoding import encode, encode_in_chunks
 from hub.contract.protojson.malformed import MARK
 from hub.contract.protojson.parser import MessageParsers
 from hub.contract.protojson.serializer import MessageSerializers
-from hub.contract.protojson.value_parser import ParseStats
 from hub.errors import Undecodable
 
 _BIG: Final = 4096
-"""Bytes of a message from which on the document is encoded in pieces."""
+"""Bytes of a message from which on the document is encoded in chunks."""
 
 
 @final
@@ -41,12 +48,12 @@ class Transcoder:
     def __init__(self, descriptor: Descriptor, types: Mapping[str, Descriptor] | None = None) -> None:
         self.descriptor: Final = descriptor
         known = messages_of(files_of([descriptor])) if types is None else types
-        self._classes: Final = classes_of([descriptor, *known.values()])  # kept, so that they are made once
+        self._classes: Final = message_classes([descriptor, *known.values()])  # referenced, so that they are made once
         self._class: Final = GetMessageClass(descriptor)
-        self._read: Final = MessageParsers(known, trusting=True).of(descriptor)
-        self._read_exactly: Final = MessageParsers(known, trusting=False).of(descriptor)
-        self._write: Final = MessageSerializers(known, including_defaults=False).of(descriptor)
-        self._write_with_defaults: Final = MessageSerializers(known, including_defaults=True).of(descriptor)
+        self._parse_fast: Final = MessageParsers(known, validate=False).compile(descriptor)
+        self._parse_exactly: Final = MessageParsers(known, validate=True).compile(descriptor)
+        self._serialize: Final = MessageSerializers(known, including_defaults=False).compile(descriptor)
+        self._serialize_with_defaults: Final = MessageSerializers(known, including_defaults=True).compile(descriptor)
 
     def parse_json(self, text: bytes) -> Message:
         """Reads a JSON document into a new message of the descriptor's own class.
@@ -55,37 +62,35 @@ class Transcoder:
 
         Raises:
             MalformedJson: `text` is not JSON.
-            InvalidDocument: It is not the message; all bad fields are listed, up to a limit.
+            InvalidDocument: The document is not the message; all invalid fields are listed, up to a limit.
         """
         text = text.removeprefix(MARK)
         try:
-            return self._parsed(text)
+            return self._parse(text)
         except RecursionError as error:
-            # The parser took it, and what came after it had less of the stack left.
+            # The JSON parser succeeded, but the parser of the message had less of the stack left.
             raise MalformedJson(json_text.TOO_DEEP, 1, 1) from error
 
-    def _parsed(self, text: bytes) -> Message:
+    def _parse(self, text: bytes) -> Message:
         document = json_text.parse(text)
-        tally = ParseStats()
-        found: Sequence[tuple[JsonPath, str]] | None = None
+        stats = ParseStats()
+        errors: Sequence[tuple[JsonPath, str]] | None = None
         try:
-            value = self._read(document, 1, tally)
-            # Before anything is built: messages may take many times as much memory as the document.
-            if not json_text.has_duplicates(text, tally.names, tally.colons):
-                tally.finish()
+            value = self._parse_fast(document, 1, stats)
+            # First of all: the messages that are built next may take many times as much memory as the document.
+            if not json_text.has_duplicates(text, stats.names, stats.colons):
+                stats.fill()
                 return self._build(value)
-        except ParseError as refusal:
-            found = refusal.found
+        except ConversionError as error:
+            errors = error.errors
         except ValueError:
             pass
-        if (
-            found is None or len(found) < MAX_PROBLEMS
-        ):  # else another pass over a document that may be big tells nothing new
-            found = self._problems(document)
-        # The search for names given twice is a second parser, which can have the memory that this one took.
-        del document, tally
+        if errors is None or len(errors) < MAX_PROBLEMS:  # at the limit a second pass would add nothing
+            errors = self._validation_errors(document)
+        # The search for duplicate names is a second parser, so the memory of the first is released before.
+        del document, stats
         value = None
-        raise self._invalid(text, list(found))
+        raise self._invalid(text, list(errors))
 
     def decode_json(self, text: bytes) -> bytes:
         """Reads a JSON document and serializes the message, deterministically. Raises what `parse_json` does."""
@@ -95,7 +100,7 @@ class Transcoder:
         """Writes a message, or its serialized form, as compact JSON in UTF-8.
 
         Args:
-            message: Of the descriptor's full name; it may come from another pool.
+            message: Its type has the full name of the descriptor; it may come from another pool.
             including_defaults: Also write the fields that cannot tell "unset" from their default when they have it,
                 as `always_print_fields_with_no_presence` of `json_format` does.
 
@@ -103,41 +108,42 @@ class Transcoder:
             Undecodable: `message` is bytes of something else.
             NotJsonRepresentable: The message has a value that JSON cannot express.
         """
-        own = message if isinstance(message, self._class) else self._parse(message)
+        own = message if isinstance(message, self._class) else self._own(message)
         try:
-            document = (self._write_with_defaults if including_defaults else self._write)(own)
+            document = (self._serialize_with_defaults if including_defaults else self._serialize)(own)
             big = isinstance(message, bytes) and len(message) > _BIG
-            return encoded_in_pieces(document) if big else encoded(document)
-        except ParseError as refusal:
-            raise NotJsonRepresentable(self.descriptor.full_name, problems_of(refusal.found)[0]) from refusal
-        except RecursionError as error:  # each Any within an Any is bytes to protobuf, which sets no limit to them
+            return encode_in_chunks(document) if big else encode(document)
+        except ConversionError as error:
+            raise NotJsonRepresentable(self.descriptor.full_name, problems_of(error.errors)[0]) from error
+        except RecursionError as error:  # an Any within an Any is bytes for protobuf, which does not limit their depth
             raise NotJsonRepresentable(self.descriptor.full_name, Problem("", TOO_DEEP)) from error
 
     def _build(self, value: dict[str, object] | Message) -> Message:
         return self._class(**value) if isinstance(value, dict) else value
 
-    def _problems(self, document: json_text.JsonValue) -> Sequence[tuple[JsonPath, str]]:
-        """What is bad in a document, integers that the constructor refuses included; without names given twice."""
+    def _validation_errors(self, document: JsonValue) -> Sequence[tuple[JsonPath, str]]:
+        """All errors of a document but duplicate names, with the integers that the constructor refuses."""
         try:
-            self._read_exactly(document, 1, ParseStats())
-        except ParseError as refusal:
-            return refusal.found
+            self._parse_exactly(document, 1, ParseStats())
+        except ConversionError as error:
+            return error.errors
         return ()
 
-    def _invalid(self, text: bytes, found: list[tuple[JsonPath, str]]) -> InvalidDocument:
-        """The error for a document of which something is bad, with everything that is, up to `MAX_PROBLEMS`."""
-        searched = len(found) < MAX_PROBLEMS and json_text.searchable(text)
+    def _invalid(self, text: bytes, errors: list[tuple[JsonPath, str]]) -> InvalidDocument:
+        """The exception for an invalid document, with up to `MAX_PROBLEMS` errors, duplicate names included."""
+        searched = len(errors) < MAX_PROBLEMS and json_text.is_searchable(text)
         if searched:
-            found += [(place, "given more than once") for place in json_text.duplicates(text)]
-        # At least one: a text that is nested too deep for the search, or has too much before the place, names none.
-        found = found or [((), "the name of a member is given more than once in an object")]
-        more = not searched or len(found) >= MAX_PROBLEMS
-        return InvalidDocument(self.descriptor.full_name, problems_of(found), more=more)
+            errors += [(path, "given more than once") for path in json_text.duplicates(text)]
+        # The search finds none in a text that is nested too deep, or has too many objects before the duplicate.
+        errors = errors or [((), "the name of a member is given more than once in an object")]
+        more = not searched or len(errors) >= MAX_PROBLEMS
+        return InvalidDocument(self.descriptor.full_name, problems_of(errors), more=more)
 
-    def _parse(self, message: Message | bytes) -> Message:
+    def _own(self, message: Message | bytes) -> Message:
+        """`message` as an instance of the descriptor's own class."""
         full_name = self.descriptor.full_name
         if isinstance(message, Message):
-            # Of the class: a field may be called DESCRIPTOR too.
+            # Read from the class, because a field may be called DESCRIPTOR too.
             given = type(message).DESCRIPTOR.full_name
             if given != full_name:
                 raise Undecodable(full_name, f"it is a {given}")

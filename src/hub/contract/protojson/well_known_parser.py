@@ -1,26 +1,29 @@
-"""JSON to the messages that have a JSON form of their own."""
+"""Parsers of the well-known types, which have a JSON form of their own."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import patterns
 from hub.contract.descriptors import well_known
-from hub.contract.errors import MAX_NESTING
-from hub.contract.protojson.errors import MAX_PROBLEMS, TOO_DEEP, JsonPath, ParseError
-from hub.contract.protojson.json_text import JsonValue
-from hub.contract.protojson.scalars import DOUBLE_MAX, kind_of, scalar_reader
-from hub.contract.protojson.value_parser import ParseStats, ValueReader
-
-if TYPE_CHECKING:
-    from hub.contract.protojson.parser import MessageParsers
+from hub.contract.protojson.conversion import (
+    MAX_PROBLEMS,
+    TOO_DEEP,
+    ConversionError,
+    JsonPath,
+    JsonValue,
+    ParseStats,
+    ValueParser,
+)
+from hub.contract.protojson.scalar_parser import DOUBLE_MAX, kind_of, scalar_parser
+from hub.types import MAX_NESTING
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _timestamp: Final = re.compile(patterns.TIMESTAMP).fullmatch
@@ -28,61 +31,73 @@ _duration: Final = re.compile(patterns.DURATION).fullmatch
 _field_mask: Final = re.compile(patterns.FIELD_MASK).fullmatch
 
 
-def well_known_reader(message: Descriptor, readers: MessageParsers) -> ValueReader:
-    """The reader of a message of `well_known.WELL_KNOWN`; it gives finished messages."""
+def well_known_parser(
+    message: Descriptor, types: Mapping[str, Descriptor], parser_of: Callable[[Descriptor], ValueParser]
+) -> ValueParser:
+    """The parser of a message of `well_known.WELL_KNOWN`; it returns finished messages.
+
+    Args:
+        message: Its descriptor.
+        types: The messages that an `Any` may contain, by full name.
+        parser_of: Returns the parser of one of these; called while documents are parsed.
+    """
     name = message.full_name
     message_class = cast("type[Any]", GetMessageClass(message))  # its fields were checked when the pool was built
     if name in well_known.WRAPPERS:
-        read_value = scalar_reader(message.fields_by_name["value"])
-        return lambda value, _level, _tally: message_class(value=read_value(value))
+        parse_value = scalar_parser(message.fields_by_name["value"])
+        return lambda value, _level, _stats: message_class(value=parse_value(value))
     if name == well_known.ANY:
-        return _any_reader(message_class, readers)
+        return _any_parser(message_class, types, parser_of)
     if name in _BUILDERS:
-        return _dynamic_reader(message_class, *_BUILDERS[name])
+        return _dynamic_parser(message_class, *_BUILDERS[name])
     fill = _FILLERS[name]
 
-    def read(value: JsonValue, _level: int, tally: ParseStats) -> Any:
+    def parse(value: JsonValue, _level: int, stats: ParseStats) -> Any:
         target = message_class()
-        fill(target, value, tally)
+        fill(target, value, stats)
         return target
 
-    return read
+    return parse
 
 
-def _dynamic_reader(message_class: type[Any], check: _Check, build: _Build) -> ValueReader:
-    def read(value: JsonValue, level: int, tally: ParseStats) -> Any:
-        check(value, level, tally)
+def _dynamic_parser(message_class: type[Any], check: _Check, build: _Build) -> ValueParser:
+    def parse(value: JsonValue, level: int, stats: ParseStats) -> Any:
+        check(value, level, stats)
         target = message_class()
-        tally.unfinished.append(partial(build, target, value))
+        stats.deferred.append(partial(build, target, value))
         return target
 
-    return read
+    return parse
 
 
-def _any_reader(message_class: type[Any], readers: MessageParsers) -> ValueReader:
-    def read(document: JsonValue, level: int, tally: ParseStats) -> Any:
+def _any_parser(
+    message_class: type[Any], types: Mapping[str, Descriptor], parser_of: Callable[[Descriptor], ValueParser]
+) -> ValueParser:
+    def parse(document: JsonValue, level: int, stats: ParseStats) -> Any:
         if type(document) is not dict:
-            raise ParseError(f'expected an object with "@type", not {kind_of(document)}')
+            raise ConversionError(f'expected an object with "@type", not {kind_of(document)}')
         if level > MAX_NESTING:
-            raise ParseError(TOO_DEEP)
+            raise ConversionError(TOO_DEEP)
         if not document:
             return message_class()
         url = document.get("@type")
         if type(url) is not str:
-            raise ParseError('"@type" is missing: it says what the Any holds, such as "type.googleapis.com/a.Message"')
+            raise ConversionError(
+                '"@type" is missing: it says what the Any holds, such as "type.googleapis.com/a.Message"'
+            )
         _, slash, name = url.rpartition("/")
-        message = readers.types.get(name) if slash else None
+        message = types.get(name) if slash else None
         if message is None:
             reason = f"{url!r} names no message of the contract: expected an URL that ends in /full.Name"
-            raise ParseError(reason, ("@type",))
+            raise ConversionError(reason, ("@type",))
         rest = {member: value for member, value in document.items() if member != "@type"}
-        tally.names += 1
-        read_message = readers.compiled(message)
+        stats.names += 1
+        parse_message = parser_of(message)
         if name in well_known.WELL_KNOWN:
-            tally.names += len(rest)
-            content = _read_value_member(rest, read_message, level, tally)
+            stats.names += len(rest)
+            content = _parse_value_member(rest, parse_message, level, stats)
         else:
-            content = read_message(rest, level + 1, tally)
+            content = parse_message(rest, level + 1, stats)
         content_class = GetMessageClass(message)
         target = message_class(type_url=url)
 
@@ -90,105 +105,107 @@ def _any_reader(message_class: type[Any], readers: MessageParsers) -> ValueReade
             held = content_class(**cast("dict[str, Any]", content)) if type(content) is dict else content
             target.value = content_class.SerializeToString(held, deterministic=True)
 
-        tally.unfinished.append(fill)
+        stats.deferred.append(fill)
         return target
 
-    return read
+    return parse
 
 
-def _read_value_member(rest: dict[str, JsonValue], read: ValueReader, level: int, tally: ParseStats) -> Any:
-    found: list[tuple[JsonPath, str]] = [
+def _parse_value_member(rest: dict[str, JsonValue], parse: ValueParser, level: int, stats: ParseStats) -> Any:
+    errors: list[tuple[JsonPath, str]] = [
         ((member,), 'unknown here: a well-known type stands in "value"') for member in rest if member != "value"
     ]
     content: Any = None
     if "value" not in rest:
-        found.append(((), 'the member "value" is missing'))
+        errors.append(((), 'the member "value" is missing'))
     else:
         try:
-            content = read(rest["value"], level + 1, tally)
-        except ParseError as refusal:
-            found += refusal.under("value")
-    if found:
-        raise ParseError.of(found)
+            content = parse(rest["value"], level + 1, stats)
+        except ConversionError as error:
+            errors += error.prefixed("value")
+    if errors:
+        raise ConversionError.of(errors)
     return content
 
 
-def _fill_timestamp(target: Any, value: JsonValue, tally: ParseStats) -> None:
+def _fill_timestamp(target: Any, value: JsonValue, stats: ParseStats) -> None:
     if type(value) is not str or not _timestamp(value):
-        raise ParseError(f'expected a time such as "2026-01-31T12:00:00Z" (RFC 3339), not {kind_of(value)}')
+        raise ConversionError(f'expected a time such as "2026-01-31T12:00:00Z" (RFC 3339), not {kind_of(value)}')
     days = date(int(value[:4]), int(value[5:7]), int(value[8:10])).toordinal() - _EPOCH
     seconds = days * 86400 + int(value[11:13]) * 3600 + int(value[14:16]) * 60 + int(value[17:19])
     rest = value[19:]
-    tally.colons += 2
+    stats.colons += 2
     if rest.endswith("Z"):
         fraction = rest[1:-1]
     else:
         fraction = rest[1:-6]
-        tally.colons += 1
+        stats.colons += 1
         offset = int(rest[-5:-3]) * 3600 + int(rest[-2:]) * 60
         seconds -= offset if rest[-6] == "+" else -offset
     target.seconds = seconds
     target.nanos = int(fraction.ljust(9, "0")) if fraction else 0
 
 
-def _fill_duration(target: Any, value: JsonValue, _tally: ParseStats) -> None:
+def _fill_duration(target: Any, value: JsonValue, _stats: ParseStats) -> None:
     if type(value) is not str or not _duration(value):
-        raise ParseError(f'expected seconds such as "1.5s", not {kind_of(value)}')
+        raise ConversionError(f'expected seconds such as "1.5s", not {kind_of(value)}')
     seconds, _, fraction = value[:-1].partition(".")
     nanos = int(fraction.ljust(9, "0")) if fraction else 0
     target.seconds = int(seconds)
     target.nanos = -nanos if value.startswith("-") else nanos
 
 
-def _fill_field_mask(target: Any, value: JsonValue, _tally: ParseStats) -> None:
+def _fill_field_mask(target: Any, value: JsonValue, _stats: ParseStats) -> None:
     if type(value) is not str or not _field_mask(value):
-        raise ParseError(f'expected paths in lowerCamelCase such as "user.displayName,photo", not {kind_of(value)}')
+        raise ConversionError(
+            f'expected paths in lowerCamelCase such as "user.displayName,photo", not {kind_of(value)}'
+        )
     if value:
         paths = ("".join(f"_{each.lower()}" if each.isupper() else each for each in path) for path in value.split(","))
         target.paths.extend(paths)
 
 
-def _check_struct(value: JsonValue, level: int, tally: ParseStats) -> None:
+def _check_struct(value: JsonValue, level: int, stats: ParseStats) -> None:
     if type(value) is not dict:
-        raise ParseError(f"expected an object, not {kind_of(value)}")
-    tally.names += len(value)
-    found: list[tuple[JsonPath, str]] = []
+        raise ConversionError(f"expected an object, not {kind_of(value)}")
+    stats.names += len(value)
+    errors: list[tuple[JsonPath, str]] = []
     for name, member in value.items():
         try:
-            _check_value(member, level + 2, tally)
-        except ParseError as refusal:
-            found += refusal.under(name)
-            if len(found) >= MAX_PROBLEMS:
+            _check_value(member, level + 2, stats)
+        except ConversionError as error:
+            errors += error.prefixed(name)
+            if len(errors) >= MAX_PROBLEMS:
                 break
-    if found:
-        raise ParseError.of(found)
+    if errors:
+        raise ConversionError.of(errors)
 
 
-def _check_list(value: JsonValue, level: int, tally: ParseStats) -> None:
+def _check_list(value: JsonValue, level: int, stats: ParseStats) -> None:
     if type(value) is not list:
-        raise ParseError(f"expected an array, not {kind_of(value)}")
-    found: list[tuple[JsonPath, str]] = []
+        raise ConversionError(f"expected an array, not {kind_of(value)}")
+    errors: list[tuple[JsonPath, str]] = []
     for index, item in enumerate(value):
         try:
-            _check_value(item, level + 1, tally)
-        except ParseError as refusal:
-            found += refusal.under(index)
-            if len(found) >= MAX_PROBLEMS:
+            _check_value(item, level + 1, stats)
+        except ConversionError as error:
+            errors += error.prefixed(index)
+            if len(errors) >= MAX_PROBLEMS:
                 break
-    if found:
-        raise ParseError.of(found)
+    if errors:
+        raise ConversionError.of(errors)
 
 
-def _check_value(value: JsonValue, level: int, tally: ParseStats) -> None:
+def _check_value(value: JsonValue, level: int, stats: ParseStats) -> None:
     if level > MAX_NESTING:
-        raise ParseError(TOO_DEEP)
+        raise ConversionError(TOO_DEEP)
     kind = type(value)
     if kind is dict:
-        _check_struct(value, level + 1, tally)
+        _check_struct(value, level + 1, stats)
     elif kind is list:
-        _check_list(value, level + 1, tally)
+        _check_list(value, level + 1, stats)
     elif kind is int and not -DOUBLE_MAX <= cast("int", value) <= DOUBLE_MAX:  # each float of a document is finite
-        raise ParseError(f"expected a number from {-DOUBLE_MAX} to {DOUBLE_MAX}")
+        raise ConversionError(f"expected a number from {-DOUBLE_MAX} to {DOUBLE_MAX}")
 
 
 def _build_struct(target: Any, value: Any) -> None:
@@ -235,4 +252,4 @@ _BUILDERS: Final[dict[str, tuple[_Check, _Build]]] = {
     well_known.LIST_VALUE: (_check_list, _build_list),
     well_known.VALUE: (_check_value, _build_value),
 }
-"""Messages of any shape, which are built only when the whole document has been checked."""
+"""Messages of any shape, which are built only after the whole document has been checked."""

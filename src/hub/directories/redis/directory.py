@@ -30,7 +30,7 @@ from hub.ports.directory import (
     StatusUpdate,
 )
 from hub.redis.client import RedisClient
-from hub.redis.connection import Command, Connector, Reply, Word
+from hub.redis.connection import Arg, Command, Connector, Reply
 from hub.redis.eviction import warn_of_eviction
 from hub.redis.script import Script, load_script
 from hub.safe_text import printable
@@ -46,7 +46,7 @@ _LOGIN: Final = load_script(_LUA, "common", "login")
 _LOGOUT: Final = load_script(_LUA, "common", "logout")
 _LEASE: Final = load_script(_LUA, "common", "lease")
 _REPORT: Final = load_script(_LUA, "common", "report")
-_NEWS: Final = load_script(_LUA, "common", "news")
+_CHANGES_SINCE: Final = load_script(_LUA, "common", "changes_since")
 _FORGET: Final = load_script(_LUA, "common", "forget")
 _FORGET_AT_ONCE: Final = 500
 
@@ -57,7 +57,7 @@ _PARTS: Final = (
     "names",
     "contracts",
     "leases",
-    "standings",
+    "health",
     "registries",
     "changes",
     "revision",
@@ -111,15 +111,15 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         entry: InstanceEntry,
         contract: Contract,
         *,
-        beside: Collection[Fingerprint] = (),
+        compatible_with: Collection[Fingerprint] = (),
         proof: str = "",
         limits: LoginLimits | None = None,
     ) -> Fingerprint | None:
         stored = values.contract_to_json(entry, contract)
         encoded = msgspec.json.encode(entry)
-        args: Sequence[Word] = (entry.id, encoded, entry.model, entry.fingerprint, stored, proof)
+        args: Sequence[Arg] = (entry.id, encoded, entry.model, entry.fingerprint, stored, proof)
         bounds = dict.fromkeys(_LIMITS, 0) if limits is None else {name: getattr(limits, name) for name in _LIMITS}
-        args = (*args, *bounds.values(), *beside)
+        args = (*args, *bounds.values(), *compatible_with)
         match await self._run(_LOGIN, args):
             case None:
                 return None
@@ -142,7 +142,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
 
     @override
     async def instances(self) -> Sequence[InstanceEntry]:
-        found = [values.decoded(value, InstanceEntry) for value in await self._read(("HVALS", _INSTANCES))]
+        found = values.entries_of(await self._read(("HVALS", _INSTANCES)), self._unreadable)
         return sorted(found, key=lambda entry: (entry.logged_in_at, entry.id))
 
     @override
@@ -186,19 +186,19 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         self._client.accepted(await self._client.call([("ZREM", _REGISTRIES, registry)]))
 
     @override
-    async def report(self, reports: Sequence[StatusUpdate]) -> Sequence[bool]:
-        if not reports:
+    async def report(self, updates: Sequence[StatusUpdate]) -> Sequence[bool]:
+        if not updates:
             return []
-        words: list[Word] = []
-        for report in reports:
-            standing = b"" if report.standing is None else msgspec.json.encode(report.standing)
-            words += (report.instance, report.token, standing, len(report.events))
+        words: list[Arg] = []
+        for report in updates:
+            health = b"" if report.health is None else msgspec.json.encode(report.health)
+            words += (report.instance, report.token, health, len(report.events))
             words += map(msgspec.json.encode, report.events)
         return [answer == 1 for answer in values.items(await self._run(_REPORT, words))]
 
     @override
-    async def news(self, after: int) -> DirectoryChanges:
-        return values.news_of(await self._run(_NEWS, (after,)), self._unreadable)
+    async def changes_since(self, revision: int) -> DirectoryChanges:
+        return values.changes_of(await self._run(_CHANGES_SINCE, (revision,)), self._unreadable)
 
     @override
     async def history(self, limit: int) -> Sequence[HistoryEvent]:
@@ -216,7 +216,7 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         self._told.add(one)
         _log.error("a value of the directory cannot be read, and is left out", kind=one[0], name=one[1], reason=one[2])
 
-    async def _run(self, script: Script, args: Sequence[Word]) -> Reply:
+    async def _run(self, script: Script, args: Sequence[Arg]) -> Reply:
         try:
             (reply,) = await self._client.run(script, [script.by_digest(_KEYS, args)])
         except Undecodable as error:

@@ -16,7 +16,7 @@ from hub.ports.directory import (
     DirectoryChanges,
     HistoryEvent,
     InstanceEntry,
-    InstanceStanding,
+    InstanceHealth,
     LeaseSet,
     RegisteredContract,
     StoredInstance,
@@ -86,13 +86,13 @@ def leases_of(reply: Reply, unreadable: Unreadable) -> LeaseSet:
 
 
 @_of_script()
-def news_of(reply: Reply, unreadable: Unreadable) -> DirectoryChanges:
-    """The answer of `news.lua`."""
+def changes_of(reply: Reply, unreadable: Unreadable) -> DirectoryChanges:
+    """The answer of `changes_since.lua`."""
     revision, complete, *rest = items(reply)
     instances: list[StoredInstance] = []
     gone: dict[InstanceId, int] = {}
     for at in range(0, len(rest), 5):
-        one, changed, entry, lease, standing = rest[at : at + 5]
+        one, changed, entry, lease, health = rest[at : at + 5]
         try:
             if entry is None:
                 gone[_id(one)] = number(changed)
@@ -100,13 +100,25 @@ def news_of(reply: Reply, unreadable: Unreadable) -> DirectoryChanges:
             shared = StoredInstance(
                 entry=decoded(text(entry), InstanceEntry),
                 token=0 if lease is None else _token(one, lease, unreadable),
-                standing=None if standing is None else _standing(one, standing, unreadable),
+                health=None if health is None else _health(one, health, unreadable),
             )
         except Undecodable as error:  # of another program; its instance logs in again if there is one
             unreadable("instance", one, error)
         else:
             instances.append(shared)
-    return DirectoryChanges(revision=number(revision), complete=number(complete) == 1, instances=instances, gone=gone)
+    return DirectoryChanges(
+        revision=number(revision), complete=number(complete) == 1, instances=instances, removed=gone
+    )
+
+
+def entries_of(replies: Sequence[Reply], unreadable: Unreadable) -> Sequence[InstanceEntry]:
+    found: list[InstanceEntry] = []
+    for reply in replies:
+        try:
+            found.append(decoded(text(reply), InstanceEntry))
+        except Undecodable as error:
+            unreadable("instance", None, error)
+    return found
 
 
 def history_of(replies: Sequence[Reply], unreadable: Unreadable) -> Sequence[HistoryEvent]:
@@ -135,12 +147,12 @@ def _token(one: Reply, lease: Reply, unreadable: Unreadable) -> int:
         return 0
 
 
-def _standing(one: Reply, standing: Reply, unreadable: Unreadable) -> InstanceStanding | None:
+def _health(one: Reply, health: Reply, unreadable: Unreadable) -> InstanceHealth | None:
     """`None` for one that cannot be read: it is written again after the next ping."""
     try:
-        return decoded(text(standing), InstanceStanding)
+        return decoded(text(health), InstanceHealth)
     except Undecodable as error:
-        unreadable("standing", one, error)
+        unreadable("health", one, error)
         return None
 
 

@@ -19,8 +19,7 @@ from hub.gateway.schemas import (
 from hub.gateway.tasks.backpressure import POLL_INTERVAL, QueueLimiter
 from hub.ports.broker import QueueDepth
 from hub.registry.client.snapshot import KnownModel
-from hub.registry.client.views import InstanceState
-from hub.types import WallClock, wall_clock
+from hub.types import InstanceState, WallClock, wall_clock
 
 
 @final

@@ -193,7 +193,7 @@ class ModelStats:
         async for _ in every(POLL_INTERVAL, immediately=True):
             try:
                 with registry_timeout():
-                    body = await self._registry.figures()
+                    body = await self._registry.stats()
             except (ConnectionLost, RegistryRefused) as error:
                 self.mark_stale(str(error))
             else:

@@ -70,7 +70,7 @@ class ModelLoading(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"loading": self.instances}
 
     @property

@@ -12,7 +12,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.contract import CompiledContract, Components, Contract, InvalidContract, json_schema, written_schema
+from hub.contract import CompiledContract, Components, Contract, InvalidContract, input_schema, output_schema
 from hub.contract.jsonschema.example import example_of
 from hub.errors import HubError
 from hub.gateway.models.registry_queries import RegistryQueries, registry_timeout
@@ -118,8 +118,8 @@ class Codec:
     def schemas(self, *, ref_prefix: str) -> MessageSchemas:
         """The JSON Schemas of both messages and of everything that they refer to; each `$ref` starts with `ref_prefix`."""
         compiled, components = self._compiled, Components(ref_prefix)
-        request = json_schema(compiled.request, compiled.types, components)
-        response = written_schema(compiled.response, compiled.types, components)
+        request = input_schema(compiled.request, compiled.types, components)
+        response = output_schema(compiled.response, compiled.types, components)
         return MessageSchemas(request.root, response.root, components.schemas)
 
 

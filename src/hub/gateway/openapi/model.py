@@ -59,6 +59,7 @@ def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
         paths={
             f"/v1/models/{name}": _raw(
                 {
+                    "get": _reading(name, f"read{suffix}"),
                     "post": {
                         **_operation(
                             model, f"call{suffix}", f"Call {name} and wait for its response", schemas.request, example
@@ -74,7 +75,7 @@ def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
                             "504": {"$ref": "#/components/responses/TaskProblem"},
                             **_problems(),
                         },
-                    }
+                    },
                 }
             ),
             f"/v1/models/{name}/tasks": _raw(
@@ -96,6 +97,30 @@ def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
         },
         schemas={key: _raw(schema) for key, schema in schemas.components.items()},
     )
+
+
+def _reading(name: str, operation_id: str) -> dict[str, object]:
+    """`showModel` of one model: OpenAPI matches a path without parameters first, so it has to have all of its methods."""
+    return {
+        "tags": [name],
+        "operationId": operation_id,
+        "summary": f"Show {name} and its contract",
+        "parameters": [
+            {"$ref": "#/components/parameters/IfNoneMatch"},
+            {"$ref": "#/components/parameters/PreferWaitForChange"},
+        ],
+        "responses": {
+            **refusals("get", body=False),
+            "200": {
+                "description": "The model.",
+                "headers": {"ETag": {"$ref": "#/components/headers/ETag"}},
+                "content": {JSON: {"schema": {"$ref": "#/components/schemas/ServedModel"}}},
+            },
+            "304": {"description": "Nothing has changed since `If-None-Match`."},
+            "404": {"$ref": "#/components/responses/Problem"},
+            "503": {"$ref": "#/components/responses/Busy"},
+        },
+    }
 
 
 def _operation(

@@ -116,6 +116,7 @@ def _instance(instance: InstanceBody) -> ListedInstanceBody:
         logged_in_at=moment(instance.logged_in_at),
         answered_at=None if instance.answered_at is None else moment(instance.answered_at),
         in_flight=instance.in_flight,
+        busy_seconds=instance.busy_seconds,
     )
 
 

@@ -25,9 +25,9 @@ class GatewayHealth:
         self._broker = broker
         self._store = store
 
-    def broker_nodes(self) -> tuple[str, ...]:
-        """The nodes of the broker with an open connection, as `host:port`."""
-        return tuple(sorted(node for node, connections in self._broker.statistics().nodes.items() if connections))
+    def broker_nodes(self) -> int:
+        """How many nodes of the broker have an open connection."""
+        return sum(connections > 0 for connections in self._broker.statistics().nodes.values())
 
     def reasons(self) -> tuple[str, ...]:
         """Why it cannot, as sentences; empty when it can."""

@@ -54,7 +54,7 @@ class TaskError(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"task": self.task, "state": self.state.value}
 
 
@@ -116,11 +116,11 @@ class TaskFailed(TaskError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         reason = {"code": self.failure.code, "type": self.failure.type, "message": self.failure.message}
         if self.failure.traceback:
             reason["traceback"] = self.failure.traceback
-        return {**super().facts, "failure": reason}
+        return {**super().extensions, "failure": reason}
 
     @override
     def __str__(self) -> str:

@@ -72,14 +72,14 @@ class TaskPublisher(AsyncContextManagerMixin):
         self._timeout = timeout
         self._compensation = CompensationQueue(store)
         self._sizes = Histogram(SIZES)
-        self._submits = Batcher(self._publish_batch, name="publish", lanes=CONCURRENT_BATCHES)
-        self._confirmations = Batcher(self._confirm_batch, name="confirm", lanes=CONCURRENT_BATCHES)
+        self._submits = Batcher(self._publish_batch, name="publish", concurrency=CONCURRENT_BATCHES)
+        self._confirmations = Batcher(self._confirm_batch, name="confirm", concurrency=CONCURRENT_BATCHES)
 
     def statistics(self) -> PublisherStatistics:
         batcher = self._submits.statistics()
         return PublisherStatistics(
             waiting=batcher.waiting,
-            batches=batcher.groups,
+            batches=batcher.batches,
             submits=batcher.calls,
             failed=self._compensation.statistics().withdrawals,
             sizes=self._sizes.snapshot(),
@@ -103,7 +103,7 @@ class TaskPublisher(AsyncContextManagerMixin):
         submit = _PendingSubmit(task)
         try:
             with fail_after(self._timeout):
-                await self._submits(submit)
+                await self._submits.submit(submit)
         except TimeoutError:
             submit.abandoned = True
             if not submit.settled:
@@ -157,7 +157,7 @@ class TaskPublisher(AsyncContextManagerMixin):
         done = False
         try:
             with move_on_after(self._timeout):
-                await self._confirmations(task)
+                await self._confirmations.submit(task)
                 done = True
         except ConnectionLost:
             pass

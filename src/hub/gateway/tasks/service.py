@@ -84,8 +84,8 @@ class TaskService(AsyncContextManagerMixin):
         self.run_times: Final = MeanRunTimes()
         self.outcomes: Final = Counter[tuple[ModelName, TaskState]]()
         self._store = store
-        self._fetches = Batcher(self._fetch_batch, name="fetch", lanes=CONCURRENT_BATCHES)
-        self._finishes = Batcher(store.finish, name="finish", lanes=CONCURRENT_BATCHES)
+        self._fetches = Batcher(self._fetch_batch, name="fetch", concurrency=CONCURRENT_BATCHES)
+        self._finishes = Batcher(store.finish, name="finish", concurrency=CONCURRENT_BATCHES)
         self._timeout = timeout
         self._store_timeout = partial(connection_timeout, "the result store", timeout)
         self._polls = polls or LongPollRegistry()
@@ -147,7 +147,7 @@ class TaskService(AsyncContextManagerMixin):
         """
         known = _parsed(task_id)
         with self.congestion.step(), self._store_timeout():
-            record = _present(known, await self._fetches(known))
+            record = _present(known, await self._fetches.submit(known))
             if self._clock() >= expiry_time(record):
                 record = await self._end(record, expired_outcome(record, self._clock()))
         self.run_times.observe(record)
@@ -247,10 +247,10 @@ class TaskService(AsyncContextManagerMixin):
 
     async def _end(self, record: TaskRecord, outcome: Outcome) -> TaskRecord:
         """Stores this outcome unless the task has one; returns the record with the one that counts."""
-        if await self._finishes(outcome):
+        if await self._finishes.submit(outcome):
             self.outcomes[record.model, outcome.state] += 1
             _log.info("task ended by the gateway", task=record.id, model=record.model, state=outcome.state.value)
-        return _present(record.id, await self._fetches(record.id))
+        return _present(record.id, await self._fetches.submit(record.id))
 
     async def _resolve_earlier(self, task: Task, earlier: TaskRecord) -> TaskRecord | None:
         """The record of an earlier submit under the same key once it is accepted.

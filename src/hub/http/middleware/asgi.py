@@ -58,7 +58,9 @@ class ReplyHeaders:
 
 async def send_problem(error: HubError, send: Send, *, headers: Mapping[str, str]) -> None:
     """Answers a request with one of hub's own errors, from outside of the routes. `Retry-After` is the error's."""
-    members = problem_members(error.status, code=error.code, title=error.title, detail=str(error), facts=error.facts)
+    members = problem_members(
+        error.status, code=error.code, title=error.title, detail=str(error), extensions=error.extensions
+    )
     content = encoded_members(members)
     start: HTTPResponseStartEvent = {"type": "http.response.start", "status": error.status, "headers": []}
     lines = ReplyHeaders(start)

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from hub.errors import ConfigurationError, HubError
 from hub.http.middleware.asgi import HttpApp, send_problem
+from hub.http.server_counts import LOAD
 
 ANY: Final = "*"
 
@@ -112,6 +113,7 @@ def with_hosts(app: HttpApp, hosts: Hosts) -> HttpApp:
     async def asgi(scope: HTTPScope, receive: Receive, send: Send) -> None:
         for name, value in scope["headers"]:
             if name == b"host" and not hosts.allows(host := value.decode("latin-1")):
+                LOAD.unknown_host += 1
                 await send_problem(UnknownHost(host), send, headers={})
                 return
         await app(scope, receive, send)

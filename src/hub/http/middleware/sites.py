@@ -11,6 +11,7 @@ from typing_extensions import override
 from hub.errors import HubError
 from hub.http.middleware.asgi import HttpApp, send_problem
 from hub.http.middleware.cors import ANY
+from hub.http.server_counts import LOAD
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110 section 9.2.1); what they reply, browsers show to no other page."""
@@ -60,6 +61,7 @@ def with_own_pages(app: HttpApp, origins: frozenset[str]) -> HttpApp:
         if scope["method"] not in _SAFE:
             foreign = _foreign(scope, origins)
             if foreign is not None:
+                LOAD.cross_site += 1
                 await send_problem(CrossSiteRequest(foreign), send, headers={})
                 return
         await app(scope, receive, send)

@@ -33,6 +33,7 @@ from typing_extensions import override
 
 from hub.http.problems import PROBLEM_TYPE, problem_members
 from hub.http.serve.request_parser import END, HEAD_LIMIT, RequestHead, RequestParser, RequestRefused
+from hub.http.server_counts import LOAD
 
 KEEP_ALIVE: Final = 75.0
 """Seconds that an idle connection is kept: longer than clients do, so that none is closed as it is reused."""
@@ -87,31 +88,6 @@ class ConnectionLimits:
     head_limit: int = HEAD_LIMIT
     request_timeout: float = 20.0
     connection_limit: int = 0
-
-
-@dataclass(slots=True)
-class ServerLoad:
-    """Counts of all servers of a process.
-
-    Attributes:
-        open: Connections that are open now.
-        refused: Connections that were answered 503 at once, since there was no room.
-        evicted: Idle connections that were closed to make room.
-        paused: Times that accepting stopped for a moment, since the system had no descriptors left.
-        timeouts: Requests that were given up since they arrived too slowly.
-        malformed: Requests that were refused as no proper HTTP.
-    """
-
-    open: int = 0
-    refused: int = 0
-    evicted: int = 0
-    paused: int = 0
-    timeouts: int = 0
-    malformed: int = 0
-
-
-LOAD: Final = ServerLoad()
-"""What has happened so far in this process."""
 
 
 @final
@@ -271,7 +247,7 @@ class HttpConnection:
         else:
             LOAD.malformed += 1
         members = problem_members(
-            refusal.status, code=refusal.code, title=refusal.title, detail=str(refusal), facts=refusal.facts
+            refusal.status, code=refusal.code, title=refusal.title, detail=str(refusal), extensions=refusal.extensions
         )
         content = msgspec.json.encode(members)
         await self.write(

@@ -33,8 +33,9 @@ from anyio.streams.tls import TLSStream
 from litestar.types import ASGIApp
 
 from hub.http.middleware.problems import with_problems
-from hub.http.serve.connection import LOAD, Address, HttpConnection
+from hub.http.serve.connection import Address, HttpConnection
 from hub.http.serve.listen import ListenAddress
+from hub.http.server_counts import LOAD
 
 DRAIN_GRACE: Final = 5.0
 """Seconds that requests in flight have to finish once the server is cancelled."""

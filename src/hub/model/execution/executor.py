@@ -1,68 +1,68 @@
-"""From the bytes of a request to the bytes of a response, through a model."""
+"""Executes `process_request` of a model: from a serialized request to a serialized response."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Self, final
+from typing import Self, final
 
 from anyio import AsyncContextManagerMixin, Event
 from typing_extensions import override
 
 from hub.model.execution.codec import MessageCodec
-from hub.model.execution.lifespan import ModelMethod
+from hub.model.execution.model_method import ModelMethod
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.execution.process.pool import ProcessPool
-from hub.model.model import Model
+from hub.model.model import AnyModel
 
 
 @final
 class Executor(AsyncContextManagerMixin):
-    """Calls `process_request` of one model: awaits it in the model's event loop, or runs it in a thread, or in a process.
+    """Calls `process_request` of one model: in the model's event loop, in a thread, or in a process.
 
-    A plain `process_request` has as many threads as the model has `concurrency`. When its caller is cancelled the
-    thread goes on and its answer is dropped; it keeps its place among the threads until it has ended, and
-    `on_abandoned` says when that is. The same holds for an `async def` that computes in an event loop of the model's own.
+    A plain `process_request` runs in one of `concurrency` threads. If its caller is cancelled the thread continues and its
+    result is discarded; it counts as a running thread until it has ended, and `on_abandoned` receives an event for that.
+    The same holds for an `async def` that computes in an event loop of the model's own.
 
-    A model with `run_in_process` has its processes while the block runs; see `ProcessPool` for what the block raises. Other
+    The processes of a model with `run_in_process` run while the block runs, which raises what `ProcessPool` raises. Other
     models need no block.
 
     Args:
         model: The model.
-        loop: Where its coroutines run; `None` for the event loop of the caller.
+        loop: The event loop of its coroutines; `None` for that of the caller.
     """
 
-    def __init__(self, model: Model[Any, Any], loop: OwnLoop | None = None) -> None:
-        self._messages = MessageCodec(model)
+    def __init__(self, model: AnyModel, loop: OwnLoop | None = None) -> None:
+        self._codec = MessageCodec(model)
         self._process_request = ModelMethod(model, "process_request", threads=model.concurrency, loop=loop)
-        self._children = ProcessPool(type(model)) if model.run_in_process else None
+        self._pool = ProcessPool(type(model)) if model.run_in_process else None
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        if self._children is None:
+        if self._pool is None:
             yield self
         else:
-            async with self._children:
+            async with self._pool:
                 yield self
 
-    async def __call__(self, body: bytes, on_abandoned: Callable[[Event], None] = lambda _ended: None) -> bytes:
+    async def execute(self, body: bytes, on_abandoned: Callable[[Event], None] = lambda _ended: None) -> bytes:
         """Processes one serialized request and returns the serialized response.
 
         Args:
             body: The request.
-            on_abandoned: Called on cancellation when the model is still at it, with what is set when that ends.
+            on_abandoned: Called on cancellation if the model is still running, with an event that is set when it ends.
 
         Raises:
             Undecodable: `body` is not the request message of the model.
-            WrongResponse: The model returned something else than its response message.
-            UnreadableResponse: The model returned a message that no reader takes.
-            ChildError: What the model raised, if it runs in a process.
-            ProcessDied: That process has died of the request.
-            Exception: What the model raised, if it runs in this one; see `ModelMethod.call`.
+            WrongResponse: The model did not return its response message.
+            UnreadableResponse: The model returned a message that cannot be parsed.
+            ChildError: The model raised an error, in its own process.
+            ProcessDied: That process died during the request.
+            Exception: Whatever the model raised in this process; see `ModelMethod.call`.
         """
-        if self._children is not None:
-            return await self._children(body)
-        request = self._messages.decode(body)
+        if self._pool is not None:
+            return await self._pool.call(body)
+        request = self._codec.decode(body)
         response = await self._process_request.call(request, on_abandoned=on_abandoned)
-        return self._messages.encode(response)
+        return self._codec.encode(response)

@@ -1,4 +1,4 @@
-"""What code of a model raises beyond `Exception` fails its task, or its instance; it does not end the process."""
+"""Errors of a model that are not an `Exception`, such as `SystemExit`: they fail its task, and do not end the process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _BUILTINS: Final = "builtins."
 
 
 @contextmanager
-def exits_fail(method: str, *, but: tuple[type[BaseException], ...] = ()) -> Generator[None]:
-    """Raises `ModelExit` for what the block raises beyond `Exception`. The block calls a plain `method` of a model.
+def exits_as_errors(method: str, *, but: tuple[type[BaseException], ...] = ()) -> Generator[None]:
+    """Raises `ModelExit` for an error of the block that is not an `Exception`. The block calls a plain `method` of a model.
 
-    A child that was forked off in the block does not leave it: see `hub.concurrency.forking.leave_child`.
+    A child process that was forked in the block does not leave it: see `hub.concurrency.forking.leave_child`.
 
     Args:
-        method: Its name.
-        but: What passes, since it is not the model that raises it.
+        method: Name of the method.
+        but: Classes of errors that pass, because they are not raised by the model.
 
     Raises:
         ModelExit: Instead of such an error.
@@ -35,15 +35,17 @@ def exits_fail(method: str, *, but: tuple[type[BaseException], ...] = ()) -> Gen
             forking.leave_child(error)
         if isinstance(error, (Exception, *but)):
             raise
-        raise exit_of(method, error) from None  # noqa: ASYNC104 - nothing is awaited in the block
+        raise model_exit(method, error) from None  # noqa: ASYNC104 - nothing is awaited in the block
     if forking.generation() != began:
         forking.leave_child(None)
 
 
-def exit_of(method: str, error: BaseException) -> ModelExit:
-    """The error that stands for one beyond `Exception`; of a group with one error in it, for that.
+def model_exit(method: str, error: BaseException) -> ModelExit:
+    """The `ModelExit` for an error, or for the only error in a group. It has the traceback of the original.
 
-    It has the traceback of the original, so that a log leads to the line in the model.
+    Args:
+        method: Name of the method.
+        error: The error, not an `Exception`.
     """
     inner = list(iterate_exceptions(error))
     shown = inner[0] if len(inner) == 1 else error

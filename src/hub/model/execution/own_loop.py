@@ -31,11 +31,12 @@ from anyio.to_thread import run_sync
 from sniffio import current_async_library
 from typing_extensions import override
 
+from hub.concurrency.notify import Notifier
 from hub.concurrency.threads import FOREIGN, rename
 from hub.concurrency.uvloop_runner import ProcessLoop
 from hub.errors import HubError
 from hub.model.execution.wakeup import Crossing
-from hub.observability.watchdog import watch_loop
+from hub.observability.watchdog import LIMIT, watch_loop
 
 T = TypeVar("T")
 
@@ -98,6 +99,10 @@ class _Cancelled(Exception):
 def _ignore(_ended: Event) -> None: ...
 
 
+def _not_at_all() -> float:
+    return 0.0
+
+
 @final
 class OwnLoop(AsyncContextManagerMixin):
     """Runs coroutines in an event loop of the same backend in another thread, while its block runs.
@@ -120,6 +125,8 @@ class OwnLoop(AsyncContextManagerMixin):
         self._scope = CancelScope(shield=True)
         self._ended = Event()
         self._needed = Event()
+        self._submitted = Notifier()
+        self._held_up: Callable[[], float] = _not_at_all
         self._closing = False
         self._thread_began = False
         self._takes_calls = True
@@ -171,12 +178,12 @@ class OwnLoop(AsyncContextManagerMixin):
         self._needed.set()
         call = _Call(function, args, current_effective_deadline() - current_time())
         self._calls.add(call)
-        self._inbox.put(call)
+        self._put(call)
         try:
             await call.done.wait()
         except get_cancelled_exc_class():  # noqa: ASYNC103 - as in one loop, what the call makes of it counts
             call.cancelled = True
-            self._inbox.put(call)
+            self._put(call)
             if call.scope is not None:  # else the loop is busy and has not begun with it: it will not either
                 with move_on_after(CANCEL_GRACE, shield=True):
                     await call.done.wait()
@@ -191,8 +198,23 @@ class OwnLoop(AsyncContextManagerMixin):
             raise ModelLoopEnded(self._name, "it was stopped")
         return cast("T", _result(call))  # what `function` returned
 
+    def _put(self, call: _Call) -> None:
+        self._inbox.append(call)
+        self._submitted.notify()
+
+    async def _send(self) -> None:
+        """Wakes the loop once for all calls of one turn of this loop: a wake-up for each would let the threads take turns."""
+        while True:
+            self._inbox.wake()
+            await self._submitted.wait()
+
+    def busy_seconds(self) -> float:
+        """For how long code of the model has held the loop up; 0 below a second, and while the loop does not run."""
+        held_up = self._held_up()
+        return held_up if held_up > LIMIT else 0.0
+
     def seconds_behind(self) -> float:
-        """For how long the loop has left a call lying; 0 if it takes them as they come."""
+        """For how long the loop has not taken a call; 0 if it takes them as they come."""
         now = current_time()
         return max((now - call.put_at for call in self._calls if call.scope is None), default=0.0)
 
@@ -203,6 +225,7 @@ class OwnLoop(AsyncContextManagerMixin):
             await self._needed.wait()  # a model of plain functions never needs it
             if not self._closing:
                 async with create_task_group() as tg:
+                    sender = tg.start_soon(self._send, name=f"hub.model loop {self._name} calls")
                     tg.start_soon(self._receive, name=f"hub.model loop {self._name} results")
                     try:
                         await run_sync(
@@ -210,6 +233,7 @@ class OwnLoop(AsyncContextManagerMixin):
                         )
                     except Exception as error:  # noqa: BLE001 - any error of the loop itself means that it is gone
                         reason = f"{type(error).__qualname__}: {error}"
+                    sender.cancel()
         self._ended.set()
         for call in self._calls:
             call.error = ModelLoopEnded(self._name, reason)
@@ -241,13 +265,15 @@ class OwnLoop(AsyncContextManagerMixin):
             self._outbox.close()
 
     async def _main(self) -> None:
-        async with watch_loop(f"model {self._name}", of_model=True), create_task_group() as tg:
+        async with watch_loop(f"model {self._name}", of_model=True) as held_up, create_task_group() as tg:
+            self._held_up = held_up
             try:
                 while (calls := await self._inbox.receive()) is not None:
                     for call in calls:
                         self._take(call, tg)
             finally:
                 self._takes_calls = False
+                self._held_up = _not_at_all
             tg.cancel_scope.cancel("the instance stops")
 
     def _take(self, call: _Call, tg: TaskGroup) -> None:

@@ -84,7 +84,15 @@ class Crossing(Generic[T]):
 
     def put(self, item: T) -> None:
         """Hands an item over. From any thread, never blocks; what comes after `close` is dropped."""
+        self.append(item)
+        self.wake()
+
+    def append(self, item: T) -> None:
+        """Hands an item over with the next wake-up."""
         self._items.append(item)
+
+    def wake(self) -> None:
+        """Wakes the other side."""
         self._wakeup.set()
 
     async def receive(self) -> list[T] | None:

@@ -12,11 +12,11 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.contract import Contract, Difference, differences
+from hub.contract import Contract, Difference, diff
 from hub.errors import HubError
 from hub.model.worker.contract_mismatch import ContractCompatibility
 from hub.registry.client.contract_schemas import SchemaHistoryBody
-from hub.registry.client.snapshot import LoginResult
+from hub.registry.client.login import LoginResult
 from hub.types import Fingerprint, ModelName
 
 PAUSE: Final = 1.0
@@ -56,17 +56,17 @@ class RegistryCompatibility(ContractCompatibility):
         self._admitted.set()
 
     @override
-    def reads(self, fingerprint: Fingerprint) -> bool:
+    def can_read(self, fingerprint: Fingerprint) -> bool:
         """Whether a task that was written for this other contract can be run here."""
         return fingerprint in self._accepts
 
     @override
-    async def settled(self) -> None:
+    async def wait_ready(self) -> None:
         """Waits for the first login. Without it nobody knows whether the name is ours at all."""
         await self._admitted.wait()
 
     @override
-    async def explain(self, fingerprint: Fingerprint) -> str | None:
+    async def describe_mismatch(self, fingerprint: Fingerprint) -> str | None:
         """How another contract differs from ours, as the end of a sentence; empty if the registry cannot say.
 
         Returns:
@@ -81,7 +81,7 @@ class RegistryCompatibility(ContractCompatibility):
             found: Sequence[Difference] = ()
             if theirs is not None:
                 size = CONTRACT_WEIGHT * (len(theirs.files) + len(self._contract.files))
-                found = await in_thread_if_large(size, partial(differences, theirs, self._contract))
+                found = await in_thread_if_large(size, partial(diff, theirs, self._contract))
         except HubError as error:
             _log.warning("no words for a foreign contract", fingerprint=fingerprint, reason=str(error))
             return ""

@@ -9,7 +9,7 @@ from anyio import current_time, move_on_after
 from msgspec import Struct
 
 from hub.contract import Contract
-from hub.model.execution.lifespan import ModelMethod
+from hub.model.execution.model_method import ModelMethod
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker.worker import Worker

@@ -17,28 +17,30 @@ from structlog.typing import FilteringBoundLogger
 
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.services import background_service
-from hub.contract import contract_of
+from hub.contract import Contract
 from hub.errors import ConfigurationError, HubError
 from hub.http.client import open_client
 from hub.http.serve.server import serve
 from hub.model.errors import ChildError, ModelExit, ModelNotStarted
-from hub.model.execution.blame import blamed
-from hub.model.execution.exits import exits_fail
-from hub.model.execution.lifespan import loaded, made
+from hub.model.execution.error_text import error_summary
+from hub.model.execution.exits import exits_as_errors
+from hub.model.execution.lifespan import create_model, lifespan
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.instance.compatibility import RegistryCompatibility
 from hub.model.instance.health_reporter import HealthReporter
 from hub.model.instance.metrics import InstanceMetrics
-from hub.model.instance.registration import LOGOUT_GRACE, Registration
+from hub.model.instance.registration import LOGOUT_TIMEOUT, Registration
 from hub.model.instance.routes import instance_app
 from hub.model.model import Model, require_process_request
-from hub.model.worker.worker import Worker, WorkerOptions
+from hub.model.worker.options import WorkerOptions
+from hub.model.worker.worker import Worker
 from hub.observability.connection_metrics import ConnectionCollector
 from hub.ports.broker import Broker
 from hub.ports.directory import ModelLimits
 from hub.ports.result_store import ResultStore
 from hub.registry.client.client import RegistryClient
-from hub.settings.links import MEMORY
+from hub.registry.client.login import LoginRequest
+from hub.settings.connections import MEMORY
 from hub.settings.model import ModelSettings
 from hub.types import InstanceId, model_name, new_instance_id
 
@@ -64,7 +66,7 @@ async def run_instance(
 
     It serves its HTTP routes, sets the model up, takes tasks, and logs in, in this order. A model with a `setup` of its
     own is logged in before that too, as `loading`: so its clients are told to come back, and a name that another
-    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets background_service tasks
+    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets running tasks
     finish for `drain_grace` seconds, hands the rest back, and closes the rest in reverse. If any of its parts dies it
     dies.
 
@@ -85,7 +87,7 @@ async def run_instance(
     """
     instance = instance or new_instance_id()
     require_process_request(model)
-    served = made(model)
+    served = create_model(model)
     options = WorkerOptions(
         start_timeout=settings.start_timeout,
         drain_grace=settings.drain_grace,
@@ -111,7 +113,7 @@ async def run_instance(
                     task_status=task_status,
                 )
     except ChildError as error:  # a process of the model could not begin; what a task raises becomes its outcome
-        raise ModelNotStarted(model.name, "a process", blamed(error)) from error
+        raise ModelNotStarted(model.name, "a process", error_summary(error)) from error
 
 
 @asynccontextmanager
@@ -138,13 +140,13 @@ async def _run(
     name = model_name(served.name)
     step = "get_request_format, get_response_format or example"
     try:
-        with exits_fail(step):
-            contract = contract_of(served.get_request_format(), served.get_response_format())
+        with exits_as_errors(step):
+            contract = Contract.from_descriptors(served.get_request_format(), served.get_response_format())
             example = served.example_json() if served.example() is not None else ""
     except Exception as error:
         if isinstance(error, HubError) and not isinstance(error, ModelExit):
             raise
-        raise ModelNotStarted(served.name, step, blamed(error)) from error
+        raise ModelNotStarted(served.name, step, error_summary(error)) from error
     reading = RegistryCompatibility(registry, name, contract)
     worker = Worker(
         served,
@@ -163,10 +165,9 @@ async def _run(
     app = instance_app(presence, metrics, token=settings.token, hosts=hosts)
     server = partial(serve, app, settings.instance_bind)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(background_service(server, name=f"server of {instance}"))
+        url: str = await stack.enter_async_context(background_service(server, name=f"server of {instance}"))
         loads = type(served).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
-        membership = Registration(
-            registry,
+        login = LoginRequest(
             instance=instance,
             model=name,
             url=advertised(url, settings.advertise_host),
@@ -177,31 +178,35 @@ async def _run(
                 default_timeout=served.default_timeout,
                 max_timeout=served.max_timeout,
             ),
+            loading=loads,
+        )
+        registration = Registration(
+            registry,
+            login,
             pinged_at=presence.pinged_at,
             ping_period=settings.ping_period,
             start_timeout=settings.start_timeout,
-            admitted=reading.admitted,
-            loading=loads,
+            on_login=reading.admitted,
         )
         if loads:
-            await stack.enter_async_context(membership)
+            await stack.enter_async_context(registration)
             _log.info("setup begins", model=name, instance=instance)
-        await stack.enter_async_context(loaded(served, loop=loop, grace=settings.drain_grace))
+        await stack.enter_async_context(lifespan(served, loop=loop, grace=settings.drain_grace))
         await stack.enter_async_context(worker)
         presence.ready()
         if loads:
-            await membership.ready()
+            await registration.ready()
         else:
-            await stack.enter_async_context(membership)
+            await stack.enter_async_context(registration)
         _log.info("instance is up", model=name, instance=instance, url=url, concurrency=served.concurrency)
-        worker.tell(membership.note)
+        worker.on_consuming(registration.update_consuming)
         task_status.started(url)
         try:
             await sleep_forever()
         finally:
             worker.stop()  # before the logout, which waits for the registry
-            with move_on_after(LOGOUT_GRACE, shield=True):
-                await membership.leave()  # before the drain, which may take long
+            with move_on_after(LOGOUT_TIMEOUT, shield=True):
+                await registration.leave()  # before the drain, which may take long
 
 
 def run_limit(model: type[Model[Any, Any]], settings: ModelSettings) -> float:

@@ -64,6 +64,11 @@ class _Work(Collector):
             ("hub_instance_consuming", "1 while the instance takes tasks from its queue.", now.consuming),
             ("hub_instance_in_flight", "Tasks that run or whose outcome is being stored.", now.in_flight),
             ("hub_instance_saving", "Tasks in flight that have an outcome.", now.saving),
+            (
+                "hub_instance_busy_seconds",
+                "For how long the model's code has held its event loop up; 0 below a second.",
+                now.busy_seconds,
+            ),
         ):
             yield gauge(name, text, ["model"], [(model, value)])
         yield counter(
@@ -76,13 +81,13 @@ class _Work(Collector):
             "hub_task_queue_seconds",
             "From the creation of a task to the start of its first run.",
             ["model"],
-            [(model, now.waited)],
+            [(model, now.queue_time)],
         )
         yield histogram(
             "hub_task_run_seconds",
             "From the start of a run to its outcome.",
             ["model", "outcome"],
-            [([self._model, state.value], buckets) for state, buckets in now.ran.items()],
+            [([self._model, state.value], buckets) for state, buckets in now.run_time.items()],
         )
         for name, text, value in (
             ("hub_task_attempts", "Runs that were started.", now.attempts),

@@ -1,18 +1,21 @@
-"""One task while this instance is responsible for it."""
+"""One task while this instance is responsible for it, and the table of all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import final
 
-from anyio import CancelScope
+from anyio import CancelScope, Event
 
+from hub.concurrency.notify import Notifier
 from hub.ports.broker import Consumer, Delivery
 from hub.task import Task
+from hub.types import TaskId
 
 
 class StopReason(Enum):
-    """Why a run was told to stop, other than by its deadline."""
+    """Why a run ends without an outcome, other than by its deadline."""
 
     ENDED = "the task has ended elsewhere"
     DRAIN = "the instance stops"
@@ -20,21 +23,19 @@ class StopReason(Enum):
 
 @final
 class TaskRun:
-    """A task that was delivered here, until its outcome is stored or it is handed back.
+    """A task that was delivered to this instance, until its outcome is stored or its message is back on the queue.
 
-    It holds every delivery that brought the task. There is more than one when the link was lost and the broker sent
-    the message again, or when the message was published twice: the task runs once, and all of them are settled.
+    It holds every delivery of the task. There is more than one when the connection was lost and the broker delivered the
+    message again, or when the message was published twice: the task runs once, and all deliveries are settled.
 
     Attributes:
         task: The task.
         attempt: Which run of the task this is; 0 while it has not begun.
-        retries: Runs of the task that failed before and were tried again.
+        retries: Runs of the task that failed before and were retried.
         started_at: When it began, in Unix seconds.
-        scope: What runs in here is stopped by `stop`, or by the deadline of the task.
-        stopped: Why it was told to stop; `None` if nobody told it to.
-        busy: Whether a thread that cannot be interrupted is still at it, although its outcome is known. It keeps its place
-            among the runs and its message with the broker, so that no other task is sent to an instance that has no room.
-        settled: Whether nothing is left to do for it, but to wait for such a thread.
+        scope: Bounds the model's code: cancelled by `stop`, or at the deadline.
+        stopped: Why `stop` was called; `None` if it was not.
+        abandoned: Calls of the model that cannot be interrupted and go on after a cancellation; each is set when it ends.
     """
 
     def __init__(self, task: Task) -> None:
@@ -44,46 +45,71 @@ class TaskRun:
         self.started_at: float | None = None
         self.scope = CancelScope()
         self.stopped: StopReason | None = None
-        self.busy = False
-        self.settled = False
-        self._ack_is_due = False
-        self._held: list[tuple[Consumer, Delivery]] = []
+        self.abandoned: list[Event] = []
+        self._deliveries: list[tuple[Consumer, Delivery]] = []
 
-    def begin(self, attempt: int, *, retries: int, now: float) -> None:
-        self.attempt = attempt
-        self.retries = retries
-        self.started_at = now
+    def stop(self, reason: StopReason) -> None:
+        """Cancels the model's code; the first reason counts. Has no effect once it has ended."""
+        self.stopped = self.stopped or reason
+        self.scope.cancel(reason.value)
 
-    def stop(self, why: StopReason) -> None:
-        """Cancels what runs; the first reason counts. Has no effect on a run whose outcome is on its way."""
-        self.stopped = self.stopped or why
-        self.scope.cancel(why.value)
-
-    def hold(self, consumer: Consumer, delivery: Delivery) -> None:
-        self._held.append((consumer, delivery))
-
-    def free(self) -> None:
-        """The thread has ended; an `ack` that had to wait for it is made up for."""
-        self.busy = False
-        if self._ack_is_due:
-            self.ack()
+    def add_delivery(self, consumer: Consumer, delivery: Delivery) -> None:
+        self._deliveries.append((consumer, delivery))
 
     def ack(self) -> None:
-        if self.busy:
-            self._ack_is_due = True
-            return
-        for consumer, delivery in self._let_go():
+        for consumer, delivery in self._pop_deliveries():
             consumer.ack([delivery])
 
     def requeue(self) -> None:
-        for consumer, delivery in self._let_go():
+        for consumer, delivery in self._pop_deliveries():
             consumer.requeue([delivery])
 
     def reject(self) -> None:
-        """Gives the deliveries back after a failure of ours."""
-        for consumer, delivery in self._let_go():
+        """Puts the message back on the queue after a failure of the instance or of a server."""
+        for consumer, delivery in self._pop_deliveries():
             consumer.reject([delivery], requeue=True)
 
-    def _let_go(self) -> list[tuple[Consumer, Delivery]]:
-        held, self._held = self._held, []
-        return held
+    def _pop_deliveries(self) -> list[tuple[Consumer, Delivery]]:
+        deliveries, self._deliveries = self._deliveries, []
+        return deliveries
+
+
+@final
+class RunTable:
+    """The runs in flight by task id, with a limit.
+
+    The limit is `Model.concurrency`. The prefetch count keeps it too, except after a lost connection: then the broker
+    delivers up to as many tasks again while the earlier ones still run.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._runs: dict[TaskId, TaskRun] = {}
+        self._removed = Notifier()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[TaskRun]:
+        return iter(list(self._runs.values()))
+
+    def get(self, task_id: TaskId) -> TaskRun | None:
+        return self._runs.get(task_id)
+
+    def add(self, run: TaskRun) -> None:
+        self._runs[run.task.id] = run
+
+    def remove(self, run: TaskRun) -> None:
+        """Does nothing if it is not in the table."""
+        if self._runs.get(run.task.id) is run:
+            del self._runs[run.task.id]
+            self._removed.notify()
+
+    async def wait_for_capacity(self) -> int:
+        """Waits until another run may begin; returns how many may."""
+        await self._removed.wait_for(lambda: len(self._runs) < self._limit)
+        return self._limit - len(self._runs)
+
+    async def wait_empty(self) -> None:
+        """Waits until nothing is in flight."""
+        await self._removed.wait_for(lambda: not self._runs)

@@ -1,4 +1,4 @@
-"""What an instance has done so far, in numbers."""
+"""Statistics of a worker."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ OUTCOMES: Final = tuple(state for state in TaskState if state.terminal)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatistics:
-    """A snapshot.
+    """A snapshot. Counts rise while the worker lives.
 
     Attributes:
-        consuming: Whether a link to the broker stands and tasks are taken from it.
+        consuming: Whether a connection to the broker is open and tasks are received from it.
         in_flight: Tasks that are about to start, that run, or whose outcome is not stored yet.
-        saving: Those of them that have an outcome already.
-        unacked: Messages that the broker has handed out to this instance and that are not settled.
+        saving: Those of them whose outcome, retry or dead letter is being written.
+        unacked: Messages that the broker has delivered to this instance and that are not settled.
         attempts: Runs that were started.
-        stored: Outcomes that were the first of their task, by state; a state without one is not there.
-        waited: Seconds from the creation of a task to the start of its first run.
-        ran: Seconds from the start of a run to its outcome, by the state of that; every terminal state is there.
-        newest: When the youngest task was created that has begun to run here, in Unix seconds; `None` before the first.
-        dropped: Outcomes that came too late: another one had been stored.
-        skipped: Deliveries of tasks that had ended, were withdrawn, or were running here already.
-        undecodable: Messages that were no task.
-        requeued: Started tasks that were handed back, by a drain or because a server was away for too long.
-        retried: Failed runs that are to be followed by another one.
+        stored: Outcomes that were the first of their task, by state; states without one are missing.
+        queue_time: Seconds from the creation of a task to the start of its first run.
+        run_time: Seconds from the start of a run to its outcome, by the state of the outcome; has every terminal state.
+        newest_task_created_at: When the newest task was created of those that have started here, in Unix seconds; `None`
+            before the first.
+        dropped: Outcomes that were not the first of their task.
+        skipped: Deliveries of tasks that had ended, were withdrawn, or were in flight here already.
+        undecodable: Messages that are not tasks.
+        requeued: Started tasks that were requeued, by a drain or because a server was away for too long.
+        retried: Failed runs that are retried.
         stopped: Runs that were cancelled because their task had ended elsewhere.
+        busy_seconds: For how long the model's code has held its own event loop up; 0 below a second.
     """
 
     consuming: bool
@@ -42,25 +44,27 @@ class WorkerStatistics:
     unacked: int
     attempts: int
     stored: Mapping[TaskState, int]
-    waited: HistogramSnapshot
-    ran: Mapping[TaskState, HistogramSnapshot]
-    newest: float | None
+    queue_time: HistogramSnapshot
+    run_time: Mapping[TaskState, HistogramSnapshot]
+    newest_task_created_at: float | None
     dropped: int
     skipped: int
     undecodable: int
     requeued: int
     retried: int
     stopped: int
+    busy_seconds: float = 0.0
 
     def stats(self) -> InstanceStats:
-        """What the answer to a ping says of it."""
+        """The part that is in the reply to a ping."""
         return InstanceStats(
             in_flight=self.in_flight,
             unacked=self.unacked,
             outcomes={state: self.stored.get(state, 0) for state in OUTCOMES},
-            queue_time=self.waited,
-            run_time=merge(self.ran.values(), bounds=self.waited.bounds),
-            newest_task_created_at=self.newest,
+            queue_time=self.queue_time,
+            run_time=merge(self.run_time.values(), bounds=self.queue_time.bounds),
+            newest_task_created_at=self.newest_task_created_at,
+            busy_seconds=round(self.busy_seconds, 3),
         )
 
 
@@ -81,13 +85,44 @@ class WorkerCounters:
         self.retried = 0
         self.stopped = 0
         self.stored = Counter[TaskState]()
-        self.waited = Histogram(bounds)
-        self.ran = {state: Histogram(bounds) for state in OUTCOMES}
-        self.newest: float | None = None
+        self.queue_time = Histogram(bounds)
+        self.run_time = {state: Histogram(bounds) for state in OUTCOMES}
+        self.newest_task_created_at: float | None = None
 
-    def began(self, *, created_at: float, now: float, first: bool) -> None:
-        """A run begins; `first` if its task was never run before. Later ones have waited for other things, too."""
+    def run_started(self, *, created_at: float, now: float, first: bool) -> None:
+        """Counts a run; `first` if it is the first one of its task. The queue time of later ones includes other waits."""
         self.attempts += 1
-        self.newest = created_at if self.newest is None else max(self.newest, created_at)
+        newest = self.newest_task_created_at
+        self.newest_task_created_at = created_at if newest is None else max(newest, created_at)
         if first:
-            self.waited.observe(now - created_at)
+            self.queue_time.observe(now - created_at)
+
+    def stored_outcome(self, state: TaskState, *, first: bool) -> None:
+        """Counts an outcome that the store has; `first` if it is the one that counts for its task."""
+        if first:
+            self.stored[state] += 1
+        else:
+            self.dropped += 1
+
+    def snapshot(
+        self, *, consuming: bool, in_flight: int, saving: int, unacked: int, busy_seconds: float
+    ) -> WorkerStatistics:
+        """The counters, together with what the worker itself knows; see `WorkerStatistics` for the arguments."""
+        return WorkerStatistics(
+            consuming=consuming,
+            in_flight=in_flight,
+            saving=saving,
+            unacked=unacked,
+            attempts=self.attempts,
+            stored=dict(self.stored),
+            queue_time=self.queue_time.snapshot(),
+            run_time={state: times.snapshot() for state, times in self.run_time.items()},
+            newest_task_created_at=self.newest_task_created_at,
+            dropped=self.dropped,
+            skipped=self.skipped,
+            undecodable=self.undecodable,
+            requeued=self.requeued,
+            retried=self.retried,
+            stopped=self.stopped,
+            busy_seconds=busy_seconds,
+        )

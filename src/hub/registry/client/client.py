@@ -1,4 +1,4 @@
-"""The registry, as instances and gateways call it."""
+"""HTTP client of the registry, for instances, gateways and the command line."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from hub.concurrency.exceptions import collapse_exception_group
 from hub.contract import Contract
 from hub.errors import ConnectionLost, ConnectionRefused, NotYourInstance, UnknownModel
 from hub.observability.redaction import redacted, redacted_url
-from hub.ports.directory import HistoryEvent, ModelLimits
+from hub.ports.directory import HistoryEvent
 from hub.registry.client.contract_schemas import CheckBody, CheckReply, SchemaHistoryBody, SchemasBody
 from hub.registry.client.errors import InstanceUnreachable, NameTaken, RegistryRefused, UnknownContract
+from hub.registry.client.login import LoginRequest, LoginResult
 from hub.registry.client.schemas import (
     CONTRACT,
     SECRET_HEADER,
@@ -32,7 +33,7 @@ from hub.registry.client.schemas import (
     ModelsBody,
     StatsBody,
 )
-from hub.registry.client.snapshot import KnownModel, LoginResult, ModelsSnapshot
+from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
 from hub.safe_text import UNREADABLE_JSON
 from hub.tls import speaks_tls, tls_refusal
 from hub.types import Fingerprint, InstanceId, ModelName, reserved
@@ -60,7 +61,7 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def _unknown_model(model: ModelName) -> Generator[None]:
-    """Raises the registry's own error when it says that it has never seen a model."""
+    """Raises `UnknownModel` for a reply with that code."""
     try:
         yield
     except RegistryRefused as refused:
@@ -71,16 +72,16 @@ def _unknown_model(model: ModelName) -> Generator[None]:
 
 @final
 class RegistryClient:
-    """Calls one registry. Every call may be repeated, and is given its time by the caller's `fail_after`.
+    """Calls one registry. Every call may be repeated; the caller bounds it with `fail_after`.
+
+    Every method raises `ConnectionLost` when the registry is out of reach, sends a reply that cannot be read, or fails (5xx),
+    `ConnectionRefused` when it does not accept the token or only one side uses TLS, and `RegistryRefused` for any other error
+    that its description does not name.
 
     Args:
         base_url: Such as `http://127.0.0.1:8001`.
-        http: Carries the calls; it stays the caller's (see `hub.http.client.open_client`).
+        http: Sends the requests; the caller closes it (see `hub.http.client.open_client`).
         token: Sent as a bearer token, unless empty.
-
-    Every method raises `ConnectionLost` when the registry is out of reach, answers nonsense, or has trouble of its own (5xx),
-    `ConnectionRefused` when it does not accept the token, or TLS is there on one side only, and `RegistryRefused` for any other
-    error that its description does not name.
     """
 
     def __init__(self, base_url: str, http: AsyncClient, *, token: str = "") -> None:
@@ -89,68 +90,43 @@ class RegistryClient:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._contracts: dict[tuple[ModelName, Fingerprint], Contract] = {}
         self._answered = False
-        self._secrets: dict[InstanceId, str] = {}  # of those that log in by this client: a process has few
+        self._secrets: dict[InstanceId, str] = {}  # of the instances of this process
 
     @property
     def server(self) -> str:
         """For errors and logs; never holds a password."""
         return f"registry {redacted_url(self._base_url)}"
 
-    async def login(
-        self,
-        instance: InstanceId,
-        model: ModelName,
-        url: str,
-        contract: Contract,
-        *,
-        example: str = "",
-        limits: ModelLimits = ModelLimits(),
-        consuming: bool = True,
-        loading: bool = False,
-    ) -> LoginResult:
-        """Lists an instance, or says again that it is there. The registry pings it before it answers.
+    async def login(self, request: LoginRequest) -> LoginResult:
+        """Lists an instance, or refreshes its login. The registry pings it before it answers.
+
+        Without a secret in the request this client chooses one for each instance and sends it with each login, so that a
+        login whose reply was lost can be repeated.
 
         Args:
-            instance: Its id.
-            model: The name of its model.
-            url: Base of its HTTP routes as the registry reaches them; `/ping` must answer there already.
-            contract: What the model takes and gives back.
-            example: A request as ProtoJSON, for documentation.
-            limits: What holds for the tasks of the model.
-            consuming: Whether the instance takes tasks now. A no is believed at once, a yes when the ping says the same.
-            loading: Whether its `setup` is still to be done. Its pings say so too; it gets no tasks.
+            request: The login. `/ping` must be served at its URL already.
 
         Returns:
-            The state after that ping, and which tasks it may be given. `SUSPECT` means that the instance was too slow; it
+            The state after that ping, and which tasks the instance may be given. `SUSPECT` means that it was too slow; it
             is pinged again.
 
         Raises:
             NameTaken: Live instances hold the name with another contract.
-            InstanceUnreachable: Nobody, or somebody else, answers at `url`. Worth a retry.
-            NotYourInstance: The id is listed with another secret. This client makes up one for each id, and sends it with
-                each login, so that one whose reply was lost can be repeated.
+            InstanceUnreachable: No process, or another one, answers at the URL. Worth a retry.
+            NotYourInstance: The id is listed with another secret.
         """
-        secret = self._secrets.setdefault(instance, token_urlsafe())
-        body = LoginBody(
-            model=model,
-            url=url,
-            contract=contract.encode(),
-            example=example,
-            limits=limits,
-            consuming=consuming,
-            loading=loading,
-        )
+        secret = request.secret or self._secrets.setdefault(request.instance, token_urlsafe())
         response = await self._call(
             "PUT",
-            f"/v1/instances/{quote(instance, safe='')}",
-            content=msgspec.json.encode(body),
+            f"/v1/instances/{quote(request.instance, safe='')}",
+            content=msgspec.json.encode(LoginBody.of(request)),
             headers={SECRET_HEADER: secret},
         )
         reply = self._decode(response, LoginReply)
         return LoginResult(state=reply.state, accepts=frozenset(map(Fingerprint, reply.accepts)))
 
     async def logout(self, instance: InstanceId) -> None:
-        """Takes an instance off the list, at once. Does nothing if it is not on it."""
+        """Removes an instance from the list at once. Does nothing if it is not listed."""
         secret = self._secrets.get(instance)
         headers = {SECRET_HEADER: secret} if secret else {}
         await self._call("DELETE", f"/v1/instances/{quote(instance, safe='')}", headers=headers)
@@ -182,12 +158,12 @@ class RegistryClient:
         """Every instance now, oldest login first."""
         return self._decode(await self._call("GET", "/v1/instances"), InstancesBody).instances
 
-    async def figures(self) -> StatsBody:
-        """What each known model does and has done, as the registry last heard."""
+    async def stats(self) -> StatsBody:
+        """Statistics of every known model."""
         return self._decode(await self._call("GET", "/v1/stats"), StatsBody)
 
     async def history(self, *, model: ModelName | None = None, limit: int = 100) -> Sequence[HistoryEvent]:
-        """What became of instances, newest first: who logged in, became live, deaf or suspect, and was removed.
+        """Changes of state of instances, newest first: logins, removals, and changes between the states in between.
 
         Args:
             model: Only instances of this model.
@@ -198,12 +174,12 @@ class RegistryClient:
         return self._decode(response, EventLogBody).events
 
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None:
-        """The contract of a model by its fingerprint, also one that it had earlier; each is fetched once.
+        """A contract of a model by its fingerprint, the current or an earlier one; each is fetched once.
 
-        It is the registry's word: whoever compiles it may find that this version of hub cannot (`InvalidContract`).
+        It is not compiled here: this release of hub may be unable to use it (`InvalidContract`).
 
         Returns:
-            `None` if the registry has never let an instance of the model in with that contract.
+            `None` if no instance of the model has ever logged in with that contract.
         """
         known = self._contracts.get((model, fingerprint))
         if known is not None:
@@ -231,24 +207,24 @@ class RegistryClient:
         return found
 
     async def schemas(self) -> SchemasBody:
-        """Every model that has ever logged in, with its present contract."""
+        """Every known model with its current contract."""
         return self._decode(await self._call("GET", "/v1/schemas"), SchemasBody)
 
     async def schema_history(self, model: ModelName) -> SchemaHistoryBody:
         """Every contract that a model has had, oldest first.
 
         Raises:
-            UnknownModel: It has never logged in.
+            UnknownModel: No instance of it has ever logged in.
         """
         with _unknown_model(model):
             response = await self._call("GET", f"/v1/schemas/{quote(model, safe='')}/history")
         return self._decode(response, SchemaHistoryBody)
 
     async def check(self, model: ModelName, contract: Contract) -> CheckReply:
-        """Whether an instance with `contract` could log in beside the present instances of the model.
+        """Whether an instance with `contract` could log in while the present instances of the model are up.
 
         Raises:
-            UnknownModel: It has never logged in, so nothing is in the way.
+            UnknownModel: No instance of it has ever logged in, so any contract could.
         """
         content = msgspec.json.encode(CheckBody(contract=contract.encode()))
         with _unknown_model(model):
@@ -314,7 +290,7 @@ class RegistryClient:
                 return NotYourInstance(problem.instance)
             case _ if response.status_code in _TOKEN_REFUSED:
                 why = "set HUB_TOKEN to the same value here and at the registry"
-                return ConnectionRefused(self.server, f"it does not accept our token ({response.status_code}): {why}")
+                return ConnectionRefused(self.server, f"it does not accept the token ({response.status_code}): {why}")
             case _ if response.is_server_error:
                 return ConnectionLost(self.server, f"it answered {response.status_code}: {problem.detail}")
             case code:

@@ -6,9 +6,8 @@ from typing import Self
 
 from msgspec import Struct, field
 
-from hub.contract.compatibility.comparison import Change
+from hub.contract.compatibility.diff import Change
 from hub.ports.directory import RegisteredContract
-from hub.registry.client.schemas import Base64
 
 
 class SchemaBody(Struct, frozen=True, kw_only=True):
@@ -125,7 +124,7 @@ class SchemaDiffBody(Struct, frozen=True, kw_only=True):
 class CheckBody(Struct, frozen=True, kw_only=True):
     """A contract to hold against the one that is known. `contract` is a serialized `hub.v1.Contract`, as base64."""
 
-    contract: Base64
+    contract: bytes
 
 
 class CheckReply(Struct, frozen=True, kw_only=True):

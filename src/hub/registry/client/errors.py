@@ -59,7 +59,7 @@ class NameTaken(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {
             "model": self.model,
             "differences": list(self.differences),
@@ -93,13 +93,13 @@ class UnknownContract(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"model": self.model, "fingerprint": self.fingerprint, "known": list(self.known)}
 
 
 @final
 class InstanceUnreachable(HubError):
-    """The registry could not confirm a login, because nobody, or somebody else, answers at the instance's address."""
+    """The registry could not confirm a login, because no process, or another one, answers at the instance's address."""
 
     code = "instance_unreachable"
     status = 502
@@ -120,7 +120,7 @@ class InstanceUnreachable(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"url": self.url, "reason": self.reason}
 
     @property
@@ -148,7 +148,7 @@ class InvalidLogin(HubError):
 
     @property
     @override
-    def facts(self) -> dict[str, object]:
+    def extensions(self) -> dict[str, object]:
         return {"field": self.field}
 
 

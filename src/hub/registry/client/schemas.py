@@ -1,16 +1,18 @@
-"""The JSON bodies of the registry's routes, shared by both sides. Times are Unix seconds."""
+"""JSON bodies of the registry's routes, for server and client. Times are Unix seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self, TypeAlias
+from typing import Self
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from hub.contract.contract import Contract
 from hub.histogram import HistogramSnapshot
 from hub.ports.directory import HistoryEvent, ModelLimits
-from hub.registry.client.views import InstanceState, InstanceStatus
-from hub.types import ReadinessSource, TaskState
+from hub.registry.client.login import LoginRequest
+from hub.registry.client.views import InstanceStatus
+from hub.types import InstanceId, InstanceState, ReadinessSource, TaskState, model_name
 
 PROTOBUF: str = "application/x-protobuf"
 
@@ -24,35 +26,57 @@ SECRET_HEADER: str = "Hub-Instance-Secret"  # noqa: S105 - a name
 """The header of logins and logouts with the secret of the instance."""
 
 SECRET_LENGTHS: tuple[int, int] = (32, 128)
-"""Characters of a secret that an instance makes up itself, at least and at most."""
+"""Minimum and maximum length of a secret that an instance chooses, in characters."""
 
 MAX_EXAMPLE: int = 16_384
-"""Characters: an example is for people to read, and travels in every list of models."""
-
-Base64: TypeAlias = Annotated[bytes, Meta(extra_json_schema={"format": "byte"})]
-"""Bytes that are base64 in JSON, as a schema says it (OpenAPI format registry)."""
+"""Characters: an example is for people to read, and is part of every list of models."""
 
 
 class LoginBody(Struct, frozen=True, kw_only=True):
-    """What an instance says of itself.
+    """What an instance declares when it logs in; see `hub.registry.client.login.LoginRequest`.
 
     Attributes:
-        model: Name of its model.
-        url: Base of its HTTP routes as the registry reaches them, such as `http://10.0.0.7:40123`.
         contract: A serialized `hub.v1.Contract`; base64 in JSON.
-        example: A request that shows what the model does, as ProtoJSON of at most `MAX_EXAMPLE` characters, or empty.
-        limits: What holds for the tasks of its model.
-        consuming: Whether it takes tasks now. A no is believed at once, a yes when its ping says the same.
-        loading: Whether its `setup` is still to be done; then it is listed as loading, whatever `consuming` says.
+        example: At most `MAX_EXAMPLE` characters.
     """
 
     model: str
     url: str
-    contract: Base64
+    contract: bytes
     example: str = ""
     limits: ModelLimits = ModelLimits()
     consuming: bool = True
     loading: bool = False
+
+    @classmethod
+    def of(cls, request: LoginRequest) -> Self:
+        return cls(
+            model=request.model,
+            url=request.url,
+            contract=request.contract.encode(),
+            example=request.example,
+            limits=request.limits,
+            consuming=request.consuming,
+            loading=request.loading,
+        )
+
+    def request(self, instance: InstanceId, contract: Contract, secret: str) -> LoginRequest:
+        """The login of an instance; `contract` is `self.contract` decoded.
+
+        Raises:
+            InvalidName: Of the model.
+        """
+        return LoginRequest(
+            instance=instance,
+            model=model_name(self.model),
+            url=self.url,
+            contract=contract,
+            example=self.example,
+            limits=self.limits,
+            consuming=self.consuming,
+            loading=self.loading,
+            secret=secret,
+        )
 
 
 class InstanceBody(Struct, frozen=True, kw_only=True):
@@ -68,6 +92,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
     logged_in_at: float
     answered_at: float | None
     in_flight: int | None = None
+    busy_seconds: float = 0.0
     not_consuming_source: ReadinessSource | None = None
 
     @classmethod
@@ -84,6 +109,7 @@ class InstanceBody(Struct, frozen=True, kw_only=True):
             logged_in_at=entry.logged_in_at,
             answered_at=status.answered_at,
             in_flight=None if status.stats is None else status.stats.in_flight,
+            busy_seconds=0.0 if status.stats is None else status.stats.busy_seconds,
             not_consuming_source=status.not_consuming_source,
         )
 
@@ -92,9 +118,9 @@ class LoginReply(InstanceBody, frozen=True, kw_only=True):
     """The instance, as it is listed now.
 
     Attributes:
-        accepts: Fingerprints of the other contracts whose tasks it may be given; see `contract_mode`.
+        accepts: Fingerprints of other contracts whose tasks it may be given; see `contract_mode`.
         secret: What the instance has to send in the header `Hub-Instance-Secret` from now on. Empty when the call did not
-            prove that it comes from the instance, so that all it did was to have it pinged.
+            carry the secret of the instance, so that it did nothing but ping it.
     """
 
     accepts: tuple[str, ...] = ()
@@ -112,11 +138,10 @@ class QueueBody(Struct, frozen=True, kw_only=True):
 
     Attributes:
         ready: Messages that wait for a consumer.
-        unacked: Messages that instances have and have not settled, as they said last.
+        unacked: Messages that instances have and have not settled, as of their last pings.
         consumers: Subscriptions.
         dead: Messages in its dead-letter queue.
-        oldest_seconds: How long the oldest of the `ready` messages has waited at most, as far as can be seen; 0 if there
-            is none.
+        oldest_seconds: Maximum time that the oldest of the `ready` messages has waited; 0 without one.
     """
 
     ready: int
@@ -129,9 +154,9 @@ class QueueBody(Struct, frozen=True, kw_only=True):
 class ModelBody(Struct, frozen=True, kw_only=True):
     """One model. `active` means that at least one of its instances is live; `request` and `response` are full names.
 
-    `example` and `terms` are those of the newest instance (`example`: of the newest that offers one). `queue` is `None`
-    while the broker is out of reach, or when the queue does not exist. `missing_consumers` is how many consumers the
-    broker counts fewer than there are live instances, in two looks in a row. Neither is part of the version.
+    `limits` are those of the newest instance, `example` is that of the newest with one. `queue` is `None` while the broker
+    is out of reach, or when the queue does not exist. `missing_consumers` is the number of live instances minus that of
+    consumers, if there were fewer consumers in two polls in a row. Neither is part of the version.
     """
 
     name: str
@@ -147,13 +172,13 @@ class ModelBody(Struct, frozen=True, kw_only=True):
 
 
 class EventLogBody(Struct, frozen=True, kw_only=True):
-    """What became of instances, newest first. `before` is null for a login, `after` for a removal."""
+    """Changes of state of instances, newest first. `before` is null for a login, `after` for a removal."""
 
     events: tuple[HistoryEvent, ...]
 
 
 class ModelStatsBody(Struct, frozen=True, kw_only=True):
-    """What the instances of a model do and have done; see `hub.stats.InstanceStats`.
+    """The statistics of all instances of a model; see `hub.stats.InstanceStats`.
 
     `outcomes` has every terminal state. The buckets of `queue_time` and `run_time` are at the bounds that all instances have in
     common, so there may be fewer of them than before; they have none before the first task.
@@ -191,7 +216,7 @@ class HealthBody(Struct, frozen=True, kw_only=True):
     """`status` is `ok` or `degraded`.
 
     In the latter case `out_of_reach` names what does not answer: `directory`, `broker`, or `instances` (most of them at
-    once). `reason` says what that means, and why a directory that answers does not carry out what it is asked.
+    once). `reason` has the consequence, and why a directory that answers refuses calls.
     """
 
     status: str

@@ -7,21 +7,7 @@ from dataclasses import dataclass
 
 from hub.contract.contract import Contract
 from hub.ports.directory import ModelLimits
-from hub.registry.client.views import InstanceState
-from hub.types import Fingerprint, ModelName
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoginResult:
-    """An accepted login.
-
-    Attributes:
-        state: What the ping that ended it has found.
-        accepts: Other contracts whose tasks the instance may be given; see `hub.registry.core.contracts.ContractRegistry.accepts`.
-    """
-
-    state: InstanceState
-    accepts: frozenset[Fingerprint]
+from hub.types import Fingerprint, InstanceState, ModelName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +15,9 @@ class KnownModel:
     """A model that has logged in at least once.
 
     Attributes:
-        instances: How many there are in each state; a state without instances is left out.
-        example: A request as ProtoJSON that one of them offered for documentation; empty if none did.
-        limits: What holds for its tasks, as its newest instance says.
+        instances: Number of instances in each state; a state without instances is left out.
+        example: The newest example request of an instance, as ProtoJSON; empty without one.
+        limits: Limits for its tasks, of its newest instance.
     """
 
     name: ModelName
@@ -46,12 +32,12 @@ class KnownModel:
 
     @property
     def live(self) -> int:
-        """Live instances. With none the model is known, but nobody would answer."""
+        """Number of live instances. Without one the model is known, but runs no tasks."""
         return self.instances.get(InstanceState.LIVE, 0)
 
     @property
     def loading(self) -> int:
-        """Instances that will be live once their `setup` is done, unless it fails."""
+        """Number of instances whose `setup` is running."""
         return self.instances.get(InstanceState.LOADING, 0)
 
 

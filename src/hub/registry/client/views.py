@@ -1,40 +1,23 @@
-"""What the registry knows of instances and models, as values."""
+"""Instances and models as the registry sees them, as values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hub.ports.directory import InstanceEntry, InstanceStanding
-from hub.stats import InstanceStats
-from hub.types import Fingerprint, InstanceState, ModelName, ReadinessSource
-
-__all__ = ["InstanceState", "InstanceStatus", "ModelStatus"]
+from hub.ports.directory import InstanceEntry, InstanceHealth
+from hub.types import Fingerprint, InstanceState, ModelName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceStatus:
-    """One instance now.
-
-    Attributes:
-        reason: Why it is not live, in words; empty if it is.
-        misses: Pings in a row without an answer.
-        answered_at: When it last answered a ping, in Unix seconds; `None` if it never has.
-        stats: The statistics of its last ping reply; `None` before the first.
-        not_consuming_source: Who says that it is deaf; `None` unless it is.
-    """
+class InstanceStatus(InstanceHealth):
+    """One instance now: its login and its health."""
 
     entry: InstanceEntry
-    state: InstanceState
-    reason: str
-    misses: int
-    answered_at: float | None
-    stats: InstanceStats | None = None
-    not_consuming_source: ReadinessSource | None = None
 
     @property
-    def standing(self) -> InstanceStanding:
-        """What other registries are to know of it."""
-        return InstanceStanding(
+    def health(self) -> InstanceHealth:
+        """The part that the registries share through the directory."""
+        return InstanceHealth(
             state=self.state,
             reason=self.reason,
             misses=self.misses,

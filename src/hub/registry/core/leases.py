@@ -1,4 +1,4 @@
-"""Whom this registry pings, and what it found out about them that the directory has not heard yet."""
+"""Leases held by this registry, and its findings that the directory does not have yet."""
 
 from __future__ import annotations
 
@@ -6,32 +6,31 @@ from collections import deque
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final, final
 
-from anyio import Event
-from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from hub.ports.directory import HistoryEvent, InstanceStanding, StatusUpdate
+from hub.concurrency.notify import Notifier
+from hub.ports.directory import HistoryEvent, InstanceHealth, StatusUpdate
 from hub.types import InstanceId
 
-LONGEST_TALE: Final = 20
-"""Events of one instance that wait for a directory that is out of reach; older ones are forgotten."""
+MAX_PENDING_EVENTS: Final = 20
+"""Events of one instance that are kept while the directory is out of reach: the newest."""
 
-LARGEST_GROUP: Final = 256
-"""Reports in one call: the directory does nothing else meanwhile."""
+MAX_UPDATES: Final = 256
+"""Updates in one call: the directory does nothing else meanwhile."""
 
 
 @final
 class LeaseTable(Container[InstanceId]):
-    """The leases of this process with their tokens, and what is to be reported. Plain bookkeeping.
+    """The leases of this process with their fencing tokens, and the findings to report. Plain bookkeeping.
 
-    What was found out about an instance without a lease stays here until there is one: its login is answered with one.
-    What was found out under a lease that is lost goes with it, because somebody else is right now.
+    A finding about an instance without a lease is kept until there is one, because the login that made it gets a lease.
+    A finding made under a lease that is lost is dropped with it: the registry that has the lease now is right.
     """
 
     def __init__(self) -> None:
         self._tokens: dict[InstanceId, int] = {}
         self._findings: dict[InstanceId, deque[HistoryEvent]] = {}
-        self._found = Event()
+        self._changed = Notifier()
 
     @override
     def __contains__(self, instance: object) -> bool:
@@ -42,63 +41,58 @@ class LeaseTable(Container[InstanceId]):
 
     @property
     def unreported(self) -> int:
-        """Instances that the directory has to hear of, and can: their leases are ours."""
+        """Instances with a finding that can be reported, because this registry holds their lease."""
         return sum(instance in self._tokens for instance in self._findings)
 
     def token(self, instance: InstanceId) -> int:
-        """The token of a lease that is ours, else 0."""
+        """The fencing token of the lease that this registry holds, 0 without one."""
         return self._tokens.get(instance, 0)
 
-    def found(self, instance: InstanceId, event: HistoryEvent | None = None) -> None:
-        """Something was found out about an instance: it answered again, or (with an event) changed."""
-        events = self._findings.setdefault(instance, deque(maxlen=LONGEST_TALE))
-        if event is not None:
-            events.append(event)
-        self._ring()
-
-    def is_unreported(self, instance: InstanceId) -> bool:
+    def has_finding(self, instance: InstanceId) -> bool:
         return instance in self._findings
 
-    def renewed(self, tokens: Mapping[InstanceId, int]) -> Sequence[InstanceId]:
-        """Takes in all leases that are ours now. Returns whose lease was not ours before, or was in between."""
+    def add_finding(self, instance: InstanceId, event: HistoryEvent | None = None) -> None:
+        """Adds a finding about an instance: it answered again, or (with an event) changed its state."""
+        events = self._findings.setdefault(instance, deque(maxlen=MAX_PENDING_EVENTS))
+        if event is not None:
+            events.append(event)
+        self._changed.notify()
+
+    def renew(self, tokens: Mapping[InstanceId, int]) -> Sequence[InstanceId]:
+        """Replaces all leases. Returns the instances whose lease is new, or was another registry's in between."""
         acquired = [instance for instance, token in tokens.items() if self._tokens.get(instance) != token]
         for instance in [instance for instance in self._tokens if instance not in tokens]:
-            self.lost(instance)
+            self.drop(instance)
         self._tokens = dict(tokens)
         if acquired:
-            self._ring()
+            self._changed.notify()
         return acquired
 
-    def lost(self, instance: InstanceId) -> None:
-        """Somebody else pings the instance now, or it is gone."""
+    def drop(self, instance: InstanceId) -> None:
+        """Drops the lease and the finding of an instance that is removed, or that another registry has leased."""
         self._tokens.pop(instance, None)
         self._findings.pop(instance, None)
 
-    def take(self, standing: Callable[[InstanceId], InstanceStanding | None]) -> Sequence[StatusUpdate]:
-        """Takes what is to be reported, the longest waiting first; put it back if that fails."""
-        ours = [instance for instance in self._findings if instance in self._tokens][:LARGEST_GROUP]
+    def take_updates(self, health: Callable[[InstanceId], InstanceHealth | None]) -> Sequence[StatusUpdate]:
+        """Takes up to `MAX_UPDATES` findings, oldest first, with the health of their instances; `restore` undoes it."""
+        leased = [instance for instance in self._findings if instance in self._tokens][:MAX_UPDATES]
         return [
             StatusUpdate(
                 instance=instance,
                 token=self._tokens[instance],
-                standing=standing(instance),
+                health=health(instance),
                 events=tuple(self._findings.pop(instance)),
             )
-            for instance in ours
+            for instance in leased
         ]
 
-    def put_back(self, reports: Sequence[StatusUpdate]) -> None:
-        for report in reports:
-            if self._tokens.get(report.instance) == report.token:
-                events = self._findings.setdefault(report.instance, deque(maxlen=LONGEST_TALE))
-                events.extendleft(reversed(report.events[: LONGEST_TALE - len(events)]))
+    def restore(self, updates: Sequence[StatusUpdate]) -> None:
+        """Adds the findings of updates that could not be reported, before those made since; the newest events are kept."""
+        for update in updates:
+            if self._tokens.get(update.instance) == update.token:
+                newer = self._findings.get(update.instance, ())
+                self._findings[update.instance] = deque((*update.events, *newer), maxlen=MAX_PENDING_EVENTS)
 
-    async def something_found(self) -> None:
+    async def wait_for_findings(self) -> None:
         """Waits until there is something to report."""
-        await checkpoint()
-        while not self.unreported:
-            await self._found.wait()
-
-    def _ring(self) -> None:
-        self._found.set()
-        self._found = Event()
+        await self._changed.wait_for(lambda: self.unreported)

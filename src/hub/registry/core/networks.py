@@ -1,4 +1,4 @@
-"""Where instances may be: the registry connects to addresses that others name, so it connects to few."""
+"""Networks in which instances may be. The registry connects to addresses that callers name, so it restricts them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hub.registry.client.errors import InvalidLogin
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
-LONGEST_URL: Final = 2048
+MAX_URL: Final = 2048
 """Characters of an instance's URL at most."""
 
 
 def base_url(text: str) -> str:
-    """Checks the URL that an instance logs in with, and takes a slash off its end.
+    """Checks the URL of a login, and removes a slash at its end.
 
     Raises:
         InvalidLogin: It is not `http[s]://host[:port][/path]`.
@@ -34,12 +34,12 @@ def base_url(text: str) -> str:
             or parts.username is not None
             or "?" in text
             or "#" in text
-            or len(text) > LONGEST_URL
+            or len(text) > MAX_URL
             or not text.isascii()
             or not text.isprintable()
             or " " in text
         )
-    except ValueError:  # a port that is no number, a bracket that is not closed
+    except ValueError:  # a port that is no number, an open bracket
         wrong = True
     if wrong:
         raise InvalidLogin("url", f"{text!r} is not a base URL: write http://host:port or https://host:port")
@@ -63,7 +63,7 @@ class InstanceNetworks:
         return any(address.version == network.version and address in network for network in self._networks)
 
     def check(self, url: str) -> None:
-        """Refuses a URL whose host is an address outside of the networks. A name is looked up at each ping.
+        """Refuses a URL whose host is an address outside of the networks. A name is resolved at each ping.
 
         Raises:
             InvalidLogin: It is outside.
@@ -78,7 +78,7 @@ class InstanceNetworks:
 
 
 def literal_address(host: str) -> IPAddress | None:
-    """The address that `host` spells, or `None` if it is a name."""
+    """The IP address in `host`, or `None` if it is a name."""
     try:
         return ip_address(host)
     except ValueError:
@@ -89,7 +89,7 @@ async def addresses_of(host: str, port: int) -> Sequence[IPAddress]:
     """The addresses of a host, in the order in which to try them.
 
     Raises:
-        OSError: The name is unknown.
+        OSError: The name cannot be resolved.
     """
     literal = literal_address(host)
     if literal is not None:

@@ -1,4 +1,4 @@
-"""What one ping of one instance can come to."""
+"""Targets and results of pings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hub.types import ReadinessSource
 
 @dataclass(frozen=True, slots=True)
 class PingTarget:
-    """An instance to ping. `serial` tells this login of it from a later one: results of an older one are dropped."""
+    """An instance to ping. `serial` distinguishes this login of it from later ones: results of an older one are dropped."""
 
     entry: InstanceEntry
     serial: int
@@ -20,36 +20,36 @@ class PingTarget:
 
 @dataclass(frozen=True, slots=True)
 class PingOk:
-    """It lives. With `consuming` false it does not work, for the given reason.
+    """The instance is alive. With `consuming` false it takes no tasks, for the given reason.
 
     Attributes:
-        signal: Why it does not work, if it does not: whether it consumes nothing, or its model is not well.
         stats: Its statistics; `None` if the reply has none that can be read.
-        loading: Whether it does not work because its `setup` is still running.
+        source: Why it takes no tasks: it consumes nothing, or its model is not healthy.
+        loading: Whether it takes no tasks because its `setup` is still running.
     """
 
     consuming: bool = True
     reason: str = ""
     stats: InstanceStats | None = None
-    signal: ReadinessSource = ReadinessSource.PING
+    source: ReadinessSource = ReadinessSource.PING
     loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PingMissed:
-    """It said nothing sensible in time. It may still live.
+    """No usable reply in time. The instance may still be alive.
 
     Attributes:
-        heard: Whether it said something all the same, so that the network cannot be what is wrong.
+        replied: Whether there was a reply all the same, so that the network works.
     """
 
     reason: str
-    heard: bool = False
+    replied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PingRejected:
-    """It cannot live there: nobody listens at its address, or somebody else does."""
+    """The instance cannot be alive at its address: no process listens there, or another one does."""
 
     reason: str
 

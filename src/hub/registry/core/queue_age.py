@@ -1,4 +1,4 @@
-"""How long a message can have waited in a queue, from what can be seen: no broker tells it without taking the message."""
+"""Estimate of how long the oldest message of a queue has waited; brokers do not tell without handing the message out."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hub.types import ModelName
 
 @final
 class OldestMessageEstimator:
-    """Remembers when each queue was last seen empty. Times are those of one clock that never goes back, in seconds."""
+    """Remembers when each queue was last empty. Times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self._empty_at: dict[ModelName, float] = {}
         self._known_since: dict[ModelName, float] = {}
 
-    def look(self, depths: Mapping[ModelName, QueueDepth], *, at: float) -> None:
-        """Takes in one look at all queues.
+    def observe(self, depths: Mapping[ModelName, QueueDepth], *, at: float) -> None:
+        """Adds one poll of all queues.
 
         Args:
-            depths: The queues that exist; the others are forgotten.
-            at: When the look began: what was empty later was so at some moment after that.
+            depths: The queues that exist; all others are dropped.
+            at: When the poll began. A queue that it found empty was so at some moment after that.
         """
         self._known_since = {name: self._known_since.get(name, at) for name in depths}
         self._empty_at = {
@@ -31,17 +31,17 @@ class OldestMessageEstimator:
             if depth.ready == 0 or name in self._empty_at
         }
 
-    def oldest(self, model: ModelName, *, now: float, newest_age: float | None) -> float:
-        """Seconds that the oldest message of a queue, which is not empty, has waited at most.
+    def estimate(self, model: ModelName, *, now: float, newest_age: float | None) -> float:
+        """Maximum age of the oldest message of a queue with messages, in seconds.
 
-        It came after the queue was last seen empty. And queues hand out the oldest first, so it came after the youngest
-        task that has begun to run. If neither is known, which is so for what this process found when it started and
-        nobody works on, it is the time since then: the message has waited longer than that.
+        It was published after the queue was last empty, and, because queues are first in, first out, after the newest
+        task that has started. If neither is known (the queue had messages when this process started, and no task has
+        started since), the result is the time since then, and the message is older.
 
         Args:
-            model: Whose queue.
-            now: When.
-            newest_age: Seconds since the youngest task was created that has begun to run; `None`: not known.
+            model: The model of the queue.
+            now: The current time.
+            newest_age: Seconds since the creation of the newest task that has started; `None` if not known.
         """
         bounds = [] if newest_age is None else [newest_age]
         if model in self._empty_at:

@@ -1,92 +1,90 @@
-"""Whether silence says more about the instances, or about the registry's own network. No I/O.
+"""Detects that the registry, not the instances, is partitioned. No I/O.
 
-When most of those who answered last time are silent at once, the likelier explanation is that the registry itself has
-lost its network, or was frozen. To believe that silence would take every model off the list for nothing.
+When most of the instances that answered their last ping miss one at the same time, the likelier explanation is that the
+registry has lost its network, or was suspended. If it counted these misses, it would take every model off the list.
+Eureka calls this state self-preservation.
 """
 
 from __future__ import annotations
 
 from typing import Final, final
 
-LEAST_SILENT: Final = 3
-"""Instances that fall silent in one round before the registry doubts itself: of one or two, both may well be dead."""
+MIN_MISSED: Final = 3
+"""Missed pings in one round below which all of them count: one or two instances may well have died together."""
 
-MOST: Final = 0.5
-"""Share of the witnesses that may fall silent without a doubt: half of them on one machine that lost its power are
-believed, more than half are not."""
+MAX_MISSED_SHARE: Final = 0.5
+"""Share of the voters whose misses still count: half of the instances may be on one machine that lost its power."""
 
 
 @final
 class PingRound:
-    """One round of pings. Its witnesses are those who answered their last ping: the silence of others is no news.
+    """One round of pings. Its voters are the instances that answered their last ping; other misses tell nothing new.
 
     Args:
-        witnesses: How many of them are pinged.
+        voters: Pinged voters.
     """
 
-    def __init__(self, witnesses: int) -> None:
-        self._witnesses = witnesses
-        self._heard = 0
-        self._silent = 0
+    def __init__(self, voters: int) -> None:
+        self._voters = voters
+        self._answered = 0
+        self._missed = 0
         self.late = False
 
-    def heard(self) -> None:
-        """A witness answered, refused the connection, or said anything else: the network is there."""
-        self._heard += 1
+    def answered(self) -> None:
+        """A voter replied or refused the connection: the network works."""
+        self._answered += 1
 
-    def fell_silent(self, *, late: bool) -> None:
-        """A witness was silent. `late`: we looked so late that this may well be our own fault."""
-        self._silent += 1
+    def missed(self, *, late: bool) -> None:
+        """A voter missed its ping. `late`: the timeout was noticed so late that this process may be the cause."""
+        self._missed += 1
         self.late = self.late or late
 
     @property
-    def clear(self) -> bool:
-        """Whether this round can be believed, however the pings end that are still under way."""
-        return not self.late and not self._too_many(self._witnesses - self._heard)
+    def conclusive(self) -> bool:
+        """Whether the misses of this round count, however the pings in flight end."""
+        return not self.late and not self._too_many(self._voters - self._answered)
 
     @property
-    def doubtful(self) -> bool:
-        """Whether this round, which is over, is not to be believed."""
-        return self.late or self._too_many(self._silent)
+    def suspicious(self) -> bool:
+        """Whether the misses of this round, which is over, are too many to count."""
+        return self.late or self._too_many(self._missed)
 
-    def _too_many(self, silent: int) -> bool:
-        return silent >= LEAST_SILENT and silent > MOST * self._witnesses
+    def _too_many(self, missed: int) -> bool:
+        return missed >= MIN_MISSED and missed > MAX_MISSED_SHARE * self._voters
 
 
 @final
 class SelfPreservation:
-    """Keeps the count of rounds that were not believed, so that doubt ends.
+    """Limits the number of suspicious rounds in a row whose misses are not counted.
 
     Args:
-        limit: Rounds in a row that are not believed at most. The next ones are, whatever they say, until one is clear.
+        limit: That number. The misses of later rounds count, until a round is not suspicious.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._rounds = 0
-        self._holds = False
-        self.total = 0
+        self._active = False
 
     @property
-    def holds(self) -> bool:
-        """Whether the last round was not believed."""
-        return self._holds
+    def active(self) -> bool:
+        """Whether the misses of the last round were not counted."""
+        return self._active
 
-    def believe(self, round_: PingRound, *, judging: bool) -> bool:
-        """Whether the silence of a round that is over is to be believed.
+    def accept(self, round_: PingRound, *, has_leases: bool) -> bool:
+        """Whether the misses of a round that is over count.
 
         Args:
             round_: The round.
-            judging: Whether anybody was pinged whom it is ours to judge. Otherwise others do, and the count stands.
+            has_leases: Whether this registry holds the lease of a pinged instance. Otherwise other registries decide
+                about them, and the number of rounds stays as it is.
         """
-        if not round_.doubtful:
+        if not round_.suspicious:
             self._rounds = 0
-            self._holds = False
-            return True
-        if judging and self._rounds >= self._limit:
-            self._holds = False
-            return True
-        self._rounds += judging
-        self._holds = True
-        self.total += 1
-        return False
+            self._active = False
+        elif has_leases and self._rounds >= self._limit:
+            self._active = False
+        else:
+            self._rounds += has_leases
+            self._active = True
+        return not self._active

@@ -1,99 +1,76 @@
 """The table of instances: a state machine without I/O. Logins, logouts and ping results go in, changes come out.
 
-    login -> loading --answer--> live <--answer--> deaf <--its own word-- any state
-      |         |                  |                |
-      |         +------- miss -----+----------------+--> suspect --answer--> loading, live or deaf
-      |                                                  suspect --3rd miss in a row--> gone
-      +--> loading --answer: its setup is running--> loading        any state --refused, logout--> gone
+    login -> loading --reply--> live <--reply--> not consuming <--its own report-- any state
+      |         |                 |                   |
+      |         +------ miss -----+-------------------+--> suspect --reply--> loading, live or not consuming
+      |                                                    suspect --3rd miss in a row--> removed
+      +--> loading --reply: its setup is running--> loading        any state --refused, logout--> removed
 
-    live --two looks in a row, each newer than the last answer, at which the broker counts no consumer--> deaf
-    deaf for that reason --a look at which it counts one, or word from the instance that it consumes again--> live
+    live --two polls in a row, each later than its last reply, in which the broker counts no consumer--> not consuming
+    not consuming for that reason --a poll with a consumer, or a report of the instance--> live
 
-What another registry found out about the instances that it pings is adopted as it stands.
+The states of instances that another registry pings are applied as that registry reports them.
 
-Every model name has one contract at a time, or several that may be up together (`ContractRegistry`). Who may have it is decided
-elsewhere, atomically (`Directory.login`); a login that arrives here has been accepted, so it puts out whoever held the
-name with a contract that may not be up together with its own.
+Every model name has one contract at a time, or several that may be up together (`ContractRegistry`). The directory decides
+atomically which contract gets a name (`Directory.login`). A login that is applied here has been accepted, so it removes the
+instances that hold the name with a contract that may not be up together with its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Final, final
 
-from hub.ports.directory import InstanceEntry, InstanceStanding
-from hub.registry.client.views import InstanceState, InstanceStatus, ModelStatus
+from hub.ports.directory import InstanceEntry, InstanceHealth
+from hub.registry.client.views import InstanceStatus, ModelStatus
+from hub.registry.core.changes import InstanceChange, Removal
 from hub.registry.core.contracts import ContractRegistry
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
 from hub.stats import InstanceStats
-from hub.types import Fingerprint, InstanceId, ModelName, ReadinessSource
+from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, ReadinessSource
 
 DEFAULT_MISSES: Final = 3
 """Pings in a row without an answer after which an instance is removed."""
 
-LOOKS: Final = 2
-"""Looks in a row at which the broker counts no consumer before it is believed: a link that is entered again is between
-two consumers for a moment."""
+CONSECUTIVE_POLLS: Final = 2
+"""Polls in a row without a consumer before an instance counts as not consuming: a reconnecting instance has no consumer
+for a moment."""
 
 LOGGED_IN: Final = "logged in, not pinged yet"
-"""The reason of a state that lasts for a moment: the registry pings whom it lets in."""
+"""The reason of a state that lasts for a moment: a login ends with a ping."""
 
-NO_CONSUMER: Final = "it says that it consumes, but the broker counts no consumer of its queue"
+REPORTED: Final = "it reported so at its login"
 
-
-class Removal(StrEnum):
-    """Why an instance is gone."""
-
-    REFUSED = "refused"
-    MISSED = "missed"
-    LOGOUT = "logout"
-    REPLACED = "replaced"
-    ELSEWHERE = "elsewhere"
-    """Another registry decided it, for one of the other reasons."""
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceChange:
-    """One instance went from one state to another. `before` is `None` for a new one, `after` for one that is gone.
-
-    `removal` is `None` unless it is gone.
-    """
-
-    entry: InstanceEntry
-    before: InstanceState | None
-    after: InstanceState | None
-    reason: str
-    removal: Removal | None = None
+NO_CONSUMER: Final = "it reports that it consumes, but the broker counts no consumer of its queue"
 
 
 @final
 class InstanceTable:
     """Instances and the models that they make up.
 
-    Every method is total: what names an instance that is not here, or an older login of one, changes nothing.
+    Every method is total: a call that names an unknown instance, or an older login of one, changes nothing.
 
     Args:
         misses: Pings in a row without an answer after which an instance is removed.
-        on_stats: Told of each load that an instance has said, in the order in which they came.
-        lineage: Knows which contracts may be up together; by default none may.
+        contracts: Decides which contracts may be up together; by default none may.
+        on_stats: Called with each new statistics of an instance, in the order of its replies.
     """
 
     def __init__(
         self,
         *,
         misses: int = DEFAULT_MISSES,
-        lineage: ContractRegistry | None = None,
+        contracts: ContractRegistry | None = None,
         on_stats: Callable[[ModelName, InstanceId, InstanceStats], None] = lambda _model, _instance, _stats: None,
     ) -> None:
         self._misses = misses
-        self.lineage: Final = lineage or ContractRegistry()
+        self._contracts: Final = contracts or ContractRegistry()
         self._on_stats = on_stats
         self._statuses: dict[InstanceId, InstanceStatus] = {}
         self._serials: dict[InstanceId, int] = {}
-        self._known: dict[ModelName, Fingerprint] = {}
-        self._looks: dict[InstanceId, int] = {}
+        self._models: dict[ModelName, Fingerprint] = {}
+        self._polls_without_consumer: dict[InstanceId, int] = {}
         self._last_serial = 0
         self._version = 0
 
@@ -101,7 +78,7 @@ class InstanceTable:
     def version(self) -> int:
         """Rises with every change of what the lists show: instances, their states and reasons, and known models.
 
-        The count of misses, the time of the last answer and the load are kept too, but are no news: they do not raise it.
+        Misses, the time of the last answer and statistics do not raise it.
         """
         return self._version
 
@@ -113,125 +90,116 @@ class InstanceTable:
         return self._statuses.get(instance)
 
     def models(self) -> tuple[ModelStatus, ...]:
-        """Every model that was ever here, by name; `ModelStatus.active` tells which are listed."""
-        members: dict[ModelName, list[InstanceStatus]] = {name: [] for name in sorted(self._known)}
+        """Every known model, by name; those that are listed have `ModelStatus.active`."""
+        members: dict[ModelName, list[InstanceStatus]] = {name: [] for name in sorted(self._models)}
         for status in self.instances():
             members[status.entry.model].append(status)
         return tuple(
-            ModelStatus(name=name, fingerprint=self._known[name], instances=tuple(statuses))
+            ModelStatus(name=name, fingerprint=self._models[name], instances=tuple(statuses))
             for name, statuses in members.items()
         )
 
     def model(self, name: ModelName) -> ModelStatus | None:
-        if name not in self._known:
+        if name not in self._models:
             return None
         instances = tuple(status for status in self.instances() if status.entry.model == name)
-        return ModelStatus(name=name, fingerprint=self._known[name], instances=instances)
+        return ModelStatus(name=name, fingerprint=self._models[name], instances=instances)
 
     def targets(self) -> tuple[PingTarget, ...]:
-        """Who is to be pinged: every instance, whatever its state."""
+        """A ping target for every instance, whatever its state."""
         return tuple(PingTarget(status.entry, self._serials[key]) for key, status in self._statuses.items())
 
     def target(self, instance: InstanceId) -> PingTarget | None:
         status = self._statuses.get(instance)
         return None if status is None else PingTarget(status.entry, self._serials[instance])
 
-    def others(self, entry: InstanceEntry) -> frozenset[Fingerprint]:
-        """The contracts of all other instances of a model."""
+    def other_contracts(self, entry: InstanceEntry) -> frozenset[Fingerprint]:
+        """The contracts of all other instances of its model."""
         return frozenset(
             status.entry.fingerprint
             for status in self._statuses.values()
             if status.entry.model == entry.model and status.entry.id != entry.id
         )
 
-    def remember(self, model: ModelName, fingerprint: Fingerprint) -> None:
-        """Makes a model known that has no instance now. One that is known keeps its contract."""
-        if model not in self._known:
-            self._known[model] = fingerprint
-            self._version += 1
+    def add_model(self, model: ModelName, fingerprint: Fingerprint) -> None:
+        """Adds a model without instances. A known one keeps its contract."""
+        if model not in self._models:
+            self.set_model(model, fingerprint)
 
-    def forget(self, model: ModelName, kept: Fingerprint | None) -> None:
-        """Gives a model that has no instance another present contract, or none: then it is unknown."""
-        if kept is None:
-            self._known.pop(model, None)
+    def set_model(self, model: ModelName, fingerprint: Fingerprint | None) -> None:
+        """Replaces the current contract of a model without instances; `None` removes the model."""
+        if fingerprint is None:
+            self._models.pop(model, None)
         else:
-            self._known[model] = kept
+            self._models[model] = fingerprint
         self._version += 1
 
     def login(self, entry: InstanceEntry) -> Sequence[InstanceChange]:
-        """Takes in an instance that has been given the name of its model. It is loading until a ping tells more.
+        """Adds an instance that has been given the name of its model. It is loading until its first ping.
 
-        The login of an instance that is already here, with the same facts, changes nothing: it keeps its state.
+        The login of a listed instance with the same facts changes nothing: it keeps its state.
         """
         current = self._statuses.get(entry.id)
-        if current is not None and replace(entry, logged_in_at=current.entry.logged_in_at) == current.entry:
+        if current is not None and entry.same_facts(current.entry):
             return ()
-        changes = self._admit(entry)
-        status = InstanceStatus(entry=entry, state=InstanceState.LOADING, reason=LOGGED_IN, misses=0, answered_at=None)
-        changes += self._put(status)
+        changes = self._take_name(entry)
+        changes += self._set(InstanceStatus(entry=entry, state=InstanceState.LOADING, reason=LOGGED_IN))
         return changes
 
-    def adopt(self, entry: InstanceEntry, standing: InstanceStanding | None) -> Sequence[InstanceChange]:
-        """Takes the word of the registry that pings an instance; `None` if it has said nothing yet."""
+    def apply_remote(self, entry: InstanceEntry, health: InstanceHealth | None) -> Sequence[InstanceChange]:
+        """Applies what the registry that pings an instance has reported; `None` if it has reported nothing yet."""
         current = self._statuses.get(entry.id)
-        same = current is not None and replace(entry, logged_in_at=current.entry.logged_in_at) == current.entry
-        if standing is None:
-            return () if same else self.login(entry)
-        changes = [] if same else self._admit(entry)
-        kept, answered_at, stats = entry, standing.answered_at, standing.stats
-        if current is not None and same:
-            kept = current.entry
-            if (current.answered_at or 0.0) > (answered_at or 0.0):  # we heard from it later than they
-                answered_at, stats = current.answered_at, current.stats
+        if current is None or not entry.same_facts(current.entry):
+            if health is None:
+                return self.login(entry)
+            changes = self._take_name(entry)
+        elif health is None:
+            return ()
+        else:
+            changes = []
+            entry = current.entry
+            if (current.answered_at or 0.0) > (health.answered_at or 0.0):  # this registry has a newer reply
+                health = replace(health, answered_at=current.answered_at, stats=current.stats)
         status = InstanceStatus(
-            entry=kept,
-            state=standing.state,
-            reason=standing.reason,
-            misses=standing.misses,
-            answered_at=answered_at,
-            stats=stats or (None if current is None else current.stats),
-            not_consuming_source=standing.not_consuming_source,
+            entry=entry,
+            state=health.state,
+            reason=health.reason,
+            misses=health.misses,
+            answered_at=health.answered_at,
+            not_consuming_source=health.not_consuming_source,
+            stats=health.stats or (None if current is None else current.stats),
         )
-        changes += self._put(status)
+        changes += self._set(status)
         return changes
 
-    def own_word(self, instance: InstanceId, *, now: float) -> Sequence[InstanceChange]:
-        """Takes an instance at its word that it consumes nothing. What pings that are under way come to is out of date."""
+    def report_not_consuming(self, instance: InstanceId, *, now: float) -> Sequence[InstanceChange]:
+        """Marks an instance not consuming because it reported so. Results of pings in flight are out of date."""
         status = self._statuses.get(instance)
         if status is None:
             return ()
-        self._last_serial += 1
-        self._serials[instance] = self._last_serial
-        return self._put(
-            replace(
-                status,
-                state=InstanceState.NOT_CONSUMING,
-                reason="it says so itself",
-                misses=0,
-                answered_at=now,
-                not_consuming_source=ReadinessSource.PING,
-            )
-        )
+        self._next_serial(instance)
+        status = replace(status, misses=0, answered_at=now)
+        return self._set(_not_consuming(status, REPORTED, ReadinessSource.PING))
 
     def logout(self, instance: InstanceId) -> Sequence[InstanceChange]:
-        """Takes out an instance at its own request."""
+        """Removes an instance at its own request."""
         status = self._statuses.get(instance)
         return () if status is None else self._remove(status, "logged out", Removal.LOGOUT)
 
-    def removed_elsewhere(self, instance: InstanceId) -> Sequence[InstanceChange]:
-        """Takes out an instance that another registry has taken out; the history says why."""
+    def remove_remote(self, instance: InstanceId) -> Sequence[InstanceChange]:
+        """Removes an instance that another registry has removed; the history has its reason."""
         status = self._statuses.get(instance)
-        return () if status is None else self._remove(status, "another registry removed it", Removal.ELSEWHERE)
+        return () if status is None else self._remove(status, "another registry removed it", Removal.REMOTE)
 
-    def looked(
+    def consumer_counts(
         self, consumers: Mapping[ModelName, int], *, began: float, among: Container[InstanceId]
     ) -> Sequence[InstanceChange]:
-        """Takes in a look at the queues.
+        """Applies one poll of the queues.
 
         Args:
-            consumers: What the broker counts, by model; who is missing was not looked at.
-            began: When the look began, in Unix seconds. It says nothing about who has answered later than that.
-            among: Whom it is ours to judge.
+            consumers: What the broker counts, by model; a model that is missing was not polled.
+            began: When the poll began, in Unix seconds. An instance that has answered later is not affected.
+            among: Instances whose lease this registry holds; others are not affected.
         """
         changes: list[InstanceChange] = []
         for key, status in list(self._statuses.items()):
@@ -239,62 +207,53 @@ class InstanceTable:
             if count is None or key not in among:
                 continue
             if count > 0:
-                self._looks.pop(key, None)
+                self._polls_without_consumer.pop(key, None)
                 if status.not_consuming_source is ReadinessSource.BROKER:
-                    changes += self._put(
-                        replace(status, state=InstanceState.LIVE, reason="", not_consuming_source=None)
-                    )
+                    changes += self._set(_live(status))
             elif status.state is InstanceState.LIVE and (status.answered_at or began) < began:
-                self._looks[key] = self._looks.get(key, 0) + 1
-                if self._looks[key] >= LOOKS:
-                    not_consuming = replace(
-                        status,
-                        state=InstanceState.NOT_CONSUMING,
-                        reason=NO_CONSUMER,
-                        not_consuming_source=ReadinessSource.BROKER,
-                    )
-                    changes += self._put(not_consuming)
+                polls = self._polls_without_consumer.get(key, 0) + 1
+                self._polls_without_consumer[key] = polls
+                if polls >= CONSECUTIVE_POLLS:
+                    changes += self._set(_not_consuming(status, NO_CONSUMER, ReadinessSource.BROKER))
         return changes
 
     def pinged(
         self, target: PingTarget, result: PingResult, *, now: float, scheduled: bool = True
     ) -> Sequence[InstanceChange]:
-        """Takes in what a ping came to.
+        """Applies the result of a ping.
 
         Args:
-            target: Who was pinged.
-            result: What came of it.
+            target: The pinged instance.
+            result: The result.
             now: Unix time in seconds.
-            scheduled: Whether it was one of the periodic pings. A miss of any other one is not counted, and takes
-                nobody off the list: an instance must not be lost sooner because it was asked more often.
+            scheduled: Whether it was one of the periodic pings. A miss of any other one is not counted, and does not make
+                a live instance suspect: more pings must not remove an instance sooner.
         """
         status = self._statuses.get(target.entry.id)
         if status is None or self._serials[target.entry.id] != target.serial:
             return ()
         match result:
             case PingOk():
-                return self._put(_answered(status, result, now))
+                return self._set(_answered(status, result, now))
             case PingMissed(reason=reason) if not scheduled:
-                never_heard = status.state is InstanceState.LOADING and status.answered_at is None
-                silent = never_heard or status.state is InstanceState.SUSPECT
-                return self._put(replace(status, state=InstanceState.SUSPECT, reason=reason)) if silent else ()
+                never_answered = status.state is InstanceState.LOADING and status.answered_at is None
+                silent = never_answered or status.state is InstanceState.SUSPECT
+                return self._set(replace(status, state=InstanceState.SUSPECT, reason=reason)) if silent else ()
             case PingMissed(reason=reason) if status.misses + 1 < self._misses:
-                misses = status.misses + 1
-                suspect = replace(
-                    status, state=InstanceState.SUSPECT, reason=reason, misses=misses, not_consuming_source=None
-                )
-                return self._put(suspect)
+                suspect = replace(status, state=InstanceState.SUSPECT, reason=reason, not_consuming_source=None)
+                return self._set(replace(suspect, misses=status.misses + 1))
             case PingMissed(reason=reason):
                 return self._remove(status, reason, Removal.MISSED)
             case PingRejected(reason=reason):
                 return self._remove(status, reason, Removal.REFUSED)
 
-    def _admit(self, entry: InstanceEntry) -> list[InstanceChange]:
-        """Gives an instance the name of its model, and puts out who held it with a contract that is not beside its own."""
-        known = self.lineage.contract(entry.model, entry.fingerprint)
+    def _take_name(self, entry: InstanceEntry) -> list[InstanceChange]:
+        """Gives an instance the name of its model, and removes those whose contract may not be up together with its own."""
+        known = self._contracts.get(entry.model, entry.fingerprint)
+        others = self.other_contracts(entry)
         together = {entry.fingerprint}
         if known is not None:
-            together |= self.lineage.beside(entry.model, known.contract, self.others(entry))
+            together |= self._contracts.compatible_with(entry.model, known.contract, others)
         changes = [
             change
             for status in list(self._statuses.values())
@@ -302,30 +261,29 @@ class InstanceTable:
             if status.entry.id != entry.id
             for change in self._remove(status, "its name went to a model with another contract", Removal.REPLACED)
         ]
-        self._serve(entry.model, self.others(entry) | {entry.fingerprint})
-        self._last_serial += 1
-        self._serials[entry.id] = self._last_serial
+        self._update_model(entry.model, self.other_contracts(entry) | {entry.fingerprint})
+        self._next_serial(entry.id)
         return changes
 
-    def _serve(self, model: ModelName, fingerprints: Collection[Fingerprint]) -> None:
-        """Settles which contract a model has whose instances have these. When nobody is left it keeps its last one."""
-        served = self.lineage.served(model, fingerprints) if fingerprints else None
-        if served is not None and self._known.get(model) != served:
-            self._known[model] = served
-            self._version += 1
+    def _next_serial(self, instance: InstanceId) -> None:
+        self._last_serial += 1
+        self._serials[instance] = self._last_serial
 
-    def _put(self, status: InstanceStatus) -> Sequence[InstanceChange]:
+    def _update_model(self, model: ModelName, fingerprints: Collection[Fingerprint]) -> None:
+        """Sets the current contract of a model by those of its instances. Without instances it keeps its last one."""
+        serving = self._contracts.serving_contract(model, fingerprints) if fingerprints else None
+        if serving is not None and self._models.get(model) != serving:
+            self.set_model(model, serving)
+
+    def _set(self, status: InstanceStatus) -> Sequence[InstanceChange]:
         before = self._statuses.get(status.entry.id)
         self._statuses[status.entry.id] = status
         if status.state is not InstanceState.LIVE:
-            self._looks.pop(status.entry.id, None)
+            self._polls_without_consumer.pop(status.entry.id, None)
         if status.stats is not None and (before is None or status.stats is not before.stats):
             self._on_stats(status.entry.model, status.entry.id, status.stats)
-        if before is not None and (before.entry, before.state, before.reason) == (
-            status.entry,
-            status.state,
-            status.reason,
-        ):
+        shown = (status.entry, status.state, status.reason)
+        if before is not None and (before.entry, before.state, before.reason) == shown:
             return ()
         self._version += 1
         return (InstanceChange(status.entry, None if before is None else before.state, status.state, status.reason),)
@@ -333,18 +291,26 @@ class InstanceTable:
     def _remove(self, status: InstanceStatus, reason: str, removal: Removal) -> Sequence[InstanceChange]:
         del self._statuses[status.entry.id]
         del self._serials[status.entry.id]
-        self._looks.pop(status.entry.id, None)
-        self._serve(status.entry.model, self.others(status.entry))
+        self._polls_without_consumer.pop(status.entry.id, None)
+        self._update_model(status.entry.model, self.other_contracts(status.entry))
         self._version += 1
         return (InstanceChange(status.entry, status.state, None, reason, removal),)
 
 
-def _answered(status: InstanceStatus, answer: PingOk, now: float) -> InstanceStatus:
-    status = replace(status, misses=0, answered_at=now, stats=answer.stats or status.stats)
-    if answer.loading:
-        return replace(status, state=InstanceState.LOADING, reason=answer.reason, not_consuming_source=None)
-    if answer.consuming:
-        if status.not_consuming_source is ReadinessSource.BROKER:
-            return status  # what it says was not in doubt
-        return replace(status, state=InstanceState.LIVE, reason="", not_consuming_source=None)
-    return replace(status, state=InstanceState.NOT_CONSUMING, reason=answer.reason, not_consuming_source=answer.signal)
+def _live(status: InstanceStatus) -> InstanceStatus:
+    return replace(status, state=InstanceState.LIVE, reason="", not_consuming_source=None)
+
+
+def _not_consuming(status: InstanceStatus, reason: str, source: ReadinessSource) -> InstanceStatus:
+    return replace(status, state=InstanceState.NOT_CONSUMING, reason=reason, not_consuming_source=source)
+
+
+def _answered(status: InstanceStatus, reply: PingOk, now: float) -> InstanceStatus:
+    status = replace(status, misses=0, answered_at=now, stats=reply.stats or status.stats)
+    if reply.loading:
+        return replace(status, state=InstanceState.LOADING, reason=reply.reason, not_consuming_source=None)
+    if not reply.consuming:
+        return _not_consuming(status, reply.reason, reply.source)
+    if status.not_consuming_source is ReadinessSource.BROKER:
+        return status  # only the broker's count contradicts that
+    return _live(status)

@@ -14,17 +14,9 @@ from hub.http.auth import require_credential
 from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
-from hub.registry.core.consumer_check import ConsumerCheck
 from hub.registry.core.state import RegistryState
-from hub.registry.http import (
-    figures as figures_routes,
-    history as history_route,
-    instances,
-    models,
-    operations,
-    schemas,
-)
-from hub.registry.http.history import ReadHistory
+from hub.registry.http import instances, models, operations, schemas
+from hub.registry.http.instances import ReadHistory
 from hub.registry.stats import StatsService
 from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
@@ -33,24 +25,36 @@ from hub.registry.tasks.registration import RegistrationService
 from hub.web.routes import WEB_ROUTES
 
 BODY_LIMIT: Final = 4 * 1024 * 1024
-"""Bytes of a request body at most: a contract of the largest size that is taken, as base64 in JSON."""
+"""Bytes of a request body at most: a contract of the maximum size, as base64 in JSON."""
 
 
 def registry_app(
     *,
-    roll: RegistryState,
-    registrar: RegistrationService,
-    keeper: DirectorySync,
+    state: RegistryState,
+    registration: RegistrationService,
+    sync: DirectorySync,
     pinger: Pinger,
-    consumers: ConsumerCheck,
     history: ReadHistory,
-    depths: QueueMonitor,
-    figures: StatsService,
+    queues: QueueMonitor,
+    stats: StatsService,
     collectors: CollectorRegistry,
     token: str,
     hosts: Hosts = Hosts(),  # noqa: B008 - immutable
 ) -> Litestar:
-    """Builds the application. With a `token` every route asks for it, but health, documentation and pages. `hosts`: names of it."""
+    """Builds the application.
+
+    Args:
+        state: Instances, models and contracts.
+        registration: Logins and logouts.
+        sync: Health of the directory.
+        pinger: Whether it is in self-preservation.
+        history: Reads the history of the directory.
+        queues: Depths and consumers of the queues.
+        stats: Statistics of the models.
+        collectors: Metrics of `/metrics`.
+        token: Required by every route but those of health, documentation and pages, unless empty.
+        hosts: Names of this server.
+    """
     guarded = Router(
         "/",
         guards=[require_credential([token] if token else [])],
@@ -60,8 +64,8 @@ def registry_app(
             instances.list_instances,
             models.list_models,
             models.show_model,
-            history_route.show_history,
-            figures_routes.show_figures,
+            instances.show_history,
+            models.show_stats,
             schemas.list_schemas,
             schemas.show_schema,
             schemas.schema_history,
@@ -74,14 +78,13 @@ def registry_app(
     app = Litestar(
         [guarded, operations.live, operations.ready, operations.openapi, operations.docs, operations.home, *WEB_ROUTES],
         dependencies={
-            "roll": _provide(roll),
-            "registrar": _provide(registrar),
-            "keeper": _provide(keeper),
+            "registry": _provide(state),
+            "registration": _provide(registration),
+            "sync": _provide(sync),
             "pinger": _provide(pinger),
-            "consumers": _provide(consumers),
             "history": _provide(history),
-            "depths": _provide(depths),
-            "figures": _provide(figures),
+            "queues": _provide(queues),
+            "stats": _provide(stats),
             "collectors": _provide(collectors),
             "guarded": _provide(bool(token)),
         },
@@ -90,7 +93,7 @@ def registry_app(
         openapi_config=OpenAPIConfig(
             title=operations.TITLE,
             version="1",
-            path="/schema",  # Litestar insists on routes of its own; ours is /openapi.json, as on the gateway
+            path="/schema",  # Litestar requires a folder; the route is /openapi.json, as on the gateway
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         logging_config=None,

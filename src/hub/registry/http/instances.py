@@ -1,34 +1,49 @@
-"""Login, logout, and the list of instances."""
+"""Login, logout, the list of instances and the history of their states."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
 from litestar import Request, Response, delete, get, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, HeaderParameter, JSONBody
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from msgspec.structs import replace
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
 from hub.http.media_types import require_json
+from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
 from hub.registry.client.errors import InvalidLogin
 from hub.registry.client.schemas import (
     MAX_EXAMPLE,
     SECRET_HEADER,
     SECRET_LENGTHS,
+    EventLogBody,
     InstanceBody,
     InstancesBody,
     LoginBody,
     LoginReply,
 )
 from hub.registry.core.state import RegistryState
-from hub.registry.http.documented import INVALID, NAME_TAKEN, NO_ROOM, NOT_JSON, NOT_MODIFIED, NOT_YOURS, reply
-from hub.registry.http.watching import watched
+from hub.registry.http.responses import (
+    INVALID,
+    NAME_TAKEN,
+    NO_ROOM,
+    NOT_JSON,
+    NOT_MODIFIED,
+    NOT_YOURS,
+    conditional_json,
+    response_spec,
+)
+from hub.registry.tasks.directory_sync import directory_timeout
 from hub.registry.tasks.registration import RegistrationService
-from hub.types import InstanceId, model_name
+from hub.types import InstanceId
+
+ReadHistory: TypeAlias = Callable[[int], Awaitable[Sequence[HistoryEvent]]]
+"""Reads that many of the last events, newest first."""
 
 _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of the instance.", required=False)
 
@@ -37,8 +52,8 @@ _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of 
     "/v1/instances/{instance_id:str}",
     summary="Log an instance in",
     responses={
-        200: reply(LoginReply, "It was listed with the same facts already."),
-        201: reply(LoginReply, "It is listed now."),
+        200: response_spec(LoginReply, "It was listed with the same facts already."),
+        201: response_spec(LoginReply, "It is listed now."),
         403: NOT_YOURS,
         409: NAME_TAKEN,
         415: NOT_JSON,
@@ -51,20 +66,20 @@ _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of 
 async def login(
     instance_id: FromPath[str],
     data: JSONBody[LoginBody],
-    registrar: NamedDependency[RegistrationService],
+    registration: NamedDependency[RegistrationService],
     secret: Annotated[str, _SECRET] = "",
 ) -> Response[LoginReply]:
     """The registry pings the instance before it answers, so `/ping` must be served at `url` by then.
 
     The call is idempotent; an instance that has not been pinged for three periods calls again. 409 when live instances
     hold the name of the model with another contract: the reply names each difference and those instances. In compatible
-    mode a contract that breaks none of theirs is let in beside them; `accepts` names the other contracts whose tasks the
-    instance may be given.
+    mode a contract that breaks none of theirs is accepted; `accepts` has the other contracts whose tasks the instance may
+    be given.
 
-    An instance proves itself by a secret: it sends one of its own in `Hub-Instance-Secret`, or the registry makes one up;
+    An instance is identified by a secret: it sends one of its own in `Hub-Instance-Secret`, or the registry generates one;
     either way the reply has it, and later logins and logouts must carry it. A call for a listed instance without it
     changes nothing: with the same facts the instance is pinged, else the reply is 403 `not_your_instance`. 503
-    `registry_full` when a bound leaves no room.
+    `registry_full` when a limit is reached.
     """
     instance = parse_instance_id(instance_id)
     if instance is None:
@@ -72,18 +87,10 @@ async def login(
     if len(data.example) > MAX_EXAMPLE:
         raise InvalidLogin("example", f"it has {len(data.example)} characters: leave it out or keep to {MAX_EXAMPLE}")
     decode = partial(Contract.decode, data.contract)
-    outcome = await registrar.login(
-        instance,
-        model_name(data.model),
-        data.url,
-        await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode),
-        example=data.example,
-        limits=data.limits,
-        consuming=data.consuming or data.loading,
-        secret=_checked(secret),
-    )
-    body = replace(LoginReply.of(outcome.status), accepts=tuple(outcome.accepts), secret=outcome.secret)
-    return Response(body, status_code=201 if outcome.created else 200)
+    contract = await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode)
+    accepted = await registration.login(data.request(instance, contract, _checked(secret)))
+    body = replace(LoginReply.of(accepted.status), accepts=tuple(accepted.accepts), secret=accepted.secret)
+    return Response(body, status_code=201 if accepted.created else 200)
 
 
 @delete(
@@ -94,15 +101,15 @@ async def login(
     tags=["instances"],
 )
 async def logout(
-    instance_id: FromPath[str], registrar: NamedDependency[RegistrationService], secret: Annotated[str, _SECRET] = ""
+    instance_id: FromPath[str], registration: NamedDependency[RegistrationService], secret: Annotated[str, _SECRET] = ""
 ) -> None:
-    """Takes the instance off the lists at once. Idempotent: an instance that is not listed is logged out already.
+    """Removes the instance from the lists at once. Idempotent: an instance that is not listed is logged out already.
 
     403 `not_your_instance` without the secret of its login.
     """
     instance = parse_instance_id(instance_id)
     if instance is not None:
-        registrar.logout(instance, secret=secret)
+        registration.logout(instance, secret=secret)
 
 
 def _checked(secret: str) -> str:
@@ -118,16 +125,36 @@ def _checked(secret: str) -> str:
 @get(
     "/v1/instances",
     summary="List all instances",
-    responses={200: reply(InstancesBody, "All instances."), 304: NOT_MODIFIED},
+    responses={200: response_spec(InstancesBody, "All instances."), 304: NOT_MODIFIED},
     tags=["instances"],
 )
-async def list_instances(request: Request[Any, Any, Any], roll: NamedDependency[RegistryState]) -> Response[bytes]:
-    """Every instance with its state. Watch the list with `If-None-Match` and `Prefer: wait=30`."""
-    return await watched(
+async def list_instances(request: Request[Any, Any, Any], registry: NamedDependency[RegistryState]) -> Response[bytes]:
+    """Every instance with its registry. Watch the list with `If-None-Match` and `Prefer: wait=30`."""
+    return await conditional_json(
         request,
-        roll,
-        lambda: InstancesBody(instances=tuple(InstanceBody.of(status) for status in roll.table.instances())),
+        registry,
+        lambda: InstancesBody(instances=tuple(InstanceBody.of(status) for status in registry.instances())),
     )
+
+
+@get(
+    "/v1/history",
+    summary="Show what became of instances",
+    responses={200: response_spec(EventLogBody, "Events, newest first.")},
+    tags=["instances"],
+)
+async def show_history(
+    history: NamedDependency[ReadHistory],
+    model: Annotated[str | None, QueryParameter(description="Only instances of this model.")] = None,
+    limit: Annotated[int, QueryParameter(description="Events at most.", ge=1, le=HISTORY_LENGTH)] = 100,
+) -> EventLogBody:
+    """Changes of state of instances, logins and removals included, each with time and reason.
+
+    The last 1,000 events are kept, for all registries that share a directory. 503 while that is out of reach.
+    """
+    with directory_timeout():
+        events = await history(limit if model is None else HISTORY_LENGTH)
+    return EventLogBody(events=tuple(event for event in events if model in (None, event.model))[:limit])
 
 
 def parse_instance_id(text: str) -> InstanceId | None:

@@ -1,4 +1,4 @@
-"""The lists of models."""
+"""Models: lists, single models, and statistics."""
 
 from __future__ import annotations
 
@@ -10,38 +10,35 @@ from litestar.params import FromPath, QueryParameter
 
 from hub.errors import UnknownModel
 from hub.ports.directory import ModelLimits
-from hub.registry.client.schemas import InstanceBody, ModelBody, ModelsBody
+from hub.registry.client.schemas import InstanceBody, ModelBody, ModelsBody, StatsBody
 from hub.registry.client.views import ModelStatus
-from hub.registry.core.consumer_check import ConsumerCheck
 from hub.registry.core.state import RegistryState
-from hub.registry.http.documented import NOT_MODIFIED, UNKNOWN_MODEL, reply
-from hub.registry.http.watching import watched
+from hub.registry.http.responses import NOT_MODIFIED, UNKNOWN_MODEL, conditional_json, response_spec
 from hub.registry.stats import StatsService
+from hub.registry.tasks.queue_monitor import QueueMonitor
 from hub.types import ModelName
 
 
 @get(
     "/v1/models",
     summary="List the active models",
-    responses={200: reply(ModelsBody, "Models by name."), 304: NOT_MODIFIED},
+    responses={200: response_spec(ModelsBody, "Models by name."), 304: NOT_MODIFIED, 404: UNKNOWN_MODEL},
     tags=["models"],
 )
 async def list_models(
     request: Request[Any, Any, Any],
-    roll: NamedDependency[RegistryState],
-    figures: NamedDependency[StatsService],
-    consumers: NamedDependency[ConsumerCheck],
+    registry: NamedDependency[RegistryState],
+    stats: NamedDependency[StatsService],
+    queues: NamedDependency[QueueMonitor],
     *,
     known: Annotated[bool, QueryParameter(description="Also those that have no live instance now.")] = False,
 ) -> Response[bytes]:
     """Models with at least one live instance. Watch the list with `If-None-Match` and `Prefer: wait=30`."""
-    return await watched(
+    return await conditional_json(
         request,
-        roll,
+        registry,
         lambda: ModelsBody(
-            models=tuple(
-                _body(model, roll, figures, consumers) for model in roll.table.models() if known or model.active
-            )
+            models=tuple(_body(model, registry, stats, queues) for model in registry.models() if known or model.active)
         ),
     )
 
@@ -49,30 +46,45 @@ async def list_models(
 @get(
     "/v1/models/{model:str}",
     summary="Show one model",
-    responses={200: reply(ModelBody, "The model."), 304: NOT_MODIFIED, 404: UNKNOWN_MODEL},
+    responses={200: response_spec(ModelBody, "The model."), 304: NOT_MODIFIED, 404: UNKNOWN_MODEL},
     tags=["models"],
 )
 async def show_model(
     request: Request[Any, Any, Any],
     model: FromPath[str],
-    roll: NamedDependency[RegistryState],
-    figures: NamedDependency[StatsService],
-    consumers: NamedDependency[ConsumerCheck],
+    registry: NamedDependency[RegistryState],
+    stats: NamedDependency[StatsService],
+    queues: NamedDependency[QueueMonitor],
 ) -> Response[bytes]:
     """One model with its instances, whether it is active or not. Can be watched like the list."""
 
     def content() -> ModelBody:
-        status = roll.table.model(ModelName(model))
+        status = registry.model(ModelName(model))
         if status is None:
             raise UnknownModel(model)
-        return _body(status, roll, figures, consumers)
+        return _body(status, registry, stats, queues)
 
-    return await watched(request, roll, content)
+    return await conditional_json(request, registry, content)
 
 
-def _body(status: ModelStatus, roll: RegistryState, figures: StatsService, consumers: ConsumerCheck) -> ModelBody:
+@get(
+    "/v1/stats",
+    summary="Show statistics of all models",
+    responses={200: response_spec(StatsBody, "Every known model, by name.")},
+    tags=["models"],
+)
+async def show_stats(stats: NamedDependency[StatsService]) -> StatsBody:
+    """From memory, as of the last ping of each instance (`ping_period`) and the last poll of the queues.
+
+    Outcomes and times are counted since the instances started, those that are gone included. They only rise, until this
+    registry restarts.
+    """
+    return stats.all()
+
+
+def _body(status: ModelStatus, registry: RegistryState, stats: StatsService, queues: QueueMonitor) -> ModelBody:
     newest_first = [instance.entry for instance in reversed(status.instances)]
-    contract = roll.present(status).contract
+    contract = registry.current_contract(status).contract
     return ModelBody(
         name=status.name,
         active=status.active,
@@ -84,6 +96,6 @@ def _body(status: ModelStatus, roll: RegistryState, figures: StatsService, consu
         ),
         limits=newest_first[0].limits if newest_first else ModelLimits(),
         instances=tuple(InstanceBody.of(instance) for instance in status.instances),
-        queue=figures.queue(status),
-        missing_consumers=consumers.missing(status.name),
+        queue=stats.queue(status),
+        missing_consumers=queues.missing_consumers(status.name),
     )

@@ -1,4 +1,4 @@
-"""What operators and their tools ask: health, metrics, targets, documentation."""
+"""Routes for operators and their tools: health, metrics, targets, documentation."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from hub.web.pages import swagger_page
 
 TITLE: Final = "hub registry"
 
-DOUBT: Final = (
-    "most instances fell silent at once, so this registry may have lost its own network: it takes nobody off the lists "
-    "for silence until that has lasted for a few rounds of pings"
+SELF_PRESERVATION: Final = (
+    "self-preservation: most instances stopped answering at once, so this registry may have lost its own network; missed "
+    "pings are not counted until that has lasted for a few rounds of pings"
 )
 
 
-@get("/metrics", summary="Figures for Prometheus", media_type="text/plain", tags=["operations"])
+@get("/metrics", summary="Metrics for Prometheus", media_type="text/plain", tags=["operations"])
 async def metrics(request: Request[Any, Any, Any], collectors: NamedDependency[CollectorRegistry]) -> Response[bytes]:
     """From memory, in the text format that `Accept` asks for."""
     content, media_type = exposition(collectors, request.headers.get("accept", ""))
@@ -39,10 +39,10 @@ async def metrics(request: Request[Any, Any, Any], collectors: NamedDependency[C
 
 
 @get("/v1/prometheus/targets", summary="Instances for Prometheus to scrape", tags=["operations"])
-async def targets(roll: NamedDependency[RegistryState]) -> Sequence[TargetGroup]:
+async def targets(registry: NamedDependency[RegistryState]) -> Sequence[TargetGroup]:
     """Prometheus's HTTP service discovery (`http_sd_configs`): every instance, so that a dead one shows as down."""
     groups: list[TargetGroup] = []
-    for status in roll.table.instances():
+    for status in registry.instances():
         parts = urlsplit(status.entry.url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         host = parts.hostname or ""
@@ -68,22 +68,25 @@ async def live() -> HealthBody:
 
 @get("/health/ready", summary="Whether the lists are complete", tags=["operations"])
 async def ready(
-    keeper: NamedDependency[DirectorySync],
-    depths: NamedDependency[QueueMonitor],
+    sync: NamedDependency[DirectorySync],
+    queues: NamedDependency[QueueMonitor],
     pinger: NamedDependency[Pinger],
 ) -> HealthBody:
-    """The registry listens once it has pinged everybody whom it remembered, so an answer means that lists can be read.
+    """The registry listens once it has pinged all stored instances, so a reply means that the lists are complete.
 
-    `degraded` says that a server behind it is out of reach: without the directory nobody can log in, without the
-    broker the depths of queues are unknown. Or that the directory answers and does not carry out what it is asked, for
-    `reason`: it is out of memory, forbids scripts, or holds values of something else. Or that most instances fell silent at once, so that the registry takes its
-    own network for lost, and believes no silence for a few rounds.
+    `degraded` means that a server behind it is out of reach: without the directory logins fail, without the broker the
+    depths of queues are unknown. Or that the directory answers and refuses calls, for `reason`: it is out of memory,
+    forbids scripts, or has values that hub cannot read. Or that the broker has a memory or disk alarm. Or that most instances stopped answering at once, so that missed
+    pings are not counted for a few rounds, because the registry may have lost its network.
     """
-    lost = [name for name, linked in (("directory", keeper.in_reach), ("broker", depths.linked)) if not linked]
-    reasons = [] if keeper.linked else [f"the directory: {keeper.trouble}"]
-    if pinger.doubt.holds:
+    connected = {"directory": sync.health.in_reach, "broker": queues.connected}
+    lost = [name for name, in_reach in connected.items() if not in_reach]
+    reasons = [] if sync.health.ok else [f"the directory: {sync.health.reason}"]
+    if queues.blocked is not None:
+        reasons.append(f"the broker accepts no messages: {queues.blocked}")
+    if pinger.self_preservation.active:
         lost.append("instances")
-        reasons.append(DOUBT)
+        reasons.append(SELF_PRESERVATION)
     return HealthBody(
         status="degraded" if lost or reasons else "ok", out_of_reach=tuple(lost), reason="; ".join(reasons)
     )

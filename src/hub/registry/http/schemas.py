@@ -1,4 +1,4 @@
-"""What models take and give back, and took and gave back before, for programs that cannot ask an instance."""
+"""The current and earlier contracts of models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
-from hub.contract.compatibility.comparison import Change, compared
+from hub.contract.compatibility.diff import Change, compare
 from hub.errors import UnknownModel
 from hub.http.headers import etag_matches
 from hub.http.media_types import require_json
@@ -35,9 +35,9 @@ from hub.registry.client.contract_schemas import (
 from hub.registry.client.errors import SHORTEST_FINGERPRINT, UnknownContract
 from hub.registry.client.schemas import CONTRACT, DESCRIPTORS, PROTOBUF
 from hub.registry.client.views import ModelStatus
-from hub.registry.core.comparisons import judge, weight
+from hub.registry.core.contracts import weight
 from hub.registry.core.state import RegistryState
-from hub.registry.http.documented import INVALID, NOT_JSON, UNKNOWN_CONTRACT, UNKNOWN_MODEL, reply
+from hub.registry.http.responses import INVALID, NOT_JSON, UNKNOWN_CONTRACT, UNKNOWN_MODEL, response_spec
 from hub.types import Fingerprint, ModelName
 
 _CONTRACT_PARAMETER: Final = CONTRACT.rpartition(" ")[2]
@@ -45,7 +45,7 @@ _CONTRACT_PARAMETER: Final = CONTRACT.rpartition(" ")[2]
 _SUFFIXES: Final = {MediaType.JSON: "", DESCRIPTORS: ".binary", CONTRACT: ".contract"}
 """What tells the ETags of the forms of one contract apart."""
 
-_UNCHANGED: Final = reply(None, "It is what `If-None-Match` names.")
+_UNCHANGED: Final = response_spec(None, "It is what `If-None-Match` names.")
 
 _BEGINNING: Final = f"or its first {SHORTEST_FINGERPRINT} digits or more"
 
@@ -53,14 +53,16 @@ _BEGINNING: Final = f"or its first {SHORTEST_FINGERPRINT} digits or more"
 @get(
     "/v1/schemas",
     summary="List the contracts of all models",
-    responses={200: reply(SchemasBody, "Models by name."), 304: _UNCHANGED},
+    responses={200: response_spec(SchemasBody, "Models by name."), 304: _UNCHANGED},
     tags=["schemas"],
 )
-async def list_schemas(request: Request[Any, Any, Any], roll: NamedDependency[RegistryState]) -> Response[bytes]:
-    """Every model that has ever logged in, with its present contract, and how many it has had. Contracts are kept for good."""
+async def list_schemas(request: Request[Any, Any, Any], registry: NamedDependency[RegistryState]) -> Response[bytes]:
+    """Every known model with its current contract, and the number of contracts that it has had."""
     return _tagged(
         request,
-        SchemasBody(mode=roll.lineage.mode, schemas=tuple(_summary(model, roll) for model in roll.table.models())),
+        SchemasBody(
+            mode=registry.contracts.mode, schemas=tuple(_summary(model, registry) for model in registry.models())
+        ),
     )
 
 
@@ -68,7 +70,7 @@ async def list_schemas(request: Request[Any, Any, Any], roll: NamedDependency[Re
     "/v1/schemas/{model:str}",
     summary="Show the contract of a model",
     responses={
-        200: reply(
+        200: response_spec(
             SchemaBody,
             f"Or, by `Accept: {PROTOBUF}`, a binary FileDescriptorSet, and by `Accept: {CONTRACT}` a hub.v1.Contract.",
         ),
@@ -80,14 +82,14 @@ async def list_schemas(request: Request[Any, Any, Any], roll: NamedDependency[Re
 async def show_schema(
     request: Request[Any, Any, Any],
     model: FromPath[str],
-    roll: NamedDependency[RegistryState],
+    registry: NamedDependency[RegistryState],
     fingerprint: Annotated[
         str | None,
         QueryParameter(description=f"An earlier contract of the model, {_BEGINNING}; without it, the present one."),
     ] = None,
 ) -> Response[bytes]:
     """The `FileDescriptorSet` of its request and response message and all that they refer to."""
-    known = _known(roll, model, fingerprint)
+    known = _known(registry, model, fingerprint)
     contract = known.contract
     form = _form(request.headers.get("accept", ""))
     headers = {
@@ -122,14 +124,14 @@ def _schema(known: RegisteredContract) -> bytes:
 @get(
     "/v1/schemas/{model:str}/history",
     summary="List all contracts that a model has had",
-    responses={200: reply(SchemaHistoryBody, "Contracts, oldest first."), 304: _UNCHANGED, 404: UNKNOWN_MODEL},
+    responses={200: response_spec(SchemaHistoryBody, "Contracts, oldest first."), 304: _UNCHANGED, 404: UNKNOWN_MODEL},
     tags=["schemas"],
 )
 async def schema_history(
-    request: Request[Any, Any, Any], model: FromPath[str], roll: NamedDependency[RegistryState]
+    request: Request[Any, Any, Any], model: FromPath[str], registry: NamedDependency[RegistryState]
 ) -> Response[bytes]:
     """Every contract that was ever accepted: when, from which instance, and how many instances have it now."""
-    status = _status(roll, model)
+    status = _status(registry, model)
     counts = Counter(instance.entry.fingerprint for instance in status.instances)
     contracts = tuple(
         ContractBody.of(
@@ -137,7 +139,7 @@ async def schema_history(
             present=known.contract.fingerprint == status.fingerprint,
             instances=counts[known.contract.fingerprint],
         )
-        for known in roll.lineage.contracts(status.name)
+        for known in registry.contracts.of(status.name)
     )
     return _tagged(request, SchemaHistoryBody(model=status.name, contracts=contracts))
 
@@ -146,7 +148,7 @@ async def schema_history(
     "/v1/schemas/{model:str}/diff",
     summary="Compare two contracts of a model",
     responses={
-        200: reply(SchemaDiffBody, "The differences, those that break first."),
+        200: response_spec(SchemaDiffBody, "The differences, those that break first."),
         304: _UNCHANGED,
         404: UNKNOWN_CONTRACT,
     },
@@ -155,7 +157,7 @@ async def schema_history(
 async def diff_schemas(
     request: Request[Any, Any, Any],
     model: FromPath[str],
-    roll: NamedDependency[RegistryState],
+    registry: NamedDependency[RegistryState],
     before: Annotated[
         str | None,
         QueryParameter(
@@ -168,8 +170,8 @@ async def diff_schemas(
     ] = None,
 ) -> Response[bytes]:
     """What the later contract does otherwise than the earlier one, with the rule of Buf (WIRE_JSON) that it breaks."""
-    later = _known(roll, model, to)
-    earlier = _known(roll, model, before) if before else _predecessor(roll, later)
+    later = _known(registry, model, to)
+    earlier = _known(registry, model, before) if before else _predecessor(registry, later)
     found = await _compared(earlier.contract, later.contract)
     return _tagged(
         request,
@@ -192,23 +194,23 @@ async def diff_schemas(
     tags=["schemas"],
 )
 async def check_schema(
-    model: FromPath[str], data: JSONBody[CheckBody], roll: NamedDependency[RegistryState]
+    model: FromPath[str], data: JSONBody[CheckBody], registry: NamedDependency[RegistryState]
 ) -> CheckReply:
     """Whether an instance with this contract could log in while the present instances of the model are up.
 
     For a build pipeline: it finds a changed message before a deployment does. When the model has no instance, its last
     contract stands for them.
     """
-    status = _status(roll, model)
-    known = roll.present(status)
+    status = _status(registry, model)
+    known = registry.current_contract(status)
     decode = partial(Contract.decode, data.contract)
     contract = await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode)
     found = await _compared(known.contract, contract)
-    await judge(roll.lineage, status.name, contract)
+    await registry.contracts.compare_all(status.name, contract)
     up = {instance.entry.fingerprint for instance in status.instances} or {status.fingerprint}
     return CheckReply(
-        mode=roll.lineage.mode,
-        could_log_in=up <= {contract.fingerprint} | roll.lineage.beside(status.name, contract, up),
+        mode=registry.contracts.mode,
+        could_log_in=up <= {contract.fingerprint} | registry.contracts.compatible_with(status.name, contract, up),
         compatible=not any(finding.breaks for finding in found),
         fingerprint=contract.fingerprint,
         known_fingerprint=known.contract.fingerprint,
@@ -217,7 +219,7 @@ async def check_schema(
 
 
 async def _compared(known: Contract, new: Contract) -> Sequence[Change]:
-    return await in_thread_if_large(weight(known, new), partial(compared, known, new))
+    return await in_thread_if_large(weight(known, new), partial(compare, known, new))
 
 
 def _tagged(request: Request[Any, Any, Any], body: msgspec.Struct) -> Response[bytes]:
@@ -236,8 +238,8 @@ def _form(accept: str) -> str:
     return CONTRACT if _CONTRACT_PARAMETER in accept else DESCRIPTORS
 
 
-def _summary(status: ModelStatus, roll: RegistryState) -> SchemaSummary:
-    known = roll.present(status)
+def _summary(status: ModelStatus, registry: RegistryState) -> SchemaSummary:
+    known = registry.current_contract(status)
     return SchemaSummary(
         model=status.name,
         active=status.active,
@@ -246,33 +248,33 @@ def _summary(status: ModelStatus, roll: RegistryState) -> SchemaSummary:
         response=known.contract.response,
         first_seen_at=known.first_seen_at,
         first_seen_from=known.first_seen_from,
-        contracts=len(roll.lineage.contracts(status.name)),
+        contracts=len(registry.contracts.of(status.name)),
     )
 
 
-def _status(roll: RegistryState, model: str) -> ModelStatus:
-    status = roll.table.model(ModelName(model))
+def _status(registry: RegistryState, model: str) -> ModelStatus:
+    status = registry.model(ModelName(model))
     if status is None:
         raise UnknownModel(model)
     return status
 
 
-def _known(roll: RegistryState, model: str, fingerprint: str | None) -> RegisteredContract:
+def _known(registry: RegistryState, model: str, fingerprint: str | None) -> RegisteredContract:
     """A contract by its fingerprint, or the beginning of one; the present one without."""
-    status = _status(roll, model)
+    status = _status(registry, model)
     if not fingerprint:
-        return roll.present(status)
-    exact = roll.contract(status.name, Fingerprint(fingerprint))
+        return registry.current_contract(status)
+    exact = registry.contracts.get(status.name, Fingerprint(fingerprint))
     if exact is not None:
         return exact
-    contracts = roll.lineage.contracts(status.name)
+    contracts = registry.contracts.of(status.name)
     matching = [known for known in contracts if known.contract.fingerprint.startswith(fingerprint)]
     if len(matching) != 1 or len(fingerprint) < SHORTEST_FINGERPRINT:
         raise UnknownContract(model, fingerprint, [known.contract.fingerprint for known in contracts])
     return matching[0]
 
 
-def _predecessor(roll: RegistryState, later: RegisteredContract) -> RegisteredContract:
+def _predecessor(registry: RegistryState, later: RegisteredContract) -> RegisteredContract:
     """The contract that was accepted before this one; the first one is its own."""
-    contracts = roll.lineage.contracts(later.model)
+    contracts = registry.contracts.of(later.model)
     return contracts[max(0, contracts.index(later) - 1)]

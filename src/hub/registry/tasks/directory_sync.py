@@ -1,84 +1,78 @@
-"""Keeping the memory of this process and the directory in step."""
+"""Synchronisation of the state of this registry with the directory that all registries share."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from math import inf
 from typing import Final, final
 
 import structlog
-from anyio import Lock, create_task_group, current_time, fail_after, move_on_after, sleep, sleep_until
+from anyio import CancelScope, Lock, create_task_group, move_on_after
 from anyio.abc import TaskGroup
 
-from hub.concurrency.retrying import ExponentialBackoff
-from hub.errors import CallRefused, ConnectionLost, NotYourInstance, Undecodable
-from hub.ports.directory import Directory, InstanceEntry, InstanceStanding, StoredInstance
-from hub.registry.client.views import InstanceState
-from hub.registry.core.comparisons import judge
+from hub.concurrency.periodic import every
+from hub.concurrency.retrying import retrying
+from hub.concurrency.timeouts import connection_timeout
+from hub.errors import ConnectionLost, NotYourInstance, Undecodable
+from hub.ports.directory import Directory, InstanceEntry, StoredInstance
 from hub.registry.core.ping_result import PingTarget
 from hub.registry.core.state import RegistryState
+from hub.registry.tasks.directory_health import DirectoryHealth
 from hub.registry.tasks.pinger import Pinger
-from hub.types import InstanceId, RegistryId
+from hub.types import InstanceId, InstanceState, RegistryId, wall_clock
 
 DIRECTORY_TIMEOUT: Final = 5.0
-"""Seconds that one call of the directory may take: an instance would rather hear of trouble and log in again."""
+"""Seconds for one call of the directory: an instance that gets an error in time logs in again."""
 
-RENEWALS: Final = 4
-"""Renewals of leases in one ping period. A lease lasts one period, so two lost renewals cost nothing, and whoever dies
-is replaced within one period and a quarter."""
+RENEWALS_PER_LEASE: Final = 4
+"""Renewals of leases in one ping period. A lease lasts one period, so two lost renewals cost nothing, and the instances of a
+registry that dies are pinged by others within one period and a quarter."""
 
-FOLLOW: Final = 0.5
-"""Seconds between two looks for what other registries found out, at most: one cheap call when there is nothing."""
+SYNC_INTERVAL: Final = 0.5
+"""Seconds between two polls for changes by other registries, at most: one cheap call when there are none."""
 
-LONGEST_TTL: Final = 1e9
-"""Seconds, 31 years: what a lifetime without end counts as."""
+MAX_CONTRACT_TTL: Final = 1e9
+"""Seconds, 31 years: the value of an infinite lifetime."""
 
-RELEASE_GRACE: Final = 2.0
-"""Seconds that the end waits for the directory to take the last findings and the leases; without it others wait until
-the leases have run out."""
+RELEASE_TIMEOUT: Final = 2.0
+"""Seconds for the last findings and the release of the leases at the end; without it others wait until the leases expire."""
 
-_RECALL: Final = "recall"
-_RECONCILE: Final = "directory reconcile"
+_CONTRACTS: Final = "read contracts"
+_RECONCILE: Final = "reconcile"
 
-_log = structlog.get_logger("hub.registry.keeper")
+_log = structlog.get_logger("hub.registry.directory")
 
 
-@contextmanager
-def directory_timeout() -> Generator[None]:
-    """Bounds calls of the directory.
-
-    Raises:
-        ConnectionLost: Also when it does not answer.
-    """
-    try:
-        with fail_after(DIRECTORY_TIMEOUT):
-            yield
-    except TimeoutError as error:
-        raise ConnectionLost("the directory", f"no answer within {DIRECTORY_TIMEOUT:g} s") from error
+def directory_timeout() -> AbstractContextManager[CancelScope]:
+    """Bounds calls of the directory by `DIRECTORY_TIMEOUT`; a timeout is a `ConnectionLost`."""
+    return connection_timeout("the directory", DIRECTORY_TIMEOUT)
 
 
 @final
 class DirectorySync:
-    """Brings what others wrote into the directory into the table, and what our pings found out into the directory.
+    """Applies changes by other registries to the state, and reports the findings of this registry to the directory.
 
-    Several registries may share a directory. Each instance is pinged by the one that holds its lease; the others adopt
-    what it reports. One conversation with the directory goes on at a time, so that no answer is older than what was
-    taken in before it. A directory that lost its data gets it back from the tables of the registries that are up.
+    Several registries may share a directory. Each instance is pinged by the one that holds its lease; the others apply
+    what it reports. Calls of the directory are serialized, so that no reply is older than what was applied before it. A
+    directory that has lost its data gets it back from the registries that are up.
 
     Args:
-        roll: The memory of this process.
-        directory: What survives it, and what the others see.
-        pinger: Pings whom we have just got, and checks instances that the directory lost.
-        period: Seconds between two pings of one instance, and between two complete looks at the directory.
-        registry: Who we are.
-        contract_ttl: Seconds that a contract is kept which no instance has.
+        state: The state of this registry.
+        directory: The directory.
+        pinger: Pings instances that this registry has just leased, and checks those that the directory has lost.
+        period: Seconds between two pings of one instance, and between two complete comparisons with the directory.
+        registry: The id of this registry.
+        contract_ttl: Seconds that a contract without instances is kept.
+
+    Attributes:
+        health: What works between this registry and the directory.
     """
 
     def __init__(
         self,
-        roll: RegistryState,
+        state: RegistryState,
         directory: Directory,
         pinger: Pinger,
         *,
@@ -86,52 +80,31 @@ class DirectorySync:
         registry: RegistryId,
         contract_ttl: float = inf,
     ) -> None:
-        self._roll = roll
+        self.health: Final = DirectoryHealth()
+        self._state = state
         self._directory = directory
         self._pinger = pinger
         self._period = period
         self._registry = registry
-        self._contract_ttl = min(contract_ttl, LONGEST_TTL)
+        self._contract_ttl = min(contract_ttl, MAX_CONTRACT_TTL)
+        self._unusable: dict[InstanceId, StoredInstance] = {}  # instances of contracts that cannot be used
         self._revision = 0
-        self._failing: dict[str, ConnectionLost | Undecodable] = {}
         self._one_at_a_time = Lock()
-        self._refused = 0
+        self._rejected_updates = 0
         self._registries = 1
 
     @property
-    def linked(self) -> bool:
-        """Whether the directory carried out what it was last asked. Without it nobody can log in; lists go on."""
-        return not self._failing
-
-    @property
-    def trouble(self) -> str:
-        """Why it does not: out of reach, out of memory, scripts forbidden, values of another type; empty if it does."""
-        return "; ".join(dict.fromkeys(error.reason for error in self._failing.values()))
-
-    @property
-    def in_reach(self) -> bool:
-        """Whether it answers at all; what it answers may be no use, see `trouble`."""
-        return not any(
-            isinstance(error, ConnectionLost) and not isinstance(error, CallRefused) for error in self._failing.values()
-        )
-
-    @property
-    def leases(self) -> int:
-        """Instances that this registry pings."""
-        return len(self._roll.holdings)
-
-    @property
     def registries(self) -> int:
-        """Registries that share the work, as far as the directory knew at the last renewal."""
+        """Registries that share the instances, as of the last renewal."""
         return self._registries
 
     @property
-    def refused(self) -> int:
-        """Reports that came too late: somebody else had got the lease, or the instance was gone."""
-        return self._refused
+    def rejected_updates(self) -> int:
+        """Updates that came too late: another registry had got the lease, or the instance was removed."""
+        return self._rejected_updates
 
-    async def recall(self) -> None:
-        """Reads every contract that the directory keeps; `run` tries again if something else is in the way.
+    async def read_contracts(self) -> None:
+        """Reads every contract that the directory stores. `run` tries again if values cannot be read.
 
         Raises:
             ConnectionLost: The directory is out of reach.
@@ -140,17 +113,17 @@ class DirectorySync:
             with directory_timeout():
                 found = await self._directory.contracts()
         except Undecodable as error:
-            self._failed(_RECALL, error)
+            self.health.failed(_CONTRACTS, error)
         else:
-            self._worked(_RECALL)
-            self._roll.know(found)
+            self.health.succeeded(_CONTRACTS)
+            self._state.add_contracts(found)
 
     async def start(self) -> None:
-        """Takes over everybody whom the directory remembers, and pings them.
+        """Leases all instances that the directory stores, and pings them.
 
-        Whoever starts is certainly alive, while the holder of a lease may have died a moment ago. The others take their
-        shares back with their next renewals. A directory in which values of something else are in the way is read again
-        and again from `run`; until then the lists have less than they should.
+        A registry that starts is certainly alive, while the holder of a lease may have died a moment ago. The others take
+        their shares back with their next renewals. If values of the directory cannot be read, `run` tries again; until
+        then the lists are incomplete.
 
         Raises:
             ConnectionLost: The directory is out of reach.
@@ -159,15 +132,15 @@ class DirectorySync:
             with directory_timeout():
                 async with self._one_at_a_time:
                     await self._read_all()
-                    everybody = [status.entry.id for status in self._roll.table.instances()]
-                    await self._lease(everybody)
+                    instances = [status.entry.id for status in self._state.instances()]
+                    await self._lease(instances)
         except Undecodable as error:
-            self._failed(_RECONCILE, error)
+            self.health.failed(_RECONCILE, error)
         else:
-            await self._pinger.round(self._targets(everybody))
+            await self._pinger.ping_round(self._targets(instances))
 
     async def claim(self, instances: Collection[InstanceId]) -> None:
-        """Makes instances ours, whoever has their leases: they have just spoken with us, or are about to be judged.
+        """Leases instances that other registries may hold: they have just logged in here, or are pinged before a decision.
 
         Raises:
             ConnectionLost: The directory is out of reach.
@@ -177,99 +150,103 @@ class DirectorySync:
                 await self._lease(instances)
 
     async def renew(self) -> Sequence[PingTarget]:
-        """Renews our leases. Returns whom we have got from others: to be pinged soon, for nobody may have lately.
+        """Renews all leases. Returns the instances that were leased anew: they may not have been pinged for a while.
 
         Raises:
-            ConnectionLost: The directory is out of reach. We go on with the leases that we had.
+            ConnectionLost: The directory is out of reach. The leases stay as they were.
         """
         with directory_timeout():
             async with self._one_at_a_time:
                 acquired = await self._lease(())
-                if any(self._roll.table.instance(instance) is None for instance in acquired):
+                if any(self._state.instance(instance) is None for instance in acquired):
                     await self._read_all()
         return self._targets(acquired)
 
     async def follow(self) -> None:
-        """Takes in what changed in the directory since the last time.
+        """Applies the changes of the directory since the last call.
 
         Raises:
             ConnectionLost: The directory is out of reach.
         """
         with directory_timeout():
             async with self._one_at_a_time:
-                await self._read_news()
+                await self._read_changes()
 
     async def reconcile(self) -> None:
-        """Compares both sides completely. Instances that the directory has lost are pinged, and written back if live.
+        """Compares both sides completely. Instances that the directory has lost are pinged, and stored again if live.
 
         Raises:
             ConnectionLost: The directory is out of reach.
         """
-        if _RECALL in self._failing:
-            await self.recall()
+        if self.health.has_failed(_CONTRACTS):
+            await self.read_contracts()
         with directory_timeout():
-            async with self._one_at_a_time:  # a flush in between would make what was read look like news
+            async with self._one_at_a_time:  # a flush in between would make what was read look new
                 stored = await self._read_all()
-                await self._read_news()  # in this order: who left in between is gone, and not lost
-        lost = [status.entry for status in self._roll.table.instances() if status.entry.id not in stored]
+                await self._read_changes()  # in this order: an instance removed in between is removed, not lost
+        lost = [status.entry for status in self._state.instances() if status.entry.id not in stored]
         async with create_task_group() as tg:
             for target in self._targets(entry.id for entry in lost):
                 ping = partial(self._pinger.ping, target, scheduled=True, orphan=True)
                 tg.start_soon(ping, name=f"hub.registry ping {target.entry.id}")
         for entry in lost:
-            await self._write_back(entry)
+            await self._restore(entry)
 
     async def forget(self) -> None:
-        """Drops contracts that were unused for the lifetime, here and in the directory; also those others dropped.
+        """Drops contracts that were unused for their lifetime, here and in the directory, and those that others dropped.
+
+        An instance that logged in a lifetime ago with a contract that cannot be used is logged out. It is not pinged, so it
+        would stay for good; if it still runs it logs in again.
 
         Raises:
             ConnectionLost: The directory is out of reach.
         """
-        known = self._roll.lineage.keys()  # before the look: what a login adds meanwhile is no news
+        known = self._state.contracts.keys()  # before the call: a login may add one meanwhile
         with directory_timeout():
             async with self._one_at_a_time:
+                await self._log_out_unusable()
                 await self._directory.forget(self._contract_ttl)
                 kept = {(each.model, each.contract.fingerprint) for each in await self._directory.contracts()}
-        self._roll.forget(known - kept)
+        self._state.forget_contracts(known - kept)
 
     async def flush(self) -> None:
-        """Writes what our pings found out, and takes everybody out of the directory who logged out.
+        """Reports all findings, and removes all instances from the directory that have logged out.
 
         Raises:
-            ConnectionLost: The directory is out of reach. What is left stays noted.
+            ConnectionLost: The directory is out of reach. The rest is kept for the next call.
         """
-        departed, holdings = self._roll.departed, self._roll.holdings
-        while departed or holdings.unreported:
+        logouts = self._state.pending_logouts
+        while logouts or self._state.leases.unreported:
             with directory_timeout():
                 async with self._one_at_a_time:
-                    for instance, event in tuple(departed.items()):
+                    for instance, event in tuple(logouts.items()):
                         await self._directory.logout(instance, event)
-                        departed.pop(instance, None)
+                        logouts.pop(instance, None)
                     await self._report()
 
     async def run(self) -> None:
-        """Keeps both sides in step until cancelled, however often the directory goes away; then gives all leases up."""
+        """Synchronises until cancelled, also across losses of the directory; then releases all leases."""
+        state, period = self._state, self._period
         try:
             async with create_task_group() as tg:
-                for due, name in ((self._roll.departure, "logouts"), (self._roll.holdings.something_found, "reports")):
+                for name, due in (("logouts", state.wait_for_logout), ("reports", state.leases.wait_for_findings)):
                     tg.start_soon(self._flush_when_due, name, due, name=f"hub.registry {name}")
-                renewal = partial(self._renew_and_ping, tg)
-                for name, period, step in (
-                    (_RECONCILE, self._period, self.reconcile),
-                    ("contracts", self._period, self.forget),
-                    ("follow", min(FOLLOW, self._period / RENEWALS), self.follow),
-                    ("leases", self._period / RENEWALS, renewal),
+                for name, interval, step in (
+                    (_RECONCILE, period, self.reconcile),
+                    ("contracts", period, self.forget),
+                    ("follow", min(SYNC_INTERVAL, period / RENEWALS_PER_LEASE), self.follow),
+                    ("leases", period / RENEWALS_PER_LEASE, partial(self._renew_and_ping, tg)),
                 ):
-                    tg.start_soon(self._each, name, period, step, name=f"hub.registry {name}")
+                    tg.start_soon(self._repeat, name, interval, step, name=f"hub.registry {name}")
         finally:
-            with move_on_after(RELEASE_GRACE, shield=True), suppress(ConnectionLost, Undecodable):
+            with move_on_after(RELEASE_TIMEOUT, shield=True), suppress(ConnectionLost, Undecodable):
                 await self.release()
 
     async def release(self) -> None:
-        """Writes the last findings and gives all leases up.
+        """Reports the last findings and releases all leases.
 
         Raises:
-            ConnectionLost: The directory is out of reach; the leases run out by themselves.
+            ConnectionLost: The directory is out of reach; the leases expire.
         """
         await self.flush()
         with directory_timeout():
@@ -280,120 +257,104 @@ class DirectorySync:
             group.start_soon(self._pinger.ping, target, name=f"hub.registry ping {target.entry.id}")
 
     async def _flush_when_due(self, name: str, due: Callable[[], Awaitable[None]]) -> None:
-        delays = ExponentialBackoff().intervals()
         while True:
             await due()
-            try:
-                await self.flush()
-            except (ConnectionLost, Undecodable) as error:
-                self._failed(name, error)
-                await sleep(next(delays))
-            else:
-                self._worked(name)
-                delays = ExponentialBackoff().intervals()
+            async for attempt in retrying(on=(ConnectionLost, Undecodable)):
+                with attempt, self._noting(name):
+                    await self.flush()
 
-    async def _each(self, name: str, period: float, step: Callable[[], Awaitable[None]]) -> None:
-        due = current_time()
-        while True:
-            due = max(due + period, current_time())
-            await sleep_until(due)
-            try:
+    async def _repeat(self, name: str, interval: float, step: Callable[[], Awaitable[None]]) -> None:
+        async for _ in every(interval):
+            with suppress(ConnectionLost, Undecodable), self._noting(name):
                 await step()
-            except (ConnectionLost, Undecodable) as error:
-                self._failed(name, error)
-            else:
-                self._worked(name)
 
-    def _failed(self, step: str, error: ConnectionLost | Undecodable) -> None:
-        """Notes it for each kind of call: those that only read work in a server that takes no changes."""
-        known = list(self._failing.values())
-        self._failing[step] = error
-        if isinstance(error, Undecodable):  # which names all keys that are in the way
-            if not any(isinstance(each, Undecodable) for each in known):
-                _log.error("the directory holds something else than hub's values", reason=error.reason)
-        elif not any(isinstance(each, ConnectionLost) for each in known):
-            event = "directory refuses calls" if isinstance(error, CallRefused) else "directory out of reach"
-            _log.warning(f"{event}; lists go on, logins have to wait", reason=error.reason)
-
-    def _worked(self, step: str) -> None:
-        self._failing.pop(step, None)
+    @contextmanager
+    def _noting(self, call: str) -> Generator[None]:
+        """Notes in `health` whether the block ends with an error of the directory, which is raised."""
+        try:
+            yield
+        except (ConnectionLost, Undecodable) as error:
+            self.health.failed(call, error)
+            raise
+        self.health.succeeded(call)
 
     def _targets(self, instances: Iterable[InstanceId]) -> Sequence[PingTarget]:
-        targets = map(self._roll.table.target, instances)
+        targets = map(self._state.target, instances)
         return [target for target in targets if target is not None]
 
     async def _lease(self, claim: Collection[InstanceId]) -> Sequence[InstanceId]:
-        standby = self._pinger.doubt.holds and not claim
+        standby = self._pinger.self_preservation.active and not claim
         leases = await self._directory.lease(self._registry, ttl=self._period, claim=claim, standby=standby)
         if leases.registries != self._registries:
-            _log.info("registries share the work", registries=leases.registries, leases=len(leases.tokens))
+            _log.info("number of registries changed", registries=leases.registries, leases=len(leases.tokens))
         self._registries = leases.registries
-        return self._roll.holdings.renewed(leases.tokens)
+        return self._state.leases.renew(leases.tokens)
 
     async def _report(self) -> None:
-        reports = self._roll.holdings.take(self._standing)
+        updates = self._state.take_updates()
         try:
-            answers = await self._directory.report(reports)
+            accepted = await self._directory.report(updates)
         except BaseException:
-            self._roll.holdings.put_back(reports)
+            self._state.leases.restore(updates)
             raise
-        for report, counts in zip(reports, answers, strict=True):
+        for update, counts in zip(updates, accepted, strict=True):
             if not counts:
-                self._refused += 1
-                _log.info("another registry pings it now", instance=report.instance, token=report.token)
-                self._roll.holdings.lost(report.instance)
+                self._rejected_updates += 1
+                _log.info("another registry has the lease", instance=update.instance, token=update.token)
+                self._state.leases.drop(update.instance)
 
-    def _standing(self, instance: InstanceId) -> InstanceStanding | None:
-        status = self._roll.table.instance(instance)
-        return None if status is None else status.standing
-
-    async def _read_news(self) -> None:
-        news = await self._directory.news(self._revision)
-        await self._take_in(news.instances)
-        for instance in news.gone:
-            self._roll.holdings.lost(instance)
-            self._roll.apply(self._roll.table.removed_elsewhere(instance), adopted=True)
-        self._revision = news.revision
+    async def _read_changes(self) -> None:
+        changes = await self._directory.changes_since(self._revision)
+        await self._apply(changes.instances)
+        for instance in changes.removed:
+            self._unusable.pop(instance, None)
+            self._state.remove_remote(instance)
+        self._revision = changes.revision
 
     async def _read_all(self) -> Collection[InstanceId]:
-        news = await self._directory.news(0)
-        await self._take_in(news.instances)
-        if self._revision == 0:  # later on, who left has yet to be heard of
-            self._revision = news.revision
-        return {shared.entry.id for shared in news.instances}
+        changes = await self._directory.changes_since(0)
+        await self._apply(changes.instances)
+        if self._revision == 0:  # otherwise removals since then have yet to be read
+            self._revision = changes.revision
+        return {stored.entry.id for stored in changes.instances}
 
-    async def _take_in(self, found: Sequence[StoredInstance]) -> None:
-        if any(self._roll.contract(each.entry.model, each.entry.fingerprint) is None for each in found):
-            self._roll.know(await self._directory.contracts())
-        for shared in found:
-            known = self._roll.contract(shared.entry.model, shared.entry.fingerprint)
-            if known is not None:
-                await judge(self._roll.lineage, known.model, known.contract)
-            self._adopt(shared)
+    async def _apply(self, instances: Sequence[StoredInstance]) -> None:
+        contracts = self._state.contracts
+        if any(contracts.get(each.entry.model, each.entry.fingerprint) is None for each in instances):
+            self._state.add_contracts(await self._directory.contracts())
+        for stored in instances:
+            known = contracts.get(stored.entry.model, stored.entry.fingerprint)
+            if known is None:
+                self._unusable[stored.entry.id] = stored
+            else:
+                self._unusable.pop(stored.entry.id, None)
+                await contracts.compare_all(known.model, known.contract)
+            self._state.apply_remote(stored)
 
-    def _adopt(self, shared: StoredInstance) -> None:
-        entry, holdings = shared.entry, self._roll.holdings
-        held, listed = holdings.token(entry.id), self._roll.table.instance(entry.id) is not None
-        if entry.id in self._roll.departed or self._roll.contract(entry.model, entry.fingerprint) is None:
-            return
-        if held >= shared.token > 0 and (listed or holdings.is_unreported(entry.id)):
-            return  # it is ours: what the directory has is what we said
-        if shared.token > held > 0:
-            holdings.lost(entry.id)
-        self._roll.apply(self._roll.table.adopt(entry, shared.standing), adopted=True)
+    async def _log_out_unusable(self) -> None:
+        for stored in tuple(self._unusable.values()):
+            entry = stored.entry
+            # Another registry may be of a newer release: what it has leased is not touched.
+            leased_elsewhere = stored.token not in (0, self._state.leases.token(entry.id))
+            if not leased_elsewhere and wall_clock() - entry.logged_in_at >= self._contract_ttl:
+                await self._directory.logout(entry.id)
+                self._unusable.pop(entry.id, None)
+                _log.info("instance of an unusable contract logged out", instance=entry.id, model=entry.model)
 
-    async def _write_back(self, entry: InstanceEntry) -> None:
-        status = self._roll.table.instance(entry.id)
-        known = self._roll.contract(entry.model, entry.fingerprint)
+    async def _restore(self, entry: InstanceEntry) -> None:
+        status = self._state.instance(entry.id)
+        known = self._state.contracts.get(entry.model, entry.fingerprint)
         if status is None or status.state is not InstanceState.LIVE or known is None:
             return
         with directory_timeout():
-            await judge(self._roll.lineage, entry.model, known.contract)
-            beside = self._roll.beside(entry, known.contract)
+            await self._state.contracts.compare_all(entry.model, known.contract)
+            compatible = self._state.compatible_with(entry, known.contract)
             try:
-                holder = await self._directory.login(entry, known.contract, beside=beside, proof=entry.secret_hash)
+                holder = await self._directory.login(
+                    entry, known.contract, compatible_with=compatible, proof=entry.secret_hash
+                )
             except NotYourInstance:
-                return  # it has logged in anew meanwhile: the news will have it
+                return  # it has logged in anew meanwhile: the next changes have it
         if holder is not None:
             _log.warning("a live instance lost its name to another contract", instance=entry.id, model=entry.model)
-            self._roll.apply(self._roll.table.logout(entry.id))
+            self._state.logout(entry.id)

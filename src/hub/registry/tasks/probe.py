@@ -19,17 +19,17 @@ from hub.safe_text import UNREADABLE_JSON
 from hub.stats import InstanceStats
 from hub.types import ReadinessSource
 
-LONGEST_REPLY: Final = 64 * 1024
+MAX_REPLY: Final = 64 * 1024
 """Bytes of a ping reply at most: a real one has some hundred."""
 
-LONGEST_REASON: Final = 200
-"""Characters that an instance gets to say why it cannot work."""
+MAX_REASON: Final = 200
+"""Characters of the reason that an instance gives for not taking tasks, at most."""
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class _PingReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry reads of a ping reply. Whoever answers 200 with something else is taken at that word."""
+    """The members of a ping reply that the registry reads. All are optional: a 200 with any other body is a live instance."""
 
     instance: str | None = None
     consuming: bool | None = None
@@ -43,27 +43,27 @@ class _PingReply(msgspec.Struct, frozen=True, kw_only=True):
 class HttpProbe:
     """Sends `GET <url>/ping`, and `POST <url>/resubscribe`, over kept-alive connections.
 
-    The name of a host is looked up at each ping and the connection goes to the address that was checked, so that a
-    name cannot be pointed elsewhere in between.
+    The name of a host is resolved at each ping, and the connection goes to the address that was checked, so that a changed
+    name cannot lead anywhere else.
 
     Args:
-        http: Carries the pings, with the token of the instances.
-        networks: Where instances may be.
+        http: Sends the requests, with the token of the instances.
+        networks: Networks in which instances may be.
     """
 
     def __init__(self, http: AsyncClient, networks: InstanceNetworks) -> None:
         self._http = http
         self._networks = networks
 
-    async def __call__(self, entry: InstanceEntry) -> PingResult:
-        """Pings an instance."""
-        return await self._ask(entry, "GET", "ping")
+    async def ping(self, entry: InstanceEntry) -> PingResult:
+        """Pings an instance. The caller bounds the time."""
+        return await self._request(entry, "GET", "ping")
 
     async def resubscribe(self, entry: InstanceEntry) -> None:
-        """Asks an instance to subscribe to its queue again. Its next ping shows what came of it."""
-        await self._ask(entry, "POST", "resubscribe")
+        """Asks an instance to subscribe to its queue again. Its next ping has the result."""
+        await self._request(entry, "POST", "resubscribe")
 
-    async def _ask(self, entry: InstanceEntry, method: str, path: str) -> PingResult:
+    async def _request(self, entry: InstanceEntry, method: str, path: str) -> PingResult:
         parts = urlsplit(entry.url)
         host = parts.hostname or ""
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
@@ -75,14 +75,16 @@ class HttpProbe:
         if not allowed:
             where = ", ".join(map(str, found))
             return PingRejected(f"{host} is at {where}, outside of HUB_INSTANCE_NETWORKS ({self._networks})")
-        result: PingResult = PingRejected("nobody listens there")
+        result: PingResult = PingRejected("no process listens there")
         for address in allowed:
-            result = await self._ask_at(entry, method, path, address, port)
+            result = await self._request_at(entry, method, path, address, port)
             if not isinstance(result, PingRejected):
                 break
         return result
 
-    async def _ask_at(self, entry: InstanceEntry, method: str, path: str, address: IPAddress, port: int) -> PingResult:
+    async def _request_at(
+        self, entry: InstanceEntry, method: str, path: str, address: IPAddress, port: int
+    ) -> PingResult:
         parts = urlsplit(entry.url)
         numeric = f"[{address}]" if address.version == 6 else str(address)
         url = f"{parts.scheme}://{numeric}:{port}{parts.path}/{path}"
@@ -92,7 +94,7 @@ class HttpProbe:
             except (NetworkError, RemoteProtocolError) as error:
                 if isinstance(error, ConnectError):
                     raise
-                # A kept-alive connection that the other side closed as we wrote: both may go out again (RFC 9110 9.2.2).
+                # The server closed a kept-alive connection during the write: both requests may be repeated (RFC 9110 9.2.2).
                 return await self._send(entry, method, url, parts.netloc, parts.hostname or "")
         except ConnectError as error:
             if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
@@ -108,21 +110,21 @@ class HttpProbe:
                 url,
                 headers={"Host": netloc, "Accept": "application/json", "Accept-Encoding": "identity"},
                 extensions={"sni_hostname": host},
-                timeout=None,  # the pinger limits the time
+                timeout=None,  # the pinger bounds the time
             ) as response:
                 body = b""
                 async for chunk in response.aiter_raw():
                     # Read to the end, but not kept: a generator that is left early is not closed by httpx2.
-                    body += chunk[: LONGEST_REPLY + 1 - len(body)]
-        if len(body) > LONGEST_REPLY:
-            return PingMissed(f"its reply is longer than {LONGEST_REPLY} bytes", heard=True)
-        return _judge(entry, response, body)
+                    body += chunk[: MAX_REPLY + 1 - len(body)]
+        if len(body) > MAX_REPLY:
+            return PingMissed(f"its reply is longer than {MAX_REPLY} bytes", replied=True)
+        return _classify(entry, response, body)
 
 
-def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
+def _classify(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
     status = response.status_code
     if status in (401, 403):
-        return PingMissed(f"it answered {status} to the registry: set the same HUB_TOKEN for both", heard=True)
+        return PingMissed(f"it answered {status} to the registry: set the same HUB_TOKEN for both", replied=True)
     try:
         reply = msgspec.json.decode(body, type=_PingReply)
     except UNREADABLE_JSON:
@@ -132,26 +134,26 @@ def _judge(entry: InstanceEntry, response: Response, body: bytes) -> PingResult:
     if status == 200 and reply.consuming is not False:
         return PingOk(stats=_stats(reply.stats))
     if status in (200, 503) and (reply.instance is not None or reply.consuming is False):
-        reason = reply.reason[:LONGEST_REASON] or "it answers, but consumes nothing from the queue of its model"
+        reason = reply.reason[:MAX_REASON] or "it answers, but does not consume from the queue of its model"
         unsubscribed = reply.consuming is False and not reply.draining
-        signal = ReadinessSource.PING if unsubscribed else ReadinessSource.HEALTH
-        return PingOk(consuming=False, reason=reason, stats=_stats(reply.stats), signal=signal, loading=reply.loading)
-    return PingMissed(f"it answered {status}", heard=True)
+        source = ReadinessSource.PING if unsubscribed else ReadinessSource.HEALTH
+        return PingOk(consuming=False, reason=reason, stats=_stats(reply.stats), source=source, loading=reply.loading)
+    return PingMissed(f"it answered {status}", replied=True)
 
 
 def _stats(raw: msgspec.Raw) -> InstanceStats | None:
-    """What the instance says of its work, or `None` if that cannot be read: it lives all the same."""
+    """The statistics in a reply; `None` if they cannot be read, which makes no difference to the state of the instance."""
     try:
         stats = msgspec.json.decode(raw, type=InstanceStats | None)
     except UNREADABLE_JSON:
         return None
     if stats is None:
         return None
-    counts = (stats.in_flight, stats.unacked, *stats.outcomes.values())
-    return stats if all(map(_sensible, (stats.queue_time, stats.run_time))) and min(counts) >= 0 else None
+    counts = (stats.in_flight, stats.unacked, stats.busy_seconds, *stats.outcomes.values())
+    return stats if all(map(_is_valid, (stats.queue_time, stats.run_time))) and min(counts) >= 0 else None
 
 
-def _sensible(times: HistogramSnapshot) -> bool:
+def _is_valid(times: HistogramSnapshot) -> bool:
     return (
         len(times.counts) == len(times.bounds) + 1
         and min(times.counts) >= 0
@@ -161,10 +163,12 @@ def _sensible(times: HistogramSnapshot) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything that it came from."""
+    """An error with the errors in its group, its cause or its context, recursively."""
     yield error
     if isinstance(error, BaseExceptionGroup):
-        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:  # which isinstance cannot say
+        for inner in cast(
+            "BaseExceptionGroup[BaseException]", error
+        ).exceptions:  # isinstance leaves its type parameter open
             yield from _causes(inner)
     for earlier in (error.__cause__, error.__context__):
         if earlier is not None:

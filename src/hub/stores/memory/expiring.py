@@ -18,7 +18,7 @@ DROPPED: Final = 4
 
 @final
 class Expiring(Generic[K, V]):
-    """Items are gone from the moment that they were kept until. The caller says what time it is.
+    """Items are gone from the moment that they were kept until. The caller passes the time.
 
     Expired items are dropped by `keep`, a bounded number at a time, so memory follows what is alive: an item has one
     place in one group, which it leaves when its lifetime changes.

@@ -13,7 +13,7 @@ from hub.task import TaskRecord
 from hub.types import ModelName, TaskId, TaskState
 
 RUNNING_LIMIT: Final = 10_000
-"""Running tasks remembered at most. The oldest go first: a record that expires while it runs is told to nobody."""
+"""Running tasks remembered at most. The oldest go first: of a record that expires while it runs there is no notification."""
 
 
 @final

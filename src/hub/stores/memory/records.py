@@ -28,25 +28,25 @@ class _Raised(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A record, and what nobody outside needs to know of it.
+    """A record, and what only the store needs to know of it.
 
     Attributes:
         ttl: Seconds that its outcome is kept.
-        handed_back: Runs that do not count against the attempts.
-        revived: Whether it was dead before it was last queued. Says nothing in other states.
+        released: Runs that do not count against the attempts.
+        reset: Whether it was dead before it was last queued. Without a meaning in other states.
     """
 
     record: TaskRecord
     ttl: float
-    handed_back: int = 0
-    revived: bool = False
+    released: int = 0
+    reset: bool = False
 
     def raised(self, now: float) -> _Raised:
         """What every change of the record does to it."""
         return _Raised(revision=self.record.revision + 1, updated_at=now, expires_at=now + self.ttl)
 
     def becomes(self, record: TaskRecord) -> _Kept:
-        return _Kept(record, self.ttl, self.handed_back, self.revived)
+        return _Kept(record, self.ttl, self.released, self.reset)
 
 
 @final
@@ -54,7 +54,7 @@ class MemoryRecords:
     """The transitions of `hub.ports.result_store.ResultStore`, one task at a time; `now` is Unix time in seconds.
 
     Args:
-        changed: Told of each change: the task, the revision of its record, and its state, or `None` if it was withdrawn.
+        changed: Called with each change: the task, the revision of its record, and its state, or `None` if it was withdrawn.
 
     Attributes:
         lists: The tasks that run, and those that ended without a response.
@@ -101,18 +101,18 @@ class MemoryRecords:
     def start(self, task: Task, instance: InstanceId, attempts: int, now: float) -> Start:
         kept = self._records.get(task.id, now)
         if kept is None:
-            epitaph = self._tombstones.get(task.id, now)
-            if epitaph == "withdrawn":
+            tombstone_state = self._tombstones.get(task.id, now)
+            if tombstone_state == "withdrawn":
                 return Start(None, 0)
-            if epitaph is not None and epitaph.terminal:
-                return Start(epitaph, 0)
+            if tombstone_state is not None and tombstone_state.terminal:
+                return Start(tombstone_state, 0)
             kept = _Kept(_queued(task, now, revision=1), task.result_ttl)
         record = kept.record
         if task.digest and record.digest != task.digest:
             return Start(None, 0)
         if record.state.terminal:
             return Start(record.state, record.attempt, record.retries)
-        if record.attempt - kept.handed_back >= attempts:
+        if record.attempt - kept.released >= attempts:
             return Start(TaskState.QUEUED, record.attempt, record.retries)
         running = replace(
             record,
@@ -131,7 +131,9 @@ class MemoryRecords:
     def release(self, run: ReleasedTask, now: float) -> bool:
         kept = self._records.get(run.task_id, now)
         if kept is None:
-            return not _ended(epitaph := self._tombstones.get(run.task_id, now)) and epitaph != "withdrawn"
+            return (
+                not _ended(tombstone_state := self._tombstones.get(run.task_id, now)) and tombstone_state != "withdrawn"
+            )
         record = kept.record
         if record.state.terminal or record.attempt > run.attempt:
             return False
@@ -147,8 +149,8 @@ class MemoryRecords:
                 pending=False,
                 **kept.raised(now),
             )
-            handed_back = kept.handed_back + max(1, run.attempt - record.attempt)
-            self._keep(_Kept(waiting, kept.ttl, handed_back), now)
+            released = kept.released + max(1, run.attempt - record.attempt)
+            self._keep(_Kept(waiting, kept.ttl, released), now)
         return True
 
     def report(self, report: ProgressReport, now: float) -> None:
@@ -161,22 +163,22 @@ class MemoryRecords:
         ):
             self._keep(kept.becomes(replace(kept.record, progress=report.progress, **kept.raised(now))), now)
 
-    def revive(self, task: Task, now: float) -> bool:
+    def reset(self, task: Task, now: float) -> bool:
         kept = self._records.get(task.id, now)
         if kept is None:
-            epitaph = self._tombstones.get(task.id, now)
-            if _ended(epitaph) and epitaph is not TaskState.DEAD:
+            tombstone_state = self._tombstones.get(task.id, now)
+            if _ended(tombstone_state) and tombstone_state is not TaskState.DEAD:
                 return False
-            revived = _queued(task, now, revision=1)
+            reset = _queued(task, now, revision=1)
         elif kept.record.state is TaskState.DEAD:
             dead = kept.record
-            revived = replace(
+            reset = replace(
                 _queued(task, now, revision=dead.revision + 1), attempt=dead.attempt, instance=dead.instance
             )
         else:
-            return kept.revived and kept.record.state is TaskState.QUEUED
-        revived = replace(revived, pending=False)
-        self._keep(_Kept(revived, task.result_ttl, handed_back=revived.attempt, revived=True), now)
+            return kept.reset and kept.record.state is TaskState.QUEUED
+        reset = replace(reset, pending=False)
+        self._keep(_Kept(reset, task.result_ttl, released=reset.attempt, reset=True), now)
         return True
 
     def finish(self, outcome: Outcome, now: float) -> bool:
@@ -244,5 +246,5 @@ def _withdrawable(record: TaskRecord, task: Task) -> bool:
     )
 
 
-def _ended(epitaph: _Epitaph | None) -> bool:
-    return isinstance(epitaph, TaskState) and epitaph.terminal
+def _ended(tombstone_state: _Epitaph | None) -> bool:
+    return isinstance(tombstone_state, TaskState) and tombstone_state.terminal

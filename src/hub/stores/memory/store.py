@@ -38,7 +38,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
         self._clock = options.clock
         self._channel: Final = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
-        self._started = RunningTasks[None]()
+        self._running = RunningTasks[None]()
         self._records = MemoryRecords(self._changed)
         self._flushes = 0
         self._commands = 0
@@ -75,15 +75,15 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
     @override
     async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
         async with self._call("start", tasks) as now:
-            with self._started.starting(()) as call:
+            with self._running.starting(()) as call:
                 starts = [self._records.start(task, instance, attempts, now) for task in tasks]
-                self._started.begun(instance, ((task.id, None) for task in tasks), starts, call, now)
+                self._running.begun(instance, ((task.id, None) for task in tasks), starts, call, now)
             return starts
 
     @override
     async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
         async with self._call("release", runs) as now:
-            self._started.handed_back(runs)
+            self._running.released(runs)
             return [self._records.release(run, now) for run in runs]
 
     @override
@@ -94,20 +94,17 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
-        await checkpoint()
-        while not (ended := self._started.take_ended(instance)):
-            await self._started.news(instance).wait()
-        return ended
+        return await self._running.next_ended(instance)
 
     @override
-    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
-        async with self._call("revive", tasks) as now:
-            return [self._records.revive(task, now) for task in tasks]
+    async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        async with self._call("reset", tasks) as now:
+            return [self._records.reset(task, now) for task in tasks]
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
         async with self._call("finish", outcomes) as now:
-            with self._started.finishing(outcomes):
+            with self._running.finishing(outcomes):
                 counted = [self._records.finish(outcome, now) for outcome in outcomes]
             self._dropped += counted.count(False)
             return counted
@@ -139,7 +136,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
                 found = self._records.fetch(task_id, self._clock())
                 if waiter.accepts(found):
                     return found
-                await waiter.woken()
+                await waiter.wait()
 
     @override
     def statistics(self) -> StoreStatistics:
@@ -165,4 +162,4 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
     def _changed(self, task_id: TaskId, revision: int, state: TaskState | None) -> None:
         self._waiters.changed(task_id, revision, state)
         if state is not None and state.terminal:
-            self._started.ended(task_id)
+            self._running.ended(task_id)

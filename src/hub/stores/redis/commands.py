@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from hub.ports.result_store import LIST_LENGTH, ProgressReport, ReleasedTask
-from hub.redis.connection import Command, Word
+from hub.redis.connection import Arg, Command
 from hub.redis.script import Script, load_script
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.stores.redis.list_changes import ListChange, ListName
@@ -27,7 +27,7 @@ CHUNK_BYTES: Final = 1 << 20
 SMALL: Final = 64 * 1024
 """Bytes of an outcome up to which its record is answered beside others; larger ones are read one by one."""
 
-Identity: TypeAlias = tuple[Word, ...]
+Identity: TypeAlias = tuple[Arg, ...]
 """What a script needs to write the record of a task: model, fingerprint, created_at, deadline, ttl, channel, digest."""
 
 PROBE: Final[Command] = ("EVAL", "return redis.call('SET', KEYS[1], '', 'PX', 1000)", 1, "hub:{probe}")
@@ -41,10 +41,10 @@ CREATE: Final = load_script(_LUA, "common", "create")
 ACCEPT: Final = load_script(_LUA, "common", "accept")
 WITHDRAW: Final = load_script(_LUA, "common", "withdraw")
 START: Final = load_script(_LUA, "common", "start")
-REJOIN: Final = load_script(_LUA, "common", "rejoin")
-HAND_BACK: Final = load_script(_LUA, "common", "release")
+RESYNC: Final = load_script(_LUA, "common", "resync")
+RELEASE: Final = load_script(_LUA, "common", "release")
 REPORT: Final = load_script(_LUA, "common", "report")
-REVIVE: Final = load_script(_LUA, "common", "revive")
+RESET: Final = load_script(_LUA, "common", "reset")
 FINISH: Final = load_script(_LUA, "common", "finish")
 FETCH: Final = load_script(_LUA, "common", "fetch")
 LIST: Final = load_script(_LUA, "list")
@@ -81,14 +81,14 @@ def withdraw(tasks: Sequence[Task]) -> list[Command]:
 def start(
     tasks: Iterable[tuple[TaskId, Identity]], instance: InstanceId, *, channel: str, attempts: int, now: float
 ) -> list[Command]:
-    """`channel` is told when a task ends."""
+    """`channel` is notified when a task ends."""
     return _commands(START, (*_lifetimes(now), instance, channel, attempts), tasks)
 
 
-def rejoin(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) -> list[Command]:
+def resync(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) -> list[Command]:
     """For runs that `start` has begun, and that the server may have forgotten."""
     return _commands(
-        REJOIN,
+        RESYNC,
         (*_lifetimes(now), channel),
         ((run.task_id, (run.attempt, run.instance, repr(run.started_at), *run.note)) for run in runs),
     )
@@ -96,7 +96,7 @@ def rejoin(runs: Iterable[StartedRun[Identity]], *, channel: str, now: float) ->
 
 def release(runs: Sequence[ReleasedTask], *, now: float) -> list[Command]:
     return _commands(
-        HAND_BACK,
+        RELEASE,
         _lifetimes(now),
         ((run.task_id, (run.attempt, "" if run.retry_at is None else repr(run.retry_at))) for run in runs),
     )
@@ -110,18 +110,18 @@ def report(reports: Sequence[ProgressReport], *, now: float) -> list[Command]:
     )
 
 
-def revive(tasks: Sequence[Task], *, now: float) -> list[Command]:
-    return _commands(REVIVE, _lifetimes(now), ((task.id, identity(task)) for task in tasks))
+def reset(tasks: Sequence[Task], *, now: float) -> list[Command]:
+    return _commands(RESET, _lifetimes(now), ((task.id, identity(task)) for task in tasks))
 
 
-def finish(outcomes: Iterable[Outcome], alone: Iterable[bool], *, channel: str, now: float) -> list[Command]:
-    """`alone`: for each outcome whether nobody else here, at `channel`, has to be told of it."""
+def finish(outcomes: Iterable[Outcome], sole_runs: Iterable[bool], *, channel: str, now: float) -> list[Command]:
+    """`sole_runs`: for each outcome whether its run is the only one of the task at `channel`, which then needs no message."""
     return _commands(
         FINISH,
         (repr(now), _TOMBSTONE_MS, channel),
         (
             (outcome.task_id, (outcome.state.value, outcome.encode(), "1" if by_itself else ""))
-            for outcome, by_itself in zip(outcomes, alone, strict=True)
+            for outcome, by_itself in zip(outcomes, sole_runs, strict=True)
         ),
     )
 
@@ -131,7 +131,7 @@ def fetch(task_ids: Sequence[TaskId], *, channel: str = "", whole: bool = False)
 
     Args:
         task_ids: Whose.
-        channel: Is told of the next changes of each record that may change, unless empty.
+        channel: Is notified of the next changes of each record that may change, unless empty.
         whole: Whether outcomes above `SMALL` are answered too; else their sizes are.
     """
     return _commands(FETCH, (channel, "" if whole else SMALL), ((task_id, ()) for task_id in task_ids))
@@ -153,13 +153,13 @@ def progress_words(progress: Progress) -> bytes:
     return f"{progress.at!r} {fraction} {progress.message}".encode(errors="replace")
 
 
-def _commands(script: Script, head: Sequence[Word], tasks: Iterable[tuple[TaskId, Sequence[Word]]]) -> list[Command]:
+def _commands(script: Script, head: Sequence[Arg], tasks: Iterable[tuple[TaskId, Sequence[Arg]]]) -> list[Command]:
     return [script.by_digest(keys, (*head, *args)) for keys, args in _chunks(tasks)]
 
 
-def _chunks(tasks: Iterable[tuple[TaskId, Sequence[Word]]]) -> Iterator[tuple[list[str], list[Word]]]:
+def _chunks(tasks: Iterable[tuple[TaskId, Sequence[Arg]]]) -> Iterator[tuple[list[str], list[Arg]]]:
     keys: list[str] = []
-    args: list[Word] = []
+    args: list[Arg] = []
     size = 0
     for task_id, words in tasks:
         keys += (f"hub:{{{task_id}}}:record", f"hub:{{{task_id}}}:tombstone")
@@ -172,7 +172,7 @@ def _chunks(tasks: Iterable[tuple[TaskId, Sequence[Word]]]) -> Iterator[tuple[li
         yield keys, args
 
 
-def _list_chunks(changes: Mapping[ListName, ListChange]) -> Iterator[tuple[list[str], list[Word]]]:
+def _list_chunks(changes: Mapping[ListName, ListChange]) -> Iterator[tuple[list[str], list[Arg]]]:
     for name, change in changes.items():
         entries = list(change.entries.items())
         for start in range(0, len(entries), _LIST_CHUNK):
@@ -187,6 +187,6 @@ def _list_key(name: ListName) -> str:
     return f"hub:{{recent}}:{name.state}" + (f":{name.model}" if name.model else "")
 
 
-def _lifetimes(now: float) -> tuple[Word, ...]:
+def _lifetimes(now: float) -> tuple[Arg, ...]:
     """The head of every script that lets a record live on."""
     return repr(now), _UNFINISHED_MS, _TOMBSTONE_MS

@@ -15,7 +15,7 @@ PENDING: Final = 2 * LIST_LENGTH
 """Changes of one list that are remembered while the server is away; the oldest go first."""
 
 REFRESH: Final = 60
-"""After so many looks all runs are written down again: the server may have lost them, or the list been too long."""
+"""After so many updates all runs are written again: the server may have lost them, or the list been too long."""
 
 UNFINISHED_MS: Final = int(UNFINISHED_TTL * 1000)
 
@@ -78,21 +78,21 @@ class ListChanges:
 class RunsListed:
     """Which runs of this process are on the lists of running tasks.
 
-    A run is written down at the second look that finds it, so tasks that are faster than that cost nothing.
+    A run is written at the second update that finds it, so tasks that are faster than that cost nothing.
     """
 
     def __init__(self, changes: ListChanges) -> None:
         self._changes = changes
         self._seen: dict[Listed, ModelName] = {}
         self._listed: dict[Listed, ModelName] = {}
-        self._looks = 0
+        self._updates = 0
 
-    def look(self, runs: Iterable[tuple[TaskId, float, ModelName]]) -> None:
+    def update(self, runs: Iterable[tuple[TaskId, float, ModelName]]) -> None:
         """Notes what has to be written; `runs` are the present ones: task, start and model."""
         present = {Listed(entry_at(at, task_id), TaskState.RUNNING): model for task_id, at, model in runs}
         lasting = {listed: model for listed, model in present.items() if listed in self._seen}
-        self._looks += 1
-        again = self._looks % REFRESH == 0
+        self._updates += 1
+        again = self._updates % REFRESH == 0
         for listed, model in lasting.items():
             if again or listed not in self._listed:
                 self._changes.add(listed, model, UNFINISHED_MS)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias, final
 
 import structlog
-from anyio import current_time, sleep_until
 
+from hub.concurrency.periodic import every
 from hub.errors import ConnectionLost, Undecodable
 from hub.redis.client import RedisClient
 from hub.stores.recent import Listed, entry_of, page_of
@@ -33,7 +33,7 @@ class RedisLists:
     Args:
         client: Carries the commands.
         calls: Counts them.
-        period: Seconds between two looks at the runs.
+        period: Seconds between two updates of the lists of runs.
         runs: The present runs.
     """
 
@@ -49,19 +49,16 @@ class RedisLists:
 
     async def work(self) -> None:
         """Keeps the lists of running tasks up to date until it is cancelled, and writes what is still to be written."""
-        due = current_time()
-        while True:
-            due += self._period
-            await sleep_until(due)
-            self._listed.look(self._runs())
+        async for _ in every(self._period):
+            self._listed.update(self._runs())
             await self.write()
 
     def ended(self, outcome: Outcome, model: str, lifetime_ms: int) -> None:
         """Notes an ending; its record lives so long."""
         self._changes.add(Listed(entry_of(outcome), outcome.state), model, lifetime_ms)
 
-    def linked(self) -> None:
-        """There is a new link, perhaps to a server that has lost its data."""
+    def connected(self) -> None:
+        """Called with each new connection: the server may have lost its data."""
         self._listed.forget()
 
     async def write(self) -> None:
@@ -76,7 +73,7 @@ class RedisLists:
             over = True
         except ConnectionLost as lost:
             _log.debug("recent tasks not listed yet", reason=lost.reason)
-        except Undecodable as error:  # under the key of a list is a value of somebody else
+        except Undecodable as error:  # the key of a list has a foreign value
             over = True
             _log.warning("recent tasks not listed", reason=error.reason)
         finally:
@@ -88,12 +85,12 @@ class RedisLists:
 
         Raises:
             ConnectionLost: The server is out of reach.
-            Undecodable: Under the key of a list is a value of somebody else.
+            Undecodable: The key of a list has a foreign value.
         """
         names = [ListName(state, model or "") for state in states]
         with self._calls.timed("recent", len(names)):
-            told = await self._client.call(commands.read_lists(names, before=before, limit=limit))
-        return page_of([replies.entries(reply) for reply in self._client.accepted(told)], states, limit)
+            raw = await self._client.call(commands.read_lists(names, before=before, limit=limit))
+        return page_of([replies.entries(reply) for reply in self._client.accepted(raw)], states, limit)
 
     def drop(self, listed: Listed, model: ModelName | None) -> None:
         """Notes that an entry is not true any more."""

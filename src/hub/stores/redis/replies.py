@@ -117,7 +117,7 @@ def affirmed(task_id: TaskId, element: Reply) -> bool:
 
 
 def ended(_: TaskId, element: Reply) -> bool:
-    """Whether a run that was looked up by `rejoin` is needed no more; of what cannot be read, nobody knows."""
+    """Whether a run that was looked up by `resync` is needed no more; of what cannot be read, that is unknown."""
     word = element.decode(errors="replace") if isinstance(element, bytes) else ""
     return word == _WITHDRAWN or (word in _STATES and TaskState(word).terminal)
 

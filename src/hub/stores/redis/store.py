@@ -11,17 +11,15 @@ from uuid import uuid4
 import structlog
 from anyio import (
     AsyncContextManagerMixin,
-    Event,
     create_task_group,
     move_on_after,
-    sleep,
 )
-from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
 from hub.concurrency.exceptions import collapse_exception_group
-from hub.concurrency.retrying import AttemptLog, ExponentialBackoff
+from hub.concurrency.notify import Notifier
+from hub.concurrency.retrying import AttemptLog, ExponentialBackoff, retrying
 from hub.errors import HubError, Undecodable
 from hub.ports.result_store import (
     Missing,
@@ -51,13 +49,13 @@ from hub.types import InstanceId, ModelName, TaskId, TaskState
 
 OfTask = TypeVar("OfTask", Outcome, ReleasedTask)
 
-REJOIN_BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
-"""Between two tries to look after our runs: a run that nobody needs any more should stop within a second."""
+RESYNC_BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
+"""Between two attempts to look up the runs of this process: a run that is not needed any more should stop within a second."""
 
 SMALL: Final = commands.SMALL
 
 IN_FLIGHT: Final = 16 * 1024 * 1024
-"""Bytes of large outcomes that are read at once: what a slow link brings within the time that counts as silence."""
+"""Bytes of large outcomes that are read at once: what a slow connection transfers within `read_timeout`."""
 
 LAST_WRITE: Final = 1.0
 """Seconds that the end of the block waits for the lists: one round trip to a slow server. They can do without it."""
@@ -69,31 +67,32 @@ _log: Final = structlog.get_logger("hub.stores")
 class RedisStore(ResultStore, AsyncContextManagerMixin):
     """Task records as hashes in Redis; see `hub.stores.redis.lua` for the keys and `hub.stores.redis.commands` for the rest.
 
-    One link carries all commands, and this process's wake-ups on a connection of their own. What reads a large outcome has
-    another link, on which `IN_FLIGHT` bytes are on their way at most, so that it holds up nothing else. A record knows who
-    wants to hear of it: the reply channel of its task, and every process that has asked with `changed`. So several gateways may wait for one task. And
-    it knows whose runs it keeps busy: they are told when it ends. After a lost link each waiting call reads its record
-    again, and so does this store for each of its runs.
+    One connection carries all commands, and this process's wake-ups on a connection of their own. What reads a large outcome has
+    another connection, on which `IN_FLIGHT` bytes are on their way at most, so that it delays nothing else. A record holds the channels that are notified
+    of its changes: the reply channel of its task, and one for every process that has called `changed`, so several gateways
+    may wait for one task. It also holds the channels of the processes that run the task, which are notified when it ends.
+    After a lost connection each waiting call reads its record again, and so does this store for each of its runs.
     """
 
-    def __init__(self, links: Connector, options: StoreOptions) -> None:
+    def __init__(self, connector: Connector, options: StoreOptions) -> None:
         self._clock = options.clock
         self._channel = f"hub:wake:{uuid4()}"
         self._waiters = Waiters()
-        self._started = RunningTasks[Identity]()
-        self._unsure = Event()
+        self._running = RunningTasks[Identity]()
+        self._resync_needed = False  # whether a run may have ended unnoticed
+        self._resync_requested = Notifier()
         self._dropped = 0
         self._commands = 0
         self._calls = OperationTimer(options.buckets)
         self._client = RedisClient(
-            links,
+            connector,
             channel=self._channel,
-            on_messages=self._heard,
-            on_connected=self._linked,
+            on_messages=self._on_messages,
+            on_connected=self._connected,
             timeout=options.timeout,
             probe=commands.PROBE,
         )
-        self._large = RedisClient(links, timeout=options.timeout)
+        self._large = RedisClient(connector, timeout=options.timeout)
         self._budget = ByteBudget(IN_FLIGHT)
         self._lists = RedisLists(self._client, self._calls, period=options.listing, runs=self._runs)
         self._watched = Batcher(self._watch, name=f"watched records {self._channel}")
@@ -114,7 +113,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         """
         with collapse_exception_group():
             async with self._client, self._large, self._watched, create_task_group() as tg:
-                tg.start_soon(self._keep_sure, name=f"hub.store runs {self._channel}")
+                tg.start_soon(self._resync_when_needed, name=f"hub.store runs {self._channel}")
                 tg.start_soon(self._lists.work, name=f"hub.store lists {self._channel}")
                 try:
                     await warn_of_eviction(self._client)
@@ -126,22 +125,22 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
-        told = await self._run("create", commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
+        raw = await self._run("create", commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
         found: list[TaskRecord | None] = []
-        for task, answer in zip(tasks, replies.answers(told, _ids(tasks), replies.created), strict=True):
+        for task, answer in zip(tasks, replies.answers(raw, _ids(tasks), replies.created), strict=True):
             there = await self._whole(task.id, answer) if isinstance(answer, Large) else answer
             found += await self.create([task]) if isinstance(there, Missing) else [there]  # it has expired in between
         return found
 
     @override
     async def accept(self, tasks: Sequence[Task]) -> None:
-        told = await self._run("accept", commands.ACCEPT, commands.accept(tasks, now=self._clock()), tasks)
-        replies.answers(told, _ids(tasks), replies.affirmed)
+        raw = await self._run("accept", commands.ACCEPT, commands.accept(tasks, now=self._clock()), tasks)
+        replies.answers(raw, _ids(tasks), replies.affirmed)
 
     @override
     async def withdraw(self, tasks: Sequence[Task]) -> None:
-        told = await self._run("withdraw", commands.WITHDRAW, commands.withdraw(tasks), tasks)
-        replies.answers(told, _ids(tasks), replies.affirmed)
+        raw = await self._run("withdraw", commands.WITHDRAW, commands.withdraw(tasks), tasks)
+        replies.answers(raw, _ids(tasks), replies.affirmed)
 
     @override
     async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
@@ -149,47 +148,44 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         now = self._clock()
         start = commands.start(known, instance, channel=self._channel, attempts=attempts, now=now)
         task_ids = _ids(tasks)
-        with self._started.starting(task_ids) as call:
-            link = self._client.connections_opened
-            told = await self._run("start", commands.START, start, tasks)
-            starts = replies.answers(told, task_ids, replies.started)
-            self._started.begun(instance, known, starts, call, now)
+        with self._running.starting(task_ids) as call:
+            connection = self._client.connections_opened
+            raw = await self._run("start", commands.START, start, tasks)
+            starts = replies.answers(raw, task_ids, replies.started)
+            self._running.begun(instance, known, starts, call, now)
             if (
-                link != self._client.connections_opened
-            ):  # the next link had looked for news before we knew what to look for
-                self._unsure.set()
+                connection != self._client.connections_opened
+            ):  # the next connection looked up the runs before this one was known
+                self._request_resync()
         return starts
 
     @override
     async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
-        numbers = await self._on_records(runs, self._hand_back)
-        self._started.handed_back(runs)
-        return [number != 0 for number in numbers]  # of what has vanished nobody says that it has ended
+        numbers = await self._on_records(runs, self._release)
+        self._running.released(runs)
+        return [number != 0 for number in numbers]  # a missing record does not count as finished
 
     @override
     async def report(self, reports: Sequence[ProgressReport]) -> None:
-        told = await self._run("report", commands.REPORT, commands.report(reports, now=self._clock()), reports)
-        replies.answers(told, [report.task_id for report in reports], replies.affirmed)
+        raw = await self._run("report", commands.REPORT, commands.report(reports, now=self._clock()), reports)
+        replies.answers(raw, [report.task_id for report in reports], replies.affirmed)
 
     @override
     async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
-        await checkpoint()
-        while not (ended := self._started.take_ended(instance)):
-            await self._started.news(instance).wait()
-        return ended
+        return await self._running.next_ended(instance)
 
     @override
-    async def revive(self, tasks: Sequence[Task]) -> Sequence[bool]:
-        told = await self._run("revive", commands.REVIVE, commands.revive(tasks, now=self._clock()), tasks)
-        return replies.answers(told, _ids(tasks), replies.affirmed)
+    async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        raw = await self._run("reset", commands.RESET, commands.reset(tasks, now=self._clock()), tasks)
+        return replies.answers(raw, _ids(tasks), replies.affirmed)
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
-        with self._started.finishing(outcomes) as call:
+        with self._running.finishing(outcomes) as call:
             try:
                 numbers = await self._on_records(outcomes, partial(self._finish, call))
             except BaseException:
-                self._unsure.set()  # their tasks may have ended all the same
+                self._request_resync()  # their tasks may have ended all the same
                 raise
         counted = [number > 0 for number in numbers]
         self._dropped += counted.count(False)
@@ -197,8 +193,8 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
-        told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
-        answers = replies.answers(told, task_ids, replies.fetched)
+        raw = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
+        answers = replies.answers(raw, task_ids, replies.fetched)
         return [
             await self._whole(task_id, answer) if isinstance(answer, Large) else answer
             for task_id, answer in zip(task_ids, answers, strict=True)
@@ -212,8 +208,8 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             return await self._lists.read(states, model, below, count)
 
         async def fetch(task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing | Undecodable]:
-            told = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
-            answers = replies.answers(told, task_ids, replies.fetched_or_why_not)
+            raw = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
+            answers = replies.answers(raw, task_ids, replies.fetched_or_why_not)
             return [
                 await self._whole(task_id, answer) if isinstance(answer, Large) else answer
                 for task_id, answer in zip(task_ids, answers, strict=True)
@@ -226,14 +222,14 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
             while True:
-                found = await self._watched(task_id)
+                found = await self._watched.submit(task_id)
                 if isinstance(found, Undecodable):
                     raise found
                 if isinstance(found, Large):
                     found = await self._whole(task_id, found)
                 if waiter.accepts(found):
                     return found
-                await waiter.woken()
+                await waiter.wait()
 
     @override
     def statistics(self) -> StoreStatistics:
@@ -248,15 +244,15 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             calls=self._calls.read(),
         )
 
-    async def _hand_back(self, runs: Sequence[ReleasedTask]) -> Sequence[int]:
-        told = await self._run("release", commands.HAND_BACK, commands.release(runs, now=self._clock()), runs)
-        return replies.answers(told, [run.task_id for run in runs], replies.number)
+    async def _release(self, runs: Sequence[ReleasedTask]) -> Sequence[int]:
+        raw = await self._run("release", commands.RELEASE, commands.release(runs, now=self._clock()), runs)
+        return replies.answers(raw, [run.task_id for run in runs], replies.number)
 
     async def _finish(self, call: FinishCall[Identity], outcomes: Sequence[Outcome]) -> Sequence[int]:
-        alone = [self._started.alone(outcome, call) for outcome in outcomes]
+        alone = [self._running.is_sole_run(outcome, call) for outcome in outcomes]
         finish = commands.finish(outcomes, alone, channel=self._channel, now=self._clock())
-        told = await self._run("finish", commands.FINISH, finish, outcomes)
-        answers = replies.answers(told, [outcome.task_id for outcome in outcomes], replies.finished)
+        raw = await self._run("finish", commands.FINISH, finish, outcomes)
+        answers = replies.answers(raw, [outcome.task_id for outcome in outcomes], replies.finished)
         for outcome, answer in zip(outcomes, answers, strict=True):
             if answer.model:
                 self._lists.ended(outcome, answer.model, answer.lifetime_ms)
@@ -269,60 +265,57 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         """Carries `items` out; once more, on records written anew, those of tasks that were started here and vanished."""
         numbers = list(await carry_out(items))
         vanished = [index for index, number in enumerate(numbers) if number == replies.VANISHED]
-        if vanished and (runs := self._started.find(items[index].task_id for index in vanished)):
-            await self._rejoin(runs)
+        if vanished and (runs := self._running.find(items[index].task_id for index in vanished)):
+            await self._resync(runs)
             known = {run.task_id for run in runs}
             again = [index for index in vanished if items[index].task_id in known]
             for index, number in zip(again, await carry_out([items[index] for index in again]), strict=True):
                 numbers[index] = number
         return numbers
 
-    async def _rejoin(self, runs: Sequence[StartedRun[Identity]]) -> None:
-        """Makes sure that the server knows of these runs, and that we know of those whose tasks have ended meanwhile."""
-        rejoin = commands.rejoin(runs, channel=self._channel, now=self._clock())
-        told = await self._run("rejoin", commands.REJOIN, rejoin, runs)
+    async def _resync(self, runs: Sequence[StartedRun[Identity]]) -> None:
+        """Writes these runs to the server if it has lost them, and finds those whose tasks have ended meanwhile."""
+        resync = commands.resync(runs, channel=self._channel, now=self._clock())
+        raw = await self._run("resync", commands.RESYNC, resync, runs)
         task_ids = [run.task_id for run in runs]
-        for task_id, ended in zip(task_ids, replies.answers(told, task_ids, replies.ended), strict=True):
+        for task_id, ended in zip(task_ids, replies.answers(raw, task_ids, replies.ended), strict=True):
             if ended:
-                self._started.ended(task_id)
+                self._running.ended(task_id)
 
-    async def _keep_sure(self) -> None:
-        """Looks again after our runs each time that something may have been missed."""
-        delays = REJOIN_BACKOFF.intervals()
-        attempts = AttemptLog("runs", failing="runs not looked up, asking the store again")
+    async def _resync_when_needed(self) -> None:
+        """Looks up the runs of this process each time that a notification may have been missed."""
+        log = AttemptLog("runs", failing="runs not looked up, asking the store again")
         while True:
-            await self._unsure.wait()
-            self._unsure = Event()
-            try:
-                await self._rejoin(self._started.runs())
-            except HubError as error:
-                self._unsure.set()
-                delay = next(delays)
-                attempts.failed(str(error), delay)
-                await sleep(delay)
-            else:
-                attempts.succeeded()
-                delays = REJOIN_BACKOFF.intervals()
+            await self._resync_requested.wait_for(lambda: self._resync_needed)
+            async for attempt in retrying(on=HubError, backoff=RESYNC_BACKOFF, on_retry=log.on_retry):
+                with attempt:
+                    self._resync_needed = False
+                    await self._resync(self._running.runs())
+            log.succeeded()
+
+    def _request_resync(self) -> None:
+        self._resync_needed = True
+        self._resync_requested.notify()
 
     def _runs(self) -> Iterable[PresentRun]:
-        return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._started.runs())
+        return ((run.task_id, run.started_at, ModelName(str(run.note[0]))) for run in self._running.runs())
 
-    def _linked(self) -> None:
+    def _connected(self) -> None:
         self._waiters.wake_all()
-        self._lists.linked()
-        self._unsure.set()
+        self._lists.connected()
+        self._request_resync()
 
     async def _whole(self, task_id: TaskId, large: Large) -> TaskRecord | Missing:
         """A record with a large outcome."""
         async with self._budget.taken(large.size):
             fetch = commands.fetch([task_id], channel=self._channel, whole=True)
-            told = await self._run("fetch", commands.FETCH, fetch, [task_id], client=self._large)
-        (found,) = replies.answers(told, [task_id], replies.whole)
+            raw = await self._run("fetch", commands.FETCH, fetch, [task_id], client=self._large)
+        (found,) = replies.answers(raw, [task_id], replies.whole)
         return found
 
     async def _watch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing | Large | Undecodable]:
-        told = await self._run("watch", commands.FETCH, commands.fetch(task_ids, channel=self._channel), task_ids)
-        return replies.answers(told, task_ids, replies.fetched_or_why_not)
+        raw = await self._run("watch", commands.FETCH, commands.fetch(task_ids, channel=self._channel), task_ids)
+        return replies.answers(raw, task_ids, replies.fetched_or_why_not)
 
     async def _run(
         self,
@@ -339,16 +332,16 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         with self._calls.timed(operation, len(group)):
             return await (client or self._client).run(script, calls)
 
-    def _heard(self, messages: Sequence[bytes]) -> None:
+    def _on_messages(self, messages: Sequence[bytes]) -> None:
         for message in messages:
             try:
                 task_id, revision, state = replies.announcement(message)
             except Undecodable as error:
-                _log.warning("strange wake-up", channel=self._channel, reason=error.reason)
+                _log.warning("a notification that cannot be read", channel=self._channel, reason=error.reason)
                 continue
             self._waiters.changed(task_id, revision, state)
             if state is not None and state.terminal:
-                self._started.ended(task_id)
+                self._running.ended(task_id)
 
 
 def _ids(tasks: Sequence[Task]) -> list[TaskId]:

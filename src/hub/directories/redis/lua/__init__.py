@@ -9,7 +9,7 @@ All keys are in one hash slot and begin with `hub:{directory}:`.
 | `contracts` | hash | model and fingerprint to contract |
 | `registries` | sorted set | registry id to the time until which it counts as alive, in ms |
 | `leases` | hash | instance id to the token of its newest lease and the registry that has it |
-| `standings` | hash | instance id to what that registry knows about it |
+| `health` | hash | instance id to what that registry knows about it |
 | `changes` | sorted set | instance id to the revision of its last change; those who left stay in it for long |
 | `revision` | string | the last revision; tokens are revisions |
 | `history` | list | events, newest first |

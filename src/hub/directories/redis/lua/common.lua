@@ -1,7 +1,7 @@
 -- Shared by all scripts: they are loaded as one text after this one.
 
 local instances, names, contracts = KEYS[1], KEYS[2], KEYS[3]
-local leases, standings, registries = KEYS[4], KEYS[5], KEYS[6]
+local leases, healths, registries = KEYS[4], KEYS[5], KEYS[6]
 local changes, revision, history = KEYS[7], KEYS[8], KEYS[9]
 local unused, weight = KEYS[10], KEYS[11]
 
@@ -137,6 +137,6 @@ end
 local function depart(id, entry)
   remove(id, entry)
   redis.call('HDEL', leases, id)
-  redis.call('HDEL', standings, id)
+  redis.call('HDEL', healths, id)
   mark(id)
 end

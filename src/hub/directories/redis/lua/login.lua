@@ -13,13 +13,13 @@ local secret = before and before.secret_hash
 if type(secret) == 'string' and secret ~= '' and secret ~= proof then
   return 'foreign instance'
 end
-local beside = { [fingerprint] = true }
+local compatible = { [fingerprint] = true }
 for index = 12, #ARGV do
-  beside[ARGV[index]] = true
+  compatible[ARGV[index]] = true
 end
 for holder, count in pairs(holders_of(model)) do
   local own = before and before.model == model and before.fingerprint == holder
-  if not beside[holder] and count > (own and 1 or 0) then
+  if not compatible[holder] and count > (own and 1 or 0) then
     return holder
   end
 end

@@ -1,8 +1,9 @@
-"""What an instance and the process of its model say to each other, as bytes.
+"""The protocol between an instance and the process of its model.
 
-A frame is the length of its content in four bytes, most significant first, and the content: one of the messages below
-in MessagePack. Instance: `InitFrame`, then `RequestFrame` after `RequestFrame`. Process: `InitializedFrame` or `ErrorFrame` to the first; to each
-request `StartedFrame`, any number of `ProgressFrame`, and one `ResponseFrame` or `ErrorFrame`.
+A frame is the length of its content in four bytes, most significant first, and the content: one of the messages below in
+MessagePack. The instance sends an `InitFrame`, then `RequestFrame`s. The process answers the first with
+`InitializedFrame` or `ErrorFrame`, and each request with `StartedFrame`, any number of `ProgressFrame`s, and one
+`ResponseFrame` or `ErrorFrame`.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from hub.observability.tracebacks import Described
 from hub.types import LogFormat, LogLevel
 
 FRAME_LIMIT: Final = 512 * 1024 * 1024
-"""Bytes of a frame's content at most: as many as Redis takes in one value."""
+"""Maximum number of bytes in the content of a frame: that of a value in Redis."""
 
 _HEADER: Final = 4
 
 
 class InitFrame(Struct, frozen=True, tag=True, array_like=True):
-    """The first thing that a process hears: which model it is to run.
+    """The first message to a process: the model that it runs.
 
     Attributes:
         target: `pkg.module:Class`.
-        path: `sys.path` of the instance, so that the same modules are found.
+        path: `sys.path` of the instance, so that the same modules are imported.
         backend: Event loop for a `setup` or `teardown` that is async.
         log_level: Least severe lines of the process's log to show.
-        log_format: Of these lines.
+        log_format: Format of these lines.
     """
 
     target: str
@@ -41,7 +42,7 @@ class InitFrame(Struct, frozen=True, tag=True, array_like=True):
 
 
 class TaskInfo(Struct, frozen=True, tag=True, array_like=True):
-    """What `hub.current_task()` tells in the process; see `CurrentTask`."""
+    """The content of `hub.current_task()` in the process; see `CurrentTask`."""
 
     id: str
     attempt: int
@@ -51,7 +52,7 @@ class TaskInfo(Struct, frozen=True, tag=True, array_like=True):
 
 
 class RequestFrame(Struct, frozen=True, tag=True, array_like=True):
-    """`task` is `None` for a request that belongs to no task."""
+    """A request; `task` is `None` if it does not belong to a task."""
 
     body: bytes
     task: TaskInfo | None
@@ -62,7 +63,7 @@ class InitializedFrame(Struct, frozen=True, tag=True, array_like=True):
 
 
 class StartedFrame(Struct, frozen=True, tag=True, array_like=True):
-    """From here on until its answer a SIGINT interrupts the request; before and after, the process ignores it."""
+    """From now until the answer a SIGINT interrupts the request; before and after, the process ignores it."""
 
 
 class ProgressFrame(Struct, frozen=True, tag=True, array_like=True):
@@ -75,21 +76,21 @@ class ResponseFrame(Struct, frozen=True, tag=True, array_like=True):
 
 
 class ErrorFrame(Struct, frozen=True, tag=True, array_like=True):
-    """What the model, or hub on its behalf, raised.
+    """An error that the model, or hub in its process, raised.
 
     Attributes:
-        code: Of the failure of the task.
-        mro: The full names of the error's class and of all that it inherits from, itself first.
-        message: Its text.
-        described: What is told of it, and of its causes.
-        facts: `args` of an error that hub raised and the instance raises again; empty for all others.
+        code: Code of the failure of the task.
+        mro: Full names of the classes in the method resolution order of the error.
+        message: Text of the error.
+        described: The error and its causes; see `hub.observability.tracebacks.describe`.
+        arguments: `args` of an error that hub raised and the instance raises again; empty for all others.
     """
 
     code: str
     mro: tuple[str, ...]
     message: str
     described: tuple[Described, ...]
-    facts: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 ToProcess: TypeAlias = InitFrame | RequestFrame
@@ -104,7 +105,7 @@ T = TypeVar("T")
 
 
 def encode(message: ToProcess | FromProcess, *, limit: int = FRAME_LIMIT) -> bytes:
-    """The frame of a message.
+    """Encodes a message as a frame.
 
     Raises:
         FrameTooLarge: Its content has more than `limit` bytes.
@@ -117,7 +118,7 @@ def encode(message: ToProcess | FromProcess, *, limit: int = FRAME_LIMIT) -> byt
 
 @final
 class PipeFrameReader(Generic[T]):
-    """Puts messages together from bytes that come in any pieces. Of no use any more once it has raised."""
+    """Decodes messages from bytes that arrive in pieces. Unusable after it has raised."""
 
     def __init__(self, decoder: Decoder[T], *, limit: int = FRAME_LIMIT) -> None:
         self._decoder = decoder
@@ -128,7 +129,7 @@ class PipeFrameReader(Generic[T]):
         """The messages that `data` completes.
 
         Raises:
-            MalformedFrame: It can be no frame: too long, or its content is none of the messages.
+            MalformedFrame: The frame is too long, or its content is not one of the messages.
         """
         self._bytes += data
         messages: list[T] = []
@@ -141,7 +142,7 @@ class PipeFrameReader(Generic[T]):
                     MsgspecError,
                     UnicodeError,
                     RecursionError,
-                ) as error:  # text that is no UTF-8 is not msgspec's own
+                ) as error:  # text that is not UTF-8 is not an error of msgspec
                     raise MalformedFrame(str(error)) from error
                 start = end
         del self._bytes[:start]

@@ -12,21 +12,21 @@ F_SETSIG: Final = 10
 """Linux: sets the signal that `O_ASYNC` sends. The `fcntl` module has no name for it before Python 3.12."""
 
 
-def end_with(lifeline: int) -> None:
-    """Has the kernel kill this process and the rest of its process group once the other end of a pipe is closed.
+def die_with_parent(lifeline: int) -> None:
+    """Makes the kernel kill this process and its process group as soon as the other end of a pipe is closed.
 
-    The other end is in the process that started this one, and nowhere else, so it closes when that process ends in
-    whatever way. Nothing in here can prevent it. `PR_SET_PDEATHSIG` would be about the *thread* that started this
-    process, and trio starts processes from worker threads, which end when they have been idle; see
-    `docs/decisions/058-a-lifeline-for-child-processes.md`.
+    Only the process that started this one has the other end, so it closes when that process ends, in any way. No code in
+    this process can prevent it. `PR_SET_PDEATHSIG` depends on the *thread* that started this process, and trio starts
+    processes from worker threads, which end after some idle time; see
+    `docs/decisions/058-lifeline-pipe-kills-orphaned-processes.md`.
 
     Args:
-        lifeline: The end of the pipe to read from. Nobody ever writes to the other one.
+        lifeline: The read end of the pipe. The write end is never written to.
     """
     fcntl(lifeline, F_SETOWN, -os.getpgrp())
     fcntl(lifeline, F_SETSIG, signal.SIGKILL)
     fcntl(lifeline, F_SETFL, fcntl(lifeline, F_GETFL) | os.O_ASYNC)
     closed = poll()
     closed.register(lifeline, 0)
-    if closed.poll(0):  # it was closed before the kernel was told what to do then
+    if closed.poll(0):  # it was closed before the kernel was set up
         os._exit(1)

@@ -1,12 +1,12 @@
-"""What runs in the process of a model with `run_in_process`; the instance's side of it is `hub.model.execution.process.worker`.
+"""The main program of a process of a model; the instance's side is `hub.model.execution.process.worker`.
 
     python -m hub.model.execution.process.main pkg.module:Class LIFELINE
 
-Requests come as frames on standard input and answers leave on standard output (`hub.model.execution.process.frames`); both are moved out
-of the way first, so that whatever the model prints goes to standard error. `LIFELINE` is a pipe that never carries
-anything; the kernel ends this process when the other end of it closes.
+It reads requests from standard input and writes answers to standard output (`hub.model.execution.process.frames`). Both
+descriptors are replaced first, so that the output of the model goes to standard error. `LIFELINE` is a pipe without data;
+the kernel ends this process when the other end is closed.
 
-There is one thread and no event loop here, so that a SIGINT finds the code of the model and nothing else.
+There is one thread and no event loop here, so that a SIGINT always interrupts the code of the model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hub.errors import HubError
 from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import RAISED_AGAIN, ModelExit
 from hub.model.execution.codec import MessageCodec
-from hub.model.execution.exits import exits_fail
+from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.process.frames import (
     TO_PROCESS,
     ErrorFrame,
@@ -42,8 +42,8 @@ from hub.model.execution.process.frames import (
     ToProcess,
     encode,
 )
-from hub.model.execution.process.lifeline import end_with
-from hub.model.model import Model
+from hub.model.execution.process.lifeline import die_with_parent
+from hub.model.model import AnyModel
 from hub.observability.code_origin import add_author
 from hub.observability.logs import configure_logging
 from hub.observability.tracebacks import describe, lines, text_of_error
@@ -51,25 +51,25 @@ from hub.safe_text import full_name, printable
 from hub.types import InstanceId, ModelName, TaskId
 
 CHUNK: Final = 65_536
-"""Bytes that are read at once, and that fit into the buffer for answers: the size of a pipe."""
+"""Bytes that are read at once, and size of the buffer for answers: those of a pipe."""
 
 
 class _Terminated(SystemExit):
-    """SIGTERM came."""
+    """Raised by SIGTERM."""
 
 
 @final
 class WorkerMain:
-    """Answers requests one after the other, until there are no more.
+    """Processes requests one after the other, until standard input is closed.
 
     Args:
-        requests: File descriptor to read from.
-        answers: File descriptor to write to.
+        requests: File descriptor of the requests.
+        answers: File descriptor of the answers.
     """
 
     def __init__(self, requests: int, answers: int) -> None:
         self._requests = requests
-        # Its lock keeps the frames of the threads of a model apart. Left open, since its end must be that of the process.
+        # Its lock serializes frames from several threads of a model. Never closed, since its end means that of the process.
         self._answers = os.fdopen(answers, "wb", buffering=CHUNK, closefd=False)
         self._reader = PipeFrameReader(TO_PROCESS)
         self._received: list[ToProcess] = []
@@ -80,71 +80,71 @@ class WorkerMain:
         """Runs the model; returns the exit code of the process.
 
         Raises:
-            SystemExit: SIGTERM came, or the model called `sys.exit`.
-            BrokenPipeError: Nobody wants the answers any more.
+            SystemExit: SIGTERM was received, or the model called `sys.exit`.
+            BrokenPipeError: The instance has closed the pipe of the answers.
         """
         signal.signal(signal.SIGTERM, _terminate)
         signal.signal(signal.SIGINT, self._interrupt)
-        with cleaned_up_in_children(self._be_no_child):
+        with cleaned_up_in_children(self._reset_signals):
             return self._run()
 
-    def _be_no_child(self) -> None:
-        """In a process that the model forks off: signals mean what they mean in any program."""
+    def _reset_signals(self) -> None:
+        """Restores the default signal handlers in a process that the model has forked."""
         for number, handler in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
-            if signal.getsignal(number) in {_terminate, self._interrupt}:  # else it is the model's
+            if signal.getsignal(number) in {_terminate, self._interrupt}:  # otherwise the model has set its own
                 signal.signal(number, handler)
 
     def _run(self) -> int:
-        load = self._receive()
-        if not isinstance(load, InitFrame):
-            return 0  # the instance went away
-        configure_logging(load.log_level, load.log_format)
-        add_author(load.target.partition(":")[0])
+        init = self._receive()
+        if not isinstance(init, InitFrame):
+            return 0  # the instance has ended
+        configure_logging(init.log_level, init.log_format)
+        add_author(init.target.partition(":")[0])
         try:
-            with exits_fail("the import", but=(_Terminated,)):
-                model_class = _model_class(load)
-            with exits_fail("__init__", but=(_Terminated,)):
+            with exits_as_errors("the import", but=(_Terminated,)):
+                model_class = _import_model(init)
+            with exits_as_errors("__init__", but=(_Terminated,)):
                 model = model_class()
             messages = MessageCodec(model)
-        except Exception as error:  # noqa: BLE001 - told to the instance, which ends with it
-            self._send(encode(_failed(error)))
+        except Exception as error:  # noqa: BLE001 - reported to the instance, which ends
+            self._send(encode(_error_frame(error)))
             return 1
         try:
             try:
-                with exits_fail("setup", but=(_Terminated,)):
-                    _call(model.setup, load.backend)
-            except Exception as error:  # noqa: BLE001 - likewise
-                self._send(encode(_failed(error)))
+                with exits_as_errors("setup", but=(_Terminated,)):
+                    _call(model.setup, init.backend)
+            except Exception as error:  # noqa: BLE001 - reported to the instance, which ends
+                self._send(encode(_error_frame(error)))
                 return 1
             signal.signal(signal.SIGINT, self._interrupt)  # a library may have set a handler of its own
             self._send(encode(InitializedFrame()))
             while isinstance(request := self._receive(), RequestFrame):
-                self._send(self._answer(model, messages, request))
+                self._send(self._process(model, messages, request))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            with exits_fail("teardown", but=(_Terminated,)):
-                _call(model.teardown, load.backend)
+            with exits_as_errors("teardown", but=(_Terminated,)):
+                _call(model.teardown, init.backend)
         return 0
 
-    def _answer(self, model: Model[Any, Any], messages: MessageCodec, request: RequestFrame) -> bytes:
+    def _process(self, model: AnyModel, messages: MessageCodec, request: RequestFrame) -> bytes:
         try:
-            with self._interruption_allowed(), self._processing(request.task):
+            with self._interruption_allowed(), self._current_task(request.task):
                 self._send(encode(StartedFrame()))
                 message = messages.decode(request.body)
-                with exits_fail("process_request", but=(_Terminated,)):
+                with exits_as_errors("process_request", but=(_Terminated,)):
                     response = model.process_request(message)
                 return encode(ResponseFrame(messages.encode(response)))
         except _Terminated:
             raise
-        except BaseException as error:  # noqa: ASYNC103, BLE001 - whatever a model raises is the outcome of its task
-            return encode(_failed(error))  # noqa: ASYNC104 - there is no event loop here
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - any error of a model is the outcome of its task
+            return encode(_error_frame(error))  # noqa: ASYNC104 - there is no event loop here
 
-    def _processing(self, task: TaskInfo | None) -> AbstractContextManager[None]:
-        def tell(fraction: float | None, message: str) -> None:
-            if self._control is control:  # a thread that a model left behind may still talk of an earlier task
+    def _current_task(self, task: TaskInfo | None) -> AbstractContextManager[None]:
+        def report_progress(fraction: float | None, message: str) -> None:
+            if self._control is control:  # otherwise it comes from a thread of an earlier task
                 self._send(encode(ProgressFrame(fraction, message)))
 
-        self._control = control = TaskControl(tell)
+        self._control = control = TaskControl(report_progress)
         if task is None:
             return nullcontext()
         return processing(
@@ -160,7 +160,7 @@ class WorkerMain:
 
     @contextmanager
     def _interruption_allowed(self) -> Generator[None]:
-        """While the block runs the first SIGINT raises `KeyboardInterrupt`. At all other times they are ignored."""
+        """The first SIGINT in the block raises `KeyboardInterrupt`. At all other times SIGINT is ignored."""
         self._interruptible = True
         try:
             yield
@@ -177,14 +177,14 @@ class WorkerMain:
     def _send(self, frame: bytes) -> None:
         """Writes a frame.
 
-        When a signal interrupts it, the rest of the frame stays in the buffer and leaves before the next one. That holds
-        for frames that fit into the buffer; others are not written while interruptions are allowed.
+        If a signal interrupts it, the rest of the frame stays in the buffer and is written before the next one. That requires
+        a frame that fits into the buffer; larger ones are not written while interruptions are allowed.
         """
         self._answers.write(frame)
         self._answers.flush()
 
     def _receive(self) -> ToProcess | None:
-        """The next message; `None` when no more come."""
+        """The next message; `None` at the end of the input."""
         while not self._received:
             data = os.read(self._requests, CHUNK)
             if not data:
@@ -194,11 +194,11 @@ class WorkerMain:
 
 
 def main() -> None:
-    end_with(int(sys.argv[2]))
-    sys.excepthook = lambda _kind, error, _trace: _write("the process of a model failed", error)
-    on_error_in_thread(lambda name, error: _write(f"an error ended the thread {name}", error))
+    die_with_parent(int(sys.argv[2]))
+    sys.excepthook = lambda _kind, error, _trace: _print_error("the process of a model failed", error)
+    on_error_in_thread(lambda name, error: _print_error(f"an error ended the thread {name}", error))
     requests, answers = os.dup(0), os.dup(1)
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is what is wanted
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - only the descriptor is needed
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -208,13 +208,13 @@ def main() -> None:
         os._exit(1)
 
 
-def _model_class(load: InitFrame) -> type[Model[Any, Any]]:
-    sys.path[:] = load.path
-    module, _, name = load.target.partition(":")
+def _import_model(init: InitFrame) -> type[AnyModel]:
+    sys.path[:] = init.path
+    module, _, name = init.target.partition(":")
     found: Any = import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
-    return cast("type[Model[Any, Any]]", found)  # the instance has seen that it is
+    return cast("type[AnyModel]", found)  # the instance has checked it: `importable_name`
 
 
 def _call(method: Callable[[], Awaitable[None] | None], backend: str) -> None:
@@ -231,12 +231,12 @@ def _call(method: Callable[[], Awaitable[None] | None], backend: str) -> None:
 
 
 def _run(work: Callable[[], Awaitable[None]], backend: str) -> None:
-    import anyio  # noqa: PLC0415 - most models have no use for it here, and starts would be slower
+    import anyio  # noqa: PLC0415 - most models do not need it, and starts would be slower
 
     anyio.run(work, backend=backend)
 
 
-def _failed(error: BaseException) -> ErrorFrame:
+def _error_frame(error: BaseException) -> ErrorFrame:
     kind = type(error)
     names = tuple(map(full_name, kind.__mro__))
     return ErrorFrame(
@@ -244,12 +244,12 @@ def _failed(error: BaseException) -> ErrorFrame:
         mro=(error.type, *names) if isinstance(error, ModelExit) else names,
         message=text_of_error(error),
         described=describe(error),
-        facts=tuple(map(str, error.args)) if kind in RAISED_AGAIN else (),
+        arguments=tuple(map(str, error.args)) if kind in RAISED_AGAIN else (),
     )
 
 
-def _write(what: str, error: BaseException) -> None:
-    """Tells an error on standard error, which is the instance's, as short as its log would."""
+def _print_error(what: str, error: BaseException) -> None:
+    """Writes an error to standard error, in the short form of the log."""
     sys.stderr.write("\n  ".join([printable(what, 200), *lines(describe(error))]) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""One message to the process of a model, and what it answers. Waits for nothing and reads nothing itself."""
+"""The state of one message to the process of a model, until its answer. It does no I/O."""
 
 from __future__ import annotations
 
@@ -18,80 +18,80 @@ from hub.model.execution.process.frames import (
 )
 from hub.safe_text import full_name
 
-Tell = Callable[[float | None, str], None]
-"""Takes the progress of a task: a fraction or `None`, and a message."""
+OnProgress = Callable[[float | None, str], None]
+"""Called with the progress of a task: a fraction or `None`, and a message."""
 
 
 class WorkerDiedIdle(ProcessDied):
-    """The process has died before it told that it had the request."""
+    """The process died before it reported that it had received the request."""
 
 
 @final
 class PendingCall:
-    """What has become of a message so far.
+    """One message and its answer.
 
     Attributes:
-        moved: Set when the model has the message, or when it is over.
-        over: Set when there is an answer, or will be none.
+        accepted: Set when the model has received the message, or when the call is done.
+        done: Set when there is an answer, or the process has died.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self.moved = Event()
-        self.over = Event()
-        self._tell = tell
-        self._begun = False
+    def __init__(self, on_progress: OnProgress) -> None:
+        self.accepted = Event()
+        self.done = Event()
+        self._on_progress = on_progress
+        self._was_accepted = False
         self._answer: bytes | ErrorFrame | None = None
 
-    def hear(self, message: FromProcess) -> None:
+    def receive(self, message: FromProcess) -> None:
         match message:
             case StartedFrame():
-                self.begin()
+                self.accept()
             case ProgressFrame():
-                self._tell(message.fraction, message.message)
+                self._on_progress(message.fraction, message.message)
             case InitializedFrame():
-                self.end(b"")
+                self.finish(b"")
             case ResponseFrame():
-                self.end(message.body)
+                self.finish(message.body)
             case ErrorFrame():
-                self.end(message)
+                self.finish(message)
 
-    def begin(self) -> None:
-        """The model has it, and may be interrupted."""
-        self._begun = True
-        self.moved.set()
+    def accept(self) -> None:
+        """The model has received the message; from now on it may be interrupted."""
+        self._was_accepted = True
+        self.accepted.set()
 
-    def end(self, answer: bytes | ErrorFrame | None = None) -> None:
-        """It is over; `None`: the process has died."""
+    def finish(self, answer: bytes | ErrorFrame | None = None) -> None:
+        """The answer has arrived; `None`: the process has died."""
         self._answer = answer
-        self.moved.set()
-        self.over.set()
+        self.accepted.set()
+        self.done.set()
 
     def result(self, model: str, death: str) -> bytes:
-        """The serialized response; empty if the message was no request.
+        """The serialized response; empty if the message was not a request.
 
         Args:
-            model: Its name.
-            death: How the process has ended, if it has.
+            model: Name of the model.
+            death: How the process ended, if it did.
 
         Raises:
-            WorkerDiedIdle: The process has died before the model had the message.
-            ProcessDied: It has died later.
-            ChildError: The model raised something.
-            Undecodable: The message was no request of the model.
-            WrongResponse: The model returned something else than its response message.
-            UnreadableResponse: The model returned a message that no reader takes.
+            WorkerDiedIdle: The process died before the model received the message.
+            ProcessDied: The process died later.
+            ChildError: The model raised an error.
+            Undecodable: The message is not a request of the model.
+            WrongResponse: The model did not return its response message.
+            UnreadableResponse: The model returned a message that cannot be parsed.
         """
         match self._answer:
             case None:
-                raise (ProcessDied if self._begun else WorkerDiedIdle)(model, death)
+                raise (ProcessDied if self._was_accepted else WorkerDiedIdle)(model, death)
             case ErrorFrame() as failed:
-                raise _error(failed)
+                raise _exception(failed)
             case body:
                 return body
 
 
-def _error(failed: ErrorFrame) -> Exception:
+def _exception(failed: ErrorFrame) -> Exception:
     for kind in RAISED_AGAIN:
         if failed.mro[0] == full_name(kind):
-            return kind(*failed.facts)
+            return kind(*failed.arguments)
     return ChildError(failed.code, failed.mro, failed.message, failed.described)

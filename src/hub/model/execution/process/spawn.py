@@ -1,4 +1,4 @@
-"""Opens processes that never outlive their block, nor this process."""
+"""Child processes that outlive neither their block nor this process."""
 
 from __future__ import annotations
 
@@ -19,68 +19,68 @@ from hub.concurrency.forking import cleaned_up_in_children
 from hub.model.execution.lifespan import TEARDOWN_GRACE
 
 KILL_TIMEOUT: Final = 5.0
-"""Seconds for the kernel to end a process after SIGKILL. More are needed only by one that hangs in a broken device."""
+"""Seconds for the kernel to end a process after SIGKILL. Only one that hangs in a broken device needs more."""
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def bound_process(module: str, argument: str) -> AsyncGenerator[Process]:
+async def open_worker_process(module: str, argument: str) -> AsyncGenerator[Process]:
     """Runs `python -m module argument LIFELINE` while the block runs, with pipes for standard input and output.
 
-    Leaving the block sends it SIGTERM, and SIGKILL `TEARDOWN_GRACE` seconds later; what it writes meanwhile is lost. It
-    leads a process group and a session of its own, so that a Ctrl-C in our terminal is for us alone; the group is killed
-    after it. `module` must call `hub.model.execution.process.lifeline.end_with` with the file descriptor that `LIFELINE` is.
+    Leaving the block sends it SIGTERM, and SIGKILL `TEARDOWN_GRACE` seconds later; its output is discarded meanwhile. It
+    leads a process group and a session of its own, so that it receives no Ctrl-C of the terminal; the group is killed
+    after it. `module` must call `hub.model.execution.process.lifeline.die_with_parent` with the file descriptor that `LIFELINE` is.
     """
-    theirs, ours = os.pipe()
+    child_end, own_end = os.pipe()
     try:
         try:
-            process = await _opened([sys.executable, "-m", module, argument, str(theirs)], theirs)
+            process = await _open([sys.executable, "-m", module, argument, str(child_end)], child_end)
         finally:
-            os.close(theirs)
+            os.close(child_end)
         try:
-            with cleaned_up_in_children(partial(os.close, ours)):  # a fork of ours that lives on is not us
+            with cleaned_up_in_children(partial(os.close, own_end)):  # a fork of this process must not hold it open
                 yield process
         finally:
             with move_on_after(TEARDOWN_GRACE + KILL_TIMEOUT, shield=True):
                 await _end(process)
     finally:
-        os.close(ours)
+        os.close(own_end)
 
 
 def send_signal(process: Process, number: signal.Signals) -> None:
-    """Sends it to the process alone, if that still runs."""
+    """Sends a signal to the process, not to its group, if it still runs."""
     with suppress(ProcessLookupError):
         process.send_signal(number)
 
 
 def kill_group(process: Process) -> None:
-    """SIGKILL to the process and to what it has started, also when it has ended itself."""
+    """Sends SIGKILL to the process group, also if the process itself has ended."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-async def _opened(command: Sequence[str], lifeline: int) -> Process:
-    with CancelScope(shield=True):  # takes milliseconds; if it were cut short nobody would know the process
+async def _open(command: Sequence[str], lifeline: int) -> Process:
+    with CancelScope(shield=True):  # takes milliseconds; a cancelled start would leave a process without an owner
         return await open_process(command, stderr=None, pass_fds=[lifeline], start_new_session=True)
-    raise AssertionError  # pragma: no cover - a scope that nobody cancels swallows nothing
+    raise AssertionError  # pragma: no cover - a scope without cancellation swallows nothing
 
 
 async def _end(process: Process) -> None:
     send_signal(process, signal.SIGTERM)
     with move_on_after(TEARDOWN_GRACE) as grace:
         async with create_task_group() as tg:
-            tg.start_soon(_drain, process)  # lest it waits for us to read
+            tg.start_soon(_drain, process)  # or it may block on a full pipe
             await process.wait()
             tg.cancel_scope.cancel("it has ended")
     if grace.cancelled_caught:
-        _log.warning("a process did not end when it was told to, and is killed", pid=process.pid, grace=TEARDOWN_GRACE)
+        _log.warning("a process did not end after SIGTERM, and is killed", pid=process.pid, grace=TEARDOWN_GRACE)
     kill_group(process)
     await process.aclose()
 
 
 async def _drain(process: Process) -> None:
-    assert process.stdout is not None  # noqa: S101 - see bound_process
+    assert process.stdout is not None  # noqa: S101 - see open_worker_process
     with suppress(EndOfStream, ClosedResourceError):
         while True:
             await process.stdout.receive()

@@ -1,19 +1,19 @@
 """The state transitions of a task record, as scripts that Redis runs atomically.
 
 Two keys per task in one hash slot: `hub:{<id>}:record`, a hash that lives as long as the record, and
-`hub:{<id>}:tombstone`, a word that outlives it: `queued` for a task that has not ended, then its last state, or
+`hub:{<id>}:tombstone`, a value that outlives it: `queued` for a task that has not ended, then its last state, or
 `withdrawn`. A script takes the keys of any number of tasks, pairwise, and answers one element
-for each, in order; an element that is a string with a space in it says what is wrong with the key.
+for each, in order; an element that is a string with a space in it is an error text.
 
 `hub:{recent}:<state>` and `hub:{recent}:<state>:<model>`, in a slot of their own, are lists of recent tasks (`list.lua`).
 
 Numbers are text: times are Unix seconds, `ttl` is seconds, lifetimes come as milliseconds. Revisions count from 1.
-`channels` (who asked to hear of every change) and `runners` (who is told when the task ends, because they have started
-it) are names with a space between them. Seven words describe a task, so that its record can be written: model,
+`channels` (notified of every change) and `runners` (notified when the task ends, because they have started
+it) are names with a space between them. Seven values describe a task, so that its record can be written: model,
 fingerprint, created_at, deadline, ttl, the channel of its client, digest.
 
-Fields of a record that a plain task does without: `digest`, `handed_back` (runs that do not count against the attempts),
-`retries`, `progress`; and those that mean something in state `queued` only, so that nobody needs to clear them later:
-`pending` (since when, in milliseconds by the server's clock), `retry_at` and `revived`. `started_at` is there from the
+Fields of a record that a plain task does without: `digest`, `released` (runs that do not count against the attempts),
+`retries`, `progress`; and those that mean something in state `queued` only, so that they need not be cleared later:
+`pending` (since when, in milliseconds by the server's clock), `retry_at` and `reset`. `started_at` is there from the
 start of a run until the task is queued again.
 """

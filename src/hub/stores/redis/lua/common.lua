@@ -5,7 +5,7 @@ local function terminal(state)
 end
 
 -- The channels with one more among them.
-local function joined(channels, channel)
+local function with_channel(channels, channel)
   if not channels or channels == '' then
     return channel
   end
@@ -15,7 +15,7 @@ local function joined(channels, channel)
   return channels .. ' ' .. channel
 end
 
--- Tells the channels of a change.
+-- Publishes a change to the channels.
 local function announce(record, channels, revision, state)
   if not channels or channels == '' then
     return
@@ -44,11 +44,11 @@ local function read(record, ...)
   return fields, nil
 end
 
--- The word on the tombstone, or nil.
-local function epitaph(tombstone)
-  local word = redis.pcall('GET', tombstone)
-  if type(word) == 'string' then
-    return word
+-- The state that the tombstone keeps, or nil.
+local function tombstone_state(tombstone)
+  local state = redis.pcall('GET', tombstone)
+  if type(state) == 'string' then
+    return state
   end
   return nil
 end

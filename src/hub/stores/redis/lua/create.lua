@@ -1,5 +1,5 @@
 -- ARGV: now, unfinished_ms, tombstone_ms, pending_ms, bytes of the largest outcome that is answered; then for each task
--- the seven words that describe it.
+-- the seven values that describe it.
 -- Answers false for a task whose record was written, or the record that is there, as HGETALL gives it; of a record with a
 -- larger outcome the bytes of that.
 local now, unfinished_ms, tombstone_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -39,7 +39,7 @@ for i = 1, #KEYS, 2 do
   else
     redis.call('HSET', record, 'model', model, 'state', 'queued', 'revision', revision and revision + 1 or '1',
       'attempt', '0', 'fingerprint', fingerprint, 'created_at', created_at, 'updated_at', now, 'deadline', deadline,
-      'ttl', ttl, 'channels', channels and joined(channels, channel) or channel)
+      'ttl', ttl, 'channels', channels and with_channel(channels, channel) or channel)
     if digest ~= '' then
       redis.call('HSET', record, 'digest', digest, 'pending', milliseconds())
       announce(record, channels, (revision or 0) + 1, 'queued')

@@ -1,4 +1,4 @@
--- ARGV: the channel that is to hear of the next changes, or ''; bytes of the largest outcome that is answered, or ''.
+-- ARGV: the channel to notify of the next changes, or ''; bytes of the largest outcome that is answered, or ''.
 -- Answers the record as HGETALL gives it, or 'gone' or 'unknown'; of a record with a larger outcome the bytes of that.
 local channel, largest = ARGV[1], tonumber(ARGV[2])
 local answers = {}
@@ -15,14 +15,14 @@ for i = 1, #KEYS, 2 do
     answers[n] = there
     if channel ~= '' then
       local state, channels = unpack(redis.call('HMGET', record, 'state', 'channels'))
-      local heard = joined(channels, channel)
-      if state and heard ~= channels and (state == 'dead' or not terminal(state)) then -- the dead may be revived
-        redis.call('HSET', record, 'channels', heard)
+      local more = with_channel(channels, channel)
+      if state and more ~= channels and (state == 'dead' or not terminal(state)) then -- the dead may be reset
+        redis.call('HSET', record, 'channels', more)
       end
     end
   else
-    local word = epitaph(KEYS[i + 1])
-    answers[n] = word and word ~= 'withdrawn' and 'gone' or 'unknown'
+    local last = tombstone_state(KEYS[i + 1])
+    answers[n] = last and last ~= 'withdrawn' and 'gone' or 'unknown'
   end
 end
 return answers

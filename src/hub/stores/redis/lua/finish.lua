@@ -1,5 +1,5 @@
--- ARGV: now, tombstone_ms (on top of the record's own), the channel of whoever tells this; then for each task: state,
--- outcome, '1' if the run that made it is the only one there, so that this channel needs not hear that it has ended.
+-- ARGV: now, tombstone_ms (on top of the record's own), the channel of the caller; then for each task: state,
+-- outcome, '1' if the run that made it is the only one there, so that this channel need not be notified.
 -- Answers the revision for an outcome that counts (for any but a success: {revision, model, milliseconds that the record
 -- lives}), 0 for one that came too late, -1 when nothing is known of the task.
 local now, tombstone_ms, own = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -20,13 +20,13 @@ for i = 1, #KEYS, 2 do
   if wrong then
     answers[n] = wrong
   elseif not before then
-    local word = epitaph(tombstone)
-    answers[n] = word and terminal(word) and 0 or -1
+    local last = tombstone_state(tombstone)
+    answers[n] = last and terminal(last) and 0 or -1
   elseif terminal(before) then
     local same = redis.call('HGET', record, 'outcome') == outcome
     answers[n] = same and counts(record, state, tonumber(fields[2]), redis.call('PTTL', record)) or 0
   else
-    local revision, told, runners = fields[2] + 1, fields[4], fields[5]
+    local revision, notified, runners = fields[2] + 1, fields[4], fields[5]
     local record_ms = math.max(1, math.floor((tonumber(fields[3]) or 0) * 1000))
     redis.call('HSET', record, 'state', state, 'revision', revision, 'outcome', outcome, 'updated_at', now,
       'channels', '', 'runners', '')
@@ -35,11 +35,11 @@ for i = 1, #KEYS, 2 do
     if runners and not (alone == '1' and runners == own) then
       for runner in string.gmatch(runners, '%S+') do
         if alone ~= '1' or runner ~= own then
-          told = joined(told, runner)
+          notified = with_channel(notified, runner)
         end
       end
     end
-    announce(record, told, revision, state)
+    announce(record, notified, revision, state)
     answers[n] = counts(record, state, revision, record_ms)
   end
 end

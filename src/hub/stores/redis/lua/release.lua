@@ -8,12 +8,12 @@ for i = 1, #KEYS, 2 do
   local attempt, retry_at = tonumber(ARGV[2 * n + 2]), ARGV[2 * n + 3]
   local fields, wrong = read(record, 'attempt', 'channels', 'ttl')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and epitaph(tombstone)
+  local last = not wrong and not state and tombstone_state(tombstone)
   local present = state and tonumber(fields[3]) or 0
   if wrong then
     answers[n] = wrong
   elseif not state then
-    answers[n] = word and terminal(word) and 0 or -1
+    answers[n] = last and terminal(last) and 0 or -1
   elseif terminal(state) or present > attempt then
     answers[n] = 0
   elseif state == 'queued' and present == attempt then
@@ -21,8 +21,8 @@ for i = 1, #KEYS, 2 do
   else
     local revision = fields[2] + 1
     redis.call('HSET', record, 'state', 'queued', 'revision', revision, 'attempt', attempt, 'updated_at', now)
-    redis.call('HINCRBY', record, 'handed_back', math.max(1, attempt - present)) -- with those that the server has missed
-    redis.call('HDEL', record, 'progress', 'pending', 'retry_at', 'revived', 'started_at')
+    redis.call('HINCRBY', record, 'released', math.max(1, attempt - present)) -- with those that the server has missed
+    redis.call('HDEL', record, 'progress', 'pending', 'retry_at', 'reset', 'started_at')
     if retry_at ~= '' then
       redis.call('HSET', record, 'retry_at', retry_at)
       redis.call('HINCRBY', record, 'retries', 1)

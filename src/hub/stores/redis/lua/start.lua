@@ -1,4 +1,4 @@
--- ARGV: now, unfinished_ms, tombstone_ms, instance, its channel, attempts; then for each task the seven words that
+-- ARGV: now, unfinished_ms, tombstone_ms, instance, its channel, attempts; then for each task the seven values that
 -- describe it. Answers {state, attempt, retries}; the state `running` means that this call counted an attempt.
 local now, unfinished_ms, tombstone_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local instance, runner, attempts = ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -8,23 +8,23 @@ for i = 1, #KEYS, 2 do
   local ttl, digest = ARGV[7 * n + 4], ARGV[7 * n + 6]
   local fields, wrong = read(record, 'attempt', 'channels')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and epitaph(tombstone)
+  local last = not wrong and not state and tombstone_state(tombstone)
   local before = not wrong and tonumber(fields[3]) or 0
-  local runners, handed_back, retries, written_for = false, 0, 0, digest
+  local runners, released, retries, written_for = false, 0, 0, digest
   if state and (before > 0 or digest ~= '') then -- what most tasks do without
-    local more = redis.call('HMGET', record, 'runners', 'handed_back', 'retries', 'digest')
-    runners, handed_back, retries = more[1], tonumber(more[2]) or 0, tonumber(more[3]) or 0
+    local more = redis.call('HMGET', record, 'runners', 'released', 'retries', 'digest')
+    runners, released, retries = more[1], tonumber(more[2]) or 0, tonumber(more[3]) or 0
     written_for = digest == '' and '' or more[4]
   end
   if wrong then
     answers[n] = wrong
-  elseif word and terminal(word) then
-    answers[n] = {word, 0, 0}
+  elseif last and terminal(last) then
+    answers[n] = {last, 0, 0}
   elseif written_for ~= digest then
     answers[n] = {'withdrawn', 0, 0}
   elseif state and terminal(state) then
     answers[n] = {state, before, retries}
-  elseif before - handed_back >= attempts then
+  elseif before - released >= attempts then
     answers[n] = {'queued', before, retries}
   else
     local attempt, revision, channels = before + 1, (fields[2] or 1) + 1, fields[4]
@@ -35,7 +35,7 @@ for i = 1, #KEYS, 2 do
       channels = channel
     end
     redis.call('HSET', record, 'state', 'running', 'revision', revision, 'attempt', attempt, 'instance', instance,
-      'started_at', now, 'updated_at', now, 'runners', joined(runners, runner))
+      'started_at', now, 'updated_at', now, 'runners', with_channel(runners, runner))
     if before > 0 then
       redis.call('HDEL', record, 'progress')
     end

@@ -5,11 +5,11 @@ for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
   local fields, wrong = read(record, 'channels', 'created_at', 'digest', 'pending')
   local state = not wrong and fields[1]
-  local word = not wrong and not state and epitaph(tombstone)
+  local last = not wrong and not state and tombstone_state(tombstone)
   if wrong then
     answers[n] = wrong
   elseif (state == 'queued' and fields[4] == ARGV[n + 1] and (fields[6] or not fields[5]))
-    or (not state and (not word or word == 'withdrawn' or not terminal(word))) then
+    or (not state and (not last or last == 'withdrawn' or not terminal(last))) then
     redis.call('DEL', record)
     redis.call('SET', tombstone, 'withdrawn', 'PX', ARGV[1])
     announce(record, fields[3], (fields[2] or 0) + 1, 'withdrawn')

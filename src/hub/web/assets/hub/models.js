@@ -29,6 +29,10 @@ function tickOne(element) {
   put(element, ago(element.dataset.at === "" ? null : Math.max(0, now() - Number(element.dataset.at))));
 }
 
+function busy(instance) {
+  return instance.busy_seconds > 0 && `busy: its code has held its event loop up for ${Math.round(instance.busy_seconds)} s`;
+}
+
 function instanceRow(instance, model) {
   const state = make("td", {}, badge(instanceLevel(instance.state), instance.state));
   const name = make("th", { scope: "row" }, make("code", { title: instance.id }, shortId(instance.id)));
@@ -45,7 +49,7 @@ function instanceRow(instance, model) {
     make("td", { class: "number" }, count(instance.in_flight)),
     make("td", {}, age(instance.logged_in_at)),
     make("td", {}, make("code", {}, instance.url)),
-    make("td", { class: "reason" }, instance.reason || "–"),
+    make("td", { class: "reason" }, instance.reason || busy(instance) || "–"),
   );
 }
 

@@ -1,0 +1,26 @@
+-- ARGV: the revision of which the later changes are asked for.
+-- Answers the present revision, 1 if what follows are all instances, then for each: id, revision of the change if it is
+-- known, entry or false if it is gone, lease or false, health or false.
+local after, present = tonumber(ARGV[1]), tonumber(redis.call('GET', revision) or '0')
+local complete = after == 0 or after > present
+local answer = {whole(present), complete and 1 or 0}
+
+local function tell(id, number)
+  table.insert(answer, id)
+  table.insert(answer, number)
+  table.insert(answer, redis.call('HGET', instances, id))
+  table.insert(answer, redis.call('HGET', leases, id))
+  table.insert(answer, redis.call('HGET', healths, id))
+end
+
+if complete then
+  for _, id in ipairs(redis.call('HKEYS', instances)) do
+    tell(id, '0')
+  end
+else
+  local changed = redis.call('ZRANGEBYSCORE', changes, '(' .. whole(after), '+inf', 'WITHSCORES')
+  for at = 1, #changed, 2 do
+    tell(changed[at], changed[at + 1])
+  end
+end
+return answer

@@ -1,0 +1,57 @@
+"""The markers of tests that need a server or start processes. Fixtures and folders set them, so tests need not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SLOW_FOLDERS: Final = frozenset({"browser", "clients", "described", "system"})
+"""Folders below `tests` whose tests start processes of hub."""
+
+_of_fixture: Final[dict[str, tuple[str, ...]]] = {}
+_running_test: frozenset[str] | None = None
+
+
+class UndeclaredServer(Exception):
+    """A test started a server without the marker for it, so `make test-fast` would not leave it out."""
+
+
+def starts(*markers: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorator of a fixture, below `@pytest.fixture`: tests that use the fixture get `markers`."""
+
+    def register(fixture: Callable[P, T]) -> Callable[P, T]:
+        _of_fixture[fixture.__name__] = markers
+        return fixture
+
+    return register
+
+
+def markers_of(fixtures: Collection[str]) -> frozenset[str]:
+    """Markers of a test that uses these fixtures, directly or through others."""
+    return frozenset(marker for fixture in fixtures for marker in _of_fixture.get(fixture, ()))
+
+
+def set_running_test(markers: Collection[str] | None) -> None:
+    """Sets the markers of the test that runs now; `None` between tests."""
+    global _running_test  # noqa: PLW0603 - one test runs at a time
+    _running_test = None if markers is None else frozenset(markers)
+
+
+def check_declared(program: str, programs: Mapping[str, str]) -> None:
+    """Checks that the running test has the marker for `program`; a no-op outside tests.
+
+    Args:
+        program: Name of the program that is about to be started.
+        programs: The marker that each program needs; others need none.
+
+    Raises:
+        UndeclaredServer: The running test does not have it.
+    """
+    marker = programs.get(program)
+    if marker is not None and _running_test is not None and marker not in _running_test:
+        raise UndeclaredServer(
+            f"this test starts {program}: take the fixture that starts it, or mark the test with pytest.mark.{marker}"
+        )
