@@ -1,4 +1,4 @@
-"""A task is late when its deadline has passed, whoever notices."""
+"""Deadlines: a task whose deadline has passed is expired."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 @asynccontextmanager
 async def timed_stage(limits: ModelLimits = ModelLimits()) -> AsyncGenerator[tuple[LocalGateway, Clock, FaultyStore]]:
-    """A gateway and a store on one clock, and a model that nobody runs."""
+    """A gateway and a store on one clock, and a model without instances."""
     clock = Clock()
     with anyio.fail_after(60):
         async with open_store("memory://", StoreOptions(clock=clock)) as memory:

@@ -69,7 +69,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(*, publish_timeout: float = 5.0, api_keys: str = "") -> AsyncGenerator[Bench]:
-    """A gateway, and a model that nobody runs, over a broker and a store that fail when told to."""
+    """A gateway, and a model without instances, over a broker and a store that fail on demand."""
     clock = Clock()
     with anyio.fail_after(60):
         async with open_broker("memory://") as broker, open_store("memory://", StoreOptions(clock=clock)) as store:

@@ -135,7 +135,7 @@ async def test_invalid_parameters_of_the_history_are_refused(gateway: LocalGatew
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (ConnectionLost("registry", "nobody answers"), 503),
+        (ConnectionLost("registry", "no answer"), 503),
         (RegistryRefused(401, "unauthorized", "send a token"), 502),
     ],
 )
@@ -168,7 +168,7 @@ async def test_stats_follow_the_registry_and_survive_its_absence(
     (model,) = (await gateway.client.get("/v1/overview")).json()["models"]
     assert (model["queue"]["unacked"], model["queue"]["oldest_seconds"]) == (2, 7.25)
     assert (model["queue"]["ready"], model["work"]["in_flight"]) == (0, 2)  # depths are the gateway's own look
-    gateway.registry.error = ConnectionLost("registry", "nobody answers")
+    gateway.registry.error = ConnectionLost("registry", "no answer")
     await until(fresh=False)
     assert (await gateway.client.get("/v1/overview")).json()["models"][0]["queue"]["unacked"] is None
     gateway.registry.error = None
@@ -198,7 +198,7 @@ async def test_outcomes_of_the_gateway_are_among_the_finished_tasks(
     while not await work():
         await anyio.lowlevel.checkpoint()
 
-    accepted = await gateway.client.post("/v1/models/ModelA/tasks", json={"messages": "for nobody"})
+    accepted = await gateway.client.post("/v1/models/ModelA/tasks", json={"messages": "unused"})
     cancelled = await gateway.client.delete(accepted.headers["location"])
     assert cancelled.json()["state"] == "cancelled"
 

@@ -1,4 +1,4 @@
-"""Replies in gzip: to whom, from which size on, and with which ETag."""
+"""Replies in gzip: for which clients, from which size on, and with which ETag."""
 
 from __future__ import annotations
 
