@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group
 from litestar.types import Receive
 
 from hub.gateway.errors import HungUp
@@ -25,17 +25,19 @@ async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) ->
         HungUp: The client has closed its connection.
     """
     results: list[T] = []
+    watching = CancelScope()
     with unwrapped():
         async with create_task_group() as tg:
 
             async def watch() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                tg.cancel_scope.cancel("the client has hung up")
+                with watching:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    tg.cancel_scope.cancel("the client has hung up")
 
             tg.start_soon(watch, name="hub.gateway hanging up")
             results.append(await work())
-            tg.cancel_scope.cancel("answered")
+            watching.cancel("answered")
     if not results:
         raise HungUp
     return results[0]
