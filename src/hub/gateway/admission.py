@@ -12,6 +12,7 @@ from anyio import current_time
 from hub.errors import HubError, QueueFull
 from hub.gateway.accepted import Accepted
 from hub.gateway.catalog import Catalog, ServedModel
+from hub.gateway.codecs import Codecs
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.errors import HungUp, IdempotencyConflict, ModelLoading, ModelNotAlive
 from hub.gateway.hanging_up import while_connected
@@ -32,6 +33,7 @@ class Admission:
 
     Attributes:
         call_wait: Seconds that a synchronous call waits when the client does not say.
+        codecs: For the outcomes.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Admission:
         dispatch: Dispatch,
         queues: Queues,
         metrics: GatewayMetrics,
+        codecs: Codecs,
         *,
         call_wait: float,
         ttls: ResultTtls,
         cancel_on_disconnect: bool,
     ) -> None:
         self.call_wait: Final = min(call_wait, MAX_WAIT)
+        self.codecs: Final = codecs
         self._ttls = ttls
         self._cancels = cancel_on_disconnect
         self._catalog = catalog
@@ -70,7 +74,9 @@ class Admission:
         kind = body_type(request)
         options = self.options(request, model)
         try:
-            task = await self.submit_body(model, kind, await request.body(), options, waiting=waiting)
+            content = await request.body()
+            with self._dispatch.congestion.step():
+                task = await self.submit_body(model, kind, content, options, waiting=waiting)
         except IdempotencyConflict as conflict:
             name_task(request, conflict.task)
             raise
@@ -96,11 +102,10 @@ class Admission:
         """
         began = current_time()
         try:
-            with self._dispatch.congestion.step():
-                await self._queues.admit(model)
-                read = model.codec.request_from_json if kind == JSON else model.codec.checked_request
-                body = await read(content)
-                accepted = await self._submit(model, body, options, waiting=waiting)
+            await self._queues.admit(model)
+            read = model.codec.request_from_json if kind == JSON else model.codec.checked_request
+            body = await read(content)
+            accepted = await self._submit(model, body, options, waiting=waiting)
         except HubError as error:
             self._metrics.refused(model.name, error.code)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from litestar import Litestar, Router
@@ -86,6 +87,7 @@ def gateway_app(
     ttls = ttls or ResultTtls()
     links = LinkCollector(broker, store, operations=OPERATIONS, buckets=buckets)
     metrics = GatewayMetrics(catalog, dispatch, polls, links=links, buckets=buckets)
+    codecs = Codecs(catalog, registry)
     guarded = Router(
         "/",
         guards=[require_credential(keys)],
@@ -131,6 +133,7 @@ def gateway_app(
                     dispatch,
                     queues,
                     metrics,
+                    codecs,
                     call_wait=call_wait,
                     ttls=ttls,
                     cancel_on_disconnect=cancel_on_disconnect,
@@ -138,7 +141,7 @@ def gateway_app(
             ),
             "body_limit": _provide(body_limit),
             "catalog": _provide(catalog),
-            "codecs": _provide(Codecs(catalog, registry)),
+            "codecs": _provide(codecs),
             "description": _provide(Description(catalog, guarded=bool(keys), ttls=ttls, root_path=root_path)),
             "dispatch": _provide(dispatch),
             "health": _provide(Health(catalog, broker, store)),
@@ -152,7 +155,6 @@ def gateway_app(
         openapi_config=None,
         logging_config=None,
     )
-    app.asgi_handler = with_refusals(app.asgi_handler, dispatch.congestion)
     return with_edge(
         app,
         body_limit=body_limit,
@@ -161,6 +163,7 @@ def gateway_app(
         root_path=root_path,
         hosts=hosts,
         complete=add_task_headers,
+        first=partial(with_refusals, congestion=dispatch.congestion),
     )
 
 

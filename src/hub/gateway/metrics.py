@@ -164,6 +164,7 @@ class _Now(Collector):
             ("hub_gateway_long_polls", "Requests that are held back.", self._polls.held),
             ("hub_gateway_submits_waiting", "Submits in no group yet.", accept.waiting),
             ("hub_gateway_requests_under_way", "Submits and look-ups that are not done yet.", congestion.under_way),
+            ("hub_gateway_requests_limit", "So many of these are too many, if it lasts.", congestion.limit),
             ("hub_gateway_oldest_request_seconds", "Age of the oldest of these.", congestion.oldest),
             ("hub_gateway_withdrawals_due", "Records to be taken back.", accept.failed),
         ):
