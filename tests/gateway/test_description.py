@@ -113,7 +113,7 @@ async def test_every_reference_leads_somewhere(gateway: LocalGateway) -> None:
         ("Progress", ProgressBody),
         ("Failure", FailureBody),
         ("ServedModel", ServedModelBody),
-        ("TaskSummary", TaskSummaryBody),
+        ("TaskSummaryBody", TaskSummaryBody),
         ("TaskList", TaskListBody),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from litestar import Litestar, Router
@@ -131,7 +132,6 @@ def gateway_app(parts: GatewayParts) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
-    app.asgi_handler = with_refusals(app.asgi_handler, parts.tasks.congestion)
     return with_edge(
         app,
         body_limit=settings.body_limit,
@@ -140,4 +140,5 @@ def gateway_app(parts: GatewayParts) -> Litestar:
         root_path=settings.root,
         hosts=settings.hosts.known_as(settings.gateway_host, settings.dashboard_host),
         complete=add_task_headers,
+        first=partial(with_refusals, congestion=parts.tasks.congestion),
     )

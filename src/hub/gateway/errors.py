@@ -85,14 +85,14 @@ class GatewayBusy(HubError):
     status = 503
     title = "The gateway does not keep up"
 
-    def __init__(self, oldest: float) -> None:
-        super().__init__(oldest)
-        self.oldest = oldest
+    def __init__(self, busy_after: float) -> None:
+        super().__init__(busy_after)
+        self.busy_after = busy_after
 
     @override
     def __str__(self) -> str:
         return (
-            f"a request that came before has been under way for {self.oldest:.1f} s, so no more are taken for now; send it "
+            f"accepting or reading a task takes longer than {self.busy_after:g} s here, so no more are taken for now; send it "
             "again later, or to another gateway (the limit is the gateway's setting busy_after)"
         )
 

@@ -144,6 +144,7 @@ def build_gateway(
             tasks,
             queues,
             submit_metrics,
+            codecs,
             call_wait=settings.call_wait,
             ttls=ttls,
             cancel_on_disconnect=settings.cancel_on_disconnect,

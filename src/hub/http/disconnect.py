@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, final
 
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group
 from litestar.types import Receive
 from typing_extensions import override
 
@@ -39,17 +39,19 @@ async def cancelled_on_disconnect(receive: Receive, work: Callable[[], Awaitable
         ClientDisconnected: The client has closed its connection.
     """
     results: list[T] = []
+    watching = CancelScope()
     with collapse_exception_group():
         async with create_task_group() as tg:
 
             async def watch() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                tg.cancel_scope.cancel("the client has disconnected")
+                with watching:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    tg.cancel_scope.cancel("the client has disconnected")
 
             tg.start_soon(watch, name="hub.http disconnect")
             results.append(await work())
-            tg.cancel_scope.cancel("the work is done")
+            watching.cancel("the work is done")
     if not results:
         raise ClientDisconnected
     return results[0]

@@ -1,4 +1,7 @@
-"""Routes that make a task of a model."""
+"""Routes that make a task of a model.
+
+Each has one dependency: Litestar starts an async task per dependency if there are several.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from hub.gateway.models.codec import CodecResolver
 from hub.gateway.schemas import AcceptedBody
 from hub.gateway.tasks.errors import CallTimeout
 from hub.gateway.tasks.outcomes import SubmitResult
@@ -23,7 +25,6 @@ async def call_model(
     request: HttpRequest,
     model: FromPath[str],
     submissions: NamedDependency[SubmissionService],
-    codecs: NamedDependency[CodecResolver],
 ) -> Response[bytes]:
     """The synchronous call: the reply is the response message itself."""
     served = submissions.find_model(model)
@@ -33,7 +34,7 @@ async def call_model(
     record = await submissions.call(request, task, submissions.call_wait if wait is None else wait)
     if record is None or not record.state.terminal:
         raise CallTimeout(task.id, (record or task).state)
-    return await message_reply(record, codecs, media_type, _headers(task, wait))
+    return await message_reply(record, submissions.codecs, media_type, _headers(task, wait))
 
 
 @post("/v1/models/{model:str}/tasks", status_code=202)
@@ -41,7 +42,6 @@ async def submit_task(
     request: HttpRequest,
     model: FromPath[str],
     submissions: NamedDependency[SubmissionService],
-    codecs: NamedDependency[CodecResolver],
 ) -> Response[bytes]:
     """Accepts a task; with `Prefer: wait=N` the reply is 200 with its outcome if that is there in time."""
     served = submissions.find_model(model)
@@ -50,7 +50,7 @@ async def submit_task(
     record = await submissions.outcome_for(request, task, wait) if wait else None
     headers = _headers(task, wait)
     if record is not None and record.state.terminal:
-        return json_reply(await task_body(record, codecs), headers=headers)
+        return json_reply(await task_body(record, submissions.codecs), headers=headers)
     return json_reply(AcceptedBody.of(record or task), status=202, headers=headers)
 
 

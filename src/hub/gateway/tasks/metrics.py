@@ -213,6 +213,7 @@ class _GatewayCollector(Collector):
             ("hub_gateway_long_polls", "Requests that are held back.", self._polls.waiting),
             ("hub_gateway_submits_waiting", "Submits in no batch yet.", publisher.waiting),
             ("hub_gateway_requests_under_way", "Submits and look-ups under way.", congestion.under_way),
+            ("hub_gateway_requests_limit", "Number of these that is too many, if it lasts.", congestion.limit),
             ("hub_gateway_oldest_request_seconds", "Age of the oldest of these.", congestion.oldest),
             ("hub_gateway_withdrawals_due", "Records to be withdrawn.", publisher.failed),
         ):

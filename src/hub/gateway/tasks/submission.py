@@ -11,6 +11,7 @@ import structlog
 from hub.errors import HubError, QueueFull
 from hub.gateway.errors import IdempotencyConflict
 from hub.gateway.models.catalog import Catalog, ServedModel
+from hub.gateway.models.codec import CodecResolver
 from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.headers import name_task
 from hub.gateway.tasks.metrics import SubmitMetrics
@@ -35,12 +36,14 @@ class SubmissionService:
         tasks: Submits the tasks.
         queues: Limits the queues.
         metrics: Observes submits and waits.
+        codecs: Encode the responses.
         call_wait: Seconds that a synchronous call waits unless its client says otherwise.
         ttls: The limits of `Hub-Result-TTL`.
         cancel_on_disconnect: Whether the task of a synchronous call is cancelled when its client disconnects.
 
     Attributes:
         call_wait: Seconds, at most `MAX_WAIT`.
+        codecs: Encode the responses.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class SubmissionService:
         tasks: TaskService,
         queues: QueueLimiter,
         metrics: SubmitMetrics,
+        codecs: CodecResolver,
         *,
         call_wait: float,
         ttls: ResultTtls,
         cancel_on_disconnect: bool,
     ) -> None:
         self.call_wait: Final = min(call_wait, MAX_WAIT)
+        self.codecs: Final = codecs
         self._ttls = ttls
         self._cancel_on_disconnect = cancel_on_disconnect
         self._catalog = catalog
@@ -80,7 +85,9 @@ class SubmissionService:
         media_type = message_type(request.headers)
         options = self.options(request, model)
         try:
-            task = await self.submit_message(model, media_type, await request.body(), options, waiting=waiting)
+            content = await request.body()
+            with self._tasks.congestion.step():
+                task = await self.submit_message(model, media_type, content, options, waiting=waiting)
         except IdempotencyConflict as conflict:
             name_task(request, conflict.task)
             raise
@@ -104,7 +111,7 @@ class SubmissionService:
             QueueLimitExceeded: The queue of the model is full.
             HubError: As `TaskService.submit` says.
         """
-        with self._metrics.submit(model.name) as submit, self._tasks.congestion.step():
+        with self._metrics.submit(model.name) as submit:
             await self._queues.admit(model)
             decode = model.codec.request_from_json if media_type == JSON else model.codec.checked_request
             body = await decode(content)

@@ -22,6 +22,7 @@ from anyio import (
     Lock,
     TypedAttributeLookupError,
     current_time,
+    get_cancelled_exc_class,
     move_on_after,
     sleep_forever,
 )
@@ -216,6 +217,10 @@ class HttpConnection:
             self.parser.feed(await self._stream.receive(PIECE))
         except _LOST:
             self.gone = True
+        except get_cancelled_exc_class() as cancelled:
+            # A frame of anyio's stream on trio refers to the error whose traceback refers to the frame: a cycle that would
+            # keep the whole request until the next garbage collection.
+            raise cancelled.with_traceback(None)  # noqa: B904 - it is the same error
         return not self.gone
 
     async def write(self, data: bytes) -> None:
