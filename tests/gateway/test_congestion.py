@@ -13,9 +13,9 @@ from anyio import Event, create_task_group, current_time, fail_after, sleep, sle
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from httpx2 import Response
-from hub.gateway.tasks.congestion import BURST, FLOOR, WINDOW, Congestion
 
 from hub.brokers import open_broker
+from hub.gateway.tasks.congestion import BURST, FLOOR, WINDOW, Congestion
 from tests.gateway.faults import FaultyBroker
 from tests.gateway.fixtures import LocalGateway, open_gateway
 from tests.gateway.test_submit import TASKS, problem
