@@ -113,7 +113,7 @@ async def test_every_reference_leads_somewhere(gateway: LocalGateway) -> None:
         ("Progress", ProgressBody),
         ("Failure", FailureBody),
         ("ServedModel", ServedModelBody),
-        ("TaskSummaryBody", TaskSummaryBody),
+        ("TaskSummary", TaskSummaryBody),
         ("TaskList", TaskListBody),
     ],
 )
