@@ -17,7 +17,7 @@ from hub.ports.broker import QueueDepth
 from hub.ports.result_store import Missing
 from hub.task import TaskRecord
 from hub.types import TaskId
-from tests.gateway.faults import FaultyBroker
+from tests.gateway.fakes import FaultyBroker
 from tests.gateway.fixtures import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import problem
 from tests.gateway.wire import Exchange, exchange, serving

@@ -8,7 +8,7 @@ from examples.model_a.v1 import model_a_pb2
 from hub.stores import open_store
 from hub.task import Failure
 from hub.types import TaskState
-from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import LocalGateway, echo_a, open_gateway
 
 PROTOBUF = "application/x-protobuf"

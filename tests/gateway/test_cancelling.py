@@ -8,7 +8,7 @@ import pytest
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Task
 from hub.types import TaskId, TaskState, new_task_id
-from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import INSTANCE, MODEL_A, LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import problem
 from tests.gateway.test_tasks import submit

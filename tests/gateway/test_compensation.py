@@ -12,7 +12,7 @@ from hub.gateway.tasks.compensation import CompensationQueue
 from hub.stores import open_store
 from hub.task import Task
 from hub.types import new_task_id
-from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import CONTRACT_A, MODEL_A
 
 

@@ -16,7 +16,7 @@ from httpx2 import Response
 
 from hub.brokers import open_broker
 from hub.gateway.tasks.congestion import BURST, FLOOR, WINDOW, Congestion
-from tests.gateway.faults import FaultyBroker
+from tests.gateway.fakes import FaultyBroker
 from tests.gateway.fixtures import LocalGateway, open_gateway
 from tests.gateway.test_submit import TASKS, problem
 

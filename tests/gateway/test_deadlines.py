@@ -17,7 +17,7 @@ from hub.stores.options import StoreOptions
 from hub.task import Outcome, Task
 from hub.types import TaskState
 from tests.gateway.clocks import Clock
-from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import INSTANCE, LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import TASKS, problem
 

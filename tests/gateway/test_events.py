@@ -16,7 +16,7 @@ from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Progress, Task, TaskRecord
 from hub.types import TaskId, TaskState, new_task_id, wall_clock
-from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import INSTANCE, LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import TASKS, problem
 from tests.gateway.wire import Exchange, exchange, serving

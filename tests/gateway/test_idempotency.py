@@ -19,7 +19,7 @@ from hub.stores.options import StoreOptions
 from hub.task import PENDING_TTL, Task, TaskRecord
 from hub.types import TaskState, idempotent_task_id
 from tests.gateway.clocks import Clock
-from tests.gateway.faults import LOST, FaultyBroker, FaultyStore
+from tests.gateway.fakes import LOST, FaultyBroker, FaultyStore
 from tests.gateway.fixtures import (
     CONTRACT_A,
     CONTRACT_DIGITS,

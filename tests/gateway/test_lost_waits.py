@@ -10,7 +10,7 @@ from redis import client as redispy
 
 from hub.stores import open_store
 from hub.types import TaskState
-from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import echo_a, open_gateway
 from tests.support.redis import Redis
 

@@ -12,7 +12,7 @@ from hub.ports.directory import HistoryEvent
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.schemas import InstanceBody, ModelStatsBody, QueueBody, StatsBody
 from hub.types import InstanceState, ModelName, TaskState
-from tests.gateway.faults import LOST, FaultyBroker
+from tests.gateway.fakes import LOST, FaultyBroker
 from tests.gateway.fixtures import (
     CONTRACT_A,
     CONTRACT_DIGITS,

@@ -13,7 +13,7 @@ from hub.brokers import open_broker
 from hub.brokers.options import BrokerOptions
 from hub.task import DEFAULT_RESULT_TTL
 from hub.types import ModelName, parse_task_id
-from tests.gateway.faults import LOST, FaultyBroker
+from tests.gateway.fakes import LOST, FaultyBroker
 from tests.gateway.fixtures import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, LocalGateway, echo_a, open_gateway
 
 TASKS = "/v1/models/ModelA/tasks"

@@ -22,7 +22,7 @@ from hub.ports.result_store import ProgressReport
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Progress, Task
 from hub.types import TaskState, wall_clock
-from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import CONTRACT_A, INSTANCE, MODEL_A, FakeRegistry
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")

@@ -15,7 +15,7 @@ from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Task
 from hub.types import ModelName, TaskState, new_task_id
-from tests.gateway.faults import LOST
+from tests.gateway.fakes import LOST
 from tests.gateway.fixtures import CONTRACT_A, DIGITS, INSTANCE, MODEL_A, LocalGateway, open_gateway
 from tests.gateway.test_submit import problem
 

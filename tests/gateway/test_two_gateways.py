@@ -14,7 +14,7 @@ from httpx2 import Response
 
 from hub.brokers import open_broker
 from hub.stores import open_store
-from tests.gateway.faults import FaultyBroker
+from tests.gateway.fakes import FaultyBroker
 from tests.gateway.fixtures import MODEL_A, LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import TASKS, problem
 

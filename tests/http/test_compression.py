@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub.http.middleware.compression import COMPRESS_ABOVE, IN_THREAD, accepts_gzip
-from tests.http.edge import GZIP, LARGE, PLAIN, TEXT, asking
+from tests.http.helpers import GZIP, LARGE, PLAIN, TEXT, asking
 
 
 @pytest.mark.parametrize(

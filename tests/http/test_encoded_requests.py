@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 import anyio
 import pytest
 
-from tests.http.edge import LIMIT, TEXT, asking, served
+from tests.http.helpers import LIMIT, TEXT, asking, served
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from hub.errors import ConfigurationError
 from hub.http.middleware.hosts import Hosts, hosts_of
-from tests.http.edge import asking, served
+from tests.http.helpers import asking, served
 
 OWN = [
     "localhost", "LOCALHOST:8000", "localhost.:8000", "hub.localhost", "127.0.0.1", "127.0.0.1:8000", "127.9.9.9", "10.1.2.3:80",

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from httpx2 import Response as Reply
 
-from tests.http.edge import GZIP, LARGE, PLAIN, TEXT, served
+from tests.http.helpers import GZIP, LARGE, PLAIN, TEXT, served
 
 
 def allowed(reply: Reply) -> set[str]:

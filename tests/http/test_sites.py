@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hub.http.middleware.cors import origins_of
-from tests.http.edge import asking
+from tests.http.helpers import asking
 
 APP = "https://app.example.com"
 

@@ -159,7 +159,7 @@ class HttpConnection:
         if self.expires <= now:
             self.scope.cancel("the client neither sends nor reads")
         elif self._exchange is not None and self._exchange.abandoned(self._stream):
-            self.scope.cancel("the client has hung up")
+            self.scope.cancel("the client has disconnected")
 
     async def run(self) -> None:
         """Returns when the connection has ended. Cancelling it breaks the connection."""
@@ -228,8 +228,8 @@ class HttpConnection:
         known = self.gone
         if known or not await self.sent(data):
             if not known:
-                _log.debug("client hung up before its reply was complete")
-            self.scope.cancel("the client has hung up")
+                _log.debug("client disconnected before its reply was complete")
+            self.scope.cancel("the client has disconnected")
             await checkpoint()
 
     async def sent(self, data: bytes) -> bool:

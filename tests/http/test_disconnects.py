@@ -143,7 +143,7 @@ async def test_a_disconnect_before_the_body_is_complete_is_one_debug_line(
 ) -> None:
     (line,) = await logged(Routes(), request_bytes, reset=reset, capfd=capfd)
 
-    assert line["event"] == "client hung up before its request was complete"
+    assert line["event"] == "client disconnected before its request was complete"
     assert line["log_level"] == "debug"
     assert "exc_info" not in line
 

@@ -21,7 +21,7 @@ from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome
 from hub.types import ModelName, TaskId, TaskState, new_task_id, parse_task_id
-from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import LocalGateway, echo_a, open_gateway
 from tests.gateway.test_events import events
 from tests.gateway.test_submit import TASKS

@@ -17,7 +17,7 @@ from hub.ports.broker import QueueDepth
 from hub.ports.directory import ModelLimits
 from hub.task import Failure, Outcome, TaskRecord
 from hub.types import ModelName, TaskState, new_task_id
-from tests.gateway.faults import LOST, FaultyBroker
+from tests.gateway.fakes import LOST, FaultyBroker
 from tests.gateway.fixtures import (
     CONTRACT_A,
     CONTRACT_DIGITS,

@@ -19,7 +19,7 @@ from hub.ports.result_store import Missing
 from hub.stores import open_store
 from hub.task import Task
 from hub.types import TaskState, new_task_id
-from tests.gateway.faults import LOST, FaultyBroker, FaultyStore
+from tests.gateway.fakes import LOST, FaultyBroker, FaultyStore
 from tests.gateway.fixtures import CONTRACT_A, INSTANCE, MODEL_A
 
 

@@ -13,7 +13,7 @@ from hub.http.client import open_client
 from hub.stores import open_store
 from hub.task import TaskRecord
 from hub.types import TaskId, TaskState
-from tests.gateway.faults import LOST, FaultyStore
+from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import MODEL_A, LocalGateway, echo_a, open_gateway
 from tests.gateway.wire import Exchange, exchange, serving
 
