@@ -56,7 +56,7 @@ async def test_a_gateway_is_not_ready_while_its_store_takes_no_changes(
                 while not health.reasons():
                     await checkpoint()
                 (reason,) = health.reasons()
-                assert reason.startswith("the result store takes no changes: ")
+                assert reason.startswith("the result store accepts no changes: ")
                 assert words in reason
                 assert (await gateway.client.get("/health/ready")).status_code == 503
             finally:

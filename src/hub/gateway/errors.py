@@ -92,7 +92,7 @@ class GatewayBusy(HubError):
     @override
     def __str__(self) -> str:
         return (
-            f"accepting or reading a task takes longer than {self.busy_after:g} s here, so no more are taken for now; send it "
+            f"accepting or reading a task takes longer than {self.busy_after:g} s here, so no more are accepted for now; send it "
             "again later, or to another gateway (the limit is the gateway's setting busy_after)"
         )
 
