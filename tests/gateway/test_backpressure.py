@@ -1,4 +1,4 @@
-"""No more is accepted than a queue has room for, and who is refused hears when to come again."""
+"""Queue limits: a submit for a full queue is refused with the time after which to try again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of thousands of lines, clients that are slow, queues that are full."""
+"""Batches of thousands of lines, slow clients, and full queues."""
 
 from __future__ import annotations
 

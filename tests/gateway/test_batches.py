@@ -1,4 +1,4 @@
-"""Many tasks on one connection: lines in, answers out, both as they come."""
+"""Batches: lines in and answers out on one connection, each as soon as it is there."""
 
 from __future__ import annotations
 

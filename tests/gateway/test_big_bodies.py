@@ -1,4 +1,4 @@
-"""Big messages are read and written in threads, by whichever route they come; small ones on the loop, at once."""
+"""Large messages are decoded and encoded in threads on every route, small ones on the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client does not want its task any more."""
+"""Cancellation of tasks by clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway follows the registry, and keeps what it knew while that is away."""
+"""The catalog follows the registry, and keeps the last list while that is out of reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway that does not keep up refuses what arrives, before it costs anything; a burst is no reason for that."""
+"""Congestion: a gateway that does not keep up refuses requests at once; a burst alone is no reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API description: live, exact, and cheap to ask for again."""
+"""The API description: up to date, exact, and conditional."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller that does not wait for its answer, over real connections and through the server of each backend."""
+"""Clients of calls that disconnect, over real connections to the server of each backend."""
 
 from __future__ import annotations
 

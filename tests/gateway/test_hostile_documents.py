@@ -1,4 +1,4 @@
-"""No document, whatever is wrong with it, makes the path of errors fail: a 4xx, and always a problem that can be read."""
+"""Hostile documents: the reply to each is a 4xx with a valid problem."""
 
 from __future__ import annotations
 

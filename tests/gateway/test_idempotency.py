@@ -1,4 +1,4 @@
-"""One key, one task: however often a submit is repeated, and whatever happens in between."""
+"""Idempotency keys: repeated submits make one task, whatever happens in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that wait while links to the store are cut: they wait until their own time is over."""
+"""Waits go on over lost connections to the store, until their own time is over."""
 
 from __future__ import annotations
 

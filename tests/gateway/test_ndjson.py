@@ -1,4 +1,4 @@
-"""Lines out of bytes, however these arrive, and answers in the order of the lines."""
+"""Splitting a stream into lines, and answers in the order of the lines."""
 
 from __future__ import annotations
 

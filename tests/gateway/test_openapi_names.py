@@ -1,4 +1,4 @@
-"""Names in the API description: unique for every generator, and the same whichever other models are alive."""
+"""Names in the API description: unique for every generator, and independent of other live models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the dashboard and Prometheus see."""
+"""The overview, instances and history, and the metrics of submits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task is accepted with a record and a confirmed message, or it leaves nothing behind."""
+"""A task is published with a record and a confirmed message, or leaves neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SampleWindow and quantiles out of counters."""
+"""Rates and quantiles from counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headers and query parameters that no client of ours would send: a refusal or a reply, never a fault of the server."""
+"""Strange headers and query parameters: the reply is never a 5xx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Giving a model a task, and everything that can be wrong with that."""
+"""Submits, and the errors of submits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the headers of a submit say, and what they must not."""
+"""The headers of a submit, valid and invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream of events without a network, in virtual time."""
+"""The events of a task without a network, in virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every reply about an accepted task names it, whatever has become of the task, the store or the reply."""
+"""Every reply about an accepted task names it, whatever the state of the task, the store or the reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a task."""
+"""Reading tasks and their results."""
 
 from __future__ import annotations
 

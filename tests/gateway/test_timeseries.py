@@ -1,4 +1,4 @@
-"""The quarter of an hour that the gateway remembers."""
+"""The time series of the overview."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A submit is a span of the trace that its request belongs to, and its task takes the span along."""
+"""A submit is a span in the trace of its request, and its task has the context of the span."""
 
 from __future__ import annotations
 

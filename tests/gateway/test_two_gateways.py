@@ -1,4 +1,4 @@
-"""Two gateways that share nothing but Redis and the broker are one to their clients."""
+"""Two gateways with a common store and broker behave like one."""
 
 from __future__ import annotations
 

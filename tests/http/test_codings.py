@@ -1,4 +1,4 @@
-"""Bodies in gzip and deflate, in pieces of any size: right, bounded, and refused when they are not what they say."""
+"""Decoding of gzip and deflate in chunks of any size: correct, bounded, and refused if malformed."""
 
 from __future__ import annotations
 

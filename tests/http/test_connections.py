@@ -1,4 +1,4 @@
-"""What clients do with connections: the server of each backend bounds it, and goes on."""
+"""Limits of connections, in the server of each backend."""
 
 from __future__ import annotations
 

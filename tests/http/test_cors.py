@@ -1,4 +1,4 @@
-"""Which web pages may use a server: the setting, and what browsers are told."""
+"""CORS: the setting, and the headers of replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every route of every server may answer is in the descriptions, and comes from one place."""
+"""The responses of every route of every server are in its description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that close their connection at any moment, or reset it: no error of ours, through the server of each backend."""
+"""Disconnects at any moment cause no error, in the server of each backend."""
 
 from __future__ import annotations
 

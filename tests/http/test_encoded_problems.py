@@ -1,4 +1,4 @@
-"""A problem can always be encoded, whatever its texts were made of."""
+"""Every problem can be encoded, whatever is in its texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, whatever `Accept` says."""
+"""The format of metrics for any `Accept`."""
 
 from __future__ import annotations
 

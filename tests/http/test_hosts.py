@@ -1,4 +1,4 @@
-"""Which names a server answers to (DNS rebinding)."""
+"""The host names of a server (DNS rebinding)."""
 
 from __future__ import annotations
 

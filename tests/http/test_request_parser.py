@@ -1,4 +1,4 @@
-"""What is a request and what is not, also when it arrives byte by byte."""
+"""The request parser: valid and malformed requests, cut into chunks anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Below which paths a proxy may show a gateway."""
+"""The root path of a gateway behind a proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of other sites change nothing (cross-site request forgery)."""
+"""Pages of other sites cannot send unsafe requests (cross-site request forgery)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies that run in a scope of their own, beside the request that still arrives."""
+"""Replies that are written while the request still arrives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the framework's own handlers do not see leaves as a problem too, on both servers."""
+"""Errors outside of the framework's handlers are problem replies too, on both servers."""
 
 from __future__ import annotations
 

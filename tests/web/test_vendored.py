@@ -1,4 +1,4 @@
-"""The vendored files are exactly those of the list."""
+"""The vendored files are exactly those in the list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages and assets: whole, cacheable, and closed to everything that is not ours."""
+"""Pages and assets: complete, cacheable, and with a strict content security policy."""
 
 from __future__ import annotations
 
