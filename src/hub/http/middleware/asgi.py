@@ -65,7 +65,9 @@ async def send_problem(error: HubError, send: Send, *, headers: Mapping[str, str
 
 def encoded_problem(error: HubError, headers: Mapping[str, str]) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """The headers and the body of the reply that `send_problem` sends. `headers` come after the error's own."""
-    members = problem_members(error.status, code=error.code, title=error.title, detail=str(error), extensions=error.extensions)
+    members = problem_members(
+        error.status, code=error.code, title=error.title, detail=str(error), extensions=error.extensions
+    )
     content = encoded_members(members)
     delay = retry_seconds(error)
     own = {"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(content))}
