@@ -71,8 +71,9 @@ async def task_trees(broker_url: str, store_url: str) -> Mapping[str, str]:
                 await sleep(0.05)
             await sleep(0.2)
             tasks = get_running_tasks()
+            await client.delete(f"{gateway_url}/v1/tasks/{reply.json()['id']}")
             tg.cancel_scope.cancel("the trees are read")
-    return {name: _tree(tasks, f"{PREFIX}component {name}") for name in COMPONENTS}
+    return {name: _tree(tasks, f"{PREFIX}service {name}") for name in COMPONENTS}
 
 
 @asynccontextmanager
