@@ -20,7 +20,7 @@ import anyio
 from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tests.gateway.stage import open_stage
+from tests.gateway.fixtures import open_gateway
 from tests.gateway.wire import exchange, serving
 
 CONNECTIONS = 64
@@ -34,9 +34,9 @@ SUBMIT = (
 
 
 async def serve() -> None:
-    async with open_stage(step_timeout=60) as stage:
-        await stage.model()
-        async with serving(stage) as url:
+    async with open_gateway(publish_timeout=15) as gateway:
+        await gateway.model()
+        async with serving(gateway) as url:
             print(url, flush=True)
             await anyio.sleep_forever()
 

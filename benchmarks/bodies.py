@@ -31,7 +31,7 @@ from hub.concurrency.process import SWITCH_INTERVAL
 from hub.contract import Contract
 from hub.contract.descriptors.pool import build_pool
 from hub.types import ModelName
-from tests.gateway.stage import open_stage
+from tests.gateway.fixtures import open_gateway
 from tests.gateway.wire import serving
 
 SECONDS = 4.0
@@ -78,10 +78,10 @@ def message() -> Descriptor:
 
 async def serve() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)  # as every process of hub does
-    async with open_stage(step_timeout=60, call_wait=60, body_limit=2**30) as stage:
-        await stage.model()
-        await stage.model(BIG, Contract.from_descriptors(message(), message()), answer=lambda body: body)
-        async with serving(stage) as url:
+    async with open_gateway(publish_timeout=15, call_wait=60, body_limit=2**30) as gateway:
+        await gateway.model()
+        await gateway.model(BIG, Contract.from_descriptors(message(), message()), answer=lambda body: body)
+        async with serving(gateway) as url:
             print(url, flush=True)
             await anyio.sleep_forever()
 

@@ -51,6 +51,9 @@ CLIENTS: Final = 64
 QUEUE_LIMIT: Final = 200
 """The setting `queue_limit`: the model does 16 at a time, 100 ms each, so that a full queue is little more than a second of work."""
 
+RESULT_TTL: Final = 20.0
+"""The setting `result_ttl`: the store in memory keeps each outcome for so long, and is as large as it gets after that."""
+
 CAPACITY_SECONDS: Final = 10.0
 QUIET_SECONDS: Final = 10.0
 PERIOD: Final = 30.0
@@ -219,6 +222,7 @@ async def opened(backend: Backend, way: Way, model: str) -> AsyncGenerator[Syste
         gateway_port, registry_port = f"{free_port()}", f"{free_port()}"
         common = {"backend": backend, "log_level": "warning"}
         gateway = {"gateway_port": gateway_port, "dashboard_port": "0", "queue_limit": f"{QUEUE_LIMIT}"}
+        gateway |= {"result_ttl": f"{RESULT_TTL}", "result_ttl_min": f"{RESULT_TTL}"}
         processes: list[Process] = []
 
         def start(name: str, arguments: Sequence[str], settings: Mapping[str, str]) -> None:

@@ -63,14 +63,12 @@ async def measure(broker_url: str, store_url: str, count: int, label: str) -> No
     async with (
         open_broker(broker_url) as broker,
         open_store(store_url) as store,
-        TaskService(broker, store, timeout=60) as dispatch,
+        TaskService(broker, store, timeout=60) as tasks,
     ):
 
         async def one() -> None:
-            task = await dispatch.submit(
-                ModelName("BenchEcho"), contract.fingerprint, body, SubmitOptions(), waiting=True
-            )
-            record = await dispatch.wait(task, 60)
+            task = await tasks.submit(ModelName("BenchEcho"), contract.fingerprint, body, SubmitOptions(), waiting=True)
+            record = await tasks.wait(task, 60)
             assert record.outcome is not None, record.state
             assert record.outcome.body is not None, record.outcome
 

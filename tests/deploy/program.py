@@ -20,6 +20,7 @@ from hub.amqp.wait import CLOSE_TIMEOUT
 from hub.cli.app import app
 from hub.cli.config import check_names, layers
 from hub.gateway.app import gateway_app
+from hub.gateway.service import build_gateway
 from hub.http.serve.server import DRAIN_GRACE
 from hub.model.execution.lifespan import TEARDOWN_GRACE
 from hub.model.instance.registration import LOGOUT_TIMEOUT
@@ -37,9 +38,15 @@ ROOT: Final = Path(__file__).parents[2]
 NOT_OURS: Final = frozenset({"OMP_NUM_THREADS"})
 """Variables of libraries in processes of hub."""
 
+
+def _gateway_app(settings: GatewaySettings) -> Litestar:
+    unused = MagicMock()
+    return gateway_app(build_gateway(settings, broker=unused, store=unused, watch=unused, registry=unused))
+
+
 _APPS: Final[Mapping[type[ProcessSettings], Callable[..., Litestar]]] = {
     RegistrySettings: registry_app,
-    GatewaySettings: gateway_app,
+    GatewaySettings: _gateway_app,
     ModelSettings: instance_app,
 }
 
@@ -156,7 +163,7 @@ def routes(kind: type[ProcessSettings]) -> Mapping[str, bool]:
 
 
 def _routes(make: Callable[..., Litestar]) -> Mapping[str, bool]:
-    values: dict[str, Any] = {"token": "t", "keys": ["k"], "body_limit": 1, "call_wait": 1.0}
+    values: dict[str, Any] = {"token": "t", "settings": GatewaySettings(api_keys="k")}
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for name, parameter in inspect.signature(make).parameters.items():

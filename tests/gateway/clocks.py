@@ -1,4 +1,4 @@
-"""Wall time in the hands of a test."""
+"""A wall clock that a test sets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final, final
 from anyio import current_time
 
 TICK: Final = 1e-6
-"""Seconds between two looks at least: as on a real machine, no two things are done at the same time."""
+"""Seconds between two calls at least: as on a real machine, no two events have the same time."""
 
 
 @final
 class Clock:
-    """Unix time that goes on with the event loop's, virtual or not, and can be moved on at will."""
+    """Unix time that advances with the clock of the event loop, virtual or not, and by `advance`."""
 
     def __init__(self, start: float = 1_000_000.0) -> None:
         self._ahead = start

@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator
 import anyio
 import pytest
 
-from tests.gateway.stage import Stage, open_stage
+from tests.gateway.fixtures import LocalGateway, open_gateway
 
 
 @pytest.fixture
-async def stage(no_leaked_tasks: None) -> AsyncGenerator[Stage]:  # noqa: ARG001 - checks after this one has closed
+async def gateway(no_leaked_tasks: None) -> AsyncGenerator[LocalGateway]:  # noqa: ARG001 - checks after this one has closed
     """A gateway with no model yet."""
     with anyio.fail_after(30):
-        async with open_stage() as opened:
+        async with open_gateway() as opened:
             yield opened

@@ -1,4 +1,4 @@
-"""Batches of thousands of lines, clients that are slow, queues that are full."""
+"""Batches of thousands of lines, slow clients, and full queues."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import trio.testing
 from anyio import create_memory_object_stream, create_task_group, current_time
 
 from hub.errors import HubError
-from hub.gateway.batch.batch import ROOM_PERIOD, ROOM_TIMEOUT, Batch
+from hub.gateway.batch.batch import FULL_TIMEOUT, RETRY_INTERVAL, Batch
 from hub.gateway.batch.responses import IN_FLIGHT, PENDING
 from hub.gateway.errors import QueueLimitExceeded
-from hub.gateway.tasks.submit_result import SubmitResult
+from hub.gateway.tasks.outcomes import SubmitResult
 from hub.http.client import open_client
 from hub.http.long_polling import LongPollRegistry
 from hub.task import Task, TaskRecord
 from hub.types import Fingerprint, new_task_id
-from tests.gateway.stage import MODEL_A, open_stage
+from tests.gateway.fixtures import MODEL_A, open_gateway
 from tests.gateway.test_batches import BATCHES, CHUNKED, NDJSON, answers
 from tests.gateway.wire import exchange, serving
 
@@ -47,7 +47,7 @@ async def accept(_index: int, _line: bytes) -> SubmitResult:
     return TASK
 
 
-class Talk:
+class Conversation:
     """A batch without a network: what the client writes, and what it would read."""
 
     def __init__(self, batch: Batch) -> None:
@@ -59,7 +59,7 @@ class Talk:
 
     async def run(self) -> None:
         with anyio.fail_after(1000), self.body:
-            await self.batch(self.body, self._write)
+            await self.batch.run(self.body, self._write)
 
     async def _write(self, chunk: bytes) -> None:
         await self.read.wait()
@@ -73,9 +73,9 @@ class Talk:
 @REAL_TIME
 async def test_a_batch_of_five_thousand_lines_is_accepted_line_by_line() -> None:
     with anyio.fail_after(100):
-        async with open_stage(step_timeout=60) as stage:
-            await stage.model()
-            async with serving(stage) as url, exchange(url, "POST", BATCHES, CHUNKED) as batch:
+        async with open_gateway(publish_timeout=15) as gateway:
+            await gateway.model()
+            async with serving(gateway) as url, exchange(url, "POST", BATCHES, CHUNKED) as batch:
 
                 async def write() -> None:
                     for number in range(0, 5000, 50):
@@ -86,8 +86,8 @@ async def test_a_batch_of_five_thousand_lines_is_accepted_line_by_line() -> None
                     tg.start_soon(write)
                     await batch.head()
                     lines = await batch.answers()
-            records = await stage.store.fetch([line["id"] for line in lines])
-            depth = (await stage.broker.depths([MODEL_A]))[MODEL_A]
+            records = await gateway.store.fetch([line["id"] for line in lines])
+            depth = (await gateway.broker.depths([MODEL_A]))[MODEL_A]
     assert [line["index"] for line in lines] == list(range(5000))
     assert len({record.id for record in records if isinstance(record, TaskRecord)}) == 5000
     assert depth is not None
@@ -95,22 +95,22 @@ async def test_a_batch_of_five_thousand_lines_is_accepted_line_by_line() -> None
 
 
 @REAL_TIME
-async def test_an_ordinary_client_that_writes_first_and_reads_then_is_served() -> None:
+async def test_a_client_that_writes_everything_before_it_reads_is_served() -> None:
     async def content() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b"{}\n" * 50
 
     with anyio.fail_after(100):
-        async with open_stage(step_timeout=60) as stage:
-            await stage.model()
-            async with serving(stage) as url, open_client() as client:
+        async with open_gateway(publish_timeout=15) as gateway:
+            await gateway.model()
+            async with serving(gateway) as url, open_client() as client:
                 reply = await client.post(f"{url}{BATCHES}", content=content(), headers=NDJSON)
     assert len(answers(reply)) == 2000
 
 
 @REAL_TIME
 async def test_a_client_that_does_not_read_is_not_read_from_after_so_many_answers() -> None:
-    talk = Talk(Batch(accept, line_limit=1000, polls=LongPollRegistry()))
+    talk = Conversation(Batch(accept, line_limit=1000, polls=LongPollRegistry()))
     talk.read = anyio.Event()
     most = 0
 
@@ -129,7 +129,7 @@ async def test_a_client_that_does_not_read_is_not_read_from_after_so_many_answer
                 await anyio.lowlevel.checkpoint()
             await anyio.wait_all_tasks_blocked()
             # One piece of answers is being written, so it is pending no more.
-            begun = talk.batch.statistics().begun
+            begun = talk.batch.statistics().started
             assert PENDING <= begun < 2 * PENDING
             assert talk.batch.statistics().pending == PENDING
             assert talk.written == []
@@ -139,7 +139,7 @@ async def test_a_client_that_does_not_read_is_not_read_from_after_so_many_answer
 
 
 @REAL_TIME
-async def test_lines_come_no_faster_than_they_are_accepted() -> None:
+async def test_lines_are_read_no_faster_than_they_are_accepted() -> None:
     accepting, most, gate = 0, 0, anyio.Event()
 
     async def slowly(index: int, line: bytes) -> SubmitResult:
@@ -150,13 +150,13 @@ async def test_lines_come_no_faster_than_they_are_accepted() -> None:
         accepting -= 1
         return await accept(index, line)
 
-    talk = Talk(Batch(slowly, line_limit=1000, polls=LongPollRegistry()))
+    talk = Conversation(Batch(slowly, line_limit=1000, polls=LongPollRegistry()))
     with anyio.fail_after(100):
         async with create_task_group() as tg:
             tg.start_soon(talk.run)
             await talk.client.send(b"{}\n" * 1000)
             await anyio.wait_all_tasks_blocked()
-            assert talk.batch.statistics().begun == accepting == IN_FLIGHT
+            assert talk.batch.statistics().started == accepting == IN_FLIGHT
             gate.set()
             talk.client.close()
     assert len(talk.answers) == 1000
@@ -171,7 +171,7 @@ async def test_a_full_queue_slows_a_batch_down() -> None:
             raise QueueLimitExceeded(MODEL_A, 10_000, 60.0)
         return await accept(index, line)
 
-    talk = Talk(Batch(three_a_second, line_limit=1000, polls=LongPollRegistry()))
+    talk = Conversation(Batch(three_a_second, line_limit=1000, polls=LongPollRegistry()))
     async with create_task_group() as tg:
         tg.start_soon(talk.run)
         await talk.client.send(b"{}\n" * 300)
@@ -189,11 +189,11 @@ async def test_a_queue_that_stays_full_refuses_one_line_after_the_other_until_it
             raise QueueLimitExceeded(MODEL_A, 10_000, 60.0)
         return await accept(index, line)
 
-    talk = Talk(Batch(full_for_a_minute, line_limit=1000, polls=LongPollRegistry()))
+    talk = Conversation(Batch(full_for_a_minute, line_limit=1000, polls=LongPollRegistry()))
     async with create_task_group() as tg:
         tg.start_soon(talk.run)
         await talk.client.send(b"{}\n")
-        await anyio.sleep(ROOM_TIMEOUT - 1)
+        await anyio.sleep(FULL_TIMEOUT - 1)
         assert talk.written == []
         await anyio.sleep(2)
         assert len(talk.answers) == 1
@@ -205,34 +205,34 @@ async def test_a_queue_that_stays_full_refuses_one_line_after_the_other_until_it
         talk.client.close()
     assert [answer.get("error", {}).get("code") for answer in talk.answers] == ["queue_full", "queue_full", None]
     assert talk.answers[0]["error"]["retry_after"] == 60
-    assert next(tries) <= ROOM_TIMEOUT / ROOM_PERIOD + 4
+    assert next(tries) <= FULL_TIMEOUT / RETRY_INTERVAL + 4
 
 
-async def test_a_line_that_waits_for_room_does_not_hold_up_a_server_that_drains() -> None:
+async def test_a_line_that_waits_for_room_does_not_delay_the_drain() -> None:
     async def full(_index: int, _line: bytes) -> SubmitResult:
         raise QueueLimitExceeded(MODEL_A, 10_000, 60.0)
 
     polls = LongPollRegistry()
-    talk = Talk(Batch(full, line_limit=1000, polls=polls))
+    talk = Conversation(Batch(full, line_limit=1000, polls=polls))
     began = current_time()
     async with create_task_group() as tg:
         tg.start_soon(talk.run)
         await talk.client.send(b"{}\n{}\n")
         await anyio.wait_all_tasks_blocked()
-        polls.end_all()
+        polls.cancel_all()
     talk.client.close()
     assert [answer["error"]["code"] for answer in talk.answers] == ["queue_full", "queue_full", "batch_interrupted"]
-    assert current_time() - began < ROOM_PERIOD
+    assert current_time() - began < RETRY_INTERVAL
 
 
-async def test_other_refusals_of_a_line_are_not_waited_out() -> None:
+async def test_other_refusals_of_a_line_are_not_retried() -> None:
     tries = count()
 
     async def lost(_index: int, _line: bytes) -> SubmitResult:
         next(tries)
         raise HubError
 
-    talk = Talk(Batch(lost, line_limit=1000, polls=LongPollRegistry()))
+    talk = Conversation(Batch(lost, line_limit=1000, polls=LongPollRegistry()))
     async with create_task_group() as tg:
         tg.start_soon(talk.run)
         await talk.client.send(b"{}\n")

@@ -1,4 +1,4 @@
-"""Big messages are read and written in threads, by whichever route they come; small ones on the loop, at once."""
+"""Large messages are decoded and encoded in threads on every route, small ones on the event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hub.contract import Contract, Transcoder
 from hub.gateway.models.codec import Codec
 from hub.stores.redis.replies import record
 from hub.types import TaskState, new_task_id
-from tests.gateway.stage import CONTRACT_A, Stage, echo_a, open_stage
+from tests.gateway.fixtures import CONTRACT_A, LocalGateway, echo_a, open_gateway
 from tests.gateway.test_events import events
 from tests.gateway.test_submit import TASKS
 from tests.gateway.wire import serving
@@ -51,19 +51,19 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
 
 
 @pytest.fixture
-async def roomy() -> AsyncGenerator[Stage]:
+async def roomy() -> AsyncGenerator[LocalGateway]:
     with anyio.fail_after(30):
-        async with open_stage(body_limit=10 * LARGE) as stage:
-            await stage.model(answer=echo_a)
-            yield stage
+        async with open_gateway(body_limit=10 * LARGE) as gateway:
+            await gateway.model(answer=echo_a)
+            yield gateway
 
 
-async def test_small_messages_stay_on_the_loop(roomy: Stage, threads: Threads) -> None:
+async def test_small_messages_are_decoded_on_the_event_loop(roomy: LocalGateway, threads: Threads) -> None:
     await roomy.client.post(TASKS, json={"messages": "small"}, headers=WAIT)
     assert (threads.read, threads.written) == ([get_ident()], [get_ident()])
 
 
-async def test_big_requests_and_responses_leave_it(roomy: Stage, threads: Threads) -> None:
+async def test_large_messages_are_decoded_in_a_thread(roomy: LocalGateway, threads: Threads) -> None:
     called = await roomy.client.post("/v1/models/ModelA", json={"messages": BIG})
     waited = await roomy.client.post(TASKS, json={"messages": BIG}, headers=WAIT)
     shown = await roomy.client.get(waited.headers["location"])
@@ -74,7 +74,7 @@ async def test_big_requests_and_responses_leave_it(roomy: Stage, threads: Thread
     assert get_ident() not in {*threads.read, *threads.written}
 
 
-async def test_so_do_lines_of_batches_and_events(roomy: Stage, threads: Threads) -> None:
+async def test_large_lines_of_batches_and_events_are_decoded_in_a_thread(roomy: LocalGateway, threads: Threads) -> None:
     line = b'{"messages":"%s"}\n' % BIG.encode()
     batch = await roomy.client.post(
         "/v1/models/ModelA/batches", content=line * 2, headers={"Content-Type": "application/x-ndjson"}
@@ -91,7 +91,7 @@ async def test_so_do_lines_of_batches_and_events(roomy: Stage, threads: Threads)
 JSON = {"Content-Type": "application/json"}
 
 
-async def test_a_big_request_that_is_refused_is_answered_as_a_small_one(roomy: Stage, threads: Threads) -> None:
+async def test_a_big_request_that_is_refused_is_answered_as_a_small_one(roomy: LocalGateway, threads: Threads) -> None:
     wrong = await roomy.client.post(TASKS, json={"messages": BIG, "other": 1})
     malformed = await roomy.client.post(TASKS, content=b'{"messages":"%s' % BIG.encode(), headers=JSON)
     binary = await roomy.client.post(TASKS, content=b"\xff" * LARGE, headers={"Content-Type": "application/x-protobuf"})
@@ -100,7 +100,7 @@ async def test_a_big_request_that_is_refused_is_answered_as_a_small_one(roomy: S
     assert get_ident() not in threads.read
 
 
-async def test_a_response_of_few_bytes_that_is_much_json_leaves_it(threads: Threads) -> None:
+async def test_a_small_response_with_a_large_json_form_is_encoded_in_a_thread(threads: Threads) -> None:
     # Each empty message of Struct's kind has one field; one of many fields is written with all of its defaults.
     codec = Codec(Contract.from_descriptors(model_a_pb2.ModelARequest.DESCRIPTOR, Struct.DESCRIPTOR))
     await codec.response_to_json(

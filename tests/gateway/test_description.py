@@ -1,4 +1,4 @@
-"""The API description: live, exact, and cheap to ask for again."""
+"""The API description: up to date, exact, and conditional."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from hub.contract import Contract
 from hub.gateway.app import gateway_app
 from hub.gateway.models.catalog import ServedModel
 from hub.gateway.openapi.document import OpenApiDocument
-from hub.gateway.openapi.model import ModelDescription, describe
+from hub.gateway.openapi.model import ModelDescription, model_paths
 from hub.gateway.schemas import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
-from hub.gateway.tasks.lists import TaskListBody, TaskSummary
+from hub.gateway.tasks.lists import TaskListBody, TaskSummaryBody
 from hub.gateway.tasks.options import MAX_TIMEOUT, ResultTtls
 from hub.ports.directory import ModelLimits
 from hub.types import ModelName
 from tests.contract.test_limits import complete, encoded
-from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, echo_a, open_stage
+from tests.gateway.fixtures import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, LocalGateway, echo_a, open_gateway
 
 SILENT = {"/", "/models", "/tasks", "/tasks/{task_id}", "/docs", "/openapi.json", "/assets/{path}", "/favicon.ico"}
 """Routes for browsers, which the description leaves out."""
 
 
-async def document(stage: Stage) -> dict[str, Any]:
-    reply = await stage.client.get("/openapi.json")
+async def document(gateway: LocalGateway) -> dict[str, Any]:
+    reply = await gateway.client.get("/openapi.json")
     found: dict[str, Any] = reply.json()
     return found
 
@@ -48,11 +48,11 @@ def references(value: object) -> set[str]:
             return set()
 
 
-async def test_every_live_model_is_described_with_its_real_fields(stage: Stage) -> None:
-    await stage.tell(MODEL_A, CONTRACT_A, live=1)
-    await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+async def test_every_live_model_is_described_with_its_real_fields(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    await gateway.list_model(DIGITS, CONTRACT_DIGITS, live=1)
 
-    found = await document(stage)
+    found = await document(gateway)
 
     assert found["openapi"].startswith("3.1")
     schemas = found["components"]["schemas"]
@@ -75,18 +75,18 @@ async def test_every_live_model_is_described_with_its_real_fields(stage: Stage) 
     assert "messages" in schemas["examples.model_a.v1.ModelARequest-Input"]["properties"]
 
 
-async def test_the_example_of_a_model_is_its_own(stage: Stage) -> None:
-    await stage.tell(MODEL_A, CONTRACT_A, live=1, example='{"messages": "from the author"}')
-    assert example_of_model_a(await document(stage)) == {"messages": "from the author"}
-    await stage.tell(MODEL_A, CONTRACT_A, live=1, example='{"messages": "another"}')
-    assert example_of_model_a(await document(stage)) == {"messages": "another"}
+async def test_the_example_of_a_model_is_its_own(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1, example='{"messages": "from the author"}')
+    assert example_of_model_a(await document(gateway)) == {"messages": "from the author"}
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1, example='{"messages": "another"}')
+    assert example_of_model_a(await document(gateway)) == {"messages": "another"}
 
 
 @pytest.mark.parametrize("example", ['{"pixels": []}', "no JSON", '{"messages": 7}'])
-async def test_an_example_that_the_model_would_not_take_is_left_out(stage: Stage, example: str) -> None:
-    await stage.tell(MODEL_A, CONTRACT_A, live=1, example=example)
-    assert set(example_of_model_a(await document(stage))) == {"messages"}
-    assert isinstance(example_of_model_a(await document(stage))["messages"], str)
+async def test_an_invalid_example_is_left_out(gateway: LocalGateway, example: str) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1, example=example)
+    assert set(example_of_model_a(await document(gateway))) == {"messages"}
+    assert isinstance(example_of_model_a(await document(gateway))["messages"], str)
 
 
 def example_of_model_a(found: dict[str, Any]) -> dict[str, Any]:
@@ -95,10 +95,10 @@ def example_of_model_a(found: dict[str, Any]) -> dict[str, Any]:
     return example
 
 
-async def test_every_reference_leads_somewhere(stage: Stage) -> None:
-    await stage.tell(MODEL_A, CONTRACT_A, live=1)
-    await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
-    found = await document(stage)
+async def test_every_reference_leads_somewhere(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    await gateway.list_model(DIGITS, CONTRACT_DIGITS, live=1)
+    found = await document(gateway)
     for reference in references(found):
         target: Any = found
         for part in reference.removeprefix("#/").split("/"):
@@ -113,26 +113,28 @@ async def test_every_reference_leads_somewhere(stage: Stage) -> None:
         ("Progress", ProgressBody),
         ("Failure", FailureBody),
         ("ServedModel", ServedModelBody),
-        ("TaskSummary", TaskSummary),
+        ("TaskSummary", TaskSummaryBody),
         ("TaskList", TaskListBody),
     ],
 )
-async def test_every_member_of_a_reply_is_described_and_no_other(stage: Stage, schema: str, body: type[Struct]) -> None:
-    described = (await document(stage))["components"]["schemas"][schema]
+async def test_every_member_of_a_reply_is_described_and_no_other(
+    gateway: LocalGateway, schema: str, body: type[Struct]
+) -> None:
+    described = (await document(gateway))["components"]["schemas"][schema]
     assert set(described["properties"]) == {field.encode_name for field in msgspec.structs.fields(body)}
     required = {field.encode_name for field in msgspec.structs.fields(body) if field.required}
     assert set(described["required"]) >= required
 
 
-async def test_the_description_tells_what_may_be_asked_for() -> None:
+async def test_the_description_has_the_limits_of_parameters() -> None:
     with anyio.fail_after(10):
-        async with open_stage(ttls=ResultTtls(default=100.0, least=10.0, most=1000.0)) as stage:
-            await stage.tell(MODEL_A, CONTRACT_A, live=1)
-            timeouts = await parameter(stage, "Hub-Timeout")
+        async with open_gateway(result_ttl=100.0, result_ttl_min=10.0, result_ttl_max=1000.0) as gateway:
+            await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+            timeouts = await parameter(gateway, "Hub-Timeout")
             assert timeouts["schema"] == {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT}
-            await stage.tell(MODEL_A, CONTRACT_A, live=1, limits=ModelLimits(max_timeout=30.0))
-            assert (await parameter(stage, "Hub-Timeout"))["schema"]["maximum"] == 30.0
-            assert (await parameter(stage, "Hub-Result-TTL"))["schema"] == {
+            await gateway.list_model(MODEL_A, CONTRACT_A, live=1, limits=ModelLimits(max_timeout=30.0))
+            assert (await parameter(gateway, "Hub-Timeout"))["schema"]["maximum"] == 30.0
+            assert (await parameter(gateway, "Hub-Result-TTL"))["schema"] == {
                 "type": "number",
                 "minimum": 10.0,
                 "maximum": 1000.0,
@@ -140,9 +142,9 @@ async def test_the_description_tells_what_may_be_asked_for() -> None:
             }
 
 
-async def parameter(stage: Stage, name: str) -> dict[str, Any]:
+async def parameter(gateway: LocalGateway, name: str) -> dict[str, Any]:
     """How the description describes a header of a call of model A."""
-    found = await document(stage)
+    found = await document(gateway)
     for described in found["paths"]["/v1/models/ModelA"]["post"]["parameters"]:
         reference = described.get("$ref", "").removeprefix("#/components/parameters/")
         resolved: dict[str, Any] = found["components"]["parameters"][reference] if reference else described
@@ -151,34 +153,34 @@ async def parameter(stage: Stage, name: str) -> dict[str, Any]:
     raise KeyError(name)
 
 
-async def test_replies_of_all_kinds_are_what_the_description_says(stage: Stage) -> None:
-    await stage.model(answer=echo_a)
-    await stage.model(DIGITS, CONTRACT_DIGITS)
+async def test_replies_of_all_kinds_are_what_the_description_says(gateway: LocalGateway) -> None:
+    await gateway.model(answer=echo_a)
+    await gateway.model(DIGITS, CONTRACT_DIGITS)
     headers = {"Hub-Timeout": "100", "Idempotency-Key": "k"}
-    accepted = await stage.client.post("/v1/models/Digits/tasks", json={}, headers=headers)
+    accepted = await gateway.client.post("/v1/models/Digits/tasks", json={}, headers=headers)
     location = accepted.headers["location"]
-    ended = await stage.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=5"})
-    await stage.queues.look()
+    ended = await gateway.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=5"})
+    await gateway.parts.queues.poll()
     replies = [
         ("Accepted", accepted),
-        ("Accepted", await stage.client.post("/v1/models/Digits/tasks", json={}, headers=headers)),
-        ("Problem", await stage.client.post("/v1/models/Digits/tasks", json={"pixels": [1]}, headers=headers)),
-        ("Problem", await stage.client.post("/v1/models/Digits/tasks", json={}, headers={"Hub-Timeout": "-"})),
-        ("Task", await stage.client.get(location)),
-        ("Task", await stage.client.delete(location)),
-        ("Problem", await stage.client.get(f"{location}/result")),
-        ("Problem", await stage.client.delete(ended.headers["location"])),
+        ("Accepted", await gateway.client.post("/v1/models/Digits/tasks", json={}, headers=headers)),
+        ("Problem", await gateway.client.post("/v1/models/Digits/tasks", json={"pixels": [1]}, headers=headers)),
+        ("Problem", await gateway.client.post("/v1/models/Digits/tasks", json={}, headers={"Hub-Timeout": "-"})),
+        ("Task", await gateway.client.get(location)),
+        ("Task", await gateway.client.delete(location)),
+        ("Problem", await gateway.client.get(f"{location}/result")),
+        ("Problem", await gateway.client.delete(ended.headers["location"])),
         ("Task", ended),
-        ("Overview", await stage.client.get("/v1/overview")),
+        ("Overview", await gateway.client.get("/v1/overview")),
     ]
-    found = await document(stage)
+    found = await document(gateway)
     for schema, reply in replies:
         rules = {"$ref": f"#/components/schemas/{schema}", "components": found["components"]}
         Draft202012Validator(rules, validate_formats=True).validate(reply.json())
 
 
 async def test_big_contracts_are_described_outside_of_the_event_loop(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: dict[str, int] = {}
     late = ModelName("Late")
@@ -189,83 +191,72 @@ async def test_big_contracts_are_described_outside_of_the_event_loop(
         threads[model.name] = threading.get_ident()
         if model.name == MODEL_A:
             # Another big model comes up while this one is described.
-            from_thread.run(partial(stage.tell, late, big, live=1))
-        return describe(model, suffix)
+            from_thread.run(partial(gateway.list_model, late, big, live=1))
+        return model_paths(model, suffix)
 
-    monkeypatch.setattr("hub.gateway.openapi.document.describe", described)
-    await stage.tell(MODEL_A, big, live=1)
-    await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
-    found = await document(stage)
+    monkeypatch.setattr("hub.gateway.openapi.document.model_paths", described)
+    await gateway.list_model(MODEL_A, big, live=1)
+    await gateway.list_model(DIGITS, CONTRACT_DIGITS, live=1)
+    found = await document(gateway)
 
     assert {f"/v1/models/{name}" for name in (MODEL_A, DIGITS, late)} <= found["paths"].keys()
     assert {name for name, thread in threads.items() if thread != loop} == {MODEL_A, late}
 
 
-async def test_a_model_that_goes_leaves_the_description(stage: Stage) -> None:
-    await stage.tell(MODEL_A, CONTRACT_A, live=1)
-    await stage.tell(MODEL_A, CONTRACT_A, live=0)
-    found = await document(stage)
+async def test_a_model_without_instances_is_not_described(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=0)
+    found = await document(gateway)
     assert not [path for path in found["paths"] if "ModelA" in path]
     assert not [name for name in found["components"]["schemas"] if "model_a" in name]
 
 
-async def test_who_has_the_description_already_gets_a_304(stage: Stage) -> None:
-    await stage.tell(MODEL_A, CONTRACT_A, live=1)
-    first = await stage.client.get("/openapi.json")
-    again = await stage.client.get("/openapi.json", headers={"If-None-Match": first.headers["etag"]})
+async def test_a_known_description_is_a_304(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    first = await gateway.client.get("/openapi.json")
+    again = await gateway.client.get("/openapi.json", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    await stage.tell(MODEL_A, CONTRACT_A, live=2)  # more instances change nothing about the API
-    assert (await stage.client.get("/openapi.json")).headers["etag"] == first.headers["etag"]
-    await stage.tell(MODEL_A, CONTRACT_DIGITS, live=2)
-    assert (await stage.client.get("/openapi.json")).headers["etag"] != first.headers["etag"]
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=2)  # more instances change nothing about the API
+    assert (await gateway.client.get("/openapi.json")).headers["etag"] == first.headers["etag"]
+    await gateway.list_model(MODEL_A, CONTRACT_DIGITS, live=2)
+    assert (await gateway.client.get("/openapi.json")).headers["etag"] != first.headers["etag"]
 
 
-async def test_who_holds_the_description_hears_of_a_new_model_at_once(stage: Stage) -> None:
-    await stage.tell(MODEL_A, CONTRACT_A, live=1)
-    etag = (await stage.client.get("/openapi.json")).headers["etag"]
+async def test_a_long_poll_of_the_description_ends_with_a_new_model(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    etag = (await gateway.client.get("/openapi.json")).headers["etag"]
     paths: list[str] = []
 
     async def hold() -> None:
-        reply = await stage.client.get("/openapi.json", headers={"If-None-Match": etag, "Prefer": "wait=30"})
+        reply = await gateway.client.get("/openapi.json", headers={"If-None-Match": etag, "Prefer": "wait=30"})
         paths.extend(reply.json()["paths"])
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(hold)
         await anyio.wait_all_tasks_blocked()
         assert paths == []
-        await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+        await gateway.list_model(DIGITS, CONTRACT_DIGITS, live=1)
     assert "/v1/models/Digits" in paths
 
 
-async def test_the_document_is_encoded_once_for_each_set_of_models(stage: Stage) -> None:
-    await stage.tell(MODEL_A, CONTRACT_A, live=1)
-    description = OpenApiDocument(stage.catalog, guarded=False, ttls=ResultTtls())
+async def test_the_document_is_encoded_once_for_each_set_of_models(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    description = OpenApiDocument(gateway.parts.catalog, guarded=False, ttls=ResultTtls())
     assert description.current()[1] is description.current()[1]
 
 
-async def test_every_route_is_described_and_every_description_is_a_route(stage: Stage) -> None:
-    app = gateway_app(
-        stage.catalog,
-        stage.dispatch,
-        stage.queues,
-        broker=stage.broker,
-        store=stage.store,
-        polls=stage.polls,
-        observer=stage.observer,
-        registry=stage.registry,
-        body_limit=1,
-        call_wait=1,
-    )
+async def test_every_route_is_described_and_every_description_is_a_route(gateway: LocalGateway) -> None:
+    app = gateway_app(gateway.parts)
     routes = {
         (route.path_format, method.lower())
         for route in app.routes
         if isinstance(route, HTTPRoute) and route.path_format not in SILENT
         for method in route.methods - {"OPTIONS"}
     }
-    await stage.tell(MODEL_A, CONTRACT_A, live=1)
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
     described = {
         (path.replace("/ModelA", "/{model}"), method)
-        for path, item in (await document(stage))["paths"].items()
+        for path, item in (await document(gateway))["paths"].items()
         for method in item
     }
     assert {(path, "get") for path, method in described if method == "head"} <= routes  # each GET answers HEAD too
@@ -273,48 +264,48 @@ async def test_every_route_is_described_and_every_description_is_a_route(stage: 
 
 
 @pytest.mark.parametrize("credential", [{"Authorization": "Bearer one"}, {"X-API-Key": "two"}])
-async def test_with_keys_the_api_asks_for_one_and_the_pages_do_not(credential: dict[str, str]) -> None:
+async def test_with_keys_the_api_requires_one_and_the_pages_do_not(credential: dict[str, str]) -> None:
     with anyio.fail_after(10):
-        async with open_stage(keys=("one", "two")) as stage:
-            await stage.model()
+        async with open_gateway(api_keys="one,two") as gateway:
+            await gateway.model()
             for path in ("/v1/models", "/v1/overview", "/metrics", "/v1/tasks/x"):
-                reply = await stage.client.get(path)
+                reply = await gateway.client.get(path)
                 assert (reply.status_code, reply.json()["code"]) == (401, "unauthorized")
-            assert (await stage.client.post("/v1/models/ModelA", json={})).status_code == 401
-            assert (await stage.client.get("/v1/models", headers=credential)).status_code == 200
-            assert (await stage.client.get("/v1/models", headers={"X-API-Key": "three"})).status_code == 401
+            assert (await gateway.client.post("/v1/models/ModelA", json={})).status_code == 401
+            assert (await gateway.client.get("/v1/models", headers=credential)).status_code == 200
+            assert (await gateway.client.get("/v1/models", headers={"X-API-Key": "three"})).status_code == 401
             for path in ("/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/favicon.ico"):
-                assert (await stage.client.get(path)).status_code == 200
-            assert set((await document(stage))["components"]["securitySchemes"]) == {"key", "bearer"}
+                assert (await gateway.client.get(path)).status_code == 200
+            assert set((await document(gateway))["components"]["securitySchemes"]) == {"key", "bearer"}
 
 
-async def test_the_token_opens_the_metrics_and_nothing_else() -> None:
+async def test_the_token_is_accepted_for_the_metrics_only() -> None:
     token = {"Authorization": "Bearer shared"}
     with anyio.fail_after(10):
-        async with open_stage(keys=("one",), token="shared") as stage:
-            assert (await stage.client.get("/metrics", headers=token)).status_code == 200
-            assert (await stage.client.get("/metrics", headers={"X-API-Key": "one"})).status_code == 200
-            assert (await stage.client.get("/metrics")).status_code == 401
-            assert (await stage.client.get("/v1/models", headers=token)).status_code == 401
+        async with open_gateway(api_keys="one", token="shared") as gateway:
+            assert (await gateway.client.get("/metrics", headers=token)).status_code == 200
+            assert (await gateway.client.get("/metrics", headers={"X-API-Key": "one"})).status_code == 200
+            assert (await gateway.client.get("/metrics")).status_code == 401
+            assert (await gateway.client.get("/v1/models", headers=token)).status_code == 401
 
 
 async def test_with_a_token_but_no_keys_the_metrics_are_as_open_as_the_rest() -> None:
     with anyio.fail_after(10):
-        async with open_stage(token="shared") as stage:
-            assert (await stage.client.get("/metrics")).status_code == 200
+        async with open_gateway(token="shared") as gateway:
+            assert (await gateway.client.get("/metrics")).status_code == 200
 
 
-async def test_without_keys_the_description_asks_for_none(stage: Stage) -> None:
-    assert "securitySchemes" not in (await document(stage))["components"]
+async def test_without_keys_the_description_requires_none(gateway: LocalGateway) -> None:
+    assert "securitySchemes" not in (await document(gateway))["components"]
 
 
-async def test_answers_of_a_batch_are_what_the_description_says(stage: Stage) -> None:
-    await stage.model()
+async def test_answers_of_a_batch_are_what_the_description_says(gateway: LocalGateway) -> None:
+    await gateway.model()
     headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": "k"}
     replies = [
-        await stage.client.post("/v1/models/ModelA/batches", content=b"{}\n{\n", headers=headers) for _ in range(2)
+        await gateway.client.post("/v1/models/ModelA/batches", content=b"{}\n{\n", headers=headers) for _ in range(2)
     ]
-    found = await document(stage)
+    found = await document(gateway)
     validator = Draft202012Validator({"$ref": "#/components/schemas/BatchAnswer", "components": found["components"]})
     lines = [msgspec.json.decode(line) for reply in replies for line in reply.content.splitlines()]
     assert [sorted(line) for line in lines] == [

@@ -16,8 +16,8 @@ from hub.stores import open_store
 from hub.stores.options import StoreOptions
 from hub.task import Failure, Outcome, Progress, Task, TaskRecord
 from hub.types import TaskId, TaskState, new_task_id, wall_clock
-from tests.gateway.faults import LOST, FaultyStore
-from tests.gateway.stage import INSTANCE, Stage, echo_a, open_stage
+from tests.gateway.fakes import LOST, FaultyStore
+from tests.gateway.fixtures import INSTANCE, LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import TASKS, problem
 from tests.gateway.wire import Exchange, exchange, serving
 
@@ -75,47 +75,47 @@ async def events(url: str, task: str, **headers: str) -> AsyncGenerator[Events]:
         yield Events(reply)
 
 
-async def submit(stage: Stage) -> str:
-    reply = await stage.client.post(TASKS, json={"messages": "hi"})
+async def submit(gateway: LocalGateway) -> str:
+    reply = await gateway.client.post(TASKS, json={"messages": "hi"})
     return str(reply.headers["location"])
 
 
-async def task_of(stage: Stage, path: str) -> Task:
+async def task_of(gateway: LocalGateway, path: str) -> Task:
     """The task at an address, as an instance needs it."""
-    (record,) = await stage.store.fetch([TaskId(path.rpartition("/")[2])])
+    (record,) = await gateway.store.fetch([TaskId(path.rpartition("/")[2])])
     assert isinstance(record, TaskRecord)
     return Task(
         id=record.id, model=record.model, body=b"", fingerprint=record.fingerprint, created_at=record.created_at
     )
 
 
-async def fail(stage: Stage, path: str) -> None:
+async def fail(gateway: LocalGateway, path: str) -> None:
     failure = Failure(code="model_error", message="no such word")
     task = TaskId(path.rpartition("/")[2])
-    await stage.store.finish(
+    await gateway.store.finish(
         [Outcome(task_id=task, state=TaskState.FAILED, failure=failure, attempt=1, finished_at=wall_clock())]
     )
 
 
-async def test_a_stream_begins_with_the_task_as_it_is_and_ends_with_its_end(stage: Stage) -> None:
-    await stage.model()
-    path = await submit(stage)
-    async with serving(stage) as url, events(url, path) as stream:
+async def test_a_stream_begins_with_the_task_as_it_is_and_ends_with_its_end(gateway: LocalGateway) -> None:
+    await gateway.model()
+    path = await submit(gateway)
+    async with serving(gateway) as url, events(url, path) as stream:
         first = await stream.next()
         assert first is not None
         assert (first.name, first.data["state"]) == ("task", "queued")
-        assert first.data == (await stage.client.get(path)).json()
-        await stage.model(answer=echo_a)
+        assert first.data == (await gateway.client.get(path)).json()
+        await gateway.model(answer=echo_a)
         states = await stream.states()
     assert states[-1] == "succeeded"
     assert set(states[:-1]) <= {"running"}
     assert stream.retry == 1000
 
 
-async def test_each_change_is_an_event_with_the_revision_as_its_id(stage: Stage) -> None:
-    await stage.model()
-    path = await submit(stage)
-    task = await task_of(stage, path)
+async def test_each_change_is_an_event_with_the_revision_as_its_id(gateway: LocalGateway) -> None:
+    await gateway.model()
+    path = await submit(gateway)
+    task = await task_of(gateway, path)
     seen: list[Event] = []
 
     async def see(stream: Events) -> None:
@@ -123,14 +123,14 @@ async def test_each_change_is_an_event_with_the_revision_as_its_id(stage: Stage)
         assert event is not None
         seen.append(event)
 
-    async with serving(stage) as url, events(url, path) as stream:
+    async with serving(gateway) as url, events(url, path) as stream:
         await see(stream)
-        await stage.store.start([task], INSTANCE, attempts=5)
+        await gateway.store.start([task], INSTANCE, attempts=5)
         await see(stream)
         progress = Progress(fraction=0.5, message="half of it", at=wall_clock())
-        await stage.store.report([ProgressReport(task_id=task.id, attempt=1, progress=progress)])
+        await gateway.store.report([ProgressReport(task_id=task.id, attempt=1, progress=progress)])
         await see(stream)
-        await fail(stage, path)
+        await fail(gateway, path)
         await see(stream)
         assert await stream.next() is None
     assert [event.data["state"] for event in seen] == ["queued", "running", "running", "failed"]
@@ -142,50 +142,50 @@ async def test_each_change_is_an_event_with_the_revision_as_its_id(stage: Stage)
     assert [int(event.id) for event in seen] == sorted({int(event.id) for event in seen})
 
 
-async def test_a_task_that_has_ended_is_one_event(stage: Stage) -> None:
-    await stage.model(answer=echo_a)
-    path = await submit(stage)
-    await stage.client.get(path, params={"wait": 5})
-    async with serving(stage) as url, events(url, path) as stream:
+async def test_a_task_that_has_ended_is_one_event(gateway: LocalGateway) -> None:
+    await gateway.model(answer=echo_a)
+    path = await submit(gateway)
+    await gateway.client.get(path, params={"wait": 5})
+    async with serving(gateway) as url, events(url, path) as stream:
         event = await stream.next()
         assert event is not None
         assert event.data["result"] == {"reply": "Processed message: hi\n"}
         assert await stream.next() is None
 
 
-async def test_a_client_that_comes_again_gets_only_what_it_has_not_seen(stage: Stage) -> None:
-    await stage.model()
-    path = await submit(stage)
-    task = await task_of(stage, path)
-    async with serving(stage) as url:
+async def test_a_client_that_reconnects_gets_only_later_events(gateway: LocalGateway) -> None:
+    await gateway.model()
+    path = await submit(gateway)
+    task = await task_of(gateway, path)
+    async with serving(gateway) as url:
         async with events(url, path) as stream:
             first = await stream.next()
             assert first is not None
         async with events(url, path, Last_Event_ID=first.id) as stream:
-            await stage.store.start([task], INSTANCE, attempts=5)
+            await gateway.store.start([task], INSTANCE, attempts=5)
             second = await stream.next()
             assert second is not None
             assert second.data["state"] == "running"
-        await fail(stage, path)
+        await fail(gateway, path)
         async with events(url, path, Last_Event_ID=second.id) as stream:
             assert await stream.states() == ["failed"]
 
 
-async def test_a_client_that_has_seen_the_end_is_told_not_to_come_again(stage: Stage) -> None:
-    await stage.model()
-    path = await submit(stage)
-    await fail(stage, path)
-    reply = await stage.client.get(path, headers=EVENTS)
+async def test_a_client_that_has_the_last_event_gets_a_204(gateway: LocalGateway) -> None:
+    await gateway.model()
+    path = await submit(gateway)
+    await fail(gateway, path)
+    reply = await gateway.client.get(path, headers=EVENTS)
     (number,) = [line[4:] for line in reply.text.splitlines() if line.startswith("id: ")]
-    again = await stage.client.get(path, headers={**EVENTS, "Last-Event-ID": number})
+    again = await gateway.client.get(path, headers={**EVENTS, "Last-Event-ID": number})
     assert (reply.status_code, again.status_code, again.content) == (200, 204, b"")
 
 
 @pytest.mark.parametrize("last", ["", "soon", "-1", "²", "7", "9" * 4300, "9" * 4301, "1_0"])
-async def test_an_id_that_is_none_of_ours_starts_from_the_present(stage: Stage, last: str) -> None:
-    await stage.model()
-    path = await submit(stage)
-    async with serving(stage) as url:
+async def test_an_unknown_last_event_id_starts_from_the_present(gateway: LocalGateway, last: str) -> None:
+    await gateway.model()
+    path = await submit(gateway)
+    async with serving(gateway) as url:
         async with exchange(url, "GET", path, {**EVENTS, "Last-Event-ID": last.encode("latin-1")}) as reply:
             await reply.end()
             await reply.head()
@@ -208,88 +208,88 @@ async def test_an_id_that_is_none_of_ours_starts_from_the_present(stage: Stage, 
         ("*/*", False),
     ],
 )
-async def test_the_stream_is_for_those_who_like_it_best(stage: Stage, accept: str, streamed: bool) -> None:
-    await stage.model()
-    path = await submit(stage)
-    await fail(stage, path)
-    reply = await stage.client.get(path, headers={"Accept": accept})
+async def test_a_stream_is_sent_to_clients_that_prefer_it(gateway: LocalGateway, accept: str, streamed: bool) -> None:
+    await gateway.model()
+    path = await submit(gateway)
+    await fail(gateway, path)
+    reply = await gateway.client.get(path, headers={"Accept": accept})
     assert reply.headers["content-type"].startswith("text/event-stream" if streamed else "application/json")
     assert "Accept" in reply.headers["vary"].split(", ")
 
 
 @pytest.mark.parametrize("task_id", ["nonsense", str(new_task_id())], ids=["nonsense", "fresh"])
-async def test_a_task_that_never_was_is_a_problem_and_no_stream(stage: Stage, task_id: str) -> None:
-    assert problem(await stage.client.get(f"/v1/tasks/{task_id}", headers=EVENTS)) == (404, "unknown_task")
+async def test_an_unknown_task_is_a_problem_and_no_stream(gateway: LocalGateway, task_id: str) -> None:
+    assert problem(await gateway.client.get(f"/v1/tasks/{task_id}", headers=EVENTS)) == (404, "unknown_task")
 
 
-async def test_a_task_that_has_expired_is_a_problem_and_one_that_vanishes_an_event() -> None:
+async def test_an_expired_record_is_a_problem_and_one_that_expires_later_an_event() -> None:
     now = [1_000_000.0]
     with anyio.fail_after(30):
         async with (
             open_store("memory://", StoreOptions(clock=lambda: now[0])) as store,
-            open_stage(store=store, clock=lambda: now[0]) as stage,
+            open_gateway(store=store, clock=lambda: now[0]) as gateway,
         ):
-            await stage.model()
-            path = await submit(stage)
-            async with serving(stage) as url, events(url, path) as stream:
+            await gateway.model()
+            path = await submit(gateway)
+            async with serving(gateway) as url, events(url, path) as stream:
                 assert await stream.next() is not None
-                await store.withdraw([await task_of(stage, path)])
+                await store.withdraw([await task_of(gateway, path)])
                 gone = await stream.next()
                 assert gone is not None
                 assert (gone.name, gone.id, gone.data["status"], gone.data["code"]) == ("gone", "", 404, "unknown_task")
                 assert await stream.next() is None
-            path = await submit(stage)
-            await fail(stage, path)
+            path = await submit(gateway)
+            await fail(gateway, path)
             now[0] += 24 * 3600 + 1
-            assert problem(await stage.client.get(path, headers=EVENTS)) == (410, "task_record_expired")
+            assert problem(await gateway.client.get(path, headers=EVENTS)) == (410, "task_record_expired")
 
 
-async def test_a_client_that_hangs_up_leaves_nothing_behind(stage: Stage) -> None:
-    await stage.model()
-    path = await submit(stage)
-    async with serving(stage) as url:
+async def test_a_disconnect_ends_the_stream(gateway: LocalGateway) -> None:
+    await gateway.model()
+    path = await submit(gateway)
+    async with serving(gateway) as url:
         async with events(url, path) as stream:
             await stream.next()
-            while not stage.store.statistics().waiting:
+            while not gateway.store.statistics().waiting:
                 await anyio.lowlevel.checkpoint()
-            assert stage.polls.held == 1
-        while stage.store.statistics().waiting or stage.polls.held:
+            assert gateway.parts.polls.waiting == 1
+        while gateway.store.statistics().waiting or gateway.parts.polls.waiting:
             await anyio.lowlevel.checkpoint()
 
 
-async def test_a_server_that_drains_ends_its_streams_at_once(stage: Stage) -> None:
-    await stage.model()
-    path = await submit(stage)
+async def test_a_draining_server_ends_its_streams_at_once(gateway: LocalGateway) -> None:
+    await gateway.model()
+    path = await submit(gateway)
     async with AsyncExitStack() as clients:
-        async with serving(stage, grace=20) as url:
+        async with serving(gateway, grace=20) as url:
             stream = await clients.enter_async_context(events(url, path))
             assert await stream.next() is not None
-            while not stage.store.statistics().waiting:
+            while not gateway.store.statistics().waiting:
                 await anyio.lowlevel.checkpoint()
             began = anyio.current_time()
         assert anyio.current_time() - began < 10
         assert await stream.next() is None
 
 
-async def test_a_stream_outlives_a_store_that_is_out_of_reach_and_says_so() -> None:
+async def test_a_stream_goes_on_with_comments_while_the_store_is_out_of_reach() -> None:
     with anyio.fail_after(30):
         async with open_store("memory://") as memory:
             store = FaultyStore(memory)
-            async with open_stage(store=store) as stage:
-                await stage.model()
-                path = await submit(stage)
+            async with open_gateway(store=store) as gateway:
+                await gateway.model()
+                path = await submit(gateway)
                 store.changed_error = LOST
-                async with serving(stage) as url, events(url, path) as stream:
+                async with serving(gateway) as url, events(url, path) as stream:
                     assert await stream.next() is not None
                     while await stream.reply.line() != b": the result store is out of reach":
                         pass
                     store.changed_error = None
-                    await fail(stage, path)
+                    await fail(gateway, path)
                     assert await stream.states() == ["failed"]
 
 
 async def test_a_stream_needs_the_key_of_a_client() -> None:
     with anyio.fail_after(10):
-        async with open_stage(keys=("secret",)) as stage:
-            reply = await stage.client.get(f"/v1/tasks/{new_task_id()}", headers=EVENTS)
+        async with open_gateway(api_keys="secret") as gateway:
+            reply = await gateway.client.get(f"/v1/tasks/{new_task_id()}", headers=EVENTS)
             assert problem(reply) == (401, "unauthorized")

@@ -1,4 +1,4 @@
-"""No document, whatever is wrong with it, makes the path of errors fail: a 4xx, and always a problem that can be read."""
+"""Hostile documents: the reply to each is a 4xx with a valid problem."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hub.contract import Contract
 from hub.contract.descriptors.pool import build_pool
 from hub.types import ModelName
 from tests.contract.random_descriptors import ONE
-from tests.gateway.stage import Stage, open_stage
+from tests.gateway.fixtures import LocalGateway, open_gateway
 
 RICH = ModelName("Rich")
 CALL = "/v1/models/Rich"
@@ -68,11 +68,11 @@ def rich() -> Contract:
 
 
 @pytest.fixture
-async def open_rich() -> AsyncGenerator[Stage]:
+async def open_rich() -> AsyncGenerator[LocalGateway]:
     with anyio.fail_after(120):
-        async with open_stage() as stage:
-            await stage.model(RICH, rich())
-            yield stage
+        async with open_gateway() as gateway:
+            await gateway.model(RICH, rich())
+            yield gateway
 
 
 def refused(reply: Response) -> None:
@@ -88,18 +88,18 @@ def taken_or_refused(reply: Response) -> None:
         refused(reply)
 
 
-async def send(stage: Stage, path: str, body: bytes, content_type: str = "application/json") -> Response:
-    return await stage.client.post(path, content=body, headers={"Content-Type": content_type})
+async def send(gateway: LocalGateway, path: str, body: bytes, content_type: str = "application/json") -> Response:
+    return await gateway.client.post(path, content=body, headers={"Content-Type": content_type})
 
 
 @pytest.mark.parametrize("path", [CALL, TASKS])
 @pytest.mark.parametrize("name", NAMED)
-async def test_a_bad_document_is_a_problem(open_rich: Stage, name: str, path: str) -> None:
+async def test_a_bad_document_is_a_problem(open_rich: LocalGateway, name: str, path: str) -> None:
     refused(await send(open_rich, path, NAMED[name]))
 
 
 @pytest.mark.parametrize("name", [name for name, body in NAMED.items() if body.strip() and b"\n" not in body])
-async def test_a_bad_line_of_a_batch_is_answered_by_a_problem(open_rich: Stage, name: str) -> None:
+async def test_a_bad_line_of_a_batch_is_answered_by_a_problem(open_rich: LocalGateway, name: str) -> None:
     reply = await send(open_rich, BATCHES, NAMED[name] + b'\n{"text":"fine"}\n', "application/x-ndjson")
     assert reply.status_code == 200
     first, second = (msgspec.json.decode(line) for line in reply.content.splitlines())
@@ -108,7 +108,7 @@ async def test_a_bad_line_of_a_batch_is_answered_by_a_problem(open_rich: Stage, 
 
 
 @pytest.mark.parametrize("opening", [b'{"v":%s}', b'{"d":1e400,"v":%s}', b'{"zz":1,"zz":%s}', b'{"v":1,"v":%s}'])
-async def test_no_depth_of_nesting_is_an_error_of_ours(open_rich: Stage, opening: bytes) -> None:
+async def test_no_depth_of_nesting_is_an_internal_error(open_rich: LocalGateway, opening: bytes) -> None:
     for depth in DEPTHS:
         taken_or_refused(await send(open_rich, TASKS, opening % (b"[" * depth + b"]" * depth)))
         taken_or_refused(await send(open_rich, TASKS, opening % (b'{"a":' * depth + b"1" + b"}" * depth)))
@@ -151,7 +151,7 @@ def mutated(rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_no_damage_to_a_document_is_an_error_of_ours(open_rich: Stage, seed: int) -> None:
+async def test_no_damage_to_a_document_is_an_internal_error(open_rich: LocalGateway, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(40):
         body = mutated(rng)
@@ -165,6 +165,6 @@ async def test_no_damage_to_a_document_is_an_error_of_ours(open_rich: Stage, see
 
 
 @pytest.mark.parametrize("path", ["/v1/models/%ED%A0%80", "/v1/tasks/%ED%A0%80", "/v1/%FF", "/v1/models/%FF%00/tasks"])
-async def test_a_path_that_is_no_text_is_a_problem(open_rich: Stage, path: str) -> None:
+async def test_a_path_that_is_not_utf8_is_a_problem(open_rich: LocalGateway, path: str) -> None:
     refused(await open_rich.client.get(path))
     refused(await send(open_rich, path, b'{"\\ud800":1e400}'))

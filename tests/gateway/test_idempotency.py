@@ -1,4 +1,4 @@
-"""One key, one task: however often a submit is repeated, and whatever happens in between."""
+"""Idempotency keys: repeated submits make one task, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -19,8 +19,17 @@ from hub.stores.options import StoreOptions
 from hub.task import PENDING_TTL, Task, TaskRecord
 from hub.types import TaskState, idempotent_task_id
 from tests.gateway.clocks import Clock
-from tests.gateway.faults import LOST, FaultyBroker, FaultyStore
-from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
+from tests.gateway.fakes import LOST, FaultyBroker, FaultyStore
+from tests.gateway.fixtures import (
+    CONTRACT_A,
+    CONTRACT_DIGITS,
+    DIGITS,
+    INSTANCE,
+    MODEL_A,
+    LocalGateway,
+    echo_a,
+    open_gateway,
+)
 from tests.gateway.test_submit import TASKS, problem
 
 KEY = {"Idempotency-Key": "order-66"}
@@ -38,14 +47,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    stage: Stage
+    gateway: LocalGateway
     broker: FaultyBroker
     store: FaultyStore
     clock: Clock
 
     async def submit(self, messages: str = "hi", key: str = "order-66", **headers: str) -> Response:
         headers["Idempotency-Key"] = key
-        return await self.stage.client.post(TASKS, json={"messages": messages}, headers=headers)
+        return await self.gateway.client.post(TASKS, json={"messages": messages}, headers=headers)
 
     async def messages(self) -> int:
         depth = (await self.broker.depths([MODEL_A]))[MODEL_A]
@@ -59,17 +68,21 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, step_timeout: float = 5.0, keys: tuple[str, ...] = ()) -> AsyncGenerator[Bench]:
-    """A gateway, and a model that nobody runs, over a broker and a store that fail when told to."""
+async def bench(*, publish_timeout: float = 5.0, api_keys: str = "") -> AsyncGenerator[Bench]:
+    """A gateway, and a model without instances, over a broker and a store that fail on demand."""
     clock = Clock()
     with anyio.fail_after(60):
         async with open_broker("memory://") as broker, open_store("memory://", StoreOptions(clock=clock)) as store:
             faulty_broker, faulty_store = FaultyBroker(broker), FaultyStore(store)
-            async with open_stage(
-                broker=faulty_broker, store=faulty_store, step_timeout=step_timeout, clock=clock, keys=keys
-            ) as stage:
-                await stage.model()
-                yield Bench(stage, faulty_broker, faulty_store, clock)
+            async with open_gateway(
+                broker=faulty_broker,
+                store=faulty_store,
+                publish_timeout=publish_timeout,
+                clock=clock,
+                api_keys=api_keys,
+            ) as gateway:
+                await gateway.model()
+                yield Bench(gateway, faulty_broker, faulty_store, clock)
 
 
 def task_of(messages: str, created_at: float) -> Task:
@@ -95,31 +108,31 @@ async def test_a_repeated_submit_is_answered_with_the_same_task_and_says_so() ->
         assert await b.messages() == 1
 
 
-async def test_a_repeated_submit_tells_the_state_that_the_task_has_by_now() -> None:
+async def test_a_repeated_submit_returns_the_present_state_of_the_task() -> None:
     async with bench() as b:
         await b.submit()
-        await b.stage.model(answer=echo_a)
+        await b.gateway.model(answer=echo_a)
         waited = await b.submit(Prefer="wait=5")
         assert (waited.status_code, waited.json()["result"]) == (200, {"reply": "Processed message: hi\n"})
         again = await b.submit()
         assert (again.status_code, again.json()["state"]) == (202, "succeeded")
-        assert len(b.stage.tasks) == 1
+        assert len(b.gateway.received) == 1
 
 
 async def test_a_repeated_call_is_answered_with_the_response_of_the_first() -> None:
     async with bench() as b:
-        await b.stage.model(answer=echo_a)
-        replies = [await b.stage.client.post("/v1/models/ModelA", json=HI, headers=KEY) for _ in range(2)]
+        await b.gateway.model(answer=echo_a)
+        replies = [await b.gateway.client.post("/v1/models/ModelA", json=HI, headers=KEY) for _ in range(2)]
         assert [reply.json() for reply in replies] == [{"reply": "Processed message: hi\n"}] * 2
         assert replies[0].headers["hub-task"] == replies[1].headers["hub-task"]
         assert replies[1].headers["idempotent-replayed"] == "true"
-        assert len(b.stage.tasks) == 1
+        assert len(b.gateway.received) == 1
 
 
 async def test_a_call_and_a_submit_under_one_key_are_one_task() -> None:
     async with bench() as b:
-        await b.stage.model(answer=echo_a)
-        call = await b.stage.client.post("/v1/models/ModelA", json=HI, headers=KEY)
+        await b.gateway.model(answer=echo_a)
+        call = await b.gateway.client.post("/v1/models/ModelA", json=HI, headers=KEY)
         assert (await b.submit()).json()["id"] == call.headers["hub-task"]
 
 
@@ -137,30 +150,30 @@ async def test_another_key_or_none_is_another_task() -> None:
         ids = {
             (await b.submit()).json()["id"],
             (await b.submit(key="order-67")).json()["id"],
-            (await b.stage.client.post(TASKS, json=HI)).json()["id"],
-            (await b.stage.client.post(TASKS, json=HI)).json()["id"],
+            (await b.gateway.client.post(TASKS, json=HI)).json()["id"],
+            (await b.gateway.client.post(TASKS, json=HI)).json()["id"],
         }
         assert len(ids) == 4
 
 
 async def test_a_key_belongs_to_one_model() -> None:
     async with bench() as b:
-        await b.stage.model(DIGITS, CONTRACT_DIGITS)
+        await b.gateway.model(DIGITS, CONTRACT_DIGITS)
         body: dict[str, list[float]] = {"pixels": []}
-        other = await b.stage.client.post("/v1/models/Digits/tasks", json=body, headers=KEY)
+        other = await b.gateway.client.post("/v1/models/Digits/tasks", json=body, headers=KEY)
         assert other.status_code == 202
         assert (await b.submit()).json()["id"] != other.json()["id"]
 
 
 async def test_a_key_belongs_to_one_client() -> None:
-    async with bench(keys=("alice", "bob")) as b:
+    async with bench(api_keys="alice,bob") as b:
         alice = await b.submit(**{"X-API-Key": "alice"})
         bob = await b.submit(**{"X-API-Key": "bob"})
         alice_again = await b.submit(Authorization="Bearer alice")
         assert alice.json()["id"] == alice_again.json()["id"] != bob.json()["id"]
 
 
-async def test_a_key_that_is_none_is_refused() -> None:
+async def test_an_invalid_key_is_refused() -> None:
     async with bench() as b:
         assert problem(await b.submit(key="two words")) == (400, "bad_parameter")
 
@@ -184,22 +197,22 @@ async def test_submits_of_one_key_at_the_same_time_are_one_message() -> None:
 async def test_submits_of_one_key_through_two_gateways_are_one_message() -> None:
     async with (
         bench() as b,
-        open_stage(broker=b.broker, store=b.store, clock=b.clock) as other,
+        open_gateway(broker=b.broker, store=b.store, clock=b.clock) as other,
         anyio.create_task_group() as tg,
     ):
         await other.model()
         ids: list[str] = []
 
-        async def submit(stage: Stage) -> None:
-            ids.append((await stage.client.post(TASKS, json=HI, headers=KEY)).json()["id"])
+        async def submit(gateway: LocalGateway) -> None:
+            ids.append((await gateway.client.post(TASKS, json=HI, headers=KEY)).json()["id"])
 
-        for stage in (b.stage, other) * 3:
-            tg.start_soon(submit, stage)
+        for gateway in (b.gateway, other) * 3:
+            tg.start_soon(submit, gateway)
         await anyio.wait_all_tasks_blocked()
         assert (len(ids), len(set(ids)), await b.messages()) == (6, 1, 1)
 
 
-async def test_a_repeated_submit_waits_for_the_fate_of_the_first() -> None:
+async def test_a_repeated_submit_waits_until_the_first_is_confirmed_or_withdrawn() -> None:
     async with bench() as b:
         b.broker.stuck = anyio.Event()
         replies: list[Response] = []
@@ -246,11 +259,11 @@ async def test_a_key_whose_submit_was_refused_works_again() -> None:
         reply = await b.submit()  # at once: the record of the refused one may still have to be withdrawn
         assert (reply.status_code, "idempotent-replayed" in reply.headers) == (202, False)
         assert await b.messages() == 1
-        await b.stage.model(answer=echo_a)
+        await b.gateway.model(answer=echo_a)
         assert (await b.submit(Prefer="wait=5")).json()["state"] == "succeeded"
 
 
-async def test_a_key_whose_submit_was_refused_may_come_again_with_another_body_once_it_is_withdrawn() -> None:
+async def test_a_key_of_a_refused_submit_may_be_used_with_another_body_once_that_is_withdrawn() -> None:
     async with bench() as b:
         b.broker.refusal = lambda _: QueueFull(MODEL_A, "at its limit")
         await b.submit("hi")
@@ -259,8 +272,8 @@ async def test_a_key_whose_submit_was_refused_may_come_again_with_another_body_o
         assert (await b.submit("ho")).status_code == 202
 
 
-async def test_a_fate_that_stays_open_is_a_503_that_asks_for_the_same_key_again() -> None:
-    async with bench(step_timeout=TIMEOUT) as b:
+async def test_a_submit_that_is_neither_confirmed_nor_withdrawn_in_time_is_a_503() -> None:
+    async with bench(publish_timeout=TIMEOUT) as b:
         b.store.failing_withdrawals = 1_000_000
         b.broker.stuck = anyio.Event()
         assert problem(await b.submit()) == (503, "accept_timeout")
@@ -274,7 +287,7 @@ async def test_a_fate_that_stays_open_is_a_503_that_asks_for_the_same_key_again(
 
 
 async def test_a_submit_whose_gateway_died_before_it_published_may_be_repeated_half_a_minute_later() -> None:
-    async with bench(step_timeout=TIMEOUT) as b:
+    async with bench(publish_timeout=TIMEOUT) as b:
         left_behind = task_of("hi", b.clock())
         assert await b.store.create([left_behind]) == [None]  # and no message
 
@@ -287,17 +300,17 @@ async def test_a_submit_whose_gateway_died_before_it_published_may_be_repeated_h
         assert not (await b.record(reply)).pending
 
 
-async def test_the_key_is_free_again_when_the_task_is_forgotten() -> None:
+async def test_a_key_can_be_used_again_when_its_record_has_expired() -> None:
     async with bench() as b:
-        await b.stage.model(answer=echo_a)
+        await b.gateway.model(answer=echo_a)
         await b.submit(Prefer="wait=5")
         b.clock.advance(24 * 3600 + 10)
         again = await b.submit(Prefer="wait=5")
         assert (again.status_code, again.json()["state"]) == (200, "succeeded")
-        assert len(b.stage.tasks) == 2
+        assert len(b.gateway.received) == 2
 
 
-async def test_a_confirmed_task_is_accepted_even_if_the_store_cannot_be_told_now() -> None:
+async def test_a_confirmed_task_is_accepted_even_if_its_record_cannot_be_updated() -> None:
     async with bench() as b:
         b.store.failing_accepts = 2
         first = await b.submit()
@@ -308,7 +321,7 @@ async def test_a_confirmed_task_is_accepted_even_if_the_store_cannot_be_told_now
         assert await b.messages() == 1
 
 
-async def test_a_client_that_hangs_up_at_any_moment_can_come_again_with_its_key() -> None:
+async def test_a_client_that_disconnects_at_any_moment_can_repeat_its_submit() -> None:
     for steps in range(16):
         async with bench() as b:
             with anyio.CancelScope() as scope:
@@ -321,22 +334,22 @@ async def test_a_client_that_hangs_up_at_any_moment_can_come_again_with_its_key(
             assert reply.status_code == 202
             record = await b.record(reply)
             assert (record.state, record.pending) == (TaskState.QUEUED, False)
-            await b.stage.model(answer=echo_a)
+            await b.gateway.model(answer=echo_a)
             assert (await b.submit(Prefer="wait=5")).json()["state"] == "succeeded"
-            assert len({task.id for task in b.stage.tasks}) == 1
+            assert len({task.id for task in b.gateway.received}) == 1
 
 
 async def test_submits_without_a_key_cost_no_more_than_before() -> None:
     async with bench() as b:
         flushes = b.store.statistics().flushes
-        await b.stage.client.post(TASKS, json=HI)
+        await b.gateway.client.post(TASKS, json=HI)
         assert b.store.statistics().flushes == flushes + 1
         assert b.store.accepted == []
         await b.submit()
         assert len(b.store.accepted) == 1
 
 
-async def test_a_first_submit_that_lost_the_store_after_writing_is_taken_back_and_can_be_repeated() -> None:
+async def test_a_first_submit_that_lost_the_store_after_writing_is_withdrawn_and_can_be_repeated() -> None:
     async with bench() as b:
         b.store.create_error = LOST
         assert problem(await b.submit()) == (503, "connection_lost")
@@ -345,7 +358,7 @@ async def test_a_first_submit_that_lost_the_store_after_writing_is_taken_back_an
         assert await b.messages() == 1
 
 
-async def test_a_message_of_another_body_that_turns_up_late_is_not_started() -> None:
+async def test_a_late_message_with_another_body_is_not_started() -> None:
     async with bench() as b:
         b.broker.error = LOST  # and yet the broker had it
         await b.submit("hi")

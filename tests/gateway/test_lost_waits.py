@@ -1,4 +1,4 @@
-"""Clients that wait while links to the store are cut: they wait until their own time is over."""
+"""Waits go on over lost connections to the store, until their own time is over."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from redis import client as redispy
 
 from hub.stores import open_store
 from hub.types import TaskState
-from tests.gateway.faults import LOST, FaultyStore
-from tests.gateway.stage import echo_a, open_stage
+from tests.gateway.fakes import LOST, FaultyStore
+from tests.gateway.fixtures import echo_a, open_gateway
 from tests.support.redis import Redis
 
 TIMEOUT = 30.0
@@ -19,17 +19,17 @@ WAIT = {"Prefer": "wait=20"}
 
 
 @pytest.mark.parametrize("path", ["/v1/models/ModelA", "/v1/models/ModelA/tasks"])
-async def test_a_call_waits_on_after_its_link_was_lost(path: str) -> None:
+async def test_a_call_waits_on_after_a_lost_connection(path: str) -> None:
     with fail_after(TIMEOUT):
         async with open_store("memory://") as memory:
             store = FaultyStore(memory)
-            async with open_stage(store=store) as stage:
-                await stage.model()
+            async with open_gateway(store=store) as gateway:
+                await gateway.model()
                 store.changed_error = LOST
                 statuses: list[int] = []
 
                 async def call() -> None:
-                    reply = await stage.client.post(path, json={"messages": "x"}, headers=WAIT)
+                    reply = await gateway.client.post(path, json={"messages": "x"}, headers=WAIT)
                     statuses.append(reply.status_code)
 
                 async with create_task_group() as tg:
@@ -38,23 +38,23 @@ async def test_a_call_waits_on_after_its_link_was_lost(path: str) -> None:
                         await checkpoint()
                     assert not statuses, "its own time is not over"
                     store.changed_error = None
-                    await stage.model(answer=echo_a)
+                    await gateway.model(answer=echo_a)
                 assert statuses == [200]
 
 
-async def test_a_long_poll_waits_on_after_its_link_was_lost() -> None:
+async def test_a_long_poll_waits_on_after_a_lost_connection() -> None:
     with fail_after(TIMEOUT):
         async with open_store("memory://") as memory:
             store = FaultyStore(memory)
-            async with open_stage(store=store) as stage:
-                await stage.model()
-                accepted = await stage.client.post("/v1/models/ModelA/tasks", json={"messages": "x"})
+            async with open_gateway(store=store) as gateway:
+                await gateway.model()
+                accepted = await gateway.client.post("/v1/models/ModelA/tasks", json={"messages": "x"})
                 location = accepted.headers["location"]
                 store.changed_error = LOST
                 states: list[str] = []
 
                 async def poll() -> None:
-                    reply = await stage.client.get(location, headers=WAIT)
+                    reply = await gateway.client.get(location, headers=WAIT)
                     states.append(reply.json().get("state", str(reply.status_code)))
 
                 async with create_task_group() as tg:
@@ -63,18 +63,18 @@ async def test_a_long_poll_waits_on_after_its_link_was_lost() -> None:
                         await checkpoint()
                     assert not states
                     store.changed_error = None
-                    await stage.model(answer=echo_a)
+                    await gateway.model(answer=echo_a)
                 assert states == [TaskState.SUCCEEDED]
 
 
-async def test_no_call_is_given_up_early_while_every_connection_is_killed(private_redis: Redis) -> None:
+async def test_no_call_ends_early_while_every_connection_is_killed(private_redis: Redis) -> None:
     answers: list[tuple[int, str]] = []
     with fail_after(TIMEOUT), redispy.Redis(port=private_redis.port) as killer:
-        async with open_store(private_redis.url) as store, open_stage(store=store) as stage:
-            await stage.model()
+        async with open_store(private_redis.url) as store, open_gateway(store=store) as gateway:
+            await gateway.model()
 
             async def call() -> None:
-                reply = await stage.client.post("/v1/models/ModelA", json={"messages": "x"}, headers=WAIT)
+                reply = await gateway.client.post("/v1/models/ModelA", json={"messages": "x"}, headers=WAIT)
                 answers.append((reply.status_code, reply.json().get("code", "")))
 
             def kill() -> None:
@@ -92,7 +92,7 @@ async def test_no_call_is_given_up_early_while_every_connection_is_killed(privat
                     while store.statistics().reconnects == links:
                         await checkpoint()
                 early = list(answers)
-                await stage.model(answer=echo_a)
+                await gateway.model(answer=echo_a)
     assert early == []
     assert answers == [(200, "")] * 8
 
@@ -101,10 +101,10 @@ async def test_a_call_whose_store_stays_away_ends_with_its_own_time() -> None:
     with fail_after(TIMEOUT):
         async with open_store("memory://") as memory:
             store = FaultyStore(memory)
-            async with open_stage(store=store) as stage:
-                await stage.model()
+            async with open_gateway(store=store) as gateway:
+                await gateway.model()
                 store.changed_error = LOST
-                call = await stage.client.post("/v1/models/ModelA", json={}, headers={"Prefer": "wait=1"})
-                submit = await stage.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=1"})
+                call = await gateway.client.post("/v1/models/ModelA", json={}, headers={"Prefer": "wait=1"})
+                submit = await gateway.client.post("/v1/models/ModelA/tasks", json={}, headers={"Prefer": "wait=1"})
                 assert (call.status_code, submit.status_code) == (504, 202)
                 assert store.refused_changes > 2, "it was asked again"

@@ -1,4 +1,4 @@
-"""Lines out of bytes, however these arrive, and answers in the order of the lines."""
+"""Splitting a stream into lines, and answers in the order of the lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given, strategies as st
 
-from hub.gateway.batch import responses as answers_module
+from hub.gateway.batch import responses as responses_module
 from hub.gateway.batch.ndjson import LineSplitter, LongLine
 from hub.gateway.batch.responses import IN_FLIGHT, IN_FLIGHT_BYTES, PENDING, PENDING_BYTES, OrderedResponses
 
@@ -34,15 +34,15 @@ def expected(stream: bytes) -> list[bytes | LongLine]:
 @given(streams, st.lists(st.integers(0, 200), max_size=8))
 @example(b"x" * LIMIT + b"\n", [LIMIT])
 @example(b"x" * LIMIT + b"y\n{}\n", [LIMIT, LIMIT + 1])
-def test_however_a_stream_is_cut_its_lines_are_the_same(stream: bytes, cuts: list[int]) -> None:
+def test_lines_do_not_depend_on_how_a_stream_is_cut_into_chunks(stream: bytes, cuts: list[int]) -> None:
     assert split(stream, cuts) == expected(stream)
 
 
-def test_a_line_that_is_too_long_is_not_kept() -> None:
+def test_a_line_that_is_too_long_is_not_buffered() -> None:
     splitter = LineSplitter(LIMIT)
     for _ in range(1000):
         assert not list(splitter.feed(b"x" * LIMIT))
-        assert len(splitter._begun) <= LIMIT
+        assert len(splitter._buffer) <= LIMIT
     assert list(splitter.feed(b"\n{}\n")) == [LongLine(), b"{}"]
 
 
@@ -55,7 +55,7 @@ def test_every_byte_is_counted_as_of_a_blank_line_or_of_another(stream: bytes, c
         list(splitter.feed(stream[start:end]))
     list(splitter.finish())
     blank = sum(len(line) for line in stream.splitlines(keepends=True) if not line.strip())
-    assert (splitter.blanks, splitter.taken) == (blank, len(stream) - blank)
+    assert (splitter.blanks, splitter.accepted) == (blank, len(stream) - blank)
 
 
 def test_blank_lines_of_a_chunk_are_skipped_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +66,8 @@ def test_blank_lines_of_a_chunk_are_skipped_in_one_step(monkeypatch: pytest.Monk
         steps += 1
         original(self, chunk, start, end)
 
-    original = LineSplitter._go_on
-    monkeypatch.setattr(LineSplitter, "_go_on", count)
+    original = LineSplitter._extend
+    monkeypatch.setattr(LineSplitter, "_extend", count)
     for blank in (b"\n", b"\r\n", b" " * 65 + b"\n", b"\t \r\n", b" " * 5000 + b"\n"):
         steps = 0
         splitter = LineSplitter(100)
@@ -80,43 +80,43 @@ def test_blank_lines_of_a_chunk_are_skipped_in_one_step(monkeypatch: pytest.Monk
 def test_answers_come_in_the_order_of_the_lines(order: list[int], size: int) -> None:
     answers = OrderedResponses()
     for _ in order:
-        answers.begin(1)
+        answers.start(1)
     taken = b""
     for index in order:
         answers.answer(index, b"%d\n" % index)
-        taken += answers.take(size)
+        taken += answers.pop_ready(size)
     while answers.ready:
-        taken += answers.take(size)
+        taken += answers.pop_ready(size)
     assert taken.split() == [b"%d" % index for index in range(20)]
-    assert answers.statistics() == answers_module.OrderedResponsesStatistics(begun=20, pending=0, in_flight=0)
+    assert answers.statistics() == responses_module.OrderedResponsesStatistics(started=20, pending=0, in_flight=0)
 
 
-def test_only_so_many_lines_are_in_flight() -> None:
+def test_the_number_of_lines_in_flight_is_bounded() -> None:
     answers = OrderedResponses()
     while answers.has_room(1):
-        answers.begin(1)
+        answers.start(1)
     assert answers.statistics().in_flight == IN_FLIGHT
     answers.answer(IN_FLIGHT - 1, b"last")
     assert answers.has_room(1)
 
 
-def test_only_so_many_bytes_are_in_flight_but_one_line_always_may_be() -> None:
+def test_the_bytes_of_lines_in_flight_are_bounded_but_a_lone_line_always_starts() -> None:
     answers = OrderedResponses()
     assert answers.has_room(IN_FLIGHT_BYTES + 1)
-    answers.begin(IN_FLIGHT_BYTES + 1)
+    answers.start(IN_FLIGHT_BYTES + 1)
     assert not answers.has_room(0)
     answers.answer(0, b"done")
     assert answers.has_room(IN_FLIGHT_BYTES)
     assert not answers.has_room(IN_FLIGHT_BYTES + 1)
-    answers.take(1)
+    answers.pop_ready(1)
     assert answers.has_room(IN_FLIGHT_BYTES + 1)
 
 
 @pytest.mark.parametrize(("size", "most"), [(1, PENDING), (PENDING_BYTES // 4, 4)])
-def test_only_so_many_answers_and_bytes_of_answers_wait_to_be_sent(size: int, most: int) -> None:
+def test_the_number_and_the_bytes_of_unsent_answers_are_bounded(size: int, most: int) -> None:
     answers = OrderedResponses()
     while answers.has_room(0):
-        answers.answer(answers.begin(0), b"x" * size)
+        answers.answer(answers.start(0), b"x" * size)
     assert answers.statistics().pending == most
-    answers.take(1)
+    answers.pop_ready(1)
     assert answers.has_room(0)

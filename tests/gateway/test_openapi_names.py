@@ -1,4 +1,4 @@
-"""Names in the API description: unique for every generator, and the same whichever other models are alive."""
+"""Names in the API description: unique for every generator, and independent of other live models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hub.contract import Contract
 from hub.contract.descriptors.pool import build_pool
 from hub.gateway.openapi.names import SharedSchemas, folded, operation_suffixes
 from hub.types import ModelName
-from tests.gateway.stage import CONTRACT_A, Stage
+from tests.gateway.fixtures import CONTRACT_A, LocalGateway
 from tests.gateway.test_description import document, references
 
 PREFIX = "#/components/schemas/"
@@ -51,14 +51,14 @@ def decoded(schemas: SharedSchemas) -> dict[str, Any]:
     return {name: msgspec.json.decode(schema) for name, schema in schemas.schemas.items()}
 
 
-def test_what_means_the_same_to_two_models_is_there_once() -> None:
+def test_equal_schemas_of_two_models_are_one_component() -> None:
     schemas = SharedSchemas({})
     assert schemas.add("A", raws(Item=1, Order=ref("Item"))) == {}
     assert schemas.add("B", raws(Item=1, Basket=ref("Item"))) == {}
     assert schemas.schemas.keys() == {"Item", "Order", "Basket"}
 
 
-def test_another_version_of_a_message_and_all_that_contain_it_are_the_model_s_own() -> None:
+def test_a_different_version_of_a_message_and_all_that_contain_it_are_components_of_the_model() -> None:
     schemas = SharedSchemas({})
     schemas.add("A", raws(Item=1, Order=ref("Item"), Other=0))
     assert schemas.add("B", raws(Item=2, Order=ref("Item"), Other=0)) == {"Item": "B.Item", "Order": "B.Order"}
@@ -88,7 +88,7 @@ def components(draw: st.DrawFn) -> dict[str, msgspec.Raw]:
 
 
 @given(st.dictionaries(model_names, components(), max_size=4))
-def test_every_model_finds_what_it_means_under_the_name_that_it_is_told(
+def test_every_reference_of_a_model_leads_to_its_own_schema(
     models: Mapping[str, dict[str, msgspec.Raw]],
 ) -> None:
     schemas = SharedSchemas(raws(Task="ours"))
@@ -116,12 +116,12 @@ def shop(number: int = 1) -> Contract:
     return Contract.from_descriptors(pool.FindMessageTypeByName("Task"), pool.FindMessageTypeByName("Task"))
 
 
-async def test_a_description_of_models_in_conflict_is_sound(stage: Stage) -> None:
-    await stage.tell(ModelName("tasks"), shop(1), live=1)  # the name of a tag of the gateway, too
-    await stage.tell(ModelName("Tasks"), shop(2), live=1)
-    await stage.tell(ModelName("a.b"), shop(1), live=1)
-    await stage.tell(ModelName("a_b"), CONTRACT_A, live=1)
-    found = await document(stage)
+async def test_a_description_of_models_in_conflict_is_sound(gateway: LocalGateway) -> None:
+    await gateway.list_model(ModelName("tasks"), shop(1), live=1)  # the name of a tag of the gateway, too
+    await gateway.list_model(ModelName("Tasks"), shop(2), live=1)
+    await gateway.list_model(ModelName("a.b"), shop(1), live=1)
+    await gateway.list_model(ModelName("a_b"), CONTRACT_A, live=1)
+    found = await document(gateway)
 
     schemas = found["components"]["schemas"]
     assert set(schemas["Task"]["required"]) >= {"id", "state"}  # the gateway's own
@@ -141,20 +141,20 @@ async def test_a_description_of_models_in_conflict_is_sound(stage: Stage) -> Non
     assert len(tags) == len({*tags})
 
 
-async def test_a_model_that_comes_renames_nothing_of_the_others(stage: Stage) -> None:
-    await stage.tell(ModelName("a"), shop(), live=1)
-    await stage.tell(ModelName("ModelA"), CONTRACT_A, live=1)
-    before = await document(stage)
-    await stage.tell(ModelName("z"), shop(2), live=1)
-    after = await document(stage)
+async def test_a_new_model_renames_no_component_of_the_others(gateway: LocalGateway) -> None:
+    await gateway.list_model(ModelName("a"), shop(), live=1)
+    await gateway.list_model(ModelName("ModelA"), CONTRACT_A, live=1)
+    before = await document(gateway)
+    await gateway.list_model(ModelName("z"), shop(2), live=1)
+    after = await document(gateway)
     assert before["paths"].items() <= after["paths"].items()
     assert before["components"]["schemas"].items() <= after["components"]["schemas"].items()
 
 
 @pytest.mark.parametrize("words", ["const", "patternProperties"])
-async def test_the_description_has_nothing_that_generators_stumble_over(stage: Stage, words: str) -> None:
-    await stage.tell(ModelName("ModelA"), CONTRACT_A, live=1)
-    assert words not in keys(await document(stage))
+async def test_the_description_has_only_what_code_generators_support(gateway: LocalGateway, words: str) -> None:
+    await gateway.list_model(ModelName("ModelA"), CONTRACT_A, live=1)
+    assert words not in keys(await document(gateway))
 
 
 def keys(value: object) -> set[str]:

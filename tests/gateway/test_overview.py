@@ -1,4 +1,4 @@
-"""What the dashboard and Prometheus see."""
+"""The overview, instances and history, and the metrics of submits."""
 
 from __future__ import annotations
 
@@ -12,18 +12,27 @@ from hub.ports.directory import HistoryEvent
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.schemas import InstanceBody, ModelStatsBody, QueueBody, StatsBody
 from hub.types import InstanceState, ModelName, TaskState
-from tests.gateway.faults import LOST, FaultyBroker
-from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
+from tests.gateway.fakes import LOST, FaultyBroker
+from tests.gateway.fixtures import (
+    CONTRACT_A,
+    CONTRACT_DIGITS,
+    DIGITS,
+    INSTANCE,
+    MODEL_A,
+    LocalGateway,
+    echo_a,
+    open_gateway,
+)
 
 
-async def test_the_overview_joins_models_with_their_queues(stage: Stage) -> None:
-    await stage.model(live=2)
-    await stage.model(DIGITS, CONTRACT_DIGITS, live=0)
+async def test_the_overview_joins_models_with_their_queues(gateway: LocalGateway) -> None:
+    await gateway.model(live=2)
+    await gateway.model(DIGITS, CONTRACT_DIGITS, live=0)
     for _ in range(3):
-        await stage.client.post("/v1/models/ModelA/tasks", json={})
-    await stage.queues.look()
+        await gateway.client.post("/v1/models/ModelA/tasks", json={})
+    await gateway.parts.queues.poll()
 
-    overview = (await stage.client.get("/v1/overview")).json()
+    overview = (await gateway.client.get("/v1/overview")).json()
 
     assert (overview["registry"], overview["broker"]) == (True, True)
     digits, model_a = overview["models"]
@@ -35,29 +44,29 @@ async def test_the_overview_joins_models_with_their_queues(stage: Stage) -> None
     assert model_a["queue"]["ready"] == 3
 
 
-async def test_a_queue_that_does_not_exist_is_null(stage: Stage) -> None:
-    await stage.tell(ModelName("Ghost"), CONTRACT_A, live=1)
-    assert (await stage.client.get("/v1/overview")).json()["models"][0]["queue"] is None
+async def test_a_queue_that_does_not_exist_is_null(gateway: LocalGateway) -> None:
+    await gateway.list_model(ModelName("Ghost"), CONTRACT_A, live=1)
+    assert (await gateway.client.get("/v1/overview")).json()["models"][0]["queue"] is None
 
 
 async def test_a_broker_out_of_reach_is_part_of_the_overview() -> None:
     with anyio.fail_after(10):
         async with open_broker("memory://") as memory:
             broker = FaultyBroker(memory)
-            async with open_stage(broker=broker) as stage:
-                await stage.model()
+            async with open_gateway(broker=broker) as gateway:
+                await gateway.model()
                 broker.error = LOST
-                await stage.queues.look()
-                overview = (await stage.client.get("/v1/overview")).json()
+                await gateway.parts.queues.poll()
+                overview = (await gateway.client.get("/v1/overview")).json()
                 assert (overview["broker"], overview["models"][0]["queue"]) == (False, None)
 
 
-async def test_metrics_count_submits_and_time_calls(stage: Stage) -> None:
-    await stage.model(answer=echo_a)
-    await stage.client.post("/v1/models/ModelA", json={})
-    await stage.client.post("/v1/models/Nobody", json={})
+async def test_metrics_count_submits_and_time_calls(gateway: LocalGateway) -> None:
+    await gateway.model(answer=echo_a)
+    await gateway.client.post("/v1/models/ModelA", json={})
+    await gateway.client.post("/v1/models/Nobody", json={})
 
-    reply = await stage.client.get("/metrics")
+    reply = await gateway.client.get("/metrics")
 
     assert reply.headers["content-type"].startswith("text/plain")
     assert 'hub_submits_total{model="ModelA",result="accepted"} 1.0' in reply.text
@@ -81,9 +90,9 @@ def instance(number: int, *, answered: float | None = 200.5) -> InstanceBody:
     )
 
 
-async def test_instances_are_shown_as_the_registry_sees_them(stage: Stage) -> None:
-    stage.registry.listed = [instance(1), instance(2, answered=None)]
-    reply = await stage.client.get("/v1/instances")
+async def test_instances_are_listed_as_in_the_registry(gateway: LocalGateway) -> None:
+    gateway.registry.instance_list = [instance(1), instance(2, answered=None)]
+    reply = await gateway.client.get("/v1/instances")
     first, second = reply.json()["instances"]
     assert reply.headers["cache-control"] == "no-store"
     assert (first["state"], first["reason"], first["misses"], first["in_flight"]) == (
@@ -99,81 +108,83 @@ async def test_instances_are_shown_as_the_registry_sees_them(stage: Stage) -> No
     assert (second["answered_at"], second["in_flight"]) == (None, None)
 
 
-async def test_the_history_of_instances_is_shown_and_may_be_of_one_model(stage: Stage) -> None:
+async def test_the_history_of_instances_is_shown_and_may_be_of_one_model(gateway: LocalGateway) -> None:
     def event(model: ModelName, after: InstanceState | None) -> HistoryEvent:
         return HistoryEvent(
             at=1.0, instance=INSTANCE, model=model, url="u", before=None, after=after, reason="it was refused"
         )
 
-    stage.registry.events = [event(DIGITS, None), event(MODEL_A, InstanceState.LIVE), event(MODEL_A, None)]
-    everything = (await stage.client.get("/v1/history")).json()["events"]
+    gateway.registry.events = [event(DIGITS, None), event(MODEL_A, InstanceState.LIVE), event(MODEL_A, None)]
+    everything = (await gateway.client.get("/v1/history")).json()["events"]
     assert [(found["model"], found["after"]) for found in everything] == [
         ("Digits", None),
         ("ModelA", "live"),
         ("ModelA", None),
     ]
     assert everything[0]["reason"] == "it was refused"
-    one = (await stage.client.get("/v1/history", params={"model": "ModelA", "limit": 1})).json()["events"]
+    one = (await gateway.client.get("/v1/history", params={"model": "ModelA", "limit": 1})).json()["events"]
     assert [(found["model"], found["after"]) for found in one] == [("ModelA", "live")]
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "model=%20"])
-async def test_a_question_for_the_history_that_makes_no_sense_is_refused(stage: Stage, query: str) -> None:
-    assert (await stage.client.get(f"/v1/history?{query}")).status_code in {400, 422}
+async def test_invalid_parameters_of_the_history_are_refused(gateway: LocalGateway, query: str) -> None:
+    assert (await gateway.client.get(f"/v1/history?{query}")).status_code in {400, 422}
 
 
 @pytest.mark.parametrize("path", ["/v1/instances", "/v1/history"])
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (ConnectionLost("registry", "nobody answers"), 503),
+        (ConnectionLost("registry", "no answer"), 503),
         (RegistryRefused(401, "unauthorized", "send a token"), 502),
     ],
 )
-async def test_a_registry_out_of_reach_is_a_problem(stage: Stage, path: str, error: Exception, status: int) -> None:
-    stage.registry.error = error
-    reply = await stage.client.get(path)
+async def test_a_registry_out_of_reach_is_a_problem(
+    gateway: LocalGateway, path: str, error: Exception, status: int
+) -> None:
+    gateway.registry.error = error
+    reply = await gateway.client.get(path)
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/problem+json"
 
 
-async def test_figures_follow_the_registry_and_outlast_its_absence(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+async def test_stats_follow_the_registry_and_survive_its_absence(
+    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def until(fresh: bool) -> None:
-        while stage.figures.fresh is not fresh:
+        while gateway.parts.stats.is_fresh is not fresh:
             await anyio.lowlevel.checkpoint()
 
-    monkeypatch.setattr("hub.gateway.dashboard.stats.PERIOD", 0.01)
+    monkeypatch.setattr("hub.gateway.dashboard.stats.POLL_INTERVAL", 0.01)
     times = HistogramSnapshot(bounds=(1.0,), counts=(4, 0), sum=1.0)
     queue = QueueBody(ready=5, unacked=2, consumers=1, dead=0, oldest_seconds=7.25)
     figures = ModelStatsBody(
         model="ModelA", in_flight=2, outcomes={TaskState.SUCCEEDED: 4}, queue_time=times, run_time=times, queue=queue
     )
-    await stage.model()
-    stage.registry.told = StatsBody(at=10.0, models=(figures,))
-    stage.tg.start_soon(stage.figures.watch, name="hub.test figures")
+    await gateway.model()
+    gateway.registry.stats_reply = StatsBody(at=10.0, models=(figures,))
+    gateway.tg.start_soon(gateway.parts.stats.run, name="hub.test figures")
     await until(fresh=True)
-    (model,) = (await stage.client.get("/v1/overview")).json()["models"]
+    (model,) = (await gateway.client.get("/v1/overview")).json()["models"]
     assert (model["queue"]["unacked"], model["queue"]["oldest_seconds"]) == (2, 7.25)
     assert (model["queue"]["ready"], model["work"]["in_flight"]) == (0, 2)  # depths are the gateway's own look
-    stage.registry.error = ConnectionLost("registry", "nobody answers")
+    gateway.registry.error = ConnectionLost("registry", "no answer")
     await until(fresh=False)
-    assert (await stage.client.get("/v1/overview")).json()["models"][0]["queue"]["unacked"] is None
-    stage.registry.error = None
+    assert (await gateway.client.get("/v1/overview")).json()["models"][0]["queue"]["unacked"] is None
+    gateway.registry.error = None
     await until(fresh=True)
 
 
-async def test_what_the_gateway_itself_ends_is_among_what_was_finished(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+async def test_outcomes_of_the_gateway_are_among_the_finished_tasks(
+    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.gateway.dashboard.stats.PERIOD", 0.01)
+    monkeypatch.setattr("hub.gateway.dashboard.stats.POLL_INTERVAL", 0.01)
 
     async def work() -> dict[str, float | None]:
-        (model,) = (await stage.client.get("/v1/overview")).json()["models"]
+        (model,) = (await gateway.client.get("/v1/overview")).json()["models"]
         return model["work"] or {}
 
-    await stage.model()
+    await gateway.model()
     told = ModelStatsBody(
         model="ModelA",
         in_flight=0,
@@ -182,16 +193,16 @@ async def test_what_the_gateway_itself_ends_is_among_what_was_finished(
         run_time=HistogramSnapshot(),
         queue=None,
     )
-    stage.registry.told = StatsBody(at=10.0, models=(told,))
-    stage.tg.start_soon(stage.figures.watch, name="hub.test figures")
+    gateway.registry.stats_reply = StatsBody(at=10.0, models=(told,))
+    gateway.tg.start_soon(gateway.parts.stats.run, name="hub.test figures")
     while not await work():
         await anyio.lowlevel.checkpoint()
 
-    accepted = await stage.client.post("/v1/models/ModelA/tasks", json={"messages": "for nobody"})
-    cancelled = await stage.client.delete(accepted.headers["location"])
+    accepted = await gateway.client.post("/v1/models/ModelA/tasks", json={"messages": "unused"})
+    cancelled = await gateway.client.delete(accepted.headers["location"])
     assert cancelled.json()["state"] == "cancelled"
 
-    stage.registry.told = StatsBody(at=12.0, models=(told,))
+    gateway.registry.stats_reply = StatsBody(at=12.0, models=(told,))
     while (await work())["finished_per_second"] is None:
         await anyio.lowlevel.checkpoint()
     assert await work() | {"finished_per_second": 0.5, "failed_per_second": 0, "failed": 0} == await work()

@@ -7,13 +7,12 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
-from hub.gateway.dashboard.sampler import OverviewSampler
-from hub.gateway.dashboard.throughput import CounterSample
-from hub.gateway.dashboard.timeseries import PERIOD
-from hub.gateway.routes.overview_events import HEARTBEAT, OverviewEvents
+from hub.gateway.dashboard.sampler import PERIOD, OverviewSampler
+from hub.gateway.dashboard.stats import CounterSample
+from hub.gateway.routes.events import HEARTBEAT, OverviewEvents
 from hub.histogram import HistogramSnapshot
 from hub.types import ModelName, TaskState
-from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, Stage, open_stage
+from tests.gateway.fixtures import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, LocalGateway, open_gateway
 from tests.gateway.test_events import Event, Events, events
 from tests.gateway.test_submit import problem
 from tests.gateway.wire import serving
@@ -28,15 +27,15 @@ async def expect(stream: Events, name: str) -> Event:
     return event
 
 
-def watch(stage: Stage) -> None:
-    stage.tg.start_soon(stage.observer.watch, name="hub.test observer")
+def watch(gateway: LocalGateway) -> None:
+    gateway.tg.start_soon(gateway.parts.sampler.run, name="hub.test observer")
 
 
-async def test_a_stream_begins_with_the_history_and_the_newest_sample(stage: Stage) -> None:
-    await stage.model(live=2)
-    watch(stage)
-    async with serving(stage) as url, events(url, PATH) as stream:
-        await stage.observer.newer_than(0)
+async def test_a_stream_begins_with_the_history_and_the_newest_sample(gateway: LocalGateway) -> None:
+    await gateway.model(live=2)
+    watch(gateway)
+    async with serving(gateway) as url, events(url, PATH) as stream:
+        await gateway.parts.sampler.wait_for_newer(0)
         history = await expect(stream, "history")
         sample = await expect(stream, "sample")
     assert history.data["period"] == PERIOD
@@ -46,11 +45,11 @@ async def test_a_stream_begins_with_the_history_and_the_newest_sample(stage: Sta
     assert stream.retry == 1000
 
 
-async def test_a_page_that_comes_later_sees_what_was_before(stage: Stage) -> None:
-    await stage.model()
-    watch(stage)
-    await stage.observer.newer_than(0)
-    async with serving(stage) as url, events(url, PATH) as stream:
+async def test_a_later_client_gets_the_history(gateway: LocalGateway) -> None:
+    await gateway.model()
+    watch(gateway)
+    await gateway.parts.sampler.wait_for_newer(0)
+    async with serving(gateway) as url, events(url, PATH) as stream:
         history = await expect(stream, "history")
     (model,) = history.data["models"]
     assert (model["name"], model["live"]) == ("ModelA", [1] * len(history.data["times"]))
@@ -58,33 +57,33 @@ async def test_a_page_that_comes_later_sees_what_was_before(stage: Stage) -> Non
 
 @pytest.mark.parametrize("apart", [pytest.param(0.1, id="right after another"), pytest.param(0.0, id="in the silence")])
 async def test_a_change_of_the_list_is_a_sample_at_once(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, apart: float
+    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch, apart: float
 ) -> None:
     monkeypatch.setattr("hub.gateway.dashboard.sampler.PERIOD", 3600)
-    monkeypatch.setattr("hub.gateway.dashboard.sampler.APART", apart)
-    await stage.tell(MODEL_A, CONTRACT_A, live=1)
-    watch(stage)
-    async with serving(stage) as url, events(url, PATH) as stream:
+    monkeypatch.setattr("hub.gateway.dashboard.sampler.MIN_INTERVAL", apart)
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    watch(gateway)
+    async with serving(gateway) as url, events(url, PATH) as stream:
         await expect(stream, "history")
         await expect(stream, "sample")
         if not apart:
             await anyio.wait_all_tasks_blocked()
-        await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+        await gateway.list_model(DIGITS, CONTRACT_DIGITS, live=1)
         while len((await expect(stream, "sample")).data["models"]) < 2:
             pass
 
 
-async def test_samples_say_what_the_registry_says_of_the_work(stage: Stage) -> None:
+async def test_samples_have_the_throughput_of_the_registry(gateway: LocalGateway) -> None:
     def reading(at: float, count: int) -> CounterSample:
         times = HistogramSnapshot(bounds=(1.0,), counts=(count, 0))
-        return CounterSample(at=at, in_flight=4, outcomes={TaskState.FAILED: count}, waited=times, ran=times)
+        return CounterSample(at=at, in_flight=4, outcomes={TaskState.FAILED: count}, queue_time=times, run_time=times)
 
-    await stage.model()
-    overview = (await stage.client.get("/v1/overview")).json()
+    await gateway.model()
+    overview = (await gateway.client.get("/v1/overview")).json()
     assert (overview["figures"], overview["models"][0]["work"]) == (False, None)
     for at in (0, 10):
-        stage.figures.take({MODEL_A: reading(at, at)}, {})
-    overview = (await stage.client.get("/v1/overview")).json()
+        gateway.parts.stats.update({MODEL_A: reading(at, at)}, {})
+    overview = (await gateway.client.get("/v1/overview")).json()
     assert overview["figures"]
     assert overview["models"][0]["work"] == {
         "in_flight": 4,
@@ -94,13 +93,13 @@ async def test_samples_say_what_the_registry_says_of_the_work(stage: Stage) -> N
         "run": {"p50": 0.5, "p95": 0.95},
         "wait": {"p50": 0.5, "p95": 0.95},
     }
-    stage.figures.miss("out of reach")
-    assert (await stage.client.get("/v1/overview")).json()["models"][0]["work"] is None
+    gateway.parts.stats.mark_stale("out of reach")
+    assert (await gateway.client.get("/v1/overview")).json()["models"][0]["work"] is None
 
 
-async def test_who_reads_slowly_gets_the_newest_and_nothing_piles_up(stage: Stage) -> None:
-    watch(stage)
-    await stage.observer.newer_than(0)
+async def test_a_slow_client_gets_the_newest_sample_and_no_backlog(gateway: LocalGateway) -> None:
+    watch(gateway)
+    await gateway.parts.sampler.wait_for_newer(0)
     written: list[bytes] = []
     free = anyio.Event()
 
@@ -112,12 +111,12 @@ async def test_who_reads_slowly_gets_the_newest_and_nothing_piles_up(stage: Stag
     async with anyio.create_task_group() as tg:
         sending, body = anyio.create_memory_object_stream[bytes](0)
         async with sending, body:
-            tg.start_soon(OverviewEvents(stage.observer, stage.polls), body, write)
+            tg.start_soon(OverviewEvents(gateway.parts.sampler, gateway.parts.polls).write, body, write)
             names = [ModelName(f"Model{number}") for number in range(3)]
             for name in names:
-                await stage.tell(name, CONTRACT_A, live=1)
-                number = stage.observer.number
-                await stage.observer.newer_than(number)
+                await gateway.list_model(name, CONTRACT_A, live=1)
+                number = gateway.parts.sampler.number
+                await gateway.parts.sampler.wait_for_newer(number)
             free.set()
             while sum(chunk.startswith(b"event: sample") for chunk in written) < 2:
                 await anyio.lowlevel.checkpoint()
@@ -128,10 +127,10 @@ async def test_who_reads_slowly_gets_the_newest_and_nothing_piles_up(stage: Stag
     assert len(samples) == len(set(samples)) <= 3  # none twice; a regular one may have come meanwhile
 
 
-async def test_a_server_that_drains_ends_its_streams_at_once(stage: Stage) -> None:
-    watch(stage)
+async def test_a_draining_server_ends_its_streams_at_once(gateway: LocalGateway) -> None:
+    watch(gateway)
     async with AsyncExitStack() as clients:
-        async with serving(stage, grace=20) as url:
+        async with serving(gateway, grace=20) as url:
             stream = await clients.enter_async_context(events(url, PATH))
             await expect(stream, "history")
             await expect(stream, "sample")
@@ -141,40 +140,41 @@ async def test_a_server_that_drains_ends_its_streams_at_once(stage: Stage) -> No
             pass
 
 
-async def test_a_client_that_hangs_up_leaves_nothing_behind(stage: Stage) -> None:
-    watch(stage)
-    async with serving(stage) as url:
+async def test_a_disconnect_ends_the_stream(gateway: LocalGateway) -> None:
+    watch(gateway)
+    async with serving(gateway) as url:
         async with events(url, PATH) as stream:
             await expect(stream, "history")
-            while not stage.polls.held:
+            while not gateway.parts.polls.waiting:
                 await anyio.lowlevel.checkpoint()
-        while stage.polls.held:
+        while gateway.parts.polls.waiting:
             await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/instances", "/v1/overview"])
-async def test_what_the_dashboard_reads_needs_the_key_of_a_client(path: str) -> None:
+async def test_the_routes_of_the_dashboard_require_a_key(path: str) -> None:
     with anyio.fail_after(10):
-        async with open_stage(keys=("secret",)) as stage:
-            assert problem(await stage.client.get(path)) == (401, "unauthorized")
+        async with open_gateway(api_keys="secret") as gateway:
+            assert problem(await gateway.client.get(path)) == (401, "unauthorized")
 
 
-async def test_silence_is_shorter_than_what_proxies_take_for_a_dead_connection() -> None:
+async def test_heartbeats_are_more_frequent_than_timeouts_of_proxies() -> None:
     written: list[bytes] = []
 
     async def write(chunk: bytes) -> None:
         await anyio.lowlevel.checkpoint()
         written.append(chunk)
 
-    async with open_stage() as stage:
-        silent = OverviewSampler(stage.catalog, stage.observer.overview)  # nobody takes samples
+    async with open_gateway() as gateway:
+        silent = OverviewSampler(gateway.parts.catalog, gateway.parts.sampler.overview)  # it does not run
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("hub.gateway.routes.overview_events.HEARTBEAT", 0.01)
-            async with anyio.create_task_group() as tg:
-                sending, body = anyio.create_memory_object_stream[bytes](0)
-                async with sending, body:
-                    tg.start_soon(OverviewEvents(silent, stage.polls), body, write)
-                    while b": no news\n\n" not in written:
-                        await anyio.lowlevel.checkpoint()
-                    tg.cancel_scope.cancel("seen")
+            patch.setattr("hub.gateway.routes.events.HEARTBEAT", 0.01)
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as tg:
+                    sending, body = anyio.create_memory_object_stream[bytes](0)
+                    async with sending, body:
+                        tg.start_soon(OverviewEvents(silent, gateway.parts.polls).write, body, write)
+                        while b": no change\n\n" not in written:
+                            await anyio.lowlevel.checkpoint()
+                        tg.cancel_scope.cancel("seen")
     assert HEARTBEAT < 30

@@ -65,7 +65,7 @@ async def described(client: AsyncClient, url: str, etag: str = "") -> tuple[str,
     return reply.headers["etag"], set(reply.json()["paths"])
 
 
-async def test_a_model_is_on_the_page_with_its_login_and_off_it_with_its_logout() -> None:
+async def test_a_model_is_described_from_its_login_to_its_logout() -> None:
     with anyio.fail_after(60):
         async with world() as w, anyio.create_task_group() as tg:
             etag, before = await described(w.client, w.url)
@@ -81,7 +81,7 @@ async def test_a_model_is_on_the_page_with_its_login_and_off_it_with_its_logout(
         assert after == before
 
 
-async def test_a_held_request_is_answered_when_the_gateway_stops() -> None:
+async def test_a_long_poll_is_answered_when_the_gateway_stops() -> None:
     with anyio.fail_after(60):
         async with (
             open_broker("memory://") as broker,
@@ -120,7 +120,7 @@ async def test_a_held_request_is_answered_when_the_gateway_stops() -> None:
             assert statuses == [304]
 
 
-async def test_a_gateway_whose_token_is_wrong_ends_and_says_so() -> None:
+async def test_a_gateway_with_a_wrong_token_ends_with_an_error() -> None:
     with anyio.fail_after(60):
         secured = replace(SETTINGS, token="right")
         async with (

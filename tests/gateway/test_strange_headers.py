@@ -1,10 +1,10 @@
-"""Headers and query parameters that no client of ours would send: a refusal or a reply, never a fault of the server."""
+"""Strange headers and query parameters: the reply is never a 5xx."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.gateway.stage import Stage, echo_a
+from tests.gateway.fixtures import LocalGateway, echo_a
 
 VALUES = [
     b"9" * 4300, b"9" * 4301, b"1" + b"0" * 20, b"-1", b"-0", b"+1", b"1_0", b"1e5", b"1e999", b"nan", b"inf", b"-inf", b"0x10", b"abc",
@@ -28,25 +28,25 @@ def quoted(value: bytes) -> str:
 
 
 @pytest.mark.parametrize("header", HEADERS)
-async def test_no_header_makes_the_server_fail(stage: Stage, header: str) -> None:
-    await stage.model(answer=echo_a)
-    task = (await stage.client.post("/v1/models/ModelA/tasks", json={"messages": "x"})).json()["id"]
+async def test_no_header_makes_the_server_fail(gateway: LocalGateway, header: str) -> None:
+    await gateway.model(answer=echo_a)
+    task = (await gateway.client.post("/v1/models/ModelA/tasks", json={"messages": "x"})).json()["id"]
     for value in VALUES:
         given = {"Accept": b"*/*", "Content-Type": b"application/json", header: value}
         for path in (*PATHS, f"/v1/tasks/{task}", f"/v1/tasks/{task}/result"):
-            reply = await stage.client.get(path, headers=given)  # type: ignore[arg-type]  # values that are no text
+            reply = await gateway.client.get(path, headers=given)  # type: ignore[arg-type]  # values that are no text
             assert reply.status_code < 500, (path, value)
-        reply = await stage.client.post("/v1/models/ModelA/tasks", content=b"{}", headers=given)  # type: ignore[arg-type]
+        reply = await gateway.client.post("/v1/models/ModelA/tasks", content=b"{}", headers=given)  # type: ignore[arg-type]
         assert reply.status_code < 500, value
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS)
-async def test_no_query_makes_the_server_fail(stage: Stage, parameter: str) -> None:
-    await stage.model(answer=echo_a)
-    task = (await stage.client.post("/v1/models/ModelA/tasks", json={"messages": "x"})).json()["id"]
+async def test_no_query_makes_the_server_fail(gateway: LocalGateway, parameter: str) -> None:
+    await gateway.model(answer=echo_a)
+    task = (await gateway.client.post("/v1/models/ModelA/tasks", json={"messages": "x"})).json()["id"]
     for value in VALUES:
         for path in (*PATHS, f"/v1/tasks/{task}"):
             if parameter == "wait" and value[:1].isdigit():
                 continue  # waits for a change, as it should
-            reply = await stage.client.get(f"{path}?{parameter}={quoted(value)}")
+            reply = await gateway.client.get(f"{path}?{parameter}={quoted(value)}")
             assert reply.status_code < 500, (path, value)

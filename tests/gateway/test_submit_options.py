@@ -1,4 +1,4 @@
-"""What the headers of a submit say, and what they must not."""
+"""The headers of a submit, valid and invalid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOUNDED = ModelLimits(default_timeout=5.0, max_timeout=60.0)
 
 
 def read(headers: dict[str, str], limits: ModelLimits = ModelLimits()) -> SubmitOptions:
-    return SubmitOptions.of(headers, limits, TTLS)
+    return SubmitOptions.from_headers(headers, limits, TTLS)
 
 
 def test_without_headers_there_is_no_deadline_and_the_default_lifetime() -> None:
@@ -49,7 +49,7 @@ def test_a_client_that_sets_no_timeout_gets_the_default_of_the_model_or_else_its
     assert read({}, limits).timeout == seconds
 
 
-def test_a_client_may_ask_for_as_much_as_the_model_gives_and_no_more() -> None:
+def test_a_timeout_up_to_the_limit_of_the_model_is_accepted_and_no_longer_one() -> None:
     assert read({"hub-timeout": "60"}, BOUNDED).timeout == 60.0
     with pytest.raises(TimeoutTooLong, match=r"60\.5 s.* 60 s at most") as raised:
         read({"hub-timeout": "60.5"}, BOUNDED)
@@ -60,7 +60,7 @@ def test_a_client_may_ask_for_as_much_as_the_model_gives_and_no_more() -> None:
     )
 
 
-def test_no_deadline_is_later_than_a_date_can_say() -> None:
+def test_every_deadline_can_be_written_as_a_date() -> None:
     assert read({"hub-timeout": f"{MAX_TIMEOUT:.0f}"}).timeout == MAX_TIMEOUT
     with pytest.raises(TimeoutTooLong):
         read({"hub-timeout": "999999999999"})
@@ -72,7 +72,7 @@ def test_a_result_is_kept_as_long_as_the_client_asks(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["9.9", "1000.1", "0", "long", "", "-10"])
-def test_a_lifetime_out_of_the_range_is_refused_and_the_range_told(text: str) -> None:
+def test_a_lifetime_out_of_range_is_refused_with_the_range(text: str) -> None:
     with pytest.raises(BadParameter, match="from 10 to 1000"):
         read({"hub-result-ttl": text})
 
@@ -88,7 +88,7 @@ def test_any_other_key_is_refused(key: str) -> None:
         read({"idempotency-key": key})
 
 
-def test_keys_belong_to_the_credential_that_was_shown() -> None:
+def test_keys_belong_to_the_credential_of_the_request() -> None:
     assert read({"authorization": "Bearer one"}).client == read({"x-api-key": "one"}).client == "one"
     assert read({}).client == ""
 

@@ -1,4 +1,4 @@
-"""A stream of events without a network, in virtual time."""
+"""The events of a task without a network, in virtual time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import trio.testing
 from anyio import create_memory_object_stream, create_task_group, current_time
 
 from hub.brokers import open_broker
-from hub.gateway.models.catalog import Catalog
-from hub.gateway.models.codecs import CodecResolver
-from hub.gateway.routes.task_events import HEARTBEAT, TaskEvents
+from hub.gateway.models.codec import CodecResolver
+from hub.gateway.routes.events import HEARTBEAT, TaskEvents
 from hub.gateway.tasks.options import SubmitOptions
 from hub.gateway.tasks.service import TaskService
 from hub.http.long_polling import LongPollRegistry
@@ -23,8 +22,8 @@ from hub.ports.result_store import ProgressReport
 from hub.stores import open_store
 from hub.task import Failure, Outcome, Progress, Task
 from hub.types import TaskState, wall_clock
-from tests.gateway.faults import LOST, FaultyStore
-from tests.gateway.stage import CONTRACT_A, INSTANCE, MODEL_A, FakeRegistry, FakeWatch
+from tests.gateway.fakes import LOST, FaultyStore
+from tests.gateway.fixtures import CONTRACT_A, INSTANCE, MODEL_A, FakeRegistry
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -49,7 +48,7 @@ class Stream:
     async def run(self) -> None:
         client, body = create_memory_object_stream[bytes](0)
         with anyio.fail_after(1000), client, body:
-            await self.events(body, self._write)
+            await self.events.write(body, self._write)
 
     async def _write(self, piece: bytes) -> None:
         await self.taking.wait()
@@ -76,17 +75,17 @@ async def stream() -> AsyncGenerator[Stream]:
     async with open_broker("memory://") as broker, open_store("memory://") as memory:
         store = FaultyStore(memory)
         await broker.declare(MODEL_A)
-        async with TaskService(broker, store, timeout=5, polls=polls) as dispatch:
-            accepted = await dispatch.submit(MODEL_A, CONTRACT_A.fingerprint, b"", SubmitOptions())
-            record = await dispatch.find(accepted.id)
-            codecs = CodecResolver(Catalog(FakeWatch()), FakeRegistry())
-            events = TaskEvents(dispatch, polls, record, seen=None, codecs=codecs)
+        async with TaskService(broker, store, timeout=5, polls=polls) as tasks:
+            accepted = await tasks.submit(MODEL_A, CONTRACT_A.fingerprint, b"", SubmitOptions())
+            record = await tasks.get(accepted.id)
+            codecs = CodecResolver(FakeRegistry())
+            events = TaskEvents(tasks, polls, record, seen=None, codecs=codecs)
             opened = Stream(store, polls, accepted.task, events)
             opened.taking.set()
             yield opened
 
 
-async def test_a_silent_stream_beats_so_that_nobody_takes_it_for_dead() -> None:
+async def test_a_stream_without_events_sends_heartbeats() -> None:
     async with stream() as s, create_task_group() as tg:
         tg.start_soon(s.run)
         await anyio.sleep(4.5 * HEARTBEAT)
@@ -112,7 +111,7 @@ async def test_a_client_that_reads_slowly_misses_changes_but_never_the_last_one(
     assert s.states == ["queued", "running", "failed"]
 
 
-async def test_a_store_that_is_out_of_reach_is_asked_again_and_the_client_is_told_each_time() -> None:
+async def test_a_store_out_of_reach_is_retried_with_a_comment_each_time() -> None:
     async with stream() as s, create_task_group() as tg:
         tg.start_soon(s.run)
         await anyio.wait_all_tasks_blocked()
@@ -128,22 +127,22 @@ async def test_a_store_that_is_out_of_reach_is_asked_again_and_the_client_is_tol
 
 
 @pytest.mark.parametrize("lost", [False, True])
-async def test_a_server_that_drains_ends_the_stream_where_it_is(lost: bool) -> None:
+async def test_a_draining_server_ends_the_stream(lost: bool) -> None:
     async with stream() as s, create_task_group() as tg:
         s.store.changed_error = LOST if lost else None
         tg.start_soon(s.run)
         await anyio.wait_all_tasks_blocked()
         before = current_time()
-        s.polls.end_all()
+        s.polls.cancel_all()
     assert current_time() - before < HEARTBEAT / 2
     assert s.states == ["queued"]
 
 
-async def test_a_stream_of_a_task_that_has_changed_meanwhile_begins_with_what_it_is() -> None:
+async def test_a_stream_of_a_changed_task_begins_with_its_present_state() -> None:
     async with stream() as s:
         s.events = TaskEvents(
-            s.events._dispatch, s.polls, replace(s.events._first, revision=7), seen=9, codecs=s.events._codecs
+            s.events._tasks, s.polls, replace(s.events._first, revision=7), seen=9, codecs=s.events._codecs
         )
-        s.polls.end_all()
+        s.polls.cancel_all()
         await s.run()
     assert s.states == ["queued"]

@@ -1,4 +1,4 @@
-"""A submit is a span of the trace that its request belongs to, and its task takes the span along."""
+"""A submit is a span in the trace of its request, and its task has the context of the span."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_tra
 
 from hub.errors import Unroutable
 from hub.types import ModelName
-from tests.gateway.stage import CONTRACT_A, Stage, echo_a
+from tests.gateway.fixtures import CONTRACT_A, LocalGateway, echo_a
 from tests.gateway.test_submit import TASKS, problem
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -33,14 +33,14 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 
 async def test_a_submit_is_a_producer_span_below_the_one_of_its_client(
-    stage: Stage, spans: InMemorySpanExporter
+    gateway: LocalGateway, spans: InMemorySpanExporter
 ) -> None:
-    await stage.model(answer=echo_a)
+    await gateway.model(answer=echo_a)
 
-    await stage.client.post(TASKS, json={}, headers={**HEADERS, **WAIT})
+    await gateway.client.post(TASKS, json={}, headers={**HEADERS, **WAIT})
 
     (span,) = spans.get_finished_spans()
-    (task,) = stage.tasks
+    (task,) = gateway.received
     assert (span.name, span.kind) == ("publish ModelA", SpanKind.PRODUCER)
     assert span.parent is not None
     assert (format_trace_id(span.context.trace_id), format_span_id(span.parent.span_id)) == (TRACE, PARENT)
@@ -54,32 +54,36 @@ async def test_a_submit_is_a_producer_span_below_the_one_of_its_client(
     assert span.status.status_code is StatusCode.UNSET
 
 
-async def test_the_task_takes_the_span_along(stage: Stage, spans: InMemorySpanExporter) -> None:
-    await stage.model(answer=echo_a)
+async def test_the_message_of_a_task_has_the_context_of_the_span(
+    gateway: LocalGateway, spans: InMemorySpanExporter
+) -> None:
+    await gateway.model(answer=echo_a)
 
-    await stage.client.post(TASKS, json={}, headers={**HEADERS, **WAIT})
+    await gateway.client.post(TASKS, json={}, headers={**HEADERS, **WAIT})
 
     (span,) = spans.get_finished_spans()
-    (task,) = stage.tasks
+    (task,) = gateway.received
     assert task.traceparent == f"00-{TRACE}-{format_span_id(span.context.span_id)}-01"
     assert task.tracestate == "vendor=1"
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", f"00-{'0' * 32}-{PARENT}-01"])
-async def test_a_submit_in_no_trace_begins_one(stage: Stage, spans: InMemorySpanExporter, traceparent: str) -> None:
-    await stage.model(answer=echo_a)
+async def test_a_submit_without_a_trace_starts_one(
+    gateway: LocalGateway, spans: InMemorySpanExporter, traceparent: str
+) -> None:
+    await gateway.model(answer=echo_a)
 
-    await stage.client.post("/v1/models/ModelA", json={}, headers={"traceparent": traceparent})
+    await gateway.client.post("/v1/models/ModelA", json={}, headers={"traceparent": traceparent})
 
     (span,) = spans.get_finished_spans()
     assert span.parent is None
-    assert stage.tasks[0].traceparent.split("-")[1] == format_trace_id(span.context.trace_id)
+    assert gateway.received[0].traceparent.split("-")[1] == format_trace_id(span.context.trace_id)
 
 
-async def test_the_span_of_a_refused_submit_says_why(stage: Stage, spans: InMemorySpanExporter) -> None:
-    await stage.tell(ModelName("Ghost"), CONTRACT_A, live=1)
+async def test_the_span_of_a_refused_submit_says_why(gateway: LocalGateway, spans: InMemorySpanExporter) -> None:
+    await gateway.list_model(ModelName("Ghost"), CONTRACT_A, live=1)
 
-    assert problem(await stage.client.post("/v1/models/Ghost/tasks", json={})) == (503, "unroutable")
+    assert problem(await gateway.client.post("/v1/models/Ghost/tasks", json={})) == (503, "unroutable")
 
     (span,) = spans.get_finished_spans()
     assert span.status.status_code is StatusCode.ERROR
@@ -91,12 +95,12 @@ async def test_the_span_of_a_refused_submit_says_why(stage: Stage, spans: InMemo
     ("traceparent", "tracestate"), [("00-abc-def-01", "a=b"), (HEADERS["traceparent"], "vendor=1"), ("", "a=b")]
 )
 async def test_without_an_sdk_what_the_client_sent_is_passed_on(
-    stage: Stage, traceparent: str, tracestate: str
+    gateway: LocalGateway, traceparent: str, tracestate: str
 ) -> None:
-    await stage.model(answer=echo_a)
+    await gateway.model(answer=echo_a)
     headers = {"traceparent": traceparent, "tracestate": tracestate}
 
-    await stage.client.post("/v1/models/ModelA", json={}, headers=headers)
+    await gateway.client.post("/v1/models/ModelA", json={}, headers=headers)
 
-    (task,) = stage.tasks
+    (task,) = gateway.received
     assert (task.traceparent, task.tracestate) == (traceparent, tracestate)

@@ -1,4 +1,4 @@
-"""Two gateways that share nothing but Redis and the broker are one to their clients."""
+"""Two gateways with a common store and broker behave like one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from httpx2 import Response
 
 from hub.brokers import open_broker
 from hub.stores import open_store
-from tests.gateway.faults import FaultyBroker
-from tests.gateway.stage import MODEL_A, Stage, echo_a, open_stage
+from tests.gateway.fakes import FaultyBroker
+from tests.gateway.fixtures import MODEL_A, LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import TASKS, problem
 
 HI = {"messages": "hi"}
@@ -23,8 +23,8 @@ HI = {"messages": "hi"}
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    one: Stage
-    other: Stage
+    one: LocalGateway
+    other: LocalGateway
     broker: FaultyBroker
 
     def key(self) -> dict[str, str]:
@@ -42,32 +42,32 @@ async def pair(redis_url: str) -> AsyncGenerator[Pair]:
         ):
             broker = FaultyBroker(memory)
             async with (
-                open_stage(broker=broker, store=store) as one,
-                open_stage(broker=broker, store=other_store) as other,
+                open_gateway(broker=broker, store=store) as one,
+                open_gateway(broker=broker, store=other_store) as other,
             ):
                 await one.model()
                 await other.model()
                 yield Pair(one, other, broker)
 
 
-async def test_one_key_through_both_at_once_is_one_task(redis_url: str) -> None:
+async def test_one_key_at_both_gateways_at_once_is_one_task(redis_url: str) -> None:
     async with pair(redis_url) as p:
         key = p.key()
         replies: list[Response] = []
 
-        async def submit(stage: Stage) -> None:
-            replies.append(await stage.client.post(TASKS, json=HI, headers=key))
+        async def submit(gateway: LocalGateway) -> None:
+            replies.append(await gateway.client.post(TASKS, json=HI, headers=key))
 
         async with create_task_group() as tg:
-            for stage in (p.one, p.other) * 10:
-                tg.start_soon(submit, stage)
+            for gateway in (p.one, p.other) * 10:
+                tg.start_soon(submit, gateway)
         assert {reply.status_code for reply in replies} == {202}
         assert len({reply.json()["id"] for reply in replies}) == 1
         assert Counter("idempotent-replayed" in reply.headers for reply in replies) == {True: 19, False: 1}
         assert p.broker.published == 1
 
 
-async def test_a_call_is_answered_by_the_gateway_to_which_it_is_repeated(redis_url: str) -> None:
+async def test_a_call_repeated_at_the_other_gateway_gets_the_response(redis_url: str) -> None:
     async with pair(redis_url) as p:
         key = p.key()
         first = await p.one.client.post(TASKS, json=HI, headers=key)
@@ -78,7 +78,7 @@ async def test_a_call_is_answered_by_the_gateway_to_which_it_is_repeated(redis_u
 
         async with create_task_group() as tg:
             tg.start_soon(call)
-            while not p.other.polls.held:
+            while not p.other.parts.polls.waiting:
                 await anyio.lowlevel.checkpoint()
             await p.one.model(answer=echo_a)
         (reply,) = replies
@@ -88,7 +88,7 @@ async def test_a_call_is_answered_by_the_gateway_to_which_it_is_repeated(redis_u
         assert problem(conflict) == (409, "idempotency_conflict")
 
 
-async def test_a_task_is_cancelled_at_one_and_its_end_heard_of_at_the_other(redis_url: str) -> None:
+async def test_a_cancellation_at_one_gateway_ends_a_wait_at_the_other(redis_url: str) -> None:
     async with pair(redis_url) as p:
         replies: list[Response] = []
 
@@ -106,7 +106,7 @@ async def test_a_task_is_cancelled_at_one_and_its_end_heard_of_at_the_other(redi
         assert (await p.one.client.delete(task)).status_code == 200
 
 
-async def test_a_task_that_expired_is_so_at_both(redis_url: str) -> None:
+async def test_a_task_is_expired_at_both_gateways(redis_url: str) -> None:
     async with pair(redis_url) as p:
         reply = await p.one.client.post(TASKS, json=HI, headers={"Hub-Timeout": "0.001", "Prefer": "wait=10"})
         assert reply.json()["state"] == "expired"

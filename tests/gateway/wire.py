@@ -16,7 +16,7 @@ from anyio.abc import ByteStream
 from hub.concurrency.services import background_service
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
-from tests.gateway.stage import Stage
+from tests.gateway.fixtures import LocalGateway
 
 _RECEIVE: Final = 64 * 1024
 
@@ -98,9 +98,9 @@ class Exchange:
 
 
 @asynccontextmanager
-async def serving(stage: Stage, *, grace: float = 5.0) -> AsyncGenerator[str]:
-    """Serves the gateway of a stage over a socket; leaving the block drains it. Yields the base URL."""
-    server = partial(serve, stage.app, ListenAddress(), grace=grace, on_drain=stage.polls.end_all)
+async def serving(gateway: LocalGateway, *, grace: float = 5.0) -> AsyncGenerator[str]:
+    """Serves the gateway of a gateway over a socket; leaving the block drains it. Yields the base URL."""
+    server = partial(serve, gateway.app, ListenAddress(), grace=grace, on_drain=gateway.parts.polls.cancel_all)
     async with background_service(server, name="gateway") as url:
         yield url
 

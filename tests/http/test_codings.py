@@ -1,4 +1,4 @@
-"""Bodies in gzip and deflate, in pieces of any size: right, bounded, and refused when they are not what they say."""
+"""Decoding of gzip and deflate in chunks of any size: correct, bounded, and refused if malformed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_coding_is_named_in_any_case_and_identity_is_none(declared: str, cod
 
 
 @pytest.mark.parametrize("declared", ["br", "zstd", "gzip, gzip", "deflate, gzip", "gzip;q=1", "g zip", "compress"])
-def test_another_coding_or_more_than_one_is_refused_with_those_that_are_taken(declared: str) -> None:
+def test_an_unknown_coding_or_several_are_refused_with_the_known_ones(declared: str) -> None:
     with pytest.raises(UnsupportedCoding, match="gzip, deflate") as refusal:
         coding_of(declared)
     assert refusal.value.status == 415
@@ -67,7 +67,7 @@ def test_any_body_in_chunks_of_any_size_is_what_was_encoded(coding: str, content
 @pytest.mark.parametrize("coding", ENCODE)
 @pytest.mark.parametrize("length", [PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 5 * PIECE + 17])
 @pytest.mark.parametrize("size", [1, 7, 4096, 10_000_000])
-def test_a_body_of_many_pieces_loses_none(coding: str, length: int, size: int) -> None:
+def test_a_body_of_many_chunks_is_complete(coding: str, length: int, size: int) -> None:
     content = (b"0123456789abcdef" * (length // 16 + 1))[:length]
     assert decoded(coding, cut(ENCODE[coding](content), size)) == content
 
@@ -105,7 +105,7 @@ def test_bytes_after_the_end_are_refused(coding: str, rubbish: bytes, *, apart: 
         ("gzip", gzip.compress(b"a changed byte", mtime=0)[:-8] + b"\0" * 8),
     ],
 )
-def test_what_is_not_in_its_coding_is_refused_by_name(coding: str, body: bytes) -> None:
+def test_a_body_that_is_not_in_its_coding_is_refused_with_the_name_of_the_coding(coding: str, body: bytes) -> None:
     with pytest.raises(MalformedCoding, match=f"Content-Encoding is '{coding}', but the body cannot be decoded"):
         decoded(coding, [body])
 
@@ -135,7 +135,7 @@ def test_a_bomb_is_refused_long_before_it_is_decoded() -> None:
     assert given_out <= LIMIT + RATIO * taken < 20 * LIMIT
 
 
-def test_content_that_repeats_itself_is_no_bomb() -> None:
+def test_repetitive_content_is_no_bomb() -> None:
     lines = b'{"messages": "the same line again"}\n' * 50_000
     assert decoded("gzip", cut(gzip.compress(lines, mtime=0), 4096), limit=len(lines)) == lines
 
@@ -145,7 +145,7 @@ def test_content_that_repeats_itself_is_no_bomb() -> None:
     [(b"", gzip.compress(b"", mtime=0)), (b"\x1f\x8b\x08\0\0\0\0\0\0\xff", b"\0\0\0\xff\xff" * 1000)],
     ids=["members", "blocks"],
 )
-def test_a_body_that_decodes_to_nothing_is_not_read_for_ever(begin: bytes, nothing: bytes) -> None:
+def test_a_body_that_decodes_to_nothing_is_bounded(begin: bytes, nothing: bytes) -> None:
     decoder = Decoder("gzip", limit=LIMIT)
     assert list(decoder.feed(begin)) in ([], [b""])
 
@@ -157,6 +157,6 @@ def test_a_body_that_decodes_to_nothing_is_not_read_for_ever(begin: bytes, nothi
         read()
 
 
-def test_many_small_members_are_read_as_long_as_they_hold_something() -> None:
+def test_many_small_members_are_decoded_unless_they_are_empty() -> None:
     lines = [b'{"messages": "%d"}\n' % number for number in range(5_000)]
     assert decoded("gzip", [b"".join(map(gzip.compress, lines))]) == b"".join(lines)

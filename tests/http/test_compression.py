@@ -1,4 +1,4 @@
-"""Replies in gzip: to whom, from which size on, and with which ETag."""
+"""Replies in gzip: for which clients, from which size on, and with which ETag."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub.http.middleware.compression import COMPRESS_ABOVE, IN_THREAD, accepts_gzip
-from tests.http.edge import GZIP, LARGE, PLAIN, TEXT, asking
+from tests.http.helpers import GZIP, LARGE, PLAIN, TEXT, asking
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ from tests.http.edge import GZIP, LARGE, PLAIN, TEXT, asking
         ("gzip;q=many", False),
     ],
 )
-def test_gzip_is_for_those_who_like_it_at_least_as_well(accept_encoding: str, *, taken: bool) -> None:
+def test_gzip_is_sent_to_clients_that_prefer_it_or_are_indifferent(accept_encoding: str, *, taken: bool) -> None:
     assert accepts_gzip(accept_encoding) == taken
 
 
 @pytest.mark.parametrize("size", [COMPRESS_ABOVE, IN_THREAD, IN_THREAD + 1, len(LARGE)])
-async def test_a_large_reply_is_compressed_and_says_so(size: int) -> None:
+async def test_a_large_reply_is_compressed_with_its_headers(size: int) -> None:
     async with asking() as client, client.stream("GET", f"/document/{size}", headers=GZIP) as reply:
         raw = b"".join([chunk async for chunk in reply.aiter_raw()])
     assert gzip.decompress(raw) == LARGE[:size]
@@ -51,7 +51,7 @@ async def test_a_large_reply_is_compressed_and_says_so(size: int) -> None:
 
 
 @pytest.mark.parametrize(("size", "apart"), [(IN_THREAD, False), (IN_THREAD + 1, True)])
-async def test_a_worker_thread_compresses_what_would_hold_the_loop(
+async def test_large_replies_are_compressed_in_a_thread(
     monkeypatch: pytest.MonkeyPatch, size: int, *, apart: bool
 ) -> None:
     threads: list[int] = []
@@ -68,7 +68,7 @@ async def test_a_worker_thread_compresses_what_would_hold_the_loop(
     assert [thread != get_ident() for thread in threads] == [apart]
 
 
-async def test_a_small_reply_is_left_as_it_is_and_so_is_any_where_it_is_turned_off() -> None:
+async def test_small_replies_are_not_compressed_and_none_is_where_that_is_off() -> None:
     async with asking() as client, asking(compress_above=0) as never, asking(compress_above=10) as early:
         for asked, path in ((client, f"/document/{COMPRESS_ABOVE - 1}"), (never, f"/document/{len(LARGE)}")):
             reply = await asked.get(path, headers=GZIP)
@@ -78,7 +78,7 @@ async def test_a_small_reply_is_left_as_it_is_and_so_is_any_where_it_is_turned_o
         assert "Accept-Encoding" not in (await never.get("/document/1")).headers["vary"]
 
 
-async def test_who_does_not_take_gzip_learns_that_the_reply_depends_on_it() -> None:
+async def test_a_reply_that_is_not_compressed_varies_by_accept_encoding_too() -> None:
     async with asking() as client:
         reply = await client.get(f"/document/{len(TEXT)}")
         assert (reply.content, reply.headers["etag"]) == (TEXT, f'"{len(TEXT)}"')
@@ -120,7 +120,7 @@ async def test_text_and_json_are_compressed_and_nothing_else(media_type: str, *,
         assert "content-encoding" not in kept.headers
 
 
-async def test_streams_and_what_is_compressed_already_are_left_alone() -> None:
+async def test_streams_and_compressed_content_are_not_compressed() -> None:
     async with asking() as client:
         streamed = await client.get("/stream", headers=GZIP)
         assert (streamed.content, "content-encoding" in streamed.headers) == (TEXT * 10, False)

@@ -1,4 +1,4 @@
-"""What clients do with connections: the server of each backend bounds it, and goes on."""
+"""Limits of connections, in the server of each backend."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_requests_on_one_connection_are_answered_in_turn_also_when_sent_at
 
 
 @pytest.mark.parametrize("sent", [b"", b"G", b"GET / HTTP/1.1\r\nHost: hub"])
-async def test_a_head_that_does_not_come_in_time_ends_the_connection(sent: bytes) -> None:
+async def test_a_head_that_does_not_arrive_in_time_ends_the_connection(sent: bytes) -> None:
     async with served(request_timeout=0.3) as port, connected(port) as stream:
         if sent:
             await stream.send(sent)
@@ -100,7 +100,7 @@ async def test_a_head_that_does_not_come_in_time_ends_the_connection(sent: bytes
     assert problem(reply)["code"] == "request_timeout" if sent else reply == b""
 
 
-async def test_a_head_that_drips_has_the_same_time_as_one_that_stops() -> None:
+async def test_a_slow_head_has_the_same_timeout_as_one_that_stops() -> None:
     async with served(request_timeout=0.5) as port, connected(port) as stream, create_task_group() as tg:
 
         async def drip() -> None:
@@ -128,7 +128,7 @@ async def test_a_body_that_stops_is_answered_408(framing: bytes) -> None:
     assert "request_timeout" in problem(reply)["detail"]
 
 
-async def test_a_body_that_comes_steadily_has_all_the_time_it_needs() -> None:
+async def test_a_body_that_arrives_steadily_has_no_timeout() -> None:
     async with served(request_timeout=0.5) as port, connected(port) as stream:
         await stream.send(POST + b"Content-Length: 5120\r\n\r\n")
         for _ in range(10):
@@ -145,7 +145,7 @@ async def test_a_client_that_expects_continue_gets_it_when_the_body_is_read() ->
         assert (await read_until(stream, b"/ 3")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_client_that_expects_continue_and_whose_body_is_not_read_is_not_told_to_send_it() -> None:
+async def test_a_client_that_expects_continue_gets_none_if_its_body_is_not_read() -> None:
     async with served() as port, connected(port) as stream:
         await stream.send(POST.replace(b" / ", b" /unread ") + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
         reply = await read_until(stream)
@@ -187,7 +187,7 @@ async def test_a_head_without_end_is_answered_431(line: bytes) -> None:
     assert "head_limit" in problem(reply)["detail"]
 
 
-async def test_a_request_that_no_two_servers_read_alike_is_answered_400_and_ends_the_connection() -> None:
+async def test_an_ambiguous_request_is_answered_400_and_ends_the_connection() -> None:
     async with served() as port, connected(port) as stream:
         await stream.send(POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + GET % 1)
         reply = await read_until(stream)
@@ -196,7 +196,7 @@ async def test_a_request_that_no_two_servers_read_alike_is_answered_400_and_ends
     assert problem(reply)["code"] == "malformed_request"
 
 
-async def test_an_idle_connection_makes_way_for_a_new_one_and_a_busy_one_does_not() -> None:
+async def test_an_idle_connection_is_closed_for_a_new_one_and_a_busy_one_is_not() -> None:
     async with served(connection_limit=2) as port, connected(port) as busy, connected(port) as idle:
         await idle.send(GET % 1)
         await read_until(idle, b"/1 0")
@@ -214,7 +214,7 @@ async def test_an_idle_connection_makes_way_for_a_new_one_and_a_busy_one_does_no
             assert LOAD.refused == refused + 1
 
 
-async def test_a_connection_that_its_client_has_closed_is_gone_at_once() -> None:
+async def test_a_connection_that_its_client_has_closed_ends_at_once() -> None:
     async with served() as port:
         before = LOAD.open
         for _ in range(50):
@@ -271,7 +271,7 @@ async def test_a_process_with_few_descriptors_answers_and_goes_on(idle: bool, an
             process.kill()
 
 
-async def test_a_server_with_a_certificate_speaks_tls_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_server_with_a_certificate_accepts_tls_only(tmp_path: Path) -> None:
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
@@ -337,7 +337,7 @@ async def test_a_client_that_closes_its_sending_half_only_reads_the_reply() -> N
         assert (await read_until(stream)).endswith(b"/1 0")
 
 
-async def test_a_request_that_changes_something_is_not_cut_when_its_client_has_closed_the_connection() -> None:
+async def test_an_unsafe_request_is_not_cancelled_when_its_client_has_closed_the_connection() -> None:
     done = anyio.Event()
 
     async def slow(_scope: Any, receive: Any, _send: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which web pages may use a server: the setting, and what browsers are told."""
+"""CORS: the setting, and the headers of replies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OTHER = "https://other.example.com"
         ("https://xn--bcher-kva.example", {"https://xn--bcher-kva.example"}),
     ],
 )
-def test_origins_are_read_as_browsers_write_them(text: str, origins: set[str]) -> None:
+def test_origins_are_parsed_as_browsers_write_them(text: str, origins: set[str]) -> None:
     assert origins_of(text) == origins
 
 
@@ -57,7 +57,7 @@ def test_origins_are_read_as_browsers_write_them(text: str, origins: set[str]) -
         (f"{APP} {OTHER}", "separated by commas"),
     ],
 )
-def test_what_is_no_origin_is_refused_with_the_repair(text: str, repair: str) -> None:
+def test_an_invalid_origin_is_refused_with_the_repair(text: str, repair: str) -> None:
     with pytest.raises(ConfigurationError, match=repair) as refusal:
         origins_of(text)
     assert "cors_origins" in str(refusal.value)
@@ -96,7 +96,7 @@ def varies(reply: Response) -> set[str]:
     return {name.strip() for name in reply.headers.get("vary", "").split(",")}
 
 
-async def test_without_the_setting_no_page_is_told_anything() -> None:
+async def test_without_the_setting_no_page_can_read_a_reply() -> None:
     for method, path in (("GET", "/free"), ("OPTIONS", "/free"), ("POST", "/guarded"), ("GET", "/none")):
         reply = await ask("", method, path, origin=APP, access_control_request_method="GET")
         assert told(reply) == {}
@@ -138,7 +138,7 @@ async def test_errors_behind_a_key_can_be_read_too() -> None:
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (415, APP)
 
 
-async def test_any_page_may_ask_where_the_setting_says_any() -> None:
+async def test_every_page_is_allowed_where_the_setting_says_any() -> None:
     for origin in (APP, OTHER, "null"):
         reply = await ask("*", "GET", "/free", origin=origin)
         assert reply.headers["access-control-allow-origin"] == "*"
@@ -148,7 +148,7 @@ async def test_any_page_may_ask_where_the_setting_says_any() -> None:
 
 @pytest.mark.parametrize("origins", [APP, "*"])
 @pytest.mark.parametrize("path", ["/guarded", "/none"])
-async def test_a_preflight_needs_no_key_and_allows_what_the_api_takes(origins: str, path: str) -> None:
+async def test_a_preflight_needs_no_key_and_allows_the_methods_and_headers_of_the_api(origins: str, path: str) -> None:
     reply = await ask(
         origins,
         "OPTIONS",

@@ -1,4 +1,4 @@
-"""What every route of every server may answer is in the descriptions, and comes from one place."""
+"""The responses of every route of every server are in its description."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hub.http.described import complete, refusals
 from hub.http.headers import seconds_of
 from hub.model.instance.routes import instance_description
-from tests.gateway.stage import CONTRACT_A, MODEL_A, open_stage
+from tests.gateway.fixtures import CONTRACT_A, MODEL_A, open_gateway
 from tests.registry.fixtures import served_registry
 
 BEFORE_ROUTES = {"400", "408", "421", "429", "431", "503", "default"}
@@ -19,9 +19,9 @@ OF_BODIES = {"413", "415"}
 
 
 async def gateway() -> dict[str, Any]:
-    async with open_stage() as stage:
-        await stage.tell(MODEL_A, CONTRACT_A, live=1)
-        found: dict[str, Any] = (await stage.client.get("/openapi.json")).json()
+    async with open_gateway() as gateway:
+        await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+        found: dict[str, Any] = (await gateway.client.get("/openapi.json")).json()
         return found
 
 
@@ -37,7 +37,7 @@ async def instance() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("described", [gateway, registry, instance])
-async def test_every_operation_has_what_any_route_may_answer(described: Any) -> None:
+async def test_every_operation_has_the_responses_of_every_route(described: Any) -> None:
     document = await described()
 
     problem = document["components"]["schemas"]["Problem"]
@@ -56,7 +56,7 @@ async def test_every_operation_has_what_any_route_may_answer(described: Any) -> 
                     assert "application/json" not in response.get("content", {}), (method, path, status)
 
 
-def test_what_an_operation_says_itself_stays_and_its_errors_are_problems() -> None:
+def test_the_responses_of_an_operation_are_kept_and_its_errors_are_problems() -> None:
     own: dict[str, Any] = {"description": "No such thing."}
     problem = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     document: dict[str, Any] = {
@@ -76,7 +76,7 @@ def test_what_an_operation_says_itself_stays_and_its_errors_are_problems() -> No
     assert "security" not in document
 
 
-def test_a_description_says_whether_the_server_asks_for_a_credential() -> None:
+def test_a_description_has_the_credentials_that_the_server_requires() -> None:
     document: dict[str, Any] = {
         "paths": {"/": {"get": {"responses": {}}}, "/health/live": {"get": {"responses": {"200": {}}}}}
     }
@@ -92,7 +92,7 @@ def test_a_description_says_whether_the_server_asks_for_a_credential() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("0", 0.0), ("30", 30.0), ("2.5", 2.5), ("3.88e-50", 3.88e-50), ("61", 61.0)]
 )
-def test_a_number_of_seconds_is_what_json_writes(text: str, seconds: float) -> None:
+def test_a_number_of_seconds_is_a_json_number(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
 
 

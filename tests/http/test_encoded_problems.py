@@ -1,4 +1,4 @@
-"""A problem can always be encoded, whatever its texts were made of."""
+"""Every problem can be encoded, whatever is in its texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hub.contract import InvalidDocument, Problem
-from hub.http.problems import encoded_members, members_of, problem_of
+from hub.http.problems import encoded_members, problem_dict, problem_response
 
 TEXT = st.text(st.characters(exclude_categories=()))
 VALUES = st.recursive(
@@ -37,5 +37,7 @@ def test_what_json_cannot_express_does_not_make_a_problem_fail(odd: Any) -> None
 
 def test_a_problem_with_a_lone_surrogate_has_a_question_mark_in_its_place() -> None:
     error = InvalidDocument("a.B", [Problem("/\ud800", "no such field")])
-    assert msgspec.json.decode(problem_of(error).content)["errors"] == [{"pointer": "/?", "message": "no such field"}]
-    assert encoded_members(members_of(error)).decode()
+    assert msgspec.json.decode(problem_response(error).content)["errors"] == [
+        {"pointer": "/?", "message": "no such field"}
+    ]
+    assert encoded_members(problem_dict(error)).decode()

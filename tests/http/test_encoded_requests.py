@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 import anyio
 import pytest
 
-from tests.http.edge import LIMIT, TEXT, asking, served
+from tests.http.helpers import LIMIT, TEXT, asking, served
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def noise(size: int) -> bytes:
     ],
     ids=["plain", "cut", "rubbish", "empty", "just too large", "bomb", "incompressible", "nothing"],
 )
-async def test_a_body_that_is_not_right_is_refused_with_what_is_wrong(body: bytes, status: int, detail: str) -> None:
+async def test_a_malformed_body_is_refused_with_the_reason(body: bytes, status: int, detail: str) -> None:
     async with served() as client:
         reply = await client.post("/echo", content=body, headers={"Content-Encoding": "gzip"})
         problem = reply.json()
@@ -70,7 +70,7 @@ async def test_a_body_that_is_not_right_is_refused_with_what_is_wrong(body: byte
         assert (await client.post("/echo", content=b"next")).content == b"next"
 
 
-async def test_the_largest_body_that_is_taken_may_come_compressed() -> None:
+async def test_the_largest_accepted_body_may_be_compressed() -> None:
     body = noise(LIMIT // 2) + bytes(LIMIT - LIMIT // 2)
     async with asking() as client:
         reply = await client.post("/echo", content=gzip.compress(body, mtime=0), headers={"Content-Encoding": "gzip"})
@@ -81,7 +81,7 @@ async def test_the_largest_body_that_is_taken_may_come_compressed() -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/echo"), ("POST", "/both/x"), ("PUT", "/echo"), ("POST", "/none")]
 )
-async def test_a_coding_that_is_not_read_is_a_415_with_those_that_are(method: str, path: str, coding: str) -> None:
+async def test_an_unknown_coding_is_a_415_with_the_known_ones(method: str, path: str, coding: str) -> None:
     async with asking() as client:
         reply = await client.request(method, path, content=b"x", headers={"Content-Encoding": coding})
         assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_content_encoding")
@@ -93,7 +93,7 @@ async def test_a_coding_that_is_not_read_is_a_415_with_those_that_are(method: st
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/both/x"), ("HEAD", "/both/x"), ("GET", "/stream"), ("OPTIONS", "/echo")]
 )
-async def test_a_request_that_has_no_body_may_name_any_coding(method: str, path: str, coding: str) -> None:
+async def test_a_request_without_a_body_may_have_any_coding(method: str, path: str, coding: str) -> None:
     async with served() as client:
         reply = await client.request(method, path, headers={"Content-Encoding": coding})
         assert reply.status_code == (204 if method == "OPTIONS" else 200)

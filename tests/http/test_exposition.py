@@ -1,4 +1,4 @@
-"""Figures for Prometheus, whatever `Accept` says."""
+"""The format of metrics for any `Accept`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def figures() -> CollectorRegistry:
 @given(st.one_of(st.text(max_size=60), st.lists(ELEMENTS, max_size=4).map(",".join)))
 @example("text/plain;version=abc")
 @example("application/openmetrics-text;version=")
-def test_any_accept_gets_figures_in_a_format_that_the_reply_names(accept: str) -> None:
+def test_metrics_are_in_a_format_that_the_reply_names_for_any_accept(accept: str) -> None:
     content, media_type = exposition(figures(), accept)
     read = openmetrics_of if media_type.startswith("application/openmetrics-text") else families_of
     assert next(iter(read(content.decode()))).name.startswith("things")
@@ -47,5 +47,5 @@ def test_any_accept_gets_figures_in_a_format_that_the_reply_names(accept: str) -
         ("", "text/plain; version=0.0.4"),
     ],
 )
-def test_what_prometheus_asks_for_it_gets(accept: str, media_type: str) -> None:
+def test_prometheus_gets_the_format_that_it_prefers(accept: str, media_type: str) -> None:
     assert exposition(figures(), accept)[1].startswith(media_type)

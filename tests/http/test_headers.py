@@ -21,7 +21,7 @@ from hub.http.headers import MAX_WAIT, etag_matches, prefer_wait
         ("wait=²", None),
     ],
 )
-def test_a_wait_preference_is_read_and_never_an_error(prefer: str | None, seconds: float | None) -> None:
+def test_a_wait_preference_is_parsed_and_never_an_error(prefer: str | None, seconds: float | None) -> None:
     assert prefer_wait(prefer) == seconds
 
 

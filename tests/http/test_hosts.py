@@ -1,4 +1,4 @@
-"""Which names a server answers to (DNS rebinding)."""
+"""The host names of a server (DNS rebinding)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from hub.errors import ConfigurationError
 from hub.http.middleware.hosts import Hosts, hosts_of
-from tests.http.edge import asking, served
+from tests.http.helpers import asking, served
 
 OWN = [
     "localhost", "LOCALHOST:8000", "localhost.:8000", "hub.localhost", "127.0.0.1", "127.0.0.1:8000", "127.9.9.9", "10.1.2.3:80",
@@ -25,7 +25,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("host", FOREIGN)
-async def test_a_request_for_another_host_is_misdirected_whatever_it_asks(host: str) -> None:
+async def test_a_request_for_another_host_is_a_421_on_every_route(host: str) -> None:
     async with asking() as client:
         for method, path in (
             ("GET", "/typed?type=text/plain"),
@@ -47,7 +47,7 @@ async def test_addresses_and_localhost_are_served(host: str) -> None:
         assert (await client.get("/typed?type=text/plain", headers={"Host": host})).status_code == 200
 
 
-async def test_each_of_several_hosts_has_to_be_known() -> None:
+async def test_each_of_several_hosts_must_be_known() -> None:
     async with asking() as client:
         reply = await client.get("/typed?type=a/b", headers=[("Host", "localhost"), ("Host", "evil.example")])
         assert reply.status_code == 421
@@ -83,12 +83,12 @@ def test_a_setting_names_further_hosts(setting: str, host: str, *, served: bool)
 @pytest.mark.parametrize(
     "setting", ["*, a.example", "http://a.example", "a.example:80", "a.example/x", "a b", "*.*.example", "a.*", "b\xfccher.example", "x" * 254]
 )  # fmt: skip
-def test_what_is_no_host_name_is_refused_with_the_repair(setting: str) -> None:
+def test_an_invalid_host_name_is_refused_with_the_repair(setting: str) -> None:
     with pytest.raises(ConfigurationError, match=r"allowed_hosts.*(write names like hub\.example\.com|write \* alone)"):
         hosts_of(setting)
 
 
-def test_the_hosts_that_a_server_listens_on_and_is_advertised_under_are_its_own() -> None:
+def test_the_listening_and_advertised_hosts_of_a_server_are_known() -> None:
     hosts = Hosts().known_as("box.example", "Model-A.example.", "", "10.0.0.1")
     assert hosts.names >= {"box.example", "model-a.example"}
     assert hosts.allows("model-a.example:4000")

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from httpx2 import Response as Reply
 
-from tests.http.edge import GZIP, LARGE, PLAIN, TEXT, served
+from tests.http.helpers import GZIP, LARGE, PLAIN, TEXT, served
 
 
 def allowed(reply: Reply) -> set[str]:
@@ -43,7 +43,7 @@ async def test_head_is_answered_like_get_without_the_body_by_both_servers(accept
         ("/document/1", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
-async def test_what_a_path_allows_is_said_alike_by_options_and_by_405(path: str, methods: set[str]) -> None:
+async def test_options_and_405_have_the_same_allow_header(path: str, methods: set[str]) -> None:
     async with served() as client:
         options = await client.options(path)
         assert (options.status_code, options.content) == (204, b"")
@@ -55,7 +55,7 @@ async def test_what_a_path_allows_is_said_alike_by_options_and_by_405(path: str,
             assert refused.content == b"" if method == "HEAD" else refused.json()["code"] == "method_not_allowed"
 
 
-async def test_options_of_no_path_is_404_and_of_the_server_what_it_knows() -> None:
+async def test_options_of_an_unknown_path_is_404_and_of_the_server_its_methods() -> None:
     async with served() as client:
         unknown = await client.options("/none")
         assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")

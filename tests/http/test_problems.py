@@ -65,7 +65,7 @@ async def ask(method: str, path: str, **arguments: Any) -> Response:
         ("GET", "/guarded", 401, "unauthorized"),
     ],
 )
-async def test_every_error_leaves_as_a_problem(method: str, path: str, status: int, code: str) -> None:
+async def test_every_error_is_a_problem_reply(method: str, path: str, status: int, code: str) -> None:
     reply = await ask(method, path)
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/problem+json"
@@ -77,11 +77,11 @@ async def test_every_error_leaves_as_a_problem(method: str, path: str, status: i
     assert document["detail"]
 
 
-async def test_an_error_that_passes_says_when_to_try_again() -> None:
+async def test_a_temporary_error_has_a_retry_after() -> None:
     assert (await ask("GET", "/link")).headers["retry-after"] == "1"
 
 
-async def test_a_bug_tells_the_client_nothing_of_its_inside() -> None:
+async def test_the_reply_to_a_bug_has_no_details() -> None:
     assert "secret" not in (await ask("GET", "/bug")).text
 
 

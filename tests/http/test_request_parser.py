@@ -1,4 +1,4 @@
-"""What is a request and what is not, also when it arrives byte by byte."""
+"""The request parser: valid and malformed requests, cut into chunks anywhere."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("size", [1, 7, 65536])
 @pytest.mark.parametrize(("status", "data"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_no_request_or_an_ambiguous_one_is_refused(status: int, data: bytes, size: int) -> None:
+def test_malformed_and_ambiguous_requests_are_refused(status: int, data: bytes, size: int) -> None:
     refused = parsed(data, size)[-1]
     assert isinstance(refused, RequestRefused), refused
     assert refused.status == status, str(refused)
@@ -98,7 +98,7 @@ BAD_BODIES = {
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize(("status", "body"), BAD_BODIES.values(), ids=BAD_BODIES.keys())
-def test_a_body_that_is_none_is_refused_after_its_head(status: int, body: bytes, size: int) -> None:
+def test_a_malformed_body_is_refused_after_its_head(status: int, body: bytes, size: int) -> None:
     events = parsed(b"POST / HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n" + body, size)
     assert head(events).has_body
     refused = events[-1]
@@ -140,7 +140,7 @@ def test_a_request_is_its_head_its_body_and_its_end(
         assert each[1:] == ([body, END] if body else [END])
 
 
-def test_what_follows_a_request_that_closes_the_connection_is_not_read() -> None:
+def test_bytes_after_a_request_that_closes_the_connection_are_not_parsed() -> None:
     events = parsed(b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\nGET /2 HTTP/1.1\r\n\r\n", 65536)
     assert not head(events).keep_alive
     assert events[1:] == [END]

@@ -1,4 +1,4 @@
-"""Below which paths a proxy may show a gateway."""
+"""The root path of a gateway behind a proxy."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_root_path_has_no_slash_at_its_end(text: str, path: str) -> None:
         "/a\\b",
     ],
 )
-def test_what_is_no_path_is_refused_with_the_repair(text: str) -> None:
+def test_an_invalid_root_path_is_refused_with_the_repair(text: str) -> None:
     with pytest.raises(ConfigurationError, match="write the path that clients see before /v1, like /hub"):
         root_path_of(text)
 
@@ -50,6 +50,6 @@ def test_what_is_no_path_is_refused_with_the_repair(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["/v1", "/models", "/tasks/x", "/docs", "/assets", "/health", "/metrics", "/openapi.json"]
 )
-def test_a_root_path_that_begins_like_a_path_of_ours_is_refused(text: str) -> None:
+def test_a_root_path_that_begins_like_a_route_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="choose another one, such as /hub"):
         root_path_of(text)

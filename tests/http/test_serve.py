@@ -64,7 +64,7 @@ async def test_a_request_in_flight_finishes_while_the_server_drains() -> None:
     assert replies == ["done"]
 
 
-async def test_a_request_that_outlasts_the_grace_is_cut() -> None:
+async def test_a_request_that_exceeds_the_drain_grace_is_cancelled() -> None:
     slow = Slow()
     cut: list[BaseException] = []
 
@@ -107,7 +107,7 @@ async def test_the_drain_is_announced_so_that_long_polls_can_be_answered() -> No
     assert replies == ["done"]
 
 
-async def test_after_the_drain_nobody_listens() -> None:
+async def test_after_the_drain_the_port_is_closed() -> None:
     with fail_after(10):
         async with create_task_group() as tg:
             url = await tg.start(serve, Slow().app, ListenAddress())

@@ -1,11 +1,11 @@
-"""Pages of other sites change nothing (cross-site request forgery)."""
+"""Pages of other sites cannot send unsafe requests (cross-site request forgery)."""
 
 from __future__ import annotations
 
 import pytest
 
 from hub.http.middleware.cors import origins_of
-from tests.http.edge import asking
+from tests.http.helpers import asking
 
 APP = "https://app.example.com"
 
@@ -61,13 +61,13 @@ async def test_a_page_of_another_origin_changes_nothing(headers: dict[str, str],
 
 
 @pytest.mark.parametrize("headers", names(OWN))
-async def test_programs_and_pages_of_the_server_itself_go_on(headers: dict[str, str]) -> None:
+async def test_programs_and_pages_of_the_server_itself_are_accepted(headers: dict[str, str]) -> None:
     async with asking() as client:
         assert (await client.post("/echo", headers=headers, content=b"x")).content == b"x"
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "same-origin", None])
-async def test_pages_of_named_origins_go_on_and_others_do_not(site: str | None) -> None:
+async def test_pages_of_named_origins_are_accepted_and_others_refused(site: str | None) -> None:
     given = {} if site is None else {"Sec-Fetch-Site": site}
     async with asking(cors_origins=origins_of(f"{APP}, http://localhost:5173")) as client:
         assert (await client.post("/echo", headers={**given, "Origin": APP})).status_code == 200

@@ -8,9 +8,9 @@ import pytest
 from anyio import fail_after
 from anyio.lowlevel import checkpoint
 
-from hub.gateway.routes.health import Health
+from hub.gateway.routes.system import GatewayHealth
 from hub.stores import StoreOptions, open_store
-from tests.gateway.stage import open_stage
+from tests.gateway.fixtures import open_gateway
 from tests.stores.conftest import CASES, Case, on_redis
 from tests.stores.helpers import TIMEOUT
 from tests.support.redis import Redis
@@ -45,10 +45,10 @@ async def test_a_gateway_is_not_ready_while_its_store_takes_no_changes(
     with fail_after(TIMEOUT):
         async with (
             open_store(on_redis(private_redis.url, case.scheme), OFTEN) as store,
-            open_stage(store=store) as stage,
+            open_gateway(store=store) as gateway,
         ):
-            await stage.model()
-            health = Health(stage.catalog, stage.broker, store)
+            await gateway.model()
+            health = GatewayHealth(gateway.parts.catalog, gateway.broker, store)
             while health.reasons():
                 await checkpoint()
             mended = trouble(private_redis)
@@ -56,9 +56,9 @@ async def test_a_gateway_is_not_ready_while_its_store_takes_no_changes(
                 while not health.reasons():
                     await checkpoint()
                 (reason,) = health.reasons()
-                assert reason.startswith("the result store takes no changes: ")
+                assert reason.startswith("the result store accepts no changes: ")
                 assert words in reason
-                assert (await stage.client.get("/health/ready")).status_code == 503
+                assert (await gateway.client.get("/health/ready")).status_code == 503
             finally:
                 mended()
             while health.reasons():

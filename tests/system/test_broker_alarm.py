@@ -131,8 +131,8 @@ async def test_the_reason_of_a_blocked_broker_is_said_everywhere(
                 async with create_task_group() as tg:
                     for _ in range(3):
                         tg.start_soon(hub.submit)
-                assert "the broker takes no messages: low on memory" in await hub.is_ready(503, hub.gateway)
-                assert "the broker takes no messages: low on memory" in await hub.is_ready(503, hub.worker)
+                assert "the broker accepts no messages: low on memory" in await hub.is_ready(503, hub.gateway)
+                assert "the broker accepts no messages: low on memory" in await hub.is_ready(503, hub.worker)
                 assert "hub_broker_blocked 1.0" in (await hub.http.get(f"{hub.gateway}/metrics")).text
                 assert hub.broker.statistics().connected, "heartbeats go on"
             while hub.broker.statistics().blocked is not None:
@@ -154,7 +154,7 @@ async def test_an_alarm_is_known_where_nothing_is_published(
     private_rabbitmq: RabbitMQ, adapter: tuple[Backend, str]
 ) -> None:
     url = private_rabbitmq.url.replace("amqp://", f"{adapter[1]}://")
-    reason = "the broker takes no messages: low on memory"
+    reason = "the broker accepts no messages: low on memory"
     with fail_after(TIMEOUT):
         async with components(url) as hub:
             for _ in range(2):  # the second alarm is one of a connection that knows the first

@@ -1,4 +1,4 @@
-"""The pictures of the documentation: there, shown, and small enough for a repository."""
+"""The pictures of the documentation exist, are shown, and are small enough for a repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vendored files are exactly those of the list."""
+"""The vendored files are exactly those in the list."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_the_tree_is_what_the_list_says(vendor: ModuleType) -> None:
+def test_the_tree_matches_the_list(vendor: ModuleType) -> None:
     assert vendor.main(["--check"]) == 0
 
 
-def test_a_file_that_was_touched_added_or_lost_is_found(
+def test_changed_added_and_missing_files_are_found(
     vendor: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for package in vendor.packages():

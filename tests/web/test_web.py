@@ -1,4 +1,4 @@
-"""Pages and assets: whole, cacheable, and closed to everything that is not ours."""
+"""Pages and assets: complete, cacheable, and with a strict content security policy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGES = ["/docs", "/dashboard", "/models", "/tasks", "/tasks/x"]
 
 
 @pytest.mark.parametrize("page", PAGES)
-async def test_everything_that_a_page_names_is_served_by_us_for_good(client: AsyncClient, page: str) -> None:
+async def test_every_url_in_a_page_is_served_and_cached_for_good(client: AsyncClient, page: str) -> None:
     html = (await client.get(page)).text
     named = re.findall(r'(?:src|href)="(/assets[^"]*)"', html)
     assert len(named) >= 4
@@ -24,7 +24,7 @@ async def test_everything_that_a_page_names_is_served_by_us_for_good(client: Asy
         assert "immutable" in reply.headers["cache-control"]
 
 
-async def test_every_module_that_a_script_imports_is_there(client: AsyncClient) -> None:
+async def test_every_imported_module_is_served(client: AsyncClient) -> None:
     left, seen = ["dashboard.js", "models.js", "tasks.js", "task.js"], set[str]()
     while left:
         name = left.pop()
@@ -37,7 +37,7 @@ async def test_every_module_that_a_script_imports_is_there(client: AsyncClient) 
 
 
 @pytest.mark.parametrize("page", PAGES)
-async def test_a_page_allows_no_script_but_ours_and_no_other_server(client: AsyncClient, page: str) -> None:
+async def test_the_content_security_policy_allows_only_our_scripts_and_server(client: AsyncClient, page: str) -> None:
     reply = await client.get(page)
     policy = reply.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -48,7 +48,7 @@ async def test_a_page_allows_no_script_but_ours_and_no_other_server(client: Asyn
 
 
 @pytest.mark.parametrize("page", ["/dashboard", "/models", "/tasks", "/tasks/x"])
-async def test_a_page_of_ours_has_no_inline_styles_either(client: AsyncClient, page: str) -> None:
+async def test_pages_have_no_inline_styles(client: AsyncClient, page: str) -> None:
     reply = await client.get(page)
     assert "style-src 'self';" in reply.headers["content-security-policy"]
     assert "unsafe" not in reply.headers["content-security-policy"]
@@ -68,14 +68,14 @@ async def test_the_dashboard_has_every_chart_with_its_help_and_its_queries(clien
 
 
 @pytest.mark.parametrize("page", ["/dashboard", "/models", "/tasks", "/tasks/x"])
-async def test_every_page_of_ours_leads_to_the_others_and_to_a_task(client: AsyncClient, page: str) -> None:
+async def test_every_page_links_to_the_others_and_to_a_task(client: AsyncClient, page: str) -> None:
     html = (await client.get(page)).text
     for link in ('href="/"', 'href="/models"', 'href="/tasks"', 'href="/docs"', 'href="#main"', 'action="/tasks"'):
         assert link in html
     assert html.count('aria-current="page"') == (0 if page == "/tasks/x" else 1)
 
 
-async def test_an_address_cannot_put_anything_into_the_page_of_a_task(client: AsyncClient) -> None:
+async def test_a_url_cannot_inject_content_into_the_page_of_a_task(client: AsyncClient) -> None:
     html = (await client.get("/tasks/%22%3E%3Cscript%3E$title")).text
     assert 'data-task="&quot;&gt;&lt;script&gt;$title"' in html
 
@@ -86,19 +86,19 @@ async def test_values_in_a_page_are_text(client: AsyncClient) -> None:
     assert 'data-openapi="/openapi.json"' in html
 
 
-async def test_a_page_that_is_known_already_is_a_304(client: AsyncClient) -> None:
+async def test_a_known_page_is_a_304(client: AsyncClient) -> None:
     etag = (await client.get("/docs")).headers["etag"]
     reply = await client.get("/docs", headers={"If-None-Match": etag})
     assert (reply.status_code, reply.content) == (304, b"")
 
 
-async def test_an_asset_without_its_digest_is_asked_for_again_each_time(client: AsyncClient) -> None:
+async def test_an_asset_without_its_digest_in_the_url_is_revalidated(client: AsyncClient) -> None:
     first = await client.get("/assets/hub/docs.js")
     again = await client.get("/assets/hub/docs.js", headers={"If-None-Match": first.headers["etag"]})
     assert (first.headers["cache-control"], again.status_code) == ("no-cache", 304)
 
 
-async def test_assets_come_compressed_to_those_who_take_that(client: AsyncClient) -> None:
+async def test_assets_are_compressed_for_clients_that_accept_it(client: AsyncClient) -> None:
     address = "/assets/swagger-ui/swagger-ui-bundle.js"
     plain = await client.get(address, headers={"Accept-Encoding": "identity"})
     packed = await client.get(address, headers={"Accept-Encoding": "gzip"})
@@ -112,7 +112,7 @@ async def test_assets_come_compressed_to_those_who_take_that(client: AsyncClient
 
 
 @pytest.mark.parametrize("path", ["../pages.py", "..%2fpages.py", "hub/../../pages.py", "hub", "", "hub/none.js"])
-async def test_nothing_but_assets_can_be_reached(client: AsyncClient, path: str) -> None:
+async def test_no_file_but_assets_can_be_reached(client: AsyncClient, path: str) -> None:
     assert (await client.get(f"/assets/{path}")).status_code == 404
 
 
@@ -121,6 +121,6 @@ async def test_licences_of_other_projects_ship_beside_their_files(client: AsyncC
     assert (await client.get(f"/assets/{licence}")).status_code == 200
 
 
-async def test_the_icon_is_where_browsers_look(client: AsyncClient) -> None:
+async def test_the_icon_is_at_the_default_path(client: AsyncClient) -> None:
     reply = await client.get("/favicon.ico")
     assert reply.headers["content-type"].startswith("image/svg+xml")

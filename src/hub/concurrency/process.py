@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -43,6 +44,11 @@ SWITCH_INTERVAL: Final = 0.001
 """Seconds that a thread keeps the interpreter's lock while the event loop waits for it, instead of Python's 5 ms: beside a
 model's plain `def`, or a big body, each turn of the loop waits for so long."""
 
+COLLECT_AFTER: Final = 10_000
+"""New objects, beyond those that are gone, after which Python searches them for reference cycles, instead of its 700. The
+requests of one round of a busy event loop have that many: they would survive a collection, and soon all of the heap would be
+searched several times a second."""
+
 _log = structlog.get_logger("hub.process")
 
 
@@ -63,6 +69,7 @@ def run_process(main: Callable[[], Awaitable[None]], *, backend: Backend, stop_l
         0 after a normal end or a signal; the `exit_code` of a `HubError`; 1 for anything else.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     options: dict[str, Any] = {"loop_factory": ProcessLoop} if backend == "asyncio" else {}
     try:
         with collapse_exception_group():

@@ -1,93 +1,81 @@
-"""The web application of the gateway, put together from its parts."""
+"""The web application of the gateway: the routes over its parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from functools import partial
+from typing import final
 
 from litestar import Litestar, Router
-from litestar.di import Provide
 
 from hub.gateway.dashboard.sampler import OverviewSampler
+from hub.gateway.dashboard.stats import ModelStats
 from hub.gateway.models.catalog import Catalog
-from hub.gateway.models.codecs import CodecResolver
+from hub.gateway.models.codec import CodecResolver
 from hub.gateway.models.registry_queries import RegistryQueries
 from hub.gateway.openapi.document import OpenApiDocument
-from hub.gateway.routes import batches, models, pages, submit, system, task_lists, tasks
-from hub.gateway.routes.health import Health
+from hub.gateway.routes import batches, models, pages, submit, system, tasks
+from hub.gateway.routes.system import GatewayHealth
 from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.congestion import with_refusals
 from hub.gateway.tasks.headers import add_task_headers
-from hub.gateway.tasks.metrics import GatewayMetrics
-from hub.gateway.tasks.options import ResultTtls
+from hub.gateway.tasks.metrics import GatewayMetrics, SubmitMetrics
 from hub.gateway.tasks.service import TaskService
 from hub.gateway.tasks.submission import SubmissionService
-from hub.histogram import SECONDS
 from hub.http.auth import require_credential
+from hub.http.dependencies import provide
 from hub.http.long_polling import LongPollRegistry
-from hub.http.middleware.compression import COMPRESS_ABOVE
 from hub.http.middleware.edge import with_edge
-from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
-from hub.observability.connection_metrics import ConnectionCollector
-from hub.ports.broker import Broker
-from hub.ports.result_store import ResultStore
+from hub.settings.gateway import GatewaySettings
 from hub.web.routes import WEB_ROUTES
 
-OPERATIONS: Final = ("create", "fetch", "watch", "finish")
-"""What a gateway asks of the store day by day."""
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayParts:
+    """All parts of a gateway; made by `hub.gateway.service.build_gateway`.
 
-def gateway_app(
-    catalog: Catalog,
-    dispatch: TaskService,
-    queues: QueueLimiter,
-    *,
-    broker: Broker,
-    store: ResultStore,
-    polls: LongPollRegistry,
-    observer: OverviewSampler,
-    registry: RegistryQueries,
-    keys: Sequence[str] = (),
-    token: str = "",
-    body_limit: int,
-    call_wait: float,
-    ttls: ResultTtls | None = None,
-    cancel_on_disconnect: bool = True,
-    buckets: Sequence[float] = SECONDS,
-    compress_above: int = COMPRESS_ABOVE,
-    cors_origins: frozenset[str] = frozenset(),
-    root_path: str = "",
-    hosts: Hosts = Hosts(),  # noqa: B008 - immutable
-) -> Litestar:
-    """All routes of the gateway over parts that are open already.
-
-    Args:
-        catalog: What is alive.
-        dispatch: Moves tasks.
-        queues: Knows how long they are.
-        broker: For readiness.
-        store: For readiness.
-        polls: Bounds long polls.
-        observer: Samples the overview.
-        registry: Answers what pages ask of it.
-        keys: API keys that are taken; with none, no key is asked.
-        token: What hub's processes show each other. `/metrics` takes it beside the keys, so that a Prometheus needs but one
-            credential for all of hub.
-        body_limit: Bytes of a request body at most.
-        call_wait: Seconds that a synchronous call waits unless the client says otherwise.
-        ttls: How long outcomes are kept.
-        cancel_on_disconnect: Whether the task of a synchronous call whose client hangs up is cancelled.
-        buckets: Upper bounds of the buckets in which times are counted, in seconds.
-        compress_above: Bytes of the smallest reply that is compressed; 0: none is.
-        cors_origins: The origins whose web pages may use the gateway.
-        root_path: Where clients find the gateway, if not at `/`.
-        hosts: The names that the gateway answers to, beside IP addresses and localhost.
+    Attributes:
+        settings: Limits, keys and addresses.
+        catalog: The models.
+        codecs: Decode and encode their messages.
+        tasks: Submits tasks, and finds, awaits and cancels them.
+        queues: Limits the queues.
+        submissions: The HTTP side of submits and calls.
+        registry: For pages about instances.
+        stats: Rates of the models.
+        sampler: Samples the overview.
+        document: The API description.
+        polls: The long polls.
+        health: For readiness.
+        submit_metrics: Observes submits.
+        metrics: All metrics.
     """
-    ttls = ttls or ResultTtls()
-    links = ConnectionCollector(broker, store, operations=OPERATIONS, buckets=buckets)
-    metrics = GatewayMetrics(catalog, dispatch, polls, links=links, buckets=buckets)
-    guarded = Router(
+
+    settings: GatewaySettings
+    catalog: Catalog
+    codecs: CodecResolver
+    tasks: TaskService
+    queues: QueueLimiter
+    submissions: SubmissionService
+    registry: RegistryQueries
+    stats: ModelStats
+    sampler: OverviewSampler
+    document: OpenApiDocument
+    polls: LongPollRegistry
+    health: GatewayHealth
+    submit_metrics: SubmitMetrics
+    metrics: GatewayMetrics
+
+
+def gateway_app(parts: GatewayParts) -> Litestar:
+    """All routes of the gateway. With API keys in the settings, all but health and pages require one.
+
+    `/metrics` accepts the token of hub's processes too, so that Prometheus needs one credential for all of hub.
+    """
+    settings, keys = parts.settings, parts.settings.keys
+    for_clients = Router(
         "/",
         guards=[require_credential(keys)],
         route_handlers=[
@@ -100,21 +88,21 @@ def gateway_app(
             submit.call_model,
             submit.submit_task,
             batches.submit_batch,
-            task_lists.list_tasks,
+            tasks.list_tasks,
             tasks.show_task,
             tasks.show_result,
             tasks.cancel_task,
         ],
     )
-    watched = Router(
+    for_prometheus = Router(
         "/",
-        guards=[require_credential([*keys, token] if keys and token else keys)],
+        guards=[require_credential([*keys, settings.token] if keys and settings.token else keys)],
         route_handlers=[system.show_metrics],
     )
     app = Litestar(
         [
-            guarded,
-            watched,
+            for_clients,
+            for_prometheus,
             system.show_liveness,
             system.show_readiness,
             pages.show_dashboard,
@@ -126,47 +114,31 @@ def gateway_app(
             *WEB_ROUTES,
         ],
         dependencies={
-            "admission": _provide(
-                SubmissionService(
-                    catalog,
-                    dispatch,
-                    queues,
-                    metrics,
-                    call_wait=call_wait,
-                    ttls=ttls,
-                    cancel_on_disconnect=cancel_on_disconnect,
-                )
-            ),
-            "body_limit": _provide(body_limit),
-            "catalog": _provide(catalog),
-            "codecs": _provide(CodecResolver(catalog, registry)),
-            "description": _provide(OpenApiDocument(catalog, guarded=bool(keys), ttls=ttls, root_path=root_path)),
-            "dispatch": _provide(dispatch),
-            "health": _provide(Health(catalog, broker, store)),
-            "metrics": _provide(metrics),
-            "observer": _provide(observer),
-            "polls": _provide(polls),
-            "registry": _provide(registry),
+            "body_limit": provide(settings.body_limit),
+            "catalog": provide(parts.catalog),
+            "codecs": provide(parts.codecs),
+            "document": provide(parts.document),
+            "health": provide(parts.health),
+            "metrics": provide(parts.metrics),
+            "polls": provide(parts.polls),
+            "registry": provide(parts.registry),
+            "sampler": provide(parts.sampler),
+            "submissions": provide(parts.submissions),
+            "submit_metrics": provide(parts.submit_metrics),
+            "tasks": provide(parts.tasks),
         },
         exception_handlers=EXCEPTION_HANDLERS,
-        request_max_body_size=body_limit,
+        request_max_body_size=settings.body_limit,
         openapi_config=None,
         logging_config=None,
     )
-    app.asgi_handler = with_refusals(app.asgi_handler, dispatch.congestion)
     return with_edge(
         app,
-        body_limit=body_limit,
-        compress_above=compress_above,
-        cors_origins=cors_origins,
-        root_path=root_path,
-        hosts=hosts,
+        body_limit=settings.body_limit,
+        compress_above=settings.compress_above,
+        cors_origins=settings.origins,
+        root_path=settings.root,
+        hosts=settings.hosts.known_as(settings.gateway_host, settings.dashboard_host),
         complete=add_task_headers,
+        first=partial(with_refusals, congestion=parts.tasks.congestion),
     )
-
-
-def _provide(value: object) -> Provide:
-    def provide() -> object:
-        return value
-
-    return Provide(provide, sync_to_thread=False)

@@ -1,8 +1,8 @@
-"""What the gateway refuses, and what it cannot do right now."""
+"""Errors of requests that make tasks, and of parameters."""
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 from typing_extensions import override
 
@@ -10,222 +10,17 @@ from hub.errors import HubError
 
 
 @final
-class ModelUnavailable(HubError):
-    """The model is known, and none of its instances is alive."""
-
-    code = "model_unavailable"
-    status = 503
-    title = "No instance of the model is alive"
-
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
-
-    @override
-    def __str__(self) -> str:
-        return f"no instance of {self.model!r} is alive; start one, or try again when it is back"
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return 5.0
-
-
-@final
-class ModelLoading(HubError):
-    """No instance of the model is ready yet, and at least one has logged in and will be: its `setup` may still be running."""
-
-    code = "model_loading"
-    status = 503
-    title = "The model is loading"
-
-    def __init__(self, model: str, instances: int) -> None:
-        super().__init__(model, instances)
-        self.model = model
-        self.instances = instances
-
-    @override
-    def __str__(self) -> str:
-        return (
-            f"{self.model!r} has logged in and is not ready yet ({self.instances} loading; a setup, if it has one, may "
-            "still be running); try again in a few seconds"
-        )
-
-    @property
-    @override
-    def extensions(self) -> dict[str, object]:
-        return {"loading": self.instances}
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return 5.0
-
-
-@final
-class BrokerBlocked(HubError):
-    """The broker takes no messages because of a memory or disk alarm. The task is taken back: it does not run."""
-
-    code = "broker_blocked"
-    status = 503
-    title = "The broker takes no messages"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    @override
-    def __str__(self) -> str:
-        return (
-            f"the broker takes no messages, it says: {self.reason}; the task has been taken back, send it again when the "
-            "broker's alarm is over"
-        )
-
-    @property
-    @override
-    def extensions(self) -> dict[str, object]:
-        return {"reason": self.reason}
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return 5.0
-
-
-@final
-class ModelListUnavailable(HubError):
-    """The registry has not answered once since this gateway started, so nothing can be said about any model."""
-
-    code = "registry_unreachable"
-    status = 503
-    title = "The registry is out of reach"
-
-    @override
-    def __str__(self) -> str:
-        return "this gateway has not reached the registry since it started"
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return 1.0
-
-
-@final
-class AcceptTimeout(HubError):
-    """The store and the broker did not confirm in time. The task is taken back: it does not run."""
-
-    code = "accept_timeout"
-    status = 503
-    title = "The task was not accepted in time"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-    @override
-    def __str__(self) -> str:
-        return f"the broker did not confirm the task within {self.seconds:g} s; it has been taken back, send it again"
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return 1.0
-
-
-@final
-class GatewayBusy(HubError):
-    """More requests arrive than this gateway, its broker and its store can take. Nothing was made of this one."""
-
-    code = "gateway_busy"
-    status = 503
-    title = "The gateway does not keep up"
-
-    def __init__(self, oldest: float) -> None:
-        super().__init__(oldest)
-        self.oldest = oldest
-
-    @override
-    def __str__(self) -> str:
-        return (
-            f"a request that came before has been under way for {self.oldest:.1f} s, so no more are taken for now; send it "
-            "again later, or to another gateway (the limit is the gateway's setting busy_after)"
-        )
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return 1.0
-
-
-@final
-class QueueLimitExceeded(HubError):
-    """The queue of the model is full: as long as the gateway lets it get, or as the broker does."""
-
-    code = "queue_full"
-    status = 429
-    title = "The queue of the model is full"
-
-    def __init__(self, model: str, waiting: int, seconds: float) -> None:
-        super().__init__(model, waiting, seconds)
-        self.model = model
-        self.waiting = waiting
-        self.seconds = seconds
-
-    @override
-    def __str__(self) -> str:
-        if self.waiting == 0:
-            return (
-                f"the broker did not take the task for {self.model!r} (basic.nack), though none is seen waiting: the "
-                "queue's leader may be changing to another node; send the task again later"
-            )
-        return f"{self.waiting} tasks wait for {self.model!r}, and no more are taken for now; send the task again later"
-
-    @property
-    @override
-    def extensions(self) -> dict[str, object]:
-        return {"waiting": self.waiting}
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return self.seconds
-
-
-class BadRequest(HubError):
-    """A request that cannot be served as it stands, whatever the state of the system is."""
-
-    code: ClassVar[str] = "bad_request"
-    status = 400
-    title = "Bad request"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
-
-    @override
-    def __str__(self) -> str:
-        return self.detail
-
-
-@final
-class NotAcceptable(BadRequest):
-    """The client takes none of the types that the reply comes in."""
-
-    code = "not_acceptable"
-    status = 406
-    title = "Not acceptable"
-
-
-@final
-class BadParameter(BadRequest):
+class BadParameter(HubError):
     """A query parameter or header is malformed."""
 
     code = "bad_parameter"
+    status = 400
+    title = "Bad request"
 
 
 @final
 class TimeoutTooLong(HubError):
-    """A client asks for more time than the model gives."""
+    """`Hub-Timeout` is longer than the limit of the model."""
 
     code = "timeout_too_long"
     status = 400
@@ -247,17 +42,121 @@ class TimeoutTooLong(HubError):
 
 
 @final
-class UndecodableBody(BadRequest):
-    """A protobuf body that is not the request message of the model."""
+class QueueLimitExceeded(HubError):
+    """The queue of the model has reached the limit of the gateway, or of the broker."""
 
-    code = "invalid_request"
-    status = 422
-    title = "Not the request message of the model"
+    code = "queue_full"
+    status = 429
+    title = "The queue of the model is full"
+
+    def __init__(self, model: str, waiting: int, seconds: float) -> None:
+        super().__init__(model, waiting, seconds)
+        self.model = model
+        self.waiting = waiting
+        self.seconds = seconds
+
+    @override
+    def __str__(self) -> str:
+        if self.waiting == 0:
+            return (
+                f"the broker rejected the task for {self.model!r} (basic.nack), though its queue seems empty: the "
+                "queue's leader may be changing to another node; send the task again later"
+            )
+        return (
+            f"{self.waiting} tasks wait for {self.model!r}, and no more are accepted for now; send the task again later"
+        )
+
+    @property
+    @override
+    def extensions(self) -> dict[str, object]:
+        return {"waiting": self.waiting}
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return self.seconds
+
+
+@final
+class GatewayBusy(HubError):
+    """More requests arrive than this gateway, its broker and its store can handle. This one has had no effect."""
+
+    code = "gateway_busy"
+    status = 503
+    title = "The gateway does not keep up"
+
+    def __init__(self, busy_after: float) -> None:
+        super().__init__(busy_after)
+        self.busy_after = busy_after
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"accepting or reading a task takes longer than {self.busy_after:g} s here, so no more are accepted for now; send it "
+            "again later, or to another gateway (the limit is the gateway's setting busy_after)"
+        )
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+@final
+class BrokerBlocked(HubError):
+    """The broker accepts no messages because of a memory or disk alarm. The task is withdrawn: it does not run."""
+
+    code = "broker_blocked"
+    status = 503
+    title = "The broker accepts no messages"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"the broker accepts no messages because of an alarm: {self.reason}; the task has been withdrawn, send it "
+            "again when the alarm is over"
+        )
+
+    @property
+    @override
+    def extensions(self) -> dict[str, object]:
+        return {"reason": self.reason}
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 5.0
+
+
+@final
+class AcceptTimeout(HubError):
+    """The store and the broker have not confirmed in time. The task is withdrawn: it does not run."""
+
+    code = "accept_timeout"
+    status = 503
+    title = "The task was not accepted in time"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    @override
+    def __str__(self) -> str:
+        return f"the broker did not confirm the task within {self.seconds:g} s; it has been withdrawn, send it again"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
 
 
 @final
 class IdempotencyConflict(HubError):
-    """An `Idempotency-Key` came again with another request."""
+    """An `Idempotency-Key` was used again with another request."""
 
     code = "idempotency_conflict"
     status = 409
@@ -282,7 +181,7 @@ class IdempotencyConflict(HubError):
 
 @final
 class SubmitInProgress(HubError):
-    """An `Idempotency-Key` came again while the fate of its first submit is still open."""
+    """An `Idempotency-Key` was used again before its first submit was confirmed or withdrawn."""
 
     code = "submit_in_progress"
     status = 503
@@ -291,66 +190,6 @@ class SubmitInProgress(HubError):
     @override
     def __str__(self) -> str:
         return "another submit with this Idempotency-Key has not been confirmed yet; send it again with the same key"
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return 1.0
-
-
-@final
-class LineTooLong(HubError):
-    """A line of a batch is longer than the body of a single request may be."""
-
-    code = "content_too_large"
-    status = 413
-    title = "Content Too Large"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit)
-        self.limit = limit
-
-    @override
-    def __str__(self) -> str:
-        return f"the line is longer than {self.limit} bytes, which is the most that this gateway takes for one request"
-
-
-@final
-class TooManyBlanks(HubError):
-    """A batch has far more blank lines than requests."""
-
-    code = "content_too_large"
-    status = 413
-    title = "Content Too Large"
-
-    def __init__(self, limit: int, index: int) -> None:
-        super().__init__(limit, index)
-        self.limit = limit
-        self.index = index
-
-    @override
-    def __str__(self) -> str:
-        return (
-            f"the batch has more than {self.limit} bytes of blank lines beyond those of its requests; line {self.index} and "
-            "all after it were not taken, send them without blank lines"
-        )
-
-
-@final
-class BatchInterrupted(HubError):
-    """The gateway stops in the middle of a batch."""
-
-    code = "batch_interrupted"
-    status = 503
-    title = "The gateway stops"
-
-    def __init__(self, index: int) -> None:
-        super().__init__(index)
-        self.index = index
-
-    @override
-    def __str__(self) -> str:
-        return f"this gateway stops; line {self.index} and all after it were not taken, send them again"
 
     @property
     @override

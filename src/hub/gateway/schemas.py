@@ -1,4 +1,4 @@
-"""The JSON bodies of the gateway's replies. Times are RFC 3339 in UTC, durations seconds."""
+"""The JSON bodies of the replies of the gateway. Times are RFC 3339 in UTC, durations are seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from hub.gateway.tasks.submit_result import SubmitResult
+from hub.gateway.tasks.outcomes import SubmitResult
 from hub.http.middleware.root_path import rooted
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
 from hub.types import InstanceState, TaskState
@@ -26,7 +26,7 @@ class FailureBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ProgressBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How far a run has come, by its own account; see `hub.task.Progress`."""
+    """How far a run has come, as it reported; see `hub.task.Progress`."""
 
     at: datetime
     fraction: float | None = None
@@ -38,16 +38,16 @@ class ProgressBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskBody(Struct, frozen=True, kw_only=True):
-    """A task as its client sees it.
+    """A task.
 
     Attributes:
         started_at: When the present run started, or the last one of a task that has ended; left out while it waits.
         finished_at: When the task has ended.
-        retries: Runs that failed and were followed by another one, because the model wants that.
-        retry_at: When it is to run again, if it failed and waits for that.
+        retries: Runs that failed and were retried as the model specifies.
+        retry_at: When it runs again, if it has failed and waits for that.
         result: The response message in ProtoJSON, when the task has succeeded.
-        result_url: Where the result is, alone, as JSON or protobuf, when the task has succeeded.
-        result_error: Why the result is not shown here, when the task has succeeded and it is not.
+        result_url: The URL of the result alone, as JSON or protobuf, when the task has succeeded.
+        result_error: Why the result is left out, when the task has succeeded and it is.
         failure: Why there is no result, when the task has ended without one.
     """
 
@@ -72,7 +72,7 @@ class TaskBody(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, record: TaskRecord, result: bytes | None, error: FailureBody | None = None) -> TaskBody:
-        """The view of `record`; `result` is its response as JSON, if there is one that can be read, else `error` says why."""
+        """The body of `record`; `result` is its response as JSON, if there is one that can be decoded, else `error` says why."""
         outcome = record.outcome
         return cls(
             id=record.id,
@@ -97,7 +97,7 @@ class TaskBody(Struct, frozen=True, kw_only=True):
 
 
 class AcceptedBody(Struct, frozen=True, kw_only=True):
-    """A task that was accepted and has not been waited for, or not long enough."""
+    """A task that is accepted and has no outcome yet."""
 
     id: str
     model: str
@@ -137,15 +137,15 @@ class ServedModelsBody(Struct, frozen=True, kw_only=True):
     models: tuple[ServedModelBody, ...]
 
 
-class OverviewQueue(Struct, frozen=True, kw_only=True):
+class QueueOverviewBody(Struct, frozen=True, kw_only=True):
     """A queue.
 
     Attributes:
-        ready: Messages that wait, as the broker says.
-        consumers: Who takes from it.
+        ready: Messages that wait, by the broker.
+        consumers: Consumers of the queue.
         dead: Messages in its dead-letter queue.
-        unacked: Messages that instances work on, by their last pings; `null` when the registry does not tell.
-        oldest_seconds: At most so old is the oldest message that waits; `null` likewise.
+        unacked: Messages that instances have not acknowledged, by their last pings; `null` when the registry has no numbers.
+        oldest_seconds: Upper bound of the age of the oldest message that waits; `null` likewise.
     """
 
     ready: int
@@ -155,7 +155,7 @@ class OverviewQueue(Struct, frozen=True, kw_only=True):
     oldest_seconds: float | None
 
 
-class StatesBody(Struct, frozen=True, kw_only=True):
+class InstanceCountsBody(Struct, frozen=True, kw_only=True):
     """Instances by state; see `hub.registry.client.views.InstanceState`."""
 
     live: int
@@ -165,20 +165,20 @@ class StatesBody(Struct, frozen=True, kw_only=True):
 
 
 class QuantilesBody(Struct, frozen=True, kw_only=True):
-    """Half, and 95 of 100, of the last half minute took at most so many seconds; `null` when there was nothing to time."""
+    """Median and 95th percentile of the last half minute, in seconds; `null` when nothing was timed."""
 
     p50: float | None
     p95: float | None
 
 
-class WorkBody(Struct, frozen=True, kw_only=True):
-    """What a model has been doing in the last half minute; see `hub.gateway.dashboard.throughput`.
+class ThroughputBody(Struct, frozen=True, kw_only=True):
+    """The work of a model in the last half minute; see `hub.gateway.dashboard.stats`.
 
     Attributes:
         in_flight: Tasks that run now.
-        finished_per_second: Outcomes of every kind; `null` until there are two readings.
+        finished_per_second: Outcomes of every kind; `null` until there are two samples.
         failed_per_second: Outcomes failed, expired and dead; `null` likewise.
-        failed: How many of those there have been since the gateway started.
+        failed: Such outcomes since the gateway started.
         run: From the start of a run to its outcome.
         wait: From the creation of a task to the start of its run.
     """
@@ -191,42 +191,42 @@ class WorkBody(Struct, frozen=True, kw_only=True):
     wait: QuantilesBody
 
 
-class ModelOverview(Struct, frozen=True, kw_only=True):
-    """One model for the dashboard. `active` means that at least one instance is live.
+class ModelOverviewBody(Struct, frozen=True, kw_only=True):
+    """One model on the dashboard. `active` means that at least one instance is live.
 
     Attributes:
         fingerprint: Of its contract, whose messages `request` and `response` are.
         queue: `null` when the broker does not know the queue, or cannot be asked.
-        work: `null` when the registry's figures cannot be read. They come with its pings.
+        work: `null` when the registry's statistics cannot be read. They come with its pings.
     """
 
     name: str
     active: bool
     live: int
     instances: int
-    states: StatesBody
+    states: InstanceCountsBody
     fingerprint: str
     request: str
     response: str
-    queue: OverviewQueue | None
-    work: WorkBody | None
+    queue: QueueOverviewBody | None
+    work: ThroughputBody | None
 
 
 class OverviewBody(Struct, frozen=True, kw_only=True):
-    """What the dashboard shows. `registry`, `broker` and `figures` say whether what comes from them is fresh."""
+    """The dashboard. `registry`, `broker` and `figures` say whether the data from them is up to date."""
 
     at: datetime
     registry: bool
     broker: bool
     figures: bool
-    models: tuple[ModelOverview, ...]
+    models: tuple[ModelOverviewBody, ...]
 
 
 Numbers = tuple[float | None, ...]
 
 
-class ModelHistory(Struct, frozen=True, kw_only=True):
-    """Columns of numbers, one for each of the `times`, `null` where there was nothing to tell. Seconds, or per second."""
+class ModelSeriesBody(Struct, frozen=True, kw_only=True):
+    """Columns of numbers, one for each of the `times`, `null` where there was no value. Seconds, or per second."""
 
     name: str
     live: Numbers
@@ -241,22 +241,22 @@ class ModelHistory(Struct, frozen=True, kw_only=True):
 
 
 class TimeSeriesBody(Struct, frozen=True, kw_only=True):
-    """What the overview has been for a quarter of an hour; `times` are Unix seconds, `period` apart when nothing happened.
+    """The overview of the last quarter of an hour; `times` are Unix seconds, `period` apart when nothing changed.
 
-    `run` and `wait` of a model are 95th percentiles, `failed` is the count of `WorkBody`.
+    `run` and `wait` of a model are 95th percentiles, `failed` is the count of `ThroughputBody`.
     """
 
     period: float
     times: tuple[float, ...]
-    models: tuple[ModelHistory, ...]
+    models: tuple[ModelSeriesBody, ...]
 
 
-class InstanceView(Struct, frozen=True, kw_only=True):
-    """An instance as the registry sees it.
+class ListedInstanceBody(Struct, frozen=True, kw_only=True):
+    """An instance in the registry.
 
     Attributes:
-        in_flight: Tasks that it works on; `null` until its first answer.
-        busy_seconds: For how long the model's code had held its event loop up at the last answer; 0 below a second.
+        in_flight: Tasks that it works on; `null` until its first answer to a ping.
+        busy_seconds: How long the model's code had blocked its event loop at the last answer; 0 below a second.
     """
 
     id: str
@@ -272,14 +272,14 @@ class InstanceView(Struct, frozen=True, kw_only=True):
     busy_seconds: float
 
 
-class InstancesView(Struct, frozen=True, kw_only=True):
-    """All instances, oldest login first; `at` is when the registry was asked."""
+class InstanceListBody(Struct, frozen=True, kw_only=True):
+    """All instances, oldest login first; `at` is the time of the request to the registry."""
 
     at: datetime
-    instances: tuple[InstanceView, ...]
+    instances: tuple[ListedInstanceBody, ...]
 
 
-class EventView(Struct, frozen=True, kw_only=True):
+class InstanceEventBody(Struct, frozen=True, kw_only=True):
     """A change of an instance: `before` is `null` for a login, `after` for a removal."""
 
     at: datetime
@@ -291,18 +291,18 @@ class EventView(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class EventsView(Struct, frozen=True, kw_only=True):
-    """What happened to instances, newest first."""
+class InstanceEventsBody(Struct, frozen=True, kw_only=True):
+    """Changes of instances, newest first."""
 
-    events: tuple[EventView, ...]
+    events: tuple[InstanceEventBody, ...]
 
 
 class GatewayHealthBody(Struct, frozen=True, kw_only=True):
-    """Whether the gateway can take work; `reasons` says why not.
+    """Whether the gateway can accept tasks; `reasons` says why not.
 
     Attributes:
-        broker_nodes: How many nodes of the broker it has open connections to; 0 without a network. No credential is asked
-            for here, so which ones is said at `/metrics` only (`hub_broker_connections`): names of hosts are internal.
+        broker_nodes: How many nodes of the broker it has open connections to; 0 without a network. The route requires no
+            credential, so the names of the nodes, which are internal, are at `/metrics` only (`hub_broker_connections`).
     """
 
     ready: bool
@@ -311,12 +311,12 @@ class GatewayHealthBody(Struct, frozen=True, kw_only=True):
 
 
 def moment(seconds: float) -> datetime:
-    """A date; what is before the year 1 or after 9999, as any program may have stored it, is moved to there."""
+    """A date; times outside of the years 1 to 9999, which other programs may have stored, are moved into them."""
     return datetime.fromtimestamp(min(max(seconds, MIN_TIME), MAX_TIME), UTC)
 
 
 def rounded(value: float | None) -> float | None:
-    """To four digits: what a chart shows, and no more bytes than that."""
+    """Four significant digits: all that a chart shows."""
     return None if value is None else float(f"{value:.4g}")
 
 

@@ -1,4 +1,4 @@
-"""Who may call: bearer tokens and API keys, compared in constant time."""
+"""Credentials of clients: bearer tokens and API keys, compared in constant time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Unauthorized(HubError):
 
 
 def presented_credential(headers: Mapping[str, str]) -> str:
-    """What a client shows, in `Authorization: Bearer ...` (RFC 6750) or in `X-API-Key`, unchecked; empty if nothing."""
+    """The credential in `Authorization: Bearer ...` (RFC 6750) or `X-API-Key`, not checked; empty if there is none."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
 
@@ -38,7 +38,7 @@ def presented_credential(headers: Mapping[str, str]) -> str:
 def require_credential(
     accepted: Sequence[str],
 ) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
-    """A Litestar guard that lets a request pass when it presents one of `accepted`; with none accepted all pass."""
+    """A Litestar guard that accepts a request with one of these credentials; every request if there are none."""
     known = [secret.encode() for secret in accepted]
 
     # Async although it awaits nothing: Litestar runs a plain function in a worker thread, for each request.

@@ -1,4 +1,4 @@
-"""The HTTP client that hub's own components use for one another."""
+"""The HTTP client of hub's own components."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from httpx2 import AsyncClient, Limits, Timeout, create_ssl_context
 from hub.concurrency.exceptions import collapse_exception_group
 
 CONNECT_TIMEOUT: Final = 5.0
-"""Seconds to reach the other side. How long a whole call may take is the caller's `fail_after`."""
+"""Seconds to connect. The time of a whole call is bounded by the caller's `fail_after`."""
 
 IDLE: Final = 30.0
 """Seconds that an unused connection is kept: some ping periods, and less than `hub.http.serve.server` keeps its end."""
@@ -21,13 +21,13 @@ IDLE: Final = 30.0
 
 @asynccontextmanager
 async def open_client(*, token: str = "", connections: int = 100) -> AsyncGenerator[AsyncClient]:
-    """A client with kept-alive connections that trusts no proxy settings of the environment.
+    """A client with persistent connections; proxy settings of the environment are ignored.
 
     Args:
         token: Sent as `Authorization: Bearer ...` with each request, unless empty.
         connections: Connections at a time; further requests wait for a free one.
     """
-    headers = {"User-Agent": "hub", "Accept-Encoding": "identity"}  # what is near is not worth compressing
+    headers = {"User-Agent": "hub", "Accept-Encoding": "identity"}  # between neighbours compressing does not pay
     if token:
         headers["Authorization"] = f"Bearer {token}"
     limits = Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE)

@@ -1,11 +1,11 @@
-"""Clients that do not wait for their answer."""
+"""Ends work for a client that has closed its connection."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, final
 
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group
 from litestar.types import Receive
 from typing_extensions import override
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 @final
 class ClientDisconnected(HubError):
-    """The client of a synchronous call has closed its connection; nobody reads the reply. 499 as in nginx's logs."""
+    """The client has closed its connection before the reply, which cannot be sent any more. 499 as in nginx's logs."""
 
     code = "client_disconnected"
     status = 499
-    title = "The client has hung up"
+    title = "The client has disconnected"
 
     @override
     def __str__(self) -> str:
@@ -29,27 +29,29 @@ class ClientDisconnected(HubError):
 
 
 async def cancelled_on_disconnect(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
-    """Does `work` for a client, and cancels it when the client closes its connection first.
+    """Runs `work`, and cancels it when the client closes its connection first.
 
     Args:
         receive: Of the request, whose body has been read.
-        work: Gives what the client waits for.
+        work: Returns what the client waits for.
 
     Raises:
         ClientDisconnected: The client has closed its connection.
     """
     results: list[T] = []
+    watching = CancelScope()
     with collapse_exception_group():
         async with create_task_group() as tg:
 
             async def watch() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                tg.cancel_scope.cancel("the client has hung up")
+                with watching:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    tg.cancel_scope.cancel("the client has disconnected")
 
-            tg.start_soon(watch, name="hub.gateway hanging up")
+            tg.start_soon(watch, name="hub.http disconnect")
             results.append(await work())
-            tg.cancel_scope.cancel("answered")
+            watching.cancel("the work is done")
     if not results:
         raise ClientDisconnected
     return results[0]

@@ -1,4 +1,4 @@
-"""Request headers that more than one surface understands."""
+"""Request headers that more than one server reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import inf
 from typing import Final
 
 MAX_WAIT: Final = 60.0
-"""Seconds that one request may wait at most: proxies commonly cut idle connections after a minute."""
+"""Seconds that a request may be held back at most: proxies commonly cut idle connections after a minute."""
 
 MAX_DIGITS: Final = 18
 """Digits of a whole number in a header or query at most: those of every number that fits in 64 bits."""
@@ -18,7 +18,7 @@ _SECONDS: Final = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 def prefer_wait(prefer: str | None) -> float | None:
     """The seconds of `Prefer: wait=N` (RFC 7240 section 4.3), at most `MAX_WAIT`; `None` if it is absent or malformed.
 
-    A preference is never an error: RFC 7240 section 2 tells servers to ignore what they do not understand.
+    A preference never causes an error: by RFC 7240 section 2 servers ignore those that they do not understand.
     """
     for preference in (prefer or "").split(","):
         name, _, value = preference.partition(";")[0].partition("=")
@@ -29,19 +29,24 @@ def prefer_wait(prefer: str | None) -> float | None:
     return None
 
 
+def preference_applied(seconds: float) -> dict[str, str]:
+    """The reply header that confirms `Prefer: wait=N`, with the seconds that were applied (RFC 7240 section 3)."""
+    return {"Preference-Applied": f"wait={seconds:.0f}"}
+
+
 def whole_number(text: str) -> int | None:
-    """A number of at most `MAX_DIGITS` ASCII digits; `None` if `text` is anything else. (Python refuses some with 4,301.)"""
+    """A number of at most `MAX_DIGITS` ASCII digits; `None` for anything else. (`int` refuses some with 4,301.)"""
     return int(text) if len(text) <= MAX_DIGITS and text.isascii() and text.isdigit() else None
 
 
 def positive_seconds(text: str) -> float | None:
-    """A duration such as `30` or `2.5`, in seconds; `None` if `text` is no number above 0 as JSON writes them."""
+    """A duration such as `30` or `2.5`, in seconds; `None` unless `text` is a finite JSON number above 0."""
     seconds = seconds_of(text)
     return seconds if seconds is not None and 0 < seconds < inf else None
 
 
 def seconds_of(text: str) -> float | None:
-    """A duration such as `0`, `30` or `2.5e1`, in seconds, perhaps infinite; `None` if `text` is no number from 0 on."""
+    """A duration such as `0`, `30` or `2.5e1`, in seconds, perhaps infinite; `None` unless `text` is a number from 0 on."""
     text = text.strip()
     return float(text) if _SECONDS.fullmatch(text) else None
 

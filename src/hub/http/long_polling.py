@@ -11,25 +11,25 @@ from anyio import CancelScope, move_on_after
 
 @final
 class LongPollRegistry:
-    """Bounds the waits of clients, and ends them all when the server drains, so that each still gets its answer."""
+    """Bounds the waits of requests, and ends them all when the server drains, so that each still gets its reply."""
 
     def __init__(self) -> None:
         self._scopes: set[CancelScope] = set()
         self._draining = False
 
     @property
-    def held(self) -> int:
+    def waiting(self) -> int:
         """Requests that wait now."""
         return len(self._scopes)
 
     @property
     def draining(self) -> bool:
-        """Whether the server is about to stop: what goes on for longer ends now."""
+        """Whether the server is about to stop: streams of replies end now."""
         return self._draining
 
     @contextmanager
-    def hold(self, seconds: float) -> Generator[None]:
-        """Leaves the block quietly after `seconds`, or when the server drains; at its first checkpoint if it does."""
+    def wait_scope(self, seconds: float) -> Generator[None]:
+        """Ends the block without an error after `seconds`, or when the server drains; at its first checkpoint if it does."""
         with move_on_after(0 if self._draining else seconds) as scope:
             self._scopes.add(scope)
             try:
@@ -37,8 +37,8 @@ class LongPollRegistry:
             finally:
                 self._scopes.discard(scope)
 
-    def end_all(self) -> None:
-        """Ends every wait, and every later one: the server is about to stop."""
+    def cancel_all(self) -> None:
+        """Ends every wait, and every later one at its first checkpoint: the server is about to stop."""
         self._draining = True
         for scope in self._scopes:
             scope.cancel("the server drains")

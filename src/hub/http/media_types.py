@@ -1,4 +1,7 @@
-"""What a request says about the type of its body: always something, since browsers let any page send a body of no type."""
+"""The media types of hub, and the `Content-Type` of a request, which must be declared.
+
+Browsers let any page send a body without a type to any server; so a body without one is refused.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,28 @@ from hub.errors import HubError
 
 JSON: Final = "application/json"
 
+PROTOBUF: Final = "application/x-protobuf"
+
+PROTOBUF_NAMES: Final = frozenset({PROTOBUF, "application/protobuf", "application/vnd.google.protobuf"})
+"""The names that are in use for a serialized message; none of them is registered with IANA."""
+
+NDJSON: Final = "application/x-ndjson"
+
+NDJSON_NAMES: Final = frozenset({NDJSON, "application/ndjson", "application/jsonl", "application/json-lines"})
+"""The names that are in use for lines of JSON; none of them is registered with IANA."""
+
+EVENT_STREAM: Final = "text/event-stream"
+
 _SHOWN: Final = 200
+"""Characters of a client's `Content-Type` that an error quotes."""
+
+_MESSAGES: Final = f"{JSON} (in UTF-8) or {PROTOBUF}"
+_MESSAGE_TYPES: Final = {**dict.fromkeys(PROTOBUF_NAMES, PROTOBUF), JSON: JSON}
 
 
 @final
 class UnsupportedBody(HubError):
-    """A body of another type than the route takes, or of none."""
+    """A body of another type than the route accepts, or of none."""
 
     code = "unsupported_media_type"
     status = 415
@@ -37,7 +56,7 @@ class UnsupportedBody(HubError):
 
 
 def declared_type(headers: Headers, wanted: str) -> str:
-    """The media type of the body, in lower case; empty if its characters are not UTF-8.
+    """The media type of the body, in lower case; empty if its character set is not UTF-8.
 
     Raises:
         UnsupportedBody: It is not declared. `wanted` says what would be right.
@@ -49,8 +68,20 @@ def declared_type(headers: Headers, wanted: str) -> str:
     return media_type.strip().lower() if _utf8(parameters) else ""
 
 
+def message_type(headers: Headers) -> str:
+    """`JSON` or `PROTOBUF`: the form of the message in the body.
+
+    Raises:
+        UnsupportedBody: The body is of another type, or of none.
+    """
+    found = _MESSAGE_TYPES.get(declared_type(headers, _MESSAGES))
+    if found is None:
+        raise UnsupportedBody(headers["content-type"], _MESSAGES)
+    return found
+
+
 async def require_json(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """A Litestar guard of routes that take JSON.
+    """A Litestar guard of routes that accept JSON.
 
     Raises:
         UnsupportedBody: The body is of another type, or of none.

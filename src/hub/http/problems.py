@@ -26,22 +26,22 @@ _PHRASES: Final = {
 }
 """RFC 9110's names of the statuses that Python's `HTTPStatus` called otherwise before 3.13."""
 
-_HUNG_UP: Final = "client disconnected prematurely"
-"""How Litestar words that the connection has ended before the body has; it has no class of its own for that."""
+_DISCONNECTED: Final = "client disconnected prematurely"
+"""Litestar's text for a connection that ends before the body; it has no class of its own for that."""
 
 _TOO_DEEP: Final = "while deserializing an object"
-"""How msgspec's error for JSON that is nested too deep ends: it is a plain `RecursionError`."""
+"""The end of msgspec's error for JSON that is nested too deep, which is a plain `RecursionError`."""
 
 _ABOUT: Final = "hub.about"
 
-_DEEPEST: Final = 16
+_MAX_DEPTH: Final = 16
 """Levels of a problem that are kept when it cannot be encoded as it is; hub's own have three."""
 
 _log = structlog.get_logger("hub.http")
 
 
 def about(scope: Scope) -> dict[str, object]:
-    """What a request is about, to be filled by those who find out: members of every problem that is replied to it."""
+    """Further members of every problem that is sent in reply to a request; handlers add them as soon as they know them."""
     found: dict[str, object] = cast("dict[str, Any]", scope).setdefault(_ABOUT, {})
     return found
 
@@ -55,7 +55,7 @@ def problem(
     extensions: dict[str, object] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
-    """A problem reply. `extensions` become extension members; `code` is what programs should branch on."""
+    """A problem reply. `extensions` become further members; `code` is for programs."""
     members = problem_members(status, code=code, title=title, detail=detail, extensions=extensions)
     return Response(encoded_members(members), status_code=status, media_type=PROBLEM_TYPE, headers=headers)
 
@@ -63,7 +63,7 @@ def problem(
 def problem_members(
     status: int, *, code: str, title: str, detail: str, extensions: dict[str, object] | None = None
 ) -> dict[str, object]:
-    """The members of a problem, also for where it stands inside of another document."""
+    """The members of a problem, also for a problem inside of another document."""
     members = {"type": f"urn:hub:problem:{code}", "title": title, "status": status, "detail": detail, "code": code}
     return {**members, **(extensions or {})}
 
@@ -71,13 +71,13 @@ def problem_members(
 def encoded_members(members: object) -> bytes:
     """A problem, or a document with one in it, as JSON. Never fails.
 
-    Its texts are made of what clients, models and servers sent. A lone surrogate becomes `?`, a value that has no JSON form
-    its type's name: a reply about a bad request must not itself become an error.
+    Its texts have parts from clients, models and servers. A lone surrogate becomes `?`, a value that has no JSON form
+    becomes the name of its type: a reply about a bad request must not itself become an error.
     """
     try:
         return msgspec.json.encode(members)
     except (ValueError, TypeError, OverflowError, RecursionError):  # UnicodeEncodeError is a ValueError
-        return msgspec.json.encode(_plain(members, _DEEPEST))
+        return msgspec.json.encode(_plain(members, _MAX_DEPTH))
 
 
 def _plain(value: object, depth: int) -> object:
@@ -97,8 +97,8 @@ def _plain(value: object, depth: int) -> object:
             return type(value).__name__
 
 
-def problem_of(error: HubError, extensions: Mapping[str, object] = MappingProxyType({})) -> Response[bytes]:
-    """The reply for one of hub's own errors, with `Retry-After` when a new try makes sense. `extensions` are further members."""
+def problem_response(error: HubError, extensions: Mapping[str, object] = MappingProxyType({})) -> Response[bytes]:
+    """The reply for one of hub's own errors, with its `Retry-After`. `extensions` are further members."""
     delay = retry_seconds(error)
     headers = {} if delay is None else {"Retry-After": str(delay)}
     return problem(
@@ -111,8 +111,8 @@ def problem_of(error: HubError, extensions: Mapping[str, object] = MappingProxyT
     )
 
 
-def members_of(error: HubError) -> dict[str, object]:
-    """The members of the problem that one of hub's own errors is, with `retry_after` in place of the header."""
+def problem_dict(error: HubError) -> dict[str, object]:
+    """One of hub's own errors as the members of a problem, with `retry_after` in place of the header."""
     members = problem_members(
         error.status, code=error.code, title=error.title, detail=str(error), extensions=error.extensions
     )
@@ -121,21 +121,21 @@ def members_of(error: HubError) -> dict[str, object]:
 
 
 def retry_seconds(error: HubError) -> int | None:
-    """`HubError.retry_after` in the whole seconds that `Retry-After` is made of."""
+    """`HubError.retry_after` in whole seconds, as `Retry-After` has them."""
     return None if error.retry_after is None else max(1, ceil(error.retry_after))
 
 
 def _on_hub_error(request: Request[Any, Any, Any], error: HubError) -> Response[bytes]:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", method=request.method, path=request.url.path, code=error.code, reason=str(error))
-    return problem_of(error, about(request.scope))
+    return problem_response(error, about(request.scope))
 
 
 def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     status = HTTPStatus(error.status_code)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.detail == _HUNG_UP:
-        _log.debug("client hung up before its request was complete", method=request.method, path=request.url.path)
-        return Response(b"", status_code=499)  # nobody reads it; as in nginx's logs
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.detail == _DISCONNECTED:
+        _log.debug("client disconnected before its request was complete", method=request.method, path=request.url.path)
+        return Response(b"", status_code=499)  # cannot be sent any more; the status is that of nginx's logs
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _on_bug(request, error)
     phrase = _PHRASES.get(status, status.phrase)
@@ -150,7 +150,7 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
 
 
 def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    # Anything that is not a HubError is a defect of ours: the log gets all of it, the client gets a fact to report.
+    # Any other error is a bug: the log has all of it, and the client has something to report.
     _log.error("unexpected error", method=request.method, path=request.url.path, exc_info=error)
     return Response(encoded_bug(request.scope, error), status_code=500, media_type=PROBLEM_TYPE)
 
@@ -162,7 +162,7 @@ def _on_recursion(request: Request[Any, Any, Any], error: RecursionError) -> Res
         400,
         code="bad_request",
         title="Bad Request",
-        detail="the JSON of the body is nested too deep to be read; send it with fewer arrays and objects in each other",
+        detail="the JSON of the body is nested too deep to be parsed; send it with fewer nested arrays and objects",
         extensions=about(request.scope),
     )
 
@@ -185,4 +185,4 @@ EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {  # pyright: ignore[reportUnk
     RecursionError: _on_recursion,
     Exception: _on_bug,
 }
-"""Give these to every `Litestar(exception_handlers=...)`; with them no error leaves as anything but a problem."""
+"""For `Litestar(exception_handlers=...)` of every server: every error becomes a problem reply."""

@@ -1,19 +1,15 @@
-"""Server-sent events as bytes (WHATWG HTML, section 9.2). Nothing here awaits."""
+"""Server-sent events as bytes (WHATWG HTML, section 9.2)."""
 
 from __future__ import annotations
 
-from typing import Final
-
-EVENT_STREAM: Final = "text/event-stream"
-
 
 def retry(seconds: float) -> bytes:
-    """Tells the client how long to wait before it connects again."""
+    """Sets the time that the client waits before it connects again."""
     return b"retry: %d\n\n" % round(seconds * 1000)
 
 
 def comment(text: str) -> bytes:
-    """A line that clients skip, and that keeps a silent connection from being cut."""
+    """A line that clients ignore; it keeps proxies from closing a silent connection."""
     return f": {text}\n\n".encode()
 
 
@@ -21,9 +17,9 @@ def event(name: str, document: bytes, *, number: int | None = None) -> bytes:
     """One event.
 
     Args:
-        name: What clients listen for.
+        name: Its type.
         document: Its data: one line of text.
-        number: Sent back as `Last-Event-ID` by a client that connects again.
+        number: Its id, which a client that connects again sends as `Last-Event-ID`.
     """
     identity = b"" if number is None else b"id: %d\n" % number
     return b"event: %s\n%sdata: %s\n\n" % (name.encode(), identity, document)

@@ -1,4 +1,4 @@
-"""A reply that is written while things happen, and while its request may still be arriving."""
+"""Replies that are written while their request may still be arriving."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ from typing_extensions import override
 from hub.errors import HubError
 from hub.http.middleware.methods import is_head
 
-LINGER: Final = 2.0
-"""Seconds that the rest of a request is read after the reply to it: closing on unread bytes would destroy what the client
-has not read yet (RFC 9112 section 9.6)."""
+LINGERING_CLOSE_TIMEOUT: Final = 2.0
+"""Seconds that the rest of a request is read after the reply: to close a connection with unread bytes would discard the
+end of the reply (RFC 9112 section 9.6)."""
 
 SEND_TIMEOUT: Final = 60.0
-"""Seconds that a client may leave what we send unread, then we hang up."""
+"""Seconds that a client may leave a chunk of the reply unread before the connection is closed."""
 
 RequestBody: TypeAlias = MemoryObjectReceiveStream[bytes | HubError]
-"""Chunks of the request; an error in place of what cannot be read of it, and nothing after that."""
+"""Chunks of the request; an error in place of a part that cannot be decoded, and nothing after that."""
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
-Talk: TypeAlias = Callable[[RequestBody, Write], Awaitable[None]]
+StreamHandler: TypeAlias = Callable[[RequestBody, Write], Awaitable[None]]
 """Reads chunks of the request and writes chunks of the reply, in any order; the reply is complete when it returns."""
 
 
 @final
 class DuplexStreamingResponse(Response[bytes]):
-    """To be returned by a route handler: runs `talk` in a scope of its own, outside of the handler.
+    """Returned by a route handler: runs `handler` in a scope of its own, after the route handler.
 
-    When the client hangs up, `talk` is cancelled. What it does not read stays with the client (back-pressure), until it
-    returns or closes the body: from then on the rest is read and dropped. An error of `talk` cuts the connection.
+    When the client disconnects, `handler` is cancelled. While it does not read, the client cannot send (back-pressure).
+    When it returns or closes the body, the rest is read and dropped. An error of `handler` closes the connection.
 
     Args:
-        talk: What happens while the connection stands.
+        handler: Reads the request and writes the reply.
         media_type: Of the reply.
     """
 
-    def __init__(self, talk: Talk, *, media_type: str) -> None:
+    def __init__(self, handler: StreamHandler, *, media_type: str) -> None:
         super().__init__(
             b"",
             status_code=200,
@@ -59,23 +59,23 @@ class DuplexStreamingResponse(Response[bytes]):
             headers={
                 "Cache-Control": "no-store",
                 "Vary": "Accept",
-                "X-Accel-Buffering": "no",  # nginx would collect the reply before it passes it on
+                "X-Accel-Buffering": "no",  # nginx would buffer the reply
             },
         )
-        self._talk = talk
+        self._handler = handler
 
     @override
     def to_asgi_response(self, app: object, request: Request[Any, Any, Any], **_: Any) -> ASGIResponse:
-        return _DuplexStream(self._talk, media_type=str(self.media_type), headers=self.headers)
+        return _DuplexStream(self._handler, media_type=str(self.media_type), headers=self.headers)
 
 
 @final
 class _DuplexStream(ASGIResponse):
     _should_set_content_length = False
 
-    def __init__(self, talk: Talk, *, media_type: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, handler: StreamHandler, *, media_type: str, headers: Mapping[str, str]) -> None:
         super().__init__(media_type=media_type, headers=dict(headers))
-        self._talk = talk
+        self._handler = handler
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,17 +92,17 @@ class _DuplexStream(ASGIResponse):
             with move_on_after(SEND_TIMEOUT) as timeout:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             if timeout.cancelled_caught:
-                hung_up.cancel("the client does not read")
+                disconnected.cancel("the client does not read")
 
         complete = False
         arrived = Event()
         arriving, body = create_memory_object_stream[bytes | HubError](0)
-        with arriving, body, CancelScope() as hung_up:
+        with arriving, body, CancelScope() as disconnected:
             async with create_task_group() as tg:
-                tg.start_soon(_read, first, receive, arriving, arrived, hung_up, name="hub.gateway request")
-                await self._talk(body, write)
+                tg.start_soon(_read, first, receive, arriving, arrived, disconnected, name="hub.http request")
+                await self._handler(body, write)
                 body.close()
-                with move_on_after(LINGER):
+                with move_on_after(LINGERING_CLOSE_TIMEOUT):
                     await arrived.wait()
                 complete = True
                 tg.cancel_scope.cancel("the reply is complete")
@@ -115,13 +115,13 @@ async def _read(
     receive: Receive,
     arriving: MemoryObjectSendStream[bytes | HubError],
     arrived: Event,
-    hung_up: CancelScope,
+    disconnected: CancelScope,
 ) -> None:
-    """Passes the request on as it is taken, then watches the connection."""
+    """Sends the request to the handler as that receives it, then waits for the end of the connection."""
     while message["type"] == "http.request":
         chunk = message.get("body", b"")
         if chunk:
-            with suppress(BrokenResourceError, ClosedResourceError):  # nobody reads any more: drop it, notice the end
+            with suppress(BrokenResourceError, ClosedResourceError):  # the handler has ended: drop it
                 await arriving.send(chunk)
         if not message.get("more_body", False):
             arriving.close()
@@ -133,8 +133,8 @@ async def _read(
                 await arriving.send(error)
             arriving.close()
             message = await _receive(receive)
-    hung_up.cancel("the client has hung up")
+    disconnected.cancel("the client has disconnected")
 
 
 async def _receive(receive: Receive) -> HTTPReceiveMessage:
-    return cast("HTTPReceiveMessage", await receive())  # Litestar types the messages of WebSockets in as well
+    return cast("HTTPReceiveMessage", await receive())  # Litestar's type includes the messages of WebSockets

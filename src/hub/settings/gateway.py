@@ -50,9 +50,9 @@ class GatewaySettings(StoreSettings, BrokerSettings, RegistryConnectionSettings,
     busy_after: Annotated[
         float,
         Parameter(
-            help="Seconds that the oldest submit or read may be under way; above, more are refused with 503; 0: no limit."
+            help="Seconds that submits and reads may take on average; more of them are refused with 503; 0: no limit."
         ),
-    ] = 1.0
+    ] = 0.5
     cancel_on_disconnect: Annotated[
         bool, Parameter(help="Cancel the task of a synchronous call whose client disconnects.")
     ] = True

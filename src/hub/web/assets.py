@@ -1,4 +1,4 @@
-"""Files for browsers, as the package ships them (`scripts/vendor.toml` lists the ones of other projects)."""
+"""The files for browsers in the package (`scripts/vendor.toml` lists those of other projects)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MEDIA_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file and what HTTP says about it. `gzipped` is the same content compressed."""
+    """A file and its HTTP headers. `gzipped` is the same content compressed."""
 
     path: str
     media_type: str
@@ -33,7 +33,7 @@ class Asset:
 
     @property
     def url(self) -> str:
-        """Where `hub.web.routes` serves the file, with its digest, so that it may be cached for good."""
+        """The path of the file on a server, with its digest, so that it may be cached for good."""
         return f"/assets/{self.path}?v={self.digest}"
 
 
@@ -55,7 +55,7 @@ def find_asset(path: str) -> Asset | None:
 
 @cache
 def _index() -> dict[str, Traversable]:
-    # Requests are looked up here and never joined to a folder, so no request path can lead out of it.
+    # Request paths are keys of this table and are never joined to a folder, so none can lead out of it.
     return dict(_walk(files("hub.web") / "assets", ""))
 
 

@@ -43,7 +43,7 @@ CHARTS: Final = (
     Chart(
         id="queue",
         title="Tasks waiting, by model",
-        help="Messages in the queue that no instance has taken yet. A line that only rises asks for more instances.",
+        help="Messages in the queue that no instance has received yet. If a line only rises, start more instances.",
         unit="count",
         queries=(Query(promql='max by (model) (hub_queue_messages{state="ready"})', legend="{{model}}"),),
     ),
@@ -64,7 +64,7 @@ CHARTS: Final = (
     Chart(
         id="instances",
         title="Live instances, by model",
-        help="Instances that answer pings and take tasks.",
+        help="Instances that answer pings and consume tasks.",
         unit="count",
         queries=(Query(promql='max by (model) (hub_model_instances{state="live"})', legend="{{model}}"),),
     ),
@@ -102,7 +102,7 @@ CHARTS: Final = (
     Chart(
         id="failures",
         title="Failed tasks, by model",
-        help="Outcomes failed, expired and dead. What clients cancelled is not among them.",
+        help="Outcomes failed, expired and dead. Cancelled tasks are not counted.",
         unit="per second",
         queries=(
             Query(
@@ -113,14 +113,14 @@ CHARTS: Final = (
     Chart(
         id="dead",
         title="Dead letters, by model",
-        help="What was given up and waits for somebody to look at it: hub dead list.",
+        help="Tasks that were abandoned, to be inspected with: hub dead list.",
         unit="count",
         queries=(Query(promql="max by (model) (hub_dead_letters)", legend="{{model}}"),),
     ),
     Chart(
         id="oldest",
         title="Age of the oldest waiting task, by model",
-        help="At most this old: the broker does not tell, so it is bounded by what was seen.",
+        help="An upper bound: the broker has no ages, so they are estimated from the depths.",
         unit="seconds",
         queries=(Query(promql="max by (model) (hub_queue_oldest_message_seconds)", legend="{{model}}"),),
     ),

@@ -1,4 +1,4 @@
-"""The HTML pages, and the headers that keep them to themselves."""
+"""The HTML pages, with a strict content security policy."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""No script and no style but ours, nothing from elsewhere, no frames. The form leads to the page of a task."""
+"""Scripts and styles of this server only, nothing from other servers, no frames. The form leads to the page of a task."""
 
 _SWAGGER_POLICY: Final = _POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
-"""Swagger UI places things with inline styles."""
+"""Swagger UI uses inline styles."""
 
 _HERO: Final = ("queue", "models", "names")
-"""The charts that stand at the top of the dashboard; the others follow below the table."""
+"""The charts above the table of the dashboard; the others are below it."""
 
 _LINK: Final = re.compile(r' (href|src|action|data-openapi)="/(?!/)')
-"""Addresses of ours in a page; clients behind a proxy may find them below a root path."""
+"""URLs of this server in a page, which need the root path in front of them if there is one."""
 
 _ASSET: Final = re.compile(r'"/assets/([^"]+)"')
 
@@ -42,7 +42,7 @@ Place = Literal["dashboard", "models", "tasks", "docs", ""]
 def swagger_page(
     title: str, openapi_url: str, *, site: bool = False, if_none_match: str | None = None
 ) -> Response[bytes]:
-    """Swagger UI from our own assets.
+    """Swagger UI, served from this package.
 
     The page loads the document at `openapi_url` by itself and follows its changes as long as that address answers
     with an `ETag`; it holds such a request open with `Prefer: wait` where the server understands that.
@@ -58,7 +58,7 @@ def swagger_page(
 
 
 def dashboard_page(*, if_none_match: str | None = None) -> Response[bytes]:
-    """The dashboard; it follows `/v1/overview/events` of the server that it came from."""
+    """The dashboard; its script reads `/v1/overview/events` of the same server."""
     hero = "\n".join(_chart(id_) for id_ in _HERO)
     row = "\n".join(_chart(chart.id) for chart in CHARTS if chart.id not in _HERO)
     content = _filled("dashboard.html", raw={"hero": hero, "row": row})
@@ -66,17 +66,17 @@ def dashboard_page(*, if_none_match: str | None = None) -> Response[bytes]:
 
 
 def models_page(*, if_none_match: str | None = None) -> Response[bytes]:
-    """All models with their instances, and what happened to them."""
+    """All models with their instances, and the changes of these."""
     return _page("Models · hub", "Models", _filled("models.html"), "models", if_none_match, place="models")
 
 
 def tasks_page(*, if_none_match: str | None = None) -> Response[bytes]:
-    """Recent tasks by state and model; the script reads which ones out of the address."""
+    """Recent tasks by state and model, which the script reads from the URL."""
     return _page("Tasks · hub", "Tasks", _filled("tasks.html"), "tasks", if_none_match, place="tasks")
 
 
 def task_page(task: str, *, if_none_match: str | None = None) -> Response[bytes]:
-    """One task. `task` is what stands in the address; the page checks it."""
+    """One task. `task` is the id in the URL; the script of the page validates it."""
     content = _filled("task.html", task=task)
     return _page("Task · hub", "Task", content, "task", if_none_match)
 

@@ -1,4 +1,4 @@
-"""The routes that every server with a page mounts."""
+"""The routes of the assets, for every server with a page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from hub.web.assets import Asset, find_asset
 FAVICON: Final = "hub/favicon.svg"
 
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"
-"""For an address that carries the digest of the content: another content has another address."""
+"""For a URL with the digest of the content: other content has another URL."""
 
 
 @get("/assets/{path:path}", include_in_schema=False, sync_to_thread=True)
 def asset_route(request: Request[None, None, State], path: FromPath[str]) -> Response[bytes]:
-    """A file of ours; runs in a thread because the first request for a file compresses it."""
+    """An asset; runs in a thread because the first request for a file compresses it."""
     asset = find_asset(path.lstrip("/"))
     if asset is None:
         return problem(404, code="not_found", title="Not Found", detail=f"there is no asset {path}")
@@ -31,7 +31,7 @@ def asset_route(request: Request[None, None, State], path: FromPath[str]) -> Res
 
 @get("/favicon.ico", include_in_schema=False, sync_to_thread=True)
 def favicon_route(request: Request[None, None, State]) -> Response[bytes]:
-    """For browsers that look for an icon at this address without being told to."""
+    """For browsers that request an icon at the default path."""
     asset = find_asset(FAVICON)
     assert asset is not None  # noqa: S101 - shipped with the package; a test reads it
     return _reply(request, asset)

@@ -1,4 +1,4 @@
-"""Lines out of bytes as they arrive (NDJSON, JSON Lines). Nothing here awaits."""
+"""Splits a stream of bytes into lines (NDJSON, JSON Lines)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, final
 
-NDJSON: Final = "application/x-ndjson"
-
-NDJSON_NAMES: Final = frozenset({NDJSON, "application/ndjson", "application/jsonl", "application/json-lines"})
-"""The names under which lines of JSON are known; none of them is registered with IANA."""
-
 _BLANKS: Final = b" \t\r"
 
 _BLANK_LINES: Final = re.compile(rb"[ \t\r\n]*")
@@ -19,15 +14,15 @@ _BLANK_LINES: Final = re.compile(rb"[ \t\r\n]*")
 
 @dataclass(frozen=True, slots=True)
 class LongLine:
-    """Stands for a line that is longer than it may be; its bytes were dropped."""
+    """In place of a line that is longer than the limit; its bytes were dropped."""
 
 
 @final
 class LineSplitter:
-    r"""Cuts a stream of bytes into lines, and never holds more of it than one line of the allowed length.
+    r"""Splits a stream of bytes into lines; buffers at most one line of the allowed length.
 
-    A line ends with `\n` or `\r\n`, the last one may go without. Lines of nothing but blanks are left out, however long
-    they are; many of them in a chunk cost no more than one. How the stream is cut into chunks makes no difference.
+    A line ends with `\n` or `\r\n`, the last one needs no end. Blank lines are left out, however long they are; many of
+    them in a chunk cost no more than one. How the stream is cut into chunks makes no difference.
 
     Args:
         limit: Bytes of a line at most, not counting its `\n`.
@@ -35,11 +30,11 @@ class LineSplitter:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._begun = bytearray()
+        self._buffer = bytearray()
         self._size = 0
         self._blank = True
         self._blanks = 0
-        self._taken = 0
+        self._accepted = 0
 
     @property
     def blanks(self) -> int:
@@ -47,25 +42,25 @@ class LineSplitter:
         return self._blanks + (self._size if self._blank else 0)
 
     @property
-    def taken(self) -> int:
+    def accepted(self) -> int:
         """Bytes of all other lines so far."""
-        return self._taken
+        return self._accepted
 
     def feed(self, chunk: bytes) -> Iterator[bytes | LongLine]:
-        """The lines that end in `chunk`. Take all of them before the next call."""
+        """The lines that end in `chunk`. Iterate over all of them before the next call."""
         start = self._skip(chunk, 0)
         while (end := chunk.find(b"\n", start)) >= 0:
-            self._go_on(chunk, start, end)
+            self._extend(chunk, start, end)
             yield from self._end(1)
             start = self._skip(chunk, end + 1)
-        self._go_on(chunk, start, len(chunk))
+        self._extend(chunk, start, len(chunk))
 
     def finish(self) -> Iterator[bytes | LongLine]:
         """The last line, if the stream has ended without a line end."""
         yield from self._end(0)
 
     def _skip(self, chunk: bytes, start: int) -> int:
-        """Where the first line begins that is not blank, or whose end is not in `chunk`."""
+        """The start of the first line that is not blank, or whose end is not in `chunk`."""
         if self._size:
             return start
         run = _BLANK_LINES.match(chunk, start)
@@ -73,22 +68,22 @@ class LineSplitter:
         self._blanks += end - start
         return end
 
-    def _go_on(self, chunk: bytes, start: int, end: int) -> None:
+    def _extend(self, chunk: bytes, start: int, end: int) -> None:
         piece = memoryview(chunk)[start:end]
         self._blank = self._blank and not bytes(piece).strip(_BLANKS)
         self._size += len(piece)
         if self._size > self._limit:
-            self._begun.clear()
+            self._buffer.clear()
         else:
-            self._begun += piece
+            self._buffer += piece
 
     def _end(self, line_end: int) -> Iterator[bytes | LongLine]:
-        line, size, blank = bytes(self._begun), self._size, self._blank
-        self._begun.clear()
+        line, size, blank = bytes(self._buffer), self._size, self._blank
+        self._buffer.clear()
         self._size = 0
         self._blank = True
         if blank:
             self._blanks += size + line_end
             return
-        self._taken += size + line_end
+        self._accepted += size + line_end
         yield LongLine() if size > self._limit else line.removesuffix(b"\r")

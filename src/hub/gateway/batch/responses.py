@@ -1,4 +1,4 @@
-"""The answers of a batch: in the order of its lines, and never too many at a time. Nothing here awaits."""
+"""The answers of a batch, in the order of its lines, with limits on how many are under way."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Final, final
 
 IN_FLIGHT: Final = 256
-"""Lines that are being accepted at once: as many as one group of `hub.concurrency.batching` takes."""
+"""Lines under way at once: as many as one batch of `hub.concurrency.batching` has."""
 
 IN_FLIGHT_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of those lines, above which no further one is begun."""
+"""Bytes of those lines, above which no further one is started."""
 
 PENDING: Final = 10_000
-"""Lines whose answers have not been sent, above which no further one is begun: what a client may write before it reads."""
+"""Lines with unsent answers, above which no further one is started: a client may write that many before it reads."""
 
 PENDING_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of answers that have not been sent, above which no further line is begun."""
+"""Bytes of unsent answers, above which no further line is started."""
 
 
 @dataclass(slots=True)
@@ -27,39 +27,39 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderedResponsesStatistics:
-    """`begun` lines in all; the answers of `pending` ones were not taken yet, and `in_flight` of these have none."""
+    """`started` lines in all; the answers of `pending` ones are unsent, and `in_flight` of these have none yet."""
 
-    begun: int
+    started: int
     pending: int
     in_flight: int
 
 
 @final
 class OrderedResponses:
-    """Puts answers into the order in which their lines were begun, whichever is there first."""
+    """Returns answers in the order in which their lines were started, in whatever order they are added."""
 
     def __init__(self) -> None:
         self._lines: deque[_Slot] = deque()
-        self._taken = 0
+        self._popped = 0
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._pending_bytes = 0
 
     def statistics(self) -> OrderedResponsesStatistics:
-        return OrderedResponsesStatistics(begun=self.begun, pending=len(self._lines), in_flight=self._in_flight)
+        return OrderedResponsesStatistics(started=self.started, pending=len(self._lines), in_flight=self._in_flight)
 
     @property
-    def begun(self) -> int:
-        """Lines begun so far, which is the index of the next one."""
-        return self._taken + len(self._lines)
+    def started(self) -> int:
+        """Lines started so far, which is the index of the next one."""
+        return self._popped + len(self._lines)
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to take."""
+        """Whether the next answer can be popped."""
         return bool(self._lines) and self._lines[0].answer is not None
 
     def has_room(self, size: int) -> bool:
-        """Whether a line of so many bytes may begin now; a lone line always may."""
+        """Whether a line of `size` bytes may be started now; a lone line always may."""
         return not self._lines or (
             self._in_flight < IN_FLIGHT
             and self._in_flight_bytes + size <= IN_FLIGHT_BYTES
@@ -67,28 +67,28 @@ class OrderedResponses:
             and self._pending_bytes < PENDING_BYTES
         )
 
-    def begin(self, size: int) -> int:
-        """Makes room for the answer to the next line, and returns the line's index."""
-        index = self.begun
+    def start(self, size: int) -> int:
+        """Reserves a slot for the answer to the next line, and returns the index of the line."""
+        index = self.started
         self._lines.append(_Slot(size))
         self._in_flight += 1
         self._in_flight_bytes += size
         return index
 
     def answer(self, index: int, text: bytes) -> None:
-        line = self._lines[index - self._taken]
+        line = self._lines[index - self._popped]
         line.answer = text
         self._in_flight -= 1
         self._in_flight_bytes -= line.size
         self._pending_bytes += len(text)
 
-    def take(self, size: int) -> bytes:
-        """The next answers, as they stand in the reply: all that are there, until they are at least `size` bytes."""
+    def pop_ready(self, size: int) -> bytes:
+        """The next answers, joined: all that are ready, until they are at least `size` bytes."""
         texts: list[bytes] = []
         while self.ready and size > 0:
             text = self._lines.popleft().answer or b""
             texts.append(text)
             size -= len(text)
-            self._taken += 1
+            self._popped += 1
             self._pending_bytes -= len(text)
         return b"".join(texts)

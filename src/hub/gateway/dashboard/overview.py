@@ -1,23 +1,22 @@
-"""The state of all models at a glance, for the dashboard."""
+"""The state of all models, for the dashboard."""
 
 from __future__ import annotations
 
 from typing import final
 
-from hub.gateway.dashboard.stats import ModelStats, QueueBacklog
-from hub.gateway.dashboard.throughput import Quantiles
+from hub.gateway.dashboard.stats import ModelStats, Quantiles, QueueBacklog
 from hub.gateway.models.catalog import Catalog
 from hub.gateway.schemas import (
-    ModelOverview,
+    InstanceCountsBody,
+    ModelOverviewBody,
     OverviewBody,
-    OverviewQueue,
     QuantilesBody,
-    StatesBody,
-    WorkBody,
+    QueueOverviewBody,
+    ThroughputBody,
     moment,
     rounded,
 )
-from hub.gateway.tasks.backpressure import PERIOD, QueueLimiter
+from hub.gateway.tasks.backpressure import POLL_INTERVAL, QueueLimiter
 from hub.ports.broker import QueueDepth
 from hub.registry.client.snapshot import KnownModel
 from hub.types import InstanceState, WallClock, wall_clock
@@ -25,36 +24,36 @@ from hub.types import InstanceState, WallClock, wall_clock
 
 @final
 class Overview:
-    """Joins what the registry tells with what the broker sees."""
+    """Joins the list and the statistics of the registry with the queue depths of the broker."""
 
     def __init__(
-        self, catalog: Catalog, queues: QueueLimiter, figures: ModelStats, clock: WallClock = wall_clock
+        self, catalog: Catalog, queues: QueueLimiter, stats: ModelStats, clock: WallClock = wall_clock
     ) -> None:
         self._catalog = catalog
         self._queues = queues
-        self._figures = figures
+        self._stats = stats
         self._clock = clock
 
     async def now(self) -> OverviewBody:
-        """Every model that the registry remembers, by name; a server out of reach is part of the answer, no error."""
-        await self._queues.look(PERIOD)
+        """Every model that the registry remembers, by name. A server out of reach is a part of the result, no error."""
+        await self._queues.poll(POLL_INTERVAL)
         known, depths = self._catalog.known, self._queues.depths
         return OverviewBody(
             at=moment(self._clock()),
             registry=self._catalog.connected,
             broker=depths is not None,
-            figures=self._figures.fresh,
+            figures=self._stats.is_fresh,
             models=tuple(self._model(known[name], (depths or {}).get(name)) for name in sorted(known)),
         )
 
-    def _model(self, model: KnownModel, depth: QueueDepth | None) -> ModelOverview:
+    def _model(self, model: KnownModel, depth: QueueDepth | None) -> ModelOverviewBody:
         counts = {state: model.instances.get(state, 0) for state in InstanceState}
-        return ModelOverview(
+        return ModelOverviewBody(
             name=model.name,
             active=bool(model.live),
             live=model.live,
             instances=sum(counts.values()),
-            states=StatesBody(
+            states=InstanceCountsBody(
                 live=counts[InstanceState.LIVE],
                 not_consuming=counts[InstanceState.NOT_CONSUMING],
                 suspect=counts[InstanceState.SUSPECT],
@@ -63,32 +62,32 @@ class Overview:
             fingerprint=model.fingerprint,
             request=model.contract.request,
             response=model.contract.response,
-            queue=None if depth is None else _queue(depth, self._figures.backlog(model.name)),
-            work=self._work(model),
+            queue=None if depth is None else _queue(depth, self._stats.backlog(model.name)),
+            work=self._throughput(model),
         )
 
-    def _work(self, model: KnownModel) -> WorkBody | None:
-        work = self._figures.work(model.name)
-        if work is None:
+    def _throughput(self, model: KnownModel) -> ThroughputBody | None:
+        throughput = self._stats.throughput(model.name)
+        if throughput is None:
             return None
-        return WorkBody(
-            in_flight=work.in_flight,
-            finished_per_second=rounded(work.finished_per_second),
-            failed_per_second=rounded(work.failed_per_second),
-            failed=self._figures.failed(model.name),
-            run=_quantiles(work.ran),
-            wait=_quantiles(work.waited),
+        return ThroughputBody(
+            in_flight=throughput.in_flight,
+            finished_per_second=rounded(throughput.finished_per_second),
+            failed_per_second=rounded(throughput.failed_per_second),
+            failed=self._stats.failed(model.name),
+            run=_quantiles(throughput.run_time),
+            wait=_quantiles(throughput.queue_time),
         )
 
 
-def _queue(depth: QueueDepth, told: QueueBacklog | None) -> OverviewQueue:
-    """Depths are our own look, a second old at most; what the broker does not tell is the registry's."""
-    return OverviewQueue(
+def _queue(depth: QueueDepth, backlog: QueueBacklog | None) -> QueueOverviewBody:
+    """The depth is polled by the gateway; the numbers that the broker does not have are the registry's."""
+    return QueueOverviewBody(
         ready=depth.ready,
         consumers=depth.consumers,
         dead=depth.dead,
-        unacked=None if told is None else told.unacked,
-        oldest_seconds=None if told is None else rounded(told.oldest_seconds),
+        unacked=None if backlog is None else backlog.unacked,
+        oldest_seconds=None if backlog is None else rounded(backlog.oldest_seconds),
     )
 
 

@@ -1,26 +1,26 @@
-"""What the gateway asks the registry for besides the list that it follows."""
+"""Requests of the gateway to the registry, apart from the list of models that it follows."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Protocol, runtime_checkable
 
-from anyio import fail_after
+from anyio import CancelScope
 
+from hub.concurrency.timeouts import connection_timeout
 from hub.contract import Contract
-from hub.errors import ConnectionLost
 from hub.ports.directory import HistoryEvent
 from hub.registry.client.schemas import InstanceBody, StatsBody
 from hub.types import Fingerprint, ModelName
 
-TIMEOUT: Final = 3.0
-"""Seconds that the registry has to answer: somebody sits in front of the page."""
+REGISTRY_TIMEOUT: Final = 3.0
+"""Seconds that the registry has to answer: a person may be waiting for the page."""
 
 
 @runtime_checkable  # Litestar checks what it injects
 class RegistryQueries(Protocol):
-    """The registry, for reading; see `hub.registry.client.client.RegistryClient`, which may raise as it says there."""
+    """The registry, read only; see `hub.registry.client.client.RegistryClient` for the errors of each method."""
 
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None: ...
 
@@ -31,11 +31,6 @@ class RegistryQueries(Protocol):
     async def history(self, *, model: ModelName | None = None, limit: int = 100) -> Sequence[HistoryEvent]: ...
 
 
-@contextmanager
-def timeout() -> Generator[None]:
-    """Gives the registry `TIMEOUT`; a registry that is silent for so long counts as lost."""
-    try:
-        with fail_after(TIMEOUT):
-            yield
-    except TimeoutError as error:
-        raise ConnectionLost("registry", f"it has not answered for {TIMEOUT:g} s") from error
+def registry_timeout() -> AbstractContextManager[CancelScope]:
+    """Raises `ConnectionLost` if the block takes longer than `REGISTRY_TIMEOUT`."""
+    return connection_timeout("registry", REGISTRY_TIMEOUT)

@@ -1,9 +1,8 @@
-"""The API description of what is alive now (OpenAPI 3.1)."""
+"""The API description of the models that are alive (OpenAPI 3.1)."""
 
 from __future__ import annotations
 
 from functools import partial
-from hashlib import sha256
 from importlib.resources import files
 from typing import final
 
@@ -12,9 +11,10 @@ import structlog
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.gateway.models.catalog import Catalog, ServedModel
-from hub.gateway.openapi.model import ModelDescription, describe
+from hub.gateway.openapi.model import ModelDescription, model_paths
 from hub.gateway.openapi.names import SharedSchemas, operation_suffixes, renamed
 from hub.gateway.tasks.options import ResultTtls
+from hub.http.conditional import etag_of
 from hub.http.described import complete
 from hub.safe_text import printable
 from hub.types import Fingerprint, ModelName
@@ -48,10 +48,10 @@ class OpenApiDocument:
     """The document, encoded again only when the set of models or one of their descriptions changes.
 
     Args:
-        catalog: What is alive.
+        catalog: The models.
         guarded: Whether clients need an API key.
-        ttls: How long outcomes may be kept.
-        root_path: Where clients find the server, if not at `/`.
+        ttls: The limits of `Hub-Result-TTL`.
+        root_path: The path that clients reach the server at, if not `/`.
     """
 
     def __init__(self, catalog: Catalog, *, guarded: bool, ttls: ResultTtls, root_path: str = "") -> None:
@@ -63,8 +63,8 @@ class OpenApiDocument:
         self._encoded = ("", b"")
 
     async def prepare(self) -> None:
-        """Describes new models ahead of `current`, which awaits nothing: those of big contracts in a thread."""
-        # Models may come while one is described in a thread.
+        """Describes new models, those with large contracts in a thread; `current` describes the rest in this one."""
+        # The catalog may change while a model is described in a thread.
         while new := next(((key, model) for key, model in self._wanted().items() if key not in self._parts), None):
             key, model = new
             size = CONTRACT_WEIGHT * len(model.known.contract.files)
@@ -80,7 +80,7 @@ class OpenApiDocument:
                 each: known[each] if each in known else _described(model, each[1]) for each, model in served.items()
             }
             document = self._document()
-            self._encoded = f'"{sha256(document).hexdigest()[:32]}"', document
+            self._encoded = etag_of(document), document
             self._key = key
         return self._encoded
 
@@ -114,9 +114,9 @@ class OpenApiDocument:
 
 def _described(model: ServedModel, suffix: str) -> ModelDescription | None:
     try:
-        return describe(model, suffix)
-    except Exception as error:  # noqa: BLE001 - a contract is foreign data: one must not take the description of all others
-        _log.error("left out of the description", model=model.name, reason=printable(repr(error), 500))
+        return model_paths(model, suffix)
+    except Exception as error:  # noqa: BLE001 - a contract is foreign data: one must not end the description of all others
+        _log.error("model left out of the API description", model=model.name, reason=printable(repr(error), 500))
         return None
 
 

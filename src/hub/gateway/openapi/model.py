@@ -1,4 +1,4 @@
-"""The part of the API description that one model contributes."""
+"""The part of the API description about one model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Final
 
 import msgspec
 
-from hub.gateway.batch.ndjson import NDJSON
 from hub.gateway.models.catalog import ServedModel
-from hub.gateway.negotiation import JSON, PROTOBUF
 from hub.http.described import refusals
+from hub.http.media_types import JSON, NDJSON, PROTOBUF
 
 AS_PROTOBUF: Final = "x-hub-protobuf"
-"""Beside the media types of a body: the same as a serialized message. Code generators make poor clients of two types."""
+"""A member beside the media types of a body: the serialized message. Code generators handle two media types badly."""
 
 _PROBLEMS: Final = {
     "404": "Problem",
@@ -40,20 +39,20 @@ _TASK_HEADERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """Encoded once for each contract of a model: the OpenAPI members that it adds, by their keys."""
+    """The OpenAPI members that a model adds, by their keys; encoded once for each contract."""
 
     tag: msgspec.Raw
     paths: dict[str, msgspec.Raw]
     schemas: dict[str, msgspec.Raw]
 
 
-def describe(model: ServedModel, suffix: str) -> ModelDescription:
+def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
     """The description of one model; `suffix` ends the id of each of its operations."""
     name, contract = model.name, model.known.contract
     schemas = model.codec.schemas(ref_prefix="#/components/schemas/")
     example = model.example
     reply = _response(contract.response, schemas.response)
-    waited = _json_response("Waited for with `Prefer: wait`: the task with its outcome.", "Task", "Preference-Applied")
+    with_outcome = _json_response("With `Prefer: wait`: the task with its outcome.", "Task", "Preference-Applied")
     accepted = _json_response("Accepted: the task has an id and will end in an outcome.", "Accepted")
     return ModelDescription(
         tag=_raw({"name": name, "description": f"`{contract.request}` → `{contract.response}`"}),
@@ -68,7 +67,7 @@ def describe(model: ServedModel, suffix: str) -> ModelDescription:
                         "description": "The reply is the response message itself. When it is not ready in time the "
                         "reply is a 504 `call_timeout` that names the task, which goes on. When the task ends without a "
                         "response the reply is a 502 `task_failed` (failed or dead), a 504 `task_expired` or a 409 "
-                        "`task_cancelled`. To hang up cancels the task, unless it has an `Idempotency-Key`.",
+                        "`task_cancelled`. Closing the connection cancels the task, unless it has an `Idempotency-Key`.",
                         "responses": {
                             "200": reply,
                             "409": {"$ref": "#/components/responses/CallConflict"},
@@ -83,10 +82,10 @@ def describe(model: ServedModel, suffix: str) -> ModelDescription:
                 {
                     "post": {
                         **_operation(model, f"submit{suffix}", f"Give {name} a task", schemas.request, example),
-                        "description": "Answers as soon as the task is safe on the queue, or with "
+                        "description": "The reply comes as soon as the task is on the queue, or with "
                         "`Prefer: wait=N` when it has ended.",
                         "responses": {
-                            "200": waited,
+                            "200": with_outcome,
                             "202": accepted,
                             "409": {"$ref": "#/components/responses/Conflict"},
                             **_problems(),
@@ -154,7 +153,7 @@ def _batch(model: ServedModel, operation_id: str, example: object) -> dict[str, 
         "summary": f"Give {model.name} many tasks",
         "description": f"One `{model.known.contract.request}` as JSON in each line, of any number of lines. Each is "
         "answered with one line, in the same order and while the batch still arrives: read while you write. A line that is "
-        "refused does not disturb the others, so the status is 200 whatever becomes of the lines.",
+        "refused does not affect the others, so the status is 200 whatever the lines come to.",
         "parameters": _parameters(model, _BATCH_PARAMETERS),
         "requestBody": {
             "required": True,

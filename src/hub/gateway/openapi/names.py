@@ -1,4 +1,4 @@
-"""Names in the API description that stay different when code generators have changed their case and punctuation."""
+"""Names in the API description that stay distinct when code generators change their case and punctuation."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import msgspec
 _PREFIX: Final = "#/components/schemas/"
 _REFERENCE: Final = re.compile(rb'"\$ref":"#/components/schemas/([^"]+)"')
 
-Schemas = Mapping[str, msgspec.Raw]
+ComponentSchemas = Mapping[str, msgspec.Raw]
 
 
 def folded(name: str) -> str:
-    """What code generators may leave of a name: they drop punctuation, and some file systems ignore case."""
+    """The name as code generators may write it: they drop punctuation, and some file systems ignore case."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def operation_suffixes(models: Iterable[str]) -> dict[str, str]:
-    """What follows the verb in the `operationId` of each model: its name in upper camel case.
+    """The part of each model's operation ids that follows the verb: its name in upper camel case.
 
-    Where names differ only in case or punctuation, the first in order has that to itself; the others add a part of the
+    Of names that differ only in case or punctuation, the first in order is used as it is; the others add a part of the
     hash of their name.
     """
     taken = set[str]()
@@ -38,30 +38,30 @@ def operation_suffixes(models: Iterable[str]) -> dict[str, str]:
 
 @final
 class SharedSchemas:
-    """The component schemas of several models, each once for all that mean the same by its name.
+    """The component schemas of several models; models with the same schema of a name share it.
 
     Args:
-        ours: Components that are there already and belong to no model.
+        ours: Components that belong to no model.
 
     Attributes:
-        schemas: All components by the names that they have in the document.
+        schemas: All components by their names in the document.
     """
 
-    def __init__(self, ours: Schemas) -> None:
+    def __init__(self, ours: ComponentSchemas) -> None:
         self.schemas: Final = dict(ours)
         self._taken = set(map(folded, ours))
         self._originals: dict[str, msgspec.Raw] = {}
         self._names: dict[str, str] = {}
 
-    def add(self, model: str, own: Schemas) -> Mapping[str, str]:
+    def add(self, model: str, own: ComponentSchemas) -> Mapping[str, str]:
         """Adds the components that a model refers to.
 
-        A component that means something else than the one of its name that is there, and each that refers to such a
-        one, gets a name that starts with the name of the model. A component whose name differs from another name only
-        in case or punctuation gets a part of the hash of its name.
+        A component that differs from an added one of the same name, and each component that refers to such a one, gets
+        the name of the model as a prefix. A component whose name differs from another name only in case or punctuation
+        gets a part of the hash of its name as a suffix.
 
         Returns:
-            The components of `own` that got another name, with that name.
+            The renamed components of `own`, with their new names.
         """
         other = {name for name, schema in own.items() if self._originals.get(name, schema) != schema}
         if other:
@@ -79,7 +79,7 @@ class SharedSchemas:
 
 
 def renamed(document: msgspec.Raw, names: Mapping[str, str]) -> msgspec.Raw:
-    """`document` with its references to components changed by `names`."""
+    """`document` with its references to components renamed by `names`."""
 
     def change(found: re.Match[bytes]) -> bytes:
         name = found[1].decode()
@@ -89,7 +89,7 @@ def renamed(document: msgspec.Raw, names: Mapping[str, str]) -> msgspec.Raw:
 
 
 def _titled(schema: msgspec.Raw, name: str, names: Mapping[str, str]) -> msgspec.Raw:
-    """`schema`, whose title is its name, with the title that goes with its new name."""
+    """`schema` with its new name as its title, if its title was its name."""
     title = b'{"title":' + msgspec.json.encode(name)
     if name in names and bytes(schema).startswith(title):
         return msgspec.Raw(b'{"title":' + msgspec.json.encode(names[name]) + bytes(schema)[len(title) :])
@@ -99,11 +99,11 @@ def _titled(schema: msgspec.Raw, name: str, names: Mapping[str, str]) -> msgspec
 def _free(wanted: str, seed: str, taken: set[str]) -> str:
     if folded(wanted) not in taken:
         return wanted
-    # The hash of a name is its own, whichever other models are alive.
+    # The hash depends on the name only, not on the other models that are alive.
     return wanted + sha256(seed.encode()).hexdigest()[:6].upper()
 
 
-def _reaching(own: Schemas, targets: set[str]) -> set[str]:
+def _reaching(own: ComponentSchemas, targets: set[str]) -> set[str]:
     """The components of `own` that refer to one of `targets`, directly or through others."""
     users: dict[str, list[str]] = {}
     for name, schema in own.items():

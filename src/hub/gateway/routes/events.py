@@ -1,45 +1,110 @@
-"""The reply to those who want to be told of each change of a task."""
+"""Streams of events: the changes of a task, and the samples of the overview."""
 
 from __future__ import annotations
 
-from litestar import Response
+from typing import Final, final
 
-from hub.gateway.models.codecs import CodecResolver
-from hub.gateway.negotiation import JSON, HttpRequest, liking
-from hub.gateway.routes.replies import NO_STORE
-from hub.gateway.routes.task_events import TaskEvents
-from hub.gateway.tasks.headers import naming
+import msgspec
+from anyio import sleep_forever
+
+from hub.concurrency.retrying import ExponentialBackoff
+from hub.errors import ConnectionLost, HubError
+from hub.gateway.dashboard.sampler import OverviewSampler
+from hub.gateway.models.codec import CodecResolver
+from hub.gateway.tasks.results import task_body
 from hub.gateway.tasks.service import TaskService
-from hub.http.headers import whole_number
 from hub.http.long_polling import LongPollRegistry
-from hub.http.sse import EVENT_STREAM
-from hub.http.streaming import DuplexStreamingResponse
+from hub.http.problems import encoded_members, problem_dict
+from hub.http.sse import comment, event, retry
+from hub.http.streaming import RequestBody, Write
+from hub.task import TaskRecord
+
+HEARTBEAT: Final = 15.0
+"""Seconds without an event after which a comment is sent: less than the time after which proxies close a connection."""
+
+RECONNECT: Final = 1.0
+"""Seconds that a client waits before it connects again."""
 
 
-def wants_events(request: HttpRequest) -> bool:
-    """Whether `Accept` likes a stream of events better than one JSON document."""
-    return liking(request, [EVENT_STREAM]) > liking(request, [JSON])
+@final
+class TaskEvents:
+    """Writes an event `task` with the task, whose id is its revision, now and at each change; `gone` once it is gone.
 
+    A client that reads slowly misses some changes, never the last one; so do all clients of a task that changes fast.
+    While the store is out of reach the stream goes on, with a comment at each attempt: a client that got an error for its
+    next connection would not connect again. When the server drains the stream ends, and the client connects again.
 
-async def event_reply(
-    request: HttpRequest,
-    task_id: str,
-    dispatch: TaskService,
-    polls: LongPollRegistry,
-    codecs: CodecResolver,
-) -> Response[bytes]:
-    """The events of a task, from the one on that `Last-Event-ID` names.
-
-    A client that has seen the end is answered 204, which tells an `EventSource` not to come again.
-
-    Raises:
-        HubError: As `TaskService.find` says.
+    Args:
+        tasks: Waits for changes.
+        polls: Bounds the waits, and ends them when the server drains.
+        first: The task as it is now.
+        seen: The revision that the client has already.
+        codecs: Decode the response.
     """
-    with naming(request, task_id):
-        record = await dispatch.find(task_id)
-    seen = whole_number(request.headers.get("last-event-id", ""))
-    if record.state.terminal and record.revision == seen:
-        return Response(b"", status_code=204, headers=NO_STORE)
-    return DuplexStreamingResponse(
-        TaskEvents(dispatch, polls, record, seen=seen, codecs=codecs), media_type=EVENT_STREAM
-    )
+
+    def __init__(
+        self,
+        tasks: TaskService,
+        polls: LongPollRegistry,
+        first: TaskRecord,
+        *,
+        seen: int | None,
+        codecs: CodecResolver,
+    ) -> None:
+        self._tasks = tasks
+        self._polls = polls
+        self._first = first
+        self._seen = seen
+        self._codecs = codecs
+
+    async def write(self, _body: RequestBody, write: Write) -> None:
+        """Returns when the task has ended, or the server drains."""
+        record = self._first
+        await write(retry(RECONNECT))
+        if record.revision != self._seen:
+            await write(await self._event(record))
+        delays = ExponentialBackoff().intervals()
+        while not (record.state.terminal or self._polls.draining):
+            try:
+                found = await self._tasks.wait(record, HEARTBEAT, after=record.revision)
+            except ConnectionLost:
+                await write(comment("the result store is out of reach"))
+                with self._polls.wait_scope(next(delays)):
+                    await sleep_forever()
+            except HubError as gone:  # or the record cannot be decoded any more
+                await write(event("gone", encoded_members(problem_dict(gone))))
+                break
+            else:
+                await write(comment("no change") if found.revision == record.revision else await self._event(found))
+                record = found
+                delays = ExponentialBackoff().intervals()
+
+    async def _event(self, record: TaskRecord) -> bytes:
+        body = await task_body(record, self._codecs)
+        return event("task", msgspec.json.encode(body), number=record.revision)
+
+
+@final
+class OverviewEvents:
+    """Writes an event `history`, then an event `sample` for the newest sample and for each one that follows.
+
+    A client that reads slowly misses samples, and always gets the newest.
+    """
+
+    def __init__(self, sampler: OverviewSampler, polls: LongPollRegistry) -> None:
+        self._sampler = sampler
+        self._polls = polls
+
+    async def write(self, _body: RequestBody, write: Write) -> None:
+        """Returns when the server drains."""
+        sampler, number = self._sampler, 0
+        await write(retry(RECONNECT))
+        await write(event("history", sampler.history))
+        while not self._polls.draining:
+            with self._polls.wait_scope(HEARTBEAT):
+                await sampler.wait_for_newer(number)
+            if sampler.number == number:
+                await write(comment("no change"))
+            else:
+                number = sampler.number
+                await write(event("sample", sampler.sample, number=number))

@@ -1,8 +1,7 @@
-"""Routes about models: what is alive, and how it is doing."""
+"""Routes about models and their instances."""
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Annotated
 
 import msgspec
@@ -13,22 +12,22 @@ from litestar.params import FromPath, QueryParameter
 from hub.gateway.dashboard.sampler import OverviewSampler
 from hub.gateway.errors import BadParameter
 from hub.gateway.models.catalog import Catalog, ServedModel
-from hub.gateway.models.registry_queries import RegistryQueries, timeout
-from hub.gateway.negotiation import HttpRequest
-from hub.gateway.routes.overview_events import OverviewEvents
-from hub.gateway.routes.replies import NO_STORE, conditional_reply, json_reply
+from hub.gateway.models.registry_queries import RegistryQueries, registry_timeout
+from hub.gateway.routes.events import OverviewEvents
 from hub.gateway.schemas import (
-    EventsView,
-    EventView,
-    InstancesView,
-    InstanceView,
+    InstanceEventBody,
+    InstanceEventsBody,
+    InstanceListBody,
+    ListedInstanceBody,
     ServedModelBody,
     ServedModelsBody,
     moment,
 )
+from hub.http.conditional import NO_STORE, etag_of, json_reply, long_poll_reply
+from hub.http.dependencies import HttpRequest
 from hub.http.long_polling import LongPollRegistry
+from hub.http.media_types import EVENT_STREAM
 from hub.http.middleware.root_path import rooted
-from hub.http.sse import EVENT_STREAM
 from hub.http.streaming import DuplexStreamingResponse
 from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
 from hub.registry.client.schemas import InstanceBody
@@ -41,9 +40,9 @@ async def list_models(
 ) -> Response[bytes]:
     def render() -> tuple[str, bytes]:
         content = msgspec.json.encode(ServedModelsBody(models=tuple(_body(model) for model in catalog.served)))
-        return _etag(content), content
+        return etag_of(content), content
 
-    return await conditional_reply(request, render, catalog.changed, polls)
+    return await long_poll_reply(request, render, catalog.changed, polls.wait_scope)
 
 
 @get("/v1/models/{model:str}")
@@ -55,28 +54,28 @@ async def show_model(
 ) -> Response[bytes]:
     def render() -> tuple[str, bytes]:
         content = msgspec.json.encode(_body(catalog.find(model)))
-        return _etag(content), content
+        return etag_of(content), content
 
-    return await conditional_reply(request, render, catalog.changed, polls)
+    return await long_poll_reply(request, render, catalog.changed, polls.wait_scope)
 
 
 @get("/v1/overview")
-async def show_overview(observer: NamedDependency[OverviewSampler]) -> Response[bytes]:
-    return json_reply(await observer.overview.now(), headers=NO_STORE)
+async def show_overview(sampler: NamedDependency[OverviewSampler]) -> Response[bytes]:
+    return json_reply(await sampler.overview.now(), headers=NO_STORE)
 
 
 @get("/v1/overview/events")
 async def watch_overview(
-    observer: NamedDependency[OverviewSampler], polls: NamedDependency[LongPollRegistry]
+    sampler: NamedDependency[OverviewSampler], polls: NamedDependency[LongPollRegistry]
 ) -> Response[bytes]:
-    return DuplexStreamingResponse(OverviewEvents(observer, polls), media_type=EVENT_STREAM)
+    return DuplexStreamingResponse(OverviewEvents(sampler, polls).write, media_type=EVENT_STREAM)
 
 
 @get("/v1/instances")
 async def list_instances(registry: NamedDependency[RegistryQueries]) -> Response[bytes]:
-    with timeout():
+    with registry_timeout():
         listed = await registry.instances()
-    body = InstancesView(at=moment(wall_clock()), instances=tuple(map(_instance, listed)))
+    body = InstanceListBody(at=moment(wall_clock()), instances=tuple(map(_instance, listed)))
     return json_reply(body, headers=NO_STORE)
 
 
@@ -88,17 +87,13 @@ async def list_events(
 ) -> Response[bytes]:
     if not 1 <= limit <= HISTORY_LENGTH:
         raise BadParameter(f"limit is {limit}; it must be from 1 to {HISTORY_LENGTH}")
-    with timeout():
+    with registry_timeout():
         events = await registry.history(model=None if model is None else model_name(model), limit=limit)
-    return json_reply(EventsView(events=tuple(map(_event, events))), headers=NO_STORE)
+    return json_reply(InstanceEventsBody(events=tuple(map(_event, events))), headers=NO_STORE)
 
 
-def _etag(content: bytes) -> str:
-    return f'"{sha256(content).hexdigest()[:32]}"'
-
-
-def _event(event: HistoryEvent) -> EventView:
-    return EventView(
+def _event(event: HistoryEvent) -> InstanceEventBody:
+    return InstanceEventBody(
         at=moment(event.at),
         instance=event.instance,
         model=event.model,
@@ -109,8 +104,8 @@ def _event(event: HistoryEvent) -> EventView:
     )
 
 
-def _instance(instance: InstanceBody) -> InstanceView:
-    return InstanceView(
+def _instance(instance: InstanceBody) -> ListedInstanceBody:
+    return ListedInstanceBody(
         id=instance.id,
         model=instance.model,
         url=instance.url,

@@ -1,4 +1,4 @@
-"""What browsers come for: the API description, Swagger UI over it, and the pages about models and tasks. None of it asks for a key."""
+"""Pages for browsers: the dashboard, models, tasks, the API description, and Swagger UI. They need no key."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Redirect
 
 from hub.gateway.models.catalog import Catalog
-from hub.gateway.negotiation import HttpRequest
 from hub.gateway.openapi.document import OpenApiDocument
-from hub.gateway.routes.replies import conditional_reply
+from hub.http.conditional import long_poll_reply
+from hub.http.dependencies import HttpRequest
 from hub.http.long_polling import LongPollRegistry
 from hub.web.pages import dashboard_page, models_page, swagger_page, task_page, tasks_page
 
@@ -32,7 +32,7 @@ async def show_models(request: HttpRequest) -> Response[bytes]:
 async def show_tasks(
     request: HttpRequest, task: Annotated[str, QueryParameter(name="id")] = ""
 ) -> Response[bytes] | Redirect:
-    """The lists of tasks; with an id, where the search box leads, also without JavaScript."""
+    """The lists of tasks; with an id (from the search box, which works without JavaScript) the page of that task."""
     wanted = task.strip()
     if wanted:
         return Redirect(f"/tasks/{quote(wanted, safe='')}", status_code=303)
@@ -53,14 +53,14 @@ async def show_docs(request: HttpRequest) -> Response[bytes]:
 @get("/openapi.json")
 async def show_description(
     request: HttpRequest,
-    description: NamedDependency[OpenApiDocument],
+    document: NamedDependency[OpenApiDocument],
     catalog: NamedDependency[Catalog],
     polls: NamedDependency[LongPollRegistry],
 ) -> Response[bytes]:
 
     async def changed() -> None:
         await catalog.changed()
-        await description.prepare()
+        await document.prepare()
 
-    await description.prepare()
-    return await conditional_reply(request, description.current, changed, polls)
+    await document.prepare()
+    return await long_poll_reply(request, document.current, changed, polls.wait_scope)

@@ -1,4 +1,7 @@
-"""Routes that give a model work."""
+"""Routes that make a task of a model.
+
+Each has one dependency: Litestar starts an async task per dependency if there are several.
+"""
 
 from __future__ import annotations
 
@@ -6,57 +9,51 @@ from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from hub.gateway.models.codecs import CodecResolver
-from hub.gateway.negotiation import HttpRequest, preference_applied, reply_type
-from hub.gateway.routes.replies import NO_STORE, json_reply
 from hub.gateway.schemas import AcceptedBody
 from hub.gateway.tasks.errors import CallTimeout
+from hub.gateway.tasks.outcomes import SubmitResult
 from hub.gateway.tasks.results import message_reply, task_body
 from hub.gateway.tasks.submission import SubmissionService
-from hub.gateway.tasks.submit_result import SubmitResult
-from hub.http.headers import prefer_wait
+from hub.http.conditional import NO_STORE, json_reply
+from hub.http.dependencies import HttpRequest
+from hub.http.headers import prefer_wait, preference_applied
+from hub.http.negotiation import json_or_protobuf
 
 
 @post("/v1/models/{model:str}", status_code=200)
 async def call_model(
     request: HttpRequest,
     model: FromPath[str],
-    admission: NamedDependency[SubmissionService],
-    codecs: NamedDependency[CodecResolver],
+    submissions: NamedDependency[SubmissionService],
 ) -> Response[bytes]:
     """The synchronous call: the reply is the response message itself."""
-    served = admission.find(model)
-    kind = reply_type(request)
-    asked = prefer_wait(request.headers.get("prefer"))
-    task = await admission.submit(request, served, waiting=True)
-    record = await admission.call(request, task, admission.call_wait if asked is None else asked)
+    served = submissions.find_model(model)
+    media_type = json_or_protobuf(request.headers)
+    wait = prefer_wait(request.headers.get("prefer"))
+    task = await submissions.submit(request, served, waiting=True)
+    record = await submissions.call(request, task, submissions.call_wait if wait is None else wait)
     if record is None or not record.state.terminal:
         raise CallTimeout(task.id, (record or task).state)
-    headers = {**NO_STORE, **_replayed(task)}
-    if asked is not None:
-        headers |= preference_applied(asked)
-    return await message_reply(record, codecs, kind, headers)
+    return await message_reply(record, submissions.codecs, media_type, _headers(task, wait))
 
 
 @post("/v1/models/{model:str}/tasks", status_code=202)
 async def submit_task(
     request: HttpRequest,
     model: FromPath[str],
-    admission: NamedDependency[SubmissionService],
-    codecs: NamedDependency[CodecResolver],
+    submissions: NamedDependency[SubmissionService],
 ) -> Response[bytes]:
-    """Accepts a task; with `Prefer: wait=N` answers 200 with its outcome if that comes in time."""
-    served = admission.find(model)
-    asked = prefer_wait(request.headers.get("prefer"))
-    task = await admission.submit(request, served, waiting=bool(asked))
-    headers = {**NO_STORE, **_replayed(task)}
-    if asked is not None:
-        headers |= preference_applied(asked)
-    record = await admission.outcome_for(request, task, asked) if asked else None
+    """Accepts a task; with `Prefer: wait=N` the reply is 200 with its outcome if that is there in time."""
+    served = submissions.find_model(model)
+    wait = prefer_wait(request.headers.get("prefer"))
+    task = await submissions.submit(request, served, waiting=bool(wait))
+    record = await submissions.outcome_for(request, task, wait) if wait else None
+    headers = _headers(task, wait)
     if record is not None and record.state.terminal:
-        return json_reply(await task_body(record, codecs), headers=headers)
+        return json_reply(await task_body(record, submissions.codecs), headers=headers)
     return json_reply(AcceptedBody.of(record or task), status=202, headers=headers)
 
 
-def _replayed(task: SubmitResult) -> dict[str, str]:
-    return {"Idempotent-Replayed": "true"} if task.replayed else {}
+def _headers(task: SubmitResult, wait: float | None) -> dict[str, str]:
+    replayed = {"Idempotent-Replayed": "true"} if task.replayed else {}
+    return {**NO_STORE, **replayed, **({} if wait is None else preference_applied(wait))}

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from litestar import Response, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from hub.gateway.models.codecs import CodecResolver
-from hub.gateway.negotiation import JSON, PROTOBUF, HttpRequest, asked_wait, reply_type
-from hub.gateway.routes.events import event_reply, wants_events
-from hub.gateway.routes.replies import NO_STORE, json_reply
+from hub.gateway.errors import BadParameter
+from hub.gateway.models.codec import CodecResolver
+from hub.gateway.routes.events import TaskEvents
 from hub.gateway.tasks.headers import naming
+from hub.gateway.tasks.lists import TaskListBody, TaskQuery
 from hub.gateway.tasks.results import message_reply, task_body
 from hub.gateway.tasks.service import TaskService
-from hub.http.headers import etag_matches
+from hub.http.conditional import NO_STORE, conditional_reply, json_reply
+from hub.http.dependencies import HttpRequest
+from hub.http.headers import MAX_WAIT, etag_matches, prefer_wait, preference_applied, seconds_of, whole_number
 from hub.http.long_polling import LongPollRegistry
+from hub.http.media_types import EVENT_STREAM, JSON, PROTOBUF
+from hub.http.negotiation import Accept, json_or_protobuf
+from hub.http.streaming import DuplexStreamingResponse
 from hub.task import TaskRecord
 from hub.types import TaskState
 
 _SHORT_NAMES: Final = {JSON: "json", PROTOBUF: "protobuf"}
+
+
+@get("/v1/tasks")
+async def list_tasks(request: HttpRequest, tasks: NamedDependency[TaskService]) -> Response[bytes]:
+    query = TaskQuery.from_parameters(request.query_params.multi_items())
+    found = await tasks.recent(query.states, model=query.model, before=query.before, limit=query.limit)
+    return conditional_reply(request, msgspec.json.encode(TaskListBody.of(query, found)))
 
 
 @get("/v1/tasks/{task_id:str}")
@@ -28,17 +41,19 @@ async def show_task(
     request: HttpRequest,
     task_id: FromPath[str],
     codecs: NamedDependency[CodecResolver],
-    dispatch: NamedDependency[TaskService],
+    tasks: NamedDependency[TaskService],
     polls: NamedDependency[LongPollRegistry],
 ) -> Response[bytes]:
-    if wants_events(request):
-        return await event_reply(request, task_id, dispatch, polls, codecs)
+    """The task now, or at its next change; or all of its changes, for a client that prefers a stream of events."""
+    accept = Accept(request.headers)
+    if accept.quality(EVENT_STREAM) > accept.quality(JSON):
+        return await _events(request, task_id, tasks, polls, codecs)
     known = request.headers.get("if-none-match")
-    seconds, applied = asked_wait(request)
+    wait, applied = _requested_wait(request)
     with naming(request, task_id):
-        record = await dispatch.find(task_id)
-    if seconds and not record.state.terminal and (known is None or etag_matches(known, _etag(record))):
-        record = await dispatch.wait_out(record, seconds, after=None if known is None else record.revision)
+        record = await tasks.get(task_id)
+    if wait and not record.state.terminal and (known is None or etag_matches(known, _etag(record))):
+        record = await tasks.wait_reconnecting(record, wait, after=None if known is None else record.revision)
     headers = {"Cache-Control": "no-cache", "ETag": _etag(record), "Vary": "Accept", **applied}
     if etag_matches(known, _etag(record)):
         return Response(b"", status_code=304, headers=headers)
@@ -50,19 +65,19 @@ async def show_result(
     request: HttpRequest,
     task_id: FromPath[str],
     codecs: NamedDependency[CodecResolver],
-    dispatch: NamedDependency[TaskService],
+    tasks: NamedDependency[TaskService],
 ) -> Response[bytes]:
-    kind = reply_type(request)
-    seconds, applied = asked_wait(request)
+    media_type = json_or_protobuf(request.headers)
+    wait, applied = _requested_wait(request)
     with naming(request, task_id):
-        record = await dispatch.find(task_id)
-    if seconds and not record.state.terminal:
-        record = await dispatch.wait_out(record, seconds)
-    etag = f'"{record.revision}-{_SHORT_NAMES[kind]}"'
+        record = await tasks.get(task_id)
+    if wait and not record.state.terminal:
+        record = await tasks.wait_reconnecting(record, wait)
+    etag = f'"{record.revision}-{_SHORT_NAMES[media_type]}"'
     headers = {"Cache-Control": "no-cache", "ETag": etag, "Vary": "Accept", **applied}
     if record.state is TaskState.SUCCEEDED and etag_matches(request.headers.get("if-none-match"), etag):
         return Response(b"", status_code=304, headers=headers)
-    return await message_reply(record, codecs, kind, headers)
+    return await message_reply(record, codecs, media_type, headers)
 
 
 @delete("/v1/tasks/{task_id:str}", status_code=200)
@@ -70,12 +85,43 @@ async def cancel_task(
     request: HttpRequest,
     task_id: FromPath[str],
     codecs: NamedDependency[CodecResolver],
-    dispatch: NamedDependency[TaskService],
+    tasks: NamedDependency[TaskService],
 ) -> Response[bytes]:
     with naming(request, task_id):
-        record = await dispatch.cancel(task_id)
+        record = await tasks.cancel(task_id)
     headers = {**NO_STORE, "ETag": _etag(record)}
     return json_reply(await task_body(record, codecs), headers=headers)
+
+
+async def _events(
+    request: HttpRequest, task_id: str, tasks: TaskService, polls: LongPollRegistry, codecs: CodecResolver
+) -> Response[bytes]:
+    """The events of a task that follow the one in `Last-Event-ID`; 204, after which an `EventSource` ends, after the last."""
+    with naming(request, task_id):
+        record = await tasks.get(task_id)
+    seen = whole_number(request.headers.get("last-event-id", ""))
+    if record.state.terminal and record.revision == seen:
+        return Response(b"", status_code=204, headers=NO_STORE)
+    events = TaskEvents(tasks, polls, record, seen=seen, codecs=codecs)
+    return DuplexStreamingResponse(events.write, media_type=EVENT_STREAM)
+
+
+def _requested_wait(request: HttpRequest) -> tuple[float, dict[str, str]]:
+    """The seconds to hold a reply back, at most `MAX_WAIT`, and the headers of the reply that confirm them.
+
+    `?wait=N` counts, else `Prefer: wait=N`, which the reply confirms (RFC 7240 section 3); 0 without both.
+
+    Raises:
+        BadParameter: `?wait` is no number of seconds.
+    """
+    text = request.query_params.get("wait")
+    if text is None:
+        preferred = prefer_wait(request.headers.get("prefer"))
+        return (0.0, {}) if preferred is None else (preferred, preference_applied(preferred))
+    seconds = seconds_of(text)
+    if seconds is None:
+        raise BadParameter(f"wait={text!r} is no number of seconds; write ?wait=30")
+    return min(seconds, MAX_WAIT), {}
 
 
 def _etag(record: TaskRecord) -> str:

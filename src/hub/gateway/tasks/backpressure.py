@@ -1,4 +1,4 @@
-"""How long the queues are, and whether there is room for one task more."""
+"""Limits the length of the queues: refuses a submit when the queue of its model is full."""
 
 from __future__ import annotations
 
@@ -8,40 +8,71 @@ from contextlib import contextmanager
 from math import inf
 from typing import Final, final
 
-from anyio import Event, current_time, fail_after, move_on_after
+from anyio import Event, current_time, move_on_after
 
+from hub.concurrency.timeouts import connection_timeout
 from hub.errors import ConnectionLost
 from hub.gateway.errors import QueueLimitExceeded
 from hub.gateway.models.catalog import Catalog, ServedModel
-from hub.gateway.tasks.run_times import MeanRunTimes
 from hub.ports.broker import Broker, QueueDepth
+from hub.task import TaskRecord
 from hub.types import ModelName
 
-PERIOD: Final = 1.0
-"""Seconds between two looks at the queues."""
+POLL_INTERVAL: Final = 1.0
+"""Seconds between two polls of the depths."""
 
-AGAIN: Final = 0.1
-"""Seconds after which a look is too old to refuse a task by: instances may have taken many since."""
+MAX_AGE_TO_REFUSE: Final = 0.1
+"""Seconds after which a depth is too old to refuse a task by: instances may have received many since."""
 
 BROKER_TIMEOUT: Final = 2.0
-"""Seconds that the broker has to answer; nothing that needs a look is worth a longer wait."""
+"""Seconds that the broker has to answer; no use of the depths is worth a longer wait."""
 
 MIN_RETRY: Final = 1.0
 MAX_RETRY: Final = 600.0
-"""Seconds that a refused client is told to stay away, at least and at most."""
+"""Bounds of the seconds after which a refused client should send its task again."""
+
+ALPHA: Final = 0.1
+"""The weight of one more run in the moving mean: after some twenty runs a model has a new mean."""
+
+DEFAULT_RUN_TIME: Final = 1.0
+"""Seconds of a run before one was observed."""
+
+
+@final
+class MeanRunTimes:
+    """An exponentially weighted moving mean of the run times of each model that was served."""
+
+    def __init__(self) -> None:
+        self._means: dict[ModelName, float] = {}
+        self._last_ends: dict[ModelName, float] = {}
+
+    def observe(self, record: TaskRecord) -> None:
+        """Adds the run of a task that has ended; a record that is observed again counts once."""
+        outcome = record.outcome
+        if outcome is None or outcome.started_at is None:
+            return
+        if outcome.finished_at > self._last_ends.get(record.model, 0.0):
+            self._last_ends[record.model] = outcome.finished_at
+            seconds = max(0.0, outcome.finished_at - outcome.started_at)
+            mean = self._means.get(record.model, seconds)
+            self._means[record.model] = mean + ALPHA * (seconds - mean)
+
+    def mean(self, model: ModelName) -> float:
+        """Seconds that a run of the model takes."""
+        return self._means.get(model, DEFAULT_RUN_TIME)
 
 
 @final
 class QueueLimiter:
-    """Looks at the queues of all known models about once a second, for everybody who wants to know how long they are.
+    """Polls the depths of the queues of all known models about once a second, and limits them.
 
-    Between two looks it adds what this gateway has accepted since, so that a burst is stopped at the limit and not a
-    second later. What other gateways accept, and what instances take, it sees with the next look.
+    Between two polls it adds the tasks that this gateway has accepted since, so that a burst is stopped at the limit and
+    not a second later. Tasks that other gateways accept, and those that instances receive, show at the next poll.
 
     Args:
         catalog: The models.
         broker: Where their queues are.
-        run_times: How long a task takes.
+        run_times: For the time until a queue has room again.
         limit: Messages that may wait in one queue; 0: any number.
     """
 
@@ -50,83 +81,83 @@ class QueueLimiter:
         self._broker = broker
         self._run_times = run_times
         self._limit = limit
-        self._looking: Event | None = None
-        self._looks = 0
-        self._looked_at = -inf
+        self._polling: Event | None = None
+        self._polls = 0
+        self._polled_at = -inf
         self._depths: Mapping[ModelName, QueueDepth | None] | None = None
         self._under_way = Counter[ModelName]()
         self._accepted = Counter[ModelName]()
 
     @property
     def depths(self) -> Mapping[ModelName, QueueDepth | None] | None:
-        """What the last look saw; a model may be missing that is new. `None` while the broker is out of reach."""
+        """The depths of the last poll, without models that are new since; `None` while the broker is out of reach."""
         return self._depths
 
-    async def watch(self) -> None:
-        """Looks about once a `PERIOD`, and at once when the registry has something new. Never returns."""
+    async def run(self) -> None:
+        """Polls about once a `POLL_INTERVAL`, and when the list of models has changed. Never returns."""
         while True:
-            await self.look(AGAIN)
-            with move_on_after(PERIOD):
+            await self.poll(MAX_AGE_TO_REFUSE)
+            with move_on_after(POLL_INTERVAL):
                 await self._catalog.changed()
 
-    async def look(self, max_age: float = 0.0) -> None:
-        """Looks at the queues now, unless the last look is at most `max_age` seconds old and has all models.
+    async def poll(self, max_age: float = 0.0) -> None:
+        """Reads the depths, unless the last poll is at most `max_age` seconds old and has all models, or ends meanwhile.
 
-        A broker that cannot be reached is no error; see `depths`.
+        A broker out of reach is no error; see `depths`.
         """
-        # Calls that find a look under way all return when it ends. A lock would let them through one by one, each a round of
-        # the event loop after the one before: seconds, when there are hundreds, and most of them for nothing.
-        while (looking := self._looking) is not None:
-            count = self._looks
-            await looking.wait()
-            if self._looks > count:  # else it was cancelled
+        # Callers that find a poll under way all return when it ends. A lock would let them through one by one, each a round
+        # of the event loop after the one before: seconds, when there are hundreds, and most of them for nothing.
+        while (polling := self._polling) is not None:
+            count = self._polls
+            await polling.wait()
+            if max_age and self._polls > count:  # else it was cancelled, or began too early
                 return
         names = self._catalog.known.keys()
-        if current_time() - self._looked_at < max_age and names <= (self._depths or {}).keys():
+        if current_time() - self._polled_at < max_age and names <= (self._depths or {}).keys():
             return
-        self._looking = looking = Event()
+        self._polling = polling = Event()
         try:
-            await self._look(names)
+            await self._read_depths(names)
         finally:
-            self._looking = None
-            looking.set()
-
-    async def _look(self, names: Iterable[ModelName]) -> None:
-        accepted = self._accepted.copy()
-        try:
-            with fail_after(BROKER_TIMEOUT):
-                self._depths = await self._broker.depths(names)
-        except (ConnectionLost, TimeoutError):
-            self._depths = None
-        self._looks += 1
-        self._looked_at = current_time()
-        self._accepted -= accepted  # they are in the queue, or were taken from it
+            self._polling = None
+            polling.set()
 
     async def admit(self, model: ServedModel) -> None:
-        """Returns if there is room for one task more; at once, unless it seems that there is none.
+        """Returns if the queue has room for one more task; without a poll, unless it seems to be full.
 
         Raises:
-            QueueLimitExceeded: There is none; says when to come again.
+            QueueLimitExceeded: It is full; has the time after which to try again.
         """
         if self._full(model.name):
-            await self.look(AGAIN)
+            await self.poll(MAX_AGE_TO_REFUSE)
             if self._full(model.name):
-                raise self._overloaded(model)
+                raise self._limit_error(model)
 
-    async def refusal(self, model: ServedModel) -> QueueLimitExceeded:
-        """What to tell a client whose task the broker did not take because the queue is full."""
-        await self.look(AGAIN)
-        return self._overloaded(model)
+    async def rejection(self, model: ServedModel) -> QueueLimitExceeded:
+        """The error for a client whose task the broker has rejected because the queue is full."""
+        await self.poll(MAX_AGE_TO_REFUSE)
+        return self._limit_error(model)
 
     @contextmanager
-    def place(self, name: ModelName) -> Generator[None]:
-        """Counts a task that is being submitted in the block, and when the block ends well until the next look."""
+    def reserve_slot(self, name: ModelName) -> Generator[None]:
+        """Counts a task that is submitted in the block, and after a block without an error until the next poll."""
         self._under_way[name] += 1
         try:
             yield
             self._accepted[name] += 1
         finally:
             self._under_way[name] -= 1
+
+    async def _read_depths(self, names: Iterable[ModelName]) -> None:
+        accepted = self._accepted.copy()
+        try:
+            with connection_timeout("the broker", BROKER_TIMEOUT):
+                self._depths = await self._broker.depths(names)
+        except ConnectionLost:
+            self._depths = None
+        self._polls += 1
+        self._polled_at = current_time()
+        self._accepted -= accepted  # they are in the queue, or were received from it
 
     def _waiting(self, name: ModelName) -> int:
         depth = (self._depths or {}).get(name)
@@ -135,10 +166,10 @@ class QueueLimiter:
     def _full(self, name: ModelName) -> bool:
         return bool(self._limit) and self._waiting(name) >= self._limit
 
-    def _overloaded(self, model: ServedModel) -> QueueLimitExceeded:
+    def _limit_error(self, model: ServedModel) -> QueueLimitExceeded:
         waiting = self._waiting(model.name)
         depth = (self._depths or {}).get(model.name)
         consumers = max(1, model.known.live if depth is None else depth.consumers)
-        at_once = consumers * max(1, model.known.limits.concurrency)
-        seconds = waiting * self._run_times.mean(model.name) / at_once
+        concurrent_runs = consumers * max(1, model.known.limits.concurrency)
+        seconds = waiting * self._run_times.mean(model.name) / concurrent_runs
         return QueueLimitExceeded(model.name, waiting, min(max(MIN_RETRY, seconds), MAX_RETRY))

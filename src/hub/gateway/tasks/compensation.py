@@ -1,30 +1,39 @@
-"""What the gateway still owes the store: changes of records that could not be made when they were due."""
+"""Changes of records that could not be written when they were due, and are written as soon as the store answers."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, Self, final
 
 import structlog
-from anyio import AsyncContextManagerMixin, Event, create_task_group, move_on_after, sleep
+from anyio import AsyncContextManagerMixin, create_task_group, move_on_after
 from typing_extensions import override
 
-from hub.concurrency.retrying import ExponentialBackoff
+from hub.concurrency.notify import Notifier
+from hub.concurrency.retrying import retrying
 from hub.errors import ConnectionLost
 from hub.ports.result_store import ResultStore
 from hub.task import Task
 
-LAST_TRY: Final = 1.0
-"""Seconds that the end of the block waits for what is still owed: two round trips to a slow store."""
+FINAL_FLUSH_TIMEOUT: Final = 1.0
+"""Seconds that the end of the block waits for the last attempt: two round trips to a slow store."""
+
+MAX_PENDING: Final = 100_000
+"""Changes of each kind that are kept while the store is out of reach; beyond that the oldest are dropped, and their records
+stay as they are until they expire."""
+
+BATCH_SIZE: Final = 1_000
+"""Records that are written in one call."""
 
 _log = structlog.get_logger("hub.gateway")
 
 
 @dataclass(frozen=True, slots=True)
 class CompensationStatistics:
-    """Records that are still to be withdrawn, and to be accepted."""
+    """Records that are still to be withdrawn, and to be marked as accepted."""
 
     withdrawals: int
     acceptances: int
@@ -32,76 +41,68 @@ class CompensationStatistics:
 
 @final
 class CompensationQueue(AsyncContextManagerMixin):
-    """Withdraws and accepts records in the background of the block, again and again until the store has answered.
+    """Withdraws and accepts records in the background of the block, and retries until the store has answered.
 
-    Nobody waits for it: a client whose task was refused has no id to look for, and one whose task was accepted has it
-    on the queue. What is left when the block ends gets one last try.
+    No request waits for it: the client of a withdrawn task never got its id, and an accepted task is on the queue
+    whatever its record says. Changes that are left when the block ends get one last attempt.
     """
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
-        self._withdrawals: set[Task] = set()
-        self._acceptances: set[Task] = set()
-        self._due = Event()
+        self._withdrawals: dict[Task, None] = {}  # a set in the order of insertion
+        self._acceptances: dict[Task, None] = {}
+        self._added = Notifier()
 
     def statistics(self) -> CompensationStatistics:
         return CompensationStatistics(withdrawals=len(self._withdrawals), acceptances=len(self._acceptances))
 
     def withdraw(self, tasks: Iterable[Task]) -> None:
-        """These tasks were not accepted; their records, as far as they are their own, must not stay."""
-        # Without their bodies: clients that try again and again while the store is out of reach must not pile them up.
-        self._owe(self._withdrawals, (replace(task, body=b"") for task in tasks))
+        """Withdraws the records of these tasks, which were not accepted, unless they belong to other submits."""
+        # Without their bodies: the retries of clients while the store is out of reach would fill the memory with them.
+        self._enqueue(self._withdrawals, (replace(task, body=b"") for task in tasks))
 
     def accept(self, tasks: Iterable[Task]) -> None:
-        """The messages of these tasks are confirmed; their records must not stay pending."""
-        self._owe(self._acceptances, tasks)
+        """Marks the records of these tasks as accepted: their messages are confirmed."""
+        self._enqueue(self._acceptances, tasks)
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         try:
             async with create_task_group() as tg:
-                tg.start_soon(self._settle, name="hub.gateway arrears")
+                tg.start_soon(self._run, name="hub.gateway compensation")
                 yield self
-                tg.cancel_scope.cancel("nothing is owed any more")
+                tg.cancel_scope.cancel("no submits any more")
         finally:
-            with move_on_after(LAST_TRY, shield=True):
-                await self._pay()
+            with move_on_after(FINAL_FLUSH_TIMEOUT, shield=True):
+                try:
+                    await self._flush()
+                except ConnectionLost as lost:
+                    self._log_failure(lost, 0.0)
 
-    def _owe(self, due: set[Task], tasks: Iterable[Task]) -> None:
-        due.update(tasks)
-        if due:
-            self._due.set()
+    def _enqueue(self, pending: dict[Task, None], tasks: Iterable[Task]) -> None:
+        pending.update(dict.fromkeys(tasks))
+        for oldest in list(islice(pending, max(0, len(pending) - MAX_PENDING))):
+            del pending[oldest]
+        self._added.notify()
 
-    async def _settle(self) -> None:
-        delays = ExponentialBackoff().intervals()
+    async def _run(self) -> None:
         while True:
-            await self._due.wait()
-            if await self._pay():
-                delays = ExponentialBackoff().intervals()
-            else:
-                await sleep(next(delays))
+            await self._added.wait_for(lambda: self._withdrawals or self._acceptances)
+            await retrying(on=ConnectionLost, on_retry=self._log_failure).call(self._flush)
 
-    async def _pay(self) -> bool:
-        """Carries out what is owed so far; returns whether the store could be reached."""
-        try:
-            for due, carry_out in (
-                (self._acceptances, self._store.accept),
-                (self._withdrawals, self._store.withdraw),
-            ):
-                tasks = sorted(due, key=lambda task: (task.id, task.created_at))
-                if tasks:
-                    await carry_out(tasks)
-                    due.difference_update(tasks)
-        except ConnectionLost as lost:
-            owed = self.statistics()
-            _log.warning(
-                "records of refused or accepted tasks are not up to date",
-                withdrawals=owed.withdrawals,
-                acceptances=owed.acceptances,
-                reason=lost.reason,
-            )
-            return False
-        if not self._acceptances and not self._withdrawals:
-            self._due = Event()
-        return True
+    async def _flush(self) -> None:
+        for pending, write in ((self._acceptances, self._store.accept), (self._withdrawals, self._store.withdraw)):
+            while tasks := list(islice(pending, BATCH_SIZE)):
+                await write(tasks)
+                for task in tasks:
+                    pending.pop(task, None)
+
+    def _log_failure(self, error: Exception, _delay: float) -> None:
+        pending = self.statistics()
+        _log.warning(
+            "records of refused or accepted tasks are not up to date",
+            withdrawals=pending.withdrawals,
+            acceptances=pending.acceptances,
+            reason=error.reason if isinstance(error, ConnectionLost) else str(error),
+        )

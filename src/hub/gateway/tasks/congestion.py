@@ -1,20 +1,29 @@
-"""Whether the gateway keeps up: how long the oldest submit or look-up is under way, and refusing more above a bound."""
+"""Whether the gateway keeps up: how many submits and look-ups are under way, and refusing more above a bound."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import inf
-from typing import Final, final
+from typing import Any, Final, final
 
 import structlog
 from anyio import current_time
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from hub.gateway.errors import GatewayBusy
-from hub.http.middleware.asgi import send_problem
+from hub.http.middleware.asgi import HttpApp, encoded_problem
+
+FLOOR: Final = 100
+"""Requests under way that are never too many, at whatever rate they end: some groups of `hub.concurrency.batching` at once."""
+
+BURST: Final = 1_000
+"""Requests by which a burst may exceed the limit: more than clients on one machine send at once."""
+
+WINDOW: Final = 1.0
+"""Seconds over which the rate is measured at which requests end."""
 
 QUIET: Final = 60.0
 """Seconds between two log lines about refusals at least."""
@@ -22,83 +31,151 @@ QUIET: Final = 60.0
 _MODELS: Final = "/v1/models/"
 _TASKS: Final = "/v1/tasks"
 
+_entry: ContextVar[object] = ContextVar("hub_gateway_entry", default=None)
+"""The mark of the request that is handled, until its step begins."""
+
 _log = structlog.get_logger("hub.gateway")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CongestionStatistics:
-    """`under_way` submits and look-ups are not done yet, the oldest for `oldest` seconds; `refused` requests so far."""
+    """`under_way` submits and look-ups are not done yet, the oldest for `oldest` seconds; `refused` requests so far.
+
+    More than `limit` under way are too many, if it lasts; infinite without a limit.
+    """
 
     under_way: int
     oldest: float
+    limit: float
     refused: int
 
 
 @final
 class Congestion:
-    """Knows the submits that are not accepted yet and the look-ups of tasks that are not answered yet, with their age.
+    """Knows the submits that are not accepted yet and the look-ups of tasks that are not answered yet.
 
-    The age of the oldest is what tells overload from a burst: requests that come at once are all young, however many
-    they are. It grows when more arrives than this process, the broker or the store can take. What arrives then is
-    refused until the oldest is young again, so that what has been let in is done in a bounded time. Waiting for an outcome
-    does not count, and neither does waiting for the body of a client.
+    By Little's law their number, divided by the rate at which they end, is the time that each takes. So the number has a
+    limit: the measured rate times `busy_after`, at least `FLOOR`. At the limit a request is let in when another one ends,
+    so that the gateway is never idle, and what it has let in takes about `busy_after`.
+
+    A burst may exceed the limit by `BURST` requests, once: again when the gateway has had nothing under way, and been
+    below its limit, for `busy_after`.
+
+    Waiting for an outcome does not count, neither does waiting for the body of a client, nor do the lines of a batch,
+    which has a limit of its own.
 
     Args:
-        limit: Seconds that the oldest may be under way; 0: any time.
+        busy_after: Seconds that a request may be under way on average; 0: any time.
     """
 
-    def __init__(self, limit: float = 0.0) -> None:
-        self._limit = limit or inf
+    def __init__(self, busy_after: float = 0.0) -> None:
+        self._busy_after = busy_after
         self._began: dict[object, float] = {}
+        self._ended = 0
+        self._measured_at = -inf
+        self._rate = 0.0
+        self._credit = BURST
+        self._full_at = -inf
         self._refused = 0
-        self._told = -inf
+        self._logged_at = -inf
+
+    @property
+    def busy_after(self) -> float:
+        return self._busy_after
 
     def statistics(self) -> CongestionStatistics:
-        return CongestionStatistics(under_way=len(self._began), oldest=self._oldest(), refused=self._refused)
+        now = current_time()
+        return CongestionStatistics(
+            under_way=len(self._began),
+            oldest=max((now - began for began in self._began.values()), default=0.0),
+            limit=self._limit(now) if self._busy_after else inf,
+            refused=self._refused,
+        )
+
+    def enter(self) -> object:
+        """Counts a request as under way until `end` or `leave` are called with what this returns."""
+        mark = object()
+        self._began[mark] = current_time()
+        return mark
+
+    def leave(self, mark: object) -> None:
+        """Counts a request no longer that has not ended."""
+        self._began.pop(mark, None)
+
+    def end(self, mark: object) -> None:
+        """Counts a request no longer since it has ended. Does nothing if it counts no longer."""
+        if self._began.pop(mark, None) is not None:
+            self._ended += 1
 
     @contextmanager
     def step(self) -> Generator[None]:
-        """Counts what is done in the block as under way."""
-        mark = object()
-        self._began[mark] = current_time()
+        """Counts as under way what is done in the block, and the request that it is done for only that long."""
+        self.leave(_entry.get())
+        mark = self.enter()
         try:
             yield
         finally:
-            del self._began[mark]
+            self.end(mark)
 
-    def refusal(self) -> GatewayBusy | None:
-        """The answer to a request that arrives now and must not be taken. Counts it."""
-        oldest = self._oldest()
-        if oldest <= self._limit:
-            return None
+    def refuses(self) -> bool:
+        """Whether a request that arrives now must not be taken. Counts it if so."""
+        if not self._busy_after:
+            return False
+        now, under_way = current_time(), len(self._began)
+        if under_way < self._limit(now):
+            if not under_way and now - self._full_at > self._busy_after:
+                self._credit = BURST
+            return False
+        self._full_at = now
+        if self._credit:
+            self._credit -= 1
+            return False
         self._refused += 1
-        if (now := current_time()) - self._told > QUIET:
-            self._told = now
+        if now - self._logged_at > QUIET:
+            self._logged_at = now
             _log.warning(
                 "more requests than the gateway can take: further ones get 503 until it has caught up",
                 under_way=len(self._began),
-                oldest=round(oldest, 2),
+                per_second=round(self._rate),
                 setting="busy_after",
             )
-        return GatewayBusy(oldest)
+        return True
 
-    def _oldest(self) -> float:
-        # A dict keeps the order of insertion, so the first one is the oldest.
-        began = next(iter(self._began.values()), None)
-        return 0.0 if began is None else current_time() - began
+    def _limit(self, now: float) -> float:
+        if (seconds := now - self._measured_at) >= WINDOW:
+            self._rate = self._ended / seconds
+            self._ended = 0
+            self._measured_at = now
+        return max(FLOOR, self._rate * self._busy_after)
 
 
-def with_refusals(app: ASGIApp, congestion: Congestion) -> ASGIApp:
+def with_refusals(app: HttpApp, congestion: Congestion) -> HttpApp:
     """Refuses submits, calls, batches and reads of tasks while the gateway does not keep up, before they cost anything.
 
-    Everything else passes: health, metrics, pages, the list of models, and cancelling, which makes less work.
+    To be put in front of `hub.http.methods`: the server drops the body of a reply to a `HEAD`. Everything else passes: health, metrics, pages, the list of models, and cancelling, which makes less work. A request
+    that is let in counts as under way from here on, except while its body is awaited.
     """
+    headers, content = encoded_problem(GatewayBusy(congestion.busy_after), {"Cache-Control": "no-store"})
 
-    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and _costs(scope) and (busy := congestion.refusal()) is not None:
-            await send_problem(busy, send, headers={"Cache-Control": "no-store"})
-        else:
+    async def asgi(scope: HTTPScope, receive: Receive, send: Send) -> None:
+        if not _costs(scope):
             await app(scope, receive, send)
+        elif congestion.refuses():
+            await send({"type": "http.response.start", "status": GatewayBusy.status, "headers": headers})
+            await send({"type": "http.response.body", "body": content, "more_body": False})
+        else:
+            mark = congestion.enter()
+
+            async def receiving() -> Any:
+                congestion.leave(mark)
+                return await receive()
+
+            token = _entry.set(mark)
+            try:
+                await app(scope, receiving, send)
+            finally:
+                _entry.reset(token)
+                congestion.end(mark)
 
     return asgi
 

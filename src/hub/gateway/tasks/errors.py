@@ -1,4 +1,4 @@
-"""What can be wrong with a task that a client asks for."""
+"""Errors about tasks that clients ask for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TaskRecordExpired(HubError):
 
 
 class TaskError(HubError):
-    """An error about one accepted task: the reply links to it, so that the work is not lost."""
+    """An error about one accepted task: the reply links to the task, so that its outcome is not lost."""
 
     def __init__(self, task: str, state: TaskState) -> None:
         super().__init__(task, state)
@@ -60,7 +60,7 @@ class TaskError(HubError):
 
 @final
 class NotFinished(TaskError):
-    """The result of a task was asked for before there is one."""
+    """The result of a task was requested before there is one."""
 
     code = "not_finished"
     status = 409
@@ -78,7 +78,7 @@ class NotFinished(TaskError):
 
 @final
 class CallTimeout(TaskError):
-    """A synchronous call whose task goes on."""
+    """The wait of a synchronous call is over, and its task goes on."""
 
     code = "call_timeout"
     status = 504
@@ -91,7 +91,7 @@ class CallTimeout(TaskError):
 
 @final
 class TaskAlreadyFinished(TaskError):
-    """A task was to be cancelled that has ended otherwise."""
+    """A task was to be cancelled, and has ended otherwise."""
 
     code = "task_already_finished"
     status = 409
@@ -103,7 +103,7 @@ class TaskAlreadyFinished(TaskError):
 
 
 class TaskFailed(TaskError):
-    """A result was asked for, and the task ended without one: its model raised, or it was given up (`dead`)."""
+    """The result of a task was requested that ended without one: its model raised, or its attempts are used up (`dead`)."""
 
     code: ClassVar[str] = "task_failed"
     status: ClassVar[int] = 502
@@ -129,7 +129,7 @@ class TaskFailed(TaskError):
 
 @final
 class TaskExpired(TaskFailed):
-    """A result was asked for, and the deadline of the task passed before there was one."""
+    """The result of a task was requested, and its deadline passed before there was one."""
 
     code = "task_expired"
     status = 504
@@ -138,7 +138,7 @@ class TaskExpired(TaskFailed):
 
 @final
 class TaskCancelled(TaskFailed):
-    """A result was asked for, and somebody has cancelled the task."""
+    """The result of a task was requested that a client has cancelled."""
 
     code = "task_cancelled"
     status = 409
@@ -147,7 +147,7 @@ class TaskCancelled(TaskFailed):
 
 @final
 class UnreadableResult(TaskError):
-    """A result was asked for as JSON, and the bytes that are stored are not the response message of the model."""
+    """A result was requested as JSON, and the stored bytes are not the response message of the model."""
 
     code = "undecodable"
     status = 502
@@ -165,16 +165,16 @@ class UnreadableResult(TaskError):
 
 @final
 class ContractUnavailable(HubError):
-    """A result was asked for as JSON, and neither this gateway nor the registry has the contract that it was written for."""
+    """A result was requested as JSON, and its contract is neither in this gateway nor in the registry."""
 
     code = "contract_unavailable"
     status = 503
-    title = "The contract of the result is not known here"
+    title = "The contract of the result is not available"
 
     @override
     def __str__(self) -> str:
         return (
-            "the model has changed its contract since, and the registry cannot say what the old one was: "
+            "the model has changed its contract since, and the former one cannot be fetched from the registry: "
             "ask again later, or with 'Accept: application/x-protobuf'"
         )
 

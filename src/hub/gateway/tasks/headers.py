@@ -1,7 +1,6 @@
-"""Every reply about an accepted task says which: in `Location`, in `Hub-Task`, and a problem also in its member `task`.
+"""Names the task in every reply about it: in `Location`, in `Hub-Task`, and in the member `task` of a problem.
 
-Routes name the task as soon as they know it; the headers are added where every reply passes, whatever became of the
-request after that.
+Routes name the task as soon as they know it. The headers are added to the reply whatever happens after that.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from contextlib import contextmanager
 from litestar.datastructures import MutableScopeHeaders
 from litestar.types import Message, Scope
 
-from hub.gateway.negotiation import HttpRequest
 from hub.gateway.tasks.errors import UnknownTask
+from hub.http.dependencies import HttpRequest
 from hub.http.problems import about
 from hub.types import parse_task_id
 
@@ -21,13 +20,13 @@ _MEMBER = "task"
 
 
 def name_task(request: HttpRequest, task: str) -> None:
-    """From now on whatever is replied to `request` names this task."""
+    """Makes every later reply to `request` name this task."""
     about(request.scope)[_MEMBER] = task
 
 
 @contextmanager
 def naming(request: HttpRequest, task_id: str) -> Generator[None]:
-    """For requests that ask for a task: names it, unless the block finds that there never was one."""
+    """Names the task that `request` asks for, unless the block raises `UnknownTask`."""
     known = parse_task_id(task_id)
     if known is not None:
         name_task(request, known)
@@ -39,7 +38,7 @@ def naming(request: HttpRequest, task_id: str) -> Generator[None]:
 
 
 async def add_task_headers(message: Message, scope: Scope) -> None:
-    """To be called with each ASGI message of a reply before it is sent."""
+    """Adds the headers; called with each ASGI message of a reply before it is sent."""
     task = about(scope).get(_MEMBER)
     if message["type"] == "http.response.start" and isinstance(task, str):
         headers = MutableScopeHeaders.from_message(message)

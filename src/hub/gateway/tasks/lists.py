@@ -1,4 +1,4 @@
-"""What can be asked of the lists of recent tasks, and what they answer."""
+"""Lists of recent tasks: the parameters of a request, and the body of the reply."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hub.types import ModelName, TaskState, model_name
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 
-SHORT: Final = 300
+MAX_MESSAGE: Final = 300
 """Characters of the message of a failure in a list; the task itself has all of it."""
 
 _CURSOR: Final = re.compile(r"\d{10}\.\d{6}_[0-9a-f-]{36}")
@@ -30,7 +30,7 @@ _CURSOR: Final = re.compile(r"\d{10}\.\d{6}_[0-9a-f-]{36}")
 
 @dataclass(frozen=True, slots=True)
 class TaskQuery:
-    """A page of recent tasks that a client asks for; `model` is `None` for all of them, `before` empty for the newest."""
+    """A page of recent tasks; `model` is `None` for all of them, `before` empty for the newest."""
 
     states: tuple[TaskState, ...]
     model: ModelName | None
@@ -38,8 +38,8 @@ class TaskQuery:
     limit: int
 
     @classmethod
-    def of(cls, parameters: Iterable[tuple[str, str]]) -> Self:
-        """Reads the parameters of a request.
+    def from_parameters(cls, parameters: Iterable[tuple[str, str]]) -> Self:
+        """Parses the parameters of a request.
 
         Args:
             parameters: `state` (any number of times, or with commas), `model`, `before`, `limit`. Others are ignored.
@@ -50,7 +50,7 @@ class TaskQuery:
         given: dict[str, list[str]] = {}
         for name, value in parameters:
             given.setdefault(name, []).append(value)
-        named = [word for value in given.get("state", ()) for word in value.split(",") if word]
+        named = [name for value in given.get("state", ()) for name in value.split(",") if name]
         return cls(
             states=_states(named) or LISTED_STATES,
             model=_model(_last(given, "model")),
@@ -59,17 +59,17 @@ class TaskQuery:
         )
 
     def url(self, before: str) -> str:
-        """Where the page below `before` is."""
+        """The URL of the page that follows `before`."""
         states = () if self.states == LISTED_STATES else tuple(("state", state.value) for state in self.states)
         model = () if self.model is None else (("model", self.model),)
         return rooted("/v1/tasks?") + urlencode((*states, *model, ("limit", self.limit), ("before", before)))
 
 
-class TaskSummary(Struct, frozen=True, kw_only=True):
-    """A task in a list; `url` leads to all of it. See `hub.gateway.schemas.TaskBody`.
+class TaskSummaryBody(Struct, frozen=True, kw_only=True):
+    """A task in a list; `url` is that of the whole task. See `hub.gateway.schemas.TaskBody`.
 
     Attributes:
-        failure: Why it ended without a response: its message is cut at `SHORT` characters, and has no traceback.
+        failure: Why it ended without a response: its message is cut at `MAX_MESSAGE` characters, and has no traceback.
     """
 
     id: str
@@ -89,7 +89,7 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
     url: str
 
     @classmethod
-    def of(cls, record: TaskRecord) -> TaskSummary:
+    def of(cls, record: TaskRecord) -> TaskSummaryBody:
         outcome = record.outcome
         failure = None if outcome is None else outcome.failure
         return cls(
@@ -112,15 +112,15 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
 
 
 class TaskListBody(Struct, frozen=True, kw_only=True):
-    """A page of recent tasks, newest first; `next` is where the next one is, left out on the last."""
+    """A page of recent tasks, newest first; `next` is the URL of the next page, left out on the last."""
 
-    tasks: tuple[TaskSummary, ...]
+    tasks: tuple[TaskSummaryBody, ...]
     next: str | UnsetType = UNSET
 
     @classmethod
     def of(cls, query: TaskQuery, found: RecentTasks) -> TaskListBody:
         return cls(
-            tasks=tuple(map(TaskSummary.of, found.records)), next=query.url(found.cursor) if found.cursor else UNSET
+            tasks=tuple(map(TaskSummaryBody.of, found.records)), next=query.url(found.cursor) if found.cursor else UNSET
         )
 
 
@@ -130,10 +130,10 @@ def _last(given: dict[str, list[str]], name: str) -> str:
 
 def _states(named: Collection[str]) -> tuple[TaskState, ...]:
     known = {state.value: state for state in LISTED_STATES}
-    for word in named:
-        if word not in known:
+    for name in named:
+        if name not in known:
             raise BadParameter(
-                f"there is no list of tasks in state {word!r}; ask for one or more of {', '.join(known)}"
+                f"there is no list of tasks in state {name!r}; ask for one or more of {', '.join(known)}"
             )
     return tuple(state for state in LISTED_STATES if state in named)
 
@@ -147,7 +147,7 @@ def _model(text: str) -> ModelName | None:
 
 def _cursor(text: str) -> str:
     if text and _CURSOR.fullmatch(text) is None:
-        raise BadParameter(f"before={text[:100]!r} is not where a page ends; take `next` from the page before as it is")
+        raise BadParameter(f"before={text[:100]!r} is no cursor; use the URL in `next` of the previous page unchanged")
     return text
 
 
@@ -160,7 +160,7 @@ def _limit(text: str) -> int:
 
 def _short(failure: Failure) -> FailureBody:
     text = failure.message
-    message = text if len(text) <= SHORT else f"{text[:SHORT]} ..."
+    message = text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} ..."
     return FailureBody(code=failure.code, type=failure.type, message=message)
 
 

@@ -1,120 +1,165 @@
-"""What Prometheus gets to see of a gateway. Labels are names of models that the registry knows, so their number is bounded."""
+"""The metrics of a gateway for Prometheus. Labels are names of models that the registry knows, so their number is bounded."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, final
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, Generic, TypeVar, final
 
+from anyio import current_time
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from hub.gateway.errors import ModelUnavailable, QueueLimitExceeded
-from hub.gateway.models.catalog import Catalog
+from hub.errors import HubError
+from hub.gateway.errors import QueueLimitExceeded
+from hub.gateway.models.catalog import Catalog, ModelLoading, ModelUnavailable
+from hub.gateway.tasks.outcomes import SubmitResult
 from hub.gateway.tasks.service import TaskService
 from hub.histogram import SECONDS, Histogram
 from hub.http.long_polling import LongPollRegistry
 from hub.observability.process_metrics import ProcessCollector
 from hub.observability.prometheus import counter, exposition, gauge, histogram
+from hub.task import TaskRecord
 from hub.types import ModelName, TaskState
 
+R = TypeVar("R")
+
 RESULTS: Final = ("accepted", "replayed", ModelUnavailable.code, QueueLimitExceeded.code)
-"""Results of submits that have a series before there was one; any other code of an error gets one when it happens."""
+"""Results of submits that have a series from the start; any other error code gets one when it occurs."""
 
 STATES: Final = (TaskState.SUCCEEDED, TaskState.FAILED)
-"""States at the end of a wait that have a series before there was one; the others get one when they happen."""
+"""States at the end of a wait that have a series from the start; the others get one when they occur."""
 
-VERDICTS: Final = (TaskState.CANCELLED, TaskState.EXPIRED)
+OUTCOMES: Final = (TaskState.CANCELLED, TaskState.EXPIRED)
 """Outcomes that a gateway gives."""
 
 
 @final
-class _Counts:
+class Measured(Generic[R]):
+    """What is measured in a block; the block sets `result` when it has one."""
+
+    result: R
+
+
+@final
+class _ModelCounts:
     """The submits of one model."""
 
     def __init__(self, buckets: Sequence[float]) -> None:
         self._buckets = buckets
         self.results = Counter[str](dict.fromkeys(RESULTS, 0))
-        self.accepting = Histogram(buckets)
-        self.waiting: dict[str, Histogram] = {state: Histogram(buckets) for state in STATES}
+        self.submit_times = Histogram(buckets)
+        self.wait_times: dict[str, Histogram] = {state: Histogram(buckets) for state in STATES}
 
-    def waited(self, state: str) -> Histogram:
-        return self.waiting.get(state) or self.waiting.setdefault(state, Histogram(self._buckets))
+    def wait_time(self, state: str) -> Histogram:
+        return self.wait_times.get(state) or self.wait_times.setdefault(state, Histogram(self._buckets))
 
 
 @final
-class GatewayMetrics:
-    """Counts what is submitted and how long it takes; everything else is read from its owner at scrape time.
+class SubmitMetrics:
+    """Observes submits and waits, each as a block.
 
-    Series of a model last as long as the registry knows it, alive or not: a counter that went away with the last
-    instance and came back with the next one would have forgotten. With the registry's word the names are bounded.
+    Series of a model last as long as the registry knows it, alive or not: a counter must not begin anew with the next
+    instance.
 
     Args:
-        catalog: Which models there are.
-        dispatch: What it accepts, and the outcomes that it gives.
-        polls: Long polls that are held.
-        links: Tells of the broker and the store.
+        catalog: The models.
         buckets: Upper bounds of the buckets of times, in seconds.
     """
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        dispatch: TaskService,
-        polls: LongPollRegistry,
-        *,
-        links: Collector | None = None,
-        buckets: Sequence[float] = SECONDS,
-    ) -> None:
+    def __init__(self, catalog: Catalog, *, buckets: Sequence[float] = SECONDS) -> None:
         self._catalog = catalog
         self._buckets = tuple(buckets)
-        self._counts: dict[str, _Counts] = {}
-        self._registry = CollectorRegistry()
-        self._registry.register(ProcessCollector())
-        self._registry.register(_Now(catalog, dispatch, polls, self._known))
-        if links is not None:
-            self._registry.register(links)
+        self._counts: dict[str, _ModelCounts] = {}
 
-    def accepted(self, model: str, seconds: float, *, replayed: bool) -> None:
-        """One submit that led to a task; `replayed` if that was there already, under the same key."""
+    @contextmanager
+    def submit(self, model: ModelName) -> Generator[Measured[SubmitResult]]:
+        """Counts one submit, by its result or the error of the block, and times it if it is accepted."""
+        measured, began = Measured[SubmitResult](), current_time()
+        try:
+            yield measured
+        except HubError as error:
+            self.refused(model, error)
+            raise
         counts = self._of(model)
-        counts.results["replayed" if replayed else "accepted"] += 1
-        counts.accepting.observe(seconds)
+        counts.results["replayed" if measured.result.replayed else "accepted"] += 1
+        counts.submit_times.observe(current_time() - began)
 
-    def refused(self, model: str, code: str) -> None:
-        """One submit that led to none, by the code of the error. `model` is one that is known."""
-        self._of(model).results[code] += 1
+    @contextmanager
+    def finding_model(self) -> Generator[None]:
+        """Counts a submit whose model is known and has no instance."""
+        try:
+            yield
+        except (ModelLoading, ModelUnavailable) as error:
+            self.refused(error.model, error)
+            raise
 
-    def waited(self, model: str, state: str, seconds: float) -> None:
-        """One wait for an outcome; `state` is the last state that was seen."""
-        self._of(model).waited(state).observe(seconds)
+    @contextmanager
+    def wait(self, model: ModelName) -> Generator[Measured[TaskRecord]]:
+        """Times one wait for an outcome, by the last state of the task. A wait that ends by an error does not count."""
+        measured, began = Measured[TaskRecord](), current_time()
+        yield measured
+        self._of(model).wait_time(measured.result.state).observe(current_time() - began)
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The metrics in the format that `accept` asks for, and its media type."""
-        return exposition(self._registry, accept)
+    def refused(self, model: str, error: HubError) -> None:
+        """Counts one submit of a known model that made no task."""
+        self._of(model).results[error.code] += 1
 
-    def _of(self, model: str) -> _Counts:
-        return self._counts.get(model) or self._counts.setdefault(model, _Counts(self._buckets))
-
-    def _known(self) -> Mapping[str, _Counts]:
+    def counts(self) -> Mapping[str, _ModelCounts]:
         """The counts of the models that the registry knows; those of others are dropped."""
         self._counts = {name: self._of(name) for name in sorted(self._catalog.known)}
         return self._counts
 
+    def _of(self, model: str) -> _ModelCounts:
+        return self._counts.get(model) or self._counts.setdefault(model, _ModelCounts(self._buckets))
+
 
 @final
-class _Now(Collector):
+class GatewayMetrics:
+    """All metrics of the process; except for `SubmitMetrics` they are read from their owners at scrape time.
+
+    Args:
+        submits: Submits and waits.
+        catalog: The models.
+        tasks: Its statistics, and the outcomes that it gives.
+        polls: The long polls.
+        connections: Collects the metrics of the broker and the store.
+    """
+
+    def __init__(
+        self,
+        submits: SubmitMetrics,
+        catalog: Catalog,
+        tasks: TaskService,
+        polls: LongPollRegistry,
+        *,
+        connections: Collector | None = None,
+    ) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(ProcessCollector())
+        self._registry.register(_GatewayCollector(catalog, tasks, polls, submits.counts))
+        if connections is not None:
+            self._registry.register(connections)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format that `accept` prefers, and its media type."""
+        return exposition(self._registry, accept)
+
+
+@final
+class _GatewayCollector(Collector):
     def __init__(
         self,
         catalog: Catalog,
-        dispatch: TaskService,
+        tasks: TaskService,
         polls: LongPollRegistry,
-        counts: Callable[[], Mapping[str, _Counts]],
+        counts: Callable[[], Mapping[str, _ModelCounts]],
     ) -> None:
         self._catalog = catalog
-        self._dispatch = dispatch
+        self._tasks = tasks
         self._polls = polls
         self._counts = counts
 
@@ -123,7 +168,7 @@ class _Now(Collector):
         counts = self._counts()
         yield counter(
             "hub_submits",
-            "Submits by how they ended.",
+            "Submits by their result.",
             ["model", "result"],
             [([model, result], number) for model, each in counts.items() for result, number in each.results.items()],
         )
@@ -131,16 +176,16 @@ class _Now(Collector):
             "hub_submit_seconds",
             "Time from a request to its accepted task.",
             ["model"],
-            [([model], each.accepting.snapshot()) for model, each in counts.items()],
+            [([model], each.submit_times.snapshot()) for model, each in counts.items()],
         )
         yield histogram(
             "hub_call_seconds",
-            "Time from an accepted task to its outcome, where somebody waited.",
+            "Time from an accepted task to its outcome, of requests that waited for it.",
             ["model", "state"],
             [
-                ([model, state], waiting.snapshot())
+                ([model, state], times.snapshot())
                 for model, each in counts.items()
-                for state, waiting in each.waiting.items()
+                for state, times in each.wait_times.items()
             ],
         )
         yield counter(
@@ -148,27 +193,28 @@ class _Now(Collector):
             "Tasks that have ended, by their outcome: each is counted once, where its outcome was stored.",
             ["model", "outcome"],
             [
-                ([model, state.value], self._dispatch.verdicts[ModelName(model), state])
+                ([model, state.value], self._tasks.outcomes[ModelName(model), state])
                 for model in counts
-                for state in VERDICTS
+                for state in OUTCOMES
             ],
         )
-        congestion = self._dispatch.congestion.statistics()
+        congestion = self._tasks.congestion.statistics()
         yield counter(
             "hub_gateway_busy_refusals",
             "Requests refused because the gateway did not keep up.",
             [],
             [([], congestion.refused)],
         )
-        accept = self._dispatch.accept.statistics()
-        yield histogram("hub_submit_group_size", "Tasks that were accepted in one group.", [], [([], accept.sizes)])
+        publisher = self._tasks.publisher.statistics()
+        yield histogram("hub_submit_group_size", "Tasks that were accepted in one batch.", [], [([], publisher.sizes)])
         for name, text, value in (
             ("hub_gateway_models", "Models that are alive.", len(self._catalog.served)),
             ("hub_gateway_registry_connected", "1 while the registry is in reach.", self._catalog.connected),
-            ("hub_gateway_long_polls", "Requests that are held back.", self._polls.held),
-            ("hub_gateway_submits_waiting", "Submits in no group yet.", accept.waiting),
-            ("hub_gateway_requests_under_way", "Submits and look-ups that are not done yet.", congestion.under_way),
+            ("hub_gateway_long_polls", "Requests that are held back.", self._polls.waiting),
+            ("hub_gateway_submits_waiting", "Submits in no batch yet.", publisher.waiting),
+            ("hub_gateway_requests_under_way", "Submits and look-ups under way.", congestion.under_way),
+            ("hub_gateway_requests_limit", "Number of these that is too many, if it lasts.", congestion.limit),
             ("hub_gateway_oldest_request_seconds", "Age of the oldest of these.", congestion.oldest),
-            ("hub_gateway_withdrawals_due", "Records to be taken back.", accept.failed),
+            ("hub_gateway_withdrawals_due", "Records to be withdrawn.", publisher.failed),
         ):
             yield gauge(name, text, [], [([], value)])

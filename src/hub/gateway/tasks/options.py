@@ -1,4 +1,4 @@
-"""What a client says of a task beside its body: how long, under which key, in which trace."""
+"""The options of a task in the headers of its request."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MAX_KEY: Final = 255
 """Characters of an `Idempotency-Key`."""
 
 MAX_TIMEOUT: Final = 366 * 24 * 3600.0
-"""Seconds that any client may ask for at most: a year, so that a deadline is a date that everybody can write."""
+"""Seconds of `Hub-Timeout` for a model without a limit: a year, so that every deadline can be written as a date."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultTtls:
-    """How long an outcome is kept, in seconds: what a client gets that asks for nothing, and what it may ask for."""
+    """How long an outcome is kept, in seconds: by default, and the range that a client may ask for."""
 
     default: float = DEFAULT_RESULT_TTL
     least: float = 60.0
@@ -34,14 +34,14 @@ class ResultTtls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitOptions:
-    """Read once from the headers of a request; all tasks that it makes share them.
+    """Options of all tasks that one request makes.
 
     Attributes:
         trace: The trace that the request belongs to.
         timeout: Seconds from accepting a task to its deadline; `None`: it has none.
         result_ttl: Seconds that its outcome is kept.
         idempotency_key: Empty if the client gave none.
-        client: The credential of the client, by which its keys are told from those of others; empty if it showed none.
+        client: The credential of the client, which keeps its keys apart from those of others; empty without one.
     """
 
     trace: TraceContext = NO_TRACE
@@ -51,12 +51,12 @@ class SubmitOptions:
     client: str = ""
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], limits: ModelLimits, ttls: ResultTtls) -> Self:
-        """Reads the headers of a request for a model with these terms.
+    def from_headers(cls, headers: Mapping[str, str], limits: ModelLimits, ttls: ResultTtls) -> Self:
+        """Reads the headers of a request for a model with these limits.
 
         Raises:
             BadParameter: A header is malformed, or out of its range.
-            TimeoutTooLong: The model does not let its tasks take that long.
+            TimeoutTooLong: The timeout is longer than the limit of the model.
         """
         return cls(
             trace=TraceContext(headers.get("traceparent", "")[:MAX_TRACE], headers.get("tracestate", "")[:MAX_TRACE]),
@@ -67,7 +67,7 @@ class SubmitOptions:
         )
 
     def for_line(self, index: int) -> Self:
-        """The options of one line of a batch: a key stands for each of its lines, by its number."""
+        """The options of one line of a batch: its key is that of the batch with the number of the line."""
         return replace(self, idempotency_key=f"{self.idempotency_key}:{index}") if self.idempotency_key else self
 
 

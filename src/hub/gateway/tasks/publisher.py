@@ -1,4 +1,4 @@
-"""Accepting tasks: a record in the store and a confirmed message on the queue, or neither."""
+"""Publishes tasks: a record in the store and a confirmed message on the queue, or neither."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from anyio import AsyncContextManagerMixin, fail_after, move_on_after
 from typing_extensions import override
 
 from hub.concurrency.batching import Batcher
+from hub.concurrency.timeouts import timeout_as
 from hub.errors import ConnectionLost, PublishRefused
 from hub.gateway.errors import AcceptTimeout, BrokerBlocked
 from hub.gateway.tasks.compensation import CompensationQueue
@@ -20,16 +21,16 @@ from hub.ports.result_store import ResultStore
 from hub.task import Task, TaskRecord
 from hub.types import TaskId
 
-LANES: Final = 4
-"""Groups under way at once, so that one round trip to the broker hides the next one to the store."""
+CONCURRENT_BATCHES: Final = 4
+"""Batches under way at once, so that the round trip of one to the broker overlaps with that of the next to the store."""
 
 _Answer: TypeAlias = PublishRefused | TaskRecord | None
-"""Why the broker did not take a task, or the record of an earlier submit of it, or that it is accepted."""
+"""Why the broker has rejected a task, or the record of an earlier submit of it; `None` for an accepted one."""
 
 
 @dataclass(slots=True, eq=False)
 class _PendingSubmit:
-    """One that is `abandoned` before it is `settled` is taken back; afterwards the answer stands."""
+    """A submit; its record is withdrawn if it is `abandoned` before it is `settled`, afterwards the answer stands."""
 
     task: Task
     abandoned: bool = False
@@ -39,13 +40,13 @@ class _PendingSubmit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublisherStatistics:
-    """`waiting` submits are in no group yet; the records of `failed` ones are still to be taken back.
+    """`waiting` submits are in no batch yet; the records of `failed` ones are still to be withdrawn.
 
-    `sizes` counts groups by the tasks that were accepted in them.
+    `sizes` counts batches by the tasks that were accepted in them.
     """
 
     waiting: int
-    groups: int
+    batches: int
     submits: int
     failed: int
     sizes: HistogramSnapshot
@@ -53,15 +54,15 @@ class PublisherStatistics:
 
 @final
 class TaskPublisher(AsyncContextManagerMixin):
-    """Accepts tasks in groups: one write to the store and one flush of the broker for many concurrent submits.
+    """Publishes tasks in batches: one write to the store and one flush of the broker for many concurrent submits.
 
-    A record is written before its message is published, so that no instance ever finds a task without one. When the
-    message is not confirmed, or the client hung up meanwhile, the record is withdrawn: should the message turn up
-    after all, no instance starts it.
+    A record is written before its message is published, so that no instance ever receives a task without one. When the
+    message is not confirmed, or the client has disconnected meanwhile, the record is withdrawn: should the message be
+    delivered after all, no instance starts it.
 
     Args:
-        broker: Where messages go.
-        store: Where records go.
+        broker: For the messages.
+        store: For the records.
         timeout: Seconds that a submit may take.
     """
 
@@ -69,134 +70,124 @@ class TaskPublisher(AsyncContextManagerMixin):
         self._broker = broker
         self._store = store
         self._timeout = timeout
-        self._arrears = CompensationQueue(store)
+        self._compensation = CompensationQueue(store)
         self._sizes = Histogram(SIZES)
-        self._submit = Batcher(self._carry_out, name="accept", concurrency=LANES)
-        self._confirm = Batcher(self._mark_accepted, name="mark accepted", concurrency=LANES)
+        self._submits = Batcher(self._publish_batch, name="publish", concurrency=CONCURRENT_BATCHES)
+        self._confirmations = Batcher(self._confirm_batch, name="confirm", concurrency=CONCURRENT_BATCHES)
 
     def statistics(self) -> PublisherStatistics:
-        grouping = self._submit.statistics()
+        batcher = self._submits.statistics()
         return PublisherStatistics(
-            waiting=grouping.waiting,
-            groups=grouping.batches,
-            submits=grouping.calls,
-            failed=self._arrears.statistics().withdrawals,
+            waiting=batcher.waiting,
+            batches=batcher.batches,
+            submits=batcher.calls,
+            failed=self._compensation.statistics().withdrawals,
             sizes=self._sizes.snapshot(),
         )
 
-    async def __call__(self, task: Task) -> TaskRecord | None:
+    async def publish(self, task: Task) -> TaskRecord | None:
         """Returns once the task is accepted: from then on it ends in an outcome.
 
-        Cancelled before that, the task is taken back; cancelled at the very moment, it stays accepted.
+        Cancelled before that, the task is withdrawn; cancelled at the very moment, it stays accepted.
 
         Returns:
             `None`, or for a task with an idempotency key the record of an earlier submit under that key: then nothing
             was written or published, and the record may be `pending`.
 
         Raises:
-            PublishRefused: The broker did not take it: `QueueFull`, `Unroutable`, ...
+            PublishRefused: The broker has rejected it: `QueueFull`, `UnroutableMessage`, ...
             ConnectionLost: The broker or the store is out of reach.
-            BrokerBlocked: The broker did not confirm in time, because of an alarm of its own.
+            BrokerBlocked: The broker did not confirm in time, because of an alarm.
             AcceptTimeout: One of them did not confirm in time.
         """
-        submission = _PendingSubmit(task)
+        submit = _PendingSubmit(task)
         try:
             with fail_after(self._timeout):
-                await self._submit.submit(submission)
+                await self._submits.submit(submit)
         except TimeoutError:
-            submission.abandoned = True
-            if not submission.settled:
-                raise self._too_late() from None
+            submit.abandoned = True
+            if not submit.settled:
+                raise self._timeout_error() from None
         except BaseException:
-            submission.abandoned = True
-            if submission.settled and submission.answer is None and task.idempotency_key:
-                self._arrears.accept([task])
+            submit.abandoned = True
+            if submit.settled and submit.answer is None and task.idempotency_key:
+                self._compensation.accept([task])
             raise
-        answer = submission.answer
+        answer = submit.answer
         if isinstance(answer, PublishRefused):
             raise answer
         if answer is None and task.idempotency_key:
-            await self._confirmed(task)
+            await self._confirm(task)
         return answer
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with self._arrears, self._confirm, self._submit:
+        async with self._compensation, self._confirmations, self._submits:
             yield self
 
-    async def _confirmed(self, task: Task) -> None:
-        """Lets submits of the same key see that it is accepted; that it is so does not depend on whether this works."""
+    async def _publish_batch(self, submits: Sequence[_PendingSubmit]) -> Sequence[None]:
+        # A record must not stay without a message, whether that is rejected, unconfirmed because of a lost connection, or
+        # cancelled.
+        try:
+            await self._create_and_publish(submits)
+        except BaseException:
+            self._withdraw(submits)
+            raise
+        self._withdraw(submit for submit in submits if submit.abandoned or isinstance(submit.answer, PublishRefused))
+        for submit in submits:
+            submit.settled = not submit.abandoned
+        accepted = sum(submit.settled and submit.answer is None for submit in submits)
+        if accepted:
+            self._sizes.observe(accepted)
+        return [None] * len(submits)
+
+    async def _create_and_publish(self, submits: Sequence[_PendingSubmit]) -> None:
+        with timeout_as(self._timeout_error, self._timeout):
+            records = await self._store.create([submit.task for submit in submits])
+            _answer_replays(submits, records)
+            wanted = [submit for submit in submits if submit.answer is None and not submit.abandoned]
+            publications = [_publication(submit.task) for submit in wanted]
+            answers = await self._broker.publish(publications) if publications else ()
+            for submit, refused in zip(wanted, answers, strict=True):
+                submit.answer = refused
+
+    async def _confirm(self, task: Task) -> None:
+        """Marks the record as accepted, for later submits under the same key; tried again later if this fails."""
         done = False
         try:
             with move_on_after(self._timeout):
-                await self._confirm.submit(task)
+                await self._confirmations.submit(task)
                 done = True
         except ConnectionLost:
             pass
         finally:
             if not done:
-                self._arrears.accept([task])
+                self._compensation.accept([task])
 
-    async def _mark_accepted(self, tasks: Sequence[Task]) -> Sequence[None]:
+    async def _confirm_batch(self, tasks: Sequence[Task]) -> Sequence[None]:
         await self._store.accept(tasks)
         return [None] * len(tasks)
 
-    async def _carry_out(self, submissions: Sequence[_PendingSubmit]) -> Sequence[None]:
-        # Whatever is not confirmed, by refusal, lost link or cancellation, must not stay queued without a message.
-        try:
-            await self._create_and_publish(submissions)
-        except BaseException:
-            self._take_back(submissions)
-            raise
-        self._take_back(
-            submission
-            for submission in submissions
-            if submission.abandoned or isinstance(submission.answer, PublishRefused)
-        )
-        for submission in submissions:
-            submission.settled = not submission.abandoned
-        accepted = sum(submission.settled and submission.answer is None for submission in submissions)
-        if accepted:
-            self._sizes.observe(accepted)
-        return [None] * len(submissions)
+    def _withdraw(self, submits: Iterable[_PendingSubmit]) -> None:
+        self._compensation.withdraw(submit.task for submit in submits if not isinstance(submit.answer, TaskRecord))
 
-    def _too_late(self) -> AcceptTimeout | BrokerBlocked:
+    def _timeout_error(self) -> AcceptTimeout | BrokerBlocked:
         blocked = self._broker.statistics().blocked
         return AcceptTimeout(self._timeout) if blocked is None else BrokerBlocked(blocked)
 
-    def _take_back(self, submissions: Iterable[_PendingSubmit]) -> None:
-        self._arrears.withdraw(
-            submission.task for submission in submissions if not isinstance(submission.answer, TaskRecord)
-        )
 
-    async def _create_and_publish(self, submissions: Sequence[_PendingSubmit]) -> None:
-        try:
-            with fail_after(self._timeout):
-                records = await self._store.create([submission.task for submission in submissions])
-                _find_earlier(submissions, records)
-                wanted = [
-                    submission for submission in submissions if submission.answer is None and not submission.abandoned
-                ]
-                publications = [_publication(submission.task) for submission in wanted]
-                answers = await self._broker.publish(publications) if publications else ()
-        except TimeoutError:
-            raise self._too_late() from None
-        for submission, refused in zip(wanted, answers, strict=True):
-            submission.answer = refused
-
-
-def _find_earlier(submissions: Sequence[_PendingSubmit], records: Sequence[TaskRecord | None]) -> None:
-    """Answers the submits whose task was there already, made by another submit under the same key."""
+def _answer_replays(submits: Sequence[_PendingSubmit], records: Sequence[TaskRecord | None]) -> None:
+    """Answers the submits whose task has a record already, made by another submit under the same key."""
     written: set[TaskId] = set()
-    for submission, record in zip(submissions, records, strict=True):
-        task = submission.task
-        # An adapter may have repeated the write, so a record that is there already may be the one that we wrote.
+    for submit, record in zip(submits, records, strict=True):
+        task = submit.task
+        # An adapter may have repeated the write, so a record that exists already may be of this submit.
         ours = record is None or not task.idempotency_key or record.created_at == task.created_at
         if ours and task.id not in written:
             written.add(task.id)
         else:
-            submission.answer = record
+            submit.answer = record
 
 
 def _publication(task: Task) -> Publication:

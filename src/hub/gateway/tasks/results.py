@@ -1,4 +1,4 @@
-"""What clients see of an outcome: the response message alone, or inside the view of its task."""
+"""The outcome of a task in a reply: the response message alone, or inside the body of its task."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import structlog
 from litestar import Response
 
 from hub.errors import HubError, Undecodable
-from hub.gateway.models.codecs import CodecResolver
-from hub.gateway.negotiation import PROTOBUF
+from hub.gateway.models.codec import CodecResolver
 from hub.gateway.schemas import FailureBody, TaskBody, moment
 from hub.gateway.tasks.errors import (
     ContractUnavailable,
@@ -19,6 +18,7 @@ from hub.gateway.tasks.errors import (
     TaskFailed,
     UnreadableResult,
 )
+from hub.http.media_types import PROTOBUF
 from hub.task import TaskRecord
 from hub.types import TaskState
 
@@ -28,7 +28,7 @@ _log = structlog.get_logger("hub.gateway")
 
 
 async def task_body(record: TaskRecord, codecs: CodecResolver) -> TaskBody:
-    """The view of a task, with its result inside, or with the reason why that cannot be shown. Never fails for what is stored."""
+    """The body of a task, with its result, or with the reason why that cannot be shown. Does not fail, whatever is stored."""
     if record.outcome is None or record.outcome.body is None:
         return TaskBody.of(record, None)
     try:
@@ -36,32 +36,32 @@ async def task_body(record: TaskRecord, codecs: CodecResolver) -> TaskBody:
     except HubError as error:
         return TaskBody.of(record, None, FailureBody(code=error.code, message=str(error)))
     except Exception as bug:  # noqa: BLE001
-        # A defect of ours. The task is the client's all the same, and `result_url` gives its response as protobuf.
+        # A bug. The client gets the rest of the task, and its response as protobuf at `result_url`.
         _log.error("unexpected error", task=record.id, model=record.model, exc_info=bug)
         reason = "an unexpected error was raised; the log of this server has the details"
         return TaskBody.of(record, None, FailureBody(code=HubError.code, message=reason))
 
 
 async def message_reply(
-    record: TaskRecord, codecs: CodecResolver, kind: str, headers: dict[str, str]
+    record: TaskRecord, codecs: CodecResolver, media_type: str, headers: dict[str, str]
 ) -> Response[bytes]:
     """The response message of a task, alone, as JSON or protobuf.
 
     Raises:
         NotFinished: There is no outcome yet.
         TaskFailed, TaskExpired, TaskCancelled: It ended without a response.
-        ContractUnavailable: JSON is wanted, and the contract is not to be had.
-        NoJsonForm: JSON is wanted, and this message has none.
-        UnreadableResult: JSON is wanted, and what is stored is not the response message.
+        ContractUnavailable: JSON is wanted, and the contract cannot be fetched.
+        NotJsonRepresentable: JSON is wanted, and this message cannot be written as JSON.
+        UnreadableResult: JSON is wanted, and the stored bytes are not the response message.
     """
     body = _succeeded(record)
-    content = body if kind == PROTOBUF else await _json(record, body, codecs)
+    content = body if media_type == PROTOBUF else await _json(record, body, codecs)
     headers = {**headers, "Hub-Expires-At": moment(record.expires_at).isoformat()}
-    return Response(content, status_code=200, media_type=kind, headers=headers)
+    return Response(content, status_code=200, media_type=media_type, headers=headers)
 
 
 async def _json(record: TaskRecord, body: bytes, codecs: CodecResolver) -> bytes:
-    codec = await codecs.of(record)
+    codec = await codecs.resolve(record)
     if codec is None:
         raise ContractUnavailable
     try:

@@ -1,4 +1,4 @@
-"""The span of a submit, and the place in its trace that travels with the task."""
+"""The span of a submit, and the trace context that travels with its task."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def publish_span(model: ModelName, task_id: TaskId, trace: TraceContext) -> Gene
 
     Args:
         model: Whose queue the message goes to.
-        task_id: Which is the id of the message too.
-        trace: What the client sent along; the span is a child of it.
+        task_id: Also the id of the message.
+        trace: From the client; the span is a child of it.
 
     Yields:
-        What the task takes along: the span, or `trace` as it came if no SDK makes spans.
+        The trace context for the task: the span, or `trace` itself if no SDK makes spans.
     """
     maker = tracer()
     if maker is None:
@@ -34,7 +34,7 @@ def publish_span(model: ModelName, task_id: TaskId, trace: TraceContext) -> Gene
         context=extract(trace),
         kind=SpanKind.PRODUCER,
         attributes={
-            "messaging.system": "rabbitmq",  # the embedded broker takes its place in a trace as it does elsewhere
+            "messaging.system": "rabbitmq",  # the embedded broker stands for it
             "messaging.operation.name": "publish",
             "messaging.operation.type": "send",
             "messaging.destination.name": model,

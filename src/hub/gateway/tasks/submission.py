@@ -1,4 +1,4 @@
-"""From a request to an accepted task, and to its outcome."""
+"""Submits and calls as HTTP has them: headers, limits and metrics around `TaskService`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from functools import partial
 from typing import Final, final
 
 import structlog
-from anyio import current_time
 
 from hub.errors import HubError, QueueFull
-from hub.gateway.errors import IdempotencyConflict, ModelLoading, ModelUnavailable
+from hub.gateway.errors import IdempotencyConflict
 from hub.gateway.models.catalog import Catalog, ServedModel
-from hub.gateway.negotiation import JSON, HttpRequest, body_type
+from hub.gateway.models.codec import CodecResolver
 from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.headers import name_task
-from hub.gateway.tasks.metrics import GatewayMetrics
+from hub.gateway.tasks.metrics import SubmitMetrics
 from hub.gateway.tasks.options import ResultTtls, SubmitOptions
+from hub.gateway.tasks.outcomes import SubmitResult
 from hub.gateway.tasks.service import TaskService
-from hub.gateway.tasks.submit_result import SubmitResult
+from hub.http.dependencies import HttpRequest
 from hub.http.disconnect import ClientDisconnected, cancelled_on_disconnect
 from hub.http.headers import MAX_WAIT
+from hub.http.media_types import JSON, message_type
 from hub.task import TaskRecord
 
 _log = structlog.get_logger("hub.gateway")
@@ -28,132 +29,140 @@ _log = structlog.get_logger("hub.gateway")
 
 @final
 class SubmissionService:
-    """What the routes that take work have in common.
+    """The common part of the routes that make tasks.
+
+    Args:
+        catalog: The models.
+        tasks: Submits the tasks.
+        queues: Limits the queues.
+        metrics: Observes submits and waits.
+        codecs: Encode the responses.
+        call_wait: Seconds that a synchronous call waits unless its client says otherwise.
+        ttls: The limits of `Hub-Result-TTL`.
+        cancel_on_disconnect: Whether the task of a synchronous call is cancelled when its client disconnects.
 
     Attributes:
-        call_wait: Seconds that a synchronous call waits when the client does not say.
+        call_wait: Seconds, at most `MAX_WAIT`.
+        codecs: Encode the responses.
     """
 
     def __init__(
         self,
         catalog: Catalog,
-        dispatch: TaskService,
+        tasks: TaskService,
         queues: QueueLimiter,
-        metrics: GatewayMetrics,
+        metrics: SubmitMetrics,
+        codecs: CodecResolver,
         *,
         call_wait: float,
         ttls: ResultTtls,
         cancel_on_disconnect: bool,
     ) -> None:
         self.call_wait: Final = min(call_wait, MAX_WAIT)
+        self.codecs: Final = codecs
         self._ttls = ttls
-        self._cancels = cancel_on_disconnect
+        self._cancel_on_disconnect = cancel_on_disconnect
         self._catalog = catalog
-        self._dispatch = dispatch
+        self._tasks = tasks
         self._queues = queues
         self._metrics = metrics
 
-    def find(self, model: str) -> ServedModel:
-        """The model, if it is alive. Raises what `Catalog.find` does."""
-        try:
-            return self._catalog.find(model)
-        except (ModelLoading, ModelUnavailable) as error:
-            self._metrics.refused(error.model, error.code)
-            raise
+    def find_model(self, name: str) -> ServedModel:
+        """The live model of this name. Raises the errors of `Catalog.find`."""
+        with self._metrics.finding_model():
+            return self._catalog.find(name)
 
     def options(self, request: HttpRequest, model: ServedModel) -> SubmitOptions:
-        """What the headers of a request say of the tasks that it makes. Raises what `SubmitOptions.of` does."""
-        return SubmitOptions.of(request.headers, model.known.limits, self._ttls)
+        """The options in the headers of a request. Raises the errors of `SubmitOptions.from_headers`."""
+        return SubmitOptions.from_headers(request.headers, model.known.limits, self._ttls)
 
     async def submit(self, request: HttpRequest, model: ServedModel, *, waiting: bool) -> SubmitResult:
-        """Makes a task of a request whose body is one request message, and names it. Raises what its parts do."""
-        kind = body_type(request)
+        """Makes a task of a request whose body is one request message, and names it in the reply.
+
+        Raises:
+            HubError: As `message_type`, `options` and `submit_message` say.
+        """
+        media_type = message_type(request.headers)
         options = self.options(request, model)
         try:
-            task = await self.submit_body(model, kind, await request.body(), options, waiting=waiting)
+            content = await request.body()
+            with self._tasks.congestion.step():
+                task = await self.submit_message(model, media_type, content, options, waiting=waiting)
         except IdempotencyConflict as conflict:
             name_task(request, conflict.task)
             raise
         name_task(request, task.id)
         return task
 
-    async def submit_body(
-        self, model: ServedModel, kind: str, content: bytes, options: SubmitOptions, *, waiting: bool
+    async def submit_message(
+        self, model: ServedModel, media_type: str, content: bytes, options: SubmitOptions, *, waiting: bool
     ) -> SubmitResult:
         """Checks one request message and makes a task of it; returns once that is accepted.
 
         Args:
-            model: Whose task it is.
-            kind: `JSON` or `PROTOBUF`, which `content` is.
+            model: The model of the task.
+            media_type: `JSON` or `PROTOBUF`, the form of `content`.
             content: The message as the client sent it.
-            options: What else the client says of it.
-            waiting: Whether somebody waits here for its end.
+            options: The headers of the request.
+            waiting: Whether this process will wait for the end of the task.
 
         Raises:
             MalformedJson, InvalidDocument, UndecodableBody: The body is no request of the model.
-            Overloaded: Its queue is full.
+            QueueLimitExceeded: The queue of the model is full.
             HubError: As `TaskService.submit` says.
         """
-        began = current_time()
-        try:
-            with self._dispatch.congestion.step():
-                await self._queues.admit(model)
-                read = model.codec.request_from_json if kind == JSON else model.codec.checked_request
-                body = await read(content)
-                accepted = await self._submit(model, body, options, waiting=waiting)
-        except HubError as error:
-            self._metrics.refused(model.name, error.code)
-            raise
-        self._metrics.accepted(model.name, current_time() - began, replayed=accepted.replayed)
-        return accepted
+        with self._metrics.submit(model.name) as submit:
+            await self._queues.admit(model)
+            decode = model.codec.request_from_json if media_type == JSON else model.codec.checked_request
+            body = await decode(content)
+            try:
+                with self._queues.reserve_slot(model.name):
+                    submit.result = await self._tasks.submit(
+                        model.name, model.fingerprint, body, options, waiting=waiting
+                    )
+            except QueueFull as full:
+                raise await self._queues.rejection(model) from full
+        return submit.result
 
     async def outcome(self, task: SubmitResult, seconds: float) -> TaskRecord | None:
-        """The task once it has ended, or after `seconds` as it is by then; `None` if the store cannot tell.
+        """The record of a task once it has ended, or after `seconds` as it is by then; `None` if it cannot be read.
 
         The task is accepted, so a store that is out of reach for all of that time, or that has lost the task, is no
-        error here: the reply names it.
+        error here: the reply names the task.
         """
         if task.record is not None and task.record.state.terminal:
             return task.record
-        began = current_time()
         try:
-            record = await self._dispatch.wait_out(task, seconds)
+            with self._metrics.wait(task.model) as wait:
+                wait.result = await self._tasks.wait_reconnecting(task, seconds)
         except HubError as error:
-            _log.warning("the outcome of an accepted task cannot be told", task=task.id, reason=str(error))
+            _log.warning("the outcome of an accepted task cannot be read", task=task.id, reason=str(error))
             return None
-        self._metrics.waited(task.model, record.state, current_time() - began)
-        return record
+        return wait.result
 
     async def outcome_for(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
-        """The same for a client that may hang up: then the wait ends, and the task goes on.
+        """As `outcome`, until the client of `request` disconnects. The task goes on then.
 
         Raises:
-            ClientDisconnected: It did; there is no client to answer.
+            ClientDisconnected: The client has disconnected.
         """
         return await cancelled_on_disconnect(request.receive, partial(self.outcome, task, seconds))
 
     async def call(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
-        """The same for a client that waits for nothing else: when it hangs up, its task is cancelled.
+        """As `outcome_for`, for a synchronous call: the task is cancelled when the client disconnects.
 
-        Unless it gave an `Idempotency-Key`: then it may come again for the same task.
+        It goes on if the client gave an `Idempotency-Key`, with which it may send the request again.
 
         Raises:
-            ClientDisconnected: It did; there is no client to answer.
+            ClientDisconnected: The client has disconnected.
         """
         try:
             return await self.outcome_for(request, task, seconds)
         except ClientDisconnected as gone:
-            if not self._cancels or task.keyed:
+            if not self._cancel_on_disconnect or task.idempotent:
                 raise
-            hung_up = gone
-        _log.info("the caller has hung up", task=task.id, model=task.model)
-        with suppress(HubError):  # nobody is there to be told
-            await self._dispatch.cancel(task.id)
-        raise hung_up
-
-    async def _submit(self, model: ServedModel, body: bytes, options: SubmitOptions, *, waiting: bool) -> SubmitResult:
-        try:
-            with self._queues.place(model.name):
-                return await self._dispatch.submit(model.name, model.fingerprint, body, options, waiting=waiting)
-        except QueueFull as full:
-            raise await self._queues.refusal(model) from full
+            disconnected = gone
+        _log.info("the client of a call has disconnected", task=task.id, model=task.model)
+        with suppress(HubError):  # no client is left to answer
+            await self._tasks.cancel(task.id)
+        raise disconnected

@@ -58,19 +58,22 @@ class ReplyHeaders:
 
 async def send_problem(error: HubError, send: Send, *, headers: Mapping[str, str]) -> None:
     """Answers a request with one of hub's own errors, from outside of the routes. `Retry-After` is the error's."""
+    lines, content = encoded_problem(error, headers)
+    await send({"type": "http.response.start", "status": error.status, "headers": lines})
+    await send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+def encoded_problem(error: HubError, headers: Mapping[str, str]) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and the body of the reply that `send_problem` sends. `headers` come after the error's own."""
     members = problem_members(
         error.status, code=error.code, title=error.title, detail=str(error), extensions=error.extensions
     )
     content = encoded_members(members)
-    start: HTTPResponseStartEvent = {"type": "http.response.start", "status": error.status, "headers": []}
-    lines = ReplyHeaders(start)
     delay = retry_seconds(error)
     own = {"Content-Type": PROBLEM_TYPE, "Content-Length": str(len(content))}
     again = {} if delay is None else {"Retry-After": str(delay)}
-    for name, value in {**own, **again, **headers}.items():
-        lines.set(name, value)
-    await send(start)
-    await send({"type": "http.response.body", "body": content, "more_body": False})
+    lines = {name.lower(): value for name, value in {**own, **again, **headers}.items()}
+    return [(name.encode(), value.encode("latin-1")) for name, value in lines.items()], content
 
 
 @lru_cache(256)

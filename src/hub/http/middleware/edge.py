@@ -35,6 +35,7 @@ def with_edge(
     root_path: str = "",
     hosts: Hosts = Hosts(),  # noqa: B008 - immutable
     complete: Completion | None = None,
+    first: Callable[[HttpApp], HttpApp] | None = None,
 ) -> Litestar:
     """Puts the layers around the routes of `app`, and returns it.
 
@@ -49,13 +50,15 @@ def with_edge(
         hosts: The names that the server answers to, beside IP addresses and localhost.
         complete: Called with each message of a reply of a route, before any layer sees it. (A `before_send` of Litestar
             is called after all layers.)
+        first: A layer in front of all others but those that change what is asked or who may read the reply: for what has
+            to be answered before it costs anything.
     """
     routes = app.asgi_handler
     inner = with_decoding(routes if complete is None else _completed(routes, complete), limit=body_limit)
     inner = with_compression(inner, above=compress_above)
     inner = with_methods(inner)
     inner = with_own_pages(inner, cors_origins)
-    inner = with_cors(inner, cors_origins)
+    inner = with_cors(inner if first is None else first(inner), cors_origins)
     inner = with_root_path(inner, root_path)
     inner = with_hosts(inner, hosts)
 

@@ -56,7 +56,7 @@ def with_problems(app: ASGIApp) -> ASGIApp:
 
 
 def _must_pass(error: BaseException) -> bool:
-    """Whether it is a cancellation, or a group with one: whoever cancelled waits for it."""
+    """Whether it is a cancellation, or a group with one, which the scope that was cancelled must receive."""
     passing = (get_cancelled_exc_class(), GeneratorExit, KeyboardInterrupt)
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)

@@ -12,7 +12,7 @@ from hub.errors import ConfigurationError
 from hub.http.middleware.asgi import HttpApp, ReplyHeaders
 
 _OWN: Final = frozenset({"assets", "docs", "favicon.ico", "health", "metrics", "models", "openapi.json", "tasks", "v1"})
-"""What paths of the gateway begin with: below one of these nobody could tell whether a proxy has cut the root path off."""
+"""The first segments of the gateway's routes: with such a root path, a path with and one without it could not be told apart."""
 
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+", re.ASCII)
 

@@ -22,6 +22,7 @@ from anyio import (
     Lock,
     TypedAttributeLookupError,
     current_time,
+    get_cancelled_exc_class,
     move_on_after,
     sleep_forever,
 )
@@ -158,7 +159,7 @@ class HttpConnection:
         if self.expires <= now:
             self.scope.cancel("the client neither sends nor reads")
         elif self._exchange is not None and self._exchange.abandoned(self._stream):
-            self.scope.cancel("the client has hung up")
+            self.scope.cancel("the client has disconnected")
 
     async def run(self) -> None:
         """Returns when the connection has ended. Cancelling it breaks the connection."""
@@ -216,6 +217,10 @@ class HttpConnection:
             self.parser.feed(await self._stream.receive(PIECE))
         except _LOST:
             self.gone = True
+        except get_cancelled_exc_class() as cancelled:
+            # A frame of anyio's stream on trio refers to the error whose traceback refers to the frame: a cycle that would
+            # keep the whole request until the next garbage collection.
+            raise cancelled.with_traceback(None)  # noqa: B904 - it is the same error
         return not self.gone
 
     async def write(self, data: bytes) -> None:
@@ -223,8 +228,8 @@ class HttpConnection:
         known = self.gone
         if known or not await self.sent(data):
             if not known:
-                _log.debug("client hung up before its reply was complete")
-            self.scope.cancel("the client has hung up")
+                _log.debug("client disconnected before its reply was complete")
+            self.scope.cancel("the client has disconnected")
             await checkpoint()
 
     async def sent(self, data: bytes) -> bool:

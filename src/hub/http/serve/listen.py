@@ -1,4 +1,4 @@
-"""Where a server of hub listens."""
+"""The address that a server of hub listens on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ListenAddress:
     Attributes:
         certificate: PEM file with the certificate chain; together with `key` it turns TLS on.
         key: PEM file with the private key.
-        limits: What clients may take of the server.
+        limits: Limits of the connections.
     """
 
     host: str = "127.0.0.1"
@@ -48,14 +48,14 @@ class ListenAddress:
 
     @property
     def loopback(self) -> bool:
-        """Whether nobody outside this machine can reach the address."""
+        """Whether only this machine can reach the address."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
 
     def tls(self) -> ssl.SSLContext | None:
-        """What TLS needs; `None` without a certificate.
+        """The TLS context; `None` without a certificate.
 
         Raises:
             ConfigurationError: A file cannot be read, or is no certificate with its key.

@@ -49,8 +49,9 @@ PAUSE: Final = 0.1
 EXPIRY: Final = 1.0
 """Seconds between two looks for connections whose time is over."""
 
-ACCEPTED_AT_ONCE: Final = 32
-"""Connections that are accepted before other tasks have their turn."""
+ACCEPTED_AT_ONCE: Final = 256
+"""Connections that are accepted before other tasks have their turn: some 10 ms. Of a loaded event loop a turn takes longer, and
+with fewer at once, clients would wait for many of them before their request is even refused."""
 
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _BUSY: Final = (

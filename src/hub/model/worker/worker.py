@@ -186,8 +186,8 @@ class Worker(AsyncContextManagerMixin):
         """
         refusal, blocked = self._store.statistics().refusal, self._broker.statistics().blocked
         if refusal is not None:
-            return f"the result store takes no changes: {refusal}"
-        return None if blocked is None else f"the broker takes no messages: {blocked}"
+            return f"the result store accepts no changes: {refusal}"
+        return None if blocked is None else f"the broker accepts no messages: {blocked}"
 
     def on_consuming(self, callback: Callable[[bool], None]) -> None:
         """Registers a callback for changes of `consuming`, and calls it once now, with its value."""

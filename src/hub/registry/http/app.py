@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from litestar import Litestar, Router
-from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from prometheus_client import CollectorRegistry
 
 from hub.http.auth import require_credential
+from hub.http.dependencies import provide
 from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
@@ -78,15 +78,15 @@ def registry_app(
     app = Litestar(
         [guarded, operations.live, operations.ready, operations.openapi, operations.docs, operations.home, *WEB_ROUTES],
         dependencies={
-            "registry": _provide(state),
-            "registration": _provide(registration),
-            "sync": _provide(sync),
-            "pinger": _provide(pinger),
-            "history": _provide(history),
-            "queues": _provide(queues),
-            "stats": _provide(stats),
-            "collectors": _provide(collectors),
-            "guarded": _provide(bool(token)),
+            "registry": provide(state),
+            "registration": provide(registration),
+            "sync": provide(sync),
+            "pinger": provide(pinger),
+            "history": provide(history),
+            "queues": provide(queues),
+            "stats": provide(stats),
+            "collectors": provide(collectors),
+            "guarded": provide(bool(token)),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=BODY_LIMIT,
@@ -99,10 +99,3 @@ def registry_app(
         logging_config=None,
     )
     return with_edge(app, body_limit=BODY_LIMIT, hosts=hosts)
-
-
-def _provide(value: object) -> Provide:
-    def provide() -> object:
-        return value
-
-    return Provide(provide, sync_to_thread=False)

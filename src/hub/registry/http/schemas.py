@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from hashlib import sha256
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -18,6 +17,7 @@ from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
 from hub.contract.compatibility.diff import Change, compare
 from hub.errors import UnknownModel
+from hub.http.conditional import conditional_reply
 from hub.http.headers import etag_matches
 from hub.http.media_types import require_json
 from hub.ports.directory import RegisteredContract
@@ -223,12 +223,7 @@ async def _compared(known: Contract, new: Contract) -> Sequence[Change]:
 
 
 def _tagged(request: Request[Any, Any, Any], body: msgspec.Struct) -> Response[bytes]:
-    """A JSON reply with a validator of its content."""
-    content = msgspec.json.encode(body)
-    headers = {"ETag": f'"{sha256(content).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
-    if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
-        return Response(b"", status_code=304, headers=headers)
-    return Response(content, media_type=MediaType.JSON, headers=headers)
+    return conditional_reply(request, msgspec.json.encode(body))
 
 
 def _form(accept: str) -> str:

@@ -1,11 +1,11 @@
-// The charts of the dashboard: uPlot draws them, the legends and what screen readers hear are ours.
+// The charts of the dashboard: uPlot draws them; the legends and the text for screen readers are made here.
 import { make, put } from "./page.js";
 import { byUnit, clock } from "./format.js";
 import { look, paint, swatch } from "./looks.js";
 
 /* global uPlot */
 const LEGEND = 6; // models named under a chart; the others are in the table
-const FLOORS = { count: 4, "per second": 1, seconds: 0.1 }; // the scale of a chart with next to nothing in it
+const FLOORS = { count: 4, "per second": 1, seconds: 0.1 }; // the least scale of a chart
 const MARGIN = 10; // pixels right of a chart
 const HALF_A_TIME = 24; // pixels that a time needs to its right
 const ROW = 24; // pixels of a model in the chart of names
@@ -37,7 +37,7 @@ class Chart {
     this.sync = sync;
     this.plot = null;
     this.lines = [];
-    this.cursor = null; // the index of a moment that somebody points at
+    this.cursor = null; // the index of the sample under the pointer
     new ResizeObserver(() => this.plot?.setSize(this.size())).observe(this.box);
     this.box.addEventListener("keydown", (event) => this.key(event));
     this.box.addEventListener("blur", () => this.point(null));
@@ -239,7 +239,7 @@ class Names extends Chart {
     return { ...bar, paths: uPlot.paths.stepped({ align: 1 }) };
   }
 
-  showLegend() {} // the names stand beside the bars
+  showLegend() {} // the names are beside the bars
 
   spoken(line) {
     return (line.values.at(-1) ?? 0) > 0 ? "alive" : "not alive";

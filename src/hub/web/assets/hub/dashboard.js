@@ -1,4 +1,4 @@
-// The dashboard: figures, charts and the table of models, from /v1/overview/events.
+// The dashboard: totals, charts and the table of models, from /v1/overview/events.
 import { activeModels, lineChart, namesChart, perModel } from "./charts.js";
 import { count, rate, seconds } from "./format.js";
 import { assign, swatch } from "./looks.js";
@@ -22,7 +22,7 @@ const charts = [
   lineChart("oldest", perModel("oldest"), smooth),
 ];
 
-// For tests and for the curious: what a chart shows now.
+// For tests and for debugging: the present content of a chart.
 window.hubCharts = Object.fromEntries(charts.map((chart) => [chart.figure.id.replace("chart-", ""), chart]));
 
 const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
@@ -90,7 +90,7 @@ live("/v1/overview/events", {
   },
 });
 
-// A model that somebody points at, or whose link has the focus, stands out in all charts.
+// The model under the pointer, or whose link has the focus, is highlighted in all charts.
 let standsOut = null;
 for (const kind of ["pointerover", "focusin"]) {
   document.addEventListener(kind, ({ target }) => {

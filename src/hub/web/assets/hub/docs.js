@@ -1,4 +1,4 @@
-// Shows the API description and follows it: when a model comes or goes, the page changes without a reload.
+// Shows the API description and follows it: a new or removed model changes the page without a reload.
 "use strict";
 
 const address = document.documentElement.dataset.openapi;

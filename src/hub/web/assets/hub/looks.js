@@ -1,4 +1,4 @@
-// Which colour and which dashes a model has: the same in every chart and on every page, and after a reload.
+// The colour and the dashes of a model: the same in every chart and on every page, and after a reload.
 
 export const COLOURS = 8;
 export const DASHES = [[], [12, 4], [5, 2], [16, 3, 3, 3], [2, 2], [22, 5], [9, 3, 2, 3, 2, 3], [3, 4]];
@@ -17,7 +17,7 @@ export function assign(names) {
   for (const name of [...names].sort()) {
     if (slots.has(name)) continue;
     const all = COLOURS * DASHES.length;
-    const round = Math.floor(slots.size / COLOURS) * COLOURS; // all colours once before any comes again
+    const round = Math.floor(slots.size / COLOURS) * COLOURS; // all colours once before the first is used again
     let slot = round + (hash(name) % COLOURS);
     for (let step = 0; taken.has(slot % all) && step < all; step++) slot = slot + 1 === round + COLOURS ? round : slot + 1;
     taken.set(slot % all, name);

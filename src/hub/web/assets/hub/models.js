@@ -1,4 +1,4 @@
-// The page of models: each with its instances, and what happened to them. The stream says when to ask the registry again.
+// The page of models: each with its instances and their changes. An event of the stream triggers the next request.
 import { ago, clock, count, moment, seconds, shortId } from "./format.js";
 import { assign, swatch } from "./looks.js";
 import { badge, byId, live, make, patch, put, read, warn } from "./page.js";

@@ -1,4 +1,4 @@
-// What every page does around its stream: say how things stand, and ask for a key when one is needed.
+// The common part of all pages with a stream: shows the state of the connection, and asks for a key when one is required.
 import { clock } from "./format.js";
 import { at, follow, keyHeaders } from "./stream.js";
 

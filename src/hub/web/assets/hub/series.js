@@ -1,4 +1,4 @@
-// What the charts draw: the history that the server sends first, and each sample after it. Plain data.
+// The data of the charts: the history that the server sends first, and each sample after it.
 
 const KEPT_SECONDS = 15 * 60;
 const COLUMNS = {

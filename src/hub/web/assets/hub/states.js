@@ -1,4 +1,4 @@
-// How models, instances and tasks are doing, in a word and a level of seriousness.
+// The states of models, instances and tasks: a word and a level of severity.
 
 const TASKS = { succeeded: "good", failed: "bad", dead: "bad", expired: "bad", cancelled: "off", running: "busy", queued: "off" };
 const INSTANCES = { live: "good", not_consuming: "warn", suspect: "warn", loading: "busy" };

@@ -1,8 +1,8 @@
 // Follows a stream of server-sent events with fetch: an EventSource cannot send an API key.
 
-const SILENCE_MS = 30_000; // the server says something every 15 s at least
+const SILENCE_MS = 30_000; // the server sends something every 15 s at least
 const DELAYS_MS = [500, 1000, 2000, 4000, 8000];
-const HIDDEN_MS = 20_000; // a tab that nobody looks at gives its connection back: browsers have six for a server
+const HIDDEN_MS = 20_000; // a hidden tab closes its connection: browsers have six for a server
 
 /** Where the server is, seen from here: `/`, or the path below which a proxy shows it. */
 const root = new URL("../..", import.meta.url).pathname;

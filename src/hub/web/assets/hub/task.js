@@ -142,8 +142,8 @@ async function cancel() {
 }
 
 const REFUSALS = {
-  404: () => explain("There is no such task here", "Its id may have a slip in it, or the task may have been given to another hub."),
-  410: () => explain("This task is forgotten", "Results are kept for a while after a task has ended, a day if nobody says otherwise. This time is over."),
+  404: () => explain("There is no such task here", "Its id may be mistyped, or the task may belong to another hub."),
+  410: () => explain("This task has expired", "Results are kept for some time after a task has ended, a day by default. This time is over."),
 };
 
 byId("cancel").addEventListener("click", () => byId("confirm").showModal());

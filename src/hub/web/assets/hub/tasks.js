@@ -1,4 +1,4 @@
-// The page of lists of tasks: what is asked for stands in the address, and the stream says when to ask again.
+// The page of lists of tasks: the filter is in the URL, and an event of the stream triggers the next request.
 import { ago, clock, count, moment, seconds, shortId } from "./format.js";
 import { assign, swatch } from "./looks.js";
 import { badge, byId, live, make, patch, put, warn } from "./page.js";
@@ -13,7 +13,7 @@ let more = false;
 let clockAhead = 0; // seconds that the server's clock is ahead of ours
 let asked = 0;
 let asking = false;
-let outdated = false; // the question has changed since it was asked
+let outdated = false; // the filter has changed since the request
 
 const unix = (text) => (text ? Date.parse(text) / 1000 : null);
 const now = () => Date.now() / 1000 + clockAhead;

@@ -1,4 +1,4 @@
-"""Replies that run in a scope of their own, beside the request that still arrives."""
+"""Replies that are written while the request still arrives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import trio.testing
 from anyio import create_memory_object_stream, create_task_group, current_time, fail_after, sleep_forever
 from litestar.types import Message, Receive, Scope, Send
 
-from hub.http.streaming import LINGER, SEND_TIMEOUT, DuplexStreamingResponse, RequestBody, Talk, Write
+from hub.http.streaming import (
+    LINGERING_CLOSE_TIMEOUT,
+    SEND_TIMEOUT,
+    DuplexStreamingResponse,
+    RequestBody,
+    StreamHandler,
+    Write,
+)
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -33,7 +40,7 @@ class Server:
         self.taking = anyio.Event()
         self.taking.set()
 
-    async def run(self, talk: Talk) -> None:
+    async def run(self, talk: StreamHandler) -> None:
         reply = DuplexStreamingResponse(talk, media_type="text/plain")
         with fail_after(1000), self.give, self._messages:
             await reply.to_asgi_response(None, cast("Any", None))(
@@ -67,7 +74,7 @@ async def upper(request: RequestBody, write: Write) -> None:
         await write(chunk.upper())
 
 
-async def test_the_reply_begins_with_the_request_and_ends_when_the_talk_does() -> None:
+async def test_the_reply_begins_with_the_request_and_ends_with_the_handler() -> None:
     server = Server(body(b"a"), body(b"b"), body(b"", more=False))
     await server.run(upper)
     assert server.sent[0]["type"] == "http.response.start"
@@ -76,14 +83,14 @@ async def test_the_reply_begins_with_the_request_and_ends_when_the_talk_does() -
     assert server.complete
 
 
-async def test_nothing_is_sent_to_a_client_that_was_never_there() -> None:
+async def test_nothing_is_sent_to_a_client_that_disconnected_before_the_handler() -> None:
     server = Server(DISCONNECT)
     await server.run(upper)
     assert server.sent == []
 
 
 @pytest.mark.parametrize("more", [True, False])
-async def test_a_client_that_hangs_up_cancels_the_talk(more: bool) -> None:
+async def test_a_disconnect_cancels_the_handler(more: bool) -> None:
     server = Server(body(b"a", more=more))
     cancelled = anyio.Event()
 
@@ -103,7 +110,7 @@ async def test_a_client_that_hangs_up_cancels_the_talk(more: bool) -> None:
     assert not server.complete
 
 
-async def test_what_the_talk_does_not_read_stays_with_the_client() -> None:
+async def test_the_client_cannot_send_more_than_the_handler_reads() -> None:
     server = Server(*(body(b"x") for _ in range(50)))
     async with create_task_group() as tg:
 
@@ -117,7 +124,7 @@ async def test_what_the_talk_does_not_read_stays_with_the_client() -> None:
         tg.cancel_scope.cancel()
 
 
-async def test_a_client_that_takes_nothing_is_left() -> None:
+async def test_a_client_that_does_not_read_is_disconnected() -> None:
     server = Server(body(b"a"))
     began = current_time()
     async with create_task_group() as tg:
@@ -145,10 +152,10 @@ async def test_the_rest_of_a_request_is_dropped_before_the_reply_ends_but_not_fo
         assert server.bodies == [b"a"]
         await server.give.send(body(b"d", more=not ends))
     assert server.complete
-    assert current_time() - began == pytest.approx(0 if ends else LINGER)
+    assert current_time() - began == pytest.approx(0 if ends else LINGERING_CLOSE_TIMEOUT)
 
 
-async def test_an_error_of_the_talk_leaves_the_reply_incomplete() -> None:
+async def test_an_error_of_the_handler_leaves_the_reply_incomplete() -> None:
     server = Server(body(b"a"))
 
     async def broken(_request: RequestBody, _write: Write) -> None:

@@ -1,4 +1,4 @@
-"""A broker and a store that fail when a test says so."""
+"""A broker and a store that fail on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task is accepted with a record and a confirmed message, or it leaves nothing behind."""
+"""A task is published with a record and a confirmed message, or leaves neither."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from hub.ports.result_store import Missing
 from hub.stores import open_store
 from hub.task import Task
 from hub.types import TaskState, new_task_id
-from tests.gateway.faults import LOST, FaultyBroker, FaultyStore
-from tests.gateway.stage import CONTRACT_A, INSTANCE, MODEL_A
+from tests.gateway.fakes import LOST, FaultyBroker, FaultyStore
+from tests.gateway.fixtures import CONTRACT_A, INSTANCE, MODEL_A
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -32,8 +32,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 
 class Bench:
-    def __init__(self, accept: TaskPublisher, broker: FaultyBroker, store: FaultyStore) -> None:
-        self.accept = accept
+    def __init__(self, publisher: TaskPublisher, broker: FaultyBroker, store: FaultyStore) -> None:
+        self.publisher = publisher
         self.broker = broker
         self.store = store
 
@@ -47,13 +47,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, step_timeout: float = 1.0) -> AsyncGenerator[Bench]:
+async def bench(*, publish_timeout: float = 1.0) -> AsyncGenerator[Bench]:
     with anyio.fail_after(20):
         async with open_broker("memory://") as broker, open_store("memory://") as store:
             await broker.declare(MODEL_A)
             faulty_broker, faulty_store = FaultyBroker(broker), FaultyStore(store)
-            async with TaskPublisher(faulty_broker, faulty_store, timeout=step_timeout) as accept:
-                yield Bench(accept, faulty_broker, faulty_store)
+            async with TaskPublisher(faulty_broker, faulty_store, timeout=publish_timeout) as publisher:
+                yield Bench(publisher, faulty_broker, faulty_store)
 
 
 def new_task() -> Task:
@@ -63,7 +63,7 @@ def new_task() -> Task:
 async def test_an_accepted_task_has_a_record_and_a_message() -> None:
     async with bench() as b:
         task = new_task()
-        await b.accept(task)
+        await b.publisher.publish(task)
         assert await b.state(task) is TaskState.QUEUED
         assert await b.messages() == 1
 
@@ -74,33 +74,33 @@ async def test_a_refused_task_leaves_no_record(refusal: QueueFull | Unroutable) 
         b.broker.refusal = lambda _: refusal
         task = new_task()
         with pytest.raises(type(refusal)):
-            await b.accept(task)
+            await b.publisher.publish(task)
         await b.store.withdrawn.wait()
         assert await b.state(task) is Missing.UNKNOWN
 
 
-async def test_one_refused_task_takes_no_other_with_it() -> None:
+async def test_one_refused_task_affects_no_other() -> None:
     async with bench() as b:
         bad, good = new_task(), new_task()
         b.broker.refusal = lambda p: QueueFull(MODEL_A, "at its limit") if p.message_id == bad.id else None
 
         async def submit_bad() -> None:
             with pytest.raises(QueueFull):
-                await b.accept(bad)
+                await b.publisher.publish(bad)
 
         async with anyio.create_task_group() as tg:
             tg.start_soon(submit_bad)
-            tg.start_soon(b.accept, good)
+            tg.start_soon(b.publisher.publish, good)
         await b.store.withdrawn.wait()
         assert (await b.state(bad), await b.state(good)) == (Missing.UNKNOWN, TaskState.QUEUED)
 
 
-async def test_a_task_of_unknown_fate_is_taken_back_and_never_starts() -> None:
+async def test_an_unconfirmed_task_is_withdrawn_and_never_starts() -> None:
     async with bench() as b:
         b.broker.error = LOST
         task = new_task()
         with pytest.raises(ConnectionLost):
-            await b.accept(task)
+            await b.publisher.publish(task)
         await b.store.withdrawn.wait()
         # The broker had it after all: the message turns up.
         (start,) = await b.store.start([task], INSTANCE, attempts=5)
@@ -112,31 +112,31 @@ async def test_a_lost_store_refuses_the_task_even_if_the_record_was_written() ->
         b.store.create_error = LOST
         task = new_task()
         with pytest.raises(ConnectionLost):
-            await b.accept(task)
+            await b.publisher.publish(task)
         await b.store.withdrawn.wait()
         assert (await b.state(task), await b.messages()) == (Missing.UNKNOWN, 0)
 
 
-async def test_a_broker_that_does_not_confirm_in_time_means_no_task() -> None:
+async def test_a_task_that_the_broker_does_not_confirm_in_time_is_withdrawn() -> None:
     async with bench() as b:
         b.broker.stuck = anyio.Event()
         task = new_task()
         with pytest.raises(AcceptTimeout):
-            await b.accept(task)
+            await b.publisher.publish(task)
         await b.store.withdrawn.wait()
         assert await b.state(task) is Missing.UNKNOWN
 
 
-async def test_a_record_that_cannot_be_taken_back_now_is_taken_back_later() -> None:
+async def test_a_record_that_cannot_be_withdrawn_now_is_withdrawn_later() -> None:
     async with bench() as b:
         b.broker.error = LOST
         b.store.failing_withdrawals = 2
         task = new_task()
         with pytest.raises(ConnectionLost):
-            await b.accept(task)
+            await b.publisher.publish(task)
         await b.store.withdrawn.wait()
         assert await b.state(task) is Missing.UNKNOWN
-        assert b.accept.statistics().failed == 0
+        assert b.publisher.statistics().failed == 0
 
 
 async def test_records_of_refused_tasks_are_gone_when_the_block_ends() -> None:
@@ -148,8 +148,8 @@ async def test_records_of_refused_tasks_are_gone_when_the_block_ends() -> None:
             async with anyio.create_task_group() as tg:
 
                 async def submit() -> None:
-                    async with TaskPublisher(faulty, store, timeout=60) as accept:
-                        await accept(task)
+                    async with TaskPublisher(faulty, store, timeout=60) as publisher:
+                        await publisher.publish(task)
 
                 tg.start_soon(submit)
                 await faulty.publishing.wait()
@@ -157,15 +157,15 @@ async def test_records_of_refused_tasks_are_gone_when_the_block_ends() -> None:
             assert await store.fetch([task.id]) == [Missing.UNKNOWN]
 
 
-async def test_a_client_that_hangs_up_at_any_moment_leaves_no_record_without_a_message() -> None:
+async def test_a_disconnect_at_any_moment_leaves_no_record_without_a_message() -> None:
     for steps in range(12):
-        async with bench(step_timeout=5) as b:
+        async with bench(publish_timeout=5) as b:
             task = new_task()
             scope = CancelScope()
 
             async def submit(b: Bench = b, task: Task = task, scope: CancelScope = scope) -> None:
                 with scope:
-                    await b.accept(task)
+                    await b.publisher.publish(task)
 
             async with anyio.create_task_group() as tg:
                 tg.start_soon(submit)
@@ -177,12 +177,12 @@ async def test_a_client_that_hangs_up_at_any_moment_leaves_no_record_without_a_m
                 assert await b.messages() == 1
 
 
-async def test_a_client_that_hangs_up_while_the_broker_is_slow_has_its_task_taken_back() -> None:
-    async with bench(step_timeout=60) as b:
+async def test_a_disconnect_while_the_broker_is_slow_withdraws_the_task() -> None:
+    async with bench(publish_timeout=15) as b:
         b.broker.stuck = anyio.Event()
         task = new_task()
         async with anyio.create_task_group() as tg:
-            tg.start_soon(b.accept, task)
+            tg.start_soon(b.publisher.publish, task)
             await b.broker.publishing.wait()
             tg.cancel_scope.cancel()
         b.broker.stuck.set()
@@ -192,7 +192,7 @@ async def test_a_client_that_hangs_up_while_the_broker_is_slow_has_its_task_take
         assert start.state is None
 
 
-async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back_and_never_both(
+async def test_a_submit_that_times_out_at_any_moment_is_accepted_or_withdrawn_and_never_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     timeout: list[CancelScope] = []
@@ -214,7 +214,7 @@ async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back
 
             async def submit(b: Bench = b, task: Task = task) -> None:
                 try:
-                    await b.accept(task)
+                    await b.publisher.publish(task)
                 except AcceptTimeout:
                     accepted.append(False)
                 else:
@@ -231,9 +231,9 @@ async def test_a_submit_whose_time_is_up_at_any_moment_is_accepted_or_taken_back
     assert set(accepted) == {True, False}
 
 
-async def test_an_adapter_that_repeats_a_write_has_found_its_own_record() -> None:
-    async with bench(step_timeout=5) as b:
+async def test_a_repeated_write_that_finds_its_own_record_is_accepted() -> None:
+    async with bench(publish_timeout=5) as b:
         b.store.repeats_create = True
         for task in (new_task(), replace(new_task(), idempotency_key="order-66")):
-            assert await b.accept(task) is None
+            assert await b.publisher.publish(task) is None
         assert await b.messages() == 2

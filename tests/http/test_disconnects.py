@@ -1,4 +1,4 @@
-"""Clients that close their connection at any moment, or reset it: no error of ours, through the server of each backend."""
+"""Disconnects at any moment cause no error, in the server of each backend."""
 
 from __future__ import annotations
 
@@ -138,19 +138,19 @@ async def logged(routes: Routes, request: bytes, *, reset: bool, capfd: pytest.C
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("request_bytes", UNREAD_BODIES.values(), ids=UNREAD_BODIES.keys())
-async def test_a_client_that_hangs_up_before_its_body_is_complete_is_one_debug_line(
+async def test_a_disconnect_before_the_body_is_complete_is_one_debug_line(
     request_bytes: bytes, reset: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (line,) = await logged(Routes(), request_bytes, reset=reset, capfd=capfd)
 
-    assert line["event"] == "client hung up before its request was complete"
+    assert line["event"] == "client disconnected before its request was complete"
     assert line["log_level"] == "debug"
     assert "exc_info" not in line
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("request_bytes", OTHERS.values(), ids=OTHERS.keys())
-async def test_a_client_that_hangs_up_at_any_other_moment_is_no_error(
+async def test_a_disconnect_at_any_other_moment_is_no_error(
     request_bytes: bytes, reset: bool, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = await logged(Routes(), request_bytes, reset=reset, capfd=capfd)

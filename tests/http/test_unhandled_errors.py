@@ -1,4 +1,4 @@
-"""What the framework's own handlers do not see leaves as a problem too, on both servers."""
+"""Errors outside of the framework's handlers are problem replies too, on both servers."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_every_server_error_is_a_problem(method: str, path: str) -> None:
     await served(ask)
 
 
-async def test_a_reply_that_has_begun_is_cut() -> None:
+async def test_an_error_after_the_start_of_a_reply_cuts_it() -> None:
     async def ask(client: AsyncClient, url: str) -> None:
         with pytest.raises(RemoteProtocolError):
             await client.get(f"{url}/begun")
@@ -98,7 +98,7 @@ async def test_a_reply_that_has_begun_is_cut() -> None:
     await served(ask)
 
 
-async def test_a_cancellation_passes() -> None:
+async def test_a_cancellation_is_not_caught() -> None:
     entered = Event()
     sent: list[object] = []
 

@@ -1,4 +1,4 @@
-"""No more is accepted than a queue has room for, and who is refused hears when to come again."""
+"""Queue limits: a submit for a full queue is refused with the time after which to try again."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from anyio.lowlevel import checkpoint
 
 from hub.brokers import open_broker
 from hub.brokers.options import BrokerOptions
-from hub.gateway.tasks.backpressure import AGAIN, BROKER_TIMEOUT, PERIOD
-from hub.gateway.tasks.run_times import MeanRunTimes
+from hub.gateway.tasks.backpressure import BROKER_TIMEOUT, MAX_AGE_TO_REFUSE, POLL_INTERVAL, MeanRunTimes
 from hub.ports.broker import QueueDepth
 from hub.ports.directory import ModelLimits
 from hub.task import Failure, Outcome, TaskRecord
 from hub.types import ModelName, TaskState, new_task_id
-from tests.gateway.faults import LOST, FaultyBroker
-from tests.gateway.stage import CONTRACT_A, CONTRACT_DIGITS, DIGITS, INSTANCE, MODEL_A, Stage, echo_a, open_stage
+from tests.gateway.fakes import LOST, FaultyBroker
+from tests.gateway.fixtures import (
+    CONTRACT_A,
+    CONTRACT_DIGITS,
+    DIGITS,
+    INSTANCE,
+    MODEL_A,
+    LocalGateway,
+    echo_a,
+    open_gateway,
+)
 from tests.gateway.test_submit import TASKS, problem
 
 LIMIT = 5
@@ -54,44 +62,44 @@ class Looks:
 @asynccontextmanager
 async def limited(
     monkeypatch: pytest.MonkeyPatch, *, limit: int = LIMIT, limits: ModelLimits = ModelLimits(), live: int = 1
-) -> AsyncGenerator[tuple[Stage, FaultyBroker, Looks]]:
+) -> AsyncGenerator[tuple[LocalGateway, FaultyBroker, Looks]]:
     with anyio.fail_after(60):
         async with open_broker("memory://") as memory:
             broker = FaultyBroker(memory)
             looks = Looks(broker)
             monkeypatch.setattr(broker, "depths", looks)
-            async with open_stage(broker=broker, queue_limit=limit) as stage:
-                await stage.model(limits=limits, live=live)
-                yield stage, broker, looks
+            async with open_gateway(broker=broker, queue_limit=limit) as gateway:
+                await gateway.model(limits=limits, live=live)
+                yield gateway, broker, looks
 
 
-async def refusal(stage: Stage) -> int:
+async def refusal(gateway: LocalGateway) -> int:
     """The Retry-After of a submit that must be refused."""
-    reply = await stage.client.post(TASKS, json={})
+    reply = await gateway.client.post(TASKS, json={})
     assert problem(reply) == (429, "queue_full")
     return int(reply.headers["retry-after"])
 
 
 async def test_a_queue_at_its_limit_takes_no_more_and_nothing_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch) as (stage, broker, _):
+    async with limited(monkeypatch) as (gateway, broker, _):
         for _ in range(LIMIT):
-            assert (await stage.client.post(TASKS, json={})).status_code == 202
+            assert (await gateway.client.post(TASKS, json={})).status_code == 202
         published = broker.published
-        reply = await stage.client.post(TASKS, json={})
+        reply = await gateway.client.post(TASKS, json={})
         assert problem(reply) == (429, "queue_full")
         assert reply.json()["waiting"] == LIMIT
         assert "location" not in reply.headers
-        call = await stage.client.post("/v1/models/ModelA", json={})
+        call = await gateway.client.post("/v1/models/ModelA", json={})
         assert problem(call) == (429, "queue_full")
         assert broker.published == published
 
 
 async def test_a_burst_is_stopped_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch) as (stage, broker, _):
+    async with limited(monkeypatch) as (gateway, broker, _):
         statuses: list[int] = []
 
         async def submit() -> None:
-            statuses.append((await stage.client.post(TASKS, json={})).status_code)
+            statuses.append((await gateway.client.post(TASKS, json={})).status_code)
 
         async with anyio.create_task_group() as tg:
             for _ in range(4 * LIMIT):
@@ -101,136 +109,141 @@ async def test_a_burst_is_stopped_at_the_limit(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_one_full_queue_refuses_nothing_for_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch) as (stage, _, _):
-        await stage.model(DIGITS, CONTRACT_DIGITS)
+    async with limited(monkeypatch) as (gateway, _, _):
+        await gateway.model(DIGITS, CONTRACT_DIGITS)
         for _ in range(LIMIT):
-            await stage.client.post(TASKS, json={})
-        assert (await stage.client.post(TASKS, json={})).status_code == 429
-        assert (await stage.client.post("/v1/models/Digits/tasks", json={})).status_code == 202
+            await gateway.client.post(TASKS, json={})
+        assert (await gateway.client.post(TASKS, json={})).status_code == 429
+        assert (await gateway.client.post("/v1/models/Digits/tasks", json={})).status_code == 202
 
 
-async def test_what_instances_take_makes_room_before_the_next_look_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.gateway.tasks.backpressure.PERIOD", 3600.0)
-    async with limited(monkeypatch) as (stage, _, _):
-        await stage.model(answer=echo_a)
-        await stage.queues.look()
+async def test_messages_that_instances_receive_make_room_before_the_next_poll_is_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hub.gateway.tasks.backpressure.POLL_INTERVAL", 3600.0)
+    async with limited(monkeypatch) as (gateway, _, _):
+        await gateway.model(answer=echo_a)
+        await gateway.parts.queues.poll()
         for _ in range(LIMIT):
-            assert (await stage.client.post("/v1/models/ModelA", json={})).status_code == 200
-        while (await stage.client.post("/v1/models/ModelA", json={})).status_code != 200:
-            await anyio.sleep(AGAIN)
+            assert (await gateway.client.post("/v1/models/ModelA", json={})).status_code == 200
+        while (await gateway.client.post("/v1/models/ModelA", json={})).status_code != 200:
+            await anyio.sleep(MAX_AGE_TO_REFUSE)
 
 
 async def test_refused_submits_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch) as (stage, broker, _):
+    async with limited(monkeypatch) as (gateway, broker, _):
         broker.error = LOST
         for _ in range(2 * LIMIT):
-            assert (await stage.client.post(TASKS, json={})).status_code == 503
+            assert (await gateway.client.post(TASKS, json={})).status_code == 503
         broker.error = None
-        assert (await stage.client.post(TASKS, json={})).status_code == 202
+        assert (await gateway.client.post(TASKS, json={})).status_code == 202
 
 
 async def test_without_a_limit_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch, limit=0) as (stage, _, looks):
+    async with limited(monkeypatch, limit=0) as (gateway, _, looks):
         looks.says = QueueDepth(ready=1_000_000, consumers=1)
-        await stage.queues.look()
-        assert (await stage.client.post(TASKS, json={})).status_code == 202
+        await gateway.parts.queues.poll()
+        assert (await gateway.client.post(TASKS, json={})).status_code == 202
 
 
-async def test_a_broker_that_cannot_be_asked_is_no_reason_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch) as (stage, broker, _):
+async def test_a_broker_out_of_reach_is_no_reason_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with limited(monkeypatch) as (gateway, broker, _):
         for _ in range(LIMIT):
-            await stage.client.post(TASKS, json={})
+            await gateway.client.post(TASKS, json={})
         broker.error = LOST
-        await stage.queues.look()
-        assert problem(await stage.client.post(TASKS, json={})) == (503, "connection_lost")
+        await gateway.parts.queues.poll()
+        assert problem(await gateway.client.post(TASKS, json={})) == (503, "connection_lost")
 
 
-async def test_the_wait_that_is_advised_is_what_the_queue_takes_to_be_worked_off(
+async def test_retry_after_is_the_time_that_the_queue_takes_to_empty(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with limited(monkeypatch, limits=ModelLimits(concurrency=4)) as (stage, _, looks):
+    async with limited(monkeypatch, limits=ModelLimits(concurrency=4)) as (gateway, _, looks):
         looks.says = QueueDepth(ready=600, consumers=3)
-        await stage.queues.look()
-        assert await refusal(stage) == 50  # 600 tasks of 1 s, 3 consumers with 4 at a time
-        stage.dispatch.run_times.seen(ran(took=2.0))
-        assert await refusal(stage) == 100
+        await gateway.parts.queues.poll()
+        assert await refusal(gateway) == 50  # 600 tasks of 1 s, 3 consumers with 4 at a time
+        gateway.parts.tasks.run_times.observe(ran(took=2.0))
+        assert await refusal(gateway) == 100
 
 
-async def test_the_wait_that_is_advised_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch, live=2) as (stage, _, looks):
+async def test_retry_after_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with limited(monkeypatch, live=2) as (gateway, _, looks):
         for depth, seconds in (
             (QueueDepth(ready=LIMIT, consumers=1000), 1),
             (QueueDepth(ready=1_000_000, consumers=1), 600),
             (QueueDepth(ready=100, consumers=0), 100),
         ):
             looks.says = depth
-            await stage.queues.look()
-            assert await refusal(stage) == seconds
+            await gateway.parts.queues.poll()
+            assert await refusal(gateway) == seconds
 
 
-async def test_a_queue_that_the_broker_finds_full_is_refused_in_the_same_way() -> None:
+async def test_a_rejection_by_the_broker_is_refused_in_the_same_way() -> None:
     with anyio.fail_after(30):
-        async with open_broker("memory://", BrokerOptions(max_length=20)) as broker, open_stage(broker=broker) as stage:
-            await stage.model()
+        async with (
+            open_broker("memory://", BrokerOptions(max_length=20)) as broker,
+            open_gateway(broker=broker) as gateway,
+        ):
+            await gateway.model()
             for _ in range(20):
-                assert (await stage.client.post(TASKS, json={})).status_code == 202
-            reply = await stage.client.post(TASKS, json={})
+                assert (await gateway.client.post(TASKS, json={})).status_code == 202
+            reply = await gateway.client.post(TASKS, json={})
             assert problem(reply) == (429, "queue_full")
             assert (reply.json()["waiting"], reply.headers["retry-after"]) == (20, "20")
 
 
 async def test_refusals_are_counted_by_their_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch) as (stage, _, looks):
+    async with limited(monkeypatch) as (gateway, _, looks):
         looks.says = QueueDepth(ready=LIMIT, consumers=1)
-        await stage.queues.look()
-        await refusal(stage)
-        await stage.model(DIGITS, CONTRACT_DIGITS, live=0)
-        await stage.client.post("/v1/models/Digits/tasks", json={})
-        await stage.client.post("/v1/models/Nobody/tasks", json={})
-        metrics = (await stage.client.get("/metrics")).text
+        await gateway.parts.queues.poll()
+        await refusal(gateway)
+        await gateway.model(DIGITS, CONTRACT_DIGITS, live=0)
+        await gateway.client.post("/v1/models/Digits/tasks", json={})
+        await gateway.client.post("/v1/models/Nobody/tasks", json={})
+        metrics = (await gateway.client.get("/metrics")).text
         assert 'hub_submits_total{model="ModelA",result="queue_full"} 1.0' in metrics
         assert 'hub_submits_total{model="Digits",result="model_unavailable"} 1.0' in metrics
         assert "Nobody" not in metrics
 
 
-async def test_the_gateway_looks_about_once_a_second_however_many_dashboards_there_are(
+async def test_depths_are_polled_about_once_a_second_however_many_dashboards_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with limited(monkeypatch) as (stage, _, looks):
-        await stage.queues.look()
+    async with limited(monkeypatch) as (gateway, _, looks):
+        await gateway.parts.queues.poll()
         before = looks.count
         for _ in range(20):
-            await stage.client.get("/v1/overview")
+            await gateway.client.get("/v1/overview")
         assert looks.count - before <= 1
 
 
 async def test_dead_letters_are_on_the_overview(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch) as (stage, _, looks):
+    async with limited(monkeypatch) as (gateway, _, looks):
         looks.says = QueueDepth(ready=3, consumers=2, dead=1)
-        await stage.queues.look()
-        overview = (await stage.client.get("/v1/overview")).json()
+        await gateway.parts.queues.poll()
+        overview = (await gateway.client.get("/v1/overview")).json()
         queue = overview["models"][0]["queue"]
         assert (queue["ready"], queue["consumers"], queue["dead"]) == (3, 2, 1)
 
 
-async def test_the_queues_are_looked_at_again_and_again_and_a_new_model_at_once(
+async def test_depths_are_polled_periodically_and_when_there_is_a_new_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with limited(monkeypatch) as (stage, _, looks):
+    async with limited(monkeypatch) as (gateway, _, looks):
         looks.says = QueueDepth(ready=7, consumers=1)
-        with anyio.fail_after(3 * PERIOD):
-            while (stage.queues.depths or {}).get(MODEL_A) != looks.says:
+        with anyio.fail_after(3 * POLL_INTERVAL):
+            while (gateway.parts.queues.depths or {}).get(MODEL_A) != looks.says:
                 await anyio.wait_all_tasks_blocked()
-                await anyio.sleep(PERIOD / 10)
-        await anyio.sleep(PERIOD / 5)  # longer than a look is too fresh to be repeated
-        await stage.tell(DIGITS, CONTRACT_DIGITS, live=1)
+                await anyio.sleep(POLL_INTERVAL / 10)
+        await anyio.sleep(POLL_INTERVAL / 5)  # longer than a look is too fresh to be repeated
+        await gateway.list_model(DIGITS, CONTRACT_DIGITS, live=1)
         await anyio.wait_all_tasks_blocked()
-        assert stage.queues.depths is not None
-        assert DIGITS in stage.queues.depths
+        assert gateway.parts.queues.depths is not None
+        assert DIGITS in gateway.parts.queues.depths
 
 
-async def test_a_broker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch) as (stage, broker, _):
+async def test_a_poll_of_a_broker_that_does_not_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with limited(monkeypatch) as (gateway, broker, _):
 
         async def silent(_: object) -> Mapping[ModelName, QueueDepth | None]:
             await anyio.sleep_forever()
@@ -238,8 +251,8 @@ async def test_a_broker_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(broker, "depths", silent)
         with anyio.fail_after(BROKER_TIMEOUT * 2):
-            await stage.queues.look()
-        assert stage.queues.depths is None
+            await gateway.parts.queues.poll()
+        assert gateway.parts.queues.depths is None
 
 
 def ran(*, took: float, ended: float = 100.0, state: TaskState = TaskState.SUCCEEDED) -> TaskRecord:
@@ -269,37 +282,37 @@ def ran(*, took: float, ended: float = 100.0, state: TaskState = TaskState.SUCCE
     )
 
 
-def test_the_mean_run_time_moves_with_what_is_seen() -> None:
+def test_the_mean_run_time_follows_the_observed_runs() -> None:
     times = MeanRunTimes()
     assert times.mean(MODEL_A) == 1.0
-    times.seen(ran(took=10.0, ended=100.0))
+    times.observe(ran(took=10.0, ended=100.0))
     assert times.mean(MODEL_A) == 10.0
-    times.seen(ran(took=20.0, ended=101.0))
+    times.observe(ran(took=20.0, ended=101.0))
     assert times.mean(MODEL_A) == pytest.approx(11.0)
     for number in range(100):
-        times.seen(ran(took=2.0, ended=102.0 + number, state=TaskState.FAILED))
+        times.observe(ran(took=2.0, ended=102.0 + number, state=TaskState.FAILED))
     assert times.mean(MODEL_A) == pytest.approx(2.0, rel=0.01)
 
 
-def test_a_task_that_is_looked_at_again_counts_once() -> None:
+def test_a_record_that_is_observed_again_counts_once() -> None:
     times = MeanRunTimes()
-    times.seen(ran(took=10.0))
+    times.observe(ran(took=10.0))
     slow = ran(took=20.0, ended=101.0)
     for _ in range(100):
-        times.seen(slow)
+        times.observe(slow)
     assert times.mean(MODEL_A) == pytest.approx(11.0)
 
 
-async def test_all_who_wait_for_a_look_go_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_callers_that_wait_for_a_poll_continue_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one after the other, which takes as many rounds of the event loop as there are submits."""
-    async with limited(monkeypatch) as (stage, _broker, looks):
-        await anyio.sleep(2 * AGAIN)
+    async with limited(monkeypatch) as (gateway, _broker, looks):
+        await anyio.sleep(2 * MAX_AGE_TO_REFUSE)
         looks.hold = anyio.Event()
         ended: list[int] = []
         rounds = 0
 
         async def look() -> None:
-            await stage.queues.look(AGAIN)
+            await gateway.parts.queues.poll(MAX_AGE_TO_REFUSE)
             ended.append(rounds)
 
         async with anyio.create_task_group() as tg:
@@ -313,22 +326,22 @@ async def test_all_who_wait_for_a_look_go_on_at_once(monkeypatch: pytest.MonkeyP
         assert ended[-1] - ended[0] < 5
 
 
-async def test_a_look_that_is_cancelled_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with limited(monkeypatch) as (stage, _broker, looks):
-        await anyio.sleep(2 * AGAIN)
+async def test_a_cancelled_poll_is_repeated_by_another_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with limited(monkeypatch) as (gateway, _broker, looks):
+        await anyio.sleep(2 * MAX_AGE_TO_REFUSE)
         looks.hold = anyio.Event()
         count = looks.count
         scope = anyio.CancelScope()
 
         async def look() -> None:
             with scope:
-                await stage.queues.look(AGAIN)
+                await gateway.parts.queues.poll(MAX_AGE_TO_REFUSE)
 
         async with anyio.create_task_group() as tg:
             tg.start_soon(look)
             await anyio.wait_all_tasks_blocked()
             for _ in range(3):
-                tg.start_soon(stage.queues.look, AGAIN)
+                tg.start_soon(gateway.parts.queues.poll, MAX_AGE_TO_REFUSE)
             await anyio.wait_all_tasks_blocked()
             scope.cancel("the client has gone")
             await anyio.wait_all_tasks_blocked()
