@@ -85,7 +85,7 @@ async def test_a_registry_survives_another_type_under_a_key(private_redis: Redis
             registry = partial(run_registry, settings, directory=directory, broker=broker)
             async with background_service(registry, name="registry") as url:
                 private_redis.ctl("DEL", key)
-                private_redis.ctl("LPUSH" if not key.endswith("history") else "SADD", key, "rubbish")
+                private_redis.ctl("LPUSH" if not key.endswith("history") else "SADD", key, "unreadable")
                 for _ in range(100):
                     assert (await http.get(f"{url}/v1/models")).status_code == 200
                     await checkpoint()
@@ -104,7 +104,7 @@ async def test_a_registry_starts_with_unreadable_values_in_the_directory(private
         ):
             private_redis.ctl("DEL", *_KEYS)
             for part in ("instances", "contracts", "leases", "health", "names"):
-                private_redis.ctl("HSET", f"hub:{{directory}}:{part}", "rubbish", "{bad")
+                private_redis.ctl("HSET", f"hub:{{directory}}:{part}", "unreadable", "{bad")
             registry = partial(run_registry, settings, directory=directory, broker=broker)
             async with background_service(registry, name="registry") as url:
                 assert (await http.get(f"{url}/v1/models")).status_code == 200
@@ -113,7 +113,7 @@ async def test_a_registry_starts_with_unreadable_values_in_the_directory(private
 
 @pytest.mark.parametrize("key", _KEYS)
 async def test_a_registry_starts_with_another_type_under_a_key_and_reports_it(private_redis: Redis, key: str) -> None:
-    private_redis.ctl("LPUSH" if not key.endswith("history") else "SADD", key, "rubbish")
+    private_redis.ctl("LPUSH" if not key.endswith("history") else "SADD", key, "unreadable")
     with fail_after(TIMEOUT), structlog.testing.capture_logs() as log:
         async with registry_on(private_redis) as registry:
             used = key.rpartition(":")[2] not in {"names", "health", "history", "weight", "changes"}
@@ -142,22 +142,22 @@ RUBBISH = {
 
 
 @pytest.mark.parametrize("value", RUBBISH.values(), ids=list(RUBBISH))
-async def test_the_instances_are_those_that_can_be_read(private_redis: Redis, value: bytes) -> None:
+async def test_unreadable_instances_are_left_out_of_the_list(private_redis: Redis, value: bytes) -> None:
     private_redis.ctl("DEL", *_KEYS)
     async with open_directory(private_redis.url) as directory:
         entry = instance(new_model())
         await directory.login(entry, ONE)
         with client.Redis.from_url(private_redis.url) as link:
-            link.hset("hub:{directory}:instances", "rubbish", value)
+            link.hset("hub:{directory}:instances", "unreadable", value)
         assert await directory.instances() == [entry]
     private_redis.ctl("DEL", *_KEYS)
 
 
 @pytest.mark.parametrize("value", RUBBISH.values(), ids=list(RUBBISH))
-async def test_a_value_that_cannot_be_read_is_left_out_and_said_once(private_redis: Redis, value: bytes) -> None:
+async def test_an_unreadable_value_is_left_out_and_logged_once(private_redis: Redis, value: bytes) -> None:
     with client.Redis.from_url(private_redis.url) as link:
         for part in ("instances", "contracts", "leases", "health", "names"):
-            for name in (b"rubbish", b"\xff\xfe", b"", b"a b c"):
+            for name in (b"unreadable", b"\xff\xfe", b"", b"a b c"):
                 link.hset(f"hub:{{directory}}:{part}", name, value)
         link.lpush("hub:{directory}:history", value)
     with fail_after(TIMEOUT), structlog.testing.capture_logs() as log:
