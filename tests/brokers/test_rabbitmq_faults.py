@@ -286,7 +286,7 @@ def counts_are(monkeypatch: pytest.MonkeyPatch, counts: list[int]) -> list[int]:
 
     for module in ("hub.brokers.rabbitmq.dead_letters", "hub.brokers.aiormq.dead_letters"):
         monkeypatch.setattr(f"{module}._count", count)
-        monkeypatch.setattr(f"{module}.QUIET", 0.2)
+    monkeypatch.setattr("hub.brokers.dead_letters.IDLE_TIMEOUT", 0.2)
     return counts
 
 

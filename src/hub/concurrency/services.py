@@ -71,7 +71,7 @@ async def background_service(service: Service[T], *, name: str) -> AsyncGenerato
     """
     scope, reporting = CancelScope(), CancelScope(shield=True)
 
-    async def run(*, task_status: TaskStatus[T]) -> None:
+    async def run(*, task_status: TaskStatus[T]) -> None:  # noqa: ASYNC128 - the service does
         try:
             with scope:
                 await service(task_status=task_status)
