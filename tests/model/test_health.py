@@ -98,7 +98,7 @@ async def test_an_instance_that_consumes_nothing_is_live_and_not_ready(
                 again = await stranger.get(f"{url}/health/ready")
 
     assert (ready.status_code, ready.json()["ready"]) == (503, False)
-    assert ready.json()["reason"] == "nothing is taken from the queue"
+    assert ready.json()["reason"] == "it receives nothing from the queue"
     assert live.status_code == 200
 
 
@@ -123,7 +123,7 @@ async def test_the_probes_of_an_orchestrator_are_no_pings_of_the_registry(
     def note(presence: HealthReporter) -> None:
         heard.append(presence)
 
-    monkeypatch.setattr(HealthReporter, "heard", note)
+    monkeypatch.setattr(HealthReporter, "mark_pinged", note)
     with anyio.fail_after(TIMEOUT):
         async with background_service(instance(Echo, registry, broker, store), name="instance") as url:
             for path in ("live", "ready"):

@@ -66,7 +66,7 @@ async def test_nothing_is_settled_before_the_first_login() -> None:
     async with anyio.create_task_group() as tg:
         tg.start_soon(reading.wait_ready)
         await anyio.sleep(5)
-        reading.admitted(LoginResult(state=InstanceState.LIVE, accepts=frozenset([PLAIN.fingerprint])))
+        reading.on_login(LoginResult(state=InstanceState.LIVE, accepts=frozenset([PLAIN.fingerprint])))
     assert reading.can_read(PLAIN.fingerprint)
     assert not reading.can_read(BROKEN.fingerprint)
 

@@ -1,4 +1,4 @@
-"""The metrics that a model's author keeps with `prometheus_client`, as text for the page of an instance."""
+"""The metrics that a model's author keeps with `prometheus_client`, for `/metrics` of an instance."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 @final
 class AuthorMetrics:
-    """What is in the default registry of `prometheus_client` of this process: metrics of all its models, and of Python.
+    """The default registry of `prometheus_client` of this process: metrics of all its models, and of Python.
 
-    Collectors are foreign code. They run in a thread, one scrape at a time; what raises, what cannot be written, and what
-    takes longer than `TIMEOUT` is left out and logged once. Names that begin with `hub_` are left out too.
+    Collectors are code of the author. They run in a thread, one scrape at a time. A collector that raises or takes longer
+    than `TIMEOUT`, a family that cannot be written, and names that begin with `hub_` are left out and logged once.
 
     Args:
-        registry: What to read.
+        registry: The registry to read.
     """
 
     def __init__(self, registry: Collector = REGISTRY) -> None:
         self._registry = registry
         self._threads = CapacityLimiter(1)
         self._collecting = False
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     async def exposition(self, accept: str) -> bytes:
         """The metrics in the format that `accept` asks for, without the end mark of OpenMetrics."""
         if self._collecting:
-            return b""  # a thread of an earlier scrape is still at it
+            return b""  # the thread of an earlier scrape is still running
         with move_on_after(TIMEOUT):
             return await run_sync(self._text, accept, abandon_on_cancel=True, limiter=self._threads)
-        self._tell("slow", f"collecting took longer than {TIMEOUT:g} s")
+        self._log_once("slow", f"collecting took longer than {TIMEOUT:g} s")
         return b""
 
     def _text(self, accept: str) -> bytes:
@@ -58,24 +58,24 @@ class AuthorMetrics:
             for family in self._registry.collect():
                 text += self._text_of(family, accept)
         except Exception as error:  # noqa: BLE001 - of a collector of the author's; those before it have been read
-            self._tell("collect", "a collector failed; metrics registered after it are left out", error)
+            self._log_once("collect", "a collector failed; metrics registered after it are left out", error)
         finally:
             self._collecting = False
         return text
 
     def _text_of(self, family: Metric, accept: str) -> bytes:
         if family.name.startswith(_OURS):
-            self._tell(family.name, f"{family.name} is left out: names that begin with hub_ are hub's own")
+            self._log_once(family.name, f"{family.name} is left out: names that begin with hub_ are hub's own")
             return b""
         try:
             return exposition(_One(family), accept)[0].removesuffix(_END)
         except Exception as error:  # noqa: BLE001 - a family of the author's that no format can hold
-            self._tell(family.name, f"{family.name} cannot be written and is left out", error)
+            self._log_once(family.name, f"{family.name} cannot be written and is left out", error)
             return b""
 
-    def _tell(self, what: str, text: str, error: Exception | None = None) -> None:
-        if what not in self._told:
-            self._told.add(what)
+    def _log_once(self, what: str, text: str, error: Exception | None = None) -> None:
+        if what not in self._logged:
+            self._logged.add(what)
             _log.warning(f"metrics of a model: {text}", exc_info=error)
 
 

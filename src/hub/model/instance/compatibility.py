@@ -1,4 +1,4 @@
-"""Which tasks of other contracts an instance can be given, as the registry says at each login."""
+"""Which tasks of other contracts an instance can run, as the registry answers to each login."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from hub.registry.client.login import LoginResult
 from hub.types import Fingerprint, ModelName
 
 PAUSE: Final = 1.0
-"""Seconds that a task which only others can run is held before it goes back to the queue, so that it does not spin."""
+"""Seconds that a task is held which only other instances can run, so that it does not circle between queue and instance."""
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 class ContractSource(Protocol):
-    """What is needed of `hub.registry.client.client.RegistryClient`; see there."""
+    """The part of `hub.registry.client.client.RegistryClient` that is used here; see there."""
 
     async def contract(self, model: ModelName, fingerprint: Fingerprint) -> Contract | None: ...
 
@@ -35,12 +35,12 @@ class ContractSource(Protocol):
 
 @final
 class RegistryCompatibility(ContractCompatibility):
-    """Keeps what the registry says to each login of an instance, and asks it about contracts that are foreign.
+    """Keeps the registry's answer to the last login, and fetches other contracts from it to describe the difference.
 
     Args:
         registry: The registry.
-        model: Whose instance it is.
-        contract: The instance's.
+        model: Name of the model.
+        contract: Contract of the instance.
     """
 
     def __init__(self, registry: ContractSource, model: ModelName, contract: Contract) -> None:
@@ -48,29 +48,29 @@ class RegistryCompatibility(ContractCompatibility):
         self._model = model
         self._contract = contract
         self._accepts: frozenset[Fingerprint] = frozenset()
-        self._admitted = Event()
+        self._logged_in = Event()
 
-    def admitted(self, admission: LoginResult) -> None:
-        """The registry has let the instance in, on these terms. Called at each login."""
-        self._accepts = admission.accepts
-        self._admitted.set()
+    def on_login(self, result: LoginResult) -> None:
+        """Takes the result of a login; called after each."""
+        self._accepts = result.accepts
+        self._logged_in.set()
 
     @override
     def can_read(self, fingerprint: Fingerprint) -> bool:
-        """Whether a task that was written for this other contract can be run here."""
+        """Whether tasks that were written for this other contract can be run here."""
         return fingerprint in self._accepts
 
     @override
     async def wait_ready(self) -> None:
-        """Waits for the first login. Without it nobody knows whether the name is ours at all."""
-        await self._admitted.wait()
+        """Waits for the first login: before it, the name of the model may belong to another contract."""
+        await self._logged_in.wait()
 
     @override
     async def describe_mismatch(self, fingerprint: Fingerprint) -> str | None:
-        """How another contract differs from ours, as the end of a sentence; empty if the registry cannot say.
+        """How another contract differs from that of the instance, as the end of a sentence; empty if the registry does not know.
 
         Returns:
-            `None`, after a pause, when instances with that contract are up: one of them may get the task.
+            `None`, after a pause, when instances with that contract are live: one of them may receive the task.
         """
         try:
             history = await self._registry.schema_history(self._model)
@@ -83,6 +83,6 @@ class RegistryCompatibility(ContractCompatibility):
                 size = CONTRACT_WEIGHT * (len(theirs.files) + len(self._contract.files))
                 found = await in_thread_if_large(size, partial(diff, theirs, self._contract))
         except HubError as error:
-            _log.warning("no words for a foreign contract", fingerprint=fingerprint, reason=str(error))
+            _log.warning("the difference to another contract is not known", fingerprint=fingerprint, reason=str(error))
             return ""
         return ". Since then: " + "; ".join(difference.message for difference in found) if found else ""

@@ -1,4 +1,4 @@
-"""What an instance says of itself when it is asked."""
+"""Reports the health of an instance, for pings."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ STARTING: Final = "it is starting"
 
 
 class Ping(Struct, frozen=True, kw_only=True):
-    """The answer to `GET /ping`.
+    """The reply to `GET /ping`.
 
     Attributes:
         instance: Id of the instance.
         model: Name of its model.
-        consuming: Whether it takes tasks from the queue of its model.
+        consuming: Whether it receives tasks from the queue of its model.
         in_flight: Tasks that it works on.
-        attempts: Runs that it has started so far.
-        uptime_seconds: How long it has been up.
-        stats: How much work it has and has done, in the numbers that its `/metrics` shows.
+        attempts: Runs that it has started.
+        uptime_seconds: Seconds since it started.
+        stats: Its work so far, in the numbers that its `/metrics` shows.
         reason: Why it cannot work; empty if it can.
         draining: Whether it is about to stop.
-        loading: Whether its `setup` is still to be done.
+        loading: Whether its `setup` has not returned yet.
     """
 
     instance: str
@@ -54,7 +54,7 @@ class Ping(Struct, frozen=True, kw_only=True):
 
 @final
 class HealthReporter:
-    """Answers for an instance, and remembers when the registry last asked."""
+    """Reports the health of one instance, and keeps when the registry pinged last."""
 
     def __init__(
         self,
@@ -77,26 +77,26 @@ class HealthReporter:
         self._has_setup = type(model).setup is not Model.setup  # pyright: ignore[reportUnknownMemberType]  # no arguments to know
 
     def ready(self) -> None:
-        """`setup` is done and tasks are taken."""
+        """Ends the state `loading`: `setup` has returned and tasks are received."""
         self._loading = False
 
     def pinged_at(self) -> float:
-        """When the registry last asked, or when this began, on the clock of `anyio.current_time`."""
+        """When the registry pinged last, or when this object was made, on the clock of `anyio.current_time`."""
         return self._pinged_at
 
-    def heard(self) -> None:
-        """The registry has asked."""
+    def mark_pinged(self) -> None:
+        """Records a ping of the registry."""
         self._pinged_at = current_time()
 
     async def ping(self) -> Ping:
-        """How we are now. `reason` is set when the model's own `health` says no, or when nothing is consumed."""
-        reason = await self._trouble() if self._worker.consuming else ""
-        statistics = self._worker.statistics()  # after the wait, so that it is so when it is said
+        """The state now. `reason` is set when the model's `health` raises, or when no tasks are received."""
+        reason = await self._health_error() if self._worker.consuming else ""
+        statistics = self._worker.statistics()  # after the wait, so that they are current
         loading = self._loading and not self._worker.stopping
         if loading:
             reason = LOADING if self._has_setup else STARTING
         elif not statistics.consuming:
-            reason = "it is about to stop" if self._worker.stopping else "nothing is taken from the queue"
+            reason = "it is about to stop" if self._worker.stopping else "it receives nothing from the queue"
         return Ping(
             instance=self._instance,
             model=self.model.name,
@@ -112,14 +112,14 @@ class HealthReporter:
 
     @property
     def hindrance(self) -> str | None:
-        """Why tasks could not be brought to their end; see `Worker.hindrance`."""
+        """Why tasks could not be brought to an end; see `Worker.hindrance`."""
         return self._worker.hindrance
 
     def resubscribe(self) -> bool:
-        """The registry thinks that we are deaf. Returns whether there was a link to leave."""
+        """Opens a new connection to the broker; see `Worker.resubscribe`."""
         return self._worker.resubscribe()
 
-    async def _trouble(self) -> str:
+    async def _health_error(self) -> str:
         if self._health is None:
             return ""
         with move_on_after(HEALTH_TIMEOUT):
@@ -129,10 +129,10 @@ class HealthReporter:
                 return text_of(partial("{}: {}".format, type(error).__qualname__, error))
             return ""
         if self._loop is not None and self._loop.seconds_behind() > 0:
-            return ""  # its loop is busy with a task and has not begun with `health`: that is no answer of the model
+            return ""  # its loop is held up by a task and `health` has not begun: that says nothing about the model
         return f"health took longer than {HEALTH_TIMEOUT:g} s"
 
 
 def _is_default(model: Model[Any, Any]) -> bool:
-    """Whether the model has no `health` of its own: then there is nothing to ask, and no hop into its event loop."""
+    """Whether the model has no `health` of its own: then there is nothing to call in its event loop."""
     return getattr(model.health, "__func__", None) is Model.health  # pyright: ignore[reportUnknownMemberType]  # no arguments to know

@@ -48,7 +48,7 @@ RUN_SHARE: Final = 0.95
 """Share of the broker's consumer timeout that a run may take; the rest is for storing its outcome."""
 
 OPERATIONS: Final = ("start", "finish")
-"""What an instance asks of the store for each task."""
+"""Operations of the store that each task needs."""
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -64,25 +64,25 @@ async def run_instance(
 ) -> None:
     """Runs one instance until it is cancelled.
 
-    It serves its HTTP routes, sets the model up, takes tasks, and logs in, in this order. A model with a `setup` of its
-    own is logged in before that too, as `loading`: so its clients are told to come back, and a name that another
-    contract holds is reported at once. When it is cancelled it stops taking tasks, logs out at once, lets running tasks
-    finish for `drain_grace` seconds, hands the rest back, and closes the rest in reverse. If any of its parts dies it
-    dies.
+    It serves its HTTP routes, calls `setup`, receives tasks, and logs in, in this order. A model with a `setup` of its own
+    is logged in before that too, as `loading`: gateways then answer that it is loading, and a name that another contract
+    holds is an error at once. When it is cancelled it receives no more tasks, logs out at once, waits for running tasks for
+    `drain_grace` seconds, requeues the rest, and closes its parts in reverse order. If one of its parts fails, it ends with
+    that error.
 
     Args:
-        model: The class; it is made without arguments.
+        model: The class; its `__init__` is called without arguments.
         settings: Addresses and times.
         broker: Open.
         store: Open.
         instance: Its id; a new one by default.
-        task_status: Gets the URL of its HTTP routes once it is listed.
+        task_status: Gets the URL of its HTTP routes once it is registered.
 
     Raises:
         ConfigurationError: The address to listen on, or to advertise, cannot work; or the model has no `process_request`.
-        ConnectionLost: Broker or registry were out of reach for `start_timeout` seconds.
+        ConnectionLost: Broker or registry was out of reach for `start_timeout` seconds.
         NameTaken: The model's name belongs to another contract.
-        ConnectionRefused: Broker, store or registry refuse us.
+        ConnectionRefused: Broker, store or registry refuses the connection.
         ModelNotStarted: The model's `__init__`, `setup`, `example` or `get_..._format` raised.
     """
     instance = instance or new_instance_id()
@@ -147,7 +147,7 @@ async def _run(
         if isinstance(error, HubError) and not isinstance(error, ModelExit):
             raise
         raise ModelNotStarted(served.name, step, error_summary(error)) from error
-    reading = RegistryCompatibility(registry, name, contract)
+    compatibility = RegistryCompatibility(registry, name, contract)
     worker = Worker(
         served,
         contract=contract,
@@ -155,14 +155,14 @@ async def _run(
         broker=broker,
         store=store,
         options=options,
-        others=reading,
+        others=compatibility,
         loop=loop,
     )
     links = ConnectionCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
     metrics = InstanceMetrics(name, worker.statistics, links=links)
-    presence = HealthReporter(served, contract=contract, instance=instance, worker=worker, loop=loop)
+    reporter = HealthReporter(served, contract=contract, instance=instance, worker=worker, loop=loop)
     hosts = settings.hosts.known_as(settings.instance_host, settings.advertise_host)
-    app = instance_app(presence, metrics, token=settings.token, hosts=hosts)
+    app = instance_app(reporter, metrics, token=settings.token, hosts=hosts)
     server = partial(serve, app, settings.instance_bind)
     async with AsyncExitStack() as stack:
         url: str = await stack.enter_async_context(background_service(server, name=f"server of {instance}"))
@@ -183,17 +183,17 @@ async def _run(
         registration = Registration(
             registry,
             login,
-            pinged_at=presence.pinged_at,
+            pinged_at=reporter.pinged_at,
             ping_period=settings.ping_period,
             start_timeout=settings.start_timeout,
-            on_login=reading.admitted,
+            on_login=compatibility.on_login,
         )
         if loads:
             await stack.enter_async_context(registration)
             _log.info("setup begins", model=name, instance=instance)
         await stack.enter_async_context(lifespan(served, loop=loop, grace=settings.drain_grace))
         await stack.enter_async_context(worker)
-        presence.ready()
+        reporter.ready()
         if loads:
             await registration.ready()
         else:
@@ -210,10 +210,10 @@ async def _run(
 
 
 def run_limit(model: type[Model[Any, Any]], settings: ModelSettings) -> float:
-    """Seconds that one run may take, so that RabbitMQ never takes a working instance for a dead one.
+    """Seconds that one run may take, so that RabbitMQ never takes a message away from an instance that works.
 
     RabbitMQ closes the channel of a consumer that holds a message for longer than `consumer_timeout`, and gives the
-    message to the next one: a task that takes longer would be run for ever (rabbitmq.com/docs/consumers, "Delivery
+    message to the next one: a task that takes longer would be run again and again (rabbitmq.com/docs/consumers, "Delivery
     Acknowledgement Timeout"). The embedded broker has no such limit.
 
     Raises:
@@ -234,7 +234,7 @@ def advertised(url: str, host: str) -> str:
     """The URL that others reach an instance at, when it listens at `url` and `host` is the name to use (or empty).
 
     Raises:
-        ConfigurationError: It listens on all addresses, and nobody said which of them others reach.
+        ConfigurationError: It listens on all addresses, and `host` is empty.
     """
     parts = urlsplit(url)
     if host:

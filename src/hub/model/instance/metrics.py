@@ -1,4 +1,4 @@
-"""What an instance tells Prometheus."""
+"""Metrics of an instance for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hub.types import ModelName
 
 @final
 class InstanceMetrics:
-    """Metrics of one instance. It counts nothing: what a scrape shows is read from those who counted.
+    """Metrics of one instance. It counts nothing: a scrape reads the statistics of the parts.
 
     Args:
-        model: Whose instance it is.
-        statistics: What it has done so far; the answer to a ping is made of the same numbers.
-        links: Tells of the broker and the store.
-        authors: The metrics that the model's author keeps; by default those of this process.
+        model: Name of the model.
+        statistics: Returns those of the worker; the reply to a ping has the same numbers.
+        links: Collects those of broker and store.
+        authors: The metrics of the model's author; by default those of this process.
     """
 
     def __init__(

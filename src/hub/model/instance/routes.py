@@ -28,11 +28,11 @@ PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 
 _OURS: Final = "hub"
-"""How the user agent of hub's own HTTP client begins; anybody else's ping says nothing about the registry."""
+"""Start of the user agent of hub's own HTTP client; other pings do not count as pings of the registry."""
 
 
 def instance_app(
-    presence: HealthReporter,
+    reporter: HealthReporter,
     metrics: InstanceMetrics,
     *,
     token: str = "",
@@ -41,34 +41,34 @@ def instance_app(
     """The ASGI application of one instance.
 
     Args:
-        presence: Answers pings.
+        reporter: Replies to pings.
         metrics: Shown at `/metrics`.
-        token: Asked of every caller, unless empty, but for `/health/...` and the description.
-        hosts: The names that the instance answers to, beside IP addresses and localhost.
+        token: Required of every caller, unless empty, but for `/health/...` and the description.
+        hosts: Host names of the instance, beside IP addresses and localhost.
     """
 
     @get("/ping")
     async def ping(request: Request[Any, Any, State]) -> Response[Ping]:
         if request.headers.get("user-agent", "").startswith(_OURS):
-            presence.heard()
-        reply = await presence.ping()
+            reporter.mark_pinged()
+        reply = await reporter.ping()
         return Response(reply, status_code=503 if reply.reason else 200)
 
     @post("/resubscribe", status_code=202)
     async def resubscribe() -> dict[str, bool]:
-        return {"resubscribing": presence.resubscribe()}
+        return {"resubscribing": reporter.resubscribe()}
 
     @get("/descriptors")
     async def descriptors(request: Request[Any, Any, State]) -> Response[bytes]:
-        return await _message(request, presence.contract.descriptors)
+        return await _message(request, reporter.contract.descriptors)
 
     @get("/descriptors/request")
     async def request_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:
-        return await _message(request, _proto(presence.model.get_request_format()))
+        return await _message(request, _proto(reporter.model.get_request_format()))
 
     @get("/descriptors/response")
     async def response_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:
-        return await _message(request, _proto(presence.model.get_response_format()))
+        return await _message(request, _proto(reporter.model.get_response_format()))
 
     @get("/metrics")
     async def exposition(request: Request[Any, Any, State]) -> Response[bytes]:
@@ -87,7 +87,7 @@ def instance_app(
         route_handlers=[ping, resubscribe, descriptors, request_descriptor, response_descriptor, exposition],
     )
     app = Litestar(
-        [guarded, description, *health_routes(presence)],
+        [guarded, description, *health_routes(reporter)],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
