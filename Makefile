@@ -41,7 +41,7 @@ test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest; WORKERS=0 runs th
 	@scripts/install-clients.sh
 	$(BIN)/pytest $(DIST) $(ARGS)
 
-test-fast: $(DEV) ## Run the tests that need no server, no browser and no process of hub: under a minute on two idle cores.
+test-fast: $(DEV) ## Run the tests that need no server, no browser and no process of hub; a few minutes.
 	$(BIN)/pytest $(DIST) -m "not (rabbitmq or redis or browser or slow)" $(ARGS)
 
 chaos: $(DEV) ## Inject faults under load and check every promise, on asyncio and trio. ARGS="--short" is a minute.

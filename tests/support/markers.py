@@ -20,16 +20,20 @@ SLOW: Final = (
     "gateway/test_batches.py",
     "gateway/test_hostile_documents.py",
     "gateway/test_strange_headers.py",
+    "http/test_connections.py",
     "meta/test_files.py",
     "meta/test_scripts.py",
     "meta/test_supply.py",
+    "model/test_busy_models.py",
     "model/test_children.py",
     "model/test_exits.py",
     "model/test_responses.py",
     "observability",
+    "registry/test_service.py",
     "system",
+    "test_watchdog.py",
 )
-"""Folders and files below `tests` whose tests start processes, or take the most CPU: more than 5 s a file."""
+"""Folders and files below `tests` whose tests start processes, or take longest: more than 5 s a file."""
 
 _of_fixture: Final[dict[str, tuple[str, ...]]] = {}
 _running_test: frozenset[str] | None = None
