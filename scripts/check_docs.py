@@ -1,10 +1,11 @@
-"""Checks the documentation against the project: links, `make` targets, `hub` commands, HUB_* variables.
+"""Checks the documentation against the project: links, definitions, `make` targets, `hub` commands, HUB_* variables.
 
 Prints one line for each thing that is not there and exits with 1; prints nothing else.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from hub.settings.up import UpSettings
 ROOT: Final = Path(__file__).resolve().parents[1]
 
 _LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+_DEFINITION: Final = re.compile(r"\[`([\w.]+)`\]\(([^)\s#]+\.py)\)")
 _HEADING: Final = re.compile(r"^#+\s+(.+?)\s*$", re.MULTILINE)
 _CODE: Final = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 _MAKE: Final = re.compile(r"(?:^|[`\s])make ([a-z]+)\b")
@@ -67,11 +69,30 @@ def unknown_names(text: str) -> Iterator[str]:
             yield f"{variable} is no setting"
 
 
+def missing_definitions(page: Path, text: str) -> Iterator[str]:
+    """Links such as [`Worker._handle`](../src/hub/model/worker/worker.py) whose module does not define what they name."""
+    for name, target in _DEFINITION.findall(text):
+        module = (page.parent / target).resolve()
+        if module.exists() and name not in definitions(module):
+            yield f"link to {target}: the module does not define {name}"
+
+
+def definitions(module: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.parse(module.read_text()).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            methods = (each for each in node.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)))
+            found |= {f"{node.name}.{each.name}" for each in methods}
+    return found
+
+
 def main() -> int:
     found = 0
     for page in pages():
         text = page.read_text()
-        for complaint in (*broken_links(page, text), *unknown_names(text)):
+        for complaint in (*broken_links(page, text), *missing_definitions(page, text), *unknown_names(text)):
             print(f"{page.relative_to(ROOT)}: {complaint}")
             found += 1
     return 1 if found else 0

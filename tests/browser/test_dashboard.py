@@ -1,4 +1,4 @@
-"""The dashboard for everybody: by keyboard, in dark and light, without a key, without a server."""
+"""The dashboard by keyboard, in dark and light, without a key, and without a server."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_a_page_says_that_the_server_is_gone_and_comes_back_by_itself(browser: B
     browser.complaints.clear()  # browsers log each connection that failed
 
 
-def test_a_tab_that_nobody_looks_at_hangs_up_and_comes_back(hub_up: Addresses, browser: Browser) -> None:
+def test_a_hidden_tab_disconnects_and_reconnects_when_shown(hub_up: Addresses, browser: Browser) -> None:
     page = browser.page
     page.add_init_script(
         """window.opened = 0; const real = window.fetch;

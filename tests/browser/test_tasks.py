@@ -200,7 +200,7 @@ def test_a_list_is_filtered_by_keyboard_at_any_width(hub: Hub, browser: Browser)
     expect(row(page, cancelled)).to_be_visible()
     assert page.title() == "Tasks: cancelled · hub"
     page.keyboard.press("Tab")
-    page.keyboard.press("D")  # the model Dies, which nobody has cancelled a task of
+    page.keyboard.press("D")  # the model Dies, which has no cancelled task
     expect(page).to_have_url(re.compile(r"\?state=cancelled&model=Dies$"))
     expect(page.locator("#none")).to_contain_text("No such task lately", timeout=TIMEOUT)
     page.go_back()

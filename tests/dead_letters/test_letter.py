@@ -1,4 +1,4 @@
-"""What a dead letter tells, whoever has given it up."""
+"""The fields of a dead letter, of an instance and of the broker."""
 
 from __future__ import annotations
 

@@ -313,7 +313,7 @@ async def test_a_task_that_was_queued_already_stays_so_when_the_link_is_lost(
     assert (await record_of(store, task)).state is TaskState.QUEUED
 
 
-async def test_a_task_that_somebody_else_revives_at_that_moment_is_left_to_them(
+async def test_a_task_that_another_process_resets_at_that_moment_is_left_alone(
     broker: MemoryBroker, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = new_task()
@@ -327,7 +327,7 @@ async def test_a_task_that_somebody_else_revives_at_that_moment_is_left_to_them(
 
     (told,) = await replay_all(broker, store)
 
-    assert "look again" in told.problem
+    assert "list it again" in told.problem
     assert await queued_tasks(broker) == []
     assert [letter.id for letter in await dead_tasks(broker)] == [task.id]
 

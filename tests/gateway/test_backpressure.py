@@ -199,11 +199,11 @@ async def test_refusals_are_counted_by_their_code(monkeypatch: pytest.MonkeyPatc
         await refusal(gateway)
         await gateway.model(DIGITS, CONTRACT_DIGITS, live=0)
         await gateway.client.post("/v1/models/Digits/tasks", json={})
-        await gateway.client.post("/v1/models/Nobody/tasks", json={})
+        await gateway.client.post("/v1/models/Unknown/tasks", json={})
         metrics = (await gateway.client.get("/metrics")).text
         assert 'hub_submits_total{model="ModelA",result="queue_full"} 1.0' in metrics
         assert 'hub_submits_total{model="Digits",result="model_unavailable"} 1.0' in metrics
-        assert "Nobody" not in metrics
+        assert "Unknown" not in metrics
 
 
 async def test_depths_are_polled_about_once_a_second_however_many_dashboards_there_are(

@@ -163,7 +163,7 @@ async def test_every_media_type_of_lines_of_json_is_accepted_for_the_reply(gatew
 @pytest.mark.parametrize(
     ("path", "headers", "expected"),
     [
-        ("/v1/models/Nobody/batches", {}, (404, "unknown_model")),
+        ("/v1/models/Unknown/batches", {}, (404, "unknown_model")),
         (BATCHES, {"Content-Type": "application/json"}, (415, "unsupported_media_type")),
         (BATCHES, {"Content-Type": "application/x-ndjson; charset=latin-1"}, (415, "unsupported_media_type")),
         (BATCHES, {"Accept": "application/json"}, (406, "not_acceptable")),

@@ -72,7 +72,7 @@ async def test_a_model_without_instances_keeps_its_counts(gateway: LocalGateway)
 
 async def test_unknown_names_in_requests_get_no_series(gateway: LocalGateway) -> None:
     await gateway.model()
-    for name in ("Nobody", "Else"):
+    for name in ("Unknown", "Else"):
         assert (await gateway.client.post(f"/v1/models/{name}/tasks", json={})).status_code == 404
     models = {ModelName(model) for model, _ in await samples(gateway, "hub_submits_total")}
     assert models == {MODEL_A}

@@ -64,7 +64,7 @@ async def test_a_broker_out_of_reach_is_part_of_the_overview() -> None:
 async def test_metrics_count_submits_and_time_calls(gateway: LocalGateway) -> None:
     await gateway.model(answer=echo_a)
     await gateway.client.post("/v1/models/ModelA", json={})
-    await gateway.client.post("/v1/models/Nobody", json={})
+    await gateway.client.post("/v1/models/Unknown", json={})
 
     reply = await gateway.client.get("/metrics")
 
@@ -72,7 +72,7 @@ async def test_metrics_count_submits_and_time_calls(gateway: LocalGateway) -> No
     assert 'hub_submits_total{model="ModelA",result="accepted"} 1.0' in reply.text
     assert 'hub_call_seconds_count{model="ModelA",state="succeeded"} 1.0' in reply.text
     assert "hub_gateway_models 1.0" in reply.text
-    assert "Nobody" not in reply.text
+    assert "Unknown" not in reply.text
 
 
 def instance(number: int, *, answered: float | None = 200.5) -> InstanceBody:

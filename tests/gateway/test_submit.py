@@ -93,8 +93,8 @@ async def test_before_the_first_list_every_model_is_a_503(gateway: LocalGateway)
 
 async def test_a_model_that_the_registry_never_had_is_unknown(gateway: LocalGateway) -> None:
     await gateway.model()
-    assert problem(await gateway.client.post("/v1/models/Nobody/tasks", json={})) == (404, "unknown_model")
-    assert problem(await gateway.client.post("/v1/models/Nobody", json={})) == (404, "unknown_model")
+    assert problem(await gateway.client.post("/v1/models/Unknown/tasks", json={})) == (404, "unknown_model")
+    assert problem(await gateway.client.post("/v1/models/Unknown", json={})) == (404, "unknown_model")
 
 
 async def test_a_known_model_without_instances_is_a_503(gateway: LocalGateway) -> None:

@@ -147,7 +147,7 @@ async def test_a_task_that_was_not_accepted_is_not_named(gateway: LocalGateway) 
     for reply in (
         await gateway.client.post(TASKS, content=b"{"),
         await gateway.client.post(CALL, json={"nothing": 1}),
-        await gateway.client.post("/v1/models/Nobody", json={}),
+        await gateway.client.post("/v1/models/Unknown", json={}),
     ):
         nameless(reply)
 

@@ -105,7 +105,7 @@ async def test_tasks_are_listed_by_state_and_model_the_newest_first(gateway: Loc
     assert await ids("") == [*in_order, other]
     assert await ids("?model=ModelA") == in_order
     assert await ids("?model=Digits") == [other]
-    assert await ids("?model=Nobody") == []
+    assert await ids("?model=Unknown") == []
     assert await ids("?state=running") == [running.id]
     assert await ids("?state=failed") == [wanted["failed"], other]
     assert await ids("?state=dead&state=failed&model=ModelA") == [wanted["dead"], wanted["failed"]]

@@ -16,6 +16,7 @@ from hub.concurrency.services import background_service
 from hub.http.client import open_client
 from hub.model.instance.health_reporter import HealthReporter
 from hub.model.instance.instance import run_instance
+from hub.registry.client.schemas import PING_HEADER
 from hub.settings.model import ModelSettings
 from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
@@ -115,19 +116,21 @@ async def test_what_a_model_says_of_its_health_is_not_told_to_strangers(
     assert "GPU" not in ready.text
 
 
-async def test_the_probes_of_an_orchestrator_are_no_pings_of_the_registry(
+async def test_only_requests_with_the_header_of_the_registry_are_its_pings(
     registry: Desk, broker: MemoryBroker, store: MemoryStore, stranger: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[HealthReporter] = []
+    pinged: list[HealthReporter] = []
 
-    def note(presence: HealthReporter) -> None:
-        heard.append(presence)
+    def note(reporter: HealthReporter) -> None:
+        pinged.append(reporter)
 
     monkeypatch.setattr(HealthReporter, "mark_pinged", note)
     with anyio.fail_after(TIMEOUT):
         async with background_service(instance(Echo, registry, broker, store), name="instance") as url:
             for path in ("live", "ready"):
                 await stranger.get(f"{url}/health/{path}")
-            assert not heard
-            await stranger.get(f"{url}/ping", headers={"Authorization": f"Bearer {TOKEN}"})
-            assert heard
+            known = {"Authorization": f"Bearer {TOKEN}", "User-Agent": "hub"}
+            await stranger.get(f"{url}/ping", headers=known)
+            assert not pinged
+            await stranger.get(f"{url}/ping", headers=known | {PING_HEADER: "1"})
+            assert pinged

@@ -271,7 +271,7 @@ async def test_a_change_that_was_noted_before_the_first_login_needs_no_second_on
     assert desk.calls == ["login", "logout"]
 
 
-async def test_news_wait_for_a_registry_that_is_out_of_reach_and_disturb_nobody() -> None:
+async def test_updates_wait_for_a_registry_that_is_out_of_reach() -> None:
     desk = Desk()
     with anyio.fail_after(1000):
         async with membership(desk, pinged_at=anyio.current_time) as member:

@@ -48,7 +48,7 @@ class Desk(ContractSource):
                 request=known.request,
                 response=known.response,
                 first_seen_at=1.0,
-                first_seen_from="somebody",
+                first_seen_from="another instance",
                 present=known is PLAIN,
                 instances=int(known in self.up),
             )
@@ -78,7 +78,7 @@ async def test_a_task_that_others_can_run_is_left_to_them_after_a_pause() -> Non
     assert anyio.current_time() - started >= PAUSE
 
 
-async def test_a_task_that_nobody_can_run_any_more_is_explained() -> None:
+async def test_a_task_of_a_contract_without_instances_is_explained() -> None:
     reading = RegistryCompatibility(Desk(PLAIN), MODEL, PLAIN)
     words = await reading.describe_mismatch(GROWN.fingerprint)
     assert words is not None

@@ -1,4 +1,4 @@
-"""Work that nobody needs any more stops, and work that is late does not begin. In virtual time."""
+"""Runs of ended tasks are cancelled, and late tasks are not started. In virtual time."""
 
 from __future__ import annotations
 

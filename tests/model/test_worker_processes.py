@@ -143,7 +143,7 @@ async def until_there(path: Path) -> None:
 
 
 def outcome_of_a_cancellation(each: Task) -> Outcome:
-    failure = Failure(code="cancelled", message="nobody wants it")
+    failure = Failure(code="cancelled", message="cancelled by its client")
     return Outcome(
         task_id=each.id,
         state=TaskState.CANCELLED,

@@ -1,4 +1,4 @@
-"""Whoever gives up, at whatever checkpoint: one outcome, an empty queue, and nothing acked that is not safe."""
+"""Cancellation at every checkpoint: one outcome, an empty queue, and no message acknowledged that is not stored elsewhere."""
 
 from __future__ import annotations
 

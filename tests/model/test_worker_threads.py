@@ -80,7 +80,7 @@ async def test_a_cancelled_thread_keeps_its_place_and_its_message_until_it_retur
     assert (await ended(store, one)).state is TaskState.CANCELLED
 
 
-async def test_a_thread_that_looks_finds_out_that_nobody_needs_it(broker: WatchedBroker, store: BreakableStore) -> None:
+async def test_a_thread_can_ask_whether_its_task_was_cancelled(broker: WatchedBroker, store: BreakableStore) -> None:
     model = Plain()
     model.looks = True
     one, two = task("one"), task("two")

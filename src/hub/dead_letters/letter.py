@@ -1,4 +1,4 @@
-"""One dead letter as a value: what died, when, and why, whoever gave it up.
+"""One dead letter as a value: what died, when, and why, whether an instance or the broker dead-lettered it.
 
 An instance says so in `hub-*` headers (see `hub.model`), RabbitMQ in `x-death` and `x-last-death-reason`
 (https://www.rabbitmq.com/docs/dlx#effects).
@@ -18,7 +18,7 @@ from hub.task import MAX_TIME, Failure, Task
 from hub.types import InstanceId, ModelName
 
 UNKNOWN: Final = "unknown"
-"""The code of a letter that says nothing of its death: somebody else has put it there."""
+"""The code of a letter without a reason: it was put into the queue by another program."""
 
 _BROKER_REASONS: Final[Mapping[str, str]] = {
     "delivery_limit": "the broker gave it up: it came back more often than the delivery limit of its queue allows, so "
@@ -41,9 +41,9 @@ class DeadLetter:
         task: `None` if the body is no task.
         code: Why it died, such as `wrong_contract`, or the broker's own reason, such as `delivery_limit`.
         reason: The same for people.
-        attempt: The run after which it died; 0 if it never ran, `None` if nobody has said.
-        died_at: In Unix seconds, to the second; `None` if nobody has said.
-        broker_killed: The broker has given it up by itself, so no outcome was stored by whoever did.
+        attempt: The run after which it died; 0 if it never ran, `None` if it is not known.
+        died_at: In Unix seconds, to the second; `None` if it is not known.
+        broker_killed: The broker dead-lettered it by itself, so no instance stored an outcome.
     """
 
     delivery: Delivery

@@ -1,4 +1,4 @@
-"""The records of tasks that the broker gave up by itself, so that nobody was there to store an outcome."""
+"""Records of tasks that the broker dead-lettered by itself, so that no instance stored an outcome."""
 
 from __future__ import annotations
 

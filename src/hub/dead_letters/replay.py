@@ -31,7 +31,7 @@ _WAITS_ALREADY: Final = (
     "its record says queued, so it is left alone; if a replay that was killed half-way left it so, and nothing runs it, "
     "use --again"
 )
-_JUST_NOW: Final = "somebody else revived or ended it at this moment; look again"
+_JUST_NOW: Final = "it was reset or ended by another process at this moment; list it again"
 _ENDED: Final = "its record has expired, but it had not ended as dead, so it is left alone; drop the letter"
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
@@ -172,7 +172,7 @@ class Replay:
 
 
 async def _bury(deaths: Sequence[Outcome], store: ResultStore) -> None:
-    """Marks tasks as dead that were revived and not published, or of which nobody can tell."""
+    """Marks tasks as dead that were reset and not published, or whose publishing was not confirmed."""
     try:
         await store.finish(deaths)
     except ConnectionLost:  # what is on its way to the caller says more

@@ -115,7 +115,7 @@ class Consumer(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Ends the intake: no `receive()` returns deliveries from here on; what nobody received yet is requeued.
+        """Ends the intake: no `receive()` returns deliveries from here on; deliveries that were not received yet are requeued.
 
         What was received can still be settled until the block that opened the consumer is left.
         """
@@ -124,7 +124,7 @@ class Consumer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """Dead letters that nobody else gets to see for now, oldest first.
+    """Dead letters that are delivered to no other consumer for now, oldest first.
 
     What `consumer.ack` was given is gone for good once the block that holds the letters is left, also by an error.
 

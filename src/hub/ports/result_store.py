@@ -146,12 +146,12 @@ class ResultStore(Protocol):
         """Takes back records whose task could not be published. A task that turns up nevertheless is not started.
 
         Records that are no longer `queued`, or were written by another submit (`Task.created_at` tells), stay. A
-        withdrawn id is `Missing.UNKNOWN` to everybody else, and may be created again.
+        withdrawn id is `Missing.UNKNOWN` to all other callers, and may be created again.
         """
         ...
 
     async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
-        """Counts one more attempt of each task and marks it `running` on `instance`, whom `ended` tells of its end.
+        """Counts one more attempt of each task and marks it `running` on `instance`; `ended` reports its end there.
 
         A task whose record is terminal, or was withdrawn, or was written for another body (`Task.digest`), is left as it
         is and not counted; neither is one of which `attempts` runs were started that were not handed back. A task whose
@@ -174,7 +174,7 @@ class ResultStore(Protocol):
     async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
         """Waits until tasks that `instance` has started have ended otherwise than by `finish` here, and says which.
 
-        They were cancelled, or expired, or finished by another instance, so nobody needs their runs any more. Each is
+        They were cancelled, or expired, or finished by another instance, so their runs have no use any more. Each is
         told at least once, also when it ended while the link was lost. Woken by the store, it never polls.
         """
         ...

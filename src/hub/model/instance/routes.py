@@ -23,12 +23,10 @@ from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknow
 from hub.model.instance.health import health_routes
 from hub.model.instance.health_reporter import HealthReporter, Ping
 from hub.model.instance.metrics import InstanceMetrics
+from hub.registry.client.schemas import PING_HEADER
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
-
-_OURS: Final = "hub"
-"""Start of the user agent of hub's own HTTP client; other pings do not count as pings of the registry."""
 
 
 def instance_app(
@@ -49,7 +47,7 @@ def instance_app(
 
     @get("/ping")
     async def ping(request: Request[Any, Any, State]) -> Response[Ping]:
-        if request.headers.get("user-agent", "").startswith(_OURS):
+        if PING_HEADER in request.headers:
             reporter.mark_pinged()
         reply = await reporter.ping()
         return Response(reply, status_code=503 if reply.reason else 200)

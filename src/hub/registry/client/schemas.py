@@ -28,6 +28,9 @@ SECRET_HEADER: str = "Hub-Instance-Secret"  # noqa: S105 - a name
 SECRET_LENGTHS: tuple[int, int] = (32, 128)
 """Minimum and maximum length of a secret that an instance chooses, in characters."""
 
+PING_HEADER: str = "Hub-Registry-Ping"
+"""The header of pings of a registry. An instance that gets no such pings logs in again."""
+
 MAX_EXAMPLE: int = 16_384
 """Characters: an example is for people to read, and is part of every list of models."""
 

@@ -13,6 +13,7 @@ from httpx2 import AsyncClient, ConnectError, HTTPError, NetworkError, RemotePro
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.histogram import HistogramSnapshot
 from hub.ports.directory import InstanceEntry
+from hub.registry.client.schemas import PING_HEADER
 from hub.registry.core.networks import InstanceNetworks, IPAddress, addresses_of
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult
 from hub.safe_text import UNREADABLE_JSON
@@ -25,6 +26,7 @@ MAX_REPLY: Final = 64 * 1024
 MAX_REASON: Final = 200
 """Characters of the reason that an instance gives for not taking tasks, at most."""
 
+_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", PING_HEADER: "1"}
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -108,7 +110,7 @@ class HttpProbe:
             async with self._http.stream(
                 method,
                 url,
-                headers={"Host": netloc, "Accept": "application/json", "Accept-Encoding": "identity"},
+                headers=_HEADERS | {"Host": netloc},
                 extensions={"sni_hostname": host},
                 timeout=None,  # the pinger bounds the time
             ) as response:
