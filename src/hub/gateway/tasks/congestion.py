@@ -99,7 +99,7 @@ class Congestion:
         return mark
 
     def leave(self, mark: object) -> None:
-        """Counts a request no longer that has not ended."""
+        """Counts a request no longer. One that failed is none of those whose rate is measured: it may end sooner than they do."""
         self._began.pop(mark, None)
 
     def end(self, mark: object) -> None:
@@ -114,8 +114,9 @@ class Congestion:
         mark = self.enter()
         try:
             yield
-        finally:
             self.end(mark)
+        finally:
+            self.leave(mark)
 
     def refuses(self) -> bool:
         """Whether a request that arrives now must not be taken. Counts it if so."""
@@ -175,7 +176,7 @@ def with_refusals(app: HttpApp, congestion: Congestion) -> HttpApp:
                 await app(scope, receiving, send)
             finally:
                 _entry.reset(token)
-                congestion.end(mark)
+                congestion.leave(mark)
 
     return asgi
 

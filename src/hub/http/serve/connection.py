@@ -220,7 +220,8 @@ class HttpConnection:
         except get_cancelled_exc_class() as cancelled:
             # A frame of anyio's stream on trio refers to the error whose traceback refers to the frame: a cycle that would
             # keep the whole request until the next garbage collection.
-            raise cancelled.with_traceback(None)  # noqa: B904 - it is the same error
+            cancelled.__traceback__ = None
+            raise
         return not self.gone
 
     async def write(self, data: bytes) -> None:
