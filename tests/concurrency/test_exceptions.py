@@ -59,7 +59,7 @@ async def test_the_error_of_a_task_leaves_the_group_of_its_siblings() -> None:
 
 async def test_a_cancellation_from_outside_passes() -> None:
     with anyio.move_on_after(0.01) as scope, collapse_exception_group():
-        async with anyio.create_task_group() as tg:
+        async with anyio.create_task_group() as tg:  # noqa: ASYNC112 - the group is what is tested
             tg.start_soon(anyio.sleep_forever)
     assert scope.cancelled_caught
 

@@ -96,6 +96,7 @@ def redis(service: Mapping[str, Any], port: int, folder: Path) -> Iterator[None]
         server.kill()
 
 
+@pytest.mark.redis
 @pytest.mark.timeout(240)
 def test_the_services_of_compose_become_healthy_answer_a_call_and_end_in_time(amqp_url: str, tmp_path: Path) -> None:
     services = compose(ROOT)["services"]

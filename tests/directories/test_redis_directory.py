@@ -80,17 +80,16 @@ async def test_an_emptied_server_is_an_empty_directory(url: str, private_redis: 
 
 
 @pytest.mark.parametrize("rubbish", ["text", "{}", '{"model": 1}', "\\xff"])
-async def test_something_else_in_an_entry_is_undecodable(url: str, private_redis: Redis, rubbish: str) -> None:
+async def test_an_unreadable_entry_is_left_out_of_the_list_and_an_error_of_its_own_calls(
+    url: str, private_redis: Redis, rubbish: str
+) -> None:
     entry = instance(new_model())
     private_redis.ctl("HSET", "hub:{directory}:instances", entry.id, rubbish)
     private_redis.ctl("HSET", "hub:{directory}:contracts", f"{entry.model} {entry.fingerprint}", rubbish)
     with fail_after(TIMEOUT):
         async with open_directory(url) as directory:
-            for call in (
-                directory.instances,
-                lambda: directory.login(entry, ONE),
-                lambda: directory.logout(entry.id),
-            ):
+            assert await directory.instances() == []
+            for call in (lambda: directory.login(entry, ONE), lambda: directory.logout(entry.id)):
                 with pytest.raises(Undecodable):
                     await call()
             private_redis.ctl("HDEL", "hub:{directory}:instances", entry.id)

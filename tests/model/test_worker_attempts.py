@@ -303,9 +303,7 @@ async def test_a_foreign_contract_is_explained(broker: WatchedBroker, store: Bre
     assert headers["hub-reason"] == record.outcome.failure.message
 
 
-async def test_a_task_of_an_unknown_contract_is_refused(
-    broker: WatchedBroker, store: BreakableStore
-) -> None:
+async def test_a_task_of_an_unknown_contract_is_refused(broker: WatchedBroker, store: BreakableStore) -> None:
     async def explain(_: Fingerprint) -> str:
         await anyio.sleep_forever()
         return "never"

@@ -34,7 +34,7 @@ def test_an_alert_that_never_fired_or_never_ended_or_cannot_be_read_is_bad() -> 
 
     assert [each.kept for each in (good, never, stuck, garbled)] == [True, False, False, False]
     assert table([good, stuck]).splitlines() == [
-        "     alert                fired after  resolved after  because",
+        "     alert                        fired after  resolved after  because",
         "ok   HubInstanceNotConsuming (A)  1.5 s        2.2 s           it is told to",
         "BAD  HubInstanceNotConsuming (A)  1.5 s        never           it is told to",
     ]

@@ -25,13 +25,13 @@ SLOW: Final = (
     "meta/test_scripts.py",
     "meta/test_supply.py",
     "model/test_busy_models.py",
-    "model/test_children.py",
+    "model/test_process_pool.py",
     "model/test_exits.py",
     "model/test_responses.py",
     "observability",
     "registry/test_service.py",
     "system",
-    "test_watchdog.py",
+    "observability/test_watchdog.py",
 )
 """Folders and files below `tests` whose tests start processes, or take longest: more than 5 s a file."""
 

@@ -132,7 +132,7 @@ async def test_a_process_ends_after_its_grace_while_threads_of_a_model_still_run
     if model != "SlowAwaited":  # Python does not wait for the threads of trio
         assert "ending without threads that are still running" in log
         assert f"hub.model {model}." in log, log
-        assert "teardown is left out" in log
+        assert "teardown is skipped" in log
         assert "torn down" not in log
 
 

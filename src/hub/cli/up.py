@@ -98,6 +98,7 @@ async def _run_instances(
             instance = partial(run_instance, model, settings, broker=broker, store=store)
             await tg.start(instance, name=f"hub.instance of {model.name}")
         task_status.started()
+        await sleep_forever()  # also without a model: the service ends by cancellation only
 
 
 def print_summary(summary: UpSummary, models: Sequence[type[AnyModel]]) -> None:

@@ -49,4 +49,5 @@ class _Beats(AsyncIterator[None]):
             self._due = now - self._period if self._immediately else now
         due = max(self._due + self._period, now)
         await sleep_until(due)
-        self._due = due  # not before: a beat whose wait was cancelled is still due
+        # Not before the wait: a beat whose wait was cancelled is still due. One that woke a period late is not repeated.
+        self._due = due if (now := current_time()) < due + self._period else now

@@ -64,7 +64,7 @@ class StoreSettings(ProcessSettings):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_url("store_url", self.store_url, _check_redis)
+        check_url("store_url", self.store_url, check_redis)
 
 
 @Parameter(name="*")
@@ -105,7 +105,7 @@ def _check_broker(url: str) -> None:
         check_broker_url(url)
 
 
-def _check_redis(url: str) -> None:
+def check_redis(url: str) -> None:
     if split_url(url, STORE_SCHEMES).scheme != "memory":
         redis_address(url)
 

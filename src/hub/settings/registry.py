@@ -12,7 +12,7 @@ from hub.directories.leasing import LONGEST_CHANGES
 from hub.errors import ConfigurationError
 from hub.http.serve.listen import ListenAddress
 from hub.ports.directory import LoginLimits
-from hub.settings.connections import LOCAL_REDIS, BrokerSettings, _check_redis
+from hub.settings.connections import LOCAL_REDIS, BrokerSettings, check_redis
 from hub.settings.process import SECRET, HttpSettings, check_url
 
 ContractMode = Literal["strict", "compatible"]
@@ -73,7 +73,7 @@ class RegistrySettings(BrokerSettings, HttpSettings):
         if not 0 < self.contract_ttl < inf:
             raise ConfigurationError(f"contract_ttl is {self.contract_ttl:g} s; it must be a number above 0")
         _ = self.networks
-        check_url("directory_url", self.directory_url, _check_redis)
+        check_url("directory_url", self.directory_url, check_redis)
 
     @property
     def login_limits(self) -> LoginLimits:
