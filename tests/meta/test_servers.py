@@ -118,3 +118,12 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert select.select([handle], [], [], 20)[0], "the server still runs"
     finally:
         os.close(handle)
+
+
+def test_the_history_of_an_emptied_redis_is_short(private_redis: Redis) -> None:
+    private_redis.ctl("eval", "for i = 1, 20 do redis.call('set', i, string.rep('x', 1000000)) end", "0")
+    assert "aof_current_size:20" in private_redis.ctl("info", "persistence")
+
+    private_redis.empty()
+
+    assert "aof_current_size:20" not in private_redis.ctl("info", "persistence")

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,11 @@ MISSING: Final = (
     "no redis-server on this machine: `apt-get install redis-server`, or point HUB_TEST_REDIS_URL at a Redis "
     "that tests may use (tests that kill their server need the installed one all the same)"
 )
+
+LONG_HISTORY: Final = 1_000_000
+"""Bytes of an append-only file above which a restarted server would refuse calls for a moment, while it loads them."""
+
+REWRITE_TIMEOUT: Final = 30.0
 
 
 @final
@@ -77,6 +83,19 @@ class Redis:
     def thaw(self) -> None:
         self._server.thaw()
 
+    def empty(self) -> None:
+        """Removes all keys, and the history in the append-only file if loading it would take long."""
+        self.ctl("flushall")
+        if _figure(self.ctl("info", "persistence"), "aof_current_size") > LONG_HISTORY:
+            self.ctl("bgrewriteaof")
+            until = time.monotonic() + REWRITE_TIMEOUT
+            while time.monotonic() < until:
+                info = self.ctl("info", "persistence")
+                if not _figure(info, "aof_rewrite_in_progress") and not _figure(info, "aof_rewrite_scheduled"):
+                    return
+                time.sleep(0.02)
+            raise AssertionError("Redis did not rewrite its append-only file in time")
+
     def ctl(self, *arguments: str) -> str:
         """Runs `redis-cli` with `arguments` and returns what it prints.
 
@@ -128,3 +147,7 @@ def _program(name: str) -> str:
     if found is None:
         raise ServerMissing(MISSING)
     return found
+
+
+def _figure(info: str, name: str) -> int:
+    return next(int(line.partition(":")[2]) for line in info.splitlines() if line.startswith(f"{name}:"))
