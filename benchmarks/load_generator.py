@@ -5,7 +5,7 @@
 With a rate the load is open: each call has a time at which it is due, takes an idle connection or a new one, and its latency
 counts from that time, whether earlier calls are answered or not. With callers the load is closed: each caller waits for its
 answer before its next call. Writes the results as JSON: `{"statuses": {...}, "served": [...], "refused": [...]}`,
-times in seconds. After `--seconds` it waits for open calls, for `--patience` seconds at most.
+times in seconds. After `--seconds` it waits for open calls, for `--timeout` seconds at most.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--callers", type=int, default=64)
-    parser.add_argument("--patience", type=float, default=30.0)
+    parser.add_argument("--timeout", type=float, default=30.0)
     arguments = parser.parse_args()
     arguments.output.write_bytes(uvloop.run(offer(arguments)))
 
