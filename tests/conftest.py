@@ -16,6 +16,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from hub.observability import logs
 from tests.support.markers import is_slow, markers_of, set_running_test, starts
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.redis import Redis, redis
@@ -82,6 +83,7 @@ def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root = logging.getLogger()
     before = root.handlers[:], root.level
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # restored after the test
+    monkeypatch.setattr(logs, "_configured", logs._configured)  # likewise: child processes of later tests get it
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 

@@ -63,6 +63,7 @@ def test_a_url_shows_its_user_and_hosts_but_no_part_of_its_password(url: str) ->
     assert shown.endswith(url.rpartition("@")[2])
 
 
+@example("ann:k9QzXw3v7mRt://@broker.test")  # what is in front of :// is no scheme
 @given(urls)
 def test_no_refused_setting_repeats_its_password(url: str) -> None:
     for kind, name in (

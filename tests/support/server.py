@@ -37,6 +37,10 @@ class ServerDied(Exception):
     """A server ended, or did not answer, while it was expected to start."""
 
 
+STOP_TIMEOUT: Final = 1.0
+"""Seconds for all threads of a server to stop after SIGSTOP."""
+
+
 @final
 class ServerProcess:
     """A server as a child process in a process group of its own.
@@ -132,6 +136,13 @@ class ServerProcess:
     def freeze(self) -> None:
         """SIGSTOP: connections stay open and nothing answers, as with a machine that hangs."""
         os.killpg(self.pid, signal.SIGSTOP)
+        until = time.monotonic() + STOP_TIMEOUT
+        while not self._is_stopped() and time.monotonic() < until:  # on a busy machine threads run on for a moment
+            time.sleep(0.001)
+
+    def _is_stopped(self) -> bool:
+        stats = (path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/stat"))
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
     def thaw(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)

@@ -17,6 +17,7 @@ HIDDEN: Final = "***"
 _PLACEHOLDERS: Final = frozenset({"", "PASSWORD", HIDDEN})
 """Placeholders that are not hidden, since hub's own messages have them."""
 
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 _SECRET_PARAMETER: Final = re.compile(
     r"([?&;#](?:password|passwd|pass|pwd|secret|token|access_token|api_?key|auth)=).*", re.IGNORECASE | re.DOTALL
@@ -35,9 +36,7 @@ def redacted_url(url: str) -> str:
     colon is hidden unless it is a port. The values of query parameters such as `password` are hidden, with the rest of
     the URL.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "", url
+    scheme, separator, rest = _split_scheme(url)
     rest = _SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", rest)
     credentials, at, host = rest.rpartition("@")
     if at:
@@ -52,6 +51,12 @@ def redacted(text: str) -> str:
     if "://" not in text:
         return text
     return _URL.sub(_without_credentials, text)
+
+
+def _split_scheme(url: str) -> tuple[str, str, str]:
+    """Scheme, `://` and the rest; all is rest if no scheme is in front of it, as in `user:pass://word@host`."""
+    scheme, separator, rest = url.partition("://")
+    return (scheme, separator, rest) if separator and _SCHEME.fullmatch(scheme) else ("", "", url)
 
 
 def _without_credentials(found: re.Match[str]) -> str:
@@ -87,9 +92,8 @@ class Redactor:
 
 def _parts(secret: str) -> Iterable[str]:
     """The secrets in the value of a setting: the password of a URL; the value and each item of it if it is a list."""
-    _, separator, rest = secret.partition("://")
+    _, separator, rest = _split_scheme(secret)
     if not separator:
-        rest = secret
         yield secret
         yield from (item.strip() for item in secret.split(","))
     credentials, at, _ = rest.rpartition("@")
