@@ -10,7 +10,10 @@ from textwrap import dedent
 
 import pytest
 
+from hub.concurrency.process import COLLECT_AFTER
+
 PROGRAM = """
+    import gc
     import sys
     from anyio import CancelScope, create_task_group, sleep, sleep_forever
     from hub.errors import ConfigurationError, ConnectionLost
@@ -38,7 +41,7 @@ PROGRAM = """
         raise RuntimeError("bug")
 
     async def fine():
-        pass
+        print(gc.get_threshold()[0])
 
     async def dies():
         async def hangs(*, task_status):
@@ -118,6 +121,13 @@ def test_the_exit_code_has_the_reason_of_the_end(backend: str, what: str, code: 
         out, err = process.communicate(timeout=20)
     assert process.returncode == code
     assert message in out + err
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_garbage_collector_waits_for_more_objects_than_a_busy_round_has(backend: str) -> None:
+    with start("fine", backend) as process:
+        out, _ = process.communicate(timeout=20)
+    assert int(out) == COLLECT_AFTER
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -12,7 +12,13 @@ from anyio.lowlevel import checkpoint
 
 from hub.brokers import open_broker
 from hub.brokers.options import BrokerOptions
-from hub.gateway.tasks.backpressure import BROKER_TIMEOUT, MAX_AGE_TO_REFUSE, POLL_INTERVAL, MeanRunTimes
+from hub.gateway.tasks.backpressure import (
+    BROKER_TIMEOUT,
+    FULL_POLL_INTERVAL,
+    MAX_AGE_TO_REFUSE,
+    POLL_INTERVAL,
+    MeanRunTimes,
+)
 from hub.ports.broker import QueueDepth
 from hub.ports.directory import ModelLimits
 from hub.task import Failure, Outcome, TaskRecord
@@ -176,6 +182,59 @@ async def test_retry_after_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
             looks.says = depth
             await gateway.parts.queues.poll()
             assert await refusal(gateway) == seconds
+
+
+async def test_a_queue_that_is_known_to_be_full_is_refused_before_the_body_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The reply is that of the route, without a poll of its own; a recent poll is one of the last 0.1 s."""
+    async with limited(monkeypatch) as (gateway, _, looks):
+        looks.says = QueueDepth(ready=LIMIT, consumers=1)
+        await gateway.parts.queues.poll()
+        assert gateway.parts.queues.known_full(MODEL_A) is not None
+
+        async def body() -> AsyncGenerator[bytes]:
+            read.set()
+            yield b"{}"
+
+        for path in ("/v1/models/ModelA", TASKS):
+            read = anyio.Event()
+            reply = await gateway.client.post(path, content=body(), headers={"Content-Type": "application/json"})
+            assert problem(reply) == (429, "queue_full")
+            assert reply.json()["waiting"] == LIMIT
+            assert reply.headers["cache-control"] == "no-store"
+            assert not read.is_set()
+        for path in ("/v1/models/ModelA/batches", "/v1/models/ModelA/other"):
+            assert (await gateway.client.post(path, content=b"")).status_code != 429
+        looks.says = QueueDepth(ready=0, consumers=1)
+        while gateway.parts.queues.known_full(MODEL_A) is not None:
+            before = looks.count
+            await anyio.sleep(1.5 * FULL_POLL_INTERVAL)  # in which it polls because of the refusal
+            assert looks.count == before + 1
+        assert (await gateway.client.post(TASKS, json={})).status_code == 202
+
+
+async def test_a_depth_that_is_too_old_refuses_nothing_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with limited(monkeypatch) as (gateway, _, looks):
+        looks.says = QueueDepth(ready=LIMIT, consumers=1)
+        await gateway.parts.queues.poll()
+        looks.says = QueueDepth(ready=0, consumers=1)
+        await anyio.sleep(1.5 * MAX_AGE_TO_REFUSE)  # far less than the time to the next poll
+        assert gateway.parts.queues.known_full(MODEL_A) is None
+        assert (await gateway.client.post(TASKS, json={})).status_code == 202
+
+
+async def test_clients_without_a_credential_do_not_see_which_queues_are_full() -> None:
+    with anyio.fail_after(30):
+        async with open_gateway(api_keys="key-1", queue_limit=1) as gateway:
+            await gateway.model()
+            key = {"Authorization": "Bearer key-1"}
+            assert (await gateway.client.post(TASKS, json={}, headers=key)).status_code == 202
+            await gateway.parts.queues.poll()
+            assert gateway.parts.queues.known_full(MODEL_A) is not None
+            assert problem(await gateway.client.post(TASKS, json={})) == (401, "unauthorized")
+            reply = await gateway.client.post(TASKS, json={}, headers={"X-API-Key": "key-1"})
+            assert problem(reply) == (429, "queue_full")
 
 
 async def test_a_rejection_by_the_broker_is_refused_in_the_same_way() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,13 +16,17 @@ from anyio.lowlevel import checkpoint
 from httpx2 import Response
 
 from hub.brokers import open_broker
+from hub.errors import ConnectionLost
 from hub.gateway.tasks.congestion import BURST, FLOOR, WINDOW, Congestion
+from hub.http.client import open_client
 from tests.gateway.fakes import FaultyBroker
-from tests.gateway.fixtures import LocalGateway, open_gateway
+from tests.gateway.fixtures import LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import TASKS, problem
+from tests.gateway.wire import serving
 
 BUSY_AFTER = 0.5
 UNKNOWN = f"/v1/tasks/{'0' * 8}-0000-7000-8000-{'0' * 12}"
+CALLS = 50
 PLENTY = FLOOR + BURST
 """Submits at once that a gateway takes which has had nothing to do."""
 
@@ -177,6 +182,37 @@ async def test_the_limit_is_the_number_that_ends_within_busy_after() -> None:
                 ended += 1
         await sleep(WINDOW / 10)
     assert congestion.statistics().limit == pytest.approx(ended / seconds * BUSY_AFTER, rel=0.1)
+
+
+async def test_requests_that_fail_do_not_raise_the_limit() -> None:
+    """They may end sooner than those that succeed: their rate says nothing about what the gateway can do."""
+    congestion, began = Congestion(BUSY_AFTER), current_time()
+    while current_time() - began < WINDOW:
+        for _ in range(10 * FLOOR):
+            with pytest.raises(ConnectionLost), congestion.step():
+                raise ConnectionLost("the broker", "tried")
+        await sleep(WINDOW / 10)
+    assert congestion.statistics().limit == FLOOR
+
+
+async def test_calls_leave_no_reference_cycles() -> None:
+    """Those of one round of a busy event loop would make the garbage collector search the whole heap."""
+    async with open_gateway() as gateway, serving(gateway) as url, open_client() as client:
+        await gateway.model(answer=echo_a)
+
+        async def garbage() -> int:
+            """Objects of `CALLS` calls that only the collector could free."""
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(CALLS):
+                    assert (await client.post(f"{url}/v1/models/ModelA", json={})).status_code == 200
+                return gc.collect()
+            finally:
+                gc.enable()
+
+        await garbage()
+        assert await garbage() < CALLS
 
 
 async def test_at_the_limit_one_is_accepted_for_each_that_ends() -> None:

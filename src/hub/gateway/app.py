@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import final
 
 from litestar import Litestar, Router
@@ -17,9 +16,9 @@ from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.routes import batches, models, pages, submit, system, tasks
 from hub.gateway.routes.system import GatewayHealth
 from hub.gateway.tasks.backpressure import QueueLimiter
-from hub.gateway.tasks.congestion import with_refusals
 from hub.gateway.tasks.headers import add_task_headers
 from hub.gateway.tasks.metrics import GatewayMetrics, SubmitMetrics
+from hub.gateway.tasks.refusals import EarlyRefusals
 from hub.gateway.tasks.service import TaskService
 from hub.gateway.tasks.submission import SubmissionService
 from hub.http.auth import require_credential
@@ -132,6 +131,7 @@ def gateway_app(parts: GatewayParts) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
+    refusals = EarlyRefusals(parts.queues, parts.tasks.congestion, parts.submit_metrics, keys)
     return with_edge(
         app,
         body_limit=settings.body_limit,
@@ -140,5 +140,5 @@ def gateway_app(parts: GatewayParts) -> Litestar:
         root_path=settings.root,
         hosts=settings.hosts.known_as(settings.gateway_host, settings.dashboard_host),
         complete=add_task_headers,
-        first=partial(with_refusals, congestion=parts.tasks.congestion),
+        first=refusals.layer,
     )

@@ -176,6 +176,10 @@ class Catalog:
         """Waits for the next list; it may be equal to the last one."""
         await self._changed.wait()
 
+    def get(self, name: ModelName) -> ServedModel | None:
+        """The live model of this name; `None` if there is none."""
+        return self._served.get(name)
+
     def find(self, name: str) -> ServedModel:
         """The live model of this name.
 

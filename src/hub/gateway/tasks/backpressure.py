@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from math import inf
 from typing import Final, final
 
-from anyio import Event, current_time, move_on_after
+from anyio import CancelScope, Event, current_time, move_on_after
 
 from hub.concurrency.timeouts import connection_timeout
 from hub.errors import ConnectionLost
@@ -20,6 +20,9 @@ from hub.types import ModelName
 
 POLL_INTERVAL: Final = 1.0
 """Seconds between two polls of the depths."""
+
+FULL_POLL_INTERVAL: Final = 0.05
+"""Seconds between two polls while tasks are refused: short, so that a queue with room again is not refused for long."""
 
 MAX_AGE_TO_REFUSE: Final = 0.1
 """Seconds after which a depth is too old to refuse a task by: instances may have received many since."""
@@ -84,6 +87,7 @@ class QueueLimiter:
         self._polling: Event | None = None
         self._polls = 0
         self._polled_at = -inf
+        self._pause = CancelScope()
         self._depths: Mapping[ModelName, QueueDepth | None] | None = None
         self._under_way = Counter[ModelName]()
         self._accepted = Counter[ModelName]()
@@ -94,10 +98,13 @@ class QueueLimiter:
         return self._depths
 
     async def run(self) -> None:
-        """Polls about once a `POLL_INTERVAL`, and when the list of models has changed. Never returns."""
+        """Polls about once a `POLL_INTERVAL`, and when the list of models has changed. Never returns.
+
+        A refusal makes the next poll come after a `FULL_POLL_INTERVAL`, so that further ones need not wait for one.
+        """
         while True:
-            await self.poll(MAX_AGE_TO_REFUSE)
-            with move_on_after(POLL_INTERVAL):
+            await self.poll(FULL_POLL_INTERVAL / 2)
+            with move_on_after(POLL_INTERVAL) as self._pause:
                 await self._catalog.changed()
 
     async def poll(self, max_age: float = 0.0) -> None:
@@ -121,6 +128,13 @@ class QueueLimiter:
         finally:
             self._polling = None
             polling.set()
+
+    def known_full(self, name: ModelName) -> QueueLimitExceeded | None:
+        """The error for a task that would be sent now, if the last poll is recent enough to refuse by; else `None`."""
+        if not self._full(name) or current_time() - self._polled_at > MAX_AGE_TO_REFUSE:
+            return None
+        model = self._catalog.get(name)
+        return None if model is None else self._limit_error(model)
 
     async def admit(self, model: ServedModel) -> None:
         """Returns if the queue has room for one more task; without a poll, unless it seems to be full.
@@ -167,6 +181,9 @@ class QueueLimiter:
         return bool(self._limit) and self._waiting(name) >= self._limit
 
     def _limit_error(self, model: ServedModel) -> QueueLimitExceeded:
+        soon = current_time() + FULL_POLL_INTERVAL
+        if self._pause.deadline > soon:  # noqa: PLR1730 - to set a deadline costs more than to read it
+            self._pause.deadline = soon
         waiting = self._waiting(model.name)
         depth = (self._depths or {}).get(model.name)
         consumers = max(1, model.known.live if depth is None else depth.consumers)

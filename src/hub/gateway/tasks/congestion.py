@@ -7,14 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final, final
+from typing import Final, final
 
 import structlog
 from anyio import current_time
-from litestar.types import HTTPScope, Receive, Send
-
-from hub.gateway.errors import GatewayBusy
-from hub.http.middleware.asgi import HttpApp, encoded_problem
 
 FLOOR: Final = 100
 """Requests under way that are never too many, at whatever rate they end: some groups of `hub.concurrency.batching` at once."""
@@ -28,10 +24,7 @@ WINDOW: Final = 1.0
 QUIET: Final = 60.0
 """Seconds between two log lines about refusals at least."""
 
-_MODELS: Final = "/v1/models/"
-_TASKS: Final = "/v1/tasks"
-
-_entry: ContextVar[object] = ContextVar("hub_gateway_entry", default=None)
+request_mark: ContextVar[object] = ContextVar("hub_gateway_request", default=None)
 """The mark of the request that is handled, until its step begins."""
 
 _log = structlog.get_logger("hub.gateway")
@@ -110,7 +103,7 @@ class Congestion:
     @contextmanager
     def step(self) -> Generator[None]:
         """Counts as under way what is done in the block, and the request that it is done for only that long."""
-        self.leave(_entry.get())
+        self.leave(request_mark.get())
         mark = self.enter()
         try:
             yield
@@ -148,39 +141,3 @@ class Congestion:
             self._ended = 0
             self._measured_at = now
         return max(FLOOR, self._rate * self._busy_after)
-
-
-def with_refusals(app: HttpApp, congestion: Congestion) -> HttpApp:
-    """Refuses submits, calls, batches and reads of tasks while the gateway does not keep up, before they cost anything.
-
-    To be put in front of `hub.http.methods`: the server drops the body of a reply to a `HEAD`. Everything else passes: health, metrics, pages, the list of models, and cancelling, which makes less work. A request
-    that is let in counts as under way from here on, except while its body is awaited.
-    """
-    headers, content = encoded_problem(GatewayBusy(congestion.busy_after), {"Cache-Control": "no-store"})
-
-    async def asgi(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        if not _costs(scope):
-            await app(scope, receive, send)
-        elif congestion.refuses():
-            await send({"type": "http.response.start", "status": GatewayBusy.status, "headers": headers})
-            await send({"type": "http.response.body", "body": content, "more_body": False})
-        else:
-            mark = congestion.enter()
-
-            async def receiving() -> Any:
-                congestion.leave(mark)
-                return await receive()
-
-            token = _entry.set(mark)
-            try:
-                await app(scope, receiving, send)
-            finally:
-                _entry.reset(token)
-                congestion.leave(mark)
-
-    return asgi
-
-
-def _costs(scope: HTTPScope) -> bool:
-    path, method = scope["path"], scope["method"]
-    return (method == "POST" and path.startswith(_MODELS)) or (method in {"GET", "HEAD"} and path.startswith(_TASKS))

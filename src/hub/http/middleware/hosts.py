@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, final
 
@@ -135,6 +136,7 @@ def _names(parts: Iterable[str]) -> Iterable[str]:
         yield name.removeprefix("*")
 
 
+@lru_cache(256)  # a name or address has 255 characters at most; clients send few of them, and this costs 4 us
 def _is_address(text: str) -> bool:
     try:
         ip_address(text)
