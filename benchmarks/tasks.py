@@ -23,6 +23,7 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
+from hub.concurrency.process import run_process
 from hub.contract import Contract
 from hub.gateway.tasks.options import SubmitOptions
 from hub.gateway.tasks.service import TaskService
@@ -109,8 +110,7 @@ def main() -> None:
     options = {"use_uvloop": True} if arguments.backend == "asyncio" else {}
     if arguments.work:
         run = partial(work, arguments.broker, arguments.store, shares_loop=arguments.shares_loop)
-        anyio.run(run, backend=arguments.backend, backend_options=options)
-        return
+        sys.exit(run_process(run, backend=arguments.backend))  # as `hub model` runs
     shares_loop = ["--shares-loop"] if arguments.shares_loop else []
     command = [sys.executable, "-m", "benchmarks.tasks", arguments.broker, arguments.store]
     with subprocess.Popen(
