@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from hub.gateway.tasks.outcomes import SubmitResult
 from hub.http.middleware.root_path import rooted
+from hub.submission.outcomes import SubmitResult
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
 from hub.types import InstanceState, TaskState
 

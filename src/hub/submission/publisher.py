@@ -13,11 +13,11 @@ from typing_extensions import override
 from hub.concurrency.batching import Batcher
 from hub.concurrency.timeouts import timeout_as
 from hub.errors import ConnectionLost, PublishRefused
-from hub.gateway.errors import AcceptTimeout, BrokerBlocked
-from hub.gateway.tasks.compensation import CompensationQueue
 from hub.histogram import SIZES, Histogram, HistogramSnapshot
 from hub.ports.broker import Broker, Publication
 from hub.ports.result_store import ResultStore
+from hub.submission.compensation import CompensationQueue
+from hub.submission.errors import AcceptTimeout, BrokerBlocked
 from hub.task import Task, TaskRecord
 from hub.types import TaskId
 
