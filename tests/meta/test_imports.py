@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "dead_letters amqp redis observability.prometheus",
         "observability.connection_metrics",
         "brokers.options",
-        "brokers.topology brokers.publishing stores.options stores.waiters stores.timing stores.recent",
+        "brokers.topology brokers.publishing stores.options stores.waiters stores.timing stores.recent stores.orphans",
         "brokers.dead_letters brokers.delays brokers.x_death stores.running directories.leasing",
         "brokers.rabbitmq brokers.aiormq brokers.memory stores.memory stores.redis directories.memory directories.redis",
         "brokers stores directories",
