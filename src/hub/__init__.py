@@ -25,18 +25,30 @@ This package is light to import: it loads protobuf, but no server, driver or com
 
 from typing import Final
 
-from hub.errors import ConfigurationError as ConfigurationError, HubError as HubError
+from hub.errors import (
+    ConfigurationError as ConfigurationError,
+    HubError as HubError,
+    ModelUnavailable as ModelUnavailable,
+    QueueFull as QueueFull,
+    UnknownModel as UnknownModel,
+)
 from hub.model import (
     CurrentTask as CurrentTask,
     Model as Model,
     Retry as Retry,
     current_task as current_task,
 )
+from hub.model.calls import ChildTask as ChildTask
 from hub.model.errors import (
+    CallCycle as CallCycle,
+    CallFailed as CallFailed,
+    CallsUnavailable as CallsUnavailable,
     InvalidModel as InvalidModel,
     ModelExit as ModelExit,
     NotInTask as NotInTask,
     ProcessDied as ProcessDied,
+    RunOver as RunOver,
+    TooManyCalls as TooManyCalls,
     UnexpectedCancellation as UnexpectedCancellation,
     UnreadableResponse as UnreadableResponse,
     WrongResponse as WrongResponse,

@@ -59,25 +59,3 @@ class AcceptTimeout(HubError):
     @override
     def retry_after(self) -> float | None:
         return 1.0
-
-
-@final
-class ModelUnavailable(HubError):
-    """The model is known, and none of its instances is alive."""
-
-    code = "model_unavailable"
-    status = 503
-    title = "No instance of the model is alive"
-
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
-
-    @override
-    def __str__(self) -> str:
-        return f"no instance of {self.model!r} is alive; start one, or try again when it is back"
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return 5.0

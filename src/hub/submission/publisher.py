@@ -64,16 +64,19 @@ class TaskPublisher(AsyncContextManagerMixin):
         broker: For the messages.
         store: For the records.
         timeout: Seconds that a submit may take.
+        concurrency: Batches under way at once.
     """
 
-    def __init__(self, broker: Broker, store: ResultStore, *, timeout: float) -> None:
+    def __init__(
+        self, broker: Broker, store: ResultStore, *, timeout: float, concurrency: int = CONCURRENT_BATCHES
+    ) -> None:
         self._broker = broker
         self._store = store
         self._timeout = timeout
         self._compensation = CompensationQueue(store)
         self._sizes = Histogram(SIZES)
-        self._submits = Batcher(self._publish_batch, name="publish", concurrency=CONCURRENT_BATCHES)
-        self._confirmations = Batcher(self._confirm_batch, name="confirm", concurrency=CONCURRENT_BATCHES)
+        self._submits = Batcher(self._publish_batch, name="publish", concurrency=concurrency)
+        self._confirmations = Batcher(self._confirm_batch, name="confirm", concurrency=concurrency)
 
     def statistics(self) -> PublisherStatistics:
         batcher = self._submits.statistics()

@@ -12,10 +12,9 @@ import structlog
 from typing_extensions import override
 
 from hub.concurrency.notify import Notifier
-from hub.errors import HubError, UnknownModel
+from hub.errors import HubError, ModelUnavailable, UnknownModel
 from hub.gateway.models.codec import Codec, CodecResolver
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
-from hub.submission.errors import ModelUnavailable
 from hub.types import Fingerprint, ModelName
 
 LONGEST_GUESS: Final = 64
