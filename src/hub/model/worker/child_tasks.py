@@ -20,6 +20,7 @@ from anyio import (
     get_cancelled_exc_class,
     move_on_after,
     sleep,
+    sleep_forever,
 )
 from google.protobuf.descriptor import Descriptor
 from opentelemetry.context import get_current
@@ -42,7 +43,7 @@ from hub.submission.errors import AcceptTimeout, BrokerBlocked
 from hub.submission.outcomes import SubmitResult, expired_outcome, expiry_time
 from hub.submission.publisher import TaskPublisher
 from hub.submission.spans import publish_span
-from hub.task import Ancestor, Failure, Outcome, Task, TaskRecord
+from hub.task import PARENT_ENDED, Ancestor, Failure, Outcome, Task, TaskRecord
 from hub.types import Fingerprint, ModelName, TaskId, TaskState, WallClock, child_task_id
 
 T = TypeVar("T")
@@ -58,6 +59,9 @@ PENDING_PAUSE: Final = 2.0
 
 CANCEL_GRACE: Final = 2.0
 """Seconds for ending the task of a call that was cancelled: a round trip to a slow store. After that its parent's end does."""
+
+STOP_GRACE: Final = 2.0
+"""Seconds for the news that a task has ended, when the news that its child has ended with it was faster."""
 
 REFUSED: Final = "refused"
 """Result of a call, in the metrics, that did not become a task."""
@@ -332,6 +336,9 @@ class RunCalls(TaskCalls):
             return outcome.body
         failure = outcome.failure
         assert failure is not None  # noqa: S101 - see Outcome
+        if failure.code == PARENT_ENDED:  # so has our own task: this run is about to be stopped, and that is the reason
+            with move_on_after(STOP_GRACE):
+                await sleep_forever()
         raise CallFailed(submitted.model, task_id, failure.code, failure.message, failure.type)
 
     async def _wait(self, submitted: SubmitResult) -> TaskRecord:
