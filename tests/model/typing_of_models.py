@@ -65,4 +65,4 @@ class Caller(hub.Model[ModelARequest, ModelAResponse]):
         child = await task.submit(Awaited, request)
         assert_type(child, hub.ChildTask[ModelAResponse])
         assert_type(await child.result(), ModelAResponse)
-        return await task.call(Awaited, DigitsResponse())  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+        return await task.call(Awaited, DigitsResponse())  # type: ignore[misc]  # pyright: ignore[reportCallIssue, reportArgumentType]
