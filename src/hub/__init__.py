@@ -17,7 +17,7 @@ the other commands. Clients call a model over HTTP and need no Python.
 
 `Model` documents what a model may define: its name, timeouts, `setup`, `teardown`, `health`. `Retry` runs a task again
 after certain errors. `current_task()` returns the `CurrentTask` that a model is processing: its id, its deadline, and
-whether it was cancelled. Every error that hub raises is a `HubError`, with a stable `code` and the repair in its text.
+whether it was cancelled; its `call` and `submit` send requests to other models. Every error that hub raises is a `HubError`, with a stable `code` and the repair in its text.
 `TaskState` has the states of a task.
 
 This package is light to import: it loads protobuf, but no server, driver or command line.
