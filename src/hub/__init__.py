@@ -17,7 +17,7 @@ the other commands. Clients call a model over HTTP and need no Python.
 
 `Model` documents what a model may define: its name, timeouts, `setup`, `teardown`, `health`. `Retry` runs a task again
 after certain errors. `current_task()` returns the `CurrentTask` that a model is processing: its id, its deadline, and
-whether it was cancelled. Every error that hub raises is a `HubError`, with a stable `code` and the repair in its text.
+whether it was cancelled; its `call` and `submit` send requests to other models. Every error that hub raises is a `HubError`, with a stable `code` and the repair in its text.
 `TaskState` has the states of a task.
 
 This package is light to import: it loads protobuf, but no server, driver or command line.
@@ -25,18 +25,30 @@ This package is light to import: it loads protobuf, but no server, driver or com
 
 from typing import Final
 
-from hub.errors import ConfigurationError as ConfigurationError, HubError as HubError
+from hub.errors import (
+    ConfigurationError as ConfigurationError,
+    HubError as HubError,
+    ModelUnavailable as ModelUnavailable,
+    QueueFull as QueueFull,
+    UnknownModel as UnknownModel,
+)
 from hub.model import (
     CurrentTask as CurrentTask,
     Model as Model,
     Retry as Retry,
     current_task as current_task,
 )
+from hub.model.calls import ChildTask as ChildTask
 from hub.model.errors import (
+    CallCycle as CallCycle,
+    CallFailed as CallFailed,
+    CallsUnavailable as CallsUnavailable,
     InvalidModel as InvalidModel,
     ModelExit as ModelExit,
     NotInTask as NotInTask,
     ProcessDied as ProcessDied,
+    RunOver as RunOver,
+    TooManyCalls as TooManyCalls,
     UnexpectedCancellation as UnexpectedCancellation,
     UnreadableResponse as UnreadableResponse,
     WrongResponse as WrongResponse,

@@ -147,6 +147,27 @@ class UnknownModel(HubError):
         return f"there is no model {self.model!r}; {hint}GET /v1/models lists the ones that are alive"
 
 
+class ModelUnavailable(HubError):
+    """The model is known, and none of its instances is alive."""
+
+    code = "model_unavailable"
+    status = 503
+    title = "No instance of the model is alive"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    @override
+    def __str__(self) -> str:
+        return f"no instance of {self.model!r} is alive; start one, or try again when it is back"
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 5.0
+
+
 class ConnectionLost(HubError):
     """The connection to a server broke, could not be opened, or timed out.
 

@@ -41,15 +41,33 @@ LONGEST_TTL: Final = 100 * 365 * 24 * 3600.0
 LONGEST_TEXT: Final = 8192
 """Characters of one of the short texts of a task: the limit of a header of an HTTP request."""
 
+MAX_ANCESTORS: Final = 64
+"""Length of a chain of calls: none of its models occurs twice."""
+
+PARENT_ENDED: Final = "parent_ended"
+"""Code of the failure of a task that was ended because its parent has ended."""
+
 _STATES: Final = {state: task_pb2.TaskState.Value(f"TASK_STATE_{state.name}") for state in TaskState}
 _STATES_BACK: Final = {number: state for state, number in _STATES.items()}
 _NANO: Final = 1_000_000_000
 _SHOWN: Final = 80
 
 
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A running task whose model has called another model."""
+
+    task: TaskId
+    model: ModelName
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One unit of work for a model; `encode()` is the body of its message on the queue."""
+    """One unit of work for a model; `encode()` is the body of its message on the queue.
+
+    Attributes:
+        ancestors: The tasks that it was called from, outermost first; the last one is its parent. Empty: a client made it.
+    """
 
     id: TaskId
     model: ModelName
@@ -62,6 +80,12 @@ class Task:
     traceparent: str = ""
     tracestate: str = ""
     idempotency_key: str = ""
+    ancestors: tuple[Ancestor, ...] = ()
+
+    @property
+    def parent(self) -> TaskId | None:
+        """The task that it was called from, whose end ends it; `None` if a client made it."""
+        return self.ancestors[-1].task if self.ancestors else None
 
     @property
     def digest(self) -> str:
@@ -83,6 +107,8 @@ class Task:
         )
         if self.deadline is not None:
             message.deadline.CopyFrom(_timestamp(self.deadline))
+        for ancestor in self.ancestors:
+            message.ancestors.add(task=ancestor.task, model=ancestor.model)
         return message.SerializeToString()
 
     @classmethod
@@ -117,6 +143,7 @@ class Task:
             traceparent=message.traceparent,
             tracestate=message.tracestate,
             idempotency_key=message.idempotency_key,
+            ancestors=_ancestors(message) if message.ancestors else (),
         )
 
 
@@ -233,6 +260,7 @@ class TaskRecord:
         updated_at: Time of the last change of `revision`.
         expires_at: Time after which the store may have removed the record. Moves forward with each change.
         outcome: Set if and only if `state` is terminal.
+        parent: The task whose model has called this one; `None` for the task of a client.
     """
 
     id: TaskId
@@ -253,6 +281,18 @@ class TaskRecord:
     progress: Progress | None = None
     digest: str = ""
     pending: bool = False
+    parent: TaskId | None = None
+
+
+def _ancestors(message: task_pb2.Task) -> tuple[Ancestor, ...]:
+    if len(message.ancestors) > MAX_ANCESTORS:
+        raise Undecodable("hub.v1.Task", f"it has more than {MAX_ANCESTORS} ancestors")
+    for ancestor in message.ancestors:
+        if ancestor.task != parse_task_id(ancestor.task) or not 0 < len(ancestor.model) <= LONGEST_TEXT:
+            raise Undecodable(
+                "hub.v1.Task", f"not an ancestor: {ancestor.task[:_SHOWN]!r}, {ancestor.model[:_SHOWN]!r}"
+            )
+    return tuple(Ancestor(TaskId(each.task), ModelName(each.model)) for each in message.ancestors)
 
 
 def _timestamp(seconds: float) -> Timestamp:

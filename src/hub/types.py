@@ -145,7 +145,26 @@ def idempotent_task_id(client: str, model: ModelName, key: str) -> TaskId:
 
     Because the id is derived from the key, the store only has to refuse to overwrite a record.
     """
-    named = sha256(f"{client}\0{model}\0{key}".encode()).digest()[:16]
+    return _derived_task_id(client, model, key)
+
+
+def child_task_id(parent: TaskId, model: ModelName, digest: str, occurrence: int, generation: int = 0) -> TaskId:
+    """The id of a task that a model makes while it processes `parent`: a UUIDv8 derived from all arguments.
+
+    A later attempt of the parent derives the same ids, and so finds the tasks that an earlier one has made.
+
+    Args:
+        parent: The task that is processed.
+        model: The model that is called.
+        digest: SHA-256 of the request.
+        occurrence: Which call of this model with this request it is in one attempt of the parent, from 1.
+        generation: How many earlier tasks of this call have ended without a response.
+    """
+    return _derived_task_id(parent, model, digest, str(occurrence), str(generation))
+
+
+def _derived_task_id(*parts: str) -> TaskId:
+    named = sha256("\0".join(parts).encode()).digest()[:16]
     number = int.from_bytes(named) & ~(0xF << 76) & ~(0x3 << 62) | (0x8 << 76) | (0x2 << 62)
     return TaskId(str(UUID(int=number)))
 

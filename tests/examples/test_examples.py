@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import anyio
 import pytest
@@ -12,10 +13,34 @@ from examples.digits.pictures import split
 from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a import ModelA
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+from examples.number import Number
+from hub.cli.up import run_up
+from hub.concurrency.services import background_service
+from hub.http.client import open_client
 from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import lifespan
+from hub.settings.up import UpSettings
 
 TIMEOUT = 60.0
+
+
+async def test_number_calls_digits_for_each_of_its_pictures() -> None:
+    _, held_out = split()
+    settings = UpSettings(gateway_port=0, registry_port=0, dashboard_port=0)
+    with anyio.fail_after(TIMEOUT):
+        async with (
+            background_service(partial(run_up, [Digits, Number], settings), name="up") as summary,
+            open_client() as client,
+        ):
+            url = f"{summary.gateway_url}/v1/models/Number"
+            pictures = [{"pixels": pixels.tolist()} for pixels in held_out.pixels[:4]]
+            reply = await client.post(url, json={"digits": pictures})
+            bad = await client.post(url, json={"digits": [*pictures, {"pixels": [1]}]})
+    expected = "".join(str(label) for label in held_out.labels[:4])
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["number"] == expected
+    assert 0 < reply.json()["probability"] <= 1
+    assert "a picture has 64 pixels" in bad.json()["failure"]["message"]
 
 
 async def test_model_a_repeats_what_it_was_told() -> None:

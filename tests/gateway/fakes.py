@@ -12,6 +12,7 @@ from typing_extensions import override
 from hub.errors import ConnectionLost, HubError, PublishRefused, Undecodable
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.ports.result_store import (
+    Adoption,
     Missing,
     ProgressReport,
     RecentTasks,
@@ -153,6 +154,10 @@ class FaultyStore(ResultStore):
     @override
     async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
         return await self.store.reset(tasks)
+
+    @override
+    async def adopt(self, children: Sequence[Task]) -> Sequence[Adoption]:
+        return await self.store.adopt(children)
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:

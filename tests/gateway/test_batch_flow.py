@@ -16,9 +16,9 @@ from hub.errors import HubError
 from hub.gateway.batch.batch import FULL_TIMEOUT, RETRY_INTERVAL, Batch
 from hub.gateway.batch.responses import IN_FLIGHT, PENDING
 from hub.gateway.errors import QueueLimitExceeded
-from hub.gateway.tasks.outcomes import SubmitResult
 from hub.http.client import open_client
 from hub.http.long_polling import LongPollRegistry
+from hub.submission.outcomes import SubmitResult
 from hub.task import Task, TaskRecord
 from hub.types import Fingerprint, new_task_id
 from tests.gateway.fixtures import MODEL_A, open_gateway

@@ -12,9 +12,9 @@ import pytest
 from httpx2 import Response
 
 from hub.brokers import open_broker
-from hub.gateway.tasks.outcomes import SubmitResult
 from hub.ports.broker import QueueDepth
 from hub.ports.result_store import Missing
+from hub.submission.outcomes import SubmitResult
 from hub.task import TaskRecord
 from hub.types import TaskId
 from tests.gateway.fakes import FaultyBroker

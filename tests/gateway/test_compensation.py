@@ -8,8 +8,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hub.gateway.tasks.compensation import CompensationQueue
 from hub.stores import open_store
+from hub.submission.compensation import CompensationQueue
 from hub.task import Task
 from hub.types import new_task_id
 from tests.gateway.fakes import LOST, FaultyStore
@@ -28,7 +28,7 @@ def tasks(count: int) -> list[Task]:
 async def test_changes_that_wait_for_the_store_are_bounded_and_the_oldest_are_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hub.gateway.tasks.compensation.MAX_PENDING", 10)
+    monkeypatch.setattr("hub.submission.compensation.MAX_PENDING", 10)
     async with open_store("memory://") as memory:
         store = FaultyStore(memory)
         queue = CompensationQueue(store)
@@ -53,7 +53,7 @@ async def test_changes_that_wait_for_the_store_are_bounded_and_the_oldest_are_dr
 async def test_changes_are_written_in_slices_and_those_of_a_failed_call_are_written_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hub.gateway.tasks.compensation.BATCH_SIZE", 4)
+    monkeypatch.setattr("hub.submission.compensation.BATCH_SIZE", 4)
     async with open_store("memory://") as memory:
         store = FaultyStore(memory)
         calls: list[list[float]] = []

@@ -10,10 +10,10 @@ import anyio
 import pytest
 import trio.testing
 
-from hub.gateway.tasks.outcomes import EXPIRY_GRACE, RUNNING_EXPIRY_GRACE
 from hub.ports.directory import ModelLimits
 from hub.stores import open_store
 from hub.stores.options import StoreOptions
+from hub.submission.outcomes import EXPIRY_GRACE, RUNNING_EXPIRY_GRACE
 from hub.task import Outcome, Task
 from hub.types import TaskState
 from tests.gateway.clocks import Clock

@@ -13,10 +13,10 @@ from anyio import CancelScope
 
 from hub.brokers import open_broker
 from hub.errors import ConnectionLost, QueueFull, Unroutable
-from hub.gateway.errors import AcceptTimeout
-from hub.gateway.tasks.publisher import TaskPublisher
 from hub.ports.result_store import Missing
 from hub.stores import open_store
+from hub.submission.errors import AcceptTimeout
+from hub.submission.publisher import TaskPublisher
 from hub.task import Task
 from hub.types import TaskState, new_task_id
 from tests.gateway.fakes import LOST, FaultyBroker, FaultyStore
@@ -206,7 +206,7 @@ async def test_a_submit_that_times_out_at_any_moment_is_accepted_or_withdrawn_an
         if scope.cancelled_caught:
             raise TimeoutError
 
-    monkeypatch.setattr("hub.gateway.tasks.publisher.fail_after", until_cancelled)
+    monkeypatch.setattr("hub.submission.publisher.fail_after", until_cancelled)
     accepted: list[bool] = []
     for steps in range(16):
         timeout.clear()

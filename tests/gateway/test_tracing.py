@@ -27,7 +27,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr("hub.gateway.tasks.spans.tracer", lambda: provider.get_tracer("hub"))
+    monkeypatch.setattr("hub.submission.spans.tracer", lambda: provider.get_tracer("hub"))
     yield exporter
     provider.shutdown()
 

@@ -21,6 +21,7 @@ from hub.model.worker.options import WorkerOptions
 from hub.model.worker.worker import Worker
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Delivery, Publication, QueueDepth
 from hub.ports.result_store import (
+    Adoption,
     Missing,
     ProgressReport,
     RecentTasks,
@@ -256,6 +257,10 @@ class BreakableStore(ResultStore):
         if self.after_start is not None:
             await self.after_start()
         return starts
+
+    @override
+    async def adopt(self, children: Sequence[Task]) -> Sequence[Adoption]:
+        return await self.inner.adopt(children)
 
     @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:

@@ -51,3 +51,18 @@ class NoMessage(hub.Model[ModelARequest, str]):  # type: ignore[type-var]
     @override
     async def process_request(self, request: ModelARequest) -> str:
         return ""
+
+
+class Caller(hub.Model[ModelARequest, ModelAResponse]):
+    """The types of calls follow from the class that is called, or from the class of the response."""
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        task = hub.current_task()
+        assert_type(await task.call(Awaited, request), ModelAResponse)
+        assert_type(await task.call("digits", request, DigitsResponse), DigitsResponse)
+        assert_type(task.call_sync(Plain, request), ModelAResponse)
+        child = await task.submit(Awaited, request)
+        assert_type(child, hub.ChildTask[ModelAResponse])
+        assert_type(await child.result(), ModelAResponse)
+        return await task.call(Awaited, DigitsResponse())  # type: ignore[misc]  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from anyio import sleep
+from anyio import CancelScope, Path, sleep, sleep_forever
 from typing_extensions import override
 
 import hub
@@ -32,3 +32,53 @@ class Impostor(hub.Model[DigitsRequest, DigitsResponse]):
     @override
     async def process_request(self, request: DigitsRequest) -> DigitsResponse:
         return DigitsResponse()
+
+
+class Writer(hub.Model[ModelARequest, ModelAResponse]):
+    """Writes a line into the file that the request names (`<path> stay`), and with `stay` does not end by itself."""
+
+    concurrency: ClassVar[int] = 4
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        path, _, mode = request.messages.partition(" ")
+        await _append(path, "began")
+        try:
+            if mode:
+                await sleep_forever()
+        finally:
+            with CancelScope(shield=True):
+                await _append(path, "left")
+        return ModelAResponse(reply=hub.current_task().id)
+
+
+class Caller(hub.Model[ModelARequest, ModelAResponse]):
+    """Calls Writer with its own request. In its first attempt it does not end by itself."""
+
+    concurrency: ClassVar[int] = 4
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        response = await hub.current_task().call(Writer, request)
+        if hub.current_task().attempt == 1:
+            await sleep_forever()
+        return response
+
+
+class Middle(Caller):
+    """Between Top and Writer."""
+
+
+class Top(hub.Model[ModelARequest, ModelAResponse]):
+    """Calls Middle, which calls Writer."""
+
+    concurrency: ClassVar[int] = 4
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return await hub.current_task().call(Middle, request)
+
+
+async def _append(path: str, line: str) -> None:
+    async with await Path(path).open("a") as file:
+        await file.write(f"{line}\n")

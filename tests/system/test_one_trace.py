@@ -43,7 +43,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     kept = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(kept))
-    for module in ("hub.gateway.tasks.spans", "hub.model.worker.spans"):
+    for module in ("hub.submission.spans", "hub.model.worker.spans"):
         monkeypatch.setattr(f"{module}.tracer", lambda: provider.get_tracer("hub"))
     yield kept
     provider.shutdown()

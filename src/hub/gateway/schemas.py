@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from hub.gateway.tasks.outcomes import SubmitResult
 from hub.http.middleware.root_path import rooted
+from hub.submission.outcomes import SubmitResult
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
 from hub.types import InstanceState, TaskState
 
@@ -49,6 +49,7 @@ class TaskBody(Struct, frozen=True, kw_only=True):
         result_url: The URL of the result alone, as JSON or protobuf, when the task has succeeded.
         result_error: Why the result is left out, when the task has succeeded and it is.
         failure: Why there is no result, when the task has ended without one.
+        parent: The task whose model has called this one; left out of tasks that clients made.
     """
 
     id: str
@@ -69,6 +70,7 @@ class TaskBody(Struct, frozen=True, kw_only=True):
     result_url: str | UnsetType = UNSET
     result_error: FailureBody | UnsetType = UNSET
     failure: FailureBody | UnsetType = UNSET
+    parent: str | UnsetType = UNSET
 
     @classmethod
     def of(cls, record: TaskRecord, result: bytes | None, error: FailureBody | None = None) -> TaskBody:
@@ -93,6 +95,7 @@ class TaskBody(Struct, frozen=True, kw_only=True):
             result_url=UNSET if outcome is None or outcome.body is None else rooted(f"/v1/tasks/{record.id}/result"),
             result_error=UNSET if error is None else error,
             failure=UNSET if outcome is None or outcome.failure is None else FailureBody.of(outcome.failure),
+            parent=UNSET if record.parent is None else record.parent,
         )
 
 

@@ -111,6 +111,106 @@ class NotInTask(HubError):
         return "current_task() was called where no task is being processed; call it inside process_request"
 
 
+class CallFailed(HubError):
+    """A task that the model has made for another model has ended without a response.
+
+    If the caller does not catch it, it is the failure of the caller's own task; `retry` of the model may name it.
+
+    Attributes:
+        model: The model that was called.
+        task: The id of the task; empty if it is unknown.
+        failure: The code of its failure, such as `model_error`, `deadline_exceeded` or `cancelled`.
+        text: The text of its failure.
+        type: The class of the exception that the other model raised, with its module; empty if there was none.
+    """
+
+    code = "call_failed"
+    status = 502
+    title = "A call of another model failed"
+
+    def __init__(self, model: str, task: str, failure: str, text: str, type: str = "") -> None:  # noqa: A002 - as in failures
+        super().__init__(model, task, failure, text, type)
+        self.model = model
+        self.task = task
+        self.failure = failure
+        self.text = text
+        self.type = type
+
+    @override
+    def __str__(self) -> str:
+        raised = f"{self.type}: " if self.type else ""
+        where = f" (task {self.task})" if self.task else ""
+        return f"the call of {self.model} ended with {self.failure}: {raised}{self.text}{where}"
+
+
+class CallCycle(HubError):
+    """A model was called that is processing one of the tasks that wait for this one: it could wait for itself forever.
+
+    Attributes:
+        path: Names of the models, from that of the first task to the one that was called.
+    """
+
+    code = "call_cycle"
+    title = "The models call each other in a circle"
+
+    def __init__(self, path: tuple[str, ...]) -> None:
+        super().__init__(path)
+        self.path = path
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"{' -> '.join(self.path)} is a circle: each of these tasks keeps its place in `concurrency` while it waits, so "
+            "they could wait for each other forever; call a model that is not in the chain"
+        )
+
+
+class TooManyCalls(HubError):
+    """One task has made as many tasks as it may, all its attempts together."""
+
+    code = "too_many_calls"
+    title = "The task has made too many calls"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    @override
+    def __str__(self) -> str:
+        return f"this task has called other models {self.limit} times, which is the limit; put more into one request"
+
+
+class CallsUnavailable(HubError):
+    """Other models cannot be called from here."""
+
+    code = "calls_unavailable"
+    title = "No calls of other models from here"
+
+    def __init__(self, reason: str, repair: str) -> None:
+        super().__init__(reason, repair)
+        self.reason = reason
+        self.repair = repair
+
+    @override
+    def __str__(self) -> str:
+        return f"other models cannot be called here: {self.reason}; {self.repair}"
+
+
+class RunOver(HubError):
+    """A call for a task whose run has ended: it was cancelled, its deadline has passed, or `process_request` has returned."""
+
+    code = "run_over"
+    title = "The task is not processed any more"
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+        self.task = task
+
+    @override
+    def __str__(self) -> str:
+        return f"task {self.task} is not processed here any more, so it can call no models"
+
+
 class UnexpectedCancellation(HubError):
     """A method of the model ended with a cancellation that hub did not request."""
 

@@ -102,11 +102,11 @@ class Model(ABC, Generic[Req, Resp]):
 
     def get_request_format(self) -> Descriptor:
         """The descriptor of the request message."""
-        return _descriptor(self._messages()[0])
+        return descriptor_of(self._messages()[0])
 
     def get_response_format(self) -> Descriptor:
         """The descriptor of the response message."""
-        return _descriptor(self._messages()[1])
+        return descriptor_of(self._messages()[1])
 
     @classmethod
     def example(cls) -> Req | None:
@@ -143,6 +143,14 @@ class Model(ABC, Generic[Req, Resp]):
 
 AnyModel: TypeAlias = "Model[Any, Any]"
 """A model of any messages, for code that does not depend on them."""
+
+
+def messages_of(model: type[AnyModel]) -> tuple[type[Message], type[Message]]:
+    """The classes of request and response. Raises `InvalidModel` if its type arguments do not name them."""
+    messages = _message_classes(model)
+    if messages is None:
+        raise InvalidModel(model.__qualname__, "its messages are unknown", _REPAIR.format(name=model.__name__))
+    return messages
 
 
 def require_process_request(cls: type[AnyModel]) -> None:
@@ -247,7 +255,8 @@ def _is_generated(argument: object) -> bool:
     return isinstance(argument, type) and issubclass(argument, Message) and argument is not Message
 
 
-def _descriptor(message: type[Message]) -> Descriptor:
+def descriptor_of(message: type[Message]) -> Descriptor:
+    """The descriptor of a generated class."""
     return cast(
         "Descriptor", message.DESCRIPTOR
     )  # in the stubs a union with its upb variant; at run time they are one class

@@ -32,6 +32,20 @@ LIST_LENGTH: Final = 1000
 """Tasks in one list at most: of one model and state, and of one state over all models."""
 
 
+MAX_CHILDREN: Final = 1000
+"""Tasks that the model may make while it processes one task, over all its attempts."""
+
+
+class Adoption(Enum):
+    """The answer to `ResultStore.adopt`: `ENDED` and `FULL` mean that the child must not be submitted."""
+
+    ADOPTED = "adopted"
+    ENDED = "ended"
+    """The parent has ended, or was withdrawn."""
+    FULL = "full"
+    """The parent has `MAX_CHILDREN` children."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecentTasks:
     """A page of `ResultStore.recent`.
@@ -189,8 +203,18 @@ class ResultStore(Protocol):
         """
         ...
 
+    async def adopt(self, children: Sequence[Task]) -> Sequence[Adoption]:
+        """Writes each task into the record of its parent, before it is submitted: then `finish` of the parent ends it.
+
+        May be repeated. A parent whose record has vanished (the store lost its data) adopts without writing it down.
+        """
+        ...
+
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
         """Stores terminal outcomes; the first of a task wins.
+
+        The unfinished children of a task that ends so are ended too, as cancelled, and theirs, before this returns. If
+        that fails, so does the call; a repeated call with the same outcome does the rest.
 
         Returns:
             For each outcome whether it is the one that counts. A repeated call with the same outcome is `True` again.

@@ -3,10 +3,12 @@
 isort:skip_file
 The task life cycle on the wire: what travels through the broker and what the result store keeps."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -64,6 +66,7 @@ class Task(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     TRACESTATE_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    ANCESTORS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7 in its canonical text form; also the key of the result."""
     model: _builtins.str
@@ -78,7 +81,7 @@ class Task(_message.Message):
     """W3C Trace Context of the request that made the task."""
     tracestate: _builtins.str
     idempotency_key: _builtins.str
-    """The client's Idempotency-Key, if it sent one."""
+    """The client's Idempotency-Key, if it sent one; of a call by another model, its number."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -88,6 +91,10 @@ class Task(_message.Message):
     @_builtins.property
     def result_ttl(self) -> _duration_pb2.Duration:
         """How long the outcome is kept once the task has ended."""
+
+    @_builtins.property
+    def ancestors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ancestor]:
+        """The tasks that this one was called from, outermost first; the last one is its parent. Empty: a client made it."""
 
     def __init__(
         self,
@@ -103,14 +110,39 @@ class Task(_message.Message):
         traceparent: _builtins.str = ...,
         tracestate: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        ancestors: _abc.Iterable[Global___Ancestor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deadline", b"deadline", "result_ttl", b"result_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "created_at", b"created_at", "deadline", b"deadline", "fingerprint", b"fingerprint", "id", b"id", "idempotency_key", b"idempotency_key", "model", b"model", "reply_channel", b"reply_channel", "result_ttl", b"result_ttl", "traceparent", b"traceparent", "tracestate", b"tracestate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "body", b"body", "created_at", b"created_at", "deadline", b"deadline", "fingerprint", b"fingerprint", "id", b"id", "idempotency_key", b"idempotency_key", "model", b"model", "reply_channel", b"reply_channel", "result_ttl", b"result_ttl", "traceparent", b"traceparent", "tracestate", b"tracestate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class Ancestor(_message.Message):
+    """A running task whose model has called another model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    model: _builtins.str
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ancestor: _TypeAlias = Ancestor  # noqa: Y015
 
 @_typing.final
 class Outcome(_message.Message):

@@ -12,7 +12,7 @@ import structlog
 from typing_extensions import override
 
 from hub.concurrency.notify import Notifier
-from hub.errors import HubError, UnknownModel
+from hub.errors import HubError, ModelUnavailable, UnknownModel
 from hub.gateway.models.codec import Codec, CodecResolver
 from hub.registry.client.snapshot import KnownModel, ModelsSnapshot
 from hub.types import Fingerprint, ModelName
@@ -24,28 +24,6 @@ MOST_GUESSES: Final = 200
 """Live models up to which names are compared letter by letter, which takes 10 us each."""
 
 _log = structlog.get_logger("hub.gateway")
-
-
-@final
-class ModelUnavailable(HubError):
-    """The model is known, and none of its instances is alive."""
-
-    code = "model_unavailable"
-    status = 503
-    title = "No instance of the model is alive"
-
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.model = model
-
-    @override
-    def __str__(self) -> str:
-        return f"no instance of {self.model!r} is alive; start one, or try again when it is back"
-
-    @property
-    @override
-    def retry_after(self) -> float | None:
-        return 5.0
 
 
 @final

@@ -9,13 +9,13 @@ from litestar.params import FromPath
 from hub.errors import HubError
 from hub.gateway.batch.batch import Batch
 from hub.gateway.tasks.metrics import SubmitMetrics
-from hub.gateway.tasks.outcomes import SubmitResult
 from hub.gateway.tasks.submission import SubmissionService
 from hub.http.dependencies import HttpRequest
 from hub.http.long_polling import LongPollRegistry
 from hub.http.media_types import JSON, NDJSON, NDJSON_NAMES, UnsupportedBody, declared_type
 from hub.http.negotiation import require_acceptable
 from hub.http.streaming import DuplexStreamingResponse
+from hub.submission.outcomes import SubmitResult
 
 _BODY = f"{NDJSON} (in UTF-8), a request in each line"
 

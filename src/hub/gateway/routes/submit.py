@@ -11,13 +11,13 @@ from litestar.params import FromPath
 
 from hub.gateway.schemas import AcceptedBody
 from hub.gateway.tasks.errors import CallTimeout
-from hub.gateway.tasks.outcomes import SubmitResult
 from hub.gateway.tasks.results import message_reply, task_body
 from hub.gateway.tasks.submission import SubmissionService
 from hub.http.conditional import NO_STORE, json_reply
 from hub.http.dependencies import HttpRequest
 from hub.http.headers import prefer_wait, preference_applied
 from hub.http.negotiation import json_or_protobuf
+from hub.submission.outcomes import SubmitResult
 
 
 @post("/v1/models/{model:str}", status_code=200)

@@ -13,15 +13,15 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from hub.errors import HubError
+from hub.errors import HubError, ModelUnavailable
 from hub.gateway.errors import QueueLimitExceeded
-from hub.gateway.models.catalog import Catalog, ModelLoading, ModelUnavailable
-from hub.gateway.tasks.outcomes import SubmitResult
+from hub.gateway.models.catalog import Catalog, ModelLoading
 from hub.gateway.tasks.service import TaskService
 from hub.histogram import SECONDS, Histogram
 from hub.http.long_polling import LongPollRegistry
 from hub.observability.process_metrics import ProcessCollector
 from hub.observability.prometheus import counter, exposition, gauge, histogram
+from hub.submission.outcomes import SubmitResult
 from hub.task import TaskRecord
 from hub.types import ModelName, TaskState
 

@@ -22,12 +22,12 @@ from hub.gateway.tasks.backpressure import MeanRunTimes
 from hub.gateway.tasks.congestion import Congestion
 from hub.gateway.tasks.errors import TaskAlreadyFinished, TaskRecordExpired, UnknownTask
 from hub.gateway.tasks.options import SubmitOptions
-from hub.gateway.tasks.outcomes import SubmitResult, cancelled_outcome, expired_outcome, expiry_time
-from hub.gateway.tasks.publisher import TaskPublisher
-from hub.gateway.tasks.spans import publish_span
 from hub.http.long_polling import LongPollRegistry
 from hub.ports.broker import Broker
 from hub.ports.result_store import Missing, RecentTasks, ResultStore
+from hub.submission.outcomes import SubmitResult, cancelled_outcome, expired_outcome, expiry_time
+from hub.submission.publisher import TaskPublisher
+from hub.submission.spans import publish_span
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import (
     Fingerprint,

@@ -16,12 +16,12 @@ from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.headers import name_task
 from hub.gateway.tasks.metrics import SubmitMetrics
 from hub.gateway.tasks.options import ResultTtls, SubmitOptions
-from hub.gateway.tasks.outcomes import SubmitResult
 from hub.gateway.tasks.service import TaskService
 from hub.http.dependencies import HttpRequest
 from hub.http.disconnect import ClientDisconnected, cancelled_on_disconnect
 from hub.http.headers import MAX_WAIT
 from hub.http.media_types import JSON, message_type
+from hub.submission.outcomes import SubmitResult
 from hub.task import TaskRecord
 
 _log = structlog.get_logger("hub.gateway")

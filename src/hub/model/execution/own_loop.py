@@ -26,7 +26,7 @@ from anyio import (
     move_on_after,
 )
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import EventLoopToken, checkpoint, checkpoint_if_cancelled, current_token
 from anyio.to_thread import run_sync
 from sniffio import current_async_library
 from typing_extensions import override
@@ -137,6 +137,9 @@ class OwnLoop(AsyncContextManagerMixin):
     Args:
         name: The model's, for errors and for names of tasks.
 
+    Attributes:
+        token: Of the loop; `None` before it runs.
+
     Raises:
         ModelLoopEnded: In an `ExceptionGroup`: the loop ended by itself, because code in it stopped it.
     """
@@ -155,6 +158,7 @@ class OwnLoop(AsyncContextManagerMixin):
         self._thread_began = False
         self._takes_calls = True
         self._idle: list[_Runner] = []
+        self.token: EventLoopToken | None = None
 
     @override
     @asynccontextmanager
@@ -290,6 +294,7 @@ class OwnLoop(AsyncContextManagerMixin):
             self._outbox.close()
 
     async def _main(self) -> None:
+        self.token = current_token()
         async with watch_loop(f"model {self._name}", of_model=True) as held_up, create_task_group() as tg:
             self._held_up = held_up
             try:

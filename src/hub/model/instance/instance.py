@@ -26,6 +26,7 @@ from hub.model.execution.error_text import error_summary
 from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.lifespan import create_model, lifespan
 from hub.model.execution.own_loop import OwnLoop
+from hub.model.instance.called_models import RegistryModels
 from hub.model.instance.compatibility import RegistryCompatibility
 from hub.model.instance.health_reporter import HealthReporter
 from hub.model.instance.metrics import InstanceMetrics
@@ -157,6 +158,7 @@ async def _run(
         options=options,
         others=compatibility,
         loop=loop,
+        called=RegistryModels(registry),
     )
     links = ConnectionCollector(broker, store, operations=OPERATIONS, buckets=settings.buckets)
     metrics = InstanceMetrics(name, worker.statistics, links=links)

@@ -89,6 +89,12 @@ class _Work(Collector):
             ["model", "outcome"],
             [([self._model, state.value], buckets) for state, buckets in now.run_time.items()],
         )
+        yield counter(
+            "hub_model_calls",
+            "Calls of other models by this one, by their result: the state of the task, or refused.",
+            ["model", "called", "result"],
+            [([self._model, called, result], value) for (called, result), value in now.calls.items()],
+        )
         for name, text, value in (
             ("hub_task_attempts", "Runs that were started.", now.attempts),
             ("hub_task_outcomes_dropped", "Outcomes that came after another one of their task.", now.dropped),

@@ -22,6 +22,7 @@ from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker import outcomes
+from hub.model.worker.child_tasks import ChildTasks
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.progress import ProgressReports
 from hub.model.worker.run import StopReason, TaskRun
@@ -52,6 +53,7 @@ class ModelRunner(AsyncContextManagerMixin):
         instance: Id of the instance.
         options: Limits.
         progress: Where progress reports go.
+        children: Makes the tasks that the model calls other models with.
         loop: Where the model's coroutines run; `None` for the event loop of the caller.
         clock: Returns Unix time.
     """
@@ -63,22 +65,25 @@ class ModelRunner(AsyncContextManagerMixin):
         instance: InstanceId,
         options: WorkerOptions,
         progress: ProgressReports,
+        children: ChildTasks,
         loop: OwnLoop | None,
         clock: WallClock,
     ) -> None:
         self._name = model_name(model.name)
         self._retry = model.retry
+        self._in_process = model.run_in_process
         self._executor = Executor(model, loop)
         self._text_threads = CapacityLimiter(model.concurrency)
         self._instance = instance
         self._options = options
         self._progress = progress
+        self._children = children
         self._clock = clock
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with self._executor:
+        async with self._children, self._executor:
             yield self
 
     async def run(self, run: TaskRun) -> RunResult:
@@ -89,11 +94,15 @@ class ModelRunner(AsyncContextManagerMixin):
         Raises:
             ProcessDied: A process of the model died while it ran the task.
         """
-        control = TaskControl(partial(self._progress.tell, run))
+        calls = self._children.of(run)
+        control = TaskControl(partial(self._progress.tell, run), None if self._in_process else calls)
         result: Outcome | RetryAfter | ProcessDied | None = None
-        with run.scope:
-            run.scope.deadline = self._deadline(run)
-            result = await self._process(run, control)
+        try:
+            with run.scope:
+                run.scope.deadline = self._deadline(run)
+                result = await self._process(run, control)
+        finally:
+            calls.close()
         control.cancelled = run.scope.cancel_called
         if run.stopped is StopReason.ENDED:
             return run.stopped

@@ -7,7 +7,7 @@ from hub.model.errors import ChildError, ModelExit
 from hub.model.worker.run import TaskRun
 from hub.observability.tracebacks import STORED_LINES, describe, lines, text_of_error
 from hub.safe_text import full_name
-from hub.task import DEADLINE_EXCEEDED, Failure, Outcome
+from hub.task import DEADLINE_EXCEEDED, PARENT_ENDED, Failure, Outcome
 from hub.types import InstanceId, TaskState
 
 
@@ -50,6 +50,14 @@ def expired(run: TaskRun, *, instance: InstanceId, now: float) -> Outcome:
     ran = run.started_at is not None
     text = "its deadline passed while it ran" if ran else "its deadline had passed before an instance was free"
     return _failed(run, Failure(code=DEADLINE_EXCEEDED, message=text), TaskState.EXPIRED, instance=instance, now=now)
+
+
+def parent_ended(run: TaskRun, parent: TaskState, *, now: float) -> Outcome:
+    """The outcome of a task whose parent has ended; without an instance, so that the store reports it to this one."""
+    failure = Failure(code=PARENT_ENDED, message=f"the task that it was called from has ended: {parent.value}")
+    return Outcome(
+        task_id=run.task.id, state=TaskState.CANCELLED, failure=failure, attempt=run.attempt, finished_at=now
+    )
 
 
 def ran_too_long(run: TaskRun, limit: float, *, instance: InstanceId, now: float) -> Outcome:

@@ -34,6 +34,7 @@ class TaskRun:
         retries: Runs of the task that failed before and were retried.
         started_at: When it began, in Unix seconds.
         scope: Bounds the model's code: cancelled by `stop`, or at the deadline.
+        following: Bounds the watch over the parent of a task that another model has made.
         stopped: Why `stop` was called; `None` if it was not.
         abandoned: Calls of the model that cannot be interrupted and go on after a cancellation; each is set when it ends.
     """
@@ -44,6 +45,7 @@ class TaskRun:
         self.retries = 0
         self.started_at: float | None = None
         self.scope = CancelScope()
+        self.following = CancelScope()
         self.stopped: StopReason | None = None
         self.abandoned: list[Event] = []
         self._deliveries: list[tuple[Consumer, Delivery]] = []

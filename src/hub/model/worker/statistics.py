@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, final
 
 from hub.histogram import SECONDS, Histogram, HistogramSnapshot, merge
 from hub.stats import InstanceStats
-from hub.types import TaskState
+from hub.types import ModelName, TaskState
 
 OUTCOMES: Final = tuple(state for state in TaskState if state.terminal)
 
@@ -36,6 +36,7 @@ class WorkerStatistics:
         retried: Failed runs that are retried.
         stopped: Runs that were cancelled because their task had ended elsewhere.
         busy_seconds: For how long the model's code has held its own event loop up; 0 below a second.
+        calls: Calls of other models, by the model and the result: a terminal state, or `refused`.
     """
 
     consuming: bool
@@ -54,6 +55,7 @@ class WorkerStatistics:
     retried: int
     stopped: int
     busy_seconds: float = 0.0
+    calls: Mapping[tuple[ModelName, str], int] = field(default_factory=dict[tuple[ModelName, str], int])
 
     def stats(self) -> InstanceStats:
         """The part that is in the reply to a ping."""
@@ -85,6 +87,7 @@ class WorkerCounters:
         self.retried = 0
         self.stopped = 0
         self.stored = Counter[TaskState]()
+        self.calls = Counter[tuple[ModelName, str]]()
         self.queue_time = Histogram(bounds)
         self.run_time = {state: Histogram(bounds) for state in OUTCOMES}
         self.newest_task_created_at: float | None = None
@@ -125,4 +128,5 @@ class WorkerCounters:
             retried=self.retried,
             stopped=self.stopped,
             busy_seconds=busy_seconds,
+            calls=dict(self.calls),
         )

@@ -15,6 +15,7 @@ from anyio import (
     create_task_group,
     current_time,
     move_on_after,
+    sleep,
 )
 from anyio.abc import TaskGroup, TaskStatus
 from structlog.contextvars import bind_contextvars
@@ -30,6 +31,7 @@ from hub.model.errors import ProcessDied
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker import outcomes
+from hub.model.worker.child_tasks import AnyModels, CalledModels, ChildTasks
 from hub.model.worker.contract_mismatch import ContractCheck, ContractCompatibility, SingleContract
 from hub.model.worker.model_run import ModelRunner, RetryAfter, RunResult
 from hub.model.worker.options import WorkerOptions
@@ -41,7 +43,7 @@ from hub.model.worker.starter import Malformed, TaskStarter, is_late
 from hub.model.worker.statistics import WorkerCounters, WorkerStatistics
 from hub.ports.broker import Broker, Consumer
 from hub.ports.result_store import ResultStore, Start
-from hub.task import Failure, Outcome
+from hub.task import Failure, Outcome, TaskRecord
 from hub.types import InstanceId, TaskState, WallClock, model_name, wall_clock
 
 STOP_GRACE: Final = 2.0
@@ -52,6 +54,9 @@ NAMED: Final = 5
 
 SAVE_GRACE: Final = 5.0
 """Seconds that the store gets, after the drain, for outcomes that are ready: a slow round trip, not an outage."""
+
+LOST_PARENT_PAUSE: Final = 1.0
+"""Seconds between two looks for the record of a parent that the store does not know."""
 
 _DEAD_BEFORE: Final = Failure(
     code="dead", message="given up before, by an instance that died of it; the record of the task has the reason"
@@ -80,6 +85,7 @@ class Worker(AsyncContextManagerMixin):
         options: Limits.
         others: Which other contracts of the model the instance can read; none by default.
         loop: Where coroutines of the model run; `None` for the event loop of the worker.
+        called: What is known of the models that this one calls; by default nothing.
         clock: Returns Unix time.
 
     Raises:
@@ -97,6 +103,7 @@ class Worker(AsyncContextManagerMixin):
         options: WorkerOptions | None = None,
         others: ContractCompatibility | None = None,
         loop: OwnLoop | None = None,
+        called: CalledModels | None = None,
         clock: WallClock = wall_clock,
     ) -> None:
         self._options = options = options or WorkerOptions()
@@ -120,8 +127,24 @@ class Worker(AsyncContextManagerMixin):
             clock=clock,
         )
         self._progress = ProgressReports(store, clock)
+        children = ChildTasks(
+            broker,
+            store,
+            name=queue,
+            models=called or AnyModels(),
+            loop=loop,
+            retry_for=options.store_timeout,
+            counters=self._counters,
+            clock=clock,
+        )
         self._runner = ModelRunner(
-            model, instance=instance, options=options, progress=self._progress, loop=loop, clock=clock
+            model,
+            instance=instance,
+            options=options,
+            progress=self._progress,
+            children=children,
+            loop=loop,
+            clock=clock,
         )
         self._writer = ResultWriter(
             store, broker, model=queue, instance=instance, timeout=options.store_timeout, clock=clock
@@ -245,7 +268,28 @@ class Worker(AsyncContextManagerMixin):
             self._counters.requeued += 1
             run.reject()
         finally:
+            run.following.cancel("the run has ended")
             self._runs.remove(run)
+
+    async def _end_with_parent(self, run: TaskRun) -> None:
+        """Ends a task that another one has made when that has ended: what ends it may have died before it ended this one.
+
+        Its run is then stopped like that of any task which has ended elsewhere.
+        """
+        parent = run.task.parent
+        assert parent is not None  # noqa: S101 - see _result
+        with run.following:
+            while True:
+                found = await retrying(on=ConnectionLost).call(
+                    partial(self._store.changed, parent, after=0, until_terminal=True)
+                )
+                if isinstance(found, TaskRecord):
+                    outcome = outcomes.parent_ended(run, found.state, now=self._clock())
+                    await retrying(on=ConnectionLost).call(partial(self._store.finish, [outcome]))
+                    return
+                await sleep(
+                    LOST_PARENT_PAUSE
+                )  # the store has lost its data; the run of the parent writes its record again
 
     async def _result(self, run: TaskRun, start: Start | None) -> RunResult | Failure:
         """Runs a task, or says why it is not run. A `Failure`: it is dead already, but its dead letter may be missing."""
@@ -258,6 +302,8 @@ class Worker(AsyncContextManagerMixin):
                     return outcomes.expired(run, instance=self._instance, now=self._clock())
                 run.started_at = now = self._clock()
                 self._counters.run_started(created_at=run.task.created_at, now=now, first=run.attempt == 1)
+                if run.task.ancestors:
+                    self._tasks.start_soon(self._end_with_parent, run, name=f"hub.parent of {run.task.id}")
                 result = await self._runner.run(run)
                 if isinstance(result, Outcome):
                     self._counters.run_time[result.state].observe(result.finished_at - now)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, TypedDict, final
 
-from hub.ports.result_store import Missing, ProgressReport, ReleasedTask, Start
+from hub.ports.result_store import MAX_CHILDREN, Adoption, Missing, ProgressReport, ReleasedTask, Start
 from hub.stores.memory.expiring import Expiring
 from hub.stores.memory.lists import MemoryLists
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
@@ -34,19 +34,21 @@ class _Kept:
         ttl: Seconds that its outcome is kept.
         released: Runs that do not count against the attempts.
         reset: Whether it was dead before it was last queued. Without a meaning in other states.
+        children: The tasks that its model has made.
     """
 
     record: TaskRecord
     ttl: float
     released: int = 0
     reset: bool = False
+    children: tuple[TaskId, ...] = ()
 
     def raised(self, now: float) -> _Raised:
         """What every change of the record does to it."""
         return _Raised(revision=self.record.revision + 1, updated_at=now, expires_at=now + self.ttl)
 
     def becomes(self, record: TaskRecord) -> _Kept:
-        return _Kept(record, self.ttl, self.released, self.reset)
+        return _Kept(record, self.ttl, self.released, self.reset, self.children)
 
 
 @final
@@ -150,7 +152,7 @@ class MemoryRecords:
                 **kept.raised(now),
             )
             released = kept.released + max(1, run.attempt - record.attempt)
-            self._keep(_Kept(waiting, kept.ttl, released), now)
+            self._keep(_Kept(waiting, kept.ttl, released, children=kept.children), now)
         return True
 
     def report(self, report: ProgressReport, now: float) -> None:
@@ -178,8 +180,29 @@ class MemoryRecords:
         else:
             return kept.reset and kept.record.state is TaskState.QUEUED
         reset = replace(reset, pending=False)
-        self._keep(_Kept(reset, task.result_ttl, released=reset.attempt, reset=True), now)
+        children = () if kept is None else kept.children
+        self._keep(_Kept(reset, task.result_ttl, reset.attempt, reset=True, children=children), now)
         return True
+
+    def adopt(self, child: Task, now: float) -> Adoption:
+        parent = child.parent
+        kept = None if parent is None else self._records.get(parent, now)
+        if parent is None or kept is None:
+            tombstone_state = None if parent is None else self._tombstones.get(parent, now)
+            return Adoption.ENDED if tombstone_state not in (None, TaskState.QUEUED) else Adoption.ADOPTED
+        if kept.record.state.terminal:
+            return Adoption.ENDED
+        if child.id not in kept.children:
+            if len(kept.children) >= MAX_CHILDREN:
+                return Adoption.FULL
+            until = now + max(kept.ttl, UNFINISHED_TTL)
+            self._records.keep(parent, replace(kept, children=(*kept.children, child.id)), until=until, now=now)
+        return Adoption.ADOPTED
+
+    def children(self, task_id: TaskId, now: float) -> tuple[TaskId, ...]:
+        """The tasks that the model of this task has made, ended or not."""
+        kept = self._records.get(task_id, now)
+        return () if kept is None else kept.children
 
     def finish(self, outcome: Outcome, now: float) -> bool:
         kept = self._records.get(outcome.task_id, now)
@@ -230,6 +253,7 @@ def _queued(task: Task, now: float, *, revision: int) -> TaskRecord:
         outcome=None,
         digest=task.digest,
         pending=bool(task.digest),
+        parent=task.parent,
     )
 
 

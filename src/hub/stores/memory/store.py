@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.ports.result_store import (
+    Adoption,
     Missing,
     ProgressReport,
     RecentTasks,
@@ -22,6 +23,7 @@ from hub.ports.result_store import (
 )
 from hub.stores.memory.records import MemoryRecords
 from hub.stores.options import StoreOptions
+from hub.stores.orphans import orphan_outcomes
 from hub.stores.recent import Listed, recent_tasks
 from hub.stores.running import RunningTasks
 from hub.stores.timing import OperationTimer
@@ -102,12 +104,26 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
             return [self._records.reset(task, now) for task in tasks]
 
     @override
+    async def adopt(self, children: Sequence[Task]) -> Sequence[Adoption]:
+        async with self._call("adopt", children) as now:
+            return [self._records.adopt(child, now) for child in children]
+
+    @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
         async with self._call("finish", outcomes) as now:
-            with self._running.finishing(outcomes):
-                counted = [self._records.finish(outcome, now) for outcome in outcomes]
+            counted = self._finish(outcomes, now)
             self._dropped += counted.count(False)
             return counted
+
+    def _finish(self, outcomes: Sequence[Outcome], now: float) -> list[bool]:
+        with self._running.finishing(outcomes):
+            counted = [self._records.finish(outcome, now) for outcome in outcomes]
+        for outcome, counts in zip(outcomes, counted, strict=True):
+            if counts and (children := self._records.children(outcome.task_id, now)):
+                found = (self._records.fetch(child, now) for child in children)
+                records = [record for record in found if isinstance(record, TaskRecord)]
+                self._finish(orphan_outcomes(records, outcome, now), now)
+        return counted
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:

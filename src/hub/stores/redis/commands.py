@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from hub.ports.result_store import LIST_LENGTH, ProgressReport, ReleasedTask
+from hub.ports.result_store import LIST_LENGTH, MAX_CHILDREN, ProgressReport, ReleasedTask
 from hub.redis.connection import Arg, Command
 from hub.redis.script import Script, load_script
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
@@ -45,6 +45,8 @@ RESYNC: Final = load_script(_LUA, "common", "resync")
 RELEASE: Final = load_script(_LUA, "common", "release")
 REPORT: Final = load_script(_LUA, "common", "report")
 RESET: Final = load_script(_LUA, "common", "reset")
+ADOPT: Final = load_script(_LUA, "common", "adopt")
+PARENT: Final = load_script(_LUA, "common", "parent")
 FINISH: Final = load_script(_LUA, "common", "finish")
 FETCH: Final = load_script(_LUA, "common", "fetch")
 LIST: Final = load_script(_LUA, "list")
@@ -112,6 +114,18 @@ def report(reports: Sequence[ProgressReport], *, now: float) -> list[Command]:
 
 def reset(tasks: Sequence[Task], *, now: float) -> list[Command]:
     return _commands(RESET, _lifetimes(now), ((task.id, identity(task)) for task in tasks))
+
+
+def adopt(children: Sequence[Task]) -> list[Command]:
+    """The keys are those of the parents."""
+    return _commands(
+        ADOPT, (MAX_CHILDREN,), ((child.parent, (child.id,)) for child in children if child.parent is not None)
+    )
+
+
+def parent(children: Sequence[Task]) -> list[Command]:
+    """Writes into the records of tasks which parent they have."""
+    return _commands(PARENT, (), ((child.id, (child.parent or "",)) for child in children))
 
 
 def finish(outcomes: Iterable[Outcome], sole_runs: Iterable[bool], *, channel: str, now: float) -> list[Command]:

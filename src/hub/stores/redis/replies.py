@@ -11,7 +11,7 @@ from math import isnan
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
-from hub.ports.result_store import Missing, Start
+from hub.ports.result_store import Adoption, Missing, Start
 from hub.redis.connection import Reply
 from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
@@ -90,19 +90,37 @@ def number(task_id: TaskId, element: Reply) -> int:
 
 
 class Finished(NamedTuple):
-    """What `finish` answers: `number` as above; of an ending that counts and is listed, the model and the lifetime too."""
+    """What `finish` answers: `number` as above; of an ending that counts and is listed, the model and the lifetime too.
+
+    `children` are those of an ending that counts, ended or not.
+    """
 
     number: int
     model: str = ""
     lifetime_ms: int = 0
+    children: tuple[TaskId, ...] = ()
 
 
 def finished(task_id: TaskId, element: Reply) -> Finished:
     match element:
         case [int(revision), bytes(model), int(lifetime_ms)]:
             return Finished(revision, model.decode(errors="replace"), lifetime_ms)
+        case [int(revision), bytes(model), int(lifetime_ms), bytes(children)]:
+            ids = tuple(map(TaskId, children.decode(errors="replace").split()))
+            return Finished(revision, model.decode(errors="replace"), lifetime_ms, ids)
         case _:
             return Finished(number(task_id, element))
+
+
+def adopted(task_id: TaskId, element: Reply) -> Adoption:
+    """What `adopt` answers; `task_id` is that of the child."""
+    match number(task_id, element):
+        case 0:
+            return Adoption.ENDED
+        case 2:
+            return Adoption.FULL
+        case _:
+            return Adoption.ADOPTED
 
 
 def entries(reply: Reply) -> list[str]:
@@ -159,6 +177,7 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
             progress=_progress(progress) if progress else None,
             digest=fields.get(b"digest", b"").decode(),
             pending=queued and b"pending" in fields,
+            parent=TaskId(fields[b"parent"].decode()) if b"parent" in fields else None,
         )
     except KeyError as error:
         raise Undecodable(f"task record {task_id}", f"it has no {error.args[0].decode()}") from error

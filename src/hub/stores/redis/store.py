@@ -22,6 +22,7 @@ from hub.concurrency.notify import Notifier
 from hub.concurrency.retrying import AttemptLog, ExponentialBackoff, retrying
 from hub.errors import HubError, Undecodable
 from hub.ports.result_store import (
+    Adoption,
     Missing,
     ProgressReport,
     RecentTasks,
@@ -36,6 +37,7 @@ from hub.redis.connection import Command, Connector, Reply
 from hub.redis.eviction import warn_of_eviction
 from hub.redis.script import Script
 from hub.stores.options import StoreOptions
+from hub.stores.orphans import orphan_outcomes
 from hub.stores.recent import Listed, recent_tasks
 from hub.stores.redis import commands, replies
 from hub.stores.redis.commands import Identity
@@ -130,6 +132,8 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         for task, answer in zip(tasks, replies.answers(raw, _ids(tasks), replies.created), strict=True):
             there = await self._whole(task.id, answer) if isinstance(answer, Large) else answer
             found += await self.create([task]) if isinstance(there, Missing) else [there]  # it has expired in between
+        if children := [task for task in tasks if task.ancestors]:
+            await self._run("create", commands.PARENT, commands.parent(children), children)
         return found
 
     @override
@@ -180,13 +184,13 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return replies.answers(raw, _ids(tasks), replies.affirmed)
 
     @override
+    async def adopt(self, children: Sequence[Task]) -> Sequence[Adoption]:
+        raw = await self._run("adopt", commands.ADOPT, commands.adopt(children), children)
+        return replies.answers(raw, _ids(children), replies.adopted)
+
+    @override
     async def finish(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
-        with self._running.finishing(outcomes) as call:
-            try:
-                numbers = await self._on_records(outcomes, partial(self._finish, call))
-            except BaseException:
-                self._request_resync()  # their tasks may have ended all the same
-                raise
+        numbers = await self._finish_all(outcomes)
         counted = [number > 0 for number in numbers]
         self._dropped += counted.count(False)
         return counted
@@ -248,13 +252,40 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         raw = await self._run("release", commands.RELEASE, commands.release(runs, now=self._clock()), runs)
         return replies.answers(raw, [run.task_id for run in runs], replies.number)
 
-    async def _finish(self, call: FinishCall[Identity], outcomes: Sequence[Outcome]) -> Sequence[int]:
+    async def _finish_all(self, outcomes: Sequence[Outcome]) -> Sequence[int]:
+        """Stores outcomes, and ends the children of those tasks that they end."""
+        families: list[tuple[Outcome, Sequence[TaskId]]] = []
+        with self._running.finishing(outcomes) as call:
+            try:
+                numbers = await self._on_records(outcomes, partial(self._finish, call, families))
+            except BaseException:
+                self._request_resync()  # their tasks may have ended all the same
+                raise
+        for outcome, children in families:
+            await self._end_children(outcome, children)
+        return numbers
+
+    async def _end_children(self, parent: Outcome, children: Sequence[TaskId]) -> None:
+        raw = await self._run("fetch", commands.FETCH, commands.fetch(children), children)
+        found = replies.answers(raw, children, replies.fetched_or_why_not)
+        records = [record for record in found if isinstance(record, TaskRecord)]  # a large outcome is one of its own
+        if orphans := orphan_outcomes(records, parent, self._clock()):
+            await self._finish_all(orphans)
+
+    async def _finish(
+        self,
+        call: FinishCall[Identity],
+        families: list[tuple[Outcome, Sequence[TaskId]]],
+        outcomes: Sequence[Outcome],
+    ) -> Sequence[int]:
         alone = [self._running.is_sole_run(outcome, call) for outcome in outcomes]
         finish = commands.finish(outcomes, alone, channel=self._channel, now=self._clock())
         raw = await self._run("finish", commands.FINISH, finish, outcomes)
         answers = replies.answers(raw, [outcome.task_id for outcome in outcomes], replies.finished)
         for outcome, answer in zip(outcomes, answers, strict=True):
-            if answer.model:
+            if answer.children:
+                families.append((outcome, answer.children))
+            if answer.model and outcome.state is not TaskState.SUCCEEDED:
                 self._lists.ended(outcome, answer.model, answer.lifetime_ms)
         await self._lists.write()
         return [answer.number for answer in answers]

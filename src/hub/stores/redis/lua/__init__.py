@@ -13,7 +13,7 @@ it) are names with a space between them. Seven values describe a task, so that i
 fingerprint, created_at, deadline, ttl, the channel of its client, digest.
 
 Fields of a record that a plain task does without: `digest`, `released` (runs that do not count against the attempts),
-`retries`, `progress`; and those that mean something in state `queued` only, so that they need not be cleared later:
+`retries`, `progress`, `parent`, `children` (ids with a space between them); and those that mean something in state `queued` only, so that they need not be cleared later:
 `pending` (since when, in milliseconds by the server's clock), `retry_at` and `reset`. `started_at` is there from the
 start of a run until the task is queued again.
 """

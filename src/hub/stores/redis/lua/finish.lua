@@ -1,21 +1,21 @@
 -- ARGV: now, tombstone_ms (on top of the record's own), the channel of the caller; then for each task: state,
 -- outcome, '1' if the run that made it is the only one there, so that this channel need not be notified.
 -- Answers the revision for an outcome that counts (for any but a success: {revision, model, milliseconds that the record
--- lives}), 0 for one that came too late, -1 when nothing is known of the task.
+-- lives}; with the children of the task as a fourth element if it has any), 0 for one that came too late, -1 when nothing is known of the task.
 local now, tombstone_ms, own = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local answers = {}
 
-local function counts(record, state, revision, record_ms)
-  if state == 'succeeded' then
+local function counts(record, state, revision, record_ms, children)
+  if state == 'succeeded' and not children then
     return revision
   end
-  return {revision, redis.call('HGET', record, 'model'), record_ms}
+  return {revision, redis.call('HGET', record, 'model'), record_ms, children or nil}
 end
 
 for i = 1, #KEYS, 2 do
   local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
   local state, outcome, alone = ARGV[3 * n + 1], ARGV[3 * n + 2], ARGV[3 * n + 3]
-  local fields, wrong = read(record, 'ttl', 'channels', 'runners')
+  local fields, wrong = read(record, 'ttl', 'channels', 'runners', 'children')
   local before = not wrong and fields[1]
   if wrong then
     answers[n] = wrong
@@ -24,7 +24,7 @@ for i = 1, #KEYS, 2 do
     answers[n] = last and terminal(last) and 0 or -1
   elseif terminal(before) then
     local same = redis.call('HGET', record, 'outcome') == outcome
-    answers[n] = same and counts(record, state, tonumber(fields[2]), redis.call('PTTL', record)) or 0
+    answers[n] = same and counts(record, state, tonumber(fields[2]), redis.call('PTTL', record), fields[6]) or 0
   else
     local revision, notified, runners = fields[2] + 1, fields[4], fields[5]
     local record_ms = math.max(1, math.floor((tonumber(fields[3]) or 0) * 1000))
@@ -40,7 +40,7 @@ for i = 1, #KEYS, 2 do
       end
     end
     announce(record, notified, revision, state)
-    answers[n] = counts(record, state, revision, record_ms)
+    answers[n] = counts(record, state, revision, record_ms, fields[6])
   end
 end
 return answers

@@ -46,6 +46,7 @@ function showFacts() {
   const until = left > 0 && !ENDED.has(task.state) ? `, in ${seconds(left)}` : "";
   const facts = [
     ["Model", make("a", { href: at(`/models#${encodeURIComponent(task.model)}`) }, task.model)],
+    task.parent && ["Called by", make("a", { href: at(`/tasks/${task.parent}`) }, make("code", { title: task.parent }, shortId(task.parent)))],
     ["Created", moment(unix(task.created_at))],
     task.started_at && ["Started", moment(unix(task.started_at))],
     task.finished_at && ["Finished", moment(unix(task.finished_at))],

@@ -13,11 +13,11 @@ from typing_extensions import override
 from hub.concurrency.batching import Batcher
 from hub.concurrency.timeouts import timeout_as
 from hub.errors import ConnectionLost, PublishRefused
-from hub.gateway.errors import AcceptTimeout, BrokerBlocked
-from hub.gateway.tasks.compensation import CompensationQueue
 from hub.histogram import SIZES, Histogram, HistogramSnapshot
 from hub.ports.broker import Broker, Publication
 from hub.ports.result_store import ResultStore
+from hub.submission.compensation import CompensationQueue
+from hub.submission.errors import AcceptTimeout, BrokerBlocked
 from hub.task import Task, TaskRecord
 from hub.types import TaskId
 
@@ -64,16 +64,19 @@ class TaskPublisher(AsyncContextManagerMixin):
         broker: For the messages.
         store: For the records.
         timeout: Seconds that a submit may take.
+        concurrency: Batches under way at once.
     """
 
-    def __init__(self, broker: Broker, store: ResultStore, *, timeout: float) -> None:
+    def __init__(
+        self, broker: Broker, store: ResultStore, *, timeout: float, concurrency: int = CONCURRENT_BATCHES
+    ) -> None:
         self._broker = broker
         self._store = store
         self._timeout = timeout
         self._compensation = CompensationQueue(store)
         self._sizes = Histogram(SIZES)
-        self._submits = Batcher(self._publish_batch, name="publish", concurrency=CONCURRENT_BATCHES)
-        self._confirmations = Batcher(self._confirm_batch, name="confirm", concurrency=CONCURRENT_BATCHES)
+        self._submits = Batcher(self._publish_batch, name="publish", concurrency=concurrency)
+        self._confirmations = Batcher(self._confirm_batch, name="confirm", concurrency=concurrency)
 
     def statistics(self) -> PublisherStatistics:
         batcher = self._submits.statistics()

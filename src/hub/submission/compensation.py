@@ -28,7 +28,7 @@ stay as they are until they expire."""
 BATCH_SIZE: Final = 1_000
 """Records that are written in one call."""
 
-_log = structlog.get_logger("hub.gateway")
+_log = structlog.get_logger("hub.submission")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class CompensationQueue(AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         try:
             async with create_task_group() as tg:
-                tg.start_soon(self._run, name="hub.gateway compensation")
+                tg.start_soon(self._run, name="hub.submission compensation")
                 yield self
                 tg.cancel_scope.cancel("no submits any more")
         finally:

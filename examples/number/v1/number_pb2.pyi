@@ -1,0 +1,1 @@
+../../../stubs/examples/number/v1/number_pb2.pyi

@@ -1,0 +1,31 @@
+-- The keys are those of a parent. ARGV: how many children it may have; then for each task its child.
+-- Answers 1 for a child that is written down now or was before, 0 when the parent has ended or was withdrawn, 2 when it has
+-- too many, -1 when nothing is known of the parent.
+local most = tonumber(ARGV[1])
+local answers = {}
+for i = 1, #KEYS, 2 do
+  local record, n = KEYS[i], (i + 1) / 2
+  local child = ARGV[n + 1]
+  local fields, wrong = read(record, 'children')
+  local state = not wrong and fields[1]
+  local last = not wrong and not state and tombstone_state(KEYS[i + 1])
+  if wrong then
+    answers[n] = wrong
+  elseif not state then
+    answers[n] = last and last ~= 'queued' and 0 or -1
+  elseif terminal(state) then
+    answers[n] = 0
+  else
+    local children = fields[3] or ''
+    local more = with_channel(children, child)
+    if more == children then
+      answers[n] = 1
+    elseif (#children + 1) / (#child + 1) >= most then
+      answers[n] = 2
+    else
+      redis.call('HSET', record, 'children', more)
+      answers[n] = 1
+    end
+  end
+end
+return answers
