@@ -12,6 +12,11 @@ from typing_extensions import override
 from hub.errors import ConnectionLost, HubError, PublishRefused, Undecodable
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.ports.result_store import (
+    PAGE_BYTES,
+    PAGE_CHUNKS,
+    ChunkAppend,
+    ChunkPage,
+    ChunkPosition,
     Missing,
     ProgressReport,
     RecentTasks,
@@ -162,6 +167,22 @@ class FaultyStore(ResultStore):
         if self.before_finish is not None:
             await self.before_finish()
         return await self.store.finish(outcomes)
+
+    @override
+    async def append(self, appends: Sequence[ChunkAppend]) -> Sequence[bool]:
+        return await self.store.append(appends)
+
+    @override
+    async def chunks(
+        self,
+        task_id: TaskId,
+        after: ChunkPosition | None = None,
+        *,
+        limit: int = PAGE_CHUNKS,
+        limit_bytes: int = PAGE_BYTES,
+        beyond: int | None = None,
+    ) -> ChunkPage | Missing:
+        return await self.store.chunks(task_id, after, limit=limit, limit_bytes=limit_bytes, beyond=beyond)
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
