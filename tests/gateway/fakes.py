@@ -89,6 +89,8 @@ class FaultyStore(ResultStore):
         self.repeats_create = False
         self.changed_error: HubError | None = None
         self.refused_changes = 0
+        self.chunks_error: HubError | None = None
+        self.chunks_missing: Missing | None = None
         self.finish_error: HubError | None = None
         self.unreadable: TaskId | None = None
         self.finishing = Event()
@@ -182,6 +184,10 @@ class FaultyStore(ResultStore):
         limit_bytes: int = PAGE_BYTES,
         beyond: int | None = None,
     ) -> ChunkPage | Missing:
+        if self.chunks_error is not None:
+            raise self.chunks_error
+        if self.chunks_missing is not None:
+            return self.chunks_missing
         return await self.store.chunks(task_id, after, limit=limit, limit_bytes=limit_bytes, beyond=beyond)
 
     @override

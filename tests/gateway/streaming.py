@@ -50,10 +50,12 @@ class Run:
         assert await self.store.release([ReleasedTask(task_id=self.task.id, attempt=self.attempt)]) == [True]
 
     async def append(self, *texts: str) -> bool:
-        bodies = [reply(text) for text in texts]
+        return await self.append_bytes(*map(reply, texts))
+
+    async def append_bytes(self, *bodies: bytes) -> bool:
         append = ChunkAppend(task_id=self.task.id, attempt=self.attempt, first=self.chunks + 1, bodies=bodies)
         (stored,) = await self.store.append([append])
-        self.chunks += len(texts)
+        self.chunks += len(bodies)
         return stored
 
     async def finish(self, failure: Failure | None = None) -> None:

@@ -96,7 +96,7 @@ class StreamService:
             with self._metrics.stream(task.model) as sent, self._submit_metrics.wait(task.model) as wait:
 
                 def on_chunks(count: int) -> None:
-                    if not stream.chunks and count and not task.replayed:
+                    if not stream.chunks and not task.replayed:
                         self._metrics.first_chunk(task.model, current_time() - began)
                     sent(count)
 

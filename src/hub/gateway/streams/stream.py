@@ -18,7 +18,7 @@ from hub.gateway.tasks.service import TaskService
 from hub.http.long_polling import LongPollRegistry
 from hub.http.problems import encoded_members, problem_dict
 from hub.http.streaming import Write
-from hub.ports.result_store import ChunkPage, ChunkPosition
+from hub.ports.result_store import ChunkPosition
 from hub.task import TaskRecord
 
 HEARTBEAT: Final = 15.0
@@ -104,12 +104,23 @@ class ChunkStream:
                 self._task = await self._tasks.get(self._task.id)  # which ends it if it is late
                 await write(self._form.idle(self._task.state.value))
             return False
-        pieces = await self._encoded(page)
-        self._last, self._revision = page.last, page.revision
+        if self._last is not None and self._last.attempt not in {0, page.attempt}:
+            await write(self._form.restarted(page.attempt))
+        pieces: list[bytes] = []
+        undecodable: HubError | None = None
+        try:
+            for chunk in page.chunks:
+                document = await message_json(self._codec, self._task.id, page.state, chunk.body)
+                pieces.append(self._form.chunk(chunk.position, document))
+        except HubError as error:
+            undecodable = error
         if pieces:
-            await write(pieces)
-            on_chunks(len(page.chunks))
-            self.chunks += len(page.chunks)
+            await write(b"".join(pieces))
+            on_chunks(len(pieces))
+            self.chunks += len(pieces)
+        if undecodable is not None:
+            raise undecodable
+        self._last, self._revision = page.last, page.revision
         if not page.complete:
             return False
         self._task = record = await self._tasks.get(self._task.id)
@@ -117,15 +128,6 @@ class ChunkStream:
             return False  # an operator has put a dead task back to work
         await write(self._form.ended(await task_body(record, self._codecs)))
         return True
-
-    async def _encoded(self, page: ChunkPage) -> bytes:
-        pieces: list[bytes] = []
-        if self._last is not None and self._last.attempt not in {0, page.attempt}:
-            pieces.append(self._form.restarted(page.attempt))
-        for chunk in page.chunks:
-            document = await message_json(self._codec, self._task.id, page.state, chunk.body)
-            pieces.append(self._form.chunk(chunk.position, document))
-        return b"".join(pieces)
 
     async def _body(self) -> TaskBody:
         if isinstance(self._task, TaskRecord):
