@@ -93,7 +93,7 @@ class System:
 
 
 @asynccontextmanager
-async def system(timeout: float | None = None) -> AsyncGenerator[System]:
+async def system(deadline_after: float | None = None) -> AsyncGenerator[System]:
     """A task of a streaming model that waits; the clock of the gateway is that of the test."""
     polls = LongPollRegistry()
     offset = wall_clock() - current_time()
@@ -101,7 +101,7 @@ async def system(timeout: float | None = None) -> AsyncGenerator[System]:
         store = FaultyStore(memory)
         await broker.declare(COUNTS)
         async with TaskService(broker, store, timeout=5, polls=polls, clock=lambda: current_time() + offset) as tasks:
-            accepted = await tasks.submit(COUNTS, CONTRACT.fingerprint, b"", SubmitOptions(timeout=timeout))
+            accepted = await tasks.submit(COUNTS, CONTRACT.fingerprint, b"", SubmitOptions(timeout=deadline_after))
             codecs = CodecResolver(FakeRegistry())
             await codecs.compile(COUNTS, CONTRACT)
             yield System(tasks, store, polls, Run(memory, accepted.task), codecs)
@@ -199,7 +199,7 @@ async def test_a_draining_server_ends_the_stream_without_an_outcome(lost: bool) 
 
 
 async def test_a_task_whose_run_is_late_and_silent_is_expired_by_the_stream() -> None:
-    async with system(timeout=100) as s, create_task_group() as tg:
+    async with system(deadline_after=100) as s, create_task_group() as tg:
         client = await s.client()
         tg.start_soon(client.run)
         await anyio.sleep(50)
