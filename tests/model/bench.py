@@ -282,7 +282,9 @@ class BreakableStore(ResultStore):
     @override
     async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
         self._reach()
-        return await self.inner.release(runs)
+        waiting = await self.inner.release(runs)
+        self.confirmed.update(run.task_id for run, waits in zip(runs, waiting, strict=True) if not waits)
+        return waiting
 
     @override
     async def recent(
