@@ -32,6 +32,7 @@ _STREAMED: Final = (
     "when the task has succeeded. What follows is about JSON. "
 )
 _PARAMETERS: Final = ("Prefer", "HubTimeout", "HubResultTtl", "IdempotencyKey", "Traceparent", "Tracestate")
+_STREAM_PARAMETERS: Final = (*_PARAMETERS, "LastChunk")
 _BATCH_PARAMETERS: Final = ("HubTimeout", "HubResultTtl", "IdempotencyKeyOfLines", "Traceparent", "Tracestate")
 _REPLY_HEADERS: Final = {
     "Location": "Location",
@@ -74,6 +75,7 @@ def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
                         **_operation(
                             model, f"call{suffix}", f"Call {name} and wait for its response", schemas.request, example
                         ),
+                        **({"parameters": _parameters(model, _STREAM_PARAMETERS)} if contract.streaming else {}),
                         "description": _STREAMED + _CALLED if contract.streaming else _CALLED,
                         "responses": {
                             "200": reply,
