@@ -221,6 +221,7 @@ class ModelOverviewBody(Struct, frozen=True, kw_only=True):
 
     Attributes:
         fingerprint: Of its contract, whose messages `request` and `response` are.
+        streaming: Whether it answers with a stream of response messages.
         queue: `null` when the broker does not know the queue, or cannot be asked.
         work: `null` when the registry's statistics cannot be read. They come with its pings.
     """
@@ -235,6 +236,7 @@ class ModelOverviewBody(Struct, frozen=True, kw_only=True):
     response: str
     queue: QueueOverviewBody | None
     work: ThroughputBody | None
+    streaming: bool = False
 
 
 class OverviewBody(Struct, frozen=True, kw_only=True):
