@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
 import anyio
 from typing_extensions import override
@@ -44,9 +45,10 @@ class Async(hub.Model[ModelARequest, ModelAResponse]):
     async def process_request(self, request: ModelARequest) -> AsyncIterator[ModelAResponse]:
         word, _, argument = request.messages.partition(" ")
         try:
-            async for text in getattr(self, word)(argument):
-                self.recorder.made += 1
-                yield text
+            async with aclosing(getattr(self, word)(argument)) as chunks:
+                async for text in chunks:
+                    self.recorder.made += 1
+                    yield text
         finally:
             self.recorder.left += 1
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from anyio import create_task_group
 
+from hub.model.errors import ChunkTooLarge, StreamTooLarge
 from hub.model.execution.chunk_window import ChunkWindow, WakeupPool
 from hub.model.execution.wakeup import Crossing
 from hub.model.worker.options import WorkerOptions
-from hub.model.worker.retrying_batcher import RetryingBatcher
+from hub.model.worker.retrying_batcher import NotTaken, RetryingBatcher
 from hub.model.worker.run import TaskRun
 from hub.ports.result_store import ChunkAppend, ResultStore
 from hub.types import InstanceId
@@ -17,6 +18,10 @@ from hub.types import InstanceId
 
 class ChunksRefused(Exception):
     """The store does not take the chunks of a run: its task has ended, or another run of it has begun."""
+
+
+NOT_WRITTEN: Final = (ChunksRefused, NotTaken, StreamTooLarge, ChunkTooLarge)
+"""What `ChunkWriter.write` raises."""
 
 
 @final

@@ -22,7 +22,7 @@ from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker import outcomes
-from hub.model.worker.chunk_writer import ChunksRefused, ChunkWriter
+from hub.model.worker.chunk_writer import NOT_WRITTEN, ChunksRefused, ChunkWriter
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.progress import ProgressReports
 from hub.model.worker.retrying_batcher import NotTaken
@@ -172,11 +172,20 @@ class ModelRunner(AsyncContextManagerMixin):
         failed: Exception | None = None
         try:
             async with create_task_group() as tg:
-                tg.start_soon(chunks.write, run, window, name=f"hub.chunks {run.task.id}")
+
+                async def write() -> None:
+                    nonlocal failed
+                    try:
+                        await chunks.write(run, window)
+                    except NOT_WRITTEN as error:  # not raised here: in a group it could be beside a cancellation
+                        failed = error
+                        tg.cancel_scope.cancel("its chunks are not stored")
+
+                tg.start_soon(write, name=f"hub.chunks {run.task.id}")
                 try:
                     await self._call(self._executor.stream(run.task.body, window, run.abandoned.append))
                 except Exception as error:  # noqa: BLE001 - raised below, when the chunks before it are stored
-                    failed = error
+                    failed = failed or error
                 window.end()
         finally:
             window.close()
