@@ -82,7 +82,7 @@ async def test_streams_are_what_the_description_says(gateway: LocalGateway, desc
     for line in found:
         lines.validate(line)
     assert [list(line)[-1] for line in found] == ["chunk", "restarted", "chunk", "chunk", "task"]
-    assert names == ["task", "restarted", "chunk", "chunk", "task"]
+    assert names == ["restarted", "chunk", "chunk", "task"]
     with pytest.raises(ValueError, match="not of type"):
         lines.validate({"id": "1-1", "chunk": {"reply": 5}})
 

@@ -23,7 +23,7 @@ class StreamForm(Protocol):
     def media_type(self) -> str: ...
 
     def begin(self, task: TaskBody) -> bytes:
-        """The first bytes: the task as it is."""
+        """The first bytes: the task as it is, unless it has ended. So a task that has ended is always the end."""
         ...
 
     def chunk(self, position: ChunkPosition, document: bytes) -> bytes:
@@ -63,7 +63,8 @@ class EventForm(StreamForm):
 
     @override
     def begin(self, task: TaskBody) -> bytes:
-        return retry(RECONNECT) + event("task", msgspec.json.encode(task))
+        present = b"" if task.state.terminal else event("task", msgspec.json.encode(task))
+        return retry(RECONNECT) + present
 
     @override
     def chunk(self, position: ChunkPosition, document: bytes) -> bytes:

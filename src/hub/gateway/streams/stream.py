@@ -27,7 +27,7 @@ HEARTBEAT: Final = 15.0
 
 @final
 class ChunkStream:
-    """Writes the task, its chunks after a position, and the task with its outcome; `restarted` before another attempt.
+    """Writes the task if it has not ended, its chunks after a position, and its outcome; `restarted` before another attempt.
 
     A page of chunks is read when the page before is written. So a client that reads slowly delays only itself, and a
     stream has one page in memory. While the store is out of reach the stream goes on. When the server drains it ends
