@@ -23,7 +23,7 @@ for i = 1, #KEYS, 2 do
     local stored = stored_chunks(fields[6], attempt)
     if stored == 0 then -- those of an earlier attempt
       redis.call('DEL', stream)
-    elseif redis.call('XLEN', stream) ~= stored then
+    elseif redis.pcall('XLEN', stream) ~= stored then
       stored = -1
     end
     if stored < 0 or first > stored + 1 then

@@ -19,7 +19,7 @@ local after = ARGV[1] == attempt and tonumber(ARGV[2]) or 0
 local bodies, size = {}, 0
 while #bodies < limit and after + #bodies < stored do
   local from = attempt .. '-' .. string.format('%.0f', after + #bodies + 1)
-  local entries = redis.call('XRANGE', stream, from, attempt .. '-' .. stored, 'COUNT', math.min(STEP, limit - #bodies))
+  local entries = redis.pcall('XRANGE', stream, from, attempt .. '-' .. stored, 'COUNT', math.min(STEP, limit - #bodies))
   for _, entry in ipairs(entries) do
     local body = entry[2][2]
     size = size + #body

@@ -21,7 +21,7 @@ local function streamed(record, state, made, chunks)
   end
   local stored = stored_chunks(chunks, attempt)
   return state ~= 'succeeded'
-    or (stored == tonumber(number) and (stored == 0 or redis.call('XLEN', stream_of(record)) == stored))
+    or (stored == tonumber(number) and (stored == 0 or redis.pcall('XLEN', stream_of(record)) == stored))
 end
 
 for i = 1, #KEYS, 2 do
