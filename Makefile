@@ -9,7 +9,7 @@ RUN := .venv/run.installed
 DEV := .venv/dev.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-MODELS ?= examples.model_a:ModelA examples.digits:Digits
+MODELS ?= examples.model_a:ModelA examples.digits:Digits examples.writer:Writer
 ARGS ?=
 # Number of processes that run tests, each with its own RabbitMQ and Redis. They wait for servers most of the time.
 WORKERS ?= 2

@@ -166,7 +166,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a task ended: the serialized response, or a failure. Exactly one of `body` and `failure` is set."""
+    """How a task ended: the serialized response, or a failure. Exactly one of `body` and `failure` is set.
+
+    Attributes:
+        body: The serialized response; empty if the run was a streaming one, whose response is its chunks.
+        chunks: Number of chunks of the streaming run that this outcome came from; `None` if it came from no such run.
+    """
 
     task_id: TaskId
     state: TaskState
@@ -176,6 +181,7 @@ class Outcome:
     instance: InstanceId | None = None
     started_at: float | None = None
     finished_at: float
+    chunks: int | None = None
 
     def __post_init__(self) -> None:
         if not self.state.terminal or (self.body is None) == (self.failure is None):
@@ -191,6 +197,8 @@ class Outcome:
         )
         if self.started_at is not None:
             message.started_at.CopyFrom(_timestamp(self.started_at))
+        if self.chunks is not None:
+            message.chunks = self.chunks
         if self.failure is None:
             message.body = self.body or b""
         else:
@@ -222,6 +230,7 @@ class Outcome:
                 if message.HasField("started_at")
                 else None,
                 finished_at=_time("hub.v1.Outcome", "finished_at", message.finished_at),
+                chunks=message.chunks if message.HasField("chunks") else None,
             )
         except (DecodeError, KeyError, ValueError) as error:
             raise Undecodable("hub.v1.Outcome", str(error)) from error
@@ -261,6 +270,7 @@ class TaskRecord:
         expires_at: Time after which the store may have removed the record. Moves forward with each change.
         outcome: Set if and only if `state` is terminal.
         parent: The task whose model has called this one; `None` for the task of a client.
+        chunks: Number of chunks that are stored of the newest run; 0 if it does not stream.
     """
 
     id: TaskId
@@ -282,6 +292,7 @@ class TaskRecord:
     digest: str = ""
     pending: bool = False
     parent: TaskId | None = None
+    chunks: int = 0
 
 
 def _ancestors(message: task_pb2.Task) -> tuple[Ancestor, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import AsyncIterator
 from typing import ClassVar
 
 from anyio import sleep
@@ -38,3 +39,20 @@ class Dies(hub.Model[ModelARequest, ModelAResponse]):
     def process_request(self, request: ModelARequest) -> ModelAResponse:
         os.kill(os.getpid(), signal.SIGKILL)
         return ModelAResponse()
+
+
+class Streams(hub.Model[ModelARequest, ModelAResponse]):
+    """Yields the words of its request, ten times a second; without a word, numbers for ever."""
+
+    concurrency: ClassVar[int] = 4
+
+    @override
+    async def process_request(self, request: ModelARequest) -> AsyncIterator[ModelAResponse]:
+        for word in request.messages.split():
+            yield ModelAResponse(reply=word)
+            await sleep(0.1)
+        number = 0
+        while not request.messages:
+            number += 1
+            yield ModelAResponse(reply=f"number {number}")
+            await sleep(0.05)

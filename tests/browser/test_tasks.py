@@ -61,7 +61,7 @@ class Hub:
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    models = ("tests.browser.models:Reports", "tests.browser.models:Dies")
+    models = ("tests.browser.models:Reports", "tests.browser.models:Dies", "tests.browser.models:Streams")
     with running_hub(
         models, free_port(), ping_period="1", ping_timeout="0.9", attempt_limit="1", drain_grace="1"
     ) as addresses:
@@ -226,3 +226,29 @@ def test_older_tasks_are_shown_when_asked_for(hub: Hub, browser: Browser) -> Non
     page.locator("#more").click()
     expect(page.locator("#tasks tr", has_text="number 0")).to_have_count(1, timeout=TIMEOUT)
     assert page.locator("#tasks tr").count() >= 101
+
+
+def test_the_chunks_of_a_task_appear_as_they_come_and_stay(hub: Hub, browser: Browser) -> None:
+    page = browser.page
+    task = hub.submit("", "Streams")
+    page.goto(f"{hub.url}/tasks/{task}")
+    chunks = page.locator("#chunks")
+    expect(chunks).to_contain_text('{"reply":"number 3"}', timeout=TIMEOUT)
+    expect(chunks).to_contain_text('{"reply":"number 30"}', timeout=TIMEOUT)
+    expect(page.locator("#stream-note")).to_contain_text("so far")
+    hub.cancel(task)
+    expect(page.locator("#state")).to_have_text("cancelled", timeout=TIMEOUT)
+    lines = chunks.inner_text().splitlines()
+    assert lines == [f'{{"reply":"number {number}"}}' for number in range(1, len(lines) + 1)]
+    expect(page.locator("#result")).to_be_hidden()
+
+
+def test_the_chunks_of_a_task_that_has_ended_are_shown(hub: Hub, browser: Browser) -> None:
+    page = browser.page
+    task = hub.submit("one two three", "Streams")
+    hub.until(task, "succeeded")
+    page.goto(f"{hub.url}/tasks/{task}")
+    expect(page.locator("#chunks")).to_have_text('{"reply":"one"}\n{"reply":"two"}\n{"reply":"three"}', timeout=TIMEOUT)
+    expect(page.locator("#stream-note")).to_contain_text(f"3 so far. All of them: /v1/tasks/{task}/chunks")
+    page.goto(f"{hub.url}/models")
+    expect(page.locator("#Streams")).to_contain_text("a stream of examples.model_a.v1.ModelAResponse", timeout=TIMEOUT)

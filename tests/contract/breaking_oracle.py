@@ -77,6 +77,7 @@ def _image(contracts: Iterable[Contract]) -> FileDescriptorSet:
                 image.file.append(file)
         rpc = image.file.add(name=f"pair{index}/rpc.proto", package=f"pair{index}", dependency=names, syntax="proto3")
         method = rpc.service.add(name="Service").method.add(name="Call")
+        method.server_streaming = contract.streaming
         method.input_type, method.output_type = (
             f".pair{index}.{name}" for name in (contract.request, contract.response)
         )

@@ -17,12 +17,13 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from hub.contract import Contract, breaking_changes
+from hub.contract.compatibility.diff import DifferenceKind, compare, diff
 from hub.contract.compatibility.rules import Rule
 from hub.v1 import contract_pb2
 from tests.contract.breaking_oracle import judged, wire_json_rules
 from tests.contract.random_descriptors import MANY, ONE, REQUIRED
 
-OF_SERVICES = {"RPC_SAME_CLIENT_STREAMING", "RPC_SAME_IDEMPOTENCY_LEVEL", "RPC_SAME_SERVER_STREAMING"}
+OF_SERVICES = {"RPC_SAME_CLIENT_STREAMING", "RPC_SAME_IDEMPOTENCY_LEVEL"}
 """Rules that do not apply to contracts."""
 
 F = FieldDescriptorProto
@@ -75,8 +76,11 @@ def files(syntax: str) -> FileDescriptorSet:
     return FileDescriptorSet(file=[file])
 
 
-def contract(found: FileDescriptorSet, request: str = "ask.Ask", response: str = "ask.Answer") -> Contract:
-    return Contract.decode(contract_pb2.Contract(request=request, response=response, files=found).SerializeToString())
+def contract(
+    found: FileDescriptorSet, request: str = "ask.Ask", response: str = "ask.Answer", *, streaming: bool = False
+) -> Contract:
+    message = contract_pb2.Contract(request=request, response=response, files=found, streaming=streaming)
+    return Contract.decode(message.SerializeToString())
 
 
 @dataclass(frozen=True)
@@ -348,7 +352,12 @@ def test_every_rule_of_the_category_that_can_apply_is_known() -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    elsewhere = {Rule.RPC_SAME_REQUEST_TYPE, Rule.RPC_SAME_RESPONSE_TYPE, Rule.FILE_SAME_PACKAGE}
+    elsewhere = {
+        Rule.RPC_SAME_REQUEST_TYPE,
+        Rule.RPC_SAME_RESPONSE_TYPE,
+        Rule.RPC_SAME_SERVER_STREAMING,
+        Rule.FILE_SAME_PACKAGE,
+    }
     assert {rule for case in CASES for rule in case.broken} == set(Rule) - elsewhere
 
 
@@ -373,6 +382,21 @@ def test_other_request_and_response_messages_are_breaking(new: Contract, rules: 
     known = contract(files("proto3"))
     assert {violation.rule for violation in breaking_changes(known, new)} == rules
     assert list(judged([(known, new)])) == [frozenset(rule.value for rule in rules)]
+
+
+def test_a_stream_in_place_of_one_response_is_breaking_and_so_is_the_reverse() -> None:
+    one, stream = contract(files("proto3")), contract(files("proto3"), streaming=True)
+    pairs = [(one, stream), (stream, one), (stream, stream)]
+    assert [[change.rule for change in breaking_changes(*each)] for each in pairs] == [
+        [Rule.RPC_SAME_SERVER_STREAMING],
+        [Rule.RPC_SAME_SERVER_STREAMING],
+        [],
+    ]
+    assert list(judged(pairs)) == [frozenset({"RPC_SAME_SERVER_STREAMING"})] * 2 + [frozenset()]
+    (change,) = compare(one, stream)
+    assert (change.breaks, change.message) == (True, "the response was one message and is a stream of messages")
+    (difference,) = diff(one, stream)
+    assert difference.kind is DifferenceKind.STREAMING
 
 
 def test_a_file_may_have_another_name() -> None:

@@ -77,6 +77,15 @@ def test_a_contract_survives_encoding() -> None:
     assert Contract.decode(DIGITS.encode()) == DIGITS
 
 
+def test_a_streaming_contract_has_a_fingerprint_of_its_own_that_never_changes() -> None:
+    streaming = Contract.from_descriptors(
+        digits_pb2.DigitsRequest.DESCRIPTOR, digits_pb2.DigitsResponse.DESCRIPTOR, streaming=True
+    )
+    assert streaming.fingerprint == "597f0362e176eacdd86859a95b732f960bf78e83b770f1aa777327c1769b9311"
+    assert streaming.files == DIGITS.files
+    assert Contract.decode(streaming.encode()) == streaming
+
+
 def test_generated_code_and_a_private_pool_give_the_same_contract() -> None:
     loaded = compile_contract(DIGITS)
     assert loaded.pool is not Default()

@@ -14,9 +14,12 @@ from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 from examples.model_a import ModelA
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from examples.number import Number
+from examples.writer import WORDS, Writer
+from examples.writer.v1.writer_pb2 import WriterRequest, WriterResponse
 from hub.cli.up import run_up
 from hub.concurrency.services import background_service
 from hub.http.client import open_client
+from hub.model.execution.chunk_window import ChunkWindow, WakeupPool
 from hub.model.execution.executor import Executor
 from hub.model.execution.lifespan import lifespan
 from hub.settings.up import UpSettings
@@ -90,3 +93,32 @@ async def test_digits_gets_the_sample_of_the_readme_right(capsys: pytest.Capture
 def test_digits_says_what_is_wrong_with_a_picture(pixels: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Digits().process_request(DigitsRequest(pixels=pixels))
+
+
+async def written(request: WriterRequest) -> str:
+    """What Writer streams, as its client would put it together."""
+    model, window = Writer(), ChunkWindow(WakeupPool(), lambda _: None)
+    async with lifespan(model):
+        await Executor(model).stream(request.SerializeToString(), window)
+    window.end()
+    return "".join(WriterResponse.FromString(body).text for body in await window.take())
+
+
+async def test_writer_goes_on_with_a_prompt_word_by_word() -> None:
+    request = WriterRequest(prompt="A class is", words=30, seed=17)
+    with anyio.fail_after(TIMEOUT):
+        text = await written(request)
+        assert len(text.split()) == 30
+        assert text.startswith(" ")  # it knows what follows
+        assert await written(request) == text
+        assert await written(WriterRequest(prompt="A class is", words=30, seed=18)) != text
+
+
+async def test_writer_begins_by_itself_without_a_prompt_and_has_a_bound() -> None:
+    with anyio.fail_after(TIMEOUT):
+        text = await written(WriterRequest())
+        assert len(text.split()) == WORDS
+        assert text[0] == "\n"
+        assert text[1].isupper()
+        with pytest.raises(ValueError, match="10001 words; ask for 10000 at most"):
+            await written(WriterRequest(words=10_001))

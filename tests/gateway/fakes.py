@@ -12,7 +12,12 @@ from typing_extensions import override
 from hub.errors import ConnectionLost, HubError, PublishRefused, Undecodable
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Publication, QueueDepth
 from hub.ports.result_store import (
+    PAGE_BYTES,
+    PAGE_CHUNKS,
     Adoption,
+    ChunkAppend,
+    ChunkPage,
+    ChunkPosition,
     Missing,
     ProgressReport,
     RecentTasks,
@@ -85,6 +90,8 @@ class FaultyStore(ResultStore):
         self.repeats_create = False
         self.changed_error: HubError | None = None
         self.refused_changes = 0
+        self.chunks_error: HubError | None = None
+        self.chunks_missing: Missing | None = None
         self.finish_error: HubError | None = None
         self.unreadable: TaskId | None = None
         self.finishing = Event()
@@ -167,6 +174,26 @@ class FaultyStore(ResultStore):
         if self.before_finish is not None:
             await self.before_finish()
         return await self.store.finish(outcomes)
+
+    @override
+    async def append(self, appends: Sequence[ChunkAppend]) -> Sequence[bool]:
+        return await self.store.append(appends)
+
+    @override
+    async def chunks(
+        self,
+        task_id: TaskId,
+        after: ChunkPosition | None = None,
+        *,
+        limit: int = PAGE_CHUNKS,
+        limit_bytes: int = PAGE_BYTES,
+        beyond: int | None = None,
+    ) -> ChunkPage | Missing:
+        if self.chunks_error is not None:
+            raise self.chunks_error
+        if self.chunks_missing is not None:
+            return self.chunks_missing
+        return await self.store.chunks(task_id, after, limit=limit, limit_bytes=limit_bytes, beyond=beyond)
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:

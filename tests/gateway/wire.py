@@ -70,6 +70,15 @@ class Exchange:
         line, _, self._unread = self._unread.partition(b"\n")
         return line
 
+    async def body(self) -> bytes:
+        """The rest of the reply."""
+        pieces = [self._unread]
+        while isinstance(event := await self._next(), h11.Data):
+            pieces.append(bytes(event.data))
+        assert isinstance(event, h11.EndOfMessage), event
+        self._unread = b""
+        return b"".join(pieces)
+
     async def answer(self) -> dict[str, Any]:
         """The next line of the reply, which must be there, as JSON."""
         line = await self.line()

@@ -51,6 +51,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "gateway.models",
         "gateway.schemas",
         "gateway.tasks",
+        "gateway.streams",
         "gateway.batch gateway.dashboard",
         "gateway.openapi",
         "gateway.routes",

@@ -21,7 +21,12 @@ from hub.model.worker.options import WorkerOptions
 from hub.model.worker.worker import Worker
 from hub.ports.broker import Broker, BrokerStatistics, Consumer, DeadLetters, Delivery, Publication, QueueDepth
 from hub.ports.result_store import (
+    PAGE_BYTES,
+    PAGE_CHUNKS,
     Adoption,
+    ChunkAppend,
+    ChunkPage,
+    ChunkPosition,
     Missing,
     ProgressReport,
     RecentTasks,
@@ -212,6 +217,9 @@ class BreakableStore(ResultStore):
         groups: Sizes of the groups that `finish` was called with.
         endings_fail: What `ended` raises.
         after_start: Awaited between the start of tasks in the store and the answer to the worker.
+        appends: What each call of `append` carried that has been carried out.
+        answers_lost: Calls of `append` that are still to be carried out without an answer.
+        before_append: Awaited before chunks are stored.
     """
 
     def __init__(self, clock: WallClock = wall_clock) -> None:
@@ -225,6 +233,9 @@ class BreakableStore(ResultStore):
         self.groups: list[int] = []
         self.starts = 0
         self.reports = 0
+        self.appends: list[Sequence[ChunkAppend]] = []
+        self.answers_lost = 0
+        self.before_append: Callable[[], Awaitable[object]] | None = None
 
     @property
     @override
@@ -276,7 +287,9 @@ class BreakableStore(ResultStore):
     @override
     async def release(self, runs: Sequence[ReleasedTask]) -> Sequence[bool]:
         self._reach()
-        return await self.inner.release(runs)
+        waiting = await self.inner.release(runs)
+        self.confirmed.update(run.task_id for run, waits in zip(runs, waiting, strict=True) if not waits)
+        return waiting
 
     @override
     async def recent(
@@ -302,6 +315,31 @@ class BreakableStore(ResultStore):
     @override
     async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
         return await self.inner.reset(tasks)
+
+    @override
+    async def append(self, appends: Sequence[ChunkAppend]) -> Sequence[bool]:
+        self._reach()
+        if self.before_append is not None:
+            await self.before_append()
+        stored = await self.inner.append(appends)
+        self.appends += [appends]
+        if self.answers_lost:
+            self.answers_lost -= 1
+            raise ConnectionLost("store", "the answer was lost")
+        self._reach()
+        return stored
+
+    @override
+    async def chunks(
+        self,
+        task_id: TaskId,
+        after: ChunkPosition | None = None,
+        *,
+        limit: int = PAGE_CHUNKS,
+        limit_bytes: int = PAGE_BYTES,
+        beyond: int | None = None,
+    ) -> ChunkPage | Missing:
+        return await self.inner.chunks(task_id, after, limit=limit, limit_bytes=limit_bytes, beyond=beyond)
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:

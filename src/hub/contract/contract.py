@@ -21,6 +21,9 @@ from hub.v1 import contract_pb2
 MAX_BYTES: Final = 2 * 1024 * 1024
 """Bytes of a serialized contract that `Contract.decode` accepts."""
 
+_STREAMING: Final = b"streaming"
+"""What the fingerprint of a streaming contract has besides."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
@@ -30,18 +33,20 @@ class Contract:
         request: Full name of the request message, such as `examples.digits.v1.DigitsRequest`.
         response: Full name of the response message.
         files: A serialized, canonical `FileDescriptorSet`: dependencies first, source info stripped.
-        fingerprint: SHA-256 over the two names and `files` without what they reserve. Equal fingerprints mean the same
-            wire and JSON form; two such contracts may reserve different names and numbers.
+        fingerprint: SHA-256 over the two names, `files` without what they reserve, and `streaming` if it is set. Equal
+            fingerprints mean the same wire and JSON form; two such contracts may reserve different names and numbers.
+        streaming: Whether the response is a stream of such messages instead of one.
     """
 
     request: str
     response: str
     files: bytes
     fingerprint: Fingerprint
+    streaming: bool = False
 
     @classmethod
-    def from_descriptors(cls, request: Descriptor, response: Descriptor) -> Contract:
-        """The contract of a model that takes `request` and returns `response`.
+    def from_descriptors(cls, request: Descriptor, response: Descriptor, *, streaming: bool = False) -> Contract:
+        """The contract of a model that takes `request` and returns `response`, or with `streaming` any number of these.
 
         The descriptors may come from generated code or from any pool. The fingerprint depends on the wire and the JSON
         form of both messages and on the names and places of declarations, and on nothing else.
@@ -59,7 +64,10 @@ class Contract:
         serialized = files.SerializeToString(deterministic=True)
         decisive = without_reservations(files).SerializeToString(deterministic=True)
         digest = hashlib.sha256()
-        for part in (request.full_name.encode(), response.full_name.encode(), decisive):
+        parts = [request.full_name.encode(), response.full_name.encode(), decisive]
+        if streaming:  # only then, so that all other fingerprints stay what they were
+            parts.append(_STREAMING)
+        for part in parts:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return cls(
@@ -67,11 +75,12 @@ class Contract:
             response=response.full_name,
             files=serialized,
             fingerprint=Fingerprint(digest.hexdigest()),
+            streaming=streaming,
         )
 
     def encode(self) -> bytes:
         """Serializes to `hub.v1.Contract`."""
-        message = contract_pb2.Contract(request=self.request, response=self.response)
+        message = contract_pb2.Contract(request=self.request, response=self.response, streaming=self.streaming)
         message.files.ParseFromString(self.files)
         return message.SerializeToString(deterministic=True)
 
@@ -97,7 +106,7 @@ class Contract:
             pool = build_pool(message.files)
             request = pool.FindMessageTypeByName(message.request)
             response = pool.FindMessageTypeByName(message.response)
-            return cls.from_descriptors(request, response)
+            return cls.from_descriptors(request, response, streaming=message.streaming)
         except DecodeError as error:
             raise InvalidContract(f"not a serialized hub.v1.Contract: {error}") from error
         except KeyError as error:

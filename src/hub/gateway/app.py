@@ -13,8 +13,10 @@ from hub.gateway.models.catalog import Catalog
 from hub.gateway.models.codec import CodecResolver
 from hub.gateway.models.registry_queries import RegistryQueries
 from hub.gateway.openapi.document import OpenApiDocument
-from hub.gateway.routes import batches, models, pages, submit, system, tasks
+from hub.gateway.routes import batches, models, pages, results, submit, system, tasks
 from hub.gateway.routes.system import GatewayHealth
+from hub.gateway.streams.metrics import StreamMetrics
+from hub.gateway.streams.service import StreamService
 from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.headers import add_task_headers
 from hub.gateway.tasks.metrics import GatewayMetrics, SubmitMetrics
@@ -42,6 +44,7 @@ class GatewayParts:
         tasks: Submits tasks, and finds, awaits and cancels them.
         queues: Limits the queues.
         submissions: The HTTP side of submits and calls.
+        streams: Replies that stream the chunks of tasks.
         registry: For pages about instances.
         stats: Rates of the models.
         sampler: Samples the overview.
@@ -49,6 +52,7 @@ class GatewayParts:
         polls: The long polls.
         health: For readiness.
         submit_metrics: Observes submits.
+        stream_metrics: Counts streams of chunks.
         metrics: All metrics.
     """
 
@@ -58,6 +62,7 @@ class GatewayParts:
     tasks: TaskService
     queues: QueueLimiter
     submissions: SubmissionService
+    streams: StreamService
     registry: RegistryQueries
     stats: ModelStats
     sampler: OverviewSampler
@@ -65,6 +70,7 @@ class GatewayParts:
     polls: LongPollRegistry
     health: GatewayHealth
     submit_metrics: SubmitMetrics
+    stream_metrics: StreamMetrics
     metrics: GatewayMetrics
 
 
@@ -89,7 +95,8 @@ def gateway_app(parts: GatewayParts) -> Litestar:
             batches.submit_batch,
             tasks.list_tasks,
             tasks.show_task,
-            tasks.show_result,
+            results.show_result,
+            results.show_chunks,
             tasks.cancel_task,
         ],
     )
@@ -122,6 +129,7 @@ def gateway_app(parts: GatewayParts) -> Litestar:
             "polls": provide(parts.polls),
             "registry": provide(parts.registry),
             "sampler": provide(parts.sampler),
+            "streams": provide(parts.streams),
             "submissions": provide(parts.submissions),
             "submit_metrics": provide(parts.submit_metrics),
             "tasks": provide(parts.tasks),

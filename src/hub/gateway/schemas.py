@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from hub.http.middleware.root_path import rooted
 from hub.submission.outcomes import SubmitResult
 from hub.task import MAX_TIME, MIN_TIME, Failure, Progress, TaskRecord
-from hub.types import InstanceState, TaskState
+from hub.types import InstanceState, TaskId, TaskState
 
 
 class FailureBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,6 +48,8 @@ class TaskBody(Struct, frozen=True, kw_only=True):
         result: The response message in ProtoJSON, when the task has succeeded.
         result_url: The URL of the result alone, as JSON or protobuf, when the task has succeeded.
         result_error: Why the result is left out, when the task has succeeded and it is.
+        chunks: Of a streaming model: how many chunks the present run has yielded, or the last one of a task that has ended.
+        chunks_url: The URL of these chunks. `result` is left out.
         failure: Why there is no result, when the task has ended without one.
         parent: The task whose model has called this one; left out of tasks that clients made.
     """
@@ -69,11 +71,15 @@ class TaskBody(Struct, frozen=True, kw_only=True):
     result: Raw | UnsetType = UNSET
     result_url: str | UnsetType = UNSET
     result_error: FailureBody | UnsetType = UNSET
+    chunks: int | UnsetType = UNSET
+    chunks_url: str | UnsetType = UNSET
     failure: FailureBody | UnsetType = UNSET
     parent: str | UnsetType = UNSET
 
     @classmethod
-    def of(cls, record: TaskRecord, result: bytes | None, error: FailureBody | None = None) -> TaskBody:
+    def of(
+        cls, record: TaskRecord, result: bytes | None, error: FailureBody | None = None, *, streaming: bool = False
+    ) -> TaskBody:
         """The body of `record`; `result` is its response as JSON, if there is one that can be decoded, else `error` says why."""
         outcome = record.outcome
         return cls(
@@ -94,8 +100,26 @@ class TaskBody(Struct, frozen=True, kw_only=True):
             result=UNSET if result is None else Raw(result),
             result_url=UNSET if outcome is None or outcome.body is None else rooted(f"/v1/tasks/{record.id}/result"),
             result_error=UNSET if error is None else error,
+            chunks=record.chunks if streaming else UNSET,
+            chunks_url=_chunks_url(record.id) if streaming else UNSET,
             failure=UNSET if outcome is None or outcome.failure is None else FailureBody.of(outcome.failure),
             parent=UNSET if record.parent is None else record.parent,
+        )
+
+    @classmethod
+    def accepted(cls, task: SubmitResult) -> TaskBody:
+        """The body of a task of a streaming model that was accepted just now."""
+        return cls(
+            id=task.id,
+            model=task.model,
+            state=task.state,
+            attempt=0,
+            created_at=moment(task.created_at),
+            updated_at=moment(task.created_at),
+            expires_at=moment(task.expires_at),
+            deadline=_moment(task.deadline),
+            chunks=0,
+            chunks_url=_chunks_url(task.id),
         )
 
 
@@ -122,13 +146,14 @@ class AcceptedBody(Struct, frozen=True, kw_only=True):
 
 
 class ServedModelBody(Struct, frozen=True, kw_only=True):
-    """A model that is alive. `request` and `response` are the full names of its messages."""
+    """A model that is alive. `request` and `response` are the full names of its messages; `streaming`: many of the latter."""
 
     name: str
     instances: int
     fingerprint: str
     request: str
     response: str
+    streaming: bool
     call_url: str
     tasks_url: str
     batches_url: str
@@ -199,6 +224,7 @@ class ModelOverviewBody(Struct, frozen=True, kw_only=True):
 
     Attributes:
         fingerprint: Of its contract, whose messages `request` and `response` are.
+        streaming: Whether it answers with a stream of response messages.
         queue: `null` when the broker does not know the queue, or cannot be asked.
         work: `null` when the registry's statistics cannot be read. They come with its pings.
     """
@@ -213,6 +239,7 @@ class ModelOverviewBody(Struct, frozen=True, kw_only=True):
     response: str
     queue: QueueOverviewBody | None
     work: ThroughputBody | None
+    streaming: bool = False
 
 
 class OverviewBody(Struct, frozen=True, kw_only=True):
@@ -321,6 +348,10 @@ def moment(seconds: float) -> datetime:
 def rounded(value: float | None) -> float | None:
     """Four significant digits: all that a chart shows."""
     return None if value is None else float(f"{value:.4g}")
+
+
+def _chunks_url(task_id: TaskId) -> str:
+    return rooted(f"/v1/tasks/{task_id}/chunks")
 
 
 def _moment(seconds: float | None) -> datetime | UnsetType:

@@ -23,6 +23,8 @@ from hub.gateway.models.codec import CodecResolver
 from hub.gateway.models.registry_queries import RegistryQueries
 from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.routes.system import GatewayHealth
+from hub.gateway.streams.metrics import StreamMetrics
+from hub.gateway.streams.service import StreamService
 from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.congestion import Congestion
 from hub.gateway.tasks.metrics import GatewayMetrics, SubmitMetrics
@@ -132,23 +134,26 @@ def build_gateway(
     queues = QueueLimiter(catalog, broker, tasks.run_times, limit=settings.queue_limit)
     stats = ModelStats(registry, tasks.outcomes)
     submit_metrics = SubmitMetrics(catalog, buckets=settings.buckets)
+    stream_metrics = StreamMetrics(catalog, buckets=settings.buckets)
     connections = ConnectionCollector(broker, store, operations=EXPECTED_OPERATIONS, buckets=settings.buckets)
+    submissions = SubmissionService(
+        catalog,
+        tasks,
+        queues,
+        submit_metrics,
+        codecs,
+        call_wait=settings.call_wait,
+        ttls=ttls,
+        cancel_on_disconnect=settings.cancel_on_disconnect,
+    )
     return GatewayParts(
         settings=settings,
         catalog=catalog,
         codecs=codecs,
         tasks=tasks,
         queues=queues,
-        submissions=SubmissionService(
-            catalog,
-            tasks,
-            queues,
-            submit_metrics,
-            codecs,
-            call_wait=settings.call_wait,
-            ttls=ttls,
-            cancel_on_disconnect=settings.cancel_on_disconnect,
-        ),
+        submissions=submissions,
+        streams=StreamService(submissions, tasks, polls, submit_metrics, stream_metrics),
         registry=registry,
         stats=stats,
         sampler=OverviewSampler(catalog, Overview(catalog, queues, stats, clock)),
@@ -156,7 +161,8 @@ def build_gateway(
         polls=polls,
         health=GatewayHealth(catalog, broker, store),
         submit_metrics=submit_metrics,
-        metrics=GatewayMetrics(submit_metrics, catalog, tasks, polls, connections=connections),
+        stream_metrics=stream_metrics,
+        metrics=GatewayMetrics(submit_metrics, catalog, tasks, polls, streams=stream_metrics, connections=connections),
     )
 
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 from hub.errors import HubError
 from hub.http.media_types import JSON, PROTOBUF, PROTOBUF_NAMES
 
+_MESSAGES: Final[Mapping[str, Collection[str]]] = {JSON: (JSON,), PROTOBUF: PROTOBUF_NAMES}
 _WEIGHT: Final = re.compile(r"[01](\.[0-9]*)?|\.[0-9]+", re.ASCII)
 
 
@@ -64,11 +65,25 @@ def json_or_protobuf(headers: Mapping[str, str]) -> str:
     Raises:
         NotAcceptable: Neither is accepted.
     """
+    return preferred_type(headers, _MESSAGES, f"this reply comes as {JSON} or {PROTOBUF}")
+
+
+def preferred_type(headers: Mapping[str, str], offered: Mapping[str, Collection[str]], what: str) -> str:
+    """The media type out of `offered` that `Accept` prefers; the first of those that it likes equally well.
+
+    Args:
+        headers: Of the request.
+        offered: The names that each media type is known by.
+        what: The end of the sentence that says what would be right.
+
+    Raises:
+        NotAcceptable: None is accepted.
+    """
     accept = Accept(headers)
-    qualities = {JSON: accept.quality(JSON), PROTOBUF: accept.quality(*PROTOBUF_NAMES)}
+    qualities = {media_type: accept.quality(*names) for media_type, names in offered.items()}
     best = max(qualities, key=qualities.__getitem__)
     if not qualities[best]:
-        raise NotAcceptable(f"Accept is {accept.header!r}; this reply comes as {JSON} or {PROTOBUF}")
+        raise NotAcceptable(f"Accept is {accept.header!r}; {what}")
     return best
 
 

@@ -13,13 +13,13 @@ def comment(text: str) -> bytes:
     return f": {text}\n\n".encode()
 
 
-def event(name: str, document: bytes, *, number: int | None = None) -> bytes:
+def event(name: str, document: bytes, *, identity: int | str | None = None) -> bytes:
     """One event.
 
     Args:
         name: Its type.
         document: Its data: one line of text.
-        number: Its id, which a client that connects again sends as `Last-Event-ID`.
+        identity: Its id, which a client that connects again sends as `Last-Event-ID`.
     """
-    identity = b"" if number is None else b"id: %d\n" % number
-    return b"event: %s\n%sdata: %s\n\n" % (name.encode(), identity, document)
+    line = b"" if identity is None else b"id: %s\n" % str(identity).encode()
+    return b"event: %s\n%sdata: %s\n\n" % (name.encode(), line, document)

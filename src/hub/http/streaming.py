@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast, final
 
 from anyio import (
@@ -34,6 +35,9 @@ SEND_TIMEOUT: Final = 60.0
 RequestBody: TypeAlias = MemoryObjectReceiveStream[bytes | HubError]
 """Chunks of the request; an error in place of a part that cannot be decoded, and nothing after that."""
 
+_READ: Final[HTTPReceiveMessage] = {"type": "http.request", "body": b"", "more_body": False}
+"""What is left of a request whose body was read."""
+
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 StreamHandler: TypeAlias = Callable[[RequestBody, Write], Awaitable[None]]
 """Reads chunks of the request and writes chunks of the reply, in any order; the reply is complete when it returns."""
@@ -49,9 +53,21 @@ class DuplexStreamingResponse(Response[bytes]):
     Args:
         handler: Reads the request and writes the reply.
         media_type: Of the reply.
+        headers: Further headers of the reply.
+        body_read: Whether the route handler has read the body of the request, which is then empty for `handler`.
+        on_disconnect: Called when the client has disconnected, or does not read, before the reply was complete; not when
+            the server ends the reply.
     """
 
-    def __init__(self, handler: StreamHandler, *, media_type: str) -> None:
+    def __init__(
+        self,
+        handler: StreamHandler,
+        *,
+        media_type: str,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        body_read: bool = False,
+        on_disconnect: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         super().__init__(
             b"",
             status_code=200,
@@ -60,22 +76,41 @@ class DuplexStreamingResponse(Response[bytes]):
                 "Cache-Control": "no-store",
                 "Vary": "Accept",
                 "X-Accel-Buffering": "no",  # nginx would buffer the reply
+                **headers,
             },
         )
         self._handler = handler
+        self._body_read = body_read
+        self._on_disconnect = on_disconnect
 
     @override
     def to_asgi_response(self, app: object, request: Request[Any, Any, Any], **_: Any) -> ASGIResponse:
-        return _DuplexStream(self._handler, media_type=str(self.media_type), headers=self.headers)
+        return _DuplexStream(
+            self._handler,
+            media_type=str(self.media_type),
+            headers=self.headers,
+            body_read=self._body_read,
+            on_disconnect=self._on_disconnect,
+        )
 
 
 @final
 class _DuplexStream(ASGIResponse):
     _should_set_content_length = False
 
-    def __init__(self, handler: StreamHandler, *, media_type: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        handler: StreamHandler,
+        *,
+        media_type: str,
+        headers: Mapping[str, str],
+        body_read: bool,
+        on_disconnect: Callable[[], Awaitable[None]] | None,
+    ) -> None:
         super().__init__(media_type=media_type, headers=dict(headers))
         self._handler = handler
+        self._body_read = body_read
+        self._on_disconnect = on_disconnect
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,9 +118,15 @@ class _DuplexStream(ASGIResponse):
             await self.start_response(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        first = await _receive(receive)  # before the status line: a client that expects 100 (Continue) gets it
-        if first["type"] == "http.disconnect":
+        # Before the status line: a client that expects 100 (Continue) gets it.
+        first = _READ if self._body_read else await _receive(receive)
+        if first["type"] == "http.request" and await self._reply(first, receive, send):
             return
+        if self._on_disconnect is not None:
+            await self._on_disconnect()
+
+    async def _reply(self, first: HTTPReceiveMessage, receive: Receive, send: Send) -> bool:
+        """Sends the reply; whether that was complete before the client disconnected."""
         await self.start_response(send)
 
         async def write(chunk: bytes) -> None:
@@ -108,6 +149,7 @@ class _DuplexStream(ASGIResponse):
                 tg.cancel_scope.cancel("the reply is complete")
         if complete:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return complete
 
 
 async def _read(

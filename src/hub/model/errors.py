@@ -100,6 +100,44 @@ class UnreadableResponse(HubError):
         )
 
 
+class StreamTooLarge(HubError):
+    """The chunks that a run has yielded have more bytes than `stream_limit`. The task fails, and is not retried."""
+
+    code = "stream_too_large"
+    title = "The stream is too large"
+
+    def __init__(self, limit: int, chunks: int) -> None:
+        super().__init__(limit, chunks)
+        self.limit = limit
+        self.chunks = chunks
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"its stream has more than the {self.limit} bytes that are allowed, after {self.chunks} chunks: yield less (the "
+            "address of a file, say), or raise stream_limit of its instances (HUB_STREAM_LIMIT)"
+        )
+
+
+class ChunkTooLarge(HubError):
+    """One chunk has more bytes than `result_limit`. The task fails, and is not retried."""
+
+    code = "result_too_large"
+    title = "A chunk is too large"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size = size
+        self.limit = limit
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"a chunk of its stream has {self.size} bytes, and {self.limit} are allowed: yield smaller ones, or raise "
+            "result_limit of its instances (HUB_RESULT_LIMIT)"
+        )
+
+
 class NotInTask(HubError):
     """`current_task()` was called outside of `process_request`."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
-from inspect import iscoroutinefunction
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, unwrap
 from math import isfinite
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 
@@ -44,6 +44,8 @@ class Model(ABC, Generic[Req, Resp]):
     Without type arguments (`class ModelA(hub.Model)`) both `get_..._format` methods must be overridden, and
     `process_request` gets the serialized request as `bytes`.
 
+    A model whose `process_request` yields streams: its response is any number of messages, which clients get while it runs.
+
     Attributes:
         name: Name of the model and of its queue. The name of the class unless it is set.
         concurrency: Number of requests that one instance processes at the same time.
@@ -57,6 +59,8 @@ class Model(ABC, Generic[Req, Resp]):
             between two threads, about 0.2 ms for a single request; a coroutine that computes then delays pings and
             heartbeats, and with `hub up` all other models.
         kill_grace: Seconds that a process of `run_in_process` has to end a cancelled request before it is killed.
+        streaming: Whether `process_request` is a generator, which is seen when the class is defined. Set it only for one
+            that returns an iterator and does not yield itself.
     """
 
     name: ClassVar[str] = ""
@@ -67,15 +71,20 @@ class Model(ABC, Generic[Req, Resp]):
     run_in_process: ClassVar[bool] = False
     shares_loop: ClassVar[bool] = False
     kill_grace: ClassVar[float] = 0.5
+    streaming: ClassVar[bool] = False
 
     @abstractmethod
-    def process_request(self, request: Req) -> Awaitable[Resp] | Resp:
-        """Processes one request and returns the response.
+    def process_request(self, request: Req) -> Awaitable[Resp] | Resp | AsyncIterator[Resp] | Iterator[Resp]:
+        """Processes one request and returns the response, or yields the chunks of the response.
 
         Write it as `async def`, or as a plain `def`, which then runs in a worker thread. An error that it raises becomes the
         failure of the task, even `SystemExit`. When the task is cancelled or its deadline passes, an `async def` is cancelled at its next
         `await`. A thread cannot be interrupted: its result is discarded, and it counts towards `concurrency` until it
         returns; it can check `hub.current_task().cancelled`. With `run_in_process` it is killed if necessary.
+
+        A generator is written as `async def process_request(self, request: Req) -> AsyncIterator[Resp]`, or as a plain `def`
+        that returns an `Iterator[Resp]`. It goes on from a `yield` when the store keeps up with its chunks. After a
+        cancellation or the deadline it is closed: a plain one at its next `yield`.
         """
         raise AssertionError  # pragma: no cover - a class that leaves it abstract has no objects
 
@@ -137,6 +146,8 @@ class Model(ABC, Generic[Req, Resp]):
         _check_spelling(cls)
         if "name" not in cls.__dict__:
             cls.name = cls.__name__
+        if "streaming" not in cls.__dict__ and "process_request" in cls.__dict__:
+            cls.streaming = _yields(cls.process_request)
         if not getattr(cls.process_request, "__isabstractmethod__", False):
             _check(cls)
 
@@ -221,7 +232,7 @@ def _check_times(cls: type[AnyModel]) -> None:
             f"its default_timeout ({cls.default_timeout:g} s) is above its max_timeout ({cls.max_timeout:g} s)",
             "Lower the first or raise the second",
         )
-    if cls.run_in_process and iscoroutinefunction(cls.process_request):
+    if cls.run_in_process and _is_async(cls.process_request):
         raise InvalidModel(
             cls.__qualname__,
             "it has run_in_process, but its process_request is async",
@@ -229,6 +240,15 @@ def _check_times(cls: type[AnyModel]) -> None:
         )
     if not (_is_number(cls.kill_grace) and cls.kill_grace >= 0):
         raise InvalidModel(cls.__qualname__, f"its kill_grace is {cls.kill_grace!r}", "Set it to seconds from 0")
+
+
+def _yields(method: Callable[..., object]) -> bool:
+    function = unwrap(method)
+    return isasyncgenfunction(function) or isgeneratorfunction(function)
+
+
+def _is_async(method: Callable[..., object]) -> bool:
+    return iscoroutinefunction(method) or isasyncgenfunction(method)
 
 
 def _is_number(value: object) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
+
+from typing_extensions import override
 
 from hub.histogram import HistogramSnapshot
 from hub.task import Outcome, Progress, Task, TaskRecord
@@ -27,6 +30,8 @@ LISTED_STATES: Final = (
     TaskState.CANCELLED,
 )
 """The states of which a store keeps lists. Tasks that wait, or have succeeded, are too many to write each down twice."""
+
+_POSITION: Final = re.compile(r"([1-9][0-9]{0,14})-(0|[1-9][0-9]{0,14})")
 
 LIST_LENGTH: Final = 1000
 """Tasks in one list at most: of one model and state, and of one state over all models."""
@@ -96,6 +101,93 @@ class ProgressReport:
     task_id: TaskId
     attempt: int
     progress: Progress
+
+
+PAGE_CHUNKS: Final = 1000
+"""Chunks in one page at most, unless the caller has another limit."""
+
+PAGE_BYTES: Final = 64 * 1024
+"""Bytes of the chunks in one page, unless the caller has another limit: small enough to be answered beside other calls."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ChunkPosition:
+    """The place of a chunk in the stream of its task, later ones being greater. Its text is `<attempt>-<number>`.
+
+    Attributes:
+        attempt: The run that made it, from 1.
+        number: From 1 within the attempt. 0: the place before the first chunk.
+    """
+
+    attempt: int
+    number: int
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> ChunkPosition:
+        """The position with this text.
+
+        Raises:
+            ValueError: It is not the text of a position, or one of its numbers has more than 15 digits.
+        """
+        found = _POSITION.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text[:40]!r} is no position of a chunk; write <attempt>-<number>, such as 1-17")
+        return cls(int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One message of a stream; `body` is its serialized form."""
+
+    position: ChunkPosition
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkAppend:
+    """Chunks that a run adds to the stream of its task.
+
+    Attributes:
+        attempt: Which run.
+        first: The number of the first of them, from 1; the chunks before it are in the store.
+        bodies: Serialized messages, in order; at least one.
+    """
+
+    task_id: TaskId
+    attempt: int
+    first: int
+    bodies: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkPage:
+    """A part of the stream of a task, as it was at one moment.
+
+    Attributes:
+        attempt: The newest run of the task: all chunks are of this run. 0: none has begun.
+        chunks: In order and without a gap; empty if there are none yet after the position that was asked for.
+        total: Chunks of this attempt that are stored.
+        last: Where the next page begins: the position of the last chunk, or if there is none the one that was asked for;
+            when that is of another attempt, the place before the first chunk.
+        state: The state of the task.
+        revision: The revision of its record, for the argument `beyond` of the next call.
+    """
+
+    attempt: int
+    chunks: Sequence[Chunk]
+    total: int
+    last: ChunkPosition
+    state: TaskState
+    revision: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether the task has ended and no chunk comes after this page."""
+        return self.state.terminal and self.last.number >= self.total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,8 +308,47 @@ class ResultStore(Protocol):
         The unfinished children of a task that ends so are ended too, as cancelled, and theirs, before this returns. If
         that fails, so does the call; a repeated call with the same outcome does the rest.
 
+        An outcome of a streaming run (`Outcome.chunks`) counts only if that is the newest run of its task, and a success
+        only if all of its chunks are stored.
+
         Returns:
             For each outcome whether it is the one that counts. A repeated call with the same outcome is `True` again.
+        """
+        ...
+
+    async def append(self, appends: Sequence[ChunkAppend]) -> Sequence[bool]:
+        """Adds chunks to the streams of running tasks. A call that is repeated with the same chunks adds them once.
+
+        The first append of an attempt drops the chunks of earlier ones. Chunks live as long as the record of their task.
+
+        Returns:
+            For each append whether its chunks are stored. `False` when the task has ended or was withdrawn, when another
+            run of it has begun, or when chunks before the first one are missing because the store has lost them: the run
+            is of no use any more. `release` tells these cases apart.
+        """
+        ...
+
+    async def chunks(
+        self,
+        task_id: TaskId,
+        after: ChunkPosition | None = None,
+        *,
+        limit: int = PAGE_CHUNKS,
+        limit_bytes: int = PAGE_BYTES,
+        beyond: int | None = None,
+    ) -> ChunkPage | Missing:
+        """The next chunks of the newest attempt of a task.
+
+        A reader of a whole stream calls it with `after=page.last, beyond=page.revision` of the page before until a page is
+        `complete`; another `attempt` than before means that the stream has begun again. A cancelled call has no effect.
+
+        Args:
+            task_id: Whose.
+            after: The chunk before the first one that is wanted. `None`, or a position of another attempt: the first one.
+            limit: Chunks at most, from 1.
+            limit_bytes: Bytes at most; a chunk that has more is returned alone.
+            beyond: If there are no such chunks yet, waits until there are, or until the record has a higher revision than
+                this; woken by the store, it never polls. `None`: does not wait.
         """
         ...
 

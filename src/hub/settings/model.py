@@ -30,8 +30,11 @@ class ModelSettings(StoreSettings, BrokerSettings, RegistryConnectionSettings, M
         int, Parameter(help="Runs of one task that may be interrupted by a dying instance; then the task is dead.")
     ] = 5
     result_limit: Annotated[
-        int, Parameter(help="Maximum bytes of a response; a larger one fails its task. 0: the limit of Redis.")
+        int, Parameter(help="Maximum bytes of a response or a chunk; a larger one fails its task. 0: Redis's limit.")
     ] = 16 * 1024 * 1024
+    stream_limit: Annotated[
+        int, Parameter(help="Maximum bytes of all chunks of a stream; a longer one fails its task. 0: no limit.")
+    ] = 64 * 1024 * 1024
     debug: Annotated[bool, Parameter(help="Store tracebacks of failed tasks with their outcome.")] = False
 
     @override
@@ -41,6 +44,8 @@ class ModelSettings(StoreSettings, BrokerSettings, RegistryConnectionSettings, M
             raise ConfigurationError(f"attempt_limit is {self.attempt_limit}; a task needs at least 1 attempt")
         if self.result_limit < 0:
             raise ConfigurationError(f"result_limit is {self.result_limit}; use 0 for no limit, or a number of bytes")
+        if self.stream_limit < 0:
+            raise ConfigurationError(f"stream_limit is {self.stream_limit}; use 0 for no limit, or a number of bytes")
 
     @property
     def instance_bind(self) -> ListenAddress:

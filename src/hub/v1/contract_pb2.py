@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hub/v1/contract.proto\x12\x06hub.v1\x1a google/protobuf/descriptor.proto\"`\n\x08\x43ontract\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\t\x12\x31\n\x05\x66iles\x18\x03 \x01(\x0b\x32\".google.protobuf.FileDescriptorSetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15hub/v1/contract.proto\x12\x06hub.v1\x1a google/protobuf/descriptor.proto\"s\n\x08\x43ontract\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\t\x12\x31\n\x05\x66iles\x18\x03 \x01(\x0b\x32\".google.protobuf.FileDescriptorSet\x12\x11\n\tstreaming\x18\x04 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hub.v1.contract_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONTRACT']._serialized_start=67
-  _globals['_CONTRACT']._serialized_end=163
+  _globals['_CONTRACT']._serialized_end=182
 # @@protoc_insertion_point(module_scope)

@@ -26,21 +26,21 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11hub/v1/task.proto\x12\x06hub.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x02\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nresult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rreply_channel\x18\x08 \x01(\t\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12\x12\n\ntracestate\x18\n \x01(\t\x12\x17\n\x0fidempotency_key\x18\x0b \x01(\t\x12#\n\tancestors\x18\x0f \x03(\x0b\x32\x10.hub.v1.Ancestor\"\'\n\x08\x41ncestor\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\xfe\x01\n\x07Outcome\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12 \n\x05state\x18\x02 \x01(\x0e\x32\x11.hub.v1.TaskState\x12\x0e\n\x04\x62ody\x18\x03 \x01(\x0cH\x00\x12\"\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x0f.hub.v1.FailureH\x00\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x10\n\x08instance\x18\x06 \x01(\t\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06result\"I\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t*\xce\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_STATE_QUEUED\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11TASK_STATE_FAILED\x10\x04\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x05\x12\x16\n\x12TASK_STATE_EXPIRED\x10\x06\x12\x13\n\x0fTASK_STATE_DEAD\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11hub/v1/task.proto\x12\x06hub.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x02\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nresult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rreply_channel\x18\x08 \x01(\t\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12\x12\n\ntracestate\x18\n \x01(\t\x12\x17\n\x0fidempotency_key\x18\x0b \x01(\t\x12#\n\tancestors\x18\x0f \x03(\x0b\x32\x10.hub.v1.Ancestor\"\'\n\x08\x41ncestor\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\x9e\x02\n\x07Outcome\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12 \n\x05state\x18\x02 \x01(\x0e\x32\x11.hub.v1.TaskState\x12\x0e\n\x04\x62ody\x18\x03 \x01(\x0cH\x00\x12\"\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x0f.hub.v1.FailureH\x00\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x10\n\x08instance\x18\x06 \x01(\t\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06\x63hunks\x18\t \x01(\x04H\x01\x88\x01\x01\x42\x08\n\x06resultB\t\n\x07_chunks\"I\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t*\xce\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_STATE_QUEUED\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11TASK_STATE_FAILED\x10\x04\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x05\x12\x16\n\x12TASK_STATE_EXPIRED\x10\x06\x12\x13\n\x0fTASK_STATE_DEAD\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hub.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKSTATE']._serialized_start=806
-  _globals['_TASKSTATE']._serialized_end=1012
+  _globals['_TASKSTATE']._serialized_start=838
+  _globals['_TASKSTATE']._serialized_end=1044
   _globals['_TASK']._serialized_start=95
   _globals['_TASK']._serialized_end=430
   _globals['_ANCESTOR']._serialized_start=432
   _globals['_ANCESTOR']._serialized_end=471
   _globals['_OUTCOME']._serialized_start=474
-  _globals['_OUTCOME']._serialized_end=728
-  _globals['_FAILURE']._serialized_start=730
-  _globals['_FAILURE']._serialized_end=803
+  _globals['_OUTCOME']._serialized_end=760
+  _globals['_FAILURE']._serialized_start=762
+  _globals['_FAILURE']._serialized_end=835
 # @@protoc_insertion_point(module_scope)

@@ -26,10 +26,13 @@ class Contract(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    STREAMING_FIELD_NUMBER: _builtins.int
     request: _builtins.str
     """Full name of the request message."""
     response: _builtins.str
     """Full name of the response message."""
+    streaming: _builtins.bool
+    """Whether the model answers a request with a stream of response messages instead of one."""
     @_builtins.property
     def files(self) -> _descriptor_pb2.FileDescriptorSet:
         """The closure of both messages: files in dependency order, made canonical (see hub.contract)."""
@@ -40,10 +43,11 @@ class Contract(_message.Message):
         request: _builtins.str = ...,
         response: _builtins.str = ...,
         files: _descriptor_pb2.FileDescriptorSet | None = ...,
+        streaming: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "request", b"request", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "request", b"request", "response", b"response", "streaming", b"streaming"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

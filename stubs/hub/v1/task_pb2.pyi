@@ -158,6 +158,7 @@ class Outcome(_message.Message):
     INSTANCE_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     state: Global___TaskState.ValueType
     """A terminal state."""
@@ -167,6 +168,10 @@ class Outcome(_message.Message):
     """The run that this outcome came from, counted from 1. 0: the task never ran."""
     instance: _builtins.str
     """The instance that ran it, empty if none did."""
+    chunks: _builtins.int
+    """Number of chunks of the streaming run that this outcome came from; `body` is empty then, or absent after a failure.
+    Absent: the outcome came from no such run.
+    """
     @_builtins.property
     def failure(self) -> Global___Failure:
         """Why there is no response."""
@@ -186,13 +191,19 @@ class Outcome(_message.Message):
         instance: _builtins.str = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
+        chunks: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failure", b"failure", "finished_at", b"finished_at", "result", b"result", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunks", b"_chunks", "body", b"body", "chunks", b"chunks", "failure", b"failure", "finished_at", b"finished_at", "result", b"result", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "body", b"body", "failure", b"failure", "finished_at", b"finished_at", "instance", b"instance", "result", b"result", "started_at", b"started_at", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunks", b"_chunks", "attempt", b"attempt", "body", b"body", "chunks", b"chunks", "failure", b"failure", "finished_at", b"finished_at", "instance", b"instance", "result", b"result", "started_at", b"started_at", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chunks: _TypeAlias = _typing.Literal["chunks"]  # noqa: Y015
+    _WhichOneofArgType__chunks: _TypeAlias = _typing.Literal["_chunks", b"_chunks"]  # noqa: Y015
     _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["body", "failure"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunks) -> _WhichOneofReturnType__chunks | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015

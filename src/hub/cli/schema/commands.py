@@ -167,7 +167,8 @@ async def check_model(registry: RegistryClient, target: str, *, json_wanted: boo
 def _contract_of_class(target: str) -> tuple[ModelName, Contract]:
     """The name and the contract of a model class."""
     model = create_model(load_model(target))
-    return model_name(model.name), Contract.from_descriptors(model.get_request_format(), model.get_response_format())
+    formats = model.get_request_format(), model.get_response_format()
+    return model_name(model.name), Contract.from_descriptors(*formats, streaming=model.streaming)
 
 
 def _find(history: SchemaHistoryBody, beginning: str) -> ContractBody:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from hub.contract.compatibility.rules import breaking_changes
+from hub.contract.compatibility.rules import STREAMING, breaking_changes
 from hub.contract.compiled import CompiledContract, compile_contract
 from hub.contract.contract import Contract
 from hub.contract.descriptors.closure import files_of
@@ -37,6 +37,7 @@ class DifferenceKind(StrEnum):
     ENUM_VALUE_NUMBER = "enum_value_number"
     ENUM_DEFAULT = "enum_default"
     ENUM_CLOSED = "enum_closed"
+    STREAMING = "streaming"
     DECLARATION = "declaration"
 
 
@@ -46,7 +47,7 @@ class Difference:
 
     Attributes:
         path: Its subject: the full name of a message, field, enum or enum value; `request` or `response` when
-            these are different messages.
+            these are different messages, `response stream` when only one contract has one.
         kind: The kind of the difference.
         message: One sentence with both sides.
     """
@@ -82,6 +83,10 @@ def diff(known: Contract, new: Contract) -> Sequence[Difference]:
     if known.fingerprint == new.fingerprint:
         return ()
     found = sorted(set(_differences(compile_contract(known), compile_contract(new))))
+    if known.streaming is not new.streaming:
+        sides = ("one message", "a stream of messages")
+        text = f"the known response is {sides[known.streaming]}, the new one is {sides[new.streaming]}"
+        found.insert(0, Difference(STREAMING, DifferenceKind.STREAMING, text))
     if not found:
         text = "the same messages are declared in other files, in another package layout, or in another syntax"
         found.append(Difference("files", DifferenceKind.DECLARATION, text))

@@ -2,7 +2,8 @@
 
 The rules are those of buf 1.75 (buf.build/docs/breaking/rules), under Buf's names; the tests compare with `buf breaking`.
 Fields and enum values are matched by number, messages and enums by full name. A contract corresponds to an RPC: another
-request or response message breaks RPC_SAME_REQUEST_TYPE or RPC_SAME_RESPONSE_TYPE. Other rules of services do not apply.
+request or response message breaks RPC_SAME_REQUEST_TYPE or RPC_SAME_RESPONSE_TYPE, and a stream in place of one response, or
+the reverse, RPC_SAME_SERVER_STREAMING. Other rules of services do not apply.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from google.protobuf.descriptor import FieldDescriptor
 
@@ -17,6 +19,9 @@ from hub.contract.compatibility.declarations import Declarations, DeclaredEnum, 
 from hub.contract.compatibility.evolution import cardinality_of, defaults_conflict, json_type_conflict
 from hub.contract.contract import Contract
 from hub.contract.descriptors.fields import declared_oneof, field_default, field_type
+
+STREAMING: Final = "response stream"
+"""The path of the difference between one response and a stream of them."""
 
 
 class Rule(StrEnum):
@@ -41,6 +46,7 @@ class Rule(StrEnum):
     RESERVED_MESSAGE_NO_DELETE = "RESERVED_MESSAGE_NO_DELETE"
     RPC_SAME_REQUEST_TYPE = "RPC_SAME_REQUEST_TYPE"
     RPC_SAME_RESPONSE_TYPE = "RPC_SAME_RESPONSE_TYPE"
+    RPC_SAME_SERVER_STREAMING = "RPC_SAME_SERVER_STREAMING"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,7 +55,7 @@ class BreakingChange:
 
     Attributes:
         path: Its subject under its earlier name: the full name of a message, field, enum or enum value, the name of a
-            file, or `request` or `response`.
+            file, `request`, `response` or `response stream`.
         rule: The rule of Buf.
         message: One sentence with the earlier and the present state.
     """
@@ -93,6 +99,10 @@ def _roots(old: Contract, new: Contract) -> Iterator[BreakingChange]:
     ):
         if before != after:
             yield BreakingChange(role, rule, f"the {role} message was {before} and is {after}")
+    if old.streaming is not new.streaming:
+        words = ("one message", "a stream of messages")
+        text = f"the response was {words[old.streaming]} and is {words[new.streaming]}"
+        yield BreakingChange(STREAMING, Rule.RPC_SAME_SERVER_STREAMING, text)
 
 
 def _message(all_old: Declarations, all_new: Declarations, name: str) -> Iterator[BreakingChange]:

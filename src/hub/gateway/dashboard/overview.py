@@ -64,6 +64,7 @@ class Overview:
             response=model.contract.response,
             queue=None if depth is None else _queue(depth, self._stats.backlog(model.name)),
             work=self._throughput(model),
+            streaming=model.streaming,
         )
 
     def _throughput(self, model: KnownModel) -> ThroughputBody | None:

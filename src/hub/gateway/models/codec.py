@@ -144,6 +144,10 @@ class CodecResolver:
         self._limit = max(MAX_CODECS, models)
         self._evict()
 
+    def known(self, fingerprint: Fingerprint) -> Codec | None:
+        """The codec of this contract if it is in the cache."""
+        return self._codecs.get(fingerprint)
+
     async def compile(self, model: ModelName, contract: Contract) -> Codec | None:
         """The codec of a contract that the registry has accepted; `None` if it cannot be compiled here."""
         codec = self._codecs.get(contract.fingerprint)

@@ -10,7 +10,7 @@ import msgspec
 
 from hub.gateway.models.catalog import ServedModel
 from hub.http.described import refusals
-from hub.http.media_types import JSON, NDJSON, PROTOBUF
+from hub.http.media_types import EVENT_STREAM, JSON, NDJSON, PROTOBUF
 
 AS_PROTOBUF: Final = "x-hub-protobuf"
 """A member beside the media types of a body: the serialized message. Code generators handle two media types badly."""
@@ -21,7 +21,18 @@ _PROBLEMS: Final = {
     "429": "Busy",
     "503": "Busy",
 }
+_CALLED: Final = (
+    "The reply is the response message itself. When it is not ready in time the reply is a 504 `call_timeout` that names the "
+    "task, which goes on. When the task ends without a response the reply is a 502 `task_failed` (failed or dead), a 504 "
+    "`task_expired` or a 409 `task_cancelled`. Closing the connection cancels the task, unless it has an `Idempotency-Key`."
+)
+_STREAMED: Final = (
+    "The model answers with a stream of messages. With `Accept: text/event-stream` or `application/x-ndjson` they are sent as "
+    "they come, until the task has ended; how it ended is in the last event or line. As JSON they are sent as one array "
+    "when the task has succeeded. What follows is about JSON. "
+)
 _PARAMETERS: Final = ("Prefer", "HubTimeout", "HubResultTtl", "IdempotencyKey", "Traceparent", "Tracestate")
+_STREAM_PARAMETERS: Final = (*_PARAMETERS, "LastChunk")
 _BATCH_PARAMETERS: Final = ("HubTimeout", "HubResultTtl", "IdempotencyKeyOfLines", "Traceparent", "Tracestate")
 _REPLY_HEADERS: Final = {
     "Location": "Location",
@@ -51,7 +62,7 @@ def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
     name, contract = model.name, model.known.contract
     schemas = model.codec.schemas(ref_prefix="#/components/schemas/")
     example = model.example
-    reply = _response(contract.response, schemas.response)
+    reply = (_stream if contract.streaming else _response)(contract.response, schemas.response)
     with_outcome = _json_response("With `Prefer: wait`: the task with its outcome.", "Task", "Preference-Applied")
     accepted = _json_response("Accepted: the task has an id and will end in an outcome.", "Accepted")
     return ModelDescription(
@@ -64,12 +75,11 @@ def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
                         **_operation(
                             model, f"call{suffix}", f"Call {name} and wait for its response", schemas.request, example
                         ),
-                        "description": "The reply is the response message itself. When it is not ready in time the "
-                        "reply is a 504 `call_timeout` that names the task, which goes on. When the task ends without a "
-                        "response the reply is a 502 `task_failed` (failed or dead), a 504 `task_expired` or a 409 "
-                        "`task_cancelled`. Closing the connection cancels the task, unless it has an `Idempotency-Key`.",
+                        **({"parameters": _parameters(model, _STREAM_PARAMETERS)} if contract.streaming else {}),
+                        "description": _STREAMED + _CALLED if contract.streaming else _CALLED,
                         "responses": {
                             "200": reply,
+                            **({"406": {"$ref": "#/components/responses/TaskProblem"}} if contract.streaming else {}),
                             "409": {"$ref": "#/components/responses/CallConflict"},
                             "502": {"$ref": "#/components/responses/TaskProblem"},
                             "504": {"$ref": "#/components/responses/TaskProblem"},
@@ -169,6 +179,34 @@ def _response(message: str, schema: object) -> dict[str, object]:
         "headers": _headers(_REPLY_HEADERS),
         "content": {JSON: {"schema": schema}},
         AS_PROTOBUF: _as_protobuf(message),
+    }
+
+
+def _stream(message: str, schema: object) -> dict[str, object]:
+    events = {
+        "type": "string",
+        "format": "binary",
+        "description": f"Server-sent events as ChunkEvents describes; the data of `chunk` is a `{message}`.",
+        "contentSchema": schema,
+    }
+    lines = {
+        "type": "string",
+        "format": "binary",
+        "description": f"Lines of JSON as ChunkLine describes; each `chunk` is a `{message}`.",
+        "contentSchema": {
+            "allOf": [{"$ref": "#/components/schemas/ChunkLine"}, {"type": "object", "properties": {"chunk": schema}}]
+        },
+    }
+    return {
+        "description": f"The response messages, each a `{message}`: as events or lines, as one JSON array, or serialized with "
+        f"their lengths in front, with `Accept: {PROTOBUF}`.",
+        "headers": _headers(_REPLY_HEADERS),
+        "content": {
+            JSON: {"schema": {"type": "array", "items": schema}},
+            EVENT_STREAM: {"schema": events},
+            NDJSON: {"schema": lines},
+        },
+        AS_PROTOBUF: {**_as_protobuf(message), "encoding": "delimited"},
     }
 
 

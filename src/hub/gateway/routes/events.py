@@ -81,7 +81,7 @@ class TaskEvents:
 
     async def _event(self, record: TaskRecord) -> bytes:
         body = await task_body(record, self._codecs)
-        return event("task", msgspec.json.encode(body), number=record.revision)
+        return event("task", msgspec.json.encode(body), identity=record.revision)
 
 
 @final
@@ -107,4 +107,4 @@ class OverviewEvents:
                 await write(comment("no change"))
             else:
                 number = sampler.number
-                await write(event("sample", sampler.sample, number=number))
+                await write(event("sample", sampler.sample, identity=number))

@@ -128,6 +128,7 @@ def _body(model: ServedModel) -> ServedModelBody:
         fingerprint=model.fingerprint,
         request=model.known.contract.request,
         response=model.known.contract.response,
+        streaming=model.known.streaming,
         call_url=url,
         tasks_url=f"{url}/tasks",
         batches_url=f"{url}/batches",

@@ -10,13 +10,15 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from hub.gateway.schemas import AcceptedBody
+from hub.gateway.streams.negotiation import FORMS, message_type_of_unary, resume_position, stream_type
+from hub.gateway.streams.results import outcome_reply
+from hub.gateway.streams.service import StreamService
 from hub.gateway.tasks.errors import CallTimeout
-from hub.gateway.tasks.results import message_reply, task_body
+from hub.gateway.tasks.results import task_body
 from hub.gateway.tasks.submission import SubmissionService
 from hub.http.conditional import NO_STORE, json_reply
 from hub.http.dependencies import HttpRequest
 from hub.http.headers import prefer_wait, preference_applied
-from hub.http.negotiation import json_or_protobuf
 from hub.submission.outcomes import SubmitResult
 
 
@@ -24,17 +26,25 @@ from hub.submission.outcomes import SubmitResult
 async def call_model(
     request: HttpRequest,
     model: FromPath[str],
-    submissions: NamedDependency[SubmissionService],
+    streams: NamedDependency[StreamService],
 ) -> Response[bytes]:
-    """The synchronous call: the reply is the response message itself."""
+    """The synchronous call: the reply is the response message itself; of a streaming model, its chunks as they come."""
+    submissions = streams.submissions
     served = submissions.find_model(model)
-    media_type = json_or_protobuf(request.headers)
+    if served.known.streaming:
+        media_type = stream_type(request.headers)
+    else:
+        media_type = message_type_of_unary(request.headers, served.name)
+    form = FORMS.get(media_type)
+    after = None if form is None else resume_position(request.headers)
     wait = prefer_wait(request.headers.get("prefer"))
     task = await submissions.submit(request, served, waiting=True)
+    if form is not None:
+        return await streams.call_reply(served, task, form, after=after, headers=_headers(task, None))
     record = await submissions.call(request, task, submissions.call_wait if wait is None else wait)
     if record is None or not record.state.terminal:
         raise CallTimeout(task.id, (record or task).state)
-    return await message_reply(record, submissions.codecs, media_type, _headers(task, wait))
+    return await outcome_reply(record, streams.tasks, submissions.codecs, media_type, _headers(task, wait))
 
 
 @post("/v1/models/{model:str}/tasks", status_code=202)

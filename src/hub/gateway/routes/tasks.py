@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 from litestar import Response, delete, get
 from litestar.di import NamedDependency
@@ -14,19 +12,16 @@ from hub.gateway.models.codec import CodecResolver
 from hub.gateway.routes.events import TaskEvents
 from hub.gateway.tasks.headers import naming
 from hub.gateway.tasks.lists import TaskListBody, TaskQuery
-from hub.gateway.tasks.results import message_reply, task_body
+from hub.gateway.tasks.results import task_body
 from hub.gateway.tasks.service import TaskService
 from hub.http.conditional import NO_STORE, conditional_reply, json_reply
 from hub.http.dependencies import HttpRequest
 from hub.http.headers import MAX_WAIT, etag_matches, prefer_wait, preference_applied, seconds_of, whole_number
 from hub.http.long_polling import LongPollRegistry
-from hub.http.media_types import EVENT_STREAM, JSON, PROTOBUF
-from hub.http.negotiation import Accept, json_or_protobuf
+from hub.http.media_types import EVENT_STREAM, JSON
+from hub.http.negotiation import Accept
 from hub.http.streaming import DuplexStreamingResponse
 from hub.task import TaskRecord
-from hub.types import TaskState
-
-_SHORT_NAMES: Final = {JSON: "json", PROTOBUF: "protobuf"}
 
 
 @get("/v1/tasks")
@@ -49,7 +44,7 @@ async def show_task(
     if accept.quality(EVENT_STREAM) > accept.quality(JSON):
         return await _events(request, task_id, tasks, polls, codecs)
     known = request.headers.get("if-none-match")
-    wait, applied = _requested_wait(request)
+    wait, applied = requested_wait(request)
     with naming(request, task_id):
         record = await tasks.get(task_id)
     if wait and not record.state.terminal and (known is None or etag_matches(known, _etag(record))):
@@ -58,26 +53,6 @@ async def show_task(
     if etag_matches(known, _etag(record)):
         return Response(b"", status_code=304, headers=headers)
     return json_reply(await task_body(record, codecs), headers=headers)
-
-
-@get("/v1/tasks/{task_id:str}/result")
-async def show_result(
-    request: HttpRequest,
-    task_id: FromPath[str],
-    codecs: NamedDependency[CodecResolver],
-    tasks: NamedDependency[TaskService],
-) -> Response[bytes]:
-    media_type = json_or_protobuf(request.headers)
-    wait, applied = _requested_wait(request)
-    with naming(request, task_id):
-        record = await tasks.get(task_id)
-    if wait and not record.state.terminal:
-        record = await tasks.wait_reconnecting(record, wait)
-    etag = f'"{record.revision}-{_SHORT_NAMES[media_type]}"'
-    headers = {"Cache-Control": "no-cache", "ETag": etag, "Vary": "Accept", **applied}
-    if record.state is TaskState.SUCCEEDED and etag_matches(request.headers.get("if-none-match"), etag):
-        return Response(b"", status_code=304, headers=headers)
-    return await message_reply(record, codecs, media_type, headers)
 
 
 @delete("/v1/tasks/{task_id:str}", status_code=200)
@@ -106,7 +81,7 @@ async def _events(
     return DuplexStreamingResponse(events.write, media_type=EVENT_STREAM)
 
 
-def _requested_wait(request: HttpRequest) -> tuple[float, dict[str, str]]:
+def requested_wait(request: HttpRequest) -> tuple[float, dict[str, str]]:
     """The seconds to hold a reply back, at most `MAX_WAIT`, and the headers of the reply that confirm them.
 
     `?wait=N` counts, else `Prefer: wait=N`, which the reply confirms (RFC 7240 section 3); 0 without both.

@@ -98,9 +98,9 @@ class SubmitMetrics:
             raise
 
     @contextmanager
-    def wait(self, model: ModelName) -> Generator[Measured[TaskRecord]]:
+    def wait(self, model: ModelName) -> Generator[Measured[TaskRecord | SubmitResult]]:
         """Times one wait for an outcome, by the last state of the task. A wait that ends by an error does not count."""
-        measured, began = Measured[TaskRecord](), current_time()
+        measured, began = Measured[TaskRecord | SubmitResult](), current_time()
         yield measured
         self._of(model).wait_time(measured.result.state).observe(current_time() - began)
 
@@ -126,6 +126,7 @@ class GatewayMetrics:
         catalog: The models.
         tasks: Its statistics, and the outcomes that it gives.
         polls: The long polls.
+        streams: Collects the metrics of streams.
         connections: Collects the metrics of the broker and the store.
     """
 
@@ -136,13 +137,15 @@ class GatewayMetrics:
         tasks: TaskService,
         polls: LongPollRegistry,
         *,
+        streams: Collector | None = None,
         connections: Collector | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(ProcessCollector())
         self._registry.register(_GatewayCollector(catalog, tasks, polls, submits.counts))
-        if connections is not None:
-            self._registry.register(connections)
+        for more in (streams, connections):
+            if more is not None:
+                self._registry.register(more)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that `accept` prefers, and its media type."""

@@ -8,7 +8,7 @@ import structlog
 from litestar import Response
 
 from hub.errors import HubError, Undecodable
-from hub.gateway.models.codec import CodecResolver
+from hub.gateway.models.codec import Codec, CodecResolver
 from hub.gateway.schemas import FailureBody, TaskBody, moment
 from hub.gateway.tasks.errors import (
     ContractUnavailable,
@@ -20,7 +20,7 @@ from hub.gateway.tasks.errors import (
 )
 from hub.http.media_types import PROTOBUF
 from hub.task import TaskRecord
-from hub.types import TaskState
+from hub.types import TaskId, TaskState
 
 _ENDS: Final = {TaskState.EXPIRED: TaskExpired, TaskState.CANCELLED: TaskCancelled}
 
@@ -28,7 +28,12 @@ _log = structlog.get_logger("hub.gateway")
 
 
 async def task_body(record: TaskRecord, codecs: CodecResolver) -> TaskBody:
-    """The body of a task, with its result, or with the reason why that cannot be shown. Does not fail, whatever is stored."""
+    """The body of a task, with its result, or with the reason why that cannot be shown. Does not fail, whatever is stored.
+
+    A streaming task has the number and the URL of its chunks in place of its result.
+    """
+    if is_streaming(record, codecs):
+        return TaskBody.of(record, None, streaming=True)
     if record.outcome is None or record.outcome.body is None:
         return TaskBody.of(record, None)
     try:
@@ -40,6 +45,15 @@ async def task_body(record: TaskRecord, codecs: CodecResolver) -> TaskBody:
         _log.error("unexpected error", task=record.id, model=record.model, exc_info=bug)
         reason = "an unexpected error was raised; the log of this server has the details"
         return TaskBody.of(record, None, FailureBody(code=HubError.code, message=reason))
+
+
+def is_streaming(record: TaskRecord, codecs: CodecResolver) -> bool:
+    """Whether the model of a task answers with chunks, as far as that is known without a request to the registry."""
+    outcome = record.outcome
+    if record.chunks or (outcome is not None and outcome.chunks is not None):
+        return True
+    codec = codecs.known(record.fingerprint)
+    return codec is not None and codec.contract.streaming
 
 
 async def message_reply(
@@ -54,7 +68,7 @@ async def message_reply(
         NotJsonRepresentable: JSON is wanted, and this message cannot be written as JSON.
         UnreadableResult: JSON is wanted, and the stored bytes are not the response message.
     """
-    body = _succeeded(record)
+    body = response_of(record)
     content = body if media_type == PROTOBUF else await _json(record, body, codecs)
     headers = {**headers, "Hub-Expires-At": moment(record.expires_at).isoformat()}
     return Response(content, status_code=200, media_type=media_type, headers=headers)
@@ -64,13 +78,29 @@ async def _json(record: TaskRecord, body: bytes, codecs: CodecResolver) -> bytes
     codec = await codecs.resolve(record)
     if codec is None:
         raise ContractUnavailable
+    return await message_json(codec, record.id, record.state, body)
+
+
+async def message_json(codec: Codec, task: TaskId, state: TaskState, body: bytes) -> bytes:
+    """A response message of a task, or one of its chunks, as JSON.
+
+    Raises:
+        NotJsonRepresentable: It has a value that JSON cannot express.
+        UnreadableResult: `body` is not the response message of the model.
+    """
     try:
         return await codec.response_to_json(body)
     except Undecodable as error:
-        raise UnreadableResult(record.id, record.state, str(error)) from error
+        raise UnreadableResult(task, state, str(error)) from error
 
 
-def _succeeded(record: TaskRecord) -> bytes:
+def response_of(record: TaskRecord) -> bytes:
+    """The serialized response of a task; empty if its response is its chunks.
+
+    Raises:
+        NotFinished: There is no outcome yet.
+        TaskFailed, TaskExpired, TaskCancelled: It ended without a response.
+    """
     if record.outcome is None:
         raise NotFinished(record.id, record.state)
     if record.outcome.failure is not None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Final, Self, final
+from typing import Final, Self, TypeVar, final
 
 import structlog
 from anyio import AsyncContextManagerMixin, current_time, move_on_after, move_on_at, sleep_forever
@@ -24,7 +24,7 @@ from hub.gateway.tasks.errors import TaskAlreadyFinished, TaskRecordExpired, Unk
 from hub.gateway.tasks.options import SubmitOptions
 from hub.http.long_polling import LongPollRegistry
 from hub.ports.broker import Broker
-from hub.ports.result_store import Missing, RecentTasks, ResultStore
+from hub.ports.result_store import ChunkPage, ChunkPosition, Missing, RecentTasks, ResultStore
 from hub.submission.outcomes import SubmitResult, cancelled_outcome, expired_outcome, expiry_time
 from hub.submission.publisher import TaskPublisher
 from hub.submission.spans import publish_span
@@ -40,6 +40,8 @@ from hub.types import (
     parse_task_id,
     wall_clock,
 )
+
+R = TypeVar("R", TaskRecord, ChunkPage)
 
 CONCURRENT_BATCHES: Final = 4
 """Batches of look-ups, and of outcomes, under way at once."""
@@ -190,6 +192,33 @@ class TaskService(AsyncContextManagerMixin):
             lambda: self.wait(task, max(0.0, deadline - current_time()), after=after)
         )
 
+    async def chunks(
+        self, task: TaskRecord | SubmitResult, after: ChunkPosition | None, *, beyond: int | None, seconds: float
+    ) -> ChunkPage | None:
+        """The next chunks of a streaming task, or its state after a change; see `ResultStore.chunks`.
+
+        Args:
+            task: As it was last seen.
+            after: The position after which chunks are wanted.
+            beyond: The revision that was seen; `None`: do not wait.
+            seconds: How long to wait. Shorter when the task is late by then, so that `get` ends it.
+
+        Returns:
+            `None` when nothing has changed, or the server drains.
+
+        Raises:
+            UnknownTask, TaskRecordExpired: The record is gone.
+            Undecodable: It cannot be decoded.
+            ConnectionLost: The store is out of reach.
+        """
+        if beyond is None:
+            with self._store_timeout():
+                return _found(task.id, await self._store.chunks(task.id, after))
+        page: ChunkPage | None = None
+        with self._polls.wait_scope(min(seconds, max(0.0, expiry_time(task) - self._clock()))):
+            page = _found(task.id, await self._store.chunks(task.id, after, beyond=beyond))
+        return page  # noqa: RET504 - none when the wait was over first
+
     async def recent(
         self, states: Sequence[TaskState], *, model: ModelName | None = None, before: str = "", limit: int
     ) -> RecentTasks:
@@ -281,12 +310,16 @@ def _parsed(task_id: str) -> TaskId:
 
 
 def _present(task_id: TaskId, found: TaskRecord | Missing | Undecodable) -> TaskRecord:
+    if isinstance(found, Undecodable):
+        raise found
+    return _found(task_id, found)
+
+
+def _found(task_id: TaskId, found: R | Missing) -> R:
     match found:
-        case Undecodable():
-            raise found
         case Missing.UNKNOWN:
             raise UnknownTask(task_id)
         case Missing.GONE:
             raise TaskRecordExpired(task_id)
-        case record:
-            return record
+        case there:
+            return there

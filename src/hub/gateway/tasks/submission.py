@@ -134,11 +134,11 @@ class SubmissionService:
             return task.record
         try:
             with self._metrics.wait(task.model) as wait:
-                wait.result = await self._tasks.wait_reconnecting(task, seconds)
+                wait.result = record = await self._tasks.wait_reconnecting(task, seconds)
         except HubError as error:
             _log.warning("the outcome of an accepted task cannot be read", task=task.id, reason=str(error))
             return None
-        return wait.result
+        return record
 
     async def outcome_for(self, request: HttpRequest, task: SubmitResult, seconds: float) -> TaskRecord | None:
         """As `outcome`, until the client of `request` disconnects. The task goes on then.
@@ -159,10 +159,14 @@ class SubmissionService:
         try:
             return await self.outcome_for(request, task, seconds)
         except ClientDisconnected as gone:
-            if not self._cancel_on_disconnect or task.idempotent:
-                raise
             disconnected = gone
+        await self.abandon(task)
+        raise disconnected
+
+    async def abandon(self, task: SubmitResult) -> None:
+        """Cancels the task of a call whose client has disconnected, unless that gave an `Idempotency-Key`."""
+        if not self._cancel_on_disconnect or task.idempotent:
+            return
         _log.info("the client of a call has disconnected", task=task.id, model=task.model)
         with suppress(HubError):  # no client is left to answer
             await self._tasks.cancel(task.id)
-        raise disconnected

@@ -9,6 +9,8 @@ from typing import Self, final
 from anyio import AsyncContextManagerMixin, Event
 from typing_extensions import override
 
+from hub.model.execution.chunk_producer import ChunkProducer
+from hub.model.execution.chunk_window import ChunkWindow
 from hub.model.execution.codec import MessageCodec
 from hub.model.execution.model_method import ModelMethod
 from hub.model.execution.own_loop import OwnLoop
@@ -34,7 +36,10 @@ class Executor(AsyncContextManagerMixin):
 
     def __init__(self, model: AnyModel, loop: OwnLoop | None = None) -> None:
         self._codec = MessageCodec(model)
-        self._process_request = ModelMethod(model, "process_request", threads=model.concurrency, loop=loop)
+        function = ChunkProducer(model, self._codec).produce if model.streaming else None
+        self._process_request = ModelMethod(
+            model, "process_request", function=function, threads=model.concurrency, loop=loop
+        )
         self._pool = ProcessPool(type(model)) if model.run_in_process else None
 
     @override
@@ -66,3 +71,20 @@ class Executor(AsyncContextManagerMixin):
         request = self._codec.decode(body)
         response = await self._process_request.call(request, on_abandoned=on_abandoned)
         return self._codec.encode(response)
+
+    async def stream(
+        self, body: bytes, window: ChunkWindow, on_abandoned: Callable[[Event], None] = lambda _ended: None
+    ) -> None:
+        """Processes one serialized request of a streaming model, and puts the serialized chunks into `window`.
+
+        The generator is iterated and closed in the model's event loop, in one thread, or in a process. On cancellation it
+        is closed; a plain generator that computes meanwhile is closed at its next `yield`.
+
+        Raises:
+            Exception: As `execute` does.
+        """
+        if self._pool is not None:
+            await self._pool.stream(body, window)
+        else:
+            request = self._codec.decode(body)
+            await self._process_request.call(request, window, on_abandoned=on_abandoned)

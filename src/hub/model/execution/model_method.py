@@ -35,14 +35,23 @@ class ModelMethod:
     Args:
         model: The model.
         name: Name of the method.
+        function: What is called in its place; the method itself by default.
         threads: Number of calls of a plain `def` that may run at once; others wait.
         loop: The event loop of the model's own, if it has one.
     """
 
-    def __init__(self, model: AnyModel, name: str, *, threads: int = 1, loop: OwnLoop | None = None) -> None:
+    def __init__(
+        self,
+        model: AnyModel,
+        name: str,
+        *,
+        function: Callable[..., Any] | None = None,
+        threads: int = 1,
+        loop: OwnLoop | None = None,
+    ) -> None:
         self._model = model
         self._name = name
-        self._method: Callable[..., Any] = getattr(model, name)
+        self._method: Callable[..., Any] = function or getattr(model, name)
         self._in_thread = not iscoroutinefunction(self._method)
         self._places = CapacityLimiter(threads)
         self._threads = CapacityLimiter(inf)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from select import POLLIN, poll
 from typing import Final, Generic, TypeVar, final
 
 from anyio import wait_readable
@@ -54,6 +55,16 @@ class Wakeup:
             Whether it has been; `False` once the other side is closed.
         """
         await wait_readable(self._reader)
+        return self._receive()
+
+    def wait_in_thread(self) -> bool:
+        """The same for a thread without an event loop."""
+        ready = poll()
+        ready.register(self._reader, POLLIN)
+        ready.poll()
+        return self._receive()
+
+    def _receive(self) -> bool:
         received = self._reader.recv(_BYTES_AT_ONCE)
         self._is_set = False
         return bool(received)

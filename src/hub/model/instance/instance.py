@@ -95,6 +95,7 @@ async def run_instance(
         attempt_limit=settings.attempt_limit,
         run_limit=run_limit(model, settings),
         result_limit=settings.result_limit,
+        stream_limit=settings.stream_limit,
         buckets=settings.buckets,
         debug=settings.debug,
     )
@@ -142,7 +143,8 @@ async def _run(
     step = "get_request_format, get_response_format or example"
     try:
         with exits_as_errors(step):
-            contract = Contract.from_descriptors(served.get_request_format(), served.get_response_format())
+            formats = served.get_request_format(), served.get_response_format()
+            contract = Contract.from_descriptors(*formats, streaming=served.streaming)
             example = served.example_json() if served.example() is not None else ""
     except Exception as error:
         if isinstance(error, HubError) and not isinstance(error, ModelExit):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, TypeAlias, final
+from typing import Any, Self, TypeAlias, TypeVar, final
 
 import structlog
-from anyio import AsyncContextManagerMixin, CapacityLimiter, current_time
+from anyio import AsyncContextManagerMixin, CapacityLimiter, create_task_group, current_time
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.model.current import CurrentTask, TaskControl, processing
-from hub.model.errors import ProcessDied
+from hub.model.errors import ChunkTooLarge, ProcessDied, StreamTooLarge
 from hub.model.execution.error_text import read_texts
 from hub.model.execution.executor import Executor
 from hub.model.execution.exits import exits_as_errors
@@ -23,12 +23,16 @@ from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker import outcomes
 from hub.model.worker.child_tasks import ChildTasks
+from hub.model.worker.chunk_writer import NOT_WRITTEN, ChunksRefused, ChunkWriter
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.progress import ProgressReports
+from hub.model.worker.retrying_batcher import NotTaken
 from hub.model.worker.run import StopReason, TaskRun
 from hub.model.worker.spans import run_span
 from hub.task import Outcome
 from hub.types import InstanceId, WallClock, model_name
+
+T = TypeVar("T")
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -54,6 +58,7 @@ class ModelRunner(AsyncContextManagerMixin):
         options: Limits.
         progress: Where progress reports go.
         children: Makes the tasks that the model calls other models with.
+        chunks: Stores the chunks of a streaming model; `None` for any other.
         loop: Where the model's coroutines run; `None` for the event loop of the caller.
         clock: Returns Unix time.
     """
@@ -66,6 +71,7 @@ class ModelRunner(AsyncContextManagerMixin):
         options: WorkerOptions,
         progress: ProgressReports,
         children: ChildTasks,
+        chunks: ChunkWriter | None,
         loop: OwnLoop | None,
         clock: WallClock,
     ) -> None:
@@ -78,6 +84,7 @@ class ModelRunner(AsyncContextManagerMixin):
         self._options = options
         self._progress = progress
         self._children = children
+        self._chunks = chunks
         self._clock = clock
 
     @override
@@ -93,10 +100,11 @@ class ModelRunner(AsyncContextManagerMixin):
 
         Raises:
             ProcessDied: A process of the model died while it ran the task.
+            NotTaken: The store was away for too long to take the chunks of a streaming run.
         """
         calls = self._children.of(run)
         control = TaskControl(partial(self._progress.tell, run), None if self._in_process else calls)
-        result: Outcome | RetryAfter | ProcessDied | None = None
+        result: RunResult | ProcessDied | NotTaken | None = None
         try:
             with run.scope:
                 run.scope.deadline = self._deadline(run)
@@ -112,6 +120,8 @@ class ModelRunner(AsyncContextManagerMixin):
             return self._overdue(run)
         if isinstance(result, ProcessDied):
             _log.error("its process died, the task goes back to the queue", reason=str(result), attempt=run.attempt)
+            raise result
+        if isinstance(result, NotTaken):
             raise result
         assert result is not None, "a run ended without a result, and had not been stopped"  # noqa: S101
         return result
@@ -130,7 +140,7 @@ class ModelRunner(AsyncContextManagerMixin):
             return outcomes.expired(run, instance=self._instance, now=now)
         return outcomes.ran_too_long(run, self._options.run_limit, instance=self._instance, now=now)
 
-    async def _process(self, run: TaskRun, control: TaskControl) -> Outcome | RetryAfter | ProcessDied:
+    async def _process(self, run: TaskRun, control: TaskControl) -> RunResult | ProcessDied | NotTaken:
         current = CurrentTask(
             id=run.task.id,
             attempt=run.attempt,
@@ -145,9 +155,17 @@ class ModelRunner(AsyncContextManagerMixin):
                 processing(current),
                 collapse_exception_group(),
             ):
-                body = await self._call(run)
-        except ProcessDied as error:
+                if self._chunks is not None:
+                    body = await self._stream(run, self._chunks)
+                else:
+                    body = await self._call(self._executor.execute(run.task.body, run.abandoned.append))
+        except (ProcessDied, NotTaken) as error:
             return error
+        except ChunksRefused:
+            return StopReason.OVERTAKEN
+        except (StreamTooLarge, ChunkTooLarge) as error:  # another run would come to the same
+            _log.warning("stream too large", reason=str(error), attempt=run.attempt)
+            return outcomes.failure(run, error, instance=self._instance, now=self._clock())
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the outcome of its task
             return self._failure(run, error)
         limit = self._options.result_limit
@@ -156,9 +174,37 @@ class ModelRunner(AsyncContextManagerMixin):
             return outcomes.too_large(run, len(body), limit, instance=self._instance, now=self._clock())
         return outcomes.success(run, body, instance=self._instance, now=self._clock())
 
-    async def _call(self, run: TaskRun) -> bytes:
+    async def _stream(self, run: TaskRun, chunks: ChunkWriter) -> bytes:
+        """Runs a streaming model while its chunks are stored. Its generator has been left when this ends, however it ends."""
+        run.chunks = 0
+        window = chunks.window()
+        failed: Exception | None = None
         try:
-            return await self._executor.execute(run.task.body, run.abandoned.append)
+            async with create_task_group() as tg:
+
+                async def write() -> None:
+                    nonlocal failed
+                    try:
+                        await chunks.write(run, window)
+                    except NOT_WRITTEN as error:  # not raised here: in a group it could be beside a cancellation
+                        failed = error
+                        tg.cancel_scope.cancel("its chunks are not stored")
+
+                tg.start_soon(write, name=f"hub.chunks {run.task.id}")
+                try:
+                    await self._call(self._executor.stream(run.task.body, window, run.abandoned.append))
+                except Exception as error:  # noqa: BLE001 - raised below, when the chunks before it are stored
+                    failed = failed or error
+                window.end()
+        finally:
+            window.close()
+        if failed is not None:
+            raise failed
+        return b""
+
+    async def _call(self, execution: Awaitable[T]) -> T:
+        try:
+            return await execution
         except Exception as error:  # the span, the log and the outcome need its text
             await read_texts(error, self._text_threads)  # noqa: ASYNC120 - a cancelled run has no use for its error
             raise

@@ -19,7 +19,8 @@ class WorkerOptions:
         attempt_limit: Runs of one task that may be cut short by the end of their instance.
         run_limit: That one run may take, whatever the deadline of its task: below the time after which the broker takes a
             silent consumer for dead and delivers the task to another instance.
-        result_limit: Bytes of a serialized response at most; 0: any size that the store takes.
+        result_limit: Bytes of a serialized response, or of one chunk, at most; 0: any size that the store takes.
+        stream_limit: Bytes of all chunks of one run at most; 0: any number.
         buckets: Upper bounds of the buckets in which times are counted.
         debug: Store tracebacks of failed tasks.
     """
@@ -30,5 +31,6 @@ class WorkerOptions:
     attempt_limit: int = 5
     run_limit: float = inf
     result_limit: int = 0
+    stream_limit: int = 0
     buckets: tuple[float, ...] = SECONDS
     debug: bool = False

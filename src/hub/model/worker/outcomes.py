@@ -20,6 +20,7 @@ def success(run: TaskRun, body: bytes, *, instance: InstanceId, now: float) -> O
         instance=instance,
         started_at=run.started_at,
         finished_at=now,
+        chunks=run.chunks,
     )
 
 
@@ -87,6 +88,7 @@ def _failed(run: TaskRun, failure: Failure, state: TaskState, *, instance: Insta
         instance=instance,
         started_at=run.started_at if run.attempt else None,
         finished_at=now,
+        chunks=run.chunks,
     )
 
 

@@ -75,9 +75,13 @@ class ResultWriter:
         """Stores an outcome. Returns whether it is the first one of its task."""
         return await self._outcomes.submit(outcome)
 
-    async def release(self, run: TaskRun) -> None:
-        """Marks the task as waiting, for another instance to run it. A task that has ended, or runs elsewhere, is left alone."""
-        await self._releases.submit(ReleasedTask(task_id=run.task.id, attempt=run.attempt))
+    async def release(self, run: TaskRun) -> bool:
+        """Marks the task as waiting, for another instance to run it. A task that has ended, or runs elsewhere, is left alone.
+
+        Returns:
+            Whether it waits now.
+        """
+        return await self._releases.submit(ReleasedTask(task_id=run.task.id, attempt=run.attempt))
 
     async def retry(self, run: TaskRun, delay: float) -> bool:
         """Marks the task as waiting and publishes a copy of its message with a delay in seconds.

@@ -18,6 +18,7 @@ class StopReason(Enum):
     """Why a run ends without an outcome, other than by its deadline."""
 
     ENDED = "the task has ended elsewhere"
+    OVERTAKEN = "another run of the task has begun, or the store has lost its chunks"
     DRAIN = "the instance stops"
 
 
@@ -36,6 +37,7 @@ class TaskRun:
         scope: Bounds the model's code: cancelled by `stop`, or at the deadline.
         following: Bounds the watch over the parent of a task that another model has made.
         stopped: Why `stop` was called; `None` if it was not.
+        chunks: Chunks of a streaming run that are stored; `None` if it is not one.
         abandoned: Calls of the model that cannot be interrupted and go on after a cancellation; each is set when it ends.
     """
 
@@ -47,6 +49,7 @@ class TaskRun:
         self.scope = CancelScope()
         self.following = CancelScope()
         self.stopped: StopReason | None = None
+        self.chunks: int | None = None
         self.abandoned: list[Event] = []
         self._deliveries: list[tuple[Consumer, Delivery]] = []
 

@@ -32,6 +32,7 @@ from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker import outcomes
 from hub.model.worker.child_tasks import AnyModels, CalledModels, ChildTasks
+from hub.model.worker.chunk_writer import ChunkWriter
 from hub.model.worker.contract_mismatch import ContractCheck, ContractCompatibility, SingleContract
 from hub.model.worker.model_run import ModelRunner, RetryAfter, RunResult
 from hub.model.worker.options import WorkerOptions
@@ -137,12 +138,14 @@ class Worker(AsyncContextManagerMixin):
             counters=self._counters,
             clock=clock,
         )
+        self._chunks = ChunkWriter(store, instance=instance, options=options) if model.streaming else None
         self._runner = ModelRunner(
             model,
             instance=instance,
             options=options,
             progress=self._progress,
             children=children,
+            chunks=self._chunks,
             loop=loop,
             clock=clock,
         )
@@ -242,6 +245,8 @@ class Worker(AsyncContextManagerMixin):
                 case Outcome() as outcome:
                     first = await self._writer.finish(outcome)
                     self._counters.stored_outcome(outcome.state, first=first)
+                    if not first and outcome.chunks is not None:
+                        return await self._overtaken(run)
                     if outcome.state is TaskState.DEAD and outcome.failure is not None:
                         # Also if another outcome was first: it may be the same one, of an instance that died before this step.
                         await self._writer.dead_letter(run, outcome.failure)
@@ -251,19 +256,14 @@ class Worker(AsyncContextManagerMixin):
                     await self._writer.dead_letter(run, failure)
                     run.ack()
                 case RetryAfter(delay):
-                    if await self._writer.retry(run, delay):
-                        self._counters.retried += 1
-                        run.ack()
-                    else:  # its next delivery shows why
-                        run.requeue()
+                    await self._retry(run, delay)
                 case StopReason.ENDED:
                     await self._abandoned_calls(run)
                     run.ack()
+                case StopReason.OVERTAKEN:
+                    await self._overtaken(run)
                 case StopReason.DRAIN:
-                    if start is not None:
-                        await self._writer.release(run)
-                    self._counters.requeued += 1
-                    run.requeue()
+                    await self._hand_back(run, started=start is not None)
         except (NotTaken, ProcessDied):
             self._counters.requeued += 1
             run.reject()
@@ -290,6 +290,34 @@ class Worker(AsyncContextManagerMixin):
                 await sleep(
                     LOST_PARENT_PAUSE
                 )  # the store has lost its data; the run of the parent writes its record again
+
+    async def _retry(self, run: TaskRun, delay: float) -> None:
+        if await self._writer.retry(run, delay):
+            self._counters.retried += 1
+            run.ack()
+        else:  # its next delivery shows why
+            run.requeue()
+
+    async def _hand_back(self, run: TaskRun, *, started: bool) -> None:
+        if started:
+            await self._writer.release(run)
+        self._counters.requeued += 1
+        run.requeue()
+
+    async def _overtaken(self, run: TaskRun) -> None:
+        """Ends a streaming run whose chunks or outcome the store does not take.
+
+        If its task has ended, or another run of it has begun, that is all. Otherwise the store has lost chunks of it, and the
+        task is run again.
+        """
+        waits = await self._writer.release(run)
+        await self._abandoned_calls(run)
+        if waits:
+            self._counters.requeued += 1
+            run.requeue()
+        else:
+            self._counters.stopped += 1
+            run.ack()
 
     async def _result(self, run: TaskRun, start: Start | None) -> RunResult | Failure:
         """Runs a task, or says why it is not run. A `Failure`: it is dead already, but its dead letter may be missing."""
@@ -404,6 +432,8 @@ class Worker(AsyncContextManagerMixin):
                 tg.start_soon(self._writer.run, name=f"hub.writer {self._instance}")
                 tg.start_soon(self._progress.work, name=f"hub.progress {self._instance}")
                 tg.start_soon(self._stop_ended_runs, name=f"hub.ended {self._instance}")
+                if self._chunks is not None:
+                    tg.start_soon(self._chunks.work, name=f"hub.chunks {self._instance}")
                 await self._consume(on_ready)
                 await self._drain()
                 tg.cancel_scope.cancel("drained")

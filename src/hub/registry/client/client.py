@@ -202,6 +202,7 @@ class RegistryClient:
             response=message.response,
             files=message.files.SerializeToString(deterministic=True),
             fingerprint=fingerprint,
+            streaming=message.streaming,
         )
         self._contracts[model, fingerprint] = found
         return found

@@ -11,12 +11,16 @@ from hub.ports.directory import RegisteredContract
 
 
 class SchemaBody(Struct, frozen=True, kw_only=True):
-    """A contract of a model; `descriptors` is its `google.protobuf.FileDescriptorSet` as ProtoJSON."""
+    """A contract of a model; `descriptors` is its `google.protobuf.FileDescriptorSet` as ProtoJSON.
+
+    `streaming`: the response is a stream of messages instead of one.
+    """
 
     model: str
     fingerprint: str
     request: str
     response: str
+    streaming: bool = False
     first_seen_at: float
     first_seen_from: str
     descriptors: dict[str, object]
@@ -33,6 +37,7 @@ class SchemaSummary(Struct, frozen=True, kw_only=True):
         first_seen_at: When that contract was first accepted.
         first_seen_from: The instance that brought it.
         contracts: How many contracts the model has had.
+        streaming: Whether its response is a stream of messages instead of one.
     """
 
     model: str
@@ -43,6 +48,7 @@ class SchemaSummary(Struct, frozen=True, kw_only=True):
     first_seen_at: float
     first_seen_from: str
     contracts: int
+    streaming: bool = False
 
 
 class SchemasBody(Struct, frozen=True, kw_only=True):
@@ -60,6 +66,7 @@ class ContractBody(Struct, frozen=True, kw_only=True):
         first_seen_from: The instance that brought it.
         present: Whether it is the one that requests are written for now, or were when the model was last up.
         instances: How many instances with it are listed now.
+        streaming: Whether its response is a stream of messages instead of one.
     """
 
     fingerprint: str
@@ -69,6 +76,7 @@ class ContractBody(Struct, frozen=True, kw_only=True):
     first_seen_from: str
     present: bool
     instances: int
+    streaming: bool = False
 
     @classmethod
     def of(cls, known: RegisteredContract, *, present: bool, instances: int) -> Self:
@@ -81,6 +89,7 @@ class ContractBody(Struct, frozen=True, kw_only=True):
             first_seen_from=known.first_seen_from,
             present=present,
             instances=instances,
+            streaming=contract.streaming,
         )
 
 
@@ -95,7 +104,8 @@ class DifferenceBody(Struct, frozen=True, kw_only=True):
     """One thing that differs between two contracts.
 
     Attributes:
-        path: The full name of a message, field, enum or enum value, the name of a file, or `request` or `response`.
+        path: The full name of a message, field, enum or enum value, the name of a file, `request`, `response` or
+            `response stream`.
         rule: Buf's rule that it breaks, of the category WIRE_JSON; empty if it breaks none.
         breaks: Whether it breaks those who know the earlier contract only.
         message: One sentence for people, with both sides.

@@ -159,7 +159,8 @@ class ModelBody(Struct, frozen=True, kw_only=True):
 
     `limits` are those of the newest instance, `example` is that of the newest with one. `queue` is `None` while the broker
     is out of reach, or when the queue does not exist. `missing_consumers` is the number of live instances minus that of
-    consumers, if there were fewer consumers in two polls in a row. Neither is part of the version.
+    consumers, if there were fewer consumers in two polls in a row. Neither is part of the version. `streaming`: the response
+    is a stream of messages instead of one.
     """
 
     name: str
@@ -167,6 +168,7 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     fingerprint: str
     request: str
     response: str
+    streaming: bool = False
     example: str = ""
     limits: ModelLimits = ModelLimits()
     instances: tuple[InstanceBody, ...]

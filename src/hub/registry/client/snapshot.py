@@ -31,6 +31,11 @@ class KnownModel:
         return self.contract.fingerprint
 
     @property
+    def streaming(self) -> bool:
+        """Whether the model answers with a stream of response messages instead of one."""
+        return self.contract.streaming
+
+    @property
     def live(self) -> int:
         """Number of live instances. Without one the model is known, but runs no tasks."""
         return self.instances.get(InstanceState.LIVE, 0)

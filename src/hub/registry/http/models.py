@@ -91,6 +91,7 @@ def _body(status: ModelStatus, registry: RegistryState, stats: StatsService, que
         fingerprint=status.fingerprint,
         request=contract.request,
         response=contract.response,
+        streaming=contract.streaming,
         example=next(
             (entry.example for entry in newest_first if entry.example and entry.fingerprint == status.fingerprint), ""
         ),

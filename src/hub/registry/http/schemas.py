@@ -114,6 +114,7 @@ def _schema(known: RegisteredContract) -> bytes:
         fingerprint=contract.fingerprint,
         request=contract.request,
         response=contract.response,
+        streaming=contract.streaming,
         first_seen_at=known.first_seen_at,
         first_seen_from=known.first_seen_from,
         descriptors=MessageToDict(contract.descriptors),
@@ -244,6 +245,7 @@ def _summary(status: ModelStatus, registry: RegistryState) -> SchemaSummary:
         first_seen_at=known.first_seen_at,
         first_seen_from=known.first_seen_from,
         contracts=len(registry.contracts.of(status.name)),
+        streaming=known.contract.streaming,
     )
 
 

@@ -6,9 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, TypedDict, final
 
-from hub.ports.result_store import MAX_CHILDREN, Adoption, Missing, ProgressReport, ReleasedTask, Start
+from hub.ports.result_store import (
+    MAX_CHILDREN,
+    Adoption,
+    ChunkAppend,
+    ChunkPage,
+    ChunkPosition,
+    Missing,
+    ProgressReport,
+    ReleasedTask,
+    Start,
+)
 from hub.stores.memory.expiring import Expiring
 from hub.stores.memory.lists import MemoryLists
+from hub.stores.memory.stream import MemoryStream
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
 from hub.task import PENDING_TTL, Outcome, Task, TaskRecord
 from hub.types import InstanceId, TaskId, TaskState
@@ -35,6 +46,7 @@ class _Kept:
         released: Runs that do not count against the attempts.
         reset: Whether it was dead before it was last queued. Without a meaning in other states.
         children: The tasks that its model has made.
+        stream: Its chunks; `None` before the first.
     """
 
     record: TaskRecord
@@ -42,13 +54,14 @@ class _Kept:
     released: int = 0
     reset: bool = False
     children: tuple[TaskId, ...] = ()
+    stream: MemoryStream | None = None
 
     def raised(self, now: float) -> _Raised:
         """What every change of the record does to it."""
         return _Raised(revision=self.record.revision + 1, updated_at=now, expires_at=now + self.ttl)
 
     def becomes(self, record: TaskRecord) -> _Kept:
-        return _Kept(record, self.ttl, self.released, self.reset, self.children)
+        return _Kept(record, self.ttl, self.released, self.reset, self.children, self.stream)
 
 
 @final
@@ -125,6 +138,7 @@ class MemoryRecords:
             retry_at=None,
             progress=None,
             pending=False,
+            chunks=0,
             **kept.raised(now),
         )
         self._keep(kept.becomes(running), now)
@@ -152,7 +166,7 @@ class MemoryRecords:
                 **kept.raised(now),
             )
             released = kept.released + max(1, run.attempt - record.attempt)
-            self._keep(_Kept(waiting, kept.ttl, released, children=kept.children), now)
+            self._keep(replace(kept, record=waiting, released=released, reset=False), now)
         return True
 
     def report(self, report: ProgressReport, now: float) -> None:
@@ -204,12 +218,49 @@ class MemoryRecords:
         kept = self._records.get(task_id, now)
         return () if kept is None else kept.children
 
+    def append(self, append: ChunkAppend, now: float) -> bool:
+        kept = self._records.get(append.task_id, now)
+        if kept is None or kept.record.state is not TaskState.RUNNING or kept.record.attempt != append.attempt:
+            return False
+        stream = kept.stream
+        if stream is None or stream.attempt != append.attempt:
+            stream = MemoryStream(append.attempt)
+        if append.first > len(stream) + 1:
+            return False
+        if stream.add(append):
+            changed = replace(kept.record, chunks=len(stream), **kept.raised(now))
+            self._keep(replace(kept, record=changed, stream=stream), now)
+        return True
+
+    def chunks(
+        self, task_id: TaskId, after: ChunkPosition | None, now: float, *, limit: int, limit_bytes: int
+    ) -> ChunkPage | Missing:
+        kept = self._records.get(task_id, now)
+        if kept is None:
+            return self._missing(task_id, now)
+        attempt = kept.record.attempt
+        stream = kept.stream
+        if stream is None or stream.attempt != attempt:
+            stream = MemoryStream(attempt)
+        number = after.number if after is not None and after.attempt == attempt else 0
+        chunks = stream.read(number, limit=limit, limit_bytes=limit_bytes)
+        return ChunkPage(
+            attempt=attempt,
+            chunks=chunks,
+            total=len(stream),
+            last=chunks[-1].position if chunks else ChunkPosition(attempt, number),
+            state=kept.record.state,
+            revision=kept.record.revision,
+        )
+
     def finish(self, outcome: Outcome, now: float) -> bool:
         kept = self._records.get(outcome.task_id, now)
         if kept is None:
             return False
         if kept.record.state.terminal:
             return kept.record.outcome == outcome
+        if outcome.chunks is not None and not _streamed(kept.record, outcome):
+            return False
         ended = replace(
             kept.record,
             state=outcome.state,
@@ -226,6 +277,9 @@ class MemoryRecords:
         kept = self._records.get(task_id, now)
         if kept is not None:
             return kept.record
+        return self._missing(task_id, now)
+
+    def _missing(self, task_id: TaskId, now: float) -> Missing:
         return Missing.UNKNOWN if self._tombstones.get(task_id, now) in (None, "withdrawn") else Missing.GONE
 
     def _keep(self, kept: _Kept, now: float) -> None:
@@ -268,6 +322,12 @@ def _withdrawable(record: TaskRecord, task: Task) -> bool:
         and record.created_at == task.created_at
         and (record.pending or not record.digest)
     )
+
+
+def _streamed(record: TaskRecord, outcome: Outcome) -> bool:
+    """Whether a streaming run is the newest one, and all chunks of a success are stored."""
+    complete = outcome.state is not TaskState.SUCCEEDED or record.chunks == outcome.chunks
+    return record.attempt == outcome.attempt and complete
 
 
 def _ended(tombstone_state: _Epitaph | None) -> bool:

@@ -12,7 +12,12 @@ from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from hub.ports.result_store import (
+    PAGE_BYTES,
+    PAGE_CHUNKS,
     Adoption,
+    ChunkAppend,
+    ChunkPage,
+    ChunkPosition,
     Missing,
     ProgressReport,
     RecentTasks,
@@ -124,6 +129,29 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
                 records = [record for record in found if isinstance(record, TaskRecord)]
                 self._finish(orphan_outcomes(records, outcome, now), now)
         return counted
+
+    @override
+    async def append(self, appends: Sequence[ChunkAppend]) -> Sequence[bool]:
+        async with self._call("append", appends) as now:
+            return [self._records.append(append, now) for append in appends]
+
+    @override
+    async def chunks(
+        self,
+        task_id: TaskId,
+        after: ChunkPosition | None = None,
+        *,
+        limit: int = PAGE_CHUNKS,
+        limit_bytes: int = PAGE_BYTES,
+        beyond: int | None = None,
+    ) -> ChunkPage | Missing:
+        with self._waiters.waiting(task_id, after=beyond or 0, until_terminal=False) as waiter:
+            while True:
+                async with self._call("chunks", (task_id,)) as now:
+                    page = self._records.chunks(task_id, after, now, limit=limit, limit_bytes=limit_bytes)
+                if isinstance(page, Missing) or page.chunks or beyond is None or page.revision > beyond:
+                    return page
+                await waiter.wait()
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from hub.ports.result_store import LIST_LENGTH, MAX_CHILDREN, ProgressReport, ReleasedTask
+from hub.ports.result_store import (
+    LIST_LENGTH,
+    MAX_CHILDREN,
+    ChunkAppend,
+    ChunkPosition,
+    ProgressReport,
+    ReleasedTask,
+)
 from hub.redis.connection import Arg, Command
 from hub.redis.script import Script, load_script
 from hub.stores.options import TOMBSTONE_TTL, UNFINISHED_TTL
@@ -49,6 +56,8 @@ ADOPT: Final = load_script(_LUA, "common", "adopt")
 PARENT: Final = load_script(_LUA, "common", "parent")
 FINISH: Final = load_script(_LUA, "common", "finish")
 FETCH: Final = load_script(_LUA, "common", "fetch")
+APPEND: Final = load_script(_LUA, "common", "append")
+CHUNKS: Final = load_script(_LUA, "common", "chunks")
 LIST: Final = load_script(_LUA, "list")
 
 _UNFINISHED_MS: Final = int(UNFINISHED_TTL * 1000)
@@ -134,10 +143,27 @@ def finish(outcomes: Iterable[Outcome], sole_runs: Iterable[bool], *, channel: s
         FINISH,
         (repr(now), _TOMBSTONE_MS, channel),
         (
-            (outcome.task_id, (outcome.state.value, outcome.encode(), "1" if by_itself else ""))
+            (outcome.task_id, (outcome.state.value, outcome.encode(), "1" if by_itself else "", _made(outcome)))
             for outcome, by_itself in zip(outcomes, sole_runs, strict=True)
         ),
     )
+
+
+def append(appends: Iterable[ChunkAppend], *, now: float) -> list[Command]:
+    return _commands(
+        APPEND,
+        (repr(now), _UNFINISHED_MS),
+        ((each.task_id, (each.attempt, each.first, len(each.bodies), *each.bodies)) for each in appends),
+    )
+
+
+def chunks(
+    task_id: TaskId, after: ChunkPosition | None, *, limit: int, limit_bytes: int, channel: str, whole: bool = False
+) -> list[Command]:
+    """Reads chunks; `whole` answers a single one that has more than `limit_bytes`, else its size is answered."""
+    place = after or ChunkPosition(0, 0)
+    args = (place.attempt, place.number, limit, limit_bytes, channel, "1" if whole else "")
+    return _commands(CHUNKS, (), ((task_id, args),))
 
 
 def fetch(task_ids: Sequence[TaskId], *, channel: str = "", whole: bool = False) -> list[Command]:
@@ -165,6 +191,10 @@ def progress_words(progress: Progress) -> bytes:
     """Time, fraction (or `-`) and message, with a space between them."""
     fraction = "-" if progress.fraction is None else repr(progress.fraction)
     return f"{progress.at!r} {fraction} {progress.message}".encode(errors="replace")
+
+
+def _made(outcome: Outcome) -> str:
+    return "" if outcome.chunks is None else f"{outcome.attempt}-{outcome.chunks}"
 
 
 def _commands(script: Script, head: Sequence[Arg], tasks: Iterable[tuple[TaskId, Sequence[Arg]]]) -> list[Command]:

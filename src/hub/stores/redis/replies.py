@@ -11,7 +11,7 @@ from math import isnan
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from hub.errors import Undecodable
-from hub.ports.result_store import Adoption, Missing, Start
+from hub.ports.result_store import Adoption, Chunk, ChunkPage, ChunkPosition, Missing, Start
 from hub.redis.connection import Reply
 from hub.task import MAX_TIME, MIN_TIME, Failure, Outcome, Progress, TaskRecord
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
@@ -72,6 +72,34 @@ def fetched_or_why_not(task_id: TaskId, element: Reply) -> TaskRecord | Missing 
         return fetched(task_id, element)
     except Undecodable as error:
         return error
+
+
+def page(task_id: TaskId, element: Reply) -> ChunkPage | Missing | Large:
+    """The answer to `hub.stores.redis.commands.chunks`; `Large` is the size of a chunk that is to be read by itself."""
+    match element:
+        case int(size):
+            return Large(size)
+        case bytes(word) if (absent := _ABSENT.get(word)) is not None:
+            return absent
+        case [bytes(word), int(revision), int(attempt), int(total), int(first), bodies]:
+            state = _state(f"task record {task_id}", word.decode(errors="replace"))
+            if state is None or not isinstance(bodies, Sequence):
+                raise _undecodable(task_id, element)
+            found = [
+                Chunk(ChunkPosition(attempt, number), body)
+                for number, body in enumerate(bodies, first)
+                if isinstance(body, bytes)
+            ]
+            return ChunkPage(
+                attempt=attempt,
+                chunks=found,
+                total=total,
+                last=ChunkPosition(attempt, first - 1 + len(found)),
+                state=state,
+                revision=revision,
+            )
+        case _:
+            raise _undecodable(task_id, element)
 
 
 def started(task_id: TaskId, element: Reply) -> Start:
@@ -178,6 +206,7 @@ def record(task_id: TaskId, element: Reply) -> TaskRecord:
             digest=fields.get(b"digest", b"").decode(),
             pending=queued and b"pending" in fields,
             parent=TaskId(fields[b"parent"].decode()) if b"parent" in fields else None,
+            chunks=_chunks(fields.get(b"chunks"), fields[b"attempt"]),
         )
     except KeyError as error:
         raise Undecodable(f"task record {task_id}", f"it has no {error.args[0].decode()}") from error
@@ -202,6 +231,14 @@ def _time(text: bytes | str) -> float:
     """
     value = float(text)
     return 0.0 if isnan(value) else min(max(value, MIN_TIME), MAX_TIME)
+
+
+def _chunks(position: bytes | None, attempt: bytes) -> int:
+    """How many chunks of an attempt are stored."""
+    if position is None:
+        return 0
+    last = ChunkPosition.parse(position.decode())
+    return last.number if last.attempt == int(attempt) else 0
 
 
 def _progress(words: bytes) -> Progress:

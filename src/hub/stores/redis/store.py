@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, Self, TypeVar, final
@@ -22,7 +22,12 @@ from hub.concurrency.notify import Notifier
 from hub.concurrency.retrying import AttemptLog, ExponentialBackoff, retrying
 from hub.errors import HubError, Undecodable
 from hub.ports.result_store import (
+    PAGE_BYTES,
+    PAGE_CHUNKS,
     Adoption,
+    ChunkAppend,
+    ChunkPage,
+    ChunkPosition,
     Missing,
     ProgressReport,
     RecentTasks,
@@ -49,7 +54,7 @@ from hub.stores.waiters import Waiters
 from hub.task import Outcome, Task, TaskRecord
 from hub.types import InstanceId, ModelName, TaskId, TaskState
 
-OfTask = TypeVar("OfTask", Outcome, ReleasedTask)
+OfTask = TypeVar("OfTask", Outcome, ReleasedTask, ChunkAppend)
 
 RESYNC_BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
 """Between two attempts to look up the runs of this process: a run that is not needed any more should stop within a second."""
@@ -57,7 +62,7 @@ RESYNC_BACKOFF: Final = ExponentialBackoff(initial=0.05, maximum=1.0)
 SMALL: Final = commands.SMALL
 
 IN_FLIGHT: Final = 16 * 1024 * 1024
-"""Bytes of large outcomes that are read at once: what a slow connection transfers within `read_timeout`."""
+"""Bytes of large outcomes and of chunks on their way at once: what a slow connection transfers within `read_timeout`."""
 
 LAST_WRITE: Final = 1.0
 """Seconds that the end of the block waits for the lists: one round trip to a slow server. They can do without it."""
@@ -69,8 +74,8 @@ _log: Final = structlog.get_logger("hub.stores")
 class RedisStore(ResultStore, AsyncContextManagerMixin):
     """Task records as hashes in Redis; see `hub.stores.redis.lua` for the keys and `hub.stores.redis.commands` for the rest.
 
-    One connection carries all commands, and this process's wake-ups on a connection of their own. What reads a large outcome has
-    another connection, on which `IN_FLIGHT` bytes are on their way at most, so that it delays nothing else. A record holds the channels that are notified
+    One connection carries all commands, and this process's wake-ups on a connection of their own. What carries a large outcome to a reader, or many
+    bytes of chunks, has another connection, on which `IN_FLIGHT` bytes are on their way at most, so that it delays nothing else. A record holds the channels that are notified
     of its changes: the reply channel of its task, and one for every process that has called `changed`, so several gateways
     may wait for one task. It also holds the channels of the processes that run the task, which are notified when it ends.
     After a lost connection each waiting call reads its record again, and so does this store for each of its runs.
@@ -196,6 +201,28 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return counted
 
     @override
+    async def append(self, appends: Sequence[ChunkAppend]) -> Sequence[bool]:
+        numbers = await self._on_records(appends, self._append)
+        return [number > 0 for number in numbers]
+
+    @override
+    async def chunks(
+        self,
+        task_id: TaskId,
+        after: ChunkPosition | None = None,
+        *,
+        limit: int = PAGE_CHUNKS,
+        limit_bytes: int = PAGE_BYTES,
+        beyond: int | None = None,
+    ) -> ChunkPage | Missing:
+        with self._waiters.waiting(task_id, after=beyond or 0, until_terminal=False) as waiter:
+            while True:
+                page = await self._page(task_id, after, limit, limit_bytes, waits=beyond is not None)
+                if isinstance(page, Missing) or page.chunks or beyond is None or page.revision > beyond:
+                    return page
+                await waiter.wait()
+
+    @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
         raw = await self._run("fetch", commands.FETCH, commands.fetch(task_ids), task_ids)
         answers = replies.answers(raw, task_ids, replies.fetched)
@@ -251,6 +278,38 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
     async def _release(self, runs: Sequence[ReleasedTask]) -> Sequence[int]:
         raw = await self._run("release", commands.RELEASE, commands.release(runs, now=self._clock()), runs)
         return replies.answers(raw, [run.task_id for run in runs], replies.number)
+
+    async def _append(self, appends: Sequence[ChunkAppend]) -> Sequence[int]:
+        numbers: list[int] = []
+        for group in _groups(appends):
+            append, size = commands.append(group, now=self._clock()), sum(map(_size, group))
+            if size > SMALL:
+                async with self._budget.taken(size):
+                    raw = await self._run("append", commands.APPEND, append, group, client=self._large)
+            else:
+                raw = await self._run("append", commands.APPEND, append, group)
+            numbers += replies.answers(raw, [each.task_id for each in group], replies.number)
+        return numbers
+
+    async def _page(
+        self, task_id: TaskId, after: ChunkPosition | None, limit: int, limit_bytes: int, *, waits: bool
+    ) -> ChunkPage | Missing:
+        channel = self._channel if waits else ""
+        read = partial(commands.chunks, task_id, after, limit=limit, limit_bytes=limit_bytes, channel=channel)
+        found = await self._read_page(task_id, read(), max(SMALL, limit_bytes))
+        if isinstance(found, Large):  # a single chunk with more bytes
+            found = await self._read_page(task_id, read(whole=True), found.size)
+        if isinstance(found, Large):
+            raise Undecodable(f"task record {task_id}", repr(found))
+        return found
+
+    async def _read_page(self, task_id: TaskId, read: Sequence[Command], size: int) -> ChunkPage | Missing | Large:
+        if size <= SMALL:
+            (raw,) = await self._run("chunks", commands.CHUNKS, read, [task_id])
+        else:
+            async with self._budget.taken(size):
+                (raw,) = await self._run("chunks", commands.CHUNKS, read, [task_id], client=self._large)
+        return replies.page(task_id, raw)
 
     async def _finish_all(self, outcomes: Sequence[Outcome]) -> Sequence[int]:
         """Stores outcomes, and ends the children of those tasks that they end."""
@@ -373,6 +432,24 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
             self._waiters.changed(task_id, revision, state)
             if state is not None and state.terminal:
                 self._running.ended(task_id)
+
+
+def _size(append: ChunkAppend) -> int:
+    return sum(map(len, append.bodies))
+
+
+def _groups(appends: Sequence[ChunkAppend]) -> Iterator[Sequence[ChunkAppend]]:
+    """Appends that are carried out together: those of one task in the same group or in order, few bytes in each group."""
+    group: list[ChunkAppend] = []
+    size = 0
+    for each in appends:
+        group.append(each)
+        size += _size(each)
+        if size >= commands.CHUNK_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _ids(tasks: Sequence[Task]) -> list[TaskId]:

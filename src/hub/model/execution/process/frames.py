@@ -3,7 +3,8 @@
 A frame is the length of its content in four bytes, most significant first, and the content: one of the messages below in
 MessagePack. The instance sends an `InitFrame`, then `RequestFrame`s. The process answers the first with
 `InitializedFrame` or `ErrorFrame`, and each request with `StartedFrame`, any number of `ProgressFrame`s, and one
-`ResponseFrame` or `ErrorFrame`.
+`ResponseFrame` or `ErrorFrame`. If its model streams there are `ChunkFrame`s before the last one; after one that asks for
+it, the process waits for a `ContinueFrame`.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class RequestFrame(Struct, frozen=True, tag=True, array_like=True):
     task: TaskInfo | None
 
 
+class ContinueFrame(Struct, frozen=True, tag=True, array_like=True):
+    """More chunks are wanted. One that comes after the answer to its request has no effect."""
+
+
 class InitializedFrame(Struct, frozen=True, tag=True, array_like=True):
     """The model is set up."""
 
@@ -73,6 +78,13 @@ class ProgressFrame(Struct, frozen=True, tag=True, array_like=True):
 
 class ResponseFrame(Struct, frozen=True, tag=True, array_like=True):
     body: bytes
+
+
+class ChunkFrame(Struct, frozen=True, tag=True, array_like=True):
+    """A chunk of the response; `asks` if the process waits for a `ContinueFrame` after it."""
+
+    body: bytes
+    asks: bool
 
 
 class ErrorFrame(Struct, frozen=True, tag=True, array_like=True):
@@ -93,8 +105,8 @@ class ErrorFrame(Struct, frozen=True, tag=True, array_like=True):
     arguments: tuple[str, ...] = ()
 
 
-ToProcess: TypeAlias = InitFrame | RequestFrame
-FromProcess: TypeAlias = InitializedFrame | StartedFrame | ProgressFrame | ResponseFrame | ErrorFrame
+ToProcess: TypeAlias = InitFrame | RequestFrame | ContinueFrame
+FromProcess: TypeAlias = InitializedFrame | StartedFrame | ProgressFrame | ChunkFrame | ResponseFrame | ErrorFrame
 
 TO_PROCESS: Final[Decoder[ToProcess]] = Decoder(ToProcess)
 FROM_PROCESS: Final[Decoder[FromProcess]] = Decoder(FromProcess)

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from inspect import isawaitable, iscoroutinefunction
+from select import POLLIN, poll
 from types import FrameType
 from typing import Any, Final, cast, final
 
@@ -26,10 +27,14 @@ from hub.concurrency.threads import on_error_in_thread
 from hub.errors import HubError
 from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import RAISED_AGAIN, ModelExit
+from hub.model.execution.chunk_producer import opened
+from hub.model.execution.chunk_window import WINDOW_BYTES, WINDOW_CHUNKS
 from hub.model.execution.codec import MessageCodec
 from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.process.frames import (
     TO_PROCESS,
+    ChunkFrame,
+    ContinueFrame,
     ErrorFrame,
     InitFrame,
     InitializedFrame,
@@ -54,6 +59,13 @@ CHUNK: Final = 65_536
 """Bytes that are read at once, and size of the buffer for answers: those of a pipe."""
 
 
+ASK_CHUNKS: Final = WINDOW_CHUNKS // 4
+"""Chunks after which the process asks whether more are wanted: a round trip for each of them would cost more than they do."""
+
+ASK_BYTES: Final = WINDOW_BYTES // 4
+"""Bytes of chunks after which it asks."""
+
+
 class _Terminated(SystemExit):
     """Raised by SIGTERM."""
 
@@ -74,6 +86,7 @@ class WorkerMain:
         self._reader = PipeFrameReader(TO_PROCESS)
         self._received: list[ToProcess] = []
         self._interruptible = False
+        self._interruption_deferred = False
         self._control = TaskControl(lambda _fraction, _message: None)
 
     def run(self) -> int:
@@ -118,8 +131,9 @@ class WorkerMain:
                 return 1
             signal.signal(signal.SIGINT, self._interrupt)  # a library may have set a handler of its own
             self._send(encode(InitializedFrame()))
-            while isinstance(request := self._receive(), RequestFrame):
-                self._send(self._process(model, messages, request))
+            while (message := self._receive()) is not None:
+                if isinstance(message, RequestFrame):
+                    self._send(self._process(model, messages, message))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             with exits_as_errors("teardown", but=(_Terminated,)):
@@ -133,11 +147,39 @@ class WorkerMain:
                 message = messages.decode(request.body)
                 with exits_as_errors("process_request", but=(_Terminated,)):
                     response = model.process_request(message)
+                    if model.streaming:
+                        self._send_chunks(model, messages, response)
+                        return encode(ResponseFrame(b""))
                 return encode(ResponseFrame(messages.encode(response)))
         except _Terminated:
             raise
         except BaseException as error:  # noqa: ASYNC103, BLE001 - any error of a model is the outcome of its task
             return encode(_error_frame(error))  # noqa: ASYNC104 - there is no event loop here
+
+    def _send_chunks(self, model: AnyModel, messages: MessageCodec, made: object) -> None:
+        count = size = 0
+        with opened(made, model.name) as chunks:
+            for chunk in chunks:
+                body = messages.encode(chunk)
+                count, size = count + 1, size + len(body)
+                asks = count >= ASK_CHUNKS or size >= ASK_BYTES
+                with self._interruption_postponed():
+                    self._send(encode(ChunkFrame(body, asks)))
+                if asks:
+                    count = size = 0
+                    self._wait_until_wanted()
+
+    def _wait_until_wanted(self) -> None:
+        ready = poll()
+        ready.register(self._requests, POLLIN)
+        while not any(isinstance(message, ContinueFrame) for message in self._received):
+            ready.poll()
+            with self._interruption_postponed():
+                data = os.read(self._requests, CHUNK)
+                self._received += self._reader.feed(data)
+            if not data:
+                raise _Terminated(0)  # the instance has ended
+        self._received.clear()  # nothing else is sent during a request
 
     def _current_task(self, task: TaskInfo | None) -> AbstractContextManager[None]:
         def report_progress(fraction: float | None, message: str) -> None:
@@ -167,12 +209,24 @@ class WorkerMain:
         finally:
             self._interruptible = False
 
+    @contextmanager
+    def _interruption_postponed(self) -> Generator[None]:
+        """A SIGINT in the block raises `KeyboardInterrupt` after it, so that no frame is cut off."""
+        self._interruption_deferred = True
+        try:
+            yield
+        finally:
+            self._interruption_deferred = False
+        if self._control.cancelled:  # also if the model has caught an earlier one and goes on
+            raise KeyboardInterrupt
+
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         if not self._interruptible:
             return
         self._interruptible = False
         self._control.cancelled = True
-        raise KeyboardInterrupt
+        if not self._interruption_deferred:
+            raise KeyboardInterrupt
 
     def _send(self, frame: bytes) -> None:
         """Writes a frame.

@@ -7,8 +7,11 @@ from typing import final
 
 from anyio import Event
 
+from hub.concurrency.notify import Notifier
 from hub.model.errors import RAISED_AGAIN, ChildError, ProcessDied
+from hub.model.execution.chunk_window import ChunkWindow
 from hub.model.execution.process.frames import (
+    ChunkFrame,
     ErrorFrame,
     FromProcess,
     InitializedFrame,
@@ -30,14 +33,21 @@ class WorkerDiedIdle(ProcessDied):
 class PendingCall:
     """One message and its answer.
 
+    Args:
+        on_progress: Called with the progress of the task.
+        window: Where chunks of the answer go; `None` if the model does not stream.
+
     Attributes:
         accepted: Set when the model has received the message, or when the call is done.
         done: Set when there is an answer, or the process has died.
     """
 
-    def __init__(self, on_progress: OnProgress) -> None:
+    def __init__(self, on_progress: OnProgress, window: ChunkWindow | None = None) -> None:
         self.accepted = Event()
         self.done = Event()
+        self._window = window
+        self._asks = False
+        self._asked = Notifier()
         self._on_progress = on_progress
         self._was_accepted = False
         self._answer: bytes | ErrorFrame | None = None
@@ -48,6 +58,12 @@ class PendingCall:
                 self.accept()
             case ProgressFrame():
                 self._on_progress(message.fraction, message.message)
+            case ChunkFrame():
+                if self._window is not None:
+                    self._window.put(message.body)  # if no more is wanted, this call is cancelled soon
+                if message.asks:
+                    self._asks = True
+                    self._asked.notify()
             case InitializedFrame():
                 self.finish(b"")
             case ResponseFrame():
@@ -59,6 +75,11 @@ class PendingCall:
         """The model has received the message; from now on it may be interrupted."""
         self._was_accepted = True
         self.accepted.set()
+
+    async def asked(self) -> None:
+        """Waits until the process asks whether more chunks are wanted."""
+        await self._asked.wait_for(lambda: self._asks)
+        self._asks = False
 
     def finish(self, answer: bytes | ErrorFrame | None = None) -> None:
         """The answer has arrived; `None`: the process has died."""

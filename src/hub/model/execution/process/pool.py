@@ -20,6 +20,7 @@ from hub.concurrency.notify import Notifier
 from hub.concurrency.retrying import ExponentialBackoff
 from hub.model.current import current_task
 from hub.model.errors import InvalidModel, NotInTask
+from hub.model.execution.chunk_window import ChunkWindow
 from hub.model.execution.process.frames import RequestFrame, TaskInfo
 from hub.model.execution.process.pending_call import OnProgress, WorkerDiedIdle
 from hub.model.execution.process.worker import ProcessWorker
@@ -87,19 +88,26 @@ class ProcessPool(AsyncContextManagerMixin):
 
     async def call(self, body: bytes) -> bytes:
         """Processes a request in the next idle process, and returns the response. See `ProcessWorker.call`."""
+        return await self._call(body, None)
+
+    async def stream(self, body: bytes, window: ChunkWindow) -> None:
+        """Processes a request of a streaming model in the next idle process, and puts the chunks into `window`."""
+        await self._call(body, window)
+
+    async def _call(self, body: bytes, window: ChunkWindow | None) -> bytes:
         assert self._entered, "requests are processed while the block runs"  # noqa: S101 - it would wait for ever
         request, on_progress = _request(body)
         try:
-            return await self._call_once(request, on_progress)
+            return await self._call_once(request, on_progress, window)
         except WorkerDiedIdle as died:
             # Once only: the request itself may kill the process before that reports anything, for example by its size.
             _log.warning("a process of the model died idle, retrying in another one", model=died.model, end=died.end)
-            return await self._call_once(request, on_progress)
+            return await self._call_once(request, on_progress, window)
 
-    async def _call_once(self, request: RequestFrame, on_progress: OnProgress) -> bytes:
+    async def _call_once(self, request: RequestFrame, on_progress: OnProgress, window: ChunkWindow | None) -> bytes:
         process = await self._acquire()
         try:
-            return await process.call(request, on_progress)
+            return await process.call(request, on_progress, window)
         finally:
             self._release(process)
 

@@ -25,7 +25,15 @@ from sniffio import current_async_library
 from typing_extensions import override
 
 from hub.model.errors import MalformedFrame
-from hub.model.execution.process.frames import FROM_PROCESS, InitFrame, PipeFrameReader, RequestFrame, encode
+from hub.model.execution.chunk_window import ChunkWindow
+from hub.model.execution.process.frames import (
+    FROM_PROCESS,
+    ContinueFrame,
+    InitFrame,
+    PipeFrameReader,
+    RequestFrame,
+    encode,
+)
 from hub.model.execution.process.pending_call import OnProgress, PendingCall, WorkerDiedIdle
 from hub.model.execution.process.spawn import KILL_TIMEOUT, kill_group, open_worker_process, send_signal
 from hub.model.model import AnyModel
@@ -100,7 +108,7 @@ class ProcessWorker(AsyncContextManagerMixin):
         await self._exited.wait()
         return self._end
 
-    async def call(self, request: RequestFrame, on_progress: OnProgress) -> bytes:
+    async def call(self, request: RequestFrame, on_progress: OnProgress, window: ChunkWindow | None = None) -> bytes:
         """Processes one request; one at a time.
 
         On cancellation the process gets SIGINT, and SIGKILL if it has not answered `kill_grace` seconds later. When this
@@ -109,6 +117,7 @@ class ProcessWorker(AsyncContextManagerMixin):
         Args:
             request: The frame with the serialized message.
             on_progress: Called with the progress of the task.
+            window: Where the chunks of a streaming model go, whose response is empty.
 
         Raises:
             ChildError: The model raised an error.
@@ -119,10 +128,13 @@ class ProcessWorker(AsyncContextManagerMixin):
             WrongResponse: The model did not return its response message.
             UnreadableResponse: The model returned a message that cannot be parsed.
         """
-        pending = self._send(request, on_progress)
+        pending = self._send(request, on_progress, window)
         self._calls += 1
         try:
-            await pending.done.wait()
+            if window is None:
+                await pending.done.wait()
+            else:
+                await self._wait_for_chunks(pending, window)
         except get_cancelled_exc_class():
             with move_on_after(self._kill_grace + KILL_TIMEOUT, shield=True):
                 await self._interrupt(pending)
@@ -130,6 +142,20 @@ class ProcessWorker(AsyncContextManagerMixin):
         finally:
             self._pending = None
         return pending.result(self._name, self._end)
+
+    async def _wait_for_chunks(self, pending: PendingCall, window: ChunkWindow) -> None:
+        async with create_task_group() as tg:
+            tg.start_soon(self._let_continue, pending, window, name=f"hub.process window {self._name}")
+            await pending.done.wait()
+            tg.cancel_scope.cancel("the stream has ended")
+
+    async def _let_continue(self, pending: PendingCall, window: ChunkWindow) -> None:
+        """Answers each question of the process whether more chunks are wanted, once there is room for them."""
+        while True:
+            await pending.asked()
+            await window.wait_for_room()
+            if not pending.done.is_set():
+                self._outgoing.send_nowait(encode(ContinueFrame()))
 
     async def _initialize(self) -> None:
         pending = self._send(
@@ -139,11 +165,13 @@ class ProcessWorker(AsyncContextManagerMixin):
         self._pending = None
         pending.result(self._name, self._end)
 
-    def _send(self, message: InitFrame | RequestFrame, on_progress: OnProgress) -> PendingCall:
+    def _send(
+        self, message: InitFrame | RequestFrame, on_progress: OnProgress, window: ChunkWindow | None = None
+    ) -> PendingCall:
         frame = encode(message)
         if self._exited.is_set():
             raise WorkerDiedIdle(self._name, self._end)
-        self._pending = PendingCall(on_progress)
+        self._pending = PendingCall(on_progress, window)
         self._outgoing.send_nowait(frame)
         return self._pending
 

@@ -5,6 +5,9 @@ Two keys per task in one hash slot: `hub:{<id>}:record`, a hash that lives as lo
 `withdrawn`. A script takes the keys of any number of tasks, pairwise, and answers one element
 for each, in order; an element that is a string with a space in it is an error text.
 
+A task that streams has a third key in that slot, which scripts derive from the first: `hub:{<id>}:chunks`, a stream whose
+entries have the ids `<attempt>-<number>` and one field without a name. It lives as long as the record.
+
 `hub:{recent}:<state>` and `hub:{recent}:<state>:<model>`, in a slot of their own, are lists of recent tasks (`list.lua`).
 
 Numbers are text: times are Unix seconds, `ttl` is seconds, lifetimes come as milliseconds. Revisions count from 1.
@@ -13,7 +16,8 @@ it) are names with a space between them. Seven values describe a task, so that i
 fingerprint, created_at, deadline, ttl, the channel of its client, digest.
 
 Fields of a record that a plain task does without: `digest`, `released` (runs that do not count against the attempts),
-`retries`, `progress`, `parent`, `children` (ids with a space between them); and those that mean something in state `queued` only, so that they need not be cleared later:
+`retries`, `progress`, `chunks` (`<attempt>-<number>` of the last chunk that is stored), `parent`, `children` (ids with a space
+between them); and those that mean something in state `queued` only, so that they need not be cleared later:
 `pending` (since when, in milliseconds by the server's clock), `retry_at` and `reset`. `started_at` is there from the
 start of a run until the task is queued again.
 """

@@ -70,6 +70,21 @@ local function keep(record, tombstone, ttl, unfinished_ms, tombstone_ms)
   end
 end
 
+-- The key of the chunks of a task, in the slot of its record. It is not among the keys of the scripts, because plain tasks
+-- have no chunks.
+local function stream_of(record)
+  return string.sub(record, 1, -7) .. 'chunks'
+end
+
+-- How many chunks of an attempt are stored; `chunks` is the field of the record.
+local function stored_chunks(chunks, attempt)
+  if not chunks then
+    return 0
+  end
+  local of, number = string.match(chunks, '^(%d+)-(%d+)$')
+  return of == attempt and tonumber(number) or 0
+end
+
 -- Writes what describes a task into its record. A task with a digest has an idempotency key.
 local function describe(record, model, fingerprint, created_at, deadline, ttl, digest)
   redis.call('HSET', record, 'model', model, 'fingerprint', fingerprint, 'created_at', created_at,

@@ -84,7 +84,7 @@ function card(model) {
       "dl",
       { class: "contract" },
       fact("Takes", make("code", {}, model.request)),
-      fact("Gives", make("code", {}, model.response)),
+      fact("Gives", model.streaming ? "a stream of " : "", make("code", {}, model.response)),
       fact("Contract", make("code", { title: model.fingerprint }, model.fingerprint.slice(0, 12))),
       fact("Waiting", waiting),
       fact("Consumers", consumers),

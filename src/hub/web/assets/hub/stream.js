@@ -19,10 +19,12 @@ export const keyHeaders = () => {
  * @param path the path of the stream at the server
  * @param onEvent (name, data): one event; when it returns true the stream is over
  * @param onState (state, details): "connecting"; "live"; "lost", {retryAt}; "key"; "refused", {status, problem}; "over"
+ * @param resumes whether the next connection goes on after the last event; otherwise it begins anew
  * @returns {{restart: () => void}}
  */
-export function follow(path, { onEvent, onState }) {
+export function follow(path, { onEvent, onState, resumes = false }) {
   let current = null;
+  let lastId = "";
   let timer = 0;
   let tries = 0;
   let state = "";
@@ -39,7 +41,7 @@ export function follow(path, { onEvent, onState }) {
     if (state !== "lost") say("connecting");
     try {
       const reply = await fetch(at(path), {
-        headers: { Accept: "text/event-stream", ...keyHeaders() },
+        headers: { Accept: "text/event-stream", ...(resumes && lastId ? { "Last-Event-ID": lastId } : {}), ...keyHeaders() },
         cache: "no-store",
         signal: own.signal,
       });
@@ -47,9 +49,11 @@ export function follow(path, { onEvent, onState }) {
       if (reply.status >= 400 && reply.status < 500) {
         return say("refused", { status: reply.status, problem: await reply.json().catch(() => ({})) });
       }
+      if (reply.status === 204) return say("over");
       if (!reply.ok) throw new TypeError(`the server answered ${reply.status}`);
-      for await (const { name, data } of events(reply.body, own)) {
+      for await (const { name, data, id } of events(reply.body, own)) {
         tries = 0;
+        lastId = id ?? lastId;
         if (state !== "live") say("live");
         if (onEvent(name, data)) {
           own.abort();
@@ -106,7 +110,7 @@ async function* events(body, own) {
     text = blocks.pop();
     for (const block of blocks) {
       const fields = parse(block);
-      if (fields.data !== undefined) yield { name: fields.event ?? "message", data: JSON.parse(fields.data) };
+      if (fields.data !== undefined) yield { name: fields.event ?? "message", data: JSON.parse(fields.data), id: fields.id };
     }
   }
 }

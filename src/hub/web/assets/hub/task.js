@@ -2,14 +2,16 @@
 import { count, moment, seconds, shortId } from "./format.js";
 import { byId, live, make, patch, put, say, warn } from "./page.js";
 import { taskLevel } from "./states.js";
-import { at, keyHeaders } from "./stream.js";
+import { at, follow, keyHeaders } from "./stream.js";
 
 const id = byId("content").dataset.task;
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
 const SHOWN = 20_000; // characters of a result
+const SHOWN_CHUNKS = 200; // the last ones of a stream
 const ENDED = new Set(["succeeded", "failed", "cancelled", "expired", "dead"]);
 
 let task = null;
+const stream = { opened: false, attempt: 0, count: 0, problem: "", lines: [], drawing: false };
 
 const unix = (text) => (text ? Date.parse(text) / 1000 : null);
 
@@ -96,16 +98,53 @@ function showWhere({ type, traceback }) {
   );
 }
 
+/** The chunks as they come, from a stream of their own that begins when the task is known to have some. */
+function showStream() {
+  byId("stream").hidden = task.chunks_url === undefined;
+  if (task.chunks_url === undefined || stream.opened) return;
+  stream.opened = true;
+  follow(`/v1/tasks/${encodeURIComponent(id)}/chunks`, { onEvent: onChunkEvent, onState: () => {}, resumes: true });
+  drawStream();
+}
+
+function onChunkEvent(name, data) {
+  if (name === "chunk") {
+    stream.count += 1;
+    stream.lines.push(JSON.stringify(data));
+    if (stream.lines.length > SHOWN_CHUNKS) stream.lines.shift();
+  }
+  if (name === "restarted") Object.assign(stream, { attempt: data.attempt, count: 0, lines: [] });
+  if (name === "problem") stream.problem = ` The rest cannot be read: ${data.detail}`;
+  if (!stream.drawing) {
+    stream.drawing = true;
+    requestAnimationFrame(drawStream);
+  }
+  return name === "problem" || (name === "task" && ENDED.has(data.state));
+}
+
+function drawStream() {
+  stream.drawing = false;
+  const box = byId("chunks");
+  const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+  put(box, stream.lines.join("\n"));
+  if (atEnd) box.scrollTop = box.scrollHeight;
+  const last = stream.count > stream.lines.length ? `, of which these are the last ${count(stream.lines.length)}` : "";
+  const again = stream.attempt > 1 ? ` Attempt ${count(stream.attempt)} has begun again.` : "";
+  const all = make("code", {}, task.chunks_url);
+  byId("stream-note").replaceChildren(`${count(stream.count)} so far${last}.${again}${stream.problem} All of them: `, all);
+}
+
 function showResult() {
-  byId("result").hidden = task.result_url === undefined;
-  if (task.result_url === undefined) return;
+  const none = task.result_url === undefined || task.chunks_url !== undefined;
+  byId("result").hidden = none;
+  if (none) return;
   const text = task.result === undefined ? "" : JSON.stringify(task.result, null, 2);
   put(byId("result-text"), text.length > SHOWN ? `${text.slice(0, SHOWN)}\n…` : text);
   byId("result-text").hidden = text === "";
   const cut = text.length > SHOWN ? `The first ${count(SHOWN)} of ${count(text.length)} characters. ` : "";
   const why = task.result_error ? `${task.result_error.code}: ${task.result_error.message}. ` : "It has no JSON form here. ";
-  const none = text === "" ? why : "";
-  byId("result-note").replaceChildren(cut + none, "All of it, as JSON or protobuf: ", make("code", {}, task.result_url));
+  const missing = text === "" ? why : "";
+  byId("result-note").replaceChildren(cut + missing, "All of it, as JSON or protobuf: ", make("code", {}, task.result_url));
 }
 
 function show(next) {
@@ -122,6 +161,7 @@ function show(next) {
   showTimeline();
   showFacts();
   showFailure();
+  showStream();
   showResult();
   return ENDED.has(task.state);
 }

@@ -1,0 +1,1 @@
+../../../stubs/examples/writer/v1/writer_pb2.pyi

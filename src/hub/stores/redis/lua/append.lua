@@ -1,0 +1,47 @@
+-- ARGV: now, unfinished_ms; then for each append: attempt, number of its first chunk, how many there are, and those chunks.
+-- Answers the revision for chunks that are stored, 0 for those of a run that is not the present one or that follow chunks
+-- which are missing, -1 when nothing is known of the task.
+local now, unfinished_ms = ARGV[1], tonumber(ARGV[2])
+local answers = {}
+local at = 3
+for i = 1, #KEYS, 2 do
+  local record, tombstone, n = KEYS[i], KEYS[i + 1], (i + 1) / 2
+  local attempt, first, count = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local bodies = at + 2 -- the chunk with the number first + k - 1 is ARGV[bodies + k]
+  at = bodies + count + 1
+  local fields, wrong = read(record, 'attempt', 'channels', 'ttl', 'chunks')
+  local state = not wrong and fields[1]
+  if wrong then
+    answers[n] = wrong
+  elseif not state then
+    local last = tombstone_state(tombstone)
+    answers[n] = last and (terminal(last) or last == 'withdrawn') and 0 or -1
+  elseif state ~= 'running' or fields[3] ~= attempt then
+    answers[n] = 0
+  else
+    local stream = stream_of(record)
+    local stored = stored_chunks(fields[6], attempt)
+    if stored == 0 then -- those of an earlier attempt
+      redis.call('DEL', stream)
+    elseif redis.pcall('XLEN', stream) ~= stored then
+      stored = -1
+    end
+    if stored < 0 or first > stored + 1 then
+      answers[n] = 0
+    elseif first + count - 1 <= stored then -- a repeated call
+      answers[n] = tonumber(fields[2])
+    else
+      for k = stored - first + 2, count do
+        redis.call('XADD', stream, attempt .. '-' .. string.format('%.0f', first + k - 1), '', ARGV[bodies + k])
+      end
+      local revision = fields[2] + 1
+      local last = string.format('%.0f', first + count - 1)
+      redis.call('HSET', record, 'chunks', attempt .. '-' .. last, 'revision', revision, 'updated_at', now)
+      keep(record, nil, fields[5], unfinished_ms, 0)
+      redis.call('PEXPIRE', stream, redis.call('PTTL', record))
+      announce(record, fields[4], revision, 'running')
+      answers[n] = revision
+    end
+  end
+end
+return answers
