@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from hub.histogram import SECONDS, Histogram, HistogramSnapshot, merge
+from hub.model.execution.dynamic_batcher import BatchStatistics
 from hub.stats import InstanceStats
 from hub.types import TaskState
 
@@ -36,6 +37,7 @@ class WorkerStatistics:
         retried: Failed runs that are retried.
         stopped: Runs that were cancelled because their task had ended elsewhere.
         busy_seconds: For how long the model's code has held its own event loop up; 0 below a second.
+        batches: Those of a model with `process_batch`; `None` for others.
     """
 
     consuming: bool
@@ -54,6 +56,7 @@ class WorkerStatistics:
     retried: int
     stopped: int
     busy_seconds: float = 0.0
+    batches: BatchStatistics | None = None
 
     def stats(self) -> InstanceStats:
         """The part that is in the reply to a ping."""
@@ -105,7 +108,14 @@ class WorkerCounters:
             self.dropped += 1
 
     def snapshot(
-        self, *, consuming: bool, in_flight: int, saving: int, unacked: int, busy_seconds: float
+        self,
+        *,
+        consuming: bool,
+        in_flight: int,
+        saving: int,
+        unacked: int,
+        busy_seconds: float,
+        batches: BatchStatistics | None,
     ) -> WorkerStatistics:
         """The counters, together with what the worker itself knows; see `WorkerStatistics` for the arguments."""
         return WorkerStatistics(
@@ -125,4 +135,5 @@ class WorkerCounters:
             retried=self.retried,
             stopped=self.stopped,
             busy_seconds=busy_seconds,
+            batches=batches,
         )
