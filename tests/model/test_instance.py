@@ -104,7 +104,9 @@ class World:
         self.broker = MemoryBroker()
         self.store = MemoryStore(StoreOptions())
 
-    def instance(self, model: type[hub.Model[Any, Any]] = Echo, **changes: object) -> Callable[..., Coroutine[Any, Any, None]]:
+    def instance(
+        self, model: type[hub.Model[Any, Any]] = Echo, **changes: object
+    ) -> Callable[..., Coroutine[Any, Any, None]]:
         return partial(
             run_instance,
             model,
