@@ -12,7 +12,7 @@ import trio.testing
 
 from hub.task import Task
 from hub.types import TaskState
-from tests.model.batch_models import Batch, Batched, replies
+from tests.model.batch_models import Batch, Batched, cancel, replies
 from tests.model.bench import BreakableStore, WatchedBroker, ended, reply_of, submit, task, virtually, worker
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
@@ -133,6 +133,22 @@ async def test_a_task_whose_deadline_passes_while_a_call_runs_is_not_in_the_next
     assert offsets(times, began) == [(0.0, 1), (20.0, 1)]
     assert (await ended(store, late)).state is TaskState.EXPIRED
     assert (await ended(store, last)).state is TaskState.SUCCEEDED
+
+
+async def test_the_wait_of_a_batch_that_all_tasks_have_left_ends_with_it(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    times, first, second = Times(), task(), task()
+    with anyio.fail_after(LIMIT):
+        async with worker(Waits(times), broker, store, clock=anyio.current_time):
+            began = anyio.current_time()
+            await submit(broker, store, first)
+            await anyio.sleep(4.0)
+            await cancel(store, first)
+            await anyio.sleep(1.0)
+            await submit(broker, store, second)
+            await ended(store, second)
+    assert offsets(times, began) == [(15.0, 1)]
 
 
 async def test_a_drain_ends_the_wait(broker: WatchedBroker, store: BreakableStore) -> None:
