@@ -13,7 +13,7 @@ import sys
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
-NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks")
+NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks", "digits")
 
 
 def run(name: str, *arguments: str) -> None:
@@ -32,15 +32,15 @@ def main() -> None:
     for name in (each for each in ("batches", "bodies", "failures") if each in names):
         for backend in ("asyncio", "trio"):
             run(name, "--backend", backend)
-    if {"stores", "amqp", "tasks"} & set(names):
+    if {"stores", "amqp", "tasks", "digits"} & set(names):
         with rabbitmq() as broker, redis() as store:
             if "stores" in names:
                 run("stores", store.url)
             if "amqp" in names:
                 run("amqp", broker.url)
-            if "tasks" in names:
+            for name in (each for each in ("tasks", "digits") if each in names):
                 for backend in ("asyncio", "trio"):
-                    run("tasks", broker.url, store.url, "--backend", backend)
+                    run(name, broker.url, store.url, "--backend", backend)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,14 @@ GATEWAY: Final = (
            (_average("hub_submit_group_size", "instance"), "{{instance}}")),
 )  # fmt: skip
 
+BATCHES: Final = (
+    _chart("process-batch-size", "Tasks in one call of process_batch", "Average, of models with batches. Compare it with "
+           "max_batch_size.", "count", (_average("hub_batch_size", "model"), "{{model}}")),
+    _chart("process-batch-wait", "Wait for a batch (95th percentile)", "From the start of a run to the call of "
+           "process_batch; above max_batch_wait if all calls are busy.", "seconds",
+           (_quantile("hub_batch_wait_seconds", "model"), "{{model}}")),
+)  # fmt: skip
+
 LINKS: Final = (
     _chart("store-time", "Store calls (95th percentile)", "By operation, of gateways and instances.", "seconds",
            (_quantile("hub_store_call_seconds", "operation"), "{{operation}}")),

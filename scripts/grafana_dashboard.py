@@ -37,7 +37,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from hub.web.charts import CHARTS, Chart
-from scripts.grafana_charts import ALERTS, FIGURES, GATEWAY, LINKS, REGISTRY, TABLE, for_grafana
+from scripts.grafana_charts import ALERTS, BATCHES, FIGURES, GATEWAY, LINKS, REGISTRY, TABLE, for_grafana
 
 UID: Final = "hub"
 TITLE: Final = "hub"
@@ -174,6 +174,7 @@ def build() -> dashboard.Dashboard:
     board.with_panel(rows(ALERTS, width=8, hidden=("Time", "Value", "__name__", "alertstate")))
     _add(board, "Queues", [own[name] for name in _QUEUES])
     _add(board, "Models", [chart for chart in CHARTS if chart.id not in {*_QUEUES, "names"}])
+    _add(board, "Batches", BATCHES)
     board.with_row(dashboard.Row("Instances"))
     board.with_panel(rows(TABLE, width=24, hidden=("Time",)))
     _add(board, "Registry", REGISTRY)

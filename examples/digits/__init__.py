@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.ensemble import ExtraTreesClassifier
 from typing_extensions import override
 
 import hub
@@ -14,12 +14,16 @@ from examples.digits.v1.digits_pb2 import DigitsRequest, DigitsResponse
 
 
 class Digits(hub.Model[DigitsRequest, DigitsResponse]):
-    """Plain methods, which hub runs in threads, because scikit-learn computes."""
+    """Plain methods, which hub runs in threads, because scikit-learn computes.
 
-    concurrency = 2
+    Batches, because it reads many pictures almost as fast as one: what takes time is to walk through a hundred trees.
+    """
+
+    max_batch_size = 64
+    max_batch_wait = 0.005
 
     def __init__(self) -> None:
-        self._classifier: Pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        self._classifier = ExtraTreesClassifier(100, random_state=0)
 
     @override
     def setup(self) -> None:
@@ -28,9 +32,21 @@ class Digits(hub.Model[DigitsRequest, DigitsResponse]):
         self._classifier.fit(seen.pixels, seen.labels)
 
     @override
-    def process_request(self, request: DigitsRequest) -> DigitsResponse:
-        probabilities = self._classifier.predict_proba(_picture(request))[0]
-        return DigitsResponse(label=int(np.argmax(probabilities)), probabilities=probabilities.tolist())
+    def process_batch(self, requests: Sequence[DigitsRequest]) -> Sequence[DigitsResponse | Exception]:
+        results: dict[int, DigitsResponse | Exception] = {}
+        pictures: dict[int, Pixels] = {}
+        for place, request in enumerate(requests):
+            try:
+                pictures[place] = _picture(request)
+            except ValueError as error:
+                results[place] = error  # the others get their answers
+        if pictures:
+            matrix = self._classifier.predict_proba(np.stack(list(pictures.values())))
+            for place, probabilities in zip(pictures, matrix, strict=True):
+                results[place] = DigitsResponse(
+                    label=int(np.argmax(probabilities)), probabilities=probabilities.tolist()
+                )
+        return [results[place] for place in range(len(requests))]
 
     @override
     @classmethod
@@ -41,7 +57,7 @@ class Digits(hub.Model[DigitsRequest, DigitsResponse]):
 
 
 def _picture(request: DigitsRequest) -> Pixels:
-    """The one-row matrix that the classifier takes.
+    """A row of the matrix that the classifier takes.
 
     Raises:
         ValueError: The request is no picture; says why.
@@ -55,4 +71,4 @@ def _picture(request: DigitsRequest) -> Pixels:
     if outside.any():
         index = int(np.argmax(outside))
         raise ValueError(f"pixel {index} is {pixels[index]:g}: a pixel is between 0 (white) and {BLACK} (black)")
-    return pixels.reshape(1, PIXELS)
+    return pixels

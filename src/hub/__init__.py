@@ -20,6 +20,9 @@ after certain errors. `current_task()` returns the `CurrentTask` that a model is
 whether it was cancelled; its `call` and `submit` send requests to other models. Every error that hub raises is a `HubError`, with a stable `code` and the repair in its text.
 `TaskState` has the states of a task.
 
+A model may override `process_batch` instead of `process_request`: it gets the requests of many tasks in one call, and
+`current_tasks()` has those tasks.
+
 This package is light to import: it loads protobuf, but no server, driver or command line.
 """
 
@@ -37,6 +40,7 @@ from hub.model import (
     Model as Model,
     Retry as Retry,
     current_task as current_task,
+    current_tasks as current_tasks,
 )
 from hub.model.calls import ChildTask as ChildTask
 from hub.model.errors import (
@@ -51,6 +55,7 @@ from hub.model.errors import (
     TooManyCalls as TooManyCalls,
     UnexpectedCancellation as UnexpectedCancellation,
     UnreadableResponse as UnreadableResponse,
+    WrongBatch as WrongBatch,
     WrongResponse as WrongResponse,
 )
 from hub.types import TaskState as TaskState

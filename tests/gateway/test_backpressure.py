@@ -173,6 +173,14 @@ async def test_retry_after_is_the_time_that_the_queue_takes_to_empty(
         assert await refusal(gateway) == 100
 
 
+async def test_retry_after_counts_the_tasks_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = ModelLimits(concurrency=2, max_batch_size=10)
+    async with limited(monkeypatch, limits=limits) as (gateway, _, looks):
+        looks.says = QueueDepth(ready=600, consumers=3)
+        await gateway.parts.queues.poll()
+        assert await refusal(gateway) == 10  # 600 tasks of 1 s, 3 consumers with 2 batches of 10 at a time
+
+
 async def test_retry_after_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     async with limited(monkeypatch, live=2) as (gateway, _, looks):
         for depth, seconds in (

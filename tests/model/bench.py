@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Final, final
+from typing import Any, Final, final
 
 import anyio
 from typing_extensions import override
@@ -145,7 +145,7 @@ async def no_words(_fingerprint: Fingerprint) -> str:
 
 
 def worker(
-    model: Echo,
+    model: hub.Model[Any, Any],
     broker: Broker,
     store: ResultStore,
     *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 from typing_extensions import override
 
+import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers.memory.broker import MemoryBroker
 from hub.concurrency.services import background_service
@@ -103,7 +104,9 @@ class World:
         self.broker = MemoryBroker()
         self.store = MemoryStore(StoreOptions())
 
-    def instance(self, model: type[Echo] = Echo, **changes: object) -> Callable[..., Coroutine[Any, Any, None]]:
+    def instance(
+        self, model: type[hub.Model[Any, Any]] = Echo, **changes: object
+    ) -> Callable[..., Coroutine[Any, Any, None]]:
         return partial(
             run_instance,
             model,
@@ -410,6 +413,21 @@ async def test_an_instance_says_what_holds_for_its_tasks(world: World) -> None:
         async with background_service(world.instance(Patient), name="instance"):
             [(_, login)] = world.registry.logins
     assert login.limits == ModelLimits(concurrency=7, default_timeout=30.0, max_timeout=90.0)
+
+
+async def test_an_instance_with_batches_says_how_large_they_are(world: World) -> None:
+    class Gathers(hub.Model[ModelARequest, ModelAResponse]):
+        name = "Echo"
+        max_batch_size = 48
+
+        @override
+        async def process_batch(self, requests: Sequence[ModelARequest]) -> list[ModelAResponse]:
+            return [ModelAResponse(reply=request.messages) for request in requests]
+
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(Gathers), name="instance"):
+            [(_, login)] = world.registry.logins
+    assert login.limits == ModelLimits(max_batch_size=48)
 
 
 async def test_an_instance_that_loses_its_queue_says_so_to_the_registry_and_says_when_it_is_back(world: World) -> None:

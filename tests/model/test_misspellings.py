@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -57,6 +58,36 @@ def test_a_misspelt_name_is_refused_with_the_name_that_was_meant(name: str, valu
     with pytest.raises(InvalidModel) as caught:
         type("Misspelt", (Plain,), {name: value})
     assert f"`{name}`: did you mean {meant}?" in str(caught.value)
+
+
+class Batches(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    def process_batch(self, requests: Sequence[ModelARequest]) -> list[ModelAResponse]:
+        return [ModelAResponse(reply=request.messages) for request in requests]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("max_batch_sise", 4, "`max_batch_size`"),
+        ("batch_size", 4, "`max_batch_size`"),
+        ("max_batch", 4, "`max_batch_size`"),
+        ("max_batchwait", 4, "`max_batch_wait`"),
+        ("batch_timeout", 4, "`max_batch_wait`"),
+        ("max_batch_delay", 4, "`max_batch_wait`"),
+        ("batch_wait_timeout_s", 4, "`max_batch_wait`"),
+    ],
+)
+def test_a_misspelt_limit_of_batches_is_refused_if_the_model_has_batches(name: str, value: object, meant: str) -> None:
+    with pytest.raises(InvalidModel) as caught:
+        type("Misspelt", (Batches,), {name: value})
+    assert f"`{name}`: did you mean {meant}?" in str(caught.value)
+    assert model_with(**{name: value}).name == "Own"
+
+
+def test_a_misspelt_process_batch_is_reported_at_once() -> None:
+    with pytest.raises(InvalidModel, match="`proces_batch`: did you mean `process_batch`"):
+        type("NoMethod", (Base,), {"proces_batch": method})
 
 
 def test_all_misspellings_are_reported_at_once() -> None:
@@ -141,6 +172,11 @@ class Base(hub.Model[ModelARequest, ModelAResponse]):
     """Of models: it may leave process_request open."""
 
 
+class PredictsBatches(Base):
+    def predict_batch(self, requests: list[ModelARequest]) -> list[ModelAResponse]:
+        return [ModelAResponse(reply=request.messages) for request in requests]
+
+
 class Predicts(Base):
     def predict(self, request: ModelARequest) -> ModelAResponse:
         return ModelAResponse(reply=request.messages)
@@ -148,7 +184,11 @@ class Predicts(Base):
 
 @pytest.mark.parametrize(
     ("target", "repair"),
-    [("Base", "Write `def process_request"), ("Predicts", "Rename its predict to process_request")],
+    [
+        ("Base", "Write `def process_request(self, request)`, or `def process_batch(self, requests)`"),
+        ("Predicts", "Rename its predict to process_request"),
+        ("PredictsBatches", "Rename its predict_batch to process_batch"),
+    ],
 )
 def test_a_missing_process_request_is_one_line(target: str, repair: str) -> None:
     with pytest.raises(InvalidModel) as caught:

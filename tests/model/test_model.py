@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import pytest
@@ -12,6 +14,7 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.model.errors import InvalidModel, NotInTask
+from hub.model.model import task_places
 
 Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp", bound=Message)
@@ -142,3 +145,66 @@ def test_the_example_of_a_model_has_a_json_form() -> None:
 def test_there_is_no_current_task_outside_of_a_run() -> None:
     with pytest.raises(NotInTask, match="call it inside process_request"):
         hub.current_task()
+
+
+class Batches(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    def process_batch(self, requests: Sequence[ModelARequest]) -> list[ModelAResponse]:
+        return [ModelAResponse(reply=request.messages) for request in requests]
+
+
+def test_a_model_may_process_batches_instead_of_requests() -> None:
+    assert formats(Batches()) == BOTH
+    assert task_places(Batches) == (Batches.concurrency + 1) * Batches.max_batch_size
+    assert task_places(Plain) == Plain.concurrency
+
+
+@pytest.mark.parametrize(
+    ("base", "own", "complaint"),
+    [
+        (Plain, {"process_batch": Batches.process_batch}, "both process_request and process_batch. Remove one of them"),
+        (Batches, {"process_request": Plain.process_request}, "both process_request and process_batch"),
+        (Plain, {"max_batch_size": 8}, "it has max_batch_size, but no process_batch. Write `def process_batch"),
+        (Plain, {"max_batch_wait": 1.0}, "it has max_batch_wait, but no process_batch"),
+        (Batches, {"max_batch_size": 0}, "its max_batch_size is 0"),
+        (Batches, {"max_batch_size": 2.5}, "its max_batch_size is 2.5"),
+        (Batches, {"max_batch_size": True}, "its max_batch_size is True"),
+        (Batches, {"max_batch_size": float("inf")}, "its max_batch_size is inf"),
+        (Batches, {"max_batch_wait": -1}, "its max_batch_wait is -1"),
+        (Batches, {"max_batch_wait": float("nan")}, "its max_batch_wait is nan"),
+        (Batches, {"max_batch_wait": "1"}, "its max_batch_wait is '1'"),
+        (
+            Batches,
+            {"max_batch_size": 40_000},
+            "would hold 80000 tasks at once, and 65535 are allowed. Lower `max_batch",
+        ),
+    ],
+)
+def test_batches_that_cannot_work_are_refused_where_the_class_is_defined(
+    base: type[hub.Model[Any, Any]], own: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(InvalidModel, match=re.escape(complaint)):
+        type("Wrong", (base,), own)
+
+
+def test_a_batch_in_a_process_is_a_plain_method() -> None:
+    with pytest.raises(InvalidModel, match="it has run_in_process, but its process_batch is async"):
+
+        class Wrong(hub.Model[ModelARequest, ModelAResponse]):
+            run_in_process = True
+
+            @override
+            async def process_batch(self, requests: Sequence[ModelARequest]) -> Sequence[ModelAResponse]:
+                return []
+
+
+def test_a_base_of_models_without_a_method_refuses_requests() -> None:
+    with pytest.raises(InvalidModel, match="it has no process_request"):
+        HalfOpen[ModelARequest]().process_request(ModelARequest())
+    with pytest.raises(InvalidModel, match="it has no process_request"):
+        HalfOpen[ModelARequest]().process_batch([])
+
+
+def test_there_are_no_current_tasks_outside_of_a_run() -> None:
+    with pytest.raises(NotInTask):
+        hub.current_tasks()

@@ -8,9 +8,11 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from examples.model_a.v1.model_a_pb2 import ModelAResponse
 from hub.task import Failure, Outcome, Task, TaskRecord
 from hub.types import InstanceId, TaskState, wall_clock
 from tests.amqp.cancellation_sweep import sweep
+from tests.model.batch_models import Batch, Small, replies
 from tests.model.bench import ECHO, TIMEOUT, BreakableStore, Echo, WatchedBroker, ended, ready_in, submit, task, worker
 
 ENOUGH = 5
@@ -114,3 +116,59 @@ async def test_an_instance_may_be_stopped_at_any_checkpoint_while_its_task_is_ca
 
     with anyio.fail_after(TIMEOUT):
         assert await sweep(scenario, invariant) > ENOUGH
+
+
+async def test_a_member_of_a_batch_may_be_cancelled_at_any_checkpoint_of_its_life(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    cancelled = 0
+    with anyio.fail_after(TIMEOUT):
+        while True:
+            one, other = task("one"), task("other")
+            model = Small(steps_of_batch)
+            await submit(broker, store, one, other)
+            async with worker(model, broker, store):
+                for _ in range(cancelled):
+                    await checkpoint()
+                first = await cancel(store, one)
+                # Without the one, its batch is not full: a third task fills it.
+                if first and not model.batches:
+                    await submit(broker, store, task("third"))
+                assert (await ended(store, other)).state is TaskState.SUCCEEDED
+                assert (await ended(store, other)).attempt == 1
+                record = await ended(store, one)
+            assert record.state is (TaskState.CANCELLED if first else TaskState.SUCCEEDED)
+            assert not broker.inner.statistics().unacked
+            if not first:
+                break
+            cancelled += 1
+    assert cancelled >= ENOUGH
+
+
+async def test_an_instance_may_be_stopped_at_any_checkpoint_of_a_batch(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    tasks: list[Task] = []
+
+    async def scenario() -> None:
+        those = [task("one"), task("other")]
+        await submit(broker, store, *those)
+        tasks.extend(those)
+        async with worker(Small(steps_of_batch), broker, store, drain_grace=0):
+            for each in those:
+                await ended(store, each)
+
+    async def invariant() -> None:
+        while tasks:
+            record = await see_through(broker, store, tasks.pop())
+            assert record.state is TaskState.SUCCEEDED
+            assert record.attempt <= 2
+
+    with anyio.fail_after(TIMEOUT):
+        assert await sweep(scenario, invariant) > ENOUGH
+
+
+async def steps_of_batch(requests: Batch) -> list[ModelAResponse]:
+    for _ in range(5):
+        await checkpoint()
+    return replies(requests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_type
 
 from typing_extensions import override
@@ -39,6 +40,34 @@ class Plain(hub.Model[ModelARequest, ModelAResponse]):
     @override
     def process_request(self, request: ModelARequest) -> ModelAResponse:
         return ModelAResponse(reply=request.messages)
+
+
+class InBatches(hub.Model[ModelARequest, ModelAResponse]):
+    max_batch_size = 64
+    max_batch_wait = 0.005
+
+    @override
+    async def process_batch(self, requests: Sequence[ModelARequest]) -> Sequence[ModelAResponse | Exception]:
+        assert_type(requests[0].messages, str)
+        assert_type(hub.current_tasks()[0].attempt, int)
+        return [
+            ModelAResponse(reply=request.messages) if request.messages else ValueError("empty") for request in requests
+        ]
+
+
+class InPlainBatches(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    def process_batch(self, requests: Sequence[ModelARequest]) -> list[ModelAResponse]:
+        return [ModelAResponse(reply=request.messages) for request in requests]
+
+
+assert_type(InPlainBatches().process_batch([ModelARequest()]), list[ModelAResponse])
+
+
+class WrongResponses(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    def process_batch(self, requests: Sequence[ModelARequest]) -> list[DigitsResponse]:  # type: ignore[override]
+        return []
 
 
 class WrongResponse(hub.Model[ModelARequest, ModelAResponse]):

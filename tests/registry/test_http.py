@@ -261,6 +261,7 @@ async def test_a_login_from_an_unreachable_address_is_a_502_that_names_the_setti
         ({"contract": base64.b64encode(b"\xff\xff").decode()}, "invalid_contract", "hub.v1.Contract"),
         ({"contract": ""}, "invalid_contract", "does not declare|do not declare|names"),
         ({"limits": {"concurrency": 0}}, "invalid_login", "limits.concurrency: 0 is less than one task at a time"),
+        ({"limits": {"max_batch_size": 0}}, "invalid_login", "limits.max_batch_size: 0 is less than one task"),
         ({"limits": {"default_timeout": 0}}, "invalid_login", "limits.default_timeout: 0 is no time"),
         ({"limits": {"max_timeout": -2.5}}, "invalid_login", "limits.max_timeout: -2.5 is no time"),
         (
@@ -281,7 +282,7 @@ async def test_a_login_that_cannot_be_accepted_is_a_422_that_names_the_repair(
 async def test_limits_of_a_login_are_listed_with_its_model_and_changing_them_is_a_change(
     registry: ServedRegistry,
 ) -> None:
-    limits = {"concurrency": 8, "default_timeout": 20.5, "max_timeout": 3600}
+    limits = {"concurrency": 8, "default_timeout": 20.5, "max_timeout": 3600, "max_batch_size": 32}
     async with ping_server() as server:
         own = {SECRET_HEADER: "s" * 43}
         url = f"{registry.url}/v1/instances/{server.id}"
@@ -305,7 +306,7 @@ async def test_limits_of_a_login_are_listed_with_its_model_and_changing_them_is_
 async def test_a_login_without_limits_gets_the_default_ones(registry: ServedRegistry) -> None:
     async with ping_server() as server:
         await registry.http.put(f"{registry.url}/v1/instances/{server.id}", json=login_body(url=server.url))
-        usual = {"concurrency": 1, "default_timeout": None, "max_timeout": None}
+        usual = {"concurrency": 1, "default_timeout": None, "max_timeout": None, "max_batch_size": 1}
         assert (await registry.json(f"/v1/models/{MODEL}"))["limits"] == usual
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,11 +42,14 @@ pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
 class Reader(hub.Model[ModelARequest, ModelAResponse]):
+    """Has every metric that an instance may have."""
+
     @override
-    async def process_request(self, request: ModelARequest) -> ModelAResponse:
-        if request.messages == "bad":
-            raise ValueError(request.messages)
-        return ModelAResponse(reply=request.messages)
+    async def process_batch(self, requests: Sequence[ModelARequest]) -> Sequence[ModelAResponse | Exception]:
+        return [
+            ValueError("bad") if request.messages == "bad" else ModelAResponse(reply=request.messages)
+            for request in requests
+        ]
 
 
 class Freezer:

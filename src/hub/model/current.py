@@ -1,8 +1,8 @@
-"""`current_task()`: the task that the calling code is processing."""
+"""`current_task()` and `current_tasks()`: what the calling code is processing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class TaskControl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentTask:
-    """The task of the request that `process_request` is called with.
+    """The task of a request that `process_request` or `process_batch` is called with.
 
     Attributes:
         attempt: Number of this run of the task, from 1. Above 1 an earlier run was interrupted, possibly half-way, or failed
@@ -176,25 +176,40 @@ class CurrentTask:
         return parsed(sent.model, None, expected, self.control.calls.call_from_thread(sent))
 
 
-_current: Final[ContextVar[CurrentTask]] = ContextVar("hub.current_task")
+_current: Final[ContextVar[CurrentTask | tuple[CurrentTask, ...]]] = ContextVar("hub.current_task")
+"""A tuple in `process_batch`."""
 
 
 def current_task() -> CurrentTask:
     """The task of the calling `process_request`, also in threads and tasks that it started.
 
     Raises:
-        NotInTask: The caller is not in a `process_request`.
+        NotInTask: The caller is not in a `process_request`. In `process_batch`, `current_tasks` has the tasks.
     """
-    try:
-        return _current.get()
-    except LookupError:
-        raise NotInTask from None
+    current = _current.get(None)
+    if current is None or isinstance(current, tuple):
+        raise NotInTask(0 if current is None else len(current))
+    return current
+
+
+def current_tasks() -> tuple[CurrentTask, ...]:
+    """The tasks of the calling `process_batch`, one for each request, in the same order; in `process_request` its only one.
+
+    A task that has left its batch, because it was cancelled or its deadline has passed, keeps its place and is `cancelled`.
+
+    Raises:
+        NotInTask: The caller is neither in a `process_batch` nor in a `process_request`.
+    """
+    current = _current.get(None)
+    if current is None:
+        raise NotInTask
+    return current if isinstance(current, tuple) else (current,)
 
 
 @contextmanager
-def processing(task: CurrentTask) -> Generator[None]:
-    """Makes `task` the current one while the block runs."""
-    token = _current.set(task)
+def processing(task: CurrentTask | Sequence[CurrentTask]) -> Generator[None]:
+    """Makes `task` the current one while the block runs; a sequence, those of a batch."""
+    token = _current.set(task if isinstance(task, CurrentTask) else tuple(task))
     try:
         yield
     finally:

@@ -52,27 +52,47 @@ class ModelNotStarted(HubError):
 
 
 class WrongResponse(HubError):
-    """`process_request` returned a value that is not the model's response message."""
+    """`process_request` returned a value that is not the model's response message, or `process_batch` did in a place."""
 
     code = "wrong_response"
     title = "The model did not return its response message"
 
-    def __init__(self, model: str, expected: str, returned: str) -> None:
-        super().__init__(model, expected, returned)
+    def __init__(self, model: str, expected: str, returned: str, method: str = "process_request") -> None:
+        super().__init__(model, expected, returned, method)
         self.model = model
         self.expected = expected
+        self.returned = returned
+        self.method = method
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"{self.method} of {self.model} returned {self.returned}: return a {self.expected}, "
+            "or change the response type of the model"
+        )
+
+
+class WrongBatch(HubError):
+    """`process_batch` returned something else than one response or exception for each request. All its tasks fail."""
+
+    code = "wrong_batch"
+    title = "The model did not return a response for each request"
+
+    def __init__(self, model: str, returned: str) -> None:
+        super().__init__(model, returned)
+        self.model = model
         self.returned = returned
 
     @override
     def __str__(self) -> str:
         return (
-            f"process_request of {self.model} returned {self.returned}: return a {self.expected}, "
-            "or change the response type of the model"
+            f"process_batch of {self.model} returned {self.returned}: return a list with one response, or exception, for "
+            "each request, in the order of the requests"
         )
 
 
 class UnreadableResponse(HubError):
-    """`process_request` returned a message whose serialized form cannot be parsed.
+    """`process_request`, or `process_batch` in a place, returned a message whose serialized form cannot be parsed.
 
     protobuf serializes messages of any depth and parses them to a depth of 100
     (https://protobuf.dev/programming-guides/proto-limits/).
@@ -81,17 +101,16 @@ class UnreadableResponse(HubError):
     code = "unreadable_response"
     title = "The response cannot be read back"
 
-    def __init__(self, model: str, message: str, reason: str) -> None:
-        super().__init__(model, message, reason)
+    def __init__(self, model: str, message: str, reason: str, method: str = "process_request") -> None:
+        super().__init__(model, message, reason, method)
         self.model = model
         self.message = message
         self.reason = reason
+        self.method = method
 
     @override
     def __str__(self) -> str:
-        text = (
-            f"process_request of {self.model} returned a {self.message} that no protobuf parser accepts: {self.reason}"
-        )
+        text = f"{self.method} of {self.model} returned a {self.message} that no protobuf parser accepts: {self.reason}"
         if "MaxDepth" not in self.reason:
             return f"{text}; build it from the generated class of the model's response type"
         return (
@@ -139,13 +158,26 @@ class ChunkTooLarge(HubError):
 
 
 class NotInTask(HubError):
-    """`current_task()` was called outside of `process_request`."""
+    """`current_task()` was called outside of `process_request`.
+
+    Attributes:
+        batch: Number of tasks if it was called in `process_batch`; otherwise 0.
+    """
 
     code = "not_in_task"
     title = "No task is being processed here"
 
+    def __init__(self, batch: int = 0) -> None:
+        super().__init__(batch)
+        self.batch = batch
+
     @override
     def __str__(self) -> str:
+        if self.batch:
+            return (
+                "current_task() was called in process_batch, which processes several tasks at once; call current_tasks(), "
+                "which has one for each request, in the same order"
+            )
         return "current_task() was called where no task is being processed; call it inside process_request"
 
 
@@ -370,5 +402,5 @@ class FrameTooLarge(HubError):
         return f"a message of {self.size} bytes, and {self.limit} are allowed: send a reference to data of this size"
 
 
-RAISED_AGAIN: Final[tuple[type[HubError], ...]] = (Undecodable, WrongResponse, UnreadableResponse)
+RAISED_AGAIN: Final[tuple[type[HubError], ...]] = (Undecodable, WrongResponse, WrongBatch, UnreadableResponse)
 """Errors of hub that are raised again in the instance with their own class; their `args` are texts."""

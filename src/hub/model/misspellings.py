@@ -13,11 +13,28 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "retrypolicy": ("retry",),
     "healthcheck": ("health",),
     "checkhealth": ("health",),
+    "batchsize": ("max_batch_size",),
+    "maxbatch": ("max_batch_size",),
+    "batchwait": ("max_batch_wait",),
+    "batchtimeout": ("max_batch_wait",),
+    "maxbatchdelay": ("max_batch_wait",),
+    "batchwaittimeouts": ("max_batch_wait",),
+    "maxlatencyms": ("max_batch_wait",),
 }
 """Names in other systems, in lower case and without underscores, and the corresponding ones of hub."""
 
 PROCESSING: Final = ("process", "predict", "handle", "infer", "forward", "run", "call", "execute", "__call__")
 """Names of `process_request` in other systems."""
+
+BATCH_PROCESSING: Final = (
+    "process_batches",
+    "batch",
+    "predict_batch",
+    "batch_predict",
+    "predict_on_batch",
+    "handle_batch",
+)
+"""Names of `process_batch` in other systems."""
 
 _SHORT: Final = 5
 _MIDDLE: Final = 8

@@ -1,12 +1,11 @@
-"""The base class of models: the author overrides one method, over two protobuf messages."""
+"""The base class of models: the author overrides `process_request` or `process_batch`, over two protobuf messages."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, unwrap
 from math import isfinite
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.json_format import MessageToJson
@@ -15,7 +14,7 @@ from typing_extensions import override
 
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
-from hub.model.misspellings import PROCESSING, misspellings
+from hub.model.misspellings import BATCH_PROCESSING, PROCESSING, misspellings
 from hub.model.retry import Retry
 from hub.types import model_name
 
@@ -27,8 +26,13 @@ _REPAIR = (
     "or override get_request_format and get_response_format"
 )
 
+_BATCH_SETTINGS: Final = ("max_batch_size", "max_batch_wait")
 
-class Model(ABC, Generic[Req, Resp]):
+MAX_TASKS: Final = 65_535
+"""Tasks that one instance may hold at once: the largest prefetch count of AMQP 0-9-1 (`basic.qos`, a short)."""
+
+
+class Model(Generic[Req, Resp]):
     """A model: it turns a request message into a response message.
 
     ```python
@@ -41,14 +45,21 @@ class Model(ABC, Generic[Req, Resp]):
     defined, with an `InvalidModel` that names the repair. One object of the class serves one instance; it is created
     without arguments.
 
+    A model overrides either `process_request`, or `process_batch` for code that computes many requests almost as fast as
+    one.
+
     Without type arguments (`class ModelA(hub.Model)`) both `get_..._format` methods must be overridden, and
-    `process_request` gets the serialized request as `bytes`.
+    requests are passed in their serialized form, as `bytes`.
 
     A model whose `process_request` yields streams: its response is any number of messages, which clients get while it runs.
 
     Attributes:
         name: Name of the model and of its queue. The name of the class unless it is set.
-        concurrency: Number of requests that one instance processes at the same time.
+        concurrency: Number of requests that one instance processes at the same time; with `process_batch`, of batches.
+        max_batch_size: Number of requests in one call of `process_batch` at most.
+        max_batch_wait: Seconds that a request waits for others while its batch is not full, at most. 0: a batch has what
+            has arrived meanwhile. A request with a deadline waits for at most half of the time that it has left. A batch
+            that is ready may also wait until one of the `concurrency` calls has ended.
         default_timeout: Seconds from submit to outcome, time in the queue included, if the client sends no
             `Hub-Timeout`. `None`: no deadline.
         max_timeout: Maximum timeout in seconds that a client may request; below the broker's consumer timeout. `None`: no
@@ -65,6 +76,8 @@ class Model(ABC, Generic[Req, Resp]):
 
     name: ClassVar[str] = ""
     concurrency: ClassVar[int] = 1
+    max_batch_size: ClassVar[int] = 32
+    max_batch_wait: ClassVar[float] = 0.01
     default_timeout: ClassVar[float | None] = None
     max_timeout: ClassVar[float | None] = None
     retry: ClassVar[Retry | None] = None
@@ -73,8 +86,10 @@ class Model(ABC, Generic[Req, Resp]):
     kill_grace: ClassVar[float] = 0.5
     streaming: ClassVar[bool] = False
 
-    @abstractmethod
-    def process_request(self, request: Req) -> Awaitable[Resp] | Resp | AsyncIterator[Resp] | Iterator[Resp]:
+    def process_request(
+        self,
+        request: Req,  # noqa: ARG002 - for those that override it
+    ) -> Awaitable[Resp] | Resp | AsyncIterator[Resp] | Iterator[Resp]:
         """Processes one request and returns the response, or yields the chunks of the response.
 
         Write it as `async def`, or as a plain `def`, which then runs in a worker thread. An error that it raises becomes the
@@ -86,7 +101,25 @@ class Model(ABC, Generic[Req, Resp]):
         that returns an `Iterator[Resp]`. It goes on from a `yield` when the store keeps up with its chunks. After a
         cancellation or the deadline it is closed: a plain one at its next `yield`.
         """
-        raise AssertionError  # pragma: no cover - a class that leaves it abstract has no objects
+        raise _unprocessable(type(self))
+
+    def process_batch(
+        self,
+        requests: Sequence[Req],  # noqa: ARG002 - for those that override it
+    ) -> Awaitable[Sequence[Resp | Exception]] | Sequence[Resp | Exception]:
+        """Processes the requests of several tasks, and returns a response for each, in the same order.
+
+        An exception in the place of a response fails that task only, and is treated as if `process_request` had raised it;
+        one that is raised fails all of them. Each task is retried by itself, perhaps in another batch.
+
+        A task that is cancelled, or whose deadline passes, gets its outcome at once, and its response is discarded; the
+        others go on. The call is cancelled, as that of `process_request` is, when all of its tasks have ended.
+        `hub.current_tasks()` has the tasks of the requests.
+
+        Args:
+            requests: From 1 to `max_batch_size` messages.
+        """
+        raise _unprocessable(type(self))
 
     def setup(self) -> Awaitable[None] | None:
         """Called once before the first request: load weights here. `async def`, or plain `def` (in a thread).
@@ -148,7 +181,7 @@ class Model(ABC, Generic[Req, Resp]):
             cls.name = cls.__name__
         if "streaming" not in cls.__dict__ and "process_request" in cls.__dict__:
             cls.streaming = _yields(cls.process_request)
-        if not getattr(cls.process_request, "__isabstractmethod__", False):
+        if _overrides(cls, "process_request") or _overrides(cls, "process_batch"):
             _check(cls)
 
 
@@ -165,18 +198,40 @@ def messages_of(model: type[AnyModel]) -> tuple[type[Message], type[Message]]:
 
 
 def require_process_request(cls: type[AnyModel]) -> None:
-    """Raises `InvalidModel` if the class has no `process_request`, as a base of models may."""
-    if not getattr(cls.process_request, "__isabstractmethod__", False):
-        return
-    others = [name for name in PROCESSING if any(callable(vars(base).get(name)) for base in cls.__mro__)]
-    write = f"Rename its {others[0]} to process_request" if others else "Write `def process_request(self, request)`"
-    raise InvalidModel(cls.__qualname__, "it has no process_request", f"{write}, plain or async")
+    """Raises `InvalidModel` if the class has neither `process_request` nor `process_batch`, as a base of models may."""
+    if not (_overrides(cls, "process_request") or _overrides(cls, "process_batch")):
+        raise _unprocessable(cls)
+
+
+def processes_batches(cls: type[AnyModel]) -> bool:
+    """Whether the class has `process_batch` instead of `process_request`."""
+    return _overrides(cls, "process_batch")
+
+
+def task_places(cls: type[AnyModel]) -> int:
+    """Number of tasks that one instance holds at once: those that are processed and, with batches, those of the next one."""
+    return (cls.concurrency + 1) * cls.max_batch_size if processes_batches(cls) else cls.concurrency
+
+
+def _unprocessable(cls: type[AnyModel]) -> InvalidModel:
+    def methods(names: Sequence[str]) -> list[str]:
+        return [name for name in names if any(callable(vars(base).get(name)) for base in cls.__mro__)]
+
+    if batches := methods(BATCH_PROCESSING):
+        write = f"Rename its {batches[0]} to process_batch"
+    elif others := methods(PROCESSING):
+        write = f"Rename its {others[0]} to process_request"
+    else:
+        write = "Write `def process_request(self, request)`, or `def process_batch(self, requests)`"
+    return InvalidModel(cls.__qualname__, "it has no process_request", f"{write}, plain or async")
 
 
 def _check_spelling(cls: type[AnyModel]) -> None:
     methods = {name for name, value in vars(Model).items() if callable(value) or isinstance(value, classmethod)}
     methods = {name for name in methods if not name.startswith("_")}
     settings = {name for name in Model.__annotations__ if not name.startswith("_")}
+    if not processes_batches(cls):
+        settings.difference_update(_BATCH_SETTINGS)  # so that names like batch_size are the author's
     below = [base for base in cls.__mro__ if base is not Model and base not in Model.__mro__]
     overridden = {name for base in below for name in vars(base) if name != "name" or base is cls}
     found = dict(
@@ -203,6 +258,7 @@ def _check(cls: type[AnyModel]) -> None:
         raise InvalidModel(
             cls.__qualname__, f"its concurrency is {cls.concurrency!r}", "Set `concurrency` to a whole number from 1"
         )
+    _check_batches(cls)
     if not _is_retry(cls.retry):
         raise InvalidModel(cls.__qualname__, f"its retry is {cls.retry!r}", "Set it to a `hub.Retry(...)`, or to None")
     _check_times(cls)
@@ -221,6 +277,37 @@ def _check(cls: type[AnyModel]) -> None:
             )
 
 
+def _check_batches(cls: type[AnyModel]) -> None:
+    if not processes_batches(cls):
+        useless = [name for name in _BATCH_SETTINGS if _overrides(cls, name)]
+        if useless:
+            raise InvalidModel(
+                cls.__qualname__,
+                f"it has {' and '.join(useless)}, but no process_batch",
+                "Write `def process_batch(self, requests)` instead of process_request, or leave them out",
+            )
+        return
+    if _overrides(cls, "process_request"):
+        raise InvalidModel(
+            cls.__qualname__,
+            "it has both process_request and process_batch",
+            "Remove one of them: hub calls process_batch also for a single request",
+        )
+    size, wait = cls.max_batch_size, cls.max_batch_wait
+    if not _is_number(size) or not isfinite(size) or size < 1 or size != int(size):
+        raise InvalidModel(
+            cls.__qualname__, f"its max_batch_size is {size!r}", "Set `max_batch_size` to a whole number from 1"
+        )
+    if not (_is_number(wait) and isfinite(wait) and wait >= 0):
+        raise InvalidModel(cls.__qualname__, f"its max_batch_wait is {wait!r}", "Set it to seconds from 0")
+    if task_places(cls) > MAX_TASKS:
+        raise InvalidModel(
+            cls.__qualname__,
+            f"its instances would hold {task_places(cls)} tasks at once, and {MAX_TASKS} are allowed",
+            "Lower `max_batch_size`, or `concurrency`",
+        )
+
+
 def _check_times(cls: type[AnyModel]) -> None:
     for name in ("default_timeout", "max_timeout"):
         seconds: float | None = getattr(cls, name)
@@ -232,10 +319,11 @@ def _check_times(cls: type[AnyModel]) -> None:
             f"its default_timeout ({cls.default_timeout:g} s) is above its max_timeout ({cls.max_timeout:g} s)",
             "Lower the first or raise the second",
         )
-    if cls.run_in_process and _is_async(cls.process_request):
+    method = "process_batch" if processes_batches(cls) else "process_request"
+    if cls.run_in_process and _is_async(getattr(cls, method)):
         raise InvalidModel(
             cls.__qualname__,
-            "it has run_in_process, but its process_request is async",
+            f"it has run_in_process, but its {method} is async",
             "Write it as a plain `def`, or leave `run_in_process` out",
         )
     if not (_is_number(cls.kill_grace) and cls.kill_grace >= 0):

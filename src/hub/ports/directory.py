@@ -17,14 +17,16 @@ class ModelLimits:
     """Limits for the tasks of a model, as its instances declare them. Durations are seconds.
 
     Attributes:
-        concurrency: Tasks that one instance works on at a time.
+        concurrency: Tasks that one instance works on at a time; batches, if `max_batch_size` is above 1.
         default_timeout: Time from submit to outcome when the client does not set one; `None`: no deadline.
         max_timeout: The longest time that a client may ask for; `None`: any.
+        max_batch_size: Tasks that one call of the model processes at most; 1 for a model without batches.
     """
 
     concurrency: int = 1
     default_timeout: float | None = None
     max_timeout: float | None = None
+    max_batch_size: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

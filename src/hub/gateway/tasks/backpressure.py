@@ -187,6 +187,7 @@ class QueueLimiter:
         waiting = self._waiting(model.name)
         depth = (self._depths or {}).get(model.name)
         consumers = max(1, model.known.live if depth is None else depth.consumers)
-        concurrent_runs = consumers * max(1, model.known.limits.concurrency)
+        limits = model.known.limits
+        concurrent_runs = consumers * max(1, limits.concurrency * limits.max_batch_size)
         seconds = waiting * self._run_times.mean(model.name) / concurrent_runs
         return QueueLimitExceeded(model.name, waiting, min(max(MIN_RETRY, seconds), MAX_RETRY))

@@ -10,7 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hub.errors import Undecodable
 from hub.model.errors import UnreadableResponse, WrongResponse
 from hub.model.execution.exits import exits_as_errors
-from hub.model.model import AnyModel, Model, type_arguments
+from hub.model.model import AnyModel, Model, processes_batches, type_arguments
 
 
 @final
@@ -19,6 +19,7 @@ class MessageCodec:
 
     def __init__(self, model: AnyModel) -> None:
         self._name = model.name
+        self._method = "process_batch" if processes_batches(type(model)) else "process_request"
         with exits_as_errors("get_request_format or get_response_format"):
             self._request = model.get_request_format()
             self._response = model.get_response_format()
@@ -28,7 +29,7 @@ class MessageCodec:
         self._response_class: type[Message] = GetMessageClass(self._response)
 
     def decode(self, body: bytes) -> Message | bytes:
-        """The argument of `process_request` for a serialized request.
+        """The argument of `process_request`, or one of `process_batch`, for a serialized request.
 
         Raises:
             Undecodable: `body` is not the request message of the model.
@@ -40,7 +41,7 @@ class MessageCodec:
         return body if self._raw else request
 
     def encode(self, response: object) -> bytes:
-        """The serialized response that `process_request` returned.
+        """The serialized form of a response that the model returned.
 
         It is parsed once, because protobuf serializes messages that it cannot parse. Here that becomes the failure of the
         task; later it would be an error of every request for the result.
@@ -53,10 +54,10 @@ class MessageCodec:
         descriptor = type(response).DESCRIPTOR if isinstance(response, Message) else None
         if not isinstance(response, Message) or descriptor is None or descriptor.full_name != self._response.full_name:
             returned = repr(type(response).__qualname__) if descriptor is None else descriptor.full_name
-            raise WrongResponse(self._name, self._response.full_name, returned)
+            raise WrongResponse(self._name, self._response.full_name, returned, self._method)
         body = type(response).SerializeToString(response)
         try:
             self._response_class.FromString(body)
         except DecodeError as error:
-            raise UnreadableResponse(self._name, self._response.full_name, str(error)) from error
+            raise UnreadableResponse(self._name, self._response.full_name, str(error), self._method) from error
         return body

@@ -1,33 +1,35 @@
-"""Executes `process_request` of a model: from a serialized request to a serialized response."""
+"""Executes requests of a model: from a serialized request to a serialized response."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self, final
 
 from anyio import AsyncContextManagerMixin, Event
 from typing_extensions import override
 
+from hub.model.execution.batch_executor import BatchExecutor
 from hub.model.execution.chunk_producer import ChunkProducer
 from hub.model.execution.chunk_window import ChunkWindow
 from hub.model.execution.codec import MessageCodec
+from hub.model.execution.dynamic_batcher import BatchStatistics
 from hub.model.execution.model_method import ModelMethod
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.execution.process.pool import ProcessPool
-from hub.model.model import AnyModel
+from hub.model.model import AnyModel, processes_batches
 
 
 @final
 class Executor(AsyncContextManagerMixin):
-    """Calls `process_request` of one model: in the model's event loop, in a thread, or in a process.
+    """Calls `process_request` or `process_batch` of one model: in the model's event loop, in a thread, or in a process.
 
     A plain `process_request` runs in one of `concurrency` threads. If its caller is cancelled the thread continues and its
     result is discarded; it counts as a running thread until it has ended, and `on_abandoned` receives an event for that.
     The same holds for an `async def` that computes in an event loop of the model's own.
 
-    The processes of a model with `run_in_process` run while the block runs, which raises what `ProcessPool` raises. Other
-    models need no block.
+    The processes of a model with `run_in_process` run while the block runs, which raises what `ProcessPool` raises; batches
+    are gathered while it runs. Other models need no block.
 
     Args:
         model: The model.
@@ -41,15 +43,27 @@ class Executor(AsyncContextManagerMixin):
             model, "process_request", function=function, threads=model.concurrency, loop=loop
         )
         self._pool = ProcessPool(type(model)) if model.run_in_process else None
+        self._batches: BatchExecutor | None = None
+        if processes_batches(type(model)):
+            self._batches = BatchExecutor(model, self._codec, loop=loop, pool=self._pool)
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        if self._pool is None:
+        async with AsyncExitStack() as stack:
+            for part in (self._pool, self._batches):
+                if part is not None:
+                    await stack.enter_async_context(part)
             yield self
-        else:
-            async with self._pool:
-                yield self
+
+    def flush(self) -> None:
+        """From now on batches do not wait to be filled."""
+        if self._batches is not None:
+            self._batches.flush()
+
+    def batch_statistics(self) -> BatchStatistics | None:
+        """`None` if the model has no `process_batch`."""
+        return None if self._batches is None else self._batches.statistics()
 
     async def execute(self, body: bytes, on_abandoned: Callable[[Event], None] = lambda _ended: None) -> bytes:
         """Processes one serialized request and returns the serialized response.
@@ -66,6 +80,8 @@ class Executor(AsyncContextManagerMixin):
             ProcessDied: That process died during the request.
             Exception: Whatever the model raised in this process; see `ModelMethod.call`.
         """
+        if self._batches is not None:
+            return await self._batches.execute(body, on_abandoned)
         if self._pool is not None:
             return await self._pool.call(body)
         request = self._codec.decode(body)

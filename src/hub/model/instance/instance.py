@@ -32,7 +32,7 @@ from hub.model.instance.health_reporter import HealthReporter
 from hub.model.instance.metrics import InstanceMetrics
 from hub.model.instance.registration import LOGOUT_TIMEOUT, Registration
 from hub.model.instance.routes import instance_app
-from hub.model.model import Model, require_process_request
+from hub.model.model import Model, processes_batches, require_process_request
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.worker import Worker
 from hub.observability.connection_metrics import ConnectionCollector
@@ -181,6 +181,7 @@ async def _run(
                 concurrency=served.concurrency,
                 default_timeout=served.default_timeout,
                 max_timeout=served.max_timeout,
+                max_batch_size=served.max_batch_size if processes_batches(type(served)) else 1,
             ),
             loading=loads,
         )

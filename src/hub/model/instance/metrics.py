@@ -95,6 +95,16 @@ class _Work(Collector):
             ["model", "called", "result"],
             [([self._model, called, result], value) for (called, result), value in now.calls.items()],
         )
+        if now.batches is not None:
+            yield histogram(
+                "hub_batch_size", "Tasks in one call of process_batch.", ["model"], [(model, now.batches.size)]
+            )
+            yield histogram(
+                "hub_batch_wait_seconds",
+                "From the start of a run to the start of the call of process_batch that it is part of.",
+                ["model"],
+                [(model, now.batches.wait)],
+            )
         for name, text, value in (
             ("hub_task_attempts", "Runs that were started.", now.attempts),
             ("hub_task_outcomes_dropped", "Outcomes that came after another one of their task.", now.dropped),

@@ -16,6 +16,7 @@ from typing_extensions import override
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import ChunkTooLarge, ProcessDied, StreamTooLarge
+from hub.model.execution.dynamic_batcher import BatchStatistics
 from hub.model.execution.error_text import read_texts
 from hub.model.execution.executor import Executor
 from hub.model.execution.exits import exits_as_errors
@@ -50,7 +51,7 @@ RunResult: TypeAlias = Outcome | RetryAfter | StopReason
 
 @final
 class ModelRunner(AsyncContextManagerMixin):
-    """Calls `process_request` of a model and turns what it returns or raises into a result. Used as a context manager.
+    """Calls `process_request` or `process_batch` of a model and turns what it returns or raises into a result. Used as a context manager.
 
     Args:
         model: The model; its `setup` has been called.
@@ -92,6 +93,14 @@ class ModelRunner(AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with self._children, self._executor:
             yield self
+
+    def flush(self) -> None:
+        """From now on batches do not wait to be filled."""
+        self._executor.flush()
+
+    def batch_statistics(self) -> BatchStatistics | None:
+        """`None` if the model has no `process_batch`."""
+        return self._executor.batch_statistics()
 
     async def run(self, run: TaskRun) -> RunResult:
         """Runs a task until it ends by itself, at its deadline, or by `TaskRun.stop`.

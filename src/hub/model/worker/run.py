@@ -83,7 +83,7 @@ class TaskRun:
 class RunTable:
     """The runs in flight by task id, with a limit.
 
-    The limit is `Model.concurrency`. The prefetch count keeps it too, except after a lost connection: then the broker
+    The limit is `hub.model.model.task_places`. The prefetch count keeps it too, except after a lost connection: then the broker
     delivers up to as many tasks again while the earlier ones still run.
     """
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, final
 
 from hub.histogram import SECONDS, Histogram, HistogramSnapshot, merge
+from hub.model.execution.dynamic_batcher import BatchStatistics
 from hub.stats import InstanceStats
 from hub.types import ModelName, TaskState
 
@@ -37,6 +38,7 @@ class WorkerStatistics:
         stopped: Runs that were cancelled because their task had ended elsewhere.
         busy_seconds: For how long the model's code has held its own event loop up; 0 below a second.
         calls: Calls of other models, by the model and the result: a terminal state, or `refused`.
+        batches: Those of a model with `process_batch`; `None` for others.
     """
 
     consuming: bool
@@ -56,6 +58,7 @@ class WorkerStatistics:
     stopped: int
     busy_seconds: float = 0.0
     calls: Mapping[tuple[ModelName, str], int] = field(default_factory=dict[tuple[ModelName, str], int])
+    batches: BatchStatistics | None = None
 
     def stats(self) -> InstanceStats:
         """The part that is in the reply to a ping."""
@@ -108,7 +111,14 @@ class WorkerCounters:
             self.dropped += 1
 
     def snapshot(
-        self, *, consuming: bool, in_flight: int, saving: int, unacked: int, busy_seconds: float
+        self,
+        *,
+        consuming: bool,
+        in_flight: int,
+        saving: int,
+        unacked: int,
+        busy_seconds: float,
+        batches: BatchStatistics | None,
     ) -> WorkerStatistics:
         """The counters, together with what the worker itself knows; see `WorkerStatistics` for the arguments."""
         return WorkerStatistics(
@@ -129,4 +139,5 @@ class WorkerCounters:
             stopped=self.stopped,
             busy_seconds=busy_seconds,
             calls=dict(self.calls),
+            batches=batches,
         )

@@ -29,7 +29,7 @@ from hub.contract import Contract
 from hub.errors import ConnectionLost, HubError
 from hub.model.errors import ProcessDied
 from hub.model.execution.own_loop import OwnLoop
-from hub.model.model import Model
+from hub.model.model import Model, task_places
 from hub.model.worker import outcomes
 from hub.model.worker.child_tasks import AnyModels, CalledModels, ChildTasks
 from hub.model.worker.chunk_writer import ChunkWriter
@@ -109,14 +109,14 @@ class Worker(AsyncContextManagerMixin):
     ) -> None:
         self._options = options = options or WorkerOptions()
         self._queue = queue = model_name(model.name)
-        self._concurrency = model.concurrency
+        self._places = task_places(type(model))
         self._instance = instance
         self._broker = broker
         self._store = store
         self._loop = loop
         self._clock = clock
         self._counters = WorkerCounters(options.buckets)
-        self._runs = RunTable(model.concurrency)
+        self._runs = RunTable(self._places)
         self._contracts = ContractCheck(queue, contract, instance, others or SingleContract())
         self._starter = TaskStarter(
             contracts=self._contracts,
@@ -177,6 +177,7 @@ class Worker(AsyncContextManagerMixin):
             return
         self._stopping = True
         self._drain_until = current_time() + self._options.drain_grace
+        self._runner.flush()
         for scope in self._ended_by_stop:
             scope.cancel("the worker stops")
         if self._consumer is None:
@@ -227,6 +228,7 @@ class Worker(AsyncContextManagerMixin):
             saving=len(self._writer),
             unacked=0 if self._consumer is None else self._consumer.unsettled,
             busy_seconds=0.0 if self._loop is None else self._loop.busy_seconds(),
+            batches=self._runner.batch_statistics(),
         )
 
     async def _handle(self, run: TaskRun, start: Start | None) -> None:
@@ -454,7 +456,7 @@ class Worker(AsyncContextManagerMixin):
 
     async def _session(self, on_connected: Callable[[], None]) -> None:
         """One connection: receives tasks until it is lost, or until the worker stops and has drained."""
-        async with self._broker.consume(self._queue, prefetch=self._concurrency) as consumer:
+        async with self._broker.consume(self._queue, prefetch=self._places) as consumer:
             self._consumer = consumer
             on_connected()
             self._on_consuming(self.consuming)

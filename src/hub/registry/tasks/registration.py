@@ -287,6 +287,8 @@ def check_limits(limits: ModelLimits) -> None:
     """
     if limits.concurrency < 1:
         raise InvalidLogin("limits.concurrency", f"{limits.concurrency} is less than one task at a time: say 1 or more")
+    if limits.max_batch_size < 1:
+        raise InvalidLogin("limits.max_batch_size", f"{limits.max_batch_size} is less than one task: say 1 or more")
     for name, timeout in (("default_timeout", limits.default_timeout), ("max_timeout", limits.max_timeout)):
         if timeout is not None and not (isfinite(timeout) and timeout > 0):
             raise InvalidLogin(

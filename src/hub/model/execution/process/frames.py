@@ -4,7 +4,8 @@ A frame is the length of its content in four bytes, most significant first, and 
 MessagePack. The instance sends an `InitFrame`, then `RequestFrame`s. The process answers the first with
 `InitializedFrame` or `ErrorFrame`, and each request with `StartedFrame`, any number of `ProgressFrame`s, and one
 `ResponseFrame` or `ErrorFrame`. If its model streams there are `ChunkFrame`s before the last one; after one that asks for
-it, the process waits for a `ContinueFrame`.
+it, the process waits for a `ContinueFrame`. A `BatchFrame` announces several requests that are processed together: one
+`StartedFrame` answers all of them, and then a `ResponseFrame` or `ErrorFrame` each, in order.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from hub.types import LogFormat, LogLevel
 
 FRAME_LIMIT: Final = 512 * 1024 * 1024
 """Maximum number of bytes in the content of a frame: that of a value in Redis."""
+
+REQUEST_LIMIT: Final = FRAME_LIMIT - 65_536
+"""Maximum number of bytes of a request in a batch: with its task it fits into a frame."""
 
 _HEADER: Final = 4
 
@@ -63,6 +67,12 @@ class ContinueFrame(Struct, frozen=True, tag=True, array_like=True):
     """More chunks are wanted. One that comes after the answer to its request has no effect."""
 
 
+class BatchFrame(Struct, frozen=True, tag=True, array_like=True):
+    """The next `size` requests are one batch."""
+
+    size: int
+
+
 class InitializedFrame(Struct, frozen=True, tag=True, array_like=True):
     """The model is set up."""
 
@@ -72,8 +82,11 @@ class StartedFrame(Struct, frozen=True, tag=True, array_like=True):
 
 
 class ProgressFrame(Struct, frozen=True, tag=True, array_like=True):
+    """Progress of a task; `member` is its place in the batch."""
+
     fraction: float | None
     message: str
+    member: int = 0
 
 
 class ResponseFrame(Struct, frozen=True, tag=True, array_like=True):
@@ -105,7 +118,7 @@ class ErrorFrame(Struct, frozen=True, tag=True, array_like=True):
     arguments: tuple[str, ...] = ()
 
 
-ToProcess: TypeAlias = InitFrame | RequestFrame | ContinueFrame
+ToProcess: TypeAlias = InitFrame | RequestFrame | ContinueFrame | BatchFrame
 FromProcess: TypeAlias = InitializedFrame | StartedFrame | ProgressFrame | ChunkFrame | ResponseFrame | ErrorFrame
 
 TO_PROCESS: Final[Decoder[ToProcess]] = Decoder(ToProcess)

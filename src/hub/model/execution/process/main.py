@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from inspect import isawaitable, iscoroutinefunction
@@ -22,17 +22,21 @@ from select import POLLIN, poll
 from types import FrameType
 from typing import Any, Final, cast, final
 
+from google.protobuf.message import Message
+
 from hub.concurrency.forking import cleaned_up_in_children
 from hub.concurrency.threads import on_error_in_thread
-from hub.errors import HubError
+from hub.errors import HubError, Undecodable
 from hub.model.current import CurrentTask, TaskControl, processing
 from hub.model.errors import RAISED_AGAIN, ModelExit
+from hub.model.execution.batch_results import METHOD, checked
 from hub.model.execution.chunk_producer import opened
 from hub.model.execution.chunk_window import WINDOW_BYTES, WINDOW_CHUNKS
 from hub.model.execution.codec import MessageCodec
 from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.process.frames import (
     TO_PROCESS,
+    BatchFrame,
     ChunkFrame,
     ContinueFrame,
     ErrorFrame,
@@ -87,7 +91,7 @@ class WorkerMain:
         self._received: list[ToProcess] = []
         self._interruptible = False
         self._interruption_deferred = False
-        self._control = TaskControl(lambda _fraction, _message: None)
+        self._controls: list[TaskControl] = []
 
     def run(self) -> int:
         """Runs the model; returns the exit code of the process.
@@ -134,6 +138,8 @@ class WorkerMain:
             while (message := self._receive()) is not None:
                 if isinstance(message, RequestFrame):
                     self._send(self._process(model, messages, message))
+                elif isinstance(message, BatchFrame):
+                    self._send(self._process_batch(model, messages, self._receive_requests(message.size)))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             with exits_as_errors("teardown", but=(_Terminated,)):
@@ -181,24 +187,56 @@ class WorkerMain:
                 raise _Terminated(0)  # the instance has ended
         self._received.clear()  # nothing else is sent during a request
 
-    def _current_task(self, task: TaskInfo | None) -> AbstractContextManager[None]:
-        def report_progress(fraction: float | None, message: str) -> None:
-            if self._control is control:  # otherwise it comes from a thread of an earlier task
-                self._send(encode(ProgressFrame(fraction, message)))
+    def _process_batch(self, model: AnyModel, messages: MessageCodec, requests: Sequence[RequestFrame]) -> bytes:
+        """The answers to all requests, in order: each has a frame of its own."""
+        answers: dict[int, bytes] = {}
+        try:
+            with self._interruption_allowed():
+                self._send(encode(StartedFrame()))
+                decoded = self._decoded(messages, requests, answers)
+                results: Sequence[object] = ()
+                if decoded:
+                    with self._current_tasks({place: requests[place].task for place in decoded}):
+                        with exits_as_errors(METHOD, but=(_Terminated,)):
+                            results = cast("Sequence[object]", model.process_batch(list(decoded.values())))
+                        results = checked(results, len(decoded), model.name)
+            for place, result in zip(decoded, results, strict=True):
+                answers[place] = _answer(messages, result)
+        except _Terminated:
+            raise
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - any error of a model is the outcome of its tasks
+            answers = dict.fromkeys(range(len(requests)), encode(_error_frame(error))) | answers  # noqa: ASYNC104 - no loop
+        return b"".join(answers[place] for place in range(len(requests)))
 
-        self._control = control = TaskControl(report_progress)
-        if task is None:
-            return nullcontext()
-        return processing(
-            CurrentTask(
-                id=TaskId(task.id),
-                attempt=task.attempt,
-                deadline=task.deadline,
-                model=ModelName(task.model),
-                instance=InstanceId(task.instance),
-                control=control,
-            )
-        )
+    def _decoded(
+        self, messages: MessageCodec, requests: Sequence[RequestFrame], answers: dict[int, bytes]
+    ) -> dict[int, Message | bytes]:
+        """The requests by their places; those that cannot be decoded have an answer instead."""
+        decoded: dict[int, Message | bytes] = {}
+        for place, request in enumerate(requests):
+            try:
+                decoded[place] = messages.decode(request.body)
+            except Undecodable as error:
+                answers[place] = encode(_error_frame(error))
+        return decoded
+
+    def _current_task(self, task: TaskInfo | None) -> AbstractContextManager[None]:
+        self._controls = [self._control(0)]
+        return nullcontext() if task is None else processing(_current(task, self._controls[0]))
+
+    def _current_tasks(self, tasks: Mapping[int, TaskInfo | None]) -> AbstractContextManager[None]:
+        """The tasks of a batch, by their places."""
+        controls = {place: self._control(place) for place in tasks}
+        self._controls = list(controls.values())
+        return processing([_current(task, controls[place]) for place, task in tasks.items() if task is not None])
+
+    def _control(self, member: int) -> TaskControl:
+        def report_progress(fraction: float | None, message: str) -> None:
+            if control in self._controls:  # otherwise it comes from a thread of an earlier task
+                self._send(encode(ProgressFrame(fraction, message, member)))
+
+        control = TaskControl(report_progress)
+        return control
 
     @contextmanager
     def _interruption_allowed(self) -> Generator[None]:
@@ -217,14 +255,17 @@ class WorkerMain:
             yield
         finally:
             self._interruption_deferred = False
-        if self._control.cancelled:  # also if the model has caught an earlier one and goes on
+        if any(
+            control.cancelled for control in self._controls
+        ):  # also if the model has caught an earlier one and goes on
             raise KeyboardInterrupt
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         if not self._interruptible:
             return
         self._interruptible = False
-        self._control.cancelled = True
+        for control in self._controls:
+            control.cancelled = True
         if not self._interruption_deferred:
             raise KeyboardInterrupt
 
@@ -236,6 +277,13 @@ class WorkerMain:
         """
         self._answers.write(frame)
         self._answers.flush()
+
+    def _receive_requests(self, size: int) -> Sequence[RequestFrame]:
+        """The requests of a batch, which follow its frame; fewer at the end of the input."""
+        requests: list[RequestFrame] = []
+        while len(requests) < size and isinstance(request := self._receive(), RequestFrame):
+            requests.append(request)
+        return requests
 
     def _receive(self) -> ToProcess | None:
         """The next message; `None` at the end of the input."""
@@ -288,6 +336,27 @@ def _run(work: Callable[[], Awaitable[None]], backend: str) -> None:
     import anyio  # noqa: PLC0415 - most models do not need it, and starts would be slower
 
     anyio.run(work, backend=backend)
+
+
+def _current(task: TaskInfo, control: TaskControl) -> CurrentTask:
+    return CurrentTask(
+        id=TaskId(task.id),
+        attempt=task.attempt,
+        deadline=task.deadline,
+        model=ModelName(task.model),
+        instance=InstanceId(task.instance),
+        control=control,
+    )
+
+
+def _answer(messages: MessageCodec, result: object) -> bytes:
+    """The answer to one request of a batch."""
+    try:
+        if isinstance(result, Exception):
+            return encode(_error_frame(result))
+        return encode(ResponseFrame(messages.encode(result)))
+    except Exception as error:  # noqa: BLE001 - the failure of this task only
+        return encode(_error_frame(error))
 
 
 def _error_frame(error: BaseException) -> ErrorFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import final
 
 from anyio import Event
@@ -31,18 +31,18 @@ class WorkerDiedIdle(ProcessDied):
 
 @final
 class PendingCall:
-    """One message and its answer.
+    """One message and its answer, or the messages of a batch and an answer for each.
 
     Args:
-        on_progress: Called with the progress of the task.
+        on_progress: Receives the progress, for each message.
         window: Where chunks of the answer go; `None` if the model does not stream.
 
     Attributes:
         accepted: Set when the model has received the message, or when the call is done.
-        done: Set when there is an answer, or the process has died.
+        done: Set when there are all answers, or the process has died.
     """
 
-    def __init__(self, on_progress: OnProgress, window: ChunkWindow | None = None) -> None:
+    def __init__(self, *on_progress: OnProgress, window: ChunkWindow | None = None) -> None:
         self.accepted = Event()
         self.done = Event()
         self._window = window
@@ -50,14 +50,14 @@ class PendingCall:
         self._asked = Notifier()
         self._on_progress = on_progress
         self._was_accepted = False
-        self._answer: bytes | ErrorFrame | None = None
+        self._answers: list[bytes | ErrorFrame | None] = []
 
     def receive(self, message: FromProcess) -> None:
         match message:
             case StartedFrame():
                 self.accept()
             case ProgressFrame():
-                self._on_progress(message.fraction, message.message)
+                self._on_progress[message.member](message.fraction, message.message)
             case ChunkFrame():
                 if self._window is not None:
                     self._window.put(message.body)  # if no more is wanted, this call is cancelled soon
@@ -65,11 +65,11 @@ class PendingCall:
                     self._asks = True
                     self._asked.notify()
             case InitializedFrame():
-                self.finish(b"")
+                self._answer(b"")
             case ResponseFrame():
-                self.finish(message.body)
+                self._answer(message.body)
             case ErrorFrame():
-                self.finish(message)
+                self._answer(message)
 
     def accept(self) -> None:
         """The model has received the message; from now on it may be interrupted."""
@@ -81,14 +81,24 @@ class PendingCall:
         await self._asked.wait_for(lambda: self._asks)
         self._asks = False
 
-    def finish(self, answer: bytes | ErrorFrame | None = None) -> None:
-        """The answer has arrived; `None`: the process has died."""
-        self._answer = answer
+    def died(self) -> None:
+        """The process has died: there are no more answers."""
+        self._answers += [None] * (len(self._on_progress) - len(self._answers))
         self.accepted.set()
         self.done.set()
 
+    def _answer(self, answer: bytes | ErrorFrame) -> None:
+        self._answers.append(answer)
+        if len(self._answers) == len(self._on_progress):
+            self.accepted.set()
+            self.done.set()
+
+    def results(self, model: str, death: str) -> Sequence[bytes | Exception]:
+        """The serialized response to each message, or the exception that `result` would raise."""
+        return [self._result(answer, model, death) for answer in self._answers]
+
     def result(self, model: str, death: str) -> bytes:
-        """The serialized response; empty if the message was not a request.
+        """The serialized response to the first message; empty if the message was not a request.
 
         Args:
             model: Name of the model.
@@ -102,11 +112,17 @@ class PendingCall:
             WrongResponse: The model did not return its response message.
             UnreadableResponse: The model returned a message that cannot be parsed.
         """
-        match self._answer:
+        result = self._result(self._answers[0], model, death)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _result(self, answer: bytes | ErrorFrame | None, model: str, death: str) -> bytes | Exception:
+        match answer:
             case None:
-                raise (ProcessDied if self._was_accepted else WorkerDiedIdle)(model, death)
+                return (ProcessDied if self._was_accepted else WorkerDiedIdle)(model, death)
             case ErrorFrame() as failed:
-                raise _exception(failed)
+                return _exception(failed)
             case body:
                 return body
 

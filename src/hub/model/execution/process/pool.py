@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Self, final
+from typing import Self, TypeVar, final
 
 import structlog
 from anyio import AsyncContextManagerMixin, create_task_group, sleep
@@ -18,13 +18,15 @@ from typing_extensions import override
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.notify import Notifier
 from hub.concurrency.retrying import ExponentialBackoff
-from hub.model.current import current_task
+from hub.model.current import CurrentTask, current_task
 from hub.model.errors import InvalidModel, NotInTask
 from hub.model.execution.chunk_window import ChunkWindow
 from hub.model.execution.process.frames import RequestFrame, TaskInfo
 from hub.model.execution.process.pending_call import OnProgress, WorkerDiedIdle
 from hub.model.execution.process.worker import ProcessWorker
 from hub.model.model import AnyModel
+
+T = TypeVar("T")
 
 _log: FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -88,26 +90,37 @@ class ProcessPool(AsyncContextManagerMixin):
 
     async def call(self, body: bytes) -> bytes:
         """Processes a request in the next idle process, and returns the response. See `ProcessWorker.call`."""
-        return await self._call(body, None)
+        request, on_progress = _request(body, _task_of_caller())
+        return await self._call(lambda process: process.call(request, on_progress))
 
     async def stream(self, body: bytes, window: ChunkWindow) -> None:
         """Processes a request of a streaming model in the next idle process, and puts the chunks into `window`."""
-        await self._call(body, window)
+        request, on_progress = _request(body, _task_of_caller())
+        await self._call(lambda process: process.call(request, on_progress, window))
 
-    async def _call(self, body: bytes, window: ChunkWindow | None) -> bytes:
+    async def call_batch(self, requests: Sequence[tuple[bytes, CurrentTask | None]]) -> Sequence[bytes | Exception]:
+        """Processes requests together, in the next idle process. See `ProcessWorker.call_batch`.
+
+        Args:
+            requests: Each with its task.
+        """
+        prepared = [_request(body, task) for body, task in requests]
+        frames, on_progress = [each[0] for each in prepared], [each[1] for each in prepared]
+        return await self._call(lambda process: process.call_batch(frames, on_progress))
+
+    async def _call(self, call: Callable[[ProcessWorker], Awaitable[T]]) -> T:
         assert self._entered, "requests are processed while the block runs"  # noqa: S101 - it would wait for ever
-        request, on_progress = _request(body)
         try:
-            return await self._call_once(request, on_progress, window)
+            return await self._call_once(call)
         except WorkerDiedIdle as died:
             # Once only: the request itself may kill the process before that reports anything, for example by its size.
             _log.warning("a process of the model died idle, retrying in another one", model=died.model, end=died.end)
-            return await self._call_once(request, on_progress, window)
+            return await self._call_once(call)
 
-    async def _call_once(self, request: RequestFrame, on_progress: OnProgress, window: ChunkWindow | None) -> bytes:
+    async def _call_once(self, call: Callable[[ProcessWorker], Awaitable[T]]) -> T:
         process = await self._acquire()
         try:
-            return await process.call(request, on_progress, window)
+            return await call(process)
         finally:
             self._release(process)
 
@@ -171,10 +184,15 @@ def _lookup(module: str, name: str) -> object:
         return None
 
 
-def _request(body: bytes) -> tuple[RequestFrame, OnProgress]:
+def _task_of_caller() -> CurrentTask | None:
     try:
-        task = current_task()
+        return current_task()
     except NotInTask:
+        return None
+
+
+def _request(body: bytes, task: CurrentTask | None) -> tuple[RequestFrame, OnProgress]:
+    if task is None:
         return RequestFrame(body, None), lambda _fraction, _message: None
     return RequestFrame(
         body, TaskInfo(task.id, task.attempt, task.deadline, task.model, task.instance)

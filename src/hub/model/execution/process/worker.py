@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Self, final
 
@@ -28,6 +28,7 @@ from hub.model.errors import MalformedFrame
 from hub.model.execution.chunk_window import ChunkWindow
 from hub.model.execution.process.frames import (
     FROM_PROCESS,
+    BatchFrame,
     ContinueFrame,
     InitFrame,
     PipeFrameReader,
@@ -128,7 +129,31 @@ class ProcessWorker(AsyncContextManagerMixin):
             WrongResponse: The model did not return its response message.
             UnreadableResponse: The model returned a message that cannot be parsed.
         """
-        pending = self._send(request, on_progress, window)
+        pending = self._send(encode(request), on_progress, window=window)
+        await self._wait(pending, window)
+        return pending.result(self._name, self._end)
+
+    async def call_batch(
+        self, requests: Sequence[RequestFrame], on_progress: Sequence[OnProgress]
+    ) -> Sequence[bytes | Exception]:
+        """Processes the requests of one batch together; like `call` otherwise.
+
+        Returns:
+            The response to each, or what `call` would have raised for it.
+
+        Raises:
+            WorkerDiedIdle: The process died before the model received the requests; they may be repeated.
+            FrameTooLarge: A request is too large; none was sent.
+        """
+        frames = [encode(BatchFrame(len(requests))), *map(encode, requests)]
+        pending = self._send(b"".join(frames), *on_progress)
+        await self._wait(pending)
+        results = pending.results(self._name, self._end)
+        if isinstance(results[0], WorkerDiedIdle):
+            raise results[0]
+        return results
+
+    async def _wait(self, pending: PendingCall, window: ChunkWindow | None = None) -> None:
         self._calls += 1
         try:
             if window is None:
@@ -141,7 +166,6 @@ class ProcessWorker(AsyncContextManagerMixin):
             raise
         finally:
             self._pending = None
-        return pending.result(self._name, self._end)
 
     async def _wait_for_chunks(self, pending: PendingCall, window: ChunkWindow) -> None:
         async with create_task_group() as tg:
@@ -158,21 +182,17 @@ class ProcessWorker(AsyncContextManagerMixin):
                 self._outgoing.send_nowait(encode(ContinueFrame()))
 
     async def _initialize(self) -> None:
-        pending = self._send(
-            InitFrame(self._target, sys.path, current_async_library(), *configured()), lambda _fraction, _message: None
-        )
+        init = InitFrame(self._target, sys.path, current_async_library(), *configured())
+        pending = self._send(encode(init), lambda _fraction, _message: None)
         await pending.done.wait()
         self._pending = None
         pending.result(self._name, self._end)
 
-    def _send(
-        self, message: InitFrame | RequestFrame, on_progress: OnProgress, window: ChunkWindow | None = None
-    ) -> PendingCall:
-        frame = encode(message)
+    def _send(self, frames: bytes, *on_progress: OnProgress, window: ChunkWindow | None = None) -> PendingCall:
         if self._exited.is_set():
             raise WorkerDiedIdle(self._name, self._end)
-        self._pending = PendingCall(on_progress, window)
-        self._outgoing.send_nowait(frame)
+        self._pending = PendingCall(*on_progress, window=window)
+        self._outgoing.send_nowait(frames)
         return self._pending
 
     async def _interrupt(self, pending: PendingCall) -> None:
@@ -226,7 +246,7 @@ class ProcessWorker(AsyncContextManagerMixin):
         self._end = self._end or end
         self._exited.set()
         if self._pending is not None:
-            self._pending.finish()
+            self._pending.died()
 
 
 def _describe_exit(returncode: int | None) -> str:

@@ -1,4 +1,0 @@
-from sklearn.pipeline import Step
-
-class StandardScaler(Step):
-    def __init__(self) -> None: ...
