@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import pytest
@@ -153,6 +153,11 @@ class Batches(hub.Model[ModelARequest, ModelAResponse]):
         return [ModelAResponse(reply=request.messages) for request in requests]
 
 
+def yields(_model: object, requests: Sequence[ModelARequest]) -> Iterator[ModelAResponse]:
+    for request in requests:
+        yield ModelAResponse(reply=request.messages)
+
+
 def test_a_model_may_process_batches_instead_of_requests() -> None:
     assert formats(Batches()) == BOTH
     assert task_places(Batches) == (Batches.concurrency + 1) * Batches.max_batch_size
@@ -164,6 +169,7 @@ def test_a_model_may_process_batches_instead_of_requests() -> None:
     [
         (Plain, {"process_batch": Batches.process_batch}, "both process_request and process_batch. Remove one of them"),
         (Batches, {"process_request": Plain.process_request}, "both process_request and process_batch"),
+        (Batches, {"process_batch": yields}, "its process_batch yields, and a batch does not stream"),
         (Plain, {"max_batch_size": 8}, "it has max_batch_size, but no process_batch. Write `def process_batch"),
         (Plain, {"max_batch_wait": 1.0}, "it has max_batch_wait, but no process_batch"),
         (Batches, {"max_batch_size": 0}, "its max_batch_size is 0"),

@@ -293,6 +293,12 @@ def _check_batches(cls: type[AnyModel]) -> None:
             "it has both process_request and process_batch",
             "Remove one of them: hub calls process_batch also for a single request",
         )
+    if _yields(cls.process_batch):
+        raise InvalidModel(
+            cls.__qualname__,
+            "its process_batch yields, and a batch does not stream",
+            "Return a list of responses, or write process_request with `yield`",
+        )
     size, wait = cls.max_batch_size, cls.max_batch_wait
     if not _is_number(size) or not isfinite(size) or size < 1 or size != int(size):
         raise InvalidModel(
