@@ -204,6 +204,6 @@ def test_a_child_that_outlives_its_parent_is_found(ended: float, found: list[str
 
 
 def test_a_child_may_outlive_its_parent_while_redis_is_away() -> None:
-    kept = history(Fault(f"{STORE} frozen", began=10.4, returned=14.0))
+    kept = history(Fault(name=f"{STORE} frozen", began=10.4, returned=14.0))
 
     assert broken(dataclasses.replace(kept, runs=[*kept.runs, child(ended=16.9)])) == []
