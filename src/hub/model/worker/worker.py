@@ -42,7 +42,7 @@ from hub.model.worker.run import RunTable, StopReason, TaskRun
 from hub.model.worker.starter import Malformed, TaskStarter, is_late
 from hub.model.worker.statistics import WorkerCounters, WorkerStatistics
 from hub.ports.broker import Broker, Consumer
-from hub.ports.result_store import Missing, ResultStore, Start
+from hub.ports.result_store import ResultStore, Start
 from hub.task import Failure, Outcome, TaskRecord
 from hub.types import InstanceId, TaskId, TaskState, WallClock, model_name, wall_clock
 
@@ -280,18 +280,21 @@ class Worker(AsyncContextManagerMixin):
         assert parent is not None  # noqa: S101 - see _result
         with run.following:
             try:
-                while not isinstance(found := await self._ended_record(parent), TaskRecord):
-                    # The store has lost its data; the run of the parent writes its record again.
-                    await sleep(LOST_PARENT_PAUSE)
+                found = await self._ended_record(parent)
                 outcome = outcomes.parent_ended(run, found.state, now=self._clock())
                 await retrying(on=ConnectionLost).call(partial(self._store.finish, [outcome]))
             except HubError as error:
                 _log.warning("the task that this one was called from cannot be read", parent=parent, reason=str(error))
 
-    async def _ended_record(self, task_id: TaskId) -> TaskRecord | Missing:
-        return await retrying(on=ConnectionLost).call(
-            partial(self._store.changed, task_id, after=0, until_terminal=True)
-        )
+    async def _ended_record(self, task_id: TaskId) -> TaskRecord:
+        """The record of a task once it has ended. One that the store has lost is written again by the run of the task."""
+        while True:
+            found = await retrying(on=ConnectionLost).call(
+                partial(self._store.changed, task_id, after=0, until_terminal=True)
+            )
+            if isinstance(found, TaskRecord):
+                return found
+            await sleep(LOST_PARENT_PAUSE)
 
     async def _result(self, run: TaskRun, start: Start | None) -> RunResult | Failure:
         """Runs a task, or says why it is not run. A `Failure`: it is dead already, but its dead letter may be missing."""
