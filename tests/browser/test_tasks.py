@@ -18,6 +18,7 @@ from tests.browser.conftest import Browser, running_hub
 from tests.support.server import free_port
 
 TIMEOUT = 60_000
+PARENT = "01a2101a-5430-752c-b81f-be3f8a1e94d6"
 """Milliseconds: a browser on a busy machine is slow."""
 
 LOOKS = [
@@ -166,6 +167,7 @@ def test_a_task_that_waits_for_another_run_is_waiting(hub: Hub, browser: Browser
         "state": "queued",
         "attempt": 2,
         "retries": 2,
+        "parent": PARENT,
     }
 
     def answer(route: Any) -> None:
@@ -176,6 +178,7 @@ def test_a_task_that_waits_for_another_run_is_waiting(hub: Hub, browser: Browser
     page.goto(f"{hub.url}/tasks/{task}")
     expect(page.locator("#timeline [data-phase]")).to_have_text(["Waiting5 s"], timeout=TIMEOUT)
     expect(page.locator("#facts")).not_to_contain_text("Started")
+    expect(page.locator(f"#facts a[href$='/tasks/{PARENT}']")).to_be_visible()
 
 
 @pytest.mark.parametrize("browser", LOOKS, indirect=True)

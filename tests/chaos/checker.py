@@ -80,8 +80,12 @@ def check(evidence: Evidence) -> CheckResult:
     """Compares the parts of the evidence."""
     entries = evidence.history.entries
     runs_of: dict[str, list[Run]] = defaultdict(list)
+    children: list[Run] = []
     for run in evidence.runs:
-        runs_of[run.task].append(run)
+        if run.root is None:
+            runs_of[run.task].append(run)
+        else:
+            children.append(run)
     late, excused = _run_after_cancellation(entries, runs_of, evidence.faults)
     return CheckResult(
         broken={
@@ -93,6 +97,9 @@ def check(evidence: Evidence) -> CheckResult:
             "wrong outcomes": [f"{wrong}: {_description(entry)}" for entry in entries if (wrong := _wrong(entry))],
             "running 1 s after their cancellation": late,
             "running 1 s after their deadline": list(_run_after_deadline(entries, runs_of)),
+            "children running 1 s after their parent's end": list(
+                _run_after_parent(entries, children, evidence.faults)
+            ),
             "answers that should never be": evidence.history.unexpected_answers,
             "runs of tasks that were never accepted": sorted(
                 runs_of.keys() - {task_id for entry in entries for task_id in entry.ids}
@@ -103,7 +110,9 @@ def check(evidence: Evidence) -> CheckResult:
         counts={
             **_counts(evidence),
             "runs": len(evidence.runs),
-            "runs above one per task": len(evidence.runs) - len(runs_of),
+            "runs above one per task": sum(len(runs) - 1 for runs in runs_of.values()),
+            "runs of children": len(children),
+            "runs of children above one per task": len(children) - len({run.task for run in children}),
             "tasks run more than once": sum(len(runs) > 1 for runs in runs_of.values()),
             "cancellations that Redis kept waiting": len(excused),
         },
@@ -201,6 +210,28 @@ def _run_after_deadline(entries: Sequence[TaskHistory], runs_of: Mapping[str, Se
         for run in runs_of.get(entry.ids[0], ()):
             if run.ended > deadline + STOP_BOUND:
                 yield f"{run.ended - deadline:.2f} s after: {run}, {_description(entry)}"
+
+
+def _run_after_parent(
+    entries: Sequence[TaskHistory], children: Sequence[Run], faults: Sequence[Fault]
+) -> Iterator[str]:
+    """Runs of tasks that were made for one of the client's and ended too late after that. Redis carries the news."""
+    ends = {
+        task_id: entry.last.finished_at
+        for entry in entries
+        for task_id in entry.ids
+        if entry.last is not None and entry.last.finished_at is not None
+    }
+    for run in children:
+        end = ends.get(run.root or "")
+        if end is None:
+            continue
+        bound = end + STOP_BOUND
+        for fault in faults:
+            if fault.of_store and fault.began <= bound and fault.returned >= end:
+                bound = max(bound, fault.returned + RECONNECT_BOUND)
+        if run.ended > bound:
+            yield f"{run.ended - end:.2f} s after the end of {run.root}: {run}"
 
 
 def _recovery(fault: Fault, evidence: Evidence) -> Recovery:

@@ -15,7 +15,6 @@ from httpx2 import AsyncClient, Response, TransportError
 from hub.http.client import open_client
 from tests.chaos.history import History, TaskHistory, TaskView
 from tests.chaos.plan import Job
-from tests.chaos.system import MODEL
 
 TIMEOUT: Final = 15.0
 """Seconds for one answer beyond what the request itself asks to wait; more than `publish_timeout`."""
@@ -54,7 +53,7 @@ class Client:
         for number in range(2 if job.repeated else 1):
             reply = await self._request(
                 "POST",
-                f"/v1/models/{MODEL}/tasks",
+                f"/v1/models/{job.model}/tasks",
                 {202},
                 headers=headers,
                 json={"messages": job.message},

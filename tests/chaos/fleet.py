@@ -26,7 +26,10 @@ class Fleet:
         unexpected_exits: Instances that ended by themselves, with the end of their logs.
     """
 
-    def __init__(self, size: int, start: Callable[[str], Program], draw: random.Random) -> None:
+    def __init__(
+        self, size: int, start: Callable[[str], Program], draw: random.Random, *, name: str = "instance"
+    ) -> None:
+        self._name = name
         self._size = size
         self._start = start
         self._draw = draw
@@ -55,7 +58,7 @@ class Fleet:
         while True:
             self._members = [member for member in self._members if self._is_running(member)]
             while len(self._members) < self._size:
-                member = self._start(f"instance-{next(self._numbers)}")
+                member = self._start(f"{self._name}-{next(self._numbers)}")
                 self._members.append(member)
                 self._all.append(member)
             await sleep(POLL_INTERVAL)

@@ -32,6 +32,12 @@ class Run:
     began: float
     ended: float
 
+    @property
+    def root(self) -> str | None:
+        """The task of the client that this one was made for; `None` if it is one of the client itself."""
+        root, slash, _ = self.task.partition("/")
+        return root if slash else None
+
 
 @final
 class Journal:
@@ -52,6 +58,11 @@ class Journal:
 
     def _write(self, event: str, task: str, attempt: int) -> None:
         os.write(self._file, f"{event} {task} {attempt} {time.time()}\n".encode())
+
+
+def child_entry(root: str, task: str) -> str:
+    """What the journal has for the run of a task that was made for `root`; `Run.root` reads it."""
+    return f"{root}/{task}"
 
 
 def read_journal(folder: Path, deaths: Mapping[int, float]) -> list[Run]:

@@ -35,6 +35,7 @@ class Job:
         timeout: Its `Hub-Timeout`.
         cancel_after: Time from its acceptance until the client cancels it.
         repeated: Whether the client submits it a second time after it was accepted.
+        model: The model that it is for.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Job:
     timeout: float | None = None
     cancel_after: float | None = None
     repeated: bool = False
+    model: str = "Chaos"
 
     @property
     def message(self) -> str:
@@ -61,6 +63,7 @@ class Plan:
         followers: Outcomes that are waited for at a time.
         volley: Tasks submitted at once just before each fault, so that instances are busy when it begins.
         poison: Tasks that end their process.
+        trees: Tasks of a model that calls others, at least; `tree_rate` a second. One instance of each of its models runs.
         long: Shortest and longest duration of a long task; each is cancelled or has a deadline.
         instances: Processes of the model, starting ones included.
         kill_period: Between two `kill -9` of an instance.
@@ -81,6 +84,8 @@ class Plan:
     followers: int = 96
     volley: int = 64
     poison: int = 4
+    trees: int = 400
+    tree_rate: float = 3.0
     long: tuple[float, float] = (5.0, 10.0)
     instances: int = 7
     kill_period: float = 2.0
@@ -122,6 +127,23 @@ class Plan:
             else:
                 yield Job(key=key, kind=Kind.WORK, milliseconds=brief, text=text, repeated=chance < 0.1)
 
+    def tree_jobs(self) -> Iterator[Job]:
+        """Endless jobs for a model that calls others: a third are cancelled, a third expire, unless they are faster."""
+        draw = random.Random(self.seed + 1)
+        for number in itertools.count():
+            key = f"tree-{self.seed}-{number}"
+            chance = draw.random()
+            milliseconds = draw.choice((draw.randint(1, 500), draw.randint(500, 2500)))
+            yield Job(
+                key=key,
+                kind=Kind.WORK,
+                milliseconds=milliseconds,
+                text=f"tree {number}",
+                timeout=round(draw.uniform(0.5, 3.0), 2) if chance < 0.3 else None,
+                cancel_after=draw.uniform(0.2, 2.0) if 0.3 <= chance < 0.6 else None,
+                model="TreeA",
+            )
+
 
 SHORT: Final = Plan(
     tasks=450,
@@ -130,6 +152,8 @@ SHORT: Final = Plan(
     followers=48,
     volley=32,
     poison=1,
+    trees=30,
+    tree_rate=2.0,
     long=(2.0, 4.0),
     instances=4,
     kill_period=5.0,

@@ -33,9 +33,11 @@ async def run(plan: Plan, backend: Backend, folder: Path, say: Callable[[str], N
     history = History()
     async with open_system(plan, backend, folder) as system:
         async with create_task_group() as keepers:
-            keepers.start_soon(system.fleet.replace_ended)
+            for fleet in system.fleets:
+                keepers.start_soon(fleet.replace_ended)
             with fail_after(START_TIMEOUT):
-                await system.fleet.until_ready()
+                for fleet in system.fleets:
+                    await fleet.until_ready()
             say(f"{plan.instances} instances, 2 gateways, a registry, RabbitMQ and Redis are up")
             async with open_chaos_client([gateway.url for gateway in system.gateways], history) as client:
                 scenario = Scenario(plan=plan, system=system, client=client, history=history, say=say)
@@ -52,11 +54,11 @@ async def run(plan: Plan, backend: Backend, folder: Path, say: Callable[[str], N
         await system.stop()
         evidence = Evidence(
             history=history,
-            runs=read_journal(system.journal, system.fleet.deaths),
+            runs=read_journal(system.journal, system.deaths),
             faults=scenario.faults,
             final_state=final_state,
             unexpected_exits=system.unexpected_exits,
-            killed=system.fleet.killed,
+            killed=sum(fleet.killed for fleet in system.fleets),
             poisoned=system.fleet.poisoned,
             seconds=seconds,
         )

@@ -21,6 +21,10 @@ MAX_BURST: Final = 1.0
 """Seconds of load at most that are submitted in a burst after an outage."""
 
 
+TREE_KILLS: Final = 5.0
+"""The instance of each model that calls others, or is called, is killed after so many of the plan's `kill_period`."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
@@ -50,11 +54,32 @@ class Scenario:
             tg.start_soon(self._submit_all, accepted, submitted)
             async with create_task_group() as killers:
                 killers.start_soon(self.system.fleet.kill_periodically, self.plan.kill_period)
+                for tree in self.system.trees:
+                    killers.start_soon(tree.kill_periodically, TREE_KILLS * self.plan.kill_period)
+                tg.start_soon(self._submit_trees)
                 await self._inject_faults()
                 self.faults_over.set()
                 await submitted.wait()
                 killers.cancel_scope.cancel("nothing more is submitted")
             self.say(f"all {self.history.accepted} tasks are accepted; waiting for their outcomes")
+
+    async def _submit_trees(self) -> None:
+        """Submits tasks for a model that calls others until there are enough and the last fault is over."""
+        async with create_task_group() as tg:
+            due = current_time()
+            for number, job in enumerate(self.plan.tree_jobs()):
+                if number >= self.plan.trees and self.faults_over.is_set():
+                    break
+                await sleep_until(due)
+                tg.start_soon(self._tree, job)
+                due = max(due, current_time() - MAX_BURST) + 1.0 / self.plan.tree_rate
+
+    async def _tree(self, job: Job) -> None:
+        entry = await self.client.submit(job)
+        async with create_task_group() as tg:
+            if job.cancel_after is not None:
+                tg.start_soon(self.client.cancel, entry)
+            await self.client.follow(entry)
 
     async def read_again(self) -> None:
         """Reads the outcome of each task a second time."""

@@ -22,6 +22,7 @@ from tests.chaos.history import FinalState
 from tests.chaos.journal import FOLDER_VARIABLE
 from tests.chaos.plan import Plan
 from tests.chaos.program import Program, launch
+from tests.chaos.tree import TREE
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
 from tests.support.server import free_port
@@ -85,13 +86,24 @@ class System:
     registry: Service
     gateways: tuple[Service, Service]
     fleet: Fleet
+    trees: tuple[Fleet, ...]
     journal: Path
+
+    @property
+    def fleets(self) -> tuple[Fleet, ...]:
+        """All instances, of all models."""
+        return (self.fleet, *self.trees)
+
+    @property
+    def deaths(self) -> dict[int, float]:
+        """See `Fleet.deaths`."""
+        return {process: at for fleet in self.fleets for process, at in fleet.deaths.items()}
 
     @property
     def unexpected_exits(self) -> list[str]:
         """Processes that ended by themselves, or with a non-zero exit code."""
         return [
-            *self.fleet.unexpected_exits,
+            *(text for fleet in self.fleets for text in fleet.unexpected_exits),
             *(text for each in (self.registry, *self.gateways) for text in each.unexpected_exits),
         ]
 
@@ -124,7 +136,9 @@ class System:
 
     async def stop(self) -> None:
         """Stops all processes of hub; failures are added to `unexpected_exits`."""
-        await self.fleet.stop()
+        async with create_task_group() as tg:
+            for fleet in self.fleets:
+                tg.start_soon(fleet.stop)
         for service in (*self.gateways, self.registry):
             await service.stop()
 
@@ -171,6 +185,17 @@ async def open_system(plan: Plan, backend: Backend, folder: Path) -> AsyncGenera
             )
             fleet = Fleet(plan.instances, start, random.Random(plan.seed))
             stack.callback(fleet.close)
+            trees: list[Fleet] = []
+            for number, model in enumerate(TREE):
+                start = partial(
+                    launch,
+                    arguments=["hub.model", f"{model.__module__}:{model.name}"],
+                    settings=common | {FOLDER_VARIABLE: str(journal)},
+                    folder=logs,
+                )
+                tree = Fleet(1, start, random.Random(plan.seed + number), name=model.name)
+                stack.callback(tree.close)
+                trees.append(tree)
             async with create_task_group() as tg:
                 tg.start_soon(run_sync, rabbitmq.start)  # takes longest, and hub's processes wait for it
                 await run_sync(redis.start)
@@ -184,6 +209,7 @@ async def open_system(plan: Plan, backend: Backend, folder: Path) -> AsyncGenera
                 registry=registry,
                 gateways=(gateways[0], gateways[1]),
                 fleet=fleet,
+                trees=tuple(trees),
                 journal=journal,
             )
 

@@ -9,7 +9,7 @@ from math import inf
 import pytest
 
 from tests.chaos.checker import Evidence, check
-from tests.chaos.faults import Fault
+from tests.chaos.faults import STORE, Fault
 from tests.chaos.history import FinalState, History, TaskHistory, TaskView
 from tests.chaos.journal import Run
 from tests.chaos.plan import Job, Kind
@@ -190,3 +190,20 @@ def test_recovery_is_measured_by_runs_that_began_after_the_fault() -> None:
 
     assert recovery.finished == pytest.approx(0.75)
     assert recovery.accepted is None
+
+
+def child(*, ended: float) -> Run:
+    return Run(task="task-3/below", attempt=1, process=1, began=10.2, ended=ended)
+
+
+@pytest.mark.parametrize(("ended", "found"), [(11.4, []), (11.6, ["children running 1 s after their parent's end"])])
+def test_a_child_that_outlives_its_parent_is_found(ended: float, found: list[str]) -> None:
+    kept = history()
+
+    assert broken(dataclasses.replace(kept, runs=[*kept.runs, child(ended=ended)])) == found
+
+
+def test_a_child_may_outlive_its_parent_while_redis_is_away() -> None:
+    kept = history(Fault(name=f"{STORE} frozen", began=10.4, returned=14.0))
+
+    assert broken(dataclasses.replace(kept, runs=[*kept.runs, child(ended=16.9)])) == []

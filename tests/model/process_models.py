@@ -276,3 +276,13 @@ class Logs(hub.Model[ModelARequest, ModelAResponse]):
         except ValueError:
             logging.getLogger("the.author").exception("it failed")
         return ModelAResponse(reply=f"{os.getpid()} logged")
+
+
+class CallingProcess(hub.Model[ModelARequest, ModelAResponse]):
+    """Calls another model, which a process of a model cannot."""
+
+    run_in_process: ClassVar[bool] = True
+
+    @override
+    def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return hub.current_task().call_sync("Other", request, ModelAResponse)

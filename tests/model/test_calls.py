@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 from uuid import uuid4
 
 import anyio
 import pytest
+import sniffio
 from typing_extensions import override
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import BrokerOptions, open_broker
 from hub.contract import Contract
+from hub.errors import ConnectionLost
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.worker import Worker
 from hub.ports.broker import Broker, Publication
-from hub.ports.result_store import MAX_CHILDREN, Missing, ResultStore
+from hub.ports.result_store import MAX_CHILDREN, Adoption, Missing, ResultStore
 from hub.stores import StoreOptions, open_store
-from hub.task import PARENT_ENDED, Failure, Outcome, Task, TaskRecord
-from hub.types import InstanceId, ModelName, TaskId, TaskState, new_task_id, wall_clock
+from hub.task import PARENT_ENDED, Ancestor, Failure, Outcome, Task, TaskRecord
+from hub.types import InstanceId, ModelName, TaskId, TaskState, child_task_id, new_task_id, wall_clock
+from tests.model.process_models import CallingProcess
 
 TIMEOUT: Final = 20.0
 SOON: Final = 1.0
 """Seconds after the end of a task within which what it has called ends too."""
+
+CONTRACT: Final = Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
 
 Model = hub.Model[ModelARequest, ModelAResponse]
 Process = Callable[[str], Awaitable[str]]
@@ -115,7 +121,7 @@ class System:
                 loop = await stack.enter_async_context(OwnLoop(each.name)) if self.own_loop else None
                 worker = Worker(
                     each(),
-                    contract=Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR),
+                    contract=CONTRACT,
                     instance=InstanceId(f"instance of {each.name} {uuid4().hex[:4]}"),
                     broker=self.broker,
                     store=self.store,
@@ -125,17 +131,26 @@ class System:
                 self.workers[each.name] = await stack.enter_async_context(worker)
             yield
 
-    async def send(self, to: type[Model], text: str = "", *, seconds: float | None = None, trace: str = "") -> Task:
+    async def send(
+        self,
+        to: type[Model],
+        text: str = "",
+        *,
+        seconds: float | None = None,
+        trace: str = "",
+        ancestors: tuple[Ancestor, ...] = (),
+    ) -> Task:
         """What a gateway does."""
         now = wall_clock()
         task = Task(
             id=new_task_id(),
             model=ModelName(to.name),
             body=ModelARequest(messages=text).SerializeToString(),
-            fingerprint=Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR).fingerprint,
+            fingerprint=CONTRACT.fingerprint,
             created_at=now,
             deadline=None if seconds is None else now + seconds,
             traceparent=trace,
+            ancestors=ancestors,
         )
         await self.broker.declare(task.model)
         await self.store.create([task])
@@ -668,3 +683,107 @@ async def test_a_request_of_another_type_is_an_error_of_the_caller(system: Syste
             failure = await system.failure(await system.send(above))
     assert failure.type == "TypeError"
     assert "takes a ModelARequest, not ModelAResponse" in failure.message
+
+
+async def test_a_child_that_was_submitted_while_its_parent_ended_is_ended_by_its_own_instance(system: System) -> None:
+    running = Counter[str]()
+
+    async def runs(_: str) -> str:
+        running["child"] += 1
+        try:
+            await anyio.sleep_forever()
+        finally:
+            running["child"] -= 1
+        return ""
+
+    above, below = model("Above", echo), model("Below", runs)
+    with anyio.fail_after(TIMEOUT):
+        parent = await system.send(above)
+        await system.cancel(parent)  # before the child is there, so that ending the parent did not reach it
+        async with system.serving(below):
+            child = await system.send(below, ancestors=(Ancestor(parent.id, parent.model),))
+            assert (await system.failure(child)).code == PARENT_ENDED
+            with anyio.fail_after(SOON):
+                while running["child"]:
+                    await anyio.sleep(0.01)
+
+
+async def test_a_call_goes_on_when_an_earlier_attempt_died_before_its_message_was_confirmed(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.stores.memory.records.PENDING_TTL", 0.0)
+    monkeypatch.setattr("hub.stores.redis.commands._PENDING_MS", 0)
+    monkeypatch.setattr("hub.model.worker.child_tasks.PENDING_PAUSE", 0.1)
+    below = model("Below", echo)
+    body = ask("half-way").SerializeToString(deterministic=True)
+
+    async def process(text: str) -> str:
+        return (await hub.current_task().call(below, ask(text))).reply
+
+    above = model("Above", process)
+    with anyio.fail_after(TIMEOUT):
+        task = await system.send(above, "half-way")
+        name = ModelName(below.name)
+        left = Task(
+            id=child_task_id(task.id, name, sha256(body).hexdigest(), 1),
+            model=name,
+            body=body,
+            fingerprint=CONTRACT.fingerprint,
+            created_at=wall_clock() - 1,
+            idempotency_key="1.0",
+        )
+        await system.store.create([left])
+        async with system.serving(below, above):
+            assert await system.reply(task) == "<half-way>"
+        assert (await system.record(left.id)).state is TaskState.SUCCEEDED
+
+
+async def test_a_call_waits_for_a_store_that_is_away(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = model("Below", echo)
+    failures = iter([ConnectionLost("store", "away")] * 3)
+    adopt = system.store.adopt
+
+    async def away_at_first(children: Sequence[Task]) -> Sequence[Adoption]:
+        if error := next(failures, None):
+            raise error
+        return await adopt(children)
+
+    monkeypatch.setattr(system.store, "adopt", away_at_first)
+
+    async def process(text: str) -> str:
+        return (await hub.current_task().call(below, ask(text))).reply
+
+    above = model("Above", process)
+    with anyio.fail_after(TIMEOUT):
+        async with system.serving(above, below):
+            assert await system.reply(await system.send(above, "x")) == "<x>"
+    assert next(failures, None) is None
+
+
+async def test_an_event_loop_of_the_models_own_making_cannot_call(system: System) -> None:
+    below = model("Below", echo)
+
+    async def process(text: str) -> str:
+        task = hub.current_task()
+        library = sniffio.current_async_library()
+
+        def elsewhere() -> None:
+            anyio.run(task.call, below.name, ask(text), ModelAResponse, backend=library)
+
+        await anyio.to_thread.run_sync(elsewhere)
+        return ""
+
+    above = model("Above", process)
+    with anyio.fail_after(TIMEOUT):
+        async with system.serving(above, below):
+            failure = await system.failure(await system.send(above))
+    assert failure.code == hub.CallsUnavailable.code
+    assert "await the call in process_request itself" in failure.message
+
+
+async def test_a_model_in_processes_cannot_call(system: System) -> None:
+    with anyio.fail_after(TIMEOUT):
+        async with system.serving(CallingProcess):
+            failure = await system.failure(await system.send(CallingProcess))
+    assert failure.code == hub.CallsUnavailable.code
+    assert "run_in_process" in failure.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 
 import anyio
 import pytest
@@ -38,6 +39,14 @@ class Traced(hub.Model[ModelARequest, ModelAResponse]):
         return ModelAResponse(reply=request.messages)
 
 
+class Calling(hub.Model[ModelARequest, ModelAResponse]):
+    """Calls Traced."""
+
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return await hub.current_task().call(Traced, request)
+
+
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     kept = InMemorySpanExporter()
@@ -53,9 +62,9 @@ def up() -> UpSettings:
     return UpSettings(gateway_port=0, registry_port=0, dashboard_port=0)
 
 
-async def call(client: AsyncClient, summary: UpSummary, text: str) -> int:
+async def call(client: AsyncClient, summary: UpSummary, text: str, model: str = "Traced") -> int:
     response = await client.post(
-        f"{summary.gateway_url}/v1/models/Traced",
+        f"{summary.gateway_url}/v1/models/{model}",
         json={"messages": text},
         headers={"traceparent": f"00-{TRACE}-{CALLER}-01", "tracestate": "vendor=1"},
     )
@@ -85,6 +94,21 @@ async def test_a_call_and_its_run_are_one_trace_and_the_run_is_linked_to_the_sub
     assert submit.attributes is not None
     assert run.attributes is not None
     assert submit.attributes["messaging.message.id"] == run.attributes["messaging.message.id"]
+
+
+async def test_a_model_that_calls_another_one_is_in_the_same_trace(exporter: InMemorySpanExporter) -> None:
+    with anyio.fail_after(TIMEOUT):
+        async with (
+            open_client() as client,
+            background_service(partial(run_up, [Traced, Calling], up()), name="hub") as summary,
+        ):
+            assert await call(client, summary, "hello", "Calling") == 200
+    spans = exporter.get_finished_spans()
+    chain = [named(spans, name) for name in ("publish Calling", "process Calling", "publish Traced", "process Traced")]
+    assert {format_trace_id(span.context.trace_id) for span in spans} == {TRACE}
+    for above, below in pairwise(chain):
+        assert below.parent is not None
+        assert below.parent.span_id == above.context.span_id
 
 
 async def test_log_lines_about_a_task_have_task_model_and_instance() -> None:

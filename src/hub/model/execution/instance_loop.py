@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, Self, TypeVar, cast, final
+from typing import Any, Self, TypeVar, cast, final
 
 from anyio import (
     AsyncContextManagerMixin,
@@ -14,7 +14,6 @@ from anyio import (
     create_task_group,
     from_thread,
     get_cancelled_exc_class,
-    move_on_after,
 )
 from anyio.abc import TaskGroup
 from anyio.lowlevel import EventLoopToken, current_token
@@ -25,9 +24,6 @@ from hub.model.execution.own_loop import ModelLoopEnded, OwnLoop
 from hub.model.execution.wakeup import Crossing
 
 T = TypeVar("T")
-
-HAND_BACK_GRACE: Final = 5.0
-"""Seconds for the way back into a model's event loop whose code computes meanwhile; then the loop is about to end."""
 
 
 class _Order:
@@ -143,5 +139,5 @@ class InstanceLoop(AsyncContextManagerMixin):
                 except Exception as error:  # noqa: BLE001 - raised where the call was made
                     order.error = error
         if not order.cancelled:
-            with suppress(ModelLoopEnded), move_on_after(HAND_BACK_GRACE):
+            with suppress(ModelLoopEnded):
                 await loop.call(order.hand_back)

@@ -45,7 +45,7 @@ from hub.model.worker.statistics import WorkerCounters, WorkerStatistics
 from hub.ports.broker import Broker, Consumer
 from hub.ports.result_store import ResultStore, Start
 from hub.task import Failure, Outcome, TaskRecord
-from hub.types import InstanceId, TaskState, WallClock, model_name, wall_clock
+from hub.types import InstanceId, TaskId, TaskState, WallClock, model_name, wall_clock
 
 STOP_GRACE: Final = 2.0
 """Seconds for the broker to confirm that it delivers nothing more; after that the drain begins all the same."""
@@ -281,17 +281,22 @@ class Worker(AsyncContextManagerMixin):
         parent = run.task.parent
         assert parent is not None  # noqa: S101 - see _result
         with run.following:
-            while True:
-                found = await retrying(on=ConnectionLost).call(
-                    partial(self._store.changed, parent, after=0, until_terminal=True)
-                )
-                if isinstance(found, TaskRecord):
-                    outcome = outcomes.parent_ended(run, found.state, now=self._clock())
-                    await retrying(on=ConnectionLost).call(partial(self._store.finish, [outcome]))
-                    return
-                await sleep(
-                    LOST_PARENT_PAUSE
-                )  # the store has lost its data; the run of the parent writes its record again
+            try:
+                found = await self._ended_record(parent)
+                outcome = outcomes.parent_ended(run, found.state, now=self._clock())
+                await retrying(on=ConnectionLost).call(partial(self._store.finish, [outcome]))
+            except HubError as error:
+                _log.warning("the task that this one was called from cannot be read", parent=parent, reason=str(error))
+
+    async def _ended_record(self, task_id: TaskId) -> TaskRecord:
+        """The record of a task once it has ended. One that the store has lost is written again by the run of the task."""
+        while True:
+            found = await retrying(on=ConnectionLost).call(
+                partial(self._store.changed, task_id, after=0, until_terminal=True)
+            )
+            if isinstance(found, TaskRecord):
+                return found
+            await sleep(LOST_PARENT_PAUSE)
 
     async def _retry(self, run: TaskRun, delay: float) -> None:
         if await self._writer.retry(run, delay):

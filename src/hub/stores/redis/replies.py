@@ -133,8 +133,8 @@ def finished(task_id: TaskId, element: Reply) -> Finished:
     match element:
         case [int(revision), bytes(model), int(lifetime_ms)]:
             return Finished(revision, model.decode(errors="replace"), lifetime_ms)
-        case [int(revision), bytes(model), int(lifetime_ms), bytes(children)]:
-            ids = tuple(map(TaskId, children.decode(errors="replace").split()))
+        case [int(revision), bytes(model), int(lifetime_ms), [*children]]:
+            ids = tuple(TaskId(child.decode(errors="replace")) for child in children if isinstance(child, bytes))
             return Finished(revision, model.decode(errors="replace"), lifetime_ms, ids)
         case _:
             return Finished(number(task_id, element))

@@ -1,6 +1,6 @@
 """The state transitions of a task record, as scripts that Redis runs atomically.
 
-Two keys per task in one hash slot: `hub:{<id>}:record`, a hash that lives as long as the record, and
+Two keys per task in one hash slot, and a third one, `hub:{<id>}:children`, for the set of the tasks that its model has made: `hub:{<id>}:record`, a hash that lives as long as the record, and
 `hub:{<id>}:tombstone`, a value that outlives it: `queued` for a task that has not ended, then its last state, or
 `withdrawn`. A script takes the keys of any number of tasks, pairwise, and answers one element
 for each, in order; an element that is a string with a space in it is an error text.
@@ -16,8 +16,8 @@ it) are names with a space between them. Seven values describe a task, so that i
 fingerprint, created_at, deadline, ttl, the channel of its client, digest.
 
 Fields of a record that a plain task does without: `digest`, `released` (runs that do not count against the attempts),
-`retries`, `progress`, `chunks` (`<attempt>-<number>` of the last chunk that is stored), `parent`, `children` (ids with a space
-between them); and those that mean something in state `queued` only, so that they need not be cleared later:
+`retries`, `progress`, `chunks` (`<attempt>-<number>` of the last chunk that is stored), `parent`, `children` (their number);
+and those that mean something in state `queued` only, so that they need not be cleared later:
 `pending` (since when, in milliseconds by the server's clock), `retry_at` and `reset`. `started_at` is there from the
 start of a run until the task is queued again.
 """

@@ -16,14 +16,15 @@ for i = 1, #KEYS, 2 do
   elseif terminal(state) then
     answers[n] = 0
   else
-    local children = fields[3] or ''
-    local more = with_channel(children, child)
-    if more == children then
+    local children = children_key(record)
+    if redis.call('SISMEMBER', children, child) == 1 then
       answers[n] = 1
-    elseif (#children + 1) / (#child + 1) >= most then
+    elseif (tonumber(fields[3]) or 0) >= most then
       answers[n] = 2
     else
-      redis.call('HSET', record, 'children', more)
+      redis.call('SADD', children, child)
+      redis.call('PEXPIRE', children, 2 * redis.call('PTTL', record)) -- the record lives on with each change
+      redis.call('HINCRBY', record, 'children', 1)
       answers[n] = 1
     end
   end

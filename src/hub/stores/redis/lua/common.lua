@@ -53,6 +53,11 @@ local function tombstone_state(tombstone)
   return nil
 end
 
+-- The key of the set of a task's children, in the slot of its record: 'hub:{' .. id .. '}:children'.
+local function children_key(record)
+  return string.sub(record, 1, -7) .. 'children'
+end
+
 local lifetimes = {} -- computed once for each ttl; most tasks have the same
 
 -- Lets the record of a task that has not ended live on, and its tombstone if one is given. That outlives the record even

@@ -8,10 +8,15 @@ local now, tombstone_ms, own = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local answers = {}
 
 local function counts(record, state, revision, record_ms, children)
-  if state == 'succeeded' and not children then
+  if children then
+    local key = children_key(record)
+    redis.call('PEXPIRE', key, record_ms)
+    return {revision, redis.call('HGET', record, 'model'), record_ms, redis.call('SMEMBERS', key)}
+  end
+  if state == 'succeeded' then
     return revision
   end
-  return {revision, redis.call('HGET', record, 'model'), record_ms, children or nil}
+  return {revision, redis.call('HGET', record, 'model'), record_ms}
 end
 
 -- Whether a streaming run is the newest one, and all chunks of a success are stored.
