@@ -158,7 +158,7 @@ class ModelRunner(AsyncContextManagerMixin):
 
     async def _call(self, run: TaskRun) -> bytes:
         try:
-            return await self._executor.execute(run.task.body, run.abandoned.append)
+            return await self._executor.execute(run.task.body, run.abandoned.append, alone=run.was_interrupted)
         except Exception as error:  # the span, the log and the outcome need its text
             await read_texts(error, self._text_threads)  # noqa: ASYNC120 - a cancelled run has no use for its error
             raise
