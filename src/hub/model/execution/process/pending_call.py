@@ -50,7 +50,8 @@ class PendingCall:
             case StartedFrame():
                 self.accept()
             case ProgressFrame():
-                self._on_progress[message.member](message.fraction, message.message)
+                if message.member < len(self._on_progress):  # otherwise it is late, from a thread of an earlier batch
+                    self._on_progress[message.member](message.fraction, message.message)
             case InitializedFrame():
                 self._answer(b"")
             case ResponseFrame():
