@@ -117,6 +117,21 @@ async def test_after_the_death_of_the_process_each_task_runs_again(
             assert working.statistics().requeued == 4
 
 
+async def test_a_task_that_kills_its_process_takes_others_with_it_once_only(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    poison, those = task("leave"), [task("echo") for _ in range(3)]
+    with anyio.fail_after(TIMEOUT):
+        await submit(broker, store, poison, *those)
+        async with worker(Together(), broker, store, attempt_limit=3):
+            words = [await words_of(store, each) for each in those]
+            assert (await failure_of(store, poison)).code == "attempts_exhausted"
+            assert (await ended(store, poison)).attempt == 3
+            attempts = [(await ended(store, each)).attempt for each in those]
+    assert [each[1] for each in words] == ["1", "1", "1"]
+    assert attempts == [2, 2, 2]
+
+
 async def test_a_task_that_leaves_does_not_interrupt_the_process(
     broker: WatchedBroker, store: BreakableStore, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from hub.model.errors import FrameTooLarge, MalformedFrame
 from hub.model.execution.process.frames import (
     FROM_PROCESS,
     TO_PROCESS,
+    BatchFrame,
     ErrorFrame,
     FromProcess,
     InitFrame,
@@ -30,6 +31,7 @@ from hub.observability.tracebacks import Described, Place
 texts = st.text(max_size=20)
 to_process = st.one_of(
     st.builds(InitFrame, texts, st.lists(texts), texts),
+    st.builds(BatchFrame, st.integers(0, 9999)),
     st.builds(
         RequestFrame,
         st.binary(),
@@ -50,7 +52,7 @@ descriptions = st.builds(
 from_process = st.one_of(
     st.builds(InitializedFrame),
     st.builds(StartedFrame),
-    st.builds(ProgressFrame, st.none() | st.floats(0, 1), texts),
+    st.builds(ProgressFrame, st.none() | st.floats(0, 1), texts, st.integers(0, 9999)),
     st.builds(ResponseFrame, st.binary()),
     st.builds(
         ErrorFrame,

@@ -73,12 +73,13 @@ class BatchExecutor(AsyncContextManagerMixin):
         async with self._batcher:
             yield self
 
-    async def execute(self, body: bytes, on_abandoned: OnAbandoned) -> bytes:
+    async def execute(self, body: bytes, on_abandoned: OnAbandoned, *, alone: bool) -> bytes:
         """Processes a serialized request in a batch, and returns the serialized response.
 
         Args:
             body: The request.
             on_abandoned: Called on cancellation if its batch is being processed, with an event that is set when that ends.
+            alone: In a batch without others.
 
         Raises:
             Undecodable: `body` is not the request message of the model. The others of its batch are processed without it.
@@ -92,7 +93,7 @@ class BatchExecutor(AsyncContextManagerMixin):
             raise FrameTooLarge(len(body), REQUEST_LIMIT)
         message = self._codec.decode(body) if self._pool is None else body
         request = _Request(message, _task_of_caller(), get_current_span().get_span_context())
-        response = await self._batcher.submit(request, on_abandoned)
+        response = await self._batcher.submit(request, on_abandoned, alone=alone)
         return cast("bytes", response) if self._pool else self._codec.encode(response)  # those of processes are encoded
 
     async def _process(self, requests: Sequence[_Request], on_abandoned: OnAbandoned) -> Sequence[object]:

@@ -65,6 +65,7 @@ class _Batch(Generic[T, R]):
     """Items that are processed together.
 
     Attributes:
+        limit: Number of items at which it is full.
         items: By key; without those whose callers have left.
         joined_at: When each of them was submitted.
         send_by: When it is started, although it is not full.
@@ -74,9 +75,22 @@ class _Batch(Generic[T, R]):
         ended: Set when the call is over, which may be later if it was abandoned.
     """
 
-    __slots__ = ("call", "done", "ended", "error", "gathering", "items", "joined_at", "results", "send_by", "trace")
+    __slots__ = (
+        "call",
+        "done",
+        "ended",
+        "error",
+        "gathering",
+        "items",
+        "joined_at",
+        "limit",
+        "results",
+        "send_by",
+        "trace",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.items: dict[int, T] = {}
         self.joined_at: list[float] = []
         self.send_by = inf
@@ -87,6 +101,10 @@ class _Batch(Generic[T, R]):
         self.results: dict[int, R | Exception] = {}
         self.error: Exception | None = None
         self.trace: TracebackType | None = None
+
+    @property
+    def full(self) -> bool:
+        return len(self.items) >= self.limit
 
     def add(self, item: T, now: float, send_by: float) -> int:
         key = len(self.joined_at)
@@ -165,13 +183,14 @@ class DynamicBatcher(AsyncContextManagerMixin, Generic[T, R]):
         self._flushing = True
         self._changed.notify()
 
-    async def submit(self, item: T, on_abandoned: OnAbandoned) -> R:
+    async def submit(self, item: T, on_abandoned: OnAbandoned, *, alone: bool = False) -> R:
         """Processes `item` in a batch, and returns its result.
 
         Args:
             item: The item.
             on_abandoned: Called on cancellation if the call of its batch is under way, with an event that is set when it
                 ends.
+            alone: In a batch without others.
 
         Raises:
             Exception: The one in the place of its result, or the one that `process` raised.
@@ -180,8 +199,8 @@ class DynamicBatcher(AsyncContextManagerMixin, Generic[T, R]):
         if not self._open:
             raise ClosedResourceError
         batch = self._waiting[-1] if self._waiting else None
-        if batch is None or len(batch.items) >= self._limit:
-            batch = _Batch[T, R]()
+        if batch is None or batch.full or alone:
+            batch = _Batch[T, R](1 if alone else self._limit)
             self._waiting.append(batch)
         now = current_time()
         deadline = current_effective_deadline()
@@ -189,7 +208,7 @@ class DynamicBatcher(AsyncContextManagerMixin, Generic[T, R]):
         if now < deadline < inf:
             send_by = min(send_by, now + (deadline - now) * DEADLINE_SHARE)
         key = batch.add(item, now, send_by)
-        if len(batch.joined_at) == 1 or len(batch.items) >= self._limit:
+        if len(batch.joined_at) == 1 or batch.full:
             self._changed.notify()
         try:
             await batch.done.wait()
@@ -241,7 +260,7 @@ class DynamicBatcher(AsyncContextManagerMixin, Generic[T, R]):
                 tg.start_soon(self._call, batch, batch.call, name=f"hub.batch {self._name}")
 
     def _is_ready(self, batch: _Batch[T, R]) -> bool:
-        return self._flushing or len(self._waiting) > 1 or len(batch.items) >= self._limit or not batch.items
+        return self._flushing or len(self._waiting) > 1 or batch.full or not batch.items
 
     async def _call(self, batch: _Batch[T, R], scope: CancelScope) -> None:
         abandoned: list[Event] = []

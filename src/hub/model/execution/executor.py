@@ -65,12 +65,15 @@ class Executor(AsyncContextManagerMixin):
         """`None` if the model has no `process_batch`."""
         return None if self._batches is None else self._batches.statistics()
 
-    async def execute(self, body: bytes, on_abandoned: Callable[[Event], None] = lambda _ended: None) -> bytes:
+    async def execute(
+        self, body: bytes, on_abandoned: Callable[[Event], None] = lambda _ended: None, *, alone: bool = False
+    ) -> bytes:
         """Processes one serialized request and returns the serialized response.
 
         Args:
             body: The request.
             on_abandoned: Called on cancellation if the model is still running, with an event that is set when it ends.
+            alone: Not in a batch with others.
 
         Raises:
             Undecodable: `body` is not the request message of the model.
@@ -81,7 +84,7 @@ class Executor(AsyncContextManagerMixin):
             Exception: Whatever the model raised in this process; see `ModelMethod.call`.
         """
         if self._batches is not None:
-            return await self._batches.execute(body, on_abandoned)
+            return await self._batches.execute(body, on_abandoned, alone=alone)
         if self._pool is not None:
             return await self._pool.call(body)
         request = self._codec.decode(body)

@@ -167,7 +167,9 @@ class ModelRunner(AsyncContextManagerMixin):
                 if self._chunks is not None:
                     body = await self._stream(run, self._chunks)
                 else:
-                    body = await self._call(self._executor.execute(run.task.body, run.abandoned.append))
+                    body = await self._call(
+                        self._executor.execute(run.task.body, run.abandoned.append, alone=run.was_interrupted)
+                    )
         except (ProcessDied, NotTaken) as error:
             return error
         except ChunksRefused:

@@ -53,6 +53,11 @@ class TaskRun:
         self.abandoned: list[Event] = []
         self._deliveries: list[tuple[Consumer, Delivery]] = []
 
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether an earlier run ended without a result: its instance died, perhaps because of this task, or was stopped."""
+        return self.attempt > self.retries + 1
+
     def stop(self, reason: StopReason) -> None:
         """Cancels the model's code; the first reason counts. Has no effect once it has ended."""
         self.stopped = self.stopped or reason

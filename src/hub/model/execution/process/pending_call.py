@@ -57,7 +57,8 @@ class PendingCall:
             case StartedFrame():
                 self.accept()
             case ProgressFrame():
-                self._on_progress[message.member](message.fraction, message.message)
+                if message.member < len(self._on_progress):  # otherwise it is late, from a thread of an earlier batch
+                    self._on_progress[message.member](message.fraction, message.message)
             case ChunkFrame():
                 if self._window is not None:
                     self._window.put(message.body)  # if no more is wanted, this call is cancelled soon
