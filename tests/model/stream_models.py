@@ -56,6 +56,13 @@ class Async(hub.Model[ModelARequest, ModelAResponse]):
         for number in range(int(to)):
             yield chunk(number)
 
+    async def steps(self, to: str) -> AsyncIterator[ModelAResponse]:
+        """With the number of the attempt, and slowly enough for something to happen meanwhile."""
+        attempt = hub.current_task().attempt
+        for number in range(int(to)):
+            yield chunk(f"{attempt} {number}")
+            await anyio.sleep(0.001)
+
     async def stall(self, after: str) -> AsyncIterator[ModelAResponse]:
         for number in range(int(after)):
             yield chunk(number)
@@ -116,6 +123,12 @@ class Plain(hub.Model[ModelARequest, ModelAResponse]):
     def count(self, to: str) -> Iterator[ModelAResponse]:
         for number in range(int(to)):
             yield chunk(number)
+
+    def steps(self, to: str) -> Iterator[ModelAResponse]:
+        attempt = hub.current_task().attempt
+        for number in range(int(to)):
+            yield chunk(f"{attempt} {number}")
+            time.sleep(0.001)
 
     def stall(self, after: str) -> Iterator[ModelAResponse]:
         """Yields first, then waits between chunks: a thread is left at its next `yield`."""
