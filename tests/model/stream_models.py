@@ -68,6 +68,8 @@ class Async(hub.Model[ModelARequest, ModelAResponse]):
             yield chunk(number)
         await anyio.sleep_forever()
 
+    pause = stall
+
     async def rush(self, _: str) -> AsyncIterator[ModelAResponse]:
         """Without an end and without an await."""
         while True:
@@ -136,6 +138,10 @@ class Plain(hub.Model[ModelARequest, ModelAResponse]):
             yield chunk(number)
         while not hub.current_task().cancelled:
             time.sleep(0.01)
+
+    def pause(self, after: str) -> Iterator[ModelAResponse]:
+        """Yields, and then nothing until it is cancelled."""
+        yield from self.stall(after)
 
     def rush(self, _: str) -> Iterator[ModelAResponse]:
         while True:
