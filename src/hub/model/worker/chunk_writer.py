@@ -41,6 +41,9 @@ class ChunkWriter:
         store: Where chunks go.
         instance: Id of the instance, for names of tasks.
         options: Limits.
+
+    Attributes:
+        stored: Chunks that the store has taken so far.
     """
 
     def __init__(self, store: ResultStore, *, instance: InstanceId, options: WorkerOptions) -> None:
@@ -52,10 +55,6 @@ class ChunkWriter:
         self._arrivals: Crossing[ChunkWindow] | None = None
         self._wakeups = WakeupPool()
         self.stored = 0
-
-    def __len__(self) -> int:
-        """Appends that are under way."""
-        return len(self._appends)
 
     async def work(self) -> None:
         """Appends until it is cancelled."""
