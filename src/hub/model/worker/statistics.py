@@ -36,6 +36,7 @@ class WorkerStatistics:
         retried: Failed runs that are retried.
         stopped: Runs that were cancelled because their task had ended elsewhere.
         busy_seconds: For how long the model's code has held its own event loop up; 0 below a second.
+        chunks: Chunks of streams that are stored.
     """
 
     consuming: bool
@@ -54,6 +55,7 @@ class WorkerStatistics:
     retried: int
     stopped: int
     busy_seconds: float = 0.0
+    chunks: int = 0
 
     def stats(self) -> InstanceStats:
         """The part that is in the reply to a ping."""
@@ -105,7 +107,7 @@ class WorkerCounters:
             self.dropped += 1
 
     def snapshot(
-        self, *, consuming: bool, in_flight: int, saving: int, unacked: int, busy_seconds: float
+        self, *, consuming: bool, in_flight: int, saving: int, unacked: int, busy_seconds: float, chunks: int = 0
     ) -> WorkerStatistics:
         """The counters, together with what the worker itself knows; see `WorkerStatistics` for the arguments."""
         return WorkerStatistics(
@@ -125,4 +127,5 @@ class WorkerCounters:
             retried=self.retried,
             stopped=self.stopped,
             busy_seconds=busy_seconds,
+            chunks=chunks,
         )
