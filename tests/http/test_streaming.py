@@ -33,7 +33,7 @@ class Server:
     """An ASGI server in the hands of a test: it says what the client sends, and when it takes what is sent to it."""
 
     def __init__(self, *messages: dict[str, Any]) -> None:
-        self.give, self._messages = create_memory_object_stream[dict[str, Any]](100)
+        self.give, self.messages = create_memory_object_stream[dict[str, Any]](100)
         for message in messages:
             self.give.send_nowait(message)
         self.sent: list[Message] = []
@@ -42,12 +42,12 @@ class Server:
 
     async def run(self, talk: StreamHandler) -> None:
         reply = DuplexStreamingResponse(talk, media_type="text/plain")
-        with fail_after(1000), self.give, self._messages:
+        with fail_after(1000), self.give, self.messages:
             await reply.to_asgi_response(None, cast("Any", None))(
-                cast("Scope", {}), cast("Receive", self._messages.receive), cast("Send", self._send)
+                cast("Scope", {}), cast("Receive", self.messages.receive), cast("Send", self.send)
             )
 
-    async def _send(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
         await self.taking.wait()
         self.sent.append(message)
 
@@ -164,3 +164,104 @@ async def test_an_error_of_the_handler_leaves_the_reply_incomplete() -> None:
     with pytest.RaisesGroup(RuntimeError):
         await server.run(broken)
     assert not server.complete
+
+
+@final
+class Called:
+    """A reply whose request was read, and how often it said that its client has disconnected."""
+
+    def __init__(self, server: Server, handler: StreamHandler) -> None:
+        self._server = server
+        self._handler = handler
+        self.times = 0
+
+    async def run(self) -> None:
+        headers = {"Hub-Task": "7"}
+        reply = DuplexStreamingResponse(
+            self._handler, media_type="text/plain", headers=headers, body_read=True, on_disconnect=self._disconnected
+        )
+        with fail_after(1000), self._server.give, self._server.messages:
+            asgi = reply.to_asgi_response(None, cast("Any", None))
+            await asgi(
+                cast("Scope", {}), cast("Receive", self._server.messages.receive), cast("Send", self._server.send)
+            )
+
+    async def _disconnected(self) -> None:
+        self.times += 1
+
+
+async def write_and_wait(_: RequestBody, write: Write) -> None:
+    await write(b"a")
+    await sleep_forever()
+
+
+async def test_a_reply_after_a_body_that_was_read_begins_at_once_with_its_headers() -> None:
+    server = Server()
+
+    async def one(request: RequestBody, write: Write) -> None:
+        assert [chunk async for chunk in request] == []
+        await write(b"a")
+
+    called = Called(server, one)
+    await called.run()
+    start = server.sent[0]
+    assert start["type"] == "http.response.start"
+    assert (b"hub-task", b"7") in start["headers"]
+    assert (b"cache-control", b"no-store") in start["headers"]
+    assert server.bodies == [b"a", b""]
+    assert called.times == 0
+
+
+async def test_a_client_that_disconnects_is_reported_once() -> None:
+    server = Server()
+    called = Called(server, write_and_wait)
+    async with create_task_group() as tg:
+        tg.start_soon(called.run)
+        await anyio.wait_all_tasks_blocked()
+        assert server.bodies == [b"a"]
+        assert called.times == 0
+        await server.give.send(DISCONNECT)
+    assert called.times == 1
+    assert not server.complete
+
+
+async def test_a_client_that_does_not_read_is_reported() -> None:
+    server = Server()
+    called = Called(server, write_until_unread(server))
+    began = current_time()
+    await called.run()
+    assert current_time() - began == pytest.approx(SEND_TIMEOUT)
+    assert called.times == 1
+
+
+def write_until_unread(server: Server) -> StreamHandler:
+    async def handler(_: RequestBody, write: Write) -> None:
+        await write(b"a")
+        server.taking = anyio.Event()
+        await write(b"b")
+        await sleep_forever()
+
+    return handler
+
+
+async def test_a_reply_that_the_server_ends_is_not_reported() -> None:
+    server = Server()
+    called = Called(server, write_and_wait)
+    async with create_task_group() as tg:
+        tg.start_soon(called.run)
+        await anyio.wait_all_tasks_blocked()
+        tg.cancel_scope.cancel("the grace is over")
+    assert called.times == 0
+
+
+async def test_a_handler_that_fails_is_not_reported_as_a_disconnect() -> None:
+    server = Server()
+
+    async def fails(_: RequestBody, write: Write) -> None:
+        await write(b"a")
+        raise ZeroDivisionError
+
+    called = Called(server, fails)
+    with pytest.raises(ExceptionGroup):
+        await called.run()
+    assert called.times == 0

@@ -56,10 +56,19 @@ class Async(hub.Model[ModelARequest, ModelAResponse]):
         for number in range(int(to)):
             yield chunk(number)
 
+    async def steps(self, to: str) -> AsyncIterator[ModelAResponse]:
+        """With the number of the attempt, and slowly enough for something to happen meanwhile."""
+        attempt = hub.current_task().attempt
+        for number in range(int(to)):
+            yield chunk(f"{attempt} {number}")
+            await anyio.sleep(0.001)
+
     async def stall(self, after: str) -> AsyncIterator[ModelAResponse]:
         for number in range(int(after)):
             yield chunk(number)
         await anyio.sleep_forever()
+
+    pause = stall
 
     async def rush(self, _: str) -> AsyncIterator[ModelAResponse]:
         """Without an end and without an await."""
@@ -117,12 +126,22 @@ class Plain(hub.Model[ModelARequest, ModelAResponse]):
         for number in range(int(to)):
             yield chunk(number)
 
+    def steps(self, to: str) -> Iterator[ModelAResponse]:
+        attempt = hub.current_task().attempt
+        for number in range(int(to)):
+            yield chunk(f"{attempt} {number}")
+            time.sleep(0.001)
+
     def stall(self, after: str) -> Iterator[ModelAResponse]:
         """Yields first, then waits between chunks: a thread is left at its next `yield`."""
         for number in range(int(after)):
             yield chunk(number)
         while not hub.current_task().cancelled:
             time.sleep(0.01)
+
+    def pause(self, after: str) -> Iterator[ModelAResponse]:
+        """Yields, and then nothing until it is cancelled."""
+        yield from self.stall(after)
 
     def rush(self, _: str) -> Iterator[ModelAResponse]:
         while True:

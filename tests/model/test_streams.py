@@ -310,6 +310,19 @@ async def test_an_overtaken_run_leaves_its_generator_and_has_no_outcome(
         assert await ready_in(broker, ECHO) == 0
 
 
+async def test_an_overtaken_run_that_yields_nothing_leaves_its_generator_too(
+    form_here: Form, broker: WatchedBroker, store: BreakableStore
+) -> None:
+    model, each = form_here(), task("pause 1")
+    with anyio.fail_after(TIMEOUT):
+        await submit(broker, store, each)
+        async with serving(model, broker, store):
+            await stored(store, each, 1)
+            await store.inner.start([each], OTHER, attempts=5)
+            await until(lambda: model.recorder.left == 1)
+            await until(lambda: broker.acked == [each.id])
+
+
 async def test_an_error_comes_after_the_chunks_before_it(
     form: Form, broker: WatchedBroker, store: BreakableStore
 ) -> None:

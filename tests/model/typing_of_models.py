@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import assert_type
 
 from typing_extensions import override
@@ -68,6 +68,33 @@ class WrongResponses(hub.Model[ModelARequest, ModelAResponse]):
     @override
     def process_batch(self, requests: Sequence[ModelARequest]) -> list[DigitsResponse]:  # type: ignore[override]
         return []
+
+
+class Stream(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    async def process_request(self, request: ModelARequest) -> AsyncIterator[ModelAResponse]:
+        for word in request.messages.split():
+            yield ModelAResponse(reply=word)
+
+
+class StreamAsGenerator(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    async def process_request(self, request: ModelARequest) -> AsyncGenerator[ModelAResponse]:
+        yield ModelAResponse(reply=request.messages)
+
+
+class PlainStream(hub.Model[ModelARequest, ModelAResponse]):
+    run_in_process = True
+
+    @override
+    def process_request(self, request: ModelARequest) -> Iterator[ModelAResponse]:
+        yield ModelAResponse(reply=request.messages)
+
+
+class WrongChunk(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    async def process_request(self, request: ModelARequest) -> AsyncIterator[DigitsResponse]:  # type: ignore[override]
+        yield DigitsResponse()
 
 
 class WrongResponse(hub.Model[ModelARequest, ModelAResponse]):

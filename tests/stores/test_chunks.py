@@ -146,6 +146,19 @@ async def test_an_append_that_would_leave_a_gap_is_refused(store: ResultStore) -
         assert shown(await store.chunks(one.id)) == [("1-1", b"a")]
 
 
+async def test_an_append_without_chunks_asks_whether_there_may_be_any(store: ResultStore) -> None:
+    one, ended = task(), task()
+    with fail_after(TIMEOUT):
+        await started(store, one, ended)
+        assert await store.append([adds(one, 1)]) == [True]
+        await store.append([adds(one, 1, b"a")])
+        await store.finish([cancelled(ended)])
+        before = await record_of(store, one)
+        asked = [adds(one, 2), adds(one, 1), adds(one, 3), adds(one, 1, attempt=2), adds(ended, 1)]
+        assert await store.append(asked) == [True, True, False, False, False]
+        assert await record_of(store, one) == before
+
+
 async def test_a_new_attempt_begins_its_stream_again(store: ResultStore) -> None:
     one = task()
     with fail_after(TIMEOUT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import ClassVar
 
 from anyio import CancelScope, Path, sleep, sleep_forever
@@ -32,6 +33,19 @@ class Impostor(hub.Model[DigitsRequest, DigitsResponse]):
     @override
     async def process_request(self, request: DigitsRequest) -> DigitsResponse:
         return DigitsResponse()
+
+
+class Steps(hub.Model[ModelARequest, ModelAResponse]):
+    """Streams as many chunks as the request says, each with the number of the attempt and its own."""
+
+    concurrency: ClassVar[int] = 4
+
+    @override
+    async def process_request(self, request: ModelARequest) -> AsyncIterator[ModelAResponse]:
+        attempt = hub.current_task().attempt
+        for number in range(int(request.messages)):
+            yield ModelAResponse(reply=f"{attempt} {number}")
+            await sleep(0.002)
 
 
 class Writer(hub.Model[ModelARequest, ModelAResponse]):

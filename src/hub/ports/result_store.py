@@ -154,7 +154,7 @@ class ChunkAppend:
     Attributes:
         attempt: Which run.
         first: The number of the first of them, from 1; the chunks before it are in the store.
-        bodies: Serialized messages, in order; at least one.
+        bodies: Serialized messages, in order. Empty: nothing is added, and the answer says whether they could be.
     """
 
     task_id: TaskId

@@ -48,7 +48,7 @@ def schema_table(model: str, known: ContractBody, *, now: float) -> Table:
         ("model", model),
         ("contract", known.fingerprint),
         ("request", known.request),
-        ("response", known.response),
+        ("response", f"a stream of {known.response}" if known.streaming else known.response),
         ("first seen", f"{moment(known.first_seen_at)} UTC ({age(now - known.first_seen_at)} ago)"),
         ("from", known.first_seen_from),
         ("instances", str(known.instances)),

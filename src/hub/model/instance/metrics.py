@@ -112,6 +112,7 @@ class _Work(Collector):
             ("hub_task_undecodable", "Messages that were no task.", now.undecodable),
             ("hub_task_requeued", "Started tasks that went back to the queue.", now.requeued),
             ("hub_task_retried", "Failed runs that are followed by another one.", now.retried),
+            ("hub_task_chunks", "Chunks of streams that were stored.", now.chunks),
             ("hub_task_stopped", "Runs that were cancelled because their task had ended elsewhere.", now.stopped),
         ):
             yield counter(name, text, ["model"], [(model, value)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, final
 
-from anyio import create_task_group
+from anyio import create_task_group, move_on_after
 
 from hub.model.errors import ChunkTooLarge, StreamTooLarge
 from hub.model.execution.chunk_window import ChunkWindow, WakeupPool
@@ -14,6 +16,9 @@ from hub.model.worker.retrying_batcher import NotTaken, RetryingBatcher
 from hub.model.worker.run import TaskRun
 from hub.ports.result_store import ChunkAppend, ResultStore
 from hub.types import InstanceId
+
+CHECK_PERIOD: Final = 0.5
+"""Seconds without a chunk after which the store is asked whether the run is still the present one."""
 
 
 class ChunksRefused(Exception):
@@ -29,12 +34,16 @@ class ChunkWriter:
     """Takes the chunks of runs out of their windows and appends them to the streams in the store.
 
     While an append of a run is under way its next chunks gather in the window, so a slow store gets larger appends, not
-    more of them.
+    more of them. A run that yields nothing is compared with the store twice a second: no notification says that another run of
+    its task has begun.
 
     Args:
         store: Where chunks go.
         instance: Id of the instance, for names of tasks.
         options: Limits.
+
+    Attributes:
+        stored: Chunks that the store has taken so far.
     """
 
     def __init__(self, store: ResultStore, *, instance: InstanceId, options: WorkerOptions) -> None:
@@ -46,10 +55,6 @@ class ChunkWriter:
         self._arrivals: Crossing[ChunkWindow] | None = None
         self._wakeups = WakeupPool()
         self.stored = 0
-
-    def __len__(self) -> int:
-        """Appends that are under way."""
-        return len(self._appends)
 
     async def work(self) -> None:
         """Appends until it is cancelled."""
@@ -90,11 +95,27 @@ class ChunkWriter:
             StreamTooLarge: The chunks exceed `stream_limit`.
             ChunkTooLarge: One of them exceeds `result_limit`.
         """
-        while bodies := await window.take():
-            first = window.stored + 1
-            append = ChunkAppend(task_id=run.task.id, attempt=run.attempt, first=first, bodies=bodies)
-            if not await self._appends.submit(append):
-                raise ChunksRefused
-            window.mark_stored(bodies)
-            run.chunks = window.stored
-            self.stored += len(bodies)
+        while True:
+            bodies: list[bytes] | None = None
+            with move_on_after(CHECK_PERIOD):
+                bodies = await window.take()
+            if bodies is None:
+                await self._check(run, window)
+            elif not bodies:
+                return
+            else:
+                await self._append(run, window, bodies)
+                window.mark_stored(bodies)
+                run.chunks = window.stored
+                self.stored += len(bodies)
+
+    async def _check(self, run: TaskRun, window: ChunkWindow) -> None:
+        """Asks the store whether a run that yields nothing is still the present one."""
+        with suppress(NotTaken):  # it has nothing to lose yet
+            await self._append(run, window, ())
+
+    async def _append(self, run: TaskRun, window: ChunkWindow, bodies: Sequence[bytes]) -> None:
+        first = window.stored + 1
+        append = ChunkAppend(task_id=run.task.id, attempt=run.attempt, first=first, bodies=bodies)
+        if not await self._appends.submit(append):
+            raise ChunksRefused

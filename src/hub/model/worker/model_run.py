@@ -120,7 +120,7 @@ class ModelRunner(AsyncContextManagerMixin):
                 result = await self._process(run, control)
         finally:
             calls.close()
-        control.cancelled = run.scope.cancel_called
+        control.cancelled = control.cancelled or run.scope.cancel_called
         if run.stopped is StopReason.ENDED:
             return run.stopped
         if run.stopped is StopReason.DRAIN and not (isinstance(result, Outcome) and result.failure is None):
@@ -165,7 +165,7 @@ class ModelRunner(AsyncContextManagerMixin):
                 collapse_exception_group(),
             ):
                 if self._chunks is not None:
-                    body = await self._stream(run, self._chunks)
+                    body = await self._stream(run, self._chunks, control)
                 else:
                     body = await self._call(
                         self._executor.execute(run.task.body, run.abandoned.append, alone=run.was_interrupted)
@@ -185,7 +185,7 @@ class ModelRunner(AsyncContextManagerMixin):
             return outcomes.too_large(run, len(body), limit, instance=self._instance, now=self._clock())
         return outcomes.success(run, body, instance=self._instance, now=self._clock())
 
-    async def _stream(self, run: TaskRun, chunks: ChunkWriter) -> bytes:
+    async def _stream(self, run: TaskRun, chunks: ChunkWriter, control: TaskControl) -> bytes:
         """Runs a streaming model while its chunks are stored. Its generator has been left when this ends, however it ends."""
         run.chunks = 0
         window = chunks.window()
@@ -198,7 +198,7 @@ class ModelRunner(AsyncContextManagerMixin):
                     try:
                         await chunks.write(run, window)
                     except NOT_WRITTEN as error:  # not raised here: in a group it could be beside a cancellation
-                        failed = error
+                        failed, control.cancelled = error, True
                         tg.cancel_scope.cancel("its chunks are not stored")
 
                 tg.start_soon(write, name=f"hub.chunks {run.task.id}")

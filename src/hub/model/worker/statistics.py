@@ -39,6 +39,7 @@ class WorkerStatistics:
         busy_seconds: For how long the model's code has held its own event loop up; 0 below a second.
         calls: Calls of other models, by the model and the result: a terminal state, or `refused`.
         batches: Those of a model with `process_batch`; `None` for others.
+        chunks: Chunks of streams that are stored.
     """
 
     consuming: bool
@@ -59,6 +60,7 @@ class WorkerStatistics:
     busy_seconds: float = 0.0
     calls: Mapping[tuple[ModelName, str], int] = field(default_factory=dict[tuple[ModelName, str], int])
     batches: BatchStatistics | None = None
+    chunks: int = 0
 
     def stats(self) -> InstanceStats:
         """The part that is in the reply to a ping."""
@@ -119,6 +121,7 @@ class WorkerCounters:
         unacked: int,
         busy_seconds: float,
         batches: BatchStatistics | None,
+        chunks: int,
     ) -> WorkerStatistics:
         """The counters, together with what the worker itself knows; see `WorkerStatistics` for the arguments."""
         return WorkerStatistics(
@@ -140,4 +143,5 @@ class WorkerCounters:
             busy_seconds=busy_seconds,
             calls=dict(self.calls),
             batches=batches,
+            chunks=chunks,
         )

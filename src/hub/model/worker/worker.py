@@ -229,6 +229,7 @@ class Worker(AsyncContextManagerMixin):
             unacked=0 if self._consumer is None else self._consumer.unsettled,
             busy_seconds=0.0 if self._loop is None else self._loop.busy_seconds(),
             batches=self._runner.batch_statistics(),
+            chunks=0 if self._chunks is None else self._chunks.stored,
         )
 
     async def _handle(self, run: TaskRun, start: Start | None) -> None:

@@ -28,7 +28,7 @@ for i = 1, #KEYS, 2 do
     end
     if stored < 0 or first > stored + 1 then
       answers[n] = 0
-    elseif first + count - 1 <= stored then -- a repeated call
+    elseif first + count - 1 <= stored then -- a repeated call, or one without chunks
       answers[n] = tonumber(fields[2])
     else
       for k = stored - first + 2, count do
