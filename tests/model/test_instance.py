@@ -146,6 +146,7 @@ async def test_an_instance_logs_in_works_and_logs_out(world: World) -> None:
             assert instance == INSTANCE
             assert login.model == "Echo"
             assert login.url == url
+            assert login.contract is not None
             sent = ContractMessage.FromString(login.contract)
             assert (sent.request, sent.response) == (CONTRACT.request, CONTRACT.response)
             await submit(world.broker, world.store, one)
@@ -217,6 +218,8 @@ async def test_descriptors_come_as_protobuf_or_as_json(world: World, client: Asy
     assert as_json.json()["file"][0]["package"] == "examples.model_a.v1"
     assert DescriptorProto.FromString(request.content).name == "ModelARequest"
     assert response.json()["name"] == "ModelAResponse"
+    names = [each.headers.get("hub-message") for each in (whole, request, response)]
+    assert names == [None, CONTRACT.request, CONTRACT.response]
 
 
 async def test_metrics_tell_what_was_done(world: World, client: AsyncClient) -> None:
