@@ -212,6 +212,19 @@ class ModelsBody(Struct, frozen=True, kw_only=True):
     models: tuple[ModelBody, ...]
 
 
+class ScriptBody(Struct, frozen=True, kw_only=True):
+    """A Lua script of the result store. `sha1` is the digest for `EVALSHA`."""
+
+    sha1: str
+    text: str
+
+
+class ScriptsBody(Struct, frozen=True, kw_only=True):
+    """The scripts of the result store that a model in another language calls, by name; see `docs/wire.md`."""
+
+    scripts: Mapping[str, ScriptBody]
+
+
 class TargetGroup(Struct, frozen=True, kw_only=True):
     """One entry of Prometheus's HTTP service discovery."""
 
