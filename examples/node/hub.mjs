@@ -11,6 +11,12 @@ import { runTask } from "./task.mjs";
 import { log, setting } from "./settings.mjs";
 import "protobufjs/ext/descriptor/index.js";
 
+const LAST_WRITES = 5; // seconds
+
+function within(seconds, promise) {
+  return Promise.race([promise, new Promise((resolve) => setTimeout(resolve, seconds * 1000).unref())]);
+}
+
 /**
  * Serves a model until SIGTERM or SIGINT.
  *
@@ -58,14 +64,14 @@ export async function serve(model) {
   instance.draining = true;
   await queue.stop();
   await registry.logout();
-  const grace = Number(setting("drain_grace", "30")) * 1000;
-  await Promise.race([queue.settled(), new Promise((resolve) => setTimeout(resolve, grace).unref())]);
+  await within(Number(setting("drain_grace", "30")), queue.settled());
   for (const run of instance.runs.values()) {
     run.abort("drain");
   }
-  await queue.settled();
+  await within(LAST_WRITES, queue.settled()); // what is not settled then is delivered again
   await queue.close();
   await store.close();
   await server.close();
   log("instance has stopped", { instance: instance.id });
+  process.exit(0);
 }

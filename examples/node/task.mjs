@@ -31,6 +31,7 @@ export async function runTask(delivery, channel, instance, store) {
     await end(task, "expired", { failure: expired("its deadline had passed before an instance was free") });
     return;
   }
+  await instance.runs.get(task.id)?.done; // it was delivered twice: what the first run came to is in the store
   const { state, attempt } = await store.start(task);
   if (state === "queued") {
     const message = `${attempt} runs of it were cut short`;
@@ -39,8 +40,6 @@ export async function runTask(delivery, channel, instance, store) {
     channel.reject(delivery, false); // its dead letter may be missing
   } else if (state !== "running") {
     channel.ack(delivery); // it has ended
-  } else if (instance.runs.has(task.id)) {
-    channel.reject(delivery, true); // it runs here already, and was delivered again
   } else {
     await run(attempt);
   }
@@ -54,7 +53,8 @@ export async function runTask(delivery, channel, instance, store) {
     };
     const startedAt = now();
     const timer = task.deadline && setTimeout(abort, timeLeft(task), "deadline");
-    instance.runs.set(task.id, { abort });
+    let finished;
+    instance.runs.set(task.id, { abort, done: new Promise((resolve) => (finished = resolve)) });
     instance.attempts += 1;
     let result;
     try {
@@ -82,6 +82,7 @@ export async function runTask(delivery, channel, instance, store) {
       }
     } finally {
       instance.runs.delete(task.id);
+      finished();
     }
   }
 
