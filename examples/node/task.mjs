@@ -101,7 +101,7 @@ export async function runTask(delivery, channel, instance, store) {
     ).finish();
     const stored = await store.finish(task, state, Buffer.from(outcome), finishedAt);
     log("outcome", { task: task.id, state, stored });
-    if (stored === -1) {
+    if (stored === -1 && startedAt !== undefined) {
       channel.reject(delivery, true); // Redis has lost the record: the next start writes it anew
     } else if (state === "dead") {
       channel.reject(delivery, false); // to the dead letters

@@ -98,7 +98,7 @@ async def call(hub: Hub, **request: object) -> Response:
 async def until_running(hub: Hub, task_id: str) -> dict[str, Any]:
     while True:
         task: dict[str, Any] = (await hub.http.get(f"{hub.gateway}/v1/tasks/{task_id}")).json()
-        if task["state"] == "running":
+        if task.get("state") == "running":
             return task
 
 
@@ -108,6 +108,10 @@ async def until_idle(http: AsyncClient, node: Node) -> dict[str, Any]:
         reply: dict[str, Any] = (await http.get(f"{node.url}/ping")).json()
         if reply["in_flight"] == 0:
             return reply
+
+
+def record_of(task_id: str) -> str:
+    return f"hub:{{{task_id}}}:record"
 
 
 @pytest.mark.usefixtures("node")
@@ -172,7 +176,7 @@ async def test_an_outcome_that_comes_too_late_is_dropped(hub: Hub, node: Node, r
     await until_running(hub, task_id)
     outcome = Outcome(task_id=task_id, state=TaskState.SUCCEEDED, body=b"\x08\x2a", attempt=2, finished_at=1.0)
     with Redis.from_url(redis) as store:
-        channel = store.hget(f"hub:{{{task_id}}}:record", "runners")
+        channel = store.hget(record_of(task_id), "runners")
         assert isinstance(channel, bytes)
         (finish,) = commands.finish([outcome], [True], channel=channel.decode(), now=2.0)
         store.execute_command(*commands.FINISH.in_full(finish))
@@ -180,6 +184,18 @@ async def test_an_outcome_that_comes_too_late_is_dropped(hub: Hub, node: Node, r
     assert (stored["task"], stored["state"], stored["stored"]) == (task_id, "succeeded", 0)
     task = await hub.ended(task_id)
     assert (task["result"]["words"], task["attempt"]) == ("42", 1)
+
+
+@pytest.mark.usefixtures("node")
+async def test_a_task_whose_record_and_scripts_are_lost_runs_again(hub: Hub, redis: str) -> None:
+    task_id = await hub.submit(MODEL, {"text": "lost", "pauseSeconds": 1})
+    await until_running(hub, task_id)
+    with Redis.from_url(redis) as store:
+        assert store.delete(record_of(task_id), f"hub:{{{task_id}}}:tombstone") == 2
+        store.script_flush()
+    await until_running(hub, task_id)
+    task = await hub.ended(task_id)
+    assert (task["state"], task["result"]["words"], task["attempt"]) == ("succeeded", "1", 1)
 
 
 async def test_after_sigterm_it_finishes_its_task_logs_out_and_exits(hub: Hub, node: Node) -> None:
@@ -192,7 +208,7 @@ async def test_after_sigterm_it_finishes_its_task_logs_out_and_exits(hub: Hub, n
     assert (task["state"], task["result"]["words"], task["attempt"]) == ("succeeded", "1", 1)
 
 
-async def test_a_task_that_outlasts_the_drain_runs_on_another_instance(hub: Hub) -> None:
+async def test_a_task_that_outlasts_the_drain_runs_on_another_instance(hub: Hub, redis: str) -> None:
     with fail_after(TIMEOUT):
         await hub.until_listed(MODEL, 0)
         async with started(hub, drain_grace="0.1") as first:
@@ -202,6 +218,8 @@ async def test_a_task_that_outlasts_the_drain_runs_on_another_instance(hub: Hub)
             await until_running(hub, task_id)
             first.process.terminate()
             assert await run_sync(first.process.wait) == 0
+            with Redis.from_url(redis) as store:
+                assert store.hget(record_of(task_id), "released") == b"1"  # the attempt does not count
             async with started(hub):
                 task = await hub.ended(task_id)
     assert (task["state"], task["result"]["words"], task["attempt"]) == ("succeeded", "1", 2)
