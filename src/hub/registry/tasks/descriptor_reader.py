@@ -75,7 +75,7 @@ class DescriptorReader:
                 replies = await self._replies(url)
                 scope.deadline = inf  # the rest is bounded by the bounds of contracts
                 size = CONTRACT_WEIGHT * len(replies[0].body)
-                return await in_thread_if_large(size, partial(_contract, url, *replies))
+                return await in_thread_if_large(size, partial(decode_replies, url, *replies))
         raise DescriptorsUnreachable(url, reason)
 
     async def _replies(self, url: str) -> Sequence[InstanceReply]:
@@ -103,7 +103,12 @@ class DescriptorReader:
         return reply
 
 
-def _contract(url: str, files: InstanceReply, request: InstanceReply, response: InstanceReply) -> Contract:
+def decode_replies(url: str, files: InstanceReply, request: InstanceReply, response: InstanceReply) -> Contract:
+    """The contract in the replies of the three routes below `url`.
+
+    Raises:
+        InvalidDescriptors: They have none.
+    """
     try:
         declared = FileDescriptorSet.FromString(files.body)
         message = contract_pb2.Contract(
