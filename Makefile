@@ -39,6 +39,7 @@ up: $(RUN) ## Run registry, gateway, dashboard and the examples in one process. 
 test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest; WORKERS=0 runs them in one process.
 	@scripts/need-servers.sh
 	@scripts/install-clients.sh
+	@scripts/install-node-example.sh
 	$(BIN)/pytest $(DIST) $(ARGS)
 
 test-fast: $(DEV) ## Run the tests that need no server, no browser and no process of hub; a few minutes.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the Python modules and the typed stubs of every .proto below protos/, and the Grafana dashboard, below the folder
+# Writes the Python modules and the typed stubs of every .proto below protos/, the descriptors of the example in JavaScript,
+# and the Grafana dashboard, below the folder
 # $1 (default: the project), and prints their paths. protos/hub/ is the package itself and goes to src/; anything else goes to the
 # folder of the same name: protos/translator/v1/translator.proto becomes translator/v1/translator_pb2.py.
 # `make check` runs it into an empty folder and compares, so that stale generated code fails.
@@ -26,6 +27,9 @@ mapfile -d '' -t ours < <(find protos -name '*.proto' -path 'protos/hub/*' -prin
 mapfile -d '' -t others < <(find protos -name '*.proto' ! -path 'protos/hub/*' -print0 | sort -z)
 generate "$out/src" "${ours[@]}"
 generate "$out" "${others[@]}"
+mkdir -p "$out/examples/node"
+"$python" -m grpc_tools.protoc -Iprotos --include_imports --descriptor_set_out="$out/examples/node/word_count.binpb" \
+    protos/examples/word_count/v1/word_count.proto
 stray=$(find . \( -name '.*' -o -name node_modules -o -name site-packages -o -name protos \) ! -name . -prune -o -name '*.proto' -print)
 if [ -n "$stray" ]; then
     printf 'nothing is generated from a .proto outside of protos/, move it there: %s\n' "$stray" >&2

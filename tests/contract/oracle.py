@@ -35,7 +35,9 @@ def assert_judged_alike(transcoder: Transcoder, schema: Draft202012Validator, te
         own = transcoder.parse_json(text)
     except InvalidDocument as error:
         problems = error.problems
-    assert schema.is_valid(document) == (own is not None), (text, problems)
+    # The schema accepts more in one case: a timestamp whose offset leads out of the years 1 to 9999.
+    refused = any("its offset leads out" not in problem.message for problem in problems)
+    assert schema.is_valid(document) != refused, (text, problems)
     if own is None:
         unexplained = [problem for problem in problems if not explained(document, problem)]
         assert expected is None or not unexplained, (text, unexplained)

@@ -11,9 +11,18 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
+from jsonschema_rs import Draft202012Validator
 
 from examples.digits.v1 import digits_pb2
-from hub.contract import InvalidDocument, MalformedJson, NotJsonRepresentable, Problem, Transcoder, compile_contract
+from hub.contract import (
+    InvalidDocument,
+    MalformedJson,
+    NotJsonRepresentable,
+    Problem,
+    Transcoder,
+    compile_contract,
+    input_schema,
+)
 from hub.contract.protojson.conversion import MAX_PROBLEMS
 from hub.errors import Undecodable
 from hub.types import MAX_NESTING
@@ -22,6 +31,7 @@ from tests.contract.test_contract import contract, shop
 from tests.contract.test_every_value import holder
 
 DIGITS = Transcoder(digits_pb2.DigitsRequest.DESCRIPTOR)
+TIMESTAMP = timestamp_pb2.Timestamp.DESCRIPTOR
 VALUE = Transcoder(struct_pb2.Value.DESCRIPTOR)
 ORDER = compile_contract(contract(shop())).request_transcoder
 
@@ -190,6 +200,31 @@ def test_a_value_without_a_json_form_is_reported_with_its_path(
     with pytest.raises(NotJsonRepresentable) as caught:
         Transcoder(type(message).DESCRIPTOR).encode_json(message)
     assert caught.value.problem.pointer == pointer
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0001-01-01T00:00:00-00:01", -62_135_596_740),  # TimestampWithOffsetBoundaryInBoundsMin
+        ("9999-12-31T23:59:59+00:01", 253_402_300_739),  # TimestampWithOffsetBoundaryInBoundsMax
+        ("0001-01-01T23:59:00+23:59", -62_135_596_800),
+        ("9999-12-31T00:00:59.999999999-23:59", 253_402_300_799),
+        ("0001-06-01T00:00:00+14:00", -62_122_600_800),
+        ("9999-01-01T00:00:00-12:00", 253_370_808_000),
+    ],
+)
+def test_an_offset_may_lead_to_the_first_and_the_last_moment_of_a_timestamp(text: str, seconds: int) -> None:
+    message = timestamp_pb2.Timestamp.FromString(Transcoder(TIMESTAMP).decode_json(f'"{text}"'.encode()))
+    assert message.seconds == seconds
+    assert message.nanos == (999_999_999 if "." in text else 0)
+    assert Draft202012Validator(input_schema(TIMESTAMP).standalone()).is_valid(text)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T23:58:59.999999999+23:59", "9999-12-31T00:01:00-23:59"])
+def test_an_offset_that_leads_out_of_the_range_of_timestamps_is_refused_by_the_parser_alone(text: str) -> None:
+    found = problems(Transcoder(TIMESTAMP), f'"{text}"'.encode())
+    assert [*found.values()] == [f"{text!r} is not within the years 1 to 9999 in UTC: its offset leads out of them"]
+    assert Draft202012Validator(input_schema(TIMESTAMP).standalone()).is_valid(text)
 
 
 def test_a_wrapper_is_its_value() -> None:

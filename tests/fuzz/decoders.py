@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import Final
 
 import msgspec
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.struct_pb2 import Value
+from httpx2 import Headers
 from pamqp import commands
 
 from examples.digits.v1 import digits_pb2
@@ -23,6 +24,9 @@ from hub.gateway.models.codec import Codec
 from hub.model.execution.process import frames
 from hub.ports.directory import InstanceEntry, ModelLimits
 from hub.redis.connection import Reply
+from hub.registry.client.schemas import MESSAGE_HEADER
+from hub.registry.tasks.descriptor_reader import decode_replies
+from hub.registry.tasks.instance_http import InstanceReply
 from hub.stores.redis import replies
 from hub.task import Failure, Outcome, Task
 from hub.types import Fingerprint, InstanceId, ModelName, TaskId, TaskState
@@ -30,6 +34,7 @@ from tests.amqp.fakes import ADDRESS, START, TUNE, FakeBroker, deliver, marshal
 from tests.fuzz.campaign import Target, resident
 
 _NOW: Final = 1_700_000_000.5
+_BETWEEN: Final = b"\x00|\x00"
 _TASK: Final = TaskId("01890000-0000-7000-8000-000000000001")
 _INSTANCE: Final = InstanceId("01890000-0000-7000-8000-000000000002")
 _CONTRACT: Final = Contract.from_descriptors(
@@ -61,6 +66,7 @@ def decoders() -> Sequence[Target]:
         _target("store", _record_seeds(), _stored),
         _target("directory", _directory_seeds(), _directory),
         _target("descriptors", [each.encode() for each in (_CONTRACT, _DIGITS, _WIDE)], _descriptors),
+        _target("instance", _instance_seeds(), _instance_replies),
         _target("frames", _frame_seeds(), _frames),
     ]
 
@@ -134,6 +140,21 @@ def _directory(data: bytes) -> None:
 def _descriptors(data: bytes) -> None:
     codec = Codec(Contract.decode(data))
     codec.schemas(ref_prefix="#/components/schemas/")
+
+
+def _instance_replies(data: bytes) -> None:
+    files, request, response = [*data.split(_BETWEEN, 2), b"", b""][:3]
+    named = {MESSAGE_HEADER.encode(): response} if response else {}
+    replies = (
+        InstanceReply(200, Headers(headers), body, complete=True)
+        for body, headers in ((files, {}), (request, {}), (b"", named))
+    )
+    decode_replies("http://127.0.0.1:9", *replies)
+
+
+def _instance_seeds() -> Sequence[bytes]:
+    request = DescriptorProto(name="DigitsRequest").SerializeToString()
+    return [_BETWEEN.join((_DIGITS.files, request, each)) for each in (_DIGITS.response.encode(), b"")]
 
 
 def _frames(data: bytes) -> None:

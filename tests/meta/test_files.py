@@ -132,11 +132,11 @@ def test_the_versions_that_run_are_those_that_were_tested() -> None:
         assert {str(pin.specifier) for pin in run} <= {str(pin.specifier) for pin in tested[name]}
 
 
-def test_every_npm_package_of_the_clients_has_its_hash_and_no_address() -> None:
-    folder = ROOT / "tests" / "clients"
-    wanted: dict[str, str] = json.loads((folder / "package.json").read_text())["devDependencies"]
-    locked: dict[str, dict[str, object]] = json.loads((folder / "package-lock.json").read_text())["packages"]
-    assert locked.pop("")["devDependencies"] == wanted
+@pytest.mark.parametrize(("folder", "kind"), [("tests/clients", "devDependencies"), ("examples/node", "dependencies")])
+def test_every_npm_package_has_its_hash_and_no_address(folder: str, kind: str) -> None:
+    wanted: dict[str, str] = json.loads((ROOT / folder / "package.json").read_text())[kind]
+    locked: dict[str, dict[str, object]] = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
+    assert locked.pop("")[kind] == wanted
     assert {name: locked[f"node_modules/{name}"]["version"] for name in wanted} == wanted
     assert [path for path, package in locked.items() if "integrity" not in package or "resolved" in package] == []
 

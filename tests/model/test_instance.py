@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import partial
+from ipaddress import ip_network
 from itertools import accumulate
 from typing import Any, ClassVar
 
@@ -27,6 +28,9 @@ from hub.model.instance.instance import run_instance
 from hub.model.worker.statistics import OUTCOMES
 from hub.ports.directory import ModelLimits
 from hub.registry.client.errors import NameTaken
+from hub.registry.core.networks import InstanceNetworks
+from hub.registry.tasks.descriptor_reader import DescriptorReader
+from hub.registry.tasks.instance_http import InstanceHttp
 from hub.settings.model import ModelSettings
 from hub.stats import InstanceStats
 from hub.stores.memory.store import MemoryStore
@@ -149,6 +153,7 @@ async def test_an_instance_logs_in_works_and_logs_out(world: World) -> None:
             assert instance == INSTANCE
             assert login.model == "Echo"
             assert login.url == url
+            assert login.contract is not None
             sent = ContractMessage.FromString(login.contract)
             assert (sent.request, sent.response) == (CONTRACT.request, CONTRACT.response)
             await submit(world.broker, world.store, one)
@@ -220,6 +225,15 @@ async def test_descriptors_come_as_protobuf_or_as_json(world: World, client: Asy
     assert as_json.json()["file"][0]["package"] == "examples.model_a.v1"
     assert DescriptorProto.FromString(request.content).name == "ModelARequest"
     assert response.json()["name"] == "ModelAResponse"
+    names = [each.headers.get("hub-message") for each in (whole, request, response)]
+    assert names == [None, CONTRACT.request, CONTRACT.response]
+
+
+async def test_the_registry_reads_the_contract_from_these_routes(world: World, client: AsyncClient) -> None:
+    with anyio.fail_after(TIMEOUT):
+        async with background_service(world.instance(), name="instance") as url:
+            reader = DescriptorReader(InstanceHttp(client, InstanceNetworks([ip_network("127.0.0.0/8")])))
+            assert await reader.read(url) == CONTRACT
 
 
 async def test_metrics_tell_what_was_done(world: World, client: AsyncClient) -> None:

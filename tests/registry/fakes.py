@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, final
 
 import anyio
+from httpx2 import AsyncClient
 from litestar import Litestar, Request, Response, get
 from typing_extensions import override
 
@@ -29,7 +30,10 @@ from hub.ports.directory import (
     RegisteredContract,
     StatusUpdate,
 )
+from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import PingOk, PingResult
+from hub.registry.tasks.descriptor_reader import DescriptorReader
+from hub.registry.tasks.instance_http import InstanceHttp
 from hub.stats import InstanceStats
 from hub.types import Fingerprint, InstanceId, ModelName, RegistryId, new_instance_id
 
@@ -98,6 +102,11 @@ async def ping_server(instance: InstanceId | None = None) -> AsyncGenerator[Ping
     async with background_service(partial(serve, app, ListenAddress(), grace=0.1), name="ping server") as url:
         it.url = url
         yield it
+
+
+def unused_reader(networks: InstanceNetworks) -> DescriptorReader:
+    """For tests in which every login has a contract."""
+    return DescriptorReader(InstanceHttp(AsyncClient(verify=False), networks))
 
 
 @final

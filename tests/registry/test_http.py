@@ -4,6 +4,7 @@ import base64
 import gzip
 import pickle
 from collections.abc import AsyncGenerator
+from hashlib import sha1
 from typing import Any
 
 import anyio
@@ -15,6 +16,7 @@ from httpx2 import Response
 from hub.contract import Contract
 from hub.registry.client.errors import InstanceUnreachable, NameTaken
 from hub.registry.client.schemas import SECRET_HEADER
+from hub.stores.redis.commands import FINISH
 from hub.types import InstanceState, new_instance_id
 from tests.registry.fakes import ping_server
 from tests.registry.fixtures import ServedRegistry, served_registry
@@ -54,6 +56,7 @@ async def test_every_get_has_its_head_and_every_path_one_allow(registry: ServedR
         f"/v1/instances/{new_instance_id()}": "DELETE, OPTIONS, PUT",
         "/v1/schemas": "GET, HEAD, OPTIONS",
         "/v1/prometheus/targets": "GET, HEAD, OPTIONS",
+        "/v1/store/scripts": "GET, HEAD, OPTIONS",
         "/health/live": "GET, HEAD, OPTIONS",
         "/health/ready": "GET, HEAD, OPTIONS",
         "/metrics": "GET, HEAD, OPTIONS",
@@ -485,6 +488,7 @@ async def test_the_description_is_the_same_at_each_start_and_shows_every_route(r
         "/v1/schemas/{model}/diff",
         "/v1/schemas/{model}/check",
         "/v1/prometheus/targets",
+        "/v1/store/scripts",
         "/metrics",
         "/health/live",
         "/health/ready",
@@ -507,6 +511,7 @@ async def test_with_a_token_every_route_of_data_requires_it() -> None:
                 "/v1/schemas/A/history",
                 "/v1/schemas/A/diff",
                 "/v1/prometheus/targets",
+                "/v1/store/scripts",
                 "/metrics",
             ):
                 problem(await registry.get(path), 401, "unauthorized")
@@ -518,3 +523,17 @@ async def test_with_a_token_every_route_of_data_requires_it() -> None:
                 assert (await registry.get(path)).status_code == 200
             assert await registry.login(server) is InstanceState.LIVE
             assert server.tokens == ["Bearer sesame"]
+
+
+async def test_the_scripts_of_the_store_are_served_with_their_digests() -> None:
+    with anyio.fail_after(TIMEOUT):
+        async with served_registry(token="sesame") as registry:
+            assert (await registry.get("/v1/store/scripts")).status_code == 401
+            reply = await registry.get("/v1/store/scripts", authorization="Bearer sesame")
+            etag = reply.headers["etag"]
+            again = await registry.get("/v1/store/scripts", authorization="Bearer sesame", if_none_match=etag)
+    scripts = reply.json()["scripts"]
+    assert scripts.keys() == {"start", "finish", "release", "resync", "report", "list"}
+    assert all(sha1(each["text"].encode()).hexdigest() == each["sha1"] for each in scripts.values())
+    assert scripts["finish"] == {"sha1": FINISH.sha, "text": FINISH.text}
+    assert (again.status_code, again.content) == (304, b"")

@@ -15,6 +15,7 @@ from hub.http.client import open_client
 from hub.ports.directory import InstanceEntry
 from hub.registry.core.networks import InstanceNetworks, IPAddress
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult
+from hub.registry.tasks.instance_http import InstanceHttp
 from hub.registry.tasks.probe import MAX_REPLY, HttpProbe
 from hub.stats import InstanceStats
 from hub.types import InstanceId, ReadinessSource, TaskState
@@ -58,7 +59,7 @@ def reply(status: str, body: bytes) -> Callable[[SocketStream], Awaitable[None]]
 
 async def ping(http: AsyncClient, entry: InstanceEntry, networks: InstanceNetworks = LOOPBACK) -> PingResult:
     with anyio.fail_after(TIMEOUT):
-        return await HttpProbe(http, networks).ping(entry)
+        return await HttpProbe(InstanceHttp(http, networks)).ping(entry)
 
 
 async def test_an_instance_that_consumes_has_answered(http: AsyncClient) -> None:
@@ -266,7 +267,7 @@ async def test_of_a_name_that_is_inside_and_outside_only_the_addresses_inside_ar
     async with ping_server() as server:
         entry = entry_of(id=server.id, url=server.url.replace("127.0.0.1", "model.example"))
         addresses, _ = resolver(["192.0.2.1", "127.0.0.1"])  # the first one would not answer for a long time
-        monkeypatch.setattr("hub.registry.tasks.probe.addresses_of", addresses)
+        monkeypatch.setattr("hub.registry.tasks.instance_http.addresses_of", addresses)
         assert await ping(http, entry) == PingOk()
 
 
@@ -276,7 +277,7 @@ async def test_a_name_is_resolved_at_each_ping_and_is_refused_once_it_resolves_e
     async with ping_server() as server:
         entry = entry_of(id=server.id, url=server.url.replace("127.0.0.1", "model.example"))
         addresses, asked = resolver(["127.0.0.1"], ["::ffff:127.0.0.1"], ["::ffff:10.0.0.1"], ["169.254.169.254"])
-        monkeypatch.setattr("hub.registry.tasks.probe.addresses_of", addresses)
+        monkeypatch.setattr("hub.registry.tasks.instance_http.addresses_of", addresses)
         results = [await ping(http, entry) for _ in range(4)]
         assert results[:2] == [PingOk(), PingOk()]
         for result, where in zip(results[2:], ("::ffff:10.0.0.1", "169.254.169.254"), strict=True):
@@ -308,10 +309,11 @@ async def test_an_instance_is_asked_to_subscribe_again_with_the_token_and_only_i
         requests.append(await stream.receive())
         await stream.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
 
+    elsewhere = InstanceNetworks([ip_network("10.0.0.0/8")])
     async with raw_server(take) as url:
         with anyio.fail_after(TIMEOUT):
-            await HttpProbe(http, LOOPBACK).resubscribe(entry_of(url=f"{url}/base"))
-            await HttpProbe(http, InstanceNetworks([ip_network("10.0.0.0/8")])).resubscribe(entry_of(url=url))
+            await HttpProbe(InstanceHttp(http, LOOPBACK)).resubscribe(entry_of(url=f"{url}/base"))
+            await HttpProbe(InstanceHttp(http, elsewhere)).resubscribe(entry_of(url=url))
     (request,) = requests
     assert request.startswith(b"POST /base/resubscribe HTTP/1.1\r\n")
     assert b"authorization: bearer sesame" in request.lower()

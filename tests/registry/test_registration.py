@@ -19,9 +19,10 @@ from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.registration import AcceptedLogin, RegistrationService
 from hub.types import InstanceId, InstanceState, new_instance_id, new_registry_id
-from tests.registry.fakes import FlakyDirectory, ScriptedProbe
+from tests.registry.fakes import FlakyDirectory, ScriptedProbe, unused_reader
 from tests.registry.helpers import DIGITS, MODEL, TEXTS, TIMEOUT, entry_of
 
+LOOPBACK = InstanceNetworks([ip_network("127.0.0.0/8")])
 URL = "http://127.0.0.1:4000"
 OWN = "s" * 43
 """The secret of every instance here."""
@@ -47,7 +48,8 @@ class LocalRegistry:
             self.directory,
             self.sync,
             self.pinger,
-            networks=InstanceNetworks([ip_network("127.0.0.0/8")]),
+            descriptors=unused_reader(LOOPBACK),
+            networks=LOOPBACK,
         )
 
     async def login(

@@ -24,9 +24,10 @@ from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.registration import RegistrationService
 from hub.types import InstanceId, InstanceState, ReadinessSource, new_instance_id, new_registry_id
-from tests.registry.fakes import FlakyDirectory, ScriptedProbe
+from tests.registry.fakes import FlakyDirectory, ScriptedProbe, unused_reader
 from tests.registry.helpers import MODEL, TEXTS
 
+LOOPBACK = InstanceNetworks([ip_network("127.0.0.0/8")])
 PERIOD, TIMEOUT, MISSES = 10.0, 3.0, 3
 URL = "http://127.0.0.1:4000"
 OWN = "s" * 43
@@ -77,7 +78,8 @@ class Peer:
             self.link,
             self.sync,
             self.pinger,
-            networks=InstanceNetworks([ip_network("127.0.0.0/8")]),
+            descriptors=unused_reader(LOOPBACK),
+            networks=LOOPBACK,
         )
 
     async def probe(self, entry: InstanceEntry) -> PingResult:

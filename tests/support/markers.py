@@ -16,6 +16,7 @@ SLOW: Final = (
     "deploy",
     "described",
     "examples/test_examples.py",
+    "foreign",
     "gateway/test_batch_flow.py",
     "gateway/test_batches.py",
     "gateway/test_hostile_documents.py",

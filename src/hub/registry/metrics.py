@@ -79,6 +79,12 @@ class RegistrationCollector(Collector):
             [([limit], self._registration.refused[limit]) for limit in asdict(self._limits)],
         )
         yield counter(
+            "hub_registry_descriptor_reads",
+            "Contracts read from the descriptor routes of instances, by result.",
+            ["result"],
+            [([result], number) for result, number in self._registration.descriptor_reads.items()],
+        )
+        yield counter(
             "hub_registry_unauthorized_calls",
             "Logins and logouts refused because they did not carry the secret of the instance.",
             [],

@@ -24,7 +24,9 @@ from hub.registry.core.stats_aggregator import StatsAggregator
 from hub.registry.http.app import registry_app
 from hub.registry.metrics import LiveCollector, PingCounters, RegistrationCollector
 from hub.registry.stats import StatsService
+from hub.registry.tasks.descriptor_reader import CONCURRENT_READS, DescriptorReader
 from hub.registry.tasks.directory_sync import DirectorySync
+from hub.registry.tasks.instance_http import InstanceHttp
 from hub.registry.tasks.pinger import CONCURRENT_PINGS, Pinger
 from hub.registry.tasks.probe import HttpProbe
 from hub.registry.tasks.queue_monitor import QueueMonitor
@@ -67,8 +69,9 @@ async def run_registry(
     aggregator = StatsAggregator()
     state = RegistryState(misses=settings.ping_misses, contract_mode=settings.contract_mode, on_stats=aggregator.add)
     with collapse_exception_group():
-        async with open_client(token=settings.token, connections=CONCURRENT_PINGS) as http:
-            probe = HttpProbe(http, networks)
+        async with open_client(token=settings.token, connections=CONCURRENT_PINGS + CONCURRENT_READS) as http:
+            instances = InstanceHttp(http, networks)
+            probe = HttpProbe(instances)
             pinger = Pinger(
                 state,
                 probe.ping,
@@ -88,7 +91,13 @@ async def run_registry(
                 contract_ttl=settings.contract_ttl,
             )
             registration = RegistrationService(
-                state, directory, sync, pinger, networks=networks, limits=settings.login_limits
+                state,
+                directory,
+                sync,
+                pinger,
+                descriptors=DescriptorReader(instances),
+                networks=networks,
+                limits=settings.login_limits,
             )
             state.on_model_forgotten += [aggregator.forget, pinger.forget]
             queues = QueueMonitor(state, broker, period=settings.depth_period)

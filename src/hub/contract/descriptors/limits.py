@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
 from hub.contract.errors import InvalidContract
 from hub.types import MAX_NESTING
@@ -43,11 +43,20 @@ def check_size(files: FileDescriptorSet) -> None:
         fields = _within(fields + len(file.extension), MAX_FIELDS, "fields", file.name)
         for enum in file.enum_type:
             values = _enum(values, enum, file.name)
-        for name, message in _messages(file.message_type, f"{file.package}." if file.package else "", 1):
+        for name, message in declared_messages(file):
             messages = _within(messages + 1, MAX_MESSAGES, "messages", name)
             fields = _within(fields + len(message.field) + len(message.extension), MAX_FIELDS, "fields", name)
             for enum in message.enum_type:
                 values = _enum(values, enum, name)
+
+
+def declared_messages(file: FileDescriptorProto) -> Iterator[tuple[str, DescriptorProto]]:
+    """Full name and declaration of each message of a file, those within others included.
+
+    Raises:
+        InvalidContract: They are declared too deep within each other.
+    """
+    return _messages(file.message_type, f"{file.package}." if file.package else "", 1)
 
 
 def check_depth(roots: Iterable[Descriptor]) -> None:

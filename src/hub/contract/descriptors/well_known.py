@@ -28,6 +28,9 @@ TIMESTAMP: Final = "google.protobuf.Timestamp"
 VALUE: Final = "google.protobuf.Value"
 NULL_VALUE: Final = "google.protobuf.NullValue"
 
+TIMESTAMP_SECONDS: Final = range(-62_135_596_800, 253_402_300_800)
+"""Unix seconds of a `Timestamp`: the years 1 to 9999 in UTC."""
+
 WRAPPERS: Final = frozenset(message.full_name for message in wrappers_pb2.DESCRIPTOR.message_types_by_name.values())
 """Messages with one field, `value`, whose JSON form is that of the field."""
 

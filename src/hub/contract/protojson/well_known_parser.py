@@ -13,6 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract import patterns
 from hub.contract.descriptors import well_known
+from hub.contract.descriptors.well_known import TIMESTAMP_SECONDS
 from hub.contract.protojson.conversion import (
     MAX_PROBLEMS,
     TOO_DEEP,
@@ -142,6 +143,8 @@ def _fill_timestamp(target: Any, value: JsonValue, stats: ParseStats) -> None:
         stats.colons += 1
         offset = int(rest[-5:-3]) * 3600 + int(rest[-2:]) * 60
         seconds -= offset if rest[-6] == "+" else -offset
+        if seconds not in TIMESTAMP_SECONDS:
+            raise ConversionError(f"{value!r} is not within the years 1 to 9999 in UTC: its offset leads out of them")
     target.seconds = seconds
     target.nanos = int(fraction.ljust(9, "0")) if fraction else 0
 

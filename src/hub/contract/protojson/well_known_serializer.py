@@ -14,12 +14,11 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors import well_known
+from hub.contract.descriptors.well_known import TIMESTAMP_SECONDS
 from hub.contract.protojson.conversion import ConversionError, JsonValue
 from hub.contract.protojson.scalar_serializer import Serializer, scalar_serializer
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: the text gets its Z below
-_FIRST_SECOND: Final = -62_135_596_800
-_LAST_SECOND: Final = 253_402_300_799
 _LONGEST: Final = 315_576_000_000
 _NANOS: Final = 1_000_000_000
 
@@ -75,7 +74,7 @@ def _any_serializer(types: Mapping[str, Descriptor], serializer_of: Callable[[De
 def _serialize_timestamp(timestamp: Any) -> JsonValue:
     seconds: int = timestamp.seconds
     nanos: int = timestamp.nanos
-    if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < _NANOS):
+    if not (seconds in TIMESTAMP_SECONDS and 0 <= nanos < _NANOS):
         raise ConversionError(f"{seconds} s and {nanos} ns is no time from the year 1 to the year 9999")
     text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
     return f"{text}{_fraction(nanos)}Z"

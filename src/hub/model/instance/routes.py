@@ -23,7 +23,7 @@ from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknow
 from hub.model.instance.health import health_routes
 from hub.model.instance.health_reporter import HealthReporter, Ping
 from hub.model.instance.metrics import InstanceMetrics
-from hub.registry.client.schemas import PING_HEADER
+from hub.registry.client.schemas import MESSAGE_HEADER, PING_HEADER
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
@@ -62,11 +62,11 @@ def instance_app(
 
     @get("/descriptors/request")
     async def request_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:
-        return await _message(request, _proto(reporter.model.get_request_format()))
+        return await _message(request, _proto(reporter.model.get_request_format()), reporter.contract.request)
 
     @get("/descriptors/response")
     async def response_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:
-        return await _message(request, _proto(reporter.model.get_response_format()))
+        return await _message(request, _proto(reporter.model.get_response_format()), reporter.contract.response)
 
     @get("/metrics")
     async def exposition(request: Request[Any, Any, State]) -> Response[bytes]:
@@ -106,9 +106,9 @@ def _proto(descriptor: Descriptor) -> DescriptorProto:
     return proto
 
 
-async def _message(request: Request[Any, Any, State], message: Message) -> Response[bytes]:
-    """Protobuf, or ProtoJSON for a client that accepts JSON by name."""
-    headers = {"Vary": "Accept"}
+async def _message(request: Request[Any, Any, State], message: Message, name: str = "") -> Response[bytes]:
+    """Protobuf, or ProtoJSON for a client that accepts JSON by name. The header `Hub-Message` has `name`, if it is given."""
+    headers = {"Vary": "Accept", MESSAGE_HEADER: name} if name else {"Vary": "Accept"}
     if JSON in request.headers.get("accept", ""):
         text = await in_thread_if_large(CONTRACT_WEIGHT * message.ByteSize(), partial(MessageToJson, message))
         return Response(text.encode(), media_type=JSON, headers=headers)

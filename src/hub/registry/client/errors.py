@@ -130,6 +130,73 @@ class InstanceUnreachable(HubError):
 
 
 @final
+class DescriptorsUnreachable(HubError):
+    """A login has no contract, and the registry could not read it from the descriptor routes of the instance.
+
+    Attributes:
+        url: Of the route, or of the instance.
+        reason: What the registry got instead.
+    """
+
+    code = "descriptors_unreachable"
+    status = 502
+    exit_code = 3
+    title = "The registry cannot read the descriptors of the instance"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"the login has no contract, and the registry got from {self.url}: {self.reason}. Serve /descriptors, "
+            "/descriptors/request and /descriptors/response at the URL of the instance before it logs in, or send the "
+            "contract with the login"
+        )
+
+    @property
+    @override
+    def extensions(self) -> dict[str, object]:
+        return {"url": self.url, "reason": self.reason}
+
+    @property
+    @override
+    def retry_after(self) -> float | None:
+        return 1.0
+
+
+@final
+class InvalidDescriptors(HubError):
+    """A login has no contract, and what the descriptor routes of the instance serve is none.
+
+    Attributes:
+        url: Of the route.
+        reason: What is wrong with its reply.
+    """
+
+    code = "invalid_descriptors"
+    status = 422
+    title = "The descriptors of the instance are not a contract"
+    exit_code = 2
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"the login has no contract, and what {self.url} serves cannot be used: {self.reason}"
+
+    @property
+    @override
+    def extensions(self) -> dict[str, object]:
+        return {"url": self.url, "reason": self.reason}
+
+
+@final
 class InvalidLogin(HubError):
     """A login, or a contract to check, that can never be accepted as it stands."""
 

@@ -31,6 +31,9 @@ SECRET_LENGTHS: tuple[int, int] = (32, 128)
 PING_HEADER: str = "Hub-Registry-Ping"
 """The header of pings of a registry. An instance that gets no such pings logs in again."""
 
+MESSAGE_HEADER: str = "Hub-Message"
+"""The header of a reply of an instance's `/descriptors/request` and `/descriptors/response`: the full name of the message."""
+
 MAX_EXAMPLE: int = 16_384
 """Characters: an example is for people to read, and is part of every list of models."""
 
@@ -39,13 +42,14 @@ class LoginBody(Struct, frozen=True, kw_only=True):
     """What an instance declares when it logs in; see `hub.registry.client.login.LoginRequest`.
 
     Attributes:
-        contract: A serialized `hub.v1.Contract`; base64 in JSON.
+        contract: A serialized `hub.v1.Contract`; base64 in JSON. Left out, the registry reads the contract from the descriptor
+            routes of the instance.
         example: At most `MAX_EXAMPLE` characters.
     """
 
     model: str
     url: str
-    contract: bytes
+    contract: bytes | None = None
     example: str = ""
     limits: ModelLimits = ModelLimits()
     consuming: bool = True
@@ -64,7 +68,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
         )
 
     def request(self, instance: InstanceId, contract: Contract, secret: str) -> LoginRequest:
-        """The login of an instance; `contract` is `self.contract` decoded.
+        """The login of an instance; `contract` is `self.contract` decoded, or read from the instance.
 
         Raises:
             InvalidName: Of the model.
@@ -208,6 +212,19 @@ class ModelsBody(Struct, frozen=True, kw_only=True):
     """Models by name."""
 
     models: tuple[ModelBody, ...]
+
+
+class ScriptBody(Struct, frozen=True, kw_only=True):
+    """A Lua script of the result store. `sha1` is the digest for `EVALSHA`."""
+
+    sha1: str
+    text: str
+
+
+class ScriptsBody(Struct, frozen=True, kw_only=True):
+    """The scripts of the result store that a model in another language calls, by name; see `docs/wire.md`."""
+
+    scripts: Mapping[str, ScriptBody]
 
 
 class TargetGroup(Struct, frozen=True, kw_only=True):

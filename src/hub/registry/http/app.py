@@ -15,7 +15,7 @@ from hub.http.middleware.edge import with_edge
 from hub.http.middleware.hosts import Hosts
 from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknownVariableType]  # Litestar's alias
 from hub.registry.core.state import RegistryState
-from hub.registry.http import instances, models, operations, schemas
+from hub.registry.http import instances, models, operations, schemas, store_scripts
 from hub.registry.http.instances import ReadHistory
 from hub.registry.stats import StatsService
 from hub.registry.tasks.directory_sync import DirectorySync
@@ -72,6 +72,7 @@ def registry_app(
             schemas.diff_schemas,
             schemas.check_schema,
             operations.targets,
+            store_scripts.list_scripts,
             operations.metrics,
         ],
     )

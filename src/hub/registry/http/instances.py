@@ -35,6 +35,7 @@ from hub.registry.http.responses import (
     NOT_JSON,
     NOT_MODIFIED,
     NOT_YOURS,
+    UNREACHABLE,
     conditional_json,
     response_spec,
 )
@@ -58,6 +59,7 @@ _SECRET: Final = HeaderParameter(name=SECRET_HEADER, description="The secret of 
         409: NAME_TAKEN,
         415: NOT_JSON,
         422: INVALID,
+        502: UNREACHABLE,
         503: NO_ROOM,
     },
     guards=[require_json],
@@ -70,6 +72,10 @@ async def login(
     secret: Annotated[str, _SECRET] = "",
 ) -> Response[LoginReply]:
     """The registry pings the instance before it answers, so `/ping` must be served at `url` by then.
+
+    Without a `contract` the registry reads it from the routes `/descriptors`, `/descriptors/request` and
+    `/descriptors/response` of the instance, and the reply is 502 `descriptors_unreachable` or 422 `invalid_descriptors` if it
+    cannot.
 
     The call is idempotent; an instance that has not been pinged for three periods calls again. 409 when live instances
     hold the name of the model with another contract: the reply names each difference and those instances. In compatible
@@ -86,9 +92,13 @@ async def login(
         raise InvalidLogin("id", f"{instance_id!r} is no UUID: take a new UUID at each start of an instance")
     if len(data.example) > MAX_EXAMPLE:
         raise InvalidLogin("example", f"it has {len(data.example)} characters: leave it out or keep to {MAX_EXAMPLE}")
-    decode = partial(Contract.decode, data.contract)
-    contract = await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode)
-    accepted = await registration.login(data.request(instance, contract, _checked(secret)))
+    proof = _checked(secret)
+    if data.contract is None:
+        contract = await registration.read_contract(data.url)
+    else:
+        decode = partial(Contract.decode, data.contract)
+        contract = await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode)
+    accepted = await registration.login(data.request(instance, contract, proof))
     body = replace(LoginReply.of(accepted.status), accepts=tuple(accepted.accepts), secret=accepted.secret)
     return Response(body, status_code=201 if accepted.created else 200)
 

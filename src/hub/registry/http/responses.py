@@ -36,7 +36,15 @@ UNKNOWN_MODEL: Final = response_spec(None, "`unknown_model`: no instance of such
 UNKNOWN_CONTRACT: Final = response_spec(None, "`unknown_model`, or `unknown_contract`: the model never had this one.")
 
 INVALID: Final = response_spec(
-    None, "`invalid_login`, `invalid_name` or `invalid_contract`: a value that hub cannot use."
+    None,
+    "`invalid_login`, `invalid_name`, `invalid_contract`, or `invalid_descriptors` of the instance: a value that hub cannot "
+    "use.",
+)
+
+UNREACHABLE: Final = response_spec(
+    None,
+    "`instance_unreachable`: no process, or another one, answers at the URL; or `descriptors_unreachable`: the contract was left "
+    "out and cannot be read.",
 )
 
 NAME_TAKEN: Final = response_spec(None, "`name_taken`: live instances have the name with another contract.")

@@ -17,13 +17,20 @@ from hub.concurrency.offload import in_thread_if_large
 from hub.contract import Contract, breaking_changes, diff
 from hub.errors import NotYourInstance, RegistryFull
 from hub.ports.directory import Directory, InstanceEntry, LoginLimits, ModelLimits, RegisteredContract
-from hub.registry.client.errors import InstanceUnreachable, InvalidLogin, NameTaken
+from hub.registry.client.errors import (
+    DescriptorsUnreachable,
+    InstanceUnreachable,
+    InvalidDescriptors,
+    InvalidLogin,
+    NameTaken,
+)
 from hub.registry.client.login import LoginRequest
 from hub.registry.client.views import InstanceStatus
 from hub.registry.core.contracts import weight
 from hub.registry.core.networks import InstanceNetworks, base_url
 from hub.registry.core.ping_result import PingOk
 from hub.registry.core.state import RegistryState
+from hub.registry.tasks.descriptor_reader import DescriptorReader
 from hub.registry.tasks.directory_sync import DirectorySync, directory_timeout
 from hub.registry.tasks.pinger import Pinger
 from hub.types import Fingerprint, InstanceId, ModelName
@@ -58,11 +65,13 @@ class RegistrationService:
         directory: Decides, atomically for all registries, which contract has a name.
         sync: Synchronises the two when they disagree about a name.
         pinger: Checks addresses, and the instances that hold a name.
+        descriptors: Reads the contracts that logins leave out.
         networks: Where instances may be.
         limits: Upper limits of what is registered.
 
     Attributes:
         refused: Logins refused because of a limit, by its name.
+        descriptor_reads: Contracts read from instances, by result: `read`, `unreachable` or `invalid`.
         foreign: Logins and logouts refused because they did not carry the secret of the instance.
     """
 
@@ -73,6 +82,7 @@ class RegistrationService:
         sync: DirectorySync,
         pinger: Pinger,
         *,
+        descriptors: DescriptorReader,
         networks: InstanceNetworks,
         limits: LoginLimits = DEFAULT_LIMITS,
     ) -> None:
@@ -80,9 +90,11 @@ class RegistrationService:
         self._directory = directory
         self._sync = sync
         self._pinger = pinger
+        self._descriptors = descriptors
         self._networks = networks
         self._limits = limits
         self.refused: Final = Counter[str]()
+        self.descriptor_reads: Final = Counter(read=0, unreachable=0, invalid=0)
         self.foreign = 0
 
     async def login(self, request: LoginRequest) -> AcceptedLogin:
@@ -144,6 +156,27 @@ class RegistrationService:
         if status is None:
             raise InstanceUnreachable(request.url, result.reason or "it logged out meanwhile")
         return AcceptedLogin(status, created, state.contracts.readable_contracts(entry.model, contract), secret)
+
+    async def read_contract(self, url: str) -> Contract:
+        """The contract of the instance at `url`, for a login without one. Waits for the instance alone.
+
+        Raises:
+            InvalidLogin: The address can never be accepted.
+            DescriptorsUnreachable: The instance did not serve its descriptors in time.
+            InvalidDescriptors: They are not a contract.
+        """
+        url = base_url(url)
+        self._networks.check(url)
+        try:
+            contract = await self._descriptors.read(url)
+        except DescriptorsUnreachable:
+            self.descriptor_reads["unreachable"] += 1
+            raise
+        except InvalidDescriptors:
+            self.descriptor_reads["invalid"] += 1
+            raise
+        self.descriptor_reads["read"] += 1
+        return contract
 
     def logout(self, instance: InstanceId, *, secret: str = "") -> None:
         """Removes an instance at once, and from the directory in the background.
