@@ -14,7 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from examples.digits.v1 import digits_pb2
 from hub.contract import InvalidDocument, MalformedJson, NotJsonRepresentable, Problem, Transcoder, compile_contract
-from hub.contract.protojson.conversion import MAX_PROBLEMS
+from hub.contract.errors import MAX_PROBLEMS
 from hub.errors import Undecodable
 from hub.types import MAX_NESTING
 from tests.contract.random_descriptors import MANY, ONE, REQUIRED

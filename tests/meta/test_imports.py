@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "concurrency.periodic concurrency.retrying concurrency.threads concurrency.timeouts concurrency.uvloop_runner",
         "concurrency.offload contract.errors contract.patterns observability.watchdog urls tls",
         "contract.descriptors concurrency.batching concurrency.reconnect",
-        "concurrency.services",
+        "concurrency.services contract.rules",
         "contract.contract contract.protojson",
         "contract.compiled contract.jsonschema contract.source",
         "contract.compatibility",

@@ -124,3 +124,21 @@ BASE64: Final = f"(?:{_SIXTY_FOUR}{{4}})*(?:{_SIXTY_FOUR}{{2}}(?:==)?|{_SIXTY_FO
 _STANDARD: Final = "[A-Za-z0-9+/]"
 WRITTEN_BASE64: Final = f"(?:{_STANDARD}{{4}})*(?:{_STANDARD}[AQgw]==|{_STANDARD}{{2}}[AEIMQUYcgkosw048]=)?"
 """Base64 in the standard alphabet with padding, without unused bits in its last letter."""
+
+_LABEL: Final = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+EMAIL: Final = f"[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_LABEL}(?:\\.{_LABEL})*"
+"""An email address as HTML defines it (https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address)."""
+
+_HEX: Final = "[0-9a-fA-F]"
+UUID: Final = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+TRIMMED_UUID: Final = f"{_HEX}{{32}}"
+ULID: Final = "[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}"
+PROTOBUF_NAME: Final = "[A-Za-z_][A-Za-z_0-9]*(?:\\.[A-Za-z_][A-Za-z_0-9]*)*"
+"""The full name of a declaration in protobuf, without a leading dot."""
+
+HEADER_NAME: Final = ":?[0-9a-zA-Z!#$%&'*+\\-.^_|~`,]+"
+"""The name of an HTTP header or of a pseudo-header; protovalidate takes a comma too."""
+
+HEADER_NAME_LAX: Final = "[^\\x00\\n\\r]+"
+HEADER_VALUE: Final = "[^\\x00-\\x08\\x0A-\\x1F\\x7F]*"
+HEADER_VALUE_LAX: Final = "[^\\x00\\n\\r]*"

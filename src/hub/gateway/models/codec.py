@@ -79,7 +79,7 @@ class Codec:
         """The request message that a JSON document describes, serialized.
 
         Raises:
-            InvalidDocument: It describes none; lists each bad field.
+            InvalidDocument: It describes none, or one that breaks its rules; lists each bad field.
             MalformedJson: It is not JSON.
         """
         return await in_thread_if_large(len(document), partial(self._request.decode_json, document))
@@ -92,13 +92,17 @@ class Codec:
         """Returns `body`, a serialized request message from a client.
 
         Raises:
+            BrokenRules: It breaks rules of its `.proto` file.
             UndecodableBody: It is not the request message.
         """
         try:
-            await in_thread_if_large(len(body), partial(self._request_class.FromString, body))
+            await in_thread_if_large(len(body), partial(self._read_request, body))
         except DecodeError as error:
             raise UndecodableBody(f"the body is no serialized {self.contract.request}: {error}") from error
         return body
+
+    def _read_request(self, body: bytes) -> None:
+        self._request.check(self._request_class.FromString(body))
 
     async def response_to_json(self, body: bytes) -> bytes:
         """A serialized response message as JSON; fields without presence are written with their defaults too.
