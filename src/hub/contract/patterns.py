@@ -6,12 +6,82 @@ that Python, ECMA-262, RE2 and Rust have in common (no look-around); `whole()` a
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
+
+_SPECIAL: Final = frozenset("\\^$.*+?()[]{}|/")
+_repetition: Final = re.compile(r"\{[0-9]+(?:,[0-9]*)?\}")
+_CLASSES: Final = {"\\d": "0-9", "\\w": "0-9A-Za-z_", "\\s": "\\t\\n\\f\\r "}
+_SIMPLE: Final = {f"\\{letter}": f"\\{letter}" for letter in "tnfr"} | {"\\-": "\\-"}
+_IN_CLASSES: Final = {**_CLASSES, **_SIMPLE}
+_ESCAPES: Final = {
+    **{name: f"[{letters}]" for name, letters in _CLASSES.items()},
+    **{name.upper(): f"[^{letters}]" for name, letters in _CLASSES.items()},
+    **{name: escaped for name, escaped in _SIMPLE.items() if name != "\\-"},
+    "\\-": "-",
+    "\\A": "^",
+    "\\z": "$",
+}
+"""RE2's escapes and what they are written as; the rest of its escapes is not portable."""
 
 
 def whole(pattern: str) -> str:
     """`pattern`, anchored at both ends as JSON Schema needs it."""
     return f"^(?:{pattern})$"
+
+
+def literal(text: str) -> str:
+    """A pattern that matches `text` and nothing else."""
+    return "".join(f"\\{letter}" if letter in _SPECIAL else letter for letter in text)
+
+
+def portable(pattern: str) -> str | None:
+    r"""A regular expression in RE2's syntax for JSON Schema, whose validators use several other syntaxes.
+
+    Returns:
+        The pattern, with classes such as `\d` written out; `None` if it has parts that do not mean the same everywhere.
+    """
+    written: list[str] = []
+    position, in_class = 0, False
+    while position < len(pattern):
+        letter, pair = pattern[position], pattern[position : position + 2]
+        if letter == "\\":
+            part = _escaped(pair, _IN_CLASSES if in_class else _ESCAPES)
+            position += 1
+        elif in_class:
+            # Nested classes, and the operators of sets in newer syntaxes, which begin with a doubled character.
+            nested = letter == "[" or (len(pair) == 2 and pair[0] == pair[1] and not letter.isalnum())
+            part, in_class = None if nested else letter, letter != "]"
+        else:
+            part, in_class = _unescaped(pattern, position), letter == "["
+        if part is None:
+            return None
+        written.append(part)
+        position += 1
+    return "".join(written)
+
+
+def _escaped(pair: str, escapes: Mapping[str, str]) -> str | None:
+    return escapes.get(pair) or (pair if len(pair) == 2 and pair[1] in _SPECIAL else None)
+
+
+def _unescaped(pattern: str, position: int) -> str | None:
+    """One character outside of classes, as it is written; `None` if what begins with it is not portable."""
+    letter, rest = pattern[position], pattern[position + 1 : position + 3]
+    if letter == "[" and rest.removeprefix("^").startswith("]"):
+        return None
+    if letter == "(" and rest.startswith("?") and rest != "?:":
+        return None
+    if letter == "]" or (letter in "{}" and not _is_repetition(pattern, position)):
+        return f"\\{letter}"
+    return "[^\\n]" if letter == "." else letter
+
+
+def _is_repetition(pattern: str, position: int) -> bool:
+    """Whether the brace at `position` belongs to a repetition; others are literals for RE2."""
+    start = pattern.rfind("{", 0, position + 1)
+    return any(each.start() == start and each.end() > position for each in _repetition.finditer(pattern))
 
 
 def decimal_up_to(limit: int) -> str:

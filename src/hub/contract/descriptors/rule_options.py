@@ -21,7 +21,6 @@ from google.protobuf.descriptor_pb2 import (
     OneofOptions,
 )
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.unknown_fields import UnknownFieldSet
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import Message
 
+from hub.contract.descriptors.pool import message_classes
 from hub.contract.descriptors.rule_options import rules_in
 from hub.contract.errors import MAX_PROBLEMS, InvalidContract, JsonPath
 from hub.contract.rules.checks import Check
@@ -84,31 +84,68 @@ def compile_rules(message: Descriptor) -> MessageCheck | None:
     Raises:
         InvalidContract: A rule is not supported, or does not fit its field; names both.
     """
-    plans: dict[str, _Plan] = {}
-    waiting = [message]
-    while waiting:
-        each = waiting.pop()
-        if each.full_name not in plans:
-            plan = plans[each.full_name] = _plan(each)
-            for inner in _inner(plan):
-                plan.inner.add(inner.full_name)
-                waiting.append(inner)
-    active = {name for name, plan in plans.items() if plan.has_rules}
-    containing: dict[str, list[str]] = {}
-    for name, plan in plans.items():
-        for inner_name in plan.inner:
-            containing.setdefault(inner_name, []).append(name)
-    spreading = [*active]
-    while spreading:
-        outer = [name for name in containing.get(spreading.pop(), ()) if name not in active]
-        active.update(outer)
-        spreading.extend(outer)
-    checks = {name: MessageCheck() for name in active}
+    plans = _plans(message)
+    checks = {name: MessageCheck() for name in _with_rules(plans)}
     for name, check in checks.items():
         check.add_whole(plans[name].whole)
         for rules in plans[name].fields:
             _add_field(check, rules, checks)
     return checks.get(message.full_name)
+
+
+def messages_with_rules(message: Descriptor) -> frozenset[str]:
+    """Full names of the messages in `message`, and its own, that have rules or can contain messages with rules."""
+    return frozenset(_with_rules(_plans(message)))
+
+
+def fields_to_set(message: Descriptor) -> frozenset[str]:
+    """Names of the fields of which it breaks a rule if they are not set, of a message with rules."""
+    plan = _plan(message)
+    check = MessageCheck()
+    for rules in plan.fields:
+        _add_field(check, rules, {})
+    (message_class,) = (each for each in message_classes([message]) if each.DESCRIPTOR is message)
+    return frozenset(str(path[0].alias) for path, _ in check.errors(message_class()) if isinstance(path[0], FieldName))
+
+
+def required_oneofs(message: Descriptor) -> Sequence[Sequence[str]]:
+    """Names of the fields of each group of which one must be set."""
+    declared = rules_in(message.GetOptions()) if message.has_options else None
+    groups = [] if declared is None else [[*rule.fields] for rule in declared.oneof if rule.required]
+    for oneof in message.oneofs:
+        rules = rules_in(oneof.GetOptions()) if oneof.has_options else None
+        if rules is not None and rules.required:
+            groups.append([member.name for member in oneof.fields])
+    return groups
+
+
+def _plans(root: Descriptor) -> Mapping[str, _Plan]:
+    """The rules of `root` and of every message that it can contain, by full name."""
+    plans: dict[str, _Plan] = {}
+    waiting = [root]
+    while waiting:
+        message = waiting.pop()
+        if message.full_name not in plans:
+            plan = plans[message.full_name] = _plan(message)
+            for inner in _inner(plan):
+                plan.inner.add(inner.full_name)
+                waiting.append(inner)
+    return plans
+
+
+def _with_rules(plans: Mapping[str, _Plan]) -> set[str]:
+    """The names of the messages that have rules or can contain messages with rules."""
+    found = {name for name, plan in plans.items() if plan.has_rules}
+    containing: dict[str, list[str]] = {}
+    for name, plan in plans.items():
+        for inner in plan.inner:
+            containing.setdefault(inner, []).append(name)
+    spreading = [*found]
+    while spreading:
+        outer = [name for name in containing.get(spreading.pop(), ()) if name not in found]
+        found.update(outer)
+        spreading.extend(outer)
+    return found
 
 
 def _plan(message: Descriptor) -> _Plan:

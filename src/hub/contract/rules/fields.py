@@ -92,6 +92,14 @@ def declared_rules(field: FieldDescriptor) -> Any:
     return rules_in(field.GetOptions()) if field.has_options else None
 
 
+def ignores_messages(field: FieldDescriptor) -> bool:
+    """Whether the rules of the messages in `field` are not checked: it, its items or its values ignore all rules."""
+    rules = declared_rules(field)
+    if rules is None:
+        return False
+    return IGNORE_ALWAYS in (rules.ignore, rules.repeated.items.ignore, rules.map.values.ignore)
+
+
 def field_rules(field: FieldDescriptor, *, skips_zero: bool = False) -> FieldRules:
     """Compiles the rules on a field.
 

@@ -44,8 +44,9 @@ def is_email(text: str) -> bool:
 
 def is_hostname(text: str) -> bool:
     """Labels of letters, digits and hyphens, at most 253 characters; the last label is no number."""
-    labels = text.removesuffix(".").split(".")
-    return len(text) <= 253 and all(map(_label, labels)) and not labels[-1].isdigit()
+    name = text.removesuffix(".")
+    labels = name.split(".")
+    return len(name) <= 253 and all(map(_label, labels)) and not labels[-1].isdigit()
 
 
 def is_ipv4(text: str) -> bool:
