@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -23,7 +23,7 @@ from hub.contract import CompiledContract, Contract, compile_contract
 from hub.contract.descriptors.pool import build_pool
 from hub.contract.descriptors.rule_options import PACKAGE, POOL
 
-Kind = FieldDescriptorProto.Type.ValueType
+Kind: TypeAlias = FieldDescriptorProto.Type.ValueType
 
 _SMALL = st.integers(-3, 3)
 _COUNT = st.integers(0, 4)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import protovalidate
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
@@ -37,7 +38,7 @@ def with_declarations(message: Message) -> Message:
     pool = DescriptorPool()
     for file in _files_of_rules():
         pool.AddSerializedFile(file.SerializeToString())
-    for descriptor in files_of([message.DESCRIPTOR]):
+    for descriptor in files_of([cast("Descriptor", message.DESCRIPTOR)]):
         if not descriptor.name.startswith("google/"):
             file = FileDescriptorProto()
             descriptor.CopyToProto(file)

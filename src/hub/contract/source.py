@@ -6,18 +6,24 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, final
 
+from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     Edition,
     EnumDescriptorProto,
     FeatureSet,
     FieldDescriptorProto,
+    FieldOptions,
     FileDescriptorProto,
     FileDescriptorSet,
+    MessageOptions,
+    OneofOptions,
 )
+from google.protobuf.message import Message
 
 from hub.contract.contract import Contract
 from hub.contract.descriptors.canonical import default_json_name
+from hub.contract.descriptors.rule_options import rules_in
 
 _STEP: Final = "  "
 _LAST_FIELD: Final = 2**29
@@ -30,7 +36,7 @@ def proto_source(contract: Contract) -> Mapping[str, str]:
     """The text of each file of a contract by its name, without those of protobuf itself.
 
     They compile to the same contract, unless it has an `Any`, for which a contract keeps files without references to them.
-    Comments, services and options are not part of a contract, so they are not in the text.
+    Comments, services and options other than rules are not part of a contract, so they are not in the text.
     """
     files = FileDescriptorSet.FromString(contract.files).file
     return {file.name: _Source(file).text() for file in files if file.package != _OF_PROTOBUF}
@@ -56,8 +62,11 @@ class _Source:
             yield f'syntax = "{file.syntax or "proto2"}";'
         if file.package:
             yield from ("", f"package {file.package};")
-        if file.dependency:
-            yield from ("", *(f'import "{name}";' for name in file.dependency))
+        imports = [*file.dependency]
+        if any(map(_has_rules, file.message_type)):
+            imports.append("buf/validate/validate.proto")
+        if imports:
+            yield from ("", *(f'import "{name}";' for name in imports))
         if features := _features(file.options.features):
             yield from ("", *(f"option {feature};" for feature in features))
         for message in file.message_type:
@@ -75,6 +84,7 @@ class _Source:
         yield from (f"option {feature};" for feature in _features(message.options.features))
         if message.options.message_set_wire_format:
             yield "option message_set_wire_format = true;"
+        yield from _option("message", message.options)
         inner = {f".{nested.name}": nested for nested in message.nested_type}
         groups = {field.type_name for field in message.field if field.type == FieldDescriptorProto.TYPE_GROUP}
         for nested in message.nested_type:
@@ -93,7 +103,8 @@ class _Source:
                 printed.add(field.oneof_index)
                 oneof = message.oneof_decl[field.oneof_index]
                 members = [each for each in message.field if each.oneof_index == field.oneof_index]
-                options = (f"option {feature};" for feature in _features(oneof.options.features))
+                options = [f"option {feature};" for feature in _features(oneof.options.features)]
+                options.extend(_option("oneof", oneof.options))
                 fields = (
                     line
                     for each in members
@@ -132,6 +143,8 @@ class _Source:
             options.append(f"default = {_default(field)}")
         if field.options.HasField("packed"):
             options.append(f"packed = {json.dumps(field.options.packed)}")
+        if (rules := rules_in(field.options)) is not None:
+            options.append(f"(buf.validate.field) = {_literal(rules)}")
         suffix = f" [{', '.join(options)}]" if options else ""
         if nested is not None and nested.options.map_entry:
             key, value = (self._named_type(each) for each in nested.field)
@@ -179,6 +192,26 @@ def _default(field: FieldDescriptorProto) -> str:
     if field.type == FieldDescriptorProto.TYPE_STRING:
         return json.dumps(field.default_value, ensure_ascii=False)
     return f'"{field.default_value}"' if field.type in _QUOTED else field.default_value
+
+
+def _has_rules(message: DescriptorProto) -> bool:
+    declared: Iterable[MessageOptions | OneofOptions | FieldOptions] = (
+        message.options,
+        *(oneof.options for oneof in message.oneof_decl),
+        *(field.options for field in (*message.field, *message.extension)),
+    )
+    return any(rules_in(options) is not None for options in declared) or any(map(_has_rules, message.nested_type))
+
+
+def _option(kind: str, options: MessageOptions | OneofOptions) -> Iterator[str]:
+    rules = rules_in(options)
+    if rules is not None:
+        yield f"option (buf.validate.{kind}) = {_literal(rules)};"
+
+
+def _literal(rules: Message) -> str:
+    """Rules as the value of an option."""
+    return f"{{{text_format.MessageToString(rules, as_one_line=True).strip()}}}"
 
 
 def _features(features: FeatureSet) -> Sequence[str]:
