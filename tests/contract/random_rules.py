@@ -56,8 +56,9 @@ def _some(**choices: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 
 def _number_rules(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    limits = values.filter(lambda value: not math.isnan(value))
     several = st.lists(values, min_size=1, max_size=3)
-    return _some(const=values, lt=values, lte=values, gt=values, gte=values, not_in=several, **{"in": several})
+    return _some(const=values, lt=limits, lte=limits, gt=limits, gte=limits, not_in=several, **{"in": several})
 
 
 _STRING_RULES = _some(

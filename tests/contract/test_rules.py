@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -149,6 +150,7 @@ def test_a_rule_accepts_and_refuses_on_both_sides_of_its_limit(
         ),
         pytest.param(F.TYPE_INT32, {"string": {"len": 1}}, "rules of the kind string do not fit", id="another kind"),
         pytest.param(F.TYPE_STRING, {"repeated": {"min_items": 1}}, "the kind repeated do not fit", id="no list"),
+        pytest.param(F.TYPE_DOUBLE, {"double": {"lt": math.nan}}, "is NaN", id="NaN"),
         pytest.param(F.TYPE_STRING, {"string": {"pattern": "(?=a)"}}, "is not accepted by RE2", id="look-around"),
         pytest.param(F.TYPE_STRING, {"string": {"pattern": "a" * 2001}}, "2001 characters", id="a long pattern"),
         pytest.param(

@@ -138,7 +138,7 @@ def _interval(
 ) -> tuple[tuple[float, int], tuple[float, int]] | None:
     """The lower and the upper limit, each with a number that orders an exclusive limit within an inclusive one.
 
-    `None` without limits, which is not the same as infinite ones: any limit refuses NaN. No value is within NaN.
+    `None` without limits, which is not the same as infinite ones: any limit refuses NaN.
     """
     if not any(name in rules for name in (exact, *lower, *upper)):
         return None
@@ -148,11 +148,11 @@ def _interval(
     for name in lower:
         if name in rules:
             limit = _comparable(rules[name])
-            low = max(low, (math.inf if math.isnan(limit) else limit, 1 if name == "gt" else 0))
+            low = max(low, (limit, 1 if name == "gt" else 0))
     for name in upper:
         if name in rules:
             limit = _comparable(rules[name])
-            high = min(high, (-math.inf if math.isnan(limit) else limit, -1 if name == "lt" else 0))
+            high = min(high, (limit, -1 if name == "lt" else 0))
     return low, high
 
 

@@ -132,6 +132,11 @@ class Transcoder:
         except RecursionError as error:  # an Any within an Any is bytes for protobuf, which does not limit their depth
             raise NotJsonRepresentable(self.descriptor.full_name, Problem("", TOO_DEEP)) from error
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether messages are checked."""
+        return self._rules is not None
+
     def check(self, message: Message) -> None:
         """Checks the rules of a message of the descriptor's own class.
 

@@ -6,6 +6,8 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
+from hub.contract.errors import InvalidContract
+
 Check: TypeAlias = Callable[[Any], str | None]
 """Returns the text of the violation, with the limit and the name of the rule; `None` for a value that is accepted."""
 
@@ -55,8 +57,13 @@ def range_check(kind: str, rules: Any, read: Callable[[Any], Any], show: Callabl
     """The rules `lt`, `lte`, `gt` and `gte` together: if the upper limit is below the lower one, the values between are refused.
 
     No comparison is true of NaN, so each of these rules refuses it.
+
+    Raises:
+        InvalidContract: A limit is NaN.
     """
     given = {field.name: read(value) for field, value in rules.ListFields() if field.name in _UPPER | _LOWER}
+    if any(limit != limit for limit in given.values()):  # noqa: PLR0124 - only NaN differs from itself
+        raise InvalidContract(f"a limit of the rules of the kind {kind} is NaN, with which no value can be compared")
     lower = next((name for name in _LOWER if name in given), None)
     upper = next((name for name in _UPPER if name in given), None)
     if lower is None or upper is None:

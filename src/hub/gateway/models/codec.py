@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, final
 
+import msgspec
 import structlog
 from google.protobuf.message import DecodeError
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.contract import CompiledContract, Components, Contract, InvalidContract, input_schema, output_schema
+from hub.contract import (
+    CompiledContract,
+    Components,
+    Contract,
+    InvalidContract,
+    InvalidDocument,
+    input_schema,
+    output_schema,
+)
 from hub.contract.jsonschema.example import example_of
 from hub.errors import HubError
 from hub.gateway.models.registry_queries import RegistryQueries, registry_timeout
@@ -116,8 +125,15 @@ class Codec:
 
     @property
     def example(self) -> object:
-        """A request that the model accepts, as a JSON document, derived from the contract."""
-        return example_of(self._compiled.request)
+        """A request that the model accepts, as a JSON document, derived from the contract; `None` if it breaks a rule."""
+        example = example_of(self._compiled.request)
+        if example is None or not self._request.has_rules:
+            return example
+        try:
+            self.check_request(msgspec.json.encode(example))
+        except InvalidDocument:
+            return None
+        return example
 
     def schemas(self, *, ref_prefix: str) -> MessageSchemas:
         """The JSON Schemas of both messages and of everything that they refer to; each `$ref` starts with `ref_prefix`."""
