@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import msgspec
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
@@ -57,6 +58,23 @@ async def test_a_line_of_a_batch_that_breaks_rules_is_refused_alone(gateway: Loc
     texts = [str(answer) for answer in answers]
     assert sum("int32.gte_lte" in text for text in texts) == 1, texts
     assert sum("queued" in text for text in texts) == 1, texts
+
+
+async def test_a_changed_comment_shows_in_the_description_without_a_new_contract(gateway: LocalGateway) -> None:
+    await gateway.model(MODEL, RULED.contract)
+    tags = []
+    for text in ("", "An order.", "An order of the shop."):
+        comments = (("ruled.Request", text), ("ruled.Request.name", "Its name.")) if text else ()
+        gateway.watch.add(MODEL, RULED.contract, comments=comments)
+        with anyio.fail_after(5):
+            await gateway.parts.catalog.changed()
+        reply = await gateway.client.get("/openapi.json")
+        tags.append(reply.headers["etag"])
+        schema = reply.json()["components"]["schemas"]["ruled.Request-Input"]
+        assert schema.get("description", "") == text
+        described = schema["properties"]["name"]["description"]
+        assert described == ("Its name.\n\n" if text else "") + "Rules: `string { min_len: 2 max_len: 3 }`"
+    assert len(set(tags)) == 3
 
 
 async def test_the_derived_example_keeps_the_rules(gateway: LocalGateway) -> None:

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "concurrency.offload contract.errors contract.patterns observability.watchdog urls tls",
         "contract.descriptors concurrency.batching concurrency.reconnect",
         "concurrency.services contract.rules",
-        "contract.contract contract.protojson",
+        "contract.comments contract.contract contract.protojson",
         "contract.compiled contract.jsonschema contract.source",
         "contract.compatibility",
         "contract task stats",

@@ -88,6 +88,15 @@ async def test_a_login_may_come_compressed_and_no_larger_than_a_plain_one(regist
         assert other.headers["accept-encoding"] == "gzip, deflate"
 
 
+async def test_comments_beyond_the_limit_are_refused(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        url = f"{registry.url}/v1/instances/{server.id}"
+        body = login_body(url=server.url, comments={"a.Message": "x" * 32_760})
+        assert "32769 characters" in problem(await registry.http.put(url, json=body), 422, "invalid_login")["detail"]
+        body = login_body(url=server.url, comments={"a.Message": "x" * 32_759})
+        assert (await registry.http.put(url, json=body)).status_code == 201
+
+
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b'{"model": "A", "x": ' + b"[" * 200_000])
 async def test_json_that_is_nested_too_deep_is_a_bad_request(registry: ServedRegistry, body: bytes) -> None:
     for method, path in (("PUT", f"/v1/instances/{new_instance_id()}"), ("POST", "/v1/schemas/ModelA/check")):

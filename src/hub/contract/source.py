@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, final
 
 from google.protobuf import text_format
@@ -25,6 +26,7 @@ from hub.contract.contract import Contract
 from hub.contract.descriptors.canonical import default_json_name
 from hub.contract.descriptors.rule_options import rules_in
 
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 _STEP: Final = "  "
 _LAST_FIELD: Final = 2**29
 _LAST_VALUE: Final = 2**31 - 1
@@ -32,22 +34,27 @@ _OF_PROTOBUF: Final = "google.protobuf"
 _QUOTED: Final = (FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_BYTES)
 
 
-def proto_source(contract: Contract) -> Mapping[str, str]:
+def proto_source(contract: Contract, comments: Mapping[str, str] = EMPTY) -> Mapping[str, str]:
     """The text of each file of a contract by its name, without those of protobuf itself.
 
     They compile to the same contract, unless it has an `Any`, for which a contract keeps files without references to them.
-    Comments, services and options other than rules are not part of a contract, so they are not in the text.
+    Services and options other than rules are not part of a contract, so they are not in the text. Comments are beside it.
+
+    Args:
+        contract: The contract.
+        comments: Comments by full name; see `hub.contract.comments`.
     """
     files = FileDescriptorSet.FromString(contract.files).file
-    return {file.name: _Source(file).text() for file in files if file.package != _OF_PROTOBUF}
+    return {file.name: _Source(file, comments).text() for file in files if file.package != _OF_PROTOBUF}
 
 
 @final
 class _Source:
     """One file. Its methods yield lines without indentation; `_block` indents."""
 
-    def __init__(self, file: FileDescriptorProto) -> None:
+    def __init__(self, file: FileDescriptorProto, comments: Mapping[str, str]) -> None:
         self._file = file
+        self._comments = comments
         self._labelled = file.syntax in ("", "proto2")
         self._names = set(_simple_names(file.message_type, file.enum_type))
 
@@ -56,6 +63,7 @@ class _Source:
 
     def _lines(self) -> Iterator[str]:
         file = self._file
+        yield from self._comment(file.name)
         if file.syntax == "editions":
             yield f'edition = "{Edition.Name(file.edition).removeprefix("EDITION_")}";'
         else:
@@ -69,17 +77,24 @@ class _Source:
             yield from ("", *(f'import "{name}";' for name in imports))
         if features := _features(file.options.features):
             yield from ("", *(f"option {feature};" for feature in features))
+        scope = f"{file.package}." if file.package else ""
         for message in file.message_type:
-            yield from ("", *self._message(message))
+            yield from ("", *self._message(message, scope))
         for enum in file.enum_type:
-            yield from ("", *self._enum(enum))
+            yield from ("", *self._enum(enum, scope))
         for extension in file.extension:
             yield from ("", *self._extension(extension))
 
-    def _message(self, message: DescriptorProto) -> Iterator[str]:
-        yield from _block(f"message {message.name}", self._body(message))
+    def _comment(self, name: str) -> Iterator[str]:
+        text = self._comments.get(name, "")
+        yield from (f"// {line}".rstrip() for line in text.splitlines())
 
-    def _body(self, message: DescriptorProto) -> Iterator[str]:
+    def _message(self, message: DescriptorProto, scope: str) -> Iterator[str]:
+        name = f"{scope}{message.name}"
+        yield from self._comment(name)
+        yield from _block(f"message {message.name}", self._body(message, f"{name}."))
+
+    def _body(self, message: DescriptorProto, scope: str) -> Iterator[str]:
         """The text between the braces of a message. Members of a oneof are printed where the first of them is declared."""
         yield from (f"option {feature};" for feature in _features(message.options.features))
         if message.options.message_set_wire_format:
@@ -91,14 +106,14 @@ class _Source:
             if not nested.options.map_entry and not any(
                 name.endswith(f".{message.name}.{nested.name}") for name in groups
             ):
-                yield from self._message(nested)
+                yield from self._message(nested, scope)
         for enum in message.enum_type:
-            yield from self._enum(enum)
+            yield from self._enum(enum, scope)
         printed: set[int] = set()
         for field in message.field:
             nested_type = inner.get(f".{field.type_name.rpartition('.')[2]}")
             if not field.HasField("oneof_index") or field.proto3_optional:
-                yield from self._field(field, nested_type, label=self._label(field))
+                yield from self._field(field, nested_type, scope, label=self._label(field))
             elif field.oneof_index not in printed:
                 printed.add(field.oneof_index)
                 oneof = message.oneof_decl[field.oneof_index]
@@ -109,8 +124,9 @@ class _Source:
                     line
                     for each in members
                     if each.HasField("oneof_index")
-                    for line in self._field(each, inner.get(f".{each.type_name.rpartition('.')[2]}"), label="")
+                    for line in self._field(each, inner.get(f".{each.type_name.rpartition('.')[2]}"), scope, label="")
                 )
+                yield from self._comment(f"{scope}{oneof.name}")
                 yield from _block(f"oneof {oneof.name}", (*options, *fields))
         for extension_range in message.extension_range:
             yield f"extensions {_range(extension_range.start, extension_range.end - 1, _LAST_FIELD - 1)};"
@@ -119,11 +135,14 @@ class _Source:
         reserved = [_range(each.start, each.end - 1, _LAST_FIELD - 1) for each in message.reserved_range]
         yield from self._reserved(reserved, message.reserved_name)
 
-    def _enum(self, enum: EnumDescriptorProto) -> Iterator[str]:
+    def _enum(self, enum: EnumDescriptorProto, scope: str) -> Iterator[str]:
+        name = f"{scope}{enum.name}"
+        yield from self._comment(name)
         lines = [f"option {feature};" for feature in _features(enum.options.features)]
         if enum.options.allow_alias:
             lines.append("option allow_alias = true;")
-        lines.extend(f"{value.name} = {value.number};" for value in enum.value)
+        for value in enum.value:
+            lines.extend((*self._comment(f"{name}.{value.name}"), f"{value.name} = {value.number};"))
         lines.extend(
             self._reserved(
                 [_range(each.start, each.end, _LAST_VALUE) for each in enum.reserved_range], enum.reserved_name
@@ -132,10 +151,13 @@ class _Source:
         yield from _block(f"enum {enum.name}", lines)
 
     def _extension(self, extension: FieldDescriptorProto) -> Iterator[str]:
-        fields = self._field(extension, None, label=self._label(extension))
+        fields = self._field(extension, None, "", label=self._label(extension))
         yield from _block(f"extend {self._type(extension.extendee)}", fields)
 
-    def _field(self, field: FieldDescriptorProto, nested: DescriptorProto | None, *, label: str) -> Iterator[str]:
+    def _field(
+        self, field: FieldDescriptorProto, nested: DescriptorProto | None, scope: str, *, label: str
+    ) -> Iterator[str]:
+        yield from self._comment(f"{scope}{field.name}")
         options = list(_features(field.options.features))
         if field.json_name and field.json_name != default_json_name(field.name):
             options.append(f"json_name = {json.dumps(field.json_name)}")
@@ -150,7 +172,9 @@ class _Source:
             key, value = (self._named_type(each) for each in nested.field)
             yield f"map<{key}, {value}> {field.name} = {field.number}{suffix};"
         elif nested is not None and field.type == FieldDescriptorProto.TYPE_GROUP:
-            yield from _block(f"{label}group {nested.name} = {field.number}{suffix}", self._body(nested))
+            yield from _block(
+                f"{label}group {nested.name} = {field.number}{suffix}", self._body(nested, f"{scope}{nested.name}.")
+            )
         else:
             yield f"{label}{self._named_type(field)} {field.name} = {field.number}{suffix};"
 

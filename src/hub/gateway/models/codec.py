@@ -22,6 +22,8 @@ from hub.contract import (
     input_schema,
     output_schema,
 )
+from hub.contract.comments import Comments
+from hub.contract.jsonschema.comments import describe
 from hub.contract.jsonschema.example import example_of
 from hub.errors import HubError
 from hub.gateway.models.registry_queries import RegistryQueries, registry_timeout
@@ -135,11 +137,15 @@ class Codec:
             return None
         return example
 
-    def schemas(self, *, ref_prefix: str) -> MessageSchemas:
-        """The JSON Schemas of both messages and of everything that they refer to; each `$ref` starts with `ref_prefix`."""
+    def schemas(self, *, ref_prefix: str, comments: Comments = ()) -> MessageSchemas:
+        """The JSON Schemas of both messages and of everything that they refer to, with comments on these as descriptions.
+
+        Each `$ref` starts with `ref_prefix`.
+        """
         compiled, components = self._compiled, Components(ref_prefix)
         request = input_schema(compiled.request, compiled.types, components)
         response = output_schema(compiled.response, compiled.types, components)
+        describe(components, compiled.types, dict(comments))
         return MessageSchemas(request.root, response.root, components.schemas)
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
+from hub.contract.comments import MAX_COMMENTS, size_of
 from hub.http.media_types import require_json
 from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
 from hub.registry.client.errors import InvalidLogin
@@ -86,6 +87,8 @@ async def login(
         raise InvalidLogin("id", f"{instance_id!r} is no UUID: take a new UUID at each start of an instance")
     if len(data.example) > MAX_EXAMPLE:
         raise InvalidLogin("example", f"it has {len(data.example)} characters: leave it out or keep to {MAX_EXAMPLE}")
+    if (size := size_of(data.comments)) > MAX_COMMENTS:
+        raise InvalidLogin("comments", f"they have {size} characters: leave some out, or keep to {MAX_COMMENTS}")
     decode = partial(Contract.decode, data.contract)
     contract = await in_thread_if_large(CONTRACT_WEIGHT * len(data.contract), decode)
     accepted = await registration.login(data.request(instance, contract, _checked(secret)))
