@@ -14,9 +14,9 @@ mapfile -t folders < <({
 
 generated() {
     (cd "$1" && {
-        find "${folders[@]}" -type f \( -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*.json' \) 2>/dev/null
-        find . -maxdepth 1 -name '*_pb2.py' -printf '%P\n'
-    } | grep -E '_pb2\.pyi?$|^deploy/' | sort)
+        find "${folders[@]}" -type f \( -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*_pb2.binpb' -o -name '*.json' \) 2>/dev/null
+        find . -maxdepth 1 -name '*_pb2.*' -printf '%P\n'
+    } | grep -E '_pb2\.(pyi?|binpb)$|^deploy/' | sort)
 }
 
 stale=
