@@ -16,6 +16,7 @@ from hub.contract import Contract
 from hub.registry.client.errors import InstanceUnreachable, NameTaken
 from hub.registry.client.schemas import SECRET_HEADER
 from hub.types import InstanceState, new_instance_id
+from hub.v1 import contract_pb2
 from tests.registry.fakes import ping_server
 from tests.registry.fixtures import ServedRegistry, served_registry
 from tests.registry.helpers import BROKEN, DIGITS, GROWN, MODEL, PLAIN, TEXTS, TIMEOUT
@@ -526,3 +527,15 @@ async def test_with_a_token_every_route_of_data_requires_it() -> None:
                 assert (await registry.get(path)).status_code == 200
             assert await registry.login(server) is InstanceState.LIVE
             assert server.tokens == ["Bearer sesame"]
+
+
+async def test_a_contract_with_a_rule_in_cel_is_refused_by_the_name_of_the_field(registry: ServedRegistry) -> None:
+    message = contract_pb2.Contract.FromString(TEXTS.encode())
+    field = next(each for file in message.files.file for each in file.message_type if each.field).field[0]
+    # Field 1159 of the options (`buf.validate.field`) with its field 29 (`cel_expression`), as protoc writes them.
+    field.options.MergeFromString(b"\xba\x48\x07\xea\x01\x04true")
+    async with ping_server() as server:
+        body = login_body(url=server.url, contract=base64.b64encode(message.SerializeToString()).decode())
+        reply = await registry.http.put(f"{registry.url}/v1/instances/{server.id}", json=body)
+        detail = problem(reply, 422, "invalid_contract")["detail"]
+    assert f".{field.name}: the rule `cel_expression` is not supported" in detail
