@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the Python modules and the typed stubs of every .proto below protos/, the descriptors of the example in JavaScript,
-# and the Grafana dashboard, below the folder
+# Writes the Python modules, the comments and the typed stubs of every .proto below protos/, the descriptors of the example in
+# JavaScript, and the Grafana dashboard, below the folder
 # $1 (default: the project), and prints their paths. protos/hub/ is the package itself and goes to src/; anything else goes to the
 # folder of the same name: protos/translator/v1/translator.proto becomes translator/v1/translator_pb2.py.
 # `make check` runs it into an empty folder and compares, so that stale generated code fails.
@@ -19,6 +19,10 @@ generate() { # the folder of the modules, and the .proto files
     for proto in "$@"; do
         module=${proto#protos/}
         module=${module%.proto}_pb2
+        # The comments, which the module drops; as `hub proto build` writes them.
+        if [ "$modules" = "$out" ]; then # hub's own messages are no model's
+            "$python" -m grpc_tools.protoc -Iprotos --include_source_info --descriptor_set_out="$modules/${module//-/_}.binpb" "$proto"
+        fi
         echo "$proto -> $modules/${module//-/_}.py, $out/stubs/${module//-/_}.pyi"
     done
 }
@@ -30,7 +34,7 @@ generate "$out" "${others[@]}"
 mkdir -p "$out/examples/node"
 "$python" -m grpc_tools.protoc -Iprotos --include_imports --descriptor_set_out="$out/examples/node/word_count.binpb" \
     protos/examples/word_count/v1/word_count.proto
-stray=$(find . \( -name '.*' -o -name node_modules -o -name site-packages -o -name protos \) ! -name . -prune -o -name '*.proto' -print)
+stray=$(find . \( -name '.*' -o -name node_modules -o -name site-packages -o -name protos -o -path ./src/hub/cli/proto/include \) ! -name . -prune -o -name '*.proto' -print)
 if [ -n "$stray" ]; then
     printf 'nothing is generated from a .proto outside of protos/, move it there: %s\n' "$stray" >&2
     exit 1

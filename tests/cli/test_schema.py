@@ -55,7 +55,13 @@ async def registry_with(*contracts: Contract, model: str = GROWER) -> AsyncGener
                 await client.logout(server.id)
         async with ping_server() as server:
             await client.login(
-                LoginRequest(instance=server.id, model=ModelName(model), url=server.url, contract=contracts[-1])
+                LoginRequest(
+                    instance=server.id,
+                    model=ModelName(model),
+                    url=server.url,
+                    contract=contracts[-1],
+                    comments=(("grow.v1.Ask.tone", "How it sounds."),),
+                )
             )
             yield registry
 
@@ -72,7 +78,7 @@ async def test_contracts_are_listed_and_shown(tmp_path: Path) -> None:
         assert f"contract    {GROWN.fingerprint}" in shown.out
         assert f"* {GROWN.fingerprint[:12]}" in shown.out
         assert f"  {PLAIN.fingerprint[:12]}" in shown.out
-        assert "  string tone = 2;" in shown.out
+        assert "  // How it sounds.\n  string tone = 2;" in shown.out
         text = await hub_schema(
             "show", "Grower", "--fingerprint", PLAIN.fingerprint[:8], "--proto", url=registry.url, folder=tmp_path
         )

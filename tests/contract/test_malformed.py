@@ -7,7 +7,7 @@ from google.protobuf import any_pb2, struct_pb2
 from hypothesis import given, strategies as st
 
 from hub.contract import InvalidDocument, MalformedJson, NotJsonRepresentable, Transcoder
-from hub.contract.protojson.conversion import MAX_PROBLEMS
+from hub.contract.errors import MAX_PROBLEMS
 from tests.contract.test_transcoder import DIGITS, HOLDER, ORDER, VALUE
 
 BOM = b"\xef\xbb\xbf"

@@ -23,7 +23,7 @@ from hub.contract import (
     compile_contract,
     input_schema,
 )
-from hub.contract.protojson.conversion import MAX_PROBLEMS
+from hub.contract.errors import MAX_PROBLEMS
 from hub.errors import Undecodable
 from hub.types import MAX_NESTING
 from tests.contract.random_descriptors import MANY, ONE, REQUIRED

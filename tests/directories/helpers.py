@@ -33,6 +33,7 @@ def instance(model: ModelName, contract: Contract = ONE, *, logged_in_at: float 
         logged_in_at=logged_in_at,
         example='{"who": "one that has everything"}',
         limits=ModelLimits(concurrency=8, default_timeout=20.5, max_timeout=3600.0, max_batch_size=32),
+        comments=(("a.v1.Ask", "A question,\nin two lines."),),
     )
 
 

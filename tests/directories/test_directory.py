@@ -33,7 +33,7 @@ async def test_a_second_login_refreshes_the_entry(directory: Directory) -> None:
     model = new_model()
     first = instance(model)
     moved = replace(first, url="http://10.0.0.8:1", logged_in_at=first.logged_in_at + 60)
-    content = replace(moved, example="", limits=ModelLimits())
+    content = replace(moved, example="", comments=(), limits=ModelLimits())
     with fail_after(TIMEOUT):
         for entry in (first, first, moved, content):
             assert await directory.login(entry, ONE) is None

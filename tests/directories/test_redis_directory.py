@@ -98,7 +98,7 @@ async def test_an_unreadable_entry_is_left_out_of_the_list_and_an_error_of_its_o
 
 
 async def test_an_entry_of_an_earlier_version_is_read(url: str, private_redis: Redis) -> None:
-    entry = replace(instance(new_model()), example="", limits=ModelLimits())
+    entry = replace(instance(new_model()), example="", limits=ModelLimits(), comments=())
     facts = {"id": entry.id, "model": entry.model, "url": entry.url, "fingerprint": entry.fingerprint}
     text = json.dumps(facts | {"logged_in_at": entry.logged_in_at})
     private_redis.ctl("HSET", "hub:{directory}:instances", entry.id, text)

@@ -19,6 +19,7 @@ from examples.model_a.v1 import model_a_pb2
 from hub.brokers import open_broker
 from hub.concurrency.notify import Notifier
 from hub.contract import Contract
+from hub.contract.comments import Comments
 from hub.errors import ConnectionLost
 from hub.gateway.app import GatewayParts, gateway_app
 from hub.gateway.service import build_gateway
@@ -66,10 +67,13 @@ class FakeWatch(AsyncIterator[ModelsSnapshot]):
         live: int = 1,
         example: str = "",
         limits: ModelLimits = ModelLimits(),
+        comments: Comments = (),
     ) -> None:
         """Sends a list in which the model has so many live instances (0: it is only remembered)."""
         counts: Mapping[InstanceState, int] = {InstanceState.LIVE: live} if live else {}
-        self._known[name] = KnownModel(name=name, contract=contract, instances=counts, example=example, limits=limits)
+        self._known[name] = KnownModel(
+            name=name, contract=contract, instances=counts, example=example, limits=limits, comments=comments
+        )
         self.send()
 
     def forget(self, name: ModelName) -> None:

@@ -14,6 +14,7 @@ from httpx2 import AsyncClient, Response
 from hub.brokers.memory.broker import MemoryBroker
 from hub.concurrency.services import background_service
 from hub.contract import Contract
+from hub.contract.comments import Comments
 from hub.directories.memory import MemoryDirectory
 from hub.http.client import open_client
 from hub.ports.broker import Broker
@@ -46,6 +47,7 @@ class ServedRegistry:
         *,
         example: str = "",
         limits: ModelLimits = ModelLimits(),
+        comments: Comments = (),
     ) -> InstanceState:
         where = url or server.url
         request = LoginRequest(
@@ -55,6 +57,7 @@ class ServedRegistry:
             contract=contract,
             example=example,
             limits=limits,
+            comments=comments,
         )
         return (await self.client.login(request)).state
 

@@ -18,6 +18,7 @@ from hub.registry.client.errors import InstanceUnreachable, NameTaken
 from hub.registry.client.schemas import SECRET_HEADER
 from hub.stores.redis.commands import FINISH
 from hub.types import InstanceState, new_instance_id
+from hub.v1 import contract_pb2
 from tests.registry.fakes import ping_server
 from tests.registry.fixtures import ServedRegistry, served_registry
 from tests.registry.helpers import BROKEN, DIGITS, GROWN, MODEL, PLAIN, TEXTS, TIMEOUT
@@ -89,6 +90,15 @@ async def test_a_login_may_come_compressed_and_no_larger_than_a_plain_one(regist
         other = await registry.http.put(url, content=body, headers={**packed, "Content-Encoding": "br"})
         problem(other, 415, "unsupported_content_encoding")
         assert other.headers["accept-encoding"] == "gzip, deflate"
+
+
+async def test_comments_beyond_the_limit_are_refused(registry: ServedRegistry) -> None:
+    async with ping_server() as server:
+        url = f"{registry.url}/v1/instances/{server.id}"
+        body = login_body(url=server.url, comments={"a.Message": "x" * 32_760})
+        assert "32769 characters" in problem(await registry.http.put(url, json=body), 422, "invalid_login")["detail"]
+        body = login_body(url=server.url, comments={"a.Message": "x" * 32_759})
+        assert (await registry.http.put(url, json=body)).status_code == 201
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b'{"model": "A", "x": ' + b"[" * 200_000])
@@ -537,3 +547,15 @@ async def test_the_scripts_of_the_store_are_served_with_their_digests() -> None:
     assert all(sha1(each["text"].encode()).hexdigest() == each["sha1"] for each in scripts.values())
     assert scripts["finish"] == {"sha1": FINISH.sha, "text": FINISH.text}
     assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_a_contract_with_a_rule_in_cel_is_refused_by_the_name_of_the_field(registry: ServedRegistry) -> None:
+    message = contract_pb2.Contract.FromString(TEXTS.encode())
+    field = next(each for file in message.files.file for each in file.message_type if each.field).field[0]
+    # Field 1159 of the options (`buf.validate.field`) with its field 29 (`cel_expression`), as protoc writes them.
+    field.options.MergeFromString(b"\xba\x48\x07\xea\x01\x04true")
+    async with ping_server() as server:
+        body = login_body(url=server.url, contract=base64.b64encode(message.SerializeToString()).decode())
+        reply = await registry.http.put(f"{registry.url}/v1/instances/{server.id}", json=body)
+        detail = problem(reply, 422, "invalid_contract")["detail"]
+    assert f".{field.name}: the rule `cel_expression` is not supported" in detail

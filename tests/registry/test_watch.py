@@ -87,6 +87,20 @@ async def test_a_model_has_the_limits_and_example_of_its_newest_instance(registr
         assert (await registry.client.models()).models[MODEL].limits == ModelLimits()
 
 
+async def test_a_model_has_the_comments_of_its_newest_instance_and_its_contract_stays(registry: ServedRegistry) -> None:
+    old, new = ((("a.v1.Ask", text),) for text in ("Old.", "New."))
+    async with ping_server() as first, ping_server() as second, ping_server() as third:
+        await registry.login(first, comments=old)
+        before = await registry.client.models()
+        await registry.login(second, comments=new)
+        await registry.login(third)
+        after = await registry.client.models()
+        assert (before.models[MODEL].comments, after.models[MODEL].comments) == (old, new)
+        assert before.models[MODEL].fingerprint == after.models[MODEL].fingerprint
+        assert before.etag != after.etag
+        assert len((await registry.client.schema_history(MODEL)).contracts) == 1
+
+
 async def test_an_earlier_contract_is_found_by_its_fingerprint_and_is_whole(registry: ServedRegistry) -> None:
     async with ping_server() as server:
         await registry.login(server)

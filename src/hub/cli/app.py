@@ -32,6 +32,7 @@ from hub.cli.config import (
 from hub.cli.dead.app import dead
 from hub.cli.load import load_model
 from hub.cli.parameters import Json
+from hub.cli.proto.app import proto
 from hub.cli.resources import hold_broker, hold_directory, hold_store
 from hub.cli.schema.app import schema
 from hub.concurrency.exceptions import collapse_exception_group
@@ -64,6 +65,7 @@ app = App(
 config = App(name="config", help="Show the settings.")
 app.command(config)
 app.command(dead)
+app.command(proto)
 app.command(schema)
 
 _log = structlog.get_logger("hub.cli")

@@ -13,6 +13,7 @@ from hub.contract.compatibility.rules import (
 from hub.contract.compiled import CompiledContract as CompiledContract, compile_contract as compile_contract
 from hub.contract.contract import Contract as Contract
 from hub.contract.errors import (
+    BrokenRules as BrokenRules,
     InvalidContract as InvalidContract,
     InvalidDocument as InvalidDocument,
     MalformedJson as MalformedJson,
@@ -23,4 +24,5 @@ from hub.contract.jsonschema.components import Components as Components, Message
 from hub.contract.jsonschema.input_schema import input_schema as input_schema
 from hub.contract.jsonschema.output_schema import output_schema as output_schema
 from hub.contract.protojson.transcoder import Transcoder as Transcoder
+from hub.contract.rules.compiled import MessageCheck as MessageCheck, compile_rules as compile_rules
 from hub.types import MAX_NESTING as MAX_NESTING

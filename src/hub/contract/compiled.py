@@ -17,6 +17,7 @@ from hub.contract.contract import Contract
 from hub.contract.descriptors.closure import files_of, messages_of
 from hub.contract.descriptors.pool import build_pool, message_classes
 from hub.contract.protojson.transcoder import Transcoder
+from hub.contract.rules.compiled import compile_rules
 
 CACHED: Final = 256
 """Compiled contracts in the cache of `compile_contract`; far more than one hub has models."""
@@ -62,7 +63,8 @@ class CompiledContract:
 
     @cached_property
     def request_transcoder(self) -> Transcoder:
-        return Transcoder(self.request, self.types)
+        """The transcoder of requests, which also checks their rules. Those of a response only describe it."""
+        return Transcoder(self.request, self.types, rules=compile_rules(self.request))
 
     @cached_property
     def response_transcoder(self) -> Transcoder:

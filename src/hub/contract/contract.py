@@ -15,6 +15,7 @@ from hub.contract.descriptors.closure import descriptor_closure
 from hub.contract.descriptors.limits import check_depth, check_size
 from hub.contract.descriptors.pool import build_pool
 from hub.contract.errors import InvalidContract
+from hub.contract.rules.compiled import compile_rules
 from hub.types import Fingerprint
 from hub.v1 import contract_pb2
 
@@ -34,7 +35,7 @@ class Contract:
         response: Full name of the response message.
         files: A serialized, canonical `FileDescriptorSet`: dependencies first, source info stripped.
         fingerprint: SHA-256 over the two names, `files` without what they reserve, and `streaming` if it is set. Equal
-            fingerprints mean the same wire and JSON form; two such contracts may reserve different names and numbers.
+            fingerprints mean the same wire and JSON form and the same rules; two such contracts may reserve different names and numbers.
         streaming: Whether the response is a stream of such messages instead of one.
     """
 
@@ -49,12 +50,16 @@ class Contract:
         """The contract of a model that takes `request` and returns `response`, or with `streaming` any number of these.
 
         The descriptors may come from generated code or from any pool. The fingerprint depends on the wire and the JSON
-        form of both messages and on the names and places of declarations, and on nothing else.
+        form of both messages, on their rules (`buf.validate`), and on the names and places of declarations, and on nothing
+        else.
 
         Raises:
-            InvalidContract: The two messages come from pools that contradict each other, or a limit is exceeded.
+            InvalidContract: The two messages come from pools that contradict each other, a limit is exceeded, or a
+                rule of `buf.validate` is not supported.
         """
         check_depth([request, response])
+        for message in (request, response):
+            compile_rules(message)
         files = (
             descriptor_closure([request, response])
             if request.file.pool is response.file.pool

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from typing_extensions import override
 
 from hub.errors import HubError
+
+JsonPath: TypeAlias = tuple[str | int, ...]
+"""Member names and list indices, outermost first."""
+
+MAX_PROBLEMS: Final = 100
+"""Problems that one error lists; a document can have millions."""
 
 
 class InvalidContract(HubError):
@@ -66,6 +72,10 @@ class InvalidDocument(HubError):
 
     @override
     def __str__(self) -> str:
+        return f"not a valid {self.message} in JSON: {self._places}"
+
+    @property
+    def _places(self) -> str:
         shown = self.problems[:SHOWN]
         places = "; ".join(f"{problem.pointer or 'the document'}: {problem.message}" for problem in shown)
         rest = len(self.problems) - len(shown)
@@ -74,13 +84,26 @@ class InvalidDocument(HubError):
             places += ": the rest of the document was not checked"
         elif rest:
             places += f"; and {rest} more in `errors`"
-        return f"not a valid {self.message} in JSON: {places}"
+        return places
 
     @property
     @override
     def extensions(self) -> dict[str, object]:
         errors = [{"pointer": problem.pointer, "message": problem.message} for problem in self.problems]
         return {"errors": errors, "errors_complete": False} if self.more else {"errors": errors}
+
+
+class BrokenRules(InvalidDocument):
+    """A message that its type allows, with values that the rules in its `.proto` file do not (`buf.validate`).
+
+    For a message that came as protobuf the pointers are those of its JSON form.
+    """
+
+    title = "The message breaks its rules"
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.message} breaks its rules: {self._places}"
 
 
 class MalformedJson(HubError):

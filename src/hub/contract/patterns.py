@@ -6,12 +6,82 @@ that Python, ECMA-262, RE2 and Rust have in common (no look-around); `whole()` a
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
+
+_SPECIAL: Final = frozenset("\\^$.*+?()[]{}|/")
+_repetition: Final = re.compile(r"\{[0-9]+(?:,[0-9]*)?\}")
+_CLASSES: Final = {"\\d": "0-9", "\\w": "0-9A-Za-z_", "\\s": "\\t\\n\\f\\r "}
+_SIMPLE: Final = {f"\\{letter}": f"\\{letter}" for letter in "tnfr"} | {"\\-": "\\-"}
+_IN_CLASSES: Final = {**_CLASSES, **_SIMPLE}
+_ESCAPES: Final = {
+    **{name: f"[{letters}]" for name, letters in _CLASSES.items()},
+    **{name.upper(): f"[^{letters}]" for name, letters in _CLASSES.items()},
+    **{name: escaped for name, escaped in _SIMPLE.items() if name != "\\-"},
+    "\\-": "-",
+    "\\A": "^",
+    "\\z": "$",
+}
+"""RE2's escapes and what they are written as; the rest of its escapes is not portable."""
 
 
 def whole(pattern: str) -> str:
     """`pattern`, anchored at both ends as JSON Schema needs it."""
     return f"^(?:{pattern})$"
+
+
+def literal(text: str) -> str:
+    """A pattern that matches `text` and nothing else."""
+    return "".join(f"\\{letter}" if letter in _SPECIAL else letter for letter in text)
+
+
+def portable(pattern: str) -> str | None:
+    r"""A regular expression in RE2's syntax for JSON Schema, whose validators use several other syntaxes.
+
+    Returns:
+        The pattern, with classes such as `\d` written out; `None` if it has parts that do not mean the same everywhere.
+    """
+    written: list[str] = []
+    position, in_class = 0, False
+    while position < len(pattern):
+        letter, pair = pattern[position], pattern[position : position + 2]
+        if letter == "\\":
+            part = _escaped(pair, _IN_CLASSES if in_class else _ESCAPES)
+            position += 1
+        elif in_class:
+            # Nested classes, and the operators of sets in newer syntaxes, which begin with a doubled character.
+            nested = letter == "[" or (len(pair) == 2 and pair[0] == pair[1] and not letter.isalnum())
+            part, in_class = None if nested else letter, letter != "]"
+        else:
+            part, in_class = _unescaped(pattern, position), letter == "["
+        if part is None:
+            return None
+        written.append(part)
+        position += 1
+    return "".join(written)
+
+
+def _escaped(pair: str, escapes: Mapping[str, str]) -> str | None:
+    return escapes.get(pair) or (pair if len(pair) == 2 and pair[1] in _SPECIAL else None)
+
+
+def _unescaped(pattern: str, position: int) -> str | None:
+    """One character outside of classes, as it is written; `None` if what begins with it is not portable."""
+    letter, rest = pattern[position], pattern[position + 1 : position + 3]
+    if letter == "[" and rest.removeprefix("^").startswith("]"):
+        return None
+    if letter == "(" and rest.startswith("?") and rest != "?:":
+        return None
+    if letter == "]" or (letter in "{}" and not _is_repetition(pattern, position)):
+        return f"\\{letter}"
+    return "[^\\n]" if letter == "." else letter
+
+
+def _is_repetition(pattern: str, position: int) -> bool:
+    """Whether the brace at `position` belongs to a repetition; others are literals for RE2."""
+    start = pattern.rfind("{", 0, position + 1)
+    return any(each.start() == start and each.end() > position for each in _repetition.finditer(pattern))
 
 
 def decimal_up_to(limit: int) -> str:
@@ -120,3 +190,21 @@ BASE64: Final = f"(?:{_SIXTY_FOUR}{{4}})*(?:{_SIXTY_FOUR}{{2}}(?:==)?|{_SIXTY_FO
 _STANDARD: Final = "[A-Za-z0-9+/]"
 WRITTEN_BASE64: Final = f"(?:{_STANDARD}{{4}})*(?:{_STANDARD}[AQgw]==|{_STANDARD}{{2}}[AEIMQUYcgkosw048]=)?"
 """Base64 in the standard alphabet with padding, without unused bits in its last letter."""
+
+_LABEL: Final = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+EMAIL: Final = f"[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_LABEL}(?:\\.{_LABEL})*"
+"""An email address as HTML defines it (https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address)."""
+
+_HEX: Final = "[0-9a-fA-F]"
+UUID: Final = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+TRIMMED_UUID: Final = f"{_HEX}{{32}}"
+ULID: Final = "[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}"
+PROTOBUF_NAME: Final = "[A-Za-z_][A-Za-z_0-9]*(?:\\.[A-Za-z_][A-Za-z_0-9]*)*"
+"""The full name of a declaration in protobuf, without a leading dot."""
+
+HEADER_NAME: Final = ":?[0-9a-zA-Z!#$%&'*+\\-.^_|~`,]+"
+"""The name of an HTTP header or of a pseudo-header; protovalidate takes a comma too."""
+
+HEADER_NAME_LAX: Final = "[^\\x00\\n\\r]+"
+HEADER_VALUE: Final = "[^\\x00-\\x08\\x0A-\\x1F\\x7F]*"
+HEADER_VALUE_LAX: Final = "[^\\x00\\n\\r]*"

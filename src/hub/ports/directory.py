@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import Protocol
 
+from hub.contract.comments import Comments
 from hub.contract.contract import Contract
 from hub.stats import InstanceStats
 from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, ReadinessSource, RegistryId
@@ -39,6 +40,7 @@ class InstanceEntry:
         limits: Limits for the tasks of its model.
         secret_hash: SHA-256 of the secret of its login, in hexadecimal digits; empty if it has none, because an earlier
             release accepted the login.
+        comments: Comments of its `.proto` files, for documentation.
     """
 
     id: InstanceId
@@ -49,6 +51,7 @@ class InstanceEntry:
     example: str = ""
     limits: ModelLimits = ModelLimits()
     secret_hash: str = ""
+    comments: Comments = ()
 
     def owned_by(self, proof: str) -> bool:
         """Whether `proof`, the hash of a secret, is the one of the login, or the login had none."""

@@ -94,10 +94,17 @@ async def show_schema(
         for line in history_lines(history, known):
             out.print(line, soft_wrap=True)
         out.print()
-    source = await in_thread_if_large(size, partial(proto_source, contract))
+    comments = await _comments(registry, model, known.fingerprint)
+    source = await in_thread_if_large(size, partial(proto_source, contract, comments))
     for name, text in source.items():
         out.print(printable(f"// {name}\n{text}"), soft_wrap=True)
     return EXIT_OK
+
+
+async def _comments(registry: RegistryClient, model: ModelName, fingerprint: str) -> dict[str, str]:
+    """The comments on the present contract of a model with instances; earlier ones are not kept."""
+    present = (await registry.models()).models.get(model)
+    return dict(present.comments) if present is not None and present.fingerprint == fingerprint else {}
 
 
 async def diff_schemas(

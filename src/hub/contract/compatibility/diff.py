@@ -9,6 +9,7 @@ from enum import StrEnum
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from hub.contract.compatibility.rules import STREAMING, breaking_changes
+from hub.contract.compatibility.tightening import field_text, message_text
 from hub.contract.compiled import CompiledContract, compile_contract
 from hub.contract.contract import Contract
 from hub.contract.descriptors.closure import files_of
@@ -29,7 +30,9 @@ class DifferenceKind(StrEnum):
     FIELD_LABEL = "field_label"
     FIELD_JSON_NAME = "field_json_name"
     FIELD_ONEOF = "field_oneof"
+    FIELD_RULES = "field_rules"
     FIELD_DEFAULT = "field_default"
+    MESSAGE_RULES = "message_rules"
     ENUM_ADDED = "enum_added"
     ENUM_REMOVED = "enum_removed"
     ENUM_VALUE_ADDED = "enum_value_added"
@@ -142,6 +145,9 @@ def _differences(known: CompiledContract, new: CompiledContract) -> Iterator[Dif
 
 
 def _message(old: Descriptor, new: Descriptor) -> Iterator[Difference]:
+    if (before := message_text(old)) != (after := message_text(new)):
+        text = f"{old.full_name} has {after}, not {before}"
+        yield Difference(old.full_name, DifferenceKind.MESSAGE_RULES, text)
     old_fields, new_fields = _fields_of(old), _fields_of(new)
     old_numbers = {field.number: name for name, field in old_fields.items() if name not in new_fields}
     for name, field in new_fields.items():
@@ -168,6 +174,7 @@ def _field(path: str, old: FieldDescriptor, new: FieldDescriptor) -> Iterator[Di
         (DifferenceKind.FIELD_TYPE, "is a", field_type(old), field_type(new)),
         (DifferenceKind.FIELD_LABEL, "is", field_label(old), field_label(new)),
         (DifferenceKind.FIELD_DEFAULT, "has the default", field_default(old), field_default(new)),
+        (DifferenceKind.FIELD_RULES, "has", field_text(old), field_text(new)),
         (DifferenceKind.FIELD_ONEOF, "is a member of", _oneof(old), _oneof(new)),
     )
     for kind, verb, before, after in sides:

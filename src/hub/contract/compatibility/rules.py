@@ -1,6 +1,6 @@
 """Whether a contract can replace an earlier one, by the rules of Buf's category WIRE_JSON.
 
-The rules are those of buf 1.75 (buf.build/docs/breaking/rules), under Buf's names; the tests compare with `buf breaking`.
+The rules are, but for two about `buf.validate`, those of buf 1.75 (buf.build/docs/breaking/rules), under Buf's names; the tests compare with `buf breaking`.
 Fields and enum values are matched by number, messages and enums by full name. A contract corresponds to an RPC: another
 request or response message breaks RPC_SAME_REQUEST_TYPE or RPC_SAME_RESPONSE_TYPE, and a stream in place of one response, or
 the reverse, RPC_SAME_SERVER_STREAMING. Other rules of services do not apply.
@@ -17,15 +17,18 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from hub.contract.compatibility.declarations import Declarations, DeclaredEnum, DeclaredMessage, unreserved
 from hub.contract.compatibility.evolution import cardinality_of, defaults_conflict, json_type_conflict
+from hub.contract.compatibility.tightening import tightened_field, tightened_message
+from hub.contract.compiled import compile_contract
 from hub.contract.contract import Contract
 from hub.contract.descriptors.fields import declared_oneof, field_default, field_type
+from hub.contract.rules.compiled import fields_to_set, messages_with_rules
 
 STREAMING: Final = "response stream"
 """The path of the difference between one response and a stream of them."""
 
 
 class Rule(StrEnum):
-    """A rule of Buf, under Buf's name."""
+    """A rule of Buf, under Buf's name; the two about `buf.validate` are hub's own, because Buf has none."""
 
     ENUM_SAME_JSON_FORMAT = "ENUM_SAME_JSON_FORMAT"
     ENUM_VALUE_NO_DELETE_UNLESS_NAME_RESERVED = "ENUM_VALUE_NO_DELETE_UNLESS_NAME_RESERVED"
@@ -33,6 +36,7 @@ class Rule(StrEnum):
     ENUM_VALUE_SAME_NAME = "ENUM_VALUE_SAME_NAME"
     FIELD_NO_DELETE_UNLESS_NAME_RESERVED = "FIELD_NO_DELETE_UNLESS_NAME_RESERVED"
     FIELD_NO_DELETE_UNLESS_NUMBER_RESERVED = "FIELD_NO_DELETE_UNLESS_NUMBER_RESERVED"
+    FIELD_RULES_NOT_TIGHTER = "FIELD_RULES_NOT_TIGHTER"
     FIELD_SAME_DEFAULT = "FIELD_SAME_DEFAULT"
     FIELD_SAME_JSON_NAME = "FIELD_SAME_JSON_NAME"
     FIELD_SAME_NAME = "FIELD_SAME_NAME"
@@ -40,6 +44,7 @@ class Rule(StrEnum):
     FIELD_WIRE_JSON_COMPATIBLE_CARDINALITY = "FIELD_WIRE_JSON_COMPATIBLE_CARDINALITY"
     FIELD_WIRE_JSON_COMPATIBLE_TYPE = "FIELD_WIRE_JSON_COMPATIBLE_TYPE"
     FILE_SAME_PACKAGE = "FILE_SAME_PACKAGE"
+    MESSAGE_RULES_NOT_TIGHTER = "MESSAGE_RULES_NOT_TIGHTER"
     MESSAGE_SAME_JSON_FORMAT = "MESSAGE_SAME_JSON_FORMAT"
     MESSAGE_SAME_REQUIRED_FIELDS = "MESSAGE_SAME_REQUIRED_FIELDS"
     RESERVED_ENUM_NO_DELETE = "RESERVED_ENUM_NO_DELETE"
@@ -56,7 +61,7 @@ class BreakingChange:
     Attributes:
         path: Its subject under its earlier name: the full name of a message, field, enum or enum value, the name of a
             file, `request`, `response` or `response stream`.
-        rule: The rule of Buf.
+        rule: The rule.
         message: One sentence with the earlier and the present state.
     """
 
@@ -85,6 +90,7 @@ def _changes(old: Declarations, new: Declarations) -> Iterator[BreakingChange]:
             yield BreakingChange(name, Rule.FILE_SAME_PACKAGE, text)
     for name in old.messages.keys() & new.messages.keys():
         yield from _message(old, new, name)
+    yield from _rules(old, new)
     for key in old.extensions.keys() & new.extensions.keys():
         extension = old.extensions[key]
         yield from _field(f"{key[0]}.[{extension.full_name}]", extension, new.extensions[key])
@@ -124,6 +130,25 @@ def _message(all_old: Declarations, all_new: Declarations, name: str) -> Iterato
         text = f"field {field.name!r} (number {number}) of {old.path} {words}"
         path = _path(old, old.fields.get(number, field))
         yield BreakingChange(path, Rule.MESSAGE_SAME_REQUIRED_FIELDS, text)
+
+
+def _rules(all_old: Declarations, all_new: Declarations) -> Iterator[BreakingChange]:
+    """Tighter rules on what a request can contain."""
+    for name in sorted(messages_with_rules(compile_contract(all_new.contract).request) & all_old.messages.keys()):
+        old, new = all_old.messages[name], all_new.messages[name]
+        for text in tightened_message(old.descriptor, new.descriptor):
+            yield BreakingChange(old.path, Rule.MESSAGE_RULES_NOT_TIGHTER, f"{old.path}: {text}")
+        must_be_set = fields_to_set(new.descriptor)
+        for number, field in new.fields.items():
+            known = old.fields.get(number)
+            if known is not None:
+                texts = "; ".join(tightened_field(known, field))
+                path = f"{old.path}.{known.name}"
+            else:
+                texts = "it is new and must be set" if field.name in must_be_set else ""
+                path = f"{old.path}.{field.name}"
+            if texts:
+                yield BreakingChange(path, Rule.FIELD_RULES_NOT_TIGHTER, f"the rules of {path} are tighter: {texts}")
 
 
 def _deleted_field(path: str, field: FieldDescriptor, new: DeclaredMessage) -> Iterator[BreakingChange]:

@@ -20,13 +20,15 @@ from google.protobuf.descriptor_pb2 import (
     OneofOptions,
 )
 
+from hub.contract.descriptors.rule_options import copy_rules
+
 _Named = TypeVar("_Named", DescriptorProto, EnumDescriptorProto)
 
 _FLOATING = (FieldDescriptorProto.TYPE_DOUBLE, FieldDescriptorProto.TYPE_FLOAT)
 
 
 def canonical_file(file: FileDescriptorProto, kept: Collection[str], home: Mapping[str, str]) -> FileDescriptorProto:
-    """A copy of `file` with only what decides the wire and the JSON form.
+    """A copy of `file` with only what decides the wire and the JSON form, and which values are valid (`buf.validate`).
 
     Comments, services, unused imports and options for code generators are left out; declarations have a fixed order; JSON
     names are always explicit. Reserved names and numbers are kept: they decide neither form, but whether a later contract
@@ -68,6 +70,7 @@ def _message(message: DescriptorProto) -> DescriptorProto:
     for index in order:
         oneof = canonical.oneof_decl.add(name=message.oneof_decl[index].name)
         _copy_features(message.oneof_decl[index].options.features, oneof.options)
+        copy_rules(message.oneof_decl[index].options, oneof.options)
     canonical.field.extend(_field(field, moved) for field in sorted(message.field, key=attrgetter("number")))
     canonical.extension.extend(
         _field(field, {}) for field in sorted(message.extension, key=attrgetter("extendee", "number"))
@@ -81,6 +84,7 @@ def _message(message: DescriptorProto) -> DescriptorProto:
     if message.options.message_set_wire_format:
         canonical.options.message_set_wire_format = True
     _copy_features(message.options.features, canonical.options)
+    copy_rules(message.options, canonical.options)
     for reserved in sorted(message.reserved_range, key=attrgetter("start", "end")):
         canonical.reserved_range.add(start=reserved.start, end=reserved.end)
     canonical.reserved_name.extend(sorted(message.reserved_name))
@@ -109,6 +113,7 @@ def _field(field: FieldDescriptorProto, oneofs: Mapping[int, int]) -> FieldDescr
     if field.options.HasField("packed"):
         canonical.options.packed = field.options.packed
     _copy_features(field.options.features, canonical.options)
+    copy_rules(field.options, canonical.options)
     return canonical
 
 

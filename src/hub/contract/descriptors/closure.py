@@ -6,13 +6,14 @@ source info and explicit JSON names, in any order, and with any other declaratio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from hub.contract.descriptors.canonical import canonical_file
+from hub.contract.descriptors.rule_options import PACKAGE
 from hub.contract.descriptors.well_known import ANY
 
 _Type = Descriptor | EnumDescriptor
@@ -21,14 +22,20 @@ _WHOLE_FILES: Final = frozenset({ANY})
 """A field of these types may contain any message of the files, so none can be left out."""
 
 
-def files_of(messages: Iterable[Descriptor]) -> list[FileDescriptor]:
-    """The files that declare `messages`, with all their imports; dependencies first, in a fixed order."""
+def files_of(messages: Iterable[Descriptor], without: Collection[str] = ()) -> list[FileDescriptor]:
+    """The files that declare `messages`, with all their imports; dependencies first, in a fixed order.
+
+    Args:
+        messages: The messages.
+        without: Names of imports that are left out, with what only these import.
+    """
     ordered: dict[str, FileDescriptor] = {}
 
     def visit(file: FileDescriptor) -> None:
         if file.name not in ordered:
             for dependency in sorted(file.dependencies, key=_file_name):
-                visit(dependency)
+                if dependency.name not in without:
+                    visit(dependency)
             ordered[file.name] = file
 
     for file in sorted({message.file.name: message.file for message in messages}.values(), key=_file_name):
@@ -62,6 +69,10 @@ def descriptor_closure(messages: Iterable[Descriptor]) -> FileDescriptorSet:
     files = files_of(roots)
     kept = _reachable(roots, files)
     if kept.keys() & _WHOLE_FILES:
+        used = {top.file.name for top in kept.values()}
+        # Declares only options, unless there is a reference to one of its messages.
+        options = [file.name for file in files if file.package == PACKAGE and file.name not in used]
+        files = files_of(roots, without=options)
         kept = {top.full_name: top for file in files for top in _tops(file)}
     closure = FileDescriptorSet()
     wanted = {top.file.name for top in kept.values()}

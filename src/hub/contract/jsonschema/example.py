@@ -18,6 +18,7 @@ from hub.contract.descriptors.well_known import (
     VALUE,
     WRAPPERS,
 )
+from hub.contract.jsonschema.ruled_example import fewest_items, ruled_example
 from hub.contract.jsonschema.scalars import scalar_name
 from hub.contract.protojson.conversion import JsonValue
 
@@ -106,12 +107,14 @@ class _Example:
                     document[name] = {_key(key): self._value(value, within)}
             elif _fits(descriptor, within) or _must_fit(descriptor, within):
                 one = self._value(descriptor, within)
-                document[name] = [one] if descriptor.is_repeated else one
+                document[name] = [one] * fewest_items(descriptor) if descriptor.is_repeated else one
         return document
 
     def _value(self, field: FieldDescriptor, within: tuple[str, ...]) -> JsonValue:
         self._values += 1
         message = field.message_type
+        if field.has_options and (ruled := ruled_example(field)) is not None:
+            return ruled
         if message is None:
             if field.enum_type is not None:
                 # The first value is usually the one that means "unspecified".

@@ -11,7 +11,7 @@ Rules that would make code generators produce poor types are stated so that only
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, final
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -21,6 +21,7 @@ from hub.contract.descriptors.fields import JsonField, json_fields, json_oneofs
 from hub.contract.descriptors.well_known import ANY, LIST_VALUE, STRUCT, VALUE, WELL_KNOWN, WRAPPERS
 from hub.contract.jsonschema.components import Components, MessageSchema, any_of, hidden_from_generators
 from hub.contract.jsonschema.example import Examples
+from hub.contract.jsonschema.rules import described, entry_keywords, field_keywords, item_keywords, with_keywords
 from hub.contract.jsonschema.scalars import (
     INPUT,
     Schema,
@@ -31,9 +32,14 @@ from hub.contract.jsonschema.scalars import (
     scalar_name,
     well_known_schema,
 )
+from hub.contract.rules.compiled import fields_to_set, messages_with_rules, required_oneofs
+from hub.contract.rules.fields import ignores_messages
 
 _SUFFIX: Final = "-Input"
 """Suffix of the names of components that differ from the output."""
+
+_UNCHECKED: Final = "-Input-Unchecked"
+"""Suffix where rules are not checked: in an `Any`, and under a field that ignores them."""
 
 _SAME_AS_OUTPUT: Final = frozenset({LIST_VALUE, STRUCT, VALUE})
 
@@ -49,18 +55,20 @@ def input_schema(
         components: The collection to add to; by default a new one.
     """
     known = messages_of(files_of([message])) if types is None else types
-    schemas = _InputSchemas(known, Components() if components is None else components)
+    schemas = _InputSchemas(known, Components() if components is None else components, messages_with_rules(message))
     return MessageSchema(schemas.message(message), schemas.components)
 
 
 @final
 class _InputSchemas:
-    def __init__(self, types: Mapping[str, Descriptor], components: Components) -> None:
+    def __init__(self, types: Mapping[str, Descriptor], components: Components, with_rules: Collection[str]) -> None:
         self.components: Final = components
         self._types = types
         self._examples = Examples()
+        self._with_rules = with_rules
 
-    def message(self, message: Descriptor) -> Schema:
+    def message(self, message: Descriptor, *, checked: bool = True) -> Schema:
+        """The schema of a message; without its rules if it is in a place where they are not checked."""
         name = message.full_name
         if name in WRAPPERS:
             return self._scalar(message.fields_by_name["value"])
@@ -71,7 +79,8 @@ class _InputSchemas:
                 name if name in _SAME_AS_OUTPUT else name + _SUFFIX,
                 lambda: well_known_schema(message, self.message, output=False),
             )
-        return self.components.reference(name + _SUFFIX, lambda: self._object(message))
+        suffix = _UNCHECKED if name in self._with_rules and not checked else _SUFFIX
+        return self.components.reference(name + suffix, lambda: self._object(message, checked=checked))
 
     def _scalar(self, field: FieldDescriptor) -> Schema:
         if field.enum_type is not None:
@@ -88,30 +97,47 @@ class _InputSchemas:
         wanted = enum.full_name + _SUFFIX if has_aliases else enum.full_name
         return self.components.reference(wanted, lambda: names_of_enum(enum, names))
 
-    def _value(self, field: FieldDescriptor) -> Schema:
-        return self._scalar(field) if field.message_type is None else self.message(field.message_type)
+    def _value(self, field: FieldDescriptor, keywords: Schema, *, checked: bool) -> Schema:
+        schema = (
+            self._scalar(field) if field.message_type is None else self.message(field.message_type, checked=checked)
+        )
+        return with_keywords(schema, keywords)
 
-    def _field(self, field: JsonField) -> Schema:
+    def _field(self, field: JsonField, *, checked: bool) -> Schema:
         descriptor = field.descriptor
         value_type = descriptor.message_type
+        checked = checked and not descriptor.is_extension
+        ruled = checked and descriptor.has_options
+        inner_checked = checked and not (ruled and ignores_messages(descriptor))
+        own = field_keywords(descriptor) if ruled else {}
         schema: Schema
         if value_type is not None and value_type.GetOptions().map_entry:
-            schema = {"type": "object", "additionalProperties": self._value(value_type.fields_by_name["value"])}
+            keys, values = entry_keywords(descriptor) if ruled else ({}, {})
+            value = self._value(value_type.fields_by_name["value"], values, checked=inner_checked)
+            schema = {"type": "object", "additionalProperties": value}
             pattern = key_pattern(value_type.fields_by_name["key"])
             if pattern is not None:
                 schema["propertyNames"] = {"pattern": pattern}
+            elif keys:
+                schema["propertyNames"] = keys
         elif descriptor.is_repeated:
-            schema = {"type": "array", "items": self._value(descriptor)}
+            items = item_keywords(descriptor) if ruled else {}
+            schema = {"type": "array", "items": self._value(descriptor, items, checked=inner_checked)}
         else:
-            schema = self._value(descriptor)
-        return schema if descriptor.is_required and not field.takes_null else nullable(schema)
+            schema = self._value(descriptor, {}, checked=inner_checked)
+        if not descriptor.is_required or field.takes_null:
+            schema = nullable(schema)
+        if ruled and (words := described(descriptor)):
+            schema = {**schema, "description": words}
+        return with_keywords(schema, own)
 
-    def _object(self, message: Descriptor, more: Schema | None = None) -> Schema:
+    def _object(self, message: Descriptor, more: Schema | None = None, *, checked: bool = True) -> Schema:
         """The schema of a message without a JSON form of its own; `more` are required members beside its fields."""
         fields = json_fields(message)
-        properties = {**(more or {}), **{field.json_name: self._field(field) for field in fields}}
+        checked = checked and message.full_name in self._with_rules
+        properties = {**(more or {}), **{field.json_name: self._field(field, checked=checked) for field in fields}}
         # The names of the .proto file are accepted too; here they are hidden from readers and code generators.
-        aliases = {name: self._field(field) for field in fields for name in field.names[1:]}
+        aliases = {name: self._field(field, checked=checked) for field in fields for name in field.names[1:]}
         schema: Schema = {"type": "object", "properties": properties}
         rules: list[Schema] = []
         if aliases:
@@ -119,7 +145,11 @@ class _InputSchemas:
         else:
             schema["additionalProperties"] = False
         schema |= hidden_from_generators(
-            *rules, *_alias_rules(message), *_oneof_rules(message), *_required_rules(message)
+            *rules,
+            *_alias_rules(message),
+            *_oneof_rules(message),
+            *_required_rules(message, fields_to_set(message) if checked else frozenset()),
+            *(_required_oneofs(message) if checked else ()),
         )
         if more:
             schema["required"] = [*more]
@@ -144,11 +174,11 @@ class _InputSchemas:
         if name in WELL_KNOWN:
             return {
                 "type": "object",
-                "properties": {"@type": type_url, "value": self.message(message)},
+                "properties": {"@type": type_url, "value": self.message(message, checked=False)},
                 "required": ["@type", "value"],
                 "additionalProperties": False,
             }
-        return self._object(message, {"@type": type_url})
+        return self._object(message, {"@type": type_url}, checked=False)
 
 
 def _given(field: JsonField) -> list[Schema]:
@@ -173,5 +203,14 @@ def _oneof_rules(message: Descriptor) -> list[Schema]:
     return rules
 
 
-def _required_rules(message: Descriptor) -> list[Schema]:
-    return [any_of(_given(field)) for field in json_fields(message) if field.descriptor.is_required]
+def _required_rules(message: Descriptor, to_set: Collection[str]) -> list[Schema]:
+    return [
+        any_of(_given(field))
+        for field in json_fields(message)
+        if field.descriptor.is_required or (field.descriptor.name in to_set and not field.descriptor.is_extension)
+    ]
+
+
+def _required_oneofs(message: Descriptor) -> list[Schema]:
+    fields = {field.descriptor.name: field for field in json_fields(message) if not field.descriptor.is_extension}
+    return [any_of([each for name in names for each in _given(fields[name])]) for names in required_oneofs(message)]

@@ -8,7 +8,8 @@ from typing import TypeAlias
 from google.protobuf.descriptor import Descriptor
 
 from hub.contract.descriptors.fields import JsonField, json_fields, json_oneofs
-from hub.contract.protojson.conversion import JsonPath, JsonValue
+from hub.contract.errors import JsonPath
+from hub.contract.protojson.conversion import JsonValue
 
 Document: TypeAlias = dict[str, JsonValue]
 ConflictCheck: TypeAlias = Callable[[Document], Sequence[tuple[JsonPath, str]]]

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, Self, TypeAlias
 
-from hub.contract.errors import Problem
+from hub.contract.errors import MAX_PROBLEMS, JsonPath, Problem
 from hub.types import MAX_NESTING
-
-MAX_PROBLEMS: Final = 100
-"""Problems that one error lists; a document can have millions."""
 
 MAX_POINTER: Final = 2000
 """Characters of a JSON pointer. The problem of a place with a longer one is reported for the object around it."""
@@ -22,9 +19,6 @@ MAX_REASON: Final = 400
 TOO_DEEP: Final = f"messages are nested more than {MAX_NESTING} deep"
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-
-JsonPath: TypeAlias = tuple[str | int, ...]
-"""Member names and list indices, outermost first."""
 
 
 class ConversionError(Exception):

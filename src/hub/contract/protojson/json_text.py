@@ -12,8 +12,8 @@ from typing import Final, TypeAlias, cast, final
 
 import msgspec
 
-from hub.contract.errors import MalformedJson
-from hub.contract.protojson.conversion import MAX_PROBLEMS, JsonPath, JsonValue
+from hub.contract.errors import MAX_PROBLEMS, JsonPath, MalformedJson
+from hub.contract.protojson.conversion import JsonValue
 from hub.contract.protojson.malformed import malformed, not_utf8
 
 TOO_DEEP: Final = "nested too deep"

@@ -15,16 +15,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors.fields import JsonField, json_fields
 from hub.contract.descriptors.well_known import ANY, WELL_KNOWN
+from hub.contract.errors import MAX_PROBLEMS, JsonPath
 from hub.contract.protojson.conflicts import conflict_check
-from hub.contract.protojson.conversion import (
-    MAX_PROBLEMS,
-    TOO_DEEP,
-    ConversionError,
-    JsonPath,
-    JsonValue,
-    ParseStats,
-    ValueParser,
-)
+from hub.contract.protojson.conversion import TOO_DEEP, ConversionError, JsonValue, ParseStats, ValueParser
 from hub.contract.protojson.repeated import list_parser, map_parser, message_list_parser
 from hub.contract.protojson.scalar_parser import ScalarParser, kind_of, plain_type, scalar_parser
 from hub.contract.protojson.well_known_parser import well_known_parser

@@ -10,14 +10,8 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from hub.contract.protojson.conversion import (
-    MAX_PROBLEMS,
-    ConversionError,
-    JsonPath,
-    JsonValue,
-    ParseStats,
-    ValueParser,
-)
+from hub.contract.errors import MAX_PROBLEMS, JsonPath
+from hub.contract.protojson.conversion import ConversionError, JsonValue, ParseStats, ValueParser
 from hub.contract.protojson.scalar_parser import (
     FLOAT_MAX,
     INTEGER_RANGES,

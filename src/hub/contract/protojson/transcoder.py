@@ -11,21 +11,22 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hub.contract.descriptors.closure import files_of, messages_of
 from hub.contract.descriptors.pool import message_classes
-from hub.contract.errors import InvalidDocument, MalformedJson, NotJsonRepresentable, Problem
-from hub.contract.protojson import json_text
-from hub.contract.protojson.conversion import (
+from hub.contract.errors import (
     MAX_PROBLEMS,
-    TOO_DEEP,
-    ConversionError,
+    BrokenRules,
+    InvalidDocument,
     JsonPath,
-    JsonValue,
-    ParseStats,
-    problems_of,
+    MalformedJson,
+    NotJsonRepresentable,
+    Problem,
 )
+from hub.contract.protojson import json_text
+from hub.contract.protojson.conversion import TOO_DEEP, ConversionError, JsonValue, ParseStats, problems_of
 from hub.contract.protojson.encoding import encode, encode_in_chunks
 from hub.contract.protojson.malformed import MARK
 from hub.contract.protojson.parser import MessageParsers
 from hub.contract.protojson.serializer import MessageSerializers
+from hub.contract.rules.compiled import MessageCheck, path_in_document
 from hub.errors import Undecodable
 
 _BIG: Final = 4096
@@ -43,10 +44,19 @@ class Transcoder:
         descriptor: The message; from generated code or from any pool.
         types: The messages that an `Any` may hold, by full name; by default those of the files that `descriptor`
             refers to.
+        rules: The check of the messages that are read from JSON; `None` if the message has no rules, or they are not
+            to be checked.
     """
 
-    def __init__(self, descriptor: Descriptor, types: Mapping[str, Descriptor] | None = None) -> None:
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        types: Mapping[str, Descriptor] | None = None,
+        *,
+        rules: MessageCheck | None = None,
+    ) -> None:
         self.descriptor: Final = descriptor
+        self._rules: Final = rules
         known = messages_of(files_of([descriptor])) if types is None else types
         self._classes: Final = message_classes([descriptor, *known.values()])  # referenced, so that they are made once
         self._class: Final = GetMessageClass(descriptor)
@@ -62,7 +72,8 @@ class Transcoder:
 
         Raises:
             MalformedJson: `text` is not JSON.
-            InvalidDocument: The document is not the message; all invalid fields are listed, up to a limit.
+            InvalidDocument: The document is not the message, or breaks its rules (`BrokenRules`); all invalid fields are
+                listed, up to a limit.
         """
         text = text.removeprefix(MARK)
         try:
@@ -80,7 +91,10 @@ class Transcoder:
             # First of all: the messages that are built next may take many times as much memory as the document.
             if not json_text.has_duplicates(text, stats.names, stats.colons):
                 stats.fill()
-                return self._build(value)
+                message = self._build(value)
+                if self._rules is not None:
+                    self._check_rules(self._rules, message, document)
+                return message
         except ConversionError as error:
             errors = error.errors
         except ValueError:
@@ -117,6 +131,26 @@ class Transcoder:
             raise NotJsonRepresentable(self.descriptor.full_name, problems_of(error.errors)[0]) from error
         except RecursionError as error:  # an Any within an Any is bytes for protobuf, which does not limit their depth
             raise NotJsonRepresentable(self.descriptor.full_name, Problem("", TOO_DEEP)) from error
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether messages are checked."""
+        return self._rules is not None
+
+    def check(self, message: Message) -> None:
+        """Checks the rules of a message of the descriptor's own class.
+
+        Raises:
+            BrokenRules: It breaks some; all are listed, up to a limit.
+        """
+        if self._rules is not None:
+            self._check_rules(self._rules, message, None)
+
+    def _check_rules(self, rules: MessageCheck, message: Message, document: JsonValue) -> None:
+        errors = rules.errors(message)
+        if errors:
+            found = problems_of((path_in_document(path, document), text) for path, text in errors)
+            raise BrokenRules(self.descriptor.full_name, found, more=len(errors) >= MAX_PROBLEMS)
 
     def _build(self, value: dict[str, object] | Message) -> Message:
         return self._class(**value) if isinstance(value, dict) else value

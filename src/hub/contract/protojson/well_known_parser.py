@@ -14,15 +14,8 @@ from google.protobuf.message_factory import GetMessageClass
 from hub.contract import patterns
 from hub.contract.descriptors import well_known
 from hub.contract.descriptors.well_known import TIMESTAMP_SECONDS
-from hub.contract.protojson.conversion import (
-    MAX_PROBLEMS,
-    TOO_DEEP,
-    ConversionError,
-    JsonPath,
-    JsonValue,
-    ParseStats,
-    ValueParser,
-)
+from hub.contract.errors import MAX_PROBLEMS, JsonPath
+from hub.contract.protojson.conversion import TOO_DEEP, ConversionError, JsonValue, ParseStats, ValueParser
 from hub.contract.protojson.scalar_parser import DOUBLE_MAX, kind_of, scalar_parser
 from hub.types import MAX_NESTING
 

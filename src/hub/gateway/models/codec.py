@@ -8,11 +8,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, final
 
+import msgspec
 import structlog
 from google.protobuf.message import DecodeError
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
-from hub.contract import CompiledContract, Components, Contract, InvalidContract, input_schema, output_schema
+from hub.contract import (
+    CompiledContract,
+    Components,
+    Contract,
+    InvalidContract,
+    InvalidDocument,
+    input_schema,
+    output_schema,
+)
+from hub.contract.comments import Comments
+from hub.contract.jsonschema.comments import describe
 from hub.contract.jsonschema.example import example_of
 from hub.errors import HubError
 from hub.gateway.models.registry_queries import RegistryQueries, registry_timeout
@@ -79,7 +90,7 @@ class Codec:
         """The request message that a JSON document describes, serialized.
 
         Raises:
-            InvalidDocument: It describes none; lists each bad field.
+            InvalidDocument: It describes none, or one that breaks its rules; lists each bad field.
             MalformedJson: It is not JSON.
         """
         return await in_thread_if_large(len(document), partial(self._request.decode_json, document))
@@ -92,13 +103,17 @@ class Codec:
         """Returns `body`, a serialized request message from a client.
 
         Raises:
+            BrokenRules: It breaks rules of its `.proto` file.
             UndecodableBody: It is not the request message.
         """
         try:
-            await in_thread_if_large(len(body), partial(self._request_class.FromString, body))
+            await in_thread_if_large(len(body), partial(self._read_request, body))
         except DecodeError as error:
             raise UndecodableBody(f"the body is no serialized {self.contract.request}: {error}") from error
         return body
+
+    def _read_request(self, body: bytes) -> None:
+        self._request.check(self._request_class.FromString(body))
 
     async def response_to_json(self, body: bytes) -> bytes:
         """A serialized response message as JSON; fields without presence are written with their defaults too.
@@ -112,14 +127,25 @@ class Codec:
 
     @property
     def example(self) -> object:
-        """A request that the model accepts, as a JSON document, derived from the contract."""
-        return example_of(self._compiled.request)
+        """A request that the model accepts, as a JSON document, derived from the contract; `None` if it breaks a rule."""
+        example = example_of(self._compiled.request)
+        if example is None or not self._request.has_rules:
+            return example
+        try:
+            self.check_request(msgspec.json.encode(example))
+        except InvalidDocument:
+            return None
+        return example
 
-    def schemas(self, *, ref_prefix: str) -> MessageSchemas:
-        """The JSON Schemas of both messages and of everything that they refer to; each `$ref` starts with `ref_prefix`."""
+    def schemas(self, *, ref_prefix: str, comments: Comments = ()) -> MessageSchemas:
+        """The JSON Schemas of both messages and of everything that they refer to, with comments on these as descriptions.
+
+        Each `$ref` starts with `ref_prefix`.
+        """
         compiled, components = self._compiled, Components(ref_prefix)
         request = input_schema(compiled.request, compiled.types, components)
         response = output_schema(compiled.response, compiled.types, components)
+        describe(components, compiled.types, dict(comments))
         return MessageSchemas(request.root, response.root, components.schemas)
 
 

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
+from hub.contract.comments import Comments
 from hub.gateway.models.catalog import Catalog, ServedModel
 from hub.gateway.openapi.model import ModelDescription, model_paths
 from hub.gateway.openapi.names import SharedSchemas, operation_suffixes, renamed
@@ -22,7 +23,7 @@ from hub.types import Fingerprint, ModelName
 _log = structlog.get_logger("hub.gateway")
 
 _Objects = dict[str, msgspec.Raw]
-_Key = tuple[ModelName, str, Fingerprint, str, float | None]
+_Key = tuple[ModelName, str, Fingerprint, str, float | None, Comments]
 
 
 class _Tag(msgspec.Struct):
@@ -90,7 +91,9 @@ class OpenApiDocument:
         served: dict[_Key, ServedModel] = {}
         for model in models:
             known, suffix = model.known, suffixes[model.name]
-            served[model.name, suffix, known.fingerprint, known.example, known.limits.max_timeout] = model
+            served[model.name, suffix, known.fingerprint, known.example, known.limits.max_timeout, known.comments] = (
+                model
+            )
         return served
 
     def _document(self) -> bytes:

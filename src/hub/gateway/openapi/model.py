@@ -60,13 +60,14 @@ class ModelDescription:
 def model_paths(model: ServedModel, suffix: str) -> ModelDescription:
     """The description of one model; `suffix` ends the id of each of its operations."""
     name, contract = model.name, model.known.contract
-    schemas = model.codec.schemas(ref_prefix="#/components/schemas/")
+    schemas = model.codec.schemas(ref_prefix="#/components/schemas/", comments=model.known.comments)
+    comment = dict(model.known.comments).get(contract.request, "")
     example = model.example
     reply = (_stream if contract.streaming else _response)(contract.response, schemas.response)
     with_outcome = _json_response("With `Prefer: wait`: the task with its outcome.", "Task", "Preference-Applied")
     accepted = _json_response("Accepted: the task has an id and will end in an outcome.", "Accepted")
     return ModelDescription(
-        tag=_raw({"name": name, "description": f"`{contract.request}` → `{contract.response}`"}),
+        tag=_raw({"name": name, "description": f"`{contract.request}` → `{contract.response}`\n\n{comment}".strip()}),
         paths={
             f"/v1/models/{name}": _raw(
                 {

@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.services import background_service
 from hub.contract import Contract
+from hub.contract.comments import Comments, comments_beside
 from hub.errors import ConfigurationError, HubError
 from hub.http.client import open_client
 from hub.http.serve.server import serve
@@ -127,6 +128,14 @@ async def _loop_of(model: Model[Any, Any]) -> AsyncGenerator[OwnLoop | None]:
             yield loop
 
 
+def _comments(served: Model[Any, Any]) -> Comments:
+    """The comments beside the modules of the messages. Without them the model is only described worse."""
+    comments, unreadable = comments_beside([served.get_request_format(), served.get_response_format()])
+    for text in unreadable:
+        _log.warning("comments of .proto files cannot be read", model=served.name, reason=text)
+    return comments
+
+
 async def _run(
     served: Model[Any, Any],
     instance: InstanceId,
@@ -146,6 +155,7 @@ async def _run(
             formats = served.get_request_format(), served.get_response_format()
             contract = Contract.from_descriptors(*formats, streaming=served.streaming)
             example = served.example_json() if served.example() is not None else ""
+            comments = _comments(served)
     except Exception as error:
         if isinstance(error, HubError) and not isinstance(error, ModelExit):
             raise
@@ -177,6 +187,7 @@ async def _run(
             url=advertised(url, settings.advertise_host),
             contract=contract,
             example=example,
+            comments=comments,
             limits=ModelLimits(
                 concurrency=served.concurrency,
                 default_timeout=served.default_timeout,

@@ -244,6 +244,7 @@ class RegistryClient:
             instances=counts,
             example=body.example,
             limits=body.limits,
+            comments=tuple(sorted(body.comments.items())),
         )
 
     async def _call(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hub.contract.comments import Comments
 from hub.contract.contract import Contract
 from hub.ports.directory import InstanceEntry, ModelLimits
 from hub.types import Fingerprint, InstanceId, InstanceState, ModelName
@@ -19,6 +20,7 @@ class LoginRequest:
         url: Base of its HTTP routes as the registry reaches them, such as `http://10.0.0.7:40123`.
         contract: The messages of its model.
         example: An example request as ProtoJSON, for documentation.
+        comments: Comments of its `.proto` files, for documentation; not part of the contract.
         limits: Limits for the tasks of its model.
         consuming: Whether it takes tasks now. A false one is believed at once, a true one when the ping agrees.
         loading: Whether its `setup` is still to be done; then it gets no tasks, whatever `consuming` is.
@@ -34,6 +36,7 @@ class LoginRequest:
     consuming: bool = True
     loading: bool = False
     secret: str = ""
+    comments: Comments = ()
 
     def entry(self, *, logged_in_at: float, secret_hash: str) -> InstanceEntry:
         """The part that the directory stores beside the contract."""
@@ -46,6 +49,7 @@ class LoginRequest:
             example=self.example,
             limits=self.limits,
             secret_hash=secret_hash,
+            comments=self.comments,
         )
 
 

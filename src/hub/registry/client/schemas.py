@@ -45,6 +45,8 @@ class LoginBody(Struct, frozen=True, kw_only=True):
         contract: A serialized `hub.v1.Contract`; base64 in JSON. Left out, the registry reads the contract from the descriptor
             routes of the instance.
         example: At most `MAX_EXAMPLE` characters.
+        comments: Comments of the `.proto` files by the full name of a message, a field, an enum or a value
+            (`<enum>.<value>`), or by the name of a file. At most 32,768 characters, names included.
     """
 
     model: str
@@ -54,6 +56,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
     limits: ModelLimits = ModelLimits()
     consuming: bool = True
     loading: bool = False
+    comments: dict[str, str] = {}
 
     @classmethod
     def of(cls, request: LoginRequest) -> Self:
@@ -65,6 +68,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
             limits=request.limits,
             consuming=request.consuming,
             loading=request.loading,
+            comments=dict(request.comments),
         )
 
     def request(self, instance: InstanceId, contract: Contract, secret: str) -> LoginRequest:
@@ -83,6 +87,7 @@ class LoginBody(Struct, frozen=True, kw_only=True):
             consuming=self.consuming,
             loading=self.loading,
             secret=secret,
+            comments=tuple(sorted(self.comments.items())),
         )
 
 
@@ -161,7 +166,7 @@ class QueueBody(Struct, frozen=True, kw_only=True):
 class ModelBody(Struct, frozen=True, kw_only=True):
     """One model. `active` means that at least one of its instances is live; `request` and `response` are full names.
 
-    `limits` are those of the newest instance, `example` is that of the newest with one. `queue` is `None` while the broker
+    `limits` are those of the newest instance, `example` and `comments` are those of the newest with some. `queue` is `None` while the broker
     is out of reach, or when the queue does not exist. `missing_consumers` is the number of live instances minus that of
     consumers, if there were fewer consumers in two polls in a row. Neither is part of the version. `streaming`: the response
     is a stream of messages instead of one.
@@ -178,6 +183,7 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     instances: tuple[InstanceBody, ...]
     queue: QueueBody | None = None
     missing_consumers: int = 0
+    comments: dict[str, str] = {}
 
 
 class EventLogBody(Struct, frozen=True, kw_only=True):

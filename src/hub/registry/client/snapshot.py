@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hub.contract.comments import Comments
 from hub.contract.contract import Contract
 from hub.ports.directory import ModelLimits
 from hub.types import Fingerprint, InstanceState, ModelName
@@ -18,6 +19,7 @@ class KnownModel:
         instances: Number of instances in each state; a state without instances is left out.
         example: The newest example request of an instance, as ProtoJSON; empty without one.
         limits: Limits for its tasks, of its newest instance.
+        comments: The newest comments of an instance on its `.proto` files.
     """
 
     name: ModelName
@@ -25,6 +27,7 @@ class KnownModel:
     instances: Mapping[InstanceState, int]
     example: str = ""
     limits: ModelLimits = ModelLimits()
+    comments: Comments = ()
 
     @property
     def fingerprint(self) -> Fingerprint:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from hub.concurrency.offload import CONTRACT_WEIGHT, in_thread_if_large
 from hub.contract import Contract
+from hub.contract.comments import MAX_COMMENTS, size_of
 from hub.http.media_types import require_json
 from hub.ports.directory import HISTORY_LENGTH, HistoryEvent
 from hub.registry.client.errors import InvalidLogin
@@ -92,6 +93,8 @@ async def login(
         raise InvalidLogin("id", f"{instance_id!r} is no UUID: take a new UUID at each start of an instance")
     if len(data.example) > MAX_EXAMPLE:
         raise InvalidLogin("example", f"it has {len(data.example)} characters: leave it out or keep to {MAX_EXAMPLE}")
+    if (size := size_of(data.comments)) > MAX_COMMENTS:
+        raise InvalidLogin("comments", f"they have {size} characters: leave some out, or keep to {MAX_COMMENTS}")
     proof = _checked(secret)
     if data.contract is None:
         contract = await registration.read_contract(data.url)

@@ -84,6 +84,7 @@ async def show_stats(stats: NamedDependency[StatsService]) -> StatsBody:
 
 def _body(status: ModelStatus, registry: RegistryState, stats: StatsService, queues: QueueMonitor) -> ModelBody:
     newest_first = [instance.entry for instance in reversed(status.instances)]
+    present = [entry for entry in newest_first if entry.fingerprint == status.fingerprint]
     contract = registry.current_contract(status).contract
     return ModelBody(
         name=status.name,
@@ -92,9 +93,8 @@ def _body(status: ModelStatus, registry: RegistryState, stats: StatsService, que
         request=contract.request,
         response=contract.response,
         streaming=contract.streaming,
-        example=next(
-            (entry.example for entry in newest_first if entry.example and entry.fingerprint == status.fingerprint), ""
-        ),
+        example=next((entry.example for entry in present if entry.example), ""),
+        comments=dict(next((entry.comments for entry in present if entry.comments), ())),
         limits=newest_first[0].limits if newest_first else ModelLimits(),
         instances=tuple(InstanceBody.of(instance) for instance in status.instances),
         queue=stats.queue(status),

@@ -1,0 +1,1 @@
+"""`hub proto`: protoc and its plugins, from installed packages, and buf."""
