@@ -14,9 +14,9 @@ mapfile -t folders < <({
 
 generated() {
     (cd "$1" && {
-        find "${folders[@]}" -type f \( -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*.json' -o -name '*.binpb' \) 2>/dev/null
+        find "${folders[@]}" -type f \( -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*.json' -o -name 'word_count.txt' \) 2>/dev/null
         find . -maxdepth 1 -name '*_pb2.py' -printf '%P\n'
-    } | grep -E '_pb2\.pyi?$|\.binpb$|^deploy/' | sort)
+    } | grep -E '_pb2\.(pyi?|comments\.json)$|word_count\.txt$|^deploy/' | sort)
 }
 
 stale=

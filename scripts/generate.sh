@@ -11,6 +11,11 @@ out=${1:-.}
 PATH="$(cd "$(dirname "$python")" && pwd):$PATH"
 mkdir -p "$out/src" "$out/stubs" "$out/deploy/grafana/dashboards"
 
+comments='import sys
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from hub.contract.comments import encoded_comments
+sys.stdout.buffer.write(encoded_comments(FileDescriptorSet.FromString(sys.stdin.buffer.read()).file[0]))'
+
 generate() { # the folder of the modules, and the .proto files
     local modules=$1 proto module
     shift
@@ -21,7 +26,8 @@ generate() { # the folder of the modules, and the .proto files
         module=${module%.proto}_pb2
         # The comments, which the module drops; as `hub proto build` writes them.
         if [ "$modules" = "$out" ]; then # hub's own messages are no model's
-            "$python" -m grpc_tools.protoc -Iprotos --include_source_info --descriptor_set_out="$modules/${module//-/_}.binpb" "$proto"
+            "$python" -m grpc_tools.protoc -Iprotos --include_source_info --descriptor_set_out=/dev/stdout "$proto" |
+                "$python" -c "$comments" > "$modules/${module//-/_}.comments.json"
         fi
         echo "$proto -> $modules/${module//-/_}.py, $out/stubs/${module//-/_}.pyi"
     done
@@ -32,8 +38,9 @@ mapfile -d '' -t others < <(find protos -name '*.proto' ! -path 'protos/hub/*' -
 generate "$out/src" "${ours[@]}"
 generate "$out" "${others[@]}"
 mkdir -p "$out/examples/node"
-"$python" -m grpc_tools.protoc -Iprotos --include_imports --descriptor_set_out="$out/examples/node/word_count.binpb" \
-    protos/examples/word_count/v1/word_count.proto
+# In base64, so that a change can be read as text.
+"$python" -m grpc_tools.protoc -Iprotos --include_imports --descriptor_set_out=/dev/stdout \
+    protos/examples/word_count/v1/word_count.proto | base64 -w 120 > "$out/examples/node/word_count.txt"
 stray=$(find . \( -name '.*' -o -name node_modules -o -name site-packages -o -name protos -o -path ./src/hub/cli/proto/include \) ! -name . -prune -o -name '*.proto' -print)
 if [ -n "$stray" ]; then
     printf 'nothing is generated from a .proto outside of protos/, move it there: %s\n' "$stray" >&2

@@ -27,8 +27,8 @@ async function countWords(request, { signal }) {
 
 await serve({
   name: "WordCount",
-  // Made by protoc from protos/examples/word_count/v1/word_count.proto, with everything that it imports.
-  descriptors: await readFile(new URL("word_count.binpb", import.meta.url)),
+  // Made by protoc from protos/examples/word_count/v1/word_count.proto, with everything that it imports, in base64.
+  descriptors: Buffer.from(await readFile(new URL("word_count.txt", import.meta.url), "utf8"), "base64"),
   request: "examples.word_count.v1.WordCountRequest",
   response: "examples.word_count.v1.WordCountResponse",
   example: { text: "the quick brown fox" },

@@ -96,12 +96,12 @@ def test_build_writes_modules_whose_comments_and_rules_reach_the_contract(
         compile_contract(contract).request_transcoder.decode_json(b"{}")
 
 
-def test_a_damaged_descriptor_set_is_reported_and_the_rest_is_used(
+def test_a_damaged_file_of_comments_is_reported_and_the_rest_is_used(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub(capsys, "build")
     module: Any = importlib.import_module(f"{project.parts[-3]}.v1.acme_pb2")
-    Path(module.__file__).with_suffix(".binpb").write_bytes(b"\xff")
+    Path(module.__file__).with_suffix(".comments.json").write_bytes(b"\xff")
     comments, unreadable = comments_beside([module.OrderRequest.DESCRIPTOR])
     assert comments == ()
     assert len(unreadable) == 1

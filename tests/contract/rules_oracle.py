@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,9 @@ _RULE = re.compile(r"\(rule (\S+)\)$")
 
 @cache
 def _files_of_rules() -> Sequence[FileDescriptorProto]:
-    files = FileDescriptorSet.FromString((Path(__file__).parent / "protovalidate" / "cases.binpb").read_bytes()).file
+    files = FileDescriptorSet.FromString(
+        b64decode((Path(__file__).parent / "protovalidate" / "descriptors.txt").read_bytes())
+    ).file
     return [file for file in files if file.name.startswith(("google/", "buf/validate/validate"))]
 
 

@@ -35,7 +35,7 @@ def descriptor(name: str) -> Descriptor:
 
 @cache
 def pool() -> DescriptorPool:
-    return build_pool(FileDescriptorSet.FromString((CASES / "cases.binpb").read_bytes()))
+    return build_pool(FileDescriptorSet.FromString(base64.b64decode((CASES / "descriptors.txt").read_bytes())))
 
 
 def cases() -> Iterator[tuple[str, str, bytes, Any]]:

@@ -1,7 +1,7 @@
 """Comments of `.proto` files: beside a contract, and not part of it.
 
-protoc's Python output has no comments, so `hub proto build` writes a descriptor set with them beside each module, with the
-name of the module and the suffix `.binpb`.
+protoc's Python output has no comments, so `hub proto build` writes them beside each module, with the name of the module and
+the suffix `.comments.json`: an object with a comment for each name, whose changes can be read in a review.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import msgspec
 from google.protobuf.descriptor import Descriptor, FileDescriptor
-from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
 
 from hub.contract.descriptors.closure import files_of
 
@@ -21,8 +21,8 @@ Comments: TypeAlias = tuple[tuple[str, str], ...]
 """Pairs of a full name and its comment, sorted. The name of a value is `<full name of the enum>.<value>`, that of a file
 its own name."""
 
-SUFFIX: Final = ".binpb"
-"""Suffix of the descriptor set beside a module."""
+SUFFIX: Final = ".comments.json"
+"""Suffix of the comments beside a module."""
 
 MAX_COMMENT: Final = 2000
 """Characters of one comment; the rest is cut."""
@@ -55,6 +55,11 @@ def comments_of(file: FileDescriptorProto) -> Mapping[str, str]:
     return {name: text for name, text in named.items() if text}
 
 
+def encoded_comments(file: FileDescriptorProto) -> bytes:
+    """What belongs beside the module of a file, whose source info has the comments."""
+    return msgspec.json.format(msgspec.json.encode(comments_of(file), order="sorted"), indent=2) + b"\n"
+
+
 def comments_beside(messages: Iterable[Descriptor]) -> tuple[Comments, Sequence[str]]:
     """The comments that are beside the loaded modules of `messages` and of all files that these import.
 
@@ -70,13 +75,9 @@ def comments_beside(messages: Iterable[Descriptor]) -> tuple[Comments, Sequence[
         if path is None or not path.is_file():
             continue
         try:
-            declared = FileDescriptorSet.FromString(path.read_bytes()).file
-        except (OSError, DecodeError) as error:
+            found |= msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
             unreadable.append(f"{path.name}: {error}")
-            continue
-        for each in declared:
-            if each.name == file.name:
-                found |= comments_of(each)
     return bounded(found), unreadable
 
 
@@ -99,7 +100,7 @@ def size_of(comments: Mapping[str, str]) -> int:
 
 
 def _beside(file: FileDescriptor) -> Path | None:
-    """The descriptor set beside the module that has declared `file`; `None` if no module has."""
+    """The comments beside the module that has declared `file`; `None` if no module has."""
     name = file.name.removesuffix(".proto").replace("-", "_").replace("/", ".") + "_pb2"
     # A module may have been imported below another package than that of its .proto file.
     for known, module in list(sys.modules.items()):

@@ -38,7 +38,7 @@ Against = Annotated[
 def build(*, root: Root = Path("protos"), out: Out = Path()) -> int:
     """Write a Python module, its typed stub and its comments for every .proto file.
 
-    The comments are in a descriptor set beside each module, where the model finds them.
+    The comments are in a JSON file beside each module, where the model finds them.
     """
     from hub.cli.proto.commands import build_modules  # noqa: PLC0415 - each command loads only what it runs
 

@@ -22,14 +22,14 @@ from hub.cli.proto.compiler import (
     run,
     run_protoc,
 )
-from hub.contract.comments import SUFFIX
+from hub.contract.comments import SUFFIX, encoded_comments
 from hub.errors import ConfigurationError
 
 EXIT_ERRORS: Final = 1
 
 
 def build_modules(root: Path, out: Path) -> int:
-    """Writes modules, stubs and descriptor sets of the `.proto` files below `root` to `out`, and prints their paths."""
+    """Writes modules, stubs and comments of the `.proto` files below `root` to `out`, and prints their paths."""
     return _reported(lambda: _build(root, out))
 
 
@@ -70,7 +70,7 @@ def _build(root: Path, out: Path) -> Sequence[str]:
         comments = module.with_suffix(SUFFIX)
         made = [module, *([module.with_suffix(".pyi")] if stubs else [])]
         if name != RULES:
-            comments.write_bytes(FileDescriptorSet(file=[declared[name]]).SerializeToString())
+            comments.write_bytes(encoded_comments(declared[name]))
             made.append(comments)
         lines.append(f"{name} -> {', '.join(map(str, made))}")
     return lines
