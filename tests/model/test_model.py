@@ -187,6 +187,21 @@ def test_batches_that_cannot_work_are_refused_where_the_class_is_defined(
         type("Wrong", (base,), own)
 
 
+def plain_generator(_: object, requests: Sequence[ModelARequest]) -> Any:
+    yield from requests
+
+
+async def async_generator(_: object, requests: Sequence[ModelARequest]) -> Any:
+    for request in requests:
+        yield request
+
+
+@pytest.mark.parametrize("method", [plain_generator, async_generator])
+def test_a_batch_is_no_generator(method: object) -> None:
+    with pytest.raises(InvalidModel, match=r"process_batch is a generator\. Return a list with one"):
+        type("Wrong", (Batches,), {"process_batch": method})
+
+
 def test_a_batch_in_a_process_is_a_plain_method() -> None:
     with pytest.raises(InvalidModel, match="it has run_in_process, but its process_batch is async"):
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from math import isfinite
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 
@@ -270,6 +270,12 @@ def _check_batches(cls: type[AnyModel]) -> None:
             cls.__qualname__,
             "it has both process_request and process_batch",
             "Remove one of them: hub calls process_batch also for a single request",
+        )
+    if isgeneratorfunction(cls.process_batch) or isasyncgenfunction(cls.process_batch):
+        raise InvalidModel(
+            cls.__qualname__,
+            "its process_batch is a generator",
+            "Return a list with one response for each request instead of a `yield`",
         )
     size, wait = cls.max_batch_size, cls.max_batch_wait
     if not _is_number(size) or not isfinite(size) or size < 1 or size != int(size):
