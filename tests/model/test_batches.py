@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -341,6 +342,38 @@ async def test_a_thread_that_no_task_needs_counts_until_it_has_ended(
             assert broker.acked == []
             assert working.statistics().in_flight == 4
             model.release.set()
+            await all_succeed(store, others)
+            await until(lambda: len(broker.acked) == 4)
+
+
+class Computes(Small):
+    name = "Echo"
+    shares_loop = False
+
+
+async def test_a_coroutine_that_computes_for_no_task_counts_until_it_has_ended(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    release = threading.Event()
+
+    async def compute(requests: Batch) -> Any:
+        release.wait(TIMEOUT)
+        return replies(requests)
+
+    model, those, others = Computes(compute), tasks(2), tasks(2)
+    with anyio.fail_after(TIMEOUT):
+        await submit(broker, store, *those)
+        async with (
+            OwnLoop("Echo") as loop,
+            Worker(model, contract=CONTRACT, instance=INSTANCE, broker=broker, store=store, loop=loop) as working,
+        ):
+            await until(lambda: len(model.batches) == 1)
+            await cancel(store, *those)
+            await until(lambda: working.statistics().stopped == 2)
+            await submit(broker, store, *others)
+            await until(lambda: working.statistics().in_flight == 4)
+            assert len(model.batches) == 1
+            release.set()
             await all_succeed(store, others)
             await until(lambda: len(broker.acked) == 4)
 

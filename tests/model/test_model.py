@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import pytest
@@ -153,11 +153,6 @@ class Batches(hub.Model[ModelARequest, ModelAResponse]):
         return [ModelAResponse(reply=request.messages) for request in requests]
 
 
-def yields(_model: object, requests: Sequence[ModelARequest]) -> Iterator[ModelAResponse]:
-    for request in requests:
-        yield ModelAResponse(reply=request.messages)
-
-
 def test_a_model_may_process_batches_instead_of_requests() -> None:
     assert formats(Batches()) == BOTH
     assert task_places(Batches) == (Batches.concurrency + 1) * Batches.max_batch_size
@@ -169,7 +164,6 @@ def test_a_model_may_process_batches_instead_of_requests() -> None:
     [
         (Plain, {"process_batch": Batches.process_batch}, "both process_request and process_batch. Remove one of them"),
         (Batches, {"process_request": Plain.process_request}, "both process_request and process_batch"),
-        (Batches, {"process_batch": yields}, "its process_batch yields, and a batch does not stream"),
         (Plain, {"max_batch_size": 8}, "it has max_batch_size, but no process_batch. Write `def process_batch"),
         (Plain, {"max_batch_wait": 1.0}, "it has max_batch_wait, but no process_batch"),
         (Batches, {"max_batch_size": 0}, "its max_batch_size is 0"),
@@ -191,6 +185,21 @@ def test_batches_that_cannot_work_are_refused_where_the_class_is_defined(
 ) -> None:
     with pytest.raises(InvalidModel, match=re.escape(complaint)):
         type("Wrong", (base,), own)
+
+
+def plain_generator(_: object, requests: Sequence[ModelARequest]) -> Any:
+    yield from requests
+
+
+async def async_generator(_: object, requests: Sequence[ModelARequest]) -> Any:
+    for request in requests:
+        yield request
+
+
+@pytest.mark.parametrize("method", [plain_generator, async_generator])
+def test_a_batch_is_no_generator(method: object) -> None:
+    with pytest.raises(InvalidModel, match=r"process_batch is a generator\. Return a list with one"):
+        type("Wrong", (Batches,), {"process_batch": method})
 
 
 def test_a_batch_in_a_process_is_a_plain_method() -> None:

@@ -296,8 +296,8 @@ def _check_batches(cls: type[AnyModel]) -> None:
     if _yields(cls.process_batch):
         raise InvalidModel(
             cls.__qualname__,
-            "its process_batch yields, and a batch does not stream",
-            "Return a list of responses, or write process_request with `yield`",
+            "its process_batch is a generator",
+            "Return a list with one response for each request instead of a `yield`",
         )
     size, wait = cls.max_batch_size, cls.max_batch_wait
     if not _is_number(size) or not isfinite(size) or size < 1 or size != int(size):
