@@ -40,7 +40,7 @@ export async function connectStore(scripts, instance) {
     /** Stores an outcome: above 0 if it counts, 0 if another one was first, -1 if nothing is known of the task. */
     async finish(task, state, outcome, finishedAt) {
       const head = [now(), TOMBSTONE_MS, channel];
-      const [answer] = await commands.hub_finish(2, ...keys(task.id), ...head, state, outcome, "");
+      const [answer] = await commands.hub_finish(2, ...keys(task.id), ...head, state, outcome, "", "");
       if (!Array.isArray(answer)) return answer;
       const [revision, model, lifetime] = answer;
       const entry = `${finishedAt.toFixed(6).padStart(17, "0")}_${task.id}`;

@@ -87,7 +87,7 @@ class QueueLimiter:
         self._polling: Event | None = None
         self._polls = 0
         self._polled_at = -inf
-        self._pause = CancelScope()
+        self._pause: CancelScope | None = None
         self._depths: Mapping[ModelName, QueueDepth | None] | None = None
         self._under_way = Counter[ModelName]()
         self._accepted = Counter[ModelName]()
@@ -182,7 +182,7 @@ class QueueLimiter:
 
     def _limit_error(self, model: ServedModel) -> QueueLimitExceeded:
         soon = current_time() + FULL_POLL_INTERVAL
-        if self._pause.deadline > soon:  # noqa: PLR1730 - to set a deadline costs more than to read it
+        if self._pause is not None and self._pause.deadline > soon:  # to set a deadline costs more than to read it
             self._pause.deadline = soon
         waiting = self._waiting(model.name)
         depth = (self._depths or {}).get(model.name)
