@@ -23,7 +23,7 @@ from hub.model.worker.options import WorkerOptions
 from hub.model.worker.worker import Worker
 from hub.ports.result_store import ChunkPage, ChunkPosition, ResultStore
 from hub.task import Failure, Outcome, Task
-from hub.types import InstanceId, TaskState
+from hub.types import InstanceId, ModelName, TaskState, dead_letter_queue
 from tests.model.bench import (
     CONTRACT,
     ECHO,
@@ -346,6 +346,22 @@ async def test_a_chunk_of_another_message_fails_the_task(
         async with serving(form(), broker, store):
             assert (await failure_of(store, each)).code == "wrong_response"
             assert await texts(store, each) == ["right"]
+
+
+async def test_a_request_that_is_no_message_is_a_dead_letter(
+    form: Form, broker: WatchedBroker, store: BreakableStore
+) -> None:
+    each = replace(task(), body=b"\xff")
+    with anyio.fail_after(TIMEOUT):
+        await submit(broker, store, each)
+        async with serving(form(), broker, store):
+            outcome = await outcome_of(store, each)
+            assert (outcome.state, outcome.chunks) == (TaskState.DEAD, 0)
+            await until(lambda: broker.acked == [each.id])
+    letters = ModelName(dead_letter_queue(ECHO))
+    depth = (await broker.depths([letters]))[letters]
+    assert depth is not None
+    assert depth.ready == 1
 
 
 async def test_a_retried_run_begins_its_stream_again(
