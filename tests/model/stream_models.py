@@ -180,6 +180,9 @@ class Forked(Plain):
     run_in_process = True
     kill_grace = 30.0  # nothing here is killed because the machine is busy
 
+    def pid(self, _: str) -> Iterator[ModelAResponse]:
+        yield chunk(os.getpid())
+
     def die(self, after: str) -> Iterator[ModelAResponse]:
         attempt = hub.current_task().attempt
         for number in range(int(after)):
