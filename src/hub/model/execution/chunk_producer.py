@@ -13,7 +13,7 @@ from collections.abc import (
     Iterator,
 )
 from contextlib import aclosing, contextmanager
-from inspect import isasyncgenfunction, unwrap
+from inspect import isasyncgenfunction, isawaitable, unwrap
 from typing import Any, final
 
 from anyio.lowlevel import checkpoint
@@ -49,15 +49,12 @@ class ChunkProducer:
         self.produce: Callable[..., object] = self._produce if is_async else self._produce_in_thread
 
     async def _produce(self, request: object, window: ChunkWindow) -> None:
-        made = self._method(request)
-        if not isinstance(made, AsyncIterable):  # a decorator has made something else of it
-            raise WrongResponse(self._name, _EXPECTED, repr(type(made).__qualname__))
-        await self._iterate(made, window)
+        await self._iterate_result(self._method(request), window)
 
     def _produce_in_thread(self, request: object, window: ChunkWindow) -> Awaitable[None] | None:
         made = self._method(request)
-        if isinstance(made, AsyncIterable):
-            return self._iterate(made, window)
+        if isinstance(made, AsyncIterable) or isawaitable(made):
+            return self._iterate_result(made, window)
         with opened(made, self._name) as chunks:
             for chunk in chunks:
                 if not window.put(self._codec.encode(chunk)):
@@ -67,6 +64,12 @@ class ChunkProducer:
                 if window.closed:
                     break
         return None
+
+    async def _iterate_result(self, made: object, window: ChunkWindow) -> None:
+        made = await made if isawaitable(made) else made
+        if not isinstance(made, AsyncIterable):
+            raise WrongResponse(self._name, _EXPECTED, repr(type(made).__qualname__))
+        await self._iterate(made, window)
 
     async def _iterate(self, made: AsyncIterable[object], window: ChunkWindow) -> None:
         chunks = aiter(made)
