@@ -91,6 +91,7 @@ class FaultyStore(ResultStore):
         self.refused_changes = 0
         self.chunks_error: HubError | None = None
         self.chunks_missing: Missing | None = None
+        self.pages_read = 0
         self.finish_error: HubError | None = None
         self.unreadable: TaskId | None = None
         self.finishing = Event()
@@ -188,6 +189,7 @@ class FaultyStore(ResultStore):
             raise self.chunks_error
         if self.chunks_missing is not None:
             return self.chunks_missing
+        self.pages_read += 1
         return await self.store.chunks(task_id, after, limit=limit, limit_bytes=limit_bytes, beyond=beyond)
 
     @override
