@@ -92,6 +92,7 @@ class FaultyStore(ResultStore):
         self.chunks_error: HubError | None = None
         self.chunks_missing: Missing | None = None
         self.pages_read = 0
+        self.fetch_error: HubError | None = None
         self.finish_error: HubError | None = None
         self.unreadable: TaskId | None = None
         self.finishing = Event()
@@ -194,6 +195,8 @@ class FaultyStore(ResultStore):
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
+        if self.fetch_error is not None:
+            raise self.fetch_error
         if self.unreadable in task_ids:
             raise Undecodable(f"task record {self.unreadable}", "it has no state")
         return await self.store.fetch(task_ids)

@@ -159,6 +159,23 @@ async def test_an_end_that_was_missed_while_the_store_was_away_is_found() -> Non
     assert client.ids == ["1-1", "1-end"]
 
 
+async def test_an_outcome_that_cannot_be_read_at_once_is_read_again_soon() -> None:
+    async with system() as s, create_task_group() as tg:
+        await s.run.start()
+        client = await s.client()
+        tg.start_soon(client.run)
+        await anyio.wait_all_tasks_blocked()
+        s.store.fetch_error = LOST
+        await s.run.append("one")
+        await s.run.finish()
+        await anyio.sleep(5)
+        assert client.ids == ["1-1"]
+        s.store.fetch_error = None
+        before = current_time()
+    assert current_time() - before <= 2
+    assert client.ids == ["1-1", "1-end"]
+
+
 async def test_a_slow_reader_delays_no_other_and_misses_nothing() -> None:
     async with system() as s:
         await s.run.start()
@@ -221,7 +238,7 @@ async def test_a_task_whose_run_is_late_and_silent_is_expired_by_the_stream() ->
     async with system(deadline_after=100) as s, create_task_group() as tg:
         client = await s.client()
         tg.start_soon(client.run)
-        await anyio.sleep(50)
+        await anyio.sleep(53)  # no heartbeat is due at the end
         await s.run.start()
         await s.run.append("one")
     (ended,) = client.times("id: 1-end")
