@@ -24,11 +24,13 @@ class Recorder:
 
     Attributes:
         made: Chunks that it was advanced to, over all runs.
+        entered: Runs that have begun.
         left: Runs that have left it.
     """
 
     def __init__(self) -> None:
         self.made = 0
+        self.entered = 0
         self.left = 0
 
 
@@ -44,6 +46,7 @@ class Async(hub.Model[ModelARequest, ModelAResponse]):
     @override
     async def process_request(self, request: ModelARequest) -> AsyncIterator[ModelAResponse]:
         word, _, argument = request.messages.partition(" ")
+        self.recorder.entered += 1
         try:
             async with aclosing(getattr(self, word)(argument)) as chunks:
                 async for text in chunks:
@@ -115,6 +118,7 @@ class Plain(hub.Model[ModelARequest, ModelAResponse]):
     @override
     def process_request(self, request: ModelARequest) -> Iterator[ModelAResponse]:
         word, _, argument = request.messages.partition(" ")
+        self.recorder.entered += 1
         try:
             for text in getattr(self, word)(argument):
                 self.recorder.made += 1
@@ -175,6 +179,9 @@ class Forked(Plain):
     concurrency = 1
     run_in_process = True
     kill_grace = 30.0  # nothing here is killed because the machine is busy
+
+    def pid(self, _: str) -> Iterator[ModelAResponse]:
+        yield chunk(os.getpid())
 
     def die(self, after: str) -> Iterator[ModelAResponse]:
         attempt = hub.current_task().attempt

@@ -37,3 +37,6 @@ def test_the_limit_is_a_setting() -> None:
     assert ModelSettings().result_limit == 16 * 1024 * 1024
     with pytest.raises(ConfigurationError, match="result_limit is -1; use 0"):
         ModelSettings(result_limit=-1)
+    assert ModelSettings().stream_limit == 64 * 1024 * 1024
+    with pytest.raises(ConfigurationError, match="stream_limit is -1; use 0"):
+        ModelSettings(stream_limit=-1)

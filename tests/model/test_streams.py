@@ -17,13 +17,14 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.model.errors import InvalidModel
-from hub.model.execution.chunk_window import WINDOW_CHUNKS
+from hub.model.execution.chunk_window import WINDOW_CHUNKS, ChunkWindow, WakeupPool
+from hub.model.execution.executor import Executor
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.worker import Worker
 from hub.ports.result_store import ChunkPage, ChunkPosition, ResultStore
 from hub.task import Failure, Outcome, Task
-from hub.types import InstanceId, TaskState
+from hub.types import InstanceId, ModelName, TaskState, dead_letter_queue
 from tests.model.bench import (
     CONTRACT,
     ECHO,
@@ -265,6 +266,44 @@ async def test_a_cancelled_task_leaves_its_generator_in_a_process(
             assert await texts(store, after) == ["0", "1"]
 
 
+async def test_a_process_that_is_interrupted_while_it_sends_a_large_chunk_is_used_again(
+    broker: WatchedBroker, store: BreakableStore
+) -> None:
+    async def pid() -> list[str]:
+        each = task("pid")
+        await submit(broker, store, each)
+        assert (await outcome_of(store, each)).chunks == 1
+        return await texts(store, each)
+
+    with anyio.fail_after(2 * TIMEOUT):
+        async with serving(Forked(), broker, store):
+            before = await pid()
+            for number in range(10):
+                each = task("big 300000")
+                await submit(broker, store, each)
+                await stored(store, each, number + 1)
+                assert await store.finish([cancellation(each)]) == [True]
+                assert await pid() == before
+
+
+async def test_others_run_between_two_chunks() -> None:
+    model, turns = Async(), 0
+    window = ChunkWindow(WakeupPool(), lambda _: None)
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(TIMEOUT):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(count)
+            await Executor(model).stream(ModelARequest(messages="count 100").SerializeToString(), window)
+            tg.cancel_scope.cancel()
+    assert turns >= 100
+
+
 async def test_a_generator_that_waits_for_room_is_left(
     form_here: Form, broker: WatchedBroker, store: BreakableStore
 ) -> None:
@@ -346,6 +385,22 @@ async def test_a_chunk_of_another_message_fails_the_task(
         async with serving(form(), broker, store):
             assert (await failure_of(store, each)).code == "wrong_response"
             assert await texts(store, each) == ["right"]
+
+
+async def test_a_request_that_is_no_message_is_a_dead_letter(
+    form: Form, broker: WatchedBroker, store: BreakableStore
+) -> None:
+    each = replace(task(), body=b"\xff")
+    with anyio.fail_after(TIMEOUT):
+        await submit(broker, store, each)
+        async with serving(form(), broker, store):
+            outcome = await outcome_of(store, each)
+            assert (outcome.state, outcome.chunks) == (TaskState.DEAD, 0)
+            await until(lambda: broker.acked == [each.id])
+    letters = ModelName(dead_letter_queue(ECHO))
+    depth = (await broker.depths([letters]))[letters]
+    assert depth is not None
+    assert depth.ready == 1
 
 
 async def test_a_retried_run_begins_its_stream_again(

@@ -79,7 +79,7 @@ async def test_chunks_are_read_in_their_order_from_any_position(store: ResultSto
 
 async def test_a_page_ends_at_its_limits_and_the_next_one_goes_on(store: ResultStore) -> None:
     one = task()
-    bodies = [b"%03d" % number for number in range(100)]
+    bodies = [b"%03d" % number for number in range(900)]
     with fail_after(TIMEOUT):
         await started(store, one)
         await store.append([adds(one, 1, *bodies)])
@@ -88,10 +88,11 @@ async def test_a_page_ends_at_its_limits_and_the_next_one_goes_on(store: ResultS
         while len(found) < len(bodies):
             page = await store.chunks(one.id, after, limit=23)
             assert isinstance(page, ChunkPage)
-            assert len(page.chunks) == min(23, 100 - len(found))
+            assert len(page.chunks) == min(23, 900 - len(found))
             found += [chunk.body for chunk in page.chunks]
             after = page.last
         assert found == bodies
+        assert [body for _, body in shown(await store.chunks(one.id))] == bodies
         page = await store.chunks(one.id, ChunkPosition(1, 10), limit_bytes=8)
         assert shown(page) == [("1-11", b"010"), ("1-12", b"011")]
 

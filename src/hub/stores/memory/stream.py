@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import final
 
 from hub.ports.result_store import Chunk, ChunkAppend, ChunkPosition
@@ -34,7 +33,7 @@ class MemoryStream:
         """The chunks after a number, up to the limits; a chunk above `limit_bytes` is returned alone."""
         found: list[Chunk] = []
         size = 0
-        for number, body in enumerate(islice(self._bodies, after, after + limit), after + 1):
+        for number, body in enumerate(self._bodies[after : after + limit], after + 1):
             size += len(body)
             if found and size > limit_bytes:
                 break

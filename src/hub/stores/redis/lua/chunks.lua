@@ -4,7 +4,7 @@
 -- chunk that has more bytes, its size; or 'gone' or 'unknown'.
 local record = KEYS[1]
 local limit, limit_bytes, channel = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local STEP = 16 -- entries that are read at once: the sum of their sizes is known afterwards
+local FEWEST, MOST = 16, 256 -- entries that are read at once: the sum of their sizes is known afterwards
 local fields, wrong = read(record, 'attempt', 'channels', 'chunks')
 if wrong then
   return wrong
@@ -16,10 +16,10 @@ local state, revision, attempt = fields[1], fields[2], fields[3]
 local stream = stream_of(record)
 local stored = stored_chunks(fields[5], attempt)
 local after = ARGV[1] == attempt and tonumber(ARGV[2]) or 0
-local bodies, size = {}, 0
+local bodies, size, step = {}, 0, FEWEST
 while #bodies < limit and after + #bodies < stored do
   local from = attempt .. '-' .. string.format('%.0f', after + #bodies + 1)
-  local entries = redis.pcall('XRANGE', stream, from, attempt .. '-' .. stored, 'COUNT', math.min(STEP, limit - #bodies))
+  local entries = redis.pcall('XRANGE', stream, from, attempt .. '-' .. stored, 'COUNT', math.min(step, limit - #bodies))
   for _, entry in ipairs(entries) do
     local body = entry[2][2]
     size = size + #body
@@ -33,6 +33,7 @@ while #bodies < limit and after + #bodies < stored do
   if #entries == 0 then
     return 'chunks of the task are missing'
   end
+  step = math.floor(math.max(FEWEST, math.min(MOST, (limit_bytes - size) * #bodies / math.max(1, size))))
 end
 if channel ~= '' and not terminal(state) then
   local more = with_channel(fields[4], channel)
