@@ -92,6 +92,8 @@ class FaultyStore(ResultStore):
         self.refused_changes = 0
         self.chunks_error: HubError | None = None
         self.chunks_missing: Missing | None = None
+        self.pages_read = 0
+        self.fetch_error: HubError | None = None
         self.finish_error: HubError | None = None
         self.unreadable: TaskId | None = None
         self.finishing = Event()
@@ -193,10 +195,13 @@ class FaultyStore(ResultStore):
             raise self.chunks_error
         if self.chunks_missing is not None:
             return self.chunks_missing
+        self.pages_read += 1
         return await self.store.chunks(task_id, after, limit=limit, limit_bytes=limit_bytes, beyond=beyond)
 
     @override
     async def fetch(self, task_ids: Sequence[TaskId]) -> Sequence[TaskRecord | Missing]:
+        if self.fetch_error is not None:
+            raise self.fetch_error
         if self.unreadable in task_ids:
             raise Undecodable(f"task record {self.unreadable}", "it has no state")
         return await self.store.fetch(task_ids)

@@ -36,6 +36,7 @@ async def test_a_model_shows_its_messages_its_instances_and_its_addresses(gatewa
         "fingerprint": CONTRACT_A.fingerprint,
         "request": "examples.model_a.v1.ModelARequest",
         "response": "examples.model_a.v1.ModelAResponse",
+        "streaming": False,
         "call_url": "/v1/models/ModelA",
         "tasks_url": "/v1/models/ModelA/tasks",
         "batches_url": "/v1/models/ModelA/batches",

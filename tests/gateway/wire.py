@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 import h11
 import msgspec
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 
 from hub.concurrency.services import background_service
 from hub.http.serve.listen import ListenAddress
@@ -31,6 +32,10 @@ class Exchange:
         self.status = 0
         self.headers: dict[str, str] = {}
         self._unread = b""
+
+    def receive_little(self) -> None:
+        """Makes the buffer of the connection small, so that little arrives that is not read."""
+        self._stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
 
     async def begin(self, method: str, path: str, headers: Mapping[str, str | bytes]) -> None:
         given = [

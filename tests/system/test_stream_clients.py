@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+import h11
 import pytest
 from anyio import fail_after
 from anyio.to_thread import run_sync
@@ -71,7 +72,7 @@ class Client:
     async def read(self, opened: Exchange, until: Callable[[], bool] = lambda: False) -> None:
         """Takes events until the stream ends or is cut, or `until` is true."""
         events = EventReader(opened)
-        with suppress(anyio.BrokenResourceError, anyio.EndOfStream, ConnectionError):
+        with suppress(anyio.BrokenResourceError, h11.RemoteProtocolError):
             while not until() and (event := await events.next()) is not None:
                 self.take(event)
 
