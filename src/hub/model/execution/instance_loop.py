@@ -63,22 +63,25 @@ class InstanceLoop(AsyncContextManagerMixin):
     def __init__(self, name: str, loop: OwnLoop | None) -> None:
         self._name = name
         self._loop = loop
-        self._orders: Crossing[_Order] = Crossing()
+        self._orders: Crossing[_Order] | None = None
         self._token: EventLoopToken | None = None
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         self._token = current_token()
+        if self._loop is None:
+            yield self
+            return
+        self._orders = orders = Crossing[_Order]()
         try:
             async with create_task_group() as tg:
-                if self._loop is not None:
-                    tg.start_soon(self._receive, self._loop, tg, name=f"hub.model calls {self._name}")
+                tg.start_soon(self._receive, self._loop, orders, tg, name=f"hub.model calls {self._name}")
                 yield self
                 tg.cancel_scope.cancel("no calls any more")
         finally:
-            self._orders.close()
-            self._orders.close_reader()
+            orders.close()
+            orders.close_reader()
 
     async def run(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
         """Awaits `function(*args)` in the loop of the instance. Cancelling the caller cancels it there.
@@ -90,7 +93,7 @@ class InstanceLoop(AsyncContextManagerMixin):
         here = current_token()
         if here == self._token:
             return await function(*args)
-        if self._loop is None or here != self._loop.token:
+        if self._loop is None or self._orders is None or here != self._loop.token:
             raise CallsUnavailable(
                 "this is an event loop of the model's own making", "await the call in process_request itself"
             )
@@ -117,8 +120,8 @@ class InstanceLoop(AsyncContextManagerMixin):
             raise CallsUnavailable("this thread runs an event loop, which the call would block", "await `call` instead")
         return from_thread.run(function, *args, token=self._token)
 
-    async def _receive(self, loop: OwnLoop, tg: TaskGroup) -> None:
-        while (orders := await self._orders.receive()) is not None:
+    async def _receive(self, loop: OwnLoop, crossing: Crossing[_Order], tg: TaskGroup) -> None:
+        while (orders := await crossing.receive()) is not None:
             for order in orders:
                 if order.scope is not None:
                     order.scope.cancel("the caller was cancelled")
