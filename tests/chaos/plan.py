@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+MODEL: Final = "Chaos"
+"""The model of all jobs but those of `Plan.tree_jobs`."""
+
 LONGEST_WORK: Final = 60
 """Milliseconds of an ordinary task at most."""
 
@@ -45,7 +48,7 @@ class Job:
     timeout: float | None = None
     cancel_after: float | None = None
     repeated: bool = False
-    model: str = "Chaos"
+    model: str = MODEL
 
     @property
     def message(self) -> str:

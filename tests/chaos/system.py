@@ -20,7 +20,7 @@ from hub.types import dead_letter_queue
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import FinalState
 from tests.chaos.journal import FOLDER_VARIABLE
-from tests.chaos.plan import Plan
+from tests.chaos.plan import MODEL, Plan
 from tests.chaos.program import Program, launch
 from tests.chaos.tree import TREE
 from tests.support.rabbitmq import RabbitMQ
@@ -28,8 +28,6 @@ from tests.support.redis import Redis
 from tests.support.server import free_port
 
 Backend = Literal["asyncio", "trio"]
-
-MODEL: Final = "Chaos"
 
 ANSWER_TIMEOUT: Final = 10.0
 """Seconds for the registry's answer after the last fault."""

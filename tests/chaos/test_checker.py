@@ -207,3 +207,14 @@ def test_a_child_may_outlive_its_parent_while_redis_is_away() -> None:
     kept = history(Fault(name=f"{STORE} frozen", began=10.4, returned=14.0))
 
     assert broken(dataclasses.replace(kept, runs=[*kept.runs, child(ended=16.9)])) == []
+
+
+@pytest.mark.parametrize(("timeout", "found"), [(1.0, []), (None, ["wrong outcomes"])])
+def test_a_task_that_calls_others_may_fail_only_when_its_retry_would_be_too_late(
+    timeout: float | None, found: list[str]
+) -> None:
+    kept = history()
+    tree = dataclasses.replace(job(7, timeout=timeout), model="TreeA")
+    failed = entry(7, tree, view("failed", {"code": "model_unavailable", "message": "none is alive"}))
+
+    assert broken(dataclasses.replace(kept, history=History(entries=[*kept.history.entries, failed]))) == found

@@ -685,7 +685,24 @@ async def test_a_request_of_another_type_is_an_error_of_the_caller(system: Syste
     assert "takes a ModelARequest, not ModelAResponse" in failure.message
 
 
-async def test_a_child_that_was_submitted_while_its_parent_ended_is_ended_by_its_own_instance(system: System) -> None:
+async def test_a_child_that_was_submitted_while_its_parent_ended_is_not_run(system: System) -> None:
+    runs: list[str] = []
+
+    async def tells(text: str) -> str:
+        runs.append(text)
+        return text
+
+    above, below = model("Above", echo), model("Below", tells)
+    with anyio.fail_after(TIMEOUT):
+        parent = await system.send(above)
+        await system.cancel(parent)  # before the child is there, so that ending the parent did not reach it
+        async with system.serving(below):
+            child = await system.send(below, ancestors=(Ancestor(parent.id, parent.model),))
+            assert (await system.failure(child)).code == PARENT_ENDED
+    assert runs == []
+
+
+async def test_a_child_is_ended_by_its_own_instance_when_what_ended_the_parent_did_not_reach_it(system: System) -> None:
     running = Counter[str]()
 
     async def runs(_: str) -> str:
@@ -699,9 +716,10 @@ async def test_a_child_that_was_submitted_while_its_parent_ended_is_ended_by_its
     above, below = model("Above", echo), model("Below", runs)
     with anyio.fail_after(TIMEOUT):
         parent = await system.send(above)
-        await system.cancel(parent)  # before the child is there, so that ending the parent did not reach it
         async with system.serving(below):
-            child = await system.send(below, ancestors=(Ancestor(parent.id, parent.model),))
+            child = await system.send(below, ancestors=(Ancestor(parent.id, parent.model),))  # it is not adopted
+            await until(lambda: running["child"] == 1)
+            await system.cancel(parent)
             assert (await system.failure(child)).code == PARENT_ENDED
             with anyio.fail_after(SOON):
                 while running["child"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from math import inf
 from typing import Any, Final, Self, final
@@ -55,6 +55,9 @@ NAMED: Final = 5
 
 SAVE_GRACE: Final = 5.0
 """Seconds that the store gets, after the drain, for outcomes that are ready: a slow round trip, not an outage."""
+
+PARENT_TIMEOUT: Final = 1.0
+"""Seconds that the store has to show the parent of a task before its run; the run is watched in any case."""
 
 LOST_PARENT_PAUSE: Final = 1.0
 """Seconds between two looks for the record of a parent that the store does not know."""
@@ -274,6 +277,16 @@ class Worker(AsyncContextManagerMixin):
             run.following.cancel("the run has ended")
             self._runs.remove(run)
 
+    async def _ended_parent(self, run: TaskRun) -> Outcome | None:
+        """The outcome of a task whose parent has ended already; `None` if it has not, or cannot be read now."""
+        parent = run.task.parent
+        assert parent is not None  # noqa: S101 - see _result
+        with suppress(HubError), move_on_after(PARENT_TIMEOUT):
+            found = await self._store.changed(parent, after=-1)  # as it is now
+            if isinstance(found, TaskRecord) and found.state.terminal:
+                return outcomes.parent_ended(run, found.state, now=self._clock())
+        return None
+
     async def _end_with_parent(self, run: TaskRun) -> None:
         """Ends a task that another one has made when that has ended: what ends it may have died before it ended this one.
 
@@ -335,7 +348,11 @@ class Worker(AsyncContextManagerMixin):
         match start.state:
             case TaskState.RUNNING if run.stopped is None:
                 if is_late(run.task, self._clock()):  # since the store was asked
-                    return outcomes.expired(run, instance=self._instance, now=self._clock())
+                    useless: Outcome | None = outcomes.expired(run, instance=self._instance, now=self._clock())
+                else:
+                    useless = await self._ended_parent(run) if run.task.ancestors else None
+                if useless is not None:
+                    return useless
                 run.started_at = now = self._clock()
                 self._counters.run_started(created_at=run.task.created_at, now=now, first=run.attempt == 1)
                 if run.task.ancestors:
