@@ -18,6 +18,7 @@ from hub.contract.descriptors.rule_options import rules_in
 from hub.contract.errors import MAX_PROBLEMS, InvalidContract, JsonPath
 from hub.contract.rules.checks import Check
 from hub.contract.rules.fields import FieldRules, ValueRules, declared_rules, field_rules, refuse_unknown
+from hub.contract.rules.strings import Patterns
 
 Errors: TypeAlias = Sequence[tuple[JsonPath, str]]
 _Check: TypeAlias = Callable[[Any], Errors]
@@ -100,7 +101,7 @@ def messages_with_rules(message: Descriptor) -> frozenset[str]:
 
 def fields_to_set(message: Descriptor) -> frozenset[str]:
     """Names of the fields of which it breaks a rule if they are not set, of a message with rules."""
-    plan = _plan(message)
+    plan = _plan(message, Patterns())
     check = MessageCheck()
     for rules in plan.fields:
         _add_field(check, rules, {})
@@ -122,11 +123,12 @@ def required_oneofs(message: Descriptor) -> Sequence[Sequence[str]]:
 def _plans(root: Descriptor) -> Mapping[str, _Plan]:
     """The rules of `root` and of every message that it can contain, by full name."""
     plans: dict[str, _Plan] = {}
+    patterns = Patterns()
     waiting = [root]
     while waiting:
         message = waiting.pop()
         if message.full_name not in plans:
-            plan = plans[message.full_name] = _plan(message)
+            plan = plans[message.full_name] = _plan(message, patterns)
             for inner in _inner(plan):
                 plan.inner.add(inner.full_name)
                 waiting.append(inner)
@@ -148,7 +150,7 @@ def _with_rules(plans: Mapping[str, _Plan]) -> set[str]:
     return found
 
 
-def _plan(message: Descriptor) -> _Plan:
+def _plan(message: Descriptor, patterns: Patterns) -> _Plan:
     options = message.GetOptions() if message.has_options else None
     declared = None if options is None else rules_in(options)
     grouped: set[str] = set()
@@ -167,7 +169,7 @@ def _plan(message: Descriptor) -> _Plan:
     for extension in message.file.pool.FindAllExtensions(message) if message.is_extendable else ():
         if declared_rules(extension) is not None:
             raise InvalidContract(f"extension {extension.full_name}: rules on extensions are not supported")
-    return _Plan([field_rules(each, skips_zero=each.name in grouped) for each in message.fields], whole)
+    return _Plan([field_rules(each, patterns, skips_zero=each.name in grouped) for each in message.fields], whole)
 
 
 def _oneof_check(message: Descriptor, rule: Any) -> Check:
