@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from inspect import iscoroutinefunction
@@ -13,6 +14,8 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from typing_extensions import override
 
+from hub.contract.jsonschema.example import example_of
+from hub.contract.rules.compiled import messages_with_rules
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
 from hub.model.misspellings import PROCESSING, misspellings
@@ -115,13 +118,16 @@ class Model(ABC, Generic[Req, Resp]):
 
     @classmethod
     def example_json(cls) -> str:
-        """`example()` as JSON, on one line."""
+        """`example()` as JSON, on one line; without one, every field at its default, or as its rules demand."""
         message: Message | None = cls.example()
         if message is None:
             messages = _message_classes(cls)
             if messages is None:
                 return "{}"
             message = messages[0]()
+            descriptor = _descriptor(messages[0])
+            if messages_with_rules(descriptor):
+                return json.dumps(example_of(descriptor) or {})
         return MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
 
     @classmethod
