@@ -27,7 +27,7 @@ _MEMORY: Final = 1024 * 1024
 
 
 def _whole(pattern: str) -> Callable[[str], object]:
-    return re.compile(pattern).fullmatch
+    return lambda text: re.fullmatch(pattern, text)  # compiled when it is first used
 
 
 STRING_FORMATS: Final[Mapping[str, tuple[Callable[[str], object], str]]] = {
