@@ -187,6 +187,19 @@ def test_a_match_takes_time_in_proportion_to_the_text() -> None:
     assert not search("a" * 200_000 + "b")
 
 
+def test_the_matches_of_a_document_take_a_bounded_number_of_steps() -> None:
+    pattern = {"pattern": "^(?:a?b?){500}[ab]{900}c$"}
+    compiled = ruled_contract(
+        with_rules(field_of("value", 1, F.TYPE_STRING, F.LABEL_REPEATED), repeated={"items": {"string": pattern}})
+    )
+    few = violations(compiled, {"value": ["ab"] * 10})
+    assert len(few) == 10
+    many = violations(compiled, {"value": ["ab" * 1000] * 100})
+    assert [*many] == [""]
+    assert "more text than can be matched" in many[""]
+    assert len(violations(compiled, {"value": ["ab"] * 10})) == 10, "each document has its own budget"
+
+
 def test_all_patterns_of_a_contract_are_bounded() -> None:
     fields = [
         with_rules(field_of(f"value_{number}", number, F.TYPE_STRING), string={"pattern": "a{999}" * 9 + str(number)})

@@ -147,7 +147,7 @@ class Transcoder:
             self._check_rules(self._rules, message, None)
 
     def _check_rules(self, rules: MessageCheck, message: Message, document: JsonValue) -> None:
-        errors = rules.errors(message)
+        errors = rules.violations(message)
         if errors:
             found = problems_of((path_in_document(path, document), text) for path, text in errors)
             raise BrokenRules(self.descriptor.full_name, found, more=len(errors) >= MAX_PROBLEMS)

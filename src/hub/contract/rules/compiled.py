@@ -18,11 +18,14 @@ from hub.contract.descriptors.rule_options import rules_in
 from hub.contract.errors import MAX_PROBLEMS, InvalidContract, JsonPath
 from hub.contract.rules.checks import Check
 from hub.contract.rules.fields import FieldRules, ValueRules, declared_rules, field_rules, refuse_unknown
-from hub.contract.rules.strings import Patterns
+from hub.contract.rules.strings import Patterns, TooManySteps, bounded_matching
 
 Errors: TypeAlias = Sequence[tuple[JsonPath, str]]
 _Check: TypeAlias = Callable[[Any], Errors]
 
+_TOO_MUCH_TEXT: Final = (
+    "has more text than can be matched with the patterns of its rules: send less (rule string.pattern)"
+)
 _REQUIRED: Final = "is required (rule required)"
 
 
@@ -47,6 +50,14 @@ class MessageCheck:
 
     def add_whole(self, checks: Sequence[Check]) -> None:
         self._whole.extend(checks)
+
+    def violations(self, message: Any) -> Errors:
+        """The violations of a whole document; see `errors`. Patterns take a bounded number of steps."""
+        try:
+            with bounded_matching():
+                return self.errors(message)
+        except TooManySteps:
+            return [((), _TOO_MUCH_TEXT)]
 
     def errors(self, message: Any) -> Errors:
         """The violations, at most `MAX_PROBLEMS`, each with the path of the value; empty for a valid message."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, final
 
 import re2
@@ -22,8 +24,37 @@ MAX_PROGRAM: Final = 10_000
 MAX_PROGRAMS: Final = 200_000
 """Instructions of all regular expressions that a request or a response can be checked with: about 3 MB."""
 
-_MEMORY: Final = 1024 * 1024
+MAX_STEPS: Final = 200_000_000
+"""Instructions times characters of all matches in one document. RE2 usually needs a step for each character; at worst it
+takes one for each instruction too, at about 25 ns."""
+
+_MEMORY: Final = 4 * 1024 * 1024
 """Bytes that RE2 may use for one regular expression."""
+
+
+class TooManySteps(Exception):
+    """The patterns of a document need more than `MAX_STEPS`. Internal."""
+
+
+@final
+class _Budget:
+    """The steps that are left for one document."""
+
+    def __init__(self) -> None:
+        self.steps = MAX_STEPS
+
+
+_budget: ContextVar[_Budget | None] = ContextVar("hub.contract.rules.budget", default=None)
+
+
+@contextmanager
+def bounded_matching() -> Generator[None]:
+    """Bounds the steps of all matches in its block; beyond that one of them raises `TooManySteps`."""
+    token = _budget.set(_Budget())
+    try:
+        yield
+    finally:
+        _budget.reset(token)
 
 
 def _whole(pattern: str) -> Callable[[str], object]:
@@ -102,8 +133,22 @@ class Patterns:
                 f"with the pattern {pattern!r} all patterns have more than {MAX_PROGRAMS} instructions: lower their "
                 "repetitions"
             )
-        self._searches[pattern] = compiled.search
-        return compiled.search
+        search = self._searches[pattern] = _bounded(compiled.search, size)
+        return search
+
+
+def _bounded(search: Callable[[str], object], size: int) -> Callable[[str], object]:
+    """A search that counts its steps in the budget of the document that is checked, if there is one."""
+
+    def bounded(text: str) -> object:
+        budget = _budget.get()
+        if budget is not None:
+            budget.steps -= size * len(text)
+            if budget.steps < 0:
+                raise TooManySteps
+        return search(text)
+
+    return bounded
 
 
 def _compile(pattern: str) -> re2._Regexp:
