@@ -192,6 +192,8 @@ def test_the_matches_of_a_document_take_a_bounded_number_of_steps() -> None:
     compiled = ruled_contract(
         with_rules(field_of("value", 1, F.TYPE_STRING, F.LABEL_REPEATED), repeated={"items": {"string": pattern}})
     )
+    assert compiled.request_transcoder.weight > 50, "the gateway checks such documents in a thread"
+    assert ORDER.request_transcoder.weight == 1
     few = violations(compiled, {"value": ["ab"] * 10})
     assert len(few) == 10
     many = violations(compiled, {"value": ["ab" * 1000] * 100})

@@ -41,7 +41,8 @@ class FieldName(str):
 class MessageCheck:
     """The check of one message, with those of the messages in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, patterns: Patterns) -> None:
+        self._patterns = patterns
         self._fields: list[tuple[FieldName, _Check]] = []
         self._whole: list[Check] = []
 
@@ -50,6 +51,11 @@ class MessageCheck:
 
     def add_whole(self, checks: Sequence[Check]) -> None:
         self._whole.extend(checks)
+
+    @property
+    def instructions(self) -> int:
+        """The size of all patterns that a document is matched with."""
+        return self._patterns.instructions
 
     def violations(self, message: Any) -> Errors:
         """The violations of a whole document; see `errors`. Patterns take a bounded number of steps."""
@@ -96,8 +102,9 @@ def compile_rules(message: Descriptor) -> MessageCheck | None:
     Raises:
         InvalidContract: A rule is not supported, or does not fit its field; names both.
     """
-    plans = _plans(message)
-    checks = {name: MessageCheck() for name in _with_rules(plans)}
+    patterns = Patterns()
+    plans = _plans(message, patterns)
+    checks = {name: MessageCheck(patterns) for name in _with_rules(plans)}
     for name, check in checks.items():
         check.add_whole(plans[name].whole)
         for rules in plans[name].fields:
@@ -107,13 +114,14 @@ def compile_rules(message: Descriptor) -> MessageCheck | None:
 
 def messages_with_rules(message: Descriptor) -> frozenset[str]:
     """Full names of the messages in `message`, and its own, that have rules or can contain messages with rules."""
-    return frozenset(_with_rules(_plans(message)))
+    return frozenset(_with_rules(_plans(message, Patterns())))
 
 
 def fields_to_set(message: Descriptor) -> frozenset[str]:
     """Names of the fields of which it breaks a rule if they are not set, of a message with rules."""
-    plan = _plan(message, Patterns())
-    check = MessageCheck()
+    patterns = Patterns()
+    plan = _plan(message, patterns)
+    check = MessageCheck(patterns)
     for rules in plan.fields:
         _add_field(check, rules, {})
     (message_class,) = (each for each in message_classes([message]) if each.DESCRIPTOR is message)
@@ -131,10 +139,9 @@ def required_oneofs(message: Descriptor) -> Sequence[Sequence[str]]:
     return groups
 
 
-def _plans(root: Descriptor) -> Mapping[str, _Plan]:
+def _plans(root: Descriptor, patterns: Patterns) -> Mapping[str, _Plan]:
     """The rules of `root` and of every message that it can contain, by full name."""
     plans: dict[str, _Plan] = {}
-    patterns = Patterns()
     waiting = [root]
     while waiting:
         message = waiting.pop()

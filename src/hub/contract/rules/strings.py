@@ -103,11 +103,15 @@ _BYTES_FORMATS: Final[Mapping[str, tuple[tuple[int, ...], str]]] = {
 
 @final
 class Patterns:
-    """The regular expressions of one contract, in RE2's syntax. Each is compiled once; all together are bounded."""
+    """The regular expressions of one contract, in RE2's syntax. Each is compiled once; all together are bounded.
+
+    Attributes:
+        instructions: The size of all, in instructions of RE2.
+    """
 
     def __init__(self) -> None:
         self._searches: dict[str, Callable[[str], object]] = {}
-        self._instructions = 0
+        self.instructions = 0
 
     def search(self, pattern: str) -> Callable[[str], object]:
         """The search of a regular expression, in time proportional to the text.
@@ -127,8 +131,8 @@ class Patterns:
                 f"the pattern {pattern!r} compiles to {size} instructions; at most {MAX_PROGRAM} are allowed: lower its "
                 "repetitions"
             )
-        self._instructions += size
-        if self._instructions > MAX_PROGRAMS:
+        self.instructions += size
+        if self.instructions > MAX_PROGRAMS:
             raise InvalidContract(
                 f"with the pattern {pattern!r} all patterns have more than {MAX_PROGRAMS} instructions: lower their "
                 "repetitions"
