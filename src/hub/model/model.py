@@ -14,8 +14,6 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from typing_extensions import override
 
-from hub.contract.jsonschema.example import example_of
-from hub.contract.rules.compiled import messages_with_rules
 from hub.errors import InvalidName
 from hub.model.errors import InvalidModel
 from hub.model.misspellings import PROCESSING, misspellings
@@ -126,6 +124,10 @@ class Model(ABC, Generic[Req, Resp]):
                 return "{}"
             message = messages[0]()
             descriptor = _descriptor(messages[0])
+            # Imported here, because `import hub` alone loads no machinery of contracts.
+            from hub.contract.jsonschema.example import example_of  # noqa: PLC0415
+            from hub.contract.rules.compiled import messages_with_rules  # noqa: PLC0415
+
             if messages_with_rules(descriptor):
                 return json.dumps(example_of(descriptor) or {})
         return MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
