@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import new_class
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from hub.cli.app import main
 from hub.cli.proto import compiler
 from hub.contract import BrokenRules, Contract, compile_contract
 from hub.contract.comments import comments_beside
+from hub.model.model import Model
 
 ACME = """\
 // License.
@@ -91,7 +94,19 @@ def test_build_writes_modules_whose_comments_and_rules_reach_the_contract(
     )
     contract = Contract.from_descriptors(request, response)
     # The module of validate.proto is loaded here, and not where a registry decodes the contract.
-    assert Contract.decode(contract.encode()) == contract
+    program = (
+        "import sys; from hub.contract import Contract; c = Contract.decode(sys.stdin.buffer.read());"
+        "assert 'buf.validate.validate_pb2' not in sys.modules; sys.stdout.buffer.write(c.fingerprint.encode() + c.files)"
+    )
+    assert "buf.validate.validate_pb2" in sys.modules
+    other = subprocess.run(
+        [sys.executable, "-c", program], input=contract.encode(), capture_output=True, check=True, timeout=60
+    )
+    assert other.stdout == contract.fingerprint.encode() + contract.files
+    bases = (Model[module.OrderRequest, module.OrderResponse],)
+    members = {"process_request": lambda _, request: request}
+    shop: Any = new_class("Shop", bases, exec_body=lambda namespace: namespace.update(members))
+    assert shop.example_json() == '{"count": 1, "colour": "COLOUR_RED"}'
     with pytest.raises(BrokenRules, match=r"/count: must be greater than or equal to 1 \(rule uint32\.gte\)"):
         compile_contract(contract).request_transcoder.decode_json(b"{}")
 

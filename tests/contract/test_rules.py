@@ -13,10 +13,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
 from jsonschema_rs import Draft202012Validator
 
 from hub.contract import BrokenRules, Contract, InvalidContract, InvalidDocument, compile_rules, input_schema
+from hub.contract.descriptors.pool import build_pool
+from hub.contract.descriptors.rule_options import POOL
 from hub.contract.errors import MAX_PROBLEMS
 from hub.contract.rules import strings
 from hub.contract.source import proto_source
@@ -26,6 +29,7 @@ from tests.contract.random_rules import field_of, ruled_contract, with_rules
 from tests.contract.rules_oracle import expected_violations, own_violations, with_declarations
 
 F = FieldDescriptorProto
+CASES = Path(__file__).parent / "protovalidate"
 INCLUDE = Path(str(resources("hub.cli.proto"))) / "include"
 
 
@@ -179,8 +183,61 @@ def test_predefined_and_unknown_rules_are_refused() -> None:
 
 
 def test_a_match_takes_time_in_proportion_to_the_text() -> None:
-    search = strings.compile_pattern("^(a|aa|a+)+$")
+    search = strings.Patterns().search("^(a|aa|a+)+$")
     assert not search("a" * 200_000 + "b")
+
+
+def test_the_matches_of_a_document_take_a_bounded_number_of_steps() -> None:
+    pattern = {"pattern": "^(?:a?b?){500}[ab]{900}c$"}
+    compiled = ruled_contract(
+        with_rules(field_of("value", 1, F.TYPE_STRING, F.LABEL_REPEATED), repeated={"items": {"string": pattern}})
+    )
+    assert compiled.request_transcoder.weight > 50, "the gateway checks such documents in a thread"
+    assert ORDER.request_transcoder.weight == 1
+    few = violations(compiled, {"value": ["ab"] * 10})
+    assert len(few) == 10
+    many = violations(compiled, {"value": ["ab" * 1000] * 100})
+    assert [*many] == [""]
+    assert "more text than can be matched" in many[""]
+    assert len(violations(compiled, {"value": ["ab"] * 10})) == 10, "each document has its own budget"
+
+
+def test_all_patterns_of_a_contract_are_bounded() -> None:
+    fields = [
+        with_rules(field_of(f"value_{number}", number, F.TYPE_STRING), string={"pattern": "a{999}" * 9 + str(number)})
+        for number in range(1, 23)
+    ]
+    ruled_contract(*fields[:-1])
+    with pytest.raises(InvalidContract, match=r"last: with the pattern .* more than 200000 instructions"):
+        ruled_contract(*fields, with_rules(field_of("last", 100, F.TYPE_STRING), string={"pattern": "b{999}" * 10}))
+    same = [
+        with_rules(field_of(f"value_{number}", number, F.TYPE_STRING), string={"pattern": "a{999}" * 9})
+        for number in range(1, 100)
+    ]
+    ruled_contract(*same)
+
+
+def test_the_table_of_rules_is_that_of_protovalidate() -> None:
+    theirs = build_pool(FileDescriptorSet.FromString((CASES / "cases.binpb").read_bytes()))
+    own = POOL.FindFileByName("hub/buf_validate_options.proto")
+    for name, message in own.message_types_by_name.items():
+        if name.endswith("Options"):
+            continue
+        expected = theirs.FindMessageTypeByName(f"buf.validate.{name}")
+        assert [shape(field) for field in sorted(message.fields, key=number_of)] == [
+            shape(field) for field in sorted(expected.fields, key=number_of)
+        ], name
+
+
+def number_of(field: FieldDescriptor) -> int:
+    return int(field.number)
+
+
+def shape(field: FieldDescriptor) -> tuple[object, ...]:
+    kind = FieldDescriptor.TYPE_INT32 if field.type == FieldDescriptor.TYPE_ENUM else field.type
+    oneof = field.containing_oneof
+    message = "" if field.message_type is None else field.message_type.full_name
+    return field.name, field.number, kind, field.is_repeated, message, oneof is not None
 
 
 def test_rules_are_part_of_the_fingerprint_and_survive_the_wire() -> None:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import protovalidate
 import pytest
 from google.protobuf.descriptor import Descriptor
@@ -17,8 +18,16 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from jsonschema_rs import Draft202012Validator
 
-from hub.contract import Contract, InvalidContract, compile_rules
+from hub.contract import (
+    Contract,
+    InvalidContract,
+    NotJsonRepresentable,
+    Transcoder,
+    compile_rules,
+    input_schema,
+)
 from hub.contract.descriptors.pool import build_pool
 from hub.contract.rules import formats
 from tests.contract.rules_oracle import expected_violations, own_violations
@@ -137,3 +146,24 @@ def test_every_message_of_the_suite_makes_a_contract_that_keeps_its_rules() -> N
         assert again == contract
         kept += b"buf/validate/validate.proto" not in contract.files
     assert kept > 500
+
+
+def test_the_schema_accepts_the_valid_messages_of_the_suite() -> None:
+    accepted = 0
+    schemas: dict[str, Draft202012Validator] = {}
+    for name, case, data, _ in cases():
+        if refusal(name):
+            continue
+        message = read(name, data)
+        check = compile_rules(descriptor(name))
+        if check is not None and check.errors(message):
+            continue
+        try:
+            document = Transcoder(descriptor(name)).encode_json(message)
+        except NotJsonRepresentable:
+            continue
+        if name not in schemas:
+            schemas[name] = Draft202012Validator(input_schema(descriptor(name)).standalone())
+        assert schemas[name].is_valid(msgspec.json.decode(document)), (case, document)
+        accepted += 1
+    assert accepted > 900

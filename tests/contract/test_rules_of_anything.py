@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from hypothesis import given, note
+from hypothesis import given, note, strategies as st
 from jsonschema_rs import Draft202012Validator, meta
 
-from hub.contract import BrokenRules, CompiledContract, Contract, compile_rules, input_schema
+from hub.contract import BrokenRules, CompiledContract, Contract, InvalidContract, compile_rules, input_schema
+from hub.contract.patterns import portable
+from hub.contract.rules.strings import Patterns
 from tests.contract.bounded import bounded
 from tests.contract.random_rules import ruled_messages
 from tests.contract.rules_oracle import expected_violations, own_violations, with_declarations
@@ -44,3 +48,62 @@ def test_the_schema_accepts_what_the_gateway_accepts(case: tuple[CompiledContrac
 def test_a_contract_with_rules_is_the_same_after_it_was_sent(case: tuple[CompiledContract, Message]) -> None:
     contract = case[0].contract
     assert Contract.decode(contract.encode()) == contract
+
+
+ATOMS = st.sampled_from(
+    [
+        r"a",
+        r"b",
+        r"é",
+        r".",
+        r"\.",
+        r"\d",
+        r"\D",
+        r"\w",
+        r"\s",
+        r"[ab]",
+        r"[^a]",
+        r"[\d.]",
+        r"[\w-]",
+        r"[]a]",
+        r"[a-]",
+        r"\pL",
+        r"{",
+        r"}",
+        r"]",
+        r"(a)",
+        r"(?:b|a.)",
+        r"(?i)a",
+        r"^",
+        r"$",
+        r"\A",
+        r"\z",
+        r"\b",
+        r"-",
+        r"/",
+        r"&&",
+        r"[a&&b]",
+        r"[[:alpha:]]",
+        r"\x61",
+    ]
+)
+PATTERNS = st.lists(st.tuples(ATOMS, st.sampled_from(["", "", "*", "+", "?", "{2}", "{1,}", "{,2}"])), max_size=4).map(
+    lambda parts: "".join(atom + repetition for atom, repetition in parts)
+)
+
+
+@bounded
+@given(PATTERNS, st.lists(st.text(st.sampled_from("abéA1 .\n-{}]&/_"), max_size=5), min_size=1, max_size=8))
+def test_a_pattern_in_a_schema_matches_what_re2_matches(pattern: str, texts: list[str]) -> None:
+    try:
+        search = Patterns().search(pattern)
+    except InvalidContract:
+        return
+    published = portable(pattern)
+    if published is None:
+        return
+    note(str(published))
+    validator = Draft202012Validator({"pattern": published})
+    for text in texts:
+        assert validator.is_valid(text) == (search(text) is not None), text
+        assert (re.search(published, text) is not None) >= (search(text) is not None), text

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 _SPECIAL: Final = frozenset("\\^$.*+?()[]{}|/")
+_ANCHORS: Final = ("\\A", "\\z")
+_REPEATING: Final = ("*", "+", "?", "{")
 _repetition: Final = re.compile(r"\{[0-9]+(?:,[0-9]*)?\}")
 _CLASSES: Final = {"\\d": "0-9", "\\w": "0-9A-Za-z_", "\\s": "\\t\\n\\f\\r "}
 _SIMPLE: Final = {f"\\{letter}": f"\\{letter}" for letter in "tnfr"} | {"\\-": "\\-"}
@@ -47,7 +49,8 @@ def portable(pattern: str) -> str | None:
     while position < len(pattern):
         letter, pair = pattern[position], pattern[position : position + 2]
         if letter == "\\":
-            part = _escaped(pair, _IN_CLASSES if in_class else _ESCAPES)
+            anchor = pair in _ANCHORS and pattern[position + 2 : position + 3] in _REPEATING
+            part = None if anchor else _escaped(pair, _IN_CLASSES if in_class else _ESCAPES)
             position += 1
         elif in_class:
             # Nested classes, and the operators of sets in newer syntaxes, which begin with a doubled character.
@@ -72,6 +75,8 @@ def _unescaped(pattern: str, position: int) -> str | None:
     if letter == "[" and rest.removeprefix("^").startswith("]"):
         return None
     if letter == "(" and rest.startswith("?") and rest != "?:":
+        return None
+    if letter in "^$" and rest[:1] in _REPEATING:  # RE2 accepts a repeated anchor
         return None
     if letter == "]" or (letter in "{}" and not _is_repetition(pattern, position)):
         return f"\\{letter}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, unwrap
 from math import isfinite
@@ -157,13 +158,20 @@ class Model(Generic[Req, Resp]):
 
     @classmethod
     def example_json(cls) -> str:
-        """`example()` as JSON, on one line."""
+        """`example()` as JSON, on one line; without one, every field at its default, or as its rules demand."""
         message: Message | None = cls.example()
         if message is None:
             messages = _message_classes(cls)
             if messages is None:
                 return "{}"
             message = messages[0]()
+            descriptor = _descriptor(messages[0])
+            # Imported here, because `import hub` alone loads no machinery of contracts.
+            from hub.contract.jsonschema.example import example_of  # noqa: PLC0415
+            from hub.contract.rules.compiled import messages_with_rules  # noqa: PLC0415
+
+            if messages_with_rules(descriptor):
+                return json.dumps(example_of(descriptor) or {})
         return MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
 
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 from google.protobuf import text_format
@@ -17,6 +18,9 @@ from hub.contract.descriptors.rule_options import rules_in
 from hub.contract.rules.compiled import required_oneofs
 from hub.contract.rules.fields import declared_rules
 from hub.contract.rules.numbers import nanoseconds
+
+_SHOWN: Final = 300
+"""Characters of rules in a text."""
 
 _INTERVALS: Final = (
     ("", ("gt", "gte"), ("lt", "lte"), "limits"),
@@ -50,7 +54,7 @@ def rules_text(rules: Any) -> str:
 
 def field_text(field: FieldDescriptor) -> str:
     """The rules on a field, or what says that there are none."""
-    return rules_text(declared_rules(field)) or "no rules"
+    return _shown(rules_text(declared_rules(field)))
 
 
 def message_text(message: Descriptor) -> str:
@@ -61,7 +65,14 @@ def message_text(message: Descriptor) -> str:
         for oneof in message.oneofs
         if oneof.has_options and (text := rules_text(rules_in(oneof.GetOptions())))
     )
-    return " ".join(filter(None, texts)) or "no rules"
+    return _shown(" ".join(filter(None, texts)))
+
+
+def _shown(text: str) -> str:
+    """Rules in an error text; a digest tells long ones apart."""
+    if len(text) > _SHOWN:
+        return f"{text[:_SHOWN]}... ({sha256(text.encode()).hexdigest()[:12]})"
+    return text or "no rules"
 
 
 def tightened_field(old: FieldDescriptor, new: FieldDescriptor) -> Iterator[str]:

@@ -64,7 +64,8 @@ def ruled_example(field: FieldDescriptor) -> JsonValue:
     if kind == "bytes":
         size = given.get("len", given.get("min_len", min(3, given.get("max_len", 3))))
         return _json(field, b"hub"[:size].ljust(size, b"b")) if size <= _LONGEST else None
-    return _number(given)
+    limit = _limit(given)
+    return None if limit is None else _json(field, limit)
 
 
 _LONGEST: Final = 1000
@@ -99,13 +100,14 @@ def _string(given: Mapping[str, Any]) -> JsonValue:
     return f"{begin}{filler}{'t' * (least - len(begin) - len(filler) - len(end))}{end}"
 
 
-def _number(given: Mapping[str, Any]) -> JsonValue:
+def _limit(given: Mapping[str, Any]) -> Any:
+    """A number or a time at the limits, or one (second) within them."""
     if "gte" in given or "lte" in given:
-        value = given.get("gte", given.get("lte"))
-    elif "gt" in given:
-        value = given["gt"] + 1
-    elif "lt" in given:
-        value = given["lt"] - 1
-    else:
+        return given.get("gte", given.get("lte"))
+    name = next((each for each in ("gt", "lt") if each in given), None)
+    if name is None:
         return None
-    return None if hasattr(value, "DESCRIPTOR") else value
+    value, step = given[name], 1 if name == "gt" else -1
+    if hasattr(value, "seconds"):
+        return type(value)(seconds=value.seconds + step, nanos=value.nanos)
+    return value + step

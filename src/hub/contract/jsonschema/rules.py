@@ -23,6 +23,9 @@ from hub.contract.rules.strings import HEADERS
 _SAFE_INTEGER: Final = 2**53
 """Limits beyond are left out: some validators compare numbers as floating point."""
 
+_SHOWN: Final = 1000
+"""Characters of the rules in a description."""
+
 _BOUNDS: Final = {"gt": "exclusiveMinimum", "gte": "minimum", "lt": "exclusiveMaximum", "lte": "maximum"}
 _FORMATS: Final[Mapping[str, str]] = {
     "email": patterns.EMAIL,
@@ -44,7 +47,8 @@ def described(field: FieldDescriptor) -> str:
     if rules is None:
         return ""
     text = text_format.MessageToString(rules, as_one_line=True).strip()
-    return f"Rules: `{text}`" if text else ""
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+    return f"Rules: `{shown}`" if text else ""
 
 
 def field_keywords(field: FieldDescriptor) -> Schema:
@@ -87,7 +91,7 @@ def _value_keywords(rules: Any, field: FieldDescriptor) -> Schema:
     kind = rules.WhichOneof("type")
     keywords = _all(_of_kind(kind, getattr(rules, kind), field)) if kind is not None else {}
     if rules.ignore == IGNORE_ZERO and field.message_type is None and keywords:
-        return {"anyOf": [_zero(field), keywords]}
+        return {"anyOf": [_zero_value(field), keywords]}
     return keywords
 
 
@@ -262,10 +266,13 @@ def _not_zero(field: FieldDescriptor) -> Schema:
 
 
 def _zero(field: FieldDescriptor, *, null: bool = True) -> Schema:
-    """The forms of the zero value, or more."""
+    """The forms of the zero value of a field, or more."""
+    return {"enum": [[], {}, None]} if field.is_repeated else _zero_value(field, null=null)
+
+
+def _zero_value(field: FieldDescriptor, *, null: bool = True) -> Schema:
+    """The same for a single value, which may be an item of a list."""
     nothing: list[object] = [None] if null else []
-    if field.is_repeated:
-        return {"enum": [[], {}, *nothing]}
     if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
         return {"enum": ["", *nothing]}
     if field.enum_type is not None:

@@ -29,6 +29,9 @@ from hub.contract.protojson.serializer import MessageSerializers
 from hub.contract.rules.compiled import MessageCheck, path_in_document
 from hub.errors import Undecodable
 
+_USUAL_PATTERN: Final = 50
+"""Instructions of the patterns of a message that matter as little as the rest of reading it."""
+
 _BIG: Final = 4096
 """Bytes of a message from which on the document is encoded in chunks."""
 
@@ -137,6 +140,11 @@ class Transcoder:
         """Whether messages are checked."""
         return self._rules is not None
 
+    @property
+    def weight(self) -> int:
+        """How many times as long reading a byte may take as without patterns among the rules; 1 without."""
+        return 1 if self._rules is None else 1 + self._rules.instructions // _USUAL_PATTERN
+
     def check(self, message: Message) -> None:
         """Checks the rules of a message of the descriptor's own class.
 
@@ -147,7 +155,7 @@ class Transcoder:
             self._check_rules(self._rules, message, None)
 
     def _check_rules(self, rules: MessageCheck, message: Message, document: JsonValue) -> None:
-        errors = rules.errors(message)
+        errors = rules.violations(message)
         if errors:
             found = problems_of((path_in_document(path, document), text) for path, text in errors)
             raise BrokenRules(self.descriptor.full_name, found, more=len(errors) >= MAX_PROBLEMS)

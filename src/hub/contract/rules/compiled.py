@@ -18,10 +18,14 @@ from hub.contract.descriptors.rule_options import rules_in
 from hub.contract.errors import MAX_PROBLEMS, InvalidContract, JsonPath
 from hub.contract.rules.checks import Check
 from hub.contract.rules.fields import FieldRules, ValueRules, declared_rules, field_rules, refuse_unknown
+from hub.contract.rules.strings import Patterns, TooManySteps, bounded_matching
 
 Errors: TypeAlias = Sequence[tuple[JsonPath, str]]
 _Check: TypeAlias = Callable[[Any], Errors]
 
+_TOO_MUCH_TEXT: Final = (
+    "has more text than can be matched with the patterns of its rules: send less (rule string.pattern)"
+)
 _REQUIRED: Final = "is required (rule required)"
 
 
@@ -37,7 +41,8 @@ class FieldName(str):
 class MessageCheck:
     """The check of one message, with those of the messages in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, patterns: Patterns) -> None:
+        self._patterns = patterns
         self._fields: list[tuple[FieldName, _Check]] = []
         self._whole: list[Check] = []
 
@@ -46,6 +51,19 @@ class MessageCheck:
 
     def add_whole(self, checks: Sequence[Check]) -> None:
         self._whole.extend(checks)
+
+    @property
+    def instructions(self) -> int:
+        """The size of all patterns that a document is matched with."""
+        return self._patterns.instructions
+
+    def violations(self, message: Any) -> Errors:
+        """The violations of a whole document; see `errors`. Patterns take a bounded number of steps."""
+        try:
+            with bounded_matching():
+                return self.errors(message)
+        except TooManySteps:
+            return [((), _TOO_MUCH_TEXT)]
 
     def errors(self, message: Any) -> Errors:
         """The violations, at most `MAX_PROBLEMS`, each with the path of the value; empty for a valid message."""
@@ -84,8 +102,9 @@ def compile_rules(message: Descriptor) -> MessageCheck | None:
     Raises:
         InvalidContract: A rule is not supported, or does not fit its field; names both.
     """
-    plans = _plans(message)
-    checks = {name: MessageCheck() for name in _with_rules(plans)}
+    patterns = Patterns()
+    plans = _plans(message, patterns)
+    checks = {name: MessageCheck(patterns) for name in _with_rules(plans)}
     for name, check in checks.items():
         check.add_whole(plans[name].whole)
         for rules in plans[name].fields:
@@ -95,13 +114,14 @@ def compile_rules(message: Descriptor) -> MessageCheck | None:
 
 def messages_with_rules(message: Descriptor) -> frozenset[str]:
     """Full names of the messages in `message`, and its own, that have rules or can contain messages with rules."""
-    return frozenset(_with_rules(_plans(message)))
+    return frozenset(_with_rules(_plans(message, Patterns())))
 
 
 def fields_to_set(message: Descriptor) -> frozenset[str]:
     """Names of the fields of which it breaks a rule if they are not set, of a message with rules."""
-    plan = _plan(message)
-    check = MessageCheck()
+    patterns = Patterns()
+    plan = _plan(message, patterns)
+    check = MessageCheck(patterns)
     for rules in plan.fields:
         _add_field(check, rules, {})
     (message_class,) = (each for each in message_classes([message]) if each.DESCRIPTOR is message)
@@ -119,14 +139,14 @@ def required_oneofs(message: Descriptor) -> Sequence[Sequence[str]]:
     return groups
 
 
-def _plans(root: Descriptor) -> Mapping[str, _Plan]:
+def _plans(root: Descriptor, patterns: Patterns) -> Mapping[str, _Plan]:
     """The rules of `root` and of every message that it can contain, by full name."""
     plans: dict[str, _Plan] = {}
     waiting = [root]
     while waiting:
         message = waiting.pop()
         if message.full_name not in plans:
-            plan = plans[message.full_name] = _plan(message)
+            plan = plans[message.full_name] = _plan(message, patterns)
             for inner in _inner(plan):
                 plan.inner.add(inner.full_name)
                 waiting.append(inner)
@@ -148,7 +168,7 @@ def _with_rules(plans: Mapping[str, _Plan]) -> set[str]:
     return found
 
 
-def _plan(message: Descriptor) -> _Plan:
+def _plan(message: Descriptor, patterns: Patterns) -> _Plan:
     options = message.GetOptions() if message.has_options else None
     declared = None if options is None else rules_in(options)
     grouped: set[str] = set()
@@ -167,7 +187,7 @@ def _plan(message: Descriptor) -> _Plan:
     for extension in message.file.pool.FindAllExtensions(message) if message.is_extendable else ():
         if declared_rules(extension) is not None:
             raise InvalidContract(f"extension {extension.full_name}: rules on extensions are not supported")
-    return _Plan([field_rules(each, skips_zero=each.name in grouped) for each in message.fields], whole)
+    return _Plan([field_rules(each, patterns, skips_zero=each.name in grouped) for each in message.fields], whole)
 
 
 def _oneof_check(message: Descriptor, rule: Any) -> Check:

@@ -14,7 +14,7 @@ from hub.contract.descriptors.well_known import ANY, DURATION, FIELD_MASK, TIMES
 from hub.contract.errors import InvalidContract
 from hub.contract.rules.checks import Check, listed, unless
 from hub.contract.rules.numbers import bool_checks, enum_checks, number_checks, time_checks
-from hub.contract.rules.strings import bytes_checks, string_checks
+from hub.contract.rules.strings import Patterns, bytes_checks, string_checks
 
 IGNORE_ZERO: Final = 1
 IGNORE_ALWAYS: Final = 3
@@ -100,11 +100,12 @@ def ignores_messages(field: FieldDescriptor) -> bool:
     return IGNORE_ALWAYS in (rules.ignore, rules.repeated.items.ignore, rules.map.values.ignore)
 
 
-def field_rules(field: FieldDescriptor, *, skips_zero: bool = False) -> FieldRules:
+def field_rules(field: FieldDescriptor, patterns: Patterns, *, skips_zero: bool = False) -> FieldRules:
     """Compiles the rules on a field.
 
     Args:
         field: The field.
+        patterns: The regular expressions of the contract.
         skips_zero: Whether the zero value is not checked unless the field's own rules say more about it.
 
     Raises:
@@ -114,7 +115,7 @@ def field_rules(field: FieldDescriptor, *, skips_zero: bool = False) -> FieldRul
     if rules is not None:
         refuse_unknown(f"field {field.full_name}", rules)
     try:
-        return _compile(field, rules, skips_zero=skips_zero)
+        return _compile(field, rules, patterns, skips_zero=skips_zero)
     except InvalidContract as error:
         raise InvalidContract(f"field {field.full_name}: {error.reason}") from error
 
@@ -144,7 +145,7 @@ def _messages_in(rules: Any) -> Iterator[Any]:
                 yield from _messages_in(each)
 
 
-def _compile(field: FieldDescriptor, rules: Any, *, skips_zero: bool) -> FieldRules:
+def _compile(field: FieldDescriptor, rules: Any, patterns: Patterns, *, skips_zero: bool) -> FieldRules:
     if rules is not None and rules.ignore == IGNORE_ALWAYS:
         return FieldRules(descriptor=field)
     required = rules is not None and rules.required
@@ -157,7 +158,9 @@ def _compile(field: FieldDescriptor, rules: Any, *, skips_zero: bool) -> FieldRu
         _expect(kind, "map")
         of_map = rules.map if kind else None
         keys, values = (
-            _value_rules(value_type.fields_by_name[name], getattr(of_map, plural) if of_map is not None else None)
+            _value_rules(
+                value_type.fields_by_name[name], getattr(of_map, plural) if of_map is not None else None, patterns
+            )
             for name, plural in (("key", "keys"), ("value", "values"))
         )
         container = [*_size_checks("map", "pairs", "entries", of_map)]
@@ -172,13 +175,13 @@ def _compile(field: FieldDescriptor, rules: Any, *, skips_zero: bool) -> FieldRu
             if value_type is not None:
                 raise InvalidContract("the rule repeated.unique is for numbers, strings, bytes, bools and enums")
             container.append(unless(lambda items: len(set(items)) == len(items), _UNIQUE, "repeated.unique"))
-        items = _value_rules(field, of_list.items if of_list is not None else None)
+        items = _value_rules(field, of_list.items if of_list is not None else None, patterns)
         return FieldRules(descriptor=field, required=required, skips_zero=skips_zero, container=container, value=items)
-    value = replace(_value_rules(field, rules), skips_zero=False)
+    value = replace(_value_rules(field, rules, patterns), skips_zero=False)
     return FieldRules(descriptor=field, required=required, skips_zero=skips_zero, value=value)
 
 
-def _value_rules(field: FieldDescriptor, rules: Any) -> ValueRules:
+def _value_rules(field: FieldDescriptor, rules: Any, patterns: Patterns) -> ValueRules:
     """The rules on one value of the type of `field`, which may be an item of a list."""
     value_type = field.message_type
     nested = None if value_type is None or value_type.full_name in WELL_KNOWN else value_type
@@ -194,7 +197,7 @@ def _value_rules(field: FieldDescriptor, rules: Any) -> ValueRules:
     )
     _expect(kind, expected)
     return ValueRules(
-        checks=[] if kind is None else [*_checks(kind, getattr(rules, kind), typed)],
+        checks=[] if kind is None else [*_checks(kind, getattr(rules, kind), typed, patterns)],
         skips_zero=rules.ignore == IGNORE_ZERO,
         unwraps=unwraps,
         nested=nested,
@@ -207,11 +210,13 @@ def _expect(kind: str | None, expected: str | None) -> None:
         raise InvalidContract(f"rules of the kind {kind} do not fit its type, which takes {right}")
 
 
-def _checks(kind: str, rules: Any, field: FieldDescriptor) -> Iterable[Check]:
+def _checks(kind: str, rules: Any, field: FieldDescriptor, patterns: Patterns) -> Iterable[Check]:
     if kind == "enum" and field.enum_type is not None:
         return enum_checks(rules, field.enum_type)
     if kind in ("duration", "timestamp"):
         return time_checks(kind, rules)
+    if kind in ("string", "bytes"):
+        return (string_checks if kind == "string" else bytes_checks)(rules, patterns)
     special = _SPECIAL.get(kind)
     return number_checks(kind, rules) if special is None else special(rules)
 
@@ -264,8 +269,6 @@ def _covers(paths: Iterable[str]) -> Callable[[str], bool]:
 _SPECIAL: Final[Mapping[str, Callable[[Any], Iterable[Check]]]] = {
     "any": _any_checks,
     "bool": bool_checks,
-    "bytes": bytes_checks,
     "field_mask": _field_mask_checks,
-    "string": string_checks,
 }
-"""The rules that are neither on numbers nor on times."""
+"""The rules that are neither on numbers, nor on texts, nor on times."""

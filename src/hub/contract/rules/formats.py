@@ -7,6 +7,8 @@ calls one, a host name may end with a dot, an IPv6 address may have a zone.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, NetmaskValueError
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -25,28 +27,31 @@ _AUTHORITY: Final = (
     f"(?:\\[(?P<literal>[^\\]]*)\\]|(?P<name>(?:[{_UNRESERVED}{_SUB_DELIMS}]|{_PERCENT})*))(?::(?P<port>[0-9]*))?"
 )
 _SUFFIX: Final = f"(?:\\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?"
-_uri: Final = re.compile(
+_URI: Final = (
     f"[A-Za-z][A-Za-z0-9+.\\-]*:(?:{_AUTHORITY}{_REST_OF_PATH}|{_ABSOLUTE}|{_PCHAR}+{_REST_OF_PATH}|){_SUFFIX}"
-).fullmatch
-_relative: Final = re.compile(
-    f"(?:{_AUTHORITY}{_REST_OF_PATH}|{_ABSOLUTE}|{_SEGMENT_WITHOUT_COLON}{_REST_OF_PATH}|){_SUFFIX}"
-).fullmatch
-_future: Final = re.compile(f"[vV][0-9A-Fa-f]+\\.[{_UNRESERVED}{_SUB_DELIMS}:]+").fullmatch
-_zone: Final = re.compile(f"25(?:[{_UNRESERVED}]|{_PERCENT})+").fullmatch
-_label: Final = re.compile("[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?").fullmatch
-_decimal: Final = re.compile("0|[1-9][0-9]{0,4}").fullmatch
-_email: Final = re.compile(patterns.EMAIL).fullmatch
+)
+_RELATIVE: Final = f"(?:{_AUTHORITY}{_REST_OF_PATH}|{_ABSOLUTE}|{_SEGMENT_WITHOUT_COLON}{_REST_OF_PATH}|){_SUFFIX}"
+_FUTURE: Final = f"[vV][0-9A-Fa-f]+\\.[{_UNRESERVED}{_SUB_DELIMS}:]+"
+_ZONE: Final = f"25(?:[{_UNRESERVED}]|{_PERCENT})+"
+_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DECIMAL: Final = "0|[1-9][0-9]{0,4}"
+
+
+@cache
+def _compiled(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    """Compiled when it is first used: most processes need none of these, and it takes 20 ms."""
+    return re.compile(pattern).fullmatch
 
 
 def is_email(text: str) -> bool:
-    return _email(text) is not None
+    return _compiled(patterns.EMAIL)(text) is not None
 
 
 def is_hostname(text: str) -> bool:
     """Labels of letters, digits and hyphens, at most 253 characters; the last label is no number."""
     name = text.removesuffix(".")
     labels = name.split(".")
-    return len(name) <= 253 and all(map(_label, labels)) and not labels[-1].isdigit()
+    return len(name) <= 253 and all(map(_compiled(_LABEL), labels)) and not labels[-1].isdigit()
 
 
 def is_ipv4(text: str) -> bool:
@@ -98,7 +103,7 @@ def is_ip_prefix(text: str) -> bool:
 def _is_network(text: str, network: type[IPv4Network | IPv6Network], *, strict: bool) -> bool:
     """An address, a slash and a number of bits; if `strict`, all bits after these are zero."""
     address, _, bits = text.partition("/")
-    if "%" in address or not _decimal(bits):
+    if "%" in address or not _compiled(_DECIMAL)(bits):
         return False
     try:
         network(f"{address}/{bits}", strict=strict)
@@ -113,7 +118,7 @@ def is_address(text: str) -> bool:
 
 def is_host_and_port(text: str) -> bool:
     host, colon, port = text.rpartition(":")
-    if not colon or not _decimal(port) or int(port) > 65535:
+    if not colon or not _compiled(_DECIMAL)(port) or int(port) > 65535:
         return False
     if host.startswith("["):
         return host.endswith("]") and is_ipv6(host[1:-1])
@@ -122,12 +127,12 @@ def is_host_and_port(text: str) -> bool:
 
 def is_uri(text: str) -> bool:
     """A URI with a scheme (RFC 3986)."""
-    return _is_uri(_uri(text))
+    return _is_uri(_compiled(_URI)(text))
 
 
 def is_uri_ref(text: str) -> bool:
     """A URI or a relative reference (RFC 3986)."""
-    return is_uri(text) or _is_uri(_relative(text))
+    return is_uri(text) or _is_uri(_compiled(_RELATIVE)(text))
 
 
 def _is_uri(match: re.Match[str] | None) -> bool:
@@ -135,7 +140,7 @@ def _is_uri(match: re.Match[str] | None) -> bool:
         return False
     literal, name = match["literal"], match["name"]
     if literal is not None:
-        return _future(literal) is not None or _is_ipv6_in_uri(literal)
+        return _compiled(_FUTURE)(literal) is not None or _is_ipv6_in_uri(literal)
     try:
         unquote_to_bytes(name or "").decode()
     except UnicodeDecodeError:
@@ -146,7 +151,7 @@ def _is_uri(match: re.Match[str] | None) -> bool:
 def _is_ipv6_in_uri(literal: str) -> bool:
     """An IPv6 address, with the percent sign of a zone encoded (RFC 6874)."""
     address, percent, zone = literal.partition("%")
-    if percent and not _zone(zone):
+    if percent and not _compiled(_ZONE)(zone):
         return False
     try:
         unquote_to_bytes(zone.removeprefix("25")).decode()

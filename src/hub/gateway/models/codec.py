@@ -93,7 +93,9 @@ class Codec:
             InvalidDocument: It describes none, or one that breaks its rules; lists each bad field.
             MalformedJson: It is not JSON.
         """
-        return await in_thread_if_large(len(document), partial(self._request.decode_json, document))
+        return await in_thread_if_large(
+            len(document) * self._request.weight, partial(self._request.decode_json, document)
+        )
 
     def check_request(self, document: bytes) -> None:
         """Checks a small JSON document in this thread; raises the errors of `request_from_json`."""
@@ -107,7 +109,7 @@ class Codec:
             UndecodableBody: It is not the request message.
         """
         try:
-            await in_thread_if_large(len(body), partial(self._read_request, body))
+            await in_thread_if_large(len(body) * self._request.weight, partial(self._read_request, body))
         except DecodeError as error:
             raise UndecodableBody(f"the body is no serialized {self.contract.request}: {error}") from error
         return body
