@@ -165,7 +165,7 @@ class Model(Generic[Req, Resp]):
             if messages is None:
                 return "{}"
             message = messages[0]()
-            descriptor = _descriptor(messages[0])
+            descriptor = descriptor_of(messages[0])
             # Imported here, because `import hub` alone loads no machinery of contracts.
             from hub.contract.jsonschema.example import example_of  # noqa: PLC0415
             from hub.contract.rules.compiled import messages_with_rules  # noqa: PLC0415
