@@ -12,7 +12,8 @@ from typing import Final
 from tests.chaos.faults import Fault
 from tests.chaos.history import FinalState, History, TaskHistory, TaskView
 from tests.chaos.journal import Run
-from tests.chaos.plan import MODEL, Kind
+from tests.chaos.plan import MODEL, STREAM, Kind
+from tests.chaos.stream import CHUNKS, chunk
 
 STOP_BOUND: Final = 1.0
 """Seconds within which a run must end after the cancellation or the deadline of its task."""
@@ -100,6 +101,10 @@ def check(evidence: Evidence) -> CheckResult:
             "wrong outcomes": [f"{wrong}: {_description(entry)}" for entry in entries if (wrong := _wrong(entry))],
             "running 1 s after their cancellation": late,
             "running 1 s after their deadline": list(_run_after_deadline(entries, runs_of)),
+            "generators running 1 s after their task's end": list(
+                _generators_after_end(entries, runs_of, evidence.faults)
+            ),
+            "streams with other chunks": [_description(entry) for entry in entries if _wrong_chunks(entry)],
             "children running 1 s after their parent's end": list(
                 _run_after_parent(entries, children, evidence.faults)
             ),
@@ -114,6 +119,7 @@ def check(evidence: Evidence) -> CheckResult:
             **_counts(evidence),
             "runs": len(evidence.runs),
             "runs above one per task": sum(len(runs) - 1 for runs in runs_of.values()),
+            "streams": sum(entry.job.model == STREAM for entry in entries),
             "runs of children": len(children),
             "runs of children above one per task": len(children) - len({run.task for run in children}),
             "tasks run more than once": sum(len(runs) > 1 for runs in runs_of.values()),
@@ -175,7 +181,7 @@ def _wrong(entry: TaskHistory) -> str:
         return ""
     wrong = {
         "it cannot have succeeded": view.state == "succeeded" and job.kind is not Kind.WORK,
-        "it has another answer": view.state == "succeeded" and body != {"reply": job.text},
+        "it has another answer": view.state == "succeeded" and job.model != STREAM and body != {"reply": job.text},
         "it cannot have failed": view.state == "failed" and job.kind is not Kind.RAISE,
         "it failed otherwise": view.state == "failed" and (code, body.get("message")) != ("model_error", job.text),
         "it was not cancelled": view.state == "cancelled" and job.cancel_after is None,
@@ -217,6 +223,35 @@ def _run_after_deadline(entries: Sequence[TaskHistory], runs_of: Mapping[str, Se
                 yield f"{run.ended - deadline:.2f} s after: {run}, {_description(entry)}"
 
 
+def _generators_after_end(
+    entries: Sequence[TaskHistory], runs_of: Mapping[str, Sequence[Run]], faults: Sequence[Fault]
+) -> Iterator[str]:
+    """Generators of streams that were left too late after the end of their task, in whatever way it ended."""
+    for entry in entries:
+        end = entry.last.finished_at if entry.last is not None else None
+        if entry.job.model != STREAM or end is None:
+            continue
+        for run in runs_of.get(entry.ids[0], ()):
+            if run.ended > _bound_after(end, faults):
+                yield f"{run.ended - end:.2f} s after: {run}, {_description(entry)}"
+
+
+def _wrong_chunks(entry: TaskHistory) -> bool:
+    """Whether a stream that has succeeded has other chunks than all those of its last attempt, in order."""
+    if entry.job.model != STREAM or entry.last is None or entry.last.state != "succeeded":
+        return False
+    return entry.chunks != [chunk(entry.last.attempt, number) for number in range(CHUNKS)]
+
+
+def _bound_after(end: float, faults: Sequence[Fault]) -> float:
+    """When a run must have ended at the latest whose task ended elsewhere: Redis carries the news."""
+    bound = end + STOP_BOUND
+    for fault in faults:
+        if fault.of_store and fault.began <= bound and fault.returned >= end:
+            bound = max(bound, fault.returned + RECONNECT_BOUND)
+    return bound
+
+
 def _run_after_parent(
     entries: Sequence[TaskHistory], children: Sequence[Run], faults: Sequence[Fault]
 ) -> Iterator[str]:
@@ -231,11 +266,7 @@ def _run_after_parent(
         end = ends.get(run.root or "")
         if end is None:
             continue
-        bound = end + STOP_BOUND
-        for fault in faults:
-            if fault.of_store and fault.began <= bound and fault.returned >= end:
-                bound = max(bound, fault.returned + RECONNECT_BOUND)
-        if run.ended > bound:
+        if run.ended > _bound_after(end, faults):
             yield f"{run.ended - end:.2f} s after the end of {run.root}: {run}"
 
 

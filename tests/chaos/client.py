@@ -14,7 +14,7 @@ from httpx2 import AsyncClient, Response, TransportError
 
 from hub.http.client import open_client
 from tests.chaos.history import History, TaskHistory, TaskView
-from tests.chaos.plan import Job
+from tests.chaos.plan import STREAM, Job
 
 TIMEOUT: Final = 15.0
 """Seconds for one answer beyond what the request itself asks to wait; more than `publish_timeout`."""
@@ -83,6 +83,14 @@ class Client:
     async def read_again(self, entry: TaskHistory) -> None:
         """Records the outcome that the gateway shows now, if there is one."""
         entry.last = await self._read(entry)
+        if entry.job.model == STREAM and entry.last is not None and entry.last.state == "succeeded":
+            reply = await self._request(
+                "GET", f"/v1/tasks/{entry.ids[0]}/chunks", {200, *_UNKNOWN}, headers={"Accept": "application/json"}
+            )
+            if reply.status_code in _UNKNOWN:
+                entry.missing += 1
+            else:
+                entry.chunks = [chunk["reply"] for chunk in reply.json()]
 
     async def _read(self, entry: TaskHistory, wait: int = 0) -> TaskView | None:
         """The task if it has ended, else `None`."""

@@ -55,6 +55,7 @@ class TaskHistory:
         first: The first terminal view that the client received.
         last: The terminal view at the end of the run.
         missing: Number of answers that the id is unknown.
+        chunks: What a stream that has succeeded says at the end of the run; `None` if it was not read.
     """
 
     job: Job
@@ -64,6 +65,7 @@ class TaskHistory:
     first: TaskView | None = None
     last: TaskView | None = None
     missing: int = 0
+    chunks: list[str] | None = None
 
     def accepted(self, task_id: str, now: float) -> None:
         if task_id not in self.ids:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Final
 
 MODEL: Final = "Chaos"
+TREE_ROOT: Final = "TreeA"
+STREAM: Final = "Stream"
 """The model of all jobs but those of `Plan.tree_jobs`."""
 
 LONGEST_WORK: Final = 60
@@ -67,6 +69,7 @@ class Plan:
         volley: Tasks submitted at once just before each fault, so that instances are busy when it begins.
         poison: Tasks that end their process.
         trees: Tasks of a model that calls others, at least; `tree_rate` a second. One instance of each of its models runs.
+        streams: Tasks of a model that streams, at least; `stream_rate` a second. One instance of it runs.
         long: Shortest and longest duration of a long task; each is cancelled or has a deadline.
         instances: Processes of the model, starting ones included.
         kill_period: Between two `kill -9` of an instance.
@@ -89,6 +92,8 @@ class Plan:
     poison: int = 4
     trees: int = 400
     tree_rate: float = 3.0
+    streams: int = 400
+    stream_rate: float = 3.0
     long: tuple[float, float] = (5.0, 10.0)
     instances: int = 7
     kill_period: float = 2.0
@@ -131,20 +136,27 @@ class Plan:
                 yield Job(key=key, kind=Kind.WORK, milliseconds=brief, text=text, repeated=chance < 0.1)
 
     def tree_jobs(self) -> Iterator[Job]:
-        """Endless jobs for a model that calls others: a third are cancelled, a third expire, unless they are faster."""
-        draw = random.Random(self.seed + 1)
+        """Endless jobs for a model that calls others."""
+        return self._fragile_jobs("tree", TREE_ROOT, random.Random(self.seed + 1))
+
+    def stream_jobs(self) -> Iterator[Job]:
+        """Endless jobs for a model that streams."""
+        return self._fragile_jobs("stream", STREAM, random.Random(self.seed + 2))
+
+    def _fragile_jobs(self, kind: str, model: str, draw: random.Random) -> Iterator[Job]:
+        """A third are cancelled, a third expire, unless they are faster."""
         for number in itertools.count():
-            key = f"tree-{self.seed}-{number}"
+            key = f"{kind}-{self.seed}-{number}"
             chance = draw.random()
             milliseconds = draw.choice((draw.randint(1, 500), draw.randint(500, 2500)))
             yield Job(
                 key=key,
                 kind=Kind.WORK,
                 milliseconds=milliseconds,
-                text=f"tree {number}",
+                text=f"{kind} {number}",
                 timeout=round(draw.uniform(0.5, 3.0), 2) if chance < 0.3 else None,
                 cancel_after=draw.uniform(0.2, 2.0) if 0.3 <= chance < 0.6 else None,
-                model="TreeA",
+                model=model,
             )
 
 
@@ -157,6 +169,8 @@ SHORT: Final = Plan(
     poison=1,
     trees=30,
     tree_rate=2.0,
+    streams=30,
+    stream_rate=2.0,
     long=(2.0, 4.0),
     instances=4,
     kill_period=5.0,

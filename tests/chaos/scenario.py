@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -21,8 +21,8 @@ MAX_BURST: Final = 1.0
 """Seconds of load at most that are submitted in a burst after an outage."""
 
 
-TREE_KILLS: Final = 5.0
-"""The instance of each model that calls others, or is called, is killed after so many of the plan's `kill_period`."""
+OTHER_KILLS: Final = 5.0
+"""The instance of each other model is killed after so many of the plan's `kill_period`."""
 
 
 @final
@@ -54,27 +54,28 @@ class Scenario:
             tg.start_soon(self._submit_all, accepted, submitted)
             async with create_task_group() as killers:
                 killers.start_soon(self.system.fleet.kill_periodically, self.plan.kill_period)
-                for tree in self.system.trees:
-                    killers.start_soon(tree.kill_periodically, TREE_KILLS * self.plan.kill_period)
-                tg.start_soon(self._submit_trees)
+                for fleet in self.system.others:
+                    killers.start_soon(fleet.kill_periodically, OTHER_KILLS * self.plan.kill_period)
+                tg.start_soon(self._submit_paced, self.plan.tree_jobs(), self.plan.trees, self.plan.tree_rate)
+                tg.start_soon(self._submit_paced, self.plan.stream_jobs(), self.plan.streams, self.plan.stream_rate)
                 await self._inject_faults()
                 self.faults_over.set()
                 await submitted.wait()
                 killers.cancel_scope.cancel("nothing more is submitted")
             self.say(f"all {self.history.accepted} tasks are accepted; waiting for their outcomes")
 
-    async def _submit_trees(self) -> None:
-        """Submits tasks for a model that calls others until there are enough and the last fault is over."""
+    async def _submit_paced(self, jobs: Iterator[Job], enough: int, rate: float) -> None:
+        """Submits tasks at a rate until there are enough and the last fault is over."""
         async with create_task_group() as tg:
             due = current_time()
-            for number, job in enumerate(self.plan.tree_jobs()):
-                if number >= self.plan.trees and self.faults_over.is_set():
+            for number, job in enumerate(jobs):
+                if number >= enough and self.faults_over.is_set():
                     break
                 await sleep_until(due)
-                tg.start_soon(self._tree, job)
-                due = max(due, current_time() - MAX_BURST) + 1.0 / self.plan.tree_rate
+                tg.start_soon(self._submit_and_follow, job)
+                due = max(due, current_time() - MAX_BURST) + 1.0 / rate
 
-    async def _tree(self, job: Job) -> None:
+    async def _submit_and_follow(self, job: Job) -> None:
         entry = await self.client.submit(job)
         async with create_task_group() as tg:
             if job.cancel_after is not None:

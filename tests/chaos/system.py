@@ -9,11 +9,12 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, final
+from typing import Any, Final, final
 
 from anyio import create_task_group, fail_after
 from anyio.to_thread import run_sync
 
+import hub
 from hub.http.client import open_client
 from hub.testing.proxy import FaultProxy
 from hub.types import dead_letter_queue
@@ -22,6 +23,7 @@ from tests.chaos.history import FinalState
 from tests.chaos.journal import FOLDER_VARIABLE
 from tests.chaos.plan import MODEL, Plan
 from tests.chaos.program import Program, launch
+from tests.chaos.stream import Stream
 from tests.chaos.tree import TREE
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
@@ -31,6 +33,10 @@ Backend = Literal["asyncio", "trio"]
 
 ANSWER_TIMEOUT: Final = 10.0
 """Seconds for the registry's answer after the last fault."""
+
+
+OTHER_MODELS: Final[tuple[type[hub.Model[Any, Any]], ...]] = (*TREE, Stream)
+"""One instance of each runs beside those of `MODEL`."""
 
 
 @final
@@ -84,13 +90,13 @@ class System:
     registry: Service
     gateways: tuple[Service, Service]
     fleet: Fleet
-    trees: tuple[Fleet, ...]
+    others: tuple[Fleet, ...]
     journal: Path
 
     @property
     def fleets(self) -> tuple[Fleet, ...]:
         """All instances, of all models."""
-        return (self.fleet, *self.trees)
+        return (self.fleet, *self.others)
 
     @property
     def deaths(self) -> dict[int, float]:
@@ -183,17 +189,17 @@ async def open_system(plan: Plan, backend: Backend, folder: Path) -> AsyncGenera
             )
             fleet = Fleet(plan.instances, start, random.Random(plan.seed))
             stack.callback(fleet.close)
-            trees: list[Fleet] = []
-            for number, model in enumerate(TREE):
+            others: list[Fleet] = []
+            for number, model in enumerate(OTHER_MODELS):
                 start = partial(
                     launch,
                     arguments=["hub.model", f"{model.__module__}:{model.name}"],
                     settings=common | {FOLDER_VARIABLE: str(journal)},
                     folder=logs,
                 )
-                tree = Fleet(1, start, random.Random(plan.seed + number), name=model.name)
-                stack.callback(tree.close)
-                trees.append(tree)
+                other = Fleet(1, start, random.Random(plan.seed + number), name=model.name)
+                stack.callback(other.close)
+                others.append(other)
             async with create_task_group() as tg:
                 tg.start_soon(run_sync, rabbitmq.start)  # takes longest, and hub's processes wait for it
                 await run_sync(redis.start)
@@ -207,7 +213,7 @@ async def open_system(plan: Plan, backend: Backend, folder: Path) -> AsyncGenera
                 registry=registry,
                 gateways=(gateways[0], gateways[1]),
                 fleet=fleet,
-                trees=tuple(trees),
+                others=tuple(others),
                 journal=journal,
             )
 

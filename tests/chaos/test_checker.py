@@ -12,7 +12,8 @@ from tests.chaos.checker import Evidence, check
 from tests.chaos.faults import STORE, Fault
 from tests.chaos.history import FinalState, History, TaskHistory, TaskView
 from tests.chaos.journal import Run
-from tests.chaos.plan import Job, Kind
+from tests.chaos.plan import STREAM, Job, Kind
+from tests.chaos.stream import CHUNKS, chunk
 
 
 def view(state: str, content: object, *, attempt: int = 1, finished_at: float = 10.5) -> TaskView:
@@ -218,3 +219,23 @@ def test_a_task_that_calls_others_may_fail_only_when_its_retry_would_be_too_late
     failed = entry(7, tree, view("failed", {"code": "model_unavailable", "message": "none is alive"}))
 
     assert broken(dataclasses.replace(kept, history=History(entries=[*kept.history.entries, failed]))) == found
+
+
+def stream(*, ended: float, chunks: int = CHUNKS) -> Evidence:
+    kept = history()
+    last = TaskView(state="succeeded", attempt=2, created_at=10.0, finished_at=11.0, content="null")
+    entry = TaskHistory(job=Job(key="s", kind=Kind.WORK, milliseconds=1, text="s", model=STREAM), ids=["stream"])
+    entry.first = entry.last = last
+    entry.chunks = [chunk(2, number) for number in range(chunks)]
+    kept.history.entries.append(entry)
+    run = Run(task="stream", attempt=2, process=1, began=10.1, ended=ended)
+    return dataclasses.replace(kept, runs=[*kept.runs, run])
+
+
+@pytest.mark.parametrize(("ended", "found"), [(11.9, []), (12.1, ["generators running 1 s after their task's end"])])
+def test_a_generator_that_outlives_its_task_is_found(ended: float, found: list[str]) -> None:
+    assert broken(stream(ended=ended)) == found
+
+
+def test_a_stream_without_its_last_chunk_is_found() -> None:
+    assert broken(stream(ended=11.0, chunks=CHUNKS - 1)) == ["streams with other chunks"]

@@ -36,4 +36,5 @@ async def test_no_promise_is_broken_by_kills_freezes_and_lost_packets(
     assert result.counts["instances killed"] > 3
     assert result.counts["dead"] - result.counts["dead, not poisonous"] == SHORT.poison
     assert result.counts["runs of children"] > SHORT.trees
+    assert result.counts["streams"] >= SHORT.streams
     assert all(result.counts[what] for what in ("failed", "cancelled", "expired", "runs above one per task"))
