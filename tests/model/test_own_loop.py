@@ -327,7 +327,8 @@ async def test_what_a_call_sets_in_its_context_does_not_reach_the_next_call() ->
 async def test_an_error_that_is_thrown_into_a_call_arrives_where_it_waits() -> None:
     caught: list[type[BaseException]] = []
 
-    async def wait() -> str:
+    async def wait(began: ThreadEvent) -> str:
+        began.set()
         try:
             await anyio.sleep_forever()
         except anyio.get_cancelled_exc_class() as error:
@@ -338,8 +339,11 @@ async def test_an_error_that_is_thrown_into_a_call_arrives_where_it_waits() -> N
     with anyio.fail_after(TIMEOUT):
         async with OwnLoop("M") as loop:
             for _ in range(3):
-                with anyio.move_on_after(0.05):
-                    await loop.call(wait)
+                began = ThreadEvent()
+                async with anyio.create_task_group() as tg:
+                    tg.start_soon(loop.call, wait, began)
+                    await anyio.to_thread.run_sync(began.wait)
+                    tg.cancel_scope.cancel("it waits")
             assert await loop.call(where) != get_ident()
     assert caught == [anyio.get_cancelled_exc_class()] * 3
 
