@@ -17,6 +17,7 @@ from inspect import isasyncgenfunction, isawaitable, unwrap
 from typing import Any, final
 
 from anyio.lowlevel import checkpoint
+from typing_extensions import TypeIs
 
 from hub.model.errors import WrongResponse
 from hub.model.execution.chunk_window import ChunkWindow
@@ -53,7 +54,7 @@ class ChunkProducer:
 
     def _produce_in_thread(self, request: object, window: ChunkWindow) -> Awaitable[None] | None:
         made = self._method(request)
-        if isinstance(made, AsyncIterable) or isawaitable(made):
+        if _is_async(made) or isawaitable(made):
             return self._iterate_result(made, window)
         with opened(made, self._name) as chunks:
             for chunk in chunks:
@@ -67,13 +68,13 @@ class ChunkProducer:
 
     async def _iterate_result(self, made: object, window: ChunkWindow) -> None:
         made = await made if isawaitable(made) else made
-        if not isinstance(made, AsyncIterable):
+        if not _is_async(made):
             raise WrongResponse(self._name, _EXPECTED, repr(type(made).__qualname__))
         await self._iterate(made, window)
 
     async def _iterate(self, made: AsyncIterable[object], window: ChunkWindow) -> None:
         chunks = aiter(made)
-        if isinstance(chunks, AsyncGenerator):
+        if _is_generator(chunks):
             async with aclosing(chunks):
                 await self._put_all(chunks, window)
         else:
@@ -102,12 +103,24 @@ def opened(made: object, model: str) -> Generator[Iterator[object]]:
     Raises:
         WrongResponse: It cannot be iterated.
     """
-    if not isinstance(made, Iterable):
+    if not _is_iterable(made):
         raise WrongResponse(model, _EXPECTED, repr(type(made).__qualname__))
-    chunks: Iterator[object] = iter(made)
+    chunks = iter(made)
     try:
         yield chunks
     finally:
         close: object = getattr(chunks, "close", None)
         if callable(close):
             close()
+
+
+def _is_async(made: object) -> TypeIs[AsyncIterable[object]]:
+    return isinstance(made, AsyncIterable)
+
+
+def _is_iterable(made: object) -> TypeIs[Iterable[object]]:
+    return isinstance(made, Iterable)
+
+
+def _is_generator(chunks: AsyncIterator[object]) -> TypeIs[AsyncGenerator[object]]:
+    return isinstance(chunks, AsyncGenerator)
