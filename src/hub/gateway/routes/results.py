@@ -46,7 +46,7 @@ async def show_chunks(
     """
     media_type = stream_type(request.headers)
     form = FORMS.get(media_type)
-    after = None if form is None else resume_position(request.headers)
+    after = resume_position(request.headers)
     with naming(request, task_id):
         record = await streams.tasks.get(task_id)
     codec = await streams.codec_of(record)

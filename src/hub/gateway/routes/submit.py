@@ -36,7 +36,7 @@ async def call_model(
     else:
         media_type = message_type_of_unary(request.headers, served.name)
     form = FORMS.get(media_type)
-    after = None if form is None else resume_position(request.headers)
+    after = resume_position(request.headers) if served.known.streaming else None
     wait = prefer_wait(request.headers.get("prefer"))
     task = await submissions.submit(request, served, waiting=True)
     if form is not None:
