@@ -26,6 +26,7 @@ from hub.model.worker.child_tasks import ChildTasks
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.progress import ProgressReports
 from hub.model.worker.run import StopReason, TaskRun
+from hub.model.worker.run_calls import RunCalls
 from hub.model.worker.spans import run_span
 from hub.task import Outcome
 from hub.types import InstanceId, WallClock, model_name
@@ -94,7 +95,7 @@ class ModelRunner(AsyncContextManagerMixin):
         Raises:
             ProcessDied: A process of the model died while it ran the task.
         """
-        calls = self._children.of(run)
+        calls = RunCalls(self._children, run)
         control = TaskControl(partial(self._progress.tell, run), None if self._in_process else calls)
         result: Outcome | RetryAfter | ProcessDied | None = None
         try:
