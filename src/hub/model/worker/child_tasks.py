@@ -2,69 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from hashlib import sha256
-from itertools import count
-from math import inf, isfinite
-from typing import Final, Protocol, Self, TypeVar, final
+from functools import partial
+from typing import Final, Protocol, Self, final
 
 from anyio import (
     AsyncContextManagerMixin,
-    CancelScope,
-    current_effective_deadline,
     current_time,
-    get_cancelled_exc_class,
     move_on_after,
     sleep,
-    sleep_forever,
 )
-from google.protobuf.descriptor import Descriptor
-from opentelemetry.context import get_current
 from typing_extensions import override
 
 from hub.concurrency.retrying import AttemptLog, retrying
-from hub.contract import Contract
-from hub.errors import ConnectionLost, HubError, ModelUnavailable, Undecodable, Unroutable
-from hub.model.calls import CallRequest, TaskCalls
-from hub.model.errors import CallCycle, CallFailed, RunOver, TooManyCalls
+from hub.errors import ConnectionLost, ModelUnavailable, Undecodable, Unroutable
+from hub.model.errors import CallFailed, RunOver, TooManyCalls
 from hub.model.execution.instance_loop import InstanceLoop
 from hub.model.execution.own_loop import OwnLoop
-from hub.model.worker.run import TaskRun
 from hub.model.worker.statistics import WorkerCounters
-from hub.observability.tracing import NO_TRACE, TraceContext, inject
 from hub.ports.broker import Broker
 from hub.ports.directory import ModelLimits
 from hub.ports.result_store import MAX_CHILDREN, Adoption, Missing, ResultStore
 from hub.submission.errors import AcceptTimeout, BrokerBlocked
 from hub.submission.outcomes import SubmitResult, expired_outcome, expiry_time
 from hub.submission.publisher import TaskPublisher
-from hub.submission.spans import publish_span
-from hub.task import PARENT_ENDED, Ancestor, Failure, Outcome, Task, TaskRecord
-from hub.types import Fingerprint, ModelName, TaskId, TaskState, WallClock, child_task_id
-
-T = TypeVar("T")
+from hub.task import Failure, Outcome, Task, TaskRecord
+from hub.types import ModelName, TaskId, TaskState, WallClock
 
 PUBLISH_TIMEOUT: Final = 10.0
 """Seconds that store and broker have to accept one task; then it is tried again."""
 
-MIN_RESULT_TTL: Final = 3600.0
-"""Seconds that the outcome of a child is kept at least, for a later attempt of its parent."""
-
 PENDING_PAUSE: Final = 2.0
 """Seconds between two attempts to submit a task whose first submit died half-way; see `hub.task.PENDING_TTL`."""
-
-CANCEL_GRACE: Final = 2.0
-"""Seconds for ending the task of a call that was cancelled: a round trip to a slow store. After that its parent's end does."""
-
-STOP_GRACE: Final = 2.0
-"""Seconds for the news that a task has ended, when the news that its child has ended with it was faster."""
-
-REFUSED: Final = "refused"
-"""Result of a call, in the metrics, that did not become a task."""
 
 _TRANSIENT: Final = (ConnectionLost, AcceptTimeout, BrokerBlocked)
 
@@ -104,6 +74,12 @@ class ChildTasks(AsyncContextManagerMixin):
         retry_for: Seconds that a submit is tried again while broker or store are away.
         counters: Count the calls.
         clock: Returns Unix time.
+
+    Attributes:
+        models: What is known of other models.
+        loop: The way into the event loop of the instance.
+        counters: Count the calls.
+        clock: Returns Unix time.
     """
 
     def __init__(
@@ -118,228 +94,83 @@ class ChildTasks(AsyncContextManagerMixin):
         counters: WorkerCounters,
         clock: WallClock,
     ) -> None:
-        self.store: Final = store
+        self._store = store
         self.models: Final = models
         self.loop: Final = InstanceLoop(name, loop)
-        self.publisher: Final = TaskPublisher(broker, store, timeout=PUBLISH_TIMEOUT, concurrency=1)
-        self.retry_for: Final = retry_for
+        self._publisher = TaskPublisher(broker, store, timeout=PUBLISH_TIMEOUT, concurrency=1)
+        self._retry_for = retry_for
         self.counters: Final = counters
         self.clock: Final = clock
+
+    @property
+    def channel(self) -> str:
+        """Where the end of a task is to be published."""
+        return self._store.channel
 
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with self.publisher, self.loop:
+        async with self._publisher, self.loop:
             yield self
 
-    def of(self, run: TaskRun) -> RunCalls:
-        """The calls of one run; close them when the run has ended."""
-        return RunCalls(self, run)
-
-
-@dataclass(frozen=True, slots=True)
-class _Surroundings:
-    """What is around a call where it is made.
-
-    Attributes:
-        timeout: Seconds that the cancel scopes around the call leave; infinite in a thread.
-        trace: The span that is current there; empty if there is none.
-    """
-
-    timeout: float
-    trace: TraceContext
-
-
-@final
-class RunCalls(TaskCalls):
-    """The calls of one run of a task.
-
-    A call that is cancelled by the model's own code ends its task. If the run itself is cancelled, its tasks are left
-    alone: either its own task has ended, which ends them in the store, or another attempt follows, which finds them.
-    """
-
-    __slots__ = ("_counted", "_occurrences", "_over", "_run", "_scopes", "_service", "_submitted")
-
-    def __init__(self, service: ChildTasks, run: TaskRun) -> None:
-        self._service = service
-        self._run = run
-        self._over = False
-        self._scopes: set[CancelScope] = set()
-        self._occurrences: Counter[tuple[ModelName, str]] = Counter()
-        self._submitted: dict[TaskId, SubmitResult] = {}
-        self._counted: set[TaskId] = set()
-
-    def close(self) -> None:
-        """Ends the calls that threads still wait for, and refuses further ones."""
-        self._over = True
-        for scope in self._scopes:
-            scope.cancel("the run has ended")
-
-    @override
-    async def call(self, request: CallRequest) -> bytes:
-        return await self._in_loop(self._call, request, _here())
-
-    @override
-    def call_from_thread(self, request: CallRequest) -> bytes:
-        body: bytes = self._service.loop.run_from_thread(self._during_run, self._call, request, _in_thread())
-        return body
-
-    @override
-    async def submit(self, request: CallRequest) -> TaskId:
-        return (await self._in_loop(self._submit, request, _here())).id
-
-    @override
-    async def result(self, task: TaskId) -> bytes:
-        return await self._in_loop(self._result, task)
-
-    @override
-    async def cancel(self, task: TaskId) -> None:
-        await self._in_loop(self._cancel, task)
-
-    async def _in_loop(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
-        return await self._service.loop.run(self._during_run, function, *args)
-
-    async def _during_run(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
-        if not self._over:
-            with CancelScope() as scope:
-                self._scopes.add(scope)
-                try:
-                    return await function(*args)
-                finally:
-                    self._scopes.discard(scope)
-        raise RunOver(self._run.task.id)
-
-    async def _call(self, request: CallRequest, around: _Surroundings) -> bytes:
-        child = await self._submit(request, around)
-        try:
-            return await self._result(child.id)
-        except get_cancelled_exc_class():
-            if not self._ending:
-                with move_on_after(CANCEL_GRACE, shield=True):
-                    await self._cancel(child.id)
-            raise
-
-    @property
-    def _ending(self) -> bool:
-        """Whether the run itself is cancelled, rather than a call by the code around it."""
-        return self._over or self._run.stopped is not None or self._run.scope.cancel_called
-
-    async def _submit(self, request: CallRequest, around: _Surroundings) -> SubmitResult:
-        try:
-            submitted = await self._submit_or_find(request, around)
-        except HubError:
-            self._service.counters.calls[request.model, REFUSED] += 1
-            raise
-        self._submitted[submitted.id] = submitted
-        return submitted
-
-    async def _submit_or_find(self, request: CallRequest, around: _Surroundings) -> SubmitResult:
-        """A new task, or the one that an earlier attempt has made with this call and that has not failed."""
-        parent = self._run.task
-        path = (*(each.model for each in parent.ancestors), parent.model, request.model)
-        if request.model in path[:-1]:
-            raise CallCycle(path)
-        digest = sha256(request.body).hexdigest()
-        self._occurrences[request.model, digest] += 1
-        occurrence = self._occurrences[request.model, digest]
-        trace = around.trace if around.trace.traceparent else TraceContext(parent.traceparent, parent.tracestate)
-        for generation in count():
-            task_id = child_task_id(parent.id, request.model, digest, occurrence, generation)
-            found = await self._found(task_id) if self._run.attempt > 1 else None
-            if found is None:
-                limits = await self._service.models.limits(request.model)
-                with publish_span(request.model, task_id, trace) as sent:
-                    deadline = self._deadline(around.timeout, limits)
-                    child = self._task(request, task_id, f"{occurrence}.{generation}", deadline, sent)
-                    found = await self._publish_retrying(child)
-            else:
-                child = self._task(request, task_id, "", found.deadline, trace)
-            if found is None or not found.state.terminal or found.state is TaskState.SUCCEEDED:
-                return SubmitResult(child, found)
-        raise AssertionError  # pragma: no cover - `count` has no end
-
-    async def _found(self, task_id: TaskId) -> TaskRecord | None:
+    async def find(self, task_id: TaskId) -> TaskRecord | None:
         """The record of a task that an earlier attempt has made, and whose message is on its queue for certain."""
-        (found,) = await retrying(on=ConnectionLost, until=self._until).call(
-            partial(self._service.store.fetch, [task_id])
-        )
+        (found,) = await retrying(on=ConnectionLost, until=self._until).call(partial(self._store.fetch, [task_id]))
         return found if isinstance(found, TaskRecord) and not found.pending else None
-
-    def _deadline(self, timeout: float, limits: ModelLimits | None) -> float | None:
-        """The earliest of three: the parent's, that of the scopes around the call, and the called model's own."""
-        own = None if limits is None else limits.default_timeout or limits.max_timeout
-        now, parents = self._service.clock(), self._run.task.deadline
-        deadline = min(inf if parents is None else parents, now + timeout, inf if own is None else now + own)
-        return deadline if isfinite(deadline) else None
-
-    def _task(
-        self, request: CallRequest, task_id: TaskId, key: str, deadline: float | None, trace: TraceContext
-    ) -> Task:
-        parent = self._run.task
-        return Task(
-            id=task_id,
-            model=request.model,
-            body=request.body,
-            fingerprint=_fingerprint(request.request, request.response),
-            created_at=self._service.clock(),
-            deadline=deadline,
-            result_ttl=max(parent.result_ttl, MIN_RESULT_TTL),
-            reply_channel=self._service.store.channel,
-            traceparent=trace.traceparent,
-            tracestate=trace.tracestate,
-            idempotency_key=key,
-            ancestors=(*parent.ancestors, Ancestor(parent.id, parent.model)),
-        )
 
     @property
     def _until(self) -> float:
-        return current_time() + self._service.retry_for
+        return current_time() + self._retry_for
 
-    async def _publish_retrying(self, child: Task) -> TaskRecord | None:
-        """Submits a task; the record of an earlier submit if there is one. May be repeated: the id is derived."""
+    async def submit(self, child: Task) -> TaskRecord | None:
+        """Submits a task, again and again while broker or store are away: its id is derived, so that is safe.
+
+        Returns:
+            The record of an earlier submit of it, if there was one.
+
+        Raises:
+            RunOver: Its parent has ended.
+            TooManyCalls: Its parent has too many children.
+            ModelUnavailable: There is no queue for it.
+            PublishRefused: The broker does not take it.
+            ConnectionLost: Broker or store were away for `retry_for` seconds.
+        """
         log = AttemptLog("calls", failing="a call was not accepted, trying again")
         return await retrying(on=_TRANSIENT, until=self._until, on_retry=log.on_retry).call(
             partial(self._publish, child)
         )
 
     async def _publish(self, child: Task) -> TaskRecord | None:
-        (adoption,) = await self._service.store.adopt([child])
+        (adoption,) = await self._store.adopt([child])
         match adoption:
             case Adoption.ENDED:
-                raise RunOver(self._run.task.id)
+                raise RunOver(child.parent or child.id)
             case Adoption.FULL:
                 raise TooManyCalls(MAX_CHILDREN)
             case Adoption.ADOPTED:
                 pass
         try:
-            earlier = await self._service.publisher.publish(child)
+            earlier = await self._publisher.publish(child)
             while earlier is not None and earlier.pending:  # its attempt may have died before its message was confirmed
                 changed: TaskRecord | Missing | None = None
                 with move_on_after(PENDING_PAUSE):
-                    changed = await self._service.store.changed(child.id, after=earlier.revision)
-                earlier = changed if isinstance(changed, TaskRecord) else await self._service.publisher.publish(child)
+                    changed = await self._store.changed(child.id, after=earlier.revision)
+                earlier = changed if isinstance(changed, TaskRecord) else await self._publisher.publish(child)
         except Unroutable as unroutable:
             raise ModelUnavailable(child.model) from unroutable
         return earlier
 
-    async def _result(self, task_id: TaskId) -> bytes:
-        submitted = self._submitted[task_id]
+    async def outcome(self, submitted: SubmitResult) -> Outcome:
+        """Waits for the end of a task, over lost connections to the store.
+
+        Raises:
+            CallFailed: The store has lost it, or holds what cannot be read.
+        """
         record = submitted.record
         if record is None or record.outcome is None:
             record = await retrying(on=ConnectionLost).call(partial(self._wait, submitted))
-        outcome = record.outcome
-        assert outcome is not None  # noqa: S101 - see _wait
-        if task_id not in self._counted:
-            self._counted.add(task_id)
-            self._service.counters.calls[submitted.model, outcome.state.value] += 1
-        if outcome.body is not None:
-            return outcome.body
-        failure = outcome.failure
-        assert failure is not None  # noqa: S101 - see Outcome
-        if failure.code == PARENT_ENDED:  # so has our own task: this run is about to be stopped, and that is the reason
-            with move_on_after(STOP_GRACE):
-                await sleep_forever()
-        raise CallFailed(submitted.model, task_id, failure.code, failure.message, failure.type)
+        assert record.outcome is not None  # noqa: S101 - see _wait
+        return record.outcome
 
     async def _wait(self, submitted: SubmitResult) -> TaskRecord:
         """The record of a task once it has ended. A task that is late without an instance that says so is ended here.
@@ -347,18 +178,18 @@ class RunCalls(TaskCalls):
         Raises:
             CallFailed: The store has lost it, or holds what cannot be read.
         """
-        store, task_id = self._service.store, submitted.id
+        store, task_id = self._store, submitted.id
         seen: SubmitResult | TaskRecord = submitted
         lost_until = self._until
         while True:
             found: TaskRecord | Missing | None = None
             try:
-                with move_on_after(expiry_time(seen) - self._service.clock()):
+                with move_on_after(expiry_time(seen) - self.clock()):
                     found = await store.changed(task_id, after=0, until_terminal=True)
                 if found is None:
                     (found,) = await store.fetch([task_id])
-                    if isinstance(found, TaskRecord) and self._service.clock() >= expiry_time(found):
-                        await store.finish([expired_outcome(found, self._service.clock())])
+                    if isinstance(found, TaskRecord) and self.clock() >= expiry_time(found):
+                        await store.finish([expired_outcome(found, self.clock())])
                         (found,) = await store.fetch([task_id])
             except Undecodable as error:
                 raise CallFailed(submitted.model, task_id, error.code, str(error)) from error
@@ -371,24 +202,8 @@ class RunCalls(TaskCalls):
             else:  # a store that has lost its data gets the record again when an instance starts the task
                 await sleep(PENDING_PAUSE)
 
-    async def _cancel(self, task_id: TaskId) -> None:
+    async def cancel(self, task_id: TaskId) -> None:
+        """Ends a task as cancelled, unless it has ended."""
         failure = Failure(code="cancelled", message="the model that called it has cancelled it")
-        outcome = Outcome(
-            task_id=task_id, state=TaskState.CANCELLED, failure=failure, finished_at=self._service.clock()
-        )
-        await retrying(on=ConnectionLost, until=self._until).call(partial(self._service.store.finish, [outcome]))
-
-
-def _here() -> _Surroundings:
-    """Called in the event loop of the caller."""
-    return _Surroundings(current_effective_deadline() - current_time(), inject(get_current(), NO_TRACE))
-
-
-def _in_thread() -> _Surroundings:
-    return _Surroundings(inf, inject(get_current(), NO_TRACE))
-
-
-@lru_cache(maxsize=256)
-def _fingerprint(request: Descriptor, response: Descriptor) -> Fingerprint:
-    """The contract that the caller was written for. The instances of the model decide whether they can read it."""
-    return Contract.from_descriptors(request, response).fingerprint
+        outcome = Outcome(task_id=task_id, state=TaskState.CANCELLED, failure=failure, finished_at=self.clock())
+        await retrying(on=ConnectionLost, until=self._until).call(partial(self._store.finish, [outcome]))

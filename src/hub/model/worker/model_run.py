@@ -29,6 +29,7 @@ from hub.model.worker.options import WorkerOptions
 from hub.model.worker.progress import ProgressReports
 from hub.model.worker.retrying_batcher import NotTaken
 from hub.model.worker.run import StopReason, TaskRun
+from hub.model.worker.run_calls import RunCalls
 from hub.model.worker.spans import run_span
 from hub.task import Outcome
 from hub.types import InstanceId, WallClock, model_name
@@ -111,7 +112,7 @@ class ModelRunner(AsyncContextManagerMixin):
             ProcessDied: A process of the model died while it ran the task.
             NotTaken: The store was away for too long to take the chunks of a streaming run.
         """
-        calls = self._children.of(run)
+        calls = RunCalls(self._children, run)
         control = TaskControl(partial(self._progress.tell, run), None if self._in_process else calls)
         result: RunResult | ProcessDied | NotTaken | None = None
         try:
