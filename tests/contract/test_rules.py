@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 import shutil
@@ -141,6 +142,28 @@ def test_a_rule_accepts_and_refuses_on_both_sides_of_its_limit(
         found = own_violations(check, message)
         assert len(found) == count, value
         assert found == expected_violations(with_declarations(message))
+
+
+NOT_IN_THE_SCHEMA = {"max_bytes", "min_bytes", "len_bytes", "bytes.pattern", "bytes.max_len"}
+"""Rules of which the schema accepts a value that is just beyond the limit."""
+
+
+@pytest.mark.parametrize(("kind", "rules", "accepted", "refused"), LIMITS)
+def test_the_schema_has_the_same_limit(
+    kind: F.Type.ValueType, rules: dict[str, Any], accepted: object, refused: object
+) -> None:
+    compiled = ruled_contract(with_rules(field_of("value", 1, kind), **rules))
+    schema = Draft202012Validator(input_schema(compiled.request, compiled.types).standalone())
+
+    def json_value(value: object) -> object:
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode()
+        return "Infinity" if value == math.inf else value
+
+    assert schema.is_valid({"value": json_value(accepted)})
+    ((name, of_kind),) = rules.items()
+    names = {*of_kind, *(f"{name}.{each}" for each in of_kind)}
+    assert schema.is_valid({"value": json_value(refused)}) == bool(names & NOT_IN_THE_SCHEMA)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ _FORMATS: Final[Mapping[str, str]] = {
     "protobuf_fqn": patterns.PROTOBUF_NAME,
     "protobuf_dot_fqn": f"\\.{patterns.PROTOBUF_NAME}",
 }
+_SIZES: Final = {"ip": (4, 16), "ipv4": (4, 4), "ipv6": (16, 16), "uuid": (16, 16)}
+"""Fewest and most bytes of the formats of bytes."""
+
 _NOT_EMPTY: Final = frozenset(
     {"hostname", "ip", "ipv4", "ipv6", "uri", "address", "ip_with_prefixlen", "ipv4_with_prefixlen"}
     | {"ipv6_with_prefixlen", "ip_prefix", "ipv4_prefix", "ipv6_prefix", "host_and_port"}
@@ -222,9 +225,10 @@ def _bytes(given: Mapping[str, Any]) -> Iterator[Schema]:
     """Only the length: the same bytes have several forms in base64, with and without padding."""
     least = [given[name] for name in ("len", "min_len") if name in given]
     most = [given[name] for name in ("len", "max_len") if name in given]
-    if any(given.get(name) for name in ("ip", "ipv4", "ipv6", "uuid")):
-        least.append(4)
-        most.append(16)
+    for name, (low, high) in _SIZES.items():
+        if given.get(name):
+            least.append(low)
+            most.append(high)
     if least:
         yield {"minLength": math.ceil(max(least) * 4 / 3)}
     if most:
