@@ -76,6 +76,15 @@ def test_a_message_without_rules_has_no_check() -> None:
     assert compile_rules(ignored.request) is None
 
 
+def test_ignored_rules_on_items_are_not_in_the_schema() -> None:
+    field = with_rules(
+        field_of("value", 1, F.TYPE_INT32, F.LABEL_REPEATED), ignore=3, repeated={"items": {"int32": {"lt": 3}}}
+    )
+    compiled = ruled_contract(field, with_rules(field_of("other", 2, F.TYPE_INT32), int32={"lt": 3}))
+    compiled.request_transcoder.decode_json(b'{"value": [3]}')
+    assert Draft202012Validator(input_schema(compiled.request, compiled.types).standalone()).is_valid({"value": [3]})
+
+
 def nested(**rules: Any) -> DescriptorProto:
     message = DescriptorProto(name="Part")
     message.field.append(with_rules(field_of("size", 1, F.TYPE_UINT64), uint64={"lt": 5}))

@@ -54,10 +54,16 @@ def described(field: FieldDescriptor) -> str:
     return f"Rules: `{shown}`" if text else ""
 
 
+def _checked_rules(field: FieldDescriptor) -> Any:
+    """The rules on a field; `None` without any, and if they are ignored."""
+    rules = declared_rules(field)
+    return None if rules is None or rules.ignore == IGNORE_ALWAYS else rules
+
+
 def field_keywords(field: FieldDescriptor) -> Schema:
     """The keywords that a schema of the field gets in addition, for its rules. They accept null."""
-    rules = declared_rules(field)
-    if rules is None or rules.ignore == IGNORE_ALWAYS:
+    rules = _checked_rules(field)
+    if rules is None:
         return {}
     kind = rules.WhichOneof("type")
     keywords = _all(_of_kind(kind, getattr(rules, kind), field)) if kind is not None else {}
@@ -70,14 +76,14 @@ def field_keywords(field: FieldDescriptor) -> Schema:
 
 def item_keywords(field: FieldDescriptor) -> Schema:
     """The same for the items of a list."""
-    rules = declared_rules(field)
+    rules = _checked_rules(field)
     given = {} if rules is None else {each.name: value for each, value in rules.repeated.ListFields()}
     return _value_keywords(given.get("items"), field)
 
 
 def entry_keywords(field: FieldDescriptor) -> tuple[Schema, Schema]:
     """The same for the keys and the values of a map."""
-    rules = declared_rules(field)
+    rules = _checked_rules(field)
     given = {} if rules is None else {each.name: value for each, value in rules.map.ListFields()}
     entry = field.message_type
     if entry is None:
