@@ -13,7 +13,7 @@ from jsonschema_rs import Draft202012Validator, meta
 
 from hub.contract import BrokenRules, CompiledContract, Contract, InvalidContract, compile_rules, input_schema
 from hub.contract.patterns import portable
-from hub.contract.rules.strings import Patterns
+from hub.contract.rules.regular_expressions import Patterns
 from tests.contract.bounded import bounded
 from tests.contract.random_rules import ruled_messages
 from tests.contract.rules_oracle import expected_violations, own_violations, with_declarations
