@@ -20,7 +20,7 @@ from protovalidate import FieldPathPb
 from hub.contract import MessageCheck
 from hub.contract.descriptors.closure import files_of
 from hub.contract.errors import JsonPath
-from hub.contract.rules.compiled import FieldName
+from hub.contract.rules.message_check import FieldName
 
 Violation: TypeAlias = tuple[str, str]
 """The path in protovalidate's form, such as `items[0].name`, and the name of the rule."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 import shutil
@@ -21,7 +22,7 @@ from hub.contract import BrokenRules, Contract, InvalidContract, InvalidDocument
 from hub.contract.descriptors.pool import build_pool
 from hub.contract.descriptors.rule_options import POOL
 from hub.contract.errors import MAX_PROBLEMS
-from hub.contract.rules import strings
+from hub.contract.rules.regular_expressions import Patterns
 from hub.contract.source import proto_source
 from hub.v1 import contract_pb2
 from tests.contract.breaking_oracle import BUF
@@ -73,6 +74,15 @@ def test_a_message_without_rules_has_no_check() -> None:
     assert compile_rules(compiled.request) is None
     ignored = ruled_contract(with_rules(field_of("value", 1, F.TYPE_INT32), ignore=3, int32={"lt": 3}))
     assert compile_rules(ignored.request) is None
+
+
+def test_ignored_rules_on_items_are_not_in_the_schema() -> None:
+    field = with_rules(
+        field_of("value", 1, F.TYPE_INT32, F.LABEL_REPEATED), ignore=3, repeated={"items": {"int32": {"lt": 3}}}
+    )
+    compiled = ruled_contract(field, with_rules(field_of("other", 2, F.TYPE_INT32), int32={"lt": 3}))
+    compiled.request_transcoder.decode_json(b'{"value": [3]}')
+    assert Draft202012Validator(input_schema(compiled.request, compiled.types).standalone()).is_valid({"value": [3]})
 
 
 def nested(**rules: Any) -> DescriptorProto:
@@ -143,6 +153,28 @@ def test_a_rule_accepts_and_refuses_on_both_sides_of_its_limit(
         assert found == expected_violations(with_declarations(message))
 
 
+NOT_IN_THE_SCHEMA = {"max_bytes", "min_bytes", "len_bytes", "bytes.pattern", "bytes.max_len"}
+"""Rules of which the schema accepts a value that is just beyond the limit."""
+
+
+@pytest.mark.parametrize(("kind", "rules", "accepted", "refused"), LIMITS)
+def test_the_schema_has_the_same_limit(
+    kind: F.Type.ValueType, rules: dict[str, Any], accepted: object, refused: object
+) -> None:
+    compiled = ruled_contract(with_rules(field_of("value", 1, kind), **rules))
+    schema = Draft202012Validator(input_schema(compiled.request, compiled.types).standalone())
+
+    def json_value(value: object) -> object:
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode()
+        return "Infinity" if value == math.inf else value
+
+    assert schema.is_valid({"value": json_value(accepted)})
+    ((name, of_kind),) = rules.items()
+    names = {*of_kind, *(f"{name}.{each}" for each in of_kind)}
+    assert schema.is_valid({"value": json_value(refused)}) == bool(names & NOT_IN_THE_SCHEMA)
+
+
 @pytest.mark.parametrize(
     ("kind", "rules", "reason"),
     [
@@ -183,7 +215,7 @@ def test_predefined_and_unknown_rules_are_refused() -> None:
 
 
 def test_a_match_takes_time_in_proportion_to_the_text() -> None:
-    search = strings.Patterns().search("^(a|aa|a+)+$")
+    search = Patterns().search("^(a|aa|a+)+$")
     assert not search("a" * 200_000 + "b")
 
 

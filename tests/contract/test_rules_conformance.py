@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -167,3 +168,23 @@ def test_the_schema_accepts_the_valid_messages_of_the_suite() -> None:
         assert schemas[name].is_valid(msgspec.json.decode(document)), (case, document)
         accepted += 1
     assert accepted > 900
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        ("TimestampLTNow", {-1000, -1}),
+        ("TimestampGTNow", {1, 1000}),
+        ("TimestampWithin", {-1, 1}),
+        ("TimestampLTNowWithin", {-1}),
+        ("TimestampGTNowWithin", {1}),
+    ],
+)
+def test_rules_relative_to_now_are_those_of_protovalidate(name: str, valid: set[int]) -> None:
+    check = compile_rules(descriptor(name))
+    for minutes in (-1000, -1, 1, 1000):
+        message: Any = read(name, b"")
+        message.val.seconds = int(time.time()) + 60 * minutes
+        found = own_violations(check, message)
+        assert found == expected_violations(message)
+        assert (not found) == (minutes in valid), minutes

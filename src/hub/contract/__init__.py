@@ -24,5 +24,6 @@ from hub.contract.jsonschema.components import Components as Components, Message
 from hub.contract.jsonschema.input_schema import input_schema as input_schema
 from hub.contract.jsonschema.output_schema import output_schema as output_schema
 from hub.contract.protojson.transcoder import Transcoder as Transcoder
-from hub.contract.rules.compiled import MessageCheck as MessageCheck, compile_rules as compile_rules
+from hub.contract.rules.compiled import compile_rules as compile_rules
+from hub.contract.rules.message_check import MessageCheck as MessageCheck
 from hub.types import MAX_NESTING as MAX_NESTING

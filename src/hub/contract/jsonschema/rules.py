@@ -35,6 +35,9 @@ _FORMATS: Final[Mapping[str, str]] = {
     "protobuf_fqn": patterns.PROTOBUF_NAME,
     "protobuf_dot_fqn": f"\\.{patterns.PROTOBUF_NAME}",
 }
+_SIZES: Final = {"ip": (4, 16), "ipv4": (4, 4), "ipv6": (16, 16), "uuid": (16, 16)}
+"""Fewest and most bytes of the formats of bytes."""
+
 _NOT_EMPTY: Final = frozenset(
     {"hostname", "ip", "ipv4", "ipv6", "uri", "address", "ip_with_prefixlen", "ipv4_with_prefixlen"}
     | {"ipv6_with_prefixlen", "ip_prefix", "ipv4_prefix", "ipv6_prefix", "host_and_port"}
@@ -51,10 +54,16 @@ def described(field: FieldDescriptor) -> str:
     return f"Rules: `{shown}`" if text else ""
 
 
+def _checked_rules(field: FieldDescriptor) -> Any:
+    """The rules on a field; `None` without any, and if they are ignored."""
+    rules = declared_rules(field)
+    return None if rules is None or rules.ignore == IGNORE_ALWAYS else rules
+
+
 def field_keywords(field: FieldDescriptor) -> Schema:
     """The keywords that a schema of the field gets in addition, for its rules. They accept null."""
-    rules = declared_rules(field)
-    if rules is None or rules.ignore == IGNORE_ALWAYS:
+    rules = _checked_rules(field)
+    if rules is None:
         return {}
     kind = rules.WhichOneof("type")
     keywords = _all(_of_kind(kind, getattr(rules, kind), field)) if kind is not None else {}
@@ -67,14 +76,14 @@ def field_keywords(field: FieldDescriptor) -> Schema:
 
 def item_keywords(field: FieldDescriptor) -> Schema:
     """The same for the items of a list."""
-    rules = declared_rules(field)
+    rules = _checked_rules(field)
     given = {} if rules is None else {each.name: value for each, value in rules.repeated.ListFields()}
     return _value_keywords(given.get("items"), field)
 
 
 def entry_keywords(field: FieldDescriptor) -> tuple[Schema, Schema]:
     """The same for the keys and the values of a map."""
-    rules = declared_rules(field)
+    rules = _checked_rules(field)
     given = {} if rules is None else {each.name: value for each, value in rules.map.ListFields()}
     entry = field.message_type
     if entry is None:
@@ -222,9 +231,10 @@ def _bytes(given: Mapping[str, Any]) -> Iterator[Schema]:
     """Only the length: the same bytes have several forms in base64, with and without padding."""
     least = [given[name] for name in ("len", "min_len") if name in given]
     most = [given[name] for name in ("len", "max_len") if name in given]
-    if any(given.get(name) for name in ("ip", "ipv4", "ipv6", "uuid")):
-        least.append(4)
-        most.append(16)
+    for name, (low, high) in _SIZES.items():
+        if given.get(name):
+            least.append(low)
+            most.append(high)
     if least:
         yield {"minLength": math.ceil(max(least) * 4 / 3)}
     if most:

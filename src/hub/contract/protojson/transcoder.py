@@ -26,7 +26,7 @@ from hub.contract.protojson.encoding import encode, encode_in_chunks
 from hub.contract.protojson.malformed import MARK
 from hub.contract.protojson.parser import MessageParsers
 from hub.contract.protojson.serializer import MessageSerializers
-from hub.contract.rules.compiled import MessageCheck, path_in_document
+from hub.contract.rules.message_check import MessageCheck, path_in_document
 from hub.errors import Undecodable
 
 _USUAL_PATTERN: Final = 50

@@ -14,7 +14,8 @@ from hub.contract.descriptors.well_known import ANY, DURATION, FIELD_MASK, TIMES
 from hub.contract.errors import InvalidContract
 from hub.contract.rules.checks import Check, listed, unless
 from hub.contract.rules.numbers import bool_checks, enum_checks, number_checks, time_checks
-from hub.contract.rules.strings import Patterns, bytes_checks, string_checks
+from hub.contract.rules.regular_expressions import Patterns
+from hub.contract.rules.strings import bytes_checks, string_checks
 
 IGNORE_ZERO: Final = 1
 IGNORE_ALWAYS: Final = 3
