@@ -123,6 +123,22 @@ async def refused(registry: ServedRegistry, server: DescribingServer, status: in
     return str(body["reason"])
 
 
+@pytest.mark.parametrize(("header", "streams"), [("true", True), ("false", False), (None, False)])
+async def test_a_header_says_that_the_model_streams(
+    registry: ServedRegistry, server: DescribingServer, header: str | None, *, streams: bool
+) -> None:
+    if header is not None:
+        server.headers |= {"Hub-Streaming": header}
+    assert (await login(registry, server)).status_code == 201
+    listed = await registry.get("/v1/models/Foreign", authorization="Bearer sesame")
+    assert listed.json()["streaming"] is streams
+
+
+async def test_another_value_of_that_header_is_refused(registry: ServedRegistry, server: DescribingServer) -> None:
+    server.headers |= {"Hub-Streaming": "perhaps"}
+    assert "'perhaps': send true" in await refused(registry, server, 422, "invalid_descriptors")
+
+
 async def test_a_contract_that_is_left_out_is_read_from_the_instance(
     registry: ServedRegistry, server: DescribingServer
 ) -> None:

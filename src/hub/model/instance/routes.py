@@ -23,7 +23,7 @@ from hub.http.problems import EXCEPTION_HANDLERS  # pyright: ignore[reportUnknow
 from hub.model.instance.health import health_routes
 from hub.model.instance.health_reporter import HealthReporter, Ping
 from hub.model.instance.metrics import InstanceMetrics
-from hub.registry.client.schemas import MESSAGE_HEADER, PING_HEADER
+from hub.registry.client.schemas import MESSAGE_HEADER, PING_HEADER, STREAMING_HEADER
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
@@ -66,7 +66,10 @@ def instance_app(
 
     @get("/descriptors/response")
     async def response_descriptor(request: Request[Any, Any, State]) -> Response[bytes]:
-        return await _message(request, _proto(reporter.model.get_response_format()), reporter.contract.response)
+        reply = await _message(request, _proto(reporter.model.get_response_format()), reporter.contract.response)
+        if reporter.contract.streaming:
+            reply.headers[STREAMING_HEADER] = "true"
+        return reply
 
     @get("/metrics")
     async def exposition(request: Request[Any, Any, State]) -> Response[bytes]:

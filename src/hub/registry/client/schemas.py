@@ -32,6 +32,7 @@ PING_HEADER: str = "Hub-Registry-Ping"
 """The header of pings of a registry. An instance that gets no such pings logs in again."""
 
 MESSAGE_HEADER: str = "Hub-Message"
+STREAMING_HEADER: str = "Hub-Streaming"
 """The header of a reply of an instance's `/descriptors/request` and `/descriptors/response`: the full name of the message."""
 
 MAX_EXAMPLE: int = 16_384

@@ -16,7 +16,7 @@ from hub.contract import Contract, InvalidContract
 from hub.contract.contract import MAX_BYTES
 from hub.contract.descriptors.limits import declared_messages
 from hub.registry.client.errors import DescriptorsUnreachable, InvalidDescriptors
-from hub.registry.client.schemas import MESSAGE_HEADER, PROTOBUF
+from hub.registry.client.schemas import MESSAGE_HEADER, PROTOBUF, STREAMING_HEADER
 from hub.registry.core.networks import IPAddress
 from hub.registry.tasks.instance_http import InstanceHttp, InstanceNotReached, InstanceReply
 from hub.v1 import contract_pb2
@@ -43,7 +43,8 @@ class DescriptorReader:
     """Reads `/descriptors`, `/descriptors/request` and `/descriptors/response` of an instance.
 
     The first has the files (a `FileDescriptorSet`), the others name the messages: by the header `Hub-Message`, which has a full
-    name, or by the name in a `DescriptorProto` if the files declare one message of that name only.
+    name, or by the name in a `DescriptorProto` if the files declare one message of that name only. The reply about the response
+    has the header `Hub-Streaming: true` if the model streams.
 
     Args:
         instances: Sends the requests.
@@ -114,6 +115,7 @@ def decode_replies(url: str, files: InstanceReply, request: InstanceReply, respo
         message = contract_pb2.Contract(
             request=_name(f"{url}/{REQUEST}", request, declared),
             response=_name(f"{url}/{RESPONSE}", response, declared),
+            streaming=_streams(f"{url}/{RESPONSE}", response),
         )
         message.files.CopyFrom(declared)
         return Contract.decode(message.SerializeToString())
@@ -121,6 +123,16 @@ def decode_replies(url: str, files: InstanceReply, request: InstanceReply, respo
         raise InvalidDescriptors(f"{url}/{FILES}", f"it is not a google.protobuf.FileDescriptorSet: {error}") from error
     except InvalidContract as error:
         raise InvalidDescriptors(f"{url}/{FILES}", error.reason) from error
+
+
+def _streams(url: str, reply: InstanceReply) -> bool:
+    """Whether the response is a stream of the message that a reply describes."""
+    value = reply.headers.get(STREAMING_HEADER, "false").strip().lower()
+    if value not in {"true", "false"}:
+        raise InvalidDescriptors(
+            url, f"its header {STREAMING_HEADER} is {value[:_LONGEST_NAME]!r}: send true, or leave it out"
+        )
+    return value == "true"
 
 
 def _name(url: str, reply: InstanceReply, files: FileDescriptorSet) -> str:
