@@ -13,10 +13,11 @@ from collections.abc import (
     Iterator,
 )
 from contextlib import aclosing, contextmanager
-from inspect import isasyncgenfunction, unwrap
+from inspect import isasyncgenfunction, isawaitable, unwrap
 from typing import Any, final
 
 from anyio.lowlevel import checkpoint
+from typing_extensions import TypeIs
 
 from hub.model.errors import WrongResponse
 from hub.model.execution.chunk_window import ChunkWindow
@@ -49,15 +50,12 @@ class ChunkProducer:
         self.produce: Callable[..., object] = self._produce if is_async else self._produce_in_thread
 
     async def _produce(self, request: object, window: ChunkWindow) -> None:
-        made = self._method(request)
-        if not isinstance(made, AsyncIterable):  # a decorator has made something else of it
-            raise WrongResponse(self._name, _EXPECTED, repr(type(made).__qualname__))
-        await self._iterate(made, window)
+        await self._iterate_result(self._method(request), window)
 
     def _produce_in_thread(self, request: object, window: ChunkWindow) -> Awaitable[None] | None:
         made = self._method(request)
-        if isinstance(made, AsyncIterable):
-            return self._iterate(made, window)
+        if _is_async(made) or isawaitable(made):
+            return self._iterate_result(made, window)
         with opened(made, self._name) as chunks:
             for chunk in chunks:
                 if not window.put(self._codec.encode(chunk)):
@@ -68,9 +66,15 @@ class ChunkProducer:
                     break
         return None
 
+    async def _iterate_result(self, made: object, window: ChunkWindow) -> None:
+        made = await made if isawaitable(made) else made
+        if not _is_async(made):
+            raise WrongResponse(self._name, _EXPECTED, repr(type(made).__qualname__))
+        await self._iterate(made, window)
+
     async def _iterate(self, made: AsyncIterable[object], window: ChunkWindow) -> None:
         chunks = aiter(made)
-        if isinstance(chunks, AsyncGenerator):
+        if _is_generator(chunks):
             async with aclosing(chunks):
                 await self._put_all(chunks, window)
         else:
@@ -99,12 +103,24 @@ def opened(made: object, model: str) -> Generator[Iterator[object]]:
     Raises:
         WrongResponse: It cannot be iterated.
     """
-    if not isinstance(made, Iterable):
+    if not _is_iterable(made):
         raise WrongResponse(model, _EXPECTED, repr(type(made).__qualname__))
-    chunks: Iterator[object] = iter(made)
+    chunks = iter(made)
     try:
         yield chunks
     finally:
         close: object = getattr(chunks, "close", None)
         if callable(close):
             close()
+
+
+def _is_async(made: object) -> TypeIs[AsyncIterable[object]]:
+    return isinstance(made, AsyncIterable)
+
+
+def _is_iterable(made: object) -> TypeIs[Iterable[object]]:
+    return isinstance(made, Iterable)
+
+
+def _is_generator(chunks: AsyncIterator[object]) -> TypeIs[AsyncGenerator[object]]:
+    return isinstance(chunks, AsyncGenerator)

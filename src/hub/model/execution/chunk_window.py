@@ -156,7 +156,7 @@ class ChunkWindow:
             ChunkTooLarge: The next chunk exceeds `chunk_limit`.
         """
         await self._arrived.wait_for(lambda: self._bodies or self._ended or self._error is not None)
-        bodies = []
+        bodies: list[bytes] = []
         while self._bodies:
             bodies.append(self._bodies.popleft())
         if not bodies and self._error is not None:

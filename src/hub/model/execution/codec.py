@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from typing import final
 
 from google.protobuf.message import DecodeError, Message
@@ -53,6 +54,8 @@ class MessageCodec:
         descriptor = type(response).DESCRIPTOR if isinstance(response, Message) else None
         if not isinstance(response, Message) or descriptor is None or descriptor.full_name != self._response.full_name:
             returned = repr(type(response).__qualname__) if descriptor is None else descriptor.full_name
+            if isinstance(response, AsyncIterator | Iterator):
+                returned = f"{returned} (to stream, yield in process_request itself, or set `streaming = True`)"
             raise WrongResponse(self._name, self._response.full_name, returned)
         body = type(response).SerializeToString(response)
         try:
