@@ -118,11 +118,11 @@ async def test_a_client_that_has_the_end_gets_nothing_and_does_not_come_again(
 
 @pytest.mark.parametrize("seen", ["one", "1", "1-", "-1", "1-1-1", "1.5-1", "¹-1", "1-1234567890123456", "0x1-1"])
 async def test_a_malformed_last_event_id_is_refused(gateway: LocalGateway, run: Run, seen: str) -> None:
-    reply = await gateway.client.get(
-        path(run), headers={b"Accept": b"text/event-stream", b"Last-Event-ID": seen.encode()}
-    )
-    assert (reply.status_code, reply.json()["code"]) == (400, "bad_parameter")
-    assert "1-17" in reply.json()["detail"]
+    for accept in (b"text/event-stream", b"application/json"):
+        headers = {b"Accept": accept, b"Last-Event-ID": seen.encode()}
+        reply = await gateway.client.get(path(run), headers=headers)
+        assert (reply.status_code, reply.json()["code"]) == (400, "bad_parameter")
+        assert "1-17" in reply.json()["detail"]
 
 
 async def test_tasks_that_are_unknown_or_have_one_message_have_no_chunks(gateway: LocalGateway, run: Run) -> None:
