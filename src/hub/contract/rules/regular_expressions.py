@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import re2
 
@@ -26,6 +26,15 @@ takes one for each instruction too, at about 25 ns."""
 
 _MEMORY: Final = 4 * 1024 * 1024
 """Bytes that RE2 may use for one regular expression."""
+
+
+class _Program(Protocol):
+    """A compiled regular expression, whose class has no public name."""
+
+    @property
+    def programsize(self) -> int: ...
+
+    def search(self, text: str) -> object: ...
 
 
 class TooManySteps(Exception):
@@ -107,7 +116,7 @@ def _bounded(search: Callable[[str], object], size: int) -> Callable[[str], obje
     return bounded
 
 
-def _compile(pattern: str) -> re2._Regexp:
+def _compile(pattern: str) -> _Program:
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
