@@ -181,10 +181,11 @@ def _sets(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _allowed(rules: Mapping[str, Any]) -> frozenset[Any] | None:
-    sets = [_frozen(rules["in"])] if "in" in rules else []
+    allowed = _frozen(rules["in"]) if "in" in rules else None
     if "const" in rules:
-        sets.append(_frozen([rules["const"]]))
-    return frozenset.intersection(*sets) if sets else None
+        const = _frozen([rules["const"]])
+        return const if allowed is None else allowed & const
+    return allowed
 
 
 def _frozen(values: Any) -> frozenset[Any]:

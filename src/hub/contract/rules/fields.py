@@ -157,7 +157,7 @@ def _compile(field: FieldDescriptor, rules: Any, patterns: Patterns, *, skips_ze
     value_type = field.message_type
     if value_type is not None and value_type.GetOptions().map_entry:
         _expect(kind, "map")
-        of_map = rules.map if kind else None
+        of_map = rules.map if rules is not None and kind else None
         keys, values = (
             _value_rules(
                 value_type.fields_by_name[name], getattr(of_map, plural) if of_map is not None else None, patterns
@@ -170,7 +170,7 @@ def _compile(field: FieldDescriptor, rules: Any, patterns: Patterns, *, skips_ze
         )
     if field.is_repeated:
         _expect(kind, "repeated")
-        of_list = rules.repeated if kind else None
+        of_list = rules.repeated if rules is not None and kind else None
         container = [*_size_checks("repeated", "items", "items", of_list)]
         if of_list is not None and of_list.unique:
             if value_type is not None:

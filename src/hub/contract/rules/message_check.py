@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from hub.contract.errors import MAX_PROBLEMS, JsonPath
 from hub.contract.rules.checks import Check
@@ -74,17 +75,20 @@ class MessageCheck:
         return found
 
 
-def path_in_document(path: JsonPath, document: object) -> JsonPath:
+def path_in_document(path: JsonPath, document: Any) -> JsonPath:
     """`path` with the names of the fields as `document` has them: the JSON name, or that of the `.proto` file."""
     tokens: list[str | int] = []
     for token in path:
         name = token
         if isinstance(document, dict):
-            if isinstance(token, FieldName) and token not in document and token.alias in document:
+            members = cast("dict[str | int, Any]", document)
+            if isinstance(token, FieldName) and token not in members and token.alias in members:
                 name = token.alias
-            document = document.get(name)
-        elif isinstance(document, list) and isinstance(token, int) and token < len(document):
-            document = document[token]
+            document = members.get(name)
+        elif (
+            isinstance(document, list) and isinstance(token, int) and token < len(items := cast("list[Any]", document))
+        ):
+            document = items[token]
         tokens.append(name)
     return tuple(tokens)
 
@@ -137,7 +141,7 @@ def _single_check(rules: FieldRules, check_value: _Check | None) -> _Check:
     if descriptor.has_presence:
 
         def check_present(message: Any) -> Errors:
-            if not type(message).HasField(message, name):
+            if not Message.HasField(message, name):
                 return absent
             return () if check_value is None else check_value(getattr(message, name))
 
