@@ -18,6 +18,7 @@ SLOW: Final = (
     "examples/test_examples.py",
     "gateway/test_batch_flow.py",
     "gateway/test_batches.py",
+    "gateway/test_chunks_redis.py",
     "gateway/test_hostile_documents.py",
     "gateway/test_strange_headers.py",
     "http/test_connections.py",
