@@ -203,7 +203,7 @@ async def test_an_array_has_a_bound_and_the_problem_names_the_streams(
     monkeypatch.setattr(results, "ARRAY_LIMIT", 100_000)
     for name in ("chunks", "result"):
         reply = await get(gateway, run, name, **accept)
-        assert (reply.status_code, reply.json()["code"], reply.json()["limit"]) == (406, "stream_too_large", 100_000)
+        assert (reply.status_code, reply.json()["code"], reply.json()["limit"]) == (406, "array_too_large", 100_000)
         assert f"{path(run)} with 'Accept: text/event-stream'" in reply.json()["detail"]
     async with watching(url, run.task.id, LINES) as opened:
         await opened.head()

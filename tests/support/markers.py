@@ -19,6 +19,7 @@ SLOW: Final = (
     "foreign",
     "gateway/test_batch_flow.py",
     "gateway/test_batches.py",
+    "gateway/test_chunks_redis.py",
     "gateway/test_hostile_documents.py",
     "gateway/test_strange_headers.py",
     "http/test_connections.py",

@@ -38,10 +38,10 @@ class NotStreaming(HubError):
 
 
 @final
-class StreamTooLarge(TaskError):
+class ArrayTooLarge(TaskError):
     """All chunks of a task were requested in one reply, and they are too large for that."""
 
-    code = "stream_too_large"
+    code = "array_too_large"
     status = 406
     title = "The chunks are too large for one reply"
 

@@ -8,7 +8,7 @@ from litestar import Response
 
 from hub.gateway.models.codec import Codec, CodecResolver
 from hub.gateway.schemas import moment
-from hub.gateway.streams.errors import IncompleteStream, StreamTooLarge
+from hub.gateway.streams.errors import ArrayTooLarge, IncompleteStream
 from hub.gateway.streams.forms import delimited
 from hub.gateway.tasks.errors import ContractUnavailable
 from hub.gateway.tasks.results import message_json, message_reply, response_of
@@ -30,7 +30,7 @@ async def outcome_reply(
     """The response of a task as JSON or protobuf: its message, or all of its chunks.
 
     Raises:
-        StreamTooLarge: The chunks have more than `ARRAY_LIMIT` bytes in that form.
+        ArrayTooLarge: The chunks have more than `ARRAY_LIMIT` bytes in that form.
         IncompleteStream: Some of them are missing.
         HubError: As `message_reply` and `TaskService.chunks` say.
     """
@@ -61,7 +61,7 @@ async def _all_chunks(record: TaskRecord, tasks: TaskService, codec: Codec | Non
                 pieces.append(await message_json(codec, record.id, record.state, chunk.body))
             size += len(pieces[-1]) + 1
             if size > ARRAY_LIMIT:
-                raise StreamTooLarge(record.id, record.state, ARRAY_LIMIT)
+                raise ArrayTooLarge(record.id, record.state, ARRAY_LIMIT)
         last = page.last
         if page.complete:
             break
