@@ -42,7 +42,7 @@ test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest; WORKERS=0 runs th
 	$(BIN)/pytest $(DIST) $(ARGS)
 
 test-fast: $(DEV) ## Run the tests that need no server, no browser and no process of hub; a few minutes.
-	$(BIN)/pytest $(DIST) -m "not (rabbitmq or redis or browser or slow)" $(ARGS)
+	HUB_TEST_ASYNCIO_DEBUG=0 $(BIN)/pytest $(DIST) -m "not (rabbitmq or redis or browser or slow)" $(ARGS)
 
 chaos: $(DEV) ## Inject faults under load and check every promise, on asyncio and trio. ARGS="--short" is a minute.
 	@scripts/need-servers.sh

@@ -9,12 +9,14 @@ peers in the same table do: 100-byte bodies, durable queue, persistent messages,
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import time
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import anyio
@@ -23,6 +25,7 @@ from typing_extensions import override
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.brokers import open_broker
+from hub.concurrency.process import run_process
 from hub.contract import Contract
 from hub.gateway.tasks.options import SubmitOptions
 from hub.gateway.tasks.service import TaskService
@@ -57,7 +60,13 @@ async def work(broker_url: str, store_url: str, *, shares_loop: bool) -> None:
         await anyio.sleep_forever()
 
 
-async def measure(broker_url: str, store_url: str, count: int, label: str) -> None:
+def cpu_seconds(pid: int) -> float:
+    """CPU that a process has used so far, all threads, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure(broker_url: str, store_url: str, count: int, label: str, instance: int) -> None:
     contract = Contract.from_descriptors(ModelARequest.DESCRIPTOR, ModelAResponse.DESCRIPTOR)
     body = ModelARequest(messages=PAYLOAD).SerializeToString()
     async with (
@@ -79,11 +88,14 @@ async def measure(broker_url: str, store_url: str, count: int, label: str) -> No
             for _ in range(tasks):
                 await one()
 
+        spent = {"client": -cpu_seconds(os.getpid()), "instance": -cpu_seconds(instance)}
         began = time.perf_counter()
         async with anyio.create_task_group() as tg:
             for _ in range(CONCURRENT):
                 tg.start_soon(client, count // CONCURRENT)
         elapsed = time.perf_counter() - began
+        spent["client"] += cpu_seconds(os.getpid())
+        spent["instance"] += cpu_seconds(instance)
 
         times: list[float] = []
         for _ in range(500):
@@ -92,7 +104,8 @@ async def measure(broker_url: str, store_url: str, count: int, label: str) -> No
             times.append((time.perf_counter() - start) * 1000)
         cuts = statistics.quantiles(times, n=100)
         print(
-            f"{label:20s} {count / elapsed:8.0f} tasks/s with {CONCURRENT} at a time;"
+            f"{label:30s} {count / elapsed:8.0f} tasks/s with {CONCURRENT} at a time;"
+            f" CPU per task: client {spent['client'] / count * 1e6:.0f} us, instance {spent['instance'] / count * 1e6:.0f} us;"
             f" one at a time p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms"
         )
 
@@ -109,8 +122,7 @@ def main() -> None:
     options = {"use_uvloop": True} if arguments.backend == "asyncio" else {}
     if arguments.work:
         run = partial(work, arguments.broker, arguments.store, shares_loop=arguments.shares_loop)
-        anyio.run(run, backend=arguments.backend, backend_options=options)
-        return
+        sys.exit(run_process(run, backend=arguments.backend))  # as `hub model` runs
     shares_loop = ["--shares-loop"] if arguments.shares_loop else []
     command = [sys.executable, "-m", "benchmarks.tasks", arguments.broker, arguments.store]
     with subprocess.Popen(
@@ -127,6 +139,7 @@ def main() -> None:
                 arguments.store,
                 arguments.count,
                 label,
+                worker.pid,
                 backend=arguments.backend,
                 backend_options=options,
             )

@@ -17,6 +17,7 @@ import structlog
 from hypothesis import settings
 
 from hub.observability import logs
+from tests.support.backends import ASYNCIO, TRIO
 from tests.support.markers import is_slow, markers_of, set_running_test, starts
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from tests.support.redis import Redis, redis
@@ -70,7 +71,7 @@ settings.load_profile("hub")
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(("asyncio", {"debug": True}), id="asyncio"), pytest.param(("trio", {}), id="trio")],
+    params=[pytest.param(ASYNCIO, id="asyncio"), pytest.param(TRIO, id="trio")],
 )
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     return request.param

@@ -10,9 +10,8 @@ import pytest
 from hub.ports.broker import Broker
 from hub.types import ModelName
 from tests.brokers.helpers import Adapter, MemoryAdapter, RabbitMQAdapter, new_queue
+from tests.support.backends import ASYNCIO, TRIO
 
-ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
-TRIO: tuple[str, dict[str, object]] = ("trio", {})
 RABBITMQ = (pytest.mark.rabbitmq,)
 
 

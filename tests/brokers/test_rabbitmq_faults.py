@@ -13,8 +13,9 @@ from hub.brokers import BrokerOptions, QueueType
 from hub.errors import ConfigurationError, ConnectionLost, PublishRefused
 from hub.ports.broker import Broker
 from hub.types import ModelName
-from tests.brokers.conftest import ASYNCIO, TRIO, Case
+from tests.brokers.conftest import Case
 from tests.brokers.helpers import TIMEOUT, RabbitMQAdapter, bodies, bury, dead, fill, message, receive, until_depth
+from tests.support.backends import ASYNCIO, TRIO
 from tests.support.markers import starts
 from tests.support.rabbitmq import RabbitMQ, consumer_timeout_settings, rabbitmq
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from trio.testing import MockClock
 
+from tests.support.backends import ASYNCIO
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     if request.param == "trio":
         return "trio", {"clock": MockClock(autojump_threshold=0)}
-    return "asyncio", {"debug": True}
+    return ASYNCIO
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from hub.dead_letters import DeadLetter, Replay, Replayed, read_letters
+from hub.dead_letters import DeadLetter, Replayed, Replayer, read_letters
 from hub.ports.broker import Broker, Delivery, Publication
 from hub.ports.result_store import Missing, ResultStore
 from hub.task import Failure, Outcome, Task, TaskRecord
@@ -113,7 +113,7 @@ async def replay_all(
 ) -> Sequence[Replayed]:
     told = [] if told is None else told
     async with broker.dead_letters(ECHO, limit=1000) as held:
-        replay = Replay(
+        replayer = Replayer(
             consumer=held.consumer,
             broker=broker,
             store=store,
@@ -122,5 +122,5 @@ async def replay_all(
             again=again,
             clock=lambda: NOW,
         )
-        await replay(read_letters(held.deliveries, ECHO))
+        await replayer.replay(read_letters(held.deliveries, ECHO))
     return told

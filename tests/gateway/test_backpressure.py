@@ -35,6 +35,7 @@ from tests.gateway.fixtures import (
     open_gateway,
 )
 from tests.gateway.test_submit import TASKS, problem
+from tests.support.backends import ASYNCIO
 
 LIMIT = 5
 
@@ -44,7 +45,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
     """Both backends; on trio time is virtual."""
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return "asyncio", {"debug": True}
+    return ASYNCIO
 
 
 class Looks:

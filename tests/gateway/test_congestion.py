@@ -23,6 +23,7 @@ from tests.gateway.fakes import FaultyBroker
 from tests.gateway.fixtures import LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import TASKS, problem
 from tests.gateway.wire import serving
+from tests.support.backends import ASYNCIO
 
 BUSY_AFTER = 0.5
 UNKNOWN = f"/v1/tasks/{'0' * 8}-0000-7000-8000-{'0' * 12}"
@@ -36,7 +37,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
     """Both backends; on trio time is virtual."""
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return "asyncio", {"debug": True}
+    return ASYNCIO
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from tests.gateway.clocks import Clock
 from tests.gateway.fakes import LOST, FaultyStore
 from tests.gateway.fixtures import INSTANCE, LocalGateway, echo_a, open_gateway
 from tests.gateway.test_submit import TASKS, problem
+from tests.support.backends import ASYNCIO
 
 TIMEOUT = {"Hub-Timeout": "10"}
 ALMOST = 0.02
@@ -31,7 +32,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
     """Both backends; on trio time is virtual."""
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return "asyncio", {"debug": True}
+    return ASYNCIO
 
 
 @asynccontextmanager

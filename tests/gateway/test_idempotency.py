@@ -31,6 +31,7 @@ from tests.gateway.fixtures import (
     open_gateway,
 )
 from tests.gateway.test_submit import TASKS, problem
+from tests.support.backends import ASYNCIO
 
 KEY = {"Idempotency-Key": "order-66"}
 HI = {"messages": "hi"}
@@ -42,7 +43,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
     """Both backends; on trio time is virtual, so that patience costs none."""
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return "asyncio", {"debug": True}
+    return ASYNCIO
 
 
 @dataclass(frozen=True, slots=True)

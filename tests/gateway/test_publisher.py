@@ -21,6 +21,7 @@ from hub.task import Task
 from hub.types import TaskState, new_task_id
 from tests.gateway.fakes import LOST, FaultyBroker, FaultyStore
 from tests.gateway.fixtures import CONTRACT_A, INSTANCE, MODEL_A
+from tests.support.backends import ASYNCIO
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -28,7 +29,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
     """Both backends; on trio time is virtual, so that patience costs none."""
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return "asyncio", {"debug": True}
+    return ASYNCIO
 
 
 class Bench:

@@ -23,7 +23,7 @@ from httpx2 import AsyncClient
 
 from hub.concurrency.services import background_service
 from hub.errors import ConfigurationError
-from hub.http.serve.connection import ConnectionLimits
+from hub.http.serve.client import ConnectionLimits
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import EXPIRY, RESERVE, serve
 from hub.http.server_counts import LOAD

@@ -303,3 +303,76 @@ async def test_cancelling_at_any_moment_leaves_nothing_behind() -> None:
                 async with OwnLoop("M") as loop:
                     while True:
                         await loop.call(where)
+
+
+async def test_what_a_call_sets_in_its_context_does_not_reach_the_next_call() -> None:
+    async def change(word: str) -> str:
+        before = _word.get("none")
+        _word.set(word)
+        await anyio.lowlevel.checkpoint()
+        async with anyio.create_task_group() as tg:  # tasks and threads that it starts have its variables
+            tg.start_soon(check, word)
+        assert await anyio.to_thread.run_sync(_word.get) == word
+        return before
+
+    async def check(word: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        assert _word.get() == word
+
+    with anyio.fail_after(TIMEOUT):
+        async with OwnLoop("M") as loop:
+            assert [await loop.call(change, word) for word in ("one", "two")] == ["none", "none"]
+
+
+async def test_an_error_that_is_thrown_into_a_call_arrives_where_it_waits() -> None:
+    caught: list[type[BaseException]] = []
+
+    async def wait() -> str:
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class() as error:
+            caught.append(type(error))
+            raise
+        return "never"
+
+    with anyio.fail_after(TIMEOUT):
+        async with OwnLoop("M") as loop:
+            for _ in range(3):
+                with anyio.move_on_after(0.05):
+                    await loop.call(wait)
+            assert await loop.call(where) != get_ident()
+    assert caught == [anyio.get_cancelled_exc_class()] * 3
+
+
+async def test_a_model_that_cancels_its_own_task_as_it_returns_does_not_disturb_the_next_call(
+    anyio_backend_name: str,
+) -> None:
+    async def cancel_and_return() -> str:
+        await anyio.lowlevel.checkpoint()
+        if anyio_backend_name == "asyncio":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        else:
+            anyio.CancelScope().cancel()
+        return "returned"
+
+    with anyio.fail_after(TIMEOUT):
+        async with OwnLoop("M") as loop:
+            for _ in range(5):
+                assert await loop.call(cancel_and_return) == "returned"
+                assert await loop.call(where) != get_ident()
+            async with anyio.create_task_group() as tg:
+                for _ in range(20):
+                    tg.start_soon(loop.call, cancel_and_return)
+                    tg.start_soon(loop.call, where)
+
+
+async def test_calls_one_after_the_other_share_a_task() -> None:
+    async def task() -> int:
+        await anyio.lowlevel.checkpoint()
+        return anyio.get_current_task().id
+
+    with anyio.fail_after(TIMEOUT):
+        async with OwnLoop("M") as loop:
+            assert len({await loop.call(task) for _ in range(10)}) == 1

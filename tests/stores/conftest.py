@@ -9,9 +9,7 @@ import pytest
 
 from hub.ports.result_store import ResultStore
 from tests.stores.helpers import Adapter
-
-ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
-TRIO: tuple[str, dict[str, object]] = ("trio", {})
+from tests.support.backends import ASYNCIO, TRIO
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
 from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
+from tests.support.backends import ASYNCIO, TRIO, Backend
 from tests.support.rabbitmq import RabbitMQ, delete_queues
 from tests.system.models import Echo
 
@@ -34,10 +35,7 @@ TIMEOUT = 120.0
 
 pytestmark = pytest.mark.kills_servers
 
-Backend = tuple[str, dict[str, object]]
 
-ASYNCIO: Backend = ("asyncio", {"debug": True})
-TRIO: Backend = ("trio", {})
 ADAPTERS = {"amqp-asyncio": (ASYNCIO, "amqp"), "amqp-trio": (TRIO, "amqp"), "aiormq-asyncio": (ASYNCIO, "amqp+aiormq")}
 
 

@@ -27,14 +27,13 @@ from hub.settings.registry import RegistrySettings
 from hub.stores import open_store
 from hub.types import ModelName, new_task_id
 from hub.v1 import task_pb2
+from tests.support.backends import ASYNCIO, TRIO
 from tests.support.rabbitmq import delete_queues
 from tests.support.redis import Redis
 from tests.system.models import Echo
 
 TIMEOUT = 90.0
 
-ASYNCIO: tuple[str, dict[str, object]] = ("asyncio", {"debug": True})
-TRIO: tuple[str, dict[str, object]] = ("trio", {})
 ADAPTERS = {"amqp-asyncio": (ASYNCIO, "amqp"), "amqp-trio": (TRIO, "amqp"), "aiormq-asyncio": (ASYNCIO, "amqp+aiormq")}
 
 INT64 = (-(2**63), -(2**63) + 1, -(10**12), 10**12, 2**63 - 1)

@@ -67,7 +67,7 @@ _Group: TypeAlias = tuple[Task, list[DeadLetter]]
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class Replayer:
     """Makes the tasks of dead letters `queued` again, publishes copies of them, and then removes the letters.
 
     In that order, each step confirmed before the next, so whatever ends it, each task is on its queue, or its letter is
@@ -94,7 +94,7 @@ class Replay:
     again: bool = False
     clock: WallClock = wall_clock
 
-    async def __call__(self, letters: Iterable[DeadLetter]) -> None:
+    async def replay(self, letters: Iterable[DeadLetter]) -> None:
         """Replays the tasks of `letters`.
 
         Raises:

@@ -119,7 +119,7 @@ class StoreStatistics:
         reconnects: Links after the first one.
         refusal: Why the server, which is in reach, carries out no changes, in its words: it is out of memory, or its access
             list forbids scripts. `None`: it does, as far as a look every few seconds tells.
-        calls: Those that were carried out, by operation: a method of the port, `watch` for what `changed` asks, `rejoin`,
+        calls: Those that were carried out, by operation: a method of the port, `watch` for what `changed` asks, `resync`,
             or `list` for what is written into lists of recent tasks. An operation that was never called is not there.
     """
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 from hub.errors import ConfigurationError
 from hub.histogram import SECONDS, parse_buckets
 from hub.http.middleware.hosts import Hosts, hosts_of
-from hub.http.serve.connection import ConnectionLimits
+from hub.http.serve.client import ConnectionLimits
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.request_parser import HEAD_LIMIT
 from hub.observability.redaction import redacted_url

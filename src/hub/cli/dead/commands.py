@@ -16,7 +16,7 @@ from hub.cli.dead.render import as_json, body_lines, count_codes, detail, letter
 from hub.cli.dead.session import TIMEOUT, DeadLetterSession, open_session, progress_timeout
 from hub.cli.resources import open_broker
 from hub.cli.terminal import console, one_line, printable
-from hub.dead_letters import DeadLetter, Replay, Replayed, records_of, settle_broker_deaths
+from hub.dead_letters import DeadLetter, Replayed, Replayer, records_of, settle_broker_deaths
 from hub.errors import ConnectionLost
 from hub.http.client import open_client
 from hub.registry.client.client import RegistryClient
@@ -117,14 +117,14 @@ async def replay_letters(
         async with open_session(model, settings, limit=limit) as session:
             selection = session.select(ids, code)
             await _report_missing(session, selection.missing, code)
-            await Replay(
+            await Replayer(
                 consumer=session.consumer,
                 broker=session.broker,
                 store=session.store,
                 tell=report,
                 keep_deadline=keep_deadline,
                 again=again,
-            )(selection.letters)
+            ).replay(selection.letters)
     done = sum(not replayed.problem for replayed in reported)
     out.print(f"{done} of {len(reported)} replayed" if reported else session.summary((), code), soft_wrap=True)
     if not ids and session.remaining:

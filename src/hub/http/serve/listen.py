@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from hub.errors import ConfigurationError
-from hub.http.serve.connection import UNREAD, ConnectionLimits
+from hub.http.serve.client import UNREAD, ConnectionLimits
 from hub.urls import LARGEST_PORT
 
 BACKLOG: Final = 1024

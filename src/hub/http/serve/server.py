@@ -33,7 +33,8 @@ from anyio.streams.tls import TLSStream
 from litestar.types import ASGIApp
 
 from hub.http.middleware.problems import with_problems
-from hub.http.serve.connection import Address, HttpConnection
+from hub.http.serve.client import Address
+from hub.http.serve.connection import HttpConnection
 from hub.http.serve.listen import ListenAddress
 from hub.http.server_counts import LOAD
 

@@ -35,6 +35,7 @@ from hub.concurrency.notify import Notifier
 from hub.concurrency.threads import FOREIGN, rename
 from hub.concurrency.uvloop_runner import ProcessLoop
 from hub.errors import HubError
+from hub.model.execution.in_context import InContext
 from hub.model.execution.wakeup import Crossing
 from hub.observability.watchdog import LIMIT, watch_loop
 
@@ -96,6 +97,29 @@ class _Cancelled(Exception):
     """A call ended because its scope, or the loop, was cancelled."""
 
 
+class _Runner:
+    """An idle task of the loop that waits for its next call."""
+
+    __slots__ = ("_call", "_handed")
+
+    def __init__(self) -> None:
+        self._call: _Call | None = None
+        self._handed = Event()
+
+    def hand(self, call: _Call) -> None:
+        self._call = call
+        self._handed.set()
+
+    async def wait(self) -> None:
+        """Waits for a call, which `take` returns."""
+        await self._handed.wait()
+
+    def take(self) -> _Call | None:
+        """The call that was handed over since the last `take`."""
+        call, self._call, self._handed = self._call, None, Event()
+        return call
+
+
 def _ignore(_ended: Event) -> None: ...
 
 
@@ -133,6 +157,7 @@ class OwnLoop(AsyncContextManagerMixin):
         self._closing = False
         self._thread_began = False
         self._takes_calls = True
+        self._idle: list[_Runner] = []
         self.token: EventLoopToken | None = None
 
     @override
@@ -285,26 +310,56 @@ class OwnLoop(AsyncContextManagerMixin):
         """Starts a call, or cancels it: a cancelled one comes a second time."""
         if call.scope is not None:
             call.scope.cancel("the caller was cancelled")
+            return
+        call.scope = CancelScope(
+            deadline=current_time() + call.seconds + DEADLINE_MARGIN if call.seconds < inf else inf
+        )
+        if self._idle:
+            self._idle.pop().hand(call)
         else:
-            call.scope = CancelScope(deadline=current_time() + call.seconds + DEADLINE_MARGIN)
-            call.context.run(self._start, call, tg)  # a task begins with the context in which it is started
+            tg.start_soon(self._run_calls, call, tg, name=f"hub.model call {self._name}")
 
-    def _start(self, call: _Call, tg: TaskGroup) -> None:
-        tg.start_soon(self._run, call, name=f"hub.model call {self._name}")
+    async def _run_calls(self, call: _Call, tg: TaskGroup) -> None:
+        """Carries out one call after the other: to start a task for each costs more than most calls.
 
-    async def _run(self, call: _Call) -> None:
+        The task ends after a call that was cancelled: what is left of the cancellation must not reach the next one.
+        """
+        runner = _Runner()
+        while await self._run(call):
+            self._idle.append(runner)
+            try:
+                await runner.wait()
+            except get_cancelled_exc_class():  # noqa: ASYNC103 - passed on when it is ours
+                ends, handed = current_effective_deadline() == -inf, runner.take()
+                if handed is None:
+                    self._idle.remove(runner)
+                elif ends:
+                    handed.error = _Cancelled()
+                    self._outbox.put(handed)
+                else:
+                    tg.start_soon(self._run_calls, handed, tg, name=f"hub.model call {self._name}")
+                if ends:
+                    raise
+                return  # the model has cancelled the task that it ran in, by the means of asyncio, and returned
+            handed = runner.take()
+            assert handed is not None  # noqa: S101 - else it would wait
+            call = handed
+
+    async def _run(self, call: _Call) -> bool:
+        """Carries out a call; whether nothing has cancelled it."""
         assert call.scope is not None  # noqa: S101 - see _take
         call.error = _Cancelled()  # until there is something else to tell
         try:
             with call.scope:
                 if not call.cancelled:
                     await self._await(call)
+            return not call.scope.cancel_called and not isinstance(call.error, get_cancelled_exc_class())
         finally:
             self._outbox.put(call)
 
     async def _await(self, call: _Call) -> None:
         try:
-            call.value = await call.function(*call.args)
+            call.value = await InContext(call.context, call.function, call.args)
             call.error = None
         except get_cancelled_exc_class() as error:  # noqa: ASYNC103 - passed on when it is ours
             if current_effective_deadline() == -inf:
