@@ -84,7 +84,7 @@ class ModelRunner(AsyncContextManagerMixin):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with self._children, self._executor:
+        async with self._executor:
             yield self
 
     async def run(self, run: TaskRun) -> RunResult:

@@ -130,7 +130,7 @@ class Worker(AsyncContextManagerMixin):
             clock=clock,
         )
         self._progress = ProgressReports(store, clock)
-        children = ChildTasks(
+        self._children = children = ChildTasks(
             broker,
             store,
             name=queue,
@@ -424,6 +424,7 @@ class Worker(AsyncContextManagerMixin):
 
             async with self._runner, create_task_group() as tg:
                 self._group = tg
+                await tg.start(self._children.run, name=f"hub.calls {self._instance}")
                 tg.start_soon(self._writer.run, name=f"hub.writer {self._instance}")
                 tg.start_soon(self._progress.work, name=f"hub.progress {self._instance}")
                 tg.start_soon(self._stop_ended_runs, name=f"hub.ended {self._instance}")
