@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, Protocol, Self, final
+from typing import Final, Protocol, final
 
 from anyio import (
-    AsyncContextManagerMixin,
     current_time,
     move_on_after,
     sleep,
+    sleep_forever,
 )
+from anyio.abc import TaskStatus
 from typing_extensions import override
 
 from hub.concurrency.retrying import AttemptLog, retrying
@@ -62,8 +61,8 @@ class AnyModels(CalledModels):
 
 
 @final
-class ChildTasks(AsyncContextManagerMixin):
-    """Submits tasks for the runs of one instance and waits for their outcomes. Calls work while its block runs.
+class ChildTasks:
+    """Submits tasks for the runs of one instance and waits for their outcomes. Calls work while `run` runs.
 
     Args:
         broker: For their messages.
@@ -107,11 +106,11 @@ class ChildTasks(AsyncContextManagerMixin):
         """Where the end of a task is to be published."""
         return self._store.channel
 
-    @override
-    @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Serves calls until it is cancelled. A task of its own: what it opens is no scope around the runs of the worker."""
         async with self._publisher, self.loop:
-            yield self
+            task_status.started()
+            await sleep_forever()
 
     async def find(self, task_id: TaskId) -> TaskRecord | None:
         """The record of a task that an earlier attempt has made, and whose message is on its queue for certain."""

@@ -92,7 +92,7 @@ class ModelRunner(AsyncContextManagerMixin):
     @override
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with self._children, self._executor:
+        async with self._executor:
             yield self
 
     def flush(self) -> None:

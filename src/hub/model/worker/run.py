@@ -35,7 +35,7 @@ class TaskRun:
         retries: Runs of the task that failed before and were retried.
         started_at: When it began, in Unix seconds.
         scope: Bounds the model's code: cancelled by `stop`, or at the deadline.
-        following: Bounds the watch over the parent of a task that another model has made.
+        following: Bounds the watch over the parent of a task that another model has made; `None` without one.
         stopped: Why `stop` was called; `None` if it was not.
         chunks: Chunks of a streaming run that are stored; `None` if it is not one.
         abandoned: Calls of the model that cannot be interrupted and go on after a cancellation; each is set when it ends.
@@ -47,7 +47,7 @@ class TaskRun:
         self.retries = 0
         self.started_at: float | None = None
         self.scope = CancelScope()
-        self.following = CancelScope()
+        self.following: CancelScope | None = None
         self.stopped: StopReason | None = None
         self.chunks: int | None = None
         self.abandoned: list[Event] = []
@@ -62,6 +62,11 @@ class TaskRun:
         """Cancels the model's code; the first reason counts. Has no effect once it has ended."""
         self.stopped = self.stopped or reason
         self.scope.cancel(reason.value)
+
+    def stop_following(self) -> None:
+        """Ends the watch over the parent, if there is one."""
+        if self.following is not None:
+            self.following.cancel("the run has ended")
 
     def add_delivery(self, consumer: Consumer, delivery: Delivery) -> None:
         self._deliveries.append((consumer, delivery))

@@ -64,6 +64,18 @@ class _Surroundings:
     trace: TraceContext
 
 
+class _Calls:
+    """The calls of a run so far: how many of each kind, their tasks, those that are counted, and what waits for them."""
+
+    __slots__ = ("counted", "occurrences", "scopes", "submitted")
+
+    def __init__(self) -> None:
+        self.scopes: set[CancelScope] = set()
+        self.occurrences: Counter[tuple[ModelName, str]] = Counter()
+        self.submitted: dict[TaskId, SubmitResult] = {}
+        self.counted: set[TaskId] = set()
+
+
 @final
 class RunCalls(TaskCalls):
     """The calls of one run of a task.
@@ -72,22 +84,26 @@ class RunCalls(TaskCalls):
     alone: either its own task has ended, which ends them in the store, or another attempt follows, which finds them.
     """
 
-    __slots__ = ("_counted", "_occurrences", "_over", "_run", "_scopes", "_service", "_submitted")
+    __slots__ = ("_calls", "_over", "_run", "_service")
 
     def __init__(self, service: ChildTasks, run: TaskRun) -> None:
         self._service = service
         self._run = run
         self._over = False
-        self._scopes: set[CancelScope] = set()
-        self._occurrences: Counter[tuple[ModelName, str]] = Counter()
-        self._submitted: dict[TaskId, SubmitResult] = {}
-        self._counted: set[TaskId] = set()
+        self._calls: _Calls | None = None
 
     def close(self) -> None:
         """Ends the calls that threads still wait for, and refuses further ones."""
         self._over = True
-        for scope in self._scopes:
-            scope.cancel("the run has ended")
+        if self._calls is not None:
+            for scope in self._calls.scopes:
+                scope.cancel("the run has ended")
+
+    @property
+    def _made(self) -> _Calls:
+        if self._calls is None:  # most runs make none
+            self._calls = _Calls()
+        return self._calls
 
     @override
     async def call(self, request: CallRequest) -> bytes:
@@ -116,11 +132,11 @@ class RunCalls(TaskCalls):
     async def _during_run(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
         if not self._over:
             with CancelScope() as scope:
-                self._scopes.add(scope)
+                self._made.scopes.add(scope)
                 try:
                     return await function(*args)
                 finally:
-                    self._scopes.discard(scope)
+                    self._made.scopes.discard(scope)
         raise RunOver(self._run.task.id)
 
     async def _call(self, request: CallRequest, around: _Surroundings) -> bytes:
@@ -144,7 +160,7 @@ class RunCalls(TaskCalls):
         except HubError:
             self._service.counters.calls[request.model, REFUSED] += 1
             raise
-        self._submitted[submitted.id] = submitted
+        self._made.submitted[submitted.id] = submitted
         return submitted
 
     async def _submit_or_find(self, request: CallRequest, around: _Surroundings) -> SubmitResult:
@@ -154,8 +170,8 @@ class RunCalls(TaskCalls):
         if request.model in path[:-1]:
             raise CallCycle(path)
         digest = sha256(request.body).hexdigest()
-        self._occurrences[request.model, digest] += 1
-        occurrence = self._occurrences[request.model, digest]
+        self._made.occurrences[request.model, digest] += 1
+        occurrence = self._made.occurrences[request.model, digest]
         trace = around.trace if around.trace.traceparent else TraceContext(parent.traceparent, parent.tracestate)
         for generation in count():
             task_id = child_task_id(parent.id, request.model, digest, occurrence, generation)
@@ -199,10 +215,10 @@ class RunCalls(TaskCalls):
         )
 
     async def _result(self, task_id: TaskId) -> bytes:
-        submitted = self._submitted[task_id]
+        submitted = self._made.submitted[task_id]
         outcome = await self._service.outcome(submitted)
-        if task_id not in self._counted:
-            self._counted.add(task_id)
+        if task_id not in self._made.counted:
+            self._made.counted.add(task_id)
             self._service.counters.calls[submitted.model, outcome.state.value] += 1
         if outcome.body is not None:
             return outcome.body

@@ -131,7 +131,7 @@ class Worker(AsyncContextManagerMixin):
             clock=clock,
         )
         self._progress = ProgressReports(store, clock)
-        children = ChildTasks(
+        self._children = children = ChildTasks(
             broker,
             store,
             name=queue,
@@ -274,7 +274,7 @@ class Worker(AsyncContextManagerMixin):
             self._counters.requeued += 1
             run.reject()
         finally:
-            run.following.cancel("the run has ended")
+            run.stop_following()
             self._runs.remove(run)
 
     async def _ended_parent(self, run: TaskRun) -> Outcome | None:
@@ -287,14 +287,14 @@ class Worker(AsyncContextManagerMixin):
                 return outcomes.parent_ended(run, found.state, now=self._clock())
         return None
 
-    async def _end_with_parent(self, run: TaskRun) -> None:
+    async def _end_with_parent(self, run: TaskRun, scope: CancelScope) -> None:
         """Ends a task that another one has made when that has ended: what ends it may have died before it ended this one.
 
         Its run is then stopped like that of any task which has ended elsewhere.
         """
         parent = run.task.parent
         assert parent is not None  # noqa: S101 - see _result
-        with run.following:
+        with scope:
             try:
                 found = await self._ended_record(parent)
                 outcome = outcomes.parent_ended(run, found.state, now=self._clock())
@@ -356,7 +356,8 @@ class Worker(AsyncContextManagerMixin):
                 run.started_at = now = self._clock()
                 self._counters.run_started(created_at=run.task.created_at, now=now, first=run.attempt == 1)
                 if run.task.ancestors:
-                    self._tasks.start_soon(self._end_with_parent, run, name=f"hub.parent of {run.task.id}")
+                    run.following = following = CancelScope()
+                    self._tasks.start_soon(self._end_with_parent, run, following, name=f"hub.parent of {run.task.id}")
                 result = await self._runner.run(run)
                 if isinstance(result, Outcome):
                     self._counters.run_time[result.state].observe(result.finished_at - now)
@@ -454,6 +455,7 @@ class Worker(AsyncContextManagerMixin):
 
             async with self._runner, create_task_group() as tg:
                 self._group = tg
+                await tg.start(self._children.run, name=f"hub.calls {self._instance}")
                 tg.start_soon(self._writer.run, name=f"hub.writer {self._instance}")
                 tg.start_soon(self._progress.work, name=f"hub.progress {self._instance}")
                 tg.start_soon(self._stop_ended_runs, name=f"hub.ended {self._instance}")
