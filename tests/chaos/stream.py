@@ -38,5 +38,5 @@ class Stream(hub.Model[ModelARequest, ModelAResponse]):
         task = hub.current_task()
         with self._journal.run(task.id, task.attempt):
             for number in range(CHUNKS):
-                yield ModelAResponse(reply=chunk(task.attempt, number))
+                yield ModelAResponse(reply=chunk(task.attempt, number))  # noqa: ASYNC119 - hub closes the generator in the same task
                 await sleep(float(milliseconds) / 1000 / CHUNKS)

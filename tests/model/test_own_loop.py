@@ -310,7 +310,7 @@ async def test_what_a_call_sets_in_its_context_does_not_reach_the_next_call() ->
         before = _word.get("none")
         _word.set(word)
         await anyio.lowlevel.checkpoint()
-        async with anyio.create_task_group() as tg:  # tasks and threads that it starts have its variables
+        async with anyio.create_task_group() as tg:  # noqa: ASYNC112 - a task that it starts has its variables
             tg.start_soon(check, word)
         assert await anyio.to_thread.run_sync(_word.get) == word
         return before

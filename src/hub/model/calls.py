@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast, final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, final
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
-from hub.model.errors import CallFailed
+from hub.model.errors import CallFailed, CallsUnavailable
 from hub.model.model import Model, descriptor_of, messages_of
 from hub.types import ModelName, TaskId, model_name
+
+if TYPE_CHECKING:
+    from hub.contract import Transcoder
 
 Resp = TypeVar("Resp", bound=Message)
 
@@ -87,6 +91,8 @@ def call_request(
     """The call, and the class of its response.
 
     Raises:
+        BrokenRules: `request` breaks rules of its `.proto` file.
+        CallsUnavailable: The model streams its response.
         InvalidName: `model` is no name of a model.
         InvalidModel: The class has no declared messages.
         TypeError: `request` is no request of the model, or a name came without the class of the response.
@@ -98,10 +104,13 @@ def call_request(
         expected = type(request)
     else:
         name = model_name(model.name)
+        if model.streaming:
+            raise CallsUnavailable(f"{name} streams its response", "submit its task as a client, to the gateway")
         classes = messages_of(model)
         expected, response = classes[0], cast("type[Resp]", classes[1])  # by the type arguments of `model`
     if not isinstance(request, expected):
         raise TypeError(f"{name} takes a {expected.__qualname__}, not {type(request).__qualname__}")
+    _transcoder(descriptor_of(expected)).check(request)  # as the gateway checks the requests of clients
     return (
         CallRequest(
             model=name,
@@ -111,6 +120,15 @@ def call_request(
         ),
         response,
     )
+
+
+@lru_cache(256)
+def _transcoder(message: Descriptor) -> Transcoder:
+    # Imported here, because `import hub` alone loads no machinery of contracts.
+    from hub.contract import Transcoder  # noqa: PLC0415
+    from hub.contract.rules.compiled import compile_rules  # noqa: PLC0415
+
+    return Transcoder(message, rules=compile_rules(message))
 
 
 def parsed(model: ModelName, task: TaskId | None, response: type[Resp], body: bytes) -> Resp:

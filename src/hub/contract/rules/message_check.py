@@ -85,10 +85,10 @@ def path_in_document(path: JsonPath, document: Any) -> JsonPath:
             if isinstance(token, FieldName) and token not in members and token.alias in members:
                 name = token.alias
             document = members.get(name)
-        elif (
-            isinstance(document, list) and isinstance(token, int) and token < len(items := cast("list[Any]", document))
-        ):
-            document = items[token]
+        elif isinstance(document, list) and isinstance(token, int):
+            items: list[Any] = document  # pyright: ignore[reportUnknownVariableType]
+            if token < len(items):
+                document = items[token]
         tokens.append(name)
     return tuple(tokens)
 

@@ -74,7 +74,7 @@ class HttpConnection:
                 while await self._one_request():
                     self._used = True
             finally:
-                await self._client.close()
+                await self._client.close()  # noqa: ASYNC102 - closing a socket does not wait
 
     async def _one_request(self) -> bool:
         """Whether the connection can be used for another request."""

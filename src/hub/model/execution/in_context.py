@@ -50,7 +50,7 @@ class InContext(Awaitable[T], Generic[T]):
             except GeneratorExit:
                 run(steps.close)
                 raise
-            except BaseException as thrown:  # noqa: BLE001 - whatever it is, `function` gets it where it waits
+            except BaseException as thrown:  # noqa: ASYNC103, BLE001 - whatever it is, `function` gets it where it waits
                 error = thrown
 
     def _begin(self) -> Generator[Any, Any, T]:

@@ -340,7 +340,7 @@ class OwnLoop(AsyncContextManagerMixin):
                     tg.start_soon(self._run_calls, handed, tg, name=f"hub.model call {self._name}")
                 if ends:
                     raise
-                return  # the model has cancelled the task that it ran in, by the means of asyncio, and returned
+                return  # noqa: ASYNC104 - the model has cancelled the task that it ran in, by the means of asyncio, and returned
             handed = runner.take()
             assert handed is not None  # noqa: S101 - else it would wait
             call = handed
