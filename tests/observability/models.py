@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -44,8 +45,17 @@ class Watched(hub.Model[ModelARequest, ModelAResponse]):
         return (Path(os.environ[MOODS]) / f"{type(self).__name__}.{mood}").exists()
 
 
-class WatchedTwice(Watched):
-    """A second model."""
+class WatchedTwice(hub.Model[ModelARequest, ModelAResponse]):
+    """A second model, which processes batches."""
+
+    concurrency: ClassVar[int] = 4
+
+    @override
+    async def process_batch(self, requests: Sequence[ModelARequest]) -> Sequence[ModelAResponse | Exception]:
+        return [
+            ValueError("told to fail") if request.messages == "fail" else ModelAResponse(reply=request.messages)
+            for request in requests
+        ]
 
 
 class Vanishing(Watched):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import iscoroutinefunction
@@ -46,10 +46,24 @@ class Reader(hub.Model[ModelARequest, ModelAResponse]):
 
     @override
     async def process_batch(self, requests: Sequence[ModelARequest]) -> Sequence[ModelAResponse | Exception]:
+        if requests[0].messages == "call":
+            return [await hub.current_tasks()[0].call(Called, requests[0])]
         return [
             ValueError("bad") if request.messages == "bad" else ModelAResponse(reply=request.messages)
             for request in requests
         ]
+
+
+class Called(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        return ModelAResponse(reply=request.messages)
+
+
+class Streamer(hub.Model[ModelARequest, ModelAResponse]):
+    @override
+    async def process_request(self, request: ModelARequest) -> AsyncIterator[ModelAResponse]:
+        yield ModelAResponse(reply=request.messages)
 
 
 class Freezer:
@@ -101,8 +115,8 @@ class Whole:
     urls: Mapping[str, str]
     freezer: Freezer
 
-    async def call(self, text: str) -> int:
-        reply = await self.http.post(f"{self.urls['gateway']}/v1/models/Reader", json={"messages": text})
+    async def call(self, text: str, model: str = "Reader") -> int:
+        reply = await self.http.post(f"{self.urls['gateway']}/v1/models/{model}", json={"messages": text})
         return reply.status_code
 
     async def metrics(self, kind: str, accept: str = "") -> str:
@@ -115,7 +129,9 @@ class Whole:
 
 
 @asynccontextmanager
-async def whole(metric_buckets: str = UpSettings.metric_buckets) -> AsyncGenerator[Whole]:
+async def whole(
+    *others: type[hub.Model[ModelARequest, ModelAResponse]], metric_buckets: str = UpSettings.metric_buckets
+) -> AsyncGenerator[Whole]:
     settings = UpSettings(
         gateway_port=0, registry_port=0, dashboard_port=0, depth_period=0.05, metric_buckets=metric_buckets
     )
@@ -136,7 +152,11 @@ async def whole(metric_buckets: str = UpSettings.metric_buckets) -> AsyncGenerat
             async with (
                 background_service(gateway, name="gateway") as gateway_url,
                 background_service(instance, name="instance") as instance_url,
+                AsyncExitStack() as stack,
             ):
+                for other in others:
+                    run = partial(run_instance, other, settings, broker=broker, store=store)
+                    await stack.enter_async_context(background_service(run, name=other.name))
                 urls = {"registry": registry_url, "gateway": gateway_url, "instance": instance_url}
                 it = Whole(http=http, urls=urls, freezer=freezer)
                 try:
@@ -231,8 +251,11 @@ async def test_each_task_and_each_call_of_the_store_is_counted() -> None:
 
 async def test_the_page_has_every_metric_and_no_other() -> None:
     with anyio.fail_after(TIMEOUT):
-        async with whole() as it:
+        async with whole(Called, Streamer) as it:
             await busy(it)
+            for model, text in (("Streamer", "one"), ("Reader", "call")):
+                while await it.call(text, model) != 200:
+                    await anyio.sleep(0.05)  # its instance may not be listed yet
             for kind in KINDS:
                 shown = {
                     f"{name}_total" if family.type == "counter" else name: (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -157,13 +157,13 @@ def _oneof_check(message: Descriptor, rule: Any) -> Check:
 
 def _required_oneof(name: str) -> Check:
     text = f"one field of the oneof {name!r} is required (rule required)"
-    return lambda message: None if Message.WhichOneof(message, name) is not None else text
+    return lambda message: None if cast("type[Message]", type(message)).WhichOneof(message, name) is not None else text
 
 
 def _is_set(descriptor: FieldDescriptor) -> Callable[[Any], bool]:
     name = descriptor.name
     if descriptor.has_presence:
-        return lambda message: bool(Message.HasField(message, name))
+        return lambda message: bool(cast("type[Message]", type(message)).HasField(message, name))
     is_zero = zero_test(descriptor)
     return lambda message: not is_zero(getattr(message, name))
 

@@ -141,7 +141,7 @@ def _single_check(rules: FieldRules, check_value: _Check | None) -> _Check:
     if descriptor.has_presence:
 
         def check_present(message: Any) -> Errors:
-            if not Message.HasField(message, name):
+            if not cast("type[Message]", type(message)).HasField(message, name):
                 return absent
             return () if check_value is None else check_value(getattr(message, name))
 
