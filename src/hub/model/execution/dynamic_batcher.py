@@ -61,7 +61,7 @@ class BatchStatistics:
 
 
 @final
-class _Batch(Generic[T, R]):
+class _GatheredBatch(Generic[T, R]):
     """Items that are processed together.
 
     Attributes:
@@ -162,7 +162,7 @@ class DynamicBatcher(AsyncContextManagerMixin, Generic[T, R]):
         self._limit = limit
         self._wait = wait
         self._concurrency = concurrency
-        self._waiting: deque[_Batch[T, R]] = deque()  # none is empty; items are added to the last one
+        self._waiting: deque[_GatheredBatch[T, R]] = deque()  # none is empty; items are added to the last one
         self._changed = Notifier()
         self._running = 0
         self._open = False
@@ -200,7 +200,7 @@ class DynamicBatcher(AsyncContextManagerMixin, Generic[T, R]):
             raise ClosedResourceError
         batch = self._waiting[-1] if self._waiting else None
         if batch is None or batch.full or alone:
-            batch = _Batch[T, R](1 if alone else self._limit)
+            batch = _GatheredBatch[T, R](1 if alone else self._limit)
             self._waiting.append(batch)
         now = current_time()
         deadline = current_effective_deadline()
@@ -219,7 +219,7 @@ class DynamicBatcher(AsyncContextManagerMixin, Generic[T, R]):
             raise
         return batch.result(key)
 
-    def _leave(self, batch: _Batch[T, R], key: int) -> None:
+    def _leave(self, batch: _GatheredBatch[T, R], key: int) -> None:
         del batch.items[key]
         if batch.items:
             return
@@ -259,10 +259,10 @@ class DynamicBatcher(AsyncContextManagerMixin, Generic[T, R]):
                 batch.call = CancelScope()
                 tg.start_soon(self._call, batch, batch.call, name=f"hub.batch {self._name}")
 
-    def _is_ready(self, batch: _Batch[T, R]) -> bool:
+    def _is_ready(self, batch: _GatheredBatch[T, R]) -> bool:
         return self._flushing or len(self._waiting) > 1 or batch.full or not batch.items
 
-    async def _call(self, batch: _Batch[T, R], scope: CancelScope) -> None:
+    async def _call(self, batch: _GatheredBatch[T, R], scope: CancelScope) -> None:
         abandoned: list[Event] = []
         try:
             if batch.items:  # otherwise all callers have left since it was started
@@ -282,7 +282,7 @@ class DynamicBatcher(AsyncContextManagerMixin, Generic[T, R]):
             self._running -= 1
             self._changed.notify()
 
-    def _count(self, batch: _Batch[T, R]) -> None:
+    def _count(self, batch: _GatheredBatch[T, R]) -> None:
         now = current_time()
         self._sizes.observe(len(batch.items))
         for key in batch.items:

@@ -31,11 +31,11 @@ from anyio.to_thread import run_sync
 from sniffio import current_async_library
 from typing_extensions import override
 
+from hub.concurrency.in_context import InContext
 from hub.concurrency.notify import Notifier
 from hub.concurrency.threads import FOREIGN, rename
 from hub.concurrency.uvloop_runner import ProcessLoop
 from hub.errors import HubError
-from hub.model.execution.in_context import InContext
 from hub.model.execution.wakeup import Crossing
 from hub.observability.watchdog import LIMIT, watch_loop
 

@@ -2,7 +2,7 @@
 
 The problem: a task has one set of context variables for all of its life, and a task that carries out the calls of many
 callers has to run each under the variables of its caller. Neither asyncio nor trio can change the context of a task; but
-whoever drives a coroutine decides in which context each of its steps runs.
+the code that drives a coroutine decides in which context each of its steps runs.
 """
 
 from __future__ import annotations
