@@ -114,6 +114,9 @@ async def test_pages_of_other_origins_can_read_the_refusal() -> None:
         refused = await gateway.client.get(f"/hub{UNKNOWN}", headers={"Origin": origin})
         assert problem(refused) == (503, "gateway_busy")
         assert refused.headers["access-control-allow-origin"] == origin
+        plain = await gateway.client.get(f"/hub{UNKNOWN}")
+        assert problem(plain) == (503, "gateway_busy")
+        assert "access-control-allow-origin" not in plain.headers
 
 
 async def test_a_short_stall_of_the_broker_refuses_nothing() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 from litestar.datastructures import Headers
 from litestar.types import HTTPScope, Receive, Send
 
 from hub.errors import HubError
-from hub.gateway.errors import GatewayBusy, QueueLimitExceeded
+from hub.gateway.errors import GatewayBusy
 from hub.gateway.tasks.backpressure import QueueLimiter
 from hub.gateway.tasks.congestion import Congestion, request_mark
 from hub.gateway.tasks.metrics import SubmitMetrics
@@ -23,7 +23,18 @@ _TASKS: Final = "/v1/tasks"
 _SUBMITS: Final = frozenset({"", "tasks"})
 """What follows the name of the model in the path of a request that makes one task."""
 
-_EncodedProblem = tuple[list[tuple[bytes, bytes]], bytes]
+
+class _Reply(NamedTuple):
+    """A reply that is encoded once, for any number of requests."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+
+    async def send(self, send: Send) -> None:
+        """Sends messages of its own each time: the layers around change them, each for its client."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.content, "more_body": False})
 
 
 @final
@@ -74,10 +85,7 @@ class EarlyRefusals:
             if refusal is None and congestion.refuses():
                 refusal = self._busy
             if refusal is not None:
-                headers, content = refusal
-                status = GatewayBusy.status if refusal is self._busy else QueueLimitExceeded.status
-                await send({"type": "http.response.start", "status": status, "headers": headers})
-                await send({"type": "http.response.body", "body": content, "more_body": False})
+                await refusal.send(send)
                 return
             mark = congestion.enter()
 
@@ -94,7 +102,7 @@ class EarlyRefusals:
 
         return asgi
 
-    def _full_queue(self, scope: HTTPScope) -> _EncodedProblem | None:
+    def _full_queue(self, scope: HTTPScope) -> _Reply | None:
         name, _, rest = scope["path"][len(_MODELS) :].partition("/")
         error = self._queues.known_full(ModelName(name)) if rest in _SUBMITS else None
         if error is None or not self._accepts(Headers.from_scope(scope)):
@@ -103,5 +111,5 @@ class EarlyRefusals:
         return _encoded(error)
 
 
-def _encoded(error: HubError) -> _EncodedProblem:
-    return encoded_problem(error, NO_STORE)
+def _encoded(error: HubError) -> _Reply:
+    return _Reply(error.status, *encoded_problem(error, NO_STORE))
