@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -112,6 +113,22 @@ class Hub:
     def instance(self, target: str) -> Generator[HubProcess]:
         with hub_process(["hub.model", target], self.settings) as process:
             yield process
+
+    @asynccontextmanager
+    async def instances(self, *targets: str) -> AsyncGenerator[list[HubProcess]]:
+        """A process for each target, all listed, with their models on the API page.
+
+        Instances of earlier tests are gone before they start: a killed one stays listed until its next ping fails.
+        """
+        counts = Counter(target.partition(":")[2] for target in targets)
+        for model in counts:
+            await self.until_listed(model, 0)
+        with ExitStack() as stack:
+            processes = [stack.enter_context(self.instance(target)) for target in targets]
+            for model, count in counts.items():
+                await self.until_listed(model, count)
+                await self.until_offered(model)
+            yield processes
 
     async def submit(self, model: str, body: Mapping[str, object]) -> str:
         reply = await self.http.post(f"{self.gateway}/v1/models/{model}/tasks", json=body)

@@ -129,9 +129,8 @@ class ListedInstance:
 @asynccontextmanager
 async def listed_instance(hub: Hub) -> AsyncGenerator[ListedInstance]:
     """An instance that has completed a call; it has logged out at the end of the block."""
-    with hub.instance("tests.system.models:Echo") as process:
+    async with hub.instances("tests.system.models:Echo") as (process,):
         (instance,) = await hub.until_listed("Echo", 1)
-        await hub.until_offered("Echo")
         it = ListedInstance(hub, process, instance)
         assert await it.call("0 before") == "before"
         yield it

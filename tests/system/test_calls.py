@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -43,16 +42,13 @@ async def until_written(journal: Path, text: str) -> None:
 
 async def test_a_killed_instance_and_the_next_attempt_finds_the_finished_child(hub: Hub, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    with fail_after(TIMEOUT), ExitStack() as stack:
-        stack.enter_context(hub.instance(f"{MODELS}:Writer"))
-        await hub.until_offered("Writer")
-        with hub.instance(f"{MODELS}:Caller") as first:
-            await hub.until_offered("Caller")
+    with fail_after(TIMEOUT):
+        async with hub.instances(f"{MODELS}:Writer", f"{MODELS}:Caller") as (_, first):
             task = await hub.submit("Caller", {"messages": f"{journal}"})
             await until_written(journal, "began\nleft\n")
             first.kill()
-        stack.enter_context(hub.instance(f"{MODELS}:Caller"))
-        ended = await hub.ended(task)
+            with hub.instance(f"{MODELS}:Caller"):
+                ended = await hub.ended(task)
         child = (await hub.http.get(f"{hub.gateway}/v1/tasks/{ended['result']['reply']}")).json()
     assert (ended["state"], ended["attempt"]) == ("succeeded", 2)
     assert journal.read_text() == "began\nleft\n"
@@ -63,15 +59,11 @@ async def test_a_cancelled_task_ends_what_runs_below_although_the_instance_in_be
     hub: Hub, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
-    with fail_after(TIMEOUT), ExitStack() as stack:
-        stack.enter_context(hub.instance(f"{MODELS}:Writer"))
-        stack.enter_context(hub.instance(f"{MODELS}:Top"))
-        with hub.instance(f"{MODELS}:Middle") as middle:
-            for model in ("Writer", "Top", "Middle"):
-                await hub.until_offered(model)
+    with fail_after(TIMEOUT):
+        async with hub.instances(f"{MODELS}:Writer", f"{MODELS}:Middle", f"{MODELS}:Top") as (_, middle, _):
             task = await hub.submit("Top", {"messages": f"{journal} stay"})
             await until_written(journal, "began\n")
             middle.kill()
-        assert (await hub.http.delete(f"{hub.gateway}/v1/tasks/{task}")).status_code == 200
-        with fail_after(SOON):
-            await until_written(journal, "began\nleft\n")
+            assert (await hub.http.delete(f"{hub.gateway}/v1/tasks/{task}")).status_code == 200
+            with fail_after(SOON):
+                await until_written(journal, "began\nleft\n")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from hub.http.client import open_client
 from tests.support.rabbitmq import delete_queues
 from tests.support.redis import emptied
 from tests.support.server import free_port
-from tests.system.processes import Hub, HubProcess, hub_process, up
+from tests.system.processes import Hub, hub_process, up
 
 PING_PERIOD = 2.0
 LOAD = 120
@@ -46,27 +45,11 @@ async def hub(anyio_backend: tuple[str, dict[str, object]], amqp_url: str, redis
                 yield Hub(rest, registry_settings, registry, registry_url, gateway_url, http)
 
 
-@asynccontextmanager
-async def instances(hub: Hub, target: str, count: int) -> AsyncGenerator[list[HubProcess]]:
-    """`count` processes of one model, all listed, with the model on the API page."""
-    model = target.partition(":")[2]
-    await hub.until_listed(model, 0)  # instances of earlier tests are removed
-    contexts = [hub.instance(target) for _ in range(count)]
-    processes = [context.__enter__() for context in contexts]
-    try:
-        await hub.until_listed(model, count)
-        await hub.until_offered(model)
-        yield processes
-    finally:
-        for context in contexts:
-            context.__exit__(None, None, None)
-
-
 async def test_a_held_out_digit_is_recognised_through_four_processes(hub: Hub) -> None:
     _, held_out = split()
     picture = {"pixels": held_out.pixels[0].tolist()}
     with fail_after(TIMEOUT):
-        async with instances(hub, "examples.digits:Digits", 2):
+        async with hub.instances(*["examples.digits:Digits"] * 2):
             reply = await hub.http.post(f"{hub.gateway}/v1/models/Digits", json=picture)
     assert reply.status_code == 200, reply.text
     assert reply.json()["label"] == held_out.labels[0]
@@ -80,7 +63,7 @@ async def test_no_accepted_task_is_lost_when_an_instance_is_killed_under_load(hu
         tasks.append(await hub.ended(task_id))
 
     with fail_after(TIMEOUT):
-        async with instances(hub, "tests.system.models:Echo", 2) as (victim, _):
+        async with hub.instances(*["tests.system.models:Echo"] * 2) as (victim, _):
             pings = f"{await up(victim)}/ping"
             for number in range(LOAD):
                 ids.append(await hub.submit("Echo", {"messages": f"0.3 {number}"}))
@@ -100,7 +83,7 @@ async def test_no_accepted_task_is_lost_when_an_instance_is_killed_under_load(hu
 
 async def test_an_instance_finishes_its_runs_after_sigterm_and_logs_out_at_once(hub: Hub) -> None:
     with fail_after(TIMEOUT):
-        async with instances(hub, "tests.system.models:Echo", 1) as (only,):
+        async with hub.instances("tests.system.models:Echo") as (only,):
             ids = [await hub.submit("Echo", {"messages": f"1 {number}"}) for number in range(8)]
             running = 0
             while running < 4:
@@ -120,7 +103,7 @@ async def test_an_instance_finishes_its_runs_after_sigterm_and_logs_out_at_once(
 
 async def test_another_model_under_a_taken_name_is_refused_and_the_first_goes_on(hub: Hub) -> None:
     with fail_after(TIMEOUT):
-        async with instances(hub, "tests.system.models:Echo", 1):
+        async with hub.instances("tests.system.models:Echo"):
             before, _ = await hub.models()
             with hub.instance("tests.system.models:Impostor") as impostor:
                 code = await run_sync(impostor.wait)
@@ -136,7 +119,7 @@ async def test_another_model_under_a_taken_name_is_refused_and_the_first_goes_on
 
 async def test_a_registry_that_is_killed_and_restarted_has_all_instances(hub: Hub) -> None:
     with fail_after(TIMEOUT):
-        async with instances(hub, "tests.system.models:Echo", 2):
+        async with hub.instances(*["tests.system.models:Echo"] * 2):
             before, _ = await hub.models()
             hub.registry_process.kill()
             reply = await hub.http.post(f"{hub.gateway}/v1/models/Echo", json={"messages": "0 meanwhile"})

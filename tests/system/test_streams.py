@@ -9,7 +9,7 @@ from hub.ports.result_store import ChunkPage, ChunkPosition, ResultStore
 from hub.stores import open_store
 from hub.types import TaskId
 from tests.system.processes import Hub
-from tests.system.test_processes import hub, instances
+from tests.system.test_processes import hub
 
 TIMEOUT = 90.0
 COUNT = 1000
@@ -33,7 +33,7 @@ async def test_a_stream_whose_instance_is_killed_begins_again_from_its_first_chu
     with fail_after(TIMEOUT):
         async with (
             open_store(hub.settings["store_url"]) as store,
-            instances(hub, "tests.system.models:Steps", 1) as (victim,),
+            hub.instances("tests.system.models:Steps") as (victim,),
         ):
             task_id = TaskId(await hub.submit("Steps", {"messages": str(COUNT)}))
             page = await store.chunks(task_id)
