@@ -55,7 +55,8 @@ def servers(request: pytest.FixtureRequest) -> Iterator[dict[str, Server]]:
     backend, _, guarded = request.param.partition("-")
     # A machine that is busy with other tests is no gateway that does not keep up.
     settings = {"backend": backend, "busy_after": "60", **(GUARDED if guarded else {})}
-    with running_hub(["examples.model_a:ModelA"], 0, **settings) as addresses:
+    models = ["examples.model_a:ModelA"] if guarded else ["examples.model_a:ModelA", "examples.writer:Writer"]
+    with running_hub(models, 0, **settings) as addresses:
         credential = TOKEN if guarded else ""
         registry = addresses.registry.removesuffix("/docs")
         instance = read(f"{registry}/v1/instances", credential)["instances"][0]["url"]

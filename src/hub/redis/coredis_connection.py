@@ -8,11 +8,20 @@ used without its pool, which in coredis 6.9 loses a slot with every connection t
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Final, cast, final
+from typing import cast, final
 
-from anyio import TASK_STATUS_IGNORED, Event, create_task_group, fail_after
+from anyio import (
+    TASK_STATUS_IGNORED,
+    BrokenResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    Event,
+    WouldBlock,
+    create_task_group,
+    fail_after,
+)
 from anyio.abc import TaskStatus
 from coredis import exceptions
 from coredis.connection import TCPConnection, TCPLocation
@@ -25,16 +34,14 @@ from hub.redis.address import RedisAddress
 from hub.redis.connection import Command, Connector, ErrorReply, ErrorReplyKind, RedisConnection, Reply
 from hub.redis.error_replies import connect_failed, login_refused
 
-MAX_PUSH_BATCH: Final = 256
-"""Messages after which `receive` returns although more are there already."""
-
 
 @final
-class _ClosingConnection(TCPConnection):
-    """coredis 6.9 leaves its buffers open when it cannot connect, and anyio warns of each one that is not closed."""
+class _Connection(TCPConnection):
+    """What hub needs beyond `TCPConnection`: buffers that are closed, and pushes by the batch."""
 
     @override
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:  # noqa: ASYNC128 - super does
+        """As in the base class, which in coredis 6.9 leaves its buffers open when it cannot connect: anyio warns of those."""
         try:
             await super().run(task_status=task_status)
         finally:
@@ -42,6 +49,24 @@ class _ClosingConnection(TCPConnection):
                 buffer.close()
             for unread in (self._write_buffer_out, self._push_message_buffer_out, self._streamed_message_buffer_out):
                 unread.close()
+
+    async def pushes(self) -> Sequence[object]:
+        """Waits for messages that the server pushes, and returns all that have arrived.
+
+        `push_messages` of the base class takes a turn of the event loop for each, which on a loaded loop is some 50 ms.
+
+        Raises:
+            coredis.exceptions.ConnectionError: The connection has ended.
+        """
+        unread = self._push_message_buffer_out
+        try:
+            pushes: list[object] = [await unread.receive()]
+            with suppress(WouldBlock):
+                while True:
+                    pushes.append(unread.receive_nowait())
+        except (EndOfStream, BrokenResourceError, ClosedResourceError) as error:
+            raise exceptions.ConnectionError("the connection has ended") from error
+        return pushes
 
 
 @final
@@ -54,14 +79,13 @@ class CoredisConnection(RedisConnection):
         server: For errors.
     """
 
-    def __init__(self, connection: TCPConnection, messages: TCPConnection, server: str) -> None:
+    def __init__(self, connection: _Connection, messages: _Connection, server: str) -> None:
         self._connection = connection
         self._subscribed = messages
         self._server = server
         self._reason = "the connection was closed"
         self._messages: list[bytes] = []
         self._changed = Notifier()
-        self._complete = False  # whether what was pushed so far has been read to its end
         self._broken = False
         self.subscribed = Event()
 
@@ -78,11 +102,10 @@ class CoredisConnection(RedisConnection):
 
     @override
     async def receive(self) -> Sequence[bytes]:
-        await self._changed.wait_for(lambda: self._complete or self._broken)
+        await self._changed.wait_for(lambda: self._messages or self._broken)
         if not self._messages:
             raise ConnectionLost(self._server, self._reason)
         messages, self._messages = self._messages, []
-        self._complete = False
         return messages
 
     @override
@@ -94,9 +117,8 @@ class CoredisConnection(RedisConnection):
     async def watch(self) -> None:
         """Breaks the connection when the connection of the commands ends."""
         try:
-            async with aclosing(self._connection.push_messages) as pushes:
-                async for _ in pushes:
-                    pass
+            while True:
+                await self._connection.pushes()
         except exceptions.ConnectionError as error:
             self._lost(error)
         finally:
@@ -106,8 +128,8 @@ class CoredisConnection(RedisConnection):
         """Subscribes to a channel and collects its messages until the connection ends, which breaks the connection."""
         try:
             self._subscribed.send_command(b"SUBSCRIBE", channel)
-            async with aclosing(self._subscribed.push_messages) as pushes:
-                async for push in pushes:
+            while True:
+                for push in await self._subscribed.pushes():
                     match push:
                         case [b"message", _, bytes(payload)]:
                             self._messages.append(payload)
@@ -115,10 +137,7 @@ class CoredisConnection(RedisConnection):
                             self.subscribed.set()
                         case _:
                             pass
-                    # One wake-up for all that came with one read; `reusable` means that nothing is left of it.
-                    if self._messages and (self._subscribed.reusable or len(self._messages) >= MAX_PUSH_BATCH):
-                        self._complete = True
-                        self._changed.notify()
+                self._changed.notify()
         except exceptions.ConnectionError as error:
             self._lost(error)
         finally:
@@ -205,8 +224,8 @@ class CoredisConnector(Connector):
 
     def _connection(
         self, node: tuple[str, int], *, db: int = 0, username: str | None = None, password: str | None = None
-    ) -> _ClosingConnection:
-        return _ClosingConnection(
+    ) -> _Connection:
+        return _Connection(
             TCPLocation(*node),
             socket_keepalive=True,
             stream_timeout=self._read_timeout,
@@ -219,7 +238,7 @@ class CoredisConnector(Connector):
 
     @asynccontextmanager
     async def _connected(
-        self, open_one: Callable[[], _ClosingConnection], node: tuple[str, int], channel: str | None
+        self, open_one: Callable[[], _Connection], node: tuple[str, int], channel: str | None
     ) -> AsyncGenerator[CoredisConnection]:
         server = self.server
         with collapse_exception_group():
