@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from examples.digits import Digits
 from examples.digits.pictures import split
+from examples.model_a import ModelA
 from hub.types import new_task_id
 from hub.web.charts import CHARTS
 from tests.browser.conftest import Addresses, Browser
@@ -95,6 +97,13 @@ def test_the_dashboard_shows_the_models_at_any_width(hub_up: Addresses, browser:
             expect(page.locator("#status")).not_to_have_text("Connecting", timeout=TIMEOUT)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
     browser.complaints.clear()  # browsers log the 404 of the task that is not there
+
+
+def test_the_page_of_models_says_how_many_tasks_an_instance_processes(hub_up: Addresses, browser: Browser) -> None:
+    browser.page.goto(f"{hub_up.dashboard}/models")
+    batches = f"a batch of up to {Digits.max_batch_size} tasks"
+    expect(browser.page.locator("#Digits .contract")).to_contain_text(batches, timeout=TIMEOUT)
+    expect(browser.page.locator("#ModelA .contract")).to_contain_text(f"{ModelA.concurrency} tasks at a time")
 
 
 def test_the_gateway_shows_the_dashboard_too(hub_up: Addresses, browser: Browser) -> None:

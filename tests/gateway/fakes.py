@@ -120,12 +120,12 @@ class FaultyStore(ResultStore):
         return records
 
     @override
-    async def accept(self, tasks: Sequence[Task]) -> None:
+    async def confirm(self, tasks: Sequence[Task]) -> None:
         self.accepting.set()
         if self.failing_accepts:
             self.failing_accepts -= 1
             raise LOST
-        await self.store.accept(tasks)
+        await self.store.confirm(tasks)
         self.accepted.extend(tasks)
 
     @override
@@ -157,8 +157,8 @@ class FaultyStore(ResultStore):
         await self.store.report(reports)
 
     @override
-    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
-        return await self.store.ended(instance)
+    async def next_ended(self, instance: InstanceId) -> Sequence[TaskId]:
+        return await self.store.next_ended(instance)
 
     @override
     async def reset(self, tasks: Sequence[Task]) -> Sequence[bool]:
@@ -207,11 +207,13 @@ class FaultyStore(ResultStore):
         return await self.store.fetch(task_ids)
 
     @override
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
+    async def wait_for_change(
+        self, task_id: TaskId, *, after: int, until_terminal: bool = False
+    ) -> TaskRecord | Missing:
         if self.changed_error is not None:
             self.refused_changes += 1
             raise self.changed_error
-        return await self.store.changed(task_id, after=after, until_terminal=until_terminal)
+        return await self.store.wait_for_change(task_id, after=after, until_terminal=until_terminal)
 
     @override
     def statistics(self) -> StoreStatistics:

@@ -62,7 +62,7 @@ async def test_the_instance_that_runs_a_task_is_notified_of_its_cancellation(gat
         reply = await gateway.client.delete(location)
 
         assert (reply.json()["state"], reply.json()["attempt"], reply.json()["instance"]) == ("cancelled", 1, INSTANCE)
-        assert list(await gateway.store.ended(INSTANCE)) == [task.id]
+        assert list(await gateway.store.next_ended(INSTANCE)) == [task.id]
 
 
 async def test_a_task_that_has_ended_otherwise_is_a_409_that_says_how(gateway: LocalGateway) -> None:

@@ -107,7 +107,7 @@ async def test_a_client_that_hangs_up_cancels_its_task(gateway: LocalGateway, ur
         events = EventReader(opened)
         await events.expect("task")
         await events.expect("chunk")
-    record = await gateway.store.changed(run.task.id, after=0, until_terminal=True)
+    record = await gateway.store.wait_for_change(run.task.id, after=0, until_terminal=True)
     assert isinstance(record, TaskRecord)
     assert record.state is TaskState.CANCELLED
     assert not await run.append("two")

@@ -148,7 +148,7 @@ async def test_the_connection_of_a_call_that_is_cut_in_the_middle_of_a_chunk_can
             await run.append("x" * 1_000_000)
             assert await opened.line() == b"event: chunk"
             proxy.cut()
-            record = await p.other.store.changed(run.task.id, after=0, until_terminal=True)
+            record = await p.other.store.wait_for_change(run.task.id, after=0, until_terminal=True)
         assert isinstance(record, TaskRecord)
         assert record.state is TaskState.CANCELLED
 

@@ -41,8 +41,8 @@ async def test_changes_that_wait_for_the_store_are_bounded_and_the_oldest_are_dr
         monkeypatch.setattr(store, "withdraw", withdraw)
         for task in tasks(25):
             queue.withdraw([task])
-            queue.accept([task])
-        assert (queue.statistics().withdrawals, queue.statistics().acceptances) == (10, 10)
+            queue.confirm([task])
+        assert (queue.statistics().withdrawals, queue.statistics().confirmations) == (10, 10)
         with anyio.fail_after(10):
             async with queue:
                 while queue.statistics().withdrawals:
@@ -58,18 +58,18 @@ async def test_changes_are_written_in_slices_and_those_of_a_failed_call_are_writ
         store = FaultyStore(memory)
         calls: list[list[float]] = []
 
-        async def accept(given: Sequence[Task]) -> None:
+        async def confirm(given: Sequence[Task]) -> None:
             await checkpoint()
             calls.append([task.created_at for task in given])
             if len(calls) == 2:
                 raise LOST
 
-        monkeypatch.setattr(store, "accept", accept)
+        monkeypatch.setattr(store, "confirm", confirm)
         queue = CompensationQueue(store)
-        queue.accept(tasks(10))
+        queue.confirm(tasks(10))
         with anyio.fail_after(10):
             async with queue:
-                while queue.statistics().acceptances:
+                while queue.statistics().confirmations:
                     await checkpoint()
         assert [len(call) for call in calls] == [4, 4, 4, 2]
         assert calls[1] == calls[2]

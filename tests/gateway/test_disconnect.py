@@ -53,7 +53,7 @@ async def test_the_waiting_task_of_a_client_that_disconnects_is_cancelled_and_ne
     async with serving(gateway) as url:
         async with caller(url, CALL):
             task = await first_in_queue(gateway)
-        record = await gateway.store.changed(task, after=0, until_terminal=True)
+        record = await gateway.store.wait_for_change(task, after=0, until_terminal=True)
         assert isinstance(record, TaskRecord)
         assert record.state is TaskState.CANCELLED
         await gateway.model(answer=echo_a)

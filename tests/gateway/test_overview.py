@@ -8,7 +8,7 @@ import pytest
 from hub.brokers import open_broker
 from hub.errors import ConnectionLost
 from hub.histogram import HistogramSnapshot
-from hub.ports.directory import HistoryEvent
+from hub.ports.directory import HistoryEvent, ModelLimits
 from hub.registry.client.errors import RegistryRefused
 from hub.registry.client.schemas import InstanceBody, ModelStatsBody, QueueBody, StatsBody
 from hub.types import InstanceState, ModelName, TaskState
@@ -26,7 +26,7 @@ from tests.gateway.fixtures import (
 
 
 async def test_the_overview_joins_models_with_their_queues(gateway: LocalGateway) -> None:
-    await gateway.model(live=2)
+    await gateway.model(live=2, limits=ModelLimits(concurrency=3, max_batch_size=64))
     await gateway.model(DIGITS, CONTRACT_DIGITS, live=0)
     for _ in range(3):
         await gateway.client.post("/v1/models/ModelA/tasks", json={})
@@ -42,6 +42,7 @@ async def test_the_overview_joins_models_with_their_queues(gateway: LocalGateway
     assert model_a["states"] == {"live": 2, "not_consuming": 0, "suspect": 0, "loading": 0}
     assert (model_a["fingerprint"], model_a["request"]) == (CONTRACT_A.fingerprint, CONTRACT_A.request)
     assert model_a["queue"]["ready"] == 3
+    assert [(each["concurrency"], each["max_batch_size"]) for each in (digits, model_a)] == [(1, 1), (3, 64)]
 
 
 async def test_a_queue_that_does_not_exist_is_null(gateway: LocalGateway) -> None:

@@ -109,7 +109,7 @@ async def submit(broker: Broker, store: ResultStore, *tasks: Task) -> None:
 
 async def ended(store: ResultStore, each: Task) -> TaskRecord:
     """The record of a task once it has ended."""
-    record = await store.changed(each.id, after=0, until_terminal=True)
+    record = await store.wait_for_change(each.id, after=0, until_terminal=True)
     assert not isinstance(record, Missing)
     return record
 
@@ -215,7 +215,7 @@ class BreakableStore(ResultStore):
         deaf: `finish` is carried out, but its answer is lost.
         confirmed: Tasks whose message may be acked: their end was confirmed to the caller, or a delayed copy is safe.
         groups: Sizes of the groups that `finish` was called with.
-        endings_fail: What `ended` raises.
+        endings_fail: What `next_ended` raises.
         after_start: Awaited between the start of tasks in the store and the answer to the worker.
         appends: What each call of `append` carried that has been carried out.
         answers_lost: Calls of `append` that are still to be carried out without an answer.
@@ -247,8 +247,8 @@ class BreakableStore(ResultStore):
         return await self.inner.create(tasks)
 
     @override
-    async def accept(self, tasks: Sequence[Task]) -> None:
-        await self.inner.accept(tasks)
+    async def confirm(self, tasks: Sequence[Task]) -> None:
+        await self.inner.confirm(tasks)
 
     @override
     async def withdraw(self, tasks: Sequence[Task]) -> None:
@@ -304,9 +304,9 @@ class BreakableStore(ResultStore):
         await self.inner.report(reports)
 
     @override
-    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+    async def next_ended(self, instance: InstanceId) -> Sequence[TaskId]:
         kept, self._kept = self._kept, []
-        gone = kept or list(await self.inner.ended(instance))
+        gone = kept or list(await self.inner.next_ended(instance))
         if self.endings_fail is not None:
             self._kept = gone
             raise self.endings_fail
@@ -346,8 +346,10 @@ class BreakableStore(ResultStore):
         return await self.inner.fetch(task_ids)
 
     @override
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
-        return await self.inner.changed(task_id, after=after, until_terminal=until_terminal)
+    async def wait_for_change(
+        self, task_id: TaskId, *, after: int, until_terminal: bool = False
+    ) -> TaskRecord | Missing:
+        return await self.inner.wait_for_change(task_id, after=after, until_terminal=until_terminal)
 
     @override
     def statistics(self) -> StoreStatistics:

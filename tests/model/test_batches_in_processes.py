@@ -29,7 +29,7 @@ async def begun(store: BreakableStore, each: Task) -> None:
     """Waits for its first report of progress."""
     revision = 0
     while True:
-        record = await store.changed(each.id, after=revision)
+        record = await store.wait_for_change(each.id, after=revision)
         assert not isinstance(record, Missing)
         if record.progress is not None:
             return

@@ -38,7 +38,7 @@ async def progress_of(store: BreakableStore, task_id: str, wanted: Callable[[Pro
     """The progress of a task, as soon as it is as wanted."""
     revision = 0
     while True:
-        record = await store.changed(task_id, after=revision)  # type: ignore[arg-type]
+        record = await store.wait_for_change(task_id, after=revision)  # type: ignore[arg-type]
         assert isinstance(record, TaskRecord)
         if record.progress is not None and wanted(record.progress):
             return record.progress

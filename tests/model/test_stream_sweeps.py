@@ -72,7 +72,7 @@ async def test_a_stream_may_be_cancelled_at_any_checkpoint(broker: WatchedBroker
 async def test_a_stream_may_be_overtaken_at_any_checkpoint(broker: WatchedBroker, store: BreakableStore) -> None:
     async def overtake(one: Task) -> bool:
         """Begins another run as soon as there is one to overtake; whether it was in time."""
-        record = await store.changed(one.id, after=1)
+        record = await store.wait_for_change(one.id, after=1)
         assert isinstance(record, TaskRecord)
         (start,) = await store.inner.start([one], OTHER, attempts=5)
         return start.state is TaskState.RUNNING

@@ -22,7 +22,7 @@ async def test_each_call_is_counted_with_the_tasks_that_it_carries(store: Result
     with fail_after(TIMEOUT):
         await store.create(tasks)
         await store.create(tasks[:1])
-        await store.accept(tasks[:2])
+        await store.confirm(tasks[:2])
         await store.start(tasks, ONE, attempts=MANY)
         await store.report(
             [ProgressReport(task_id=tasks[0].id, attempt=1, progress=Progress(fraction=0.5, message="half", at=1.0))]
@@ -34,7 +34,7 @@ async def test_each_call_is_counted_with_the_tasks_that_it_carries(store: Result
     carried = {operation: (sum(each.sizes.counts), each.sizes.sum) for operation, each in calls.items()}
     assert {name: carried[name] for name in carried if name != "resync"} == {
         "create": (2, 4.0),
-        "accept": (1, 2.0),
+        "confirm": (1, 2.0),
         "start": (1, 3.0),
         "report": (1, 1.0),
         "finish": (1, 3.0),

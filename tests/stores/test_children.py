@@ -37,7 +37,7 @@ async def adopted(store: ResultStore, parent: Task) -> Task:
     child = child_of(parent)
     assert await store.adopt([child]) == [Adoption.ADOPTED]
     assert await store.create([child]) == [None]
-    await store.accept([child])
+    await store.confirm([child])
     return child
 
 
@@ -61,7 +61,7 @@ async def test_the_end_of_a_task_ends_its_children_all_the_way_down(
             assert record.outcome is not None
             assert record.outcome.failure is not None
             assert record.outcome.failure.code == PARENT_ENDED
-        assert list(await store.ended(TWO)) == [running.id]
+        assert list(await store.next_ended(TWO)) == [running.id]
 
 
 async def test_a_child_that_has_ended_before_its_parent_keeps_its_outcome(store: ResultStore) -> None:

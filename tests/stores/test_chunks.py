@@ -326,7 +326,7 @@ async def test_a_call_that_waits_for_the_end_is_not_disturbed_by_chunks(adapter:
             found: list[TaskRecord | Missing] = []
 
             async def wait() -> None:
-                found.append(await reader.changed(one.id, after=0, until_terminal=True))
+                found.append(await reader.wait_for_change(one.id, after=0, until_terminal=True))
 
             async with create_task_group() as tg:
                 tg.start_soon(wait)

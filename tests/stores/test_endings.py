@@ -42,7 +42,7 @@ def listen(tg: TaskGroup, store: ResultStore, instance: InstanceId, told: Ended)
 
     async def hear() -> None:
         while True:
-            told[instance] += await store.ended(instance)
+            told[instance] += await store.next_ended(instance)
 
     tg.start_soon(hear)
 
@@ -56,7 +56,7 @@ async def settled(*stores: ResultStore) -> None:
         probe, prober = task(), InstanceId(f"prober {new_task_id()}")
         await store.start([probe], prober, attempts=MANY)
         await store.finish([cancelled(probe)])
-        assert await store.ended(prober) == [probe.id]
+        assert await store.next_ended(prober) == [probe.id]
 
 
 def remembered(store: ResultStore) -> int:
@@ -71,7 +71,7 @@ async def test_the_cancellation_of_a_task_is_reported_to_its_instance(adapter: A
             await gateway.create([one])
             await store.start([one], ONE, attempts=MANY)
             await gateway.finish([cancelled(one)])
-            assert await store.ended(ONE) == [one.id]
+            assert await store.next_ended(ONE) == [one.id]
             assert remembered(store) == 0
 
 
@@ -117,7 +117,7 @@ async def test_an_ending_by_another_instance_of_the_process_is_reported(store: R
         assert await store.finish([cancelled(one) for one in tasks]) == [True, True]
         told: list[TaskId] = []
         while len(told) < 2:
-            told += await store.ended(ONE)
+            told += await store.next_ended(ONE)
         assert told == [one.id for one in tasks]
 
 
@@ -152,8 +152,8 @@ async def test_a_cancellation_is_reported_to_both_runs_of_a_task(adapter: Adapte
             await store.start([one], ONE, attempts=MANY)
             await second.start([one], TWO, attempts=MANY)
             await gateway.finish([cancelled(one)])
-            assert await store.ended(ONE) == [one.id]
-            assert await second.ended(TWO) == [one.id]
+            assert await store.next_ended(ONE) == [one.id]
+            assert await second.next_ended(TWO) == [one.id]
 
 
 async def test_endings_of_other_tasks_are_not_reported_to_an_instance(adapter: Adapter, store: ResultStore) -> None:
@@ -182,7 +182,7 @@ async def test_many_endings_are_reported_together(adapter: Adapter, store: Resul
             await gateway.finish([cancelled(one) for one in tasks])
             told: list[TaskId] = []
             while len(told) < 200:
-                told += await store.ended(ONE)
+                told += await store.next_ended(ONE)
             assert told == [one.id for one in tasks]
 
 
@@ -232,7 +232,7 @@ async def test_only_the_run_that_was_handed_back_is_forgotten(store: ResultStore
         assert await store.release([ReleasedTask(task_id=one.id, attempt=1)]) == [False]
         assert remembered(store) == 1
         await store.finish([cancelled(one)])
-        assert await store.ended(TWO) == [one.id]
+        assert await store.next_ended(TWO) == [one.id]
 
 
 async def test_an_ending_is_not_reported_again_after_a_reset(store: ResultStore) -> None:
@@ -271,7 +271,7 @@ async def test_a_cancellation_that_races_with_the_start_is_never_missed(adapter:
                     if not nth % 2:
                         tg.start_soon(start)
                 if starts[0].state is TaskState.RUNNING:
-                    assert await store.ended(ONE) == [one.id]
+                    assert await store.next_ended(ONE) == [one.id]
                 assert remembered(store) == 0
 
 
@@ -326,7 +326,7 @@ async def test_handing_back_races_with_a_start_elsewhere(adapter: Adapter, store
                 assert (record.state, record.attempt, record.instance) == (TaskState.RUNNING, 2, TWO)
                 assert record.revision == (4 if waits == [True] else 3)
                 await other.finish([cancelled(one)])
-                assert await other.ended(TWO) == [one.id]
+                assert await other.next_ended(TWO) == [one.id]
 
 
 async def test_an_ended_call_cancelled_anywhere_loses_nothing(adapter: Adapter, store: ResultStore) -> None:
@@ -341,7 +341,7 @@ async def test_an_ended_call_cancelled_anywhere_loses_nothing(adapter: Adapter, 
                 heard: list[TaskId] = []
 
                 async def hear(heard: list[TaskId] = heard) -> None:
-                    heard.extend(await store.ended(ONE))
+                    heard.extend(await store.next_ended(ONE))
 
                 async with create_task_group() as tg:
                     tg.start_soon(gateway.finish, [cancelled(one)])
@@ -350,7 +350,7 @@ async def test_an_ended_call_cancelled_anywhere_loses_nothing(adapter: Adapter, 
                         await call
                 more = call.waits >= nth
                 if not heard:
-                    heard.extend(await store.ended(ONE))
+                    heard.extend(await store.next_ended(ONE))
                 assert heard == [one.id]
 
 
@@ -386,7 +386,7 @@ async def test_a_finish_cancelled_anywhere_keeps_its_run_in_mind(adapter: Adapte
                 more = call.waits >= nth
                 if scope.cancelled_caught:
                     await gateway.finish([cancelled(one)])
-                    assert await store.ended(ONE) == [one.id]
+                    assert await store.next_ended(ONE) == [one.id]
                 assert remembered(store) == 0
 
 
@@ -422,5 +422,5 @@ async def test_each_way_in_which_a_task_ends_elsewhere_is_reported(adapter: Adap
             await other.finish([expired, replace(death(tasks[1]), instance=TWO), failure(tasks[2])])
             told: list[TaskId] = []
             while len(told) < 3:
-                told += await store.ended(ONE)
+                told += await store.next_ended(ONE)
             assert told == [one.id for one in tasks]

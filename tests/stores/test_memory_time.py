@@ -82,7 +82,7 @@ async def test_only_what_is_pending_is_written_over(store: MemoryStore, touch: s
     await store.create([one])
     match touch:
         case "accepted":
-            await store.accept([one])
+            await store.confirm([one])
         case "started" | "handed back":
             await store.start([one], ONE, attempts=1)
             if touch == "handed back":
@@ -103,7 +103,7 @@ async def test_a_wait_for_a_submit_returns_when_another_one_replaces_it(store: M
     heard: list[object] = []
 
     async def wait() -> None:
-        heard.append(await store.changed(one.id, after=1))
+        heard.append(await store.wait_for_change(one.id, after=1))
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(wait)
@@ -136,7 +136,7 @@ async def test_a_long_wait_for_an_ending_takes_no_time(store: MemoryStore) -> No
     heard: list[object] = []
 
     async def wait() -> None:
-        heard.append(await store.ended(ONE))
+        heard.append(await store.next_ended(ONE))
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(wait)
@@ -177,7 +177,7 @@ async def test_a_long_wait_takes_no_time(store: MemoryStore) -> None:
     heard: list[object] = []
 
     async def wait() -> None:
-        heard.append(await store.changed(one.id, after=1, until_terminal=True))
+        heard.append(await store.wait_for_change(one.id, after=1, until_terminal=True))
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(wait)

@@ -94,7 +94,7 @@ async def test_a_waiting_call_returns_on_progress(adapter: Adapter, store: Resul
     heard: list[object] = []
 
     async def wait() -> None:
-        heard.append(await store.changed(one.id, after=2))
+        heard.append(await store.wait_for_change(one.id, after=2))
 
     with fail_after(TIMEOUT):
         async with peer(adapter, store) as other, create_task_group() as tg:

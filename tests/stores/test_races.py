@@ -136,7 +136,7 @@ scripts = st.lists(
     st.tuples(
         st.sampled_from(
             [
-                *("create", "accept", "withdraw", "start", "start for the last time", "hand back", "retry", "report"),
+                *("create", "confirm", "withdraw", "start", "start for the last time", "hand back", "retry", "report"),
                 *("reset", "finish well", "finish badly", "cancel", "kill"),
             ]
         ),
@@ -194,7 +194,7 @@ async def carry_out(store: ResultStore, name: str, group: Sequence[Task], attemp
     runs = [ReleasedTask(task_id=one.id, attempt=attempt) for one in group]
     calls: dict[str, Callable[[], Awaitable[Sequence[object] | None]]] = {
         "create": lambda: store.create(group),
-        "accept": lambda: store.accept(group),
+        "confirm": lambda: store.confirm(group),
         "withdraw": lambda: store.withdraw(group),
         "start": lambda: store.start(group, ONE, attempts=MANY),
         "start for the last time": lambda: store.start(group, ONE, attempts=attempt),

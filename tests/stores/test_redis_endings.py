@@ -134,9 +134,9 @@ async def test_runs_whose_records_the_server_has_lost_are_written_again_after_a_
             assert (record.model, record.fingerprint, record.deadline) == (one.model, one.fingerprint, 1.8e9)
             assert (record.digest, record.pending, record.revision) == (one.digest, False, 2)
             await gateway.finish([cancelled(one), cancelled(plain)])
-            told = list(await store.ended(ONE))
+            told = list(await store.next_ended(ONE))
             while len(told) < 2:
-                told += await store.ended(ONE)
+                told += await store.next_ended(ONE)
             assert told == [one.id, plain.id]
 
 
@@ -176,13 +176,13 @@ async def test_a_start_that_the_server_has_lost_is_made_good(url: str, private_r
             await store.start([one], ONE, attempts=MANY)
             await lose_connection(proxy, store)
             private_redis.ctl("HSET", key(one), "state", "queued", "attempt", "0", "revision", "1", "runners", "")
-            waiting = gateway.changed(one.id, after=1)
+            waiting = gateway.wait_for_change(one.id, after=1)
             proxy.accept()
             record = await waiting
             assert isinstance(record, TaskRecord)
             assert (record.state, record.attempt, record.instance) == (TaskState.RUNNING, 1, ONE)
             await gateway.finish([cancelled(one)])
-            assert await store.ended(ONE) == [one.id]
+            assert await store.next_ended(ONE) == [one.id]
 
 
 async def test_a_later_run_elsewhere_stays_in_the_record(url: str, private_redis: Redis) -> None:
@@ -199,7 +199,7 @@ async def test_a_later_run_elsewhere_stays_in_the_record(url: str, private_redis
             await settled(store)
             assert await record_of(other, one) == before
             await other.finish([success(one, by=TWO)])
-            assert await store.ended(ONE) == [one.id]
+            assert await store.next_ended(ONE) == [one.id]
 
 
 async def test_a_run_of_a_task_that_was_withdrawn_meanwhile_is_needed_no_more(url: str, private_redis: Redis) -> None:
@@ -212,7 +212,7 @@ async def test_a_run_of_a_task_that_was_withdrawn_meanwhile_is_needed_no_more(ur
             private_redis.ctl("FLUSHALL")
             await gateway.withdraw([one])
             proxy.accept()
-            assert await store.ended(ONE) == [one.id]
+            assert await store.next_ended(ONE) == [one.id]
             assert await gateway.fetch([one.id]) == [Missing.UNKNOWN]
 
 
@@ -230,7 +230,7 @@ async def test_looking_after_runs_is_tried_again_until_the_server_answers(url: s
             while private_redis.ctl("HGET", key(one), "runners").strip() != store.channel:
                 await checkpoint()
             await gateway.finish([cancelled(one)])
-            assert await store.ended(ONE) == [one.id]
+            assert await store.next_ended(ONE) == [one.id]
 
 
 async def test_one_unreadable_record_does_not_affect_other_runs(url: str, private_redis: Redis) -> None:
@@ -244,7 +244,7 @@ async def test_one_unreadable_record_does_not_affect_other_runs(url: str, privat
             private_redis.ctl("SET", key(bad), "text")
             await gateway.finish([cancelled(good)])
             proxy.accept()
-            assert await store.ended(ONE) == [good.id]
+            assert await store.next_ended(ONE) == [good.id]
 
 
 async def test_a_reconnect_before_the_reply_of_a_start_is_read_hides_no_ending(url: str, private_redis: Redis) -> None:
@@ -268,7 +268,7 @@ async def test_a_reconnect_before_the_reply_of_a_start_is_read_hides_no_ending(u
 
             client.run = interrupted  # type: ignore[method-assign]
             assert await store.start([one], ONE, attempts=MANY) == [Start(TaskState.RUNNING, 1)]
-            assert await store.ended(ONE) == [one.id]
+            assert await store.next_ended(ONE) == [one.id]
 
 
 async def test_a_finish_whose_connection_breaks_keeps_its_run(url: str, private_redis: Redis) -> None:
@@ -283,7 +283,7 @@ async def test_a_finish_whose_connection_breaks_keeps_its_run(url: str, private_
             assert remembered(store) == 1
             await gateway.finish([cancelled(one)])
             proxy.accept()
-            assert await store.ended(ONE) == [one.id]
+            assert await store.next_ended(ONE) == [one.id]
             assert await once_back(lambda: store.finish([success(one)])) == [False]
             assert remembered(store) == 0
 
@@ -326,7 +326,7 @@ async def test_what_is_lost_on_the_way_may_be_repeated(url: str, private_redis: 
             await store.start([other], ONE, attempts=1)
             await store.report([said(other, 1)])
             for call in (
-                lambda: store.accept([one]),
+                lambda: store.confirm([one]),
                 lambda: store.report([said(other, 1, message="more")]),
                 lambda: store.release([run]),
             ):
@@ -378,7 +378,7 @@ async def test_an_ending_by_the_only_run_is_not_published_to_its_process(url: st
             await other.start([raced], TWO, attempts=MANY)
             await store.finish([success(raced)])
             assert publications(private_redis) == before + 3, "the other instance hears of it"
-            assert await other.ended(TWO) == [raced.id]
+            assert await other.next_ended(TWO) == [raced.id]
             for one in (own, watched, raced):
                 for name in ("channels", "runners"):
                     assert private_redis.ctl("HGET", key(one), name).strip() == "", "no call can be notified any more"
@@ -393,7 +393,7 @@ async def test_a_submit_that_was_left_behind_is_written_over_by_the_clock_of_the
     heard: list[object] = []
 
     async def wait() -> None:
-        heard.append(await store.changed(one.id, after=1))
+        heard.append(await store.wait_for_change(one.id, after=1))
 
     with fail_after(TIMEOUT):
         async with open_store(url) as store, open_store(url, wrong) as other, create_task_group() as tg:
@@ -426,7 +426,7 @@ async def test_only_what_is_pending_is_written_over(url: str, private_redis: Red
             private_redis.ctl("HSET", key(one), "pending", "1")
             match touch:
                 case "accepted":
-                    await store.accept([one])
+                    await store.confirm([one])
                 case "started" | "handed back":
                     await store.start([one], ONE, attempts=1)
                     if touch == "handed back":

@@ -64,7 +64,7 @@ async def use(url: str) -> None:
         await store.create([one])
         await store.start([one], InstanceId("instance-1"), attempts=MANY)
         assert await store.finish([success(one)]) == [True]
-        assert await store.changed(one.id, after=1, until_terminal=True) == await record_of(store, one)
+        assert await store.wait_for_change(one.id, after=1, until_terminal=True) == await record_of(store, one)
 
 
 async def test_a_store_behind_tls(case: Case, tmp_path: Path) -> None:

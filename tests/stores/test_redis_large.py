@@ -41,7 +41,7 @@ async def read_in_both_ways(store: ResultStore, other: ResultStore, megabytes: i
     await store.create([one])
     assert await store.finish([success(one, b"x" * (megabytes * MB))]) == [True]
     found = await record_of(other, one)
-    changed = await other.changed(one.id, after=0, until_terminal=True)
+    changed = await other.wait_for_change(one.id, after=0, until_terminal=True)
     assert found == changed
     assert found.outcome is not None
     assert len(found.outcome.body or b"") == megabytes * MB
@@ -68,7 +68,7 @@ async def test_sixty_reads_of_a_megabyte_at_once_all_succeed_while_other_calls_g
                 answers.extend(await store.fetch([big[at].id]))
 
             async def watch(at: int) -> None:
-                answers.append(await store.changed(big[at].id, after=0, until_terminal=True))
+                answers.append(await store.wait_for_change(big[at].id, after=0, until_terminal=True))
 
             async def call() -> None:
                 nonlocal others
@@ -76,7 +76,9 @@ async def test_sixty_reads_of_a_megabyte_at_once_all_succeed_while_other_calls_g
                     one = task(reply_channel=store.channel)
                     assert await store.create([one]) == [None]
                     await store.finish([success(one)])
-                    assert await store.changed(one.id, after=0, until_terminal=True) == await record_of(store, one)
+                    assert await store.wait_for_change(one.id, after=0, until_terminal=True) == await record_of(
+                        store, one
+                    )
                     others += 1
 
             for one in big:
@@ -103,7 +105,7 @@ async def test_a_waiting_call_returns_a_large_outcome(url: str) -> None:
             await store.create([one])
 
             async def wait() -> None:
-                found.append(await other.changed(one.id, after=0, until_terminal=True))
+                found.append(await other.wait_for_change(one.id, after=0, until_terminal=True))
 
             async with create_task_group() as tg:
                 tg.start_soon(wait)
@@ -118,7 +120,7 @@ async def test_a_repeated_submit_finds_its_large_outcome(url: str) -> None:
     with fail_after(TIMEOUT):
         async with open_store(url) as store:
             assert await store.create([one]) == [None]
-            await store.accept([one])
+            await store.confirm([one])
             await store.finish([success(one, b"z" * (4 * MB))])
             (earlier,) = await store.create([replace(one, created_at=one.created_at + 1)])
             assert earlier == await record_of(store, one)

@@ -203,7 +203,7 @@ async def test_keys_expire_by_themselves(url: str, private_redis: Redis) -> None
             await store.create([one])
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             private_redis.ctl("PEXPIRE", key(one), "600000")
-            await store.accept([one])
+            await store.confirm([one])
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
             await store.start([one], ONE, attempts=MANY)
             assert lifetimes() == pytest.approx([UNFINISHED_TTL, 2 * UNFINISHED_TTL + TOMBSTONE_TTL], abs=30)
@@ -252,7 +252,7 @@ async def test_something_else_under_a_key_is_undecodable(
             for call in (
                 lambda: store.fetch([fine.id, one.id]),
                 lambda: store.create([fine, one]),
-                lambda: store.changed(one.id, after=0),
+                lambda: store.wait_for_change(one.id, after=0),
             ):
                 with pytest.raises(Undecodable, match=reason):
                     await call()
@@ -266,7 +266,7 @@ async def test_nothing_is_done_to_what_is_no_record(url: str, private_redis: Red
     with fail_after(TIMEOUT):
         async with open_store(url) as store:
             for call in (
-                lambda: store.accept([one, fine]),
+                lambda: store.confirm([one, fine]),
                 lambda: store.start([one, fine], ONE, attempts=MANY),
                 lambda: store.report([said(one, 1), said(fine, 1)]),
                 lambda: store.release([ReleasedTask(task_id=of.id, attempt=1) for of in (one, fine)]),
@@ -291,7 +291,7 @@ async def test_one_bad_record_wakes_no_other_waiting_call_with_an_error(url: str
             private_redis.ctl("SET", key(bad), "text")
             hear(tg, store, heard, "good", good)
             with pytest.raises(Undecodable):
-                await store.changed(bad.id, after=1)
+                await store.wait_for_change(bad.id, after=1)
             await store.finish([success(good)])
         assert isinstance(heard["good"], TaskRecord)
 

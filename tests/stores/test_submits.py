@@ -39,7 +39,7 @@ async def test_the_record_of_a_task_with_a_key_is_pending_until_it_is_accepted(s
         assert await store.create([one]) == [None]
         record = await record_of(store, one)
         assert (record.state, record.pending, record.revision, record.digest) == (TaskState.QUEUED, True, 1, one.digest)
-        await store.accept([one])
+        await store.confirm([one])
         accepted = await record_of(store, one)
         assert timeless(accepted) == timeless(replace(record, pending=False, revision=2))
 
@@ -50,7 +50,7 @@ async def test_a_task_without_a_key_is_never_pending(store: ResultStore) -> None
         await store.create([one])
         before = await record_of(store, one)
         assert (before.pending, before.digest) == (False, "")
-        await store.accept([one])
+        await store.confirm([one])
         assert await record_of(store, one) == before
 
 
@@ -60,7 +60,7 @@ async def test_a_second_submit_of_a_key_returns_the_first(store: ResultStore) ->
         await store.create([one])
         pending = await record_of(store, one)
         assert await store.create([again(one), again(one, body=b"another")]) == [pending, pending]
-        await store.accept([one])
+        await store.confirm([one])
         assert await store.create([again(one)]) == [await record_of(store, one)]
         assert await record_of(store, one) == replace(await record_of(store, one), created_at=one.created_at)
 
@@ -69,9 +69,9 @@ async def test_accepting_once_more_changes_nothing(store: ResultStore) -> None:
     one = keyed()
     with fail_after(TIMEOUT):
         await store.create([one])
-        await store.accept([one])
+        await store.confirm([one])
         before = await record_of(store, one)
-        await store.accept([one])
+        await store.confirm([one])
         assert await record_of(store, one) == before
 
 
@@ -85,7 +85,7 @@ async def test_what_has_begun_or_ended_is_pending_no_more(store: ResultStore) ->
         await store.finish([cancelled(ended)])
         found = await store.fetch([one.id for one in tasks])
         assert [record.pending for record in found if isinstance(record, TaskRecord)] == [False] * 3
-        await store.accept(tasks)
+        await store.confirm(tasks)
         assert await store.fetch([one.id for one in tasks]) == found, "the late word of a confirm is no change"
 
 
@@ -94,7 +94,7 @@ async def test_a_submit_accepts_no_record_of_another_body(store: ResultStore) ->
     with fail_after(TIMEOUT):
         await store.create([one])
         before = await record_of(store, one)
-        await store.accept([again(one, body=b"another")])
+        await store.confirm([again(one, body=b"another")])
         assert await record_of(store, one) == before
 
 
@@ -102,7 +102,7 @@ async def test_a_submit_accepts_no_record_of_another_body(store: ResultStore) ->
 async def test_an_accepted_task_whose_record_vanished_gets_a_new_one(store: ResultStore, key: str) -> None:
     one = task(key=key, deadline=1.8e9)
     with fail_after(TIMEOUT):
-        await store.accept([one])
+        await store.confirm([one])
         assert timeless(await record_of(store, one)) == TaskRecord(
             id=one.id,
             model=one.model,
@@ -128,7 +128,7 @@ async def test_an_accepted_task_that_has_ended_and_expired_stays_gone(store: Res
         await store.finish([cancelled(one)])
         while isinstance((await store.fetch([one.id]))[0], TaskRecord):
             pass
-        await store.accept([one])
+        await store.confirm([one])
         assert await store.fetch([one.id]) == [Missing.GONE]
 
 
@@ -150,7 +150,7 @@ async def test_a_record_that_was_accepted_cannot_be_withdrawn(store: ResultStore
     one = keyed()
     with fail_after(TIMEOUT):
         await store.create([again(one)])
-        await store.accept([one])
+        await store.confirm([one])
         before = await record_of(store, one)
         await store.withdraw([again(one)])
         assert await record_of(store, one) == before
@@ -161,7 +161,7 @@ async def test_an_accepted_task_that_another_submit_withdrew_is_queued_again(sto
     with fail_after(TIMEOUT):
         await store.create([again(one)])
         await store.withdraw([again(one)])
-        await store.accept([one])
+        await store.confirm([one])
         assert (await record_of(store, one)).state is TaskState.QUEUED
         assert await store.start([one], ONE, attempts=1) == [Start(TaskState.RUNNING, 1)]
 
@@ -196,7 +196,7 @@ async def test_a_waiting_submit_returns_when_the_first_one_is_accepted_or_withdr
     heard: dict[object, object] = {}
 
     async def wait(one: Task) -> None:
-        heard[one.id] = await store.changed(one.id, after=1)
+        heard[one.id] = await store.wait_for_change(one.id, after=1)
 
     with fail_after(TIMEOUT):
         async with peer(adapter, store) as other, create_task_group() as tg:
@@ -204,7 +204,7 @@ async def test_a_waiting_submit_returns_when_the_first_one_is_accepted_or_withdr
             tg.start_soon(wait, accepted)
             tg.start_soon(wait, withdrawn)
             await until_waiting(store, 2)
-            await other.accept([accepted])
+            await other.confirm([accepted])
             await other.withdraw([withdrawn])
         assert heard == {accepted.id: await record_of(store, accepted), withdrawn.id: Missing.UNKNOWN}
 
@@ -247,7 +247,7 @@ async def test_accepting_races_with_withdrawing_of_another_submit_and_wins(
                 one = keyed()
                 await store.create([again(one)])
                 async with create_task_group() as tg:
-                    tg.start_soon(store.accept, [one])
+                    tg.start_soon(store.confirm, [one])
                     tg.start_soon(other.withdraw, [again(one)])
                 record = await record_of(store, one)
                 assert (record.state, record.pending) == (TaskState.QUEUED, False)

@@ -23,7 +23,7 @@ def hear(
     """Waits in `tg` for a change after the first revision."""
 
     async def wait() -> None:
-        heard[key] = await store.changed(of.id, after=1, until_terminal=until_terminal)
+        heard[key] = await store.wait_for_change(of.id, after=1, until_terminal=until_terminal)
 
     tg.start_soon(wait)
 
@@ -54,9 +54,9 @@ async def test_a_change_that_has_happened_is_answered_at_once(store: ResultStore
     with fail_after(TIMEOUT):
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
-        assert await store.changed(one.id, after=1) == await record_of(store, one)
+        assert await store.wait_for_change(one.id, after=1) == await record_of(store, one)
         await store.finish([success(one)])
-        assert await store.changed(one.id, after=1, until_terminal=True) == await record_of(store, one)
+        assert await store.wait_for_change(one.id, after=1, until_terminal=True) == await record_of(store, one)
         assert store.statistics().waiting == 0
 
 
@@ -65,8 +65,8 @@ async def test_what_is_not_there_is_answered_at_once(store: ResultStore) -> None
     with fail_after(TIMEOUT):
         await store.create([withdrawn])
         await store.withdraw([withdrawn])
-        assert await store.changed(withdrawn.id, after=0) is Missing.UNKNOWN
-        assert await store.changed(new_task_id(), after=0, until_terminal=True) is Missing.UNKNOWN
+        assert await store.wait_for_change(withdrawn.id, after=0) is Missing.UNKNOWN
+        assert await store.wait_for_change(new_task_id(), after=0, until_terminal=True) is Missing.UNKNOWN
 
 
 async def test_a_waiting_call_is_woken_by_another_process(adapter: Adapter, store: ResultStore) -> None:
@@ -161,7 +161,7 @@ async def test_no_call_is_woken_for_a_revision_that_is_not_new(store: ResultStor
         await store.create([one])
         await store.start([one], ONE, attempts=MANY)
         with move_on_after(0.05):
-            await store.changed(one.id, after=2)
+            await store.wait_for_change(one.id, after=2)
             raise AssertionError("revision 2 is not higher than 2")
         assert store.statistics().waiting == 0
 
@@ -188,7 +188,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind(adapter: Adapter, store: R
 async def cancelled_wait(store: ResultStore, one: Task, nth: int) -> bool:
     """Whether the wait had an n-th checkpoint to be cancelled at, before the one at which only a wake-up helps."""
     with move_on_after(5) as scope:
-        waiting = CancelledAt(store.changed(one.id, after=1), nth, scope)
+        waiting = CancelledAt(store.wait_for_change(one.id, after=1), nth, scope)
         async with create_task_group() as tg:
             tg.start_soon(end_when_asleep, store, waiting, nth, scope)
             await waiting

@@ -225,6 +225,8 @@ class ModelOverviewBody(Struct, frozen=True, kw_only=True):
     Attributes:
         fingerprint: Of its contract, whose messages `request` and `response` are.
         streaming: Whether it answers with a stream of response messages.
+        concurrency: Tasks that one instance processes at a time; batches, if `max_batch_size` is above 1.
+        max_batch_size: Tasks in one batch at most; 1 for a model without batches.
         queue: `null` when the broker does not know the queue, or cannot be asked.
         work: `null` when the registry's statistics cannot be read. They come with its pings.
     """
@@ -240,6 +242,8 @@ class ModelOverviewBody(Struct, frozen=True, kw_only=True):
     queue: QueueOverviewBody | None
     work: ThroughputBody | None
     streaming: bool = False
+    concurrency: int = 1
+    max_batch_size: int = 1
 
 
 class OverviewBody(Struct, frozen=True, kw_only=True):

@@ -204,14 +204,14 @@ class StoreStatistics:
 
     Attributes:
         connected: Whether the link stands.
-        waiting: Calls of `changed` that wait.
+        waiting: Calls of `wait_for_change` that wait.
         flushes: Round trips.
         commands: Tasks that they carried.
         dropped_outcomes: Outcomes that were not the first of their task.
         reconnects: Links after the first one.
         refusal: Why the server, which is in reach, carries out no changes, in its words: it is out of memory, or its access
             list forbids scripts. `None`: it does, as far as a look every few seconds tells.
-        calls: Those that were carried out, by operation: a method of the port, `watch` for what `changed` asks, `resync`,
+        calls: Those that were carried out, by operation: a method of the port, `watch` for what `wait_for_change` asks, `resync`,
             or `list` for what is written into lists of recent tasks. An operation that was never called is not there.
     """
 
@@ -236,7 +236,7 @@ class ResultStore(Protocol):
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
         """Writes a `queued` record for each task, never over an existing one.
 
-        The record of a task with an idempotency key is `pending` until `accept`. One that is still pending after
+        The record of a task with an idempotency key is `pending` until `confirm`. One that is still pending after
         `hub.task.PENDING_TTL` seconds, untouched, was left behind by a submit that died: it is written over.
 
         Returns:
@@ -244,7 +244,7 @@ class ResultStore(Protocol):
         """
         ...
 
-    async def accept(self, tasks: Sequence[Task]) -> None:
+    async def confirm(self, tasks: Sequence[Task]) -> None:
         """The messages of these tasks are confirmed: their records are `pending` no more."""
         ...
 
@@ -257,7 +257,7 @@ class ResultStore(Protocol):
         ...
 
     async def start(self, tasks: Sequence[Task], instance: InstanceId, *, attempts: int) -> Sequence[Start]:
-        """Counts one more attempt of each task and marks it `running` on `instance`; `ended` reports its end there.
+        """Counts one more attempt of each task and marks it `running` on `instance`; `next_ended` reports its end there.
 
         A task whose record is terminal, or was withdrawn, or was written for another body (`Task.digest`), is left as it
         is and not counted; neither is one of which `attempts` runs were started that were not handed back. A task whose
@@ -277,7 +277,7 @@ class ResultStore(Protocol):
         """Stores what running tasks say of themselves; reports of runs that are not the present one are dropped."""
         ...
 
-    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+    async def next_ended(self, instance: InstanceId) -> Sequence[TaskId]:
         """Waits until tasks that `instance` has started have ended otherwise than by `finish` here, and says which.
 
         They were cancelled, or expired, or finished by another instance, so their runs have no use any more. Each is
@@ -371,7 +371,9 @@ class ResultStore(Protocol):
         """
         ...
 
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
+    async def wait_for_change(
+        self, task_id: TaskId, *, after: int, until_terminal: bool = False
+    ) -> TaskRecord | Missing:
         """Waits until the revision is higher than `after` (with `until_terminal`: until the task has ended too).
 
         Returns at once when that is so already, or when there is no record. Woken by the store, it never polls.

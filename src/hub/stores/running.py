@@ -68,7 +68,7 @@ class FinishCall(Generic[N]):
 
 @final
 class RunningTasks(Generic[N]):
-    """The table behind `ResultStore.ended`. Several instances may share it, and run the same task at once.
+    """The table behind `ResultStore.next_ended`. Several instances may share it, and run the same task at once.
 
     A run leaves it when its outcome is stored or dropped, when it is handed back, and when its task has ended without
     it: then that is reported to its instance, once.

@@ -14,7 +14,7 @@ from hub.types import TaskId, TaskState
 
 @final
 class Waiter:
-    """One call of `ResultStore.changed`. Created by `Waiters.waiting`."""
+    """One call of `ResultStore.wait_for_change`. Created by `Waiters.waiting`."""
 
     def __init__(self, *, after: int, until_terminal: bool) -> None:
         self._after = after

@@ -36,7 +36,7 @@ class CompensationStatistics:
     """Records that are still to be withdrawn, and to be marked as accepted."""
 
     withdrawals: int
-    acceptances: int
+    confirmations: int
 
 
 @final
@@ -50,20 +50,20 @@ class CompensationQueue(AsyncContextManagerMixin):
     def __init__(self, store: ResultStore) -> None:
         self._store = store
         self._withdrawals: dict[Task, None] = {}  # a set in the order of insertion
-        self._acceptances: dict[Task, None] = {}
+        self._confirmations: dict[Task, None] = {}
         self._added = Notifier()
 
     def statistics(self) -> CompensationStatistics:
-        return CompensationStatistics(withdrawals=len(self._withdrawals), acceptances=len(self._acceptances))
+        return CompensationStatistics(withdrawals=len(self._withdrawals), confirmations=len(self._confirmations))
 
     def withdraw(self, tasks: Iterable[Task]) -> None:
         """Withdraws the records of these tasks, which were not accepted, unless they belong to other submits."""
         # Without their bodies: the retries of clients while the store is out of reach would fill the memory with them.
         self._enqueue(self._withdrawals, (replace(task, body=b"") for task in tasks))
 
-    def accept(self, tasks: Iterable[Task]) -> None:
+    def confirm(self, tasks: Iterable[Task]) -> None:
         """Marks the records of these tasks as accepted: their messages are confirmed."""
-        self._enqueue(self._acceptances, tasks)
+        self._enqueue(self._confirmations, tasks)
 
     @override
     @asynccontextmanager
@@ -88,11 +88,11 @@ class CompensationQueue(AsyncContextManagerMixin):
 
     async def _run(self) -> None:
         while True:
-            await self._added.wait_for(lambda: self._withdrawals or self._acceptances)
+            await self._added.wait_for(lambda: self._withdrawals or self._confirmations)
             await retrying(on=ConnectionLost, on_retry=self._log_failure).call(self._flush)
 
     async def _flush(self) -> None:
-        for pending, write in ((self._acceptances, self._store.accept), (self._withdrawals, self._store.withdraw)):
+        for pending, write in ((self._confirmations, self._store.confirm), (self._withdrawals, self._store.withdraw)):
             while tasks := list(islice(pending, BATCH_SIZE)):
                 await write(tasks)
                 for task in tasks:
@@ -103,6 +103,6 @@ class CompensationQueue(AsyncContextManagerMixin):
         _log.warning(
             "records of refused or accepted tasks are not up to date",
             withdrawals=pending.withdrawals,
-            acceptances=pending.acceptances,
+            confirmations=pending.confirmations,
             reason=error.reason if isinstance(error, ConnectionLost) else str(error),
         )

@@ -114,7 +114,7 @@ class TaskPublisher(AsyncContextManagerMixin):
         except BaseException:
             submit.abandoned = True
             if submit.settled and submit.answer is None and task.idempotency_key:
-                self._compensation.accept([task])
+                self._compensation.confirm([task])
             raise
         answer = submit.answer
         if isinstance(answer, PublishRefused):
@@ -166,10 +166,10 @@ class TaskPublisher(AsyncContextManagerMixin):
             pass
         finally:
             if not done:
-                self._compensation.accept([task])
+                self._compensation.confirm([task])
 
     async def _confirm_batch(self, tasks: Sequence[Task]) -> Sequence[None]:
-        await self._store.accept(tasks)
+        await self._store.confirm(tasks)
         return [None] * len(tasks)
 
     def _withdraw(self, submits: Iterable[_PendingSubmit]) -> None:

@@ -65,6 +65,8 @@ class Overview:
             queue=None if depth is None else _queue(depth, self._stats.backlog(model.name)),
             work=self._throughput(model),
             streaming=model.streaming,
+            concurrency=model.limits.concurrency,
+            max_batch_size=model.limits.max_batch_size,
         )
 
     def _throughput(self, model: KnownModel) -> ThroughputBody | None:

@@ -257,7 +257,7 @@ class TaskService(AsyncContextManagerMixin):
     async def _wait_for_change(self, task: TaskRecord | SubmitResult, after: int | None) -> TaskRecord:
         while True:
             with move_on_after(expiry_time(task) - self._clock()):
-                changed = await self._store.changed(task.id, after=after or 0, until_terminal=after is None)
+                changed = await self._store.wait_for_change(task.id, after=after or 0, until_terminal=after is None)
                 record = _present(task.id, changed)
                 self.run_times.observe(record)
                 return record
@@ -295,7 +295,7 @@ class TaskService(AsyncContextManagerMixin):
                 break
             changed: TaskRecord | Missing | None = None
             with move_on_at(deadline):
-                changed = await self._store.changed(task.id, after=found.revision)
+                changed = await self._store.wait_for_change(task.id, after=found.revision)
             if changed is None:
                 raise SubmitInProgress
             found = await self.publisher.publish(task) if isinstance(changed, Missing) else changed

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
 from hub.errors import HubError, ModelUnavailable, UnknownModel
-from hub.model.worker.child_tasks import CalledModels
+from hub.model.worker.calls.child_tasks import CalledModels
 from hub.ports.directory import ModelLimits
 from hub.registry.client.client import RegistryClient
 from hub.registry.client.snapshot import KnownModel

@@ -23,13 +23,13 @@ from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model
 from hub.model.worker import outcomes
-from hub.model.worker.child_tasks import ChildTasks
+from hub.model.worker.calls.child_tasks import ChildTasks
+from hub.model.worker.calls.run_calls import RunCalls
 from hub.model.worker.chunk_writer import NOT_WRITTEN, ChunksRefused, ChunkWriter
 from hub.model.worker.options import WorkerOptions
 from hub.model.worker.progress import ProgressReports
 from hub.model.worker.retrying_batcher import NotTaken
 from hub.model.worker.run import StopReason, TaskRun
-from hub.model.worker.run_calls import RunCalls
 from hub.model.worker.spans import run_span
 from hub.task import Outcome
 from hub.types import InstanceId, WallClock, model_name

@@ -35,7 +35,7 @@ class TaskRun:
         retries: Runs of the task that failed before and were retried.
         started_at: When it began, in Unix seconds.
         scope: Bounds the model's code: cancelled by `stop`, or at the deadline.
-        following: Bounds the watch over the parent of a task that another model has made; `None` without one.
+        following: Bounds the wait for the end of the task that this one was called from; `None` if there is none.
         stopped: Why `stop` was called; `None` if it was not.
         chunks: Chunks of a streaming run that are stored; `None` if it is not one.
         abandoned: Calls of the model that cannot be interrupted and go on after a cancellation; each is set when it ends.
@@ -64,7 +64,7 @@ class TaskRun:
         self.scope.cancel(reason.value)
 
     def stop_following(self) -> None:
-        """Ends the watch over the parent, if there is one."""
+        """Ends the wait for the end of the parent, if there is one."""
         if self.following is not None:
             self.following.cancel("the run has ended")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from math import inf
 from typing import Any, Final, Self, final
@@ -15,7 +15,6 @@ from anyio import (
     create_task_group,
     current_time,
     move_on_after,
-    sleep,
 )
 from anyio.abc import TaskGroup, TaskStatus
 from structlog.contextvars import bind_contextvars
@@ -31,7 +30,8 @@ from hub.model.errors import ProcessDied
 from hub.model.execution.own_loop import OwnLoop
 from hub.model.model import Model, task_places
 from hub.model.worker import outcomes
-from hub.model.worker.child_tasks import AnyModels, CalledModels, ChildTasks
+from hub.model.worker.calls.child_tasks import AnyModels, CalledModels, ChildTasks
+from hub.model.worker.calls.parent_watch import ParentWatch
 from hub.model.worker.chunk_writer import ChunkWriter
 from hub.model.worker.contract_mismatch import ContractCheck, ContractCompatibility, SingleContract
 from hub.model.worker.model_run import ModelRunner, RetryAfter, RunResult
@@ -44,8 +44,8 @@ from hub.model.worker.starter import Malformed, TaskStarter, is_late
 from hub.model.worker.statistics import WorkerCounters, WorkerStatistics
 from hub.ports.broker import Broker, Consumer
 from hub.ports.result_store import ResultStore, Start
-from hub.task import Failure, Outcome, TaskRecord
-from hub.types import InstanceId, TaskId, TaskState, WallClock, model_name, wall_clock
+from hub.task import Failure, Outcome
+from hub.types import InstanceId, TaskState, WallClock, model_name, wall_clock
 
 STOP_GRACE: Final = 2.0
 """Seconds for the broker to confirm that it delivers nothing more; after that the drain begins all the same."""
@@ -55,12 +55,6 @@ NAMED: Final = 5
 
 SAVE_GRACE: Final = 5.0
 """Seconds that the store gets, after the drain, for outcomes that are ready: a slow round trip, not an outage."""
-
-PARENT_TIMEOUT: Final = 1.0
-"""Seconds that the store has to show the parent of a task before its run; the run is watched in any case."""
-
-LOST_PARENT_PAUSE: Final = 1.0
-"""Seconds between two looks for the record of a parent that the store does not know."""
 
 _DEAD_BEFORE: Final = Failure(
     code="dead", message="given up before, by an instance that died of it; the record of the task has the reason"
@@ -130,6 +124,7 @@ class Worker(AsyncContextManagerMixin):
             counters=self._counters,
             clock=clock,
         )
+        self._parents = ParentWatch(store, clock)
         self._progress = ProgressReports(store, clock)
         self._children = children = ChildTasks(
             broker,
@@ -277,41 +272,6 @@ class Worker(AsyncContextManagerMixin):
             run.stop_following()
             self._runs.remove(run)
 
-    async def _ended_parent(self, run: TaskRun) -> Outcome | None:
-        """The outcome of a task whose parent has ended already; `None` if it has not, or cannot be read now."""
-        parent = run.task.parent
-        assert parent is not None  # noqa: S101 - see _result
-        with suppress(HubError), move_on_after(PARENT_TIMEOUT):
-            found = await self._store.changed(parent, after=-1)  # as it is now
-            if isinstance(found, TaskRecord) and found.state.terminal:
-                return outcomes.parent_ended(run, found.state, now=self._clock())
-        return None
-
-    async def _end_with_parent(self, run: TaskRun, scope: CancelScope) -> None:
-        """Ends a task that another one has made when that has ended: what ends it may have died before it ended this one.
-
-        Its run is then stopped like that of any task which has ended elsewhere.
-        """
-        parent = run.task.parent
-        assert parent is not None  # noqa: S101 - see _result
-        with scope:
-            try:
-                found = await self._ended_record(parent)
-                outcome = outcomes.parent_ended(run, found.state, now=self._clock())
-                await retrying(on=ConnectionLost).call(partial(self._store.finish, [outcome]))
-            except HubError as error:
-                _log.warning("the task that this one was called from cannot be read", parent=parent, reason=str(error))
-
-    async def _ended_record(self, task_id: TaskId) -> TaskRecord:
-        """The record of a task once it has ended. One that the store has lost is written again by the run of the task."""
-        while True:
-            found = await retrying(on=ConnectionLost).call(
-                partial(self._store.changed, task_id, after=0, until_terminal=True)
-            )
-            if isinstance(found, TaskRecord):
-                return found
-            await sleep(LOST_PARENT_PAUSE)
-
     async def _retry(self, run: TaskRun, delay: float) -> None:
         if await self._writer.retry(run, delay):
             self._counters.retried += 1
@@ -350,14 +310,12 @@ class Worker(AsyncContextManagerMixin):
                 if is_late(run.task, self._clock()):  # since the store was asked
                     useless: Outcome | None = outcomes.expired(run, instance=self._instance, now=self._clock())
                 else:
-                    useless = await self._ended_parent(run) if run.task.ancestors else None
+                    useless = await self._parents.ended(run)
                 if useless is not None:
                     return useless
                 run.started_at = now = self._clock()
                 self._counters.run_started(created_at=run.task.created_at, now=now, first=run.attempt == 1)
-                if run.task.ancestors:
-                    run.following = following = CancelScope()
-                    self._tasks.start_soon(self._end_with_parent, run, following, name=f"hub.parent of {run.task.id}")
+                self._parents.follow(run, self._tasks)
                 result = await self._runner.run(run)
                 if isinstance(result, Outcome):
                     self._counters.run_time[result.state].observe(result.finished_at - now)
@@ -500,7 +458,7 @@ class Worker(AsyncContextManagerMixin):
     async def _stop_ended_runs(self) -> None:
         """Stops the runs of tasks that have ended elsewhere: cancelled, expired, or finished by another instance."""
         while True:  # the store logs that it is away
-            ended = await retrying(on=ConnectionLost).call(partial(self._store.ended, self._instance))
+            ended = await retrying(on=ConnectionLost).call(partial(self._store.next_ended, self._instance))
             for run in map(self._runs.get, ended):
                 if run is not None:
                     run.stop(StopReason.ENDED)

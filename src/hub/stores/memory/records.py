@@ -93,7 +93,7 @@ class MemoryRecords:
         self._keep(_Kept(_queued(task, now, revision=revision), task.result_ttl), now)
         return None
 
-    def accept(self, task: Task, now: float) -> None:
+    def confirm(self, task: Task, now: float) -> None:
         kept = self._records.get(task.id, now)
         if kept is None:
             if not _ended(self._tombstones.get(task.id, now)):

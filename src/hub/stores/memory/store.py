@@ -68,10 +68,10 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
             return [self._records.create(task, now) for task in tasks]
 
     @override
-    async def accept(self, tasks: Sequence[Task]) -> None:
-        async with self._call("accept", tasks) as now:
+    async def confirm(self, tasks: Sequence[Task]) -> None:
+        async with self._call("confirm", tasks) as now:
             for task in tasks:
-                self._records.accept(task, now)
+                self._records.confirm(task, now)
 
     @override
     async def withdraw(self, tasks: Sequence[Task]) -> None:
@@ -100,7 +100,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
                 self._records.report(report, now)
 
     @override
-    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+    async def next_ended(self, instance: InstanceId) -> Sequence[TaskId]:
         return await self._running.next_ended(instance)
 
     @override
@@ -173,7 +173,9 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
         )
 
     @override
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
+    async def wait_for_change(
+        self, task_id: TaskId, *, after: int, until_terminal: bool = False
+    ) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
             await checkpoint()
             while True:

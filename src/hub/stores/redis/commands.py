@@ -45,7 +45,7 @@ _LIST_CHUNK: Final = 500
 
 _LUA: Final = "hub.stores.redis.lua"
 CREATE: Final = load_script(_LUA, "common", "create")
-ACCEPT: Final = load_script(_LUA, "common", "accept")
+CONFIRM: Final = load_script(_LUA, "common", "confirm")
 WITHDRAW: Final = load_script(_LUA, "common", "withdraw")
 START: Final = load_script(_LUA, "common", "start")
 RESYNC: Final = load_script(_LUA, "common", "resync")
@@ -81,8 +81,8 @@ def create(tasks: Sequence[Task], *, now: float) -> list[Command]:
     return _commands(CREATE, (*_lifetimes(now), _PENDING_MS, SMALL), ((task.id, identity(task)) for task in tasks))
 
 
-def accept(tasks: Sequence[Task], *, now: float) -> list[Command]:
-    return _commands(ACCEPT, _lifetimes(now), ((task.id, identity(task)) for task in tasks))
+def confirm(tasks: Sequence[Task], *, now: float) -> list[Command]:
+    return _commands(CONFIRM, _lifetimes(now), ((task.id, identity(task)) for task in tasks))
 
 
 def withdraw(tasks: Sequence[Task]) -> list[Command]:

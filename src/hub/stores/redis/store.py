@@ -76,7 +76,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     One connection carries all commands, and this process's wake-ups on a connection of their own. What carries a large outcome to a reader, or many
     bytes of chunks, has another connection, on which `IN_FLIGHT` bytes are on their way at most, so that it delays nothing else. A record holds the channels that are notified
-    of its changes: the reply channel of its task, and one for every process that has called `changed`, so several gateways
+    of its changes: the reply channel of its task, and one for every process that has called `wait_for_change`, so several gateways
     may wait for one task. It also holds the channels of the processes that run the task, which are notified when it ends.
     After a lost connection each waiting call reads its record again, and so does this store for each of its runs.
     """
@@ -142,8 +142,8 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return found
 
     @override
-    async def accept(self, tasks: Sequence[Task]) -> None:
-        raw = await self._run("accept", commands.ACCEPT, commands.accept(tasks, now=self._clock()), tasks)
+    async def confirm(self, tasks: Sequence[Task]) -> None:
+        raw = await self._run("confirm", commands.CONFIRM, commands.confirm(tasks, now=self._clock()), tasks)
         replies.answers(raw, _ids(tasks), replies.affirmed)
 
     @override
@@ -180,7 +180,7 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         replies.answers(raw, [report.task_id for report in reports], replies.affirmed)
 
     @override
-    async def ended(self, instance: InstanceId) -> Sequence[TaskId]:
+    async def next_ended(self, instance: InstanceId) -> Sequence[TaskId]:
         return await self._running.next_ended(instance)
 
     @override
@@ -250,7 +250,9 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         return await recent_tasks(before, limit, read=read, fetch=fetch, drop=drop)
 
     @override
-    async def changed(self, task_id: TaskId, *, after: int, until_terminal: bool = False) -> TaskRecord | Missing:
+    async def wait_for_change(
+        self, task_id: TaskId, *, after: int, until_terminal: bool = False
+    ) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
             while True:
                 found = await self._watched.submit(task_id)

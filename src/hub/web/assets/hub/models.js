@@ -68,6 +68,11 @@ function table(model, own) {
   );
 }
 
+function capacity({ concurrency, max_batch_size: batch }) {
+  if (batch > 1) return concurrency > 1 ? `${count(concurrency)} batches of up to ${count(batch)} tasks` : `a batch of up to ${count(batch)} tasks`;
+  return concurrency > 1 ? `${count(concurrency)} tasks at a time` : "one task at a time";
+}
+
 function card(model) {
   const own = instances.filter((instance) => instance.model === model.name);
   const fact = (term, ...value) => make("div", {}, make("dt", {}, term), make("dd", {}, ...value));
@@ -85,6 +90,7 @@ function card(model) {
       { class: "contract" },
       fact("Takes", make("code", {}, model.request)),
       fact("Gives", model.streaming ? "a stream of " : "", make("code", {}, model.response)),
+      fact("Each instance processes", capacity(model)),
       fact("Contract", make("code", { title: model.fingerprint }, model.fingerprint.slice(0, 12))),
       fact("Waiting", waiting),
       fact("Consumers", consumers),

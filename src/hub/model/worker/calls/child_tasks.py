@@ -153,7 +153,7 @@ class ChildTasks:
             while earlier is not None and earlier.pending:  # its attempt may have died before its message was confirmed
                 changed: TaskRecord | Missing | None = None
                 with move_on_after(PENDING_PAUSE):
-                    changed = await self._store.changed(child.id, after=earlier.revision)
+                    changed = await self._store.wait_for_change(child.id, after=earlier.revision)
                 earlier = changed if isinstance(changed, TaskRecord) else await self._publisher.publish(child)
         except Unroutable as unroutable:
             raise ModelUnavailable(child.model) from unroutable
@@ -184,7 +184,7 @@ class ChildTasks:
             found: TaskRecord | Missing | None = None
             try:
                 with move_on_after(expiry_time(seen) - self.clock()):
-                    found = await store.changed(task_id, after=0, until_terminal=True)
+                    found = await store.wait_for_change(task_id, after=0, until_terminal=True)
                 if found is None:
                     (found,) = await store.fetch([task_id])
                     if isinstance(found, TaskRecord) and self.clock() >= expiry_time(found):

@@ -27,7 +27,7 @@ from hub.contract import Contract
 from hub.errors import HubError
 from hub.model.calls import CallRequest, TaskCalls
 from hub.model.errors import CallCycle, CallFailed, RunOver
-from hub.model.worker.child_tasks import ChildTasks
+from hub.model.worker.calls.child_tasks import ChildTasks
 from hub.model.worker.run import TaskRun
 from hub.observability.tracing import NO_TRACE, TraceContext, inject
 from hub.ports.directory import ModelLimits
