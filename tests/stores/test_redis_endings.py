@@ -95,6 +95,22 @@ async def test_endings_during_a_lost_connection_are_reported_afterwards(url: str
             tg.cancel_scope.cancel()
 
 
+async def test_a_change_during_a_lost_connection_ends_a_wait_that_begins_afterwards(
+    url: str, private_redis: Redis
+) -> None:
+    with fail_after(TIMEOUT):
+        async with through_a_proxy(url, private_redis) as (proxy, store), open_store(url) as other:
+            one = task(reply_channel=store.channel)
+            await store.create([one])
+            await lose_connection(proxy, store)
+            await other.finish([cancelled(one)])
+            proxy.accept()
+            await until(lambda: store.statistics().connected)
+            record = await store.wait_for_change(one.id, after=0, until_terminal=True)
+            assert isinstance(record, TaskRecord)
+            assert record.state is TaskState.CANCELLED
+
+
 async def test_endings_are_reported_after_a_server_was_killed(url: str, private_redis: Redis) -> None:
     one, told = task(), Ended()
     with fail_after(TIMEOUT):

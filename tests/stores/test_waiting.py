@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 from anyio import create_task_group, fail_after, move_on_after
 from anyio.abc import TaskGroup
 
 from hub.ports.result_store import Missing, ResultStore
+from hub.stores.waiters import MAX_EXPECTED
 from hub.task import Task, TaskRecord
 from hub.types import TaskState, new_task_id
 from tests.stores.helpers import MANY, ONE, TIMEOUT, Adapter, CancelledAt, record_of, success, task
@@ -99,6 +101,50 @@ async def test_the_reply_channel_of_a_task_is_notified_from_the_first_change_on(
             await other.start([one], ONE, attempts=MANY)
             await other.finish([success(one)])
         assert heard["end"] == await record_of(store, one)
+
+
+async def test_a_task_that_this_process_has_created_is_read_once_when_it_has_ended(
+    adapter: Adapter, store: ResultStore
+) -> None:
+    one, heard = task(reply_channel=store.channel), Heard()
+    with fail_after(TIMEOUT):
+        async with peer(adapter, store) as other, create_task_group() as tg:
+            await store.create([one])
+            hear(tg, store, heard, "end", one)
+            await until_waiting(store, 1)
+            await other.start([one], ONE, attempts=MANY)
+            await other.finish([success(one)])
+        assert heard["end"] == await record_of(store, one)
+    if adapter.shared:
+        assert sum(store.statistics().calls["watch"].sizes.counts) == 1
+
+
+async def test_changes_between_a_submit_and_the_call_that_waits_for_it_are_not_missed(
+    adapter: Adapter, store: ResultStore
+) -> None:
+    tasks = [task(reply_channel=store.channel) for _ in range(2 * MAX_EXPECTED)]
+    with fail_after(TIMEOUT):
+        async with peer(adapter, store) as other:
+            await store.create(tasks)
+            for one in (tasks[0], tasks[-1]):  # the changes of the first one are noted no longer
+                await other.start([one], ONE, attempts=MANY)
+                await other.finish([success(one)])
+                for _ in range(10):
+                    await store.fetch([one.id])
+                assert await store.wait_for_change(one.id, after=0, until_terminal=True) == await record_of(store, one)
+
+
+async def test_a_task_that_others_have_created_before_is_read_at_once(adapter: Adapter, store: ResultStore) -> None:
+    one = task(key="order-7")
+    with fail_after(TIMEOUT):
+        async with peer(adapter, store) as other:
+            await other.create([one])
+            await other.confirm([one])
+            await other.start([one], ONE, attempts=MANY)
+            await other.finish([success(one)])
+            again = replace(one, reply_channel=store.channel)
+            assert await store.create([again]) == [await record_of(store, one)]
+            assert await store.wait_for_change(one.id, after=0, until_terminal=True) == await record_of(store, one)
 
 
 async def test_several_gateways_may_wait_for_one_task(adapter: Adapter, store: ResultStore) -> None:

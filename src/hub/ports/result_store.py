@@ -376,7 +376,8 @@ class ResultStore(Protocol):
     ) -> TaskRecord | Missing:
         """Waits until the revision is higher than `after` (with `until_terminal`: until the task has ended too).
 
-        Returns at once when that is so already, or when there is no record. Woken by the store, it never polls.
+        Returns at once when that is so already, or when there is no record; the loss of a record that this process has
+        created may show at its next change only. Woken by the store, it never polls.
         """
         ...
 

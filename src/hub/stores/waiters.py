@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import final
+from typing import Final, final
 
 from hub.concurrency.notify import Notifier
 from hub.ports.result_store import Missing
 from hub.task import TaskRecord
 from hub.types import TaskId, TaskState
 
+MAX_EXPECTED: Final = 4_096
+"""Tasks at most whose changes are noted before anything waits for them; a wait for any other begins with a read."""
+
 
 @final
 class Waiter:
-    """One call of `ResultStore.wait_for_change`. Created by `Waiters.waiting`."""
+    """One call of `ResultStore.wait_for_change`. Created by `Waiters.waiting`.
+
+    Attributes:
+        must_read: Whether what it waits for may have happened already. If not, a read before the first wake-up is useless.
+    """
 
     def __init__(self, *, after: int, until_terminal: bool) -> None:
+        self.must_read = True
         self._after = after
         self._until_terminal = until_terminal
         self._stale = False
@@ -48,6 +56,7 @@ class Waiters:
     def __init__(self) -> None:
         self._waiters: dict[TaskId, set[Waiter]] = {}
         self._count = 0
+        self._expected: dict[TaskId, tuple[int, TaskState | None]] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -55,6 +64,8 @@ class Waiters:
     @contextmanager
     def waiting(self, task_id: TaskId, *, after: int, until_terminal: bool) -> Generator[Waiter]:
         waiter = Waiter(after=after, until_terminal=until_terminal)
+        last = self._expected.pop(task_id, None)
+        waiter.must_read = last is None or waiter.is_satisfied_by(*last)
         same_task = self._waiters.setdefault(task_id, set())
         same_task.add(waiter)
         self._count += 1
@@ -68,12 +79,29 @@ class Waiters:
 
     def changed(self, task_id: TaskId, revision: int, state: TaskState | None) -> None:
         """Wakes the calls that wait for this change; `state` is `None` when the record is no more."""
+        if task_id in self._expected:
+            self._expected[task_id] = (revision, state)
         for waiter in self._waiters.get(task_id, ()):
             if waiter.is_satisfied_by(revision, state):
                 waiter.wake()
 
+    def expect(self, task_id: TaskId) -> None:
+        """Notes the changes of a task from now on, for the first call that waits for it.
+
+        Args:
+            task_id: A task that is to be created, and whose changes are all reported to `changed`.
+        """
+        self._expected[task_id] = (0, TaskState.QUEUED)
+        if len(self._expected) > MAX_EXPECTED:
+            del self._expected[next(iter(self._expected))]
+
+    def forget(self, task_id: TaskId) -> None:
+        """Takes `expect` back: the task was not created, or others are notified of its changes."""
+        self._expected.pop(task_id, None)
+
     def wake_all(self) -> None:
         """After changes may have been missed."""
+        self._expected.clear()
         for same_task in self._waiters.values():
             for waiter in same_task:
                 waiter.wake()

@@ -74,11 +74,14 @@ _log: Final = structlog.get_logger("hub.stores")
 class RedisStore(ResultStore, AsyncContextManagerMixin):
     """Task records as hashes in Redis; see `hub.stores.redis.lua` for the keys and `hub.stores.redis.commands` for the rest.
 
-    One connection carries all commands, and this process's wake-ups on a connection of their own. What carries a large outcome to a reader, or many
-    bytes of chunks, has another connection, on which `IN_FLIGHT` bytes are on their way at most, so that it delays nothing else. A record holds the channels that are notified
-    of its changes: the reply channel of its task, and one for every process that has called `wait_for_change`, so several gateways
-    may wait for one task. It also holds the channels of the processes that run the task, which are notified when it ends.
-    After a lost connection each waiting call reads its record again, and so does this store for each of its runs.
+    One connection carries all commands, and another one the notifications. What carries a large outcome to a reader, or many
+    bytes of chunks, has a third one, on which `IN_FLIGHT` bytes are on their way at most, so that it delays nothing else.
+
+    A record holds the channels that are notified of its changes: the reply channel of its task, and one for every process
+    that has called `wait_for_change`, so several gateways may wait for one task. It also holds the channels of the processes
+    that run the task, which are notified when it ends. The first wait for a task that this process has created with its own
+    channel begins without a read, because all of its changes were noted from the start. After a lost connection each waiting
+    call reads its record again, and so does this store for each of its runs.
     """
 
     def __init__(self, connector: Connector, options: StoreOptions) -> None:
@@ -132,9 +135,19 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
 
     @override
     async def create(self, tasks: Sequence[Task]) -> Sequence[TaskRecord | None]:
-        raw = await self._run("create", commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
+        expected = [task.id for task in tasks if task.reply_channel == self._channel]
+        for task_id in expected:
+            self._waiters.expect(task_id)
+        try:
+            raw = await self._run("create", commands.CREATE, commands.create(tasks, now=self._clock()), tasks)
+        except BaseException:
+            for task_id in expected:
+                self._waiters.forget(task_id)
+            raise
         found: list[TaskRecord | None] = []
         for task, answer in zip(tasks, replies.answers(raw, _ids(tasks), replies.created), strict=True):
+            if answer is not None:
+                self._waiters.forget(task.id)
             there = await self._whole(task.id, answer) if isinstance(answer, Large) else answer
             found += await self.create([task]) if isinstance(there, Missing) else [there]  # it has expired in between
         if children := [task for task in tasks if task.ancestors]:
@@ -254,6 +267,8 @@ class RedisStore(ResultStore, AsyncContextManagerMixin):
         self, task_id: TaskId, *, after: int, until_terminal: bool = False
     ) -> TaskRecord | Missing:
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
+            if not waiter.must_read:
+                await waiter.wait()
             while True:
                 found = await self._watched.submit(task_id)
                 if isinstance(found, Undecodable):
