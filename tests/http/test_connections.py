@@ -128,6 +128,24 @@ async def test_a_body_that_stops_is_answered_408(framing: bytes) -> None:
     assert "request_timeout" in problem(reply)["detail"]
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 900\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
+async def test_a_body_that_arrives_below_the_minimum_rate_is_answered_408(framing: bytes) -> None:
+    piece = b"x" if b"Length" in framing else b"1\r\nx\r\n"
+    async with served(request_timeout=0.5) as port, connected(port) as stream, create_task_group() as tg:
+
+        async def drip() -> None:
+            while True:  # some 20 bytes of body a second
+                await stream.send(piece)
+                await anyio.sleep(0.05)
+
+        await stream.send(POST + framing)
+        tg.start_soon(drip)
+        with fail_after(5):
+            reply = await stream.receive()
+        tg.cancel_scope.cancel()
+    assert reply.startswith(b"HTTP/1.1 408 ")
+
+
 async def test_a_body_that_arrives_steadily_has_no_timeout() -> None:
     async with served(request_timeout=0.5) as port, connected(port) as stream:
         await stream.send(POST + b"Content-Length: 5120\r\n\r\n")
