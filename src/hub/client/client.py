@@ -1,8 +1,5 @@
 """`hub.Client`: calls models over the API of a gateway, on asyncio and on trio."""
 
-# `timeout` is an option of the task and travels to the gateway; cancel scopes bound the caller.
-# ruff: noqa: ASYNC109
-
 from __future__ import annotations
 
 import os
@@ -104,7 +101,7 @@ class Client(AsyncContextManagerMixin):
         model: type[Model[Req, Resp]],
         request: Req | JsonRequest,
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an option of the task
         idempotency_key: str | None = None,
         result_ttl: float | None = None,
     ) -> Resp: ...
@@ -116,7 +113,7 @@ class Client(AsyncContextManagerMixin):
         request: AnyRequest,
         response: type[Resp],
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an option of the task
         idempotency_key: str | None = None,
         result_ttl: float | None = None,
     ) -> Resp: ...
@@ -127,7 +124,7 @@ class Client(AsyncContextManagerMixin):
         model: str,
         request: JsonRequest,
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an option of the task
         idempotency_key: str | None = None,
         result_ttl: float | None = None,
     ) -> Json: ...
@@ -138,7 +135,7 @@ class Client(AsyncContextManagerMixin):
         request: AnyRequest,
         response: type[Message] | None = None,
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an option of the task
         idempotency_key: str | None = None,
         result_ttl: float | None = None,
     ) -> Any:
@@ -181,7 +178,7 @@ class Client(AsyncContextManagerMixin):
         model: type[Model[Req, Resp]],
         request: Req | JsonRequest,
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an option of the task
         idempotency_key: str | None = None,
         result_ttl: float | None = None,
     ) -> TaskHandle[Resp]: ...
@@ -193,7 +190,7 @@ class Client(AsyncContextManagerMixin):
         request: AnyRequest,
         response: type[Resp],
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an option of the task
         idempotency_key: str | None = None,
         result_ttl: float | None = None,
     ) -> TaskHandle[Resp]: ...
@@ -204,7 +201,7 @@ class Client(AsyncContextManagerMixin):
         model: str,
         request: JsonRequest,
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an option of the task
         idempotency_key: str | None = None,
         result_ttl: float | None = None,
     ) -> TaskHandle[Json]: ...
@@ -215,7 +212,7 @@ class Client(AsyncContextManagerMixin):
         request: AnyRequest,
         response: type[Message] | None = None,
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - an option of the task
         idempotency_key: str | None = None,
         result_ttl: float | None = None,
     ) -> TaskHandle[Any]:
