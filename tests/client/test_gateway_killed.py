@@ -66,7 +66,7 @@ async def test_calls_streams_and_tasks_go_on_when_the_gateway_is_killed_and_retu
 
     async def stream(client: hub.Client) -> None:
         async for chunk in client.stream(Steps, ModelARequest(messages=f"{COUNT}")):
-            chunks.append(chunk.reply)
+            chunks.append(chunk.reply)  # noqa: PERF401 - their number is read meanwhile
 
     async def watch(client: hub.Client) -> None:
         handle = await client.submit(Echo, ModelARequest(messages="3 watched"))

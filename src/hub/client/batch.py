@@ -62,7 +62,7 @@ class BatchSubmission(AsyncIterator[BatchAnswer[T]]):
     Args:
         transport: Sends the parts.
         target: The model.
-        requests: Messages, dicts, or lines of JSON as bytes.
+        requests: Messages, dicts, or lines of JSON as bytes, none of them blank.
         headers: Of each part.
         key: Prefix of the idempotency keys; `None` for one of its own.
     """
@@ -71,7 +71,7 @@ class BatchSubmission(AsyncIterator[BatchAnswer[T]]):
         self,
         transport: Transport,
         target: Target,
-        requests: Iterable[AnyRequest | bytes] | AsyncIterable[AnyRequest | bytes],
+        requests: Iterable[AnyRequest] | AsyncIterable[AnyRequest],
         *,
         headers: dict[str, str],
         key: str | None,
@@ -175,6 +175,6 @@ class BatchSubmission(AsyncIterator[BatchAnswer[T]]):
         )
 
 
-async def _each(requests: Iterable[AnyRequest | bytes]) -> AsyncIterator[AnyRequest | bytes]:
+async def _each(requests: Iterable[AnyRequest]) -> AsyncIterator[AnyRequest]:
     for request in requests:
         yield request

@@ -146,7 +146,7 @@ class Client(AsyncContextManagerMixin):
 
         Args:
             model: The class of the model, or its name.
-            request: A request message, or a dict as ProtoJSON has it.
+            request: A request message, or ProtoJSON as a dict or as bytes.
             response: The class of the response; needed for a message to a name.
             timeout: Seconds until the deadline of the task, time in the queue included.
             idempotency_key: A key of your own: calls with the same one get the same task, also those of other processes. Then
@@ -329,7 +329,7 @@ class Client(AsyncContextManagerMixin):
     def batch(
         self,
         model: str,
-        requests: Iterable[AnyRequest | bytes] | AsyncIterable[AnyRequest | bytes],
+        requests: Iterable[AnyRequest] | AsyncIterable[AnyRequest],
         response: type[Resp],
         *,
         timeout: float | None = None,
@@ -341,7 +341,7 @@ class Client(AsyncContextManagerMixin):
     def batch(
         self,
         model: str,
-        requests: Iterable[JsonRequest | bytes] | AsyncIterable[JsonRequest | bytes],
+        requests: Iterable[JsonRequest] | AsyncIterable[JsonRequest],
         *,
         timeout: float | None = None,
         idempotency_key: str | None = None,
@@ -351,7 +351,7 @@ class Client(AsyncContextManagerMixin):
     def batch(
         self,
         model: ModelOrName,
-        requests: Iterable[AnyRequest | bytes] | AsyncIterable[AnyRequest | bytes],
+        requests: Iterable[AnyRequest] | AsyncIterable[AnyRequest],
         response: type[Message] | None = None,
         *,
         timeout: float | None = None,
@@ -368,7 +368,7 @@ class Client(AsyncContextManagerMixin):
 
         Args:
             model: The class of the model, or its name.
-            requests: Messages, dicts, or with a name lines of JSON as bytes. At most 1,000 of them, and 4 MiB, are in memory.
+            requests: Messages, dicts, or lines of JSON as bytes, none of them blank. At most 1,000 of them, and 4 MiB, are in memory.
             response: The class of the responses.
             timeout: Seconds until the deadline of each task.
             idempotency_key: Prefix of the keys of the tasks: the same requests under the same key make no second tasks.

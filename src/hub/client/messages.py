@@ -20,8 +20,8 @@ PROTOBUF: Final = "application/x-protobuf"
 Json: TypeAlias = Any
 """A value of ProtoJSON: for most messages a `dict`. Its type depends on the message, which is not known here."""
 
-JsonRequest: TypeAlias = Mapping[str, Any]
-"""A request as ProtoJSON."""
+JsonRequest: TypeAlias = Mapping[str, Any] | bytes
+"""A request as ProtoJSON: a dict, or its text as UTF-8."""
 
 AnyRequest: TypeAlias = Message | JsonRequest
 ModelOrName: TypeAlias = "type[Model[Any, Any]] | str"
@@ -76,7 +76,7 @@ class Target:
         """The body of a request, and its media type."""
         if isinstance(request, Message):
             return request.SerializeToString(), PROTOBUF
-        return msgspec.json.encode(request), JSON
+        return request if isinstance(request, bytes) else msgspec.json.encode(request), JSON
 
     def decode(self, content: bytes, media_type: str) -> Any:
         """A response as it was accepted: a message, or JSON.
@@ -113,8 +113,8 @@ class Target:
             ) from error
 
 
-def json_line(request: AnyRequest | bytes) -> bytes:
-    """A request as one line of JSON; bytes are one already."""
+def json_line(request: AnyRequest) -> bytes:
+    """A request as one line of JSON; its text has to be one already."""
     if isinstance(request, bytes):
         return request
     if isinstance(request, Message):

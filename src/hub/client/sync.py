@@ -350,7 +350,7 @@ class SyncClient:
     def batch(
         self,
         model: str,
-        requests: Iterable[AnyRequest | bytes],
+        requests: Iterable[AnyRequest],
         response: type[Resp],
         *,
         timeout: float | None = None,
@@ -362,7 +362,7 @@ class SyncClient:
     def batch(
         self,
         model: str,
-        requests: Iterable[JsonRequest | bytes],
+        requests: Iterable[JsonRequest],
         *,
         timeout: float | None = None,
         idempotency_key: str | None = None,
@@ -372,7 +372,7 @@ class SyncClient:
     def batch(
         self,
         model: ModelOrName,
-        requests: Iterable[AnyRequest | bytes],
+        requests: Iterable[AnyRequest],
         response: type[Message] | None = None,
         *,
         timeout: float | None = None,
