@@ -13,9 +13,9 @@ from typing_extensions import override
 
 from hub.client.errors import GatewayError, UnexpectedReply, error_of
 from hub.client.messages import AnyRequest, Target, json_line
+from hub.client.submission import key_or_own
 from hub.client.task import TaskHandle
 from hub.client.transport import Transport, is_temporary
-from hub.types import new_task_id
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class BatchSubmission(AsyncIterator[BatchAnswer[T]]):
         self._target = target
         self._requests = aiter(requests) if isinstance(requests, AsyncIterable) else _each(requests)
         self._headers = headers
-        self._key = key or new_task_id()
+        self._key = key_or_own(key)
         self._sent = 0
         self._answers: deque[BatchAnswer[T]] = deque()
         self._left_over: bytes | None = None

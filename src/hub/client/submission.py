@@ -30,6 +30,9 @@ from hub.types import new_task_id
 CANCEL_GRACE: Final = 3.0
 """Seconds for the cancellation of a task whose caller was cancelled; without a gateway in reach it goes on."""
 
+LONGEST_KEY: Final = 240
+"""Characters of an idempotency key: a gateway takes 255, and those of a batch have the number of a line behind it."""
+
 
 @final
 @dataclass(slots=True, kw_only=True)
@@ -76,12 +79,12 @@ class Submission:
             waiting: Whether the caller waits, so that the deadlines of the cancel scopes around it are those of the task.
 
         Raises:
-            ValueError: A number of seconds is not positive.
+            ValueError: A number of seconds is not positive, or the key has other characters than visible ASCII.
         """
         content, media_type = target.encode(request)
         deadline = inf if timeout is None else current_time() + positive("timeout", timeout)
         ambient = waiting and current_effective_deadline() < deadline
-        headers = {"Content-Type": media_type, "Idempotency-Key": idempotency_key or new_task_id()}
+        headers = {"Content-Type": media_type, "Idempotency-Key": key_or_own(idempotency_key)}
         if result_ttl is not None:
             headers["Hub-Result-TTL"] = f"{positive('result_ttl', result_ttl):.12g}"
         return cls(
@@ -218,8 +221,17 @@ async def ended_task(transport: Transport, task: str) -> TaskSnapshot:
             return snapshot
 
 
+def key_or_own(key: str | None) -> str:
+    """An idempotency key: that of the caller, or a new one. Raises ValueError if it is none."""
+    if key is None:
+        return new_task_id()
+    if not 1 <= len(key) <= LONGEST_KEY or not all("!" <= character <= "~" for character in key):
+        raise ValueError(f"idempotency_key is {key!r}; give 1 to {LONGEST_KEY} visible ASCII characters without spaces")
+    return key
+
+
 def positive(name: str, seconds: float) -> float:
     """Raises ValueError unless `seconds` is a finite number above 0."""
     if not 0 < seconds < inf:
-        raise ValueError(f"{name} is {seconds!r}; give seconds above 0, or None")
+        raise ValueError(f"{name} is {seconds!r}; give seconds above 0")
     return seconds

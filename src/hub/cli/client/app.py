@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from hub.cli.command import run_command
 from hub.cli.parameters import SETTINGS_GROUP, Json, NameOfModel, parse_model_name
+from hub.errors import ConfigurationError
 from hub.settings.client import ClientSettings
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ Key = Annotated[
         help="Idempotency key: the same request under the same key is one task, which an interruption leaves running.",
     ),
 ]
+RETRY_FOR: Final = 5.0
+"""Seconds that a lost connection or an overloaded gateway is retried: a person waits at the terminal."""
+
 Settings = Annotated[ClientSettings | None, Parameter(group=SETTINGS_GROUP)]
 
 
@@ -172,6 +176,15 @@ COMMANDS: Final = (call, submit, task, cancel, stream, batch)
 
 
 def _options(timeout: float | None, result_ttl: float | None, key: str) -> dict[str, Any]:
+    from hub.client.submission import key_or_own, positive  # noqa: PLC0415
+
+    try:
+        for name, seconds in (("--timeout", timeout), ("--result-ttl", result_ttl)):
+            if seconds is not None:
+                positive(name, seconds)
+        key_or_own(key or None)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
     return {"timeout": timeout, "result_ttl": result_ttl, "idempotency_key": key or None}
 
 
@@ -181,7 +194,7 @@ def _run(command: Callable[[Client], Awaitable[int]], settings: ClientSettings |
     settings = settings or ClientSettings()
 
     async def run() -> int:
-        async with Client(settings.gateway_url, api_key=settings.api_key) as client:
+        async with Client(settings.gateway_url, api_key=settings.api_key, retry_for=RETRY_FOR) as client:
             return await command(client)
 
     return run_command(run, settings, interrupted="interrupted")

@@ -58,7 +58,7 @@ async def run_batch(
         lines = _stdin_lines() if file == STDIN else _file_lines(files.enter_context(_open(file)))
         output = _output(files, out)
         progress = files.enter_context(_progress(shown=bool(out) or not sys.stdout.isatty()))
-        bar = progress.add_task(model, total=None if file == STDIN else _count(file), failed=0)
+        bar = progress.add_task(model, total=_count(file), failed=0)
         sender, receiver = create_memory_object_stream[_Outcome](WINDOW)
         async with create_task_group() as tg:
             answers = client.batch(model, lines, **options)
@@ -152,7 +152,10 @@ async def _file_lines(file: IO[bytes]) -> AsyncIterator[bytes]:
             yield line.strip()
 
 
-def _count(file: str) -> int:
+def _count(file: str) -> int | None:
+    """The number of requests; `None` for what can be read only once."""
+    if file == STDIN or not Path(file).is_file():
+        return None
     with _open(file) as lines:
         return sum(1 for line in lines if line.strip())
 

@@ -41,7 +41,7 @@ async def submit_task(
     if for_people(json_wanted):
         console().print(f"{handle.id}\n`hub task {handle.id} --wait` shows its outcome", soft_wrap=True)
     else:
-        print_json({"id": handle.id, "model": model}, json_wanted=True)
+        write_line({"id": handle.id, "model": model})
     return EXIT_OK
 
 
@@ -66,7 +66,7 @@ async def cancel_task(client: Client, *, task: str, json_wanted: bool) -> int:
         text = "cancelled" if cancelled else f"not cancelled: it had ended before, {snapshot.state}"
         console().print(f"{snapshot.id}  {text}", soft_wrap=True)
     else:
-        print_json(msgspec.to_builtins(snapshot), json_wanted=True)
+        write_line(_members(snapshot))
     return EXIT_OK if cancelled else EXIT_PARTIAL
 
 
@@ -151,10 +151,13 @@ def _print_task(snapshot: TaskSnapshot, *, json_wanted: bool) -> int:
         if snapshot.result is not None:
             print_json(snapshot.result, json_wanted=False)
     else:
-        members = msgspec.to_builtins(snapshot)
-        print_json({name: value for name, value in members.items() if value is not None}, json_wanted=True)
+        write_line(_members(snapshot))
     ended_badly = snapshot.state.terminal and snapshot.state is not TaskState.SUCCEEDED
     return EXIT_PARTIAL if ended_badly else EXIT_OK
+
+
+def _members(snapshot: TaskSnapshot) -> dict[str, object]:
+    return {name: value for name, value in msgspec.to_builtins(snapshot).items() if value is not None}
 
 
 def _rows(snapshot: TaskSnapshot) -> Iterator[tuple[str, str]]:
