@@ -47,6 +47,7 @@ from hub.settings.model import ModelSettings
 from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings
 from hub.settings.up import UpSettings
+from hub_serving import DISTRIBUTION
 
 EXPOSED = "has secrets and is readable for every user of this machine: chmod o-r, or use separate files (HUB_..._FILE)"
 
@@ -60,7 +61,7 @@ app = App(
     name="hub",
     help="A hub of models: queueing, results, a registry and one live API page for every model that is up.",
     help_epilogue=_EPILOGUE,
-    version=version("hub"),
+    version=lambda: version(DISTRIBUTION),
 )
 config = App(name="config", help="Show the settings.")
 app.command(config)
