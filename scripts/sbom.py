@@ -77,7 +77,7 @@ def project_version() -> str:
     found = re.search(source["pattern"], (ROOT / source["path"]).read_text())
     if found is None:
         raise SystemExit(f"{source['path']} has no version")
-    return found["version"]
+    return str(found["version"])
 
 
 def bill(*, dev: bool) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def wheel(built: Path) -> Path:
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with the wheel, and with the locked dependencies of this one."""
     folder = tmp_path_factory.mktemp("environment")
-    quiet = [UV, "--quiet", "--offline", "--no-cache"]
+    quiet: list[str | Path] = [UV, "--quiet", "--offline", "--no-cache"]
     subprocess.run([*quiet, "venv", "--no-project", "--python", sys.executable, folder / "venv"], check=True)
     found = folder / "venv" / "bin" / "python"
     subprocess.run([*quiet, "pip", "install", "--no-deps", "--python", found, wheel], check=True)
@@ -127,7 +127,7 @@ def test_the_wheel_that_is_built_from_the_source_distribution_is_the_same(
     with tarfile.open(path) as archive:
         archive.extractall(tmp_path, filter="data")
     (unpacked,) = tmp_path.iterdir()
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / "dist"]
+    command: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / "dist"]
     subprocess.run(command, cwd=unpacked, check=True, capture_output=True)
     (again,) = (tmp_path / "dist").iterdir()
 

@@ -19,7 +19,7 @@ WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 def complaints(path: Path) -> str:
     """What is wrong with a workflow, by the schema that check-jsonschema has; empty if nothing is."""
     program = Path(sys.executable).with_name("check-jsonschema")
-    command = [program, "--builtin-schema", "vendor.github-workflows", path]
+    command: list[str | Path] = [program, "--builtin-schema", "vendor.github-workflows", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout if done.returncode else ""
 

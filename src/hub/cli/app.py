@@ -38,7 +38,7 @@ from hub.cli.schema.app import schema
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.process import STOP_LIMIT, leave, run_process
 from hub.concurrency.services import Service, background_service
-from hub.errors import HubError
+from hub.errors import ConfigurationError, HubError
 from hub.observability.logs import configure_logging
 from hub.observability.redaction import redacted, redacted_url
 from hub.settings.connections import require_shared
@@ -80,6 +80,14 @@ Component = Annotated[
     Parameter(env_var=(), help="Settings of this command."),
 ]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
+
+Instances = Annotated[
+    int,
+    Parameter(
+        env_var=(),
+        help="Processes, each with one instance. None is restarted: if one ends with an error, all end, with its exit code.",
+    ),
+]
 
 AnyGateway = TypeVar("AnyGateway", bound=GatewaySettings)
 
@@ -142,12 +150,14 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
 
 
 @app.command
-def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> int:
+def model(target: ModelTarget, /, *, instances: Instances = 1, settings: ModelSettings | None = None) -> int:
     """Run one instance of a model: it receives tasks from the model's queue and stores their outcomes."""
-    from hub.model.instance.instance import run_instance  # noqa: PLC0415
-
     settings = settings or ModelSettings()
     require_shared(settings)
+    if instances != 1:
+        return _run_instances(target, instances, settings)
+    from hub.model.instance.instance import run_instance  # noqa: PLC0415
+
     model_class = load_model(target)
 
     async def main() -> None:
@@ -188,13 +198,46 @@ def _with_free_dashboard(settings: AnyGateway) -> AnyGateway:
     return replace(settings, dashboard_port=0)
 
 
+def _run_instances(target: str, count: int, settings: ModelSettings) -> int:
+    """Runs this command line without `--instances` in several processes."""
+    if count < 1:
+        raise ConfigurationError(f"--instances is {count}; a model needs at least 1")
+    if settings.instance_port:
+        raise ConfigurationError(
+            f"instance_port is {settings.instance_port}, and only one of {count} processes can listen there: leave it out, "
+            "and each takes a free port"
+        )
+    from hub.cli.children import MARGIN, run_instances  # noqa: PLC0415
+    from hub.model.execution.process.spawn import KILL_TIMEOUT  # noqa: PLC0415
+
+    code = 0
+
+    async def main() -> None:
+        nonlocal code
+        code = await run_instances(["model", target, *_options(sys.argv[1:], target)], count, settings)
+
+    return _run(main, settings, margin=MARGIN + KILL_TIMEOUT) or code
+
+
+def _options(arguments: Sequence[str], target: str) -> Sequence[str]:
+    """The options of `hub model` on a command line, without `--instances`."""
+    rest = iter(arguments)
+    kept: list[str] = []
+    for argument in rest:
+        if argument == "--instances":
+            next(rest, None)
+        elif not argument.startswith("--instances=") and argument != target:
+            kept.append(argument)
+    return kept[1:] if kept[:1] == ["model"] else kept
+
+
 async def _run_component(what: str, component: Service[str]) -> None:
     async with background_service(component, name=what) as url:
         _log.info(f"{what} is up", url=url)
         await sleep_forever()
 
 
-def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
+def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings, *, margin: float = 0.0) -> int:
     configure_logging(settings.log_level, settings.log_format, redact=redactor(settings))
     exposed = exposed_secrets()
     if exposed:
@@ -216,7 +259,7 @@ def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
             raise
 
     drain_grace = settings.drain_grace if isinstance(settings, ModelSettings) else 0.0
-    return leave(run_process(main_with_notes, backend=settings.backend, stop_limit=drain_grace + STOP_LIMIT))
+    return leave(run_process(main_with_notes, backend=settings.backend, stop_limit=drain_grace + STOP_LIMIT + margin))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
