@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Literal, TypeVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import structlog
 from anyio import create_task_group, sleep_forever
@@ -48,6 +49,9 @@ from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings
 from hub.settings.up import UpSettings
 from hub_serving import DISTRIBUTION
+
+if TYPE_CHECKING:
+    from hub.cli.up import ModelsService
 
 EXPOSED = "has secrets and is readable for every user of this machine: chmod o-r, or use separate files (HUB_..._FILE)"
 
@@ -89,11 +93,21 @@ Instances = Annotated[
     ),
 ]
 
+Reload = Annotated[
+    bool,
+    Parameter(
+        env_var=(),
+        negative="",
+        help="Run the models in a process of their own, and start it anew when a .py or .proto file of theirs changes. Tasks "
+        "stay. For development; needs the packages of hub-serving[reload].",
+    ),
+]
+
 AnyGateway = TypeVar("AnyGateway", bound=GatewaySettings)
 
 
 @app.command
-def up(*models: ModelTargets, settings: UpSettings | None = None) -> int:
+def up(*models: ModelTargets, reload: Reload = False, settings: UpSettings | None = None) -> int:
     """Run registry, gateway, dashboard and models in this one process.
 
     With the default memory:// URLs no server needs to be installed, and all data is lost at exit.
@@ -101,11 +115,12 @@ def up(*models: ModelTargets, settings: UpSettings | None = None) -> int:
     from hub.cli.up import print_summary, run_up  # noqa: PLC0415 - each command loads only what it runs
 
     settings = _with_free_dashboard(settings or UpSettings())
-    classes = [load_model(target) for target in models or models_of_layers()]
+    targets = models or models_of_layers()
+    run_models = _reloaded(targets) if reload else [load_model(target) for target in targets]
 
     async def main() -> None:
         async with create_task_group() as tg:
-            print_summary(await tg.start(partial(run_up, classes, settings), name="hub.up"), classes)
+            print_summary(await tg.start(partial(run_up, run_models, settings), name="hub.up"))
 
     return _run(main, settings)
 
@@ -196,6 +211,16 @@ def _with_free_dashboard(settings: AnyGateway) -> AnyGateway:
         port=bind.port,
     )
     return replace(settings, dashboard_port=0)
+
+
+def _reloaded(targets: Sequence[str]) -> ModelsService:
+    if not targets:
+        raise ConfigurationError("--reload needs a model: hub up pkg.module:Class --reload")
+    if find_spec("watchfiles") is None:
+        raise ConfigurationError("watchfiles is not installed: install hub with its extra, hub-serving[reload]")
+    from hub.cli.reload.models import run_reloaded  # noqa: PLC0415
+
+    return partial(run_reloaded, targets)
 
 
 def _run_instances(target: str, count: int, settings: ModelSettings) -> int:
