@@ -26,7 +26,7 @@ DISABLED := ASYNC106,ASYNC114,ASYNC124,ASYNC128,ASYNC9
 # 401: `pytest.raises` is enough where the shape of an exception group does not matter.
 DISABLED_IN_TESTS := ASYNC110,ASYNC401
 
-.PHONY: help install up test test-fast chaos awkward fuzz overload alerts check lint types generated docs fmt bench lock generate sbom
+.PHONY: help dist install up test test-fast chaos awkward fuzz overload alerts check lint types generated docs fmt bench lock generate sbom
 
 help: ## Show the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -93,6 +93,10 @@ sbom: ## Write the bill of materials to dist/hub.cdx.json (CycloneDX). ARGS=--de
 	@mkdir -p dist
 	@$(shell command -v python3) scripts/sbom.py $(ARGS) > dist/hub.cdx.json
 	@echo dist/hub.cdx.json
+
+dist: $(DEV) ## Build the wheel and the source distribution into dist/, with what the lock pins.
+	@rm -f dist/*.whl dist/*.tar.gz
+	@$(BIN)/python -m hatchling build -d dist
 
 bench: $(DEV) ## Run the benchmarks. ARGS=... goes to them.
 	$(BIN)/python -m benchmarks $(ARGS)

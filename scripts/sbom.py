@@ -71,6 +71,15 @@ def vendored(listing: Path) -> Iterator[Component]:
         }
 
 
+def project_version() -> str:
+    """The version in `src/hub/__init__.py`, by the pattern with which the wheel is built."""
+    source = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["version"]
+    found = re.search(source["pattern"], (ROOT / source["path"]).read_text())
+    if found is None:
+        raise SystemExit(f"{source['path']} has no version")
+    return str(found["version"])
+
+
 def bill(*, dev: bool) -> dict[str, Any]:
     """The document.
 
@@ -78,11 +87,12 @@ def bill(*, dev: bool) -> dict[str, Any]:
         dev: Whether to list what only development needs, too.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version = project_version()
     running = [*locked(ROOT / "requirements/run.lock"), *vendored(ROOT / "scripts/vendor.toml")]
     known = {component["bom-ref"] for component in running}
     tools = locked(ROOT / "requirements/dev.lock") if dev else ()
     excluded = [{**component, "scope": "excluded"} for component in tools if component["bom-ref"] not in known]
-    root = f"pkg:pypi/{project['name']}@{project['version']}"
+    root = f"pkg:pypi/{project['name']}@{version}"
     components = [*({**component, "scope": "required"} for component in running), *excluded]
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -95,7 +105,7 @@ def bill(*, dev: bool) -> dict[str, Any]:
                 "type": "application",
                 "bom-ref": root,
                 "name": project["name"],
-                "version": project["version"],
+                "version": version,
                 "purl": root,
                 "licenses": [{"license": {"id": "MIT"}}],
             }

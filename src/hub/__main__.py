@@ -1,6 +1,6 @@
 """`python -m hub` is `hub`."""
 
-from hub.cli.app import main
+from hub_serving import main
 
 if __name__ == "__main__":
     main()

@@ -176,7 +176,7 @@ def test_a_missing_program_is_named_with_its_package(
     assert (code, "install the package buf-bin" in err) == (2, True)
     monkeypatch.setattr(compiler, "find_spec", lambda _: None)
     code, _, err = hub(capsys, "build")
-    assert (code, "hub[proto]" in err) == (2, True)
+    assert (code, "hub-serving[proto]" in err) == (2, True)
 
 
 def test_a_folder_without_files_is_named(

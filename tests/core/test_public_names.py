@@ -33,7 +33,7 @@ def test_import_hub_loads_no_servers_and_no_contract_machinery() -> None:
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert hub.__version__ == version("hub")
+    assert hub.__version__ == version("hub-serving")
 
 
 def test_every_public_error_is_a_hub_error_with_a_code_of_its_own() -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import hub
 from tests.deploy.dockerfile import check_image, copy_context, stages
 from tests.deploy.program import ROOT, Mistake
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-VERSION: str = PROJECT["project"]["version"]
+VERSION = hub.__version__
 FILES = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import hub
 from tests.deploy import kubernetes_objects as objects, kubernetes_pods as those
 from tests.deploy.compose_file import compose
 from tests.deploy.kustomization import Built, Unbuildable, build, kustomization
@@ -104,12 +104,11 @@ def test_each_overlay_has_every_component(folder: Path) -> None:
 
 
 def test_overlays_run_the_current_version(folder: Path) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {
         pod.container["image"] for overlay in OVERLAYS for pod in those.ours(build(folder / "overlays" / overlay))
     }
 
-    assert images == {f"hub:{version}"}
+    assert images == {f"hub:{hub.__version__}"}
 
 
 def test_no_secret_is_committed() -> None:

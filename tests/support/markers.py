@@ -25,6 +25,7 @@ SLOW: Final = (
     "gateway/test_hostile_documents.py",
     "gateway/test_strange_headers.py",
     "http/test_connections.py",
+    "meta/test_distribution.py",
     "meta/test_files.py",
     "meta/test_scripts.py",
     "meta/test_supply.py",

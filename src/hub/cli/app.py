@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Literal, TypeVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import structlog
 from anyio import create_task_group, sleep_forever
@@ -39,7 +40,7 @@ from hub.cli.schema.app import schema
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.process import STOP_LIMIT, leave, run_process
 from hub.concurrency.services import Service, background_service
-from hub.errors import HubError
+from hub.errors import ConfigurationError, HubError
 from hub.observability.logs import configure_logging
 from hub.observability.redaction import redacted, redacted_url
 from hub.settings.connections import require_shared
@@ -48,6 +49,10 @@ from hub.settings.model import ModelSettings
 from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings
 from hub.settings.up import UpSettings
+from hub_serving import DISTRIBUTION
+
+if TYPE_CHECKING:
+    from hub.cli.up import ModelsService
 
 EXPOSED = "has secrets and is readable for every user of this machine: chmod o-r, or use separate files (HUB_..._FILE)"
 
@@ -61,7 +66,7 @@ app = App(
     name="hub",
     help="A hub of models: queueing, results, a registry and one live API page for every model that is up.",
     help_epilogue=_EPILOGUE,
-    version=version("hub"),
+    version=lambda: version(DISTRIBUTION),
 )
 config = App(name="config", help="Show the settings.")
 app.command(config)
@@ -83,11 +88,29 @@ Component = Annotated[
 ]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
 
+Instances = Annotated[
+    int,
+    Parameter(
+        env_var=(),
+        help="Processes, each with one instance. None is restarted: if one ends with an error, all end, with its exit code.",
+    ),
+]
+
+Reload = Annotated[
+    bool,
+    Parameter(
+        env_var=(),
+        negative="",
+        help="Run the models in a process of their own, and start it anew when a .py or .proto file of theirs changes. Tasks "
+        "stay. For development; needs the packages of hub-serving[reload].",
+    ),
+]
+
 AnyGateway = TypeVar("AnyGateway", bound=GatewaySettings)
 
 
 @app.command
-def up(*models: ModelTargets, settings: UpSettings | None = None) -> int:
+def up(*models: ModelTargets, reload: Reload = False, settings: UpSettings | None = None) -> int:
     """Run registry, gateway, dashboard and models in this one process.
 
     With the default memory:// URLs no server needs to be installed, and all data is lost at exit.
@@ -95,11 +118,12 @@ def up(*models: ModelTargets, settings: UpSettings | None = None) -> int:
     from hub.cli.up import print_summary, run_up  # noqa: PLC0415 - each command loads only what it runs
 
     settings = _with_free_dashboard(settings or UpSettings())
-    classes = [load_model(target) for target in models or models_of_layers()]
+    targets = models or models_of_layers()
+    run_models = _reloaded(targets) if reload else [load_model(target) for target in targets]
 
     async def main() -> None:
         async with create_task_group() as tg:
-            print_summary(await tg.start(partial(run_up, classes, settings), name="hub.up"), classes)
+            print_summary(await tg.start(partial(run_up, run_models, settings), name="hub.up"))
 
     return _run(main, settings)
 
@@ -144,12 +168,14 @@ def gateway(*, settings: GatewaySettings | None = None) -> int:
 
 
 @app.command
-def model(target: ModelTarget, /, *, settings: ModelSettings | None = None) -> int:
+def model(target: ModelTarget, /, *, instances: Instances = 1, settings: ModelSettings | None = None) -> int:
     """Run one instance of a model: it receives tasks from the model's queue and stores their outcomes."""
-    from hub.model.instance.instance import run_instance  # noqa: PLC0415
-
     settings = settings or ModelSettings()
     require_shared(settings)
+    if instances != 1:
+        return _run_instances(target, instances, settings)
+    from hub.model.instance.instance import run_instance  # noqa: PLC0415
+
     model_class = load_model(target)
 
     async def main() -> None:
@@ -190,13 +216,56 @@ def _with_free_dashboard(settings: AnyGateway) -> AnyGateway:
     return replace(settings, dashboard_port=0)
 
 
+def _reloaded(targets: Sequence[str]) -> ModelsService:
+    if not targets:
+        raise ConfigurationError("--reload needs a model: hub up pkg.module:Class --reload")
+    if find_spec("watchfiles") is None:
+        raise ConfigurationError("watchfiles is not installed: install hub with its extra, hub-serving[reload]")
+    from hub.cli.reload.models import run_reloaded  # noqa: PLC0415
+
+    return partial(run_reloaded, targets)
+
+
+def _run_instances(target: str, count: int, settings: ModelSettings) -> int:
+    """Runs this command line without `--instances` in several processes."""
+    if count < 1:
+        raise ConfigurationError(f"--instances is {count}; a model needs at least 1")
+    if settings.instance_port:
+        raise ConfigurationError(
+            f"instance_port is {settings.instance_port}, and only one of {count} processes can listen there: leave it out, "
+            "and each takes a free port"
+        )
+    from hub.cli.children import MARGIN, run_instances  # noqa: PLC0415
+    from hub.model.execution.process.spawn import KILL_TIMEOUT  # noqa: PLC0415
+
+    code = 0
+
+    async def main() -> None:
+        nonlocal code
+        code = await run_instances(["model", target, *_options(sys.argv[1:], target)], count, settings)
+
+    return _run(main, settings, margin=MARGIN + KILL_TIMEOUT) or code
+
+
+def _options(arguments: Sequence[str], target: str) -> Sequence[str]:
+    """The options of `hub model` on a command line, without `--instances`."""
+    rest = iter(arguments)
+    kept: list[str] = []
+    for argument in rest:
+        if argument == "--instances":
+            next(rest, None)
+        elif not argument.startswith("--instances=") and argument != target:
+            kept.append(argument)
+    return kept[1:] if kept[:1] == ["model"] else kept
+
+
 async def _run_component(what: str, component: Service[str]) -> None:
     async with background_service(component, name=what) as url:
         _log.info(f"{what} is up", url=url)
         await sleep_forever()
 
 
-def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
+def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings, *, margin: float = 0.0) -> int:
     configure_logging(settings.log_level, settings.log_format, redact=redactor(settings))
     exposed = exposed_secrets()
     if exposed:
@@ -218,7 +287,7 @@ def _run(main: Callable[[], Awaitable[None]], settings: ProcessSettings) -> int:
             raise
 
     drain_grace = settings.drain_grace if isinstance(settings, ModelSettings) else 0.0
-    return leave(run_process(main_with_notes, backend=settings.backend, stop_limit=drain_grace + STOP_LIMIT))
+    return leave(run_process(main_with_notes, backend=settings.backend, stop_limit=drain_grace + STOP_LIMIT + margin))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import sys
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 from types import ModuleType
@@ -17,6 +18,18 @@ from hub.model.execution.error_text import error_summary, location_lines
 from hub.model.model import AnyModel, require_process_request
 
 _SAME_FILE: Final = re.compile(r"duplicate (?:file name|symbol) '?([^'\s)]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """The name of a model, and a request as JSON to try it with."""
+
+    name: str
+    example: str
+
+
+def summary_of(model: type[AnyModel]) -> ModelSummary:
+    return ModelSummary(model.name, model.example_json())
 
 
 def load_model(target: str) -> type[AnyModel]:

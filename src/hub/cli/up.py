@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 from anyio import TASK_STATUS_IGNORED, create_task_group, current_time, sleep_forever
 from anyio.abc import TaskStatus
 from rich.console import Console
 
+from hub.cli.load import ModelSummary, summary_of
 from hub.cli.resources import hold_broker, hold_directory, hold_store
 from hub.concurrency.services import background_service
 from hub.gateway.service import run_gateway
@@ -29,13 +31,26 @@ class UpSummary:
     registry_url: str
     gateway_url: str
     dashboard_url: str
-    models: Sequence[str]
+    models: Sequence[ModelSummary]
     embedded: bool
     seconds: float
 
 
+class ModelsService(Protocol):
+    """Runs models until it is cancelled; started when all of them are up."""
+
+    async def __call__(
+        self,
+        settings: UpSettings,
+        *,
+        broker: Broker,
+        store: ResultStore,
+        task_status: TaskStatus[Sequence[ModelSummary]],
+    ) -> None: ...
+
+
 async def run_up(
-    models: Sequence[type[AnyModel]],
+    models: Sequence[type[AnyModel]] | ModelsService,
     settings: UpSettings,
     *,
     task_status: TaskStatus[UpSummary] = TASK_STATUS_IGNORED,
@@ -43,7 +58,7 @@ async def run_up(
     """Runs all components until it is cancelled; then the models drain and log out before the others stop.
 
     Args:
-        models: One instance of each is started.
+        models: One instance of each is started; or what runs them in another way.
         settings: Those of all components. `memory://` URLs are shared by the components of this process.
         task_status: Started with the summary when every model is listed.
 
@@ -68,15 +83,16 @@ async def run_up(
         gateway_url = await stack.enter_async_context(background_service(gateway, name="gateway"))
         dashboard_url = gateway_url if dashboard is None else f"{dashboard.scheme}://{dashboard.host}:{dashboard.port}"
 
-        instances = partial(_run_instances, models, settings, broker=broker, store=store)
-        await stack.enter_async_context(background_service(instances, name="instances"))
+        run_models = partial(_run_instances, models) if isinstance(models, Sequence) else models
+        instances = partial(run_models, settings, broker=broker, store=store)
+        summaries = await stack.enter_async_context(background_service(instances, name="instances"))
 
         task_status.started(
             UpSummary(
                 registry_url=registry_url,
                 gateway_url=gateway_url,
                 dashboard_url=dashboard_url,
-                models=[model.name for model in models],
+                models=summaries,
                 embedded=settings.broker_url.startswith("memory://"),
                 seconds=current_time() - began,
             )
@@ -90,30 +106,30 @@ async def _run_instances(
     *,
     broker: Broker,
     store: ResultStore,
-    task_status: TaskStatus[None],
+    task_status: TaskStatus[Sequence[ModelSummary]],
 ) -> None:
     """Starts the instances one after the other. They stop concurrently."""
     async with create_task_group() as tg:
         for model in models:
             instance = partial(run_instance, model, settings, broker=broker, store=store)
             await tg.start(instance, name=f"hub.instance of {model.name}")
-        task_status.started()
+        task_status.started([summary_of(model) for model in models])
         await sleep_forever()  # also without a model: the service ends by cancellation only
 
 
-def print_summary(summary: UpSummary, models: Sequence[type[AnyModel]]) -> None:
+def print_summary(summary: UpSummary) -> None:
     """Prints the addresses, and a command for each model. Lines are not wrapped, so that they can be copied."""
+    names = ", ".join(model.name for model in summary.models)
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"\n[bold]hub is up[/bold] in {summary.seconds:.1f} s: {', '.join(summary.models) or 'no models'}\n")
+    console.print(f"\n[bold]hub is up[/bold] in {summary.seconds:.1f} s: {names or 'no models'}\n")
     console.print(f"  API page    {summary.gateway_url}/docs")
     console.print(f"  dashboard   {summary.dashboard_url}")
     console.print(f"  gateway     {summary.gateway_url}")
     console.print(f"  registry    {summary.registry_url}/docs")
-    for model in models:
-        example = model.example_json()
+    for model in summary.models:
         console.print(f"\nTry {model.name}:", style="bold")
         console.print(
-            f"  curl -s {summary.gateway_url}/v1/models/{model.name} -H 'content-type: application/json' -d '{example}'",
+            f"  curl -s {summary.gateway_url}/v1/models/{model.name} -H 'content-type: application/json' -d '{model.example}'",
             markup=False,
         )
     if summary.embedded:

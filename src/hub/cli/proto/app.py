@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 proto = App(
     name="proto",
-    help="Make Python modules of .proto files, and check these. Needs the packages of hub[proto]. "
+    help="Make Python modules of .proto files, and check these. Needs the packages of hub-serving[proto]. "
     "Exit codes: 0 success, 1 errors in the .proto files, 2 bad arguments or a missing package.",
 )
 

@@ -68,7 +68,7 @@ def run_protoc(root: Path, arguments: Sequence[str]) -> None:
     """Runs protoc; raises as `compile_files` does."""
     spec = find_spec("grpc_tools")
     if spec is None or spec.origin is None:
-        raise ConfigurationError("protoc is not installed: install hub with its extra, hub[proto]")
+        raise ConfigurationError("protoc is not installed: install hub with its extra, hub-serving[proto]")
     own = Path(spec.origin).parent / "_proto"
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", f"-I{INCLUDE}", f"-I{own}", *arguments]
     done = run(command)
