@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import anyio
 from typing_extensions import override
 
 import hub
+import hub.testing
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
+
+TIMEOUT: Final = 20.0
+"""Seconds of the clock of the test."""
+
+
+@asynccontextmanager
+async def running(
+    *models: type[hub.Model[Any, Any]], virtual_time: bool = False, seconds: float = TIMEOUT
+) -> AsyncGenerator[hub.testing.LocalClient]:
+    """`hub.testing.run`, with a limit for the block."""
+    with anyio.fail_after(seconds):
+        async with hub.testing.run(*models, virtual_time=virtual_time) as client:
+            yield client
 
 
 class Echo(hub.Model[ModelARequest, ModelAResponse]):

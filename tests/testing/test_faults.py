@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 
 import hub
 import hub.testing
 from examples.model_a.v1.model_a_pb2 import ModelARequest
-from tests.testing.models import Echo, Words
-
-TIMEOUT = 20.0
-
-
-@pytest.fixture(autouse=True)
-async def _bounded(anyio_backend: object) -> AsyncIterator[None]:
-    with anyio.fail_after(TIMEOUT):
-        yield
+from tests.testing.models import Echo, Words, running
 
 
 def text(messages: str) -> ModelARequest:
@@ -26,7 +16,7 @@ def text(messages: str) -> ModelARequest:
 
 
 async def test_a_redelivered_task_is_run_again_as_another_attempt() -> None:
-    async with hub.testing.run(Echo) as client:
+    async with running(Echo) as client:
         task = await client.submit(Echo, text("first sleep 1000"))
         await task.wait_for(lambda task: task.state is hub.TaskState.RUNNING)
         await client.redeliver(task)
@@ -35,7 +25,7 @@ async def test_a_redelivered_task_is_run_again_as_another_attempt() -> None:
 
 
 async def test_a_task_that_is_redelivered_at_any_moment_ends_once() -> None:
-    async with hub.testing.run(Echo) as client:
+    async with running(Echo) as client:
         for moment in range(30):
             task = await client.submit(Echo, text("quick"))
             for _ in range(moment):
@@ -46,7 +36,7 @@ async def test_a_task_that_is_redelivered_at_any_moment_ends_once() -> None:
 
 async def test_a_redelivered_stream_begins_again() -> None:
     restarts: list[int] = []
-    async with hub.testing.run(Words) as client:
+    async with running(Words) as client:
         task = await client.submit(Words, text("one stop"))
         async with task.chunks(on_restart=restarts.append) as chunks:
             assert (await anext(chunks)).reply == "one"
@@ -58,7 +48,7 @@ async def test_a_redelivered_stream_begins_again() -> None:
 
 
 async def test_a_stream_without_on_restart_says_that_its_chunks_are_void() -> None:
-    async with hub.testing.run(Words) as client:
+    async with running(Words) as client:
         task = await client.submit(Words, text("one stop"))
         chunks = task.chunks()
         assert (await anext(chunks)).reply == "one"
@@ -68,7 +58,7 @@ async def test_a_stream_without_on_restart_says_that_its_chunks_are_void() -> No
 
 
 async def test_a_task_that_has_ended_is_not_run_again() -> None:
-    async with hub.testing.run(Echo) as client:
+    async with running(Echo) as client:
         task = await client.submit(Echo, text("once"))
         assert (await task.result()).reply == "once 1"
         await client.redeliver(task)
@@ -78,7 +68,7 @@ async def test_a_task_that_has_ended_is_not_run_again() -> None:
 
 
 async def test_a_lost_connection_redelivers_a_running_task_without_a_second_run() -> None:
-    async with hub.testing.run(Words) as client:
+    async with running(Words) as client:
         async with client.stream(Words, text("one stop")) as chunks:
             assert (await anext(chunks)).reply == "one"
             client.lose_connection()
@@ -91,7 +81,7 @@ async def test_a_lost_connection_redelivers_a_running_task_without_a_second_run(
 
 async def test_a_lost_connection_is_seen_by_another_instance() -> None:
     """It gets the task whose first instance still works: the first outcome counts."""
-    async with hub.testing.run(Echo, Echo) as client:
+    async with running(Echo, Echo) as client:
         tasks = [await client.submit(Echo, text(f"first sleep {number}")) for number in (0.3, 0.31, 0.32, 0.33)]
         for task in tasks:
             await task.wait_for(lambda task: task.state is hub.TaskState.RUNNING)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
@@ -13,15 +11,7 @@ import hub.testing
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.errors import ConfigurationError, UnknownModel
 from hub.model.errors import ModelNotStarted
-from tests.testing.models import Batched, Broken, Caller, Echo, Plain, PlainWords, Words
-
-TIMEOUT = 20.0
-
-
-@pytest.fixture(autouse=True)
-async def _bounded(anyio_backend: object) -> AsyncIterator[None]:
-    with anyio.fail_after(TIMEOUT):
-        yield
+from tests.testing.models import Batched, Broken, Caller, Echo, Plain, PlainWords, Words, running
 
 
 def text(messages: str) -> ModelARequest:
@@ -29,12 +19,12 @@ def text(messages: str) -> ModelARequest:
 
 
 async def test_a_call_returns_the_response() -> None:
-    async with hub.testing.run(Echo) as client:
+    async with running(Echo) as client:
         assert await client.call(Echo, text("hello")) == ModelAResponse(reply="hello 1")
 
 
 async def test_several_models_run_at_once() -> None:
-    async with hub.testing.run(Plain, Echo, PlainWords) as client:
+    async with running(Plain, Echo, PlainWords) as client:
         assert (await client.call(Plain, text("a"))).reply == "A"
         assert (await client.call(Echo, text("b"))).reply == "b 1"
         async with client.stream(PlainWords, text("c d")) as chunks:
@@ -42,12 +32,12 @@ async def test_several_models_run_at_once() -> None:
 
 
 async def test_a_model_calls_another_one() -> None:
-    async with hub.testing.run(Caller, Echo) as client:
+    async with running(Caller, Echo) as client:
         assert (await client.call(Caller, text("x"))).reply == "called: x 1"
 
 
 async def test_a_model_that_is_not_run_cannot_be_called() -> None:
-    async with hub.testing.run(Caller) as client:
+    async with running(Caller) as client:
         with pytest.raises(UnknownModel):
             await client.call(Echo, text("x"))
         with pytest.raises(hub.testing.ModelFailed) as failed:
@@ -56,7 +46,7 @@ async def test_a_model_that_is_not_run_cannot_be_called() -> None:
 
 
 async def test_what_a_model_raises_is_an_error_with_code_type_and_message() -> None:
-    async with hub.testing.run(Echo) as client:
+    async with running(Echo) as client:
         with pytest.raises(hub.testing.ModelFailed, match="as it was told") as failed:
             await client.call(Echo, text("fail"))
         assert failed.value.code == "task_failed"
@@ -66,14 +56,14 @@ async def test_what_a_model_raises_is_an_error_with_code_type_and_message() -> N
 
 
 async def test_the_handle_of_a_task_has_its_state_and_its_result() -> None:
-    async with hub.testing.run(Echo) as client:
+    async with running(Echo) as client:
         task = await client.submit(Echo, text("hello"))
         assert await task.result() == await task.result() == ModelAResponse(reply="hello 1")
         assert (task.state, task.attempt, task.model) == (hub.TaskState.SUCCEEDED, 1, "Echo")
 
 
 async def test_a_task_is_cancelled_while_it_runs() -> None:
-    async with hub.testing.run(Echo) as client:
+    async with running(Echo) as client:
         task = await client.submit(Echo, text("progress"))
         await task.wait_for(lambda task: task.progress is not None)
         assert task.progress is not None
@@ -89,7 +79,7 @@ async def test_a_cancelled_call_cancels_its_task() -> None:
     class OneAtATime(Echo):
         concurrency = 1
 
-    async with hub.testing.run(OneAtATime) as client:
+    async with running(OneAtATime) as client:
         with anyio.move_on_after(0.1) as scope:
             await client.call(OneAtATime, text("sleep 1000"), timeout=2000)
         assert scope.cancelled_caught
@@ -97,7 +87,7 @@ async def test_a_cancelled_call_cancels_its_task() -> None:
 
 
 async def test_a_deadline_ends_a_task() -> None:
-    async with hub.testing.run(Echo) as client:
+    async with running(Echo) as client:
         with pytest.raises(hub.testing.DeadlineMissed) as missed:
             await client.call(Echo, text("sleep 1000"), timeout=0.05)
         assert (missed.value.code, missed.value.failure["code"]) == ("task_expired", "deadline_exceeded")
@@ -106,7 +96,7 @@ async def test_a_deadline_ends_a_task() -> None:
 
 
 async def test_a_stream_that_is_left_cancels_its_task() -> None:
-    async with hub.testing.run(Words) as client:
+    async with running(Words) as client:
         async with client.stream(Words, text("one stop")) as chunks:
             assert chunks.task == ""
             assert (await anext(chunks)).reply == "one"
@@ -116,16 +106,17 @@ async def test_a_stream_that_is_left_cancels_its_task() -> None:
 
 
 async def test_a_stream_ends_with_the_failure_of_its_model() -> None:
-    async with hub.testing.run(Words) as client:
-        read: list[str] = []
+    async with running(Words) as client:
+        chunks = client.stream(Words, text("one fail two"))
+        assert (await anext(chunks)).reply == "one"
         with pytest.raises(hub.testing.ModelFailed):
-            async for chunk in client.stream(Words, text("one fail two")):
-                read.append(chunk.reply)
-        assert read == ["one"]
+            await anext(chunks)
+        with pytest.raises(StopAsyncIteration):
+            await anext(chunks)
 
 
 async def test_calls_and_streams_name_each_other_when_they_do_not_fit() -> None:
-    async with hub.testing.run(Words, Echo) as client:
+    async with running(Words, Echo) as client:
         with pytest.raises(TypeError, match=r"client\.stream\(Words, request\)"):
             await client.call(Words, text("x"))
         with pytest.raises(TypeError, match=r"client\.call\(Echo, request\)"):
@@ -140,7 +131,7 @@ async def test_calls_and_streams_name_each_other_when_they_do_not_fit() -> None:
 async def test_requests_that_wait_together_are_one_batch() -> None:
     replies: list[str] = []
 
-    async with hub.testing.run(Batched) as client, anyio.create_task_group() as tg:
+    async with running(Batched) as client, anyio.create_task_group() as tg:
 
         async def call(number: int) -> None:
             replies.append((await client.call(Batched, text(str(number)))).reply)
@@ -152,15 +143,15 @@ async def test_requests_that_wait_together_are_one_batch() -> None:
 
 async def test_an_error_of_the_block_leaves_it_as_it_is() -> None:
     with pytest.raises(AssertionError, match="not so"):
-        async with hub.testing.run(Echo):
+        async with running(Echo):
             raise AssertionError("not so")
     with pytest.raises(pytest.skip.Exception):
-        async with hub.testing.run(Echo):
+        async with running(Echo):
             pytest.skip("left out")
 
 
 async def test_what_still_runs_at_the_end_is_cancelled() -> None:
-    async with hub.testing.run(Echo) as client:
+    async with running(Echo) as client:
         task = await client.submit(Echo, text("sleep 1000"))
         await task.wait_for(lambda task: task.state is hub.TaskState.RUNNING)
         await checkpoint()
@@ -168,7 +159,7 @@ async def test_what_still_runs_at_the_end_is_cancelled() -> None:
 
 async def test_a_model_that_cannot_begin_is_an_error_of_run() -> None:
     with pytest.raises(ModelNotStarted, match="no weights"):
-        async with hub.testing.run(Broken):
+        async with running(Broken):
             raise AssertionError("not reached")
 
 
@@ -176,12 +167,12 @@ async def test_classes_that_cannot_run_together_are_refused() -> None:
     other = type("Echo", (Plain,), {})
     for models, reason in (((), "needs the class"), ((Echo, other), "two classes are called Echo")):
         with pytest.raises(ConfigurationError, match=reason):
-            async with hub.testing.run(*models):
+            async with running(*models):
                 raise AssertionError("not reached")
 
 
 async def test_a_class_may_have_several_instances() -> None:
-    async with hub.testing.run(Words, Words) as client:
+    async with running(Words, Words) as client:
         async with client.stream(Words, text("one stop")) as waiting:
             assert (await anext(waiting)).reply == "one"
             async with client.stream(Words, text("two")) as chunks:
