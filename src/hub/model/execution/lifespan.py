@@ -15,7 +15,7 @@ from hub.model.execution.error_text import error_summary
 from hub.model.execution.exits import exits_as_errors
 from hub.model.execution.model_method import ModelMethod, running_threads
 from hub.model.execution.own_loop import OwnLoop
-from hub.model.model import AnyModel
+from hub.model.model import AnyModel, Model
 from hub.observability.code_origin import add_model
 
 TEARDOWN_GRACE: Final = 10.0
@@ -67,13 +67,19 @@ async def lifespan(
         return
     try:
         try:
-            await ModelMethod(model, "setup", loop=loop).call()
+            await _call(model, "setup", loop)
         except Exception as error:
             raise ModelNotStarted(model.name, "setup", error_summary(error)) from error
         yield
     finally:
         with CancelScope(shield=True):
             await _tear_down(model, loop, min(grace, TEARDOWN_GRACE))
+
+
+async def _call(model: AnyModel, method: str, loop: OwnLoop | None) -> None:
+    """Calls a method without arguments; the one of `Model` itself does nothing, and needs no thread for that."""
+    if getattr(type(model), method) is not getattr(Model, method):
+        await ModelMethod(model, method, loop=loop).call()
 
 
 async def _tear_down(model: AnyModel, loop: OwnLoop | None, setup_grace: float) -> None:
@@ -90,6 +96,6 @@ async def _tear_down(model: AnyModel, loop: OwnLoop | None, setup_grace: float) 
             _log.warning("teardown is skipped: other methods are still running", model=model.name, methods=names)
             return
     with move_on_after(TEARDOWN_GRACE) as bound:
-        await ModelMethod(model, "teardown", loop=loop).call()
+        await _call(model, "teardown", loop)
     if bound.cancelled_caught:
         _log.warning("teardown was cancelled at its limit", model=model.name, seconds=TEARDOWN_GRACE)

@@ -45,7 +45,7 @@ from hub.model.worker.statistics import WorkerCounters, WorkerStatistics
 from hub.ports.broker import Broker, Consumer
 from hub.ports.result_store import ResultStore, Start
 from hub.task import Failure, Outcome
-from hub.types import InstanceId, TaskState, WallClock, model_name, wall_clock
+from hub.types import InstanceId, TaskId, TaskState, WallClock, model_name, wall_clock
 
 STOP_GRACE: Final = 2.0
 """Seconds for the broker to confirm that it delivers nothing more; after that the drain begins all the same."""
@@ -192,6 +192,17 @@ class Worker(AsyncContextManagerMixin):
         self._receiving.cancel("asked to subscribe again")
         return True
 
+    def hand_back(self, task_id: TaskId) -> bool:
+        """Stops the run of one task and puts its message back on the queue, as a drain does: the next run is another attempt.
+
+        Returns whether the task is in flight here. It has an outcome nevertheless if its run ends by itself first.
+        """
+        run = self._runs.get(task_id)
+        if run is None:
+            return False
+        run.stop(StopReason.DRAIN)
+        return True
+
     @property
     def stopping(self) -> bool:
         """Whether the drain has begun."""
@@ -300,7 +311,9 @@ class Worker(AsyncContextManagerMixin):
             self._counters.stopped += 1
             run.ack()
 
-    async def _result(self, run: TaskRun, start: Start | None) -> RunResult | Failure:
+    async def _result(  # noqa: PLR0911 - one for each answer of the store
+        self, run: TaskRun, start: Start | None
+    ) -> RunResult | Failure:
         """Runs a task, or says why it is not run. A `Failure`: it is dead already, but its dead letter may be missing."""
         if start is None:
             return await self._refuse(run)
@@ -322,6 +335,8 @@ class Worker(AsyncContextManagerMixin):
                 elif result is StopReason.ENDED:
                     self._counters.stopped += 1
                 return result
+            case TaskState.RUNNING if run.stopped is StopReason.DRAIN:  # before its run began
+                return StopReason.DRAIN
             case TaskState.QUEUED:
                 return self._attempts_exhausted(run)
             case TaskState.DEAD:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Self, final
 from uuid import uuid4
 
-from anyio import AsyncContextManagerMixin
+from anyio import AsyncContextManagerMixin, current_time, sleep_until
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
@@ -50,6 +50,7 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
         self._flushes = 0
         self._commands = 0
         self._dropped = 0
+        self._stalled_until = 0.0
         self._calls = OperationTimer(options.buckets)
 
     @property
@@ -179,6 +180,8 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
         with self._waiters.waiting(task_id, after=after, until_terminal=until_terminal) as waiter:
             await checkpoint()
             while True:
+                if self._stalled_until:
+                    await self._wait_for_end_of_stall()
                 found = self._records.fetch(task_id, self._clock())
                 if waiter.accepts(found):
                     return found
@@ -196,11 +199,29 @@ class MemoryStore(ResultStore, AsyncContextManagerMixin):
             calls=self._calls.read(),
         )
 
+    def peek(self, task_id: TaskId) -> TaskRecord | Missing:
+        """The record of a task as it is now, without the pretence of a round trip: a stall does not delay it."""
+        return self._records.fetch(task_id, self._clock())
+
+    def stall(self, seconds: float) -> None:
+        """A fault injector: for `seconds` from now on no call is carried out or answered; then all of them are.
+
+        Calls do not fail. A later stall extends an earlier one, and does not shorten it.
+        """
+        self._stalled_until = max(self._stalled_until, current_time() + seconds)
+
+    async def _wait_for_end_of_stall(self) -> None:
+        while current_time() < self._stalled_until:  # noqa: ASYNC110 - a later stall may have extended it
+            await sleep_until(self._stalled_until)
+        self._stalled_until = 0.0
+
     @asynccontextmanager
     async def _call(self, operation: str, group: Sequence[object]) -> AsyncGenerator[float]:
         """One round trip as it were; gives the time that it happens at."""
         with self._calls.timed(operation, len(group)):
             await checkpoint()
+            if self._stalled_until:
+                await self._wait_for_end_of_stall()
             self._flushes += 1
             self._commands += len(group)
             yield self._clock()
