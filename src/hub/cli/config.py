@@ -22,6 +22,7 @@ from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
 from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings
+from hub.settings.tools import DoctorSettings, TopSettings
 from hub.settings.up import UpSettings
 
 ENV_PREFIX: Final = "HUB_"
@@ -33,8 +34,13 @@ COMPONENTS: Final[Mapping[str, type[ProcessSettings]]] = {
     "model": ModelSettings,
     "dead": DeadSettings,
     "schema": SchemaSettings,
+    "top": TopSettings,
+    "doctor": DoctorSettings,
 }
 """The settings of each command."""
+
+AllSettings = DoctorSettings
+"""Has the settings of all commands."""
 
 MODELS: Final = "models"
 """The models that `hub up` runs if its command line names none. An argument, so not a field of the settings."""
@@ -51,7 +57,7 @@ SECRET_FILE: Final = "secret file"  # noqa: S105 - not a secret
 LONGEST_SECRET: Final = 64 * 1024
 """Maximum size of such a file in bytes."""
 
-SECRETS: Final = tuple(field.name for field in fields(UpSettings) if field.metadata.get("secret"))
+SECRETS: Final = tuple(field.name for field in fields(AllSettings) if field.metadata.get("secret"))
 """The settings that may be read from a file of their own."""
 
 _NOT_SETTINGS: Final = frozenset({"HUB_CONFIG"})
@@ -183,7 +189,7 @@ def check_names() -> None:
     Raises:
         ConfigurationError: Names the nearest known setting. Also when the file cannot be read.
     """
-    known = [*(field.name for field in fields(UpSettings)), MODELS]
+    known = [*(field.name for field in fields(AllSettings)), MODELS]
     path = config_path()
     for key in read_config():
         _check(key, key, known, where=str(path))
@@ -244,7 +250,9 @@ class SettingLine:
     source: str
 
 
-def describe(component: type[ProcessSettings], settings: UpSettings, arguments: Sequence[str]) -> list[SettingLine]:
+def describe(
+    component: type[ProcessSettings], settings: ProcessSettings, arguments: Sequence[str]
+) -> list[SettingLine]:
     """Each setting of a component with its value and source; secrets are hidden.
 
     Args:
@@ -267,7 +275,7 @@ def sources_of_settings(arguments: Sequence[str]) -> Mapping[str, str]:
     """The source of each setting that is not at its default."""
     found = dict(_sources())
     given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
-    for field in fields(UpSettings):
+    for field in fields(AllSettings):
         option = "--" + field.name.replace("_", "-")
         if option in given or f"--no-{option[2:]}" in given:
             found[field.name] = "command line"
@@ -279,7 +287,7 @@ def _sources() -> dict[str, str]:
     probe = App(config=[])
 
     @probe.default
-    def settings_of_all(*, settings: UpSettings | None = None) -> None: ...
+    def settings_of_all(*, settings: AllSettings | None = None) -> None: ...
 
     arguments = probe.assemble_argument_collection()
     for layer in layers():
