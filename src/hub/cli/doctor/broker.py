@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
@@ -10,6 +11,7 @@ from uuid import uuid4
 from anyio import move_on_after
 
 from hub.amqp import AmqpAddress, AmqpConnection, AmqpOptions, ChannelClosed, Message, Route, connect
+from hub.amqp.alarm import PROBE_KEY
 from hub.amqp.errors import ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED
 from hub.amqp.nodes import node_urls
 from hub.brokers.options import BrokerOptions, QueueType
@@ -72,15 +74,13 @@ async def check_broker(settings: DoctorSettings, backend: Backend, models: Seque
     for address in addresses:
         try:
             with connection_timeout(address.server, TIMEOUT):
-                async with connect(
-                    address, AmqpOptions(connection_name="hub doctor", connect_timeout=CONNECT_TIMEOUT)
-                ) as connection:
+                async with _connection(address) as connection:
                     first, version = not versions, str(connection.server_properties.get("version", ""))
                     versions.add(version)
                     findings.ok("reachable", f"{address.server} accepts the credentials")
                     if first:
                         _check_version(findings, str(connection.server_properties.get("product", "")), version)
-                        await _check_queues(findings, connection, broker_options(settings), models)
+                        await _check_queues(findings, connection, address, broker_options(settings), models)
         except ConnectionLost as error:
             lost.append(error)
         except ConfigurationError as error:
@@ -128,7 +128,11 @@ def _check_version(findings: Findings, product: str, version: str) -> None:
 
 
 async def _check_queues(
-    findings: Findings, connection: AmqpConnection, options: BrokerOptions, models: Sequence[ModelName]
+    findings: Findings,
+    connection: AmqpConnection,
+    address: AmqpAddress,
+    options: BrokerOptions,
+    models: Sequence[ModelName],
 ) -> None:
     name = f"{OWN_PREFIX}doctor.{uuid4().hex[:12]}"
     kind = options.queue_type.value
@@ -149,21 +153,22 @@ async def _check_queues(
         else:
             findings.problem("queues", f"no {kind} queue: {closed.reply_text}", "set HUB_QUEUE_TYPE=quorum")
     else:
-        await _check_message(findings, connection, name, kind)
+        await _check_message(findings, connection, address, name, kind)
     await _check_models(findings, connection, options, models[:QUEUES])
 
 
-async def _check_message(findings: Findings, connection: AmqpConnection, name: str, kind: str) -> None:
-    """Sends a message through the queue of the test, and deletes the queue."""
-    confirmed: Sequence[PublishRefused | None] | None = None
+async def _check_message(
+    findings: Findings, connection: AmqpConnection, address: AmqpAddress, name: str, kind: str
+) -> None:
+    """Sends a message through the queue of the test, and deletes the queue.
+
+    It is published on a connection of its own: RabbitMQ does not read any more from one that publishes during an alarm.
+    """
     async with connection.channel() as channel:
         try:
-            with move_on_after(CONFIRM_TIMEOUT):
-                async with connection.publisher() as publisher:
-                    message = Message(route=Route(routing_key=name), body=b"", message_id=name, timestamp=0)
-                    confirmed = await publisher.publish([message])
+            confirmed, blocked = await _published(address, name)
             if confirmed is None:
-                _report_unconfirmed(findings, connection.blocked)
+                _report_unconfirmed(findings, blocked)
                 return
             findings.ok("alarms", "it accepts messages: there is no memory or disk alarm")
             if confirmed[0] is not None:
@@ -183,6 +188,23 @@ async def _check_message(findings: Findings, connection: AmqpConnection, name: s
         finally:
             with move_on_after(CONFIRM_TIMEOUT, shield=True):
                 await channel.delete_queue(name)
+
+
+async def _published(address: AmqpAddress, name: str) -> tuple[Sequence[PublishRefused | None] | None, str | None]:
+    """The confirm of one message for a queue, `None` if there was none in time; and why the broker accepts no messages."""
+    routes = Route(routing_key=name), Route(routing_key=PROBE_KEY, mandatory=False)
+    message, probe = (Message(route=route, body=b"", message_id=name, timestamp=0) for route in routes)
+    confirmed: Sequence[PublishRefused | None] | None = None
+    async with _connection(address) as connection, connection.publisher() as publisher:
+        with move_on_after(CONFIRM_TIMEOUT) as scope:
+            confirmed = await publisher.publish([message])
+            # An alarm is reported after the first message of a connection, which is still accepted; the next one is not.
+            await publisher.publish([probe])
+        return None if scope.cancelled_caught else confirmed, connection.blocked
+
+
+def _connection(address: AmqpAddress) -> AbstractAsyncContextManager[AmqpConnection]:
+    return connect(address, AmqpOptions(connection_name="hub doctor", connect_timeout=CONNECT_TIMEOUT))
 
 
 def _report_unconfirmed(findings: Findings, blocked: str | None) -> None:

@@ -128,11 +128,11 @@ def _check_permissions(findings: Findings, probe: Reply, published: Reply, facts
 
 
 def _script_repair(text: str) -> str:
-    if text.startswith("OOM"):
+    if "maxmemory" in text:  # one of the clients takes the code, OOM, out of the text
         return "raise maxmemory, or shorten HUB_RESULT_TTL: outcomes are stored for that long"
-    if text.startswith("MISCONF"):
+    if "MISCONF" in text or "snapshots" in text or "AOF" in text:
         return "free its disk, and read its log: it cannot save, and refuses writes until it can"
-    if text.startswith("LOADING"):
+    if "loading" in text.lower():
         return "wait until it has loaded its data"
     return "give the user the keys and commands of hub: ACL SETUSER USER ~hub:* &hub:* +@all -@dangerous +info"
 

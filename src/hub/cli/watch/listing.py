@@ -57,7 +57,9 @@ async def print_instances(registry: RegistryClient, *, model: ModelName | None, 
 
 def models_table(models: tuple[ModelBody, ...], *, wide: bool) -> Table:
     """A line for each model, with its messages if there is room; what the broker did not tell is `-`."""
-    table = new_table("model", "state", "live >", "waiting >", "running >", "dead >", "contract", *(["messages"] if wide else []))
+    table = new_table(
+        "model", "state", "live >", "waiting >", "running >", "dead >", "contract", *(["messages"] if wide else [])
+    )
     for each in models:
         live = sum(instance.state is InstanceState.LIVE for instance in each.instances)
         queue = each.queue
@@ -77,7 +79,9 @@ def models_table(models: tuple[ModelBody, ...], *, wide: bool) -> Table:
 def instances_table(instances: list[InstanceBody], *, now: float) -> Table:
     """A line for each instance; the reasons of their states if there are any."""
     reasons = any(each.reason for each in instances)
-    table = new_table("model", "instance", "state", "running >", "up for", "last answer", "address", *(["reason"] if reasons else []))
+    table = new_table(
+        "model", "instance", "state", "running >", "up for", "last answer", "address", *(["reason"] if reasons else [])
+    )
     for each in instances:
         table.add_row(
             one_line(each.model),
