@@ -183,7 +183,7 @@ async def test_a_registry_that_is_down() -> None:
 
 async def test_a_running_hub_is_recognized_and_checked() -> None:
     given = UpSettings(gateway_port=free_port(), registry_port=free_port(), dashboard_port=0, api_keys="a-key,b-key")
-    ports = {"gateway_port": given.gateway_port, "registry_port": given.registry_port}
+    ports: dict[str, Any] = {"gateway_port": given.gateway_port, "registry_port": given.registry_port}
     with fail_after(TIME_LIMIT):
         async with anyio.create_task_group() as tg:
             up: UpSummary = await tg.start(run_up, [ModelA], given)
@@ -264,7 +264,7 @@ async def test_settings_of_redis(
     with client.Redis(port=own_redis.port) as connection:
         try:
             for name, value in values.items():
-                used = int(connection.info("memory")["used_memory"])  # type: ignore[index]
+                used = int(connection.info("memory")["used_memory"])
                 connection.config_set(name, str(int(used * 1.05)) if value == "NOW" else value)
             found = await store(own_redis.url, scheme=redis_scheme)
         finally:

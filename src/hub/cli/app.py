@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hub.cli.command import EXIT_CODES, explain, fail, redactor
+from hub.cli.completion import completion_command
 from hub.cli.config import (
     COMPONENTS,
     AllSettings,
@@ -37,6 +38,7 @@ from hub.cli.parameters import Json
 from hub.cli.proto.app import proto
 from hub.cli.resources import hold_broker, hold_directory, hold_store
 from hub.cli.schema.app import schema
+from hub.cli.usage import usage_error
 from hub.cli.watch.app import instances, models, top
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.process import STOP_LIMIT, leave, run_process
@@ -72,6 +74,7 @@ app.command(doctor)
 app.command(instances)
 app.command(models)
 app.command(top)
+app.command(completion_command(app), name="--install-completion")
 app.command(proto)
 app.command(schema)
 
@@ -240,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app.config = tuple(layers())
         code = app(tokens, result_action="return_value", exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        sys.exit(fail(str(error), 2, redact=redact))
+        sys.exit(fail(usage_error(error), 2, redact=redact))
     except HubError as error:
         sys.exit(fail(str(error), error.exit_code, redact=redact))
     sys.exit(code or 0)

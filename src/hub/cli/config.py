@@ -191,10 +191,15 @@ def check_names() -> None:
     """
     known = [*(field.name for field in fields(AllSettings)), MODELS]
     path = config_path()
-    for key in read_config():
+    for key, value in read_config().items():
+        if isinstance(value, dict):
+            near = next((name for name in known if name.startswith(f"{key}_")), known[0])
+            raise ConfigurationError(
+                f"{path} has a table [{key}]: write all settings above any table, such as {near} = ..."
+            )
         _check(key, key, known, where=str(path))
     for variable in _variables():
-        _check(variable, _setting(variable), known, where="the environment")
+        _check(variable, _setting(variable), known, where="the environment", prefix=ENV_PREFIX)
 
 
 def unused_variables(component: type[ProcessSettings]) -> Sequence[str]:
@@ -233,11 +238,12 @@ def _spell_choices(_app: App, _commands: tuple[str, ...], arguments: ArgumentCol
                 )
 
 
-def _check(given: str, name: str, known: Sequence[str], *, where: str) -> None:
+def _check(given: str, name: str, known: Sequence[str], *, where: str, prefix: str = "") -> None:
     if name in known:
         return
     near = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "; `hub config show` lists the settings"
+    right = prefix + (near[0].upper() if prefix else near[0]) if near else ""
+    hint = f"; did you mean {right}?" if right else "; `hub config show` lists the settings"
     raise ConfigurationError(f"{where} sets {given}, which is not a setting of hub{hint}")
 
 
