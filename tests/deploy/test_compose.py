@@ -73,7 +73,7 @@ def test_compose_does_not_start_without_a_secret(missing: str, value: str | None
 
 
 MISTAKES = [
-    Mistake("compose.yaml", "HUB_REGISTRY_HOST:", "HUB_REGISTY_HOST:", "did you mean registry_host"),
+    Mistake("compose.yaml", "HUB_REGISTRY_HOST:", "HUB_REGISTY_HOST:", "did you mean HUB_REGISTRY_HOST"),
     Mistake("compose.yaml", "HUB_DIRECTORY_URL:", "HUB_STORE_URL:", "registry: does not read HUB_STORE_URL"),
     Mistake("compose.yaml", "HUB_REGISTRY_HOST: 0.0.0.0", "HUB_REGISTRY_HOST: 127.0.0.1", "does not listen"),
     Mistake("compose.yaml", "  HUB_TOKEN: ${HUB_TOKEN:?", "  HUB_TOKEN: x${HUB_TOKEN:?", "shared token"),

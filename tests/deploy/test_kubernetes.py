@@ -156,7 +156,7 @@ def test_rabbitmq_and_redis_are_those_of_the_compose_file(folder: Path) -> None:
 
 
 MISTAKES = [
-    Mistake("base/registry.yaml", "HUB_REGISTRY_HOST", "HUB_REGISTRY_HOTS", "did you mean registry_host"),
+    Mistake("base/registry.yaml", "HUB_REGISTRY_HOST", "HUB_REGISTRY_HOTS", "did you mean HUB_REGISTRY_HOST"),
     Mistake("base/registry.yaml", "value: 0.0.0.0", "value: 127.0.0.1", "does not listen"),
     Mistake("base/registry.yaml", "args: [registry]", "args: [regisrty]", "Unknown command"),
     Mistake("base/registry.yaml", "args: [registry]", "args: [registry, --ping-misses, none]", "Invalid value"),
@@ -199,7 +199,7 @@ MISTAKES = [
         "base/network-policies.yaml", "policyTypes: [Ingress, Egress]", "policyTypes: [Egress]", "anywhere reaches"
     ),
     Mistake("base/network-policies.yaml", "podSelector: {}", "podSelctor: {}", "podSelctor"),
-    Mistake("base/kustomization.yaml", "HUB_LOG_FORMAT", "HUB_LOG_FROMAT", "did you mean log_format"),
+    Mistake("base/kustomization.yaml", "HUB_LOG_FORMAT", "HUB_LOG_FROMAT", "did you mean HUB_LOG_FORMAT"),
     Mistake(
         "base/kustomization.yaml", "http://registry:8001", "http://registry:8000", "leads to port 8000 of registry"
     ),

@@ -41,6 +41,10 @@ cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.classic_config.nodes.1 = {node}
 cluster_formation.discovery_retry_interval = 500
 """
+_MANAGEMENT: Final = """\
+management.tcp.port = {port}
+management.tcp.ip = 127.0.0.1
+"""
 _WITH_FILES: Final = """\
 files=$(ulimit -H -n)
 if [ "$files" = unlimited ] || [ "$files" -gt 65536 ]; then files=65536; fi
@@ -56,7 +60,7 @@ _METHOD_FRAME_ON_CHANNEL_0: Final = b"\x01\x00\x00"
 
 @final
 class RabbitMQ:
-    """One node with its own name, cookie, port mapper, data and ports, all on loopback, with no plugins.
+    """One node with its own name, cookie, port mapper, data and ports, all on loopback, with no plugins by default.
 
     Methods block; see `tests.support.server.ServerProcess`.
 
@@ -64,10 +68,16 @@ class RabbitMQ:
         folder: For its configuration, data and logs.
         settings: Of the Erlang application `rabbit`, for `advanced.config`: those that `rabbitmq.conf` does not have.
         joins: A running node whose cluster this one joins at its first start; they share port mapper and cookie.
+        management: Whether it has the management API, at `management_url`.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, int] | None = None, *, joins: RabbitMQ | None = None
+        self,
+        folder: Path,
+        settings: Mapping[str, int] | None = None,
+        *,
+        joins: RabbitMQ | None = None,
+        management: bool = False,
     ) -> None:
         self.port: Final = free_port()
         self.node: Final = f"hub{self.port}@localhost"
@@ -75,9 +85,15 @@ class RabbitMQ:
         self.mapper_port: Final[int] = mapper_port
         node_port = free_port()
         plugins = folder / "enabled_plugins"
-        plugins.write_text("[].\n")
+        plugins.write_text("[rabbitmq_management].\n" if management else "[].\n")
+        management_port = free_port() if management else 0
+        self.management_url: Final = f"http://guest:guest@127.0.0.1:{management_port}" if management else ""
         config = folder / "rabbitmq.conf"
-        config.write_text(_CONFIG.format(port=self.port) + (_CLUSTER.format(node=joins.node) if joins else ""))
+        config.write_text(
+            _CONFIG.format(port=self.port)
+            + (_CLUSTER.format(node=joins.node) if joins else "")
+            + (_MANAGEMENT.format(port=management_port) if management else "")
+        )
         advanced = folder / "advanced.config"
         limits = ", ".join(f"{{{name}, {value}}}" for name, value in (settings or {}).items())
         advanced.write_text(f"[{{rabbit, [{limits}]}}].\n")
@@ -215,17 +231,18 @@ async def _delete(url: str, queues: Sequence[str]) -> None:
 
 
 @contextmanager
-def rabbitmq(settings: Mapping[str, int] | None = None) -> Iterator[RabbitMQ]:
+def rabbitmq(settings: Mapping[str, int] | None = None, *, management: bool = False) -> Iterator[RabbitMQ]:
     """Runs a new, empty RabbitMQ while the block runs.
 
     Args:
         settings: See `RabbitMQ`.
+        management: See `RabbitMQ`.
 
     Raises:
         ServerMissing: It is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="hub-rabbitmq-", ignore_cleanup_errors=True) as folder:
-        server = RabbitMQ(Path(folder), settings)
+        server = RabbitMQ(Path(folder), settings, management=management)
         try:
             server.start()
             yield server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
 from typing import Final, Never, Self, final
@@ -81,6 +81,11 @@ class AmqpConnection(AsyncContextManagerMixin):
     def server(self) -> str:
         """The broker's address, without credentials."""
         return self._state.server
+
+    @property
+    def server_properties(self) -> Mapping[str, object]:
+        """The server's description of itself, such as `product` and `version`."""
+        return self._state.server_properties
 
     @property
     def usable(self) -> bool:

@@ -20,8 +20,10 @@ from rich.table import Table
 
 from hub.cli.client.app import COMMANDS
 from hub.cli.command import EXIT_CODES, explain, fail, redactor
+from hub.cli.completion import completion_command
 from hub.cli.config import (
     COMPONENTS,
+    AllSettings,
     check_names,
     config_path,
     describe,
@@ -32,11 +34,14 @@ from hub.cli.config import (
     unused_variables,
 )
 from hub.cli.dead.app import dead
+from hub.cli.doctor.app import doctor
 from hub.cli.load import load_model
 from hub.cli.parameters import Json
 from hub.cli.proto.app import proto
 from hub.cli.resources import hold_broker, hold_directory, hold_store
 from hub.cli.schema.app import schema
+from hub.cli.usage import usage_error
+from hub.cli.watch.app import instances, models, top
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.concurrency.process import STOP_LIMIT, leave, run_process
 from hub.concurrency.services import Service, background_service
@@ -73,6 +78,11 @@ app.command(config)
 for command in COMMANDS:
     app.command(command)
 app.command(dead)
+app.command(doctor)
+app.command(instances)
+app.command(models)
+app.command(top)
+app.command(completion_command(app), name="--install-completion")
 app.command(proto)
 app.command(schema)
 
@@ -83,7 +93,7 @@ ModelTargets = Annotated[
     Parameter(env_var=(), help="Models to run, each as pkg.module:Class; by default those of HUB_MODELS or hub.toml."),
 ]
 Component = Annotated[
-    Literal["up", "registry", "gateway", "model", "dead", "schema"],
+    Literal["up", "registry", "gateway", "model", "dead", "schema", "top", "doctor"],
     Parameter(env_var=(), help="Settings of this command."),
 ]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
@@ -187,9 +197,9 @@ def model(target: ModelTarget, /, *, instances: Instances = 1, settings: ModelSe
 
 
 @config.command
-def show(component: Component = "up", /, *, json_wanted: Json = False, settings: UpSettings | None = None) -> None:
+def show(component: Component = "up", /, *, json_wanted: Json = False, settings: AllSettings | None = None) -> None:
     """Print every setting of a component with the source of its value. Secrets are hidden."""
-    lines = describe(COMPONENTS[component], settings or UpSettings(), sys.argv[1:])
+    lines = describe(COMPONENTS[component], settings or AllSettings(), sys.argv[1:])
     if exposed := exposed_secrets():
         Console(stderr=True).print(escape(f"{config_path()} {EXPOSED} ({', '.join(exposed)})"), highlight=False)
     if json_wanted:
@@ -305,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app.config = tuple(layers())
         code = app(tokens, result_action="return_value", exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        sys.exit(fail(str(error), 2, redact=redact))
+        sys.exit(fail(usage_error(error), 2, redact=redact))
     except HubError as error:
         sys.exit(fail(str(error), error.exit_code, redact=redact))
     sys.exit(code or 0)

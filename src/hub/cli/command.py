@@ -42,13 +42,14 @@ _ROLES: Final = {
 """Setting -> prefixes of the server names in errors of the server that it leads to."""
 
 
-def run_command(command: Callable[[], Awaitable[int]], settings: ProcessSettings, *, interrupted: str) -> int:
+def run_command(command: Callable[[], Awaitable[int]], settings: ProcessSettings, *, interrupted: str | None) -> int:
     """Runs a command that ends by itself as the whole process.
 
     Args:
         command: Returns the exit code. A `HubError`, alone in any exception group, is printed with its repair.
         settings: Those of the command.
-        interrupted: The line that is printed when a signal ended the command; the exit code is `EXIT_PARTIAL` then.
+        interrupted: The line that is printed when a signal ended the command; the exit code is `EXIT_PARTIAL` then. `None` if a
+            signal is its usual end: nothing is printed, and the exit code is `EXIT_OK`.
 
     Returns:
         The exit code: that of the command or of the `HubError`, or 1 after a crash, whose traceback is logged.
@@ -67,7 +68,7 @@ def run_command(command: Callable[[], Awaitable[int]], settings: ProcessSettings
             code = fail(text, error.exit_code, redact=redactor(settings))
 
     crashed = run_process(run, backend=settings.backend)
-    if not crashed and code is None:
+    if not crashed and code is None and interrupted is not None:
         return fail(interrupted, EXIT_PARTIAL)
     return crashed or code or EXIT_OK
 

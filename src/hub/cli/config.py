@@ -23,6 +23,7 @@ from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
 from hub.settings.process import ProcessSettings
 from hub.settings.registry import RegistrySettings
+from hub.settings.tools import DoctorSettings, TopSettings
 from hub.settings.up import UpSettings
 
 ENV_PREFIX: Final = "HUB_"
@@ -34,8 +35,13 @@ COMPONENTS: Final[Mapping[str, type[ProcessSettings]]] = {
     "model": ModelSettings,
     "dead": DeadSettings,
     "schema": SchemaSettings,
+    "top": TopSettings,
+    "doctor": DoctorSettings,
 }
 """The settings of each command."""
+
+AllSettings = DoctorSettings
+"""Has the settings of all commands."""
 
 MODELS: Final = "models"
 """The models that `hub up` runs if its command line names none. An argument, so not a field of the settings."""
@@ -52,7 +58,7 @@ SECRET_FILE: Final = "secret file"  # noqa: S105 - not a secret
 LONGEST_SECRET: Final = 64 * 1024
 """Maximum size of such a file in bytes."""
 
-_ALL: Final = {field.name: field for settings in (UpSettings, ClientSettings) for field in fields(settings)}
+_ALL: Final = {field.name: field for settings in (AllSettings, ClientSettings) for field in fields(settings)}
 """The settings of all commands."""
 
 SECRETS: Final = tuple(field.name for field in _ALL.values() if field.metadata.get("secret"))
@@ -189,10 +195,15 @@ def check_names() -> None:
     """
     known = [*_ALL, MODELS]
     path = config_path()
-    for key in read_config():
+    for key, value in read_config().items():
+        if isinstance(value, dict):
+            near = next((name for name in known if name.startswith(f"{key}_")), known[0])
+            raise ConfigurationError(
+                f"{path} has a table [{key}]: write all settings above any table, such as {near} = ..."
+            )
         _check(key, key, known, where=str(path))
     for variable in _variables():
-        _check(variable, _setting(variable), known, where="the environment")
+        _check(variable, _setting(variable), known, where="the environment", prefix=ENV_PREFIX)
 
 
 def unused_variables(component: type[ProcessSettings]) -> Sequence[str]:
@@ -231,11 +242,12 @@ def _spell_choices(_app: App, _commands: tuple[str, ...], arguments: ArgumentCol
                 )
 
 
-def _check(given: str, name: str, known: Sequence[str], *, where: str) -> None:
+def _check(given: str, name: str, known: Sequence[str], *, where: str, prefix: str = "") -> None:
     if name in known:
         return
     near = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "; `hub config show` lists the settings"
+    right = prefix + (near[0].upper() if prefix else near[0]) if near else ""
+    hint = f"; did you mean {right}?" if right else "; `hub config show` lists the settings"
     raise ConfigurationError(f"{where} sets {given}, which is not a setting of hub{hint}")
 
 
@@ -248,7 +260,9 @@ class SettingLine:
     source: str
 
 
-def describe(component: type[ProcessSettings], settings: UpSettings, arguments: Sequence[str]) -> list[SettingLine]:
+def describe(
+    component: type[ProcessSettings], settings: ProcessSettings, arguments: Sequence[str]
+) -> list[SettingLine]:
     """Each setting of a component with its value and source; secrets are hidden.
 
     Args:
@@ -283,7 +297,7 @@ def _sources() -> dict[str, str]:
     probe = App(config=[])
 
     @probe.default
-    def settings_of_all(*, settings: UpSettings | None = None) -> None: ...
+    def settings_of_all(*, settings: AllSettings | None = None) -> None: ...
 
     client_probe = App(config=[])
 

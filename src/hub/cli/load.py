@@ -42,6 +42,8 @@ def load_model(target: str) -> type[AnyModel]:
     module_name, colon, class_name = target.partition(":")
     if not (module_name and colon and class_name):
         raise ConfigurationError(f"{target!r} does not name a model: write it as pkg.module:Class")
+    if "," in target:
+        raise ConfigurationError(f"{target!r} are several models: separate them by blanks: {target.replace(',', ' ')}")
     _check_path(target, module_name, class_name)
     here = str(Path.cwd())
     if here not in sys.path:
@@ -49,11 +51,7 @@ def load_model(target: str) -> type[AnyModel]:
     module = _import(module_name)
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not issubclass(found, Model):
-        models = [name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, Model)]
-        there = ", ".join(name for name in models if name != "Model") or "none"
-        near = get_close_matches(class_name, models, n=1)
-        hint = f"; did you mean {module_name}:{near[0]}?" if near else ""
-        raise ConfigurationError(f"{module_name} has no model {class_name}; models in it: {there}{hint}")
+        raise _no_model(module, module_name, class_name)
     model: type[AnyModel] = found  # pyright: ignore[reportUnknownVariableType]  # isinstance cannot tell type arguments
     require_process_request(model)
     _check_init(target, model)
@@ -82,15 +80,62 @@ def _import(name: str) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             needs = f"{name} needs {error.name}, which is not installed: install it, or correct the import"
             raise ConfigurationError("\n".join([needs, *location_lines(error)])) from error
-        raise ConfigurationError(
-            f"there is no module {error.name}: run this in the folder that contains it, or install it"
-        ) from error
+        raise ConfigurationError(f"there is no module {error.name}: {_where(name)}") from error
     except HubError as error:
         raise ConfigurationError("\n".join([f"{name} cannot be imported: {error}", *location_lines(error)])) from error
+    except ImportError as error:
+        if "relative import" not in str(error):
+            raise ConfigurationError(f"{name} cannot be imported: {error_summary(error)}") from error
+        package = Path.cwd().name
+        repair = f"run this in {Path.cwd().parent} and write {package}.{name}, or import without the leading dot"
+        raise ConfigurationError(f"{name} cannot be imported: {error_summary(error)}\n{repair}") from error
     except (Exception, SystemExit) as error:
         text = f"{name} cannot be imported: {error_summary(error)}"
         repair = _repair(error)
         raise ConfigurationError(f"{text}\n{repair}" if repair else text) from error
+
+
+def _no_model(module: ModuleType, module_name: str, class_name: str) -> ConfigurationError:
+    """The module has no such class, or it is no model."""
+    if class_name in vars(module):
+        what = "a class, but not a model" if isinstance(vars(module)[class_name], type) else "not a class"
+        return ConfigurationError(
+            f"{module_name}:{class_name} is {what}: write `class {class_name}(hub.Model[Request, Response])`"
+        )
+    here = Path(f"{module_name.replace('.', '/')}.py")
+    if _is_hidden(module, here):
+        return ConfigurationError(
+            f"the name {module_name} belongs to a package that is installed, which hides {here}: rename the file"
+        )
+    models = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Model) and value is not Model
+    ]
+    near = get_close_matches(class_name, models, n=1)
+    hint = f"; did you mean {module_name}:{near[0]}?" if near else ""
+    return ConfigurationError(
+        f"{module_name} has no model {class_name}; models in it: {', '.join(models) or 'none'}{hint}"
+    )
+
+
+def _is_hidden(module: ModuleType, here: Path) -> bool:
+    """Whether a file of the author has the name of a module that was imported from elsewhere."""
+    return here.is_file() and Path(module.__file__ or "") != here.absolute()
+
+
+def _where(name: str) -> str:
+    """The repair for a module that is not found: where a file of this name is, at most one folder below."""
+    path = PurePath(*name.split("."))
+    if Path(f"{path}".replace("_", "-") + ".py").is_file():
+        return f"rename {f'{path}'.replace('_', '-')}.py to {path}.py, since a module's name has no hyphen"
+    try:
+        folders = [each.parent for each in Path().glob(f"*/{path}.py")]
+    except (OSError, ValueError, NotImplementedError):
+        folders = []
+    if folders:
+        return f"it is in the folder {folders[0]}: run this there, or write {folders[0]}.{name}"
+    return "run this in the folder that contains it, or install it"
 
 
 def _repair(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Final, final
 
@@ -75,6 +75,11 @@ class ConnectionState:
     @property
     def server(self) -> str:
         return self._server
+
+    @property
+    def server_properties(self) -> Mapping[str, object]:
+        """The server's description of itself, such as `product` and `version`; empty before its first answer."""
+        return self._handshake.server_properties
 
     @property
     def usable(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -32,10 +33,12 @@ class Handshake:
 
     Attributes:
         tuning: Set once the server has made its offer.
+        server_properties: The server's description of itself (`connection.start`), such as `product` and `version`.
     """
 
     def __init__(self, address: AmqpAddress, options: AmqpOptions, output: OutputBuffer) -> None:
         self.tuning: Tuning | None = None
+        self.server_properties: Mapping[str, object] = {}
         self._address = address
         self._options = options
         self._output = output
@@ -70,6 +73,7 @@ class Handshake:
         return False
 
     def _started(self, method: commands.Connection.Start) -> None:
+        self.server_properties = dict(method.server_properties or {})
         mechanism = self._address.mechanism
         offered = str(method.mechanisms).split()
         if mechanism not in offered:

@@ -158,6 +158,10 @@ class RegistryClient:
         """Every instance now, oldest login first."""
         return self._decode(await self._call("GET", "/v1/instances"), InstancesBody).instances
 
+    async def listed_models(self) -> ModelsBody:
+        """Every known model with its instances and its queue, as the registry lists it; contracts are not fetched."""
+        return self._decode(await self._call("GET", "/v1/models?known=true"), ModelsBody)
+
     async def stats(self) -> StatsBody:
         """Statistics of every known model."""
         return self._decode(await self._call("GET", "/v1/stats"), StatsBody)
