@@ -10,7 +10,9 @@ T = TypeVar("T")
 
 SLOW: Final = (
     "browser",
+    "cli/test_doctor.py",
     "cli/test_schema.py",
+    "cli/test_watch.py",
     "clients",
     "contract/test_against_json_format.py",
     "deploy",
