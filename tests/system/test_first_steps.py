@@ -84,7 +84,7 @@ class Texts(Model[str, str]):
 """,
     "relative.py": "from .models import Base\n",
     "my-model.py": "",
-    "hub.py": "",
+    "own/hub.py": "",
     "src/inner.py": "",
     "typo.toml": "gateway_prot = 8000\n",
     "table.toml": "[gateway]\nport = 8000\n",
@@ -145,10 +145,11 @@ class Mistake:
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     says: Sequence[str] = ()
     code: int = 2
+    folder: str = "."
 
 
-Run = Callable[[Sequence[str], Mapping[str, str]], Ended]
-"""Runs `hub <arguments>` with `HUB_*` settings in the folder of the models."""
+Run = Callable[..., Ended]
+"""Runs `hub <arguments>` with `HUB_*` settings in the folder of the models, or in one below it."""
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +163,9 @@ def run(hub_commands: Commands, folder: Path) -> Run:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     inherited |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
 
-    def run(arguments: Sequence[str], settings: Mapping[str, str]) -> Ended:
+    def run(arguments: Sequence[str], settings: Mapping[str, str], below: str = ".") -> Ended:
         environment = inherited | {f"HUB_{name.upper()}": value for name, value in settings.items()}
-        return Ended(*hub_commands.run(arguments, environment, folder, TIME_LIMIT))
+        return Ended(*hub_commands.run(arguments, environment, folder / below, TIME_LIMIT))
 
     return run
 
@@ -183,7 +184,8 @@ def check(mistake: Mistake, ended: Ended) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the modules of a model author."""
     folder = tmp_path_factory.mktemp("author")
-    (folder / "src").mkdir()
+    for name in ("src", "own"):
+        (folder / name).mkdir()
     for name, text in MODULES.items():
         (folder / name).write_text(text)
     (folder / "a_folder").mkdir()
@@ -445,7 +447,7 @@ FIRST_DAY: Final = {
     "a class that is no model": Mistake("up models:Plain"),
     "commas between models": Mistake("up models:Base,other:Base"),
     "a hyphen in the name of the file": Mistake("up my_model:Model"),
-    "a file with the name of an installed package": Mistake("up hub:Model"),
+    "a file with the name of an installed package": Mistake("up hub:Model", folder="own"),
     "an import with a dot outside of a package": Mistake("up relative:Base"),
     "a syntax error": Mistake("up broken:X"),
     "a package that is not installed": Mistake("up needing:X"),
@@ -558,7 +560,10 @@ def test_the_mistakes_of_a_first_day_are_documented() -> None:
 def test_a_mistake_of_a_first_day(name: str, places: Mapping[str, str], run: Run) -> None:
     mistake, (texts, _) = FIRST_DAY[name], documented()[name]
     settings = {key: value.format_map(places) for key, value in mistake.settings.items()}
-    check(replace(mistake, says=[text.strip() for text in texts]), run(mistake.arguments.split(), settings))
+    check(
+        replace(mistake, says=[text.strip() for text in texts]),
+        run(mistake.arguments.split(), settings, mistake.folder),
+    )
 
 
 @pytest.mark.parametrize("level", ["INFO", "Info", "WARN", "Warning", "FATAL", "critical"])
