@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.cli.app import main
 from hub.cli.config import (
+    COMPONENTS,
     check_names,
     describe,
     exposed_secrets,
@@ -24,6 +26,7 @@ from hub.errors import ConfigurationError
 from hub.settings.connections import require_shared
 from hub.settings.gateway import GatewaySettings
 from hub.settings.registry import RegistrySettings
+from hub.settings.tools import DoctorSettings
 from hub.settings.up import UpSettings
 
 
@@ -35,7 +38,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_misspelt_variable_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUB_PING_PERIDO", "3")
-    with pytest.raises(ConfigurationError, match=r"HUB_PING_PERIDO.*ping_period"):
+    with pytest.raises(ConfigurationError, match=r"HUB_PING_PERIDO.*did you mean HUB_PING_PERIOD\?"):
         check_names()
 
 
@@ -43,6 +46,70 @@ def test_a_misspelt_key_is_refused_with_the_nearest_name(in_an_empty_folder: Pat
     (in_an_empty_folder / "hub.toml").write_text("borker_url = 'memory://'\n")
     with pytest.raises(ConfigurationError, match=r"borker_url.*broker_url"):
         check_names()
+
+
+def test_a_table_is_refused_with_a_setting_that_it_may_stand_for(in_an_empty_folder: Path) -> None:
+    (in_an_empty_folder / "hub.toml").write_text("[gateway]\nport = 1\n")
+    with pytest.raises(ConfigurationError, match=r"table \[gateway\].*gateway_host = "):
+        check_names()
+
+
+def test_every_setting_of_every_command_is_known() -> None:
+    known = {each.name for each in fields(DoctorSettings)}
+    assert [
+        name for kind in COMPONENTS.values() for name in (each.name for each in fields(kind)) if name not in known
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["gateway", "--ping-misses", "3"],
+            ["`hub gateway` has no option --ping-misses", "`hub registry`", "HUB_PING_MISSES"],
+        ),
+        (["up", "--frobnicate"], ["Unknown option: --frobnicate", "`hub up --help`"]),
+        (["gateway", "a:B"], ["`hub gateway` does not take 'a:B'"]),
+        (["up", "--ping-period", "3s"], ['"3s"', "write a number", "times are in seconds"]),
+        (["up", "--gateway-port", "http"], ["write a whole number"]),
+        (["top", "--period", "0"], ["--period is from 0.1 s"]),
+        (["doctor", "gatway"], ['"gatway"', 'Did you mean "gateway"?']),
+        (["top", "--gateway-url", "localhost:8000"], ["gateway_url", "write http://localhost:8000"]),
+        (["doctor", "--management-url", "amqp://h"], ["management_url", "http://"]),
+        (["top", "--api-key", "a\u20ac"], ["api_key has the character"]),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_the_repair(
+    arguments: list[str], says: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hub", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    for text in says:
+        assert text in shown
+    assert len(shown.strip().splitlines()) <= 5
+
+
+def test_completion_completes_commands_options_and_choices(tmp_path: Path) -> None:
+    script = tmp_path / "hub.bash"
+    written = hub("--install-completion", "--shell", "bash", "--output", str(script))
+    assert (written.returncode, f"completion is in {script}" in written.stdout) == (0, True), written.stderr
+    lines = {
+        "hub doc": "doctor",
+        "hub dead ": "list show replay drop",
+        "hub doctor --man": "--management-url",
+        "hub up --backend ": "asyncio trio",
+    }
+    attempts = "\n".join(
+        f"try {' '.join(words.split(' '))[:-1]} ''" if words.endswith(" ") else f"try {words}" for words in lines
+    )
+    commands = f'source {script}\ntry() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); COMPREPLY=(); _hub; echo "${{COMPREPLY[*]}}"; }}\n{attempts}'
+    done = subprocess.run(["/bin/bash", "-c", commands], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.splitlines() == list(lines.values()), done.stderr
+    nowhere = hub("--install-completion", "--shell", "bash", "--output", "/proc/none/hub")
+    assert (nowhere.returncode, "--output FILE" in nowhere.stderr) == (2, True)
 
 
 def test_a_file_that_is_not_toml_is_refused(in_an_empty_folder: Path) -> None:
@@ -156,12 +223,22 @@ def test_memory_is_refused_where_processes_must_share() -> None:
         require_shared(GatewaySettings(store_url="memory://"))
 
 
-SECRETS = ("token", "api_keys", "broker_url", "store_url", "directory_url", "registry_url")
+SECRETS = (
+    "token",
+    "api_keys",
+    "api_key",
+    "broker_url",
+    "store_url",
+    "directory_url",
+    "registry_url",
+    "gateway_url",
+    "management_url",
+)
 VALUES = {name: f"memory://{name}" if name.endswith("_url") else "s3cret" for name in SECRETS}
 
 
 def test_every_secret_setting_is_known_here() -> None:
-    assert {each.name for each in fields(UpSettings) if each.metadata.get("secret")} == set(SECRETS)
+    assert {each.name for each in fields(DoctorSettings) if each.metadata.get("secret")} == set(SECRETS)
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -172,7 +249,7 @@ def test_a_secret_may_stand_in_a_file(name: str, end: str, tmp_path: Path, monke
     check_names()
     assert secret_files() == {name: VALUES[name]}
     assert sources_of_settings([])[name] == f"environment HUB_{name.upper()}_FILE"
-    assert unused_variables(UpSettings) == []
+    assert unused_variables(DoctorSettings) == []
 
 
 @pytest.mark.parametrize("name", SECRETS)

@@ -10,7 +10,9 @@ T = TypeVar("T")
 
 SLOW: Final = (
     "browser",
+    "cli/test_doctor.py",
     "cli/test_schema.py",
+    "cli/test_watch.py",
     "client/test_commands.py",
     "client/test_gateway_killed.py",
     "clients",

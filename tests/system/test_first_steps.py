@@ -1,6 +1,6 @@
 """Common mistakes: each ends the start at once, with the documented exit code and a few lines that name the repair.
 
-`docs/starting.md` has the same table. `start_timeout` is left at 60 seconds, so a mistake that is retried instead of
+`docs/starting.md` has the same table; for the mistakes of a first day it is read from there, with the texts. `start_timeout` is left at 60 seconds, so a mistake that is retried instead of
 refused exceeds the time limit of the process.
 """
 
@@ -13,7 +13,7 @@ import ssl
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +47,47 @@ MODULES: Final = {
         "    file = descriptor_pb2.FileDescriptorProto(name='model.proto', package=package, syntax='proto3')\n"
         "    descriptor_pool.Default().AddSerializedFile(file.SerializeToString())\n"
     ),
+    "other.py": """
+from google.protobuf.wrappers_pb2 import Int64Value
+from hub import Model
+
+class Base(Model[Int64Value, Int64Value]):
+    def process_request(self, request): return request
+""",
+    "forgotten.py": """
+from google.protobuf.wrappers_pb2 import StringValue
+from hub import Model
+
+class Forgotten(Model[StringValue, StringValue]):
+    pass
+""",
+    "misspelt.py": """
+from google.protobuf.wrappers_pb2 import StringValue
+from hub import Model
+
+class Misspelt(Model[StringValue, StringValue]):
+    def proces_request(self, request): return request
+""",
+    "attribute.py": """
+from google.protobuf.wrappers_pb2 import StringValue
+from hub import Model
+
+class Attribute(Model[StringValue, StringValue]):
+    concurency = 4
+    def process_request(self, request): return request
+""",
+    "texts.py": """
+from hub import Model
+
+class Texts(Model[str, str]):
+    def process_request(self, request): return request
+""",
+    "relative.py": "from .models import Base\n",
+    "my-model.py": "",
+    "own/hub.py": "",
+    "src/inner.py": "",
+    "typo.toml": "gateway_prot = 8000\n",
+    "table.toml": "[gateway]\nport = 8000\n",
     "models.py": """
 from google.protobuf.wrappers_pb2 import StringValue
 from hub import Model
@@ -73,6 +114,8 @@ class SetApart(Base):
 
 class Leaves(Base):
     def setup(self): raise SystemExit("no weights")
+
+class Plain: pass
 """,
 }
 
@@ -102,10 +145,11 @@ class Mistake:
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     says: Sequence[str] = ()
     code: int = 2
+    folder: str = "."
 
 
-Run = Callable[[Sequence[str], Mapping[str, str]], Ended]
-"""Runs `hub <arguments>` with `HUB_*` settings in the folder of the models."""
+Run = Callable[..., Ended]
+"""Runs `hub <arguments>` with `HUB_*` settings in the folder of the models, or in one below it."""
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +163,9 @@ def run(hub_commands: Commands, folder: Path) -> Run:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     inherited |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
 
-    def run(arguments: Sequence[str], settings: Mapping[str, str]) -> Ended:
+    def run(arguments: Sequence[str], settings: Mapping[str, str], below: str = ".") -> Ended:
         environment = inherited | {f"HUB_{name.upper()}": value for name, value in settings.items()}
-        return Ended(*hub_commands.run(arguments, environment, folder, TIME_LIMIT))
+        return Ended(*hub_commands.run(arguments, environment, folder / below, TIME_LIMIT))
 
     return run
 
@@ -140,6 +184,8 @@ def check(mistake: Mistake, ended: Ended) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the modules of a model author."""
     folder = tmp_path_factory.mktemp("author")
+    for name in ("src", "own"):
+        (folder / name).mkdir()
     for name, text in MODULES.items():
         (folder / name).write_text(text)
     (folder / "a_folder").mkdir()
@@ -342,7 +388,6 @@ REFUSALS: Final = {
 STARTS: Final = {
     "a port that is none": Mistake("up", FREE | {"gateway_port": "99999"}, ("gateway_port is 99999", "1 to 65535")),
     "a negative port": Mistake("up", FREE | {"registry_port": "-1"}, ("registry_port is -1", "1 to 65535")),
-    "a port that is text": Mistake("gateway", {"gateway_port": "http"}, ("HUB_GATEWAY_PORT", '"http"', "int")),
     "a port in a URL": Mistake(
         "gateway", {"store_url": "redis://h:65536"}, ("store_url", "not a port from 1 to 65535")
     ),
@@ -356,26 +401,15 @@ STARTS: Final = {
     "a folder for a file": Mistake("gateway", {"config": "a_folder"}, ("HUB_CONFIG is 'a_folder'", "is a folder")),
     "a file in Latin-1": Mistake("config show", {"config": "latin.toml"}, ("HUB_CONFIG is 'latin.toml'", "not UTF-8")),
     "a level that is none": Mistake("up", {"log_level": "loud"}, ("HUB_LOG_LEVEL", '"loud"', '"warning"')),
-    "an option that is none": Mistake("up --gatway-port 1", {}, ("--gatway-port", "--gateway-port")),
-    "a command that is none": Mistake("gatway", {}, ("gatway", "gateway")),
     "no model named": Mistake("model", {}, ("TARGET",)),
     "a module that is not there": Mistake("up nothere:X", {}, ("no module nothere", "in the folder that contains it")),
-    "no colon": Mistake("up models.Base", {}, ("'models.Base' does not name a model", "pkg.module:Class")),
-    "another class": Mistake("up models:base", {}, ("models has no model base", "did you mean models:Base?")),
-    "a file": Mistake("up models.py:Base", {}, ("'models.py:Base' names a file", "write models:Base (without .py")),
     "a file here": Mistake("up ./models.py:Base", {}, ("write models:Base (without .py",)),
     "a path": Mistake("up a/b:X", {}, ("'a/b:X' names a file", "write a.b:X")),
     "an absolute path": Mistake("up /srv/m/a.py:X", {}, ("write a:X", "in the folder /srv/m")),
-    "a syntax error": Mistake(
-        "up broken:X", {}, ("broken cannot be imported: SyntaxError: invalid syntax", "in broken.py, line 3", "def f(:")
-    ),
     "a module that raises": Mistake(
         "up raising:X", {}, ("KeyError: 'threshold'", "in raising.py, line 2", "THRESHOLD = SETTINGS['threshold']")
     ),
     "a module that exits": Mistake("up leaving:X", {}, ("SystemExit: no GPU", "in leaving.py, line 2")),
-    "a module that needs another": Mistake(
-        "up needing:X", {}, ("needs pandaz, which is not installed", "in needing.py, line 1", "import pandaz")
-    ),
     "code for a newer protobuf": Mistake(
         "up older:X",
         {},
@@ -383,11 +417,6 @@ STARTS: Final = {
     ),
     "two .proto files of one name": Mistake(
         "up one:X", {}, ("define model.proto", "in one.py, line 4", "generate all of them from one root folder")
-    ),
-    "__init__ with arguments": Mistake(
-        "up models:Early",
-        {},
-        ("models:Early cannot be created: its __init__ needs arguments", "'path'", "models.py, line 10"),
     ),
     "__init__ that raises": Mistake(
         "up models:Made",
@@ -408,6 +437,52 @@ STARTS: Final = {
         }.items()
     },
 }
+
+FIRST_DAY: Final = {
+    "the name of the file instead of the module": Mistake("up models.py:Base"),
+    "a path instead of a module": Mistake("up ./src/inner.py:Base"),
+    "the wrong folder": Mistake("up inner:Base"),
+    "a module without a class": Mistake("up models"),
+    "the class in other letters": Mistake("up models:base"),
+    "a class that is no model": Mistake("up models:Plain"),
+    "commas between models": Mistake("up models:Base,other:Base"),
+    "a hyphen in the name of the file": Mistake("up my_model:Model"),
+    "a file with the name of an installed package": Mistake("up hub:Model", folder="own"),
+    "an import with a dot outside of a package": Mistake("up relative:Base"),
+    "a syntax error": Mistake("up broken:X"),
+    "a package that is not installed": Mistake("up needing:X"),
+    "no `process_request`": Mistake("up forgotten:Forgotten"),
+    "a misspelt `process_request`": Mistake("up misspelt:Misspelt"),
+    "a misspelt attribute": Mistake("up attribute:Attribute"),
+    "messages that are no protobuf": Mistake("up texts:Texts"),
+    "`__init__` with arguments": Mistake("up models:Early"),
+    "`setup` that raises": Mistake("up models:Set", FREE),
+    "two models of one name": Mistake("up models:Base other:Base", FREE),
+    "a port in use": Mistake("up", FREE | {"gateway_port": "{taken}"}),
+    "a port that is no number": Mistake("up", FREE | {"gateway_port": "http"}),
+    "a misspelt option": Mistake("up --gatway-port 8000"),
+    "an option of another command": Mistake("gateway --registry-port 8001"),
+    "an argument too many": Mistake("gateway models:Base"),
+    "a misspelt command": Mistake("gatway"),
+    "a misspelt variable": Mistake("up", {"gatway_port": "8000"}),
+    "a misspelt key in the file": Mistake("up", {"config": "typo.toml"}),
+    "a table in the file": Mistake("up", {"config": "table.toml"}),
+    "a time with a unit": Mistake("up", FREE | {"ping_period": "30s"}),
+    "an address of all networks without a key": Mistake("up", FREE | {"gateway_host": "0.0.0.0"}),
+    "`memory://` for several processes": Mistake("gateway", {"broker_url": "memory://"}),
+    "the scheme of another server": Mistake("gateway", {"broker_url": "http://127.0.0.1:5672"}),
+    "no scheme": Mistake("gateway", {"store_url": "localhost:6379"}),
+    "the wrong password of RabbitMQ": Mistake(
+        *component(f"model {ECHO}", broker_url="amqp://guest:wrong@{broker}"),
+    ),
+    "RabbitMQ that does not run": Mistake(
+        *component(f"model {ECHO}", broker_url="amqp://guest:guest@{down}", start_timeout="1"), code=3
+    ),
+    "a registry that does not run": Mistake(
+        *component(f"model {ECHO}", registry_url="http://{down}", start_timeout="4"), code=3
+    ),
+}
+"""The rows of the table in `docs/starting.md`, by their first column. The texts to look for are in the second one."""
 
 OUT_OF_REACH: Final = {
     **{
@@ -460,6 +535,35 @@ def test_settings_and_models_that_cannot_work(mistake: Mistake, run: Run) -> Non
     with listening(None) as taken:
         settings = {name: value.format_map({"taken": taken}) for name, value in mistake.settings.items()}
         check(mistake, run(mistake.arguments.split(), settings))
+
+
+def documented() -> Mapping[str, tuple[Sequence[str], int]]:
+    """The mistakes of `docs/starting.md` with the texts that hub prints, and the exit code."""
+    page = (ROOT / "docs" / "starting.md").read_text()
+    section = page.partition("## Mistakes of a first day\n")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+    return {
+        mistake.strip(): ([part for text in re.findall("`([^`]+)`", says) for part in text.split("...")], int(code))
+        for mistake, says, code in rows
+    }
+
+
+def test_the_mistakes_of_a_first_day_are_documented() -> None:
+    assert {name: code for name, (_, code) in documented().items()} == {
+        name: mistake.code for name, mistake in FIRST_DAY.items()
+    }
+    assert len(FIRST_DAY) >= 30
+    assert all(any(map(str.strip, texts)) for texts, _ in documented().values())
+
+
+@pytest.mark.parametrize("name", list(FIRST_DAY))
+def test_a_mistake_of_a_first_day(name: str, places: Mapping[str, str], run: Run) -> None:
+    mistake, (texts, _) = FIRST_DAY[name], documented()[name]
+    settings = {key: value.format_map(places) for key, value in mistake.settings.items()}
+    check(
+        replace(mistake, says=[text.strip() for text in texts]),
+        run(mistake.arguments.split(), settings, mistake.folder),
+    )
 
 
 @pytest.mark.parametrize("level", ["INFO", "Info", "WARN", "Warning", "FATAL", "critical"])

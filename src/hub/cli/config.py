@@ -17,7 +17,6 @@ from cyclopts.config import Dict, Env
 
 from hub.errors import ConfigurationError
 from hub.observability.redaction import HIDDEN, redacted_url
-from hub.settings.client import ClientSettings
 from hub.settings.connections import DeadSettings, SchemaSettings
 from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
@@ -58,7 +57,7 @@ SECRET_FILE: Final = "secret file"  # noqa: S105 - not a secret
 LONGEST_SECRET: Final = 64 * 1024
 """Maximum size of such a file in bytes."""
 
-_ALL: Final = {field.name: field for settings in (AllSettings, ClientSettings) for field in fields(settings)}
+_ALL: Final = {field.name: field for field in fields(AllSettings)}
 """The settings of all commands."""
 
 SECRETS: Final = tuple(field.name for field in _ALL.values() if field.metadata.get("secret"))
@@ -299,21 +298,9 @@ def _sources() -> dict[str, str]:
     @probe.default
     def settings_of_all(*, settings: AllSettings | None = None) -> None: ...
 
-    client_probe = App(config=[])
-
-    @client_probe.default
-    def settings_of_clients(*, settings: ClientSettings | None = None) -> None: ...
-
-    sources: dict[str, str] = {}
-    for app in (probe, client_probe):
-        sources |= _sources_of(app)
-    return sources
-
-
-def _sources_of(app: App) -> dict[str, str]:
-    arguments = app.assemble_argument_collection()
+    arguments = probe.assemble_argument_collection()
     for layer in layers():
-        layer(app, (), arguments)
+        layer(probe, (), arguments)
     sources: dict[str, str] = {}
     for argument in arguments:
         if argument.tokens:

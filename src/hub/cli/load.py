@@ -50,7 +50,7 @@ def load_model(target: str) -> type[AnyModel]:
         sys.path.insert(0, here)
     module = _import(module_name)
     found = getattr(module, class_name, None)
-    if not isinstance(found, type) or not issubclass(found, Model):
+    if not isinstance(found, type) or not issubclass(found, Model) or found is Model:
         raise _no_model(module, module_name, class_name)
     model: type[AnyModel] = found  # pyright: ignore[reportUnknownVariableType]  # isinstance cannot tell type arguments
     require_process_request(model)
@@ -97,15 +97,15 @@ def _import(name: str) -> ModuleType:
 
 def _no_model(module: ModuleType, module_name: str, class_name: str) -> ConfigurationError:
     """The module has no such class, or it is no model."""
-    if class_name in vars(module):
-        what = "a class, but not a model" if isinstance(vars(module)[class_name], type) else "not a class"
-        return ConfigurationError(
-            f"{module_name}:{class_name} is {what}: write `class {class_name}(hub.Model[Request, Response])`"
-        )
     here = Path(f"{module_name.replace('.', '/')}.py")
     if _is_hidden(module, here):
         return ConfigurationError(
             f"the name {module_name} belongs to a package that is installed, which hides {here}: rename the file"
+        )
+    if class_name in vars(module):
+        what = "a class, but not a model" if isinstance(vars(module)[class_name], type) else "not a class"
+        return ConfigurationError(
+            f"{module_name}:{class_name} is {what}: write `class {class_name}(hub.Model[Request, Response])`"
         )
     models = [
         name

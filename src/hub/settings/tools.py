@@ -6,32 +6,11 @@ from typing import Annotated
 from cyclopts import Parameter
 from typing_extensions import override
 
-from hub.errors import ConfigurationError
+from hub.settings.client import GatewayConnectionSettings, check_http
 from hub.settings.connections import RegistryConnectionSettings
-from hub.settings.process import SECRET, ProcessSettings, check_credentials, check_url
+from hub.settings.process import SECRET, check_url
 from hub.settings.up import UpSettings
 from hub.types import LogLevel
-from hub.urls import REGISTRY_SCHEMES, split_url
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class GatewayConnectionSettings(ProcessSettings):
-    """The gateway, for its clients."""
-
-    gateway_url: Annotated[str, Parameter(help="Base URL of a gateway, http:// or https://; empty: none.")] = field(
-        default="", metadata=SECRET
-    )
-    api_key: Annotated[str, Parameter(help="The key for the gateway: one of its HUB_API_KEYS.")] = field(
-        default="", metadata=SECRET
-    )
-
-    @override
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_credentials("api_key", [self.api_key])
-        if self.gateway_url:
-            check_url("gateway_url", self.gateway_url, _check_http)
 
 
 @Parameter(name="*")
@@ -59,10 +38,4 @@ class DoctorSettings(GatewayConnectionSettings, UpSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.management_url:
-            check_url("management_url", self.management_url, _check_http)
-
-
-def _check_http(url: str) -> None:
-    parts = split_url(url, REGISTRY_SCHEMES)
-    if not parts.hostname or parts.query or "," in parts.netloc:
-        raise ConfigurationError("write http://host:port or https://host:port")
+            check_url("management_url", self.management_url, check_http)

@@ -259,8 +259,8 @@ async def _draw(source: OverviewSource, period: float, count: int) -> None:
 def view(server: str, overview: OverviewBody | None, lost: ConnectionLost | None) -> Group:
     """What a terminal shows: a headline, and a line for each model."""
     if overview is None:
-        return Group(Text(one_line(f"{server}: {lost}"), "red"))
-    head = Text(f"{overview.at.astimezone(UTC):%H:%M:%S} UTC  {server}", style="bold")
+        return Group(Text(one_line(f"{server}: {lost}"), style="red"))
+    head = Text(f"{overview.at.astimezone(UTC):%H:%M:%S} UTC  {one_line(server)}", style="bold")
     missing = [name for name in ("registry", "broker", "figures") if not getattr(overview, name)]
     if missing:
         head.append(f"  not up to date: {', '.join(missing)}", style="yellow")
