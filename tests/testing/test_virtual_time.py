@@ -137,3 +137,20 @@ async def test_a_model_with_threads_is_refused() -> None:
         with pytest.raises(hub.testing.VirtualTimeUnavailable, match=reason):
             async with running(model, virtual_time=True):
                 raise AssertionError("not reached")
+
+
+async def test_a_loop_in_virtual_time_needs_models_in_virtual_time() -> None:
+    with pytest.raises(hub.ConfigurationError, match="virtual_time=True"):
+        async with running(Echo):
+            raise AssertionError("not reached")
+
+
+async def test_the_plugin_runs_models_in_the_time_of_the_loop(hub_client: hub.testing.LocalClient) -> None:
+    began = anyio.current_time()
+    await hub_client.call(Echo, text("sleep 3600"))
+    assert anyio.current_time() - began >= 3600
+
+
+@pytest.fixture
+def hub_models() -> list[type[Echo]]:
+    return [Echo]
