@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -63,7 +63,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     from hub.testing.virtual_time import in_virtual_time  # noqa: PLC0415
 
     test = pyfuncitem.obj
-    models: Sequence[type[Any]] = pyfuncitem.funcargs["hub_client"]
+    models = cast("Sequence[type[Any]]", pyfuncitem.funcargs["hub_client"])  # what the fixture has returned
 
     @wraps(test)
     async def with_models(**arguments: Any) -> None:
