@@ -15,6 +15,7 @@ from typing import Final
 
 from hub.cli.app import app
 from hub.cli.config import FILE_SUFFIX, MODELS, SECRETS
+from hub.settings.client import ClientSettings
 from hub.settings.up import UpSettings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -62,7 +63,10 @@ def unknown_names(text: str) -> Iterator[str]:
     for words in _COMMAND.findall(code):
         if words.split()[0] not in app:
             yield f"`hub {words.strip()}`: there is no such command"
-    known = {f"HUB_{name.upper()}" for name in (*(field.name for field in fields(UpSettings)), MODELS)}
+    known = {
+        f"HUB_{name.upper()}"
+        for name in (*(field.name for each in (UpSettings, ClientSettings) for field in fields(each)), MODELS)
+    }
     known |= {f"HUB_{name.upper()}{FILE_SUFFIX}" for name in SECRETS}
     for variable in _VARIABLE.findall(text):
         if variable not in known and not _OTHER_VARIABLES.fullmatch(variable):

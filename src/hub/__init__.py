@@ -13,12 +13,14 @@ class ModelA(hub.Model[ModelARequest, ModelAResponse]):
 ```
 
 `hub up my_package.model_a:ModelA` runs it, together with the registry and the gateway, in one process; `hub --help` lists
-the other commands. Clients call a model over HTTP and need no Python.
+the other commands. Clients call a model over HTTP; `hub.Client` does it for Python.
 
 `Model` documents what a model may define: its name, timeouts, `setup`, `teardown`, `health`. `Retry` runs a task again
 after certain errors. `current_task()` returns the `CurrentTask` that a model is processing: its id, its deadline, and
 whether it was cancelled; its `call` and `submit` send requests to other models. Every error that hub raises is a `HubError`, with a stable `code` and the repair in its text.
 `TaskState` has the states of a task.
+
+`Client` and `SyncClient` call models over the API of a gateway; they are loaded with their HTTP library at their first use.
 
 A model may override `process_batch` instead of `process_request`: it gets the requests of many tasks in one call, and
 `current_tasks()` has those tasks.
@@ -26,7 +28,7 @@ A model may override `process_batch` instead of `process_request`: it gets the r
 This package is light to import: it loads protobuf, but no server, driver or command line.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hub.errors import (
     ConfigurationError as ConfigurationError,
@@ -60,4 +62,24 @@ from hub.model.errors import (
 )
 from hub.types import TaskState as TaskState
 
+if TYPE_CHECKING:
+    from hub.client.client import Client as Client
+    from hub.client.sync import SyncClient as SyncClient
+
 __version__: Final = "0.1.0"
+
+_LAZY: Final = {"Client": "hub.client.client", "SyncClient": "hub.client.sync"}
+"""Public names whose module is imported at their first use."""
+
+
+def __getattr__(name: str) -> object:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'hub' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

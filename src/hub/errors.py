@@ -16,15 +16,16 @@ class HubError(Exception):
     """The root of the tree.
 
     Attributes:
-        code: Stable, machine-readable name of the kind of error, in `snake_case`.
+        code: Stable, machine-readable name of the kind of error, in `snake_case`: of the class, or of the error if it was
+            received from another process (`hub.client`). The same holds for `status` and `title`.
         status: The HTTP status of a reply with this error.
         title: The kind of error in a few words, the same for every occurrence.
         exit_code: The exit code of a process that this error ends.
     """
 
-    code: ClassVar[str] = "internal_error"
-    status: ClassVar[int] = 500
-    title: ClassVar[str] = "Internal error"
+    code: str = "internal_error"
+    status: int = 500
+    title: str = "Internal error"
     exit_code: ClassVar[int] = 1
 
     @property

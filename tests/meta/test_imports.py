@@ -65,6 +65,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "model.worker",
         "model.instance",
         "model",
+        "client",
         "cli",
         "testing",
     )
@@ -78,6 +79,7 @@ APART: dict[str, frozenset[str]] = {
     "gateway": frozenset({"model", "registry.core", "registry.tasks", "registry.http", "registry.service"}),
     "model": frozenset({"gateway", "registry.core", "registry.tasks", "registry.http", "registry.service"}),
     "registry": frozenset({"gateway", "model"}),
+    "client": frozenset({"gateway", "registry", "submission", "brokers", "stores", "directories"}),
 }
 """Components that only talk over the network: what a component must not import, though it is in a lower row."""
 

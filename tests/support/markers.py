@@ -11,6 +11,8 @@ T = TypeVar("T")
 SLOW: Final = (
     "browser",
     "cli/test_schema.py",
+    "client/test_commands.py",
+    "client/test_gateway_killed.py",
     "clients",
     "contract/test_against_json_format.py",
     "deploy",

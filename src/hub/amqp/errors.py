@@ -16,7 +16,7 @@ PRECONDITION_FAILED: Final = 406
 class ProtocolViolation(ConnectionLost):
     """The peer sent something that AMQP 0-9-1 does not allow; nothing after it can be trusted."""
 
-    code: ClassVar[str] = "amqp_protocol_violation"
+    code = "amqp_protocol_violation"
 
 
 class _ServerClose(ConnectionLost):

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hub.cli.client.app import COMMANDS
 from hub.cli.command import EXIT_CODES, explain, fail, redactor
 from hub.cli.config import (
     COMPONENTS,
@@ -65,6 +66,8 @@ app = App(
 )
 config = App(name="config", help="Show the settings.")
 app.command(config)
+for command in COMMANDS:
+    app.command(command)
 app.command(dead)
 app.command(proto)
 app.command(schema)

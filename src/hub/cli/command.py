@@ -25,7 +25,8 @@ EXIT_NOT_FOUND: Final = 2
 
 EXIT_CODES: Final = (
     "0 success, also after a signal; "
-    "1 a crash, or a command that could not do everything (`hub dead`, `hub schema`) or found errors in files (`hub proto`); "
+    "1 a crash, a task that failed (`hub call`, `hub task`, `hub stream`, `hub batch`), or a command that could not do "
+    "everything (`hub dead`, `hub schema`) or found errors in files (`hub proto`); "
     "2 invalid arguments, settings or code of a model, or a server that refuses the connection: a retry fails in the same "
     "way until something is changed; "
     "3 a server could not be reached in time"
@@ -35,6 +36,7 @@ _ROLES: Final = {
     "broker_url": ("amqp", "broker", "queue "),
     "store_url": ("redis", "store"),
     "directory_url": ("redis", "directory"),
+    "gateway_url": ("gateway",),
     "registry_url": ("registry", "login at the registry", "the registry"),
 }
 """Setting -> prefixes of the server names in errors of the server that it leads to."""

@@ -17,6 +17,7 @@ from cyclopts.config import Dict, Env
 
 from hub.errors import ConfigurationError
 from hub.observability.redaction import HIDDEN, redacted_url
+from hub.settings.client import ClientSettings
 from hub.settings.connections import DeadSettings, SchemaSettings
 from hub.settings.gateway import GatewaySettings
 from hub.settings.model import ModelSettings
@@ -51,7 +52,10 @@ SECRET_FILE: Final = "secret file"  # noqa: S105 - not a secret
 LONGEST_SECRET: Final = 64 * 1024
 """Maximum size of such a file in bytes."""
 
-SECRETS: Final = tuple(field.name for field in fields(UpSettings) if field.metadata.get("secret"))
+_ALL: Final = {field.name: field for settings in (UpSettings, ClientSettings) for field in fields(settings)}
+"""The settings of all commands."""
+
+SECRETS: Final = tuple(field.name for field in _ALL.values() if field.metadata.get("secret"))
 """The settings that may be read from a file of their own."""
 
 _NOT_SETTINGS: Final = frozenset({"HUB_CONFIG"})
@@ -183,7 +187,7 @@ def check_names() -> None:
     Raises:
         ConfigurationError: Names the nearest known setting. Also when the file cannot be read.
     """
-    known = [*(field.name for field in fields(UpSettings)), MODELS]
+    known = [*_ALL, MODELS]
     path = config_path()
     for key in read_config():
         _check(key, key, known, where=str(path))
@@ -267,10 +271,10 @@ def sources_of_settings(arguments: Sequence[str]) -> Mapping[str, str]:
     """The source of each setting that is not at its default."""
     found = dict(_sources())
     given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
-    for field in fields(UpSettings):
-        option = "--" + field.name.replace("_", "-")
+    for name in _ALL:
+        option = "--" + name.replace("_", "-")
         if option in given or f"--no-{option[2:]}" in given:
-            found[field.name] = "command line"
+            found[name] = "command line"
     return found
 
 
@@ -281,9 +285,21 @@ def _sources() -> dict[str, str]:
     @probe.default
     def settings_of_all(*, settings: UpSettings | None = None) -> None: ...
 
-    arguments = probe.assemble_argument_collection()
+    client_probe = App(config=[])
+
+    @client_probe.default
+    def settings_of_clients(*, settings: ClientSettings | None = None) -> None: ...
+
+    sources: dict[str, str] = {}
+    for app in (probe, client_probe):
+        sources |= _sources_of(app)
+    return sources
+
+
+def _sources_of(app: App) -> dict[str, str]:
+    arguments = app.assemble_argument_collection()
     for layer in layers():
-        layer(probe, (), arguments)
+        layer(app, (), arguments)
     sources: dict[str, str] = {}
     for argument in arguments:
         if argument.tokens:

@@ -22,6 +22,9 @@ Wait = Callable[[float], bool]
 current_thread: Final = threading.get_ident
 """Identifies the calling thread, as the keys of `sys._current_frames()` do."""
 
+new_lock: Final = threading.Lock
+"""Makes a lock for state that threads without an event loop share."""
+
 
 @contextmanager
 def daemon(work: Callable[[Wait], None], *, name: str) -> Generator[None]:

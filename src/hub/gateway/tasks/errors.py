@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 from typing_extensions import override
 
@@ -105,9 +105,9 @@ class TaskAlreadyFinished(TaskError):
 class TaskFailed(TaskError):
     """The result of a task was requested that ended without one: its model raised, or its attempts are used up (`dead`)."""
 
-    code: ClassVar[str] = "task_failed"
-    status: ClassVar[int] = 502
-    title: ClassVar[str] = "The task failed"
+    code = "task_failed"
+    status = 502
+    title = "The task failed"
 
     def __init__(self, task: str, state: TaskState, failure: Failure) -> None:
         super().__init__(task, state)
