@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import partial
+from subprocess import DEVNULL
 
 import pytest
-from anyio import fail_after, run_process
+from anyio import fail_after, open_process, run_process, sleep
 from anyio.to_thread import run_sync
 
 import hub
 from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.client import InvalidRequest, ModelFailed
 from hub.types import TaskState
-from tests.client.models import Count, Echo
+from tests.client.models import Count, Echo, Endless
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 def everything(url: str) -> None:
@@ -62,3 +64,16 @@ async def test_a_cell_of_a_notebook_may_block_its_loop_and_the_process_ends_with
         done = await run_process([sys.executable, "-c", code, gateway_url], check=False)
     assert done.stdout.decode() == "{'reply': 'hello'}\n", done.stderr.decode()
     assert done.returncode == 0
+
+
+async def test_an_interrupted_call_cancels_its_task_before_the_process_ends(gateway_url: str) -> None:
+    code = "import sys, hub\nhub.SyncClient(sys.argv[1]).call('Endless', {})"
+    runs, left = Endless.runs, Endless.left
+    with fail_after(TIMEOUT):
+        async with await open_process([sys.executable, "-c", code, gateway_url], stderr=DEVNULL) as process:
+            while Endless.runs == runs:
+                await sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+        while Endless.left == left:
+            await sleep(0.02)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import anyio
 from typing_extensions import override
@@ -93,7 +93,7 @@ class Caller(hub.Model[ModelARequest, ModelAResponse]):
 
 
 class Retried(hub.Model[ModelARequest, ModelAResponse]):
-    retry = hub.Retry(on=(ConnectionError,), limit=3, first=3600.0, cap=7200.0)
+    retry: ClassVar[hub.Retry | None] = hub.Retry(on=(ConnectionError,), limit=3, first=3600.0, cap=7200.0)
 
     @override
     async def process_request(self, request: ModelARequest) -> ModelAResponse:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 
 import anyio
 import pytest
 from anyio.to_thread import run_sync
+from typing_extensions import override
 
 import hub
 import hub.testing
-from examples.model_a.v1.model_a_pb2 import ModelARequest
+from examples.model_a.v1.model_a_pb2 import ModelARequest, ModelAResponse
 from hub.types import Backend
 from tests.testing.models import Batched, Echo, Plain, Retried, Words, running
 
@@ -105,7 +107,8 @@ async def test_a_stalled_store_holds_a_generator_at_its_yield() -> None:
     yielded: list[float] = []
 
     class Many(Words):
-        async def process_request(self, request: ModelARequest):  # type: ignore[no-untyped-def, override, misc] # noqa: ANN202
+        @override
+        async def process_request(self, request: ModelARequest) -> AsyncIterator[ModelAResponse]:
             async for chunk in super().process_request(request):
                 yielded.append(anyio.current_time())
                 yield chunk
@@ -137,3 +140,20 @@ async def test_a_model_with_threads_is_refused() -> None:
         with pytest.raises(hub.testing.VirtualTimeUnavailable, match=reason):
             async with running(model, virtual_time=True):
                 raise AssertionError("not reached")
+
+
+async def test_a_loop_in_virtual_time_needs_models_in_virtual_time() -> None:
+    with pytest.raises(hub.ConfigurationError, match="virtual_time=True"):
+        async with running(Echo):
+            raise AssertionError("not reached")
+
+
+async def test_the_plugin_runs_models_in_the_time_of_the_loop(hub_client: hub.testing.LocalClient) -> None:
+    began = anyio.current_time()
+    await hub_client.call(Echo, text("sleep 3600"))
+    assert anyio.current_time() - began >= 3600
+
+
+@pytest.fixture
+def hub_models() -> list[type[Echo]]:
+    return [Echo]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import structlog
@@ -95,6 +96,16 @@ ModelTargets = Annotated[
 Component = Annotated[
     Literal["up", "registry", "gateway", "model", "dead", "schema", "top", "doctor"],
     Parameter(env_var=(), help="Settings of this command."),
+]
+ProjectName = Annotated[
+    str, Parameter(env_var=(), help="Name of the project: lower-case letters, digits, '_' or '-', such as sentiment.")
+]
+StreamWanted = Annotated[bool, Parameter(env_var=(), negative=(), help="The model yields its response piece by piece.")]
+BatchWanted = Annotated[
+    bool, Parameter(env_var=(), negative=(), help="The model gets the requests of many tasks at once.")
+]
+ProjectPath = Annotated[
+    Path | None, Parameter(env_var=(), help="The folder of the project, empty or new; by default NAME, here.")
 ]
 ModelTarget = Annotated[str, Parameter(env_var=(), help="The model to run, as pkg.module:Class.")]
 
@@ -194,6 +205,18 @@ def model(target: ModelTarget, /, *, instances: Instances = 1, settings: ModelSe
             await _run_component(f"instance of {model_class.name}", instance)
 
     return _run(main, settings)
+
+
+@app.command
+def new(
+    name: ProjectName, /, *, stream: StreamWanted = False, batch: BatchWanted = False, path: ProjectPath = None
+) -> int:
+    """Make a working project for a model of your own: .proto, model, test, settings, Dockerfile, CI."""
+    from hub.cli.new.project import create  # noqa: PLC0415
+
+    if stream and batch:
+        return fail("a model either streams or takes batches: use --stream or --batch", 2)
+    return create(name, "stream" if stream else "batch" if batch else "unary", path)
 
 
 @config.command

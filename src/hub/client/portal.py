@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from typing import Final, Generic, TypeVar, final
 
+from anyio import CancelScope
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from hub.concurrency.threads import new_lock
@@ -13,6 +14,37 @@ from hub.types import Backend
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+CLEANUP: Final = 5.0
+"""Seconds for what a call does after it was interrupted: more than the cancellation of its task takes."""
+
+
+class Interrupted(Exception):
+    """The end of a call whose caller was interrupted, which does not wait for it."""
+
+
+@final
+class _Cancellable(Generic[T]):
+    """A call in the event loop that another thread can cancel; before it has started, too."""
+
+    def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
+        self._function = function
+        self._scope: CancelScope | None = None
+        self._cancelled = False
+
+    async def run(self) -> T:
+        with CancelScope() as self._scope:
+            if self._cancelled:
+                self._scope.cancel("interrupted")
+            return await self._function()
+        raise Interrupted
+
+    def cancel(self) -> None:
+        """Call it in the thread of the loop."""
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel("interrupted")
 
 
 @final
@@ -40,13 +72,18 @@ class LoopThread(Generic[R]):
     def run(self, function: Callable[[], Awaitable[T]]) -> T:
         """Calls and awaits `function` in the loop, and returns its result.
 
-        A KeyboardInterrupt meanwhile cancels it there, with all of its cleanup.
+        A KeyboardInterrupt meanwhile cancels it there, and is raised after its cleanup, `CLEANUP` seconds later at most.
         """
-        future = self._open()[0].start_task_soon(function)
+        portal, _ = self._open()
+        work = _Cancellable(function)
+        future = portal.start_task_soon(work.run)
         try:
             return future.result()
         except BaseException:
-            future.cancel()
+            if not future.done():  # it is the caller that was interrupted
+                portal.call(work.cancel)
+                with suppress(Exception):
+                    future.result(CLEANUP)
             raise
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from hub.client.errors import GatewayError, GatewayUnreachable, UnexpectedReply,
 from hub.client.snapshot import TaskSnapshot
 from hub.concurrency.retrying import ExponentialBackoff
 from hub.http.client import CONNECT_TIMEOUT
+from hub.observability.redaction import redacted_url
 from hub.observability.tracing import NO_TRACE, inject
 
 MAX_WAIT: Final = 60.0
@@ -178,7 +179,7 @@ class Transport:
     def unreachable(self, error: TransportError | None = None) -> GatewayUnreachable:
         """The error for a lost connection."""
         reason = "the connection was closed" if error is None else str(error) or type(error).__name__
-        return GatewayUnreachable(f"gateway at {self._url}", reason)
+        return GatewayUnreachable(f"gateway at {redacted_url(self._url)}", reason)
 
     async def _request(
         self,
@@ -200,7 +201,9 @@ class Transport:
             )
             return await self._http.send(request, stream=stream)
         except InvalidURL as error:
-            raise UnexpectedReply(f"{method} {self._url}{path}", f"the URL is malformed: {error}") from error
+            raise UnexpectedReply(
+                f"{method} {redacted_url(self._url)}{path}", f"the URL is malformed: {error}"
+            ) from error
         except TransportError as error:
             raise self.unreachable(error) from error
 
@@ -227,7 +230,7 @@ def raise_problem(response: Response, body: bytes) -> None:
     """Raises the error of a reply that is no success. `body` is what it has read."""
     if response.status_code < 300:
         return
-    request = f"{response.request.method} {response.request.url}"
+    request = f"{response.request.method} {redacted_url(str(response.request.url))}"
     if response.status_code < 400:
         raise UnexpectedReply(request, f"the reply is a {response.status_code}, which is not followed")
     problem: Mapping[str, object] = {}

@@ -10,14 +10,14 @@ async def test_the_label() -> None:
 waiting takes no time. `FaultProxy` (in `hub.testing.proxy`) injects network faults. `docs/testing.md` describes all of it.
 """
 
-from hub.testing.client import LocalClient as LocalClient
-from hub.testing.errors import (
+from hub.client.errors import (
     DeadlineMissed as DeadlineMissed,
     ModelFailed as ModelFailed,
     StreamRestarted as StreamRestarted,
     TaskUnsuccessful as TaskUnsuccessful,
     TaskWasCancelled as TaskWasCancelled,
 )
+from hub.testing.client import LocalClient as LocalClient
 from hub.testing.kit import run as run
 from hub.testing.stream import LocalStream as LocalStream
 from hub.testing.task import LocalTask as LocalTask

@@ -27,7 +27,7 @@ from hub.stores.memory.store import MemoryStore
 from hub.stores.options import StoreOptions
 from hub.submission.publisher import TaskPublisher
 from hub.testing.client import LocalClient, LocalModel
-from hub.testing.virtual_time import virtual_clock
+from hub.testing.virtual_time import in_virtual_time, virtual_clock
 from hub.types import ModelName, WallClock, model_name, new_instance_id, wall_clock
 
 PUBLISH_TIMEOUT: Final = 10.0
@@ -55,11 +55,16 @@ async def run(*models: type[AnyModel], virtual_time: bool = False) -> AsyncGener
             (`virtual_backend`), and models run in it, so their methods must be `async def`. `time.time()` stays real.
 
     Raises:
-        ConfigurationError: No class, a class without `process_request`, or two classes with one name.
+        ConfigurationError: No class, a class without `process_request`, two classes with one name, or an event loop in virtual
+            time without `virtual_time`.
         ModelNotStarted: `__init__` or `setup` of a model raised.
         VirtualTimeUnavailable: See `virtual_time`.
     """
     known = _by_name(models)
+    if in_virtual_time() and not virtual_time:
+        raise ConfigurationError(
+            "the event loop is in virtual time, so the models have to be: run(..., virtual_time=True)"
+        )
     clock = virtual_clock(models) if virtual_time else wall_clock
     with _outside_of_groups(), _short_log():
         async with (

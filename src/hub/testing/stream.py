@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar, final
 from anyio import move_on_after
 from google.protobuf.message import Message
 
+from hub.client.errors import StreamRestarted
 from hub.ports.result_store import Chunk, ChunkPage, ChunkPosition, Missing
 from hub.stores.memory.store import MemoryStore
-from hub.testing.errors import StreamRestarted
 
 if TYPE_CHECKING:
     from hub.testing.task import LocalTask

@@ -121,7 +121,7 @@ def virtual_clock(models: Sequence[type[AnyModel]]) -> WallClock:
     Raises:
         VirtualTimeUnavailable: It is not, or one of the models computes in a thread or a process, whose time is real.
     """
-    if not _in_virtual_time():
+    if not in_virtual_time():
         raise VirtualTimeUnavailable(
             "the event loop of this test has a real clock",
             "let the fixture anyio_backend return hub.testing.virtual_backend('asyncio') or ('trio')",
@@ -140,7 +140,8 @@ def virtual_clock(models: Sequence[type[AnyModel]]) -> WallClock:
     return lambda: BEGINNING + current_time()
 
 
-def _in_virtual_time() -> bool:
+def in_virtual_time() -> bool:
+    """Whether the running event loop has a virtual clock."""
     if current_async_library() == "asyncio":
         return isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
     from trio.lowlevel import current_clock  # noqa: PLC0415
