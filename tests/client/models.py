@@ -18,9 +18,11 @@ class Echo(hub.Model[ModelARequest, ModelAResponse]):
 
     concurrency: ClassVar[int] = 32
     shares_loop: ClassVar[bool] = True
+    runs: ClassVar[int] = 0
 
     @override
     async def process_request(self, request: ModelARequest) -> ModelAResponse:
+        type(self).runs += 1
         text = request.messages
         if text.startswith("!"):
             raise ValueError(text[1:])

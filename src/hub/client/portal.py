@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from typing import Final, Generic, TypeVar, final
+from weakref import finalize
 
 from anyio import CancelScope
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -47,6 +48,9 @@ class _Cancellable(Generic[T]):
             self._scope.cancel("interrupted")
 
 
+def _nothing() -> None: ...
+
+
 @final
 class LoopThread(Generic[R]):
     """A resource in an event loop of its own, which starts with the first use and ends with `close` or the process.
@@ -62,7 +66,7 @@ class LoopThread(Generic[R]):
         self._factory: Final = resource
         self._backend = backend
         self._lock = new_lock()
-        self._stack: ExitStack | None = None
+        self._closing: Callable[[], object] = _nothing
         self._opened: tuple[BlockingPortal, R] | None = None
 
     def resource(self) -> R:
@@ -89,9 +93,8 @@ class LoopThread(Generic[R]):
     def close(self) -> None:
         """Closes the resource and ends the thread; the next use starts them anew."""
         with self._lock:
-            stack, self._stack, self._opened = self._stack, None, None
-        if stack is not None:
-            stack.close()
+            closing, self._closing, self._opened = self._closing, _nothing, None
+        closing()
 
     def _open(self) -> tuple[BlockingPortal, R]:
         with self._lock:
@@ -99,5 +102,7 @@ class LoopThread(Generic[R]):
                 with ExitStack() as stack:
                     portal = stack.enter_context(start_blocking_portal(self._backend, name="hub.client"))
                     opened = stack.enter_context(portal.wrap_async_context_manager(self._factory()))
-                    self._stack, self._opened = stack.pop_all(), (portal, opened)
+                    self._opened = (portal, opened)
+                    # At the end of the process too, while the thread of the loop can still run.
+                    self._closing = finalize(self, stack.pop_all().close)
             return self._opened
