@@ -118,7 +118,7 @@ async def scenario(project: Project) -> None:
         pass
     project.edit(WAITING, "")
     reloaded = await project.until("reloaded")
-    assert reloaded["models"] == ["Reloaded"]
+    assert reloaded["models"] == "Reloaded"
     task = await project.task(address)
     assert (task["state"], task["result"]) == ("succeeded", {"text": "one wait"})
     assert await project.call("a") == {"text": "one a"}
