@@ -19,7 +19,7 @@ from tests.support.redis import emptied
 from tests.support.server import free_port
 from tests.system.processes import HUB, HubProcess, hub_process
 
-TIMEOUT = 90.0
+TIMEOUT = 60.0
 
 PROTO = """
 syntax = "proto3";
