@@ -104,7 +104,12 @@ MISTAKES = [
     Mistake("compose.yaml", "instance:8080/health", "instance:8081/health", "listens on port 8080"),
     Mistake("compose.yaml", 'HUB_INSTANCE_PORT: "8080"', 'HUB_INSTANCE_PORT: "0"', "listens on port 0"),
     Mistake("compose.yaml", "hostname: instance", "hostname: instances", "not its own name"),
-    Mistake("compose.yaml", "  networks: [hub]\n\n# One image", "  networks: [hub, charts]\n\n# One image", "several networks"),
+    Mistake(
+        "compose.yaml",
+        "  networks: [hub]\n\n# One image",
+        "  networks: [hub, charts]\n\n# One image",
+        "several networks",
+    ),
     Mistake("compose.yaml", "stop_grace_period: 60s\n  #", "stop_grace_period: 30s\n  #", "may need 58 s"),
     Mistake("compose.yaml", "examples.model_a:ModelA", "examples.model_a:ModelB", "has no model ModelB"),
     Mistake("compose.yaml", "HUB_LOG_FORMAT: json", "HUB_LOG_FORMAT: jsn", "Invalid value"),

@@ -21,8 +21,7 @@ from anyio import CancelScope, Event, create_task_group
 from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 
-from hub.cli.child import GENERATION
-from hub.cli.children import MARGIN, exit_code, open_child
+from hub.cli.children import GENERATION, MARGIN, exit_code, open_child
 from hub.cli.load import ModelSummary
 from hub.cli.reload.calls import CallServer, encode
 from hub.cli.reload.generation import CONTROL, GenerationInit
