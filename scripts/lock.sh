@@ -10,3 +10,4 @@ compile() {
 compile pyproject.toml "$@" --group dev --output-file requirements/dev.lock
 compile "$@" --group clients --output-file requirements/clients.lock
 compile pyproject.toml --group build --group examples --constraints requirements/dev.lock --output-file requirements/run.lock
+compile pyproject.toml --group build --constraints requirements/run.lock --output-file requirements/base.lock

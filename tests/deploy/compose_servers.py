@@ -61,9 +61,14 @@ def _exposed(name: str, service: Mapping[str, Any]) -> Iterator[str]:
             yield f"publishes port {port['target']} to other machines"
 
 
+OWN_MODEL: Final = ("MODEL_IMAGE", ":-own-model")
+"""The one setting that is no secret; its service is in a profile, and is not there without that."""
+
+
 def check_variables(folder: Path) -> Iterator[str]:
     """Secrets have no default, and .env.example has them all, without a value."""
-    used = re.findall(r"\$\{(\w+)([^}]*)\}", (folder / "compose.yaml").read_text())
+    text = (folder / "compose.yaml").read_text()
+    used = [found for found in re.findall(r"\$\{(\w+)([^}]*)\}", text) if found != OWN_MODEL]
     explained = re.findall(r"^(\w+)=(.*)$", (folder / ".env.example").read_text(), re.MULTILINE)
     for name, rest in used:
         if not rest.startswith(":?"):

@@ -34,7 +34,10 @@ class Stage:
 
 
 def stages(folder: Path) -> list[Stage]:
-    """The stages of a folder's Dockerfile, with its ARGs before the first FROM filled in."""
+    """The stages of a folder's Dockerfile, with its ARGs before the first FROM filled in.
+
+    One that begins with another stage has the base and the steps of that too.
+    """
     text = re.sub(r"\\\n\s*", "", re.sub(r"^\s*#.*\n", "", (folder / "Dockerfile").read_text(), flags=re.MULTILINE))
     variables: dict[str, str] = {}
     found: list[Stage] = []
@@ -45,7 +48,8 @@ def stages(folder: Path) -> list[Stage]:
             variables[name] = value
         elif instruction == "FROM":
             base, _, name = re.sub(r"\$\{(\w+)\}", lambda it: variables[it.group(1)], rest).partition(" AS ")
-            found.append(Stage(base, name))
+            earlier = next((stage for stage in found if stage.name == base), None)
+            found.append(Stage(base, name) if earlier is None else Stage(earlier.base, name, [*earlier.steps]))
         else:
             found[-1].steps.append((instruction, rest.strip()))
     return found
@@ -80,11 +84,15 @@ def copy_context(folder: Path, stage: Stage, into: Path) -> None:
 
 def check_image(folder: Path, *, version: str) -> Iterator[str]:
     """Checks of the copied and installed files, and of the metadata of the image."""
-    build, image = stages(folder)
+    _, build, base, image = stages(folder)
     if build.base != image.base or not re.fullmatch(r"python:3\.\d+-slim-\w+@sha256:[0-9a-f]{64}", image.base):
         yield f"the image is made from {build.base} and {image.base}"
     if list(image.copies()):
         yield "the image copies past the build stage"
+    if [rest for name, rest in base.steps if name == "COPY"] != ["--from=build /hub /hub"]:
+        yield "the base of other images has more than hub"
+    if dict(re.findall(r"(\w+)=(\S+)", base.last("ENV"))).get("PIP_PYTHON") != "/hub/bin/python":
+        yield "pip does not install beside hub"
     yield from _built(folder, build)
     yield from _promised(image, version)
 

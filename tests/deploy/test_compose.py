@@ -51,6 +51,18 @@ def test_grafana_reaches_neither_rabbitmq_nor_redis() -> None:
     assert len(list(check_networks(compose(ROOT), pairs))) == len(pairs)
 
 
+def test_a_model_of_ones_own_needs_its_image_and_nothing_else() -> None:
+    file = compose(ROOT, {**SECRETS, "COMPOSE_PROFILES": "own", "MODEL_IMAGE": "sentiment:1"})["services"]
+    own, example = file["own-model"], file["model-a"]
+    apart = ("image", "build", "command", "deploy", "profiles")
+
+    assert (own["image"], own.get("build"), own.get("command")) == ("sentiment:1", None, None)
+    assert {key: own[key] for key in own if key not in apart} == {
+        key: example[key] for key in example if key not in apart
+    }
+    assert "own-model" not in compose(ROOT)["services"]
+
+
 def test_the_compose_file_conforms_to_the_compose_specification() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "compose.yaml"],
@@ -92,7 +104,12 @@ MISTAKES = [
     Mistake("compose.yaml", "instance:8080/health", "instance:8081/health", "listens on port 8080"),
     Mistake("compose.yaml", 'HUB_INSTANCE_PORT: "8080"', 'HUB_INSTANCE_PORT: "0"', "listens on port 0"),
     Mistake("compose.yaml", "hostname: instance", "hostname: instances", "not its own name"),
-    Mistake("compose.yaml", "  networks: [hub]\n\nx-env", "  networks: [hub, charts]\n\nx-env", "several networks"),
+    Mistake(
+        "compose.yaml",
+        "  networks: [hub]\n\n# One image",
+        "  networks: [hub, charts]\n\n# One image",
+        "several networks",
+    ),
     Mistake("compose.yaml", "stop_grace_period: 60s\n  #", "stop_grace_period: 30s\n  #", "may need 58 s"),
     Mistake("compose.yaml", "examples.model_a:ModelA", "examples.model_a:ModelB", "has no model ModelB"),
     Mistake("compose.yaml", "HUB_LOG_FORMAT: json", "HUB_LOG_FORMAT: jsn", "Invalid value"),

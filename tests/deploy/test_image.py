@@ -56,6 +56,8 @@ MISTAKES = [
     Mistake("Dockerfile", "EXPOSE 8000 8001", "EXPOSE 8000 8080", "tells of the ports"),
     Mistake("Dockerfile", f'version="{VERSION}"', 'version="9.9"', "version 9.9"),
     Mistake("Dockerfile", "--require-hashes ", "", "no hash pins"),
+    Mistake("Dockerfile", "COPY --from=build /hub", "COPY --from=build-examples /hub", "more than hub"),
+    Mistake("Dockerfile", "PIP_PYTHON=/hub/bin", "PIP_PYTHON=/usr/bin", "pip does not install beside hub"),
     Mistake("Dockerfile", "ARG PYTHON=3.13-slim-trixie", "ARG PYTHON=3-slim", "is made from"),
 ]
 
@@ -94,7 +96,7 @@ def test_the_python_of_the_image_is_one_that_hub_supports() -> None:
 
 def test_the_files_that_the_dockerfile_copies_run(tmp_path: Path) -> None:
     """The steps of the build stage, without the dependencies: those of the test environment are used."""
-    build, image = stages(ROOT)
+    _, build, _, image = stages(ROOT)
     copy_context(ROOT, build, tmp_path)
     where = tmp_path / build.last("WORKDIR").lstrip("/")
     packages = tmp_path / "packages"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -109,6 +110,25 @@ def test_overlays_run_the_current_version(folder: Path) -> None:
     }
 
     assert images == {f"hub:{hub.__version__}"}
+
+
+def test_a_model_of_ones_own_needs_its_image_and_nothing_else(folder: Path) -> None:
+    overlay = folder / "overlays/trial/kustomization.yaml"
+    text = overlay.read_text()
+    setting = '  - { name: own-model, newName: sentiment, newTag: "1" }\n'
+    text = text.replace("images:\n", f"images:\n{setting}") + "components: [../../components/own-model]\n"
+    overlay.write_text(text)
+    built = build(overlay.parent)
+    own, example = built.one("Deployment", "own-model"), built.one("Deployment", "model-a")
+    assert own is not None
+    assert example is not None
+    container = example["spec"]["template"]["spec"]["containers"][0]
+    del container["args"]  # the CMD of the image
+    container["image"] = "sentiment:1"
+
+    assert list(objects.check_schemas(built)) == []
+    assert own == json.loads(json.dumps(example).replace("model-a", "own-model").replace("ModelA", "own-model"))
+    assert built.one("PodDisruptionBudget", "own-model") is not None
 
 
 def test_no_secret_is_committed() -> None:

@@ -113,7 +113,12 @@ def test_paths_that_every_machine_has_are_accepted() -> None:
 
 @pytest.mark.parametrize(
     ("lock", "groups"),
-    [("run.lock", ["build", "examples"]), ("dev.lock", ["dev"]), ("clients.lock", ["clients"])],
+    [
+        ("base.lock", ["build"]),
+        ("run.lock", ["build", "examples"]),
+        ("dev.lock", ["dev"]),
+        ("clients.lock", ["clients"]),
+    ],
 )
 def test_the_lock_satisfies_pyproject(lock: str, groups: list[str]) -> None:
     pinned = pins(lock)
@@ -128,7 +133,7 @@ def test_the_lock_satisfies_pyproject(lock: str, groups: list[str]) -> None:
 def test_the_versions_that_run_are_those_that_were_tested() -> None:
     tested = pins("dev.lock")
 
-    for name, run in pins("run.lock").items():
+    for name, run in [*pins("run.lock").items(), *pins("base.lock").items()]:
         assert {str(pin.specifier) for pin in run} <= {str(pin.specifier) for pin in tested[name]}
 
 
@@ -141,7 +146,7 @@ def test_every_npm_package_has_its_hash_and_no_address(folder: str, kind: str) -
     assert [path for path, package in locked.items() if "integrity" not in package or "resolved" in package] == []
 
 
-@pytest.mark.parametrize("lock", ["run.lock", "dev.lock", "clients.lock"])
+@pytest.mark.parametrize("lock", ["base.lock", "run.lock", "dev.lock", "clients.lock"])
 def test_every_pin_has_hashes(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
 

@@ -77,14 +77,18 @@ HUB: Final = (str(Path(sys.executable).with_name("hub")),)
 
 @contextmanager
 def hub_process(
-    arguments: Sequence[str], settings: Mapping[str, str], program: Sequence[str] = (sys.executable, "-m")
+    arguments: Sequence[str],
+    settings: Mapping[str, str],
+    program: Sequence[str] = (sys.executable, "-m"),
+    *,
+    folder: Path = ROOT,
 ) -> Generator[HubProcess]:
     """Starts `python -m <arguments>`, or another program, with `HUB_*` settings, and kills it at the end of the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     environment |= {f"HUB_{name.upper()}": value for name, value in settings.items()} | {"HUB_LOG_FORMAT": "json"}
     with subprocess.Popen(
         [*program, *arguments],
-        cwd=ROOT,
+        cwd=folder,
         env=environment | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -8,12 +8,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
 
+from hub.cli.children import GENERATION
 from hub.model.execution.process.lifeline import die_with_parent
-
-GENERATION: Final = "--generation"
-"""What the command line of a generation of `hub up --reload` begins with; a file descriptor follows."""
 
 
 def main() -> None:

@@ -24,6 +24,9 @@ from hub.concurrency.process import STOP_LIMIT
 from hub.model.execution.process.spawn import KILL_TIMEOUT, kill_group, send_signal
 from hub.settings.model import ModelSettings
 
+GENERATION: Final = "--generation"
+"""What the command line of a generation of `hub up --reload` begins with; a file descriptor follows."""
+
 MARGIN: Final = 1.0
 """Seconds between the bound of a child's own shutdown and the one that its parent sets."""
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import pickle
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from math import inf
 from typing import Any, Final, final
@@ -22,21 +21,23 @@ from anyio import (
     BrokenResourceError,
     CancelScope,
     ClosedResourceError,
-    EndOfStream,
     Event,
-    IncompleteRead,
     create_memory_object_stream,
     create_task_group,
     sleep_forever,
+    wait_readable,
+    wait_writable,
 )
-from anyio.abc import TaskStatus, UNIXSocketStream
-from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.abc import TaskStatus
 
 from hub.concurrency.services import background_service
 from hub.errors import ConnectionLost
 
 PEER: Final = "hub up"
 """The other end, in errors."""
+
+PIECE: Final = 65_536
+"""Bytes that are read at once."""
 
 _HEADER: Final = 4
 
@@ -121,36 +122,51 @@ def _read(read: Any, size: int) -> bytes:
 
 @final
 class FrameConnection:
-    """Sends messages in order, without a wait, and iterates over those that arrive until the other end is closed."""
+    """Sends messages in order, without a wait, and iterates over those that arrive until the other end is closed.
 
-    def __init__(self, stream: UNIXSocketStream) -> None:
-        self._stream = stream
-        self._outgoing, self._queue = create_memory_object_stream[object](inf)  # what calls in progress fill is bounded
+    It waits for its socket by `wait_readable`: a `UNIXSocketStream` of anyio that is cancelled when its other end is closed
+    may raise `InvalidStateError` in asyncio's event loop.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._outgoing, self._queue = create_memory_object_stream[object](inf)  # bounded by the calls in progress
 
     def send(self, message: object) -> None:
-        self._outgoing.send_nowait(message)
+        with suppress(ClosedResourceError, BrokenResourceError):  # the end of the connection is reported by `messages`
+            self._outgoing.send_nowait(message)
 
     async def write(self) -> None:
         """Writes what `send` gets, until it is cancelled or the other end is closed."""
-        try:
+        with suppress(OSError, ClosedResourceError):
             async for message in self._queue:
-                await self._stream.send(encode(message))
-        except (BrokenResourceError, ClosedResourceError):
-            return
+                rest = memoryview(encode(message))
+                while rest:
+                    await wait_writable(self._socket)
+                    rest = rest[self._socket.send(rest) :]
 
-    async def messages(self) -> AsyncIterator[object]:
-        reader = BufferedByteReceiveStream(self._stream)
-        try:
+    async def messages(self) -> AsyncGenerator[object]:
+        received = bytearray()
+        with suppress(OSError, ClosedResourceError):
             while True:
-                size = int.from_bytes(await reader.receive_exactly(_HEADER))
-                yield pickle.loads(await reader.receive_exactly(size))  # noqa: S301 - see the text of this module
-        except (EndOfStream, IncompleteRead, BrokenResourceError, ClosedResourceError):
-            return
+                await wait_readable(self._socket)
+                data = self._socket.recv(PIECE)
+                if not data:
+                    return
+                received += data
+                while len(received) >= _HEADER:
+                    end = _HEADER + int.from_bytes(received[:_HEADER])
+                    if len(received) < end:
+                        break
+                    content = bytes(received[_HEADER:end])
+                    del received[:end]
+                    yield pickle.loads(content)  # noqa: S301 - see the text of this module
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         self._outgoing.close()
         self._queue.close()
-        await self._stream.aclose()
+        self._socket.close()
 
 
 @final
@@ -170,12 +186,12 @@ class CallServer:
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
         """Runs until it is cancelled, also after the other end has been closed."""
-        frames = FrameConnection(await UNIXSocketStream.from_socket(self._socket))
+        frames = FrameConnection(self._socket)
         task_status.started()
         try:
             async with create_task_group() as tg:
                 tg.start_soon(frames.write, name="hub.reload answers")
-                async for message in frames.messages():
+                async for message in frames.messages():  # a generator without cleanup of its own
                     match message:
                         case MethodCall():
                             tg.start_soon(self._call, frames, message, name=f"hub.reload {message.method}")
@@ -195,7 +211,7 @@ class CallServer:
                             raise TypeError(f"{message!r} is no message")
                 tg.cancel_scope.cancel("the process of the models has ended")
         finally:
-            await frames.aclose()
+            frames.close()
         await sleep_forever()
 
     def _notify(self, message: Notification) -> None:
@@ -328,9 +344,7 @@ class CallClient:
 @asynccontextmanager
 async def open_calls(connection: socket.socket) -> AsyncGenerator[CallClient]:
     """The calls of this process to its parent; they work until the block has ended, also during a drain in it."""
-    async with AsyncExitStack() as stack:
-        frames = FrameConnection(await UNIXSocketStream.from_socket(connection))
-        stack.push_async_callback(frames.aclose)
+    with closing(FrameConnection(connection)) as frames:
         client = CallClient(frames)
-        await stack.enter_async_context(background_service(partial(client.run), name="calls to hub up"))
-        yield client
+        async with background_service(client.run, name="calls to hub up"):
+            yield client

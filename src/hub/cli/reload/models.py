@@ -21,13 +21,12 @@ from anyio import CancelScope, Event, create_task_group
 from anyio.abc import TaskStatus
 from structlog.typing import FilteringBoundLogger
 
-from hub.cli.child import GENERATION
-from hub.cli.children import MARGIN, exit_code, open_child
+from hub.cli.children import GENERATION, MARGIN, exit_code, open_child
 from hub.cli.load import ModelSummary
 from hub.cli.reload.calls import CallServer, encode
 from hub.cli.reload.generation import CONTROL, GenerationInit
 from hub.cli.reload.remote import BROKER, STORE
-from hub.cli.reload.sources import ChangedFiles, build_protos, changed_after, watched_folders
+from hub.cli.reload.sources import ChangedFiles, build_protos, watched_folders
 from hub.concurrency.notify import Notifier
 from hub.concurrency.process import STOP_LIMIT
 from hub.concurrency.services import background_service
@@ -167,7 +166,7 @@ async def run_reloaded(
         if current.state is not GenerationState.UP:
             raise ConfigurationError(current.failure)
         task_status.started(current.models)
-        _log.info("reloading when a file changes", folders=[str(folder) for folder in folders])
+        _log.info("reloading when a file changes", folders=", ".join(map(str, folders)))
         while True:
             await _next_change(files, current)
             newer = make()
@@ -182,29 +181,34 @@ async def run_reloaded(
             await _until_up(current, files)
             if current.state is GenerationState.UP:
                 seconds = (time.time_ns() - current.began) / 1e9
-                _log.info("reloaded", models=[model.name for model in current.models], seconds=round(seconds, 2))
+                _log.info(
+                    "reloaded", models=", ".join(model.name for model in current.models), seconds=round(seconds, 2)
+                )
 
 
 async def _until_up(generation: Generation, files: ChangedFiles) -> None:
     """Lets a generation run its models, and waits until they are up, have failed, or a file has changed again."""
     generation.begin()
     busy = {GenerationState.LOADING, GenerationState.LOADED}
-    await files.notifier.wait_for(lambda: generation.state not in busy or files)
+    await files.notifier.wait_for(lambda: generation.state not in busy or files.since(generation.began))
 
 
 async def _next_change(files: ChangedFiles, current: Generation) -> None:
     """Waits until files have changed since a generation began and their modules are built; names a failure meanwhile."""
     named = False
+
+    def happened() -> bool:
+        return bool(files.since(current.began)) or (current.state is GenerationState.FAILED and not named)
+
     while True:
-        await files.notifier.wait_for(lambda: files or (current.state is GenerationState.FAILED and not named))  # noqa: B023 - awaited here
-        if not files:
+        await files.notifier.wait_for(happened)
+        changed = list(files.since(current.began))
+        if not changed:
             named = True
             _complain("the models have ended; waiting for a change of their files", current.failure)
             continue
-        changed = changed_after(files.take(), current.began)
-        if not changed:
-            continue
-        _log.info("files have changed", files=sorted(map(str, changed)))
+        files.forget()
+        _log.info("files have changed", files=", ".join(sorted(map(str, changed))))
         errors = await build_protos(changed)
         if not errors:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Collection, Sequence
 from importlib.machinery import PathFinder
@@ -44,18 +45,24 @@ def watched_folders(targets: Sequence[str]) -> Sequence[Path]:
 
 
 class ChangedFiles:
-    """The files that have changed since the last `take`, as `watch` finds them."""
+    """The files that have changed since the last `forget`, as `watch` finds them."""
 
     def __init__(self) -> None:
         self.notifier = Notifier()
         self._paths: set[Path] = set()
 
-    def __bool__(self) -> bool:
-        return bool(self._paths)
+    def since(self, moment: int) -> Collection[Path]:
+        """Those that were changed after a time in nanoseconds, or are gone.
 
-    def take(self) -> Collection[Path]:
-        paths, self._paths = self._paths, set()
-        return paths
+        What a build wrote before the process of the models began is forgotten.
+        """
+        self._paths = {
+            path for path in self._paths if not path.exists() or path.stat().st_mtime_ns > moment - CLOCK_STEP
+        }
+        return self._paths
+
+    def forget(self) -> None:
+        self._paths = set()
 
     async def watch(self, folders: Sequence[Path]) -> None:
         """Watches until it is cancelled. Changes within 50 ms are one; hidden folders and virtual environments are left out."""
@@ -65,14 +72,10 @@ class ChangedFiles:
             def __call__(self, change: Change, path: str) -> bool:
                 return path.endswith(SUFFIXES) and super().__call__(change, path)
 
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it logs the number of changed files
         async for changes in awatch(*folders, watch_filter=Sources()):
             self._paths.update(Path(path) for _, path in changes)
             self.notifier.notify()
-
-
-def changed_after(paths: Collection[Path], moment: int) -> Collection[Path]:
-    """Those that were changed after a time in nanoseconds, or are gone: not what a build wrote before the process began."""
-    return [path for path in paths if not path.exists() or path.stat().st_mtime_ns > moment - CLOCK_STEP]
 
 
 async def build_protos(paths: Collection[Path]) -> str:
