@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import anyio
 import pytest
-from anyio import fail_after
+from anyio import fail_after, move_on_after
 from anyio.to_thread import run_sync
 from redis import client
 
@@ -389,7 +389,8 @@ async def test_queues_with_other_arguments_are_named(amqp_url: str, anyio_backen
     try:
         found = await broker(amqp_url, anyio_backend_name, models=[*names, "DoctorNone"])
     finally:
-        await run_sync(delete_queues, amqp_url, *names)
+        with move_on_after(TIME_LIMIT, shield=True):
+            await run_sync(delete_queues, amqp_url, *names)
     named = [each for each in found.found if each.check == "model queues"]
     assert [each.status for each in named] == [Status.PROBLEM, Status.OK]
     assert "DoctorTwo" in named[0].message
@@ -457,7 +458,8 @@ async def test_a_policy_that_swallows_every_message(own_rabbitmq: RabbitMQ, anyi
     try:
         found = await broker(own_rabbitmq.url, anyio_backend_name)
     finally:
-        await put_policy(own_rabbitmq, "policies", None)
+        with move_on_after(TIME_LIMIT, shield=True):
+            await put_policy(own_rabbitmq, "policies", None)
     assert status(found, "queues")[0] is Status.PROBLEM
     assert "vanished" in status(found, "queues")[1]
 

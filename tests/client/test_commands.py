@@ -46,7 +46,7 @@ async def hub(url: str, *arguments: str, text: str = "", backend: str = "asyncio
 
 async def results(url: str, **commands: tuple[str, ...]) -> Mapping[str, CommandResult]:
     """What each of the commands came to, all run at the same time."""
-    with fail_after(TIMEOUT):
+    with fail_after(TIMEOUT):  # noqa: ASYNC100 - the end of the task group waits
         async with create_task_group() as tg:
             handles = {name: tg.start_soon(hub, url, *arguments) for name, arguments in commands.items()}
     return {name: handle.return_value for name, handle in handles.items()}

@@ -123,7 +123,7 @@ class Submission:
         try:
             response = await self._called()
         except get_cancelled_exc_class():
-            await self.abandon()
+            await self.abandon()  # noqa: ASYNC102 - shielded, with a time limit
             raise
         return self.target.decode(response.content, response.headers.get("content-type", ""))
 

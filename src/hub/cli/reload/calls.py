@@ -148,20 +148,23 @@ class FrameConnection:
 
     async def messages(self) -> AsyncGenerator[object]:
         received = bytearray()
-        with suppress(OSError, ClosedResourceError):
-            while True:
-                await wait_readable(self._socket)
-                data = self._socket.recv(PIECE)
-                if not data:
-                    return
-                received += data
-                while len(received) >= _HEADER:
-                    end = _HEADER + int.from_bytes(received[:_HEADER])
-                    if len(received) < end:
-                        break
-                    content = bytes(received[_HEADER:end])
-                    del received[:end]
-                    yield pickle.loads(content)  # noqa: S301 - see the text of this module
+        while data := await self._read():
+            received += data
+            while len(received) >= _HEADER:
+                end = _HEADER + int.from_bytes(received[:_HEADER])
+                if len(received) < end:
+                    break
+                content = bytes(received[_HEADER:end])
+                del received[:end]
+                yield pickle.loads(content)  # noqa: S301 - see the text of this module
+
+    async def _read(self) -> bytes:
+        """The next bytes; none at the end of the connection."""
+        try:
+            await wait_readable(self._socket)
+            return self._socket.recv(PIECE)
+        except (OSError, ClosedResourceError):
+            return b""
 
     def close(self) -> None:
         self._outgoing.close()
