@@ -83,8 +83,11 @@ async def run_up(
         gateway_url = await stack.enter_async_context(background_service(gateway, name="gateway"))
         dashboard_url = gateway_url if dashboard is None else f"{dashboard.scheme}://{dashboard.host}:{dashboard.port}"
 
-        run_models = partial(_run_instances, models) if isinstance(models, Sequence) else models
-        instances = partial(run_models, settings, broker=broker, store=store)
+        run_models: ModelsService = partial(_run_instances, models) if isinstance(models, Sequence) else models
+
+        async def instances(*, task_status: TaskStatus[Sequence[ModelSummary]]) -> None:
+            await run_models(settings, broker=broker, store=store, task_status=task_status)
+
         summaries = await stack.enter_async_context(background_service(instances, name="instances"))
 
         task_status.started(

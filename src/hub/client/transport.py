@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 from urllib.parse import quote
 
 import msgspec
@@ -263,7 +263,7 @@ def snapshot_in(body: bytes) -> TaskSnapshot:
 
 def task_id_in(response: Response) -> str:
     """The task that a reply is about, from its header `Hub-Task`; empty if it has none."""
-    return cast("str", response.headers.get("hub-task", ""))
+    return str(response.headers.get("hub-task", ""))
 
 
 def _seconds(text: str | None) -> float | None:

@@ -25,6 +25,7 @@ from anyio import (
 from anyio.abc import TaskStatus
 from coredis import exceptions
 from coredis.connection import TCPConnection, TCPLocation
+from coredis.typing import ResponseType
 from typing_extensions import override
 
 from hub.concurrency.exceptions import collapse_exception_group
@@ -50,7 +51,7 @@ class _Connection(TCPConnection):
             for unread in (self._write_buffer_out, self._push_message_buffer_out, self._streamed_message_buffer_out):
                 unread.close()
 
-    async def pushes(self) -> Sequence[object]:
+    async def pushes(self) -> Sequence[Sequence[ResponseType]]:
         """Waits for messages that the server pushes, and returns all that have arrived.
 
         `push_messages` of the base class takes a turn of the event loop for each, which on a loaded loop is some 50 ms.
@@ -60,7 +61,7 @@ class _Connection(TCPConnection):
         """
         unread = self._push_message_buffer_out
         try:
-            pushes: list[object] = [await unread.receive()]
+            pushes = [await unread.receive()]
             with suppress(WouldBlock):
                 while True:
                     pushes.append(unread.receive_nowait())

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from importlib.metadata import version
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from anyio import create_task_group
 
@@ -63,11 +63,12 @@ def settings_of(component: Component, settings: DoctorSettings, sources: Mapping
     """
     kind = COMPONENTS[component]
     own = {each.name for each in fields(kind)}
-    values = {
+    values: dict[str, Any] = {
         each.name: getattr(kind if each.name in own and each.name not in sources else settings, each.name)
         for each in fields(settings)
     }
-    return DoctorSettings(**values | {"log_level": settings.log_level})
+    values["log_level"] = settings.log_level
+    return DoctorSettings(**values)
 
 
 async def examine(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias, cast
 
 from hub.cli.doctor.clock import compare_clocks
 from hub.cli.doctor.findings import Findings
@@ -198,13 +198,11 @@ def _check_persistence(findings: Findings, facts: Facts, fsync: Reply) -> None:
 
 def _value(reply: object) -> object:
     """The one value in a reply of `CONFIG GET`: a list in RESP2, a map in RESP3."""
-    match reply:
-        case [_, value]:
-            return value
-        case {b"appendfsync": value}:
-            return value
-        case _:
-            return None
+    if isinstance(reply, Mapping):
+        return cast("Mapping[object, object]", reply).get(b"appendfsync")
+    if isinstance(reply, Sequence) and len(pair := cast("Sequence[object]", reply)) == len(("name", "value")):
+        return pair[1]
+    return None
 
 
 async def _check_subscription(findings: Findings, connector: Connector) -> None:
