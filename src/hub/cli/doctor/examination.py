@@ -7,11 +7,11 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
+from importlib.metadata import version
 from typing import Any, Final, Literal, TypeAlias
 
 from anyio import create_task_group
 
-from hub import __version__
 from hub.cli.config import (
     COMPONENTS,
     DEFAULT,
@@ -31,6 +31,7 @@ from hub.http.serve.listen import ListenAddress
 from hub.settings.connections import MEMORY, require_shared
 from hub.settings.tools import DoctorSettings
 from hub.types import ModelName, WallClock, wall_clock
+from hub_serving import DISTRIBUTION
 
 Component: TypeAlias = Literal["up", "registry", "gateway", "model"]
 
@@ -122,7 +123,7 @@ def settings_in_use(component: Component, settings: DoctorSettings, arguments: S
 def _process() -> Findings:
     findings = Findings("process")
     found, oldest = platform.python_version(), ".".join(map(str, OLDEST_PYTHON))
-    text = f"{platform.python_implementation()} {found}, hub {__version__}"
+    text = f"{platform.python_implementation()} {found}, hub {version(DISTRIBUTION)}"
     if sys.version_info < OLDEST_PYTHON:
         findings.problem("python", text, f"use Python {oldest} or later")
     else:
