@@ -67,7 +67,11 @@ async def test_a_cell_of_a_notebook_may_block_its_loop_and_the_process_ends_with
 
 
 async def test_an_interrupted_call_cancels_its_task_before_the_process_ends(gateway_url: str) -> None:
-    code = "import sys, hub\nhub.SyncClient(sys.argv[1]).call('Endless', {})"
+    # A shell without job control has its background processes, and their children, ignore SIGINT.
+    code = (
+        "import signal, sys, hub\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "hub.SyncClient(sys.argv[1]).call('Endless', {})"
+    )
     runs, left = Endless.runs, Endless.left
     with fail_after(TIMEOUT):
         async with await open_process([sys.executable, "-c", code, gateway_url], stderr=DEVNULL) as process:

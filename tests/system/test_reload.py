@@ -206,7 +206,11 @@ def test_the_first_generation_has_to_be_loaded(start: Start, tmp_path: Path) -> 
 
 def test_reload_needs_a_model() -> None:
     done = subprocess.run(
-        [*HUB, "up", "--reload"], env={**os.environ, "HUB_MODELS": ""}, capture_output=True, text=True, check=False
+        [*HUB, "up", "--reload", "--dashboard-port", "0"],
+        env={**os.environ, "HUB_MODELS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert (done.returncode, done.stderr) == (2, "hub: --reload needs a model: hub up pkg.module:Class --reload\n")

@@ -78,7 +78,7 @@ async def lifespan(
 
 async def _call(model: AnyModel, method: str, loop: OwnLoop | None) -> None:
     """Calls a method without arguments; the one of `Model` itself does nothing, and needs no thread for that."""
-    if getattr(type(model), method) is not getattr(Model, method):
+    if getattr(getattr(model, method), "__func__", None) is not getattr(Model, method):
         await ModelMethod(model, method, loop=loop).call()
 
 
