@@ -496,7 +496,7 @@ OUT_OF_REACH: Final = {
     },
     **{
         f"{where} store, {client}, {who}": Mistake(
-            *component(who, store_url=f"{client}://{{{where}}}", start_timeout="1"),
+            *component(who, store_url=f"{client}://{{{where}}}", start_timeout="3"),
             ("HUB_STORE_URL", "check that it runs"),
             code=3,
         )
@@ -506,7 +506,7 @@ OUT_OF_REACH: Final = {
     },
     **{
         f"{where} registry": Mistake(
-            *component(f"model {ECHO}", registry_url=f"http://{{{where}}}", start_timeout="1"),
+            *component(f"model {ECHO}", registry_url=f"http://{{{where}}}", start_timeout="3"),
             ("HUB_REGISTRY_URL", "check that it runs"),
             code=3,
         )
