@@ -40,7 +40,7 @@ _NO_URL: Final = "set HUB_MANAGEMENT_URL (http://user:password@host:15672), or r
 _Body = TypeVar("_Body")
 
 
-class _Policy(msgspec.Struct, rename={"apply_to": "apply-to"}):
+class _QueuePolicy(msgspec.Struct, rename={"apply_to": "apply-to"}):
     name: str
     pattern: str
     definition: dict[str, object]
@@ -148,14 +148,14 @@ async def _check(findings: Findings, api: _Api, models: Sequence[ModelName], set
         findings.ok("nodes", f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, without alarms and partitions")
     count = 0
     for route, what in (("policies", "policy"), ("operator-policies", "operator policy")):
-        for policy in await api.get(f"{route}/{api.vhost}", tuple[_Policy, ...]):
+        for policy in await api.get(f"{route}/{api.vhost}", tuple[_QueuePolicy, ...]):
             count += _check_policy(findings, policy, what, models or [_SAMPLE], settings)
     if not count:
         findings.ok("policies", "no policy removes tasks from the queues of models")
 
 
 def _check_policy(
-    findings: Findings, policy: _Policy, what: str, models: Sequence[ModelName], settings: DoctorSettings
+    findings: Findings, policy: _QueuePolicy, what: str, models: Sequence[ModelName], settings: DoctorSettings
 ) -> int:
     """Returns how many findings were added."""
     hit = _matching(policy, models) if policy.apply_to in _QUEUE_KINDS else ""
@@ -181,7 +181,7 @@ def _check_policy(
     return count
 
 
-def _matching(policy: _Policy, models: Sequence[ModelName]) -> str:
+def _matching(policy: _QueuePolicy, models: Sequence[ModelName]) -> str:
     """The first queue that a policy applies to; empty if there is none."""
     try:
         pattern = re.compile(policy.pattern)
