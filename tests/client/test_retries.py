@@ -38,7 +38,7 @@ async def test_a_lost_connection_is_retried_with_growing_pauses_until_the_limit(
     assert 0.05 <= found[0] <= 0.1
     assert all(pause <= 5.0 for pause in found)
     assert LIMIT - 5.0 <= sum(found) <= LIMIT
-    assert await pauses(limit, GatewayUnreachable("gateway", "closed")) == []
+    assert sum(found) + sum(await pauses(limit, GatewayUnreachable("gateway", "closed"))) <= LIMIT
     limit.succeeded()
     assert await pauses(limit, GatewayUnreachable("gateway", "closed"))
 
