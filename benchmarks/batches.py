@@ -28,7 +28,7 @@ LINE = b'{"messages":"%s"}' % (b"x" * 100)
 PIECE = 100
 HEADERS = {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"}
 SUBMIT = (
-    b"POST /v1/models/ModelA/tasks HTTP/1.1\r\nHost: hub.bench\r\nContent-Type: application/json\r\n"
+    b"POST /v1/models/ModelA/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n%s"
 ) % (len(LINE), LINE)
 

@@ -113,7 +113,7 @@ async def others(url: str, waits: list[float]) -> None:
 
 
 async def beside(url: str, name: str, body: bytes) -> None:
-    request = b"POST /v1/models/Big HTTP/1.1\r\nHost: hub.bench\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    request = b"POST /v1/models/Big HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     waits: list[float] = []
     calls: list[float] = []
     status = 0
