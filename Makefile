@@ -42,8 +42,8 @@ test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest; WORKERS=0 runs th
 	@scripts/install-node-example.sh
 	$(BIN)/pytest $(DIST) $(ARGS)
 
-test-fast: $(DEV) ## Run the tests that need no server, no browser and no process of hub; a few minutes.
-	HUB_TEST_ASYNCIO_DEBUG=0 $(BIN)/pytest $(DIST) -m "not (rabbitmq or redis or browser or slow)" $(ARGS)
+test-fast: $(DEV) ## Run the tests that need no server, no browser and no process of hub, in a minute.
+	HUB_TEST_ASYNCIO_DEBUG=0 HUB_TEST_EXAMPLE_SHARE=0.2 $(BIN)/pytest $(DIST) -m "not (rabbitmq or redis or browser or slow)" $(ARGS)
 
 chaos: $(DEV) ## Inject faults under load and check every promise, on asyncio and trio. ARGS="--short" is a minute.
 	@scripts/need-servers.sh

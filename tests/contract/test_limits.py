@@ -89,9 +89,9 @@ def test_a_chain_of_the_maximum_depth_is_accepted() -> None:
 @pytest.mark.parametrize(
     "file",
     [
-        pytest.param(chain(3000, ring=True), id="ring of 3,000"),
-        pytest.param(chain(2000), id="chain of 2,000"),
-        pytest.param(complete(120), id="120 that refer to each other"),
+        pytest.param(chain(1500, ring=True), id="ring of 1,500"),
+        pytest.param(chain(1500), id="chain of 1,500"),
+        pytest.param(complete(60), id="60 that refer to each other"),
     ],
 )
 def test_nesting_of_declarations_does_not_depend_on_the_stack(

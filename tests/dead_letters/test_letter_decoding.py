@@ -11,6 +11,7 @@ from hub.dead_letters.records import death_of
 from hub.ports.result_store import Missing
 from hub.task import MAX_TIME, Outcome
 from tests.dead_letters.morgue import ECHO, delivery, new_task
+from tests.support.examples import examples
 
 TASK = new_task()
 values = st.recursive(
@@ -33,7 +34,7 @@ NAMES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(
     headers=st.dictionaries(st.sampled_from(NAMES), values, max_size=9),
     body=st.binary(max_size=60) | st.just(TASK.encode()),

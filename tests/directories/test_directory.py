@@ -14,6 +14,7 @@ from tests.directories.conftest import Opener
 from tests.directories.helpers import ANOTHER, ONE, TIMEOUT, contracts_of, instance, instances_of, new_model
 from tests.stores.conftest import Case
 from tests.stores.helpers import CancelledAt
+from tests.support.examples import examples
 
 
 async def test_an_instance_is_listed_from_login_to_logout(directory: Directory) -> None:
@@ -153,7 +154,7 @@ steps = st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 1), 
 
 
 @given(script=steps)
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_order_of_calls_is_answered_as_in_memory(
     case: Case, directory: Directory, script: list[tuple[bool, int, int, bool]]
 ) -> None:

@@ -21,6 +21,7 @@ from hub.stats import InstanceStats
 from hub.types import InstanceId, InstanceState, ModelName, ReadinessSource, RegistryId, TaskState, new_instance_id
 from tests.directories.helpers import ONE, TIMEOUT, instance, new_model
 from tests.stores.conftest import Case, on_redis
+from tests.support.examples import examples
 from tests.support.redis import Redis
 
 LONG: Final = 600.0
@@ -276,7 +277,7 @@ class Actors:
 
 
 @given(script=steps)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_order_of_calls_shares_the_work_as_in_memory(
     case: Case, alone: Directory, request: pytest.FixtureRequest, script: list[Step]
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -102,20 +103,26 @@ class Import:
 def imports(root: Path) -> Iterator[Import]:
     """Every import below root/hub, also those in functions and under TYPE_CHECKING; relative ones resolved."""
     for file in sorted((root / "hub").rglob("*.py")):
-        path = file.relative_to(root)
-        # `python -m hub.registry` is a command: its module may use the command line's, wherever it lies.
-        part = "cli" if path.name == "__main__.py" else part_of(".".join(path.with_suffix("").parts[1:]))
-        module_tree = ast.parse(file.read_text())
-        typing = {inner for node in ast.walk(module_tree) if is_for_type_checkers(node) for inner in ast.walk(node)}
-        for node in ast.walk(module_tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    yield Import(str(path), part, node.lineno, alias.name, node in typing)
-            elif isinstance(node, ast.ImportFrom):
-                start = path.parts[: -node.level] if node.level else ()
-                module = ".".join((*start, *filter(None, [node.module])))
-                for alias in node.names:
-                    yield Import(str(path), part, node.lineno, f"{module}.{alias.name}", node in typing)
+        yield from _imports_of(file.relative_to(root), file.read_text())
+
+
+@cache
+def _imports_of(path: Path, text: str) -> Sequence[Import]:
+    # `python -m hub.registry` is a command: its module may use the command line's, wherever it lies.
+    part = "cli" if path.name == "__main__.py" else part_of(".".join(path.with_suffix("").parts[1:]))
+    nodes = list(ast.walk(ast.parse(text)))
+    typing = {inner for node in nodes if is_for_type_checkers(node) for inner in ast.walk(node)}
+    found: list[Import] = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found += [Import(str(path), part, node.lineno, alias.name, node in typing) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = path.parts[: -node.level] if node.level else ()
+            module = ".".join((*start, *filter(None, [node.module])))
+            found += [
+                Import(str(path), part, node.lineno, f"{module}.{alias.name}", node in typing) for alias in node.names
+            ]
+    return found
 
 
 def part_of(name: str) -> str:

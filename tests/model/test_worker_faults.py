@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from hub.types import InstanceId, TaskState
 from tests.model.bench import ECHO, BreakableStore, Echo, WatchedBroker, ended, reply_of, submit, task, worker
+from tests.support.examples import examples
 
 TICK = 2**-10
 """Virtual seconds."""
@@ -177,7 +178,7 @@ async def behave(text: str) -> str:
     return text
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(durations=durations, faults=faults, store_timeout=st.sampled_from([1.0, 5.0]))
 async def test_whatever_breaks_each_task_ends_once_and_is_acked_after_that(
     durations: list[str], faults: list[Fault], store_timeout: float

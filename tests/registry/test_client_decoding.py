@@ -16,6 +16,7 @@ from hub.registry.client.login import LoginRequest
 from hub.registry.client.schemas import CONTRACT
 from hub.types import Fingerprint, InstanceId, ModelName
 from tests.registry.helpers import TEXTS
+from tests.support.examples import examples
 
 CALLS: dict[str, Callable[[RegistryClient], Awaitable[object]]] = {
     "login": lambda client: client.login(
@@ -92,7 +93,7 @@ async def answered(call: str, status: int, content: bytes, content_type: str) ->
 
 
 @pytest.mark.parametrize("call", CALLS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     status=st.sampled_from([200, 200, 200, 201, 204, 304, 301, 400, 401, 404, 409, 502, 503, 599]),
     content=changed_bodies() | st.binary(max_size=60),

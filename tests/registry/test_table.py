@@ -14,6 +14,7 @@ from hub.registry.core.table import NO_CONSUMER, InstanceTable
 from hub.stats import InstanceStats
 from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, ReadinessSource
 from tests.registry.helpers import DIGITS, MODEL, TEXTS, entry_of
+from tests.support.examples import examples
 
 LIVE, NOT_CONSUMING, SUSPECT = InstanceState.LIVE, InstanceState.NOT_CONSUMING, InstanceState.SUSPECT
 LOADING = InstanceState.LOADING
@@ -602,5 +603,5 @@ class TableMachine(RuleBasedStateMachine):
         assert {target.entry.id for target in self.table.targets()} == set(self.entries)
 
 
-TableMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TableMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 test_any_history_keeps_the_rules = TableMachine.TestCase

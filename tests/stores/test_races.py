@@ -29,6 +29,7 @@ from tests.stores.helpers import (
     timeless,
 )
 from tests.stores.test_waiting import peer
+from tests.support.examples import examples
 
 
 async def test_of_racing_outcomes_exactly_one_counts(adapter: Adapter, store: ResultStore) -> None:
@@ -148,7 +149,7 @@ scripts = st.lists(
 
 
 @given(script=scripts)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_order_of_calls_keeps_the_promises_of_a_record(
     store: ResultStore, script: list[tuple[str, list[int], int]]
 ) -> None:

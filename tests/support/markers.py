@@ -9,13 +9,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SLOW: Final = (
+    "brokers/test_deleted_queues.py",
     "browser",
     "cli/test_doctor.py",
     "cli/test_schema.py",
     "cli/test_watch.py",
+    "client/test_calls.py",
     "client/test_commands.py",
     "client/test_gateway_killed.py",
     "clients",
+    "concurrency/test_process.py",
     "contract/test_against_json_format.py",
     "contract/test_rules_conformance.py",
     "deploy",
@@ -26,8 +29,11 @@ SLOW: Final = (
     "gateway/test_batches.py",
     "gateway/test_chunks_redis.py",
     "gateway/test_congestion.py",
+    "gateway/test_disconnect.py",
     "gateway/test_hostile_documents.py",
+    "gateway/test_lost_waits.py",
     "gateway/test_strange_headers.py",
+    "gateway/test_task_headers.py",
     "http/test_connections.py",
     "meta/test_distribution.py",
     "meta/test_files.py",
@@ -35,17 +41,22 @@ SLOW: Final = (
     "meta/test_supply.py",
     "model/calls",
     "model/test_batches.py",
+    "model/test_batches_in_processes.py",
     "model/test_busy_models.py",
-    "model/test_process_pool.py",
     "model/test_exits.py",
+    "model/test_process_pool.py",
     "model/test_responses.py",
     "model/test_streams.py",
     "observability",
-    "registry/test_service.py",
-    "system",
     "observability/test_watchdog.py",
+    "registry/test_service.py",
+    "registry/test_watch.py",
+    "system",
 )
 """Folders and files below `tests` whose tests start processes, or take longest: more than 5 s a file."""
+
+WITHOUT_SLOW: Final = "not (rabbitmq or redis or browser or slow)"
+"""The `-m` of `make test-fast`."""
 
 _of_fixture: Final[dict[str, tuple[str, ...]]] = {}
 _running_test: frozenset[str] | None = None
