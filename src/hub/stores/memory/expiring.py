@@ -52,7 +52,8 @@ class Expiring(Generic[K, V]):
                 group = self._groups[number] = set()
                 heappush(self._order, number)
             group.add(key)
-        self._drop_some(now)
+        if (self._order[0] + 1) * WIDTH <= now or len(self._items) > self._limit:
+            self._drop_some(now)
 
     def drop(self, key: K) -> None:
         item = self._items.pop(key, None)
