@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Final, cast, final
 
@@ -44,7 +44,10 @@ from tests.support.server import free_port
 
 LOGINS_AT_ONCE: Final = 16
 _BODY: Final = msgspec.json.encode({"consuming": True, "stats": InstanceStats()})
-_REPLY: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+_REPLY: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+    len(_BODY),
+    _BODY,
+)
 
 
 @final
@@ -78,7 +81,7 @@ class Instance(asyncio.Protocol):
 
 
 async def serve_instances() -> None:
-    server = await asyncio.get_running_loop().create_server(Instance, "0.0.0.0", 0, backlog=4096)  # noqa: S104
+    server = await asyncio.get_running_loop().create_server(Instance, "0.0.0.0", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.get_running_loop().create_future()
 
@@ -162,14 +165,14 @@ async def measure(base: str, port: int, pid: int, broker_url: str, arguments: ar
             await tg.start(consume, broker, ModelName(f"Model{number}"))
         client = RegistryClient(base, http)
         with anyio.fail_after(30):
-            while not await is_up(http, base):
+            while not await is_up(http, base):  # noqa: ASYNC110 - a process has no event to wait for
                 await anyio.sleep(0.1)
         names = hosts()
         urls = [f"http://{next(names)}:{port}" for _ in range(arguments.instances)]
         started = time.perf_counter()
         refused, marks = await log_in(client, urls, arguments.models, pid)
         seconds = time.perf_counter() - started
-        each = [f"{(after - before):.2f}" for before, after in zip(marks, marks[1:], strict=False)]
+        each = [f"{(after - before):.2f}" for before, after in pairwise(marks)]
         print(f"{arguments.instances} logins, {LOGINS_AT_ONCE} at a time: {seconds:.1f} s, {refused} refused; "
               f"CPU in ms each, by thousands: {', '.join(each)}", flush=True)  # fmt: skip
         before, at = cpu(pid), time.perf_counter()
@@ -235,7 +238,10 @@ def main() -> None:
             HUB_MAX_INSTANCES="10000", HUB_MAX_MODEL_INSTANCES="10000", HUB_LOG_LEVEL="warning",
         ) as registry,
     ):  # fmt: skip
-        print(f"a registry on {arguments.backend}, {arguments.instances} instances of {arguments.models} models", flush=True)
+        print(
+            f"a registry on {arguments.backend}, {arguments.instances} instances of {arguments.models} models",
+            flush=True,
+        )
         assert instances.stdout is not None
         port = int(instances.stdout.readline())
         anyio.run(measure, f"http://127.0.0.1:{free}", port, registry.pid, broker.url, arguments)

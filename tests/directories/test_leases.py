@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from math import ceil
@@ -55,7 +55,9 @@ async def members(directory: Directory, count: int) -> set[InstanceId]:
 async def held(
     directory: Directory, who: RegistryId, *, claim: Collection[InstanceId] = (), ttl: float = LONG
 ) -> set[InstanceId]:
-    return set((await directory.lease(who, ttl=ttl, claim=claim)).tokens)
+    if claim:
+        await directory.claim(who, claim, ttl=ttl)
+    return set((await directory.lease(who, ttl=ttl)).tokens)
 
 
 def event(number: int, *, of: InstanceId | None = None) -> HistoryEvent:
@@ -113,8 +115,10 @@ async def test_a_change_of_owner_raises_the_token_and_only_the_newest_one_may_wr
         one, two = registry(), registry()
         old = (await alone.lease(one, ttl=LONG)).tokens[who]
         assert await alone.report([StatusUpdate(instance=who, token=old, health=HEALTH)]) == [True]
-        new = (await alone.lease(two, ttl=LONG, claim=[who])).tokens[who]
+        new = (await alone.claim(two, [who], ttl=LONG))[who]
         assert new > old
+        assert await alone.claim(two, [who], ttl=LONG) == {who: new}, "it has it already"
+        assert await held(alone, two) == {who}
         late = InstanceHealth(state=InstanceState.SUSPECT, reason="it was frozen")
         assert await alone.report([StatusUpdate(instance=who, token=old, health=late, events=[event(1)])]) == [False]
         assert await alone.report([StatusUpdate(instance=who, token=old, health=None)]) == [False]
@@ -167,7 +171,33 @@ async def test_a_standby_registry_releases_leases_only_when_another_one_is_alive
 
 async def test_a_claim_of_an_unknown_instance_does_nothing(alone: Directory) -> None:
     with fail_after(TIMEOUT):
-        assert await held(alone, registry(), claim=[new_instance_id()]) == set()
+        assert await alone.claim(registry(), [new_instance_id()], ttl=LONG) == {}
+
+
+async def test_a_claim_makes_a_registry_alive_and_takes_no_more_than_it_names(alone: Directory) -> None:
+    with fail_after(TIMEOUT):
+        first, second, third = sorted(await members(alone, 3))
+        one, two = registry(), registry()
+        assert await held(alone, one) == {first, second, third}
+        assert set(await alone.claim(two, [second], ttl=LONG)) == {second}
+        assert (await alone.lease(one, ttl=LONG)).registries == 2
+        assert await held(alone, one) == {first, third}
+
+
+async def test_a_reader_gets_the_changes_of_others_and_all_removals(alone: Directory) -> None:
+    with fail_after(TIMEOUT):
+        own, other, gone = sorted(await members(alone, 3))
+        one, two = registry(), registry()
+        tokens = {**await alone.claim(one, [own, gone], ttl=LONG), **await alone.claim(two, [other], ttl=LONG)}
+        assert set(await alone.instance_ids()) == {own, other, gone}
+        before = (await alone.changes_since(0)).revision
+        await alone.report([StatusUpdate(instance=who, token=tokens[who], health=HEALTH) for who in (own, other)])
+        await alone.logout(gone)
+        changes = await alone.changes_since(before, reader=one)
+        assert [stored.entry.id for stored in changes.instances] == [other]
+        assert set(changes.removed) == {gone}
+        assert {stored.entry.id for stored in (await alone.changes_since(before)).instances} == {own, other}
+        assert set(await alone.instance_ids()) == {own, other}
 
 
 async def test_removal_by_report_frees_the_name_and_is_a_change(alone: Directory) -> None:
@@ -260,15 +290,19 @@ class Actors:
                 health = None if flag else HEALTH
                 report = StatusUpdate(instance=entry.id, token=token, health=health, events=[event(number)])
                 return list(await self.directory.report([report]))
+            case "claim":
+                return self.leased(
+                    registry, await self.directory.claim(self.registries[registry], [entry.id], ttl=LONG)
+                )
             case _:
-                return await self.lease(registry, [entry.id] if kind == "claim" else [], standby=flag)
+                leases = await self.directory.lease(self.registries[registry], ttl=LONG, standby=flag)
+                return self.leased(registry, leases.tokens), leases.registries
 
-    async def lease(self, registry: int, claim: list[InstanceId], *, standby: bool) -> object:
-        leases = await self.directory.lease(self.registries[registry], ttl=LONG, claim=claim, standby=standby)
-        for who, token in leases.tokens.items():
+    def leased(self, registry: int, tokens: Mapping[InstanceId, int]) -> object:
+        for who, token in tokens.items():
             assert token >= max((value for (_, one), value in self.tokens.items() if one == who), default=0)
             self.tokens[registry, who] = token
-        return sorted(leases.tokens), leases.registries
+        return sorted(tokens)
 
     async def shown(self) -> object:
         changes = await self.directory.changes_since(0)

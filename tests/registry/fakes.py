@@ -154,16 +154,29 @@ class FlakyDirectory(Directory):
         return found
 
     @override
+    async def instance_ids(self) -> Collection[InstanceId]:
+        self.check()
+        found = await self.inner.instance_ids()
+        if self.slow is not None:
+            await self.slow.wait()
+        return found
+
+    @override
     async def contracts(self) -> Sequence[RegisteredContract]:
         self.check()
         return await self.inner.contracts()
 
     @override
-    async def lease(
-        self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
-    ) -> LeaseSet:
+    async def lease(self, registry: RegistryId, *, ttl: float, standby: bool = False) -> LeaseSet:
         self.check()
-        return await self.inner.lease(registry, ttl=ttl, claim=claim, standby=standby)
+        return await self.inner.lease(registry, ttl=ttl, standby=standby)
+
+    @override
+    async def claim(
+        self, registry: RegistryId, instances: Collection[InstanceId], *, ttl: float
+    ) -> Mapping[InstanceId, int]:
+        self.check()
+        return await self.inner.claim(registry, instances, ttl=ttl)
 
     @override
     async def release(self, registry: RegistryId) -> None:

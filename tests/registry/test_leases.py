@@ -95,7 +95,7 @@ def test_pending_events_and_updates_per_call_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("first", ["lease", "finding"])
-async def test_a_waiter_is_woken_when_there_is_something_to_report(first: str) -> None:
+async def test_a_waiter_is_woken_when_there_is_something_urgent_to_report(first: str) -> None:
     leases = LeaseTable()
     with anyio.fail_after(TIMEOUT):
         async with anyio.create_task_group() as tg:
@@ -105,4 +105,4 @@ async def test_a_waiter_is_woken_when_there_is_something_to_report(first: str) -
                 if step == "lease":
                     leases.renew({ONE: 7})
                 else:
-                    leases.add_finding(ONE)
+                    leases.add_finding(ONE, event(1))

@@ -9,7 +9,7 @@ from typing import Final, final
 from hub.ports.directory import LeaseSet
 from hub.types import InstanceId, RegistryId
 
-LONGEST_CHANGES: Final = 10_000
+LONGEST_CHANGES: Final = 40_000
 """Changes that are kept for followers: more than there are instances, so that removals stay among them for long."""
 
 
@@ -62,7 +62,6 @@ class Sharing:
         instances: Iterable[InstanceId],
         *,
         ttl: float,
-        claim: Collection[InstanceId],
         standby: bool,
         now: float,
     ) -> LeaseSet:
@@ -75,9 +74,6 @@ class Sharing:
                 return LeaseSet(tokens={}, registries=len(self._alive_until))
         self._alive_until[registry] = now + ttl
         everyone = sorted(instances)
-        for instance in set(claim).intersection(everyone):
-            if self._holder(instance) != registry:
-                self._take(instance, registry)
         held: dict[RegistryId, list[InstanceId]] = {one: [] for one in sorted(self._alive_until)}
         free: list[InstanceId] = []
         for instance in everyone:
@@ -92,6 +88,20 @@ class Sharing:
             mine.append(richest.pop())
             self._take(mine[-1], registry)
         return LeaseSet(tokens={instance: self.token(instance) for instance in mine}, registries=alive)
+
+    def claim(
+        self, registry: RegistryId, instances: Collection[InstanceId], *, ttl: float, now: float
+    ) -> Mapping[InstanceId, int]:
+        """See `hub.ports.directory.Directory.claim`. All `instances` are known."""
+        self._alive_until[registry] = max(now + ttl, self._alive_until.get(registry, 0.0))
+        for instance in instances:
+            if self._leases.get(instance, (0, None))[1] != registry:
+                self._take(instance, registry)
+        return {instance: self.token(instance) for instance in instances}
+
+    def leased_by(self, registry: RegistryId | None, instance: InstanceId) -> bool:
+        """Whether the newest lease of an instance is this registry's."""
+        return registry is not None and self._leases.get(instance, (0, None))[1] == registry
 
     def _holder(self, instance: InstanceId) -> RegistryId | None:
         _, holder = self._leases.get(instance, (0, None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, final
 
@@ -98,16 +98,27 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         return sorted(self._instances.values(), key=lambda entry: (entry.logged_in_at, entry.id))
 
     @override
+    async def instance_ids(self) -> Collection[InstanceId]:
+        await checkpoint()
+        return frozenset(self._instances)
+
+    @override
     async def contracts(self) -> Sequence[RegisteredContract]:
         await checkpoint()
         return sorted(self._contracts.values(), key=lambda known: (known.first_seen_at, known.first_seen_from))
 
     @override
-    async def lease(
-        self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
-    ) -> LeaseSet:
+    async def lease(self, registry: RegistryId, *, ttl: float, standby: bool = False) -> LeaseSet:
         await checkpoint()
-        return self._sharing.lease(registry, self._instances, ttl=ttl, claim=claim, standby=standby, now=current_time())
+        return self._sharing.lease(registry, self._instances, ttl=ttl, standby=standby, now=current_time())
+
+    @override
+    async def claim(
+        self, registry: RegistryId, instances: Collection[InstanceId], *, ttl: float
+    ) -> Mapping[InstanceId, int]:
+        await checkpoint()
+        known = [instance for instance in instances if instance in self._instances]
+        return self._sharing.claim(registry, known, ttl=ttl, now=current_time())
 
     @override
     async def release(self, registry: RegistryId) -> None:
@@ -120,7 +131,7 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         return [self._report(update) for update in updates]
 
     @override
-    async def changes_since(self, revision: int) -> DirectoryChanges:
+    async def changes_since(self, revision: int, *, reader: RegistryId | None = None) -> DirectoryChanges:
         await checkpoint()
         latest = self._sharing.revision
         complete = revision == 0 or revision > latest
@@ -128,7 +139,11 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         return DirectoryChanges(
             revision=latest,
             complete=complete,
-            instances=[self._shared(instance) for instance in changed if instance in self._instances],
+            instances=[
+                self._shared(instance)
+                for instance in changed
+                if instance in self._instances and not self._sharing.leased_by(reader, instance)
+            ],
             removed={} if complete else {one: number for one, number in changed.items() if one not in self._instances},
         )
 

@@ -34,12 +34,12 @@ async def open_client(*, token: str = "", connections: int = 100) -> AsyncGenera
     timeout = Timeout(None, connect=CONNECT_TIMEOUT)
     with collapse_exception_group():
         async with AsyncClient(
-            headers=headers, limits=limits, timeout=timeout, trust_env=False, verify=_tls_context()
+            headers=headers, limits=limits, timeout=timeout, trust_env=False, verify=tls_context()
         ) as client:
             yield client
 
 
 @cache
-def _tls_context() -> SSLContext:
+def tls_context() -> SSLContext:
     """The authorities that HTTPS connections trust. Read once per process: it takes some 0.05 s of CPU."""
     return create_ssl_context(trust_env=False)

@@ -244,6 +244,10 @@ class Directory(Protocol):
         """All instances, oldest login first."""
         ...
 
+    async def instance_ids(self) -> Collection[InstanceId]:
+        """The ids of all instances, in no order; cheaper than `instances`."""
+        ...
+
     async def contracts(self) -> Sequence[RegisteredContract]:
         """Every stored contract, oldest first."""
         ...
@@ -256,9 +260,7 @@ class Directory(Protocol):
         """
         ...
 
-    async def lease(
-        self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
-    ) -> LeaseSet:
+    async def lease(self, registry: RegistryId, *, ttl: float, standby: bool = False) -> LeaseSet:
         """Renews the leases of a registry for `ttl` seconds, and shares out the instances among the live registries.
 
         A registry keeps what it holds, gets instances that no live registry holds until it has its share (instances /
@@ -268,8 +270,24 @@ class Directory(Protocol):
         Args:
             registry: The calling registry.
             ttl: Seconds.
-            claim: Instances that it gets in any case: they have just logged in with it.
             standby: It wants no leases, and gives back what it holds if another registry is alive.
+        """
+        ...
+
+    async def claim(
+        self, registry: RegistryId, instances: Collection[InstanceId], *, ttl: float
+    ) -> Mapping[InstanceId, int]:
+        """Leases instances, whichever registry holds them: they have just logged in with this one, or it has to decide.
+
+        It costs as much as there are claimed instances, however many others there are.
+
+        Args:
+            registry: The calling registry, which lives for `ttl` seconds more.
+            instances: The instances. Unknown ones are ignored.
+            ttl: Seconds.
+
+        Returns:
+            The fencing token of each lease.
         """
         ...
 
@@ -286,8 +304,13 @@ class Directory(Protocol):
         """
         ...
 
-    async def changes_since(self, revision: int) -> DirectoryChanges:
-        """The changes after a revision; all instances if it is 0, or one that the directory has lost."""
+    async def changes_since(self, revision: int, *, reader: RegistryId | None = None) -> DirectoryChanges:
+        """The changes after a revision; all instances if it is 0, or one that the directory has lost.
+
+        Args:
+            revision: The revision.
+            reader: Leaves out changes of instances whose newest lease this registry holds: it made them, or knows better.
+        """
         ...
 
     async def history(self, limit: int) -> Sequence[HistoryEvent]:

@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 
 from hub.concurrency.exceptions import collapse_exception_group
 from hub.errors import ConnectionLost, Undecodable
-from hub.http.client import open_client
 from hub.http.serve.server import serve
 from hub.observability.process_metrics import ProcessCollector
 from hub.ports.broker import Broker
@@ -24,10 +23,10 @@ from hub.registry.core.stats_aggregator import StatsAggregator
 from hub.registry.http.app import registry_app
 from hub.registry.metrics import LiveCollector, PingCounters, RegistrationCollector
 from hub.registry.stats import StatsService
-from hub.registry.tasks.descriptor_reader import CONCURRENT_READS, DescriptorReader
+from hub.registry.tasks.descriptor_reader import DescriptorReader
 from hub.registry.tasks.directory_sync import DirectorySync
 from hub.registry.tasks.instance_http import InstanceHttp
-from hub.registry.tasks.pinger import CONCURRENT_PINGS, Pinger
+from hub.registry.tasks.pinger import Pinger
 from hub.registry.tasks.probe import HttpProbe
 from hub.registry.tasks.queue_monitor import QueueMonitor
 from hub.registry.tasks.registration import RegistrationService
@@ -69,8 +68,7 @@ async def run_registry(
     aggregator = StatsAggregator()
     state = RegistryState(misses=settings.ping_misses, contract_mode=settings.contract_mode, on_stats=aggregator.add)
     with collapse_exception_group():
-        async with open_client(token=settings.token, connections=CONCURRENT_PINGS + CONCURRENT_READS) as http:
-            instances = InstanceHttp(http, networks)
+        async with InstanceHttp(networks, token=settings.token) as instances:
             probe = HttpProbe(instances)
             pinger = Pinger(
                 state,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from functools import partial
@@ -45,6 +45,7 @@ _LUA: Final = "hub.directories.redis.lua"
 _LOGIN: Final = load_script(_LUA, "common", "login")
 _LOGOUT: Final = load_script(_LUA, "common", "logout")
 _LEASE: Final = load_script(_LUA, "common", "lease")
+_CLAIM: Final = load_script(_LUA, "common", "claim")
 _REPORT: Final = load_script(_LUA, "common", "report")
 _CHANGES_SINCE: Final = load_script(_LUA, "common", "changes_since")
 _FORGET: Final = load_script(_LUA, "common", "forget")
@@ -146,6 +147,11 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         return sorted(found, key=lambda entry: (entry.logged_in_at, entry.id))
 
     @override
+    async def instance_ids(self) -> Collection[InstanceId]:
+        names = await self._read(("HKEYS", _INSTANCES))
+        return {InstanceId(name.decode(errors="replace")) for name in names}
+
+    @override
     async def contracts(self) -> Sequence[RegisteredContract]:
         # They never change, so each is transferred and checked once.
         names = await self._read(("HKEYS", _CONTRACTS))
@@ -175,11 +181,16 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
                 return dropped
 
     @override
-    async def lease(
-        self, registry: RegistryId, *, ttl: float, claim: Collection[InstanceId] = (), standby: bool = False
-    ) -> LeaseSet:
-        reply = await self._run(_LEASE, (registry, round(ttl * 1000), int(standby), *claim))
+    async def lease(self, registry: RegistryId, *, ttl: float, standby: bool = False) -> LeaseSet:
+        reply = await self._run(_LEASE, (registry, round(ttl * 1000), int(standby)))
         return values.leases_of(reply, self._unreadable)
+
+    @override
+    async def claim(
+        self, registry: RegistryId, instances: Collection[InstanceId], *, ttl: float
+    ) -> Mapping[InstanceId, int]:
+        reply = await self._run(_CLAIM, (registry, round(ttl * 1000), *instances))
+        return values.tokens_of(reply, self._unreadable)
 
     @override
     async def release(self, registry: RegistryId) -> None:
@@ -197,8 +208,9 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
         return [answer == 1 for answer in values.items(await self._run(_REPORT, words))]
 
     @override
-    async def changes_since(self, revision: int) -> DirectoryChanges:
-        return values.changes_of(await self._run(_CHANGES_SINCE, (revision,)), self._unreadable)
+    async def changes_since(self, revision: int, *, reader: RegistryId | None = None) -> DirectoryChanges:
+        reply = await self._run(_CHANGES_SINCE, (revision, reader or ""))
+        return values.changes_of(reply, self._unreadable)
 
     @override
     async def history(self, limit: int) -> Sequence[HistoryEvent]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -75,14 +75,23 @@ def _of_script() -> Generator[None]:
 def leases_of(reply: Reply, unreadable: Unreadable) -> LeaseSet:
     """The answer of `lease.lua`."""
     registries, *rest = items(reply)
-    ids, tokens = rest[::2], rest[1::2]
+    return LeaseSet(tokens=_tokens(rest, unreadable), registries=number(registries))
+
+
+@_of_script()
+def tokens_of(reply: Reply, unreadable: Unreadable) -> Mapping[InstanceId, int]:
+    """The answer of `claim.lua`."""
+    return _tokens(items(reply), unreadable)
+
+
+def _tokens(pairs: Sequence[Reply], unreadable: Unreadable) -> Mapping[InstanceId, int]:
     held: dict[InstanceId, int] = {}
-    for one, token in zip(ids, tokens, strict=True):
+    for one, token in zip(pairs[::2], pairs[1::2], strict=True):
         try:
             held[_id(one)] = number(token)
         except Undecodable as error:
             unreadable("lease", one, error)
-    return LeaseSet(tokens=held, registries=number(registries))
+    return held
 
 
 @_of_script()

@@ -30,6 +30,7 @@ class LeaseTable(Container[InstanceId]):
     def __init__(self) -> None:
         self._tokens: dict[InstanceId, int] = {}
         self._findings: dict[InstanceId, deque[HistoryEvent]] = {}
+        self._urgent = False
         self._changed = Notifier()
 
     @override
@@ -52,11 +53,12 @@ class LeaseTable(Container[InstanceId]):
         return instance in self._findings
 
     def add_finding(self, instance: InstanceId, event: HistoryEvent | None = None) -> None:
-        """Adds a finding about an instance: it answered again, or (with an event) changed its state."""
+        """Adds a finding about an instance: it answered again, or (with an event, which is urgent) changed its state."""
         events = self._findings.setdefault(instance, deque(maxlen=MAX_PENDING_EVENTS))
         if event is not None:
             events.append(event)
-        self._changed.notify()
+            self._urgent = True
+            self._changed.notify()
 
     def renew(self, tokens: Mapping[InstanceId, int]) -> Sequence[InstanceId]:
         """Replaces all leases. Returns the instances whose lease is new, or was another registry's in between."""
@@ -67,6 +69,12 @@ class LeaseTable(Container[InstanceId]):
         if acquired:
             self._changed.notify()
         return acquired
+
+    def add(self, tokens: Mapping[InstanceId, int]) -> None:
+        """Adds leases, or newer ones of the same instances."""
+        self._tokens.update(tokens)
+        if tokens:
+            self._changed.notify()
 
     def drop(self, instance: InstanceId) -> None:
         """Drops the lease and the finding of an instance that is removed, or that another registry has leased."""
@@ -94,5 +102,6 @@ class LeaseTable(Container[InstanceId]):
                 self._findings[update.instance] = deque((*update.events, *newer), maxlen=MAX_PENDING_EVENTS)
 
     async def wait_for_findings(self) -> None:
-        """Waits until there is something to report."""
-        await self._changed.wait_for(lambda: self.unreported)
+        """Waits until there is something urgent to report."""
+        await self._changed.wait_for(lambda: self._urgent and self.unreported)
+        self._urgent = False

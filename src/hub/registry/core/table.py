@@ -18,8 +18,9 @@ instances that hold the name with a contract that may not be up together with it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Final, final
 
 from hub.ports.directory import InstanceEntry, InstanceHealth
@@ -70,6 +71,7 @@ class InstanceTable:
         self._statuses: dict[InstanceId, InstanceStatus] = {}
         self._serials: dict[InstanceId, int] = {}
         self._models: dict[ModelName, Fingerprint] = {}
+        self._members: dict[ModelName, dict[Fingerprint, set[InstanceId]]] = {}
         self._polls_without_consumer: dict[InstanceId, int] = {}
         self._last_serial = 0
         self._version = 0
@@ -84,7 +86,7 @@ class InstanceTable:
 
     def instances(self) -> tuple[InstanceStatus, ...]:
         """All instances, oldest login first."""
-        return tuple(sorted(self._statuses.values(), key=lambda status: (status.entry.logged_in_at, status.entry.id)))
+        return _by_login(self._statuses.values())
 
     def instance(self, instance: InstanceId) -> InstanceStatus | None:
         return self._statuses.get(instance)
@@ -102,8 +104,9 @@ class InstanceTable:
     def model(self, name: ModelName) -> ModelStatus | None:
         if name not in self._models:
             return None
-        instances = tuple(status for status in self.instances() if status.entry.model == name)
-        return ModelStatus(name=name, fingerprint=self._models[name], instances=instances)
+        ids = chain.from_iterable(self._members.get(name, {}).values())
+        members = _by_login(self._statuses[instance] for instance in ids)
+        return ModelStatus(name=name, fingerprint=self._models[name], instances=members)
 
     def targets(self) -> tuple[PingTarget, ...]:
         """A ping target for every instance, whatever its state."""
@@ -115,11 +118,8 @@ class InstanceTable:
 
     def other_contracts(self, entry: InstanceEntry) -> frozenset[Fingerprint]:
         """The contracts of all other instances of its model."""
-        return frozenset(
-            status.entry.fingerprint
-            for status in self._statuses.values()
-            if status.entry.model == entry.model and status.entry.id != entry.id
-        )
+        members = self._members.get(entry.model, {})
+        return frozenset(fingerprint for fingerprint, ids in members.items() if len(ids) > (entry.id in ids))
 
     def add_model(self, model: ModelName, fingerprint: Fingerprint) -> None:
         """Adds a model without instances. A known one keeps its contract."""
@@ -256,10 +256,12 @@ class InstanceTable:
             together |= self._contracts.compatible_with(entry.model, known.contract, others)
         changes = [
             change
-            for status in list(self._statuses.values())
-            if status.entry.model == entry.model and status.entry.fingerprint not in together
-            if status.entry.id != entry.id
-            for change in self._remove(status, "its name went to a model with another contract", Removal.REPLACED)
+            for fingerprint, ids in list(self._members.get(entry.model, {}).items())
+            if fingerprint not in together
+            for instance in sorted(ids - {entry.id})
+            for change in self._remove(
+                self._statuses[instance], "its name went to a model with another contract", Removal.REPLACED
+            )
         ]
         self._update_model(entry.model, self.other_contracts(entry) | {entry.fingerprint})
         self._next_serial(entry.id)
@@ -277,7 +279,12 @@ class InstanceTable:
 
     def _set(self, status: InstanceStatus) -> Sequence[InstanceChange]:
         before = self._statuses.get(status.entry.id)
-        self._statuses[status.entry.id] = status
+        entry = status.entry
+        self._statuses[entry.id] = status
+        if before is None or before.entry is not entry:
+            if before is not None:
+                self._leave(before.entry)
+            self._members.setdefault(entry.model, {}).setdefault(entry.fingerprint, set()).add(entry.id)
         if status.state is not InstanceState.LIVE:
             self._polls_without_consumer.pop(status.entry.id, None)
         if status.stats is not None and (before is None or status.stats is not before.stats):
@@ -288,13 +295,26 @@ class InstanceTable:
         self._version += 1
         return (InstanceChange(status.entry, None if before is None else before.state, status.state, status.reason),)
 
+    def _leave(self, entry: InstanceEntry) -> None:
+        members = self._members[entry.model]
+        members[entry.fingerprint].remove(entry.id)
+        if not members[entry.fingerprint]:
+            del members[entry.fingerprint]
+        if not members:
+            del self._members[entry.model]
+
     def _remove(self, status: InstanceStatus, reason: str, removal: Removal) -> Sequence[InstanceChange]:
         del self._statuses[status.entry.id]
+        self._leave(status.entry)
         del self._serials[status.entry.id]
         self._polls_without_consumer.pop(status.entry.id, None)
         self._update_model(status.entry.model, self.other_contracts(status.entry))
         self._version += 1
         return (InstanceChange(status.entry, status.state, None, reason, removal),)
+
+
+def _by_login(statuses: Iterable[InstanceStatus]) -> tuple[InstanceStatus, ...]:
+    return tuple(sorted(statuses, key=lambda status: (status.entry.logged_in_at, status.entry.id)))
 
 
 def _live(status: InstanceStatus) -> InstanceStatus:

@@ -133,7 +133,8 @@ class DirectorySync:
                 async with self._one_at_a_time:
                     await self._read_all()
                     instances = [status.entry.id for status in self._state.instances()]
-                    await self._lease(instances)
+                    await self._claim(instances)
+                    await self._lease()
         except Undecodable as error:
             self.health.failed(_RECONCILE, error)
         else:
@@ -147,7 +148,7 @@ class DirectorySync:
         """
         with directory_timeout():
             async with self._one_at_a_time:
-                await self._lease(instances)
+                await self._claim(instances)
 
     async def renew(self) -> Sequence[PingTarget]:
         """Renews all leases. Returns the instances that were leased anew: they may not have been pinged for a while.
@@ -157,7 +158,7 @@ class DirectorySync:
         """
         with directory_timeout():
             async with self._one_at_a_time:
-                acquired = await self._lease(())
+                acquired = await self._lease()
                 if any(self._state.instance(instance) is None for instance in acquired):
                     await self._read_all()
         return self._targets(acquired)
@@ -182,7 +183,9 @@ class DirectorySync:
             await self.read_contracts()
         with directory_timeout():
             async with self._one_at_a_time:  # a flush in between would make what was read look new
-                stored = await self._read_all()
+                stored = await self._directory.instance_ids()
+                if any(self._state.instance(each) is None for each in stored):
+                    await self._read_all()
                 await self._read_changes()  # in this order: an instance removed in between is removed, not lost
         lost = [status.entry for status in self._state.instances() if status.entry.id not in stored]
         async with create_task_group() as tg:
@@ -235,6 +238,7 @@ class DirectorySync:
                     (_RECONCILE, period, self.reconcile),
                     ("contracts", period, self.forget),
                     ("follow", min(SYNC_INTERVAL, period / RENEWALS_PER_LEASE), self.follow),
+                    ("reports", min(SYNC_INTERVAL, period / RENEWALS_PER_LEASE), self.flush),
                     ("leases", period / RENEWALS_PER_LEASE, partial(self._renew_and_ping, tg)),
                 ):
                     tg.start_soon(self._repeat, name, interval, step, name=f"hub.registry {name}")
@@ -282,9 +286,13 @@ class DirectorySync:
         targets = map(self._state.target, instances)
         return [target for target in targets if target is not None]
 
-    async def _lease(self, claim: Collection[InstanceId]) -> Sequence[InstanceId]:
-        standby = self._pinger.self_preservation.active and not claim
-        leases = await self._directory.lease(self._registry, ttl=self._period, claim=claim, standby=standby)
+    async def _claim(self, instances: Collection[InstanceId]) -> None:
+        if instances:
+            self._state.leases.add(await self._directory.claim(self._registry, instances, ttl=self._period))
+
+    async def _lease(self) -> Sequence[InstanceId]:
+        standby = self._pinger.self_preservation.active
+        leases = await self._directory.lease(self._registry, ttl=self._period, standby=standby)
         if leases.registries != self._registries:
             _log.info("number of registries changed", registries=leases.registries, leases=len(leases.tokens))
         self._registries = leases.registries
@@ -304,7 +312,7 @@ class DirectorySync:
                 self._state.leases.drop(update.instance)
 
     async def _read_changes(self) -> None:
-        changes = await self._directory.changes_since(self._revision)
+        changes = await self._directory.changes_since(self._revision, reader=self._registry)
         await self._apply(changes.instances)
         for instance in changes.removed:
             self._unusable.pop(instance, None)

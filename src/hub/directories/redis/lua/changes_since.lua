@@ -1,4 +1,4 @@
--- ARGV: the revision of which the later changes are asked for.
+-- ARGV: the revision of which the later changes are asked for, and the registry whose leases are left out, or ''.
 -- Answers the present revision, 1 if what follows are all instances, then for each: id, revision of the change if it is
 -- known, entry or false if it is gone, lease or false, health or false.
 local after, present = tonumber(ARGV[1]), tonumber(redis.call('GET', revision) or '0')
@@ -6,10 +6,15 @@ local complete = after == 0 or after > present
 local answer = {whole(present), complete and 1 or 0}
 
 local function add(id, number)
+  local entry, lease = redis.call('HGET', instances, id), redis.call('HGET', leases, id)
+  local _, owner = lease_of(lease)
+  if entry and owner and owner == ARGV[2] then
+    return
+  end
   table.insert(answer, id)
   table.insert(answer, number)
-  table.insert(answer, redis.call('HGET', instances, id))
-  table.insert(answer, redis.call('HGET', leases, id))
+  table.insert(answer, entry)
+  table.insert(answer, lease)
   table.insert(answer, redis.call('HGET', healths, id))
 end
 

@@ -6,7 +6,7 @@ local changes, revision, history = KEYS[7], KEYS[8], KEYS[9]
 local unused, weight = KEYS[10], KEYS[11]
 
 -- Changes that are kept for followers: more than there are instances, so that removals stay among them for long.
-local LONGEST_CHANGES = 10000
+local LONGEST_CHANGES = 40000
 local LONGEST_HISTORY = 1000
 
 local function now_ms()
@@ -37,6 +37,13 @@ end
 local function record(event)
   redis.call('LPUSH', history, event)
   redis.call('LTRIM', history, 0, LONGEST_HISTORY - 1)
+end
+
+-- Gives an instance to a registry, and returns the token of the lease.
+local function take_lease(id, registry)
+  local token = whole(mark(id))
+  redis.call('HSET', leases, id, token .. ' ' .. registry)
+  return token
 end
 
 -- The token of the newest lease of an instance, and its registry; nil without one.

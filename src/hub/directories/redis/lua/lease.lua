@@ -1,4 +1,4 @@
--- ARGV: registry, milliseconds that it stays alive, '1' to stand by, then the ids of instances that it claims.
+-- ARGV: registry, milliseconds that it stays alive, '1' to stand by.
 -- Answers the number of registries alive, then id and token of each lease that it holds.
 local registry, ttl, standby = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 local now = now_ms()
@@ -47,33 +47,8 @@ end
 
 local mine = #held[registry]
 local function take(id)
-  tokens[id] = whole(mark(id))
-  redis.call('HSET', leases, id, tokens[id] .. ' ' .. registry)
+  tokens[id] = take_lease(id, registry)
   mine = mine + 1
-end
-
-local claimed = {}
-for at = 4, #ARGV do
-  local id = ARGV[at]
-  if not tokens[id] and redis.call('HEXISTS', instances, id) == 1 then
-    take(id)
-    claimed[id] = true
-  end
-end
-if next(claimed) then
-  local function unclaimed(list)
-    local rest = {}
-    for _, id in ipairs(list) do
-      if not claimed[id] then
-        table.insert(rest, id)
-      end
-    end
-    return rest
-  end
-  free = unclaimed(free)
-  for _, name in ipairs(alive) do
-    held[name] = unclaimed(held[name])
-  end
 end
 
 local share = math.ceil(#ids / #alive)
