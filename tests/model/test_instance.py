@@ -229,11 +229,11 @@ async def test_descriptors_come_as_protobuf_or_as_json(world: World, client: Asy
     assert names == [None, CONTRACT.request, CONTRACT.response]
 
 
-async def test_the_registry_reads_the_contract_from_these_routes(world: World, client: AsyncClient) -> None:
+async def test_the_registry_reads_the_contract_from_these_routes(world: World) -> None:
+    loopback = InstanceNetworks([ip_network("127.0.0.0/8")])
     with anyio.fail_after(TIMEOUT):
-        async with background_service(world.instance(), name="instance") as url:
-            reader = DescriptorReader(InstanceHttp(client, InstanceNetworks([ip_network("127.0.0.0/8")])))
-            assert await reader.read(url) == CONTRACT
+        async with background_service(world.instance(), name="instance") as url, InstanceHttp(loopback) as http:
+            assert await DescriptorReader(http).read(url) == CONTRACT
 
 
 async def test_metrics_tell_what_was_done(world: World, client: AsyncClient) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, final
 
 import anyio
-from httpx2 import AsyncClient
 from litestar import Litestar, Request, Response, get
 from typing_extensions import override
 
@@ -106,7 +105,7 @@ async def ping_server(instance: InstanceId | None = None) -> AsyncGenerator[Ping
 
 def unused_reader(networks: InstanceNetworks) -> DescriptorReader:
     """For tests in which every login has a contract."""
-    return DescriptorReader(InstanceHttp(AsyncClient(verify=False), networks))
+    return DescriptorReader(InstanceHttp(networks))
 
 
 @final

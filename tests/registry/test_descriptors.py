@@ -20,7 +20,6 @@ from hub.concurrency.services import background_service
 from hub.contract import Contract
 from hub.contract.contract import MAX_BYTES
 from hub.contract.descriptors.limits import MAX_FILES
-from hub.http.client import open_client
 from hub.http.serve.listen import ListenAddress
 from hub.http.serve.server import serve
 from hub.registry.client.errors import DescriptorsUnreachable
@@ -244,8 +243,8 @@ async def test_a_route_that_does_not_serve_is_worth_a_retry_and_redirects_are_no
 async def test_only_addresses_in_the_networks_are_asked(registry: ServedRegistry, server: DescribingServer) -> None:
     reply = await login(registry, server, url=server.url.replace("127.0.0.1", "10.0.0.7"))
     assert (reply.status_code, reply.json()["code"]) == (422, "invalid_login")
-    async with open_client() as http:
-        reader = DescriptorReader(InstanceHttp(http, InstanceNetworks([ip_network("10.0.0.0/8")])))
+    async with InstanceHttp(InstanceNetworks([ip_network("10.0.0.0/8")])) as http:
+        reader = DescriptorReader(http)
         with pytest.raises(DescriptorsUnreachable, match="outside of HUB_INSTANCE_NETWORKS"):
             await reader.read(server.url.replace("127.0.0.1", "localhost"))
     assert server.reads == []
@@ -253,15 +252,15 @@ async def test_only_addresses_in_the_networks_are_asked(registry: ServedRegistry
 
 async def test_an_instance_that_does_not_answer_is_refused_when_the_time_is_over(server: DescribingServer) -> None:
     server.silent = True
-    async with open_client() as http:
+    async with InstanceHttp(LOOPBACK) as http:
         with anyio.fail_after(TIMEOUT), pytest.raises(DescriptorsUnreachable, match=r"not complete within 0\.05 s"):
-            await DescriptorReader(InstanceHttp(http, LOOPBACK), timeout=0.05).read(server.url)
+            await DescriptorReader(http, timeout=0.05).read(server.url)
     server.silent = False
     async with describing_server() as closed:
         pass
-    async with open_client() as http:
+    async with InstanceHttp(LOOPBACK) as http:
         with anyio.fail_after(TIMEOUT), pytest.raises(DescriptorsUnreachable, match="connection refused"):
-            await DescriptorReader(InstanceHttp(http, LOOPBACK)).read(closed.url)
+            await DescriptorReader(http).read(closed.url)
 
 
 async def test_a_login_whose_descriptors_are_read_holds_up_no_other(
@@ -286,8 +285,8 @@ async def test_a_login_whose_descriptors_are_read_holds_up_no_other(
 async def test_so_many_are_read_at_a_time_and_the_others_wait(server: DescribingServer) -> None:
     server.silent = True
     with anyio.fail_after(TIMEOUT):
-        async with open_client() as http, describing_server() as other:
-            reader = DescriptorReader(InstanceHttp(http, LOOPBACK), concurrency=1)
+        async with InstanceHttp(LOOPBACK) as http, describing_server() as other:
+            reader = DescriptorReader(http, concurrency=1)
             async with anyio.create_task_group() as tg:
                 tg.start_soon(reader.read, server.url)
                 await server.reached.wait()

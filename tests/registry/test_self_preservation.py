@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
 
 import anyio
 import pytest
+import trio
 import trio.testing
 from hypothesis import given, strategies as st
+from trio.testing import MockClock
 
 from hub.ports.directory import InstanceEntry
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected
 from hub.registry.core.self_preservation import MIN_MISSED, PingRound, SelfPreservation
 from hub.registry.core.state import RegistryState
-from hub.registry.tasks.pinger import LATE_AFTER, Pinger
+from hub.registry.tasks.pinger import LATE_AFTER, LATE_BEAT, SLICE_SIZE, SPREAD, Pinger
 from hub.types import InstanceState
 from tests.registry.fakes import ScriptedProbe
 from tests.registry.helpers import entry_of
@@ -82,23 +86,21 @@ def test_self_preservation_ends_after_its_limit_and_a_round_without_suspicion_re
         round_ = PingRound(4)
         for _ in range(4):
             round_.missed(late=False)
-        return self_preservation.accept(round_, has_leases=True)
+        return self_preservation.accept(suspicious=round_.suspicious, has_leases=True)
 
     assert [silence() for _ in range(4)] == [False, False, True, True]
     assert not self_preservation.active
-    assert self_preservation.accept(PingRound(4), has_leases=True)
+    assert self_preservation.accept(suspicious=PingRound(4).suspicious, has_leases=True)
     assert [silence() for _ in range(3)] == [False, False, True]
 
 
 def test_rounds_without_leases_are_not_counted() -> None:
-    self_preservation, round_ = SelfPreservation(1), PingRound(3)
-    for _ in range(3):
-        round_.missed(late=False)
+    self_preservation = SelfPreservation(1)
     for _ in range(5):
-        assert not self_preservation.accept(round_, has_leases=False)
+        assert not self_preservation.accept(suspicious=True, has_leases=False)
         assert self_preservation.active
-    assert not self_preservation.accept(round_, has_leases=True)
-    assert self_preservation.accept(round_, has_leases=True)
+    assert not self_preservation.accept(suspicious=True, has_leases=True)
+    assert self_preservation.accept(suspicious=True, has_leases=True)
 
 
 async def test_when_all_instances_miss_their_pings_none_is_suspect_for_as_many_rounds_as_make_a_removal() -> None:
@@ -218,4 +220,85 @@ async def test_a_registry_without_leases_in_self_preservation_pings_a_sample() -
         await anyio.sleep(PERIOD)
         assert not is_active(pinger)
         assert not state.leases.unreported
+        tg.cancel_scope.cancel()
+
+
+MANY = 640
+
+
+async def test_the_pings_of_a_large_fleet_are_spread_and_each_instance_keeps_its_place() -> None:
+    entries, probe, pinger, _ = stage(MANY)
+    began = anyio.current_time()
+    await run_for(pinger, 3 * PERIOD)
+    starts = sorted({when - began for when, _ in probe.pinged if when < began + PERIOD})
+    spread = (PERIOD - TIMEOUT) * SPREAD
+    assert len(starts) == MANY // SLICE_SIZE
+    assert starts[-1] == pytest.approx(spread * (1 - 1 / len(starts)))
+    assert all(later - earlier == pytest.approx(spread / len(starts)) for earlier, later in pairwise(starts))
+    for entry in entries:
+        first, *later = probe.times(entry.id)
+        assert later == pytest.approx([first + PERIOD, first + 2 * PERIOD])
+    assert pinger.late_beats == 0
+
+
+async def test_a_miss_in_a_large_fleet_counts_once_most_of_its_slice_has_answered() -> None:
+    entries, probe, pinger, state = stage(MANY)
+    dead = entries[0].id
+    probe.hanging = {dead}
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        while not probe.times(dead):
+            await anyio.sleep(0.01)
+        (pinged_at,) = probe.times(dead)
+        await anyio.sleep_until(pinged_at + TIMEOUT - 0.01)
+        assert state.instance(dead).state is LIVE  # type: ignore[union-attr]  # it is listed
+        await anyio.sleep_until(pinged_at + TIMEOUT + 0.01)
+        assert state.instance(dead).state is SUSPECT  # type: ignore[union-attr]  # it is listed
+        tg.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["until the end", "for a moment"])
+async def test_a_network_that_is_lost_in_the_middle_of_a_round_makes_no_instance_suspect(back: bool) -> None:
+    entries, probe, pinger, state = stage(MANY)
+    others = entries[1:]
+    dead = entries[0].id
+    probe.hanging = {dead}
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        await anyio.sleep(2)
+        probe.hanging = {entry.id for entry in entries}
+        if back:
+            await anyio.sleep(2)
+            probe.hanging = {dead}
+        await anyio.sleep_until(anyio.current_time() + PERIOD - (4 if back else 2) - 0.1)
+        left = [entry for entry in others if state.instance(entry.id).state is not LIVE]  # type: ignore[union-attr]
+        assert not left
+        assert is_active(pinger)
+        probe.hanging = {dead}
+        await anyio.sleep(3 * PERIOD)
+        assert not is_active(pinger)
+        assert states(state) == [LIVE] * len(others), "only the dead one is gone"
+        tg.cancel_scope.cancel()
+
+
+async def test_half_of_a_large_fleet_may_die_at_once() -> None:
+    entries, probe, pinger, state = stage(MANY)
+    probe.hanging = {entry.id for entry in entries[::2]}
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        await anyio.sleep(PERIOD - 0.1)
+        assert not is_active(pinger)
+        assert {entry.id for entry in entries if state.instance(entry.id).state is SUSPECT} == probe.hanging  # type: ignore[union-attr]
+        tg.cancel_scope.cancel()
+
+
+async def test_a_group_of_pings_that_begins_late_is_counted() -> None:
+    _, _, pinger, _ = stage(MANY)
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(pinger.run)
+        await anyio.sleep(1)
+        clock = cast("MockClock", trio.lowlevel.current_clock())
+        clock.jump(LATE_BEAT + 1)  # all loops of the process sleep through their times, as in a suspension
+        await anyio.wait_all_tasks_blocked()
+        assert pinger.late_beats > 0
         tg.cancel_scope.cancel()

@@ -208,6 +208,12 @@ class LiveCollector(Collector):
             [([], self._pinger.self_preservation.active)],
         )
         yield counter(
+            "hub_registry_late_beats",
+            "Groups of pings that began more than a second late, because the registry was busy or suspended.",
+            [],
+            [([], self._pinger.late_beats)],
+        )
+        yield counter(
             "hub_registry_resubscribes",
             "Requests to instances that do not consume to subscribe to their queue again.",
             ["model"],

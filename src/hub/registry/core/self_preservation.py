@@ -45,6 +45,11 @@ class PingRound:
         return not self.late and not self._too_many(self._voters - self._answered)
 
     @property
+    def silent(self) -> bool:
+        """Whether several voters have missed their pings and none has answered."""
+        return self._missed >= MIN_MISSED and not self._answered
+
+    @property
     def suspicious(self) -> bool:
         """Whether the misses of this round, which is over, are too many to count."""
         return self.late or self._too_many(self._missed)
@@ -71,15 +76,15 @@ class SelfPreservation:
         """Whether the misses of the last round were not counted."""
         return self._active
 
-    def accept(self, round_: PingRound, *, has_leases: bool) -> bool:
+    def accept(self, *, suspicious: bool, has_leases: bool) -> bool:
         """Whether the misses of a round that is over count.
 
         Args:
-            round_: The round.
+            suspicious: Whether the misses of the round are too many to count.
             has_leases: Whether this registry holds the lease of a pinged instance. Otherwise other registries decide
                 about them, and the number of rounds stays as it is.
         """
-        if not round_.suspicious:
+        if not suspicious:
             self._rounds = 0
             self._active = False
         elif has_leases and self._rounds >= self._limit:
