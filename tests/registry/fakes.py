@@ -28,6 +28,7 @@ from hub.ports.directory import (
     LoginLimits,
     RegisteredContract,
     StatusUpdate,
+    StoredInstance,
 )
 from hub.registry.core.networks import InstanceNetworks
 from hub.registry.core.ping_result import PingOk, PingResult
@@ -161,6 +162,11 @@ class FlakyDirectory(Directory):
         return found
 
     @override
+    async def stored(self, instances: Collection[InstanceId]) -> Sequence[StoredInstance]:
+        self.check()
+        return await self.inner.stored(instances)
+
+    @override
     async def contracts(self) -> Sequence[RegisteredContract]:
         self.check()
         return await self.inner.contracts()
@@ -188,9 +194,9 @@ class FlakyDirectory(Directory):
         return await self.inner.report(updates)
 
     @override
-    async def changes_since(self, revision: int) -> DirectoryChanges:
+    async def changes_since(self, revision: int, *, reader: RegistryId | None = None) -> DirectoryChanges:
         self.check()
-        found = await self.inner.changes_since(revision)
+        found = await self.inner.changes_since(revision, reader=reader)
         if self.slow is not None:
             await self.slow.wait()
         return found

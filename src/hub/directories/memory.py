@@ -103,6 +103,11 @@ class MemoryDirectory(Directory, AsyncContextManagerMixin):
         return frozenset(self._instances)
 
     @override
+    async def stored(self, instances: Collection[InstanceId]) -> Sequence[StoredInstance]:
+        await checkpoint()
+        return [self._shared(instance) for instance in instances if instance in self._instances]
+
+    @override
     async def contracts(self) -> Sequence[RegisteredContract]:
         await checkpoint()
         return sorted(self._contracts.values(), key=lambda known: (known.first_seen_at, known.first_seen_from))

@@ -248,6 +248,10 @@ class Directory(Protocol):
         """The ids of all instances, in no order; cheaper than `instances`."""
         ...
 
+    async def stored(self, instances: Collection[InstanceId]) -> Sequence[StoredInstance]:
+        """Those of the instances that are logged in, in no order."""
+        ...
+
     async def contracts(self) -> Sequence[RegisteredContract]:
         """Every stored contract, oldest first."""
         ...

@@ -28,6 +28,7 @@ from hub.ports.directory import (
     LoginLimits,
     RegisteredContract,
     StatusUpdate,
+    StoredInstance,
 )
 from hub.redis.client import RedisClient
 from hub.redis.connection import Arg, Command, Connector, Reply
@@ -48,6 +49,7 @@ _LEASE: Final = load_script(_LUA, "common", "lease")
 _CLAIM: Final = load_script(_LUA, "common", "claim")
 _REPORT: Final = load_script(_LUA, "common", "report")
 _CHANGES_SINCE: Final = load_script(_LUA, "common", "changes_since")
+_STORED: Final = load_script(_LUA, "common", "stored")
 _FORGET: Final = load_script(_LUA, "common", "forget")
 _FORGET_AT_ONCE: Final = 500
 
@@ -150,6 +152,12 @@ class RedisDirectory(Directory, AsyncContextManagerMixin):
     async def instance_ids(self) -> Collection[InstanceId]:
         names = await self._read(("HKEYS", _INSTANCES))
         return {InstanceId(name.decode(errors="replace")) for name in names}
+
+    @override
+    async def stored(self, instances: Collection[InstanceId]) -> Sequence[StoredInstance]:
+        if not instances:
+            return []
+        return values.changes_of(await self._run(_STORED, tuple(instances)), self._unreadable).instances
 
     @override
     async def contracts(self) -> Sequence[RegisteredContract]:

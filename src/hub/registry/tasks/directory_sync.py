@@ -30,6 +30,9 @@ RENEWALS_PER_LEASE: Final = 4
 """Renewals of leases in one ping period. A lease lasts one period, so two lost renewals cost nothing, and the instances of a
 registry that dies are pinged by others within one period and a quarter."""
 
+READ_AT_ONCE: Final = 500
+"""Instances read by one call: the directory does nothing else meanwhile."""
+
 SYNC_INTERVAL: Final = 0.5
 """Seconds between two polls for changes by other registries, at most: one cheap call when there are none."""
 
@@ -159,8 +162,7 @@ class DirectorySync:
         with directory_timeout():
             async with self._one_at_a_time:
                 acquired = await self._lease()
-                if any(self._state.instance(instance) is None for instance in acquired):
-                    await self._read_all()
+                await self._read_unknown(acquired)
         return self._targets(acquired)
 
     async def follow(self) -> None:
@@ -184,8 +186,7 @@ class DirectorySync:
         with directory_timeout():
             async with self._one_at_a_time:  # a flush in between would make what was read look new
                 stored = await self._directory.instance_ids()
-                if any(self._state.instance(each) is None for each in stored):
-                    await self._read_all()
+                await self._read_unknown(stored)
                 await self._read_changes()  # in this order: an instance removed in between is removed, not lost
         lost = [status.entry for status in self._state.instances() if status.entry.id not in stored]
         async with create_task_group() as tg:
@@ -319,12 +320,16 @@ class DirectorySync:
             self._state.remove_remote(instance)
         self._revision = changes.revision
 
-    async def _read_all(self) -> Collection[InstanceId]:
+    async def _read_all(self) -> None:
         changes = await self._directory.changes_since(0)
         await self._apply(changes.instances)
         if self._revision == 0:  # otherwise removals since then have yet to be read
             self._revision = changes.revision
-        return {stored.entry.id for stored in changes.instances}
+
+    async def _read_unknown(self, instances: Iterable[InstanceId]) -> None:
+        unknown = [instance for instance in instances if self._state.instance(instance) is None]
+        for at in range(0, len(unknown), READ_AT_ONCE):
+            await self._apply(await self._directory.stored(unknown[at : at + READ_AT_ONCE]))
 
     async def _apply(self, instances: Sequence[StoredInstance]) -> None:
         contracts = self._state.contracts

@@ -175,10 +175,11 @@ class InstanceHttp(AsyncContextManagerMixin):
                 await response.aclose()
             reusable = connection.is_available() and len(self._idle) < self._limit and peer not in self._idle
         finally:
-            if not reusable:
+            if reusable:
+                self._idle[peer] = _Idle(connection, current_time())
+            else:
                 with CancelScope(shield=True):
                     await connection.aclose()
-        self._idle[peer] = _Idle(connection, current_time())
         headers = Headers(response.headers)
         return InstanceReply(response.status, headers, body[:limit], len(body) <= limit)
 

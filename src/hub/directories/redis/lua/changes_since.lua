@@ -6,16 +6,10 @@ local complete = after == 0 or after > present
 local answer = {whole(present), complete and 1 or 0}
 
 local function add(id, number)
-  local entry, lease = redis.call('HGET', instances, id), redis.call('HGET', leases, id)
-  local _, owner = lease_of(lease)
-  if entry and owner and owner == ARGV[2] then
-    return
+  local _, owner = lease_of(redis.call('HGET', leases, id))
+  if not owner or owner ~= ARGV[2] or redis.call('HEXISTS', instances, id) == 0 then
+    describe(answer, id, number)
   end
-  table.insert(answer, id)
-  table.insert(answer, number)
-  table.insert(answer, entry)
-  table.insert(answer, lease)
-  table.insert(answer, redis.call('HGET', healths, id))
 end
 
 if complete then

@@ -51,6 +51,15 @@ local function lease_of(text)
   return string.match(text or '', '^(%d+) (%S+)$')
 end
 
+-- Appends what is stored about an instance: id, revision of its last change, entry, lease, health; false for what it has not.
+local function describe(answer, id, number)
+  table.insert(answer, id)
+  table.insert(answer, number)
+  table.insert(answer, redis.call('HGET', instances, id))
+  table.insert(answer, redis.call('HGET', leases, id))
+  table.insert(answer, redis.call('HGET', healths, id))
+end
+
 -- The entry of an instance, or nil; second result: whether it cannot be read.
 local function entry_of(id)
   local text = redis.call('HGET', instances, id)
