@@ -203,7 +203,9 @@ async def measure(base: str, port: int, pid: int, broker_url: str, arguments: ar
         watched = []
 
         async def watch() -> None:
-            reply = await http.get(f"{base}/v1/models?known=true", headers={"If-None-Match": etag, "Prefer": "wait=20"})
+            reply = await http.get(
+                f"{base}/v1/models?known=true&changes=true", headers={"If-None-Match": etag, "Prefer": "wait=20"}
+            )
             watched.append(len(reply.content))
 
         async with anyio.create_task_group() as watching:

@@ -10,7 +10,7 @@ from hub.ports.directory import InstanceEntry, InstanceHealth
 from hub.registry.client.views import InstanceStatus
 from hub.registry.core.changes import InstanceChange, Removal
 from hub.registry.core.ping_result import PingMissed, PingOk, PingRejected, PingResult, PingTarget
-from hub.registry.core.table import NO_CONSUMER, InstanceTable
+from hub.registry.core.table import FORGOTTEN_MODELS, NO_CONSUMER, InstanceTable
 from hub.stats import InstanceStats
 from hub.types import Fingerprint, InstanceId, InstanceState, ModelName, ReadinessSource
 from tests.registry.helpers import DIGITS, MODEL, TEXTS, entry_of
@@ -386,6 +386,35 @@ RESULTS: Final = st.sampled_from(
         PingRejected("connection refused"),
     ]
 )
+
+
+def test_the_models_that_changed_after_a_version_are_known() -> None:
+    table = InstanceTable()
+    one, other = entry_of(), entry_of(model=ModelName("Other"))
+    table.login(one)
+    before = table.version
+    assert table.changed_models(before) == []
+    table.login(other)
+    assert table.changed_models(before) == ["Other"]
+    table.logout(one.id)
+    assert table.changed_models(before) == ["Other", MODEL]
+    assert table.changed_models(table.version) == []
+    assert table.changed_models(table.version + 1) is None, "a version of another process"
+
+
+def test_removals_of_models_are_known_for_a_bounded_number_of_them() -> None:
+    table = InstanceTable()
+    table.login(entry_of())
+    for number in range(FORGOTTEN_MODELS + 5):
+        name = ModelName(f"M{number}")
+        table.add_model(name, Fingerprint("f" * 64))
+        table.set_model(name, None)
+    assert table.changed_models(0) is None
+    recent = table.changed_models(table.version - 2)
+    assert recent == [f"M{FORGOTTEN_MODELS + 4}"]
+    everything = table.changed_models(table.version - 2 * FORGOTTEN_MODELS + 20)
+    assert everything is not None
+    assert len(everything) < FORGOTTEN_MODELS
 
 
 class TableMachine(RuleBasedStateMachine):

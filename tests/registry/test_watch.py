@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 import anyio
 import pytest
@@ -145,6 +146,41 @@ async def test_a_watch_begins_with_the_present_list_and_goes_on_with_each_change
             await registry.login(server)
             await seen.wait()
             await registry.client.logout(server.id)
+
+
+async def test_a_watch_gets_only_what_has_changed_and_has_the_whole_list(registry: ServedRegistry) -> None:
+    sizes: list[int] = []
+
+    async def note(reply: Response) -> None:
+        if reply.request.url.path == "/v1/models":
+            sizes.append(len(await reply.aread()))
+
+    registry.http.event_hooks = {"response": [note]}
+    watcher = RegistryClient(registry.url, registry.http)
+    async with ping_server() as one, ping_server() as two, ping_server() as other:
+        await registry.login(one)
+        await registry.login(two)
+        snapshot = await watcher.models()
+        for change in (
+            partial(registry.login, other, "Digits", DIGITS),
+            partial(registry.client.logout, two.id),
+            partial(registry.client.logout, other.id),
+            partial(registry.login, other, "Digits", DIGITS),
+        ):
+            await change()
+            sizes.clear()
+            after = await watcher.models_after(snapshot.etag, wait=0)
+            assert after is not None
+            changed = sizes[0]
+            whole = await RegistryClient(registry.url, registry.http).models()
+            assert (after.etag, dict(after.models)) == (whole.etag, dict(whole.models))
+            assert list(after.models) == list(whole.models)
+            assert changed < sizes[-1]
+            snapshot = after
+        assert await watcher.models_after(snapshot.etag, wait=0) is None
+        reply = await registry.json("/v1/models?changes=true")
+        assert (reply["partial"], [each["name"] for each in reply["models"]]) == (False, ["Digits", MODEL])
+        assert reply["models"][1]["states"] == {"live": 1}
 
 
 async def test_a_cancelled_wait_loses_nothing(registry: ServedRegistry) -> None:

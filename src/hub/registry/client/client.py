@@ -89,6 +89,7 @@ class RegistryClient:
         self._http = http
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._contracts: dict[tuple[ModelName, Fingerprint], Contract] = {}
+        self._last: ModelsSnapshot | None = None
         self._answered = False
         self._secrets: dict[InstanceId, str] = {}  # of the instances of this process
 
@@ -141,18 +142,31 @@ class RegistryClient:
     async def models_after(self, etag: str, *, wait: float) -> ModelsSnapshot | None:
         """The models once the list is another one than `etag` names; see `hub.registry.client.watch` for a loop over this.
 
+        If `etag` is that of the last snapshot of this client, only what has changed since is transferred.
+
         Returns:
             `None` if nothing has changed for `wait` seconds (rounded to whole ones).
         """
         headers = {"If-None-Match": etag, "Prefer": f"wait={wait:.0f}"} if etag else {}
-        response = await self._call("GET", "/v1/models?known=true", headers=headers)
+        last = self._last if self._last is not None and self._last.etag == etag else None
+        only_changes = "" if last is None else "&changes=true"
+        response = await self._call("GET", f"/v1/models?known=true{only_changes}", headers=headers)
         if response.status_code == NOT_MODIFIED:
             return None
-        listed = self._decode(response, ModelsBody).models
+        body = self._decode(response, ModelsBody)
         # A registry of an earlier release may list names that are reserved now: their queues are not for tasks.
-        models = {ModelName(body.name): await self._known_model(body) for body in listed if not reserved(body.name)}
+        listed = {
+            ModelName(each.name): await self._known_model(each) for each in body.models if not reserved(each.name)
+        }
+        if body.partial:
+            if last is None:
+                raise ConnectionLost(self.server, "it sent changes to a request for the whole list")
+            unchanged = {name: model for name, model in last.models.items() if name not in body.removed}
+            listed = {**unchanged, **listed}
+        models = dict(sorted(listed.items()))
         self._contracts = {(model.name, model.fingerprint): model.contract for model in models.values()}
-        return ModelsSnapshot(etag=response.headers.get("ETag", ""), models=models)
+        self._last = ModelsSnapshot(etag=response.headers.get("ETag", ""), models=models)
+        return self._last
 
     async def instances(self) -> tuple[InstanceBody, ...]:
         """Every instance now, oldest login first."""
@@ -241,7 +255,7 @@ class RegistryClient:
         contract = await self.contract(name, fingerprint)
         if contract is None:
             raise ConnectionLost(self.server, f"it lists {name} without its contract {fingerprint}")
-        counts = Counter(instance.state for instance in body.instances)
+        counts = Counter(instance.state for instance in body.instances) if body.states is None else body.states
         return KnownModel(
             name=name,
             contract=contract,

@@ -170,7 +170,8 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     `limits` are those of the newest instance, `example` and `comments` are those of the newest with some. `queue` is `None` while the broker
     is out of reach, or when the queue does not exist. `missing_consumers` is the number of live instances minus that of
     consumers, if there were fewer consumers in two polls in a row. Neither is part of the version. `streaming`: the response
-    is a stream of messages instead of one.
+    is a stream of messages instead of one. `states` has the number of instances in each state, instead of `instances`, in
+    replies to `changes=true`.
     """
 
     name: str
@@ -181,7 +182,8 @@ class ModelBody(Struct, frozen=True, kw_only=True):
     streaming: bool = False
     example: str = ""
     limits: ModelLimits = ModelLimits()
-    instances: tuple[InstanceBody, ...]
+    instances: tuple[InstanceBody, ...] = ()
+    states: dict[InstanceState, int] | None = None
     queue: QueueBody | None = None
     missing_consumers: int = 0
     comments: dict[str, str] = {}
@@ -216,9 +218,15 @@ class StatsBody(Struct, frozen=True, kw_only=True):
 
 
 class ModelsBody(Struct, frozen=True, kw_only=True):
-    """Models by name."""
+    """Models by name.
+
+    With `partial`, only those that have changed since the version that the request named, and the names of those that are
+    no longer known.
+    """
 
     models: tuple[ModelBody, ...]
+    partial: bool = False
+    removed: tuple[str, ...] = ()
 
 
 class ScriptBody(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import final
 
 import structlog
@@ -84,6 +84,17 @@ class RegistryState:
     def etag(self) -> str:
         """The version of the lists as a weak HTTP validator, unique among processes and restarts."""
         return f'W/"{self._epoch}-{self.version}"'
+
+    def changed_models(self, etag: str | None) -> Collection[ModelName] | None:
+        """The models that have changed since the version that a client names, those included that are not known any more.
+
+        `None` if that is not known: the etag is not one of this process, or too old.
+        """
+        prefix = f'W/"{self._epoch}-'
+        version = (etag or "").removeprefix(prefix).removesuffix('"')
+        if not (etag or "").startswith(prefix) or not version.isdecimal():
+            return None
+        return self._table.changed_models(int(version))
 
     @property
     def watchers(self) -> int:

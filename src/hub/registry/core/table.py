@@ -38,6 +38,9 @@ CONSECUTIVE_POLLS: Final = 2
 """Polls in a row without a consumer before an instance counts as not consuming: a reconnecting instance has no consumer
 for a moment."""
 
+FORGOTTEN_MODELS: Final = 1000
+"""Models that are not known any more and whose removal is told to watchers, at most; later ones get the whole list."""
+
 LOGGED_IN: Final = "logged in, not pinged yet"
 """The reason of a state that lasts for a moment: a login ends with a ping."""
 
@@ -75,6 +78,8 @@ class InstanceTable:
         self._polls_without_consumer: dict[InstanceId, int] = {}
         self._last_serial = 0
         self._version = 0
+        self._model_versions: dict[ModelName, int] = {}
+        self._forgotten_before = 0
 
     @property
     def version(self) -> int:
@@ -83,6 +88,15 @@ class InstanceTable:
         Misses, the time of the last answer and statistics do not raise it.
         """
         return self._version
+
+    def changed_models(self, since: int) -> Collection[ModelName] | None:
+        """The models that have changed after a version, those included that are not known any more.
+
+        `None` if that is not known: the version is too old, or was never reached.
+        """
+        if not self._forgotten_before <= since <= self._version:
+            return None
+        return [model for model, version in self._model_versions.items() if version > since]
 
     def instances(self) -> tuple[InstanceStatus, ...]:
         """All instances, oldest login first."""
@@ -132,7 +146,7 @@ class InstanceTable:
             self._models.pop(model, None)
         else:
             self._models[model] = fingerprint
-        self._version += 1
+        self._touch(model)
 
     def login(self, entry: InstanceEntry) -> Sequence[InstanceChange]:
         """Adds an instance that has been given the name of its model. It is loading until its first ping.
@@ -292,8 +306,18 @@ class InstanceTable:
         shown = (status.entry, status.state, status.reason)
         if before is not None and (before.entry, before.state, before.reason) == shown:
             return ()
-        self._version += 1
+        self._touch(entry.model)
+        if before is not None and before.entry.model != entry.model:
+            self._touch(before.entry.model)
         return (InstanceChange(status.entry, None if before is None else before.state, status.state, status.reason),)
+
+    def _touch(self, model: ModelName) -> None:
+        self._version += 1
+        self._model_versions.pop(model, None)
+        self._model_versions[model] = self._version
+        while len(self._model_versions) > len(self._models) + FORGOTTEN_MODELS:
+            gone = next(name for name in self._model_versions if name not in self._models)
+            self._forgotten_before = max(self._forgotten_before, self._model_versions.pop(gone))
 
     def _leave(self, entry: InstanceEntry) -> None:
         members = self._members[entry.model]
@@ -309,7 +333,7 @@ class InstanceTable:
         del self._serials[status.entry.id]
         self._polls_without_consumer.pop(status.entry.id, None)
         self._update_model(status.entry.model, self.other_contracts(status.entry))
-        self._version += 1
+        self._touch(status.entry.model)
         return (InstanceChange(status.entry, status.state, None, reason, removal),)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
+from msgspec import structs
 
 from hub.errors import UnknownModel
 from hub.ports.directory import ModelLimits
@@ -32,15 +35,24 @@ async def list_models(
     queues: NamedDependency[QueueMonitor],
     *,
     known: Annotated[bool, QueryParameter(description="Also those that have no live instance now.")] = False,
+    changes: Annotated[
+        bool,
+        QueryParameter(
+            description="Known models that have changed since the version in `If-None-Match`, with the number of instances "
+            "in each state; all of them if that version is too old."
+        ),
+    ] = False,
 ) -> Response[bytes]:
     """Models with at least one live instance. Watch the list with `If-None-Match` and `Prefer: wait=30`."""
-    return await conditional_json(
-        request,
-        registry,
-        lambda: ModelsBody(
+
+    def content() -> ModelsBody:
+        if changes:
+            return _changes(registry.changed_models(request.headers.get("if-none-match")), registry, stats, queues)
+        return ModelsBody(
             models=tuple(_body(model, registry, stats, queues) for model in registry.models() if known or model.active)
-        ),
-    )
+        )
+
+    return await conditional_json(request, registry, content)
 
 
 @get(
@@ -82,7 +94,32 @@ async def show_stats(stats: NamedDependency[StatsService]) -> StatsBody:
     return stats.all()
 
 
-def _body(status: ModelStatus, registry: RegistryState, stats: StatsService, queues: QueueMonitor) -> ModelBody:
+def _changes(
+    names: Collection[ModelName] | None, registry: RegistryState, stats: StatsService, queues: QueueMonitor
+) -> ModelsBody:
+    if names is None:
+        statuses: Sequence[ModelStatus] = registry.models()
+    else:
+        statuses = [status for name in sorted(names) if (status := registry.model(name)) is not None]
+    bodies = tuple(
+        structs.replace(
+            _body(status, registry, stats, queues, with_instances=False),
+            states=dict(Counter(instance.state for instance in status.instances)),
+        )
+        for status in statuses
+    )
+    removed = sorted({*(names or ())} - {status.name for status in statuses})
+    return ModelsBody(models=bodies, partial=names is not None, removed=tuple(removed))
+
+
+def _body(
+    status: ModelStatus,
+    registry: RegistryState,
+    stats: StatsService,
+    queues: QueueMonitor,
+    *,
+    with_instances: bool = True,
+) -> ModelBody:
     newest_first = [instance.entry for instance in reversed(status.instances)]
     present = [entry for entry in newest_first if entry.fingerprint == status.fingerprint]
     contract = registry.current_contract(status).contract
@@ -96,7 +133,7 @@ def _body(status: ModelStatus, registry: RegistryState, stats: StatsService, que
         example=next((entry.example for entry in present if entry.example), ""),
         comments=dict(next((entry.comments for entry in present if entry.comments), ())),
         limits=newest_first[0].limits if newest_first else ModelLimits(),
-        instances=tuple(InstanceBody.of(instance) for instance in status.instances),
+        instances=tuple(InstanceBody.of(instance) for instance in status.instances) if with_instances else (),
         queue=stats.queue(status),
         missing_consumers=queues.missing_consumers(status.name),
     )

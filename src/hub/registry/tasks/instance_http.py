@@ -144,7 +144,7 @@ class InstanceHttp(AsyncContextManagerMixin):
         request = Request(
             method,
             peer.url(f"{parts.path}/{path}"),
-            headers={"Host": parts.netloc, **self._headers, **headers},
+            headers=[("Host", parts.netloc), *self._headers.items(), *headers.items()],
             extensions={"sni_hostname": peer.host, "timeout": {"connect": CONNECT_TIMEOUT}},
         )
         await self._close_idle_if_due()
