@@ -13,7 +13,7 @@ import sys
 from tests.support.rabbitmq import rabbitmq
 from tests.support.redis import redis
 
-NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks", "digits")
+NAMES = ("transcoder", "batches", "bodies", "failures", "stores", "amqp", "tasks", "digits", "fleet")
 
 
 def run(name: str, *arguments: str) -> None:
@@ -32,6 +32,9 @@ def main() -> None:
     for name in (each for each in ("batches", "bodies", "failures") if each in names):
         for backend in ("asyncio", "trio"):
             run(name, "--backend", backend)
+    if "fleet" in names:
+        for backend in ("asyncio", "trio"):
+            run("fleet", "--backend", backend)
     if {"stores", "amqp", "tasks", "digits"} & set(names):
         with rabbitmq() as broker, redis() as store:
             if "stores" in names:

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hub.cli.client.app import COMMANDS
-from hub.cli.command import EXIT_CODES, explain, fail, redactor
+from hub.cli.command import EXIT_CODES, explain, fail, raise_open_files, redactor
 from hub.cli.completion import completion_command
 from hub.cli.config import (
     COMPONENTS,
@@ -156,6 +156,7 @@ def registry(*, settings: RegistrySettings | None = None) -> int:
 
     settings = settings or RegistrySettings()
     require_shared(settings)
+    raise_open_files()
 
     async def main() -> None:
         async with hold_broker(settings) as broker, hold_directory(settings) as directory:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Final
 
 from rich.console import Console
@@ -71,6 +73,14 @@ def run_command(command: Callable[[], Awaitable[int]], settings: ProcessSettings
     if not crashed and code is None and interrupted is not None:
         return fail(interrupted, EXIT_PARTIAL)
     return crashed or code or EXIT_OK
+
+
+def raise_open_files() -> None:
+    """Raises the soft limit of open files of this process to the hard one: the default of 1,024 is for `select`."""
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # forbidden, or above the maximum of the system
+            setrlimit(RLIMIT_NOFILE, (hard, hard))
 
 
 def fail(text: str, code: int, *, redact: Callable[[str], str] = redacted) -> int:

@@ -3,17 +3,19 @@
 from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import inf
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 from typing_extensions import override
 
-from hub.directories.leasing import LONGEST_CHANGES
 from hub.errors import ConfigurationError
 from hub.http.serve.listen import ListenAddress
 from hub.ports.directory import LoginLimits
 from hub.settings.connections import LOCAL_REDIS, BrokerSettings, check_redis
 from hub.settings.process import SECRET, HttpSettings, check_url
+
+MAX_INSTANCES: Final = 10_000
+"""Instances of a hub at most. One registry pings them all with 0.4 of a core: see `benchmarks.fleet`."""
 
 ContractMode = Literal["strict", "compatible"]
 
@@ -68,8 +70,8 @@ class RegistrySettings(BrokerSettings, HttpSettings):
         for name, most in asdict(self.login_limits).items():
             if most < 1:
                 raise ConfigurationError(f"{name} is {most}; it must be at least 1")
-        if self.max_instances > LONGEST_CHANGES:
-            raise ConfigurationError(f"max_instances is {self.max_instances}; it must be at most {LONGEST_CHANGES}")
+        if self.max_instances > MAX_INSTANCES:
+            raise ConfigurationError(f"max_instances is {self.max_instances}; it must be at most {MAX_INSTANCES}")
         if not 0 < self.contract_ttl < inf:
             raise ConfigurationError(f"contract_ttl is {self.contract_ttl:g} s; it must be a number above 0")
         _ = self.networks
