@@ -23,7 +23,7 @@ _LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _DEFINITION: Final = re.compile(r"\[`([\w.]+)`\]\(([^)\s#]+\.py)\)")
 _HEADING: Final = re.compile(r"^#+\s+(.+?)\s*$", re.MULTILINE)
 _CODE: Final = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
-_MAKE: Final = re.compile(r"(?:^|[`\s])make ([a-z]+)\b")
+_MAKE: Final = re.compile(r"(?:^|[`\s])make ([a-z-]+)\b")
 _COMMAND: Final = re.compile(r"(?:^|[`\s/])hub ((?:[a-z]+ ?)+)")
 _VARIABLE: Final = re.compile(r"\bHUB_[A-Z0-9_]*[A-Z0-9]\b")
 _OTHER_VARIABLES: Final = re.compile(r"HUB_CONFIG|HUB_TEST_[A-Z_]+")
@@ -55,7 +55,7 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
 
 def unknown_names(text: str) -> Iterator[str]:
     code = "\n".join(_CODE.findall(text))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in _MAKE.findall(code):
         if target not in targets:
             yield f"`make {target}`: the Makefile has no such target"
