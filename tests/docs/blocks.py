@@ -116,7 +116,8 @@ def kind_of(block: Block) -> str:  # noqa: PLR0911 - a table of cases
     if block.language == "python":
         return "python"
     if block.is_shell:
-        calls = _CALLS.search(block.text) and not _OF_THE_READER.search(block.text)
+        calls = _CALLS.search(block.text) or re.fullmatch(r"(?:\w+=\S+\n)+", block.text)
+        calls = calls and not _OF_THE_READER.search(block.text)
         return "run" if calls and runs(block.page) else "commands"
     if block.output_of and kind_of(shell_block(block.page, block.output_of)) == "run":
         return "output"

@@ -94,7 +94,7 @@ def unknown_options(arguments: Sequence[str]) -> Sequence[str]:
     """Options that the command does not have. The other arguments may be anything: names, placeholders, none at all."""
     _, apps, rest = app.parse_commands([word for word in arguments if word != "..."])
     names = {"--help", "-h", "--version", *_options(apps[-1])}
-    given = [word.partition("=")[0] for word in rest if word.startswith("-") and word.strip("-")]
+    given = [word.strip("[]").partition("=")[0] for word in rest if word.startswith("-") and word.strip("-")]
     return [name for name in given if name not in names]
 
 

@@ -16,18 +16,17 @@ OTHER_PROGRAMS = {
     "kind": "there is no cluster",
     "kubectl": "there is no cluster; tests/deploy checks the manifests",
     "deploy/kubernetes/overlays/trial/make-secrets.sh": "tests/deploy runs it",
-    "git": "changes a clone",
     "cd": "changes a folder",
     "cp": "copies a file",
     "echo": "prints",
     "jq": "reads what the command before it prints",
     "npm": "tests/foreign installs the same packages",
     "node": "tests/foreign runs the model",
-    "pip": "tests/meta/test_distribution.py installs the wheel",
+    "rabbitmqctl": "changes a node of RabbitMQ",
+    "redis-cli": "tests/docs/test_servers.py runs it",
     "pytest": "tests/cli/test_new.py runs the tests of a new project",
     "promtool": "tests/observability runs it",
     "curl": "where it needs more than `hub up`; others are run",
-    "python": "tests of their own",
 }
 """Programs of blocks that are not run, each with the reason."""
 
