@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
 from watchfiles import watch
@@ -33,7 +34,7 @@ def build() -> int:
     made = site(http.descriptions())
     write(made)
     shutil.rmtree(BUILT, ignore_errors=True)
-    command = [_GENERATOR, "build", "--clean", "--strict", "--config-file", COPY]
+    command: list[str | Path] = [_GENERATOR, "build", "--clean", "--strict", "--config-file", COPY]
     if (done := subprocess.run(command, cwd=CACHE, check=False)).returncode:
         return done.returncode
     shutil.rmtree(OUT, ignore_errors=True)

@@ -12,11 +12,28 @@ from urllib.parse import unquote
 
 from typing_extensions import override
 
-_LOADED: Final = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "object": "data"}
-_LOADING_RELATIONS: Final = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
-_FOREIGN: Final = re.compile(r"^\s*(?:[a-z][a-z0-9+.-]*:)?//", re.I)
-_IN_STYLE: Final = re.compile(r"""(?:url\(|@import)\s*["']?\s*((?:https?:)?//[^"')\s]+)""", re.I)
-_ELSEWHERE: Final = re.compile(r"^[a-z][a-z0-9+.-]*:|^//", re.I)
+_LOADED: Final = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "object": "data",
+}
+_LOADING_RELATIONS: Final = {
+    "stylesheet",
+    "icon",
+    "preload",
+    "prefetch",
+    "preconnect",
+    "dns-prefetch",
+    "modulepreload",
+    "manifest",
+}
+_FOREIGN: Final = re.compile(r"^\s*(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
+_IN_STYLE: Final = re.compile(r"""(?:url\(|@import)\s*["']?\s*((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
+_ELSEWHERE: Final = re.compile(r"^[a-z][a-z0-9+.-]*:|^//", re.IGNORECASE)
 NOT_FOUND: Final = "404.html"
 """The page that a server sends for any path, so its links begin at the root."""
 
@@ -71,7 +88,11 @@ def read(html: str) -> Page:
 def complaints(site: Path) -> Sequence[str]:
     """What is wrong with the pages and styles below a folder, as sentences."""
     pages = {path: read(path.read_text()) for path in sorted(site.rglob("*.html"))}
-    found = [f"{path.relative_to(site)}: {text}" for path, page in pages.items() for text in _of_page(site, path, page, pages)]
+    found = [
+        f"{path.relative_to(site)}: {text}"
+        for path, page in pages.items()
+        for text in _of_page(site, path, page, pages)
+    ]
     for style in sorted(site.rglob("*.css")):
         found += [f"{style.relative_to(site)}: loads {each}" for each in _IN_STYLE.findall(style.read_text())]
     return found

@@ -22,6 +22,6 @@ def commands_page() -> str:
         text = app.generate_docs(output_format="markdown", heading_level=1, flatten_commands=False)
     finally:
         sys.argv = arguments
-    text = re.sub(r"^# hub\n.*?^\*\*Commands\*\*:\n", "", text, count=1, flags=re.M | re.S)
+    text = re.sub(r"^# hub\n.*?^\*\*Commands\*\*:\n", "", text, count=1, flags=re.MULTILINE | re.DOTALL)
     text = text.replace("(#hub-install-completion)", "(#hub---install-completion)").replace("```console", "```text")
     return f"{_INTRODUCTION}\n\n{text.strip()}\n"

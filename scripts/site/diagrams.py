@@ -14,7 +14,11 @@ from scripts.vendor import Package, fetch
 
 def main() -> None:
     for name, entry in tomllib.loads(Path(__file__).with_name("vendor.toml").read_text()).items():
-        fetch(Package(name=name, version=entry["version"], integrity=entry["integrity"], folder=CACHE, files=entry["files"]))
+        fetch(
+            Package(
+                name=name, version=entry["version"], integrity=entry["integrity"], folder=CACHE, files=entry["files"]
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,15 @@ _METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
 def running() -> Generator[Mapping[str, str]]:
     """A `hub up` with the example on free ports; the addresses of its gateway and its registry."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
-    command = [Path(sys.executable).with_name("hub"), "up", EXAMPLE, "--gateway-port", "0", "--registry-port", "0"]
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("hub"),
+        "up",
+        EXAMPLE,
+        "--gateway-port",
+        "0",
+        "--registry-port",
+        "0",
+    ]
     with subprocess.Popen(
         [*command, "--dashboard-port", "0"],
         cwd=ROOT,
@@ -88,17 +96,24 @@ def _operation(document: Document, path: str, method: str, operation: Document) 
         yield from ("| parameter | in | type | meaning |", "|---|---|---|---|")
         for each in parameters:
             star = " (required)" if each.get("required") and each["in"] != "path" else ""
-            yield _row(f"`{each['name']}`{star}", each["in"], _type(each.get("schema", {})), each.get("description", ""))
+            yield _row(
+                f"`{each['name']}`{star}", each["in"], _type(each.get("schema", {})), each.get("description", "")
+            )
         yield ""
     body = operation.get("requestBody")
     if body is not None:
         content = _resolved(document, body).get("content", {})
         yield from (f"Body: {', '.join(_media(name, each) for name, each in content.items())}.", "")
     yield from ("| status | reply | content |", "|---|---|---|")
+    replies: dict[tuple[str, str], list[str]] = {}
     for status, reply in sorted(operation["responses"].items()):
         found = _resolved(document, reply)
         content = ", ".join(_media(name, each) for name, each in found.get("content", {}).items())
-        yield _row("other" if status == "default" else status, found.get("description", ""), content)
+        replies.setdefault((found.get("description", ""), content), []).append(
+            "others" if status == "default" else status
+        )
+    for (description, content), statuses in replies.items():
+        yield _row(", ".join(statuses), description, content)
     yield ""
 
 
@@ -114,7 +129,9 @@ def _schema(name: str, schema: Document) -> Iterator[str]:
     required: Sequence[str] = schema.get("required", ())
     yield from ("| member | type | meaning |", "|---|---|---|")
     for member, each in properties.items():
-        yield _row(f"`{member}`" + ("" if member in required else " (optional)"), _type(each), each.get("description", ""))
+        yield _row(
+            f"`{member}`" + ("" if member in required else " (optional)"), _type(each), each.get("description", "")
+        )
     yield ""
 
 

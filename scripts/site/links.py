@@ -23,7 +23,7 @@ PROJECT_PAGES: Final = {
 """Pages outside of docs/ -> their place on the site. README.md is the start page of a forge; the site has its own."""
 
 _LINK: Final = re.compile(r"(?P<head>\[(?P<text>(?:[^\[\]`]|`[^`]*`|\[[^\]]*\])*)\]\()(?P<target>[^)\s]+)\)")
-_CODE: Final = re.compile(r"(^ *```.*?^ *```[ ]*$)", re.M | re.S)
+_CODE: Final = re.compile(r"(^ *```.*?^ *```[ ]*$)", re.MULTILINE | re.DOTALL)
 _DEFINITION: Final = re.compile(r"`([\w.]+)`")
 _ELSEWHERE: Final = re.compile(r"[a-z][a-z0-9+.-]*:|//")
 

@@ -33,13 +33,13 @@ def entries(nav: Sequence[Any]) -> Iterator[Entry]:
 
 
 def title_of(text: str) -> str:
-    found = re.search(r"^# +(.+)$", text, re.M)
+    found = re.search(r"^# +(.+)$", text, re.MULTILINE)
     return re.sub(r"[`*]", "", found[1]) if found else ""
 
 
 def description_of(text: str) -> str:
     """The first sentences of a page, without links and code, up to `LONGEST` characters."""
-    body = re.sub(r"^---\n.*?^---\n", "", text, count=1, flags=re.M | re.S)
+    body = re.sub(r"^---\n.*?^---\n", "", text, count=1, flags=re.MULTILINE | re.DOTALL)
     for paragraph in re.split(r"\n{2,}", body):
         if paragraph.startswith(("#", "```", "|", "*", "<", "-")) or not paragraph.strip():
             continue
@@ -72,6 +72,6 @@ def full(nav: Sequence[Any], pages: Mapping[str, str]) -> str:
     parts = []
     for entry in entries(nav):
         if entry.section not in OPTIONAL:
-            body = re.sub(r"^---\n.*?^---\n", "", pages[entry.place], count=1, flags=re.M | re.S).strip()
+            body = re.sub(r"^---\n.*?^---\n", "", pages[entry.place], count=1, flags=re.MULTILINE | re.DOTALL).strip()
             parts.append(f"<!-- {entry.place} -->\n\n{body}\n")
     return "\n".join(parts)

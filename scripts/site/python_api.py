@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final
@@ -31,7 +32,7 @@ def page(module: str) -> str:
     here = [(name, _object(found, name)) for name in names if name not in elsewhere]
     for name, each in sorted(here, key=lambda item: (_is_error(item[1]), item[0].lower())):
         lines += _described(name, each, level=2)
-    return "\n".join(lines) + "\n"
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
 def exported(module: str) -> Sequence[str]:
@@ -42,23 +43,21 @@ def exported(module: str) -> Sequence[str]:
 
 
 @cache
-def _package() -> griffe.Module:
-    found = griffe.load("hub", search_paths=[ROOT / "src"], resolve_aliases=True)
-    assert isinstance(found, griffe.Module)
-    return found
+def _package() -> griffe.Object:
+    return _plain(griffe.load("hub", search_paths=[ROOT / "src"], resolve_aliases=True))
 
 
-def _module(package: griffe.Module, name: str) -> griffe.Object:
-    found = package if name == "hub" else package[name.removeprefix("hub.")]
-    assert isinstance(found, griffe.Object)
-    return found
+def _module(package: griffe.Object, name: str) -> griffe.Object:
+    return package if name == "hub" else _plain(package[name.removeprefix("hub.")])
 
 
 def _object(module: griffe.Object, name: str) -> griffe.Object:
-    found = module.members[name]
-    target = found.final_target if isinstance(found, griffe.Alias) else found
-    assert isinstance(target, griffe.Object)
-    return target
+    return _plain(module.members[name])
+
+
+def _plain(found: griffe.Object | griffe.Alias) -> griffe.Object:
+    """What a name stands for, in the module that defines it."""
+    return found.final_target if isinstance(found, griffe.Alias) else found
 
 
 def _page_of(found: griffe.Object) -> str:
@@ -90,6 +89,9 @@ def _described(name: str, found: griffe.Object, *, level: int) -> Iterator[str]:
         yield from ("```python", *_signatures(found), "```", "")
         yield from (*_docstring(found), "")
     else:
+        annotation = found.annotation if isinstance(found, griffe.Attribute) else None
+        if annotation is not None:
+            yield from ("```python", f"{found.name}: {annotation}", "```", "")
         yield from (*_docstring(found), "")
 
 
@@ -105,7 +107,9 @@ def _class_head(name: str, found: griffe.Class) -> str:
     bases = ", ".join(str(base) for base in found.bases)
     head = f"class {name}({bases})" if bases else f"class {name}"
     init = found.members.get("__init__")
-    if isinstance(init, griffe.Function):
+    sections = found.docstring.parse("google", warnings=False) if found.docstring else []
+    documented = any(section.kind is griffe.DocstringSectionKind.parameters for section in sections)
+    if isinstance(init, griffe.Function) and documented:
         made = _signature(init, name=name)
         return f"{head}\n\n{made.removesuffix(' -> None')}"
     return head
@@ -173,7 +177,9 @@ def _docstring(found: griffe.Object) -> Iterator[str]:
         elif kind in _TITLES:
             yield from (f"**{_TITLES[kind]}**", "")
             for each in section.value:
-                named = getattr(each, "name", "") if kind in {"parameters", "attributes"} else str(each.annotation or "")
+                named = (
+                    getattr(each, "name", "") if kind in {"parameters", "attributes"} else str(each.annotation or "")
+                )
                 text = " ".join(str(each.description).split())
                 yield f"* `{named}`: {text}" if named else f"* {text}"
             yield ""

@@ -52,7 +52,8 @@ def _table(own: list[Field[Any]], components: Mapping[str, type[Any]]) -> Iterat
         text = _help(hint)
         if field.name in SECRETS:
             text += f" Secret: `{ENV_PREFIX}{field.name.upper()}{FILE_SUFFIX}` may name a file with it."
-        cells = (f"`{field.name}`", _type(hint), _default(field, components), ", ".join(using), text)
+        commands = "all" if len(using) == len(components) else ", ".join(using)
+        cells = (f"`{field.name}`", _type(hint), _default(field, components), commands, text)
         yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 

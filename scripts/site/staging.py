@@ -87,7 +87,11 @@ def site(descriptions: Mapping[str, http.Document]) -> Site:
 
 def write(made: Site) -> None:
     """Writes the folder of the generator; files that are the same are left alone, others that are there are removed."""
-    texts = {**made.pages, **made.files, **{f"assets/{name}": Path(__file__).with_name(name).read_text() for name in _OWN}}
+    texts = {
+        **made.pages,
+        **made.files,
+        **{f"assets/{name}": Path(__file__).with_name(name).read_text() for name in _OWN},
+    }
     images = {f"images/{path.name}": path for path in (ROOT / "docs" / "images").iterdir()}
     binaries = {**images, f"assets/{_DIAGRAMS}": CACHE / _DIAGRAMS}
     for place, text in texts.items():

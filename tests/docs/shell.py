@@ -15,7 +15,7 @@ from tests.docs.blocks import Block
 _OPERATORS: Final = set("();<>|&")
 _SPAN: Final = re.compile(r"(?<!`)`(?:\.venv/bin/)?(hub [^`\n]+)`(?!`)")
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
-_FENCED: Final = re.compile(r"^ *```.*?^ *```", re.M | re.S)
+_FENCED: Final = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 
 def script_of(block: Block) -> str:

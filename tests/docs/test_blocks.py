@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 from tests.docs.blocks import ELSEWHERE, EXCUSED, ROOT, all_blocks, blocks_of, kind_of
 
@@ -20,9 +19,13 @@ def test_every_block_has_a_check_or_a_reason() -> None:
 
 
 def test_reasons_are_of_blocks_that_exist() -> None:
-    existing = {(block.page, block.first_line) for block in all_blocks()}
+    unused = [
+        (page, begin)
+        for page, begin in EXCUSED
+        if not any(block.page == page and block.first_line.startswith(begin) for block in all_blocks())
+    ]
 
-    assert [reason for reason in EXCUSED if reason not in existing] == []
+    assert unused == []
     assert len(EXCUSED) <= MOST_EXCUSED
 
 
@@ -41,7 +44,7 @@ def test_most_blocks_are_checked_here() -> None:
     assert counts["commands"] > 20
 
 
-def test_a_block_knows_its_page_language_heading_and_the_command_before_it(tmp_path: Path) -> None:
+def test_a_block_knows_its_page_language_heading_and_the_command_before_it() -> None:
     text = "# A\n```sh\nls\n```\n```json\n{}\n```\n## B\n* a list\n  ```python\n  if x:\n      y\n  ```\ntext\n```\nz\n```\n"
 
     shell, output, python, plain = blocks_of("a.md", text)

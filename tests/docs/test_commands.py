@@ -93,7 +93,9 @@ def test_a_wrong_command_is_found(command: str, complaint: str) -> None:
 
 
 def test_commands_are_found_in_a_script() -> None:
-    script = "# first\nA=1 hub up a:B \\\n  --reload > log  # why\ncd x && hub call M '{\n}' | jq -r .a\nx=$(hub submit M)\n"
+    script = (
+        "# first\nA=1 hub up a:B \\\n  --reload > log  # why\ncd x && hub call M '{\n}' | jq -r .a\nx=$(hub submit M)\n"
+    )
 
     assert [tuple(each) for each in commands(script)] == [
         ("hub", "up", "a:B", "--reload"),

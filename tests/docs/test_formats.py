@@ -62,7 +62,7 @@ def test_a_proto_file_compiles(block: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", DOCKERFILE)
 def test_a_dockerfile_has_no_error(block: str) -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
-    command = [hadolint, "--failure-threshold", "error", "-"]
+    command: list[str | Path] = [hadolint, "--failure-threshold", "error", "-"]
     done = subprocess.run(command, input=DOCKERFILE[block].text, text=True, capture_output=True, check=False)
 
     assert done.returncode == 0, done.stdout

@@ -21,7 +21,9 @@ def objects(path: str) -> list[dict[str, Any]]:
 
 def test_the_scaled_object_of_a_model_is_that_of_the_examples_with_other_names() -> None:
     (shown,) = manifests("keda")
-    example = next(each for each in objects("components/autoscaling/scaled-objects.yaml") if each["metadata"]["name"] == "digits")
+    example = next(
+        each for each in objects("components/autoscaling/scaled-objects.yaml") if each["metadata"]["name"] == "digits"
+    )
     text = yaml.safe_dump(example).replace("digits", "own-model").replace("Digits", "Sentiment")
 
     assert shown == yaml.safe_load(text)
@@ -31,7 +33,9 @@ def test_the_overlay_of_a_model_names_what_is_there() -> None:
     (shown,) = manifests("deploy")
     overlay = KUBERNETES / "overlays" / "trial"
     deployments = [each for each in objects("components/own-model/own-model.yaml") if each["kind"] == "Deployment"]
-    images = [container["image"] for each in deployments for container in each["spec"]["template"]["spec"]["containers"]]
+    images = [
+        container["image"] for each in deployments for container in each["spec"]["template"]["spec"]["containers"]
+    ]
 
     assert all((overlay / path).resolve().is_dir() for path in [*shown["resources"], *shown["components"]])
     assert [image["name"] for image in shown["images"]] == images

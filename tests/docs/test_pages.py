@@ -89,7 +89,11 @@ def test_a_folder_is_a_page_with_links_to_its_files() -> None:
     ("text", "expected"),
     [
         pytest.param("text\n* a\n  b\n", "text\n\n* a\n    b\n", id="a list after a paragraph"),
-        pytest.param("1. a\n\n   ```sh\n   ls\n     x\n   ```\n\nb\n", "1. a\n\n    ```sh\n    ls\n      x\n    ```\n\nb\n", id="code"),
+        pytest.param(
+            "1. a\n\n   ```sh\n   ls\n     x\n   ```\n\nb\n",
+            "1. a\n\n    ```sh\n    ls\n      x\n    ```\n\nb\n",
+            id="code",
+        ),
         pytest.param("* a\n  * b\n    c\n* d\n", "* a\n    * b\n        c\n* d\n", id="nested"),
         pytest.param("```\n* a\n  b\n```\n", "```\n* a\n  b\n```\n", id="code alone"),
         pytest.param("| a |\n|---|\n| b |\n", "| a |\n|---|\n| b |\n", id="table"),
@@ -105,7 +109,11 @@ def test_what_the_generator_reads_means_the_same() -> None:
     for path in documents():
         text = (ROOT / path).read_text()
         before, after = (
-            [(token.type, token.info) for token in parser.parse(each) if token.type not in {"paragraph_open", "paragraph_close"}]
+            [
+                (token.type, token.info)
+                for token in parser.parse(each)
+                if token.type not in {"paragraph_open", "paragraph_close"}
+            ]
             for each in (text, for_python_markdown(text))
         )
         assert before == after, path

@@ -7,8 +7,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -75,14 +73,18 @@ def _answers(port: int) -> bool:
         return False
 
 
-def opened(port: int, method: str, path: str, body: str | None = None, **headers: str) -> tuple[HTTPConnection, HTTPResponse]:
+def opened(
+    port: int, method: str, path: str, body: str | None = None, **headers: str
+) -> tuple[HTTPConnection, HTTPResponse]:
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, body, {"host": NAME, "content-type": "application/json"} | named)
     return connection, connection.getresponse()
 
 
-def asked(port: int, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
+def asked(
+    port: int, method: str, path: str, body: str | None = None, **headers: str
+) -> tuple[int, dict[str, str], str]:
     connection, reply = opened(port, method, path, body, **headers)
     try:
         return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read().decode()
@@ -140,7 +142,9 @@ def test_chunks_arrive_while_the_model_runs_and_leaving_cancels_it(proxy: int) -
 
 def test_a_batch_goes_through(proxy: int) -> None:
     lines = '{"messages":"a"}\n' * 50
-    status, _, body = asked(proxy, "POST", f"{PREFIX}/v1/models/ModelA/batches", lines, content_type="application/x-ndjson")
+    status, _, body = asked(
+        proxy, "POST", f"{PREFIX}/v1/models/ModelA/batches", lines, content_type="application/x-ndjson"
+    )
 
     assert status == 200
     assert [json.loads(line)["state"] for line in body.splitlines()] == ["queued"] * 50

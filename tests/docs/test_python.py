@@ -7,8 +7,8 @@ import builtins
 import os
 import re
 import subprocess
-import sys
 import symtable
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import indent
@@ -45,7 +45,9 @@ def free_names(source: str) -> frozenset[str]:
             yield from used(child)
 
     top = symtable.symtable(source, "block", "exec")
-    known = {each.get_name() for each in top.get_symbols() if each.is_assigned() or each.is_imported() or each.is_namespace()}
+    known = {
+        each.get_name() for each in top.get_symbols() if each.is_assigned() or each.is_imported() or each.is_namespace()
+    }
     return frozenset(used(top)) - known - vars(builtins).keys()
 
 
@@ -64,7 +66,7 @@ def module_of(block: Block, earlier: str) -> str:
     text = block.text
     if awaits_outside_of_a_function(text):
         text = f"async def of_the_reader() -> None:\n{indent(text, '    ')}"
-    imports = [line for line in re.findall(r"^(?:import|from) .+$", earlier, re.M) if line not in text]
+    imports = [line for line in re.findall(r"^(?:import|from) .+$", earlier, re.MULTILINE) if line not in text]
     missing = free_names("\n".join([*imports, text]))
     given = sorted(missing & defined(names_of_page(block.page)))
     taken = [f"from tests.docs.names.{names_of_page(block.page).stem} import {', '.join(given)}"] if given else []
@@ -117,7 +119,13 @@ def test_blocks_satisfy_mypy_strict(tmp_path: Path) -> None:
     command += ["--explicit-package-bases", "--namespace-packages", *files, *examples]
     paths = ":".join(map(str, (tmp_path, project, ROOT / "src", ROOT / "stubs", ROOT)))
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment | {"MYPYPATH": paths}, capture_output=True, text=True, check=False, timeout=110
+        command,
+        cwd=tmp_path,
+        env=environment | {"MYPYPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
     )
 
     assert len(files) > 15
@@ -136,7 +144,9 @@ def test_names_that_are_taken_for_granted_are_used() -> None:
 
 
 def test_free_names_are_found() -> None:
-    source = "import anyio\n\nclass A(B):\n    x: C = 1\n    def f(self, y):\n        return [z + y + self.q for z in w()]\n"
+    source = (
+        "import anyio\n\nclass A(B):\n    x: C = 1\n    def f(self, y):\n        return [z + y + self.q for z in w()]\n"
+    )
 
     assert free_names(source) == {"B", "C", "w"}
     assert not awaits_outside_of_a_function("async def f():\n    await g()\n")

@@ -39,7 +39,9 @@ PROBLEMS: Mapping[tuple[str, str], str] = {
 
 _ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
-_CHANGING = re.compile(rf'(?P<id>{_ID})|(?P<time>{_TIME})|(?P<more>(?:,?\.\.\.)|…)|(?P<number>id:\d+$)|(?P<word>\"text\":\"[^\"]*\")')
+_CHANGING = re.compile(
+    rf"(?P<id>{_ID})|(?P<time>{_TIME})|(?P<more>(?:,?\.\.\.)|…)|(?P<number>id:\d+$)|(?P<word>\"text\":\"[^\"]*\")"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,14 @@ def run_page(page: str, hub: Addresses, folder: Path) -> Ran:
         "HUB_REGISTRY_URL": hub.registry,
     }
     done = subprocess.run(
-        ["bash"], input="".join(script), cwd=folder, env=environment, text=True, capture_output=True, check=False, timeout=100
+        ["bash"],
+        input="".join(script),
+        cwd=folder,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=100,
     )
     assert done.stderr == ""
     return Ran(
