@@ -100,16 +100,27 @@ def test_every_name_of_a_block_is_known() -> None:
     assert unknown == {}
 
 
-@pytest.mark.slow
-def test_blocks_satisfy_mypy_strict(tmp_path: Path) -> None:
-    project = tmp_path / "project"
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `hub new sentiment` makes, with the second version of the messages of docs/how-to/contracts.md."""
+    project = tmp_path_factory.mktemp("new") / "project"
     write_project("sentiment", "unary", project)
     first = project / "protos/sentiment/v1/sentiment.proto"
-    second = project / "protos/sentiment/v2/sentiment.proto"  # docs/how-to/contracts.md
+    second = project / "protos/sentiment/v2/sentiment.proto"
     second.parent.mkdir()
     second.write_text(first.read_text().replace("sentiment.v1", "sentiment.v2"))
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    subprocess.run(["hub", "proto", "build"], cwd=project, env=environment, check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        ["hub", "proto", "build"], cwd=project, env=environment(), check=True, capture_output=True, timeout=60
+    )
+    return project
+
+
+def environment() -> Mapping[str, str]:
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+@pytest.mark.slow
+def test_blocks_satisfy_mypy_strict(project: Path, tmp_path: Path) -> None:
     files = modules()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -121,7 +132,7 @@ def test_blocks_satisfy_mypy_strict(tmp_path: Path) -> None:
     done = subprocess.run(
         command,
         cwd=tmp_path,
-        env=environment | {"MYPYPATH": paths},
+        env={**environment(), "MYPYPATH": paths},
         capture_output=True,
         text=True,
         check=False,
@@ -130,6 +141,22 @@ def test_blocks_satisfy_mypy_strict(tmp_path: Path) -> None:
 
     assert len(files) > 15
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_tests_on_how_to_pages_pass(project: Path) -> None:
+    tests = [each for each in BLOCKS.values() if "/how-to/" in each.page and "async def test_" in each.text]
+    for block in tests:
+        name = Path(block.page).stem.replace("-", "_")
+        (project / "tests" / f"test_{name}_{block.line}.py").write_text(block.text)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        command, cwd=project, env=environment(), capture_output=True, text=True, check=False, timeout=100
+    )
+
+    assert tests
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
 
 
 def test_names_that_are_taken_for_granted_are_used() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import Addresses, running_hub
-from tests.docs.blocks import Block, all_blocks, blocks_to_check
+from tests.docs.blocks import ROOT, Block, all_blocks, blocks_to_check
 from tests.support.server import free_port
 
 MODELS = ("examples.model_a:ModelA", "examples.digits:Digits", "examples.writer:Writer")
@@ -145,6 +145,39 @@ def test_the_output_is_what_the_page_shows(block: str, ran: Mapping[str, Ran]) -
     output = ran[found.page].outputs[found.output_of]
 
     assert shown(found.text).search(re.sub(r"\s", "", output)), output
+
+
+PROGRAMS = {block.id: block for block in blocks_to_check("python") if "async def main() -> None:" in block.text}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("block", PROGRAMS)
+def test_a_program_runs(block: str, backend: str, hub_up: Addresses) -> None:
+    """With the functions of its page that take a client, each called once."""
+    page = [each for each in blocks_to_check("python") if each.page == PROGRAMS[block].page]
+    text = PROGRAMS[block].text
+    calls = ["await main()"]
+    if PROGRAMS[block].page == "docs/client.md":
+        text = "\n".join(each.text for each in page)
+        calls.append("async with hub.Client() as client:")
+        calls += [
+            "    await write(client)",
+            "    await submit_all(client, [ModelARequest(messages=text) for text in 'abc'])",
+        ]
+    lines = [*text.splitlines(), "async def all_of_it() -> None:", *(f"    {call}" for call in calls)]
+    lines += ["import anyio", f"anyio.run(all_of_it, backend={backend!r})"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "\n".join(lines).replace("http://127.0.0.1:8000", hub_up.gateway)],
+        env=environment | {"HUB_GATEWAY_URL": hub_up.gateway, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
 
 
 def test_every_page_with_calls_is_run(ran: Mapping[str, Ran]) -> None:

@@ -81,7 +81,15 @@ def test_references_are_those_of_the_code(built: Path) -> None:
     assert "redeliver" in reference["hub.testing"]
 
 
-PAGES = ("index", "architecture", "how-to/proxy", "how-to/gpu", "reference/settings", "reference/hub", "decisions/index")
+PAGES = (
+    "index",
+    "architecture",
+    "how-to/proxy",
+    "how-to/gpu",
+    "reference/settings",
+    "reference/hub",
+    "decisions/index",
+)
 
 
 @pytest.mark.parametrize(
