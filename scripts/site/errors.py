@@ -20,19 +20,9 @@ decides its exit code. [The gateway's API](../api.md#errors) says which of them 
 
 
 def errors_page() -> str:
-    lines = [
-        "# Error codes",
-        "",
-        _INTRODUCTION,
-        "",
-        "| code | status | exit code | class | meaning |",
-        "|---|---|---|---|---|",
-    ]
-    by_code = sorted(_errors(), key=lambda each: (each.code, each.__name__))
-    lines += [
-        f"| `{each.code}` | {each.status} | {each.exit_code} | `{_public_name(each)}` | {_meaning(each)} |"
-        for each in by_code
-    ]
+    lines = ["# Error codes", "", _INTRODUCTION, "", "| code | status | exit code | meaning |", "|---|---|---|---|"]
+    for each in sorted(_errors(), key=lambda each: (each.code, each.__name__)):
+        lines.append(f"| `{each.code}` | {each.status} | {each.exit_code} | {_meaning(each)} (`{each.__name__}`) |")
     return "\n".join(lines) + "\n"
 
 
@@ -51,14 +41,6 @@ def _errors() -> Iterator[type[HubError]]:
         todo += each.__subclasses__()
         if each.__module__.startswith("hub.") and "code" in vars(each):
             yield each
-
-
-def _public_name(error: type[HubError]) -> str:
-    return (
-        f"hub.{error.__name__}"
-        if getattr(hub, error.__name__, None) is error
-        else f"{error.__module__}.{error.__name__}"
-    )
 
 
 def _meaning(error: type[HubError]) -> str:

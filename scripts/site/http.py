@@ -20,7 +20,7 @@ EXAMPLE: Final = "examples.model_a:ModelA"
 
 Document = Mapping[str, Any]
 
-_METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
+_METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Links:
             defined = _DEFINITION.fullmatch(text)
             line = line_of(ROOT / linked, defined[1]) if defined else 0
             if line:
-                hash_sign, fragment = "#", f"__codelineno-0-{line}"
+                hash_sign, fragment = "#", f"__span-0-{line}"
         return posixpath.relpath(there, posixpath.dirname(place) or ".") + hash_sign + fragment
 
 

@@ -76,7 +76,10 @@ def site(descriptions: Mapping[str, http.Document]) -> Site:
     links = Links()
     pages: dict[str, str] = {}
     for path, place in documents().items():
-        pages[place] = links.rewritten((ROOT / path).read_text(), page=path, place=place)
+        text = (ROOT / path).read_text()
+        if path.startswith("docs/decisions/") and not path.endswith("README.md"):
+            text += "\n[All decisions](README.md)\n"
+        pages[place] = links.rewritten(text, page=path, place=place)
     for place, text in references(descriptions).items():
         # Docstrings name pages as `docs/models.md`.
         pages[place] = re.sub(r"`docs/([\w/-]+\.md)`", r"[\1](../\1)", text)

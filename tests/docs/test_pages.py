@@ -66,7 +66,7 @@ def test_links_lead_to_the_same_things_on_the_site() -> None:
     assert found == (
         "[a](tasks.md#what) [b](project/changelog.md) [c](#here) [d](https://example.com/x.md) [e](decisions/README.md)\n"
         "[`run_model`](source/src/hub/model/model.py.md) "
-        f"[`Model.setup`](source/src/hub/model/model.py.md#__codelineno-0-{line}) ![i](images/task.png)\n"
+        f"[`Model.setup`](source/src/hub/model/model.py.md#__span-0-{line}) ![i](images/task.png)\n"
         "```\n[f](../gone.md)\n```\n[g](source/examples/node.md)\n"
     )
     assert links.sources == {"src/hub/model/model.py", "examples/node"}
