@@ -21,8 +21,10 @@ decides its exit code. [The gateway's API](../api.md#errors) says which of them 
 
 def errors_page() -> str:
     lines = ["# Error codes", "", _INTRODUCTION, "", "| code | status | exit code | meaning |", "|---|---|---|---|"]
-    for each in sorted(_errors(), key=lambda each: (each.code, each.__name__)):
-        lines.append(f"| `{each.code}` | {each.status} | {each.exit_code} | {_meaning(each)} (`{each.__name__}`) |")
+    by_code = sorted(_errors(), key=lambda each: (each.code, each.__name__))
+    lines += [
+        f"| `{each.code}` | {each.status} | {each.exit_code} | {_meaning(each)} (`{each.__name__}`) |" for each in by_code
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -108,7 +108,10 @@ def test_pages_fit_their_window_and_need_no_network(browser: Browser, address: s
 def test_the_search_finds_a_setting_without_a_network(browser: Browser, address: str) -> None:
     browser.page.goto(f"{address}/index.html")
     until(browser.page, "document.readyState === 'complete'")
-    browser.page.keyboard.press("Control+k")
-    browser.page.keyboard.type("cancel_on_disconnect", delay=20)
+    box = browser.page.get_by_role("combobox", name="Search")
+    while not box.is_visible():  # a click before the script of the page runs has no effect
+        browser.page.locator(".md-search__button").click()
+        browser.page.wait_for_timeout(200)
+    box.fill("cancel_on_disconnect")
 
     expect(browser.page.locator("a[href*='reference/settings.html']").last).to_be_visible(timeout=30_000)
