@@ -82,6 +82,12 @@ def test_every_page_is_in_the_index() -> None:
     assert {page.name for page in FOLDER.glob("*.md")} - {"README.md"} == set(re.findall(r"\]\((\w+\.md)\)", index))
 
 
+def test_every_module_of_the_package_is_on_a_page() -> None:
+    text = "".join(page.read_text() for page in FOLDER.glob("*.md"))
+    modules = {path.name for path in (ROOT / "src/hub/concurrency").glob("*.py")} - {"__init__.py"}
+    assert {name for name in modules if f"(../../src/hub/concurrency/{name})" not in text} == set()
+
+
 def functions_of(file: Path) -> set[str]:
     tree = ast.parse(file.read_text())
     return {each.name for each in tree.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
