@@ -24,7 +24,7 @@ import anyio
 import pytest
 import trio
 from anyio import CancelScope, CapacityLimiter, create_task_group, current_time, fail_after, move_on_after, sleep
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketAttribute, SocketListener, SocketStream
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 from anyio.to_thread import run_sync
 
@@ -208,8 +208,10 @@ async def test_a_worker_thread_starts_processes_on_trio_and_the_main_thread_on_a
 async def connection() -> AsyncGenerator[tuple[SocketStream, SocketStream]]:
     """Both ends of a connection; the first one has connected, the second one was accepted."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        port = listener.extra(SocketAttribute.local_port)
-        async with await anyio.connect_tcp("127.0.0.1", port) as client, await listener.listeners[0].accept() as server:
+        (listening,) = listener.listeners
+        assert isinstance(listening, SocketListener)
+        port = listening.extra(SocketAttribute.local_port)
+        async with await anyio.connect_tcp("127.0.0.1", port) as client, await listening.accept() as server:
             yield client, server
 
 
