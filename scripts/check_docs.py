@@ -54,7 +54,7 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
 
 
 def unknown_names(text: str) -> Iterator[str]:
-    code = "\n".join(_CODE.findall(text))
+    code = "\n".join(block for block in _CODE.findall(text) if not block.startswith("```text"))  # else it is output
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in _MAKE.findall(code):
         if target not in targets:
