@@ -104,6 +104,12 @@ ELSEWHERE: Final = {
 }
 """Sections whose blocks are run by a test of their own."""
 
+PAGES_ELSEWHERE: Final = {
+    "docs/tutorial.md": "tests/browser/test_tutorial.py follows it word for word",
+    "docs/concurrency/": "tests/concurrency/test_pages.py runs its programs and compares what they print",
+}
+"""Pages, and folders of pages, whose blocks are run by a test of their own."""
+
 EXCUSED: Final[dict[tuple[str, str], str]] = {
     (
         "docs/models.md",
@@ -117,7 +123,7 @@ def kind_of(block: Block) -> str:  # noqa: PLR0911 - a table of cases
     """The name of the check of a block; empty if there is none."""
     if any(block.page == page and block.first_line.startswith(begin) for page, begin in EXCUSED):
         return "excused"
-    if (block.page, block.heading) in ELSEWHERE:
+    if (block.page, block.heading) in ELSEWHERE or block.page.startswith(tuple(PAGES_ELSEWHERE)):
         return "elsewhere"
     if block.language == "python":
         return "python"
