@@ -76,8 +76,8 @@ def place_of(path: str) -> str | None:
         return PROJECT_PAGES[path]
     if path.startswith("docs/") and (ROOT / path).is_file():
         return path.removeprefix("docs/")
-    if path == "docs/decisions":
-        return "decisions/README.md"
+    if path.startswith("docs/") and (ROOT / path / "README.md").is_file():
+        return f"{path.removeprefix('docs/')}/README.md"
     return None
 
 
