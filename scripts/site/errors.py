@@ -23,7 +23,8 @@ def errors_page() -> str:
     lines = ["# Error codes", "", _INTRODUCTION, "", "| code | status | exit code | meaning |", "|---|---|---|---|"]
     by_code = sorted(_errors(), key=lambda each: (each.code, each.__name__))
     lines += [
-        f"| `{each.code}` | {each.status} | {each.exit_code} | {_meaning(each)} (`{each.__name__}`) |" for each in by_code
+        f"| `{each.code}` | {each.status} | {each.exit_code} | {_meaning(each)} (`{each.__name__}`) |"
+        for each in by_code
     ]
     return "\n".join(lines) + "\n"
 
