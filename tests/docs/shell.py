@@ -99,7 +99,7 @@ def unknown_options(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def _options(command: App) -> Iterator[str]:
-    if command is app or command.default_command is None:
+    if command is app or command.default_command is None or {"--help", "--version"} & set(command.name):
         return
     for argument in command.assemble_argument_collection():
         yield from argument.names
