@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,8 +61,10 @@ def hub_up() -> Iterator[Addresses]:
 
 @pytest.fixture(scope="module")
 def ran(hub_up: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Ran]:
-    """Each page in a folder and a shell of its own, its blocks in their order."""
-    return {page: run_page(page, hub_up, tmp_path_factory.mktemp("page")) for page in PAGES}
+    """Each page in a folder and a shell of its own, its blocks in their order; they wait most of the time."""
+    folders = [tmp_path_factory.mktemp("page") for _ in PAGES]
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(PAGES, pool.map(run_page, PAGES, [hub_up] * len(PAGES), folders), strict=True))
 
 
 def run_page(page: str, hub: Addresses, folder: Path) -> Ran:
