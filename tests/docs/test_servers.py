@@ -24,7 +24,7 @@ def test_hub_works_with_the_settings_and_the_user_of_the_page(private_redis: Red
     environment = os.environ | {"PASSWORD": "sesame"}
     try:
         done = subprocess.run(["bash", "-e"], input=script, text=True, capture_output=True, check=True, env=environment)
-        url = f"redis://hub:sesame@127.0.0.1:{port}/0"
+        url = f"redis://serving:sesame@127.0.0.1:{port}/0"
         with running_hub(["examples.model_a:ModelA"], free_port(), store_url=url, directory_url=url) as hub:
             call = Request(
                 f"{hub.gateway}/v1/models/ModelA",
@@ -34,7 +34,7 @@ def test_hub_works_with_the_settings_and_the_user_of_the_page(private_redis: Red
             with urlopen(call, timeout=30) as reply:
                 answer = json.load(reply)
     finally:
-        subprocess.run([*client.split(), "acl", "deluser", "hub"], check=True, capture_output=True)
+        subprocess.run([*client.split(), "acl", "deluser", "serving"], check=True, capture_output=True)
 
     assert done.stdout.split() == ["OK", "OK", "OK", "OK", "yes", "always", "noeviction"]
     assert answer == {"reply": "Processed message: hello\n"}
