@@ -7,6 +7,7 @@ anything that a page would load from another host end it with exit code 1.
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,7 @@ def serve() -> int:
     descriptions = http.descriptions()
     write(site(descriptions))
     with subprocess.Popen([_GENERATOR, "serve", "--config-file", COPY, "--dev-addr", _ADDRESS], cwd=CACHE) as generator:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # as Ctrl-C: the generator ends too
         try:
             for _ in watch(ROOT / "docs", ROOT / "src" / "hub", raise_interrupt=False):
                 if generator.poll() is not None:

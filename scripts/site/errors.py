@@ -21,14 +21,15 @@ decides its exit code. [The gateway's API](../api.md#errors) says which of them 
 
 def errors_page() -> str:
     lines = ["# Error codes", "", _INTRODUCTION, "", "| code | status | exit code | meaning |", "|---|---|---|---|"]
-    by_code = sorted(_errors(), key=lambda each: (each.code, each.__name__))
+    by_code = sorted(errors_of_hub(), key=lambda each: (each.code, each.__name__))
     lines += [
-        f"| `{each.code}` | {each.status} | {each.exit_code} | {_meaning(each)} (`{each.__name__}`) |" for each in by_code
+        f"| `{each.code}` | {each.status} | {each.exit_code} | {_meaning(each)} (`{each.__name__}`) |"
+        for each in by_code
     ]
     return "\n".join(lines) + "\n"
 
 
-def _errors() -> Iterator[type[HubError]]:
+def errors_of_hub() -> Iterator[type[HubError]]:
     """Each class that has a code of its own."""
     for module in pkgutil.walk_packages(hub.__path__, "hub."):
         if not module.name.endswith("__main__"):

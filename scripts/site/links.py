@@ -61,6 +61,7 @@ class Links:
         linked = posixpath.normpath(posixpath.join(posixpath.dirname(page), name))
         there = place_of(linked)
         if there is None:
+            linked = linked.removesuffix("/README.md")  # the page of a folder has its text
             self.sources.add(linked)
             there = source_page(linked)
             defined = _DEFINITION.fullmatch(text)

@@ -41,7 +41,7 @@ def description_of(text: str) -> str:
     """The first sentences of a page, without links and code, up to `LONGEST` characters."""
     body = re.sub(r"^---\n.*?^---\n", "", text, count=1, flags=re.MULTILINE | re.DOTALL)
     for paragraph in re.split(r"\n{2,}", body):
-        if paragraph.startswith(("#", "```", "|", "*", "<", "-")) or not paragraph.strip():
+        if not paragraph.strip() or re.match(r"[#|*<!-]|```|\d+\. ", paragraph):
             continue
         plain = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
         if len(plain) <= LONGEST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 _ITEM: Final = re.compile(r" *(?P<marker>[*+-]|\d+[.)]) +(?=\S)")
@@ -13,33 +13,47 @@ _STEP: Final = 4
 
 
 def for_python_markdown(text: str) -> str:
-    """The text with the content of list items indented by four columns for each level, and blank lines before lists."""
-    return "\n".join(_lines(text.splitlines())) + "\n"
+    """The text with the content of list items indented by four columns for each level, and blank lines around lists and code."""
+    return "\n".join(_indented(_spaced(text.splitlines()))) + "\n"
 
 
-def _lines(lines: Sequence[str]) -> Iterator[str]:
-    contents: list[int] = []  # the column at which the content of each open item begins
+def _fenced(lines: Iterable[str]) -> Iterator[tuple[str, bool, bool]]:
+    """Each line; whether it belongs to a block of code; whether it is the first line of one."""
     fence = ""
-    paragraph = False  # whether the line before is text outside of a list
     for line in lines:
-        if fence:
-            yield _moved(line, contents)
-            if line.strip() == fence:
-                fence = ""
-            continue
+        opened = _FENCE.match(line) if not fence else None
+        yield line, bool(fence) or opened is not None, opened is not None
+        if opened is not None:
+            fence = opened["fence"]
+        elif fence and line.strip() == fence:
+            fence = ""
+
+
+def _spaced(lines: Iterable[str]) -> Iterator[str]:
+    """With blank lines around blocks of code."""
+    before, code_before = "", False
+    for line, code, begins in _fenced(lines):
+        if before.strip() and line.strip() and (begins or (code_before and not code)):
+            yield ""
+        yield line
+        before, code_before = line, code
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    contents: list[int] = []  # the column at which the content of each open item begins
+    paragraph = False  # whether the line before is text outside of a list
+    for line, code, begins in _fenced(lines):
         if not line.strip():
             yield ""
             paragraph = False
             continue
         indent = len(line) - len(line.lstrip())
-        while contents and indent < contents[-1]:
+        while contents and indent < contents[-1] and (begins or not code):
             contents.pop()
-        opened, item = _FENCE.match(line), _ITEM.match(line)
-        if opened is not None:
-            fence = opened["fence"]
-        if item is None or opened is not None:
+        item = None if code else _ITEM.match(line)
+        if item is None:
             yield _moved(line, contents)
-            paragraph = opened is None and not contents and not line.startswith(("#", "|", "<"))
+            paragraph = not code and not contents and not line.startswith(("#", "|", "<"))
             continue
         if paragraph and not contents:
             yield ""
@@ -49,7 +63,7 @@ def _lines(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _moved(line: str, contents: Sequence[int]) -> str:
-    if not contents or not line.strip():
-        return line.rstrip() if not line.strip() else line
+    if not contents:
+        return line
     indent = len(line) - len(line.lstrip())
     return " " * (_STEP * len(contents)) + line[min(contents[-1], indent) :]

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from scripts.check_docs import ROOT
-from scripts.site.links import place_of, source_page
+from scripts.site.links import Links, place_of, source_page
+from scripts.site.markdown import for_python_markdown
 
 _LARGEST: Final = 100_000
 """Bytes of a file that is shown; a larger one is only named."""
@@ -26,18 +27,19 @@ _HIDDEN: Final = ("__pycache__", "node_modules")
 _HEAD: Final = "---\nsearch:\n  exclude: true\n---\n\n"
 
 
-def pages_of_sources(linked: set[str]) -> dict[str, str]:
-    """The pages, by their place on the site: those of `linked`, and of the files in folders among them."""
+def pages_of_sources(links: Links) -> dict[str, str]:
+    """The pages, by their place on the site: those of `links.sources`, and of the files in folders among them."""
     found: dict[str, str] = {}
-    todo = sorted(linked)
+    todo = sorted(links.sources)
     while todo:
         path = todo.pop()
         if source_page(path) in found:
             continue
         if (ROOT / path).is_dir():
             entries = list(_entries(path))
-            found[source_page(path)] = _folder(path, entries)
-            todo += [each for each in entries if place_of(each) is None]
+            before = set(links.sources)
+            found[source_page(path)] = _folder(path, entries, links)
+            todo += [*(each for each in entries if place_of(each) is None), *sorted(links.sources - before)]
         else:
             found[source_page(path)] = _file(path)
     return found
@@ -45,14 +47,19 @@ def pages_of_sources(linked: set[str]) -> dict[str, str]:
 
 def _entries(folder: str) -> Iterator[str]:
     for entry in sorted((ROOT / folder).iterdir()):
-        if not entry.name.startswith((".", *_HIDDEN)) and entry.suffix not in (".lock", ".pyc"):
+        if not entry.name.startswith((".", *_HIDDEN, "README.md")) and entry.suffix not in (".lock", ".pyc"):
             yield f"{folder}/{entry.name}"
 
 
-def _folder(path: str, entries: list[str]) -> str:
+def _folder(path: str, entries: list[str], links: Links) -> str:
+    """Its README, if it has one, and links to its files."""
     here = posixpath.dirname(source_page(path))
+    readme = ROOT / path / "README.md"
+    text = f"# {path}/\n"
+    if readme.exists():
+        text = links.rewritten(readme.read_text(), page=f"{path}/README.md", place=source_page(path))
     lines = [f"* [{posixpath.basename(each)}]({posixpath.relpath(source_page(each), here)})" for each in entries]
-    return f"{_HEAD}# {path}/\n\n" + "\n".join(lines) + "\n"
+    return _HEAD + for_python_markdown(f"{text}\n" + "\n".join(lines))
 
 
 def _file(path: str) -> str:

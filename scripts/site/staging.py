@@ -83,7 +83,7 @@ def site(descriptions: Mapping[str, http.Document]) -> Site:
     for place, text in references(descriptions).items():
         # Docstrings name pages as `docs/models.md`.
         pages[place] = re.sub(r"`docs/([\w/-]+\.md)`", r"[\1](../\1)", text)
-    pages = {place: for_python_markdown(text) for place, text in pages.items()} | pages_of_sources(links.sources)
+    pages = {place: for_python_markdown(text) for place, text in pages.items()} | pages_of_sources(links)
     files = {f"reference/{name}.openapi.json": json.dumps(each, indent=1) for name, each in descriptions.items()}
     return Site(pages, files)
 

@@ -92,14 +92,16 @@ def spans(page: str) -> Iterator[Sequence[str]]:
 
 def unknown_options(arguments: Sequence[str]) -> Sequence[str]:
     """Options that the command does not have. The other arguments may be anything: names, placeholders, none at all."""
-    _, apps, rest = app.parse_commands([word for word in arguments if word != "..."])
+    path, apps, rest = app.parse_commands([word for word in arguments if word != "..."])
+    if path and path[-1] in {"--help", "--version"}:
+        return []
     names = {"--help", "-h", "--version", *_options(apps[-1])}
     given = [word.strip("[]").partition("=")[0] for word in rest if word.startswith("-") and word.strip("-")]
     return [name for name in given if name not in names]
 
 
 def _options(command: App) -> Iterator[str]:
-    if command.default_command is None:
+    if command is app or command.default_command is None:
         return
     for argument in command.assemble_argument_collection():
         yield from argument.names

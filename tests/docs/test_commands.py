@@ -24,6 +24,7 @@ OTHER_PROGRAMS = {
     "node": "tests/foreign runs the model",
     "rabbitmqctl": "changes a node of RabbitMQ",
     "redis-cli": "tests/docs/test_servers.py runs it",
+    "opentelemetry-instrument": "of a package that is not installed for the tests; tried by hand",
     "pytest": "tests/cli/test_new.py runs the tests of a new project",
     "promtool": "tests/observability runs it",
     "curl": "where it needs more than `hub up`; others are run",

@@ -79,7 +79,7 @@ def test_pages_of_the_project_lead_back_into_the_docs() -> None:
 
 
 def test_a_folder_is_a_page_with_links_to_its_files() -> None:
-    pages = pages_of_sources({"examples/node"})
+    pages = pages_of_sources(Links({"examples/node"}))
 
     assert "[word_count.mjs](node/word_count.mjs.md)" in pages[source_page("examples/node")]
     assert "``````javascript" in pages[source_page("examples/node/word_count.mjs")]
@@ -96,6 +96,9 @@ def test_a_folder_is_a_page_with_links_to_its_files() -> None:
         ),
         pytest.param("* a\n  * b\n    c\n* d\n", "* a\n    * b\n        c\n* d\n", id="nested"),
         pytest.param("```\n* a\n  b\n```\n", "```\n* a\n  b\n```\n", id="code alone"),
+        pytest.param(
+            "* a\n  ```\n  x\n  ```\n* b\n", "* a\n\n    ```\n    x\n    ```\n\n* b\n", id="code between items"
+        ),
         pytest.param("| a |\n|---|\n| b |\n", "| a |\n|---|\n| b |\n", id="table"),
     ],
 )

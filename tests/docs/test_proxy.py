@@ -140,11 +140,28 @@ def test_chunks_arrive_while_the_model_runs_and_leaving_cancels_it(proxy: int) -
     assert ended["state"] == "cancelled"
 
 
-def test_a_batch_goes_through(proxy: int) -> None:
-    lines = '{"messages":"a"}\n' * 50
-    status, _, body = asked(
-        proxy, "POST", f"{PREFIX}/v1/models/ModelA/batches", lines, content_type="application/x-ndjson"
-    )
+def test_lines_of_a_batch_are_answered_while_it_is_sent(proxy: int) -> None:
+    def chunk(text: str) -> bytes:
+        return f"{len(text):x}\r\n{text}\r\n".encode()
 
-    assert status == 200
-    assert [json.loads(line)["state"] for line in body.splitlines()] == ["queued"] * 50
+    line = '{"messages":"a"}\n'
+    connection = HTTPConnection("127.0.0.1", proxy, timeout=30)
+    try:
+        connection.putrequest("POST", f"{PREFIX}/v1/models/ModelA/batches", skip_host=True)
+        for name, value in (
+            ("Host", NAME),
+            ("Content-Type", "application/x-ndjson"),
+            ("Transfer-Encoding", "chunked"),
+        ):
+            connection.putheader(name, value)
+        connection.endheaders()
+        connection.send(chunk(line))
+        reply = connection.getresponse()
+        first = json.loads(reply.readline())
+        connection.send(chunk(line * 49) + b"0\r\n\r\n")
+        rest = [json.loads(each) for each in reply]
+    finally:
+        connection.close()
+
+    assert (reply.status, first["index"], first["state"]) == (200, 0, "queued")
+    assert [each["index"] for each in rest] == list(range(1, 50))

@@ -23,8 +23,10 @@ NAMES = Path(__file__).with_name("names")
 
 
 def names_of_page(page: str) -> Path:
-    """The module with the names that snippets of a page use and do not define."""
-    return NAMES / f"{Path(page).stem.lower().replace('-', '_')}.py"
+    """The module with the names that snippets of a page use and do not define; of a README that of its folder."""
+    path = Path(page)
+    name = path.parent.name if path.name == "README.md" and path.parent.name else path.stem
+    return NAMES / f"{name.lower().replace('-', '_')}.py"
 
 
 def defined(path: Path) -> frozenset[str]:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,8 +61,10 @@ def hub_up() -> Iterator[Addresses]:
 
 @pytest.fixture(scope="module")
 def ran(hub_up: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Ran]:
-    """Each page in a folder and a shell of its own, its blocks in their order."""
-    return {page: run_page(page, hub_up, tmp_path_factory.mktemp("page")) for page in PAGES}
+    """Each page in a folder and a shell of its own, its blocks in their order; they wait most of the time."""
+    folders = [tmp_path_factory.mktemp("page") for _ in PAGES]
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(PAGES, pool.map(run_page, PAGES, [hub_up] * len(PAGES), folders), strict=True))
 
 
 def run_page(page: str, hub: Addresses, folder: Path) -> Ran:
@@ -150,9 +153,8 @@ def test_the_output_is_what_the_page_shows(block: str, ran: Mapping[str, Ran]) -
 PROGRAMS = {block.id: block for block in blocks_to_check("python") if "async def main() -> None:" in block.text}
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("block", PROGRAMS)
-def test_a_program_runs(block: str, backend: str, hub_up: Addresses) -> None:
+def test_a_program_runs_on_both_backends(block: str, hub_up: Addresses) -> None:
     """With the functions of its page that take a client, each called once."""
     page = [each for each in blocks_to_check("python") if each.page == PROGRAMS[block].page]
     text = PROGRAMS[block].text
@@ -165,7 +167,7 @@ def test_a_program_runs(block: str, backend: str, hub_up: Addresses) -> None:
             "    await submit_all(client, [ModelARequest(messages=text) for text in 'abc'])",
         ]
     lines = [*text.splitlines(), "async def all_of_it() -> None:", *(f"    {call}" for call in calls)]
-    lines += ["import anyio", f"anyio.run(all_of_it, backend={backend!r})"]
+    lines += ["import anyio", *(f"anyio.run(all_of_it, backend={backend!r})" for backend in ("asyncio", "trio"))]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(lines).replace("http://127.0.0.1:8000", hub_up.gateway)],

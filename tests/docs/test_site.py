@@ -6,17 +6,21 @@ import functools
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from playwright.sync_api import expect
 from typing_extensions import override
 
 from scripts.site import __main__ as program, llms
 from scripts.site.built import complaints
-from scripts.site.staging import navigation
+from scripts.site.staging import documents, navigation
 from tests.browser.conftest import Browser, until
 from tests.docs.blocks import ROOT
 
@@ -56,6 +60,66 @@ def test_the_site_has_every_page_and_loads_nothing_from_elsewhere(built: Path) -
         list((ROOT / "docs/decisions").glob("[0-9]*.md"))
     )
     assert list(complaints(built)) == []
+
+
+_PARTS = {
+    "list_item_open": "li",
+    "fence": "pre",
+    "table_open": "table",
+    "tr_open": "tr",
+    "ordered_list_open": "ol",
+    "bullet_list_open": "ul",
+    "strong_open": "strong",
+    "em_open": "em",
+    "image": "img",
+}
+"""What a page is made of: tokens of CommonMark -> elements of HTML."""
+
+
+class _Article(HTMLParser):
+    """Counts the elements of the text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+        self._inside = False
+        self.feed(html)
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._inside = self._inside or tag == "article"
+        if self._inside and (tag in _PARTS.values() or re.fullmatch(r"h[1-6]", tag)):
+            self.found[tag] += 1
+
+    @override
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside and tag != "article"
+
+
+def parts(tokens: Iterable[Token]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for token in tokens:
+        found.update(
+            [token.tag] if token.type == "heading_open" else [_PARTS[token.type]] if token.type in _PARTS else []
+        )
+        found += parts(token.children or ())
+    return found
+
+
+def test_pages_have_the_same_parts_as_on_a_forge(built: Path) -> None:
+    """Forges follow CommonMark; the generator reads lists and code in its own way."""
+    parser = MarkdownIt("commonmark").enable("table")
+    different = {}
+    for path, place in documents().items():
+        html = built / re.sub(r"README\.md$", "index.md", place).replace(".md", ".html")
+        text = (ROOT / path).read_text() + (
+            "\n[All decisions](README.md)\n" if re.match(r"decisions/\d", place) else ""
+        )
+        wanted, found = parts(parser.parse(text)), _Article(html.read_text()).found
+        if wanted != found:
+            different[path] = {tag: (wanted[tag], found[tag]) for tag in wanted | found if wanted[tag] != found[tag]}
+
+    assert different == {}
 
 
 def test_language_models_find_an_index_and_every_page_as_markdown(built: Path) -> None:

@@ -22,6 +22,7 @@ SLOW: Final = (
     "described",
     "docs/test_proxy.py",
     "docs/test_run.py",
+    "docs/test_servers.py",
     "docs/test_site.py",
     "examples/test_examples.py",
     "foreign",
