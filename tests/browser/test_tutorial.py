@@ -94,6 +94,13 @@ def test_the_tutorial_does_what_it_says(machine: Machine, browser: Browser) -> N
     print(f"\nthe tutorial took {time.monotonic() - began:.1f} s")  # noqa: T201
 
 
+def test_every_file_is_named_in_the_text_before_it() -> None:
+    """Only the site shows the title of a block; on a forge there is the text alone."""
+    files = [block for block in blocks(PAGE) if block.title is not None and re.search(r"\.\w+$", block.title)]
+    assert len(files) >= 6
+    assert [block.title for block in files if f"`{block.title}`" not in block.before] == []
+
+
 def test_a_changed_word_is_noticed(machine: Machine, browser: Browser) -> None:
     """The beginning of the page, with one word changed in a command, in a file, and in the output."""
     (beginning,) = re.findall(r"\A.*?^## Write the model$", PAGE, re.MULTILINE | re.DOTALL)
