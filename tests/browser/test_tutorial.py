@@ -20,6 +20,8 @@ from tests.browser.tutorial import Differs, Reader, Terminal, blocks, pattern
 from tests.support.server import free_port
 from tests.support.wheel import ROOT, build
 
+pytestmark = pytest.mark.timeout(300)
+
 PAGE: Final = (ROOT / "docs" / "tutorial.md").read_text()
 PORTS: Final = {"gateway": "8000", "registry": "8001", "dashboard": "3000"}
 
