@@ -20,6 +20,8 @@ from tests.browser.tutorial import Differs, Reader, Terminal, blocks, pattern
 from tests.support.server import free_port
 from tests.support.wheel import ROOT, build
 
+pytestmark = pytest.mark.timeout(300)
+
 PAGE: Final = (ROOT / "docs" / "tutorial.md").read_text()
 PORTS: Final = {"gateway": "8000", "registry": "8001", "dashboard": "3000"}
 
@@ -92,6 +94,13 @@ def test_the_tutorial_does_what_it_says(machine: Machine, browser: Browser) -> N
     reader.follow(machine.page(PAGE))
     assert reader.done == len(list(blocks(PAGE))) > 20
     print(f"\nthe tutorial took {time.monotonic() - began:.1f} s")  # noqa: T201
+
+
+def test_every_file_is_named_in_the_text_before_it() -> None:
+    """Only the site shows the title of a block; on a forge there is the text alone."""
+    files = [block for block in blocks(PAGE) if block.title is not None and re.search(r"\.\w+$", block.title)]
+    assert len(files) >= 6
+    assert [block.title for block in files if f"`{block.title}`" not in block.before] == []
 
 
 def test_a_changed_word_is_noticed(machine: Machine, browser: Browser) -> None:

@@ -119,6 +119,23 @@ async def test_a_task_can_be_cancelled_once_by_the_means_of_asyncio(on_trio: boo
     task.uncancel()
 
 
+async def test_the_reason_of_a_cancellation_is_in_its_text_on_asyncio_and_an_attribute_on_trio(on_trio: bool) -> None:
+    caught: list[BaseException] = []
+    with CancelScope() as scope:
+        scope.cancel("the client has gone")
+        try:
+            await checkpoint()
+        except anyio.get_cancelled_exc_class() as cancellation:
+            caught.append(cancellation)
+            raise
+    if on_trio:
+        assert getattr(caught[0], "reason", None) == "the client has gone"
+    else:
+        assert not hasattr(caught[0], "reason")
+        assert "the client has gone" in str(caught[0])
+        assert ".py" in str(caught[0]), "the file of the task that cancelled"
+
+
 def test_an_exit_in_a_task_ends_the_loop_of_asyncio_also_if_it_is_caught() -> None:
     async def leave() -> None:
         raise SystemExit(3)
