@@ -99,6 +99,10 @@ ELSEWHERE: Final = {
         "docs/architecture.md",
         "The tasks of a running system",
     ): "tests/meta/test_task_tree.py compares it with running components",
+    (
+        "docs/client.md",
+        "A package for one's models",
+    ): "tests/client/test_generate.py runs it with packages that it generates",
     ("docs/installing.md", ""): "tests/meta/test_distribution.py installs the wheel into an empty environment",
     ("docs/installing.md", "The other package called hub"): "tests/meta/test_distribution.py has the other package",
 }
