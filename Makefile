@@ -26,7 +26,7 @@ DISABLED := ASYNC106,ASYNC114,ASYNC124,ASYNC128,ASYNC9
 # 401: `pytest.raises` is enough where the shape of an exception group does not matter.
 DISABLED_IN_TESTS := ASYNC110,ASYNC401
 
-.PHONY: help dist install up test test-fast chaos awkward fuzz overload alerts check lint types generated docs fmt bench lock generate sbom
+.PHONY: help dist install up test test-fast chaos awkward fuzz overload alerts check lint types generated docs-check site docs fmt bench lock generate sbom
 
 help: ## Show the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,6 +40,7 @@ test: $(DEV) ## Run the tests. ARGS="-k proxy" goes to pytest; WORKERS=0 runs th
 	@scripts/need-servers.sh
 	@scripts/install-clients.sh
 	@scripts/install-node-example.sh
+	@scripts/install-docs.sh
 	$(BIN)/pytest $(DIST) $(ARGS)
 
 test-fast: $(DEV) ## Run the tests that need no server, no browser and no process of hub, in a minute.
@@ -64,7 +65,7 @@ alerts: $(DEV) ## Trigger every alert for real, under a real Prometheus. ARGS="-
 	@scripts/need-servers.sh
 	$(BIN)/python -m tests.observability $(ARGS)
 
-check: lint types generated docs ## Lint, types, import rules, generated-code drift, documentation.
+check: lint types generated docs-check site ## Lint, types, import rules, generated-code drift, documentation.
 
 lint: $(DEV)
 	$(BIN)/ruff check
@@ -81,8 +82,16 @@ types: $(DEV)
 generated: $(DEV)
 	PYTHON=$(BIN)/python scripts/check-generated.sh
 
-docs: $(RUN) ## Check the documentation: links, commands, settings.
+docs-check: $(RUN) ## Check the documentation: links, commands, settings.
 	$(BIN)/python scripts/check_docs.py
+
+site: $(DEV) ## Build the documentation into site/; a warning or a broken link is an error.
+	@scripts/install-docs.sh
+	$(BIN)/python -m scripts.site
+
+docs: $(DEV) ## Serve the documentation on port 8080 of this machine, and build it again when a page changes.
+	@scripts/install-docs.sh
+	@exec $(BIN)/python -m scripts.site serve
 
 fmt: $(DEV) ## Format and apply safe fixes.
 	$(BIN)/ruff check --fix-only

@@ -23,10 +23,11 @@ _LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _DEFINITION: Final = re.compile(r"\[`([\w.]+)`\]\(([^)\s#]+\.py)\)")
 _HEADING: Final = re.compile(r"^#+\s+(.+?)\s*$", re.MULTILINE)
 _CODE: Final = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
-_MAKE: Final = re.compile(r"(?:^|[`\s])make ([a-z]+)\b")
+_MAKE: Final = re.compile(r"(?:^|[`\s])make ([a-z-]+)\b")
 _COMMAND: Final = re.compile(r"(?:^|[`\s/])hub ((?:[a-z]+ ?)+)")
 _VARIABLE: Final = re.compile(r"\bHUB_[A-Z0-9_]*[A-Z0-9]\b")
 _OTHER_VARIABLES: Final = re.compile(r"HUB_CONFIG|HUB_TEST_[A-Z_]+")
+_OUTPUT: Final = re.compile(r"^```text\b.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def pages() -> list[Path]:
@@ -55,11 +56,11 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
 
 def unknown_names(text: str) -> Iterator[str]:
     code = "\n".join(_CODE.findall(text))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in _MAKE.findall(code):
         if target not in targets:
             yield f"`make {target}`: the Makefile has no such target"
-    for words in _COMMAND.findall(code):
+    for words in _COMMAND.findall(_OUTPUT.sub("", code)):
         if words.split()[0] not in app:
             yield f"`hub {words.strip()}`: there is no such command"
     known = {f"HUB_{name.upper()}" for name in (*(field.name for field in fields(DoctorSettings)), MODELS)}

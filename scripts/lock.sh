@@ -9,5 +9,6 @@ compile() {
 }
 compile pyproject.toml "$@" --group dev --output-file requirements/dev.lock
 compile "$@" --group clients --output-file requirements/clients.lock
+compile "$@" --group docs --output-file requirements/docs.lock
 compile pyproject.toml --group build --group examples --constraints requirements/dev.lock --output-file requirements/run.lock
 compile pyproject.toml --group build --constraints requirements/run.lock --output-file requirements/base.lock

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks that RabbitMQ, Redis, Chromium and Prometheus are installed: installs missing ones by apt-get if it may, else uses
+# Checks that RabbitMQ, Redis, Chromium, Prometheus and nginx are installed: installs missing ones by apt-get if it may, else uses
 # those that HUB_TEST_* name, else fails and prints what to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +19,7 @@ missing() {
     have redis-server || echo redis-server
     have "${HUB_TEST_CHROMIUM:-chromium}" || echo chromium
     { have prometheus && have promtool; } || echo prometheus
+    have nginx /usr/sbin/nginx || echo nginx
 }
 
 mapfile -t packages < <(missing)
@@ -33,8 +34,9 @@ for package in "${packages[@]}"; do
         redis-server) variable=HUB_TEST_REDIS_URL what="a Redis that tests may use" ;;
         chromium) variable=HUB_TEST_CHROMIUM what="a Chromium program" ;;
         prometheus) variable=PATH what="one with prometheus and promtool in it" ;;
+        nginx) variable=PATH what="one with nginx in it" ;;
     esac
-    if [ "$package" = chromium ] || [ "$package" = prometheus ] || [ -z "${!variable:-}" ]; then
+    if [ "$package" = chromium ] || [ "$variable" = PATH ] || [ -z "${!variable:-}" ]; then
         echo "the tests need $package: run \`apt-get install $package\` as root, or set $variable to $what" >&2
         stop=1
     else

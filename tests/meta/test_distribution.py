@@ -18,9 +18,7 @@ import pytest
 
 import hub
 from tests.support.server import free_port
-
-ROOT = Path(__file__).parents[2]
-UV = Path(sys.executable).with_name("uv")
+from tests.support.wheel import ROOT, UV, build, install
 
 MODEL = """
 import hub
@@ -43,9 +41,7 @@ message Answer { bool positive = 1; }
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the source distribution."""
     folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-d", folder], cwd=ROOT, check=True, capture_output=True
-    )
+    build(folder)
     return folder
 
 
@@ -58,15 +54,11 @@ def wheel(built: Path) -> Path:
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with the wheel, and with the locked dependencies of this one."""
-    folder = tmp_path_factory.mktemp("environment")
-    quiet: list[str | Path] = [UV, "--quiet", "--offline", "--no-cache"]
-    subprocess.run([*quiet, "venv", "--no-project", "--python", sys.executable, folder / "venv"], check=True)
-    found = folder / "venv" / "bin" / "python"
-    subprocess.run([*quiet, "pip", "install", "--no-deps", "--python", found, wheel], check=True)
-    # A line of a .pth file adds a folder, but not what the .pth files in that folder name, such as the checkout.
-    packages = sysconfig.get_path("purelib", vars={"base": str(folder / "venv")})
-    (Path(packages) / "locked.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return found
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    command: list[str | Path] = [UV, "--quiet", "--offline", "--no-cache", "venv", "--no-project"]
+    subprocess.run([*command, "--python", sys.executable, folder], check=True)
+    install(wheel, folder)
+    return folder / "bin" / "python"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,28 @@ def test_links_are_followed_to_the_heading(tmp_path: Path) -> None:
         "link to #gone",
         "link to other.md#gone",
     ]
+
+
+def test_each_statement_about_another_system_names_its_source() -> None:
+    page = (check_docs.ROOT / "docs" / "comparison.md").read_text()
+    sources = dict(re.findall(r"^\[([A-Z]-\w+)\]: (\S+)$", page, re.MULTILINE))
+    used = set(re.findall(r"\]\[([A-Z]-\w+)\]", page))
+    assert used == sources.keys()
+    assert all(
+        re.match(r"https://(github\.com/[\w.-]+/[\w.-]+/blob/[0-9a-f]{40}|docs\.ray\.io|lightning\.ai/docs)/", address)
+        for address in sources.values()
+    )
+
+    (cells,) = re.findall(r"^\| \| hub \|.*\n.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    for row in cells.splitlines():
+        _, _, _hub, *others = row.rstrip("|").split("|")
+        assert all("][" in cell for cell in others if cell.strip()), row
+
+    sections = re.split(r"^## ", page, flags=re.MULTILINE)[2:-1]
+    assert len(sections) == 8
+    for section in sections:
+        statements = re.findall(r"^\* .*(?:\n  .*)*", section, re.MULTILINE)
+        assert len(statements) >= 2, section
+        assert all("][" in each or each.startswith("* Celery with FastAPI leaves to you") for each in statements), (
+            section
+        )

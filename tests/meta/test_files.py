@@ -118,12 +118,13 @@ def test_paths_that_every_machine_has_are_accepted() -> None:
         ("run.lock", ["build", "examples"]),
         ("dev.lock", ["dev"]),
         ("clients.lock", ["clients"]),
+        ("docs.lock", ["docs"]),
     ],
 )
 def test_the_lock_satisfies_pyproject(lock: str, groups: list[str]) -> None:
     pinned = pins(lock)
 
-    for requirement in required(*groups, alone=groups == ["clients"]):
+    for requirement in required(*groups, alone=groups in (["clients"], ["docs"])):
         found = pinned.get(canonicalize_name(requirement.name), [])
         versions = [next(iter(pin.specifier)).version for pin in found]
         assert versions, f"{requirement} is not locked: run `make lock`"
@@ -146,7 +147,7 @@ def test_every_npm_package_has_its_hash_and_no_address(folder: str, kind: str) -
     assert [path for path, package in locked.items() if "integrity" not in package or "resolved" in package] == []
 
 
-@pytest.mark.parametrize("lock", ["base.lock", "run.lock", "dev.lock", "clients.lock"])
+@pytest.mark.parametrize("lock", ["base.lock", "run.lock", "dev.lock", "clients.lock", "docs.lock"])
 def test_every_pin_has_hashes(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
 

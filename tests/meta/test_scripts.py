@@ -52,7 +52,10 @@ def no_system_rabbitmq(tmp_path: Path) -> Path:
     copy = tmp_path / "project" / "scripts"
     shutil.copytree(SCRIPTS, copy)
     script = copy / "need-servers.sh"
-    script.write_text(script.read_text().replace("/usr/sbin/rabbitmq-server", "/nowhere/rabbitmq-server"))
+    text = script.read_text()
+    for program in ("rabbitmq-server", "nginx"):
+        text = text.replace(f"/usr/sbin/{program}", f"/nowhere/{program}")
+    script.write_text(text)
     return copy
 
 
@@ -120,6 +123,7 @@ def test_a_machine_that_has_the_servers_needs_nothing(machine: Machine) -> None:
         chromium="",
         prometheus="",
         promtool="",
+        nginx="",
         apt_get="exit 100",
         id="echo 0",
     )
@@ -143,7 +147,7 @@ def test_missing_servers_are_installed(machine: Machine, no_system_rabbitmq: Pat
     )
 
     assert done.returncode == 0, done.stderr
-    assert "recommends rabbitmq-server chromium prometheus" in log.read_text()
+    assert "recommends rabbitmq-server chromium prometheus nginx" in log.read_text()
 
 
 def test_missing_servers_stop_the_tests_with_both_repairs(machine: Machine, no_system_rabbitmq: Path) -> None:
@@ -155,6 +159,7 @@ def test_missing_servers_stop_the_tests_with_both_repairs(machine: Machine, no_s
         ("redis-server", "HUB_TEST_REDIS_URL"),
         ("chromium", "HUB_TEST_CHROMIUM"),
         ("prometheus", "PATH"),
+        ("nginx", "PATH"),
     ):
         assert f"apt-get install {package}" in done.stderr
         assert variable in done.stderr
@@ -167,6 +172,7 @@ def test_given_servers_are_used_and_their_limits_are_printed(machine: Machine, n
         my_chromium="",
         prometheus="",
         promtool="",
+        nginx="",
         HUB_TEST_AMQP_URL="amqp://elsewhere",
         HUB_TEST_REDIS_URL="redis://elsewhere",
         HUB_TEST_CHROMIUM="my-chromium",

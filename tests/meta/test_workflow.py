@@ -40,7 +40,7 @@ def test_the_workflow_satisfies_its_schema_and_pins_its_actions() -> None:
     assert moving(WORKFLOW.read_text()) == []
 
 
-@pytest.mark.parametrize(("old", "new"), [("runs-on:", "runs_on:"), ("- run: make docs", "- runs: make docs")])
+@pytest.mark.parametrize(("old", "new"), [("runs-on:", "runs_on:"), ("- run: make site", "- runs: make site")])
 def test_a_mistake_in_the_workflow_is_found(old: str, new: str, tmp_path: Path) -> None:
     copy = tmp_path / "ci.yml"
     text = WORKFLOW.read_text()
@@ -70,5 +70,5 @@ def test_the_workflow_runs_targets_of_the_makefile() -> None:
     used = [target for command in commands if command.startswith("make ") for target in command.split()[1:]]
 
     assert targets is not None
-    assert used == ["dist", "sbom", "docs"]
+    assert used == ["dist", "sbom", "site"]
     assert set(used) <= set(targets[1].split())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -201,3 +203,18 @@ def test_a_log_in_another_encoding_has_no_longer_lines() -> None:
 
     assert rb"\u6587\u6587" in done.stderr
     assert len(done.stderr) <= LINE_LIMIT
+
+
+@pytest.mark.parametrize(("wanted", "coloured"), [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_gets_colours_unless_they_are_not_wanted(wanted: dict[str, str], coloured: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | wanted
+    program = dedent(BEGIN).format(form="console") + "log.info('an event')"
+    screen, terminal = pty.openpty()
+    try:
+        subprocess.run([sys.executable, "-c", program], stderr=terminal, env=environment, check=True)
+        line = os.read(screen, 10_000).decode()
+    finally:
+        os.close(terminal)
+        os.close(screen)
+    assert "an event" in line
+    assert ("\x1b[" in line) is coloured

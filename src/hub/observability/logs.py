@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def configure_logging(level: LogLevel, form: LogFormat, *, redact: Callable[[str
         wrapper_class=structlog.make_filtering_bound_logger(number),
         cache_logger_on_first_use=True,
     )
+    colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _Formatter(
@@ -71,7 +73,7 @@ def configure_logging(level: LogLevel, form: LogFormat, *, redact: Callable[[str
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                LineRenderer(form, colors=sys.stderr.isatty(), encoding=sys.stderr.encoding),
+                LineRenderer(form, colors=colors, encoding=sys.stderr.encoding),
             ],
         )
     )
