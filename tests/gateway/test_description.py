@@ -19,7 +19,14 @@ from hub.gateway.app import gateway_app
 from hub.gateway.models.catalog import ServedModel
 from hub.gateway.openapi.document import OpenApiDocument
 from hub.gateway.openapi.model import ModelDescription, model_paths
-from hub.gateway.schemas import AcceptedBody, FailureBody, ProgressBody, ServedModelBody, TaskBody
+from hub.gateway.schemas import (
+    AcceptedBody,
+    FailureBody,
+    ModelContractBody,
+    ProgressBody,
+    ServedModelBody,
+    TaskBody,
+)
 from hub.gateway.tasks.lists import TaskListBody, TaskSummaryBody
 from hub.gateway.tasks.options import MAX_TIMEOUT, ResultTtls
 from hub.ports.directory import ModelLimits
@@ -113,6 +120,7 @@ async def test_every_reference_leads_somewhere(gateway: LocalGateway) -> None:
         ("Progress", ProgressBody),
         ("Failure", FailureBody),
         ("ServedModel", ServedModelBody),
+        ("ModelContract", ModelContractBody),
         ("TaskSummary", TaskSummaryBody),
         ("TaskList", TaskListBody),
     ],

@@ -11,10 +11,12 @@ T = TypeVar("T")
 SLOW: Final = (
     "browser",
     "cli/test_doctor.py",
+    "cli/test_generate.py",
     "cli/test_schema.py",
     "cli/test_watch.py",
     "client/test_commands.py",
     "client/test_gateway_killed.py",
+    "client/test_generate.py",
     "clients",
     "contract/test_against_json_format.py",
     "contract/test_rules_conformance.py",
