@@ -33,6 +33,7 @@ from hub.ports.directory import ModelLimits
 from hub.types import ModelName
 from tests.contract.test_limits import complete, encoded
 from tests.gateway.fixtures import CONTRACT_A, CONTRACT_DIGITS, DIGITS, MODEL_A, LocalGateway, echo_a, open_gateway
+from tests.gateway.streaming import CONTRACT as STREAMING
 
 SILENT = {"/", "/models", "/tasks", "/tasks/{task_id}", "/docs", "/openapi.json", "/assets/{path}", "/favicon.ico"}
 """Routes for browsers, which the description leaves out."""
@@ -110,6 +111,15 @@ async def test_every_reference_leads_somewhere(gateway: LocalGateway) -> None:
         target: Any = found
         for part in reference.removeprefix("#/").split("/"):
             target = target[part.replace("~1", "/").replace("~0", "~")]
+
+
+async def test_every_component_is_referred_to(gateway: LocalGateway) -> None:
+    await gateway.list_model(MODEL_A, CONTRACT_A, live=1)
+    await gateway.list_model(ModelName("Counts"), STREAMING, live=1)
+    found = await document(gateway)
+    used = references(found)
+    components = {f"#/components/{kind}/{name}" for kind, each in found["components"].items() for name in each}
+    assert components - used == set()
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ const batch = await client.POST("/v1/models/Echo/batches", {
 const lines = batch.data?.trim().split("\n").length;
 
 const counted = await client.POST("/v1/models/Count", { body: { small: 2, text: "a" } });
-const chunks = Array.isArray(counted.data) ? counted.data.map((chunk) => chunk.small + chunk.text) : counted.data;
+const chunks = counted.data?.map((chunk) => chunk.small + chunk.text);
 
 // @ts-expect-error: text is no number
 const refused = await client.POST("/v1/models/Echo", { body: { text: 1 } });
