@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,11 +19,13 @@ from hub.cli.generate.package import package_files, write_package
 from hub.cli.proto import compiler
 from hub.cli.proto.compiler import compile_files
 from hub.client import ModelContract
+from hub.client.messages import Target, json_line
 from hub.contract import Contract
 from hub.contract.comments import comments_of
 from hub.contract.descriptors.pool import build_pool
 from hub.errors import ConfigurationError
 from hub.ports.directory import ModelLimits
+from hub.types import ModelName
 
 PROTOS = Path(__file__).parents[1] / "clients" / "protos"
 
@@ -181,6 +184,11 @@ def test_messages_have_the_wire_format_of_the_originals(
     assert echo.Response.FromString(sent.SerializeToString()) == sent
     assert found["my-model.v2"].Request.DESCRIPTOR.full_name == "shared.v1.Tree"
     assert odd.RequestMessage is odd.Response
+    packed = odd.Request()
+    packed.any.Pack(odd.Response(**{"from": "a"}))
+    line = json_line(packed)
+    assert json.loads(line) == {"any": {"@type": "type.googleapis.com/odd.v1.Request", "from": "a"}}
+    assert Target(name=ModelName("Request"), response=odd.Request).decode_json(line) == packed
     assert odd.Request(old=3) == odd.Request.FromString(b"\x20\x03")
     assert found["z.Contradicts"].Request(new="a").SerializeToString() == b"\x22\x01a"
     assert found["z.Contradicts"].Request is not odd.Request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import msgspec
 from google.protobuf import json_format
@@ -127,7 +127,7 @@ def json_line(request: AnyRequest) -> bytes:
 
 def _pool(message: Message | type[Message]) -> DescriptorPool:
     """Where the types of an `Any` are found: beside the message, as a generated package has a pool of its own."""
-    return message.DESCRIPTOR.file.pool
+    return cast("DescriptorPool", message.DESCRIPTOR.file.pool)  # upb's own class has the same methods
 
 
 def _json(content: bytes) -> Json:
