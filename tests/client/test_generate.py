@@ -183,7 +183,7 @@ async def no_server() -> AsyncGenerator[str]:
     [
         pytest.param(up, 2, "no model is live at http://127.0.0.1:", id="no model"),
         pytest.param(no_server, 3, "check the URL, and that a gateway runs there", id="wrong port"),
-        pytest.param(another_server, 2, "it cannot be read", id="no hub"),
+        pytest.param(another_server, 2, "is no gateway of hub: name one by --url", id="no hub"),
     ],
 )
 async def test_what_is_wrong_ends_in_a_few_lines_with_the_repair(

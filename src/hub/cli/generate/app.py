@@ -60,8 +60,11 @@ def generate(
     hub-serving[proto] to be written.
     """
     from hub.cli.generate.commands import live_contracts, update_package  # noqa: PLC0415 - only if this command runs
+    from hub.cli.generate.naming import checked_package  # noqa: PLC0415
+    from hub.client import UnexpectedReply  # noqa: PLC0415
     from hub.client.client import Client  # noqa: PLC0415
 
+    checked_package(package)
     chosen = settings or ClientSettings()
     if url:
         chosen = replace(chosen, gateway_url=url)
@@ -71,6 +74,10 @@ def generate(
         async with Client(chosen.gateway_url, api_key=chosen.api_key, retry_for=RETRY_FOR) as opened:
             try:
                 contracts.extend(await live_contracts(opened))
+            except UnexpectedReply as error:
+                given = redacted_url(chosen.gateway_url)
+                error.add_note(f"{given} is no gateway of hub: name one by --url (that of `hub up` has port 8000)")
+                raise
             except ConnectionLost as error:
                 if url:  # not a setting, whose source the frame of commands would name
                     error.add_note(f"--url {redacted_url(url)}: check the URL, and that a gateway runs there")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hub.cli.command import EXIT_OK, EXIT_PARTIAL
-from hub.cli.generate.naming import checked_package, model_names
+from hub.cli.generate.naming import model_names
 from hub.cli.generate.package import changed_files, package_files, write_package
 from hub.client import ModelContract
 from hub.client.client import Client
@@ -35,13 +35,12 @@ def update_package(contracts: Sequence[ModelContract], out: Path, package: str, 
     Args:
         contracts: Those of the models, at least one.
         out: The folder in which the folder of the package is.
-        package: Its name.
+        package: Its name, checked.
         check: Whether to write nothing.
 
     Raises:
-        ConfigurationError: There can be no such package, the folder has other files, or a tool is missing.
+        ConfigurationError: The folder has other files, or a tool is missing.
     """
-    checked_package(package)
     folder = out / package
     files = package_files(contracts, package)
     if check:
