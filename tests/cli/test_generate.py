@@ -58,6 +58,11 @@ message Outer {{
     KIND_OTHER = 1;
   }}
 }}
+// Named as a keyword.
+message None {{
+  Request class = 1;
+  message True {{}}
+}}
 // Named as a variable of the template.
 message Request {{
   string from = 1;
@@ -136,6 +141,7 @@ def contracts(tmp_path_factory: pytest.TempPathFactory) -> list[ModelContract]:
             odd,
             ("Request", "odd.v1.Outer.Inner", "odd.v1.Request"),
             ("messages", "odd.v1.Request", "odd.v1.Outer"),
+            ("Keyword", "odd.v1.None", "odd.v1.None"),
             limits=ModelLimits(concurrency=2, default_timeout=30, max_timeout=60, max_batch_size=8),
         ),
         *contracts_of(other, ("z.Contradicts", "odd.v1.Outer.Inner", "odd.v1.Request")),
@@ -184,6 +190,7 @@ def test_messages_have_the_wire_format_of_the_originals(
     assert echo.Response.FromString(sent.SerializeToString()) == sent
     assert found["my-model.v2"].Request.DESCRIPTOR.full_name == "shared.v1.Tree"
     assert odd.RequestMessage is odd.Response
+    assert found["Keyword"].Request.DESCRIPTOR.full_name == "odd.v1.None"
     packed = odd.Request()
     packed.any.Pack(odd.Response(**{"from": "a"}))
     line = json_line(packed)
@@ -209,6 +216,13 @@ def test_docstrings_have_comments_and_limits(package: Path, monkeypatch: pytest.
 def test_the_same_contracts_make_the_same_bytes(contracts: list[ModelContract], package: Path) -> None:
     files = package_files(contracts[::-1], "awkward")
     assert {name: (package / name).read_bytes() for name in files} == files
+
+
+def test_a_message_that_python_cannot_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "odd.proto").write_text(ODD.format(more=""))
+    contracts = contracts_of(tmp_path, ("Inner", "odd.v1.None.True", "odd.v1.Request"))
+    with pytest.raises(ConfigurationError, match=r"no class for Inner: Python cannot name its odd\.v1\.None\.True"):
+        package_files(contracts, "p")
 
 
 def test_names_of_files_stay_in_the_package() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,9 @@ def message_modules(sets: Sequence[MessageSet], package: str) -> Mapping[str, by
             path.relative_to(out / package).as_posix(): path.read_text(encoding="utf-8")
             for path in sorted((out / package).rglob("*.py*"))
         }
+    for name, stub in made.items():
+        if name.endswith(".pyi"):
+            made[name.removesuffix("i")] += _renamed_classes(stub)
     return {name: _adapted(name, text, package).encode() for name, text in made.items()}
 
 
@@ -192,6 +196,11 @@ def _adapted(name: str, text: str, package: str) -> str:
         )
     folder = name.partition("/")[0]
     return f"{_UNFORMATTED}{before}from {package}.{folder} import {POOL_MODULE} as _descriptor_pool\n{after}"
+
+
+def _renamed_classes(stub: str) -> str:
+    """Statements for messages that are keywords of Python: they have another name in the stub, and so in the module."""
+    return "".join(f"_r_{name} = _globals['{name}']\n" for name in re.findall(r"^class _r_(\w+)\(", stub, re.MULTILINE))
 
 
 def _without_repeated_numbers(stub: str) -> str:

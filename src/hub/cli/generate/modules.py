@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
+from keyword import iskeyword
 from textwrap import wrap
 from typing import Final
 
@@ -11,6 +12,7 @@ from hub.cli.generate.messages import MessageSet, printable_lines
 from hub.cli.generate.naming import ModelNames
 from hub.cli.new.project import FileTemplate
 from hub.client import ModelContract
+from hub.errors import ConfigurationError
 
 WIDTH: Final = 88
 """Characters of a line: ruff's default."""
@@ -46,6 +48,8 @@ def model_module(contract: ModelContract, names: ModelNames, messages: MessageSe
         place, inner = messages.place_of(message)
         module = f"{package}.{messages.folder}.{place}"
         top, _, rest = inner.partition(".")
+        if any(map(iskeyword, rest.split("."))):
+            raise ConfigurationError(f"there can be no class for {contract.model}: Python cannot name its {message}")
         imported = names.imported(top)
         if any(module != other and imported in found.values() for other, found in imports.items()):
             imported = f"{role}{top}"  # request and response have one short name, and are declared in two files
@@ -74,7 +78,8 @@ def template(name: str) -> FileTemplate:
 
 
 def _import(module: str, names: Mapping[str, str]) -> str:
-    listed = "".join(f"    {name} as {names[name]},\n" for name in sorted(names))
+    own = {name: f"_r_{name}" if iskeyword(name) else name for name in sorted(names)}  # as mypy-protobuf has it
+    listed = "".join(f"    {own[name]} as {names[name]},\n" for name in own)
     return f"from {module} import (\n{listed})"
 
 
