@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,7 +18,9 @@ from anyio.to_thread import run_sync
 from google.protobuf.message import Message
 
 import hub as hub_package
+from examples.model_a import ModelA
 from examples.model_a.v1 import model_a_pb2
+from examples.writer import Writer
 from hub.cli.proto.compiler import compile_files
 from hub.cli.up import run_up
 from hub.client import ModelFailed
@@ -29,6 +32,8 @@ from tests.client.test_commands import hub
 from tests.support.server import free_port
 
 TIMEOUT = 100.0
+PAGE = Path(__file__).parents[2] / "docs" / "client.md"
+DOCUMENTED = "http://127.0.0.1:8000"
 
 NOT_A_HUB = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
 
@@ -99,6 +104,19 @@ async def test_comments_and_limits_of_the_models_are_in_the_package(
     shown = " ".join((folder / "endless.py").read_text().split())
     assert "unless it has a `timeout`, which is 600 s at most" in shown
     assert (folder / "py.typed").exists()
+
+
+async def test_the_documented_code_runs(tmp_path: Path, package: str, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    (code,) = (block for block in blocks if "acme_models" in block)
+    with fail_after(TIMEOUT):
+        async with up(ModelA, Writer) as url:
+            assert (await generate(url, tmp_path, package)).code == 0
+            (tmp_path / f"use_{package}.py").write_text(code.replace("acme_models", package).replace(DOCUMENTED, url))
+            await import_module(f"use_{package}").main()
+    shown = capsys.readouterr().out
+    assert shown.count("Processed message: hello") == 2
+    assert len(shown.split()) > 20
 
 
 async def test_a_changed_contract_changes_the_package(tmp_path: Path, package: str) -> None:
