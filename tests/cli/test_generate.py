@@ -269,6 +269,14 @@ def test_a_folder_with_other_files_is_refused(contracts: list[ModelContract], na
     assert [path.name for path in (tmp_path / "p").iterdir()] == [name]
 
 
+def test_a_file_in_the_place_of_a_new_module_is_refused(contracts: list[ModelContract], tmp_path: Path) -> None:
+    update_package(contracts[:1], tmp_path, "p", check=False)
+    (tmp_path / "p" / "for_.py").write_text("mine")
+    with pytest.raises(ConfigurationError, match=r"did not write \(for_\.py\)"):
+        update_package(contracts, tmp_path, "p", check=False)
+    assert (tmp_path / "p" / "for_.py").read_text() == "mine"
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(contracts: list[ModelContract], tmp_path: Path) -> None:
     (tmp_path / "p").write_text("mine")
     with pytest.raises(ConfigurationError, match="choose another"):
