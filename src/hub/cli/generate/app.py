@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from hub.cli.client.app import RETRY_FOR, Settings
 from hub.cli.command import EXIT_OK, run_command
-from hub.cli.parameters import SETTINGS_GROUP
 from hub.errors import ConnectionLost
 from hub.observability.redaction import redacted_url
 from hub.settings.client import ClientSettings
@@ -39,10 +39,6 @@ Check = Annotated[
         help="Write nothing: print which files would change. Exit code 1 if there are any.",
     ),
 ]
-Settings = Annotated[ClientSettings | None, Parameter(group=SETTINGS_GROUP)]
-
-RETRY_FOR: Final = 5.0
-"""Seconds that a lost connection or an overloaded gateway is retried: a person waits at the terminal."""
 
 
 @client.command
